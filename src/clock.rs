@@ -1,0 +1,61 @@
+//! The only place that reads the time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use chrono::{DateTime, Local, Utc};
+
+/// Seconds since 1970, UTC: the only time that is stored.
+pub type Seconds = i64;
+
+/// Tells the time; tests set it by hand.
+#[derive(Debug, Clone, Default)]
+pub enum Clock {
+    /// The machine's clock.
+    #[default]
+    System,
+    /// Stands still until somebody moves it.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that stands at `now`.
+    pub fn manual(now: Seconds) -> Self {
+        Self::Manual(Arc::new(AtomicI64::new(now)))
+    }
+
+    /// The present second.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn now(&self) -> Seconds {
+        match self {
+            Self::System => Utc::now().timestamp(),
+            Self::Manual(now) => now.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Moves a manual clock forward; the machine's own goes by itself.
+    pub fn advance(&self, seconds: Seconds) {
+        if let Self::Manual(now) = self {
+            now.fetch_add(seconds, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A point in time as people read it, in the machine's time zone.
+pub fn readable(at: Seconds) -> String {
+    DateTime::from_timestamp(at, 0).map_or_else(
+        || "?".to_owned(),
+        |time| time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
+/// A span as people say it: `3 s`, `2 min 5 s`, `1 h 3 min`, `4 d 2 h`.
+pub fn readable_span(seconds: Seconds) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min {} s", seconds % 60),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}

@@ -1,0 +1,53 @@
+//! Gorget: the part of a Guix build farm above the builders.
+//!
+//! It watches Git branches, evaluates each new revision with Guix in a sandbox, works out which
+//! derivations are new, and queues exactly those at a build coordinator. The rooms below stand in
+//! the order in which work flows through them; `ARCHITECTURE.md` is the map.
+
+// Words of the domain: pure, no I/O.
+/// Two evaluations of one spec and system compared.
+pub mod diff;
+/// What to submit next, in which order.
+pub mod plan;
+/// The set of channel commits that is evaluated together.
+pub mod revision;
+/// A reader for S-expressions with positions and a depth limit.
+pub mod sexp;
+/// What an admin wrote about a branch: read from TOML with positions, resolved into a [`spec::Spec`].
+pub mod spec;
+/// What Guix's store is made of: paths, base32, NARs, derivations.
+pub mod store;
+
+// Keepers, in flow order.
+/// Mirrors, checkouts, and which revisions want an evaluation.
+pub mod channel;
+/// Hands wanted builds to a build coordinator.
+pub mod coordinator;
+/// Evaluates one revision for one system in a sandbox.
+pub mod evaluate;
+/// Turns the jobs of an evaluation into builds that are wanted.
+pub mod schedule;
+/// Looks at remote branches and records pushes.
+pub mod watch;
+
+// What they stand on.
+/// Wakes keepers early.
+pub mod bell;
+/// The only place that reads the time.
+pub mod clock;
+/// `gorget.toml`.
+pub mod config;
+/// Runs the keepers until told to stop.
+pub mod daemon;
+/// The only place with SQL.
+pub mod db;
+/// A store daemon that only records: it answers an evaluator and keeps what that adds.
+pub mod eval_store;
+/// The only place that starts processes.
+pub mod sandbox;
+/// Logs.
+pub mod telemetry;
+
+// What people see.
+/// One file per command.
+pub mod cli;

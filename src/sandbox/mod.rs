@@ -1,0 +1,14 @@
+//! The only place that starts processes.
+//!
+//! Two kinds: a [`Tool`] is a trusted program (git) with a scrubbed environment; a [`Confined`]
+//! program runs strangers' code inside bubblewrap, without network, without the real store daemon,
+//! with nothing writable but what is listed. Both end up as a [`Process`], whose whole tree dies
+//! when its time is over, when it is dropped, or when Gorget dies.
+
+mod confined;
+mod process;
+mod tool;
+
+pub use confined::Confined;
+pub use process::{Finished, Process, describe_exit, resident_memory};
+pub use tool::Tool;

@@ -1,0 +1,74 @@
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::process::Process;
+
+/// A trusted program, run with a scrubbed environment and without standard input.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    directory: Option<PathBuf>,
+}
+
+/// What a tool keeps of Gorget's own environment: where programs, keys and proxies are.
+const KEPT: [&str; 14] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "TMPDIR",
+    "SSH_AUTH_SOCK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+];
+
+impl Tool {
+    /// Starts the description of a run of `program`.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        let env =
+            KEPT.iter().filter_map(|name| Some((OsString::from(*name), std::env::var_os(name)?))).collect();
+        Self { program: program.into(), args: Vec::new(), env, directory: None }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds several arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Runs in `directory`.
+    #[must_use]
+    pub fn directory(mut self, directory: impl AsRef<Path>) -> Self {
+        self.directory = Some(directory.as_ref().to_owned());
+        self
+    }
+
+    /// Starts it.
+    pub fn spawn(&self) -> io::Result<Process> {
+        Process::spawn(&self.program, &self.args, &self.env, self.directory.as_deref())
+    }
+}

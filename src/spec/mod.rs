@@ -1,0 +1,126 @@
+//! What an admin wrote about a branch.
+//!
+//! A file is read in two steps: the *written* form keeps positions and leaves everything optional;
+//! resolving it either gives a [`Spec`], in which every value has been checked and every default
+//! applied, or *all* its faults as [`Diagnostic`]s.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One branch specification, checked and complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Unique among the specs of a farm: letters, digits, `.`, `_`, `-`; at most 64 of them.
+    pub name: String,
+    /// Where code comes from. Names are unique, and so are the pairs of URL and branch.
+    pub channels: Vec<Channel>,
+    /// Which jobs the revision is asked for.
+    pub build: Build,
+    /// For which systems, without duplicates; at least one.
+    pub systems: Vec<System>,
+    /// How often the branches are looked at.
+    pub period: String,
+    /// 0 (first) to 9 (last), as in Cuirass.
+    pub priority: u8,
+    /// Whether it is watched and evaluated at all.
+    pub active: bool,
+    /// What becomes of the builds of the very first evaluation.
+    pub first: First,
+}
+
+/// One source of Guix code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// The channel's name. The one called `guix` brings Guix itself.
+    pub name: String,
+    /// Anything `git` can fetch from.
+    pub url: String,
+    /// The branch that is watched.
+    pub branch: String,
+    /// When set, exactly this commit is used and the branch is not looked at.
+    pub commit: Option<String>,
+    /// The first commit whose signature counts, and its signer.
+    pub introduction: Option<Introduction>,
+}
+
+/// Where a channel's chain of authenticated commits begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduction {
+    /// Full commit hash.
+    pub commit: String,
+    /// OpenPGP fingerprint of its signer: 40 upper-case hexadecimal digits, no blanks.
+    pub signer: String,
+}
+
+/// Which jobs to compute: a subset as `(gnu ci)` names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Build {
+    /// Every package, hidden ones, replacements, tuned variants and cross builds included.
+    All,
+    /// The package `hello`.
+    Hello,
+    /// Packages by specification, such as `gcc-toolchain@14`.
+    Packages(Vec<String>),
+    /// The entries of manifest files, by their path inside one of the channels.
+    Manifests(Vec<String>),
+}
+
+/// What becomes of the builds of a spec's first evaluation, which has nothing to be compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum First {
+    /// They are queued.
+    #[default]
+    Queue,
+    /// They are recorded as known, and not queued.
+    Record,
+}
+
+/// A system that Guix builds for, such as `x86_64-linux`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct System(String);
+
+impl System {
+    /// Every system that Guix knows.
+    pub const KNOWN: [&str; 10] = [
+        "x86_64-linux",
+        "i686-linux",
+        "aarch64-linux",
+        "armhf-linux",
+        "powerpc64le-linux",
+        "riscv64-linux",
+        "i586-gnu",
+        "x86_64-gnu",
+        "mips64el-linux",
+        "powerpc-linux",
+    ];
+
+    /// The system called `name`, if Guix knows it.
+    pub fn new(name: &str) -> Option<Self> {
+        Self::KNOWN.contains(&name).then(|| Self(name.to_owned()))
+    }
+
+    /// The system that this program was made for.
+    pub fn host() -> Self {
+        Self(match std::env::consts::ARCH {
+            "x86" => "i686-linux".to_owned(),
+            "arm" => "armhf-linux".to_owned(),
+            "powerpc64" => "powerpc64le-linux".to_owned(),
+            arch => format!("{arch}-linux"),
+        })
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
