@@ -1,1 +1,239 @@
+//! A reader for S-expressions as Guile's `write` prints them, with positions and a depth limit.
+//!
+//! It takes what messages and declarations are made of: lists, strings, symbols, keywords,
+//! integers and booleans. Anything else (`#<procedure …>`, vectors, dotted tails other than in
+//! pairs) is an error with its place, never a guess.
 
+/// Deepest nesting that is read.
+const DEEPEST: usize = 64;
+
+/// A datum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sexp {
+    /// `(a b c)`, and `(a . b)` as the two-element [`Sexp::Pair`].
+    List(Vec<Sexp>),
+    /// `(a . b)`.
+    Pair(Box<(Sexp, Sexp)>),
+    /// `"text"`.
+    String(String),
+    /// `name`, `#:name`.
+    Symbol(String),
+    /// `42`.
+    Integer(i64),
+    /// `#t`, `#f`.
+    Boolean(bool),
+}
+
+/// A text that is not a datum.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {at}: expected {expected}")]
+pub struct ReadError {
+    /// Offset into the text.
+    pub at: usize,
+    /// What should stand there.
+    pub expected: &'static str,
+}
+
+impl Sexp {
+    /// Reads the one datum that `text` holds.
+    pub fn read(text: &str) -> Result<Self, ReadError> {
+        let mut reader = Reader { text, at: 0 };
+        let datum = reader.datum(0)?;
+        reader.blanks();
+        if reader.at == text.len() { Ok(datum) } else { Err(reader.error("the end")) }
+    }
+
+    /// The elements, when it is a list.
+    pub fn list(&self) -> Option<&[Self]> {
+        match self {
+            Self::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The text, when it is a string.
+    pub fn string(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The name, when it is a symbol.
+    pub fn symbol(&self) -> Option<&str> {
+        match self {
+            Self::Symbol(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The number, when it is an integer that is not negative and fits.
+    pub fn index(&self) -> Option<usize> {
+        match self {
+            Self::Integer(number) => usize::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn error(&self, expected: &'static str) -> ReadError {
+        ReadError { at: self.at, expected }
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let character = self.peek()?;
+        self.at += character.len_utf8();
+        Some(character)
+    }
+
+    fn blanks(&mut self) {
+        while self.peek().is_some_and(char::is_whitespace) {
+            self.next();
+        }
+    }
+
+    fn datum(&mut self, depth: usize) -> Result<Sexp, ReadError> {
+        self.blanks();
+        match self.peek() {
+            Some('(') if depth < DEEPEST => self.list(depth),
+            Some('(') => Err(self.error("less deep nesting")),
+            Some('"') => self.string().map(Sexp::String),
+            Some(c) if !is_delimiter(c) => self.atom(),
+            _ => Err(self.error("a datum")),
+        }
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Sexp, ReadError> {
+        self.next();
+        let mut items = Vec::new();
+        loop {
+            self.blanks();
+            match self.peek() {
+                Some(')') => {
+                    self.next();
+                    return Ok(Sexp::List(items));
+                }
+                Some('.') if self.text[self.at + 1..].starts_with(char::is_whitespace) => {
+                    self.next();
+                    let tail = self.datum(depth + 1)?;
+                    self.blanks();
+                    return match (items.pop(), items.is_empty(), self.next()) {
+                        (Some(head), true, Some(')')) => Ok(Sexp::Pair(Box::new((head, tail)))),
+                        _ => Err(self.error("a pair of two")),
+                    };
+                }
+                Some(_) => items.push(self.datum(depth + 1)?),
+                None => return Err(self.error("the end of a list")),
+            }
+        }
+    }
+
+    fn string(&mut self) -> Result<String, ReadError> {
+        self.next();
+        let mut text = String::new();
+        loop {
+            match self.next() {
+                None => return Err(self.error("the end of a string")),
+                Some('"') => return Ok(text),
+                Some('\\') => text.push(self.escape()?),
+                Some(character) => text.push(character),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, ReadError> {
+        let known = match self.next() {
+            Some(c @ ('"' | '\\' | '|' | '(')) => Some(c),
+            Some('a') => Some('\u{7}'),
+            Some('b') => Some('\u{8}'),
+            Some('t') => Some('\t'),
+            Some('n') => Some('\n'),
+            Some('v') => Some('\u{b}'),
+            Some('f') => Some('\u{c}'),
+            Some('r') => Some('\r'),
+            Some('0') => Some('\0'),
+            // R6RS style, `\x1b;`, and Guile's own of two, four or six digits.
+            Some('x') => match self.text[self.at..].find(';') {
+                Some(length @ 1..=6) => self.hexadecimal(length).inspect(|_| self.at += 1),
+                _ => self.hexadecimal(2),
+            },
+            Some('u') => self.hexadecimal(4),
+            Some('U') => self.hexadecimal(6),
+            _ => None,
+        };
+        known.ok_or(self.error("a known escape"))
+    }
+
+    fn hexadecimal(&mut self, length: usize) -> Option<char> {
+        let digits = self.text.get(self.at..self.at + length)?;
+        let character = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+        self.at += length;
+        Some(character)
+    }
+
+    fn atom(&mut self) -> Result<Sexp, ReadError> {
+        let start = self.at;
+        while self.peek().is_some_and(|c| !is_delimiter(c)) {
+            self.next();
+        }
+        let word = &self.text[start..self.at];
+        match word {
+            "#t" | "#true" => Ok(Sexp::Boolean(true)),
+            "#f" | "#false" => Ok(Sexp::Boolean(false)),
+            _ if word.starts_with("#:") || !word.starts_with('#') => {
+                Ok(word.parse().map_or_else(|_| Sexp::Symbol(word.to_owned()), Sexp::Integer))
+            }
+            _ => Err(ReadError { at: start, expected: "a datum that can be read back" }),
+        }
+    }
+}
+
+fn is_delimiter(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '(' | ')' | '"' | ';' | '\'' | '`' | ',')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_guile_writes_is_read() {
+        let datum = Sexp::read(r#"(job 3 "a\nb\x1b;\"é" (x . "y") #t #:key -7)"#).unwrap();
+        let Sexp::List(items) = datum else { panic!() };
+        assert_eq!(items[0].symbol(), Some("job"));
+        assert_eq!(items[1].index(), Some(3));
+        assert_eq!(items[2].string(), Some("a\nb\u{1b}\"é"));
+        assert_eq!(
+            items[3],
+            Sexp::Pair(Box::new((Sexp::Symbol("x".into()), Sexp::String("y".into()))))
+        );
+        assert_eq!(items[4..], [Sexp::Boolean(true), Sexp::Symbol("#:key".into()), Sexp::Integer(-7)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_back_is_refused() {
+        for text in ["", "(", ")", "(a", "\"a", "(a . b c)", "( . a)", "#<procedure x>", "a b", "\"\\q\"", "\"\\x\""] {
+            assert!(Sexp::read(text).is_err(), "{text}");
+        }
+        assert!(Sexp::read(&"(".repeat(100_000)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_crashes_the_reader(text in r#"[()". \\#;:xa0-9é]{0,40}"#) {
+            let _ = Sexp::read(&text);
+        }
+    }
+}

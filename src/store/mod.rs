@@ -1,1 +1,6 @@
+//! What Guix's store is made of.
 
+pub mod base32;
+pub mod derivation;
+pub mod nar;
+pub mod path;

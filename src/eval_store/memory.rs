@@ -1,0 +1,273 @@
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use crate::store::derivation::{Derivation, Modulo, OutputError, ParseError};
+use crate::store::nar::single_file;
+use crate::store::path::{Hash, PathError, StorePath};
+
+/// Clients wait while more bytes than this have been recorded and not yet drained.
+const MOST_PENDING: usize = 96 << 20;
+
+/// How an item's contents are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The file's own bytes: a derivation or a builder.
+    Text,
+    /// A NAR.
+    Nar,
+}
+
+/// A store item that the evaluation added, once.
+#[derive(Debug)]
+pub struct Recorded {
+    /// Its path.
+    pub path: StorePath,
+    /// What [`Recorded::contents`] is.
+    pub kind: Kind,
+    /// Its contents; empty unless the store keeps them.
+    pub contents: Vec<u8>,
+    /// What it refers to, sorted.
+    pub references: Vec<StorePath>,
+    /// What the derivation says, if it is one. Its inputs were recorded earlier.
+    pub derivation: Option<RecordedDerivation>,
+}
+
+/// The part of a derivation that Gorget works with.
+#[derive(Debug, Clone)]
+pub struct RecordedDerivation {
+    /// `x86_64-linux`, …
+    pub system: String,
+    /// Name and path of each output, sorted by name.
+    pub outputs: Vec<(String, StorePath)>,
+    /// Hash parts of its input derivations.
+    pub inputs: Vec<Hash>,
+}
+
+/// Why a request was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The name or a reference is no store path.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A reference is to something that the evaluation did not add.
+    #[error("{0} refers to {1}, which is not in the store of this evaluation")]
+    UnknownReference(StorePath, StorePath),
+    /// The text is called `.drv`, but is no derivation.
+    #[error("{0}: {1}")]
+    NotADerivation(StorePath, ParseError),
+    /// The derivation lies about its outputs, or its inputs are not known.
+    #[error("{0}: {1}")]
+    Outputs(StorePath, OutputError),
+    /// The references that were given are not the inputs and sources of the derivation.
+    #[error("{0}: its references are not its inputs and sources")]
+    References(StorePath),
+    /// The hash algorithm is unknown, or the archive does not fit it.
+    #[error("cannot add {0:?} with the hash {1:?}")]
+    Hash(String, String),
+    /// More was added than the evaluation may add.
+    #[error("this evaluation added more than {0} bytes to the store")]
+    Full(usize),
+    /// The evaluation is over.
+    #[error("the evaluation is over")]
+    Closed,
+}
+
+/// What all connections of one evaluation share.
+#[derive(Debug)]
+pub struct Memory {
+    state: Mutex<State>,
+    drained: Condvar,
+    keep_contents: bool,
+    most_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    known: HashMap<Hash, Known>,
+    pending: Vec<Recorded>,
+    pending_bytes: usize,
+    bytes: usize,
+    requests: u64,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: Box<str>,
+    derivation: Option<Box<(Modulo, Vec<(String, StorePath)>)>>,
+}
+
+impl Memory {
+    /// Nothing yet. `keep_contents` says whether contents are recorded or only paths and
+    /// derivations; `most_bytes` bounds what an evaluation may add.
+    pub fn new(keep_contents: bool, most_bytes: usize) -> Self {
+        Self { state: Mutex::default(), drained: Condvar::new(), keep_contents, most_bytes }
+    }
+
+    /// Takes a text: the store path that it has.
+    pub fn add_text(&self, name: &[u8], contents: &[u8], references: &[Vec<u8>]) -> Result<StorePath, StoreError> {
+        let mut references = references.iter().map(|r| StorePath::parse(r)).collect::<Result<Vec<_>, _>>()?;
+        references.sort_by_cached_key(StorePath::base_name);
+        references.dedup();
+        let path = StorePath::of_text(name, contents, &references)?;
+        let mut state = self.lock()?;
+        if state.knows(&path) {
+            return Ok(path);
+        }
+        if let Some(unknown) = references.iter().find(|reference| !state.knows(reference)) {
+            return Err(StoreError::UnknownReference(path, unknown.clone()));
+        }
+        let mut derivation = None;
+        let mut known = None;
+        if let Some(drv_name) = path.derivation_name() {
+            let parsed = Derivation::parse(contents).map_err(|e| StoreError::NotADerivation(path.clone(), e))?;
+            check_references(&path, &parsed, &references)?;
+            let modulo = parsed
+                .check_outputs(drv_name, |input| state.modulo(input))
+                .map_err(|error| StoreError::Outputs(path.clone(), error))?;
+            let recorded = record_derivation(&parsed)?;
+            known = Some(Box::new((modulo, recorded.outputs.clone())));
+            derivation = Some(recorded);
+        }
+        let contents = if self.keep_contents { contents.to_vec() } else { Vec::new() };
+        let item = Recorded { path: path.clone(), kind: Kind::Text, contents, references, derivation };
+        self.push(state, item, known)?;
+        Ok(path)
+    }
+
+    /// Takes a file tree as a NAR, to be named by the hash `algorithm` of the NAR (`recursive`) or
+    /// of the single file in it.
+    pub fn add_nar(
+        &self,
+        name: &[u8],
+        recursive: bool,
+        algorithm: &[u8],
+        nar: Vec<u8>,
+    ) -> Result<StorePath, StoreError> {
+        let wrong = || {
+            StoreError::Hash(String::from_utf8_lossy(name).into(), String::from_utf8_lossy(algorithm).into())
+        };
+        if algorithm != b"sha256" {
+            return Err(wrong());
+        }
+        let hashed = if recursive { &nar[..] } else { single_file(&nar).ok_or_else(wrong)? };
+        let path = StorePath::of_fixed(name, "sha256", &Sha256::digest(hashed), recursive)?;
+        let state = self.lock()?;
+        if state.knows(&path) {
+            return Ok(path);
+        }
+        let contents = if self.keep_contents { nar } else { Vec::new() };
+        let item =
+            Recorded { path: path.clone(), kind: Kind::Nar, contents, references: Vec::new(), derivation: None };
+        self.push(state, item, None)?;
+        Ok(path)
+    }
+
+    /// Whether `path` was added.
+    pub fn knows(&self, path: &[u8]) -> bool {
+        StorePath::parse(path).is_ok_and(|path| self.lock().is_ok_and(|state| state.knows(&path)))
+    }
+
+    /// Name and path of each output of the derivation at `path`, if that was added.
+    pub fn outputs(&self, path: &[u8]) -> Option<Vec<(String, StorePath)>> {
+        let path = StorePath::parse(path).ok()?;
+        let state = self.lock().ok()?;
+        let known = state.known.get(path.hash()).filter(|known| *known.name == *path.name())?;
+        known.derivation.as_ref().map(|derivation| derivation.1.clone())
+    }
+
+    /// Takes what was recorded since the last call, in the order in which it was added.
+    pub fn drain(&self) -> Vec<Recorded> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pending_bytes = 0;
+        self.drained.notify_all();
+        std::mem::take(&mut state.pending)
+    }
+
+    /// Bytes that wait to be drained.
+    pub fn pending_bytes(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).pending_bytes
+    }
+
+    /// Counts one request.
+    pub(super) fn count_request(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).requests += 1;
+    }
+
+    /// How many requests were answered, how many items and how many bytes were added.
+    pub fn totals(&self) -> (u64, usize, usize) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.requests, state.known.len(), state.bytes)
+    }
+
+    /// Refuses everything from now on, and lets waiting clients go.
+    pub(super) fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.drained.notify_all();
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.pending_bytes > MOST_PENDING && !state.closed {
+            state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed { Err(StoreError::Closed) } else { Ok(state) }
+    }
+
+    fn push(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        item: Recorded,
+        derivation: Option<Box<(Modulo, Vec<(String, StorePath)>)>>,
+    ) -> Result<(), StoreError> {
+        let size = item.contents.len();
+        if state.bytes + size > self.most_bytes {
+            return Err(StoreError::Full(self.most_bytes));
+        }
+        state.bytes += size;
+        state.pending_bytes += size;
+        state.known.insert(*item.path.hash(), Known { name: item.path.name().into(), derivation });
+        state.pending.push(item);
+        Ok(())
+    }
+}
+
+impl State {
+    fn knows(&self, path: &StorePath) -> bool {
+        self.known.get(path.hash()).is_some_and(|known| *known.name == *path.name())
+    }
+
+    fn modulo(&self, path: &[u8]) -> Option<Modulo> {
+        let path = StorePath::parse(path).ok()?;
+        let known = self.known.get(path.hash()).filter(|known| *known.name == *path.name())?;
+        known.derivation.as_ref().map(|derivation| derivation.0)
+    }
+}
+
+fn check_references(
+    path: &StorePath,
+    derivation: &Derivation<'_>,
+    references: &[StorePath],
+) -> Result<(), StoreError> {
+    let mut named: Vec<&[u8]> = derivation.inputs.iter().map(|(input, _)| &input[..]).collect();
+    named.extend(derivation.sources.iter().map(|source| &source[..]));
+    named.sort_unstable();
+    named.dedup();
+    let same = named.len() == references.len()
+        && named.iter().zip(references).all(|(name, reference)| *name == reference.to_string().as_bytes());
+    if same { Ok(()) } else { Err(StoreError::References(path.clone())) }
+}
+
+fn record_derivation(derivation: &Derivation<'_>) -> Result<RecordedDerivation, PathError> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut outputs = derivation
+        .outputs
+        .iter()
+        .map(|output| Ok((text(&output.name), StorePath::parse(&output.path)?)))
+        .collect::<Result<Vec<_>, PathError>>()?;
+    outputs.sort();
+    let inputs = derivation.inputs.iter().map(|(path, _)| Ok(*StorePath::parse(path)?.hash()));
+    Ok(RecordedDerivation { system: text(&derivation.system), outputs, inputs: inputs.collect::<Result<_, PathError>>()? })
+}

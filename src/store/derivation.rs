@@ -1,0 +1,424 @@
+//! Derivations as they stand in `.drv` files: `Derive([outputs],[inputs],[sources],system,builder,
+//! [arguments],[environment])`, a subset of the ATerm notation.
+//!
+//! Reading is strict: what [`Derivation::parse`] takes is exactly what [`Derivation::print`] makes,
+//! so that nobody can smuggle a second meaning past a reader that is more lenient.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use super::path::{PathError, StorePath, fixed_output_text};
+
+/// A text that is not a derivation, with the place where that shows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {at} of the derivation: expected {expected}")]
+pub struct ParseError {
+    /// Offset into the text.
+    pub at: usize,
+    /// What should stand there.
+    pub expected: &'static str,
+}
+
+/// Why a derivation's outputs are not what they claim to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OutputError {
+    /// The claimed path is not the one that follows from the derivation.
+    #[error("output {output:?} claims {claimed}, but its path is {actual}")]
+    Wrong {
+        /// Name of the output.
+        output: String,
+        /// The path in the derivation.
+        claimed: String,
+        /// The path that the store would give it.
+        actual: StorePath,
+    },
+    /// An input is a derivation that is not known.
+    #[error("the input {0} is not known")]
+    UnknownInput(String),
+    /// A path or name that no store would take.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// An output whose hash is given in advance, but not as the store wants it.
+    #[error("output {0:?} has a hash that makes no sense")]
+    BadHash(String),
+    /// The derivation has no outputs, or several although one of them is fixed.
+    #[error("a derivation has at least one output, and exactly one, called \"out\", if that is fixed")]
+    Count,
+}
+
+type Text<'a> = Cow<'a, [u8]>;
+
+/// One output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output<'a> {
+    /// `out`, `lib`, `doc`, …
+    pub name: Text<'a>,
+    /// Its store path.
+    pub path: Text<'a>,
+    /// `sha256`, `r:sha256`, …; empty unless the contents are fixed in advance.
+    pub algorithm: Text<'a>,
+    /// The hash in hexadecimal; empty unless the contents are fixed in advance.
+    pub hash: Text<'a>,
+}
+
+/// A `.drv` file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Derivation<'a> {
+    /// What it makes, in the file's order (sorted by name).
+    pub outputs: Vec<Output<'a>>,
+    /// Paths of the derivations that it needs, with the names of the outputs that it needs of them.
+    pub inputs: Vec<(Text<'a>, Vec<Text<'a>>)>,
+    /// Paths of plain store items that it needs.
+    pub sources: Vec<Text<'a>>,
+    /// `x86_64-linux`, …
+    pub system: Text<'a>,
+    /// The program to run.
+    pub builder: Text<'a>,
+    /// Its arguments.
+    pub arguments: Vec<Text<'a>>,
+    /// Its environment, in the file's order (sorted by name).
+    pub environment: Vec<(Text<'a>, Text<'a>)>,
+}
+
+/// SHA-256 of a derivation in which every input is replaced by its own such hash: equal for
+/// derivations that make the same outputs from the same contents.
+pub type Modulo = [u8; 32];
+
+impl<'a> Derivation<'a> {
+    /// Reads a `.drv` file.
+    pub fn parse(text: &'a [u8]) -> Result<Self, ParseError> {
+        let mut cursor = Cursor { text, at: 0 };
+        cursor.expect(b"Derive(", "Derive(")?;
+        let outputs = cursor.list(|c| {
+            c.expect(b"(", "an output")?;
+            let name = c.string()?;
+            let [path, algorithm, hash] = [c.next_string()?, c.next_string()?, c.next_string()?];
+            c.expect(b")", "the end of an output")?;
+            Ok(Output { name, path, algorithm, hash })
+        })?;
+        cursor.comma()?;
+        let inputs = cursor.list(|c| {
+            c.expect(b"(", "an input")?;
+            let path = c.string()?;
+            c.comma()?;
+            let names = c.list(Cursor::string)?;
+            c.expect(b")", "the end of an input")?;
+            Ok((path, names))
+        })?;
+        cursor.comma()?;
+        let sources = cursor.list(Cursor::string)?;
+        let [system, builder] = [cursor.next_string()?, cursor.next_string()?];
+        cursor.comma()?;
+        let arguments = cursor.list(Cursor::string)?;
+        cursor.comma()?;
+        let environment = cursor.list(|c| {
+            c.expect(b"(", "a variable")?;
+            let pair = (c.string()?, c.next_string()?);
+            c.expect(b")", "the end of a variable")?;
+            Ok(pair)
+        })?;
+        cursor.expect(b")", "the end of the derivation")?;
+        if cursor.at != text.len() {
+            return Err(ParseError { at: cursor.at, expected: "the end of the file" });
+        }
+        Ok(Self { outputs, inputs, sources, system, builder, arguments, environment })
+    }
+
+    /// Prints it as a `.drv` file.
+    pub fn print(&self) -> Vec<u8> {
+        let inputs = self.inputs.iter().map(|(path, names)| (&path[..], names.iter().map(|n| &n[..]).collect()));
+        self.print_with(inputs.collect(), false)
+    }
+
+    fn print_with(&self, inputs: Vec<(&[u8], Vec<&[u8]>)>, masked: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(4096);
+        out.extend_from_slice(b"Derive(");
+        print_list(&mut out, &self.outputs, |out, output| {
+            let path: &[u8] = if masked { b"" } else { &output.path };
+            print_tuple(out, &[&output.name, path, &output.algorithm, &output.hash]);
+        });
+        out.push(b',');
+        print_list(&mut out, &inputs, |out, (path, names)| {
+            out.push(b'(');
+            print_string(out, path);
+            out.push(b',');
+            print_list(out, names, |out, name| print_string(out, name));
+            out.push(b')');
+        });
+        out.push(b',');
+        print_list(&mut out, &self.sources, |out, source| print_string(out, source));
+        for text in [&self.system, &self.builder] {
+            out.push(b',');
+            print_string(&mut out, text);
+        }
+        out.push(b',');
+        print_list(&mut out, &self.arguments, |out, argument| print_string(out, argument));
+        out.push(b',');
+        print_list(&mut out, &self.environment, |out, (name, value)| {
+            let hidden = masked && self.outputs.iter().any(|output| output.name == *name);
+            print_tuple(out, &[name, if hidden { b"" } else { value }]);
+        });
+        out.push(b')');
+        out
+    }
+
+    /// Checks that every output path is the one that the store gives it, as the real daemon does
+    /// when it takes a derivation, and returns the derivation's own [`Modulo`] for its users.
+    ///
+    /// `name` is the derivation's, without `.drv`; `modulo_of` knows the inputs. Without this check
+    /// a forged derivation could claim the outputs of another one and be taken for it.
+    pub fn check_outputs(
+        &self,
+        name: &str,
+        modulo_of: impl Fn(&[u8]) -> Option<Modulo>,
+    ) -> Result<Modulo, OutputError> {
+        if self.outputs.is_empty() {
+            return Err(OutputError::Count);
+        }
+        if self.outputs.iter().any(|output| !output.algorithm.is_empty() || !output.hash.is_empty()) {
+            return self.check_fixed(name);
+        }
+        let mut hashes: BTreeMap<String, Vec<&[u8]>> = BTreeMap::new();
+        for (path, names) in &self.inputs {
+            let modulo = modulo_of(path).ok_or_else(|| OutputError::UnknownInput(lossy(path)))?;
+            let wanted = hashes.entry(data_encoding::HEXLOWER.encode(&modulo)).or_default();
+            wanted.extend(names.iter().map(|name| &name[..]));
+        }
+        for names in hashes.values_mut() {
+            names.sort_unstable();
+            names.dedup();
+        }
+        let inputs = || hashes.iter().map(|(hash, names)| (hash.as_bytes(), names.clone())).collect();
+        let masked = Sha256::digest(self.print_with(inputs(), true)).into();
+        for output in &self.outputs {
+            let output_name = std::str::from_utf8(&output.name).map_err(|_| OutputError::Count)?;
+            expect_path(output, StorePath::of_output(name, output_name, &masked)?)?;
+        }
+        Ok(Sha256::digest(self.print_with(inputs(), false)).into())
+    }
+
+    fn check_fixed(&self, name: &str) -> Result<Modulo, OutputError> {
+        let [output] = &self.outputs[..] else { return Err(OutputError::Count) };
+        if &output.name[..] != b"out" {
+            return Err(OutputError::Count);
+        }
+        let bad = || OutputError::BadHash(lossy(&output.name));
+        let algorithm = std::str::from_utf8(&output.algorithm).map_err(|_| bad())?;
+        let hash = data_encoding::HEXLOWER.decode(&output.hash).map_err(|_| bad())?;
+        let (recursive, algorithm) = match algorithm.strip_prefix("r:") {
+            Some(rest) => (true, rest),
+            None => (false, algorithm),
+        };
+        let path = StorePath::of_fixed(name.as_bytes(), algorithm, &hash, recursive)?;
+        let text = fixed_output_text(algorithm, &hash, recursive, &path.to_string());
+        expect_path(output, path)?;
+        Ok(Sha256::digest(text).into())
+    }
+}
+
+fn expect_path(output: &Output<'_>, actual: StorePath) -> Result<(), OutputError> {
+    if output.path[..] == *actual.to_string().as_bytes() {
+        return Ok(());
+    }
+    Err(OutputError::Wrong { output: lossy(&output.name), claimed: lossy(&output.path), actual })
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn print_list<T>(out: &mut Vec<u8>, items: &[T], mut print: impl FnMut(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        print(out, item);
+    }
+    out.push(b']');
+}
+
+fn print_tuple(out: &mut Vec<u8>, texts: &[&[u8]]) {
+    for (index, text) in texts.iter().enumerate() {
+        out.push(if index == 0 { b'(' } else { b',' });
+        print_string(out, text);
+    }
+    out.push(b')');
+}
+
+fn print_string(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    let mut rest = text;
+    while let Some(index) = rest.iter().position(|byte| b"\"\\\n\r\t".contains(byte)) {
+        out.extend_from_slice(&rest[..index]);
+        out.push(b'\\');
+        out.push(match rest[index] {
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            byte => byte,
+        });
+        rest = &rest[index + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn expect(&mut self, wanted: &[u8], expected: &'static str) -> Result<(), ParseError> {
+        if !self.text[self.at..].starts_with(wanted) {
+            return Err(ParseError { at: self.at, expected });
+        }
+        self.at += wanted.len();
+        Ok(())
+    }
+
+    fn comma(&mut self) -> Result<(), ParseError> {
+        self.expect(b",", "a comma")
+    }
+
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T, ParseError>) -> Result<Vec<T>, ParseError> {
+        self.expect(b"[", "a list")?;
+        let mut items = Vec::new();
+        if self.text.get(self.at) == Some(&b']') {
+            self.at += 1;
+            return Ok(items);
+        }
+        loop {
+            items.push(item(self)?);
+            match self.text.get(self.at) {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(items);
+                }
+                _ => return Err(ParseError { at: self.at, expected: "a comma or the end of a list" }),
+            }
+        }
+    }
+
+    fn next_string(&mut self) -> Result<Text<'a>, ParseError> {
+        self.comma()?;
+        self.string()
+    }
+
+    fn string(&mut self) -> Result<Text<'a>, ParseError> {
+        self.expect(b"\"", "a string")?;
+        let start = self.at;
+        let special = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\r' | b'\t');
+        let mut escaped: Option<Vec<u8>> = None;
+        loop {
+            let rest = &self.text[self.at..];
+            let Some(length) = rest.iter().position(special) else {
+                return Err(ParseError { at: self.text.len(), expected: "the end of a string" });
+            };
+            if let Some(bytes) = &mut escaped {
+                bytes.extend_from_slice(&rest[..length]);
+            }
+            self.at += length;
+            match self.text[self.at] {
+                b'"' => {
+                    self.at += 1;
+                    let plain = &self.text[start..self.at - 1];
+                    return Ok(escaped.map_or(Cow::Borrowed(plain), Cow::Owned));
+                }
+                b'\\' => {
+                    let bytes = escaped.get_or_insert_with(|| self.text[start..self.at].to_vec());
+                    bytes.push(match self.text.get(self.at + 1) {
+                        Some(b'n') => b'\n',
+                        Some(b'r') => b'\r',
+                        Some(b't') => b'\t',
+                        Some(byte @ (b'"' | b'\\')) => *byte,
+                        _ => return Err(ParseError { at: self.at, expected: "a known escape" }),
+                    });
+                    self.at += 2;
+                }
+                _ => return Err(ParseError { at: self.at, expected: "an escape instead of a bare control character" }),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text() -> impl Strategy<Value = Text<'static>> {
+        vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\'), Just(b'\n')], 0..12).prop_map(Cow::Owned)
+    }
+
+    fn derivation() -> impl Strategy<Value = Derivation<'static>> {
+        let output = (text(), text(), text(), text())
+            .prop_map(|(name, path, algorithm, hash)| Output { name, path, algorithm, hash });
+        (
+            (vec(output, 0..3), vec((text(), vec(text(), 0..3)), 0..3), vec(text(), 0..3)),
+            (text(), text(), vec(text(), 0..3), vec((text(), text()), 0..3)),
+        )
+            .prop_map(|((outputs, inputs, sources), (system, builder, arguments, environment))| {
+                Derivation { outputs, inputs, sources, system, builder, arguments, environment }
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_reads_back(derivation in derivation()) {
+            let text = derivation.print();
+            prop_assert_eq!(Derivation::parse(&text), Ok(derivation));
+        }
+
+        #[test]
+        fn every_text_has_one_reading(derivation in derivation(), at: prop::sample::Index, byte: u8) {
+            let mut text = derivation.print();
+            let index = at.index(text.len());
+            text[index] = byte;
+            if let Ok(read) = Derivation::parse(&text) {
+                prop_assert_eq!(read.print(), text.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_is_shown_where_it_is() {
+        let error = Derivation::parse(b"Derive([],[],[],\"a\",\"b\",[],[)").unwrap_err();
+        assert_eq!((error.at, error.expected), (28, "a variable"));
+        assert!(Derivation::parse(b"").is_err());
+    }
+
+    #[test]
+    fn a_derivation_cannot_claim_the_output_of_another() {
+        let make = |path: &str, builder: &'static str| {
+            let output = Output {
+                name: Cow::Borrowed(b"out"),
+                path: Cow::Owned(path.as_bytes().to_vec()),
+                algorithm: Cow::Borrowed(b""),
+                hash: Cow::Borrowed(b""),
+            };
+            Derivation {
+                outputs: vec![output],
+                inputs: vec![],
+                sources: vec![],
+                system: Cow::Borrowed(b"x86_64-linux"),
+                builder: Cow::Borrowed(builder.as_bytes()),
+                arguments: vec![],
+                environment: vec![(Cow::Borrowed(b"out"), Cow::Owned(path.as_bytes().to_vec()))],
+            }
+        };
+        let Err(OutputError::Wrong { actual, .. }) = make("", "/bin/sh").check_outputs("x", |_| None) else {
+            panic!("an empty path was taken")
+        };
+        let path = actual.to_string();
+        assert!(make(&path, "/bin/sh").check_outputs("x", |_| None).is_ok());
+        assert!(make(&path, "/bin/false").check_outputs("x", |_| None).is_err());
+        assert!(make(&path, "/bin/sh").check_outputs("y", |_| None).is_err());
+    }
+}
