@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
@@ -79,6 +80,7 @@ pub enum StoreError {
 pub struct Memory {
     state: Mutex<State>,
     drained: Condvar,
+    requests: AtomicU64,
     keep_contents: bool,
     most_bytes: usize,
 }
@@ -89,7 +91,6 @@ struct State {
     pending: Vec<Recorded>,
     pending_bytes: usize,
     bytes: usize,
-    requests: u64,
     closed: bool,
 }
 
@@ -103,7 +104,7 @@ impl Memory {
     /// Nothing yet. `keep_contents` says whether contents are recorded or only paths and
     /// derivations; `most_bytes` bounds what an evaluation may add.
     pub fn new(keep_contents: bool, most_bytes: usize) -> Self {
-        Self { state: Mutex::default(), drained: Condvar::new(), keep_contents, most_bytes }
+        Self { state: Mutex::default(), drained: Condvar::new(), requests: AtomicU64::new(0), keep_contents, most_bytes }
     }
 
     /// Takes a text: the store path that it has.
@@ -193,13 +194,13 @@ impl Memory {
 
     /// Counts one request.
     pub(super) fn count_request(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).requests += 1;
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many requests were answered, how many items and how many bytes were added.
     pub fn totals(&self) -> (u64, usize, usize) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.requests, state.known.len(), state.bytes)
+        (self.requests.load(Ordering::Relaxed), state.known.len(), state.bytes)
     }
 
     /// Refuses everything from now on, and lets waiting clients go.

@@ -16,10 +16,12 @@ mod wire;
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+
+use tempfile::TempDir;
 
 pub use memory::{Kind, Memory, Recorded, RecordedDerivation, StoreError};
 
@@ -30,19 +32,25 @@ const MOST_CONNECTIONS: usize = 256;
 #[derive(Debug)]
 pub struct EvalStore {
     memory: Arc<Memory>,
-    socket: PathBuf,
+    directory: TempDir,
     stopping: Arc<AtomicBool>,
 }
 
 impl EvalStore {
-    /// Listens on a new Unix socket at `socket`.
-    pub fn start(socket: &Path, memory: Memory) -> io::Result<Self> {
-        let listener = UnixListener::bind(socket)?;
+    /// Listens on a new Unix socket.
+    pub fn start(memory: Memory) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("gorget-store-").tempdir()?;
+        let listener = UnixListener::bind(directory.path().join("socket"))?;
         let memory = Arc::new(memory);
         let stopping = Arc::new(AtomicBool::new(false));
-        let store = Self { memory: memory.clone(), socket: socket.to_owned(), stopping: stopping.clone() };
+        let store = Self { memory: memory.clone(), directory, stopping: stopping.clone() };
         thread::Builder::new().name("eval-store".into()).spawn(move || accept(&listener, &memory, &stopping))?;
         Ok(store)
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
     }
 
     /// What has been recorded.
@@ -56,8 +64,7 @@ impl Drop for EvalStore {
         self.stopping.store(true, Ordering::SeqCst);
         self.memory.close();
         // Wakes the accepting thread so that it sees that it is over.
-        let _ = UnixStream::connect(&self.socket);
-        let _ = fs_err::remove_file(&self.socket);
+        let _ = UnixStream::connect(self.socket());
     }
 }
 

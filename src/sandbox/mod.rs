@@ -6,9 +6,11 @@
 //! when its time is over, when it is dropped, or when Gorget dies.
 
 mod confined;
+mod measure;
 mod process;
 mod tool;
 
 pub use confined::Confined;
-pub use process::{Finished, Process, describe_exit, resident_memory};
+pub use measure::{Measured, measure_tree};
+pub use process::{Finished, Process, describe_exit};
 pub use tool::Tool;

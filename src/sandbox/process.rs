@@ -21,8 +21,8 @@ const KEPT_OUTPUT: usize = 1 << 20;
 pub struct Process {
     child: Child,
     group: Option<Pid>,
-    stdout: JoinHandle<Vec<u8>>,
-    stderr: JoinHandle<Vec<u8>>,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
 }
 
 /// What a program left behind.
@@ -64,15 +64,6 @@ pub fn describe_exit(status: ExitStatus) -> String {
     }
 }
 
-/// Memory that `pid` holds, in bytes: its proportional share, or 0 when it has gone.
-pub fn resident_memory(pid: u32) -> u64 {
-    let text = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    text.lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-        .map_or(0, |kib| kib * 1024)
-}
-
 impl Process {
     #[expect(clippy::disallowed_methods, reason = "this is the room that starts processes")]
     pub(super) fn spawn(
@@ -98,8 +89,8 @@ impl Process {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", program.display()))
         })?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let stdout = drain(child.stdout.take());
-        let stderr = drain(child.stderr.take());
+        let stdout = child.stdout.take().map(drain);
+        let stderr = child.stderr.take().map(drain);
         Ok(Self { child, group, stdout, stderr })
     }
 
@@ -115,8 +106,8 @@ impl Process {
         }
     }
 
-    /// Waits until it ends; kills it when `limit` is over.
-    pub async fn finish(mut self, limit: Duration) -> io::Result<Finished> {
+    /// Waits until it ends; kills it when `limit` is over. What it printed is handed out once.
+    pub async fn finish(&mut self, limit: Duration) -> io::Result<Finished> {
         let status = match tokio::time::timeout(limit, self.child.wait()).await {
             Ok(status) => Some(status?),
             Err(_) => {
@@ -127,9 +118,7 @@ impl Process {
         };
         // What it started may hold its streams open: they die with it.
         self.kill();
-        let stdout = (&mut self.stdout).await.unwrap_or_default();
-        let stderr = (&mut self.stderr).await.unwrap_or_default();
-        Ok(Finished { status, stdout, stderr })
+        Ok(Finished { status, stdout: kept(self.stdout.take()).await, stderr: kept(self.stderr.take()).await })
     }
 
     /// Waits until it ends by itself, without taking what it printed.
@@ -144,11 +133,16 @@ impl Drop for Process {
     }
 }
 
-fn drain(stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> JoinHandle<Vec<u8>> {
-    #[expect(clippy::disallowed_methods, reason = "ends with the stream")]
+async fn kept(stream: Option<JoinHandle<Vec<u8>>>) -> Vec<u8> {
+    match stream {
+        Some(stream) => stream.await.unwrap_or_default(),
+        None => Vec::new(),
+    }
+}
+
+fn drain(mut stream: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<Vec<u8>> {
     tokio::spawn(async move {
         let mut kept = Vec::new();
-        let Some(mut stream) = stream else { return kept };
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count) = stream.read(&mut buffer).await {
             if count == 0 {

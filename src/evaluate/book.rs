@@ -1,0 +1,258 @@
+//! Who lowers what: a pure account of all units.
+//!
+//! Packages that are near each other in the list share dependencies, so every worker gets a long
+//! contiguous range and takes small pieces from its front; who has nothing left takes the rear half
+//! of the longest range that another has. What is likely to have changed comes first.
+//!
+//! A unit in flight when its worker dies gets the blame: it is tried once more, alone in a new
+//! worker, and given up when that dies too. Everything else that the worker held is handed out again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+/// How many units a worker is handed at a time: enough that it never waits, few enough that there
+/// is something left to take from it.
+const PIECE: usize = 24;
+
+/// The account.
+#[derive(Debug)]
+pub(super) struct Book {
+    order: Vec<usize>,
+    lanes: Vec<VecDeque<Range<usize>>>,
+    suspects: VecDeque<usize>,
+    held: BTreeMap<usize, Held>,
+    finished: Vec<bool>,
+    open: usize,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    units: VecDeque<usize>,
+    in_flight: Option<usize>,
+    solo: bool,
+}
+
+/// What the death of a worker means for the unit that it had in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// It had none.
+    Nobody,
+    /// This one is tried again, alone.
+    Suspect(usize),
+    /// This one killed two workers: its result is an error now.
+    Culprit(usize),
+}
+
+impl Book {
+    /// An account of `total` units for `lanes` workers; `first` says which units come first.
+    pub(super) fn new(total: usize, lanes: usize, first: impl Fn(usize) -> bool) -> Self {
+        let (early, late): (Vec<usize>, Vec<usize>) = (0..total).partition(|unit| first(*unit));
+        let boundary = early.len();
+        let share = |part: Range<usize>, lane: usize| {
+            let cut = |n: usize| part.start + part.len() * n / lanes;
+            cut(lane)..cut(lane + 1)
+        };
+        let ranges = |lane| [share(0..boundary, lane), share(boundary..total, lane)];
+        Self {
+            order: [early, late].concat(),
+            lanes: (0..lanes).map(|lane| ranges(lane).into_iter().filter(|r| !r.is_empty()).collect()).collect(),
+            suspects: VecDeque::new(),
+            held: BTreeMap::new(),
+            finished: vec![false; total],
+            open: total,
+        }
+    }
+
+    /// Units without a result.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Whether there is anything to hand to one more worker.
+    pub(super) fn has_work(&self) -> bool {
+        !self.suspects.is_empty() || self.lanes.iter().any(|lane| !lane.is_empty())
+    }
+
+    /// What `worker` shall lower next; empty when nothing is left to hand out. `fresh` says that it
+    /// has lowered nothing yet: only then can it take a suspect.
+    pub(super) fn next(&mut self, worker: usize, fresh: bool) -> Vec<usize> {
+        let solo = if fresh { self.suspects.pop_front() } else { None };
+        let units = match solo {
+            Some(unit) => vec![unit],
+            None => self.piece(worker),
+        };
+        let held = Held { units: units.iter().copied().collect(), in_flight: None, solo: solo.is_some() };
+        self.held.insert(worker, held);
+        units
+    }
+
+    fn piece(&mut self, worker: usize) -> Vec<usize> {
+        let lane = worker % self.lanes.len();
+        loop {
+            if self.lanes[lane].is_empty() && !self.steal(lane) {
+                return Vec::new();
+            }
+            let Some(range) = self.lanes[lane].front_mut() else { continue };
+            let end = range.end.min(range.start + PIECE);
+            let piece = range.start..end;
+            range.start = end;
+            if range.is_empty() {
+                self.lanes[lane].pop_front();
+            }
+            let units: Vec<usize> = piece.map(|at| self.order[at]).filter(|unit| !self.finished[*unit]).collect();
+            if !units.is_empty() {
+                return units;
+            }
+        }
+    }
+
+    fn steal(&mut self, thief: usize) -> bool {
+        let length = |lane: &VecDeque<Range<usize>>| lane.iter().map(Range::len).sum::<usize>();
+        let Some(victim) = (0..self.lanes.len()).max_by_key(|lane| length(&self.lanes[*lane])) else {
+            return false;
+        };
+        let Some(range) = self.lanes[victim].pop_back() else { return false };
+        let middle = range.start + range.len() / 2;
+        if middle > range.start {
+            self.lanes[victim].push_back(range.start..middle);
+        }
+        self.lanes[thief].push_back(middle..range.end);
+        true
+    }
+
+    /// `worker` says that it has begun `unit`; false when it does not hold that.
+    pub(super) fn begin(&mut self, worker: usize, unit: usize) -> bool {
+        let Some(held) = self.held.get_mut(&worker) else { return false };
+        if held.in_flight.is_some() || held.units.front() != Some(&unit) {
+            return false;
+        }
+        held.units.pop_front();
+        held.in_flight = Some(unit);
+        true
+    }
+
+    /// `worker` has a result for `unit`; false when that is not what it was doing.
+    pub(super) fn finish(&mut self, worker: usize, unit: usize) -> bool {
+        let Some(held) = self.held.get_mut(&worker) else { return false };
+        if held.in_flight != Some(unit) {
+            return false;
+        }
+        held.in_flight = None;
+        self.close(unit)
+    }
+
+    /// What `worker` is doing.
+    pub(super) fn in_flight(&self, worker: usize) -> Option<usize> {
+        self.held.get(&worker)?.in_flight
+    }
+
+    /// Gives a result to a unit that nobody holds, such as one that was lowered before forking.
+    pub(super) fn close(&mut self, unit: usize) -> bool {
+        match self.finished.get_mut(unit) {
+            Some(finished) if !*finished => {
+                *finished = true;
+                self.open -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// `worker` is dead: hands out again what it held, and says who is to blame.
+    pub(super) fn died(&mut self, worker: usize) -> Blame {
+        let Some(held) = self.held.remove(&worker) else { return Blame::Nobody };
+        let lane = worker % self.lanes.len();
+        let base = self.order.len();
+        // What was handed out may lie scattered: it goes back as a range of its own.
+        self.order.extend(&held.units);
+        if !held.units.is_empty() {
+            self.lanes[lane].push_front(base..self.order.len());
+        }
+        match held.in_flight {
+            None => Blame::Nobody,
+            Some(unit) if held.solo => {
+                self.close(unit);
+                Blame::Culprit(unit)
+            }
+            Some(unit) => {
+                self.suspects.push_back(unit);
+                Blame::Suspect(unit)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Workers take turns and die at random; killers kill whoever lowers them.
+        #[test]
+        fn every_unit_gets_exactly_one_result(
+            total in 0_usize..300,
+            lanes in 1_usize..5,
+            killers in proptest::collection::hash_set(0_usize..300, 0..5),
+            likely in proptest::collection::hash_set(0_usize..300, 0..20),
+            accidents in proptest::collection::vec(0_usize..40, 0..30),
+        ) {
+            let mut book = Book::new(total, lanes, |unit| likely.contains(&unit));
+            let mut results = vec![0; total];
+            let mut given_up = Vec::new();
+            let mut accidents = accidents.into_iter().cycle().take(60);
+            let mut fresh = vec![true; lanes];
+            for turn in 0.. {
+                prop_assert!(turn < 10_000, "it never ends");
+                let worker = turn % lanes;
+                let units = book.next(worker, fresh[worker]);
+                if units.is_empty() {
+                    if book.open() == 0 { break }
+                    fresh[worker] = true;
+                    continue;
+                }
+                fresh[worker] = false;
+                let mut left = accidents.next().unwrap_or(usize::MAX);
+                for unit in units {
+                    prop_assert!(book.begin(worker, unit));
+                    if killers.contains(&unit) || left == 0 {
+                        match book.died(worker) {
+                            Blame::Culprit(culprit) => given_up.push(culprit),
+                            blame => prop_assert_eq!(blame, Blame::Suspect(unit)),
+                        }
+                        fresh[worker] = true;
+                        break;
+                    }
+                    left -= 1;
+                    results[unit] += 1;
+                    prop_assert!(book.finish(worker, unit));
+                    prop_assert!(!book.finish(worker, unit));
+                }
+            }
+            for unit in 0..total {
+                let expected = usize::from(!given_up.contains(&unit));
+                prop_assert_eq!(results[unit], expected);
+                prop_assert!(!killers.contains(&unit) || given_up.contains(&unit));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_likely_to_have_changed_comes_first() {
+        let mut book = Book::new(1000, 2, |unit| unit % 100 == 50);
+        let first: Vec<usize> = [book.next(0, true), book.next(1, true)].concat();
+        assert_eq!(first.len(), 10);
+        assert!(first.iter().all(|unit| unit % 100 == 50));
+    }
+
+    #[test]
+    fn an_idle_worker_takes_from_the_rear() {
+        let mut book = Book::new(100, 2, |_| false);
+        for unit in 50..100 {
+            book.close(unit);
+        }
+        let taken = book.next(1, false);
+        assert!(taken.iter().all(|unit| (25..50).contains(unit)), "{taken:?}");
+    }
+}

@@ -1,0 +1,302 @@
+//! The processes of one evaluation: the sandbox with the parent and its workers, the store that
+//! they talk to, and the sockets over which they and the supervisor talk.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::protocol::Message;
+use super::supervisor::Request;
+use crate::eval_store::{EvalStore, Memory};
+use crate::sandbox::{Confined, Process, measure_tree};
+
+/// The parent, among the ids of workers.
+pub(super) const PARENT: usize = usize::MAX;
+
+/// Longest message that is read.
+const LONGEST_LINE: u64 = 64 << 20;
+/// What one evaluation may add to the store, in bytes.
+const MOST_STORED: usize = 8 << 30;
+
+const WORKER_SCRIPT: &str = include_str!("worker.scm");
+
+/// Something that a process did.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// It said this.
+    Said(usize, Message),
+    /// It closed its connection, or said something that is no message.
+    Left(usize),
+}
+
+/// A process that holds too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Victim {
+    /// This worker.
+    Worker(usize),
+    /// Something that evaluated code started, by its process id.
+    Stray(u32),
+}
+
+/// Everything that runs for one evaluation. Dropping it kills it all.
+#[derive(Debug)]
+pub(super) struct Crew {
+    parent: Process,
+    store: Arc<EvalStore>,
+    listener: JoinHandle<()>,
+    arrivals: mpsc::Receiver<Arrival>,
+    members: BTreeMap<usize, Member>,
+    /// Questions for the parent, one at a time: a fork must not inherit a line that was read ahead.
+    questions: VecDeque<String>,
+    parent_busy: bool,
+    /// CPU milliseconds that each process had used when it was last seen.
+    cpu: HashMap<u32, u64>,
+    _directory: TempDir,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// Which connection is this member's; others that claim its place are impostors.
+    connection: u64,
+    /// Process id as this machine sees it.
+    pid: Option<u32>,
+    writer: OwnedWriteHalf,
+}
+
+/// Something that came over a connection.
+#[derive(Debug)]
+enum Arrival {
+    Joined { connection: u64, id: usize, pid: Option<u32>, writer: OwnedWriteHalf, message: Message },
+    Said { connection: u64, id: usize, message: Message },
+    Left { connection: u64, id: usize },
+}
+
+impl Crew {
+    /// Starts the store and the parent.
+    pub(super) fn start(request: &Request) -> io::Result<Self> {
+        let store = EvalStore::start(Memory::new(request.keep_contents, MOST_STORED))?;
+        Self::with_store(request, Arc::new(store))
+    }
+
+    /// Starts again; the store keeps what it has. The old crew dies when it is dropped.
+    pub(super) fn restart(&mut self, request: &Request) -> io::Result<Self> {
+        self.parent.kill();
+        let mut crew = Self::with_store(request, self.store.clone())?;
+        crew.cpu = std::mem::take(&mut self.cpu);
+        Ok(crew)
+    }
+
+    fn with_store(request: &Request, store: Arc<EvalStore>) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("gorget-").tempdir()?;
+        fs_err::write(directory.path().join("worker.scm"), WORKER_SCRIPT)?;
+        let socket = UnixListener::bind(directory.path().join("control"))?;
+        let (sender, arrivals) = mpsc::channel(4096);
+        let listener = tokio::spawn(listen(socket, sender));
+        let parent = sandbox(request, directory.path(), &store).spawn()?;
+        Ok(Self {
+            parent,
+            store,
+            listener,
+            arrivals,
+            members: BTreeMap::new(),
+            questions: VecDeque::new(),
+            parent_busy: false,
+            cpu: HashMap::new(),
+            _directory: directory,
+        })
+    }
+
+    /// What the evaluation added.
+    pub(super) fn store(&self) -> &Memory {
+        self.store.memory()
+    }
+
+    /// Waits for the next thing that a process does.
+    pub(super) async fn heard(&mut self) -> Heard {
+        loop {
+            let arrival = tokio::select! {
+                biased;
+                arrival = self.arrivals.recv() => arrival,
+                _ = self.parent.ended() => {
+                    // Its last message may still be on its way.
+                    tokio::time::timeout(Duration::from_millis(300), self.arrivals.recv()).await.unwrap_or(None)
+                }
+            };
+            match arrival {
+                None => return Heard::Left(PARENT),
+                Some(Arrival::Joined { connection, id, pid, writer, message }) => {
+                    if let Entry::Vacant(place) = self.members.entry(id) {
+                        place.insert(Member { connection, pid, writer });
+                        return Heard::Said(id, message);
+                    }
+                }
+                Some(Arrival::Said { connection, id, message }) if self.is(id, connection) => {
+                    return Heard::Said(id, message);
+                }
+                Some(Arrival::Left { connection, id }) if self.is(id, connection) => return Heard::Left(id),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn is(&self, id: usize, connection: u64) -> bool {
+        self.members.get(&id).is_some_and(|member| member.connection == connection)
+    }
+
+    /// Sends a line. Who cannot be reached is about to be heard leaving.
+    pub(super) async fn tell(&mut self, id: usize, line: &str) {
+        if let Some(member) = self.members.get_mut(&id) {
+            let line = format!("{line}\n");
+            let _ = tokio::time::timeout(Duration::from_secs(10), member.writer.write_all(line.as_bytes())).await;
+        }
+    }
+
+    /// Asks the parent as soon as it has answered everything else.
+    pub(super) async fn ask_parent(&mut self, question: String) {
+        self.questions.push_back(question);
+        self.next_question().await;
+    }
+
+    /// The parent's answer to the last question is there.
+    pub(super) async fn parent_answered(&mut self) {
+        self.parent_busy = false;
+        self.next_question().await;
+    }
+
+    async fn next_question(&mut self) {
+        if !self.parent_busy
+            && let Some(question) = self.questions.pop_front()
+        {
+            self.parent_busy = true;
+            self.tell(PARENT, &question).await;
+        }
+    }
+
+    /// Kills a worker, or another process of the sandbox.
+    pub(super) fn kill(&self, victim: Victim) {
+        let pid = match victim {
+            Victim::Worker(id) => self.members.get(&id).and_then(|member| member.pid),
+            Victim::Stray(pid) => Some(pid),
+        };
+        if let Some(pid) = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// A worker has gone for good.
+    pub(super) fn forget(&mut self, id: usize) {
+        self.members.remove(&id);
+    }
+
+    /// Looks at all processes: their memory together and who but the parent holds most of it;
+    /// notes their CPU as well. `exact` splits what they share, which takes long; otherwise the sum
+    /// is too high.
+    pub(super) fn measure(&mut self, exact: bool) -> (u64, Option<Victim>) {
+        let Some(outermost) = self.parent.id() else { return (0, None) };
+        let tree = measure_tree(outermost);
+        self.cpu.extend(tree.iter().map(|process| (process.pid, process.cpu_ms)));
+        let parent = self.members.get(&PARENT).and_then(|member| member.pid);
+        // The sandbox itself, two processes, and the parent come first in the tree.
+        let others = tree.iter().skip(2).filter(|process| Some(process.pid) != parent);
+        let largest = others.max_by_key(|process| process.resident).map(|process| {
+            let worker = self.members.iter().find(|(_, member)| member.pid == Some(process.pid));
+            worker.map_or(Victim::Stray(process.pid), |(id, _)| Victim::Worker(*id))
+        });
+        let sum = tree.iter().map(|process| if exact { process.share() } else { process.resident }).sum();
+        (sum, largest)
+    }
+
+    /// CPU that was seen to be used, in milliseconds.
+    pub(super) fn cpu_ms(&self) -> u64 {
+        self.cpu.values().sum()
+    }
+
+    /// How the parent ended and what it printed last.
+    pub(super) async fn last_words(&mut self) -> String {
+        match self.parent.finish(Duration::from_secs(2)).await {
+            Ok(finished) => finished.reason(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+/// The sandbox of an evaluation: Guix, the channels, and three things of ours.
+fn sandbox(request: &Request, directory: &Path, store: &EvalStore) -> Confined {
+    let Request { root, environment, .. } = request;
+    let mut sandbox = Confined::new(root, &environment.program);
+    for (host, inside) in &environment.binds {
+        sandbox = sandbox.readable(host, inside);
+    }
+    for (name, value) in &environment.env {
+        sandbox = sandbox.env(name, value);
+    }
+    sandbox
+        .readable(directory, "/run/gorget")
+        .readable(store.socket(), "/run/store")
+        .env("GUIX_DAEMON_SOCKET", "/run/store")
+        // The heap only grows: collecting seldom costs memory and saves a quarter of the time.
+        .env("GC_INITIAL_HEAP_SIZE", "1G")
+        .env("GC_FREE_SPACE_DIVISOR", "1")
+        .args(["--no-auto-compile", "/run/gorget/worker.scm"])
+}
+
+async fn listen(socket: UnixListener, sender: mpsc::Sender<Arrival>) {
+    let mut clients = JoinSet::new();
+    for connection in 0.. {
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                clients.spawn(serve(connection, stream, sender.clone()));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Reads the messages of one process, whose first one says who it is.
+async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival>) {
+    let pid = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
+    let (reader, writer) = stream.into_split();
+    let mut reader = BufReader::with_capacity(64 * 1024, reader);
+    let Some(message) = next_message(&mut reader).await else { return };
+    let id = match &message {
+        Message::Parent { .. } => PARENT,
+        Message::Worker { id } if *id != PARENT => *id,
+        _ => return,
+    };
+    let mut arrival = Arrival::Joined { connection, id, pid, writer, message };
+    while sender.send(arrival).await.is_ok() {
+        match next_message(&mut reader).await {
+            Some(message) => arrival = Arrival::Said { connection, id, message },
+            None => {
+                let _ = sender.send(Arrival::Left { connection, id }).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn next_message(reader: &mut BufReader<OwnedReadHalf>) -> Option<Message> {
+    let mut line = Vec::new();
+    let count = reader.take(LONGEST_LINE).read_until(b'\n', &mut line).await.ok()?;
+    if count == 0 || line.last() != Some(&b'\n') {
+        return None;
+    }
+    Message::parse(std::str::from_utf8(&line).ok()?).ok()
+}
