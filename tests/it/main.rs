@@ -1,0 +1,3 @@
+//! Stories about Gorget, told with real Git, PostgreSQL and Guix.
+
+mod channel;
