@@ -92,8 +92,7 @@ impl Mirrors {
 
     async fn fetch_locked(&self, url: &str, branch: &str, commit: &str) -> Result<(), RemoteError> {
         let mirror = self.path(url);
-        let (path, wanted) = (mirror.clone(), commit.to_owned());
-        match blocking(move || inspect(&path, &wanted)).await {
+        match state(&mirror, commit).await {
             State::Holds => return Ok(()),
             State::Lacks => match self.update(&mirror, url, branch, commit).await {
                 // The remote is well, so the fault may be here.
@@ -114,17 +113,13 @@ impl Mirrors {
     }
 
     /// Fetches into a whole mirror.
-    async fn update(
-        &self,
-        mirror: &Path,
-        url: &str,
-        branch: &str,
-        commit: &str,
-    ) -> Result<(), RemoteError> {
+    async fn update(&self, mirror: &Path, url: &str, branch: &str, commit: &str) -> Result<(), RemoteError> {
         remove_stale_locks(mirror)?;
         match self.get(mirror, url, &format!("{commit}:refs/gorget/{commit}")).await {
-            Err(RemoteError::Unreachable { .. }) => {}
-            result => return result,
+            // git takes some words for no remote at all, and is content with having fetched nothing.
+            Ok(()) if state(mirror, commit).await == State::Holds => return Ok(()),
+            Ok(()) | Err(RemoteError::Unreachable { .. }) => {}
+            error => return error,
         }
         let tips = self.look(url, &[branch]).await?;
         let (Some(name), Some(Some(_))) = (remote::reference(branch), tips.get(branch)) else {
@@ -205,15 +200,17 @@ fn remove_stale_locks(mirror: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn inspect(mirror: &Path, commit: &str) -> State {
-    match inspect_repository(mirror, commit) {
+async fn state(mirror: &Path, commit: &str) -> State {
+    let (mirror, commit) = (mirror.to_owned(), commit.to_owned());
+    blocking(move || match inspect(&mirror, &commit) {
         Ok(state) => state,
         Err(_) if mirror.exists() => State::Broken,
         Err(_) => State::Absent,
-    }
+    })
+    .await
 }
 
-fn inspect_repository(mirror: &Path, commit: &str) -> Result<State, git2::Error> {
+fn inspect(mirror: &Path, commit: &str) -> Result<State, git2::Error> {
     let repository = Repository::open_bare(mirror)?;
     let odb = repository.odb()?;
     for reference in repository.references()? {

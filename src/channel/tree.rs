@@ -210,11 +210,7 @@ fn check(name: &[u8], mode: i32) -> Result<Kind, Refusal> {
 
 /// Files that differ between two commits of the repository at `repository`: added, removed or with
 /// another content or kind; sorted. Directories are not named.
-pub async fn changed_files(
-    repository: &Path,
-    old: &str,
-    new: &str,
-) -> Result<Vec<PathBuf>, CheckoutError> {
+pub async fn changed_files(repository: &Path, old: &str, new: &str) -> Result<Vec<PathBuf>, CheckoutError> {
     let (repository, old, new) = (repository.to_owned(), old.to_owned(), new.to_owned());
     blocking(move || {
         let files = |commit: &str| -> Result<HashMap<PathBuf, (Kind, Oid)>, CheckoutError> {
