@@ -1,0 +1,53 @@
+PREFIX ?= /usr/local
+CARGO ?= cargo
+
+.PHONY: help build test demo check parity bench install clean
+
+help:
+	@echo 'make demo     watch, evaluate and queue a real Guix tree, on this machine'
+	@echo 'make test     set up what is missing, check the code, run all tests'
+	@echo 'make check    the quick part of that: format, lints, and whether it compiles'
+	@echo 'make build    the optimised program, target/release/gorget'
+	@echo 'make parity   compare every derivation with what Guix itself computes'
+	@echo 'make bench    measure an evaluation against what Guix itself needs for it'
+	@echo 'make install  put the program, man pages and completions below PREFIX ($(PREFIX))'
+	@echo 'make clean    remove what was built'
+
+build:
+	scripts/setup
+	$(CARGO) build --release --locked
+
+test:
+	scripts/setup test
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
+	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked
+
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+demo: build
+	scripts/demo
+
+parity: build
+	scripts/parity
+
+bench: build
+	scripts/bench
+
+# Packagers set DESTDIR.
+install:
+	$(CARGO) build --release --locked
+	install -D -m 755 target/release/gorget '$(DESTDIR)$(PREFIX)/bin/gorget'
+	rm -rf target/generated
+	target/release/gorget generate target/generated
+	install -d '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -m 644 target/generated/*.1 '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -D -m 644 target/generated/gorget.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/gorget'
+	install -D -m 644 target/generated/_gorget '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gorget'
+	install -D -m 644 target/generated/gorget.fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gorget.fish'
+
+clean:
+	$(CARGO) clean
