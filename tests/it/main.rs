@@ -1,0 +1,3 @@
+//! Stories, each in a file of its own, in one crate.
+
+mod spec;
