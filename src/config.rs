@@ -24,7 +24,7 @@ use crate::spec::{harmless, position};
 pub struct Config {
     /// The directory that holds all that Gorget keeps. Absolute.
     pub state: PathBuf,
-    /// The database: an absolute path of an SQLite file, or a `postgres://` URL.
+    /// The database: an absolute path of an `SQLite` file, or a `postgres://` URL.
     pub database: Location,
     /// The directory of spec files. Absolute.
     pub specs: PathBuf,

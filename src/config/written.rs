@@ -51,7 +51,7 @@ pub(super) enum Kind {
     GuixBuildCoordinator,
 }
 
-/// A path or a PostgreSQL URL.
+/// A path or a `postgres:` URL.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Database(pub(super) Location);

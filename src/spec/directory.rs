@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -63,15 +63,17 @@ fn not_utf8(error: &std::string::FromUtf8Error) -> (String, Result<Checked, Vec<
     (source, Err(vec![fault]))
 }
 
-fn refuse_equal_names(files: &mut [SpecFile]) {
-    let mut by_name: HashMap<String, Vec<(usize, Range<usize>)>> = HashMap::new();
+/// Faults all specs of a directory that have the same name.
+pub fn refuse_equal_names(files: &mut [SpecFile]) {
+    let mut by_name: BTreeMap<(PathBuf, String), Vec<(usize, Range<usize>)>> = BTreeMap::new();
     for (index, file) in files.iter().enumerate() {
         if let Ok(checked) = &file.outcome {
             let place = (index, checked.name_span.clone());
-            by_name.entry(checked.spec.name.clone()).or_default().push(place);
+            let directory = file.path.parent().unwrap_or(Path::new("")).to_owned();
+            by_name.entry((directory, checked.spec.name.clone())).or_default().push(place);
         }
     }
-    for (name, places) in by_name.into_iter().filter(|(_, places)| places.len() > 1) {
+    for ((_, name), places) in by_name.into_iter().filter(|(_, places)| places.len() > 1) {
         let paths: Vec<PathBuf> = places.iter().map(|(index, _)| files[*index].path.clone()).collect();
         for (index, span) in places {
             let others = paths.iter().filter(|path| **path != files[index].path);

@@ -17,7 +17,7 @@ mod written;
 use std::fmt;
 
 pub use diagnostic::{Diagnostic, Severity, harmless, position, render};
-pub use directory::{SpecFile, load_directory, load_file};
+pub use directory::{SpecFile, load_directory, load_file, refuse_equal_names};
 pub use location::{BranchError, UrlError, check_branch, check_url};
 pub use period::{Period, PeriodError, interval};
 use serde::{Deserialize, Serialize};
