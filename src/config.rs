@@ -1,1 +1,340 @@
+//! What the operator of a farm decides: `gorget.toml`.
+//!
+//! A file is read in two steps: the written form leaves everything optional; resolving it fills in
+//! what this machine suggests. `gorget.toml.example` explains every key.
 
+mod location;
+mod machine;
+mod written;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use location::Location;
+use machine::Machine;
+use thiserror::Error;
+use written::Written;
+
+use crate::spec::{harmless, position};
+
+/// Everything that was decided, with defaults for the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The directory that holds all that Gorget keeps. Absolute.
+    pub state: PathBuf,
+    /// The database: an absolute path of an `SQLite` file, or a `postgres://` URL.
+    pub database: Location,
+    /// The directory of spec files. Absolute.
+    pub specs: PathBuf,
+    /// The root directory of the system whose Guix evaluates; `/` for this machine's. Absolute.
+    pub guix_root: PathBuf,
+    /// What an evaluation may take.
+    pub evaluate: Evaluate,
+    /// How long Git may take.
+    pub git: Git,
+    /// Who builds.
+    pub coordinator: Coordinator,
+}
+
+/// What an evaluation may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluate {
+    /// How many processes evaluate at once.
+    pub workers: NonZeroUsize,
+    /// Memory of all of them together, in bytes.
+    pub memory: u64,
+    /// Wall clock for one package.
+    pub package_time: Duration,
+    /// Wall clock for one evaluation.
+    pub evaluation_time: Duration,
+}
+
+/// How long Git may take, in wall clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Git {
+    /// For asking a remote for the tip of a branch.
+    pub look_time: Duration,
+    /// For fetching, the first time included.
+    pub fetch_time: Duration,
+}
+
+/// Where wanted builds go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coordinator {
+    /// Nowhere: the queue is the result.
+    None,
+    /// To a Guix Build Coordinator.
+    GuixBuildCoordinator {
+        /// Its client address: an `http://` or `https://` URL, perhaps with credentials.
+        url: Location,
+        /// Where it may fetch the derivations from.
+        substitute_urls: Vec<String>,
+    },
+}
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A file cannot be read; the error names it.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// The text of the file is wrong.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1, in characters.
+        column: usize,
+        /// What is wrong, and what would be right.
+        message: String,
+    },
+    /// A coordinator's address without saying what it is would be left unused.
+    #[error("{}: [coordinator] has `url`, but no `kind`\nhint: add `kind = \"guix-build-coordinator\"`", .0.display())]
+    NoKind(PathBuf),
+    /// There is no place for the default directories.
+    #[error("neither HOME nor a directory for Gorget's state is known\nhint: set HOME, or give --state DIR")]
+    NoHome,
+    /// A path is not UTF-8, which databases do not take.
+    #[error("{} is not UTF-8\nhint: choose another directory for Gorget's state", .0.display())]
+    NotUtf8(PathBuf),
+}
+
+impl Config {
+    /// Reads the file, or, when none is given, `gorget.toml` in `/etc/gorget` (as root) or
+    /// `~/.config/gorget` if it is there. A given `state` directory comes before the file's.
+    ///
+    /// Relative paths in a file start from the directory of the file; only the database's starts from
+    /// the state directory.
+    pub fn load(file: Option<&Path>, state: Option<&Path>) -> Result<Self, ConfigError> {
+        let machine = Machine::here()?;
+        let file = match file {
+            Some(file) => Some(std::path::absolute(file)?),
+            None => machine
+                .config_directory()
+                .ok()
+                .map(|dir| dir.join("gorget.toml"))
+                .filter(|file| file.exists()),
+        };
+        let mut written = match &file {
+            Some(file) => read(file)?,
+            None => Written::default(),
+        };
+        if let Some(state) = state {
+            written.state = Some(std::path::absolute(state)?);
+        }
+        resolve(written, file.as_deref().unwrap_or(Path::new("/")), &machine)
+    }
+}
+
+fn read(file: &Path) -> Result<Written, ConfigError> {
+    let text = fs_err::read_to_string(file)?;
+    toml::from_str(&text).map_err(|error| {
+        // Its own text would show the line, and the line may hold a password.
+        let (line, column) = position(&text, error.span().map_or(0, |span| span.start));
+        ConfigError::Text { path: file.to_owned(), line, column, message: harmless(error.message()) }
+    })
+}
+
+/// Fills in what was left out. `file` is where the written form comes from.
+fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, ConfigError> {
+    let base = file.parent().unwrap_or(Path::new("/"));
+    let state = match written.state {
+        Some(state) => base.join(state),
+        None => machine.state_directory()?,
+    };
+    let specs = match written.specs {
+        Some(specs) => base.join(specs),
+        None => machine.config_directory()?.join("specs"),
+    };
+    let database = match written.database {
+        Some(database) => database.0,
+        None => Location::new("gorget.db"),
+    };
+    let evaluate = Evaluate {
+        workers: written.evaluate.workers.unwrap_or(machine.cores),
+        memory: written.evaluate.memory.map_or(machine.memory / 2, |size| size.0),
+        package_time: written.evaluate.package_time.map_or(Duration::from_mins(5), |time| time.0),
+        evaluation_time: written.evaluate.evaluation_time.map_or(Duration::from_hours(6), |time| time.0),
+    };
+    let git = Git {
+        look_time: written.git.look_time.map_or(Duration::from_secs(30), |time| time.0),
+        fetch_time: written.git.fetch_time.map_or(Duration::from_mins(30), |time| time.0),
+    };
+    Ok(Config {
+        database: database.inside(&state).map_err(ConfigError::NotUtf8)?,
+        specs,
+        guix_root: base.join(written.guix_root.unwrap_or_else(|| "/".into())),
+        evaluate,
+        git,
+        coordinator: coordinator(written.coordinator, file)?,
+        state,
+    })
+}
+
+fn coordinator(written: written::Coordinator, file: &Path) -> Result<Coordinator, ConfigError> {
+    match written.kind {
+        None if written.url.is_some() => Err(ConfigError::NoKind(file.to_owned())),
+        None | Some(written::Kind::None) => Ok(Coordinator::None),
+        Some(written::Kind::GuixBuildCoordinator) => Ok(Coordinator::GuixBuildCoordinator {
+            url: written.url.map_or_else(|| Location::new("http://127.0.0.1:8746"), |url| url.0),
+            substitute_urls: written
+                .substitute_urls
+                .unwrap_or_default()
+                .into_iter()
+                .map(|url| url.0.as_str().to_owned())
+                .collect(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../gorget.toml.example");
+
+    /// The machine whose defaults the example shows.
+    fn server() -> Machine {
+        Machine {
+            is_root: true,
+            home: None,
+            state_home: None,
+            config_home: None,
+            cores: NonZeroUsize::new(4).unwrap(),
+            memory: 24 << 30,
+        }
+    }
+
+    fn resolved(text: &str) -> Result<Config, ConfigError> {
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("gorget.toml");
+        fs_err::write(&file, text)?;
+        let written = read(&file).map_err(|error| match error {
+            ConfigError::Text { line, column, message, .. } => {
+                ConfigError::Text { path: "gorget.toml".into(), line, column, message }
+            }
+            error => error,
+        })?;
+        resolve(written, Path::new("/etc/gorget/gorget.toml"), &server())
+    }
+
+    #[test]
+    fn the_example_shows_every_key_at_its_default() {
+        let defaults = resolved("").unwrap();
+        assert_eq!(resolved(EXAMPLE).unwrap(), defaults, "all of it is commented out");
+
+        let is_key = |line: &str| {
+            line.strip_prefix('#').is_some_and(|rest| !rest.starts_with([' ', '#']) && !rest.is_empty())
+        };
+        let lines = EXAMPLE.lines().map(|line| if is_key(line) { &line[1..] } else { line });
+        let uncommented = lines.collect::<Vec<_>>().join("\n");
+        assert_eq!(resolved(&uncommented).unwrap(), defaults);
+        let written: Written = toml::from_str(&uncommented).unwrap();
+        assert!(written.is_complete(), "a key is missing in the example");
+    }
+
+    #[test]
+    fn what_the_file_says_comes_before_defaults() {
+        let config = resolved(
+            r#"
+            state = "state"
+            database = "postgres://gorget:s3cret@db.example.org/gorget?password=s3cret"
+            guix-root = "/srv/sid"
+            [evaluate]
+            workers = 3
+            memory = "512M"
+            package-time = "90s"
+            [coordinator]
+            kind = "guix-build-coordinator"
+            substitute-urls = ["https://gorget.example.org"]
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.state, Path::new("/etc/gorget/state"));
+        assert_eq!((config.evaluate.workers.get(), config.evaluate.memory), (3, 512 << 20));
+        assert_eq!(config.evaluate.package_time, Duration::from_secs(90));
+        let Coordinator::GuixBuildCoordinator { url, substitute_urls } = &config.coordinator else {
+            panic!("{:?}", config.coordinator)
+        };
+        assert_eq!((url.as_str(), substitute_urls.len()), ("http://127.0.0.1:8746", 1));
+        assert!(config.database.as_str().contains("s3cret"));
+        assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+        assert_eq!(config.database.to_string(), "postgres://…@db.example.org/gorget?…");
+    }
+
+    #[test]
+    fn the_database_is_a_file_in_the_state_directory_unless_told_otherwise() {
+        let database = |text: &str| resolved(text).unwrap().database.as_str().to_owned();
+        assert_eq!(database(""), "/var/lib/gorget/gorget.db");
+        assert_eq!(database("state = '/srv/g'"), "/srv/g/gorget.db");
+        assert_eq!(database("state = '/srv/g'\ndatabase = 'my.db'"), "/srv/g/my.db");
+        assert_eq!(database("database = '/srv/my.db'"), "/srv/my.db");
+    }
+
+    #[test]
+    fn a_user_who_is_not_root_has_everything_at_home() {
+        let home = |state_home: Option<&str>| Machine {
+            is_root: false,
+            home: Some("/home/ada".into()),
+            state_home: state_home.map(Into::into),
+            ..server()
+        };
+        let config = resolve(Written::default(), Path::new("/"), &home(None)).unwrap();
+        assert_eq!(config.state, Path::new("/home/ada/.local/state/gorget"));
+        assert_eq!(config.specs, Path::new("/home/ada/.config/gorget/specs"));
+        let config = resolve(Written::default(), Path::new("/"), &home(Some("/x"))).unwrap();
+        assert_eq!(config.state, Path::new("/x/gorget"));
+        let homeless = Machine { home: None, ..home(None) };
+        assert!(matches!(resolve(Written::default(), Path::new("/"), &homeless), Err(ConfigError::NoHome)));
+    }
+
+    #[test]
+    fn a_fault_is_told_with_its_place_and_without_the_line() {
+        let told = |text: &str| resolved(text).unwrap_err().to_string();
+        insta::assert_snapshot!(told("\n[evaluate]\nworker = 3\n"), @r#"
+        gorget.toml:3:1: unknown field `worker`, expected one of `workers`, `memory`, `package-time`, `evaluation-time`
+        "#);
+        insta::assert_snapshot!(told("[evaluate]\nmemory = \"12X\"\n"), @r#"
+        gorget.toml:2:10: `12X` is not a size: write a whole number and M, G or T, such as `12G`
+        "#);
+        insta::assert_snapshot!(told("[evaluate]\nworkers = 0\n"), @r#"
+        gorget.toml:2:11: invalid value: integer `0`, expected a nonzero usize
+        "#);
+        insta::assert_snapshot!(told("[git]\nlook-time = \"0s\"\n"), @r#"
+        gorget.toml:2:13: `0s` is not a span of time: write a whole number and s, m, h or d, such as `5m`
+        "#);
+        insta::assert_snapshot!(told("database = \"mysql://gorget:s3cret@x/y\"\n"), @r#"
+        gorget.toml:1:12: a database is the path of an SQLite file or `postgres://USER@HOST/NAME`
+        "#);
+        insta::assert_snapshot!(told("database = \"postgres://gorget:s3cret@x/y\n"), @r#"
+        gorget.toml:1:41: invalid basic string, expected `"`
+        "#);
+        insta::assert_snapshot!(told("[coordinator]\nkind = \"cuirass\"\n"), @r#"
+        gorget.toml:2:8: unknown variant `cuirass`, expected `none` or `guix-build-coordinator`
+        "#);
+        insta::assert_snapshot!(told("[coordinator]\nurl = \"http://127.0.0.1:1\"\n"), @r#"
+        /etc/gorget/gorget.toml: [coordinator] has `url`, but no `kind`
+        hint: add `kind = "guix-build-coordinator"`
+        "#);
+        insta::assert_snapshot!(told("[coordinator]\nurl = \"ftp://u:s3cret@x\"\n"), @r#"
+        gorget.toml:2:7: this is not a URL that begins with `http://` or `https://`
+        "#);
+    }
+
+    #[test]
+    fn the_real_machine_can_be_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("gorget.toml");
+        fs_err::write(&file, "specs = \"specs\"\n").unwrap();
+        let config = Config::load(Some(&file), Some(Path::new("here"))).unwrap();
+        assert!(config.evaluate.memory > 64 << 20, "{} bytes", config.evaluate.memory);
+        assert_eq!(config.state, std::env::current_dir().unwrap().join("here"));
+        assert_eq!(config.specs, directory.path().join("specs"));
+        let missing = Config::load(Some(&directory.path().join("missing.toml")), None).unwrap_err();
+        assert!(missing.to_string().contains("missing.toml"), "{missing}");
+    }
+}

@@ -2,11 +2,26 @@
 //!
 //! A file is read in two steps: the *written* form keeps positions and leaves everything optional;
 //! resolving it either gives a [`Spec`], in which every value has been checked and every default
-//! applied, or *all* its faults as [`Diagnostic`]s.
+//! applied, or *all* its faults as [`Diagnostic`]s. [`load_directory`] does this for all specs of a
+//! farm, [`parse`] for one text.
+
+mod channel;
+mod crontab;
+mod diagnostic;
+mod directory;
+mod location;
+mod period;
+mod section;
+mod written;
 
 use std::fmt;
 
+pub use diagnostic::{Diagnostic, Severity, harmless, position, render};
+pub use directory::{SpecFile, load_directory, load_file, refuse_equal_names};
+pub use location::{BranchError, UrlError, check_branch, check_url};
+pub use period::{Period, PeriodError, interval};
 use serde::{Deserialize, Serialize};
+pub use written::{Checked, parse};
 
 /// One branch specification, checked and complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +35,7 @@ pub struct Spec {
     /// For which systems, without duplicates; at least one.
     pub systems: Vec<System>,
     /// How often the branches are looked at.
-    pub period: String,
+    pub period: Period,
     /// 0 (first) to 9 (last), as in Cuirass.
     pub priority: u8,
     /// Whether it is watched and evaluated at all.
@@ -49,7 +64,7 @@ pub struct Channel {
 pub struct Introduction {
     /// Full commit hash.
     pub commit: String,
-    /// OpenPGP fingerprint of its signer: 40 upper-case hexadecimal digits, no blanks.
+    /// `OpenPGP` fingerprint of its signer: 40 upper-case hexadecimal digits, no blanks.
     pub signer: String,
 }
 

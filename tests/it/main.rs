@@ -5,3 +5,4 @@
 mod channel;
 mod checkout;
 mod repository;
+mod spec;

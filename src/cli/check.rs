@@ -1,0 +1,241 @@
+//! `gorget check`: what is wrong with spec files.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use chrono::DateTime;
+use serde::Serialize;
+
+use super::Exit;
+use crate::clock::{Clock, Seconds};
+use crate::spec::{
+    Diagnostic, Severity, Spec, SpecFile, harmless, load_directory, load_file, refuse_equal_names, render,
+};
+
+/// Tells all that is wrong with spec files, and when the good ones are due
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// Spec files, or directories of them
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Write one JSON object for every file
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Checks the files and tells about them: the good ones on standard output, faults on standard error.
+///
+/// # Errors
+/// Only when nothing can be written; a file that cannot be read is at fault itself.
+pub fn run(args: &Check) -> anyhow::Result<Exit> {
+    let files = load(&args.paths);
+    let now = Clock::System.now();
+    if args.json {
+        tell_json(&files, now, &mut anstream::stdout().lock())?;
+    } else {
+        tell(&files, now, &mut anstream::stdout().lock(), &mut anstream::stderr().lock())?;
+    }
+    Ok(if files.iter().all(|file| file.outcome.is_ok()) { Exit::Done } else { Exit::Input })
+}
+
+/// Reads them all, each once.
+fn load(paths: &[PathBuf]) -> Vec<SpecFile> {
+    let mut files: Vec<SpecFile> = Vec::new();
+    for path in paths {
+        let found = if path.is_dir() { load_specs_of(path) } else { vec![load_file(path)] };
+        for file in found {
+            if files.iter().all(|other| other.path != file.path) {
+                files.push(file);
+            }
+        }
+    }
+    refuse_equal_names(&mut files);
+    files
+}
+
+/// That a directory cannot be read or has no specs is a fault too: who asked expected some.
+fn load_specs_of(directory: &Path) -> Vec<SpecFile> {
+    let fault = match load_directory(directory) {
+        Ok(files) if !files.is_empty() => return files,
+        Ok(_) => Diagnostic::fault(0..0, "no spec is in this directory").hint("their names end in `.toml`"),
+        Err(error) => Diagnostic::fault(0..0, error.to_string()),
+    };
+    vec![SpecFile { path: directory.to_owned(), source: String::new(), outcome: Err(vec![fault]) }]
+}
+
+fn tell(files: &[SpecFile], now: Seconds, out: &mut impl Write, err: &mut impl Write) -> io::Result<()> {
+    let mut faults = 0;
+    for file in files {
+        let diagnostics = diagnostics(file);
+        let name = file.path.display().to_string();
+        if !diagnostics.is_empty() {
+            writeln!(err, "{}", render(diagnostics, &name, &file.source, true))?;
+        }
+        match &file.outcome {
+            Ok(checked) => writeln!(out, "{}: {}", harmless(&name), due(&checked.spec, now))?,
+            Err(_) => faults += diagnostics.iter().filter(|one| one.severity == Severity::Fault).count(),
+        }
+    }
+    let bad = files.iter().filter(|file| file.outcome.is_err()).count();
+    if bad > 0 {
+        writeln!(err, "{bad} of {} not usable, faults: {faults}", files.len())?;
+    }
+    Ok(())
+}
+
+/// When the spec is due: `hello is due at 2026-11-23 12:00:00, …`.
+fn due(spec: &Spec, now: Seconds) -> String {
+    if !spec.active {
+        return format!("{} is not active", spec.name);
+    }
+    let times = firings(spec, now).into_iter().filter_map(|at| DateTime::from_timestamp(at, 0));
+    let times: Vec<String> = times.map(|time| time.format("%Y-%m-%d %H:%M:%S").to_string()).collect();
+    format!("{} is due at {} (UTC)", spec.name, times.join(", "))
+}
+
+/// The next three times.
+fn firings(spec: &Spec, now: Seconds) -> Vec<Seconds> {
+    let times = std::iter::successors(Some(now), |after| Some(spec.period.next(*after)));
+    times.skip(1).take(3).take_while(|at| *at < Seconds::MAX).collect()
+}
+
+fn diagnostics(file: &SpecFile) -> &[Diagnostic] {
+    match &file.outcome {
+        Ok(checked) => &checked.warnings,
+        Err(diagnostics) => diagnostics,
+    }
+}
+
+/// What `--json` tells about a file.
+#[derive(Serialize)]
+struct Told<'a> {
+    file: String,
+    /// `null` when the file is at fault.
+    name: Option<&'a str>,
+    /// The next three times at which it is due; none when it is not active or at fault.
+    due: Vec<Seconds>,
+    diagnostics: Vec<ToldDiagnostic<'a>>,
+}
+
+#[derive(Serialize)]
+struct ToldDiagnostic<'a> {
+    severity: Severity,
+    message: &'a str,
+    hint: Option<&'a str>,
+    /// Counted from 1, as is the column.
+    line: usize,
+    column: usize,
+}
+
+fn tell_json(files: &[SpecFile], now: Seconds, out: &mut impl Write) -> io::Result<()> {
+    for file in files {
+        let spec = file.outcome.as_ref().ok().map(|checked| &checked.spec);
+        let told = Told {
+            file: file.path.display().to_string(),
+            name: spec.map(|spec| spec.name.as_str()),
+            due: spec.filter(|spec| spec.active).map(|spec| firings(spec, now)).unwrap_or_default(),
+            diagnostics: diagnostics(file).iter().map(|one| told_diagnostic(one, &file.source)).collect(),
+        };
+        writeln!(out, "{}", serde_json::to_string(&told)?)?;
+    }
+    Ok(())
+}
+
+fn told_diagnostic<'a>(diagnostic: &'a Diagnostic, source: &str) -> ToldDiagnostic<'a> {
+    let (line, column) = diagnostic.position(source);
+    let Diagnostic { severity, message, hint, .. } = diagnostic;
+    ToldDiagnostic { severity: *severity, message, hint: hint.as_deref(), line, column }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Monday, 23 November 2026, 12:00:00 UTC.
+    const NOON: Seconds = 1_795_435_200;
+
+    const CHANNEL: &str = "[[channel]]\nname = \"guix\"\nurl = \"/srv/guix\"\n";
+
+    /// A directory with one good spec, one that sleeps, and one with two faults.
+    fn farm() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let write = |name: &str, head: &str| {
+            let text = format!("{head}\n{CHANNEL}");
+            fs_err::write(directory.path().join(name), text).expect("a file can be written");
+        };
+        write("nightly.toml", "build = \"all\"\nperiod = \"0 3 * * mon-fri\"");
+        write("asleep.toml", "build = \"hello\"\nactive = false");
+        write("wrong.toml", "bulid = \"hello\"");
+        directory
+    }
+
+    fn told(files: &[SpecFile], directory: &Path) -> (String, String) {
+        let (mut out, mut err) =
+            (anstream::StripStream::new(Vec::new()), anstream::StripStream::new(Vec::new()));
+        tell(files, NOON, &mut out, &mut err).expect("memory can be written to");
+        let text = |stream: anstream::StripStream<Vec<u8>>| {
+            String::from_utf8_lossy(&stream.into_inner()).replace(&directory.display().to_string(), "FARM")
+        };
+        (text(out), text(err))
+    }
+
+    #[test]
+    fn good_files_are_told_with_their_next_times_and_bad_ones_with_their_faults() {
+        let farm = farm();
+        let (out, err) = told(&load(&[farm.path().to_owned()]), farm.path());
+        insta::assert_snapshot!(out, @r#"
+        FARM/asleep.toml: asleep is not active
+        FARM/nightly.toml: nightly is due at 2026-11-24 03:00:00, 2026-11-25 03:00:00, 2026-11-26 03:00:00 (UTC)
+        "#);
+        insta::assert_snapshot!(err, @r#"
+        error: a spec needs `build`
+         --> FARM/wrong.toml:1:1
+          |
+        1 | bulid = "hello"
+          | ^
+          |
+        hint: for example `build = "all"` or `build = { packages = ["hello"] }`
+
+        error: a spec has no key `bulid`
+         --> FARM/wrong.toml:1:1
+          |
+        1 | bulid = "hello"
+          | ^^^^^
+          |
+        hint: did you mean `build`?
+
+        1 of 3 not usable, faults: 2
+        "#);
+    }
+
+    #[test]
+    fn json_tells_the_same() {
+        let farm = farm();
+        let mut out = Vec::new();
+        tell_json(&load(&[farm.path().to_owned()]), NOON, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap().replace(&farm.path().display().to_string(), "FARM");
+        insta::assert_snapshot!(text, @r#"
+        {"file":"FARM/asleep.toml","name":"asleep","due":[],"diagnostics":[]}
+        {"file":"FARM/nightly.toml","name":"nightly","due":[1795489200,1795575600,1795662000],"diagnostics":[]}
+        {"file":"FARM/wrong.toml","name":null,"due":[],"diagnostics":[{"severity":"fault","message":"a spec needs `build`","hint":"for example `build = \"all\"` or `build = { packages = [\"hello\"] }`","line":1,"column":1},{"severity":"fault","message":"a spec has no key `bulid`","hint":"did you mean `build`?","line":1,"column":1}]}
+        "#);
+    }
+
+    #[test]
+    fn only_a_farm_without_faults_passes() {
+        let farm = farm();
+        let check = |paths: &[&Path]| {
+            let paths: Vec<PathBuf> = paths.iter().map(|path| path.to_path_buf()).collect();
+            load(&paths).iter().all(|file| file.outcome.is_ok())
+        };
+        let file = |name: &str| farm.path().join(name);
+        assert!(!check(&[farm.path()]));
+        assert!(!check(&[&file("missing")]));
+        assert!(check(&[&file("nightly.toml"), &file("asleep.toml"), &file("nightly.toml")]));
+        fs_err::write(file("twin.toml"), format!("name = \"asleep\"\nbuild = \"all\"\n{CHANNEL}")).unwrap();
+        assert!(check(&[&file("twin.toml")]));
+        assert!(!check(&[&file("twin.toml"), &file("asleep.toml")]), "the two have one name");
+        let empty = tempfile::tempdir().unwrap();
+        assert!(!check(&[empty.path()]), "nothing was checked");
+    }
+}

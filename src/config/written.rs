@@ -1,0 +1,138 @@
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Location;
+use crate::spec::interval;
+
+/// `gorget.toml` as it is written.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Written {
+    pub(super) state: Option<PathBuf>,
+    pub(super) database: Option<Database>,
+    pub(super) specs: Option<PathBuf>,
+    pub(super) guix_root: Option<PathBuf>,
+    pub(super) evaluate: Evaluate,
+    pub(super) git: Git,
+    pub(super) coordinator: Coordinator,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Evaluate {
+    pub(super) workers: Option<NonZeroUsize>,
+    pub(super) memory: Option<Size>,
+    pub(super) package_time: Option<Time>,
+    pub(super) evaluation_time: Option<Time>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Git {
+    pub(super) look_time: Option<Time>,
+    pub(super) fetch_time: Option<Time>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Coordinator {
+    pub(super) kind: Option<Kind>,
+    pub(super) url: Option<Web>,
+    pub(super) substitute_urls: Option<Vec<Web>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Kind {
+    None,
+    GuixBuildCoordinator,
+}
+
+/// A path or a `postgres:` URL.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Database(pub(super) Location);
+
+impl TryFrom<String> for Database {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.split_once("://") {
+            Some(("postgres" | "postgresql", _)) => Ok(Self(Location::new(text))),
+            None if !text.is_empty() => Ok(Self(Location::new(text))),
+            _ => Err("a database is the path of an SQLite file or `postgres://USER@HOST/NAME`"),
+        }
+    }
+}
+
+/// A URL of a web server.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Web(pub(super) Location);
+
+impl TryFrom<String> for Web {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match reqwest::Url::parse(&text) {
+            Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(Self(Location::new(text))),
+            _ => Err("this is not a URL that begins with `http://` or `https://`"),
+        }
+    }
+}
+
+/// A span of time, written `30s`, `5m`, `6h` or `1d`.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Time(pub(super) Duration);
+
+impl TryFrom<String> for Time {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let seconds =
+            interval(&text).and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
+        seconds.map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(|| {
+            format!("`{text}` is not a span of time: write a whole number and s, m, h or d, such as `5m`")
+        })
+    }
+}
+
+/// A number of bytes, written `512M`, `12G` or `1T`, in powers of 1024.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Size(pub(super) u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let bytes = [('M', 1 << 20), ('G', 1 << 30), ('T', 1 << 40)].into_iter().find_map(|(unit, size)| {
+            let digits =
+                text.strip_suffix(unit).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+            digits.parse::<u64>().ok()?.checked_mul(size)
+        });
+        bytes.filter(|bytes| *bytes > 0).map(Self).ok_or_else(|| {
+            format!("`{text}` is not a size: write a whole number and M, G or T, such as `12G`")
+        })
+    }
+}
+
+#[cfg(test)]
+impl Written {
+    /// Whether nothing was left out; it does not compile when a key is forgotten here.
+    pub(super) fn is_complete(&self) -> bool {
+        let Self { state, database, specs, guix_root, evaluate, git, coordinator } = self;
+        let Evaluate { workers, memory, package_time, evaluation_time } = evaluate;
+        let Git { look_time, fetch_time } = git;
+        let Coordinator { kind, url, substitute_urls } = coordinator;
+        let top = state.is_some() && database.is_some() && specs.is_some() && guix_root.is_some();
+        let limits =
+            workers.is_some() && memory.is_some() && package_time.is_some() && evaluation_time.is_some();
+        let others = look_time.is_some() && fetch_time.is_some() && kind.is_some();
+        top && limits && others && url.is_some() && substitute_urls.is_some()
+    }
+}

@@ -1,0 +1,303 @@
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::channel::{channels, name};
+use super::diagnostic::{Diagnostic, Severity};
+use super::location::is_inside;
+use super::period::{Period, PeriodError};
+use super::section::{Section, Value, boolean, string, strings, suggestion, wrong_type};
+use super::{Build, First, Spec, System};
+
+/// A spec that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// What the file says, with defaults for what it leaves out.
+    pub spec: Spec,
+    /// What it says and Gorget does not heed.
+    pub warnings: Vec<Diagnostic>,
+    /// Where its name stands, in bytes; the beginning of the file when the name is the file's.
+    pub(super) name_span: Range<usize>,
+}
+
+/// Reads the text of a spec file. `default_name` is the spec's name if the text gives none: the name
+/// of the file without `.toml`.
+///
+/// When anything is wrong, the answer is everything that is wrong, warnings included, in the order
+/// of the file. Only a mistake in TOML itself hides what comes after it.
+pub fn parse(source: &str, default_name: &str) -> Result<Checked, Vec<Diagnostic>> {
+    let document = DeTable::parse(source).map_err(|error| vec![syntax(&error)])?;
+    let mut faults = Vec::new();
+    let spec = spec(document.get_ref(), default_name, &mut faults);
+    faults.sort_by_key(|fault| fault.span.start);
+    match spec {
+        Some((spec, name_span)) if faults.iter().all(|fault| fault.severity == Severity::Warning) => {
+            Ok(Checked { spec, warnings: faults, name_span })
+        }
+        _ => Err(faults),
+    }
+}
+
+fn syntax(error: &toml::de::Error) -> Diagnostic {
+    Diagnostic::fault(error.span().unwrap_or(0..0), error.message()).label("TOML cannot be read on from here")
+}
+
+/// Reads every key. `None` only if a fault has been noted.
+fn spec<'a>(
+    table: &'a DeTable<'a>,
+    default_name: &str,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<(Spec, Range<usize>)> {
+    let mut section = Section::new("a spec", table, 0..0);
+    let (name, name_span) = spec_name(&mut section, default_name, faults);
+    let channels = channels(&mut section, faults);
+    let build = section
+        .require("build", "for example `build = \"all\"` or `build = { packages = [\"hello\"] }`", faults)
+        .and_then(|value| build(value, faults));
+    let systems = match section.take("systems") {
+        None => Some(vec![System::host()]),
+        Some(value) => strings(value, faults, system),
+    };
+    let period = period(&mut section, faults);
+    let priority = section.take("priority").map_or(Some(5), |value| priority(value, faults));
+    let active = section.take("active").map_or(Some(true), |value| boolean(value, faults));
+    let first = section.take("first").map_or(Some(First::Queue), |value| first(value, faults));
+    section.finish(faults);
+    let spec = Spec {
+        name: name?,
+        channels: channels?,
+        build: build?,
+        systems: systems?,
+        period: period?,
+        priority: priority?,
+        active: active?,
+        first: first?,
+    };
+    Some((spec, name_span))
+}
+
+fn spec_name(
+    section: &mut Section<'_>,
+    default_name: &str,
+    faults: &mut Vec<Diagnostic>,
+) -> (Option<String>, Range<usize>) {
+    let Some(value) = section.take("name") else {
+        let mut wrong = Vec::new();
+        let name = name(&Spanned::new(0..0, default_name), &mut wrong);
+        if name.is_none() {
+            let fault = Diagnostic::fault(0..0, "the name of this file does not do as a spec's name");
+            faults.push(fault.hint("give the spec another one: `name = \"…\"`"));
+        }
+        return (name, 0..0);
+    };
+    (string(value, faults).and_then(|text| name(&text, faults)), value.span())
+}
+
+fn build(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<Build> {
+    match value.get_ref() {
+        DeValue::Table(table) => subset(table, value.span(), faults),
+        DeValue::String(word) => match &**word {
+            "all" => Some(Build::All),
+            "hello" => Some(Build::Hello),
+            word @ ("packages" | "manifests") => {
+                let fault = Diagnostic::fault(value.span(), format!("which {word}?"));
+                faults.push(fault.hint(format!("write `build = {{ {word} = [\"…\"] }}`")));
+                None
+            }
+            word => {
+                unknown(
+                    &Spanned::new(value.span(), word),
+                    &["all", "hello", "packages", "manifests"],
+                    faults,
+                );
+                None
+            }
+        },
+        _ => {
+            wrong_type(value, "a string or a table", faults);
+            None
+        }
+    }
+}
+
+/// `{ packages = […] }` or `{ manifests = […] }`.
+fn subset<'a>(table: &'a DeTable<'a>, span: Range<usize>, faults: &mut Vec<Diagnostic>) -> Option<Build> {
+    let mut section = Section::new("`build`", table, span.clone());
+    let packages = section.take("packages").map(|value| strings(value, faults, package));
+    let manifests = section.take("manifests").map(|value| strings(value, faults, manifest));
+    section.finish(faults);
+    match (packages, manifests) {
+        (Some(packages), None) => packages.map(Build::Packages),
+        (None, Some(manifests)) => manifests.map(Build::Manifests),
+        (Some(_), Some(_)) => {
+            let fault = Diagnostic::fault(span, "`build` lists both packages and manifests");
+            faults.push(fault.hint("make two specs of this one"));
+            None
+        }
+        (None, None) => {
+            // A misspelt key has been noted already.
+            if table.is_empty() {
+                let fault = Diagnostic::fault(span, "`build` lists nothing");
+                faults.push(fault.hint("write `{ packages = [\"…\"] }` or `{ manifests = [\"…\"] }`"));
+            }
+            None
+        }
+    }
+}
+
+fn package(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
+    let name = *text.get_ref();
+    let readable = |char: char| char.is_ascii_graphic() && !"\"'`,;\\()[]{}|#:".contains(char);
+    if !name.is_empty() && name.chars().all(readable) && !name.starts_with(['-', '@']) {
+        return Some(name.to_owned());
+    }
+    let fault = Diagnostic::fault(text.span(), "this is not the name of a package");
+    faults.push(fault.hint("write `NAME` or `NAME@VERSION`; all outputs of a package are built together"));
+    None
+}
+
+fn manifest(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
+    if is_inside(text.get_ref()) {
+        return Some((*text.get_ref()).to_owned());
+    }
+    let fault = Diagnostic::fault(text.span(), "this is not a path inside a channel");
+    faults.push(fault.hint("write it from the top of the repository, without `..`"));
+    None
+}
+
+fn system(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<System> {
+    let system = System::new(text.get_ref());
+    if system.is_none() {
+        unknown(text, &System::KNOWN, faults);
+    }
+    system
+}
+
+/// `every` or `period`; neither means the default.
+fn period(section: &mut Section<'_>, faults: &mut Vec<Diagnostic>) -> Option<Period> {
+    let (every, crontab) = (section.take("every"), section.take("period"));
+    if let (Some(_), Some(value)) = (every, crontab) {
+        let fault = Diagnostic::fault(value.span(), "both `every` and `period` are given");
+        faults.push(fault.hint("leave one of them out"));
+    }
+    let every = every.map(|value| timed(value, Period::every, faults));
+    let crontab = crontab.map(|value| timed(value, Period::crontab, faults));
+    every.or(crontab).unwrap_or_else(|| Some(Period::default()))
+}
+
+fn timed(
+    value: Value<'_>,
+    read: fn(&str) -> Result<Period, PeriodError>,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Period> {
+    let text = string(value, faults)?;
+    let error = match read(text.get_ref()) {
+        Ok(period) => return Some(period),
+        Err(error) => error,
+    };
+    // Between plain quotes, a place in the text is a place in the file.
+    let is_plain = text.span().len() == text.get_ref().len() + 2;
+    let span = match error.at() {
+        Some(at) if is_plain && !at.is_empty() => {
+            text.span().start + 1 + at.start..text.span().start + 1 + at.end
+        }
+        _ => text.span(),
+    };
+    faults.push(Diagnostic::fault(span, error.to_string()).hint(error.hint()));
+    None
+}
+
+fn priority(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<u8> {
+    let Some(number) = value.get_ref().as_integer() else {
+        wrong_type(value, "a whole number", faults);
+        return None;
+    };
+    let priority = u8::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| *number <= 9);
+    if priority.is_none() {
+        let fault = Diagnostic::fault(value.span(), "a priority is a number from 0 to 9");
+        faults.push(fault.hint("0 comes first, 9 last, 5 is usual"));
+    }
+    priority
+}
+
+fn first(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<First> {
+    let text = string(value, faults)?;
+    match *text.get_ref() {
+        "queue" => Some(First::Queue),
+        "record" => Some(First::Record),
+        _ => {
+            unknown(&text, &["queue", "record"], faults);
+            None
+        }
+    }
+}
+
+/// Notes that the word is none of those that may stand there.
+fn unknown(text: &Spanned<&str>, known: &[&str], faults: &mut Vec<Diagnostic>) {
+    let fault = Diagnostic::fault(text.span(), format!("`{}` is not known here", text.get_ref()));
+    faults.push(fault.hint(suggestion(text.get_ref(), known)));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::diagnostic::render;
+    use super::*;
+
+    #[test]
+    fn the_shortest_spec_has_defaults_for_the_rest() {
+        let source = "build = \"hello\"\n[[channel]]\nname = \"guix\"\nurl = \"/srv/guix\"\n";
+        let Checked { spec, warnings, .. } = parse(source, "farm").unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!((spec.name.as_str(), spec.channels[0].branch.as_str()), ("farm", "master"));
+        assert_eq!((spec.build, spec.systems), (Build::Hello, vec![System::host()]));
+        assert_eq!((spec.period, spec.priority, spec.active), (Period::every("5m").unwrap(), 5, true));
+        assert_eq!(spec.first, First::Queue);
+    }
+
+    #[test]
+    fn all_that_a_spec_can_say_is_heard() {
+        let source = r#"
+            name = "release"
+            build = { manifests = ["etc/manifests/release.scm"] }
+            systems = ["x86_64-linux", "i686-linux"]
+            period = "0 3 * * mon-fri"
+            priority = 0
+            active = false
+            first = "record"
+            [[channel]]
+            name = "guix"
+            url = "https://git.example.org/guix.git"
+            branch = "version-1.5.0"
+            commit = "9EDB3F66FD807B096B48283DEBDCDDCCFEA34BAD"
+            introduction = { commit = "9edb3f66fd807b096b48283debdcddccfea34bad", signer = "bbb0 2ddf 2cea f6a8 0d1d  e643 a2a0 6df2 a33a 54fa" }
+        "#;
+        let Checked { spec, warnings, .. } = parse(source, "farm").unwrap();
+        assert_eq!(spec.channels[0].commit.as_deref(), Some("9edb3f66fd807b096b48283debdcddccfea34bad"));
+        let introduction = spec.channels[0].introduction.as_ref().unwrap();
+        assert_eq!(introduction.signer, "BBB02DDF2CEAF6A80D1DE643A2A06DF2A33A54FA");
+        assert_eq!(spec.build, Build::Manifests(vec!["etc/manifests/release.scm".to_owned()]));
+        assert_eq!((spec.name.as_str(), spec.priority, spec.active), ("release", 0, false));
+        assert_eq!((spec.systems.len(), spec.first), (2, First::Record));
+        assert_eq!(spec.period, Period::crontab("0 3 * * mon-fri").unwrap());
+        assert_eq!(warnings.len(), 1, "that commits are not authenticated is said");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_file_holds_its_faults_can_be_shown(
+            lines in prop::collection::vec("(name|build|channel|\\[\\[channel\\]\\]|every|period|systems|priority)( = (\"[a-z0-9*/@ é-]{0,12}\"|[0-9]{1,4}|\\[[\"a-z0-9, ]{0,8}\\]|\\{ [a-z]{1,9} = [\\[\\]\"a-z]{1,9} \\}))?", 0..8),
+        ) {
+            let source = lines.join("\n");
+            if let Err(faults) = parse(&source, "farm") {
+                prop_assert!(!faults.is_empty());
+                for fault in &faults {
+                    prop_assert!(source.get(fault.span.clone()).is_some(), "{:?}", fault);
+                }
+                prop_assert!(!render(&faults, "farm.toml", &source, true).is_empty());
+            }
+        }
+    }
+}
