@@ -1,6 +1,4 @@
-use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::Diagnostic;
@@ -65,22 +63,22 @@ fn not_utf8(error: &std::string::FromUtf8Error) -> (String, Result<Checked, Vec<
 
 /// Faults all specs of a directory that have the same name.
 pub fn refuse_equal_names(files: &mut [SpecFile]) {
-    let mut by_name: BTreeMap<(PathBuf, String), Vec<(usize, Range<usize>)>> = BTreeMap::new();
+    let mut faults = Vec::new();
     for (index, file) in files.iter().enumerate() {
-        if let Ok(checked) = &file.outcome {
-            let place = (index, checked.name_span.clone());
-            let directory = file.path.parent().unwrap_or(Path::new("")).to_owned();
-            by_name.entry((directory, checked.spec.name.clone())).or_default().push(place);
+        let Ok(checked) = &file.outcome else { continue };
+        let name = &checked.spec.name;
+        let namesakes = files.iter().filter(|other| {
+            let has_name = other.outcome.as_ref().is_ok_and(|other| other.spec.name == *name);
+            has_name && other.path != file.path && other.path.parent() == file.path.parent()
+        });
+        let paths: Vec<String> = namesakes.map(|other| other.path.display().to_string()).collect();
+        if !paths.is_empty() {
+            let message = format!("`{name}` is also the name of the spec in {}", paths.join(", "));
+            let fault = Diagnostic::fault(checked.name_span.clone(), message);
+            faults.push((index, fault.hint("give each spec a name of its own")));
         }
     }
-    for ((_, name), places) in by_name.into_iter().filter(|(_, places)| places.len() > 1) {
-        let paths: Vec<PathBuf> = places.iter().map(|(index, _)| files[*index].path.clone()).collect();
-        for (index, span) in places {
-            let others = paths.iter().filter(|path| **path != files[index].path);
-            let others: Vec<String> = others.map(|path| path.display().to_string()).collect();
-            let message = format!("`{name}` is also the name of the spec in {}", others.join(", "));
-            let fault = Diagnostic::fault(span, message).hint("give each spec a name of its own");
-            files[index].outcome = Err(vec![fault]);
-        }
+    for (index, fault) in faults {
+        files[index].outcome = Err(vec![fault]);
     }
 }

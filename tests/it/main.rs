@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod support;
+
 mod channel;
 mod checkout;
+mod coordinator;
 mod repository;
 mod spec;

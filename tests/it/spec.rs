@@ -24,7 +24,7 @@ first = "recrod"
 
 [[channel]]
 name = "guix"
-url = "ext::touch /tmp/x"
+url = "ext::touch /srv/x"
 branch = "a..b"
 commit = "abc"
 introduction = { commit = "9edb3f66fd807b096b48283debdcddccfea34bad", key = "B" }
@@ -129,7 +129,7 @@ url = "https://user:secret@example.org/x"
     error: this URL has a blank or a control character in it
       --> farm.toml:13:7
        |
-    13 | url = "ext::touch /tmp/x"
+    13 | url = "ext::touch /srv/x"
        |       ^^^^^^^^^^^^^^^^^^^
        |
     hint: write `%20` for a blank
