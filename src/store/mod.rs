@@ -2,5 +2,6 @@
 
 pub mod base32;
 pub mod derivation;
+pub mod edges;
 pub mod nar;
 pub mod path;

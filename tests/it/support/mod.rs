@@ -1,3 +1,8 @@
 //! What several stories need.
 
 pub mod coordinator;
+mod databases;
+mod farm;
+
+pub use databases::{on_both, postgres_database};
+pub use farm::*;
