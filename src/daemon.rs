@@ -1,1 +1,121 @@
+//! Runs the keepers until told to stop.
 
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bell::Bell;
+
+/// Longest pause after failures.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// One kind of work the daemon keeps doing until there is none left.
+///
+/// A step takes no input, is judged only from what the database says, and can be repeated: after a
+/// crash the same rows lead to the same step.
+pub trait Keeper: Send {
+    /// What it is called in logs.
+    const NAME: &'static str;
+    /// How long to wait when there is nothing to do and nobody rings.
+    const PERIOD: Duration;
+    /// Does at most one unit of work.
+    fn step(&mut self) -> impl Future<Output = anyhow::Result<Progress>> + Send;
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Something was done; there may be more.
+    Worked,
+    /// There is nothing to do now.
+    Idle,
+}
+
+/// The bells of all keepers: whoever writes a row rings for who reads it.
+#[derive(Debug, Clone, Default)]
+pub struct Bells {
+    /// For the one that fetches.
+    pub fetch: Bell,
+    /// For the one that evaluates.
+    pub evaluate: Bell,
+    /// For the one that schedules.
+    pub schedule: Bell,
+    /// For the one that submits.
+    pub submit: Bell,
+}
+
+/// Lets one keeper work until `stop` is cancelled; a step that is under way is then given up.
+pub async fn keep<K: Keeper>(mut keeper: K, bell: Bell, stop: CancellationToken) {
+    let mut failures = 0;
+    loop {
+        let result = tokio::select! {
+            () = stop.cancelled() => return,
+            result = keeper.step() => result,
+        };
+        let pause = match result {
+            Ok(Progress::Worked) => {
+                failures = 0;
+                continue;
+            }
+            Ok(Progress::Idle) => {
+                failures = 0;
+                K::PERIOD
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::error!(keeper = K::NAME, failures, "{error:#}");
+                Duration::from_secs(1 << failures.min(8)).min(LONGEST_PAUSE)
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = bell.heard() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Lets one keeper work until it has nothing left to do; says whether it did anything.
+pub async fn exhaust<K: Keeper>(keeper: &mut K) -> anyhow::Result<bool> {
+    let mut worked = false;
+    while keeper.step().await? == Progress::Worked {
+        worked = true;
+    }
+    Ok(worked)
+}
+
+/// Seconds to wait before trying again what failed `failures` times: 15 s, 30 s, … one hour.
+pub fn back_off(failures: i64) -> i64 {
+    (15 << failures.clamp(0, 8)).min(3600)
+}
+
+/// What is asked for once more even if it is not due: used by `run --once`, which does everything
+/// one time.
+#[derive(Debug, Default)]
+pub struct Once(Option<BTreeSet<String>>);
+
+impl Once {
+    /// Nothing is asked for: everything waits until it is due.
+    pub fn when_due() -> Self {
+        Self(None)
+    }
+
+    /// Everything is done one time.
+    pub fn each() -> Self {
+        Self(Some(BTreeSet::new()))
+    }
+
+    /// Whether `what` is to be done: it is due, or everything is asked for once and it was not done.
+    pub fn wants(&self, what: &str, due: bool) -> bool {
+        self.0.as_ref().map_or(due, |done| !done.contains(what))
+    }
+
+    /// Notes that it was done.
+    pub fn done(&mut self, what: &str) {
+        if let Some(done) = &mut self.0 {
+            done.insert(what.to_owned());
+        }
+    }
+}

@@ -1,1 +1,163 @@
+//! Two evaluations compared: what a person wants to know of the jobs that differ.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+/// A job that is in only one of the two evaluations, under this derivation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// Store path of its derivation.
+    pub derivation: String,
+    /// Identity of its outputs: equal for builds that are the same.
+    pub outputs: String,
+}
+
+/// The difference. Every list is sorted by job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Diff {
+    /// Jobs that only the second evaluation has.
+    pub added: Vec<Added>,
+    /// Jobs that only the first one has, and that the second one could have had.
+    pub removed: Vec<Removed>,
+    /// Jobs with another derivation.
+    pub changed: Vec<Changed>,
+    /// Jobs that the first one has and the second one could not evaluate. They are not removed.
+    pub broken: Vec<Removed>,
+    /// Jobs that the first one could not evaluate and the second one has.
+    pub mended: Vec<Added>,
+}
+
+/// A job that appeared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Added {
+    /// Its name.
+    pub job: String,
+    /// Its derivation.
+    pub derivation: String,
+}
+
+/// A job that is there no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// Its name.
+    pub job: String,
+    /// The derivation that it had.
+    pub derivation: String,
+}
+
+/// A job that is not what it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    /// Its name.
+    pub job: String,
+    /// The derivation that it had.
+    pub before: String,
+    /// The derivation that it has.
+    pub after: String,
+    /// Versions, when the two have different ones.
+    pub versions: Option<(String, String)>,
+    /// Whether both make the same outputs: then there is nothing to build.
+    pub same_outputs: bool,
+}
+
+/// Compares, given what is only in the first, only in the second, and the names of jobs that the
+/// first and the second could not evaluate.
+///
+/// Several jobs can have one name (several versions of a package): those that are most alike are
+/// taken for the same one.
+pub fn compare(
+    first: Vec<Job>,
+    second: Vec<Job>,
+    failed_first: &BTreeSet<String>,
+    failed_second: &BTreeSet<String>,
+) -> Diff {
+    let mut by_name: BTreeMap<String, (Vec<Job>, Vec<Job>)> = BTreeMap::new();
+    for job in first {
+        by_name.entry(job.name.clone()).or_default().0.push(job);
+    }
+    for job in second {
+        by_name.entry(job.name.clone()).or_default().1.push(job);
+    }
+    let mut diff = Diff::default();
+    for (name, (mut before, mut after)) in by_name {
+        before.sort();
+        after.sort();
+        diff.changed.extend(pair(&mut before, &mut after));
+        let gone = before.into_iter().map(|job| Removed { job: job.name, derivation: job.derivation });
+        let come = after.into_iter().map(|job| Added { job: job.name, derivation: job.derivation });
+        if failed_second.contains(&name) { diff.broken.extend(gone) } else { diff.removed.extend(gone) }
+        if failed_first.contains(&name) { diff.mended.extend(come) } else { diff.added.extend(come) }
+    }
+    diff
+}
+
+/// Takes jobs of one name from both sides, the most alike first, until one side is empty.
+fn pair(before: &mut Vec<Job>, after: &mut Vec<Job>) -> Vec<Changed> {
+    let mut changed = Vec::new();
+    let alike: [fn(&Job, &Job) -> bool; 3] =
+        [|a, b| a.outputs == b.outputs, |a, b| version(a) == version(b), |_, _| true];
+    for alike in alike {
+        before.retain(|old| {
+            let Some(index) = after.iter().position(|new| alike(old, new)) else { return true };
+            let new = after.remove(index);
+            let versions = (version(old).to_owned(), version(&new).to_owned());
+            changed.push(Changed {
+                job: old.name.clone(),
+                before: old.derivation.clone(),
+                versions: (versions.0 != versions.1).then_some(versions),
+                same_outputs: old.outputs == new.outputs,
+                after: new.derivation,
+            });
+            false
+        });
+    }
+    changed
+}
+
+/// What follows the name in `/gnu/store/HASH-NAME-VERSION.drv`: from the first `-` that a digit
+/// follows.
+fn version(job: &Job) -> &str {
+    let base = job.derivation.rsplit('/').next().unwrap_or_default();
+    let full = base.get(33..).unwrap_or_default().trim_end_matches(".drv");
+    let mut dashes = full.match_indices('-');
+    let start = dashes.find(|(at, _)| full[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
+    start.map_or("", |(at, _)| &full[at + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(name: &str, derivation: &str, outputs: &str) -> Job {
+        let derivation = format!("/gnu/store/{:032}-{derivation}.drv", 0);
+        Job { name: name.into(), derivation, outputs: outputs.into() }
+    }
+
+    fn names(texts: &[&str]) -> BTreeSet<String> {
+        texts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn versions_of_one_name_are_told_apart() {
+        let first = vec![job("gcc.x", "gcc-13.1", "a"), job("gcc.x", "gcc-14.1", "b")];
+        let second = vec![job("gcc.x", "gcc-15.0", "c"), job("gcc.x", "gcc-14.1", "d"), job("gcc.x", "gcc-9", "a")];
+        let diff = compare(first, second, &names(&[]), &names(&[]));
+        let versions: Vec<_> = diff.changed.iter().map(|c| (c.versions.clone(), c.same_outputs)).collect();
+        assert_eq!(versions, [(Some(("13.1".into(), "9".into())), true), (None, false)]);
+        assert_eq!(diff.added.len(), 1);
+        assert!(diff.removed.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_evaluated_is_never_removed() {
+        let first = vec![job("a.x", "a-1", "a"), job("b.x", "b-1", "b")];
+        let diff = compare(first, vec![job("c.x", "c-1", "c")], &names(&["c.x"]), &names(&["a.x"]));
+        assert_eq!(diff.broken[0].job, "a.x");
+        assert_eq!(diff.removed[0].job, "b.x");
+        assert_eq!(diff.mended[0].job, "c.x");
+        assert!(diff.added.is_empty());
+    }
+}

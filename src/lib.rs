@@ -19,10 +19,10 @@ pub mod spec;
 pub mod store;
 
 // Keepers, in flow order.
-/// Mirrors, checkouts, and which revisions want an evaluation.
-pub mod channel;
-/// Hands wanted builds to a build coordinator.
-pub mod coordinator;
+/// Reads spec files into the database.
+pub mod register;
+/// Fetches what specs want evaluated, and asks for its evaluation.
+pub mod fetch;
 /// Evaluates one revision for one system in a sandbox.
 pub mod evaluate;
 /// Turns the jobs of an evaluation into builds that are wanted.
@@ -41,6 +41,8 @@ pub mod config;
 pub mod daemon;
 /// The only place with SQL.
 pub mod db;
+/// Repositories that code comes from: looking, mirrors, checkouts.
+pub mod channel;
 /// A store daemon that only records: it answers an evaluator and keeps what that adds.
 pub mod eval_store;
 /// The only place that starts processes.

@@ -48,6 +48,11 @@ impl Checkouts {
         Self { directory: directory.into() }
     }
 
+    /// Where the files of `commit` are, or will be.
+    pub fn path(&self, commit: &str) -> PathBuf {
+        self.directory.join("trees").join(commit)
+    }
+
     /// The files of `commit` of the repository at `repository`: a directory whose files nobody may change.
     ///
     /// Submodules are empty directories. Two of these at once for one commit do not disturb each other.
@@ -64,7 +69,7 @@ impl Checkouts {
 
     fn make(&self, repository: &Path, commit: &str) -> Result<PathBuf, CheckoutError> {
         let source = Source::open(repository, commit)?;
-        let tree = self.directory.join("trees").join(commit);
+        let tree = self.path(commit);
         let lock = self.open()?;
         lock.file().lock_shared()?;
         if tree.is_dir() {

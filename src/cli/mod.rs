@@ -1,6 +1,24 @@
 //! What people type. One file per command.
 
+mod browse;
 pub mod check;
+mod diff;
+mod evaluate;
+mod farm;
+mod generate;
+mod progress;
+mod queue;
+mod run;
+mod status;
+mod tell;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::telemetry;
 
 /// How a command ended; the number is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,4 +29,111 @@ pub enum Exit {
     Input = 1,
     /// Gorget or the machine is at fault.
     Ours = 2,
+}
+
+/// Watches Git branches of Guix channels, evaluates each new revision in a sandbox, and queues
+/// exactly the builds that are new
+#[derive(Debug, Parser)]
+#[command(name = "gorget", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 the input is at fault, 2 Gorget or the machine is.")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Configuration file [default: /etc/gorget/gorget.toml as root, else
+    /// ~/.config/gorget/gorget.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "GORGET_CONFIG")]
+    config: Option<PathBuf>,
+    /// Directory for all that Gorget keeps; comes before the configuration file's
+    #[arg(long, global = true, value_name = "DIR", env = "GORGET_STATE")]
+    state: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Evaluate(evaluate::Evaluate),
+    Check(check::Check),
+    Status(status::Status),
+    Diff(diff::Diff),
+    Queue(queue::Queue),
+    #[command(hide = true)]
+    Generate(generate::Generate),
+}
+
+/// An error whose cause is what the person gave.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct InputError(String);
+
+/// Makes an [`InputError`].
+fn at_fault(message: impl Into<String>) -> anyhow::Error {
+    InputError(message.into()).into()
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Input } else { Exit::Done }.into();
+        }
+    };
+    match run_command(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            // A reader that has gone, such as `head`, is no error.
+            if error.chain().any(is_broken_pipe) {
+                return Exit::Done.into();
+            }
+            tell::error(&error);
+            let input = error.chain().any(|cause| cause.is::<InputError>() || cause.is::<ConfigError>());
+            if input { Exit::Input } else { Exit::Ours }.into()
+        }
+    }
+}
+
+fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn run_command(cli: Cli) -> anyhow::Result<Exit> {
+    let quiet = !matches!(&cli.command, Command::Run(_));
+    telemetry::begin(quiet);
+    let config = || Config::load(cli.global.config.as_deref(), cli.global.state.as_deref());
+    match cli.command {
+        Command::Check(check) => check::run(&check),
+        Command::Generate(generate) => generate::run(&generate),
+        Command::Run(args) => within(run::run(&args, config()?)),
+        Command::Evaluate(args) => within(evaluate::run(&args, config()?)),
+        Command::Status(args) => within(status::run(&args, config()?)),
+        Command::Diff(args) => within(diff::run(&args, config()?)),
+        Command::Queue(args) => within(queue::run(&args, config()?)),
+    }
+}
+
+fn within(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
 }

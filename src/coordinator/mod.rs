@@ -1,8 +1,10 @@
 //! Hands wanted builds to a build coordinator: one file for each kind of coordinator.
 
 mod guix_build_coordinator;
+mod submit;
 
 pub use guix_build_coordinator::GuixBuildCoordinator;
+pub use submit::Submit;
 
 /// A build that a coordinator is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

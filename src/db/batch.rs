@@ -10,7 +10,7 @@ use crate::store::edges;
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     /// Store items.
-    pub pack: Option<Pack>,
+    pub packs: Vec<Pack>,
     /// Derivations, each after its inputs, unless those were recorded before.
     pub derivations: Vec<NewDerivation>,
     /// Jobs, also those that did not change.

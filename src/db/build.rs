@@ -143,7 +143,8 @@ impl Db {
     /// Wants a build for each set of outputs that first appeared among the jobs of an evaluation,
     /// unless it was wanted before; a build that another spec had merely recorded is queued when
     /// this one is to be. `state` is [`BuildState::Queued`] or [`BuildState::Recorded`]. Gives the
-    /// number of builds that came to that state.
+    /// number of builds that came to that state. They are numbered so that inputs come before what
+    /// needs them, as derivations are.
     pub async fn queue_builds(
         &self,
         evaluation: EvaluationId,
@@ -160,6 +161,7 @@ impl Db {
                from job j join derivation d on d.id = j.derivation_id where j.first_evaluation = $1) as new
               on new.first_evaluation = e.id
             where new.place = 1
+            order by new.derivation_id
             on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
               evaluation_id = excluded.evaluation_id, job = excluded.job, system = excluded.system,
               priority = excluded.priority, state = excluded.state, created_at = excluded.created_at

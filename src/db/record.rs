@@ -36,7 +36,7 @@ impl Recorder {
         known.store_derivations(&mut tx, batch).await?;
         let number = |job: &super::NewJob| Ok((job.name.clone(), known.number(&job.derivation, &job.name)?));
         let jobs = batch.jobs.iter().map(number).collect::<Result<Vec<_>>>()?;
-        if let Some(pack) = &batch.pack {
+        for pack in &batch.packs {
             store_pack(&mut tx, pack).await?;
         }
         let begun = self.begin_intervals(&mut tx, &jobs).await?;

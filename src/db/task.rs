@@ -74,12 +74,12 @@ impl Db {
         Ok(Some(task))
     }
 
-    /// An evaluation that is complete and has jobs which [`Db::queue_builds`] has not seen, the
-    /// oldest first. Running ones are left alone: they may yet fail, or be interrupted and turn to
-    /// another revision.
+    /// An evaluation that has jobs which [`Db::queue_builds`] has not seen, the oldest first. It may
+    /// still be running: what is new is queued as soon as it is found, and stays wanted if the
+    /// evaluation fails later, for it was the branch's then.
     pub async fn unscheduled_evaluation(&self) -> Result<Option<Task>> {
         const NEXT: &str =
-            "select id from evaluation where unscheduled and state = 'complete' order by id limit 1";
+            "select id from evaluation where unscheduled and state in ('complete', 'running') order by id limit 1";
         let next: Option<EvaluationId> =
             each!(&self.readers, pool => sqlx::query_scalar(NEXT).fetch_optional(pool).await?);
         let Some(id) = next else { return Ok(None) };

@@ -173,6 +173,13 @@ pub enum Failure {
     Abandoned,
 }
 
+impl Failure {
+    /// Whether the revision is to blame, so that trying again is of no use.
+    pub fn is_of_revision(&self) -> bool {
+        !matches!(self, Self::Start(_) | Self::Abandoned)
+    }
+}
+
 /// Evaluates; sends what happens to `events` until it returns.
 pub async fn run(request: Request, events: &mpsc::Sender<Event>) -> Result<Summary, Failure> {
     let limit = request.limits.evaluation_time;
@@ -356,7 +363,10 @@ impl<'a> Supervisor<'a> {
             self.fork_missing().await;
             tokio::select! {
                 heard = self.crew.heard() => self.handle(heard).await?,
-                _ = tick.tick() => self.check_limits().await?,
+                _ = tick.tick() => {
+                    self.check_limits().await?;
+                    self.flush().await?;
+                }
             }
             if self.batch.outcomes.len() > 500 || self.crew.store().pending_bytes() > 8 << 20 {
                 self.flush().await?;

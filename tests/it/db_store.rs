@@ -34,9 +34,9 @@ async fn store_items_are_kept_once_and_come_back_whole() {
         let mut recorder = Recorder::new(begin(db, master, "a").await);
         let everything: Vec<u8> = (0..=255).cycle().take(100_000).collect();
         let first = pack(&[("empty", b""), ("nar", &everything), ("last", b"Derive([])")]);
-        recorder.record(db, &Batch { pack: Some(first), ..Batch::default() }).await.unwrap();
+        recorder.record(db, &Batch { packs: vec![first], ..Batch::default() }).await.unwrap();
         let second = pack(&[("last", b"something else"), ("new", b"new")]);
-        recorder.record(db, &Batch { pack: Some(second), ..Batch::default() }).await.unwrap();
+        recorder.record(db, &Batch { packs: vec![second], ..Batch::default() }).await.unwrap();
 
         let nar = db.item(&hash("nar")).await.unwrap().unwrap();
         assert_eq!((nar.name.as_str(), nar.kind), ("nar.drv", ItemKind::Nar));

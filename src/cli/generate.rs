@@ -1,0 +1,24 @@
+//! `gorget generate`: man pages and completions, for packagers.
+
+use std::path::PathBuf;
+
+use clap::CommandFactory as _;
+use clap_complete::{Shell, generate_to};
+
+use super::{Cli, Exit};
+
+/// Writes man pages and shell completions
+#[derive(Debug, clap::Args)]
+pub(super) struct Generate {
+    /// Where to
+    directory: PathBuf,
+}
+
+pub(super) fn run(args: &Generate) -> anyhow::Result<Exit> {
+    fs_err::create_dir_all(&args.directory)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        generate_to(shell, &mut Cli::command(), "gorget", &args.directory)?;
+    }
+    clap_mangen::generate_to(Cli::command(), &args.directory)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,177 @@
+//! `gorget run`: the farm itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Exit, at_fault, farm, tell};
+use crate::bell::Bell;
+use crate::clock::Clock;
+use crate::config::{Config, Coordinator};
+use crate::coordinator::{GuixBuildCoordinator, Submit};
+use crate::daemon::{Bells, Once, exhaust, keep};
+use crate::db::{Db, EvaluationState};
+use crate::evaluate::Evaluate;
+use crate::fetch::Fetch;
+use crate::register::Register;
+use crate::schedule::Schedule;
+use crate::watch::Watch;
+
+/// How long keepers may take to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Watches, evaluates and queues until it is stopped
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// Look at everything once, do what there is to do, and stop
+    #[arg(long)]
+    once: bool,
+}
+
+/// The keepers of one farm.
+struct Keepers {
+    register: Register,
+    watch: Watch,
+    fetch: Fetch,
+    evaluate: Evaluate,
+    schedule: Schedule,
+    submit: Submit,
+}
+
+pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
+    fs_err::create_dir_all(&config.state)?;
+    // Held until the process ends, however it ends.
+    let lock = fs_err::File::create(config.state.join("lock"))?;
+    if lock.file().try_lock().is_err() {
+        return Err(at_fault(format!("another `gorget run` works in {}", config.state.display())));
+    }
+    let db = Db::open(config.database.as_str()).await?;
+    let interrupted = db.reset_interrupted().await?;
+    if interrupted > 0 {
+        tracing::info!(evaluations = interrupted, "evaluations were interrupted and begin again");
+    }
+    let bells = Bells::default();
+    let watch = Bell::default();
+    let keepers = keepers(&config, &db, &bells, &watch, args.once)?;
+    if args.once {
+        return once(keepers, &db).await;
+    }
+    serve(keepers, &bells, &watch).await
+}
+
+fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) -> anyhow::Result<Keepers> {
+    let (clock, mirrors) = (Clock::System, farm::mirrors(config));
+    let wanted = || if once { Once::each() } else { Once::when_due() };
+    let (coordinator, substitute_urls) = match &config.coordinator {
+        Coordinator::None => (None, Vec::new()),
+        Coordinator::GuixBuildCoordinator { url, substitute_urls } => {
+            (Some(GuixBuildCoordinator::new(url.as_str())?), substitute_urls.clone())
+        }
+    };
+    Ok(Keepers {
+        register: Register {
+            db: db.clone(),
+            directory: config.specs.clone(),
+            watch: watch.clone(),
+            told: BTreeSet::new(),
+        },
+        watch: Watch {
+            db: db.clone(),
+            mirrors: mirrors.clone(),
+            clock: clock.clone(),
+            bells: bells.clone(),
+            once: wanted(),
+        },
+        fetch: Fetch {
+            db: db.clone(),
+            mirrors: mirrors.clone(),
+            clock: clock.clone(),
+            bells: bells.clone(),
+            once: wanted(),
+        },
+        evaluate: Evaluate {
+            db: db.clone(),
+            mirrors,
+            checkouts: farm::checkouts(config),
+            runtimes: farm::runtimes(config),
+            limits: farm::limits(config),
+            clock: clock.clone(),
+            bells: bells.clone(),
+        },
+        schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone() },
+        submit: Submit { db: db.clone(), clock, coordinator, substitute_urls },
+    })
+}
+
+/// Everything one time. What is found while evaluating is queued and submitted meanwhile.
+async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
+    exhaust(&mut keepers.register).await.context("reading specs")?;
+    exhaust(&mut keepers.watch).await.context("looking at branches")?;
+    exhaust(&mut keepers.fetch).await.context("fetching")?;
+    let bells = keepers.schedule.bells.clone();
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    tasks.spawn(keep(keepers.schedule, bells.schedule, stop.clone()));
+    let evaluated = exhaust(&mut keepers.evaluate).await.context("evaluating");
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    evaluated?;
+    let mut schedule = Schedule { db: db.clone(), clock: Clock::System, bells: Bells::default() };
+    exhaust(&mut schedule).await.context("scheduling")?;
+    exhaust(&mut keepers.submit).await.context("submitting")?;
+    troubles(db).await
+}
+
+/// Says what is wrong after everything was done once.
+async fn troubles(db: &Db) -> anyhow::Result<Exit> {
+    let mut exit = Exit::Done;
+    let mut say = |text: String| {
+        exit = Exit::Input;
+        tell::note(&text);
+    };
+    for branch in db.branches().await? {
+        if let Some(reason) = &branch.reason {
+            say(format!("branch {} of {}: {reason}", branch.name, branch.url));
+        }
+    }
+    for mirror in db.mirrors().await? {
+        if let Some(reason) = &mirror.reason {
+            say(format!("{}: {reason}", mirror.url));
+        }
+    }
+    for evaluation in db.newest_evaluations().await? {
+        if evaluation.state == EvaluationState::Failed {
+            let reason = evaluation.reason.unwrap_or_default();
+            say(format!("{} for {}: {reason}", evaluation.spec, evaluation.system));
+        }
+    }
+    Ok(exit)
+}
+
+async fn serve(keepers: Keepers, bells: &Bells, watch: &Bell) -> anyhow::Result<Exit> {
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    tasks.spawn(keep(keepers.register, Bell::default(), stop.clone()));
+    tasks.spawn(keep(keepers.watch, watch.clone(), stop.clone()));
+    tasks.spawn(keep(keepers.fetch, bells.fetch.clone(), stop.clone()));
+    tasks.spawn(keep(keepers.evaluate, bells.evaluate.clone(), stop.clone()));
+    tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
+    tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
+    tasks.close();
+    tracing::info!("the farm is running");
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result?,
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    // What does not stop in time is in the database as far as it went.
+    let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
+    Ok(Exit::Done)
+}

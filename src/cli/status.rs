@@ -1,0 +1,165 @@
+//! `gorget status`: what the farm knows, and what is wrong.
+
+use serde_json::json;
+
+use super::{Exit, browse, queue, tell};
+use crate::clock::{Clock, Seconds, readable_span};
+use crate::config::Config;
+use crate::db::{Branch, Db, Evaluation, EvaluationState, Mirror, StoredSpec};
+
+/// How many evaluations are listed.
+const EVALUATIONS: i64 = 12;
+/// How many errors of an evaluation are listed.
+const ERRORS: usize = 10;
+
+/// Shows specs, branches, evaluations and builds, and what is wrong with them
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
+    let db = browse::open(&config).await?;
+    let specs = db.specs().await?;
+    let branches = db.branches().await?;
+    let mirrors = db.mirrors().await?;
+    let evaluations = db.evaluations(EVALUATIONS).await?;
+    if args.json {
+        let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
+            json!({ "spec": count.spec, "system": count.system, "state": queue::word(count.state), "count": count.count })
+        }).collect();
+        tell::json(&json!({
+            "specs": specs.iter().filter(|spec| spec.present).map(|stored| &stored.spec).collect::<Vec<_>>(),
+            "branches": branches.iter().map(branch_object).collect::<Vec<_>>(),
+            "mirrors": mirrors.iter().map(mirror_object).collect::<Vec<_>>(),
+            "evaluations": evaluations.iter().map(evaluation_object).collect::<Vec<_>>(),
+            "builds": builds,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let now = Clock::System.now();
+    show_branches(&specs, &branches, now)?;
+    for mirror in mirrors.iter().filter(|mirror| mirror.problem.is_some()) {
+        let reason = mirror.reason.as_deref().unwrap_or_default();
+        let again = in_future(mirror.next_fetch - now);
+        tell::line(&format!("\ncannot fetch {} ({} in a row, next {again}): {reason}", mirror.url, mirror.failures))?;
+    }
+    tell::line("")?;
+    show_evaluations(&db, &evaluations, now).await?;
+    tell::line("")?;
+    let counts = db.build_counts().await?;
+    let rows = counts.into_iter().map(|count| {
+        vec![count.spec, count.system, queue::word(count.state).to_owned(), count.count.to_string()]
+    });
+    tell::table(&["SPEC", "SYSTEM", "BUILDS", "COUNT"], rows.collect())?;
+    Ok(Exit::Done)
+}
+
+fn show_branches(specs: &[StoredSpec], branches: &[Branch], now: Seconds) -> std::io::Result<()> {
+    let mut rows = Vec::new();
+    for stored in specs.iter().filter(|stored| stored.present) {
+        let spec = &stored.spec;
+        for channel in &spec.channels {
+            let branch = branches.iter().find(|b| b.url == channel.url && b.name == channel.branch);
+            let looked = branch.and_then(|branch| branch.looked_at);
+            let tip = channel.commit.clone().or_else(|| branch?.tip.clone());
+            rows.push(vec![
+                spec.name.clone(),
+                if spec.active { "active" } else { "inactive" }.to_owned(),
+                channel.name.clone(),
+                if channel.commit.is_some() { "(pinned)".to_owned() } else { channel.branch.clone() },
+                tip.map_or("-".to_owned(), |tip| tip.chars().take(10).collect()),
+                looked.map_or("never".to_owned(), |at| format!("{} ago", readable_span(now - at))),
+                branch.map_or(String::new(), |branch| problem(branch, now)),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        return tell::line("no specs");
+    }
+    tell::table(&["SPEC", "", "CHANNEL", "BRANCH", "COMMIT", "LOOKED", "PROBLEM"], rows)
+}
+
+fn problem(branch: &Branch, now: Seconds) -> String {
+    let Some(reason) = &branch.reason else { return String::new() };
+    format!("{reason} ({} in a row, next look {})", branch.failures, in_future(branch.next_look - now))
+}
+
+fn in_future(seconds: Seconds) -> String {
+    if seconds > 0 { format!("in {}", readable_span(seconds)) } else { "now".to_owned() }
+}
+
+async fn show_evaluations(db: &Db, evaluations: &[Evaluation], now: Seconds) -> anyhow::Result<()> {
+    let rows = evaluations.iter().map(|evaluation| {
+        let begun = evaluation.started_at.unwrap_or(now);
+        vec![
+            evaluation.id.0.to_string(),
+            evaluation.spec.clone(),
+            evaluation.system.to_string(),
+            evaluation.revision.short(),
+            state(evaluation),
+            format!("{}/{}", evaluation.jobs_done, evaluation.jobs_total.unwrap_or(0)),
+            evaluation.errors.to_string(),
+            readable_span(evaluation.finished_at.unwrap_or(now) - begun),
+        ]
+    });
+    tell::table(&["NO.", "SPEC", "SYSTEM", "REVISION", "STATE", "DONE", "ERRORS", "TIME"], rows.collect())?;
+    for evaluation in evaluations {
+        if let Some(reason) = &evaluation.reason {
+            tell::line(&format!("\nevaluation {} failed:", evaluation.id.0))?;
+            reason.lines().try_for_each(|line| tell::line(&format!("  {line}")))?;
+        }
+        let errors = if evaluation.errors > 0 { db.errors(evaluation.id).await? } else { Vec::new() };
+        if !errors.is_empty() {
+            tell::line(&format!("\nerrors of evaluation {}:", evaluation.id.0))?;
+        }
+        for error in errors.iter().take(ERRORS) {
+            tell::line(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
+        }
+        if errors.len() > ERRORS {
+            tell::line(&format!("  … and {} more", errors.len() - ERRORS))?;
+        }
+    }
+    Ok(())
+}
+
+fn state(evaluation: &Evaluation) -> String {
+    let partial = if evaluation.partial { ", modules missing" } else { "" };
+    format!("{}{partial}", word(evaluation.state))
+}
+
+/// The word for a state.
+pub(super) fn word(state: EvaluationState) -> &'static str {
+    match state {
+        EvaluationState::Waiting => "waiting",
+        EvaluationState::Running => "running",
+        EvaluationState::Complete => "complete",
+        EvaluationState::Failed => "failed",
+    }
+}
+
+fn branch_object(branch: &Branch) -> serde_json::Value {
+    json!({
+        "url": branch.url, "branch": branch.name, "commit": branch.tip, "looked_at": branch.looked_at,
+        "failures": branch.failures, "next_look": branch.next_look, "reason": branch.reason,
+    })
+}
+
+fn mirror_object(mirror: &Mirror) -> serde_json::Value {
+    json!({
+        "url": mirror.url, "fetched_at": mirror.fetched_at, "failures": mirror.failures,
+        "next_fetch": mirror.next_fetch, "reason": mirror.reason,
+    })
+}
+
+fn evaluation_object(evaluation: &Evaluation) -> serde_json::Value {
+    json!({
+        "id": evaluation.id.0, "spec": evaluation.spec, "system": evaluation.system,
+        "revision": evaluation.revision, "state": word(evaluation.state), "reason": evaluation.reason,
+        "partial": evaluation.partial, "jobs_total": evaluation.jobs_total, "jobs_done": evaluation.jobs_done,
+        "errors": evaluation.errors, "created_at": evaluation.created_at, "started_at": evaluation.started_at,
+        "finished_at": evaluation.finished_at, "figures": evaluation.figures,
+    })
+}

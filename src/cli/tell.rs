@@ -1,0 +1,61 @@
+//! How Gorget talks: data to standard output, everything else to standard error.
+
+use std::io::{self, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use crate::spec::harmless;
+
+const RED: Style = AnsiColor::Red.on_default().bold();
+
+/// Says why a command failed.
+pub(super) fn error(error: &anyhow::Error) {
+    let text = harmless_lines(&format!("{error:#}"));
+    let _ = writeln!(anstream::stderr(), "{RED}error:{RED:#} {text}");
+}
+
+/// Says something that is not data.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{}", harmless_lines(text));
+}
+
+/// One line of data.
+pub(super) fn line(text: &str) -> io::Result<()> {
+    writeln!(anstream::stdout(), "{}", harmless(text))
+}
+
+/// One JSON document on a line of its own.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer(&mut stdout, value).map_err(io::Error::from)?;
+    writeln!(stdout)?;
+    Ok(())
+}
+
+/// A table; nothing when it has no rows.
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header.iter().map(ToString::to_string));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| harmless(cell)).collect::<Vec<_>>());
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let text: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    writeln!(anstream::stdout(), "{}", text.join("\n"))
+}
+
+/// `1 job`, `2 jobs`.
+pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+fn harmless_lines(text: &str) -> String {
+    text.lines().map(harmless).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,191 @@
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+
+use super::likely::changed_packages;
+use super::runtime::Runtimes;
+use super::{Event, Failure, Limits, Request, Summary, record, supervisor};
+use crate::channel::{Checkouts, Mirrors, changed_files};
+use crate::clock::Clock;
+use crate::daemon::{Bells, Keeper, Progress};
+use crate::db::{self, Db, Recorder, Task};
+
+/// How often an evaluation that fails for reasons outside of it is begun again.
+const ATTEMPTS: i64 = 3;
+
+/// The keeper that evaluates, one evaluation at a time.
+#[derive(Debug)]
+pub struct Evaluate {
+    /// Where evaluations stand.
+    pub db: Db,
+    /// Where commits are.
+    pub mirrors: Mirrors,
+    /// Where their files are.
+    pub checkouts: Checkouts,
+    /// Which Guix runs.
+    pub runtimes: Runtimes,
+    /// What an evaluation may use.
+    pub limits: Limits,
+    /// What time it is.
+    pub clock: Clock,
+    /// Whom to wake.
+    pub bells: Bells,
+}
+
+impl Keeper for Evaluate {
+    const NAME: &'static str = "evaluate";
+    const PERIOD: Duration = Duration::from_secs(15);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let Some(task) = self.db.claim_evaluation(self.clock.now()).await? else { return Ok(Progress::Idle) };
+        tracing::info!(
+            spec.name = task.spec.name,
+            system = %task.system,
+            revision = task.revision.short(),
+            "evaluating"
+        );
+        let result = self.evaluate(&task).await;
+        self.bells.schedule.ring();
+        match result {
+            Ok(summary) => {
+                tracing::info!(
+                    spec.name = task.spec.name,
+                    system = %task.system,
+                    jobs = summary.jobs,
+                    errors = summary.errors,
+                    duration_ms = summary.total_ms,
+                    "evaluated"
+                );
+                Ok(Progress::Worked)
+            }
+            Err(error) => self.failed(&task, error).await,
+        }
+    }
+}
+
+impl Evaluate {
+    /// The fault of the revision is its result; any other is tried again a few times.
+    async fn failed(&self, task: &Task, error: anyhow::Error) -> anyhow::Result<Progress> {
+        let of_revision = error.downcast_ref::<Failure>().is_some_and(Failure::is_of_revision);
+        if !of_revision && task.attempts < ATTEMPTS {
+            self.db.reset_interrupted().await?;
+            return Err(error);
+        }
+        tracing::warn!(spec.name = task.spec.name, system = %task.system, "the evaluation failed: {error:#}");
+        let reason = format!("{error:#}").replace('\0', "␀");
+        self.db.fail_evaluation(task.id, &reason, self.clock.now()).await?;
+        Ok(Progress::Worked)
+    }
+
+    async fn evaluate(&self, task: &Task) -> anyhow::Result<Summary> {
+        let directories = self.check_out(task).await?;
+        let channels: Vec<(String, PathBuf)> = directories.into_iter().collect();
+        let prepared = self.runtimes.prepare(&channels).await?;
+        let request = Request {
+            root: self.runtimes.root().to_owned(),
+            channels: prepared.channels.clone(),
+            environment: prepared.environment,
+            build: task.spec.build.clone(),
+            system: task.system.clone(),
+            likely: self.likely(task).await,
+            keep_contents: true,
+            limits: self.limits.clone(),
+        };
+        let mut recorder = Recorder::new(task.clone());
+        let (events, mut received) = mpsc::channel(4);
+        let (summary, recorded) = tokio::join!(
+            async {
+                let result = supervisor::run(request, &events).await;
+                drop(events);
+                result
+            },
+            self.record(task, &mut recorder, &mut received),
+        );
+        recorded.context("recording the evaluation")?;
+        let summary = summary?;
+        let figures = serde_json::to_value(&summary)?;
+        recorder.finish(&self.db, summary.broken_modules > 0, &figures, self.clock.now()).await?;
+        Ok(summary)
+    }
+
+    /// The files of every channel.
+    async fn check_out(&self, task: &Task) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+        let mut directories = BTreeMap::new();
+        for channel in task.revision.channels() {
+            let mirror = self.mirrors.path(&channel.url);
+            let directory = self
+                .checkouts
+                .checkout(&mirror, &channel.commit)
+                .await
+                .with_context(|| format!("checking out channel {}", channel.name))?;
+            directories.insert(channel.name.clone(), directory);
+        }
+        Ok(directories)
+    }
+
+    /// Takes events until there are no more.
+    async fn record(
+        &self,
+        task: &Task,
+        recorder: &mut Recorder,
+        events: &mut mpsc::Receiver<Event>,
+    ) -> anyhow::Result<()> {
+        // Dropping the receiver on an error ends the evaluation.
+        let mut done = 0;
+        while let Some(event) = events.recv().await {
+            let batch = match event {
+                Event::Enumerated { units } => {
+                    self.db.set_total(task.id, i64::try_from(units)?).await?;
+                    continue;
+                }
+                Event::Batch(batch) => batch,
+            };
+            done += i64::try_from(batch.done)?;
+            let hashes: Vec<String> = batch.items.iter().map(|item| item.path.hash_text()).collect();
+            let known = self.db.known_items(&hashes).await?;
+            let mut rows = db::Batch { done, ..db::Batch::default() };
+            let items = batch.items;
+            (rows.derivations, rows.packs) = tokio::task::spawn_blocking(move || {
+                let packs = record::packs(&items, |hash| known.contains(hash))?;
+                anyhow::Ok((record::derivations(&items), packs))
+            })
+            .await??;
+            record::outcomes(batch.outcomes, &mut rows);
+            let has_jobs = !rows.jobs.is_empty();
+            recorder.record(&self.db, &rows).await?;
+            if has_jobs {
+                self.bells.schedule.ring();
+            }
+        }
+        Ok(())
+    }
+
+    /// Jobs that are likely to have changed since the last complete evaluation. A guess, for the
+    /// order only: a wrong one costs time, so its failure is no failure.
+    async fn likely(&self, task: &Task) -> HashSet<String> {
+        self.guess(task).await.unwrap_or_else(|error| {
+            tracing::debug!("no guess at what has changed: {error:#}");
+            HashSet::new()
+        })
+    }
+
+    async fn guess(&self, task: &Task) -> anyhow::Result<HashSet<String>> {
+        let Some(previous) = task.previous else { return Ok(HashSet::new()) };
+        let Some(previous) = self.db.evaluation(previous).await? else { return Ok(HashSet::new()) };
+        let mut packages = Vec::new();
+        for channel in task.revision.channels() {
+            let before = previous.revision.channels().iter().find(|other| other.name == channel.name);
+            let Some(before) = before.filter(|before| before.commit != channel.commit) else { continue };
+            let mirror = self.mirrors.path(&channel.url);
+            let files = changed_files(&mirror, &before.commit, &channel.commit).await?;
+            let [old, new] = [&before.commit, &channel.commit].map(|commit| self.checkouts.path(commit));
+            packages.extend(changed_packages(&old, &new, &files));
+        }
+        let jobs: Vec<String> = packages.iter().map(|name| format!("{name}.{}", task.system)).collect();
+        let dependents = self.db.dependents_among_jobs(previous.id, &jobs).await?;
+        Ok(jobs.into_iter().chain(dependents).collect())
+    }
+}

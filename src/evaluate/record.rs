@@ -1,0 +1,78 @@
+//! From what an evaluation adds and finds to what the database keeps.
+
+use crate::db::{self, Item, ItemKind, JobError, NewDerivation, NewJob, Pack};
+use crate::eval_store::{Kind, Recorded};
+use crate::store::base32;
+use crate::store::path::StorePath;
+
+use super::Outcome;
+
+/// Store items are compressed together up to about this size, in bytes: similar ones stand near each
+/// other, and one of them can still be had without unpacking much.
+const PACK_SIZE: usize = 1 << 20;
+/// zstd's: the default, a good balance for text.
+const LEVEL: i32 = 3;
+
+/// The derivations among `items`, in order.
+pub(super) fn derivations(items: &[Recorded]) -> Vec<NewDerivation> {
+    let of = |item: &Recorded| {
+        let derivation = item.derivation.as_ref()?;
+        Some(NewDerivation {
+            hash: item.path.hash_text(),
+            name: item.path.derivation_name()?.to_owned(),
+            system: derivation.system.clone(),
+            outputs: derivation.outputs.iter().map(|(name, path)| (name.clone(), path.base_name())).collect(),
+            inputs: derivation.inputs.iter().map(|hash| base32::encode(hash)).collect(),
+        })
+    };
+    items.iter().filter_map(of).collect()
+}
+
+/// Packs the contents of `items`, except those that are known already.
+pub(super) fn packs(items: &[Recorded], known: impl Fn(&str) -> bool) -> std::io::Result<Vec<Pack>> {
+    let mut packs = Vec::new();
+    let mut contents = Vec::with_capacity(2 * PACK_SIZE);
+    let mut packed = Vec::new();
+    for item in items {
+        let hash = item.path.hash_text();
+        if known(&hash) {
+            continue;
+        }
+        packed.push(Item {
+            hash,
+            name: item.path.name().to_owned(),
+            kind: match item.kind {
+                Kind::Text => ItemKind::Text,
+                Kind::Nar => ItemKind::Nar,
+            },
+            refs: item.references.iter().map(StorePath::base_name).collect(),
+            start: contents.len() as u64,
+            length: item.contents.len() as u64,
+        });
+        contents.extend_from_slice(&item.contents);
+        if contents.len() >= PACK_SIZE {
+            packs.push(Pack { contents: zstd::encode_all(&contents[..], LEVEL)?, items: std::mem::take(&mut packed) });
+            contents.clear();
+        }
+    }
+    if !packed.is_empty() {
+        packs.push(Pack { contents: zstd::encode_all(&contents[..], LEVEL)?, items: packed });
+    }
+    Ok(packs)
+}
+
+/// Jobs and errors of `outcomes`.
+pub(super) fn outcomes(outcomes: Vec<Outcome>, batch: &mut db::Batch) {
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Job { name, derivation, .. } => {
+                batch.jobs.push(NewJob { name, derivation: derivation.hash_text() });
+            }
+            Outcome::Error { name, cause, message } => {
+                // PostgreSQL takes no NUL in a text.
+                let [name, cause, message] = [name, cause, message].map(|text| text.replace('\0', "␀"));
+                batch.errors.push(JobError { name, cause, message });
+            }
+        }
+    }
+}

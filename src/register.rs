@@ -1,0 +1,83 @@
+//! Reads the directory of spec files into the database.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::bell::Bell;
+use crate::daemon::{Keeper, Progress};
+use crate::db::Db;
+use crate::spec::{Spec, load_directory, refuse_equal_names};
+
+/// The keeper that reads spec files.
+#[derive(Debug)]
+pub struct Register {
+    /// Where specs go.
+    pub db: Db,
+    /// Where the files are.
+    pub directory: PathBuf,
+    /// Wakes who looks at branches.
+    pub watch: Bell,
+    /// Faults that were told already.
+    pub told: BTreeSet<String>,
+}
+
+impl Keeper for Register {
+    const NAME: &'static str = "register";
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let written = self.read().await?;
+        let mut specs = written.good;
+        let stored = self.db.specs().await?;
+        let present: Vec<Spec> =
+            stored.into_iter().filter(|stored| stored.present).map(|stored| stored.spec).collect();
+        if written.faulty {
+            // One of the specs that seem to be gone may be in a faulty file: none is retired.
+            let gone = present.iter().filter(|old| specs.iter().all(|new| new.name != old.name));
+            specs.extend(gone.cloned().collect::<Vec<_>>());
+        }
+        specs.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut before = present;
+        before.sort_by(|a, b| a.name.cmp(&b.name));
+        if before == specs {
+            return Ok(Progress::Idle);
+        }
+        self.db.sync_specs(&specs).await?;
+        self.watch.ring();
+        Ok(Progress::Worked)
+    }
+}
+
+struct Written {
+    good: Vec<Spec>,
+    faulty: bool,
+}
+
+impl Register {
+    async fn read(&mut self) -> anyhow::Result<Written> {
+        let directory = self.directory.clone();
+        let mut files = tokio::task::spawn_blocking(move || load_directory(&directory))
+            .await?
+            .context("hint: put spec files there, or set `specs` in gorget.toml")?;
+        refuse_equal_names(&mut files);
+        let mut told = BTreeSet::new();
+        let mut written = Written { good: Vec::new(), faulty: false };
+        for file in files {
+            match file.outcome {
+                Ok(checked) => written.good.push(checked.spec),
+                Err(_) => {
+                    written.faulty = true;
+                    told.insert(file.path.display().to_string());
+                }
+            }
+        }
+        for path in told.difference(&self.told) {
+            tracing::error!(path, "a spec file has faults; what it said before goes on (see `gorget check`)");
+        }
+        self.told = told;
+        Ok(written)
+    }
+}
