@@ -1,4 +1,6 @@
 -- The spine: one table for every arrow of the flow. Times are seconds since 1970.
+-- Ids of derivations and output sets are given by Gorget, ascending, so that the inputs of a
+-- derivation always have smaller ids than itself.
 
 create table spec (
   id integer primary key,
@@ -14,8 +16,8 @@ create table branch (
   id integer primary key,
   url text not null,
   name text not null,
-  tip text,                                     -- commit at the last look that succeeded
-  looked_at integer,
+  tip text,                                     -- commit at the last look that succeeded; null: never there, or gone
+  looked_at integer,                            -- the last look, whatever came of it
   next_look integer not null default 0,
   failures integer not null default 0,          -- looks that failed since the last success
   problem text,                                 -- unreachable | missing
@@ -35,7 +37,8 @@ create index push_branch on push (branch_id, id);
 -- State of the local mirror of a repository.
 create table mirror (
   url text primary key,
-  fetched_at integer,
+  fetched_at integer,                           -- the last fetch that succeeded
+  failed_at integer,                            -- the last failure since
   next_fetch integer not null default 0,        -- after a failure: not before
   failures integer not null default 0,
   problem text,                                 -- failed | missing (the commit is not there)
@@ -45,7 +48,7 @@ create table mirror (
 create table revision (
   id integer primary key,
   key text not null unique,
-  channels text not null,                       -- JSON
+  channels text not null,                       -- revision::Revision, JSON
   created_at integer not null
 ) strict;
 
@@ -56,7 +59,7 @@ create table evaluation (
   system text not null,
   state text not null check (state in ('waiting', 'running', 'complete', 'failed')),
   reason text,                                  -- why it failed
-  partial integer not null default 0,       -- modules failed to load: absent jobs are not removed jobs
+  partial integer not null default 0,           -- modules failed to load: absent jobs are not removed jobs
   attempts integer not null default 0,
   created_at integer not null,
   started_at integer,
@@ -64,7 +67,7 @@ create table evaluation (
   jobs_total integer,                           -- what there is to evaluate, once enumerated
   jobs_done integer not null default 0,
   errors integer not null default 0,
-  unscheduled integer not null default 0,   -- has jobs that the scheduler has not seen
+  unscheduled integer not null default 0,       -- has jobs that the scheduler has not seen
   figures text                                  -- JSON: memory, CPU, requests, phases
 ) strict;
 create index evaluation_sequence on evaluation (spec_id, system, id);
@@ -74,7 +77,7 @@ create index evaluation_unscheduled on evaluation (id) where unscheduled;
 -- The identity of a build: its set of output paths.
 create table output_set (
   id integer primary key,
-  key text not null unique,                     -- hash of the sorted paths
+  key text not null unique,                     -- 160 bits of the SHA-256 of the sorted paths, hexadecimal
   outputs text not null                         -- "NAME HASH-NAME" lines, sorted by output name
 ) strict;
 
@@ -100,7 +103,7 @@ create table job (
 ) strict;
 create index job_open on job (spec_id, system, name) where last_evaluation is null;
 create index job_first on job (first_evaluation);
-create index job_last on job (last_evaluation) where last_evaluation is not null;
+create index job_last on job (spec_id, system, last_evaluation) where last_evaluation is not null;
 create index job_derivation on job (derivation_id);
 
 create table evaluation_error (
@@ -123,9 +126,9 @@ create table build (
   priority integer not null,                    -- of its spec: 0 first
   state text not null check (state in ('recorded', 'queued', 'submitted', 'refused')),
   created_at integer not null,
-  submitted_at integer,
+  answered_at integer,                          -- when the coordinator took or refused it
   reference text,                               -- the coordinator's name for it
-  answer text,                                  -- what it said when there was no name, or why refused
+  answer text,                                  -- what it said last, or why it could not be asked
   attempts integer not null default 0,
   next_attempt integer not null default 0
 ) strict;
