@@ -1,1 +1,193 @@
+//! The only place with SQL.
+//!
+//! Two databases, one code: [`Db`] holds pools of either SQLite or PostgreSQL, and `each!` runs the
+//! same query against whichever it is. SQL that both understand is written once; where they differ
+//! the two texts stand side by side. Rows go in by the thousand, as one JSON array a statement.
+//!
+//! Writers take turns, in both databases: `begin immediate` in SQLite, a lock for the length of the
+//! transaction in PostgreSQL. So a transaction that read something can rely on it until it commits,
+//! none is ever rolled back for the sake of another, and none has to be tried again.
 
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+
+// Runs one piece of query code against whichever database is open. With `sql: A, B`, the name
+// `sql` stands for `A` in SQLite and for `B` in PostgreSQL.
+macro_rules! each {
+    ($db:expr, $c:ident => $body:expr) => {
+        match $db {
+            $crate::db::Either::Sqlite($c) => $body,
+            $crate::db::Either::Postgres($c) => $body,
+        }
+    };
+    ($db:expr, $c:ident, $sql:ident: $sqlite:expr, $postgres:expr => $body:expr) => {
+        match $db {
+            $crate::db::Either::Sqlite($c) => {
+                let $sql = $sqlite;
+                $body
+            }
+            $crate::db::Either::Postgres($c) => {
+                let $sql = $postgres;
+                $body
+            }
+        }
+    };
+}
+
+// Executes one statement of a transaction and counts the rows it touched. Where the databases
+// differ, `[A, B]` gives the text for SQLite and the text for PostgreSQL.
+macro_rules! execute {
+    ($tx:expr, [$sqlite:expr, $postgres:expr] $(, $value:expr)*) => {
+        each!($tx, tx, sql: $sqlite, $postgres =>
+            sqlx::query(sql)$(.bind($value))*.execute(&mut **tx).await?.rows_affected())
+    };
+    ($tx:expr, $sql:expr $(, $value:expr)*) => {
+        each!($tx, tx => sqlx::query($sql)$(.bind($value))*.execute(&mut **tx).await?.rows_affected())
+    };
+}
+
+// SQL for the store path of the derivation `d`.
+macro_rules! derivation_path {
+    () => {
+        "'/gnu/store/' || d.hash || '-' || d.name || '.drv'"
+    };
+}
+
+mod batch;
+mod branch;
+mod build;
+mod diff;
+mod error;
+mod evaluation;
+mod graph;
+mod id;
+mod item;
+mod mirror;
+mod record;
+mod spec;
+mod task;
+
+pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
+pub use branch::{Branch, BranchProblem, Push};
+pub use build::{Build, BuildCount, BuildState, QueueFilter};
+pub use diff::{Job, JobError};
+pub use error::{Error, Result};
+pub use evaluation::{Evaluation, EvaluationState};
+pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
+pub use item::{ItemKind, StoredItem};
+pub use mirror::{Mirror, MirrorProblem};
+pub use record::Recorder;
+pub use spec::StoredSpec;
+pub use task::Task;
+
+/// How long a query waits for its turn before it fails.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The database, opened. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Db {
+    readers: Pool,
+    writer: Pool,
+}
+
+#[derive(Debug, Clone)]
+enum Either<S, P> {
+    Sqlite(S),
+    Postgres(P),
+}
+
+type Pool = Either<SqlitePool, PgPool>;
+type Tx = Either<Transaction<'static, Sqlite>, Transaction<'static, Postgres>>;
+
+impl Db {
+    /// Opens the database at a path or at an `sqlite:` or `postgres:` URL, makes the file if there
+    /// is none, and brings the tables up to date.
+    pub async fn open(location: &str) -> Result<Self> {
+        let unknown = || Error::Location { location: location.to_owned() };
+        match location.split_once(':') {
+            Some(("postgres" | "postgresql", _)) => {
+                Self::open_postgres(PgConnectOptions::from_str(location).map_err(|_| unknown())?).await
+            }
+            Some(("sqlite", _)) => {
+                Self::open_sqlite(SqliteConnectOptions::from_str(location).map_err(|_| unknown())?).await
+            }
+            Some((_, rest)) if rest.starts_with("//") => Err(unknown()),
+            _ if location.is_empty() => Err(unknown()),
+            _ => Self::open_sqlite(SqliteConnectOptions::new().filename(location)).await,
+        }
+    }
+
+    async fn open_sqlite(options: SqliteConnectOptions) -> Result<Self> {
+        let location = options.get_filename().display().to_string();
+        let failed = |source| Error::Open { location: location.clone(), source };
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE);
+        let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
+        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+        let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;
+        migrated.map_err(|source| Error::Migrate { location: location.clone(), source })?;
+        let readers = pool(4).connect_with(options.read_only(true)).await.map_err(failed)?;
+        Ok(Self { readers: Either::Sqlite(readers), writer: Either::Sqlite(writer) })
+    }
+
+    async fn open_postgres(options: PgConnectOptions) -> Result<Self> {
+        let database = options.get_database().unwrap_or_else(|| options.get_username());
+        let location = format!("{database} at {}", options.get_host());
+        // Who holds the writers' lock and says nothing any more must not hold it for ever.
+        let options = options.options([("idle_in_transaction_session_timeout", "60s")]);
+        let failed = |source| Error::Open { location: location.clone(), source };
+        // A pool would go on trying for as long as its patience lasts.
+        options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
+        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE);
+        let pool = pool.connect_with(options).await.map_err(failed)?;
+        let migrated = sqlx::migrate!("migrations/postgres").run(&pool).await;
+        migrated.map_err(|source| Error::Migrate { location, source })?;
+        Ok(Self { readers: Either::Postgres(pool.clone()), writer: Either::Postgres(pool) })
+    }
+
+    /// Waits for what is under way and closes all connections.
+    pub async fn close(&self) {
+        each!(&self.readers, pool => pool.close().await);
+        each!(&self.writer, pool => pool.close().await);
+    }
+
+    /// Begins a transaction that writes. It has the database for itself until it ends.
+    async fn begin(&self) -> Result<Tx> {
+        /// Any number will do, if only everybody uses the same.
+        const TAKE_TURN: &str = "select pg_advisory_xact_lock(7311148)";
+        Ok(match &self.writer {
+            Either::Sqlite(pool) => Either::Sqlite(pool.begin_with("begin immediate").await?),
+            Either::Postgres(pool) => {
+                let mut tx = pool.begin().await?;
+                sqlx::query(TAKE_TURN).execute(&mut *tx).await?;
+                Either::Postgres(tx)
+            }
+        })
+    }
+}
+
+impl Tx {
+    async fn commit(self) -> Result<()> {
+        each!(self, tx => Ok(tx.commit().await?))
+    }
+}
+
+/// Rows for one bulk statement.
+fn rows(values: impl IntoIterator<Item = Value>) -> String {
+    Value::Array(values.into_iter().collect()).to_string()
+}
+
+/// Reads JSON that we stored; `what` names the place.
+fn stored<T: DeserializeOwned>(text: &str, what: impl FnOnce() -> String) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::Damaged { what: what(), reason: error.to_string() })
+}

@@ -1,0 +1,251 @@
+use super::evaluation::stored_system;
+use super::{BuildId, Db, DerivationId, Error, EvaluationId, Result, rows, stored};
+use crate::clock::Seconds;
+use crate::revision::Revision;
+use crate::spec::System;
+
+/// A build that was wanted once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// Its number.
+    pub id: BuildId,
+    /// Name of the spec that wanted it first.
+    pub spec: String,
+    /// The evaluation that wanted it first.
+    pub evaluation: EvaluationId,
+    /// The revision of that.
+    pub revision: Revision,
+    /// The system of that.
+    pub system: System,
+    /// The job that wanted it.
+    pub job: String,
+    /// Number of the derivation to build.
+    pub derivation_id: DerivationId,
+    /// Its store path.
+    pub derivation: String,
+    /// 0 (first) to 9 (last).
+    pub priority: i64,
+    /// How far it is.
+    pub state: BuildState,
+    /// When it was queued or recorded.
+    pub created_at: Seconds,
+    /// When the coordinator took or refused it.
+    pub answered_at: Option<Seconds>,
+    /// The coordinator's name for it.
+    pub reference: Option<String>,
+    /// What the coordinator said last, or why it could not be asked.
+    pub answer: Option<String>,
+    /// How often the coordinator was asked, or could not be.
+    pub attempts: i64,
+    /// Not to be submitted before.
+    pub next_attempt: Seconds,
+}
+
+/// How far a build is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum BuildState {
+    /// It is known, and nobody is asked to build it.
+    Recorded,
+    /// It is to be submitted.
+    Queued,
+    /// The coordinator has it.
+    Submitted,
+    /// The coordinator does not want it.
+    Refused,
+}
+
+/// Which builds to list; nothing given, all.
+#[derive(Debug, Clone, Default)]
+pub struct QueueFilter {
+    /// Only those that this spec wanted first.
+    pub spec: Option<String>,
+    /// Only those for this system.
+    pub system: Option<System>,
+    /// Only those in this state.
+    pub state: Option<BuildState>,
+}
+
+/// How many builds there are of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct BuildCount {
+    /// Name of the spec that wanted them first.
+    pub spec: String,
+    /// For which system.
+    pub system: String,
+    /// In which state.
+    pub state: BuildState,
+    /// How many.
+    pub count: i64,
+}
+
+/// All columns of a [`Row`]; a condition may follow.
+macro_rules! builds {
+    () => {
+        concat!(
+            "select b.id, s.name as spec, b.evaluation_id, r.channels, b.system, b.job, b.derivation_id, ",
+            derivation_path!(),
+            " as derivation, b.priority, b.state, b.created_at, b.answered_at, b.reference, b.answer,
+               b.attempts, b.next_attempt
+             from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
+               join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
+        )
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: BuildId,
+    spec: String,
+    evaluation_id: EvaluationId,
+    channels: String,
+    system: String,
+    job: String,
+    derivation_id: DerivationId,
+    derivation: String,
+    priority: i64,
+    state: BuildState,
+    created_at: Seconds,
+    answered_at: Option<Seconds>,
+    reference: Option<String>,
+    answer: Option<String>,
+    attempts: i64,
+    next_attempt: Seconds,
+}
+
+impl TryFrom<Row> for Build {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let place = |what: &str| format!("the {what} of build {}", row.id);
+        Ok(Self {
+            revision: stored(&row.channels, || place("revision"))?,
+            system: stored_system(&row.system, || place("system"))?,
+            id: row.id,
+            spec: row.spec,
+            evaluation: row.evaluation_id,
+            job: row.job,
+            derivation_id: row.derivation_id,
+            derivation: row.derivation,
+            priority: row.priority,
+            state: row.state,
+            created_at: row.created_at,
+            answered_at: row.answered_at,
+            reference: row.reference,
+            answer: row.answer,
+            attempts: row.attempts,
+            next_attempt: row.next_attempt,
+        })
+    }
+}
+
+impl Db {
+    /// Wants a build for each set of outputs that first appeared among the jobs of an evaluation,
+    /// unless it was wanted before; a build that another spec had merely recorded is queued when
+    /// this one is to be. `state` is [`BuildState::Queued`] or [`BuildState::Recorded`]. Gives the
+    /// number of builds that came to that state.
+    pub async fn queue_builds(
+        &self,
+        evaluation: EvaluationId,
+        state: BuildState,
+        now: Seconds,
+    ) -> Result<u64> {
+        const QUEUE: &str = "
+            insert into build
+              (output_set_id, derivation_id, evaluation_id, job, system, priority, state, created_at)
+            select new.output_set_id, new.derivation_id, e.id, new.name, e.system, s.priority, $2, $3
+            from evaluation e join spec s on s.id = e.spec_id join
+              (select d.output_set_id, j.derivation_id, j.name, j.first_evaluation, row_number() over
+                 (partition by d.output_set_id order by j.derivation_id, j.name) as place
+               from job j join derivation d on d.id = j.derivation_id where j.first_evaluation = $1) as new
+              on new.first_evaluation = e.id
+            where new.place = 1
+            on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
+              evaluation_id = excluded.evaluation_id, job = excluded.job, system = excluded.system,
+              priority = excluded.priority, state = excluded.state, created_at = excluded.created_at
+            where build.state = 'recorded' and excluded.state = 'queued'
+              and (select spec_id from evaluation where id = build.evaluation_id)
+               <> (select spec_id from evaluation where id = excluded.evaluation_id)";
+        let mut tx = self.begin().await?;
+        let count = execute!(&mut tx, QUEUE, evaluation, state, now);
+        execute!(&mut tx, "update evaluation set unscheduled = false where id = $1", evaluation);
+        tx.commit().await?;
+        Ok(count)
+    }
+
+    /// The queued builds that may be submitted now, first things first.
+    pub async fn next_submissions(&self, now: Seconds, limit: i64) -> Result<Vec<Build>> {
+        const SQL: &str = concat!(
+            builds!(),
+            "where b.state = 'queued' and b.next_attempt <= $1 order by b.priority, b.id limit $2"
+        );
+        let rows: Vec<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// The coordinator has a build, under a name of its own if it told us that.
+    pub async fn record_submission(
+        &self,
+        id: BuildId,
+        reference: Option<&str>,
+        answer: &str,
+        now: Seconds,
+    ) -> Result<()> {
+        const SQL: &str =
+            "update build set state = 'submitted', reference = $2, answer = $3, answered_at = $4,
+            attempts = attempts + 1 where id = $1 and state = 'queued'";
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, id, reference, answer, now);
+        tx.commit().await
+    }
+
+    /// The coordinator does not want a build, and will not.
+    pub async fn record_refusal(&self, id: BuildId, answer: &str, now: Seconds) -> Result<()> {
+        const SQL: &str = "update build set state = 'refused', answer = $2, answered_at = $3,
+            attempts = attempts + 1 where id = $1 and state = 'queued'";
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, id, answer, now);
+        tx.commit().await
+    }
+
+    /// Builds could not be submitted; they stay queued.
+    pub async fn postpone(&self, ids: &[BuildId], reason: &str, next_attempt: Seconds) -> Result<()> {
+        let ids = rows(ids.iter().map(|id| serde_json::Value::from(id.0)));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
+                 where state = 'queued' and id in (select value from json_each($1))",
+                "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
+                 where state = 'queued' and id in (select value::bigint from json_array_elements_text($1::json))"
+            ],
+            &ids,
+            reason,
+            next_attempt
+        );
+        tx.commit().await
+    }
+
+    /// Builds in the order in which they are submitted.
+    pub async fn queue(&self, filter: &QueueFilter, limit: i64) -> Result<Vec<Build>> {
+        const SQL: &str = concat!(
+            builds!(),
+            "where ($1 is null or s.name = $1) and ($2 is null or b.system = $2) and ($3 is null or b.state = $3)
+             order by b.priority, b.id limit $4"
+        );
+        let system = filter.system.as_ref().map(System::as_str);
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(&filter.spec).bind(system).bind(filter.state).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// How many builds there are, by spec, system and state.
+    pub async fn build_counts(&self) -> Result<Vec<BuildCount>> {
+        const SQL: &str = "select s.name as spec, b.system, b.state, count(*) as count
+            from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
+            group by s.name, b.system, b.state order by s.name, b.system, b.state";
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
+    }
+}

@@ -1,0 +1,243 @@
+use serde_json::Value;
+
+use super::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
+use crate::clock::Seconds;
+use crate::revision::Revision;
+use crate::spec::System;
+
+/// One revision of one spec for one system: what is known of its evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Its number. Of the same spec and system, later revisions have larger ones.
+    pub id: EvaluationId,
+    /// Of which spec.
+    pub spec_id: SpecId,
+    /// The spec's name.
+    pub spec: String,
+    /// What is evaluated.
+    pub revision: Revision,
+    /// For which system.
+    pub system: System,
+    /// How far it is.
+    pub state: EvaluationState,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// Whether whole modules failed to load, so that absent jobs are errors.
+    pub partial: bool,
+    /// How often it was begun.
+    pub attempts: i64,
+    /// When it was asked for.
+    pub created_at: Seconds,
+    /// When it was begun last.
+    pub started_at: Option<Seconds>,
+    /// When it was complete or failed.
+    pub finished_at: Option<Seconds>,
+    /// How much there is to evaluate, once that is known.
+    pub jobs_total: Option<i64>,
+    /// How much of it is done.
+    pub jobs_done: i64,
+    /// How many jobs could not be evaluated.
+    pub errors: i64,
+    /// Whether the scheduler has yet to see its new jobs.
+    pub unscheduled: bool,
+    /// Measurements.
+    pub figures: Option<Value>,
+}
+
+/// How far an evaluation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum EvaluationState {
+    /// Nobody works on it yet.
+    Waiting,
+    /// Somebody does.
+    Running,
+    /// Its jobs are known.
+    Complete,
+    /// It came to nothing: what its jobs are is not known.
+    Failed,
+}
+
+/// All columns of a [`Row`]; a condition may follow.
+macro_rules! evaluations {
+    () => {
+        "select e.id, e.spec_id, s.name as spec, r.channels, e.system, e.state, e.reason, e.partial, e.attempts,
+           e.created_at, e.started_at, e.finished_at, e.jobs_total, e.jobs_done, e.errors, e.unscheduled, e.figures
+         from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: EvaluationId,
+    spec_id: SpecId,
+    spec: String,
+    channels: String,
+    system: String,
+    state: EvaluationState,
+    reason: Option<String>,
+    partial: bool,
+    attempts: i64,
+    created_at: Seconds,
+    started_at: Option<Seconds>,
+    finished_at: Option<Seconds>,
+    jobs_total: Option<i64>,
+    jobs_done: i64,
+    errors: i64,
+    unscheduled: bool,
+    figures: Option<String>,
+}
+
+impl TryFrom<Row> for Evaluation {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let place = |what: &str| format!("the {what} of evaluation {}", row.id);
+        let figures = row.figures.as_deref().map(|figures| stored(figures, || place("figures")));
+        Ok(Self {
+            revision: stored(&row.channels, || place("revision"))?,
+            system: stored_system(&row.system, || place("system"))?,
+            figures: figures.transpose()?,
+            id: row.id,
+            spec_id: row.spec_id,
+            spec: row.spec,
+            state: row.state,
+            reason: row.reason,
+            partial: row.partial,
+            attempts: row.attempts,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            jobs_total: row.jobs_total,
+            jobs_done: row.jobs_done,
+            errors: row.errors,
+            unscheduled: row.unscheduled,
+        })
+    }
+}
+
+impl Db {
+    /// The spec should be evaluated at this revision, for each of `systems`. Gives the evaluations
+    /// that are waiting for that now and were not before.
+    ///
+    /// Where the newest evaluation has that very revision, nothing is to be done. Where the newest
+    /// still waits, it turns to this revision. Else a new one waits: going back to an earlier
+    /// revision is news too.
+    pub async fn request_evaluations(
+        &self,
+        spec: SpecId,
+        revision: &Revision,
+        systems: &[System],
+        now: Seconds,
+    ) -> Result<Vec<EvaluationId>> {
+        let mut tx = self.begin().await?;
+        let revision = revision_id(&mut tx, revision, now).await?;
+        let mut requested = Vec::new();
+        for system in systems {
+            requested.extend(request(&mut tx, spec, revision, system, now).await?);
+        }
+        tx.commit().await?;
+        Ok(requested)
+    }
+
+    /// One evaluation.
+    pub async fn evaluation(&self, id: EvaluationId) -> Result<Option<Evaluation>> {
+        const SQL: &str = concat!(evaluations!(), "where e.id = $1");
+        let row: Option<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?);
+        row.map(Evaluation::try_from).transpose()
+    }
+
+    /// The latest evaluations, newest first.
+    pub async fn evaluations(&self, limit: i64) -> Result<Vec<Evaluation>> {
+        const SQL: &str = concat!(evaluations!(), "order by e.id desc limit $1");
+        let rows: Vec<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Evaluation::try_from).collect()
+    }
+
+    /// The newest evaluation of each present spec and system, in the order of their priorities.
+    pub async fn newest_evaluations(&self) -> Result<Vec<Evaluation>> {
+        const SQL: &str = concat!(
+            evaluations!(),
+            "where s.present and e.id in (select max(id) from evaluation group by spec_id, system)
+             order by s.priority, s.name, e.system"
+        );
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        rows.into_iter().map(Evaluation::try_from).collect()
+    }
+
+    /// The newest complete evaluation of a spec for a system.
+    pub async fn last_complete(&self, spec: SpecId, system: &System) -> Result<Option<Evaluation>> {
+        const SQL: &str = concat!(
+            evaluations!(),
+            "where e.spec_id = $1 and e.system = $2 and e.state = 'complete' order by e.id desc limit 1"
+        );
+        let row: Option<Row> = each!(&self.readers, pool =>
+            sqlx::query_as(SQL).bind(spec).bind(system.as_str()).fetch_optional(pool).await?);
+        row.map(Evaluation::try_from).transpose()
+    }
+}
+
+/// The number of a revision, which is written down if it is new.
+async fn revision_id(tx: &mut Tx, revision: &Revision, now: Seconds) -> Result<i64> {
+    const ADD: &str = "insert into revision (key, channels, created_at) values ($1, $2, $3)
+        on conflict (key) do nothing";
+    const FIND: &str = "select id from revision where key = $1";
+    let (key, channels) = (revision.key(), serde_json::json!(revision).to_string());
+    execute!(tx, ADD, &key, &channels, now);
+    each!(tx, tx => Ok(sqlx::query_scalar(FIND).bind(&key).fetch_one(&mut **tx).await?))
+}
+
+async fn request(
+    tx: &mut Tx,
+    spec: SpecId,
+    revision: i64,
+    system: &System,
+    now: Seconds,
+) -> Result<Option<EvaluationId>> {
+    const NEWEST: &str = "select id, revision_id, state from evaluation where spec_id = $1 and system = $2
+        order by id desc limit 1";
+    const TURN: &str = "update evaluation set revision_id = $2, created_at = $3, attempts = 0 where id = $1";
+    const ADD: &str = "insert into evaluation (spec_id, revision_id, system, state, created_at)
+        values ($1, $2, $3, 'waiting', $4) returning id";
+    let newest: Option<(EvaluationId, i64, EvaluationState)> = each!(tx, tx =>
+        sqlx::query_as(NEWEST).bind(spec).bind(system.as_str()).fetch_optional(&mut **tx).await?);
+    match newest {
+        Some((_, same, _)) if same == revision => Ok(None),
+        Some((id, _, EvaluationState::Waiting)) => {
+            execute!(tx, TURN, id, revision, now);
+            Ok(Some(id))
+        }
+        _ => {
+            each!(tx, tx => Ok(sqlx::query_scalar(ADD).bind(spec).bind(revision).bind(system.as_str()).bind(now)
+            .fetch_optional(&mut **tx).await?))
+        }
+    }
+}
+
+/// The system that we stored as `name`; `what` names the place.
+pub(super) fn stored_system(name: &str, what: impl FnOnce() -> String) -> Result<System> {
+    System::new(name).ok_or_else(|| Error::Damaged {
+        what: what(),
+        reason: format!("`{name}` is no system that Guix has"),
+    })
+}
+
+/// An evaluation that is complete: its jobs are the intervals that contain it.
+pub(super) struct Complete {
+    pub(super) id: EvaluationId,
+    pub(super) spec: SpecId,
+    pub(super) system: String,
+}
+
+impl Complete {
+    /// Makes sure that the evaluation is complete.
+    pub(super) async fn find(db: &Db, id: EvaluationId) -> Result<Self> {
+        const SQL: &str = "select spec_id, system from evaluation where id = $1 and state = 'complete'";
+        let found: Option<(SpecId, String)> =
+            each!(&db.readers, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?);
+        let (spec, system) = found.ok_or(Error::NotComplete(id))?;
+        Ok(Self { id, spec, system })
+    }
+}

@@ -1,0 +1,115 @@
+//! New outputs are wanted once, and leave through the queue.
+
+use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, QueueFilter, Recorder};
+use gorget::spec::System;
+use serde_json::json;
+
+use crate::support::{begin, derivation, evaluate, hash, job, on_both, only_spec, spec, spec_id};
+
+async fn schedule(db: &Db, state: BuildState) -> (EvaluationId, u64) {
+    let task = db.unscheduled_evaluation().await.unwrap().unwrap();
+    (task.id, db.queue_builds(task.id, state, 500).await.unwrap())
+}
+
+fn names(builds: &[Build]) -> Vec<&str> {
+    builds.iter().map(|build| build.job.as_str()).collect()
+}
+
+#[tokio::test]
+async fn each_set_of_outputs_is_queued_once() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let first = evaluate(db, master, "a", &[("hello", "hello1"), ("emacs", "emacs1")]).await;
+        assert_eq!(schedule(db, BuildState::Queued).await, (first, 2));
+        assert_eq!(db.unscheduled_evaluation().await.unwrap(), None);
+        assert_eq!(db.queue_builds(first, BuildState::Queued, 501).await.unwrap(), 0, "once is enough");
+
+        let task = begin(db, master, "b").await;
+        let second = task.id;
+        let mut recorder = Recorder::new(task);
+        let mut same_outputs = derivation("emacs2", &[]);
+        same_outputs.outputs = vec![("other-name".to_owned(), format!("{}-emacs1", hash("oemacs1")))];
+        let changed = Batch {
+            derivations: vec![same_outputs, derivation("hello2", &[])],
+            jobs: vec![job("emacs", "emacs2"), job("hello", "hello2"), job("hello-alias", "hello2")],
+            ..Batch::default()
+        };
+        recorder.record(db, &changed).await.unwrap();
+        assert_eq!(db.unscheduled_evaluation().await.unwrap(), None, "not before it is complete");
+        recorder.finish(db, false, &json!({}), 200).await.unwrap();
+        assert_eq!(schedule(db, BuildState::Queued).await, (second, 1), "only hello has new outputs");
+        let (before, after) = db.changed_jobs(first, second).await.unwrap();
+        assert_eq!(before[0].outputs, after[0].outputs, "emacs: another derivation, the same build");
+
+        evaluate(db, master, "a", &[("hello", "hello1"), ("emacs", "emacs1")]).await;
+        assert_eq!(schedule(db, BuildState::Queued).await.1, 0, "all of that was wanted before");
+
+        let builds = db.queue(&QueueFilter::default(), 10).await.unwrap();
+        assert_eq!(names(&builds).len(), 3);
+        assert_eq!(builds[2].job, "hello");
+        assert_eq!(builds[2].evaluation, second);
+        assert_eq!(builds[2].revision.short(), "b");
+        assert_eq!(builds[2].derivation, format!("/gnu/store/{}-hello2.drv", hash("hello2")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_one_spec_only_recorded_another_may_queue() {
+    on_both(async |db| {
+        let mut urgent = spec("urgent");
+        urgent.priority = 1;
+        db.sync_specs(&[spec("recorder"), urgent]).await.unwrap();
+        let (recorder, urgent) = (spec_id(db, "recorder").await, spec_id(db, "urgent").await);
+        evaluate(db, recorder, "a", &[("hello", "hello1"), ("vim", "vim1")]).await;
+        assert_eq!(schedule(db, BuildState::Recorded).await.1, 2);
+        assert_eq!(db.next_submissions(1000, 10).await.unwrap(), []);
+
+        evaluate(db, recorder, "b", &[("vim", "vim1")]).await;
+        evaluate(db, recorder, "a", &[("hello", "hello1"), ("vim", "vim1")]).await;
+        assert_eq!(schedule(db, BuildState::Queued).await.1, 0, "it knew that itself");
+
+        evaluate(db, urgent, "a", &[("hello", "hello1")]).await;
+        assert_eq!(schedule(db, BuildState::Queued).await.1, 1);
+        let [build] = &db.next_submissions(1000, 10).await.unwrap()[..] else { panic!() };
+        assert_eq!((build.job.as_str(), build.spec.as_str(), build.priority), ("hello", "urgent", 1));
+
+        let counts = db.build_counts().await.unwrap();
+        let counts: Vec<_> = counts.iter().map(|c| (c.spec.as_str(), c.state, c.count)).collect();
+        assert_eq!(counts, [("recorder", BuildState::Recorded, 1), ("urgent", BuildState::Queued, 1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_queue_empties_in_order_and_waits_while_nobody_answers() {
+    on_both(async |db| {
+        let mut urgent = spec("urgent");
+        urgent.priority = 0;
+        db.sync_specs(&[spec("master"), urgent]).await.unwrap();
+        let (master, urgent) = (spec_id(db, "master").await, spec_id(db, "urgent").await);
+        evaluate(db, master, "a", &[("a", "a1"), ("b", "b1"), ("c", "c1")]).await;
+        evaluate(db, urgent, "a", &[("z", "z1")]).await;
+        schedule(db, BuildState::Queued).await;
+        schedule(db, BuildState::Queued).await;
+
+        let next = db.next_submissions(1000, 3).await.unwrap();
+        assert_eq!(names(&next), ["z", "a", "b"]);
+        db.record_submission(next[0].id, Some("build-7"), "201", 1001).await.unwrap();
+        db.record_refusal(next[1].id, "no such system", 1002).await.unwrap();
+        db.postpone(&[next[2].id], "connection refused", 2000).await.unwrap();
+        assert_eq!(names(&db.next_submissions(1999, 9).await.unwrap()), ["c"]);
+        assert_eq!(names(&db.next_submissions(2000, 9).await.unwrap()), ["b", "c"]);
+
+        let submitted = QueueFilter { state: Some(BuildState::Submitted), ..QueueFilter::default() };
+        let [z] = &db.queue(&submitted, 10).await.unwrap()[..] else { panic!() };
+        assert_eq!((z.reference.as_deref(), z.answered_at, z.attempts), (Some("build-7"), Some(1001), 1));
+        let of_master = QueueFilter { spec: Some("master".to_owned()), ..QueueFilter::default() };
+        assert_eq!(names(&db.queue(&of_master, 10).await.unwrap()), ["a", "b", "c"]);
+        let elsewhere = QueueFilter { system: System::new("i686-linux"), ..QueueFilter::default() };
+        assert_eq!(db.queue(&elsewhere, 10).await.unwrap(), []);
+        db.record_submission(next[1].id, None, "late", 3000).await.unwrap();
+        assert_eq!(db.queue(&submitted, 10).await.unwrap().len(), 1, "what was refused stays refused");
+    })
+    .await;
+}

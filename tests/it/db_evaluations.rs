@@ -1,0 +1,147 @@
+//! Which evaluations are asked for, who takes them, and what happens when nobody finishes them.
+
+use gorget::db::{Error, EvaluationState, JobError, Recorder};
+use gorget::spec::System;
+use serde_json::json;
+
+use crate::support::{batch, begin, evaluate, on_both, only_spec, revision, spec, spec_id, system};
+
+#[tokio::test]
+async fn going_back_to_an_earlier_revision_is_news() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let a = evaluate(db, master, "a", &[]).await;
+        let b = evaluate(db, master, "b", &[]).await;
+        let again = evaluate(db, master, "a", &[]).await;
+        assert!(a < b && b < again);
+        let request = async |commit: &str| {
+            db.request_evaluations(master, &revision(commit), &[system()], 300).await.unwrap()
+        };
+        assert_eq!(request("a").await, [], "the newest has that revision");
+        let c = request("c").await;
+        assert_eq!(request("d").await, c, "nobody had begun with c, so d takes its place");
+        let waiting = db.evaluation(c[0]).await.unwrap().unwrap();
+        assert_eq!((waiting.revision, waiting.state), (revision("d"), EvaluationState::Waiting));
+        let task = db.claim_evaluation(400).await.unwrap().unwrap();
+        assert_eq!((task.id, task.previous, task.revision.short()), (c[0], Some(again), "d".to_owned()));
+        assert_ne!(request("e").await, c, "d is being evaluated already");
+        assert_eq!(db.evaluations(10).await.unwrap().len(), 5);
+        assert_eq!(db.last_complete(master, &system()).await.unwrap().unwrap().id, again);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_most_urgent_spec_is_served_first_and_each_system_by_one_worker_at_a_time() {
+    on_both(async |db| {
+        let mut slow = spec("slow");
+        slow.priority = 9;
+        slow.systems.push(System::new("i686-linux").unwrap());
+        let mut off = spec("off");
+        off.active = false;
+        db.sync_specs(&[slow.clone(), spec("urgent"), off.clone()]).await.unwrap();
+        for name in ["slow", "urgent", "off"] {
+            let systems = if name == "slow" { &slow.systems } else { &off.systems };
+            let id = spec_id(db, name).await;
+            db.request_evaluations(id, &revision("a"), systems, 100).await.unwrap();
+        }
+        let mut taken = Vec::new();
+        while let Some(task) = db.claim_evaluation(101).await.unwrap() {
+            taken.push(format!("{} {}", task.spec.name, task.system));
+        }
+        assert_eq!(taken, ["urgent x86_64-linux", "slow x86_64-linux", "slow i686-linux"]);
+
+        let id = spec_id(db, "urgent").await;
+        db.request_evaluations(id, &revision("b"), &[system()], 102).await.unwrap();
+        assert_eq!(db.claim_evaluation(103).await.unwrap(), None, "the one before is still running");
+        assert_eq!(db.newest_evaluations().await.unwrap().len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_spec_that_is_gone_takes_its_waiting_evaluations_along() {
+    on_both(async |db| {
+        let mut two = spec("two-systems");
+        two.systems.push(System::new("i686-linux").unwrap());
+        db.sync_specs(&[spec("gone"), two.clone()]).await.unwrap();
+        for stored in db.specs().await.unwrap() {
+            db.request_evaluations(stored.id, &revision("a"), &stored.spec.systems, 100).await.unwrap();
+        }
+        two.systems.remove(0);
+        two.period = serde_json::from_value(json!(two.period)).unwrap();
+        db.sync_specs(&[two.clone()]).await.unwrap();
+        let stored = db.specs().await.unwrap();
+        assert_eq!(stored.iter().map(|s| s.present).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(stored[1].spec, two);
+        let [left] = &db.evaluations(10).await.unwrap()[..] else { panic!() };
+        assert_eq!((left.spec.as_str(), left.system.as_str()), ("two-systems", "i686-linux"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_interrupted_evaluation_starts_over() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let first = evaluate(db, master, "a", &[("hello", "hello1")]).await;
+        let task = begin(db, master, "b").await;
+        db.set_total(task.id, 2).await.unwrap();
+        let mut zombie = Recorder::new(task.clone());
+        let mut half = batch(&[("hello", "hello2")]);
+        half.errors.push(JobError { name: "emacs".into(), cause: "exception".into(), message: "no".into() });
+        half.done = 2;
+        zombie.record(db, &half).await.unwrap();
+        let running = db.evaluation(task.id).await.unwrap().unwrap();
+        assert_eq!((running.jobs_done, running.errors, running.unscheduled), (2, 1, true));
+        assert!(matches!(db.jobs(task.id).await, Err(Error::NotComplete(_))));
+
+        assert_eq!(db.reset_interrupted().await.unwrap(), 1);
+        assert_eq!(db.reset_interrupted().await.unwrap(), 0);
+        let waiting = db.evaluation(task.id).await.unwrap().unwrap();
+        assert_eq!((waiting.jobs_total, waiting.jobs_done, waiting.errors), (None, 0, 0));
+        assert_eq!(db.errors(task.id).await.unwrap(), []);
+        assert!(matches!(zombie.record(db, &half).await, Err(Error::NotRunning(_))));
+
+        let second = db.claim_evaluation(200).await.unwrap().unwrap();
+        assert_eq!((second.id, second.attempts, second.previous), (task.id, 2, Some(first)));
+        assert!(matches!(zombie.record(db, &half).await, Err(Error::NotRunning(_))), "not its turn");
+        let mut recorder = Recorder::new(second);
+        recorder.record(db, &batch(&[("hello", "hello1")])).await.unwrap();
+        recorder.finish(db, false, &json!({ "memory": 5 }), 300).await.unwrap();
+        assert_eq!(db.changed_jobs(first, task.id).await.unwrap(), (vec![], vec![]));
+        let done = db.evaluation(task.id).await.unwrap().unwrap();
+        assert_eq!((done.state, done.unscheduled), (EvaluationState::Complete, false));
+        assert_eq!(done.figures, Some(json!({ "memory": 5 })));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failed_evaluation_says_why_and_changes_no_history() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let good = evaluate(db, master, "a", &[("hello", "hello1")]).await;
+        let task = begin(db, master, "b").await;
+        let mut recorder = Recorder::new(task.clone());
+        let mut half = batch(&[("hello", "hello2")]);
+        half.errors.push(JobError { name: "emacs".into(), cause: "exception".into(), message: "no".into() });
+        recorder.record(db, &half).await.unwrap();
+        db.fail_evaluation(task.id, "(guix ui) does not compile", 300).await.unwrap();
+        assert!(matches!(db.fail_evaluation(task.id, "again", 301).await, Err(Error::NotRunning(_))));
+        let failed = db.evaluation(task.id).await.unwrap().unwrap();
+        assert_eq!((failed.state, failed.unscheduled), (EvaluationState::Failed, false));
+        assert_eq!(failed.reason.as_deref(), Some("(guix ui) does not compile"));
+        assert_eq!(db.errors(task.id).await.unwrap().len(), 1);
+
+        let fixed = begin(db, master, "c").await;
+        assert_eq!(fixed.previous, Some(good));
+        let id = fixed.id;
+        let mut recorder = Recorder::new(fixed);
+        recorder.record(db, &batch(&[("hello", "hello2")])).await.unwrap();
+        recorder.finish(db, false, &json!({}), 400).await.unwrap();
+        let (before, after) = db.changed_jobs(good, id).await.unwrap();
+        assert_eq!((before.len(), after.len()), (1, 1));
+    })
+    .await;
+}

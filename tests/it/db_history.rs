@@ -1,0 +1,171 @@
+//! History is kept as differences, and reads as if every evaluation had been kept whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gorget::db::{Db, Error, EvaluationId, Job, JobError, Recorder};
+use serde_json::json;
+
+use crate::support::{batch, begin, derivation, evaluate, hash, on_both, only_spec, spec, spec_id};
+
+type Jobs = BTreeSet<(String, String)>;
+
+/// Random, and the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+
+    /// A few of the jobs change, vanish or come.
+    fn change(&mut self, jobs: &Jobs) -> Jobs {
+        let mut words: BTreeMap<String, String> = jobs.iter().cloned().collect();
+        for _ in 0..self.roll(5) {
+            let name = format!("job{}", self.roll(12));
+            match self.roll(4) {
+                0 => drop(words.remove(&name)),
+                version => drop(words.insert(name.clone(), format!("{name}v{version}"))),
+            }
+        }
+        words.into_iter().collect()
+    }
+}
+
+fn seen(jobs: &[Job]) -> Jobs {
+    let word = |job: &Job| {
+        let base = job.derivation.strip_prefix("/gnu/store/").unwrap().strip_suffix(".drv").unwrap();
+        let (digits, word) = base.split_once('-').unwrap();
+        assert_eq!(digits, hash(word));
+        (job.name.clone(), word.to_owned())
+    };
+    jobs.iter().map(word).collect()
+}
+
+/// Evaluates `jobs` in two halves, the first of which is recorded twice.
+async fn evaluate_in_halves(db: &Db, recorder: &mut Recorder, jobs: &Jobs) {
+    let pairs: Vec<(&str, &str)> = jobs.iter().map(|(name, word)| (name.as_str(), word.as_str())).collect();
+    let (one, two) = pairs.split_at(pairs.len() / 2);
+    recorder.record(db, &batch(one)).await.unwrap();
+    recorder.record(db, &batch(one)).await.unwrap();
+    recorder.record(db, &batch(two)).await.unwrap();
+}
+
+#[tokio::test]
+async fn any_two_of_many_evaluations_compare_as_if_each_had_been_kept_whole() {
+    on_both(async |db| {
+        db.sync_specs(&[spec("master"), spec("staging")]).await.unwrap();
+        let specs = [spec_id(db, "master").await, spec_id(db, "staging").await];
+        let mut dice = Dice(7);
+        let mut jobs = [Jobs::new(), Jobs::new()];
+        let mut history: Vec<(EvaluationId, Jobs)> = Vec::new();
+        for number in 0..24 {
+            let which = usize::try_from(dice.roll(2)).unwrap();
+            let next = dice.change(&jobs[which]);
+            let mut task = begin(db, specs[which], &format!("commit{number}")).await;
+            let id = task.id;
+            if number % 5 == 4 {
+                evaluate_in_halves(db, &mut Recorder::new(task), &next).await;
+                db.reset_interrupted().await.unwrap();
+                task = db.claim_evaluation(150).await.unwrap().unwrap();
+            }
+            let mut recorder = Recorder::new(task);
+            evaluate_in_halves(db, &mut recorder, &next).await;
+            if number % 7 == 6 {
+                db.fail_evaluation(id, "out of memory", 200).await.unwrap();
+                continue;
+            }
+            recorder.finish(db, false, &json!({}), 200).await.unwrap();
+            jobs[which] = next.clone();
+            history.push((id, next));
+        }
+        for (a, in_a) in &history {
+            assert_eq!(&seen(&db.jobs(*a).await.unwrap()), in_a);
+            for (b, in_b) in &history {
+                let (only_a, only_b) = db.changed_jobs(*a, *b).await.unwrap();
+                assert_eq!(seen(&only_a), in_a - in_b, "only in {a}, not in {b}");
+                assert_eq!(seen(&only_b), in_b - in_a, "only in {b}, not in {a}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_could_not_be_evaluated_is_an_error_and_not_gone() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let all = [("emacs", "emacs1"), ("hello", "hello1"), ("vim", "vim1"), ("xz", "xz1")];
+        let first = evaluate(db, master, "a", &all).await;
+        let task = begin(db, master, "b").await;
+        let second = task.id;
+        let mut recorder = Recorder::new(task);
+        let mut rest = batch(&[("hello", "hello1"), ("xz", "xz2")]);
+        let broken =
+            JobError { name: "emacs".into(), cause: "exception".into(), message: "unbound variable".into() };
+        rest.errors.push(broken.clone());
+        recorder.record(db, &rest).await.unwrap();
+        recorder.finish(db, true, &json!({}), 200).await.unwrap();
+
+        let errors = db.errors(second).await.unwrap();
+        assert_eq!(errors[0], broken);
+        assert_eq!((errors[1].name.as_str(), errors[1].cause.as_str()), ("vim", "module"));
+        let evaluation = db.evaluation(second).await.unwrap().unwrap();
+        assert_eq!((errors.len(), evaluation.errors, evaluation.partial), (2, 2, true));
+
+        let third = evaluate(db, master, "c", &all).await;
+        assert_eq!(db.changed_jobs(first, third).await.unwrap(), (vec![], vec![]), "as if nothing had been");
+        assert_eq!(db.jobs(first).await.unwrap().len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hostile_words_come_back_as_they_were() {
+    let words = "'; drop table job; -- \" \\ \u{7f}\u{1b}[2J {\"a\": [1]} $1 ? %s \u{202e}ünï 𝄞 \r\n\t";
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let task = begin(db, master, words).await;
+        let id = task.id;
+        let mut recorder = Recorder::new(task);
+        let mut strange = batch(&[]);
+        strange.derivations.push(derivation("hello", &[]));
+        strange.derivations[0].name = words.to_owned();
+        strange.jobs.push(crate::support::job(words, "hello"));
+        let error = JobError { name: words.into(), cause: words.into(), message: words.into() };
+        strange.errors.push(error.clone());
+        recorder.record(db, &strange).await.unwrap();
+        recorder.finish(db, false, &json!({ words: words }), 200).await.unwrap();
+        assert_eq!(db.errors(id).await.unwrap(), [error]);
+        let [job] = &db.jobs(id).await.unwrap()[..] else { panic!() };
+        assert_eq!(job.name, words);
+        assert_eq!(job.derivation, format!("/gnu/store/{}-{words}.drv", hash("hello")));
+        let evaluation = db.evaluation(id).await.unwrap().unwrap();
+        assert_eq!(evaluation.revision.channels()[0].commit, words);
+        assert_eq!(evaluation.figures, Some(json!({ words: words })));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_is_recorded_wholly_or_not_at_all() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let mut recorder = Recorder::new(begin(db, master, "a").await);
+        let mut wrong = batch(&[("hello", "hello1")]);
+        wrong.derivations.push(derivation("late", &["later"]));
+        wrong.derivations.push(derivation("later", &[]));
+        let error = recorder.record(db, &wrong).await.unwrap_err();
+        let expected = hash("later");
+        assert!(
+            matches!(error, Error::UnknownDerivation { hash, user } if hash == expected && user == "late")
+        );
+
+        wrong.derivations.swap(1, 2);
+        recorder.record(db, &wrong).await.unwrap();
+        let id = recorder.evaluation();
+        recorder.finish(db, false, &json!({}), 200).await.unwrap();
+        assert_eq!(db.jobs(id).await.unwrap().len(), 1);
+    })
+    .await;
+}

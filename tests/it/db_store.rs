@@ -1,0 +1,104 @@
+//! Store items come back whole, and the graph of derivations can be walked.
+
+use std::collections::HashSet;
+
+use gorget::db::{Batch, Db, EvaluationId, Item, ItemKind, Pack, Recorder, SpecId};
+use serde_json::json;
+
+use crate::support::{begin, derivation, hash, job, on_both, only_spec, spec};
+
+fn pack(items: &[(&str, &[u8])]) -> Pack {
+    let mut start = 0;
+    let mut contents = Vec::new();
+    let mut list = Vec::new();
+    for (word, bytes) in items {
+        let length = u64::try_from(bytes.len()).unwrap();
+        list.push(Item {
+            hash: hash(word),
+            name: format!("{word}.drv"),
+            kind: if *word == "nar" { ItemKind::Nar } else { ItemKind::Text },
+            refs: vec![format!("{}-a", hash("a")), format!("{}-b", hash("b"))],
+            start,
+            length,
+        });
+        start += length;
+        contents.extend_from_slice(bytes);
+    }
+    Pack { contents: zstd::encode_all(&contents[..], 3).unwrap(), items: list }
+}
+
+#[tokio::test]
+async fn store_items_are_kept_once_and_come_back_whole() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let mut recorder = Recorder::new(begin(db, master, "a").await);
+        let everything: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        let first = pack(&[("empty", b""), ("nar", &everything), ("last", b"Derive([])")]);
+        recorder.record(db, &Batch { pack: Some(first), ..Batch::default() }).await.unwrap();
+        let second = pack(&[("last", b"something else"), ("new", b"new")]);
+        recorder.record(db, &Batch { pack: Some(second), ..Batch::default() }).await.unwrap();
+
+        let nar = db.item(&hash("nar")).await.unwrap().unwrap();
+        assert_eq!((nar.name.as_str(), nar.kind), ("nar.drv", ItemKind::Nar));
+        assert_eq!(nar.refs, [format!("{}-a", hash("a")), format!("{}-b", hash("b"))]);
+        assert!(nar.contents == everything);
+        assert_eq!(db.item(&hash("empty")).await.unwrap().unwrap().contents, b"");
+        assert_eq!(db.item(&hash("last")).await.unwrap().unwrap().contents, b"Derive([])");
+        assert_eq!(db.item(&hash("new")).await.unwrap().unwrap().contents, b"new");
+        assert_eq!(db.item(&hash("other")).await.unwrap(), None);
+        let known = db.known_items(&[hash("nar"), hash("other"), hash("new")]).await.unwrap();
+        assert_eq!(known, HashSet::from([hash("nar"), hash("new")]));
+    })
+    .await;
+}
+
+/// libc <- gcc <- {hello, emacs <- emacs-next}; vim stands alone, but uses a new gcc later.
+async fn evaluate_graph(db: &Db, spec: SpecId, commit: &str, gcc: &str) -> EvaluationId {
+    let task = begin(db, spec, commit).await;
+    let id = task.id;
+    let mut recorder = Recorder::new(task);
+    let named = |name: &str| format!("{name}-{gcc}");
+    let libs = Batch {
+        derivations: vec![derivation("libc", &[]), derivation(gcc, &["libc"]), derivation("vim", &[])],
+        jobs: vec![job("libc", "libc"), job("gcc", gcc)],
+        ..Batch::default()
+    };
+    let users = Batch {
+        derivations: vec![
+            derivation(&named("hello"), &[gcc, "libc"]),
+            derivation(&named("emacs"), &[gcc]),
+            derivation(&named("emacs-next"), &[&named("emacs")]),
+        ],
+        jobs: vec![
+            job("hello", &named("hello")),
+            job("emacs", &named("emacs")),
+            job("emacs-next", &named("emacs-next")),
+            job("vim", "vim"),
+        ],
+        ..Batch::default()
+    };
+    recorder.record(db, &libs).await.unwrap();
+    recorder.record(db, &users).await.unwrap();
+    recorder.finish(db, false, &json!({}), 200).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn dependents_of_changed_jobs_are_found_through_the_graph() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let first = evaluate_graph(db, master, "a", "gcc1").await;
+        let second = evaluate_graph(db, master, "b", "gcc2").await;
+        let above_gcc = ["emacs", "emacs-next", "hello"];
+        for evaluation in [first, second] {
+            let dependents =
+                async |changed: &[&str]| db.dependents_among_jobs(evaluation, changed).await.unwrap();
+            assert_eq!(dependents(&["gcc"]).await, above_gcc);
+            assert_eq!(dependents(&["gcc", "emacs", "vim"]).await, above_gcc, "emacs needs gcc; vim nothing");
+            assert_eq!(dependents(&["emacs"]).await, ["emacs-next"]);
+            assert_eq!(dependents(&["libc"]).await, ["emacs", "emacs-next", "gcc", "hello"]);
+            assert_eq!(dependents(&["vim", "no such job"]).await, [""; 0]);
+        }
+    })
+    .await;
+}

@@ -1,0 +1,96 @@
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use gorget::db::Db;
+use sqlx::{Connection, PgConnection};
+
+/// Tells a story twice: on a new `SQLite` file and in a new `PostgreSQL` database.
+pub async fn on_both(story: impl AsyncFn(&Db)) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gorget.db").display().to_string();
+    for (kind, location) in [("SQLite", file), ("PostgreSQL", postgres_database().await)] {
+        let _guard = SaysWhere(kind);
+        let db = Db::open(&location).await.unwrap();
+        story(&db).await;
+        db.close().await;
+    }
+}
+
+struct SaysWhere(&'static str);
+
+impl Drop for SaysWhere {
+    #[expect(clippy::print_stderr, reason = "for whoever reads the failure")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("that was on {}", self.0);
+        }
+    }
+}
+
+/// Makes an empty `PostgreSQL` database and gives its URL.
+pub async fn postgres_database() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(Cluster::start);
+    let name = format!("story_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let mut connection = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
+    let create = sqlx::AssertSqlSafe(format!("create database {name}"));
+    sqlx::query(create).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    cluster.url(&name)
+}
+
+/// A `PostgreSQL` server of our own, reachable through a socket in its directory only.
+struct Cluster {
+    dir: PathBuf,
+    /// Stops the server and removes the directory as soon as its standard input ends, which is when
+    /// this process does, whatever the way.
+    keeper: Child,
+}
+
+const KEEPER: &str = r#"
+export PATH="$PATH:$2" LC_ALL=C
+initdb -D "$1/data" -U gorget -A trust -E UTF8 --no-sync >"$1/log" 2>&1 &&
+pg_ctl -D "$1/data" -w -l "$1/log" start >/dev/null 2>&1 -o "-k $1 -c listen_addresses='' \
+  -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200" &&
+echo ready && read -r _
+pg_ctl -D "$1/data" -m immediate stop >/dev/null 2>&1
+"#;
+
+impl Cluster {
+    #[expect(clippy::disallowed_methods, reason = "the server is no part of Gorget")]
+    fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("gorget-postgres-").tempdir().unwrap().keep();
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{KEEPER}\nrm -rf \"$1\""), "sh"]).arg(&dir).arg(debian_programs());
+        command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
+        if rustix::process::geteuid().is_root() {
+            // The server refuses to be root; this is `nobody`.
+            const NOBODY: u32 = 65534;
+            chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let mut keeper = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "PostgreSQL does not start\nhint: apt-get install postgresql");
+        Self { dir, keeper }
+    }
+
+    fn url(&self, database: &str) -> String {
+        assert!(self.keeper.stdin.is_some(), "the server stops when this closes");
+        format!("postgres://gorget@localhost/{database}?host={}", self.dir.display())
+    }
+}
+
+/// Where Debian keeps `initdb` and its like, which are not on PATH there.
+fn debian_programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let programs = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
+    programs.max().unwrap_or_else(|| Path::new("/nonexistent").to_owned())
+}

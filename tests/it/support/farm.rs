@@ -1,0 +1,89 @@
+use gorget::db::{Batch, Db, EvaluationId, NewDerivation, NewJob, Recorder, SpecId, Task};
+use gorget::revision::{ChannelCommit, Revision};
+use gorget::spec::{Spec, System};
+use serde_json::json;
+
+/// An active spec called `name` with one channel, for `x86_64-linux`.
+pub fn spec(name: &str) -> Spec {
+    serde_json::from_value(json!({
+        "name": name,
+        "channels": [{ "name": "guix", "url": "https://example.org/guix.git", "branch": "master" }],
+        "build": "all", "systems": ["x86_64-linux"], "period": "5m", "priority": 5, "active": true,
+        "first": "queue",
+    }))
+    .unwrap()
+}
+
+/// Its only system.
+pub fn system() -> System {
+    System::new("x86_64-linux").unwrap()
+}
+
+/// The revision at which that channel stands at `commit`.
+pub fn revision(commit: &str) -> Revision {
+    Revision::new(vec![ChannelCommit {
+        name: "guix".to_owned(),
+        url: "https://example.org/guix.git".to_owned(),
+        commit: commit.to_owned(),
+    }])
+}
+
+/// Makes `spec` the only one and gives its number.
+pub async fn only_spec(db: &Db, spec: Spec) -> SpecId {
+    let name = spec.name.clone();
+    db.sync_specs(&[spec]).await.unwrap();
+    spec_id(db, &name).await
+}
+
+/// The number of the spec called `name`.
+pub async fn spec_id(db: &Db, name: &str) -> SpecId {
+    db.specs().await.unwrap().into_iter().find(|stored| stored.spec.name == name).unwrap().id
+}
+
+/// Requests and begins the evaluation of a commit; nothing else may be waiting.
+pub async fn begin(db: &Db, spec: SpecId, commit: &str) -> Task {
+    let requested = db.request_evaluations(spec, &revision(commit), &[system()], 100).await.unwrap();
+    let task = db.claim_evaluation(101).await.unwrap().unwrap();
+    assert_eq!(requested, [task.id]);
+    task
+}
+
+/// A hash that is made of `word`.
+pub fn hash(word: &str) -> String {
+    format!("{word:0>32}")
+}
+
+/// A derivation called `word` with an output of its own.
+pub fn derivation(word: &str, inputs: &[&str]) -> NewDerivation {
+    NewDerivation {
+        hash: hash(word),
+        name: word.to_owned(),
+        system: "x86_64-linux".to_owned(),
+        outputs: vec![("out".to_owned(), format!("{}-{word}", hash(&format!("o{word}"))))],
+        inputs: inputs.iter().map(|input| hash(input)).collect(),
+    }
+}
+
+/// The job `name` with the derivation called `word`.
+pub fn job(name: &str, word: &str) -> NewJob {
+    NewJob { name: name.to_owned(), derivation: hash(word) }
+}
+
+/// A batch with these jobs and their derivations, which need nothing.
+pub fn batch(jobs: &[(&str, &str)]) -> Batch {
+    Batch {
+        derivations: jobs.iter().map(|(_, word)| derivation(word, &[])).collect(),
+        jobs: jobs.iter().map(|(name, word)| job(name, word)).collect(),
+        ..Batch::default()
+    }
+}
+
+/// Evaluates a commit with these jobs from beginning to end.
+pub async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str)]) -> EvaluationId {
+    let task = begin(db, spec, commit).await;
+    let id = task.id;
+    let mut recorder = Recorder::new(task);
+    recorder.record(db, &batch(jobs)).await.unwrap();
+    recorder.finish(db, false, &json!({}), 200).await.unwrap();
+    id
+}
