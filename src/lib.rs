@@ -27,6 +27,8 @@ pub mod fetch;
 pub mod evaluate;
 /// Turns the jobs of an evaluation into builds that are wanted.
 pub mod schedule;
+/// Hands wanted builds to a build coordinator.
+pub mod coordinator;
 /// Looks at remote branches and records pushes.
 pub mod watch;
 

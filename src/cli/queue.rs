@@ -75,7 +75,7 @@ fn object(build: &Build) -> serde_json::Value {
         "spec": build.spec,
         "system": build.system,
         "revision": build.revision,
-        "evaluation": build.evaluation_id.0,
+        "evaluation": build.evaluation.0,
         "derivation": build.derivation,
         "state": word(build.state),
         "priority": build.priority,

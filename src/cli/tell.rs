@@ -40,7 +40,7 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.iter().map(ToString::to_string));
+    table.load_style(presets::NOTHING).set_header(header.iter().map(ToString::to_string));
     for row in rows {
         table.add_row(row.iter().map(|cell| harmless(cell)).collect::<Vec<_>>());
     }

@@ -113,7 +113,7 @@ impl Memory {
         references.sort_by_cached_key(StorePath::base_name);
         references.dedup();
         let path = StorePath::of_text(name, contents, &references)?;
-        let mut state = self.lock()?;
+        let state = self.lock()?;
         if state.knows(&path) {
             return Ok(path);
         }

@@ -96,7 +96,7 @@ impl Book {
             let end = range.end.min(range.start + PIECE);
             let piece = range.start..end;
             range.start = end;
-            if range.is_empty() {
+            if end >= range.end {
                 self.lanes[lane].pop_front();
             }
             let units: Vec<usize> = piece.map(|at| self.order[at]).filter(|unit| !self.finished[*unit]).collect();
@@ -139,11 +139,6 @@ impl Book {
         }
         held.in_flight = None;
         self.close(unit)
-    }
-
-    /// What `worker` is doing.
-    pub(super) fn in_flight(&self, worker: usize) -> Option<usize> {
-        self.held.get(&worker)?.in_flight
     }
 
     /// Gives a result to a unit that nobody holds, such as one that was lowered before forking.

@@ -69,7 +69,6 @@ async fn a_spec_that_is_gone_takes_its_waiting_evaluations_along() {
             db.request_evaluations(stored.id, &revision("a"), &stored.spec.systems, 100).await.unwrap();
         }
         two.systems.remove(0);
-        two.period = serde_json::from_value(json!(two.period)).unwrap();
         db.sync_specs(&[two.clone()]).await.unwrap();
         let stored = db.specs().await.unwrap();
         assert_eq!(stored.iter().map(|s| s.present).collect::<Vec<_>>(), [false, true]);

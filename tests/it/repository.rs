@@ -152,7 +152,7 @@ async fn up(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, i
     to.write_all(format!("{:04x}", first.len() + 4).as_bytes()).await.unwrap();
     to.write_all(&first).await.unwrap();
     let _ = tokio::io::copy(&mut from, &mut to).await;
-    std::future::pending().await;
+    std::future::pending::<()>().await;
 }
 
 async fn down(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, line: &Line) {

@@ -363,7 +363,7 @@ async fn a_branch_is_what_git_takes_as_one() {
             let third = pieces[(3 * i + 5 * j) % pieces.len()];
             let name = format!("{first}{second}{third}");
             let reference = format!("refs/heads/{name}");
-            let git = Tool::new("git").args(["check-ref-format", &reference]).spawn().unwrap();
+            let mut git = Tool::new("git").args(["check-ref-format", &reference]).spawn().unwrap();
             let git_takes_it = git.finish(Duration::from_secs(30)).await.unwrap().success();
             let expected = git_takes_it && !name.starts_with('-');
             assert_eq!(check_branch(&name).is_ok(), expected, "{name}");

@@ -8,7 +8,7 @@ pub fn spec(name: &str) -> Spec {
     serde_json::from_value(json!({
         "name": name,
         "channels": [{ "name": "guix", "url": "https://example.org/guix.git", "branch": "master" }],
-        "build": "all", "systems": ["x86_64-linux"], "period": "5m", "priority": 5, "active": true,
+        "build": "all", "systems": ["x86_64-linux"], "period": "every 5m", "priority": 5, "active": true,
         "first": "queue",
     }))
     .unwrap()
