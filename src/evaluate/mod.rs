@@ -1,1 +1,4 @@
+//! Evaluates one revision for one system in a sandbox.
 
+/// Which Guix evaluates.
+pub mod runtime;
