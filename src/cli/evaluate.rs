@@ -40,7 +40,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
     let channels = check_out(&spec, &config, &progress).await?;
     progress.now("preparing Guix".to_owned());
     let runtimes = farm::runtimes(&config);
-    let prepared = runtimes.prepare(&channels.into_iter().collect::<Vec<_>>()).await?;
+    let prepared = runtimes.prepare(&spec.name, &channels.into_iter().collect::<Vec<_>>()).await?;
     let mut exit = Exit::Done;
     let mut totals = Summary::default();
     for system in &spec.systems {

@@ -83,7 +83,7 @@ impl Evaluate {
     async fn evaluate(&self, task: &Task) -> anyhow::Result<Summary> {
         let directories = self.check_out(task).await?;
         let channels: Vec<(String, PathBuf)> = directories.into_iter().collect();
-        let prepared = self.runtimes.prepare(&channels).await?;
+        let prepared = self.runtimes.prepare(&task.spec.name, &channels).await?;
         let request = Request {
             root: self.runtimes.root().to_owned(),
             channels: prepared.channels.clone(),

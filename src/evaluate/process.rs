@@ -239,14 +239,7 @@ impl Drop for Crew {
 
 /// The sandbox of an evaluation: Guix, the channels, and three things of ours.
 fn sandbox(request: &Request, directory: &Path, store: &EvalStore) -> Confined {
-    let Request { root, environment, .. } = request;
-    let mut sandbox = Confined::new(root, &environment.program);
-    for (host, inside) in &environment.binds {
-        sandbox = sandbox.readable(host, inside);
-    }
-    for (name, value) in &environment.env {
-        sandbox = sandbox.env(name, value);
-    }
+    let sandbox = request.environment.confine(&request.root);
     sandbox
         .readable(directory, "/run/gorget")
         .readable(store.socket(), "/run/store")

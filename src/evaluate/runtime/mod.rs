@@ -1,36 +1,159 @@
-//! Which Guix runs.
-use std::path::PathBuf;
-/// Env
-#[derive(Debug, Clone, Default)]
-pub struct Environment { 
-    /// guile
-    pub program: PathBuf,
-    /// ro
-    pub binds: Vec<(PathBuf, PathBuf)>,
-    /// env
-    pub env: Vec<(String, String)>,
+//! Which Guix evaluates.
+//!
+//! Two ways of running a revision, with one result: an [`Environment`], in which Guile finds Guix.
+//! [`host`] is the installed Guix with other channels behind it. [`checkout`] is the revision's own
+//! Guix, straight from a checkout, with compiled modules from the installed Guix and a [`Cache`].
+//!
+//! # When is a compiled module the compiled form of a source file?
+//!
+//! Taking a wrong one gives wrong derivations, so the key of a compiled module covers everything
+//! that compiling can see. At level 1, which Guix uses for packages, Guile takes nothing from
+//! other modules into a compiled file but what *macros* put there, and what a name *is*: a macro, a
+//! primitive of Guile, or a variable. Variables are looked up when the module is loaded. So the key
+//! has, beside Guile's version and build, the level, the path and the source:
+//!
+//! * for each symbol of the source that may be a macro of a module it reaches by imports: the
+//!   *digest* of that macro, which covers its form and all macros the form mentions, and so on. For
+//!   macros that run code while they expand, also the procedures they mention, and so on;
+//! * for each symbol that is a name of Guile or of a macro: the modules that define or export it;
+//! * what modules that it reaches do when they are loaded (`set!`, `read-hash-extend`);
+//! * the whole text of modules that cannot be followed (`include`, `#:renamer`, `import`).
+//!
+//! Everything in doubt counts: names in forms with an unknown head, names that such a form may
+//! make out of other names, symbols in comments behind `#;`, local variables named like macros.
+//! That costs a compilation too many now and then.
+//!
+//! Guix's own build compiles everything else at levels 2 and 3, where Guile copies procedures
+//! across modules and notes where variables come from. So modules of the installed Guix are taken
+//! only if also the text of all that they reach, packages excepted, and the homes of all their
+//! symbols are equal. What we compile ourselves leaves these optimizations out, and the first key
+//! suffices.
+//!
+//! What could deceive the key: expansion code that calls a value of another package module, or
+//! that reads a file; a macro with a name that is computed from something else than the first
+//! name in the form that defines it; a module that assembles the names of its imports at run time;
+//! code that redefines `define` and its kind through a macro it does not name. Guix has none.
+//!
+//! A file that does not compile is remembered under a key of its own, in which everything it
+//! reaches takes part: what is wrong may be elsewhere.
+
+mod cache;
+mod checkout;
+mod compile;
+mod host;
+mod index;
+mod key;
+mod reader;
+mod runtimes;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::sandbox::Confined;
+
+pub use cache::Cache;
+pub use checkout::checkout;
+pub use compile::{CompileFailure, Compiling};
+pub use host::{Host, host};
+pub use runtimes::{Prepared, Runtimes};
+
+/// Why there is no Guix to evaluate with.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// No `guix` program.
+    #[error("there is no guix below {}\nhint: install Guix, or set the Guix root to a system that has it", .root.display())]
+    NoGuix {
+        /// The system root that was searched.
+        root: PathBuf,
+    },
+    /// It does not answer.
+    #[error("the Guix below {} cannot be used: {reason}\nhint: it takes Guix with Guile 3.0; try `guix repl`", .root.display())]
+    Probe {
+        /// Its system root.
+        root: PathBuf,
+        /// What it said instead.
+        reason: String,
+    },
+    /// A channel's name would lead elsewhere.
+    #[error("the channel name {name:?} cannot be a file name")]
+    ChannelName {
+        /// The name.
+        name: String,
+    },
+    /// None of the channels is Guix.
+    #[error("no channel is called `guix`\nhint: add it, or use the runtime `host`")]
+    NoGuixChannel,
+    /// The channel `guix` is something else.
+    #[error("the channel `guix` has no {missing}")]
+    NotGuix {
+        /// The file that every Guix has.
+        missing: &'static str,
+    },
+    /// A file or directory.
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
-/// x
+/// Where the modules of an environment come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Compiled modules of the installed Guix.
+    pub installed: usize,
+    /// Compiled modules that were in the cache.
+    pub cached: usize,
+    /// Compiled modules made for this revision.
+    pub compiled: usize,
+    /// Modules that are loaded from source: the installed Guix has them uncompiled, too.
+    pub source: usize,
+}
+
+/// What Guile needs in a sandbox to be a revision's Guix.
 #[derive(Debug, Clone)]
-pub struct Runtimes { root: PathBuf }
-/// y
-#[derive(Debug, Clone, Default)]
-pub struct Prepared { 
-/// env
-pub environment: Environment, 
-/// ch
-pub channels: Vec<String> }
-impl Runtimes {
-    /// n
-    pub fn new(root: &std::path::Path, _cache: PathBuf, _jobs: usize) -> Self { Self { root: root.to_owned() } }
-    /// r
-    pub fn root(&self) -> &std::path::Path { &self.root }
-    /// p
-    pub async fn prepare(&self, channels: &[(String, PathBuf)]) -> anyhow::Result<Prepared> {
-        let mut environment = Environment { program: "/usr/bin/guile".into(), binds: vec![], env: vec![
-        ("GUILE_LOAD_PATH".into(), "/usr/share/guile/site/3.0".into()), ("GUILE_LOAD_COMPILED_PATH".into(), "/usr/lib/x86_64-linux-gnu/guile/3.0/site-ccache".into())] };
-        for (n, p) in channels { environment.binds.push((p.clone(), format!("/channels/{n}").into())); }
-        Ok(Prepared { environment, channels: channels.iter().map(|(n, _)| format!("/channels/{n}")).collect() })
+pub struct Environment {
+    /// The `guile` program inside the sandbox.
+    pub program: PathBuf,
+    /// What to show read-only: paths here and inside.
+    pub binds: Vec<(PathBuf, PathBuf)>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+    /// What did not compile: its module will be loaded from source, or fail when it is needed.
+    pub failures: Vec<CompileFailure>,
+    /// Where its modules come from.
+    pub counts: Counts,
+    /// The links to compiled modules, which last as long as this.
+    farm: Option<Arc<tempfile::TempDir>>,
+}
+
+impl Environment {
+    /// Describes a run of its Guile below the system root `root`.
+    pub fn confine(&self, root: impl Into<PathBuf>) -> Confined {
+        let guile = Confined::new(root, &self.program);
+        let guile = self.env.iter().fold(guile, |guile, (name, value)| guile.env(name, value));
+        self.binds.iter().fold(guile, |guile, (here, inside)| guile.readable(here, inside))
     }
+}
+
+/// Where channels are inside the sandbox.
+const CHANNELS: &str = "/gorget/channels";
+
+/// How channels are shown to the sandbox, and where.
+fn channel_binds(
+    channels: &[(&str, &Path)],
+) -> Result<(Vec<(PathBuf, PathBuf)>, Vec<PathBuf>), RuntimeError> {
+    let mut binds = Vec::new();
+    for (name, directory) in channels {
+        let fine = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', ':', '\0']);
+        if !fine {
+            return Err(RuntimeError::ChannelName { name: (*name).to_owned() });
+        }
+        binds.push((fs_err::canonicalize(directory)?, Path::new(CHANNELS).join(name)));
+    }
+    let inside = binds.iter().map(|(_, inside)| inside.clone()).collect();
+    Ok((binds, inside))
+}
+
+/// A search path as Guile reads it.
+fn search_path(directories: &[PathBuf]) -> String {
+    directories.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
 }

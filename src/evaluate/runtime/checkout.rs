@@ -1,0 +1,184 @@
+//! A revision's own Guix, straight from a checkout.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::compile::{self, CompileFailure, Compiling, Job};
+use super::index::{self, File, Kind, Layer};
+use super::key::{self, Keys};
+use super::{Cache, Counts, Environment, Host, RuntimeError, channel_binds, search_path};
+
+/// Where the links to modules are inside the sandbox.
+const FARM: &str = "/gorget/farm";
+/// Where the cache is inside the sandbox.
+const COMPILED: &str = "/gorget/compiled";
+
+/// What a revision is made of, and what there is of it in compiled form.
+struct Plan {
+    /// Links below the farm, with their targets inside the sandbox.
+    links: BTreeMap<PathBuf, PathBuf>,
+    jobs: Vec<Job>,
+    failures: Vec<CompileFailure>,
+    counts: Counts,
+}
+
+/// Guix from the channel called `guix`, with the other channels behind it.
+///
+/// `channels` are names and directories of modules: the checkout, or what its `.guix-channel` says.
+/// All files in them must be as old as can be (`mtime` 1), for Guile takes a compiled module only
+/// if it is not older than its source. Compiles what is neither installed nor in the cache.
+///
+/// # Errors
+/// When the channels are not a Guix, or files cannot be read or written. What does not compile is
+/// no error: see [`Environment::failures`].
+pub async fn checkout(
+    host: &Host,
+    channels: &[(&str, &Path)],
+    cache: &Cache,
+    compiling: &Compiling,
+) -> Result<Environment, RuntimeError> {
+    let guix = channels.iter().find(|(name, _)| *name == "guix").ok_or(RuntimeError::NoGuixChannel)?;
+    for missing in ["gnu/packages.scm", "guix/packages.scm"] {
+        if !guix.1.join(missing).is_file() {
+            return Err(RuntimeError::NotGuix { missing });
+        }
+    }
+    let mut ordered = channels.to_vec();
+    ordered.sort_by_key(|(name, _)| *name != "guix");
+    let (binds, inside) = channel_binds(&ordered)?;
+    let layers = binds.iter().enumerate().map(|(number, (directory, _))| {
+        let kind = if number == 0 { Kind::Guix } else { Kind::Channel };
+        Layer { directory: directory.clone(), kind }
+    });
+    let layers: Vec<Layer> = layers.chain(host.libraries()).collect();
+    let mut plan = {
+        let (host, cache, inside) = (host.clone(), cache.clone(), inside.clone());
+        let planned = tokio::task::spawn_blocking(move || plan(&host, &layers, &inside, &cache)).await;
+        planned.map_err(io::Error::other)??
+    };
+    let jobs = std::mem::take(&mut plan.jobs);
+    if !jobs.is_empty() {
+        let environment = environment(host, &binds, &inside, cache, &plan)?;
+        let failures = compile::compile(host, &environment, cache, &jobs, compiling).await?;
+        let failed: HashSet<&str> = failures.iter().map(|failure| failure.module.as_str()).collect();
+        for job in jobs.iter().filter(|job| !failed.contains(job.path.as_str())) {
+            plan.counts.compiled += 1;
+            plan.links.insert(go(&job.path), Path::new(COMPILED).join(cache.name(&job.keys.own)));
+        }
+        plan.failures.extend(failures);
+    }
+    environment(host, &binds, &inside, cache, &plan)
+}
+
+/// Looks up what is there. Takes about a second.
+fn plan(host: &Host, layers: &[Layer], inside: &[PathBuf], cache: &Cache) -> Result<Plan, RuntimeError> {
+    let compiler = host.compiler()?;
+    let installed = host.keys(&compiler)?;
+    let mut files = index::files(layers)?;
+    index::replace(&mut files, "guix/config.scm", fs_err::read(host.outside(&host.config.0))?);
+    let keys = key::keys(&files, layers, &compiler);
+    let mut plan = Plan {
+        links: BTreeMap::new(),
+        jobs: Vec::new(),
+        failures: Vec::new(),
+        counts: Counts::default(),
+    };
+    for file in &files {
+        if file.path == "guix/config.scm" {
+            plan.links.insert(Path::new("scm").join(&file.path), host.config.0.clone());
+            plan.links.insert(go(&file.path), host.config.1.clone());
+        } else if file.kind == Kind::Library {
+            link_library(host, file, &mut plan);
+        } else if let Some(keys) = keys.get(&file.path) {
+            let source = inside[file.layer].join(&file.path);
+            let same = installed.get(&file.path).is_some_and(|other| other.host == keys.host);
+            place(host, file, source, *keys, same, cache, &mut plan);
+        }
+    }
+    Ok(plan)
+}
+
+/// The place of a compiled module in the farm.
+fn go(path: &str) -> PathBuf {
+    Path::new("go").join(path).with_extension("go")
+}
+
+/// Links a file of a Guile library and its compiled form, wherever they are installed.
+fn link_library(host: &Host, file: &File, plan: &mut Plan) {
+    let first = |directories: &[PathBuf], path: &Path| {
+        let paths = directories.iter().map(|directory| directory.join(path));
+        paths.into_iter().find(|path| host.outside(path).symlink_metadata().is_ok())
+    };
+    let path = Path::new(&file.path);
+    if let Some(source) = first(&host.load_path, path) {
+        plan.links.insert(Path::new("scm").join(path), source);
+    }
+    if let Some(compiled) = first(&host.load_compiled_path, &path.with_extension("go")) {
+        plan.links.insert(go(&file.path), compiled);
+    }
+}
+
+/// Finds the compiled form of a module, or notes that it has to be made.
+fn place(
+    host: &Host,
+    file: &File,
+    source: PathBuf,
+    keys: Keys,
+    same: bool,
+    cache: &Cache,
+    plan: &mut Plan,
+) {
+    let compiled = host.compiled.join(&file.path).with_extension("go");
+    if same && host.outside(&compiled).symlink_metadata().is_ok() {
+        plan.counts.installed += 1;
+        plan.links.insert(go(&file.path), compiled);
+    } else if same {
+        plan.counts.source += 1;
+    } else if cache.has(&keys.own) {
+        plan.counts.cached += 1;
+        plan.links.insert(go(&file.path), Path::new(COMPILED).join(cache.name(&keys.own)));
+    } else if let Some(message) = cache.failure(&keys.failure) {
+        plan.failures.push(CompileFailure { module: file.path.clone(), message });
+    } else {
+        let level = key::level(file.kind, &file.path);
+        plan.jobs.push(Job { path: file.path.clone(), source, level, keys });
+    }
+}
+
+/// Makes the farm of links, and with it the environment.
+fn environment(
+    host: &Host,
+    channels: &[(PathBuf, PathBuf)],
+    inside: &[PathBuf],
+    cache: &Cache,
+    plan: &Plan,
+) -> Result<Environment, RuntimeError> {
+    let farm = cache.work("farm-")?;
+    let mut made = HashSet::new();
+    for (link, target) in &plan.links {
+        let path = farm.path().join(link);
+        if let Some(directory) = path.parent()
+            && made.insert(directory.to_owned())
+        {
+            fs_err::create_dir_all(directory)?;
+        }
+        symlink(target, path)?;
+    }
+    let mut binds = channels.to_vec();
+    binds.push((farm.path().to_owned(), FARM.into()));
+    binds.push((cache.compiled(), COMPILED.into()));
+    let farm_of = |name: &str| Path::new(FARM).join(name);
+    let load_path: Vec<PathBuf> = std::iter::once(farm_of("scm")).chain(inside.iter().cloned()).collect();
+    let env = vec![
+        ("GUILE_AUTO_COMPILE".to_owned(), "0".to_owned()),
+        ("GUILE_LOAD_PATH".to_owned(), search_path(&load_path)),
+        ("GUILE_LOAD_COMPILED_PATH".to_owned(), search_path(&[farm_of("go")])),
+        ("GUILE_SYSTEM_PATH".to_owned(), search_path(std::slice::from_ref(&host.guile_modules.0))),
+        ("GUILE_SYSTEM_COMPILED_PATH".to_owned(), search_path(std::slice::from_ref(&host.guile_modules.1))),
+    ];
+    let (program, failures, counts) = (host.guile.clone(), plan.failures.clone(), plan.counts);
+    Ok(Environment { program, binds, env, failures, counts, farm: Some(Arc::new(farm)) })
+}

@@ -1,0 +1,179 @@
+//! Compiles modules in the sandbox.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::key::Keys;
+use super::{CHANNELS, Cache, Environment, Host, RuntimeError};
+
+/// One file may take so much processor time, in seconds.
+const FILE_SECONDS: u64 = 900;
+
+/// How to compile.
+#[derive(Debug, Clone)]
+pub struct Compiling {
+    /// How many processes side by side.
+    pub jobs: usize,
+    /// When to stop: what is not compiled then is loaded from source.
+    pub limit: Duration,
+    /// The address space of one process, in bytes.
+    pub memory: u64,
+}
+
+impl Default for Compiling {
+    fn default() -> Self {
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { jobs, limit: Duration::from_secs(3600), memory: 8 << 30 }
+    }
+}
+
+/// A module that did not compile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompileFailure {
+    /// Its file: `gnu/packages/base.scm`.
+    pub module: String,
+    /// What Guile said; a stranger's text.
+    pub message: String,
+}
+
+/// A module to compile.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its file.
+    pub path: String,
+    /// The file inside the sandbox.
+    pub source: PathBuf,
+    /// The optimization level.
+    pub level: u8,
+    /// Its keys.
+    pub keys: Keys,
+}
+
+/// What became of a job.
+enum Outcome {
+    Compiled,
+    Failed(String),
+    /// It left nothing, for this reason.
+    Nothing(String),
+}
+
+/// Compiles `jobs` into the cache and returns those that failed.
+///
+/// Several are compiled by children of one Guile, which has loaded all of them before: changed
+/// modules that import each other would otherwise be expanded again for each, and modules that
+/// import each other in a circle could be compiled before the macros of the other are known. When
+/// that does not work, each is tried alone. A sandbox writes to a directory of its own, of which
+/// only the files that were asked for are taken: strange code can spoil the files of its own
+/// sandbox, hence those of its own domain, and nothing else.
+pub(super) async fn compile(
+    host: &Host,
+    environment: &Environment,
+    cache: &Cache,
+    jobs: &[Job],
+    compiling: &Compiling,
+) -> Result<Vec<CompileFailure>, RuntimeError> {
+    let end = Instant::now() + compiling.limit;
+    let mut outcomes: HashMap<&str, Outcome> = HashMap::new();
+    if jobs.len() > 1 {
+        let together = run(host, environment, cache, jobs, compiling, end).await?;
+        outcomes.extend(jobs.iter().map(|job| job.path.as_str()).zip(together));
+    }
+    let left: Vec<&Job> =
+        jobs.iter().filter(|job| !matches!(outcomes.get(job.path.as_str()), Some(Outcome::Compiled))).collect();
+    let slots = Arc::new(Semaphore::new(compiling.jobs.max(1)));
+    let mut alone = JoinSet::new();
+    for (number, job) in left.iter().enumerate() {
+        let (host, environment, cache) = (host.clone(), environment.clone(), cache.clone());
+        let (slots, compiling) = (slots.clone(), compiling.clone());
+        let job = [(*job).clone()];
+        alone.spawn(async move {
+            let _slot = slots.acquire_owned().await;
+            let outcome = run(&host, &environment, &cache, &job, &compiling, end).await;
+            (number, outcome)
+        });
+    }
+    while let Some(done) = alone.join_next().await {
+        let (number, outcome) = done.map_err(io::Error::other)?;
+        outcomes.extend(outcome?.pop().map(|outcome| (left[number].path.as_str(), outcome)));
+    }
+    let mut failures = Vec::new();
+    for job in jobs {
+        let message = match outcomes.remove(job.path.as_str()) {
+            Some(Outcome::Compiled) => continue,
+            Some(Outcome::Failed(message)) => {
+                cache.add_failure(&job.keys.failure, &message)?;
+                message
+            }
+            Some(Outcome::Nothing(reason)) => reason,
+            None => "it was not compiled".to_owned(),
+        };
+        failures.push(CompileFailure { module: job.path.clone(), message });
+    }
+    Ok(failures)
+}
+
+/// Compiles `jobs` in one sandbox.
+async fn run(
+    host: &Host,
+    environment: &Environment,
+    cache: &Cache,
+    jobs: &[Job],
+    compiling: &Compiling,
+    end: Instant,
+) -> io::Result<Vec<Outcome>> {
+    let work = cache.work("compile-")?;
+    let (script, request, out) =
+        (work.path().join("compile.scm"), work.path().join("request"), work.path().join("out"));
+    fs_err::write(&script, include_str!("compile.scm"))?;
+    fs_err::write(&request, written(jobs, compiling))?;
+    fs_err::create_dir(&out)?;
+    let finished = environment
+        .confine(&host.root)
+        .args(["--no-auto-compile", "/gorget/compile.scm", "/gorget/request"])
+        .readable(script, "/gorget/compile.scm")
+        .readable(request, "/gorget/request")
+        .writable(&out, "/gorget/out")
+        .spawn()?
+        .finish(end.saturating_duration_since(Instant::now()))
+        .await?;
+    let mut outcomes = Vec::new();
+    for (number, job) in jobs.iter().enumerate() {
+        let outcome = if cache.add(&job.keys.own, &out.join(format!("{number}.go")))? {
+            Outcome::Compiled
+        } else if let Some(message) = Cache::message(&out.join(format!("{number}.error"))) {
+            Outcome::Failed(message.replace(&format!("{CHANNELS}/guix/"), ""))
+        } else {
+            Outcome::Nothing(format!("the compiler ended without a result: {}", finished.reason()))
+        };
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// The request that `compile.scm` reads.
+fn written(jobs: &[Job], compiling: &Compiling) -> String {
+    let mut text = "((".to_owned();
+    for job in jobs.iter().filter(|_| jobs.len() > 1) {
+        let _ = write!(text, "{} ", quoted(&job.path));
+    }
+    text.push_str(") (");
+    for (number, job) in jobs.iter().enumerate() {
+        let source = quoted(&job.source.display().to_string());
+        let _ = write!(text, "(\"{number}\" {source} {}) ", job.level);
+    }
+    let _ = write!(text, ") {} {} {FILE_SECONDS})", compiling.jobs.max(1), compiling.memory);
+    text
+}
+
+/// `text` as Scheme reads a string.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

@@ -1,0 +1,545 @@
+//! Reads Scheme source as far as keys need it: which top-level forms there are, which symbols each
+//! mentions, which modules the file names.
+//!
+//! It never fails and never recurses: sources are strangers'. What it cannot follow makes the file
+//! *opaque*, and an opaque file is compared by its whole text.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+/// A symbol of one file: an index into [`Read::symbols`].
+pub type Symbol = u32;
+
+/// One top-level form (also those inside `begin`, `eval-when`, `cond-expand`).
+#[derive(Debug, Default)]
+pub struct Form {
+    /// Its first element, when that is a symbol.
+    pub head: Option<Symbol>,
+    /// The first symbol after the head, at any depth: what most definitions define.
+    pub name: Option<Symbol>,
+    /// The second symbol after the head.
+    pub second: Option<Symbol>,
+    /// Symbols no deeper than two lists below the form: how deep, and whether first in a list.
+    pub shallow: Vec<(Symbol, usize, bool)>,
+    /// The symbols behind the head, sorted; `true` when one stands outside of syntax templates.
+    pub symbols: Vec<(Symbol, bool)>,
+    /// Where it stands in the file, in bytes.
+    pub text: Range<usize>,
+}
+
+/// What was read of a file.
+#[derive(Debug, Default)]
+pub struct Read<'a> {
+    /// Every symbol of the file, once.
+    pub symbols: Vec<&'a [u8]>,
+    /// Its top-level forms, without those that only say what is imported and exported.
+    pub forms: Vec<Form>,
+    /// Files of modules that it imports.
+    pub imports: HashSet<u32>,
+    /// Files of modules that it names, wherever and for whatever purpose.
+    pub named: HashSet<u32>,
+    /// Whether it declares the module that its path stands for.
+    pub declares: bool,
+    /// The text of the forms that import and export.
+    pub header: Vec<Range<usize>>,
+    /// Symbols that it exports or re-exports.
+    pub exports: Vec<Symbol>,
+    /// Pairs of symbols in its header: the second may be another name of the first.
+    pub renamed: Vec<(Symbol, Symbol)>,
+    /// Prefixes of imported names.
+    pub prefixes: Vec<Symbol>,
+    /// Names of files that it includes.
+    pub includes: Vec<&'a [u8]>,
+    /// Whether there is something that only Guile can understand.
+    pub opaque: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    /// Its elements are top-level forms.
+    Container,
+    /// A clause of `cond-expand`: its elements but the first are top-level forms.
+    Clauses,
+    Form,
+    Inner,
+}
+
+struct Frame<'a> {
+    start: usize,
+    role: Role,
+    items: u32,
+    head: Option<&'a [u8]>,
+    /// Where its elements start on the stack of names.
+    names: usize,
+    /// Whether it holds nothing but symbols so far.
+    plain: bool,
+    /// Nothing in it counts: it follows `#;`.
+    dropped: bool,
+    template: bool,
+    keyword: &'a [u8],
+    string: Option<&'a [u8]>,
+}
+
+/// What stands before a datum.
+#[derive(Default, Clone, Copy)]
+struct Before {
+    drop: u32,
+    template: Option<bool>,
+}
+
+/// Which module files there are: paths without `.scm`, and all their first components.
+pub struct Modules<'a> {
+    files: HashMap<&'a [u8], u32>,
+    roots: HashSet<&'a [u8]>,
+}
+
+impl<'a> Modules<'a> {
+    /// Collects them from paths such as `guix/packages.scm`, numbered in this order.
+    pub fn new(paths: impl Iterator<Item = &'a str>) -> Self {
+        let files: HashMap<&[u8], u32> =
+            (0..).zip(paths).map(|(n, path)| (path.trim_end_matches(".scm").as_bytes(), n)).collect();
+        let roots = files.keys().filter_map(|path| path.split(|byte| *byte == b'/').next()).collect();
+        Self { files, roots }
+    }
+
+    fn find(&self, parts: &[&[u8]]) -> Option<u32> {
+        if !self.roots.contains(parts.first()?) || parts.len() > 12 {
+            return None;
+        }
+        self.files.get(parts.join(&b'/').as_slice()).copied()
+    }
+}
+
+/// Reads `text`, the source of the module file number `file`.
+pub fn read<'a>(text: &'a [u8], file: u32, modules: &Modules<'_>) -> Read<'a> {
+    let mut reader = Reader {
+        text,
+        at: 0,
+        file,
+        modules,
+        numbers: HashMap::new(),
+        frames: Vec::new(),
+        names: Vec::new(),
+        before: Before::default(),
+        form: None,
+        out: Read::default(),
+    };
+    while reader.step() {}
+    while !reader.frames.is_empty() {
+        reader.close();
+    }
+    if reader.numbers.keys().any(|name| name.starts_with(b"module-use")) {
+        // It may import any module whose name it knows.
+        let named = reader.out.named.clone();
+        reader.out.imports.extend(named);
+    }
+    reader.out
+}
+
+struct Reader<'a, 'm> {
+    text: &'a [u8],
+    at: usize,
+    file: u32,
+    modules: &'m Modules<'m>,
+    numbers: HashMap<&'a [u8], Symbol>,
+    frames: Vec<Frame<'a>>,
+    names: Vec<&'a [u8]>,
+    before: Before,
+    /// The form that is being read, with the depth of its frame.
+    form: Option<(usize, Form)>,
+    out: Read<'a>,
+}
+
+const READER_DIRECTIVES: [&[u8]; 6] =
+    [b"fold-case", b"no-fold-case", b"curly-infix", b"r6rs", b"r7rs", b"eof"];
+
+fn delimits(byte: u8) -> bool {
+    byte <= b' ' || matches!(byte, b'(' | b')' | b'[' | b']' | b'"' | b';')
+}
+
+fn is_number(word: &[u8]) -> bool {
+    let digits = word.strip_prefix(b"-").unwrap_or(word);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+}
+
+fn is_include(head: &[u8]) -> bool {
+    matches!(head, b"include" | b"include-ci" | b"include-from-path" | b"include-relative")
+}
+
+fn is_header(head: &[u8]) -> bool {
+    matches!(head, b"define-module" | b"use-modules" | b"import" | b"use-syntax")
+        || head.starts_with(b"export")
+        || head.starts_with(b"re-export")
+}
+
+/// Whether modules named in a form with this head become visible.
+fn imports(head: &[u8]) -> bool {
+    matches!(head, b"@" | b"@@" | b"define-library" | b"library" | b"use-interface") || is_header(head)
+}
+
+impl<'a> Reader<'a, '_> {
+    /// Reads one lexeme; `false` at the end.
+    fn step(&mut self) -> bool {
+        let rest = &self.text[self.at..];
+        let Some(&byte) = rest.first() else { return false };
+        match byte {
+            b'(' | b'[' => self.open(),
+            b')' | b']' => {
+                self.at += 1;
+                self.close();
+            }
+            b';' => {
+                let line = rest.iter().position(|byte| *byte == b'\n');
+                self.at += line.map_or(rest.len(), |length| length + 1);
+            }
+            b'"' => self.string(),
+            b'\'' => self.prefix(1, b"quote", None),
+            b'`' => self.prefix(1, b"quasiquote", None),
+            b',' if rest.get(1) == Some(&b'@') => self.prefix(2, b"unquote-splicing", None),
+            b',' => self.prefix(1, b"unquote", None),
+            b'#' => self.sharp(rest),
+            byte if byte <= b' ' => self.at += 1,
+            _ => {
+                let word = self.word();
+                if is_number(word) {
+                    self.atom();
+                } else {
+                    self.symbol(word);
+                }
+            }
+        }
+        true
+    }
+
+    fn sharp(&mut self, rest: &'a [u8]) {
+        let splicing = rest.get(2) == Some(&b'@');
+        match rest.get(1) {
+            Some(b'|') => self.block_comment(),
+            Some(b'!') => self.bang(),
+            Some(b';') => {
+                self.at += 2;
+                self.before.drop += 1;
+            }
+            Some(b'(') => self.at += 1,
+            Some(b'\\') => {
+                self.at = (self.at + 3).min(self.text.len());
+                self.word();
+                self.atom();
+            }
+            Some(b'{') => self.braced(),
+            Some(b'\'') => self.prefix(2, b"syntax", Some(true)),
+            Some(b'`') => self.prefix(2, b"quasisyntax", Some(true)),
+            Some(b',') if splicing => self.prefix(3, b"unsyntax-splicing", Some(false)),
+            Some(b',') => self.prefix(2, b"unsyntax", Some(false)),
+            Some(b'~') => self.prefix(2, b"gexp", None),
+            Some(b'$') if splicing => self.prefix(3, b"ungexp-splicing", None),
+            Some(b'$') => self.prefix(2, b"ungexp", None),
+            Some(b'+') if splicing => self.prefix(3, b"ungexp-native-splicing", None),
+            Some(b'+') => self.prefix(2, b"ungexp-native", None),
+            other => {
+                self.out.opaque |= other == Some(&b'.');
+                let word = self.word();
+                if other == Some(&b':') {
+                    self.keyword(word);
+                } else {
+                    self.atom();
+                }
+            }
+        }
+    }
+
+    /// Takes everything up to the next delimiter.
+    fn word(&mut self) -> &'a [u8] {
+        let rest = &self.text[self.at..];
+        let length = rest.iter().position(|byte| delimits(*byte)).unwrap_or(rest.len());
+        self.at += length;
+        &rest[..length]
+    }
+
+    fn skip_past(&mut self, end: &[u8]) {
+        let rest = &self.text[self.at..];
+        let found = rest.windows(end.len()).position(|window| window == end);
+        self.at += found.map_or(rest.len(), |position| position + end.len());
+    }
+
+    fn block_comment(&mut self) {
+        let mut depth = 0_usize;
+        while self.at < self.text.len() {
+            match &self.text[self.at..] {
+                [b'#', b'|', ..] => (depth, self.at) = (depth + 1, self.at + 2),
+                [b'|', b'#', ..] => (depth, self.at) = (depth - 1, self.at + 2),
+                _ => self.at += 1,
+            }
+            if depth == 0 {
+                return;
+            }
+        }
+    }
+
+    fn bang(&mut self) {
+        let rest = &self.text[self.at + 2..];
+        if READER_DIRECTIVES.iter().any(|directive| rest.starts_with(directive)) {
+            self.out.opaque = true;
+            self.word();
+        } else {
+            self.at += 2;
+            self.skip_past(b"!#");
+        }
+    }
+
+    /// Reads `#{…}#`.
+    fn braced(&mut self) {
+        let start = self.at + 2;
+        self.at = start;
+        self.skip_past(b"}#");
+        let name = self.text[start..self.at].strip_suffix(b"}#").unwrap_or(b"\\");
+        self.out.opaque |= name.contains(&b'\\');
+        self.symbol(name);
+    }
+
+    fn string(&mut self) {
+        let start = self.at + 1;
+        let mut at = start;
+        while at < self.text.len() && self.text[at] != b'"' {
+            at += if self.text[at] == b'\\' { 2 } else { 1 };
+        }
+        let end = at.min(self.text.len());
+        self.at = (at + 1).min(self.text.len());
+        if self.atom()
+            && let Some(frame) = self.frames.last_mut()
+        {
+            frame.string = Some(&self.text[start..end]);
+        }
+    }
+
+    /// Reads the abbreviation of a form with head `symbol`; what follows is its argument.
+    fn prefix(&mut self, length: usize, symbol: &'a [u8], template: Option<bool>) {
+        self.at += length;
+        self.mention(symbol);
+        if template.is_some() {
+            self.before.template = template;
+        }
+    }
+
+    /// Whether what comes now is dropped; takes note of what stood before it.
+    fn begin(&mut self) -> (bool, bool) {
+        let (mut dropped, mut template) =
+            self.frames.last().map_or((false, false), |frame| (frame.dropped, frame.template));
+        if self.before.drop > 0 {
+            self.before.drop -= 1;
+            dropped = true;
+        }
+        template = self.before.template.take().unwrap_or(template);
+        (dropped, template)
+    }
+
+    /// Counts a datum that is neither symbol nor list; whether it counts at all.
+    fn atom(&mut self) -> bool {
+        let (dropped, _) = self.begin();
+        if !dropped && let Some(frame) = self.frames.last_mut() {
+            frame.items += 1;
+            frame.plain = false;
+        }
+        !dropped
+    }
+
+    fn keyword(&mut self, word: &'a [u8]) {
+        let header = self.frames.iter().any(|outer| outer.head.is_some_and(is_header));
+        self.out.opaque |= header && word.ends_with(b":renamer");
+        if self.atom()
+            && let Some(frame) = self.frames.last_mut()
+        {
+            frame.keyword = word;
+        }
+    }
+
+    fn number(&mut self, name: &'a [u8]) -> Symbol {
+        let next = Symbol::try_from(self.out.symbols.len()).unwrap_or(Symbol::MAX);
+        let number = *self.numbers.entry(name).or_insert(next);
+        if number == next {
+            self.out.symbols.push(name);
+        }
+        number
+    }
+
+    /// Adds a symbol to the form that is being read.
+    fn mention(&mut self, name: &'a [u8]) -> Symbol {
+        let number = self.number(name);
+        let template = self.before.template.or(self.frames.last().map(|frame| frame.template));
+        if let Some((_, form)) = &mut self.form {
+            form.symbols.push((number, template != Some(true)));
+        }
+        number
+    }
+
+    fn symbol(&mut self, name: &'a [u8]) {
+        if name.starts_with(b":") && self.frames.last().is_some_and(|frame| frame.role == Role::Form) {
+            // `define-module` takes this old spelling of keywords as well.
+            return self.keyword(name);
+        }
+        let number = self.mention(name);
+        let (dropped, _) = self.begin();
+        let depth = self.frames.len();
+        let Some(frame) = self.frames.last_mut().filter(|_| !dropped) else { return };
+        let first = frame.items == 0;
+        frame.items += 1;
+        if frame.plain {
+            self.names.push(name);
+        }
+        if first {
+            frame.head = Some(name);
+        }
+        if frame.keyword.ends_with(b":prefix") {
+            self.out.prefixes.push(number);
+        }
+        if first && frame.role == Role::Form {
+            self.head(name, number);
+        } else if let Some((base, form)) = &mut self.form {
+            let below = depth - *base;
+            form.name.is_none().then(|| form.name = Some(number));
+            if form.second.is_none() && form.name != Some(number) {
+                form.second = Some(number);
+            }
+            if below <= 2 {
+                form.shallow.push((number, below, first));
+            }
+            self.header_symbol(number);
+        }
+    }
+
+    /// The head of a top-level form decides whether its elements are top-level forms themselves.
+    fn head(&mut self, name: &[u8], number: Symbol) {
+        let Some(frame) = self.frames.last_mut() else { return };
+        match name {
+            b"begin" | b"eval-when" | b"library" | b"define-library" => frame.role = Role::Container,
+            b"cond-expand" => frame.role = Role::Clauses,
+            _ => {}
+        }
+        if frame.role == Role::Form {
+            if let Some((_, form)) = &mut self.form {
+                form.head = Some(number);
+                form.symbols.pop();
+            }
+        } else {
+            self.form = None;
+            self.out.opaque |= name.ends_with(b"library");
+        }
+    }
+
+    /// Takes note of what a header exports.
+    fn header_symbol(&mut self, number: Symbol) {
+        let Some((base, _)) = &self.form else { return };
+        let outer = &self.frames[*base - 1];
+        let Some(head) = outer.head.filter(|head| is_header(head)) else { return };
+        let word = outer.keyword;
+        let exporting = word.windows(6).any(|part| part == b"export") || word.ends_with(b":replace");
+        if exporting || head.starts_with(b"export") || head.starts_with(b"re-export") {
+            self.out.exports.push(number);
+        }
+    }
+
+    fn open(&mut self) {
+        let (dropped, template) = self.begin();
+        let parent = self.frames.last_mut().filter(|_| !dropped);
+        let role = match parent {
+            _ if dropped => Role::Inner,
+            None => Role::Form,
+            Some(frame) => {
+                frame.items += 1;
+                frame.plain = false;
+                match frame.role {
+                    Role::Container => Role::Form,
+                    Role::Clauses => Role::Container,
+                    Role::Form | Role::Inner => Role::Inner,
+                }
+            }
+        };
+        self.frames.push(Frame {
+            start: self.at,
+            role,
+            items: 0,
+            head: None,
+            names: self.names.len(),
+            plain: true,
+            dropped,
+            template,
+            keyword: b"",
+            string: None,
+        });
+        if role == Role::Form {
+            self.form = Some((self.frames.len(), Form::default()));
+        }
+        self.at += 1;
+    }
+
+    fn close(&mut self) {
+        self.before = Before::default();
+        let Some(frame) = self.frames.pop() else { return };
+        if frame.plain && !frame.dropped {
+            self.module(frame.names);
+        }
+        self.names.truncate(frame.names);
+        if frame.dropped {
+            return;
+        }
+        if let (Some(head), 2, Some(name)) = (frame.head, frame.items, frame.string)
+            && is_include(head)
+        {
+            self.out.includes.push(name);
+        }
+        if frame.role == Role::Form
+            && let Some((_, form)) = self.form.take()
+        {
+            self.finish(&frame, form);
+        }
+    }
+
+    /// Looks whether the list of symbols that ends here names modules.
+    fn module(&mut self, from: usize) {
+        let parts = &self.names[from..];
+        if let Some(found) = self.modules.find(parts) {
+            self.out.named.insert(found);
+            if self.frames.iter().any(|outer| outer.head.is_some_and(imports)) {
+                self.out.imports.insert(found);
+            }
+            let declares = found == self.file
+                && self.frames.last().is_some_and(|outer| outer.head == Some(b"define-module"));
+            self.out.declares |= declares;
+        }
+        let Some(kind) = parts.first().and_then(|head| match *head {
+            b"use-package-modules" => Some(&b"packages"[..]),
+            b"use-service-modules" => Some(b"services"),
+            b"use-system-modules" => Some(b"system"),
+            _ => None,
+        }) else {
+            self.pair(from);
+            return;
+        };
+        let found: Vec<u32> = parts[1..].iter().filter_map(|n| self.modules.find(&[b"gnu", kind, n])).collect();
+        self.out.imports.extend(found);
+    }
+
+    /// Takes note of `(old . new)` in a header.
+    fn pair(&mut self, from: usize) {
+        let in_header = self.form.as_ref().is_some_and(|(base, _)| {
+            self.frames.get(*base - 1).and_then(|frame| frame.head).is_some_and(is_header)
+        });
+        if in_header && let [old, b".", new] = self.names[from..] {
+            let pair = (self.number(old), self.number(new));
+            self.out.renamed.push(pair);
+        }
+    }
+
+    fn finish(&mut self, frame: &Frame<'a>, mut form: Form) {
+        form.text = frame.start..self.at.min(self.text.len());
+        let head = frame.head.unwrap_or_default();
+        if is_header(head) {
+            self.out.opaque |= head == b"import";
+            self.out.header.push(form.text);
+            return;
+        }
+        form.symbols.sort_unstable();
+        form.symbols.dedup();
+        self.out.forms.push(form);
+    }
+}
