@@ -88,7 +88,11 @@ pub fn compare(
         diff.changed.extend(pair(&mut before, &mut after));
         let gone = before.into_iter().map(|job| Removed { job: job.name, derivation: job.derivation });
         let come = after.into_iter().map(|job| Added { job: job.name, derivation: job.derivation });
-        if failed_second.contains(&name) { diff.broken.extend(gone) } else { diff.removed.extend(gone) }
+        if failed_second.contains(&name) {
+            diff.broken.extend(gone)
+        } else {
+            diff.removed.extend(gone)
+        }
         if failed_first.contains(&name) { diff.mended.extend(come) } else { diff.added.extend(come) }
     }
     diff
@@ -143,7 +147,8 @@ mod tests {
     #[test]
     fn versions_of_one_name_are_told_apart() {
         let first = vec![job("gcc.x", "gcc-13.1", "a"), job("gcc.x", "gcc-14.1", "b")];
-        let second = vec![job("gcc.x", "gcc-15.0", "c"), job("gcc.x", "gcc-14.1", "d"), job("gcc.x", "gcc-9", "a")];
+        let second =
+            vec![job("gcc.x", "gcc-15.0", "c"), job("gcc.x", "gcc-14.1", "d"), job("gcc.x", "gcc-9", "a")];
         let diff = compare(first, second, &names(&[]), &names(&[]));
         let versions: Vec<_> = diff.changed.iter().map(|c| (c.versions.clone(), c.same_outputs)).collect();
         assert_eq!(versions, [(Some(("13.1".into(), "9".into())), true), (None, false)]);

@@ -108,7 +108,9 @@ fn wanted(stored: &StoredSpec, tips: &HashMap<(String, String), String>) -> Opti
 fn is_asked_for(stored: &StoredSpec, revision: &Revision, newest: &[Evaluation]) -> bool {
     stored.spec.systems.iter().all(|system| {
         newest.iter().any(|evaluation| {
-            evaluation.spec_id == stored.id && evaluation.system == *system && evaluation.revision == *revision
+            evaluation.spec_id == stored.id
+                && evaluation.system == *system
+                && evaluation.revision == *revision
         })
     })
 }

@@ -19,22 +19,24 @@ pub mod spec;
 pub mod store;
 
 // Keepers, in flow order.
-/// Reads spec files into the database.
-pub mod register;
-/// Fetches what specs want evaluated, and asks for its evaluation.
-pub mod fetch;
-/// Evaluates one revision for one system in a sandbox.
-pub mod evaluate;
-/// Turns the jobs of an evaluation into builds that are wanted.
-pub mod schedule;
 /// Hands wanted builds to a build coordinator.
 pub mod coordinator;
+/// Evaluates one revision for one system in a sandbox.
+pub mod evaluate;
+/// Fetches what specs want evaluated, and asks for its evaluation.
+pub mod fetch;
+/// Reads spec files into the database.
+pub mod register;
+/// Turns the jobs of an evaluation into builds that are wanted.
+pub mod schedule;
 /// Looks at remote branches and records pushes.
 pub mod watch;
 
 // What they stand on.
 /// Wakes keepers early.
 pub mod bell;
+/// Repositories that code comes from: looking, mirrors, checkouts.
+pub mod channel;
 /// The only place that reads the time.
 pub mod clock;
 /// `gorget.toml`.
@@ -43,8 +45,6 @@ pub mod config;
 pub mod daemon;
 /// The only place with SQL.
 pub mod db;
-/// Repositories that code comes from: looking, mirrors, checkouts.
-pub mod channel;
 /// A store daemon that only records: it answers an evaluator and keeps what that adds.
 pub mod eval_store;
 /// The only place that starts processes.

@@ -30,7 +30,7 @@ impl Keeper for Schedule {
             Fate::Record => BuildState::Recorded,
         };
         let builds = self.db.queue_builds(task.id, state, self.clock.now()).await?;
-        tracing::info!(
+        tracing::debug!(
             spec.name = task.spec.name,
             system = %task.system,
             revision = task.revision.short(),

@@ -215,16 +215,15 @@ mod tests {
         assert_eq!(items[0].symbol(), Some("job"));
         assert_eq!(items[1].index(), Some(3));
         assert_eq!(items[2].string(), Some("a\nb\u{1b}\"é"));
-        assert_eq!(
-            items[3],
-            Sexp::Pair(Box::new((Sexp::Symbol("x".into()), Sexp::String("y".into()))))
-        );
+        assert_eq!(items[3], Sexp::Pair(Box::new((Sexp::Symbol("x".into()), Sexp::String("y".into())))));
         assert_eq!(items[4..], [Sexp::Boolean(true), Sexp::Symbol("#:key".into()), Sexp::Integer(-7)]);
     }
 
     #[test]
     fn what_cannot_be_read_back_is_refused() {
-        for text in ["", "(", ")", "(a", "\"a", "(a . b c)", "( . a)", "#<procedure x>", "a b", "\"\\q\"", "\"\\x\""] {
+        for text in
+            ["", "(", ")", "(a", "\"a", "(a . b c)", "( . a)", "#<procedure x>", "a b", "\"\\q\"", "\"\\x\""]
+        {
             assert!(Sexp::read(text).is_err(), "{text}");
         }
         assert!(Sexp::read(&"(".repeat(100_000)).is_err());

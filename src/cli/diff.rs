@@ -26,7 +26,8 @@ pub(super) async fn run(args: &Diff, config: Config) -> anyhow::Result<Exit> {
     let (a, b) = (complete(&db, args.a).await?, complete(&db, args.b).await?);
     let (first, second) = db.changed_jobs(a.id, b.id).await?;
     let (failed_first, failed_second) = (db.errors(a.id).await?, db.errors(b.id).await?);
-    let names = |errors: &[crate::db::JobError]| errors.iter().map(|e| e.name.clone()).collect::<BTreeSet<_>>();
+    let names =
+        |errors: &[crate::db::JobError]| errors.iter().map(|e| e.name.clone()).collect::<BTreeSet<_>>();
     let diff = compare(jobs(first), jobs(second), &names(&failed_first), &names(&failed_second));
     let new_errors: Vec<_> = failed_second.iter().filter(|error| !failed_first.contains(error)).collect();
     if args.json {
@@ -94,5 +95,8 @@ async fn complete(db: &Db, number: i64) -> anyhow::Result<Evaluation> {
     if evaluation.state == EvaluationState::Complete {
         return Ok(evaluation);
     }
-    Err(at_fault(format!("evaluation {number} is {}, not complete\n{hint}", super::status::word(evaluation.state))))
+    Err(at_fault(format!(
+        "evaluation {number} is {}, not complete\n{hint}",
+        super::status::word(evaluation.state)
+    )))
 }

@@ -33,7 +33,8 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
     let mut spec = read(args)?;
     pin(&mut spec, &args.commit)?;
     if !args.system.is_empty() {
-        let known = |name: &String| System::new(name).ok_or_else(|| at_fault(format!("unknown system {name}")));
+        let known =
+            |name: &String| System::new(name).ok_or_else(|| at_fault(format!("unknown system {name}")));
         spec.systems = args.system.iter().map(known).collect::<anyhow::Result<_>>()?;
     }
     let progress = Progress::begin(format!("fetching {}", spec.name));
@@ -114,7 +115,10 @@ async fn check_out(
         let commit = match &channel.commit {
             Some(commit) => commit.clone(),
             None => {
-                let tips = mirrors.look(&channel.url, &[&channel.branch]).await.map_err(|e| at_fault(e.to_string()))?;
+                let tips = mirrors
+                    .look(&channel.url, &[&channel.branch])
+                    .await
+                    .map_err(|e| at_fault(e.to_string()))?;
                 let missing = || at_fault(format!("{} has no branch {}", channel.url, channel.branch));
                 tips.into_values().next().flatten().ok_or_else(missing)?
             }

@@ -44,7 +44,10 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     for mirror in mirrors.iter().filter(|mirror| mirror.problem.is_some()) {
         let reason = mirror.reason.as_deref().unwrap_or_default();
         let again = in_future(mirror.next_fetch - now);
-        tell::line(&format!("\ncannot fetch {} ({} in a row, next {again}): {reason}", mirror.url, mirror.failures))?;
+        tell::line(&format!(
+            "\ncannot fetch {} ({} in a row, next {again}): {reason}",
+            mirror.url, mirror.failures
+        ))?;
     }
     tell::line("")?;
     show_evaluations(&db, &evaluations, now).await?;

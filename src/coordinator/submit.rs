@@ -94,7 +94,11 @@ impl Submit {
                 self.db.record_submission(build.id, None, &reason, now).await?;
             }
             Answer::Refused { reason } => {
-                tracing::warn!(job = build.job, derivation = build.derivation, "a build is refused: {reason}");
+                tracing::warn!(
+                    job = build.job,
+                    derivation = build.derivation,
+                    "a build is refused: {reason}"
+                );
                 self.db.record_refusal(build.id, &reason, now).await?;
             }
             Answer::Unavailable { reason } => return Ok(Some(reason)),

@@ -39,7 +39,8 @@ pub struct Item {
     pub name: String,
     /// How its contents are to be understood.
     pub kind: ItemKind,
-    /// Base names of the store items that it refers to.
+    /// Base names of the store items that it refers to; empty for a derivation, whose contents name
+    /// them.
     pub refs: Vec<String>,
     /// The place of its first byte in the unpacked contents.
     pub start: u64,

@@ -78,8 +78,7 @@ impl Db {
     /// still be running: what is new is queued as soon as it is found, and stays wanted if the
     /// evaluation fails later, for it was the branch's then.
     pub async fn unscheduled_evaluation(&self) -> Result<Option<Task>> {
-        const NEXT: &str =
-            "select id from evaluation where unscheduled and state in ('complete', 'running') order by id limit 1";
+        const NEXT: &str = "select id from evaluation where unscheduled and state in ('complete', 'running') order by id limit 1";
         let next: Option<EvaluationId> =
             each!(&self.readers, pool => sqlx::query_scalar(NEXT).fetch_optional(pool).await?);
         let Some(id) = next else { return Ok(None) };

@@ -104,11 +104,22 @@ impl Memory {
     /// Nothing yet. `keep_contents` says whether contents are recorded or only paths and
     /// derivations; `most_bytes` bounds what an evaluation may add.
     pub fn new(keep_contents: bool, most_bytes: usize) -> Self {
-        Self { state: Mutex::default(), drained: Condvar::new(), requests: AtomicU64::new(0), keep_contents, most_bytes }
+        Self {
+            state: Mutex::default(),
+            drained: Condvar::new(),
+            requests: AtomicU64::new(0),
+            keep_contents,
+            most_bytes,
+        }
     }
 
     /// Takes a text: the store path that it has.
-    pub fn add_text(&self, name: &[u8], contents: &[u8], references: &[Vec<u8>]) -> Result<StorePath, StoreError> {
+    pub fn add_text(
+        &self,
+        name: &[u8],
+        contents: &[u8],
+        references: &[Vec<u8>],
+    ) -> Result<StorePath, StoreError> {
         let mut references = references.iter().map(|r| StorePath::parse(r)).collect::<Result<Vec<_>, _>>()?;
         references.sort_by_cached_key(StorePath::base_name);
         references.dedup();
@@ -123,7 +134,8 @@ impl Memory {
         let mut derivation = None;
         let mut known = None;
         if let Some(drv_name) = path.derivation_name() {
-            let parsed = Derivation::parse(contents).map_err(|e| StoreError::NotADerivation(path.clone(), e))?;
+            let parsed =
+                Derivation::parse(contents).map_err(|e| StoreError::NotADerivation(path.clone(), e))?;
             check_references(&path, &parsed, &references)?;
             let modulo = parsed
                 .check_outputs(drv_name, |input| state.modulo(input))
@@ -160,8 +172,13 @@ impl Memory {
             return Ok(path);
         }
         let contents = if self.keep_contents { nar } else { Vec::new() };
-        let item =
-            Recorded { path: path.clone(), kind: Kind::Nar, contents, references: Vec::new(), derivation: None };
+        let item = Recorded {
+            path: path.clone(),
+            kind: Kind::Nar,
+            contents,
+            references: Vec::new(),
+            derivation: None,
+        };
         self.push(state, item, None)?;
         Ok(path)
     }
@@ -270,5 +287,9 @@ fn record_derivation(derivation: &Derivation<'_>) -> Result<RecordedDerivation, 
         .collect::<Result<Vec<_>, PathError>>()?;
     outputs.sort();
     let inputs = derivation.inputs.iter().map(|(path, _)| Ok(*StorePath::parse(path)?.hash()));
-    Ok(RecordedDerivation { system: text(&derivation.system), outputs, inputs: inputs.collect::<Result<_, PathError>>()? })
+    Ok(RecordedDerivation {
+        system: text(&derivation.system),
+        outputs,
+        inputs: inputs.collect::<Result<_, PathError>>()?,
+    })
 }

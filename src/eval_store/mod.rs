@@ -44,7 +44,9 @@ impl EvalStore {
         let memory = Arc::new(memory);
         let stopping = Arc::new(AtomicBool::new(false));
         let store = Self { memory: memory.clone(), directory, stopping: stopping.clone() };
-        thread::Builder::new().name("eval-store".into()).spawn(move || accept(&listener, &memory, &stopping))?;
+        thread::Builder::new()
+            .name("eval-store".into())
+            .spawn(move || accept(&listener, &memory, &stopping))?;
         Ok(store)
     }
 

@@ -55,7 +55,9 @@ impl Book {
         let ranges = |lane| [share(0..boundary, lane), share(boundary..total, lane)];
         Self {
             order: [early, late].concat(),
-            lanes: (0..lanes).map(|lane| ranges(lane).into_iter().filter(|r| !r.is_empty()).collect()).collect(),
+            lanes: (0..lanes)
+                .map(|lane| ranges(lane).into_iter().filter(|r| !r.is_empty()).collect())
+                .collect(),
             suspects: VecDeque::new(),
             held: BTreeMap::new(),
             finished: vec![false; total],
@@ -99,7 +101,8 @@ impl Book {
             if end >= range.end {
                 self.lanes[lane].pop_front();
             }
-            let units: Vec<usize> = piece.map(|at| self.order[at]).filter(|unit| !self.finished[*unit]).collect();
+            let units: Vec<usize> =
+                piece.map(|at| self.order[at]).filter(|unit| !self.finished[*unit]).collect();
             if !units.is_empty() {
                 return units;
             }

@@ -53,7 +53,8 @@ mod tests {
         let old = "(define-module (x))\n\n(define-public a\n  (package (name \"a-pkg\") (version \"1\")))\n\n(define-public b 1)\n";
         let new = old.replace("\"1\"", "\"2\"") + "\n(define-public c\n  (package (inherit a)))\n";
         let known: HashSet<&str> = forms(old).collect();
-        let changed: Vec<_> = forms(&new).filter(|form| !known.contains(form)).filter_map(package_name).collect();
+        let changed: Vec<_> =
+            forms(&new).filter(|form| !known.contains(form)).filter_map(package_name).collect();
         assert_eq!(changed, ["a-pkg", "c"]);
     }
 }

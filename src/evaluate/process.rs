@@ -158,7 +158,8 @@ impl Crew {
     pub(super) async fn tell(&mut self, id: usize, line: &str) {
         if let Some(member) = self.members.get_mut(&id) {
             let line = format!("{line}\n");
-            let _ = tokio::time::timeout(Duration::from_secs(10), member.writer.write_all(line.as_bytes())).await;
+            let _ =
+                tokio::time::timeout(Duration::from_secs(10), member.writer.write_all(line.as_bytes())).await;
         }
     }
 

@@ -45,13 +45,20 @@ pub(super) fn packs(items: &[Recorded], known: impl Fn(&str) -> bool) -> std::io
                 Kind::Text => ItemKind::Text,
                 Kind::Nar => ItemKind::Nar,
             },
-            refs: item.references.iter().map(StorePath::base_name).collect(),
+            // A derivation's stand in its contents.
+            refs: match item.derivation {
+                Some(_) => Vec::new(),
+                None => item.references.iter().map(StorePath::base_name).collect(),
+            },
             start: contents.len() as u64,
             length: item.contents.len() as u64,
         });
         contents.extend_from_slice(&item.contents);
         if contents.len() >= PACK_SIZE {
-            packs.push(Pack { contents: zstd::encode_all(&contents[..], LEVEL)?, items: std::mem::take(&mut packed) });
+            packs.push(Pack {
+                contents: zstd::encode_all(&contents[..], LEVEL)?,
+                items: std::mem::take(&mut packed),
+            });
             contents.clear();
         }
     }

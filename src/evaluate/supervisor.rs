@@ -317,7 +317,9 @@ impl<'a> Supervisor<'a> {
 
     fn result_of_parent(&mut self, message: Message) {
         match message {
-            Message::Job { unit, name, derivation } if self.book.close(unit) => self.job(unit, name, &derivation),
+            Message::Job { unit, name, derivation } if self.book.close(unit) => {
+                self.job(unit, name, &derivation)
+            }
             Message::Nothing { unit } if self.book.close(unit) => self.batch.done += 1,
             Message::Error { unit, cause, message } if self.book.close(unit) => {
                 self.unit_failed(unit, cause, message);
@@ -381,7 +383,10 @@ impl<'a> Supervisor<'a> {
         while self.workers.len() < self.request.limits.workers && self.book.has_work() {
             let id = self.next_id;
             self.next_id += 1;
-            self.workers.insert(id, Worker { fresh: true, expected: Some(Instant::now() + PATIENCE), ..Worker::default() });
+            self.workers.insert(
+                id,
+                Worker { fresh: true, expected: Some(Instant::now() + PATIENCE), ..Worker::default() },
+            );
             self.crew.ask_parent(format!("(fork {id})")).await;
         }
     }
@@ -471,13 +476,16 @@ impl<'a> Supervisor<'a> {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let units = self.book.next(id, worker.fresh);
         worker.fresh = false;
-        let line = if units.is_empty() { "(quit)".to_owned() } else { protocol::with_indexes("units", &units) };
+        let line =
+            if units.is_empty() { "(quit)".to_owned() } else { protocol::with_indexes("units", &units) };
         self.crew.tell(id, &line).await;
     }
 
     /// A worker has gone: blames a unit, if one was in flight.
     fn buried(&mut self, pid: usize, code: i64, signal: i64) {
-        let Some(id) = self.workers.iter().find(|(_, w)| w.inner_pid == pid).map(|(id, _)| *id) else { return };
+        let Some(id) = self.workers.iter().find(|(_, w)| w.inner_pid == pid).map(|(id, _)| *id) else {
+            return;
+        };
         let Some(worker) = self.workers.remove(&id) else { return };
         let killed = worker.killed;
         self.stillborn = if worker.begun { 0 } else { self.stillborn + 1 };
@@ -554,7 +562,9 @@ impl<'a> Supervisor<'a> {
     }
 
     fn job(&mut self, unit: usize, name: String, derivation: &str) {
-        let known = StorePath::parse(derivation.as_bytes()).ok().zip(self.crew.store().outputs(derivation.as_bytes()));
+        let known = StorePath::parse(derivation.as_bytes())
+            .ok()
+            .zip(self.crew.store().outputs(derivation.as_bytes()));
         match known {
             Some((derivation, outputs)) => {
                 self.summary.jobs += 1;

@@ -5,8 +5,18 @@ use std::path::{Path, PathBuf};
 use super::process::Process;
 
 /// Directories of a system root that programs need to run; the rest of it stays out of sight.
-const SYSTEM: [&str; 10] =
-    ["usr", "bin", "sbin", "lib", "lib32", "lib64", "gnu", "run/current-system", "etc/alternatives", "etc/ld.so.cache"];
+const SYSTEM: [&str; 10] = [
+    "usr",
+    "bin",
+    "sbin",
+    "lib",
+    "lib32",
+    "lib64",
+    "gnu",
+    "run/current-system",
+    "etc/alternatives",
+    "etc/ld.so.cache",
+];
 
 /// A program that may run strangers' code: no network, no real daemon, own processes, own `/tmp`,
 /// no credentials, nothing writable but what [`Confined::writable`] lists.

@@ -118,7 +118,11 @@ impl Process {
         };
         // What it started may hold its streams open: they die with it.
         self.kill();
-        Ok(Finished { status, stdout: kept(self.stdout.take()).await, stderr: kept(self.stderr.take()).await })
+        Ok(Finished {
+            status,
+            stdout: kept(self.stdout.take()).await,
+            stderr: kept(self.stderr.take()).await,
+        })
     }
 
     /// Waits until it ends by itself, without taking what it printed.

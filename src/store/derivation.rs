@@ -128,7 +128,8 @@ impl<'a> Derivation<'a> {
 
     /// Prints it as a `.drv` file.
     pub fn print(&self) -> Vec<u8> {
-        let inputs = self.inputs.iter().map(|(path, names)| (&path[..], names.iter().map(|n| &n[..]).collect()));
+        let inputs =
+            self.inputs.iter().map(|(path, names)| (&path[..], names.iter().map(|n| &n[..]).collect()));
         self.print_with(inputs.collect(), false)
     }
 
@@ -284,7 +285,10 @@ impl<'a> Cursor<'a> {
         self.expect(b",", "a comma")
     }
 
-    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T, ParseError>) -> Result<Vec<T>, ParseError> {
+    fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, ParseError>,
+    ) -> Result<Vec<T>, ParseError> {
         self.expect(b"[", "a list")?;
         let mut items = Vec::new();
         if self.text.get(self.at) == Some(&b']') {
@@ -340,7 +344,12 @@ impl<'a> Cursor<'a> {
                     });
                     self.at += 2;
                 }
-                _ => return Err(ParseError { at: self.at, expected: "an escape instead of a bare control character" }),
+                _ => {
+                    return Err(ParseError {
+                        at: self.at,
+                        expected: "an escape instead of a bare control character",
+                    });
+                }
             }
         }
     }
@@ -358,8 +367,12 @@ mod tests {
     }
 
     fn derivation() -> impl Strategy<Value = Derivation<'static>> {
-        let output = (text(), text(), text(), text())
-            .prop_map(|(name, path, algorithm, hash)| Output { name, path, algorithm, hash });
+        let output = (text(), text(), text(), text()).prop_map(|(name, path, algorithm, hash)| Output {
+            name,
+            path,
+            algorithm,
+            hash,
+        });
         (
             (vec(output, 0..3), vec((text(), vec(text(), 0..3)), 0..3), vec(text(), 0..3)),
             (text(), text(), vec(text(), 0..3), vec((text(), text()), 0..3)),

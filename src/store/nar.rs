@@ -172,7 +172,8 @@ impl<R: Read> Reader<'_, R> {
         self.keyword(b"name")?;
         let (at, range) = self.word()?;
         let name = self.slice(&range).to_vec();
-        let hostile = name.is_empty() || name == b"." || name == b".." || name.iter().any(|b| b"/\0".contains(b));
+        let hostile =
+            name.is_empty() || name == b"." || name == b".." || name.iter().any(|b| b"/\0".contains(b));
         if hostile || previous.as_ref().is_some_and(|previous| *previous >= name) {
             return Err(NarError::Unexpected { at, expected: "file names in order" });
         }
@@ -189,7 +190,8 @@ mod tests {
     use super::*;
 
     fn directory(entries: &[(&[u8], Vec<u8>)]) -> Vec<u8> {
-        let mut node: Vec<u8> = [&b"("[..], b"type", b"directory"].iter().flat_map(|w| word_bytes(w)).collect();
+        let mut node: Vec<u8> =
+            [&b"("[..], b"type", b"directory"].iter().flat_map(|w| word_bytes(w)).collect();
         for (name, child) in entries {
             for word in [&b"entry"[..], b"(", b"name", name, b"node"] {
                 node.extend(word_bytes(word));

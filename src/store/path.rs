@@ -148,10 +148,7 @@ pub fn fixed_output_text(algorithm: &str, hash: &[u8], recursive: bool, path: &s
 
 fn check_name(name: &[u8]) -> Result<&str, PathError> {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-._?=".contains(byte);
-    let good = !name.is_empty()
-        && name.len() <= LONGEST_NAME
-        && name[0] != b'.'
-        && name.iter().all(allowed);
+    let good = !name.is_empty() && name.len() <= LONGEST_NAME && name[0] != b'.' && name.iter().all(allowed);
     match std::str::from_utf8(name) {
         Ok(name) if good => Ok(name),
         _ => Err(PathError::BadName(String::from_utf8_lossy(&name[..name.len().min(300)]).into_owned())),

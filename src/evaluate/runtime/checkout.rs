@@ -80,12 +80,8 @@ fn plan(host: &Host, layers: &[Layer], inside: &[PathBuf], cache: &Cache) -> Res
     let mut files = index::files(layers)?;
     index::replace(&mut files, "guix/config.scm", fs_err::read(host.outside(&host.config.0))?);
     let keys = key::keys(&files, layers, &compiler);
-    let mut plan = Plan {
-        links: BTreeMap::new(),
-        jobs: Vec::new(),
-        failures: Vec::new(),
-        counts: Counts::default(),
-    };
+    let mut plan =
+        Plan { links: BTreeMap::new(), jobs: Vec::new(), failures: Vec::new(), counts: Counts::default() };
     for file in &files {
         if file.path == "guix/config.scm" {
             plan.links.insert(Path::new("scm").join(&file.path), host.config.0.clone());
@@ -122,15 +118,7 @@ fn link_library(host: &Host, file: &File, plan: &mut Plan) {
 }
 
 /// Finds the compiled form of a module, or notes that it has to be made.
-fn place(
-    host: &Host,
-    file: &File,
-    source: PathBuf,
-    keys: Keys,
-    same: bool,
-    cache: &Cache,
-    plan: &mut Plan,
-) {
+fn place(host: &Host, file: &File, source: PathBuf, keys: Keys, same: bool, cache: &Cache, plan: &mut Plan) {
     let compiled = host.compiled.join(&file.path).with_extension("go");
     if same && host.outside(&compiled).symlink_metadata().is_ok() {
         plan.counts.installed += 1;

@@ -86,8 +86,10 @@ pub(super) async fn compile(
         let together = run(host, environment, cache, jobs, compiling, end).await?;
         outcomes.extend(jobs.iter().map(|job| job.path.as_str()).zip(together));
     }
-    let left: Vec<&Job> =
-        jobs.iter().filter(|job| !matches!(outcomes.get(job.path.as_str()), Some(Outcome::Compiled))).collect();
+    let left: Vec<&Job> = jobs
+        .iter()
+        .filter(|job| !matches!(outcomes.get(job.path.as_str()), Some(Outcome::Compiled)))
+        .collect();
     let slots = Arc::new(Semaphore::new(compiling.jobs.max(1)));
     let mut alone = JoinSet::new();
     for (number, job) in left.iter().enumerate() {

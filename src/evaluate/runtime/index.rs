@@ -238,7 +238,14 @@ pub fn index(files: &[File], layers: &[Layer], core: &HashSet<&[u8]>) -> Index {
     let definers = Definers::new(&reads, core);
     let mut makers = Makers::default();
     for (file, (read, numbers)) in reads.iter().zip(&numbers).enumerate() {
-        index.add(&files[file], u32::try_from(file).unwrap_or(u32::MAX), read, numbers, &definers, &mut makers);
+        index.add(
+            &files[file],
+            u32::try_from(file).unwrap_or(u32::MAX),
+            read,
+            numbers,
+            &definers,
+            &mut makers,
+        );
         let included = included(&files[file], read, &layers[files[file].layer].directory);
         let seen = &mut index.seen[file];
         seen.opaque |= !included.is_empty();
@@ -395,7 +402,8 @@ impl<'a> Definers<'a> {
             changed = false;
             for (name, words) in mentions {
                 let harmless = words.iter().all(|word| {
-                    word == name || (is_plain(word) && !self.macros.contains_key(word))
+                    word == name
+                        || (is_plain(word) && !self.macros.contains_key(word))
                         || self.macros.get(word) == Some(&true)
                 });
                 if !harmless && self.macros.insert(name, false) == Some(true) {
@@ -451,8 +459,7 @@ impl Index {
     ) {
         let name = |symbol: Symbol| read.symbols[symbol as usize];
         let packages = file.kind == Kind::Channel || file.path.starts_with("gnu/packages/");
-        let mut seen =
-            Seen { opaque: read.opaque, is_module: read.declares, packages, ..Seen::default() };
+        let mut seen = Seen { opaque: read.opaque, is_module: read.declares, packages, ..Seen::default() };
         for form in &read.forms {
             let head = form.head.map_or(&b""[..], name);
             let mut hidden = Vec::new();

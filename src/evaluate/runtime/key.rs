@@ -50,9 +50,7 @@ pub fn keys(files: &[File], layers: &[Layer], compiler: &Compiler) -> HashMap<St
     let graph = &graph;
     let wanted: Vec<u32> = (0..)
         .zip(files)
-        .filter(|(number, file)| {
-            file.kind != Kind::Library && index.seen[*number as usize].is_module
-        })
+        .filter(|(number, file)| file.kind != Kind::Library && index.seen[*number as usize].is_module)
         .map(|(number, _)| number)
         .collect();
     let half = wanted.len().div_ceil(2);
@@ -92,7 +90,8 @@ const UNSEEN: u32 = u32::MAX;
 
 impl<'a> Graph<'a> {
     fn new(index: &'a Index, compiler: &Compiler) -> Self {
-        let core = compiler.core.iter().filter_map(|name| index.names.get(name.as_bytes())).copied().collect();
+        let core =
+            compiler.core.iter().filter_map(|name| index.names.get(name.as_bytes())).copied().collect();
         let mut names: Vec<&[u8]> = vec![b""; index.names.len()];
         for (name, symbol) in &index.names {
             names[*symbol as usize] = name;

@@ -515,7 +515,8 @@ impl<'a> Reader<'a, '_> {
             self.pair(from);
             return;
         };
-        let found: Vec<u32> = parts[1..].iter().filter_map(|n| self.modules.find(&[b"gnu", kind, n])).collect();
+        let found: Vec<u32> =
+            parts[1..].iter().filter_map(|n| self.modules.find(&[b"gnu", kind, n])).collect();
         self.out.imports.extend(found);
     }
 

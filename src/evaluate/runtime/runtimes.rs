@@ -38,7 +38,11 @@ impl Runtimes {
 
     /// Prepares to evaluate `channels`, names and checkouts, of the spec called `spec`. What is
     /// compiled for one spec is never used for another: see [`Cache`].
-    pub async fn prepare(&self, spec: &str, channels: &[(String, PathBuf)]) -> Result<Prepared, RuntimeError> {
+    pub async fn prepare(
+        &self,
+        spec: &str,
+        channels: &[(String, PathBuf)],
+    ) -> Result<Prepared, RuntimeError> {
         let installed = self.host.get_or_try_init(|| Host::probe(&self.root)).await?;
         let named: Vec<(&str, &Path)> =
             channels.iter().map(|(name, directory)| (name.as_str(), directory.as_path())).collect();
@@ -49,7 +53,12 @@ impl Runtimes {
             host(installed, &named)?
         };
         for failure in &environment.failures {
-            tracing::warn!(spec.name = spec, module = failure.module, "does not compile: {}", failure.message);
+            tracing::warn!(
+                spec.name = spec,
+                module = failure.module,
+                "does not compile: {}",
+                failure.message
+            );
         }
         let counts = &environment.counts;
         tracing::debug!(
