@@ -35,6 +35,7 @@ parity: build
 	scripts/parity
 
 bench: build
+	scripts/setup bench
 	scripts/bench
 
 # Packagers set DESTDIR.
