@@ -40,9 +40,11 @@ impl Keeper for Fetch {
                 continue;
             }
             let now = self.clock.now();
-            let asked = self.db.request_evaluations(stored.id, &revision, &stored.spec.systems, now).await?;
+            let spec = &stored.spec;
+            let asked =
+                self.db.request_evaluations(stored.id, &revision, &spec.build, &spec.systems, now).await?;
             tracing::info!(
-                spec.name = stored.spec.name,
+                spec.name = spec.name,
                 revision = revision.short(),
                 evaluations = asked.len(),
                 "evaluations are asked for"
@@ -104,13 +106,12 @@ fn wanted(stored: &StoredSpec, tips: &HashMap<(String, String), String>) -> Opti
     channels.collect::<Option<Vec<_>>>().map(Revision::new)
 }
 
-/// Whether the newest evaluation of each of the spec's systems is of this revision.
+/// Whether the newest evaluation of each of the spec's systems is of this revision and these jobs.
 fn is_asked_for(stored: &StoredSpec, revision: &Revision, newest: &[Evaluation]) -> bool {
     stored.spec.systems.iter().all(|system| {
         newest.iter().any(|evaluation| {
-            evaluation.spec_id == stored.id
-                && evaluation.system == *system
-                && evaluation.revision == *revision
+            let same = evaluation.revision == *revision && evaluation.build == stored.spec.build;
+            evaluation.spec_id == stored.id && evaluation.system == *system && same
         })
     })
 }

@@ -56,6 +56,7 @@ create table evaluation (
   id integer primary key,
   spec_id integer not null references spec,
   revision_id integer not null references revision,
+  build text not null,                          -- which jobs were asked for, JSON
   system text not null,
   state text not null check (state in ('waiting', 'running', 'complete', 'failed')),
   reason text,                                  -- why it failed

@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
 use crate::clock::Seconds;
 use crate::revision::Revision;
-use crate::spec::System;
+use crate::spec::{Build, System};
 
 /// One revision of one spec for one system: what is known of its evaluation.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Evaluation {
     pub spec: String,
     /// What is evaluated.
     pub revision: Revision,
+    /// Which of its jobs.
+    pub build: Build,
     /// For which system.
     pub system: System,
     /// How far it is.
@@ -61,7 +63,7 @@ pub enum EvaluationState {
 /// All columns of a [`Row`]; a condition may follow.
 macro_rules! evaluations {
     () => {
-        "select e.id, e.spec_id, s.name as spec, r.channels, e.system, e.state, e.reason, e.partial, e.attempts,
+        "select e.id, e.spec_id, s.name as spec, r.channels, e.build, e.system, e.state, e.reason, e.partial, e.attempts,
            e.created_at, e.started_at, e.finished_at, e.jobs_total, e.jobs_done, e.errors, e.unscheduled, e.figures
          from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
     };
@@ -73,6 +75,7 @@ struct Row {
     spec_id: SpecId,
     spec: String,
     channels: String,
+    build: String,
     system: String,
     state: EvaluationState,
     reason: Option<String>,
@@ -96,6 +99,7 @@ impl TryFrom<Row> for Evaluation {
         let figures = row.figures.as_deref().map(|figures| stored(figures, || place("figures")));
         Ok(Self {
             revision: stored(&row.channels, || place("revision"))?,
+            build: stored(&row.build, || place("jobs"))?,
             system: stored_system(&row.system, || place("system"))?,
             figures: figures.transpose()?,
             id: row.id,
@@ -120,21 +124,22 @@ impl Db {
     /// The spec should be evaluated at this revision, for each of `systems`. Gives the evaluations
     /// that are waiting for that now and were not before.
     ///
-    /// Where the newest evaluation has that very revision, nothing is to be done. Where the newest
-    /// still waits, it turns to this revision. Else a new one waits: going back to an earlier
-    /// revision is news too.
+    /// Where the newest evaluation has that very revision and asked for the same jobs, nothing is to
+    /// be done. Where the newest still waits, it turns to this revision. Else a new one waits: going
+    /// back to an earlier revision is news too.
     pub async fn request_evaluations(
         &self,
         spec: SpecId,
         revision: &Revision,
+        build: &Build,
         systems: &[System],
         now: Seconds,
     ) -> Result<Vec<EvaluationId>> {
         let mut tx = self.begin().await?;
-        let revision = revision_id(&mut tx, revision, now).await?;
+        let wanted = (revision_id(&mut tx, revision, now).await?, serde_json::json!(build).to_string());
         let mut requested = Vec::new();
         for system in systems {
-            requested.extend(request(&mut tx, spec, revision, system, now).await?);
+            requested.extend(request(&mut tx, spec, &wanted, system, now).await?);
         }
         tx.commit().await?;
         Ok(requested)
@@ -192,26 +197,29 @@ async fn revision_id(tx: &mut Tx, revision: &Revision, now: Seconds) -> Result<i
 async fn request(
     tx: &mut Tx,
     spec: SpecId,
-    revision: i64,
+    wanted: &(i64, String),
     system: &System,
     now: Seconds,
 ) -> Result<Option<EvaluationId>> {
-    const NEWEST: &str = "select id, revision_id, state from evaluation where spec_id = $1 and system = $2
+    const NEWEST: &str =
+        "select id, revision_id, build, state from evaluation where spec_id = $1 and system = $2
         order by id desc limit 1";
-    const TURN: &str = "update evaluation set revision_id = $2, created_at = $3, attempts = 0 where id = $1";
-    const ADD: &str = "insert into evaluation (spec_id, revision_id, system, state, created_at)
-        values ($1, $2, $3, 'waiting', $4) returning id";
-    let newest: Option<(EvaluationId, i64, EvaluationState)> = each!(tx, tx =>
+    const TURN: &str = "update evaluation set revision_id = $2, build = $3, created_at = $4, attempts = 0
+        where id = $1";
+    const ADD: &str = "insert into evaluation (spec_id, revision_id, build, system, state, created_at)
+        values ($1, $2, $3, $4, 'waiting', $5) returning id";
+    let (revision, build) = wanted;
+    let newest: Option<(EvaluationId, i64, String, EvaluationState)> = each!(tx, tx =>
         sqlx::query_as(NEWEST).bind(spec).bind(system.as_str()).fetch_optional(&mut **tx).await?);
     match newest {
-        Some((_, same, _)) if same == revision => Ok(None),
-        Some((id, _, EvaluationState::Waiting)) => {
-            execute!(tx, TURN, id, revision, now);
+        Some((_, same, jobs, _)) if (same, &jobs) == (*revision, build) => Ok(None),
+        Some((id, _, _, EvaluationState::Waiting)) => {
+            execute!(tx, TURN, id, revision, build, now);
             Ok(Some(id))
         }
         _ => {
-            each!(tx, tx => Ok(sqlx::query_scalar(ADD).bind(spec).bind(revision).bind(system.as_str()).bind(now)
-            .fetch_optional(&mut **tx).await?))
+            each!(tx, tx => Ok(sqlx::query_scalar(ADD).bind(spec).bind(revision).bind(build).bind(system.as_str())
+            .bind(now).fetch_optional(&mut **tx).await?))
         }
     }
 }

@@ -11,7 +11,7 @@ pub struct Task {
     pub id: EvaluationId,
     /// Which spec.
     pub spec_id: SpecId,
-    /// The spec as it is now.
+    /// The spec as it is now, except for the jobs, which are those that were asked for.
     pub spec: Spec,
     /// What to evaluate.
     pub revision: Revision,
@@ -23,22 +23,22 @@ pub struct Task {
     pub attempts: i64,
 }
 
-const TASK: &str = "select e.spec_id, s.definition, r.channels, e.system, e.attempts,
+const TASK: &str = "select e.spec_id, s.definition, r.channels, e.build, e.system, e.attempts,
       (select max(p.id) from evaluation p where p.spec_id = e.spec_id and p.system = e.system
          and p.state = 'complete' and p.id < e.id)
     from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id
     where e.id = $1";
 
-type Row = (SpecId, String, String, String, i64, Option<EvaluationId>);
+type Row = (SpecId, String, String, String, String, i64, Option<EvaluationId>);
 
 impl Task {
     fn read(id: EvaluationId, row: &Row) -> Result<Self> {
         let place = |what: &str| format!("the {what} of evaluation {id}");
-        let (spec_id, definition, channels, system, attempts, previous) = row;
+        let (spec_id, definition, channels, build, system, attempts, previous) = row;
         Ok(Self {
             id,
             spec_id: *spec_id,
-            spec: stored(definition, || place("spec"))?,
+            spec: Spec { build: stored(build, || place("jobs"))?, ..stored(definition, || place("spec"))? },
             revision: stored(channels, || place("revision"))?,
             system: stored_system(system, || place("system"))?,
             previous: *previous,

@@ -1,6 +1,6 @@
 use gorget::db::{Batch, Db, EvaluationId, NewDerivation, NewJob, Recorder, SpecId, Task};
 use gorget::revision::{ChannelCommit, Revision};
-use gorget::spec::{Spec, System};
+use gorget::spec::{Build, Spec, System};
 use serde_json::json;
 
 /// An active spec called `name` with one channel, for `x86_64-linux`.
@@ -42,7 +42,8 @@ pub async fn spec_id(db: &Db, name: &str) -> SpecId {
 
 /// Requests and begins the evaluation of a commit; nothing else may be waiting.
 pub async fn begin(db: &Db, spec: SpecId, commit: &str) -> Task {
-    let requested = db.request_evaluations(spec, &revision(commit), &[system()], 100).await.unwrap();
+    let requested =
+        db.request_evaluations(spec, &revision(commit), &Build::All, &[system()], 100).await.unwrap();
     let task = db.claim_evaluation(101).await.unwrap().unwrap();
     assert_eq!(requested, [task.id]);
     task
