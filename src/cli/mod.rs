@@ -12,6 +12,7 @@ mod run;
 mod status;
 mod tell;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -104,7 +105,11 @@ fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn run_command(cli: Cli) -> anyhow::Result<Exit> {
-    let quiet = !matches!(&cli.command, Command::Run(_));
+    // On a terminal, a progress bar takes the place of the log.
+    let quiet = match &cli.command {
+        Command::Run(run) => run.once && std::io::stderr().is_terminal(),
+        _ => true,
+    };
     telemetry::begin(quiet);
     let config = || Config::load(cli.global.config.as_deref(), cli.global.state.as_deref());
     match cli.command {

@@ -1,6 +1,7 @@
 //! `gorget run`: the farm itself.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,17 +9,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::progress::Progress;
 use super::{Exit, at_fault, farm, tell};
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::config::{Config, Coordinator};
 use crate::coordinator::{GuixBuildCoordinator, Submit};
 use crate::daemon::{Bells, Once, exhaust, keep};
-use crate::db::{Db, EvaluationState};
+use crate::db::{Db, EvaluationId, EvaluationState};
 use crate::evaluate::Evaluate;
 use crate::fetch::Fetch;
 use crate::register::Register;
 use crate::schedule::Schedule;
+use crate::spec::harmless;
 use crate::watch::Watch;
 
 /// How long keepers may take to stop.
@@ -29,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) struct Run {
     /// Look at everything once, do what there is to do, and stop
     #[arg(long)]
-    once: bool,
+    pub(super) once: bool,
 }
 
 /// The keepers of one farm.
@@ -116,7 +119,10 @@ async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     tasks.spawn(keep(keepers.schedule, bells.schedule, stop.clone()));
-    let evaluated = exhaust(&mut keepers.evaluate).await.context("evaluating");
+    let evaluated = tokio::select! {
+        evaluated = exhaust(&mut keepers.evaluate) => evaluated.context("evaluating"),
+        never = show_progress(db) => match never? {},
+    };
     stop.cancel();
     tasks.close();
     tasks.wait().await;
@@ -125,6 +131,29 @@ async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
     exhaust(&mut schedule).await.context("scheduling")?;
     exhaust(&mut keepers.submit).await.context("submitting")?;
     troubles(db).await
+}
+
+/// Shows how far the running evaluation is, as the database says, until it is dropped.
+async fn show_progress(db: &Db) -> anyhow::Result<Infallible> {
+    let mut shown: Option<(EvaluationId, Progress, i64)> = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let newest = db.newest_evaluations().await?;
+        let Some(running) = newest.into_iter().find(|e| e.state == EvaluationState::Running) else {
+            shown = None;
+            continue;
+        };
+        let fresh = shown.as_ref().is_none_or(|(id, ..)| *id != running.id);
+        if fresh {
+            let what = format!("evaluating {} for {}", harmless(&running.spec), running.system);
+            shown = Some((running.id, Progress::begin(what), 0));
+        }
+        if let (Some((_, progress, done)), Some(total)) = (&mut shown, running.jobs_total) {
+            progress.of(usize::try_from(total)?);
+            progress.advance(usize::try_from(running.jobs_done - *done)?);
+            *done = running.jobs_done;
+        }
+    }
 }
 
 /// Says what is wrong after everything was done once.

@@ -46,7 +46,7 @@ impl Runtimes {
         let installed = self.host.get_or_try_init(|| Host::probe(&self.root)).await?;
         let named: Vec<(&str, &Path)> =
             channels.iter().map(|(name, directory)| (name.as_str(), directory.as_path())).collect();
-        let environment = if named.iter().any(|(name, _)| *name == "guix") {
+        let mut environment = if named.iter().any(|(name, _)| *name == "guix") {
             let cache = Cache::new(&self.cache, spec)?;
             checkout(installed, &named, &cache, &self.compiling).await?
         } else {
@@ -70,6 +70,12 @@ impl Runtimes {
             "modules are ready"
         );
         let inside = |name: &str| Path::new(CHANNELS).join(name).display().to_string();
+        // Where Guix looks for packages beside its own.
+        let others: Vec<String> =
+            named.iter().filter(|(name, _)| *name != "guix").map(|(name, _)| inside(name)).collect();
+        if !others.is_empty() {
+            environment.env.push(("GUIX_PACKAGE_PATH".to_owned(), others.join(":")));
+        }
         Ok(Prepared { environment, channels: named.iter().map(|(name, _)| inside(name)).collect() })
     }
 }
