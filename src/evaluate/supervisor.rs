@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How many units, spread over the list, are lowered before forking: they pull in what everything
 /// needs, so that no worker has to do it again.
 const WARM_UNITS: usize = 48;
+/// How many of the units that are likely to have changed are lowered before forking as well: most
+/// commits change few, and they should not wait for the sample.
+const MOST_LIKELY: usize = 200;
 /// Fewer units than this for each worker are not worth forking one.
 const WORTH_A_WORKER: usize = 40;
 
@@ -205,6 +208,8 @@ struct Supervisor<'a> {
     stillborn: usize,
     /// When memory was last measured exactly.
     measured: Option<Instant>,
+    /// When results were last passed on.
+    flushed: Instant,
     started: Instant,
 }
 
@@ -242,6 +247,7 @@ impl<'a> Supervisor<'a> {
             next_id: 0,
             stillborn: 0,
             measured: None,
+            flushed: Instant::now(),
             started: Instant::now(),
         })
     }
@@ -288,26 +294,36 @@ impl<'a> Supervisor<'a> {
         self.events.send(Event::Enumerated { units }).await.map_err(|_| Failure::Abandoned)
     }
 
-    /// Lowers a sample in the parent; false when it has to be killed.
+    /// Lowers in the parent what is likely to have changed and a sample; false when it has to be
+    /// killed.
     async fn warm(&mut self) -> Result<bool, Failure> {
         let started = Instant::now();
         let units = self.labels.len();
-        // A few jobs that are known to have changed must not wait for what they do not need.
         if units < WARM_UNITS * 10 {
             return Ok(true);
         }
-        let sample: Vec<usize> = (0..WARM_UNITS).map(|index| index * units / WARM_UNITS).collect();
-        self.crew.tell(PARENT, &protocol::with_indexes("warm", &sample)).await;
+        let likely = (0..units).filter(|unit| self.request.likely.contains(&self.labels[*unit]));
+        let sample = (0..WARM_UNITS).map(|index| index * units / WARM_UNITS);
+        let list: Vec<usize> = likely.take(MOST_LIKELY).chain(sample).collect();
+        self.crew.tell(PARENT, &protocol::with_indexes("warm", &list)).await;
+        let mut last = Instant::now();
         loop {
-            let heard = tokio::time::timeout(self.request.limits.package_time, self.crew.heard()).await;
+            match tokio::time::timeout(TICK, self.crew.heard()).await {
+                Ok(Heard::Said(_, Message::Idle)) => break,
+                Ok(Heard::Said(_, message)) => {
+                    last = Instant::now();
+                    self.result_of_parent(message);
+                    if self.flushed.elapsed() < TICK {
+                        continue;
+                    }
+                }
+                Ok(Heard::Left(PARENT)) => return Ok(false),
+                Ok(Heard::Left(_)) => {}
+                Err(_) if last.elapsed() > self.request.limits.package_time => return Ok(false),
+                Err(_) => {}
+            }
             if self.check_memory().is_err() {
                 return Ok(false);
-            }
-            match heard {
-                Ok(Heard::Said(_, Message::Idle)) => break,
-                Ok(Heard::Said(_, message)) => self.result_of_parent(message),
-                Ok(Heard::Left(id)) if id != PARENT => {}
-                Ok(Heard::Left(_)) | Err(_) => return Ok(false),
             }
             self.flush().await?;
         }
@@ -590,6 +606,7 @@ impl<'a> Supervisor<'a> {
     }
 
     async fn flush(&mut self) -> Result<(), Failure> {
+        self.flushed = Instant::now();
         let mut batch = std::mem::take(&mut self.batch);
         // Taken after the outcomes: whatever these name has been added before.
         batch.items = self.crew.store().drain();
