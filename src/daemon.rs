@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bell::Bell;
 
 /// Longest pause after failures.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// One kind of work the daemon keeps doing until there is none left.
 ///

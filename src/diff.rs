@@ -89,9 +89,9 @@ pub fn compare(
         let gone = before.into_iter().map(|job| Removed { job: job.name, derivation: job.derivation });
         let come = after.into_iter().map(|job| Added { job: job.name, derivation: job.derivation });
         if failed_second.contains(&name) {
-            diff.broken.extend(gone)
+            diff.broken.extend(gone);
         } else {
-            diff.removed.extend(gone)
+            diff.removed.extend(gone);
         }
         if failed_first.contains(&name) { diff.mended.extend(come) } else { diff.added.extend(come) }
     }

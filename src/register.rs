@@ -66,12 +66,11 @@ impl Register {
         let mut told = BTreeSet::new();
         let mut written = Written { good: Vec::new(), faulty: false };
         for file in files {
-            match file.outcome {
-                Ok(checked) => written.good.push(checked.spec),
-                Err(_) => {
-                    written.faulty = true;
-                    told.insert(file.path.display().to_string());
-                }
+            if let Ok(checked) = file.outcome {
+                written.good.push(checked.spec);
+            } else {
+                written.faulty = true;
+                told.insert(file.path.display().to_string());
             }
         }
         for path in told.difference(&self.told) {

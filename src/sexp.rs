@@ -11,9 +11,9 @@ const DEEPEST: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sexp {
     /// `(a b c)`, and `(a . b)` as the two-element [`Sexp::Pair`].
-    List(Vec<Sexp>),
+    List(Vec<Self>),
     /// `(a . b)`.
-    Pair(Box<(Sexp, Sexp)>),
+    Pair(Box<(Self, Self)>),
     /// `"text"`.
     String(String),
     /// `name`, `#:name`.

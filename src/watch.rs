@@ -91,18 +91,17 @@ impl Watch {
             self.once.done(&name(branch));
             let again = now + back_off(branch.failures);
             match &tips {
-                Ok(tips) => match tips.get(&branch.name).and_then(Option::as_ref) {
-                    Some(tip) => {
+                Ok(tips) => {
+                    if let Some(tip) = tips.get(&branch.name).and_then(Option::as_ref) {
                         if self.db.record_look(branch.id, tip, now, *next).await? {
                             tracing::info!(url, branch = branch.name, commit = tip, "a branch moved");
                         }
-                    }
-                    None => {
+                    } else {
                         let reason = format!("{url} has no branch {}", branch.name);
                         tracing::warn!(url, branch = branch.name, "a branch is missing");
                         self.db.record_vanished(branch.id, &reason, now, again).await?;
                     }
-                },
+                }
                 Err(error) => {
                     tracing::warn!(url, branch = branch.name, "cannot look at a branch: {error}");
                     self.db.record_look_failure(branch.id, &error.to_string(), now, again).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -112,16 +113,15 @@ async fn check_out(
     let mut directories = BTreeMap::new();
     for channel in &spec.channels {
         progress.now(format!("fetching channel {}", channel.name));
-        let commit = match &channel.commit {
-            Some(commit) => commit.clone(),
-            None => {
-                let tips = mirrors
-                    .look(&channel.url, &[&channel.branch])
-                    .await
-                    .map_err(|e| at_fault(e.to_string()))?;
-                let missing = || at_fault(format!("{} has no branch {}", channel.url, channel.branch));
-                tips.into_values().next().flatten().ok_or_else(missing)?
-            }
+        let commit = if let Some(commit) = &channel.commit {
+            commit.clone()
+        } else {
+            let tips = mirrors
+                .look(&channel.url, &[&channel.branch])
+                .await
+                .map_err(|error| at_fault(error.to_string()))?;
+            let missing = || at_fault(format!("{} has no branch {}", channel.url, channel.branch));
+            tips.into_values().next().flatten().ok_or_else(missing)?
         };
         mirrors
             .fetch(&channel.url, &channel.branch, &commit)
@@ -212,12 +212,13 @@ fn summarize(totals: &Summary, exit: Exit, json: bool) -> anyhow::Result<()> {
         object["complete"] = (exit == Exit::Done).into();
         return tell::json(&object);
     }
-    let seconds = totals.total_ms as f64 / 1000.0;
+    let seconds = |milliseconds| Duration::from_millis(milliseconds).as_secs_f64();
     tell::note(&format!(
-        "{} and {} in {seconds:.1} s ({:.1} s of CPU, {} MiB at most)",
+        "{} and {} in {:.1} s ({:.1} s of CPU, {} MiB at most)",
         tell::count(totals.jobs, "job", "jobs"),
         tell::count(totals.errors, "error", "errors"),
-        totals.cpu_ms as f64 / 1000.0,
+        seconds(totals.total_ms),
+        seconds(totals.cpu_ms),
         totals.peak_memory >> 20
     ));
     Ok(())

@@ -60,7 +60,7 @@ pub enum StoreError {
     NotADerivation(StorePath, ParseError),
     /// The derivation lies about its outputs, or its inputs are not known.
     #[error("{0}: {1}")]
-    Outputs(StorePath, OutputError),
+    Outputs(StorePath, Box<OutputError>),
     /// The references that were given are not the inputs and sources of the derivation.
     #[error("{0}: its references are not its inputs and sources")]
     References(StorePath),
@@ -97,7 +97,14 @@ struct State {
 #[derive(Debug)]
 struct Known {
     name: Box<str>,
-    derivation: Option<Box<(Modulo, Vec<(String, StorePath)>)>>,
+    derivation: Option<Box<KnownDerivation>>,
+}
+
+/// What later requests need of a derivation.
+#[derive(Debug)]
+struct KnownDerivation {
+    modulo: Modulo,
+    outputs: Vec<(String, StorePath)>,
 }
 
 impl Memory {
@@ -139,9 +146,9 @@ impl Memory {
             check_references(&path, &parsed, &references)?;
             let modulo = parsed
                 .check_outputs(drv_name, |input| state.modulo(input))
-                .map_err(|error| StoreError::Outputs(path.clone(), error))?;
+                .map_err(|error| StoreError::Outputs(path.clone(), Box::new(error)))?;
             let recorded = record_derivation(&parsed)?;
-            known = Some(Box::new((modulo, recorded.outputs.clone())));
+            known = Some(Box::new(KnownDerivation { modulo, outputs: recorded.outputs.clone() }));
             derivation = Some(recorded);
         }
         let contents = if self.keep_contents { contents.to_vec() } else { Vec::new() };
@@ -193,7 +200,7 @@ impl Memory {
         let path = StorePath::parse(path).ok()?;
         let state = self.lock().ok()?;
         let known = state.known.get(path.hash()).filter(|known| *known.name == *path.name())?;
-        known.derivation.as_ref().map(|derivation| derivation.1.clone())
+        known.derivation.as_ref().map(|derivation| derivation.outputs.clone())
     }
 
     /// Takes what was recorded since the last call, in the order in which it was added.
@@ -238,7 +245,7 @@ impl Memory {
         &self,
         mut state: MutexGuard<'_, State>,
         item: Recorded,
-        derivation: Option<Box<(Modulo, Vec<(String, StorePath)>)>>,
+        derivation: Option<Box<KnownDerivation>>,
     ) -> Result<(), StoreError> {
         let size = item.contents.len();
         if state.bytes + size > self.most_bytes {
@@ -260,7 +267,7 @@ impl State {
     fn modulo(&self, path: &[u8]) -> Option<Modulo> {
         let path = StorePath::parse(path).ok()?;
         let known = self.known.get(path.hash()).filter(|known| *known.name == *path.name())?;
-        known.derivation.as_ref().map(|derivation| derivation.0)
+        known.derivation.as_ref().map(|derivation| derivation.modulo)
     }
 }
 

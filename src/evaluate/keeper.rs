@@ -96,7 +96,7 @@ impl Evaluate {
         };
         let mut recorder = Recorder::new(task.clone());
         let (events, mut received) = mpsc::channel(4);
-        let (summary, recorded) = tokio::join!(
+        let (summary, written) = tokio::join!(
             async {
                 let result = supervisor::run(request, &events).await;
                 drop(events);
@@ -104,7 +104,7 @@ impl Evaluate {
             },
             self.record(task, &mut recorder, &mut received),
         );
-        recorded.context("recording the evaluation")?;
+        written.context("recording the evaluation")?;
         let summary = summary?;
         let figures = serde_json::to_value(&summary)?;
         recorder.finish(&self.db, summary.broken_modules > 0, &figures, self.clock.now()).await?;

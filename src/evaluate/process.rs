@@ -276,13 +276,11 @@ async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival
     };
     let mut arrival = Arrival::Joined { connection, id, pid, writer, message };
     while sender.send(arrival).await.is_ok() {
-        match next_message(&mut reader).await {
-            Some(message) => arrival = Arrival::Said { connection, id, message },
-            None => {
-                let _ = sender.send(Arrival::Left { connection, id }).await;
-                return;
-            }
-        }
+        let Some(message) = next_message(&mut reader).await else {
+            let _ = sender.send(Arrival::Left { connection, id }).await;
+            return;
+        };
+        arrival = Arrival::Said { connection, id, message };
     }
 }
 

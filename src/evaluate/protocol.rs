@@ -20,6 +20,8 @@
 //! Whoever sends them runs strangers' code, so nothing that they say is believed further than it
 //! can be checked.
 
+use std::fmt::Write as _;
+
 use crate::sexp::{ReadError, Sexp};
 use crate::spec::Build;
 
@@ -117,7 +119,9 @@ fn string(text: &str) -> String {
     for character in text.chars() {
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
-            c if c.is_control() => quoted.push_str(&format!("\\x{:x};", u32::from(c))),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\x{:x};", u32::from(c));
+            }
             c => quoted.push(c),
         }
     }

@@ -23,7 +23,7 @@ const MOST_STILLBORN: usize = 8;
 /// How often memory is measured exactly while it looks harmless.
 const EXACTLY: Duration = Duration::from_secs(5);
 /// How long a worker may take to connect.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How many units, spread over the list, are lowered before forking: they pull in what everything
 /// needs, so that no worker has to do it again.
 const WARM_UNITS: usize = 48;
@@ -334,7 +334,7 @@ impl<'a> Supervisor<'a> {
     fn result_of_parent(&mut self, message: Message) {
         match message {
             Message::Job { unit, name, derivation } if self.book.close(unit) => {
-                self.job(unit, name, &derivation)
+                self.job(unit, name, &derivation);
             }
             Message::Nothing { unit } if self.book.close(unit) => self.batch.done += 1,
             Message::Error { unit, cause, message } if self.book.close(unit) => {
@@ -581,17 +581,13 @@ impl<'a> Supervisor<'a> {
         let known = StorePath::parse(derivation.as_bytes())
             .ok()
             .zip(self.crew.store().outputs(derivation.as_bytes()));
-        match known {
-            Some((derivation, outputs)) => {
-                self.summary.jobs += 1;
-                self.batch.done += 1;
-                self.batch.outcomes.push(Outcome::Job { name, derivation, outputs });
-            }
-            None => {
-                let message = format!("it names a derivation that it did not add: {derivation}");
-                self.unit_failed(unit, "protocol".to_owned(), message);
-            }
-        }
+        let Some((derivation, outputs)) = known else {
+            let message = format!("it names a derivation that it did not add: {derivation}");
+            return self.unit_failed(unit, "protocol".to_owned(), message);
+        };
+        self.summary.jobs += 1;
+        self.batch.done += 1;
+        self.batch.outcomes.push(Outcome::Job { name, derivation, outputs });
     }
 
     fn unit_failed(&mut self, unit: usize, cause: String, message: String) {

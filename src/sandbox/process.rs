@@ -108,13 +108,12 @@ impl Process {
 
     /// Waits until it ends; kills it when `limit` is over. What it printed is handed out once.
     pub async fn finish(&mut self, limit: Duration) -> io::Result<Finished> {
-        let status = match tokio::time::timeout(limit, self.child.wait()).await {
-            Ok(status) => Some(status?),
-            Err(_) => {
-                self.kill();
-                self.child.wait().await?;
-                None
-            }
+        let status = if let Ok(status) = tokio::time::timeout(limit, self.child.wait()).await {
+            Some(status?)
+        } else {
+            self.kill();
+            self.child.wait().await?;
+            None
         };
         // What it started may hold its streams open: they die with it.
         self.kill();

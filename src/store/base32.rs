@@ -34,9 +34,8 @@ pub fn decode<const N: usize>(text: &[u8]) -> Result<[u8; N], NotBase32> {
             return Err(NotBase32(N));
         }
         let (byte, shift) = (digit * 5 / 8, digit * 5 % 8);
-        let wide = u16::from(value) << shift;
-        bytes[byte] |= wide as u8;
-        let carry = (wide >> 8) as u8;
+        let [low, carry] = (u16::from(value) << shift).to_le_bytes();
+        bytes[byte] |= low;
         match bytes.get_mut(byte + 1) {
             Some(next) => *next |= carry,
             None if carry != 0 => return Err(NotBase32(N)),
@@ -49,10 +48,10 @@ pub fn decode<const N: usize>(text: &[u8]) -> Result<[u8; N], NotBase32> {
 /// The value of each character, 0xff where there is none.
 const VALUES: [u8; 256] = {
     let mut values = [0xff; 256];
-    let mut index = 0;
-    while index < 32 {
-        values[ALPHABET[index] as usize] = index as u8;
-        index += 1;
+    let mut value = 0;
+    while value < 32 {
+        values[ALPHABET[value as usize] as usize] = value;
+        value += 1;
     }
     values
 };

@@ -130,10 +130,10 @@ impl<'a> Derivation<'a> {
     pub fn print(&self) -> Vec<u8> {
         let inputs =
             self.inputs.iter().map(|(path, names)| (&path[..], names.iter().map(|n| &n[..]).collect()));
-        self.print_with(inputs.collect(), false)
+        self.print_with(&inputs.collect::<Vec<_>>(), false)
     }
 
-    fn print_with(&self, inputs: Vec<(&[u8], Vec<&[u8]>)>, masked: bool) -> Vec<u8> {
+    fn print_with(&self, inputs: &[(&[u8], Vec<&[u8]>)], masked: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(4096);
         out.extend_from_slice(b"Derive(");
         print_list(&mut out, &self.outputs, |out, output| {
@@ -141,7 +141,7 @@ impl<'a> Derivation<'a> {
             print_tuple(out, &[&output.name, path, &output.algorithm, &output.hash]);
         });
         out.push(b',');
-        print_list(&mut out, &inputs, |out, (path, names)| {
+        print_list(&mut out, inputs, |out, (path, names)| {
             out.push(b'(');
             print_string(out, path);
             out.push(b',');
@@ -191,13 +191,13 @@ impl<'a> Derivation<'a> {
             names.sort_unstable();
             names.dedup();
         }
-        let inputs = || hashes.iter().map(|(hash, names)| (hash.as_bytes(), names.clone())).collect();
-        let masked = Sha256::digest(self.print_with(inputs(), true)).into();
+        let inputs: Vec<_> = hashes.iter().map(|(hash, names)| (hash.as_bytes(), names.clone())).collect();
+        let masked = Sha256::digest(self.print_with(&inputs, true)).into();
         for output in &self.outputs {
             let output_name = std::str::from_utf8(&output.name).map_err(|_| OutputError::Count)?;
             expect_path(output, StorePath::of_output(name, output_name, &masked)?)?;
         }
-        Ok(Sha256::digest(self.print_with(inputs(), false)).into())
+        Ok(Sha256::digest(self.print_with(&inputs, false)).into())
     }
 
     fn check_fixed(&self, name: &str) -> Result<Modulo, OutputError> {

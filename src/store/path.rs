@@ -63,12 +63,12 @@ impl StorePath {
             kind.push(':');
             reference.push_to(&mut kind);
         }
-        Self::fingerprinted(&kind, &Sha256::digest(contents).into(), check_name(name)?)
+        Ok(Self::fingerprinted(&kind, &Sha256::digest(contents).into(), check_name(name)?))
     }
 
     /// The path of a file tree whose NAR has the SHA-256 `nar`.
     pub fn of_source(name: &[u8], nar: &[u8; 32]) -> Result<Self, PathError> {
-        Self::fingerprinted("source", nar, check_name(name)?)
+        Ok(Self::fingerprinted("source", nar, check_name(name)?))
     }
 
     /// The path of an item whose contents have the hash `hash`, fixed in advance.
@@ -80,24 +80,24 @@ impl StorePath {
             return Self::of_source(name, hash);
         }
         let inner = fixed_output_text(algorithm, hash, recursive, "");
-        Self::fingerprinted("output:out", &Sha256::digest(inner).into(), check_name(name)?)
+        Ok(Self::fingerprinted("output:out", &Sha256::digest(inner).into(), check_name(name)?))
     }
 
     /// The path of `output` of a derivation called `name`, whose masked contents have the SHA-256
     /// `modulo`.
     pub fn of_output(name: &str, output: &str, modulo: &[u8; 32]) -> Result<Self, PathError> {
         let full = if output == "out" { name.to_owned() } else { format!("{name}-{output}") };
-        Self::fingerprinted(&format!("output:{output}"), modulo, check_name(full.as_bytes())?)
+        Ok(Self::fingerprinted(&format!("output:{output}"), modulo, check_name(full.as_bytes())?))
     }
 
-    fn fingerprinted(kind: &str, hash: &[u8; 32], name: &str) -> Result<Self, PathError> {
+    fn fingerprinted(kind: &str, hash: &[u8; 32], name: &str) -> Self {
         let hexadecimal = data_encoding::HEXLOWER.encode(hash);
         let digest = Sha256::digest(format!("{kind}:sha256:{hexadecimal}:{STORE}:{name}"));
         let mut folded = [0; 20];
         for (index, byte) in digest.iter().enumerate() {
             folded[index % 20] ^= byte;
         }
-        Ok(Self { hash: folded, name: name.into() })
+        Self { hash: folded, name: name.into() }
     }
 
     /// The hash part.

@@ -168,5 +168,5 @@ fn environment(
         ("GUILE_SYSTEM_COMPILED_PATH".to_owned(), search_path(std::slice::from_ref(&host.guile_modules.1))),
     ];
     let (program, failures, counts) = (host.guile.clone(), plan.failures.clone(), plan.counts);
-    Ok(Environment { program, binds, env, failures, counts, farm: Some(Arc::new(farm)) })
+    Ok(Environment { program, binds, env, failures, counts, _farm: Some(Arc::new(farm)) })
 }

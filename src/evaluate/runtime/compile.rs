@@ -31,7 +31,7 @@ pub struct Compiling {
 impl Default for Compiling {
     fn default() -> Self {
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { jobs, limit: Duration::from_secs(3600), memory: 8 << 30 }
+        Self { jobs, limit: Duration::from_hours(1), memory: 8 << 30 }
     }
 }
 

@@ -117,14 +117,15 @@ impl Lister<'_> {
                 continue;
             }
             let (mut path, mut of) = (entry.path(), entry.file_type()?);
+            let is_module = path.extension().is_some_and(|ending| ending == "scm");
             if of.is_symlink() {
-                let Some(target) = self.linked(&path, name.ends_with(".scm"))? else { continue };
+                let Some(target) = self.linked(&path, is_module)? else { continue };
                 path = target;
                 of = fs_err::metadata(&path)?.file_type();
             }
             if of.is_dir() && prefix.matches('/').count() < MAX_DEPTH {
                 self.list(&path, &format!("{prefix}{name}/"))?;
-            } else if of.is_file() && name.ends_with(".scm") {
+            } else if of.is_file() && is_module {
                 self.found.push((format!("{prefix}{name}"), path));
             }
         }
@@ -250,7 +251,9 @@ pub fn index(files: &[File], layers: &[Layer], core: &HashSet<&[u8]>) -> Index {
         let seen = &mut index.seen[file];
         seen.opaque |= !included.is_empty();
         let mut hash = Sha256::new_with_prefix(&files[file].text);
-        included.iter().for_each(|text| hash.update(Sha256::digest(text)));
+        for text in &included {
+            hash.update(Sha256::digest(text));
+        }
         seen.hash = hash.finalize().into();
     }
     index.strip_prefixes(&reads, &numbers);
@@ -574,13 +577,13 @@ fn defined(head: &[u8], form: &Form) -> Vec<Symbol> {
     let mut names = Vec::new();
     for (at, (symbol, below, first)) in form.shallow.iter().enumerate() {
         maker &= *below > 0 || at == 0;
-        let named = match below {
+        let is_name = match below {
             0 => at != 1 || !has_parent(head),
             1 if *first => maker && at == 1,
             1 => !maker,
             _ => false,
         };
-        if named {
+        if is_name {
             names.push(*symbol);
         }
     }

@@ -312,6 +312,8 @@ fn hash_set(mut parts: Vec<Hash>) -> Hash {
     parts.sort_unstable();
     parts.dedup();
     let mut hash = Sha256::new();
-    parts.iter().for_each(|part| hash.update(part));
+    for part in &parts {
+        hash.update(part);
+    }
     hash.finalize().into()
 }

@@ -114,7 +114,7 @@ pub struct Environment {
     /// The `guile` program inside the sandbox.
     pub program: PathBuf,
     /// What to show read-only: paths here and inside.
-    pub binds: Vec<(PathBuf, PathBuf)>,
+    pub binds: Binds,
     /// Environment variables.
     pub env: Vec<(String, String)>,
     /// What did not compile: its module will be loaded from source, or fail when it is needed.
@@ -122,7 +122,7 @@ pub struct Environment {
     /// Where its modules come from.
     pub counts: Counts,
     /// The links to compiled modules, which last as long as this.
-    farm: Option<Arc<tempfile::TempDir>>,
+    _farm: Option<Arc<tempfile::TempDir>>,
 }
 
 impl Environment {
@@ -137,10 +137,11 @@ impl Environment {
 /// Where channels are inside the sandbox.
 const CHANNELS: &str = "/gorget/channels";
 
+/// Paths of this machine, and where the sandbox shows them.
+type Binds = Vec<(PathBuf, PathBuf)>;
+
 /// How channels are shown to the sandbox, and where.
-fn channel_binds(
-    channels: &[(&str, &Path)],
-) -> Result<(Vec<(PathBuf, PathBuf)>, Vec<PathBuf>), RuntimeError> {
+fn channel_binds(channels: &[(&str, &Path)]) -> Result<(Binds, Vec<PathBuf>), RuntimeError> {
     let mut binds = Vec::new();
     for (name, directory) in channels {
         let fine = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', ':', '\0']);
