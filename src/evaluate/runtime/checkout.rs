@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compile::{self, CompileFailure, Compiling, Job};
-use super::index::{self, File, Kind, Layer};
 use super::key::{self, Keys};
+use super::sources::{self, File, Kind, Layer};
 use super::{Cache, Counts, Environment, Host, RuntimeError, channel_binds, search_path};
 
 /// Where the links to modules are inside the sandbox.
@@ -77,15 +77,11 @@ pub async fn checkout(
 fn plan(host: &Host, layers: &[Layer], inside: &[PathBuf], cache: &Cache) -> Result<Plan, RuntimeError> {
     let compiler = host.compiler()?;
     let installed = host.keys(&compiler)?;
-    let mut files = index::files(layers)?;
-    index::replace(&mut files, "guix/config.scm", fs_err::read(host.outside(&host.config.0))?);
+    let mut files = sources::files(layers)?;
+    sources::replace(&mut files, "guix/config.scm", fs_err::read(host.outside(&host.config.0))?);
     let keys = key::keys(&files, layers, &compiler);
-    let mut plan = Plan {
-        links: BTreeMap::new(),
-        jobs: Vec::new(),
-        failures: Vec::new(),
-        counts: Counts::default(),
-    };
+    let mut plan =
+        Plan { links: BTreeMap::new(), jobs: Vec::new(), failures: Vec::new(), counts: Counts::default() };
     for file in &files {
         if file.path == "guix/config.scm" {
             plan.links.insert(Path::new("scm").join(&file.path), host.config.0.clone());
@@ -122,15 +118,7 @@ fn link_library(host: &Host, file: &File, plan: &mut Plan) {
 }
 
 /// Finds the compiled form of a module, or notes that it has to be made.
-fn place(
-    host: &Host,
-    file: &File,
-    source: PathBuf,
-    keys: Keys,
-    same: bool,
-    cache: &Cache,
-    plan: &mut Plan,
-) {
+fn place(host: &Host, file: &File, source: PathBuf, keys: Keys, same: bool, cache: &Cache, plan: &mut Plan) {
     let compiled = host.compiled.join(&file.path).with_extension("go");
     if same && host.outside(&compiled).symlink_metadata().is_ok() {
         plan.counts.installed += 1;
@@ -180,5 +168,5 @@ fn environment(
         ("GUILE_SYSTEM_COMPILED_PATH".to_owned(), search_path(std::slice::from_ref(&host.guile_modules.1))),
     ];
     let (program, failures, counts) = (host.guile.clone(), plan.failures.clone(), plan.counts);
-    Ok(Environment { program, binds, env, failures, counts, farm: Some(Arc::new(farm)) })
+    Ok(Environment { program, binds, env, failures, counts, _farm: Some(Arc::new(farm)) })
 }

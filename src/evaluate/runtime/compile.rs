@@ -31,7 +31,7 @@ pub struct Compiling {
 impl Default for Compiling {
     fn default() -> Self {
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { jobs, limit: Duration::from_secs(3600), memory: 8 << 30 }
+        Self { jobs, limit: Duration::from_hours(1), memory: 8 << 30 }
     }
 }
 
@@ -86,8 +86,10 @@ pub(super) async fn compile(
         let together = run(host, environment, cache, jobs, compiling, end).await?;
         outcomes.extend(jobs.iter().map(|job| job.path.as_str()).zip(together));
     }
-    let left: Vec<&Job> =
-        jobs.iter().filter(|job| !matches!(outcomes.get(job.path.as_str()), Some(Outcome::Compiled))).collect();
+    let left: Vec<&Job> = jobs
+        .iter()
+        .filter(|job| !matches!(outcomes.get(job.path.as_str()), Some(Outcome::Compiled)))
+        .collect();
     let slots = Arc::new(Semaphore::new(compiling.jobs.max(1)));
     let mut alone = JoinSet::new();
     for (number, job) in left.iter().enumerate() {

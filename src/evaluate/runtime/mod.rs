@@ -40,10 +40,13 @@
 mod cache;
 mod checkout;
 mod compile;
+mod definers;
+mod digest;
 mod host;
 mod index;
 mod key;
 mod reader;
+mod sources;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -120,7 +123,7 @@ pub struct Environment {
     /// Where its modules come from.
     pub counts: Counts,
     /// The links to compiled modules, which last as long as this.
-    farm: Option<Arc<tempfile::TempDir>>,
+    _farm: Option<Arc<tempfile::TempDir>>,
 }
 
 impl Environment {
@@ -135,10 +138,11 @@ impl Environment {
 /// Where channels are inside the sandbox.
 const CHANNELS: &str = "/gorget/channels";
 
+/// Paths here and inside the sandbox.
+type Binds = Vec<(PathBuf, PathBuf)>;
+
 /// How channels are shown to the sandbox, and where.
-fn channel_binds(
-    channels: &[(&str, &Path)],
-) -> Result<(Vec<(PathBuf, PathBuf)>, Vec<PathBuf>), RuntimeError> {
+fn channel_binds(channels: &[(&str, &Path)]) -> Result<(Binds, Vec<PathBuf>), RuntimeError> {
     let mut binds = Vec::new();
     for (name, directory) in channels {
         let fine = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', ':', '\0']);
