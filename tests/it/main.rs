@@ -14,4 +14,5 @@ mod db_opening;
 mod db_store;
 mod db_watching;
 mod repository;
+mod runtimes;
 mod spec;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compile::{self, CompileFailure, Compiling, Job};
-use super::index::{self, File, Kind, Layer};
 use super::key::{self, Keys};
+use super::sources::{self, File, Kind, Layer};
 use super::{Cache, Counts, Environment, Host, RuntimeError, channel_binds, search_path};
 
 /// Where the links to modules are inside the sandbox.
@@ -77,8 +77,8 @@ pub async fn checkout(
 fn plan(host: &Host, layers: &[Layer], inside: &[PathBuf], cache: &Cache) -> Result<Plan, RuntimeError> {
     let compiler = host.compiler()?;
     let installed = host.keys(&compiler)?;
-    let mut files = index::files(layers)?;
-    index::replace(&mut files, "guix/config.scm", fs_err::read(host.outside(&host.config.0))?);
+    let mut files = sources::files(layers)?;
+    sources::replace(&mut files, "guix/config.scm", fs_err::read(host.outside(&host.config.0))?);
     let keys = key::keys(&files, layers, &compiler);
     let mut plan =
         Plan { links: BTreeMap::new(), jobs: Vec::new(), failures: Vec::new(), counts: Counts::default() };

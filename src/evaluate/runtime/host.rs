@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::sandbox::Confined;
 
-use super::index::{self, Kind, Layer};
 use super::key::{self, Compiler, Keys};
+use super::sources::{self, Kind, Layer};
 use super::{Counts, Environment, RuntimeError, channel_binds, search_path};
 
 /// Answers must come within this time.
@@ -129,7 +129,9 @@ impl Host {
     pub(super) fn compiler(&self) -> std::io::Result<Compiler> {
         let mut compiler = (*self.compiler).clone();
         let directory = self.outside(&self.guile_modules.0);
-        compiler.core.extend(index::macros(&index::files(&[Layer { directory, kind: Kind::Guile }])?));
+        compiler
+            .core
+            .extend(super::index::macros(&sources::files(&[Layer { directory, kind: Kind::Guile }])?));
         Ok(compiler)
     }
 
@@ -140,8 +142,8 @@ impl Host {
         }
         let mut layers = vec![Layer { directory: self.outside(&self.sources), kind: Kind::Installed }];
         layers.extend(self.libraries());
-        let mut files = index::files(&layers)?;
-        index::replace(&mut files, "guix/config.scm", fs_err::read(self.outside(&self.config.0))?);
+        let mut files = sources::files(&layers)?;
+        sources::replace(&mut files, "guix/config.scm", fs_err::read(self.outside(&self.config.0))?);
         let keys = key::keys(&files, &layers, compiler);
         Ok(self.keys.get_or_init(|| keys))
     }

@@ -1,154 +1,17 @@
-//! The module files of a revision, what each of them defines, and what each can see.
+//! What each module of a revision defines, and what it can see.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::reader::{self, Form, Modules, Read, Symbol};
+use super::definers::{self, Class, Definers};
+use super::reader::{self, Modules, Read, Symbol};
+use super::sources::{File, Kind, Layer};
 
 /// SHA-256 of something.
 pub type Hash = [u8; 32];
-
-/// A directory of modules; earlier layers hide equally named files of later ones.
-#[derive(Debug, Clone)]
-pub struct Layer {
-    /// Where it is on this machine.
-    pub directory: PathBuf,
-    /// What it is.
-    pub kind: Kind,
-}
-
-/// What a directory of modules is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The channel that brings Guix: what is compiled how depends on the path.
-    Guix,
-    /// The installed Guix.
-    Installed,
-    /// Another channel.
-    Channel,
-    /// Guile libraries, without the Guix that may be installed in the same place.
-    Library,
-    /// Guile's own modules.
-    Guile,
-}
-
-/// One file of modules.
-#[derive(Debug)]
-pub struct File {
-    /// Its path below the layer: `guix/packages.scm`.
-    pub path: String,
-    /// Which layer it is from.
-    pub layer: usize,
-    /// What kind of layer that is.
-    pub kind: Kind,
-    /// Its contents.
-    pub text: Vec<u8>,
-}
-
-/// Directories deeper than this are not looked at: links can make them endless.
-const MAX_DEPTH: usize = 24;
-/// A layer may have so many files and directories.
-const MAX_ENTRIES: usize = 500_000;
-/// A module file may be so large, in bytes.
-const MAX_SOURCE: u64 = 64 << 20;
-
-/// Whether the library layers leave out the file or directory `name`: it belongs to Guix.
-fn of_guix(name: &str) -> bool {
-    matches!(name, "gnu" | "guix" | "gnu.scm" | "guix.scm")
-}
-
-/// Reads the module files of all layers, sorted by path.
-///
-/// # Errors
-/// When a file cannot be read, is too large, or is a link that leads out of its channel: what Guile
-/// would find there can then not be known.
-pub fn files(layers: &[Layer]) -> io::Result<Vec<File>> {
-    let mut found: HashMap<String, (usize, PathBuf)> = HashMap::new();
-    for (number, layer) in layers.iter().enumerate() {
-        let top = fs_err::canonicalize(&layer.directory)?;
-        let mut lister = Lister { top: &top, kind: layer.kind, left: MAX_ENTRIES, found: Vec::new() };
-        lister.list(&top, "")?;
-        for (path, file) in lister.found {
-            found.entry(path).or_insert((number, file));
-        }
-    }
-    let mut files = found
-        .into_iter()
-        .map(|(path, (layer, file))| {
-            if fs_err::metadata(&file)?.len() > MAX_SOURCE {
-                return Err(io::Error::other(format!("{} is larger than 64 MiB", file.display())));
-            }
-            Ok(File { path, layer, kind: layers[layer].kind, text: fs_err::read(file)? })
-        })
-        .collect::<io::Result<Vec<_>>>()?;
-    files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
-}
-
-/// Puts `text` in the place of the file `path`, which takes part as a library from now on.
-pub fn replace(files: &mut Vec<File>, path: &str, text: Vec<u8>) {
-    let file = |text| File { path: path.to_owned(), layer: 0, kind: Kind::Library, text };
-    match files.binary_search_by(|file| file.path.as_str().cmp(path)) {
-        Ok(at) => files[at] = file(text),
-        Err(at) => files.insert(at, file(text)),
-    }
-}
-
-struct Lister<'a> {
-    top: &'a Path,
-    kind: Kind,
-    left: usize,
-    found: Vec<(String, PathBuf)>,
-}
-
-impl Lister<'_> {
-    fn list(&mut self, directory: &Path, prefix: &str) -> io::Result<()> {
-        for entry in fs_err::read_dir(directory)? {
-            let entry = entry?;
-            self.left = self.left.checked_sub(1).ok_or_else(|| {
-                io::Error::other(format!("{} has more than {MAX_ENTRIES} files", self.top.display()))
-            })?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            if name.starts_with('.') || (prefix.is_empty() && self.kind == Kind::Library && of_guix(&name)) {
-                continue;
-            }
-            let (mut path, mut of) = (entry.path(), entry.file_type()?);
-            let is_module = path.extension().is_some_and(|ending| ending == "scm");
-            if of.is_symlink() {
-                let Some(target) = self.linked(&path, is_module)? else { continue };
-                path = target;
-                of = fs_err::metadata(&path)?.file_type();
-            }
-            if of.is_dir() && prefix.matches('/').count() < MAX_DEPTH {
-                self.list(&path, &format!("{prefix}{name}/"))?;
-            } else if of.is_file() && is_module {
-                self.found.push((format!("{prefix}{name}"), path));
-            }
-        }
-        Ok(())
-    }
-
-    /// Follows a link. Trusted layers may link anywhere: Guix profiles are made of links.
-    fn linked(&self, link: &Path, wanted: bool) -> io::Result<Option<PathBuf>> {
-        let target = match fs_err::canonicalize(link) {
-            Ok(target) => target,
-            Err(_) if !wanted => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let trusted = !matches!(self.kind, Kind::Guix | Kind::Channel);
-        if trusted || target.starts_with(self.top) {
-            Ok(Some(target))
-        } else if wanted || target.is_dir() {
-            Err(io::Error::other(format!("{} is a link that leads out of its channel", link.display())))
-        } else {
-            Ok(None)
-        }
-    }
-}
 
 /// How a definition takes part in the compilation of code that mentions it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,6 +125,13 @@ pub fn index(files: &[File], layers: &[Layer], core: &HashSet<&[u8]>) -> Index {
     index
 }
 
+/// The names of the macros that `files` define.
+pub fn macros(files: &[File]) -> Vec<String> {
+    let modules = Modules::new(files.iter().map(|file| file.path.as_str()));
+    let reads = read_all(files, &modules);
+    definers::macro_names(&reads).into_iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
 fn read_all<'a>(files: &'a [File], modules: &Modules<'_>) -> Vec<Read<'a>> {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -300,147 +170,6 @@ fn included(file: &File, read: &Read<'_>, layer: &Path) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The names of the macros that `files` define.
-pub fn macros(files: &[File]) -> Vec<String> {
-    let modules = Modules::new(files.iter().map(|file| file.path.as_str()));
-    let reads = read_all(files, &modules);
-    macro_names(&reads).into_iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
-}
-
-fn macro_names<'a>(reads: &[Read<'a>]) -> HashSet<&'a [u8]> {
-    let forms = reads.iter().flat_map(|read| read.forms.iter().map(move |form| (read, form)));
-    forms
-        .filter(|(read, form)| form.head.is_some_and(|head| is_macro(read.symbols[head as usize])))
-        .filter_map(|(read, form)| Some(read.symbols[form.name? as usize]))
-        .collect()
-}
-
-fn is_macro(head: &[u8]) -> bool {
-    [&b"define-syntax"[..], b"define-macro", b"defmacro", b"define-inlinable", b"define-integrable"]
-        .iter()
-        .any(|start| head.starts_with(start))
-}
-
-fn is_plain(head: &[u8]) -> bool {
-    const VALUES: [&[u8]; 11] = [
-        b"define",
-        b"define*",
-        b"define-public",
-        b"define*-public",
-        b"define-once",
-        b"define-class",
-        b"define-method",
-        b"define-generic",
-        b"define-accessor",
-        b"define-values",
-        b"define-operation",
-    ];
-    VALUES.contains(&head)
-}
-
-/// Definers whose macros run no code that stands in the form itself.
-fn is_record(head: &[u8]) -> bool {
-    const STARTS: [&[u8]; 8] = [
-        b"define-record-type",
-        b"define-immutable-record-type",
-        b"define-condition-type",
-        b"define-exception-type",
-        b"define-deprecated",
-        b"define-configuration",
-        b"define-maybe",
-        b"define-json-mapping",
-    ];
-    STARTS.iter().any(|start| head.starts_with(start))
-}
-
-/// What a top-level form with a certain head does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Value,
-    Macro,
-    Record,
-    Effect,
-    Unknown,
-}
-
-/// What is known of the heads of top-level forms.
-struct Definers<'a> {
-    /// Macros of the tree, and whether all that they can define are values.
-    macros: HashMap<&'a [u8], bool>,
-    /// What is clearly defined somewhere, and what Guile itself brings.
-    defined: HashSet<&'a [u8]>,
-}
-
-impl<'a> Definers<'a> {
-    fn new(reads: &[Read<'a>], core: &HashSet<&'a [u8]>) -> Self {
-        let mut definers = Self { macros: HashMap::new(), defined: core.clone() };
-        let mut mentions: HashMap<&[u8], HashSet<&[u8]>> = HashMap::new();
-        for read in reads {
-            let name = |symbol: Symbol| read.symbols[symbol as usize];
-            for form in &read.forms {
-                let Some(head) = form.head.map(name) else { continue };
-                let class = definers.class(head);
-                if is_macro(head)
-                    && let Some(defined) = form.name.map(name)
-                {
-                    let pattern = macro_sort(head, form, &name) == Sort::Pattern;
-                    let free = form.symbols.iter().map(|(symbol, _)| name(*symbol));
-                    let defining = free.filter(|word| word.starts_with(b"define") || *word == b"eval-when");
-                    mentions.entry(defined).or_default().extend(defining);
-                    *definers.macros.entry(defined).or_insert(true) &= pattern;
-                }
-                if matches!(class, Class::Value | Class::Macro | Class::Record) {
-                    definers.defined.extend(defined(head, form).into_iter().map(name));
-                }
-            }
-        }
-        definers.settle(&mentions);
-        definers
-    }
-
-    /// A macro defines nothing but values when it is made of templates in which nothing else stands.
-    fn settle(&mut self, mentions: &HashMap<&'a [u8], HashSet<&'a [u8]>>) {
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for (name, words) in mentions {
-                let harmless = words.iter().all(|word| {
-                    word == name
-                        || (is_plain(word) && !self.macros.contains_key(word))
-                        || self.macros.get(word) == Some(&true)
-                });
-                if !harmless && self.macros.insert(name, false) == Some(true) {
-                    changed = true;
-                }
-            }
-        }
-    }
-
-    fn class(&self, head: &[u8]) -> Class {
-        match self.macros.get(head) {
-            _ if is_macro(head) => Class::Macro,
-            _ if is_record(head) => Class::Record,
-            Some(true) => Class::Value,
-            Some(false) => Class::Unknown,
-            None if is_plain(head) => Class::Value,
-            None if head.starts_with(b"define") => Class::Unknown,
-            None => Class::Effect,
-        }
-    }
-}
-
-/// What makes a macro out of a value, and what changes how later code is read or expanded.
-const RUNS: [&[u8]; 8] = [
-    b"make-syntax-transformer",
-    b"make-variable-transformer",
-    b"read-hash-extend",
-    b"module-define!",
-    b"module-set!",
-    b"primitive-load",
-    b"eval-string",
-    b"macro-transformer",
-];
-
 impl Index {
     fn number(&mut self, name: &[u8]) -> Symbol {
         let next = Symbol::try_from(self.names.len()).unwrap_or(Symbol::MAX);
@@ -466,11 +195,11 @@ impl Index {
         for form in &read.forms {
             let head = form.head.map_or(&b""[..], name);
             let mut hidden = Vec::new();
-            let runs = form.symbols.iter().any(|(symbol, _)| RUNS.contains(&name(*symbol)));
+            let runs = form.symbols.iter().any(|(symbol, _)| definers::RUNS.contains(&name(*symbol)));
             let (sort, names) = match definers.class(head) {
-                Class::Value if !runs => (Sort::Plain, defined(head, form)),
-                Class::Macro => (macro_sort(head, form, &name), defined(head, form)),
-                Class::Record => (Sort::Pattern, defined(head, form)),
+                Class::Value if !runs => (Sort::Plain, definers::defined(head, form)),
+                Class::Macro => (definers::macro_sort(head, form, &name), definers::defined(head, form)),
+                Class::Record => (Sort::Pattern, definers::defined(head, form)),
                 Class::Effect => (if runs { Sort::Procedural } else { Sort::Plain }, Vec::new()),
                 Class::Value | Class::Unknown => {
                     let known = |symbol| definers.defined.contains(name(symbol));
@@ -493,7 +222,7 @@ impl Index {
                 seen.effects.push(at);
             }
             if sort != Sort::Plain
-                && !is_macro(head)
+                && !definers::is_macro(head)
                 && let Some(first) = form.name
             {
                 makers.add(name(first), at);
@@ -561,47 +290,6 @@ impl Index {
         for (seen, set) in self.seen.iter_mut().zip(sets) {
             seen.reach = set;
         }
-    }
-}
-
-/// What a form defines that is known to define values or records.
-fn defined(head: &[u8], form: &Form) -> Vec<Symbol> {
-    if head == b"define-values" {
-        return form.shallow.iter().map(|(symbol, ..)| *symbol).collect();
-    }
-    if !is_record(head) || head.starts_with(b"define-deprecated") {
-        return form.name.into_iter().collect();
-    }
-    // `<type> (make field …) predicate? (field accessor …) …`: a field's name is nothing to others.
-    let mut maker = matches!(form.shallow.get(1), Some((_, 1, true)));
-    let mut names = Vec::new();
-    for (at, (symbol, below, first)) in form.shallow.iter().enumerate() {
-        maker &= *below > 0 || at == 0;
-        let is_name = match below {
-            0 => at != 1 || !has_parent(head),
-            1 if *first => maker && at == 1,
-            1 => !maker,
-            _ => false,
-        };
-        if is_name {
-            names.push(*symbol);
-        }
-    }
-    names
-}
-
-/// Whether the second argument of such a form is the type that it extends.
-fn has_parent(head: &[u8]) -> bool {
-    head.starts_with(b"define-condition-type") || head.starts_with(b"define-exception-type")
-}
-
-fn macro_sort<'a>(head: &[u8], form: &Form, name: &impl Fn(Symbol) -> &'a [u8]) -> Sort {
-    let second = form.second.map_or(&b""[..], name);
-    let patterns = matches!(second, b"syntax-rules" | b"identifier-syntax");
-    if head == b"define-syntax-rule" || head == b"define-inlinable" || patterns {
-        Sort::Pattern
-    } else {
-        Sort::Procedural
     }
 }
 

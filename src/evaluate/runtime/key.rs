@@ -1,11 +1,13 @@
 //! From an index to the keys of compiled modules.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use super::index::{File, Hash, Index, Kind, Layer, Sort, texts_hash};
+use super::digest::{Graph, hash_set};
+use super::index::{Hash, Sort, texts_hash};
 use super::reader::Symbol;
+use super::sources::{File, Kind, Layer};
 
 /// Goes up whenever keys or the way of compiling change.
 const FORMAT: &str = "gorget compiled module 1";
@@ -68,178 +70,7 @@ pub fn keys(files: &[File], layers: &[Layer], compiler: &Compiler) -> HashMap<St
     })
 }
 
-/// Definitions with what each of them stands for at expansion time.
-///
-/// The digest of a definition covers everything that it can reach; definitions that reach each
-/// other have one digest in common (strongly connected components, found without recursion).
-struct Graph<'a> {
-    index: &'a Index,
-    names: Vec<&'a [u8]>,
-    core: HashSet<Symbol>,
-    digests: Vec<Hash>,
-}
-
-/// Where the search for components stands at one definition.
-struct Visit {
-    definition: u32,
-    edges: Vec<u32>,
-    next: usize,
-}
-
-const UNSEEN: u32 = u32::MAX;
-
-impl<'a> Graph<'a> {
-    fn new(index: &'a Index, compiler: &Compiler) -> Self {
-        let core =
-            compiler.core.iter().filter_map(|name| index.names.get(name.as_bytes())).copied().collect();
-        let mut names: Vec<&[u8]> = vec![b""; index.names.len()];
-        for (name, symbol) in &index.names {
-            names[*symbol as usize] = name;
-        }
-        Self { index, names, core, digests: vec![Hash::default(); index.definitions.len()] }
-    }
-
-    /// Calls `found` with what `symbol` may be to code in `file`.
-    fn meanings(&self, file: u32, symbol: Symbol, found: &mut impl FnMut(Symbol, u32)) {
-        let seen = &self.index.seen[file as usize];
-        let mut look = |symbol: Symbol| {
-            let at = symbol as usize;
-            for definition in &self.index.hidden[at] {
-                if self.index.definitions[*definition as usize].file == file {
-                    found(symbol, *definition);
-                }
-            }
-            for definition in self.index.defining[at].iter().chain(&self.index.making[at]) {
-                if seen.reaches(self.index.definitions[*definition as usize].file) {
-                    found(symbol, *definition);
-                }
-            }
-        };
-        look(symbol);
-        seen.stripped.get(&symbol).into_iter().flatten().for_each(|symbol| look(*symbol));
-    }
-
-    /// Whether it matters which module gives `symbol` its meaning: Guile or a macro is concerned.
-    fn is_special(&self, symbol: Symbol, meanings: &[u32]) -> bool {
-        self.core.contains(&symbol)
-            || meanings.iter().any(|at| self.index.definitions[*at as usize].sort != Sort::Plain)
-    }
-
-    /// The files of `file`'s reach that define or export `symbol`.
-    fn places(&self, file: u32, symbol: Symbol, meanings: &[u32]) -> Vec<u32> {
-        let seen = &self.index.seen[file as usize];
-        let exports = self.index.exporting[symbol as usize].iter().copied();
-        let mut places: Vec<u32> =
-            meanings.iter().map(|at| self.index.definitions[*at as usize].file).chain(exports).collect();
-        places.retain(|place| seen.reaches(*place));
-        places.sort_unstable();
-        places.dedup();
-        places
-    }
-
-    /// What `definition` can reach in one step, and its own hash.
-    fn look(&self, definition: u32) -> (Vec<u32>, Hash) {
-        let this = &self.index.definitions[definition as usize];
-        let mut edges = Vec::new();
-        let mut hash = Sha256::new_with_prefix(this.hash);
-        let mut ambiguous = false;
-        for (symbol, free) in &this.symbols {
-            let mut meanings = Vec::new();
-            self.meanings(this.file, *symbol, &mut |_, at| meanings.push(at));
-            if meanings.is_empty() {
-                continue;
-            }
-            let special = self.is_special(*symbol, &meanings);
-            ambiguous |= special && self.places(this.file, *symbol, &meanings).len() > 1;
-            ambiguous |= self.core.contains(symbol);
-            let calls = this.sort != Sort::Pattern && *free;
-            edges.extend(meanings.into_iter().filter(|at| {
-                let other = &self.index.definitions[*at as usize];
-                let callable = other.file == this.file || !self.index.seen[other.file as usize].packages;
-                other.sort != Sort::Plain || (calls && callable)
-            }));
-        }
-        if ambiguous {
-            hash.update(self.index.seen[this.file as usize].header);
-        }
-        edges.sort_unstable();
-        edges.dedup();
-        (edges, hash.finalize().into())
-    }
-
-    /// Computes the digests of all macros and of whatever they reach.
-    fn digest_all(&mut self) {
-        let count = self.index.definitions.len();
-        let (mut order, mut low) = (vec![UNSEEN; count], vec![0_u32; count]);
-        let (mut open, mut visits): (Vec<u32>, Vec<Visit>) = (Vec::new(), Vec::new());
-        let (mut is_open, mut own) = (vec![false; count], vec![Hash::default(); count]);
-        let mut below: Vec<Vec<u32>> = vec![Vec::new(); count];
-        let mut counter = 0;
-        for root in 0..u32::try_from(count).unwrap_or(UNSEEN) {
-            let mut enter = (self.is_root(root) && order[root as usize] == UNSEEN).then_some(root);
-            loop {
-                if let Some(definition) = enter.take() {
-                    let at = definition as usize;
-                    (order[at], low[at], is_open[at]) = (counter, counter, true);
-                    counter += 1;
-                    open.push(definition);
-                    let (edges, hash) = self.look(definition);
-                    own[at] = hash;
-                    visits.push(Visit { definition, edges, next: 0 });
-                }
-                let Some(visit) = visits.last_mut() else { break };
-                let at = visit.definition as usize;
-                if let Some(edge) = visit.edges.get(visit.next).copied() {
-                    visit.next += 1;
-                    if order[edge as usize] == UNSEEN {
-                        enter = Some(edge);
-                    } else if is_open[edge as usize] {
-                        low[at] = low[at].min(order[edge as usize]);
-                    } else {
-                        below[at].push(edge);
-                    }
-                    continue;
-                }
-                if low[at] == order[at] {
-                    let mut members = Vec::new();
-                    while let Some(member) = open.pop() {
-                        is_open[member as usize] = false;
-                        members.push(member);
-                        if member as usize == at {
-                            break;
-                        }
-                    }
-                    self.digest_component(&members, &own, &below);
-                }
-                let (low_here, closed) = (low[at], !is_open[at]);
-                let definition = visit.definition;
-                visits.pop();
-                if let Some(parent) = visits.last() {
-                    let parent = parent.definition as usize;
-                    if closed {
-                        below[parent].push(definition);
-                    } else {
-                        low[parent] = low[parent].min(low_here);
-                    }
-                }
-            }
-        }
-    }
-
-    fn is_root(&self, definition: u32) -> bool {
-        self.index.definitions[definition as usize].sort != Sort::Plain
-    }
-
-    fn digest_component(&mut self, members: &[u32], own: &[Hash], below: &[Vec<u32>]) {
-        let mut parts: Vec<Hash> = members.iter().map(|member| own[*member as usize]).collect();
-        let deeper = members.iter().flat_map(|member| &below[*member as usize]);
-        parts.extend(deeper.map(|edge| self.digests[*edge as usize]));
-        let digest = hash_set(parts);
-        for member in members {
-            self.digests[*member as usize] = digest;
-        }
-    }
-
+impl Graph<'_> {
     /// The keys of file number `number`.
     fn keys(&self, files: &[File], number: u32, compiler: &Compiler) -> Keys {
         let file = &files[number as usize];
@@ -307,13 +138,139 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Hash of a set of hashes.
-fn hash_set(mut parts: Vec<Hash>) -> Hash {
-    parts.sort_unstable();
-    parts.dedup();
-    let mut hash = Sha256::new();
-    for part in &parts {
-        hash.update(part);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys of modules given as path and source.
+    fn keys_of(modules: &[(&str, &str)]) -> HashMap<String, Keys> {
+        let layers = [Layer { directory: "nowhere".into(), kind: Kind::Guix }];
+        let file = |(path, text): &(&str, &str)| File {
+            path: (*path).to_owned(),
+            layer: 0,
+            kind: Kind::Guix,
+            text: text.as_bytes().to_vec(),
+        };
+        let mut files: Vec<File> = modules.iter().map(file).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let core = ["list", "define", "define-syntax", "let"].map(str::to_owned).to_vec();
+        keys(&files, &layers, &Compiler { identity: "3.0".to_owned(), core })
     }
-    hash.finalize().into()
+
+    const BASE: [(&str, &str); 6] = [
+        (
+            "guix/base32.scm",
+            "(define-module (guix base32) #:export (decode)) (define (decode s) (split s)) (define (split s) s)",
+        ),
+        (
+            "guix/packages.scm",
+            "(define-module (guix packages) #:use-module (guix base32) #:use-module (guix records)
+               #:export (base32 package unit package-name))
+             (define-syntax base32 (lambda (s) (syntax-case s () ((_ x) (decode #'x)))))
+             (define-record-type* <package> package make-package package? (name package-name))
+             (define-syntax-rule (unit x) (wrap (helper x)))
+             (define-syntax-rule (wrap x) x)
+             (define (helper x) x)",
+        ),
+        (
+            "guix/records.scm",
+            "(define-module (guix records) #:export (define-record-type*)) (define-syntax define-record-type* (lambda (s) s))",
+        ),
+        (
+            "gnu/packages/a.scm",
+            "(define-module (gnu packages a) #:use-module (guix packages)) (define-public a (package (name \"a\")))",
+        ),
+        (
+            "gnu/packages/b.scm",
+            "(define-module (gnu packages b) #:use-module ((guix packages) #:prefix p:) #:use-module (gnu packages a)) (define-public b (p:base32 (list a))) (define (c x) (settings-x x))",
+        ),
+        ("guix/user.scm", "(define-module (guix user) #:use-module (guix packages)) (define u (unit 1))"),
+    ];
+
+    /// Which modules get other keys when `old` becomes `new` in one of them: for our own compiled
+    /// modules, and for those of the installed Guix.
+    fn changed(path: &str, old: &str, new: &str) -> (Vec<String>, Vec<String>) {
+        let mut modules = BASE;
+        let place = modules.iter().position(|(name, _)| *name == path).unwrap();
+        let text = modules[place].1.replacen(old, new, 1);
+        assert_ne!(text, modules[place].1, "{old}");
+        modules[place].1 = &text;
+        let (before, after) = (keys_of(&BASE), keys_of(&modules));
+        let other = |differs: &dyn Fn(&Keys, &Keys) -> bool| {
+            let mut paths: Vec<String> =
+                before.iter().filter(|(p, k)| differs(k, &after[*p])).map(|(p, _)| p.clone()).collect();
+            paths.sort();
+            paths
+        };
+        (other(&|a, b| a.own != b.own), other(&|a, b| a.host != b.host))
+    }
+
+    #[test]
+    fn a_value_concerns_its_own_file() {
+        let (own, host) = changed("gnu/packages/a.scm", "\"a\"", "\"A\"");
+        assert_eq!(own, ["gnu/packages/a.scm"]);
+        assert_eq!(host, own);
+        // Guix's own build may have copied the procedure into whatever imports it.
+        let (own, host) = changed("guix/packages.scm", "(helper x) x)", "(helper x) (+ x 1))");
+        assert_eq!(own, ["guix/packages.scm"]);
+        assert_eq!(host, ["guix/packages.scm", "guix/user.scm"]);
+    }
+
+    #[test]
+    fn a_macro_concerns_whoever_uses_it() {
+        // Through another macro.
+        assert_eq!(
+            changed("guix/packages.scm", "(wrap x) x)", "(wrap x) 1)").0,
+            ["guix/packages.scm", "guix/user.scm"]
+        );
+        // Through a prefix, and because it calls a procedure of another module, which calls another.
+        let users = ["gnu/packages/b.scm", "guix/base32.scm", "guix/packages.scm"];
+        assert_eq!(changed("guix/base32.scm", "(split s) s)", "(split s) 1)").0, users);
+        // Through the macro that made it.
+        let users = ["gnu/packages/a.scm", "guix/packages.scm", "guix/records.scm"];
+        assert_eq!(changed("guix/records.scm", "(lambda (s) s)", "(lambda (s) 1)").0, users);
+        // Through a name that it made.
+        let record = "(define-configuration settings (x 1)) (define-public a";
+        let (own, _) = changed("gnu/packages/a.scm", "(define-public a", record);
+        assert_eq!(own, ["gnu/packages/a.scm", "gnu/packages/b.scm"]);
+    }
+
+    #[test]
+    fn a_name_that_gets_another_meaning_concerns_whoever_uses_it() {
+        let (own, _) =
+            changed("gnu/packages/a.scm", "(define-public a", "(define-public (list . x) x)(define-public a");
+        assert_eq!(own, ["gnu/packages/a.scm", "gnu/packages/b.scm"], "a name of Guile");
+        let (own, _) =
+            changed("gnu/packages/a.scm", "(define-public a", "(define-public base32 1)(define-public a");
+        assert_eq!(own, ["gnu/packages/a.scm", "gnu/packages/b.scm"], "a name of a macro");
+        let (own, _) =
+            changed("gnu/packages/a.scm", "(define-public a (package", "(define-syntax a (package");
+        assert_eq!(own, ["gnu/packages/a.scm", "gnu/packages/b.scm"], "a variable that becomes a macro");
+    }
+
+    #[test]
+    fn effects_and_disguises_are_seen() {
+        for trick in [
+            "(set! list vector)",
+            "(eval-when (expand) (read-hash-extend #\\! decode))",
+            "(cond-expand (guile (define-syntax a 1)))",
+            "(begin #;(hidden) (define-syntax #{a}# 1))",
+            "#| #| |# |# (define-syntax #;b a 1)",
+            "(export (b . a))",
+        ] {
+            let (own, _) =
+                changed("gnu/packages/a.scm", "(define-public a", &format!("{trick} (define-public a"));
+            assert_eq!(own, ["gnu/packages/a.scm", "gnu/packages/b.scm"], "{trick}");
+        }
+        for comment in [
+            "; (define-syntax a 1)\n",
+            "#| (define-syntax a 1) |#",
+            "#! (define-syntax a 1) !#",
+            "\"(define-syntax a 1)\"",
+        ] {
+            let (own, _) =
+                changed("gnu/packages/a.scm", "(define-public a", &format!("{comment} (define-public a"));
+            assert_eq!(own, ["gnu/packages/a.scm"], "{comment}");
+        }
+    }
 }

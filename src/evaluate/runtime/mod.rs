@@ -40,11 +40,14 @@
 mod cache;
 mod checkout;
 mod compile;
+mod definers;
+mod digest;
 mod host;
 mod index;
 mod key;
 mod reader;
 mod runtimes;
+mod sources;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -114,7 +117,7 @@ pub struct Environment {
     /// The `guile` program inside the sandbox.
     pub program: PathBuf,
     /// What to show read-only: paths here and inside.
-    pub binds: Binds,
+    pub binds: Vec<(PathBuf, PathBuf)>,
     /// Environment variables.
     pub env: Vec<(String, String)>,
     /// What did not compile: its module will be loaded from source, or fail when it is needed.
@@ -137,7 +140,7 @@ impl Environment {
 /// Where channels are inside the sandbox.
 const CHANNELS: &str = "/gorget/channels";
 
-/// Paths of this machine, and where the sandbox shows them.
+/// Paths here and inside the sandbox.
 type Binds = Vec<(PathBuf, PathBuf)>;
 
 /// How channels are shown to the sandbox, and where.

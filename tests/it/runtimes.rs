@@ -1,0 +1,250 @@
+//! A revision's own Guix runs from its checkout, and only what changed is compiled.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use gorget::evaluate::runtime::{Cache, Compiling, Counts, Environment, Host, RuntimeError, checkout, host};
+
+/// The system root with a real Guix that tests use.
+fn guix_root() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/gorget/sid-root");
+    let root = std::env::var_os("GORGET_TEST_GUIX_ROOT").map_or_else(home, PathBuf::from);
+    assert!(
+        root.join("usr/bin/guix").exists() || root == Path::new("/"),
+        "no Guix below {}: run `make test`, or set GORGET_TEST_GUIX_ROOT",
+        root.display()
+    );
+    root
+}
+
+/// Copies modules and what they need, and makes everything as old as a checkout is.
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let name = entry.unwrap().file_name();
+            copy(&from.join(&name), &to.join(&name));
+        }
+    } else {
+        std::fs::copy(from, to).unwrap();
+        age(to);
+    }
+}
+
+fn age(file: &Path) {
+    let file = std::fs::File::options().append(true).open(file).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+}
+
+/// Guix as in a checkout of the installed version.
+struct Bed {
+    directory: tempfile::TempDir,
+    host: Host,
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let host = Host::probe(&guix_root()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let sources = host.root.join(host.sources.strip_prefix("/").unwrap());
+        for name in ["gnu", "guix", "gnu.scm", "guix.scm"] {
+            copy(&sources.join(name), &directory.path().join("guix").join(name));
+        }
+        // A checkout has a template in place of this.
+        std::fs::remove_file(directory.path().join("guix/guix/config.scm")).unwrap();
+        Self { directory, host }
+    }
+
+    /// The same from a repository that was made of everything in Guix's directory of modules:
+    /// (guix config) and other libraries as well.
+    async fn with_libraries() -> Self {
+        let bed = Self::new().await;
+        copy(&bed.host.root.join(bed.host.sources.strip_prefix("/").unwrap()), &bed.channel("guix"));
+        bed
+    }
+
+    fn channel(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Replaces text in a file of the channel `guix`.
+    fn edit(&self, file: &str, old: &str, new: &str) {
+        let path = self.channel("guix").join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(old), "{file} has no {old}");
+        std::fs::write(&path, text.replacen(old, new, 1)).unwrap();
+        age(&path);
+    }
+
+    async fn checkout(&self) -> Environment {
+        let cache = Cache::new(self.directory.path().join("cache"), "tests").unwrap();
+        let guix = self.channel("guix");
+        checkout(&self.host, &[("guix", &guix)], &cache, &Compiling::default()).await.unwrap()
+    }
+
+    /// What `code` prints.
+    async fn run(&self, environment: &Environment, code: &str) -> String {
+        let script = self.directory.path().join("script.scm");
+        std::fs::write(&script, code).unwrap();
+        let guile = environment.confine(&self.host.root).args(["--no-auto-compile", "/gorget/script.scm"]);
+        let guile = guile.readable(&script, "/gorget/script.scm");
+        let finished = guile.spawn().unwrap().finish(Duration::from_mins(5)).await.unwrap();
+        assert!(finished.success(), "{}", finished.reason());
+        String::from_utf8(finished.stdout).unwrap()
+    }
+}
+
+const HELLO: &str = "(use-modules (gnu packages base) (guix packages)) (display (package-version hello))";
+
+/// Loads all modules of packages.
+const WHERE: &str = "(use-modules (gnu packages) (guix packages))
+(display (length (fold-packages cons '())))
+(newline)
+(display (search-path %load-path \"gnu/packages/base.scm\"))
+(newline)
+(display (search-path %load-path \"guix/config.scm\"))";
+
+/// How many sources there are below `sources` that have a compiled form below `compiled`.
+fn count_compiled(sources: &Path, compiled: &Path) -> usize {
+    let names = std::fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().file_name());
+    names
+        .map(|name| match sources.join(&name) {
+            path if path.is_dir() => count_compiled(&path, &compiled.join(&name)),
+            path if path.extension() != Some("scm".as_ref()) => 0,
+            _ => usize::from(compiled.join(name).with_extension("go").exists()),
+        })
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkout_is_compiled_only_where_it_differs() {
+    let bed = Bed::new().await;
+    let compiled = bed.host.root.join(bed.host.compiled.strip_prefix("/").unwrap());
+    let all = count_compiled(&bed.channel("guix"), &compiled);
+    assert!(all > 500, "{all}");
+
+    // The installed Guix's own sources: everything that is there is reused.
+    let same = bed.checkout().await;
+    assert_eq!(same.failures, []);
+    assert_eq!((same.counts.installed, same.counts.cached, same.counts.compiled), (all, 0, 0));
+    let version = bed.run(&same, HELLO).await;
+    assert!(version.starts_with("2."), "{version}");
+    let printed = bed.run(&same, WHERE).await;
+    let (packages, places) = printed.split_once('\n').unwrap();
+    assert!(packages.parse::<usize>().unwrap() > 10_000, "{packages}");
+    assert_eq!(places, "/gorget/channels/guix/gnu/packages/base.scm\n/gorget/farm/scm/guix/config.scm");
+
+    // Another version of hello: one file.
+    bed.edit("gnu/packages/base.scm", &format!("(version \"{version}\")"), "(version \"99\")");
+    let changed = bed.checkout().await;
+    assert_eq!(changed.failures, []);
+    let counts = Counts { installed: all - 1, compiled: 1, ..same.counts };
+    assert_eq!(changed.counts, counts);
+    assert_eq!(bed.run(&changed, HELLO).await, "99");
+
+    // The same again: nothing.
+    let again = bed.checkout().await;
+    assert_eq!(again.counts, Counts { compiled: 0, cached: 1, ..counts });
+    assert_eq!(bed.run(&again, HELLO).await, "99");
+
+    // And back: the cache is not asked.
+    bed.edit("gnu/packages/base.scm", "(version \"99\")", &format!("(version \"{version}\")"));
+    assert_eq!(bed.checkout().await.counts, same.counts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_macro_reaches_whoever_uses_it() {
+    let bed = Bed::with_libraries().await;
+    let (defining, using) = ("gnu/packages/ncdu.scm", "gnu/packages/less.scm");
+    let package = "(define-public ncdu\n";
+    bed.edit(
+        defining,
+        package,
+        &format!("(export answer-of-ncdu)\n(define-syntax-rule (answer-of-ncdu) \"41\")\n{package}"),
+    );
+    bed.edit(
+        using,
+        "#:use-module (guix packages)",
+        "#:use-module (guix packages)\n#:use-module (gnu packages ncdu)",
+    );
+    bed.edit(
+        using,
+        "(define-public less\n",
+        "(define-public the-answer (answer-of-ncdu))\n(define-public less\n",
+    );
+    let first = bed.checkout().await;
+    assert_eq!((first.failures.as_slice(), first.counts.compiled), (&[][..], 2));
+    let answer = "(use-modules (gnu packages less)) (display the-answer)";
+    assert_eq!(bed.run(&first, answer).await, "41");
+
+    // Only the macro changes, and the file that uses it is compiled as well.
+    bed.edit(defining, "\"41\"", "\"42\"");
+    let second = bed.checkout().await;
+    assert_eq!((second.counts.cached, second.counts.compiled), (0, 2));
+    assert_eq!(bed.run(&second, answer).await, "42");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_compile_is_named_and_the_rest_goes_on() {
+    let bed = Bed::new().await;
+    bed.edit(
+        "gnu/packages/ncdu.scm",
+        "(define-public ncdu\n",
+        "(define-public broken (let ((x)) x))\n(define-public ncdu\n",
+    );
+    bed.edit(
+        "gnu/packages/less.scm",
+        "(define-public less\n",
+        "(define-public less-again 1)\n(define-public less\n",
+    );
+    for cached in [0, 1] {
+        let environment = bed.checkout().await;
+        let [failure] = environment.failures.as_slice() else { panic!("{:?}", environment.failures) };
+        assert_eq!(failure.module, "gnu/packages/ncdu.scm");
+        assert!(failure.message.contains("gnu/packages/ncdu.scm:"), "{}", failure.message);
+        assert_eq!((environment.counts.cached, environment.counts.compiled), (cached, 1 - cached));
+        assert!(bed.run(&environment, HELLO).await.starts_with("2."));
+    }
+}
+
+#[tokio::test]
+async fn the_installed_guix_takes_channels_behind_its_own_modules() {
+    let found = Host::probe(&guix_root()).await.unwrap();
+    let mine = tempfile::tempdir().unwrap();
+    std::fs::create_dir(mine.path().join("mine")).unwrap();
+    let module =
+        "(define-module (mine packages) #:use-module (gnu packages base) #:use-module (guix packages))
+                  (define-public my-hello (package (inherit hello) (version \"1:mine\")))";
+    std::fs::write(mine.path().join("mine/packages.scm"), module).unwrap();
+    let environment = host(&found, &[("mine", mine.path())]).unwrap();
+    let bed = Bed { directory: tempfile::tempdir().unwrap(), host: found };
+    let code = "(use-modules (mine packages) (guix packages)) (display (package-version my-hello))";
+    assert_eq!(bed.run(&environment, code).await, "1:mine");
+}
+
+#[tokio::test]
+async fn a_root_without_guix_is_told_so() {
+    let empty = tempfile::tempdir().unwrap();
+    let error = Host::probe(empty.path()).await.unwrap_err();
+    assert!(matches!(error, RuntimeError::NoGuix { .. }), "{error}");
+    assert!(error.to_string().contains("hint: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_runs_while_it_is_compiled_cannot_forge_other_modules() {
+    let bed = Bed::new().await;
+    let forge = "(eval-when (expand)
+      (for-each (lambda (name) (false-if-exception (copy-file \"/gorget/farm/go/guix/utils.go\" name)))
+                '(\"/gorget/out/1.go\" \"/gorget/out/less.go\" \"/gorget/compiled/forged.go\" \"/gorget/farm/go/x.go\"
+                  \"/gorget/channels/guix/gnu/packages/forged.scm\"))
+      (symlink \"/gorget/farm/go/guix/utils.go\" \"/gorget/out/0.go\")
+      (primitive-_exit 0))
+      (define-public ncdu\n";
+    bed.edit("gnu/packages/ncdu.scm", "(define-public ncdu\n", forge);
+    let environment = bed.checkout().await;
+    assert_eq!(environment.failures.len(), 1, "it left a link, which is no compiled module");
+    let compiled = std::fs::read_dir(bed.directory.path().join("cache/compiled")).unwrap();
+    assert_eq!(compiled.count(), 0);
+    assert!(!bed.channel("guix").join("gnu/packages/forged.scm").exists());
+    assert!(bed.run(&environment, HELLO).await.starts_with("2."));
+}
