@@ -69,6 +69,7 @@ create table evaluation (
   jobs_done integer not null default 0,
   errors integer not null default 0,
   unscheduled integer not null default 0,       -- has jobs that the scheduler has not seen
+  scheduled_job integer not null default 0,        -- the last job that it has seen
   figures text                                  -- JSON: memory, CPU, requests, phases
 ) strict;
 create index evaluation_sequence on evaluation (spec_id, system, id);
@@ -103,7 +104,7 @@ create table job (
   last_evaluation integer references evaluation
 ) strict;
 create index job_open on job (spec_id, system, name) where last_evaluation is null;
-create index job_first on job (first_evaluation);
+create index job_first on job (first_evaluation, id);
 create index job_last on job (spec_id, system, last_evaluation) where last_evaluation is not null;
 create index job_derivation on job (derivation_id);
 
@@ -133,7 +134,7 @@ create table build (
   attempts integer not null default 0,
   next_attempt integer not null default 0
 ) strict;
-create index build_queue on build (state, priority, id);
+create index build_queue on build (state, priority, derivation_id);
 
 -- Store items that evaluations added, many compressed together.
 create table store_pack (

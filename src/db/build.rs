@@ -143,8 +143,7 @@ impl Db {
     /// Wants a build for each set of outputs that first appeared among the jobs of an evaluation,
     /// unless it was wanted before; a build that another spec had merely recorded is queued when
     /// this one is to be. `state` is [`BuildState::Queued`] or [`BuildState::Recorded`]. Gives the
-    /// number of builds that came to that state. They are numbered so that inputs come before what
-    /// needs them, as derivations are.
+    /// number of builds that came to that state.
     pub async fn queue_builds(
         &self,
         evaluation: EvaluationId,
@@ -158,28 +157,33 @@ impl Db {
             from evaluation e join spec s on s.id = e.spec_id join
               (select d.output_set_id, j.derivation_id, j.name, j.first_evaluation, row_number() over
                  (partition by d.output_set_id order by j.derivation_id, j.name) as place
-               from job j join derivation d on d.id = j.derivation_id where j.first_evaluation = $1) as new
+               from job j join derivation d on d.id = j.derivation_id
+               where j.first_evaluation = $1 and j.id > (select scheduled_job from evaluation where id = $1)) as new
               on new.first_evaluation = e.id
             where new.place = 1
-            order by new.derivation_id
             on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
               evaluation_id = excluded.evaluation_id, job = excluded.job, system = excluded.system,
               priority = excluded.priority, state = excluded.state, created_at = excluded.created_at
             where build.state = 'recorded' and excluded.state = 'queued'
               and (select spec_id from evaluation where id = build.evaluation_id)
                <> (select spec_id from evaluation where id = excluded.evaluation_id)";
+        // Only what came since the last time is looked at: this is called many times while an
+        // evaluation runs.
+        const SEEN: &str = "update evaluation set unscheduled = false, scheduled_job =
+            coalesce((select max(id) from job where first_evaluation = $1), 0) where id = $1";
         let mut tx = self.begin().await?;
         let count = execute!(&mut tx, QUEUE, evaluation, state, now);
-        execute!(&mut tx, "update evaluation set unscheduled = false where id = $1", evaluation);
+        execute!(&mut tx, SEEN, evaluation);
         tx.commit().await?;
         Ok(count)
     }
 
-    /// The queued builds that may be submitted now, first things first.
+    /// The queued builds that may be submitted now, first things first: by priority, then inputs
+    /// before what needs them, as derivations are numbered.
     pub async fn next_submissions(&self, now: Seconds, limit: i64) -> Result<Vec<Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where b.state = 'queued' and b.next_attempt <= $1 order by b.priority, b.id limit $2"
+            "where b.state = 'queued' and b.next_attempt <= $1 order by b.priority, b.derivation_id limit $2"
         );
         let rows: Vec<Row> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
@@ -235,7 +239,7 @@ impl Db {
         const SQL: &str = concat!(
             builds!(),
             "where ($1 is null or s.name = $1) and ($2 is null or b.system = $2) and ($3 is null or b.state = $3)
-             order by b.priority, b.id limit $4"
+             order by b.priority, b.derivation_id limit $4"
         );
         let system = filter.system.as_ref().map(System::as_str);
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)

@@ -94,7 +94,7 @@ impl Db {
         const ERRORS: &str = "delete from evaluation_error where evaluation_id in
             (select id from evaluation where state = 'running')";
         const WAIT: &str = "update evaluation set state = 'waiting', started_at = null, jobs_total = null,
-            jobs_done = 0, errors = 0, unscheduled = false where state = 'running'";
+            jobs_done = 0, errors = 0, unscheduled = false, scheduled_job = 0 where state = 'running'";
         let mut tx = self.begin().await?;
         execute!(&mut tx, JOBS);
         execute!(&mut tx, ERRORS);
