@@ -248,3 +248,21 @@ async fn code_that_runs_while_it_is_compiled_cannot_forge_other_modules() {
     assert!(!bed.channel("guix").join("gnu/packages/forged.scm").exists());
     assert!(bed.run(&environment, HELLO).await.starts_with("2."));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "compiles hundreds of modules"]
+async fn a_changed_procedure_of_guix_is_compiled_with_what_may_have_copied_it() {
+    let bed = Bed::new().await;
+    bed.edit("guix/packages.scm", "(define* (package-full-name", ";; changed\n(define* (package-full-name");
+    let first = bed.checkout().await;
+    // A few of the installed modules need libraries that are not installed.
+    let failed: Vec<&str> = first.failures.iter().map(|failure| failure.module.as_str()).collect();
+    assert!(failed.len() < 10 && failed.iter().all(|module| module.starts_with("guix/")), "{failed:?}");
+    assert!((100..500).contains(&first.counts.compiled), "{:?}", first.counts);
+    assert!(bed.run(&first, HELLO).await.starts_with("2."));
+    // From now on the cache has them in a form that depends on macros only.
+    bed.edit("guix/packages.scm", ";; changed", ";; changed again");
+    let second = bed.checkout().await;
+    assert_eq!((second.counts.compiled, second.failures.len()), (2, failed.len()));
+    assert!(bed.run(&second, HELLO).await.starts_with("2."));
+}

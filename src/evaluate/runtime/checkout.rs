@@ -90,8 +90,7 @@ fn plan(host: &Host, layers: &[Layer], inside: &[PathBuf], cache: &Cache) -> Res
             link_library(host, file, &mut plan);
         } else if let Some(keys) = keys.get(&file.path) {
             let source = inside[file.layer].join(&file.path);
-            let same = installed.get(&file.path).is_some_and(|other| other.host == keys.host);
-            place(host, file, source, *keys, same, cache, &mut plan);
+            place(host, file, source, *keys, installed.get(&file.path), cache, &mut plan);
         }
     }
     Ok(plan)
@@ -118,12 +117,22 @@ fn link_library(host: &Host, file: &File, plan: &mut Plan) {
 }
 
 /// Finds the compiled form of a module, or notes that it has to be made.
-fn place(host: &Host, file: &File, source: PathBuf, keys: Keys, same: bool, cache: &Cache, plan: &mut Plan) {
+fn place(
+    host: &Host,
+    file: &File,
+    source: PathBuf,
+    keys: Keys,
+    installed: Option<&Keys>,
+    cache: &Cache,
+    plan: &mut Plan,
+) {
     let compiled = host.compiled.join(&file.path).with_extension("go");
-    if same && host.outside(&compiled).symlink_metadata().is_ok() {
+    let there = host.outside(&compiled).symlink_metadata().is_ok();
+    if there && installed.is_some_and(|other| other.host == keys.host) {
         plan.counts.installed += 1;
         plan.links.insert(go(&file.path), compiled);
-    } else if same {
+    } else if installed.is_some() && !there {
+        // It needs libraries that are not installed, and so will this one.
         plan.counts.source += 1;
     } else if cache.has(&keys.own) {
         plan.counts.cached += 1;

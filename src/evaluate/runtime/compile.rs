@@ -17,6 +17,10 @@ use super::{CHANNELS, Cache, Environment, Host, RuntimeError};
 /// One file may take so much processor time, in seconds.
 const FILE_SECONDS: u64 = 900;
 
+/// When so few files cannot be compiled together, each is tried alone; when more, only those that
+/// Guile's message names. Each of many would load the same changed modules from source again.
+const FEW: usize = 16;
+
 /// How to compile.
 #[derive(Debug, Clone)]
 pub struct Compiling {
@@ -61,6 +65,8 @@ pub struct Job {
 enum Outcome {
     Compiled,
     Failed(String),
+    /// It left nothing, perhaps because this module could not be loaded.
+    Unloaded(String),
     /// It left nothing, for this reason.
     Nothing(String),
 }
@@ -69,8 +75,8 @@ enum Outcome {
 ///
 /// Several are compiled by children of one Guile, which has loaded all of them before: changed
 /// modules that import each other would otherwise be expanded again for each, and modules that
-/// import each other in a circle could be compiled before the macros of the other are known. When
-/// that does not work, each is tried alone. A sandbox writes to a directory of its own, of which
+/// import each other in a circle could be compiled before the macros of the other are known. When one of
+/// them cannot be loaded, they are tried alone. A sandbox writes to a directory of its own, of which
 /// only the files that were asked for are taken: strange code can spoil the files of its own
 /// sandbox, hence those of its own domain, and nothing else.
 pub(super) async fn compile(
@@ -86,9 +92,14 @@ pub(super) async fn compile(
         let together = run(host, environment, cache, jobs, compiling, end).await?;
         outcomes.extend(jobs.iter().map(|job| job.path.as_str()).zip(together));
     }
+    let few = jobs.len() <= FEW;
     let left: Vec<&Job> = jobs
         .iter()
-        .filter(|job| !matches!(outcomes.get(job.path.as_str()), Some(Outcome::Compiled)))
+        .filter(|job| match outcomes.get(job.path.as_str()) {
+            Some(Outcome::Compiled) => false,
+            Some(Outcome::Unloaded(message)) => few || message.contains(&job.path),
+            _ => true,
+        })
         .collect();
     let slots = Arc::new(Semaphore::new(compiling.jobs.max(1)));
     let mut alone = JoinSet::new();
@@ -114,7 +125,7 @@ pub(super) async fn compile(
                 cache.add_failure(&job.keys.failure, &message)?;
                 message
             }
-            Some(Outcome::Nothing(reason)) => reason,
+            Some(Outcome::Unloaded(reason) | Outcome::Nothing(reason)) => reason,
             None => "it was not compiled".to_owned(),
         };
         failures.push(CompileFailure { module: job.path.clone(), message });
@@ -152,6 +163,8 @@ async fn run(
             Outcome::Compiled
         } else if let Some(message) = Cache::message(&out.join(format!("{number}.error"))) {
             Outcome::Failed(message.replace(&format!("{CHANNELS}/guix/"), ""))
+        } else if let Some(message) = Cache::message(&out.join("unloaded")) {
+            Outcome::Unloaded(message.replace(&format!("{CHANNELS}/guix/"), ""))
         } else {
             Outcome::Nothing(format!("the compiler ended without a result: {}", finished.reason()))
         };

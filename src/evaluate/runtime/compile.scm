@@ -55,14 +55,44 @@
            (waitpid WAIT_ANY)
            (loop files (- running 1))))))
 
+(define culprit "/tmp/culprit")
+
+(define (load-or-exit files)
+  "Load FILES; when one cannot be loaded, note its name and exit with code 3."
+  (for-each (lambda (file)
+              (catch #t
+                (lambda ()
+                  (resolve-interface (module-name file)))
+                (lambda (key . args)
+                  (call-with-output-file culprit
+                    (lambda (port)
+                      (write file port)))
+                  (call-with-output-file (string-append out "unloaded")
+                    (lambda (port)
+                      (format port "cannot load ~a: " file)
+                      (print-exception port #f key args)))
+                  (primitive-_exit 3))))
+            files))
+
+(define (call-with-loaded files patience proc)
+  "Call PROC in a process in which FILES are loaded, but for PATIENCE of them at most that cannot be.
+A module that is loaded in part would spoil what is compiled after it, so every few modules a new
+process goes on, and the old one stays to try again without the culprit."
+  (if (null? files)
+      (proc)
+      (let try ((few (take files (min 16 (length files)))) (patience patience))
+        (match (primitive-fork)
+          (0
+           (load-or-exit few)
+           (call-with-loaded (drop files (min 16 (length files))) patience proc)
+           (primitive-_exit 0))
+          (pid
+           (when (and (eqv? 3 (status:exit-val (cdr (waitpid pid))))
+                      (> patience 0))
+             (try (delete (call-with-input-file culprit read) few) (- patience 1))))))))
+
 (match (call-with-input-file (last (command-line)) read)
   ((preload files jobs memory seconds)
    (and=> (optional '(system base compile) 'default-warning-level) (lambda (level) (level 0)))
    (compile #f)
-   (catch #t
-     (lambda ()
-       (for-each (lambda (file) (resolve-interface (module-name file))) preload))
-     (lambda (key . args)
-       ;; A module that is loaded in part would spoil whatever is compiled after it.
-       (say-and-exit (string-append out "preload.error") key args)))
-   (compile-all files jobs memory seconds)))
+   (call-with-loaded preload 8 (lambda () (compile-all files jobs memory seconds)))))
