@@ -106,7 +106,7 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             bells: bells.clone(),
         },
         schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone() },
-        submit: Submit { db: db.clone(), clock, coordinator, substitute_urls },
+        submit: Submit { db: db.clone(), clock, coordinator, substitute_urls, once },
     })
 }
 

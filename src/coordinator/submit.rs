@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::{Answer, GuixBuildCoordinator, Submission};
-use crate::clock::Clock;
+use crate::clock::{Clock, Seconds};
 use crate::daemon::{Keeper, Progress, back_off};
 use crate::db::{Build, Db};
 use crate::plan::coordinator_priority;
@@ -26,6 +26,8 @@ pub struct Submit {
     pub coordinator: Option<GuixBuildCoordinator>,
     /// Where the coordinator may fetch derivations from.
     pub substitute_urls: Vec<String>,
+    /// Whether to submit also what is not due: used by `run --once`.
+    pub once: bool,
 }
 
 impl Keeper for Submit {
@@ -34,7 +36,8 @@ impl Keeper for Submit {
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let Some(coordinator) = self.coordinator.clone() else { return Ok(Progress::Idle) };
-        let builds = self.db.next_submissions(self.clock.now(), PIECE).await?;
+        let due = if self.once { Seconds::MAX } else { self.clock.now() };
+        let builds = self.db.next_submissions(due, PIECE).await?;
         if builds.is_empty() {
             return Ok(Progress::Idle);
         }

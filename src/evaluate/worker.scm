@@ -321,7 +321,13 @@ a symbol, and the message."
               (cross-targets system)))
 
 (define (specification-unit specification system)
-  (make-unit specification
+  ;; Whatever version is asked for, the job is called by the name alone, also when it fails.
+  (define name
+    (match (string-rindex specification #\@)
+      (#f specification)
+      (at (string-take specification at))))
+
+  (make-unit (string-append name "." system)
              (lambda ()
                (let ((package (specification->package specification)))
                  (cons (string-append (package-name package) "." system)

@@ -4,15 +4,20 @@
 
 mod support;
 
+mod broken;
 mod channel;
 mod checkout;
 mod coordinator;
+mod crash;
 mod db_builds;
 mod db_evaluations;
 mod db_history;
 mod db_opening;
 mod db_store;
 mod db_watching;
+mod exact;
+mod farm;
+mod full;
 mod repository;
 mod runtimes;
 mod spec;

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -33,6 +34,8 @@ pub enum Mood {
     LosesAnswers,
     /// It answers 500 and keeps nothing.
     Fails,
+    /// It keeps the build at once, and answers after a while.
+    Slow,
 }
 
 /// A build that it keeps.
@@ -128,16 +131,18 @@ async fn submit(
         memory.requests += 1;
         let answer = match memory.mood {
             Mood::Fails => (StatusCode::INTERNAL_SERVER_ERROR, json!({ "error": "out of luck" })),
-            Mood::Sound | Mood::LosesAnswers => match read(&headers, &body) {
+            Mood::Sound | Mood::LosesAnswers | Mood::Slow => match read(&headers, &body) {
                 Err(fault) => (StatusCode::BAD_REQUEST, json!({ "error": fault })),
                 Ok(wanted) => (StatusCode::OK, memory.take(wanted)),
             },
         };
         (memory.mood, answer)
     };
-    if mood == Mood::LosesAnswers {
+    match mood {
         // Ends the task that serves the connection, and with it the connection, without a word.
-        resume_unwind(Box::new("the answer is lost"));
+        Mood::LosesAnswers => resume_unwind(Box::new("the answer is lost")),
+        Mood::Slow => tokio::time::sleep(Duration::from_millis(300)).await,
+        Mood::Sound | Mood::Fails => {}
     }
     (answer.0, Json(answer.1))
 }

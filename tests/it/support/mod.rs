@@ -3,6 +3,8 @@
 pub mod coordinator;
 mod databases;
 mod farm;
+pub mod guix;
+pub mod program;
 
 pub use databases::{on_both, postgres_database};
 pub use farm::*;

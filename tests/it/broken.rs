@@ -1,0 +1,119 @@
+//! What cannot be evaluated costs itself, and is never taken for removed.
+
+use crate::support::guix::{MODULES, Tree, entry, manifest};
+use crate::support::program::Farm;
+
+#[tokio::test]
+async fn a_package_that_raises_costs_that_job_only() {
+    let guix = Tree::guix().await;
+    let farm = Farm::new(None);
+    let build = r#"build = { packages = ["clisp", "figlet", "libffcall"] }"#;
+    farm.spec("small", &format!("{build}\n{}", guix.as_channel("guix")));
+    let good = guix.tip();
+    farm.run_once().await;
+
+    let raise = "`(#:parallel-build? ,(error \"no such luck:\" 'libffcall)";
+    guix.edit("gnu/packages/libffcall.scm", "'(#:parallel-build? #f", raise);
+    guix.edit("gnu/packages/figlet.scm", "(version \"", "(version \"99.");
+    farm.run_once().await;
+    let evaluation = farm.newest().await;
+    assert_eq!((&evaluation["state"], &evaluation["errors"]), (&"complete".into(), &2.into()));
+    assert_eq!(farm.queued_by(2).await, ["figlet.x86_64-linux"]);
+    let (diff, errors) = farm.diff(1, 2).await;
+    assert_eq!(diff["broken"], ["clisp.x86_64-linux", "libffcall.x86_64-linux"]);
+    assert_eq!(diff["changed"], ["figlet.x86_64-linux"]);
+    assert_eq!(diff.len(), 2, "nothing was removed: {diff:?}");
+    let message = &errors["libffcall.x86_64-linux"];
+    assert!(message.contains("no such luck: libffcall"), "{message}");
+    assert!(message.contains("gnu/packages/libffcall.scm:"), "{message}");
+
+    guix.reset(&good);
+    farm.run_once().await;
+    assert!(farm.queued_by(3).await.is_empty());
+    assert_eq!(farm.diff(2, 3).await.0["mended"], ["clisp.x86_64-linux", "libffcall.x86_64-linux"]);
+}
+
+#[tokio::test]
+async fn a_module_that_does_not_compile_costs_what_needs_it_and_a_core_module_everything() {
+    let guix = Tree::guix().await;
+    let farm = Farm::new(None);
+    let build = r#"build = { packages = ["clisp", "libffcall", "time"] }"#;
+    farm.spec("small", &format!("{build}\n{}", guix.as_channel("guix")));
+    farm.run_once().await;
+    let [clisp, libffcall, time] = ["clisp", "libffcall", "time"].map(|name| format!("{name}.x86_64-linux"));
+
+    // Nothing in the spec needs this one.
+    guix.edit("gnu/packages/figlet.scm", "bsd-3)))", "bsd-3))");
+    let before = guix.edit("gnu/packages/time.scm", "(version \"", "(version \"99.");
+    farm.run_once().await;
+    assert_eq!(farm.newest().await["errors"], 0);
+    assert_eq!(farm.queued_by(2).await, [time.clone()]);
+
+    guix.edit("gnu/packages/libffcall.scm", "gpl2+)))", "gpl2+))");
+    farm.run_once().await;
+    let evaluation = farm.newest().await;
+    assert_eq!((&evaluation["state"], &evaluation["jobs_done"]), (&"complete".into(), &3.into()));
+    let (diff, errors) = farm.diff(2, 3).await;
+    assert_eq!(
+        diff.into_iter().collect::<Vec<_>>(),
+        [("broken".to_owned(), vec![clisp.clone(), libffcall.clone()])]
+    );
+    assert!(errors[&libffcall].contains("libffcall"), "{errors:?}");
+    assert!(farm.queued_by(3).await.is_empty());
+
+    guix.edit("gnu/packages.scm", "(define (cache-is-authoritative?)", "(define ((cache-is-authoritative?)");
+    let talk = farm.run_once_in_trouble().await;
+    let evaluation = farm.newest().await;
+    assert_eq!(evaluation["state"], "failed", "{talk}");
+    let reason = evaluation["reason"].as_str().unwrap();
+    assert!(reason.contains("gnu/packages.scm"), "{reason}");
+    assert!(farm.queued_by(4).await.is_empty());
+
+    guix.reset(&before);
+    farm.run_once().await;
+    assert_eq!(farm.newest().await["errors"], 0);
+    assert!(farm.queued_by(5).await.is_empty(), "all of it had been queued before");
+    let (diff, _) = farm.diff(3, 5).await;
+    assert_eq!(diff.into_iter().collect::<Vec<_>>(), [("mended".to_owned(), vec![clisp, libffcall])]);
+}
+
+#[tokio::test]
+async fn an_entry_that_raises_costs_itself_and_a_manifest_that_does_not_load_all_of_its_entries() {
+    let good = manifest(&[("one", ""), ("two", "")]);
+    let channel = Tree::channel("a.scm", &good);
+    channel.write("b.scm", &manifest(&[("three", "")]));
+    let farm = Farm::new(None);
+    let build = "build = { manifests = [\"a.scm\", \"b.scm\"] }";
+    farm.spec("release", &format!("{build}\n{}", channel.as_channel("own")));
+    farm.run_once().await;
+    assert_eq!(farm.queued_by(1).await, ["one-1", "three-1", "two-1"]);
+
+    let raising = entry("two", "(error \"out of luck\")");
+    channel.write("a.scm", &format!("{MODULES}(packages->manifest (list {}{raising}))", entry("one", "'()")));
+    farm.run_once().await;
+    let (diff, errors) = farm.diff(1, 2).await;
+    assert_eq!(
+        (&diff["changed"], &diff["broken"], diff.len()),
+        (&vec!["one-1".to_owned()], &vec!["two-1".to_owned()], 2)
+    );
+    assert!(errors["two-1"].contains("out of luck"), "{errors:?}");
+    assert_eq!(farm.queued_by(2).await, ["one-1"]);
+
+    channel.write("a.scm", "(packages->manifest (list");
+    farm.run_once().await;
+    let (diff, errors) = farm.diff(2, 3).await;
+    assert_eq!((&diff["broken"], diff.len()), (&vec!["one-1".to_owned()], 1), "{diff:?}");
+    assert!(errors["a.scm"].contains("a.scm"), "{errors:?}");
+    let evaluation = farm.newest().await;
+    assert_eq!((&evaluation["state"], &evaluation["partial"]), (&"complete".into(), &true.into()));
+
+    channel.write("a.scm", &good);
+    farm.run_once().await;
+    assert_eq!(farm.diff(3, 4).await.0["mended"], ["one-1"]);
+    let (diff, _) = farm.diff(2, 4).await;
+    assert_eq!(
+        (&diff["changed"], &diff["mended"], diff.len()),
+        (&vec!["one-1".to_owned()], &vec!["two-1".to_owned()], 2)
+    );
+    assert_eq!(farm.queue().await.len(), 4, "those of the good one were queued at first");
+}

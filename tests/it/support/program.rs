@@ -1,0 +1,170 @@
+//! Farms: the real program, with a state directory of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gorget::db::Db;
+use gorget::sandbox::{Process, Tool, describe_exit};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::guix::guix_root;
+
+/// More time than any command needs on a slow machine.
+const PATIENCE: Duration = Duration::from_mins(30);
+
+/// A farm: specs, a configuration, and all that Gorget keeps.
+pub struct Farm {
+    directory: TempDir,
+}
+
+/// What a command said.
+pub struct Said {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub data: String,
+    /// Standard error.
+    pub talk: String,
+}
+
+impl Farm {
+    /// A farm without specs. Without a `coordinator`'s URL, the queue is the result.
+    pub fn new(coordinator: Option<&str>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("specs")).unwrap();
+        let root = guix_root();
+        let mut config = format!(
+            "state = \"state\"\nspecs = \"specs\"\nguix-root = \"{}\"\n[evaluate]\nworkers = 2\n",
+            root.display()
+        );
+        if let Some(url) = coordinator {
+            config += &format!("[coordinator]\nkind = \"guix-build-coordinator\"\nurl = \"{url}\"\n");
+        }
+        std::fs::write(directory.path().join("gorget.toml"), config).unwrap();
+        Self { directory }
+    }
+
+    /// Writes a spec file and says where.
+    pub fn spec(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.directory.path().join(format!("specs/{name}.toml"));
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    /// A run of `gorget` on this farm.
+    fn gorget(&self, arguments: &[&str]) -> Process {
+        let gorget = Tool::new(env!("CARGO_BIN_EXE_gorget")).arg("--config");
+        gorget.arg(self.directory.path().join("gorget.toml")).args(arguments).spawn().unwrap()
+    }
+
+    /// Runs a command to its end.
+    pub async fn say(&self, arguments: &[&str]) -> Said {
+        let finished = self.gorget(arguments).finish(PATIENCE).await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let code = finished.status.and_then(|status| status.code());
+        Said { code, data: text(finished.stdout), talk: text(finished.stderr) }
+    }
+
+    /// Does everything once; whatever there was to do went well.
+    pub async fn run_once(&self) {
+        let said = self.say(&["run", "--once"]).await;
+        assert_eq!(said.code, Some(0), "{}", said.talk);
+    }
+
+    /// Does everything once; something is wrong with what the farm was given.
+    pub async fn run_once_in_trouble(&self) -> String {
+        let said = self.say(&["run", "--once"]).await;
+        assert_eq!(said.code, Some(1), "{}", said.talk);
+        said.talk
+    }
+
+    /// Begins to run `gorget run` with these arguments.
+    pub fn start(&self, arguments: &[&str]) -> Process {
+        self.gorget(&[&["run"], arguments].concat())
+    }
+
+    /// What `gorget status` says.
+    pub async fn status(&self) -> Value {
+        let said = self.say(&["status", "--json"]).await;
+        assert_eq!(said.code, Some(0), "{}", said.talk);
+        serde_json::from_str(&said.data).unwrap()
+    }
+
+    /// The newest evaluation of the only spec.
+    pub async fn newest(&self) -> Value {
+        self.status().await["evaluations"][0].take()
+    }
+
+    /// The evaluations of a spec, the oldest first.
+    pub async fn evaluations(&self, spec: &str) -> Vec<Value> {
+        let mut status = self.status().await;
+        let Value::Array(mut evaluations) = status["evaluations"].take() else { panic!("{status}") };
+        evaluations.retain(|evaluation| evaluation["spec"] == spec);
+        evaluations.reverse();
+        evaluations
+    }
+
+    /// The queue, in its order.
+    pub async fn queue(&self) -> Vec<Value> {
+        let said = self.say(&["queue", "--json"]).await;
+        assert_eq!(said.code, Some(0), "{}", said.talk);
+        said.data.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Jobs of the builds that the evaluation `number` was the first to want, sorted.
+    pub async fn queued_by(&self, number: i64) -> Vec<String> {
+        let queue = self.queue().await;
+        let mut jobs: Vec<String> = queue
+            .iter()
+            .filter(|build| build["evaluation"] == number)
+            .map(|build| text(&build["job"]))
+            .collect();
+        jobs.sort_unstable();
+        jobs
+    }
+
+    /// What `gorget diff` says of two evaluations: the jobs under each heading that has any, and the
+    /// messages of new errors by name.
+    pub async fn diff(&self, a: i64, b: i64) -> (BTreeMap<String, Vec<String>>, BTreeMap<String, String>) {
+        let said = self.say(&["diff", "--json", &a.to_string(), &b.to_string()]).await;
+        assert_eq!(said.code, Some(0), "{}", said.talk);
+        let answer: Value = serde_json::from_str(&said.data).unwrap();
+        let headings = answer["diff"].as_object().unwrap().iter();
+        let jobs = |list: &Value| list.as_array().unwrap().iter().map(|job| text(&job["job"])).collect();
+        let diff = headings.map(|(name, list)| (name.clone(), jobs(list)));
+        let errors = answer["new_errors"].as_array().unwrap().iter();
+        let errors = errors.map(|error| (text(&error["name"]), text(&error["message"])));
+        (diff.filter(|(_, jobs): &(_, Vec<_>)| !jobs.is_empty()).collect(), errors.collect())
+    }
+
+    /// Its database.
+    pub async fn db(&self) -> Db {
+        Db::open(self.directory.path().join("state/gorget.db").to_str().unwrap()).await.unwrap()
+    }
+
+    /// Asks for the status until `enough` is true of it; the farm must be at work.
+    pub async fn until(&self, process: &mut Process, enough: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let ended = tokio::time::timeout(Duration::from_millis(50), process.ended()).await;
+            let said = self.say(&["status", "--json"]).await;
+            if let Ok(status) = serde_json::from_str(&said.data)
+                && enough(&status)
+            {
+                return status;
+            }
+            assert!(ended.is_err(), "it ended before that: {}", describe_exit(ended.unwrap().unwrap()));
+        }
+    }
+}
+
+/// What a JSON string says.
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no string")).to_owned()
+}
+
+/// Pairs of job and derivation, from objects that have both.
+pub fn derivations<'a>(objects: impl IntoIterator<Item = &'a Value>) -> BTreeSet<(String, String)> {
+    objects.into_iter().map(|object| (text(&object["job"]), text(&object["derivation"]))).collect()
+}
