@@ -35,9 +35,9 @@ async fn each_set_of_outputs_is_queued_once() {
             ..Batch::default()
         };
         recorder.record(db, &changed).await.unwrap();
-        assert_eq!(db.unscheduled_evaluation().await.unwrap(), None, "not before it is complete");
-        recorder.finish(db, false, &json!({}), 200).await.unwrap();
         assert_eq!(schedule(db, BuildState::Queued).await, (second, 1), "only hello has new outputs");
+        recorder.finish(db, false, &json!({}), 200).await.unwrap();
+        assert_eq!(db.unscheduled_evaluation().await.unwrap(), None, "it was queued while it was found");
         let (before, after) = db.changed_jobs(first, second).await.unwrap();
         assert_eq!(before[0].outputs, after[0].outputs, "emacs: another derivation, the same build");
 
