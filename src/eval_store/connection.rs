@@ -322,7 +322,7 @@ mod tests {
             end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         }
         thread::scope(|scope| {
-            let served = scope.spawn(move || serve(&server, memory));
+            let serving = scope.spawn(move || serve(&server, memory));
             scope.spawn(|| {
                 // It may be cut off before it has said everything.
                 let _ = (&client).write_all(said);
@@ -331,7 +331,7 @@ mod tests {
             let mut heard = Vec::new();
             // What it has not read when it is cut off may be lost to it.
             let _ = (&client).read_to_end(&mut heard);
-            let result = served.join().unwrap();
+            let result = serving.join().unwrap();
             let kind = result.map_err(|error| error.kind());
             assert!(!matches!(kind, Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)), "it hangs");
             heard.len()

@@ -9,7 +9,7 @@ use gorget::eval_store::{EvalStore, Memory};
 use gorget::evaluate::runtime::{Host, host};
 use gorget::sexp::Sexp;
 
-use crate::support::hostile::root;
+use crate::support::guix::guix_root;
 
 const ANSWER: u64 = 0x616c_7473;
 const ERROR: u64 = 0x6378_7470;
@@ -116,8 +116,8 @@ fn tree(directory: &std::path::Path) -> Vec<u8> {
 async fn ask_guix(script: &str, tree: &std::path::Path) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
-    let installed = Host::probe(&root()).await.unwrap();
-    let guile = host(&installed, &[]).unwrap().confine(root());
+    let installed = Host::probe(&guix_root()).await.unwrap();
+    let guile = host(&installed, &[]).unwrap().confine(guix_root());
     let guile = guile.readable(file.path(), "/gorget/script.scm").readable(tree, "/gorget/tree");
     let mut running = guile.args(["--no-auto-compile", "/gorget/script.scm"]).spawn().unwrap();
     let finished = running.finish(Duration::from_mins(2)).await.unwrap();
