@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
@@ -10,6 +10,10 @@ use crate::store::path::{Hash, PathError, StorePath};
 
 /// Clients wait while more bytes than this have been recorded and not yet drained.
 const MOST_PENDING: usize = 96 << 20;
+/// What a recorded item takes beside its contents, in bytes, roughly.
+const BOOKKEEPING: usize = 512;
+/// What all clients together may have on its way to the store, in bytes.
+pub(super) const MOST_ARRIVING: usize = 768 << 20;
 
 /// How an item's contents are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,7 @@ pub struct Memory {
     state: Mutex<State>,
     drained: Condvar,
     requests: AtomicU64,
+    arriving: AtomicUsize,
     keep_contents: bool,
     most_bytes: usize,
 }
@@ -109,12 +114,13 @@ struct KnownDerivation {
 
 impl Memory {
     /// Nothing yet. `keep_contents` says whether contents are recorded or only paths and
-    /// derivations; `most_bytes` bounds what an evaluation may add.
+    /// derivations; `most_bytes` bounds what an evaluation may add, kept or not.
     pub fn new(keep_contents: bool, most_bytes: usize) -> Self {
         Self {
             state: Mutex::default(),
             drained: Condvar::new(),
             requests: AtomicU64::new(0),
+            arriving: AtomicUsize::new(0),
             keep_contents,
             most_bytes,
         }
@@ -131,7 +137,7 @@ impl Memory {
         references.sort_by_cached_key(StorePath::base_name);
         references.dedup();
         let path = StorePath::of_text(name, contents, &references)?;
-        let state = self.lock()?;
+        let state = self.lock_with_room()?;
         if state.knows(&path) {
             return Ok(path);
         }
@@ -151,9 +157,10 @@ impl Memory {
             known = Some(Box::new(KnownDerivation { modulo, outputs: recorded.outputs.clone() }));
             derivation = Some(recorded);
         }
+        let size = contents.len();
         let contents = if self.keep_contents { contents.to_vec() } else { Vec::new() };
         let item = Recorded { path: path.clone(), kind: Kind::Text, contents, references, derivation };
-        self.push(state, item, known)?;
+        self.push(state, item, size, known)?;
         Ok(path)
     }
 
@@ -174,10 +181,11 @@ impl Memory {
         }
         let hashed = if recursive { &nar[..] } else { single_file(&nar).ok_or_else(wrong)? };
         let path = StorePath::of_fixed(name, "sha256", &Sha256::digest(hashed), recursive)?;
-        let state = self.lock()?;
+        let state = self.lock_with_room()?;
         if state.knows(&path) {
             return Ok(path);
         }
+        let size = nar.len();
         let contents = if self.keep_contents { nar } else { Vec::new() };
         let item = Recorded {
             path: path.clone(),
@@ -186,7 +194,7 @@ impl Memory {
             references: Vec::new(),
             derivation: None,
         };
-        self.push(state, item, None)?;
+        self.push(state, item, size, None)?;
         Ok(path)
     }
 
@@ -221,6 +229,16 @@ impl Memory {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts bytes that a client begins to send; false when too many are on their way.
+    pub(super) fn arrive(&self, bytes: usize) -> bool {
+        self.arriving.fetch_add(bytes, Ordering::Relaxed) + bytes <= MOST_ARRIVING
+    }
+
+    /// They have all been dealt with.
+    pub(super) fn arrived(&self, bytes: usize) {
+        self.arriving.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// How many requests were answered, how many items and how many bytes were added.
     pub fn totals(&self) -> (u64, usize, usize) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -234,7 +252,13 @@ impl Memory {
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed { Err(StoreError::Closed) } else { Ok(state) }
+    }
+
+    /// Waits until more can be recorded. Only clients may wait: who drains must not.
+    fn lock_with_room(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let mut state = self.lock()?;
         while state.pending_bytes > MOST_PENDING && !state.closed {
             state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -245,14 +269,15 @@ impl Memory {
         &self,
         mut state: MutexGuard<'_, State>,
         item: Recorded,
+        size: usize,
         derivation: Option<Box<KnownDerivation>>,
     ) -> Result<(), StoreError> {
-        let size = item.contents.len();
-        if state.bytes + size > self.most_bytes {
+        let bookkeeping = BOOKKEEPING * (state.known.len() + 1);
+        if state.bytes + size + bookkeeping > self.most_bytes {
             return Err(StoreError::Full(self.most_bytes));
         }
         state.bytes += size;
-        state.pending_bytes += size;
+        state.pending_bytes += item.contents.len() + BOOKKEEPING;
         state.known.insert(*item.path.hash(), Known { name: item.path.name().into(), derivation });
         state.pending.push(item);
         Ok(())

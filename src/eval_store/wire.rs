@@ -1,7 +1,7 @@
 //! The daemon's wire format: 64-bit little-endian integers; strings with length and padding.
 //! See `guix/store.scm` and `guix/serialization.scm` of any Guix.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 
 /// First integer from the client.
 pub(super) const MAGIC_CLIENT: u64 = 0x6e69_7863;
@@ -24,7 +24,7 @@ pub(super) struct Source<R> {
     pub(super) stream: R,
 }
 
-impl<R: BufRead> Source<R> {
+impl<R: Read> Source<R> {
     pub(super) fn integer(&mut self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         self.stream.read_exact(&mut bytes)?;
@@ -61,7 +61,7 @@ impl<R: BufRead> Source<R> {
     /// Reads a list of short strings.
     pub(super) fn words(&mut self) -> io::Result<Vec<Vec<u8>>> {
         let count = self.integer()?;
-        if count > 1 << 20 {
+        if count > 1 << 17 {
             return Err(broken("a list that is too long"));
         }
         (0..count).map(|_| self.word()).collect()

@@ -123,6 +123,11 @@ impl Book {
         true
     }
 
+    /// Whether `worker` has done all that it was handed.
+    pub(super) fn is_idle(&self, worker: usize) -> bool {
+        self.held.get(&worker).is_none_or(|held| held.units.is_empty() && held.in_flight.is_none())
+    }
+
     /// `worker` says that it has begun `unit`; false when it does not hold that.
     pub(super) fn begin(&mut self, worker: usize, unit: usize) -> bool {
         let Some(held) = self.held.get_mut(&worker) else { return false };

@@ -3,6 +3,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::protocol::Message;
@@ -24,8 +25,12 @@ use crate::sandbox::{Confined, Process, measure_tree};
 /// The parent, among the ids of workers.
 pub(super) const PARENT: usize = usize::MAX;
 
-/// Longest message that is read.
+/// Longest message that is read from the parent, which names all units in one.
 const LONGEST_LINE: u64 = 64 << 20;
+/// Longest message that is read from a worker, and from who has not said yet who it is.
+const LONGEST_OF_WORKER: u64 = 256 << 10;
+/// More connections than this at a time are not served.
+const MOST_CONNECTIONS: usize = 256;
 /// What one evaluation may add to the store, in bytes.
 const MOST_STORED: usize = 8 << 30;
 
@@ -49,6 +54,17 @@ pub(super) enum Victim {
     Stray(u32),
 }
 
+/// Processes that evaluated code started.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    /// Below each worker.
+    pub(super) of_workers: BTreeMap<usize, Vec<u32>>,
+    /// Children of the parent that are no workers, or not yet.
+    pub(super) of_parent: Vec<u32>,
+    /// Those whose parent has ended.
+    pub(super) strays: Vec<u32>,
+}
+
 /// Everything that runs for one evaluation. Dropping it kills it all.
 #[derive(Debug)]
 pub(super) struct Crew {
@@ -60,6 +76,8 @@ pub(super) struct Crew {
     /// Questions for the parent, one at a time: a fork must not inherit a line that was read ahead.
     questions: VecDeque<String>,
     parent_busy: bool,
+    /// What each worker that was asked for will prove itself with, once.
+    tokens: HashMap<usize, String>,
     /// CPU milliseconds that each process had used when it was last seen.
     cpu: HashMap<u32, u64>,
     _directory: TempDir,
@@ -77,9 +95,24 @@ struct Member {
 /// Something that came over a connection.
 #[derive(Debug)]
 enum Arrival {
-    Joined { connection: u64, id: usize, pid: Option<u32>, writer: OwnedWriteHalf, message: Message },
-    Said { connection: u64, id: usize, message: Message },
-    Left { connection: u64, id: usize },
+    Joined {
+        connection: u64,
+        id: usize,
+        pid: Option<u32>,
+        writer: OwnedWriteHalf,
+        message: Message,
+        /// Told when it may stay; dropped when not.
+        welcome: oneshot::Sender<()>,
+    },
+    Said {
+        connection: u64,
+        id: usize,
+        message: Message,
+    },
+    Left {
+        connection: u64,
+        id: usize,
+    },
 }
 
 impl Crew {
@@ -112,6 +145,7 @@ impl Crew {
             members: BTreeMap::new(),
             questions: VecDeque::new(),
             parent_busy: false,
+            tokens: HashMap::new(),
             cpu: HashMap::new(),
             _directory: directory,
         })
@@ -135,9 +169,12 @@ impl Crew {
             };
             match arrival {
                 None => return Heard::Left(PARENT),
-                Some(Arrival::Joined { connection, id, pid, writer, message }) => {
-                    if let Entry::Vacant(place) = self.members.entry(id) {
+                Some(Arrival::Joined { connection, id, pid, writer, message, welcome }) => {
+                    if self.expects(&message)
+                        && let Entry::Vacant(place) = self.members.entry(id)
+                    {
                         place.insert(Member { connection, pid, writer });
+                        let _ = welcome.send(());
                         return Heard::Said(id, message);
                     }
                 }
@@ -147,6 +184,17 @@ impl Crew {
                 Some(Arrival::Left { connection, id }) if self.is(id, connection) => return Heard::Left(id),
                 Some(_) => {}
             }
+        }
+    }
+
+    /// Whether it may join: any process of the sandbox can connect and claim to be a worker.
+    fn expects(&mut self, message: &Message) -> bool {
+        match message {
+            Message::Worker { id, token } if self.tokens.get(id) == Some(token) => {
+                self.tokens.remove(id).is_some()
+            }
+            Message::Parent { .. } => true,
+            _ => false,
         }
     }
 
@@ -161,6 +209,15 @@ impl Crew {
             let _ =
                 tokio::time::timeout(Duration::from_secs(10), member.writer.write_all(line.as_bytes())).await;
         }
+    }
+
+    /// Has the parent fork a worker.
+    pub(super) async fn fork(&mut self, id: usize) {
+        // The keys of a new hasher are random.
+        let token = format!("{:016x}", RandomState::new().build_hasher().finish());
+        let question = format!("(fork {id} \"{token}\")");
+        self.tokens.insert(id, token);
+        self.ask_parent(question).await;
     }
 
     /// Asks the parent as soon as it has answered everything else.
@@ -195,9 +252,39 @@ impl Crew {
         }
     }
 
-    /// A worker has gone for good.
+    /// A worker has gone for good, and with it everything that lost its own parent.
     pub(super) fn forget(&mut self, id: usize) {
         self.members.remove(&id);
+        self.tokens.remove(&id);
+        for stray in self.crowd().strays {
+            self.kill(Victim::Stray(stray));
+        }
+    }
+
+    /// Counts what evaluated code has started.
+    pub(super) fn crowd(&self) -> Crowd {
+        let Some(outermost) = self.parent.id() else { return Crowd::default() };
+        let parent = self.members.get(&PARENT).and_then(|member| member.pid);
+        let pids = self.members.iter().filter(|(id, _)| **id != PARENT);
+        let workers: HashMap<u32, usize> = pids.filter_map(|(id, member)| Some((member.pid?, *id))).collect();
+        let mut crowd = Crowd::default();
+        let mut owners: HashMap<u32, Option<usize>> = HashMap::new();
+        // The two processes of the sandbox come first; what they have beside the parent is lost.
+        for process in measure_tree(outermost).into_iter().skip(2) {
+            if Some(process.pid) == parent || (parent.is_none() && owners.is_empty()) {
+                owners.insert(process.pid, None);
+            } else if let Some(worker) = workers.get(&process.pid) {
+                owners.insert(process.pid, Some(*worker));
+            } else if Some(process.parent) == parent {
+                crowd.of_parent.push(process.pid);
+            } else if let Some(Some(worker)) = owners.get(&process.parent).copied() {
+                owners.insert(process.pid, Some(worker));
+                crowd.of_workers.entry(worker).or_default().push(process.pid);
+            } else {
+                crowd.strays.push(process.pid);
+            }
+        }
+        crowd
     }
 
     /// Looks at all processes: their memory together and who but the parent holds most of it;
@@ -254,7 +341,9 @@ fn sandbox(request: &Request, directory: &Path, store: &EvalStore) -> Confined {
 async fn listen(socket: UnixListener, sender: mpsc::Sender<Arrival>) {
     let mut clients = JoinSet::new();
     for connection in 0.. {
+        while clients.try_join_next().is_some() {}
         match socket.accept().await {
+            Ok(_) if clients.len() >= MOST_CONNECTIONS => {}
             Ok((stream, _)) => {
                 clients.spawn(serve(connection, stream, sender.clone()));
             }
@@ -268,25 +357,31 @@ async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival
     let pid = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::with_capacity(64 * 1024, reader);
-    let Some(message) = next_message(&mut reader).await else { return };
-    let id = match &message {
-        Message::Parent { .. } => PARENT,
-        Message::Worker { id } if *id != PARENT => *id,
+    let Some(message) = next_message(&mut reader, LONGEST_OF_WORKER).await else { return };
+    let (id, longest) = match &message {
+        Message::Parent { .. } => (PARENT, LONGEST_LINE),
+        Message::Worker { id, .. } if *id != PARENT => (*id, LONGEST_OF_WORKER),
         _ => return,
     };
-    let mut arrival = Arrival::Joined { connection, id, pid, writer, message };
-    while sender.send(arrival).await.is_ok() {
-        let Some(message) = next_message(&mut reader).await else {
+    let (welcome, welcomed) = oneshot::channel();
+    let joined = Arrival::Joined { connection, id, pid, writer, message, welcome };
+    if sender.send(joined).await.is_err() || welcomed.await.is_err() {
+        return;
+    }
+    loop {
+        let Some(message) = next_message(&mut reader, longest).await else {
             let _ = sender.send(Arrival::Left { connection, id }).await;
             return;
         };
-        arrival = Arrival::Said { connection, id, message };
+        if sender.send(Arrival::Said { connection, id, message }).await.is_err() {
+            return;
+        }
     }
 }
 
-async fn next_message(reader: &mut BufReader<OwnedReadHalf>) -> Option<Message> {
+async fn next_message(reader: &mut BufReader<OwnedReadHalf>, longest: u64) -> Option<Message> {
     let mut line = Vec::new();
-    let count = reader.take(LONGEST_LINE).read_until(b'\n', &mut line).await.ok()?;
+    let count = reader.take(longest).read_until(b'\n', &mut line).await.ok()?;
     if count == 0 || line.last() != Some(&b'\n') {
         return None;
     }

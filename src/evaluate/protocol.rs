@@ -8,9 +8,9 @@
 //! | parent | `(enumerated (LABEL ...))` | the units of work |
 //! | parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
 //! | supervisor | `(warm INDEX ...)` | lower these before forking |
-//! | supervisor | `(fork ID)` → `(forked ID PID)` | make a worker |
+//! | supervisor | `(fork ID TOKEN)` → `(forked ID PID)` | make a worker |
 //! | supervisor | `(reap PID)` → `(reaped PID CODE SIGNAL)` | how did it end? |
-//! | worker | `(worker ID)` | connected |
+//! | worker | `(worker ID TOKEN)` | connected; the token proves that it is the worker |
 //! | supervisor | `(units INDEX ...)` | lower these |
 //! | both | `(begin INDEX)` | in flight from now on |
 //! | both | `(job INDEX NAME DERIVATION)`, `(none INDEX)`, `(error INDEX CAUSE MESSAGE)` | its result |
@@ -34,7 +34,7 @@ pub(super) enum Message {
     Fatal { cause: String, message: String },
     Forked { id: usize, pid: usize },
     Reaped { pid: usize, code: i64, signal: i64 },
-    Worker { id: usize },
+    Worker { id: usize, token: String },
     Begin { unit: usize },
     Job { unit: usize, name: String, derivation: String },
     Nothing { unit: usize },
@@ -77,7 +77,7 @@ impl Message {
             ("reaped", [pid, Sexp::Integer(code), Sexp::Integer(signal)]) => {
                 Self::Reaped { pid: pid.index()?, code: *code, signal: *signal }
             }
-            ("worker", [id]) => Self::Worker { id: id.index()? },
+            ("worker", [id, token]) => Self::Worker { id: id.index()?, token: text(token)? },
             ("begin", [unit]) => Self::Begin { unit: unit.index()? },
             ("job", [unit, job, derivation]) => {
                 Self::Job { unit: unit.index()?, name: text(job)?, derivation: text(derivation)? }

@@ -1,7 +1,7 @@
 //! Runs one evaluation: starts the parent process in its sandbox, has it fork workers, hands them
 //! units, and keeps to the limits. What kills a worker costs the one unit that it had in flight.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,16 @@ const WARM_UNITS: usize = 48;
 /// How many of the units that are likely to have changed are lowered before forking as well: most
 /// commits change few, and they should not wait for the sample.
 const MOST_LIKELY: usize = 200;
+/// Enumerating may take so many times the time for one unit.
+const LOADING: u32 = 6;
+/// More processes than this beside the workers, and those that started them are killed.
+const MOST_PROCESSES: usize = 256;
+/// So often are the processes of a fork bomb counted and killed before the evaluation is given up.
+const MOST_ROUNDS: usize = 40;
+/// More modules than this that do not load, and something is wrong with all of them.
+const MOST_BROKEN: usize = 20_000;
+/// Longest name, cause or message that is kept of an error, in bytes.
+const LONGEST_MESSAGE: usize = 16 << 10;
 /// Fewer units than this for each worker are not worth forking one.
 const WORTH_A_WORKER: usize = 40;
 
@@ -220,8 +230,8 @@ struct Worker {
     inner_pid: usize,
     /// When it has to be there: after that it is taken for dead.
     expected: Option<Instant>,
-    /// It has gone, and the parent is to say how.
-    gone: bool,
+    /// How far it is on its way out.
+    end: End,
     /// Has not been given anything yet.
     fresh: bool,
     /// Has begun a unit.
@@ -230,6 +240,18 @@ struct Worker {
     since: Option<Instant>,
     /// Why it was killed, if it was.
     killed: Option<&'static str>,
+}
+
+/// The end of a worker.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum End {
+    /// It lives, for all that is known.
+    #[default]
+    Open,
+    /// It has gone; the parent is to say how, when it has said which process that is.
+    Gone,
+    /// The parent has been asked.
+    Asked,
 }
 
 impl<'a> Supervisor<'a> {
@@ -264,8 +286,9 @@ impl<'a> Supervisor<'a> {
     }
 
     async fn enumerate(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
         loop {
-            let (from, message) = self.hear().await?;
+            let (from, message) = self.hear(started).await?;
             match message {
                 Message::Parent { guix, .. } => {
                     self.summary.guix_version = guix;
@@ -276,6 +299,10 @@ impl<'a> Supervisor<'a> {
                 Message::ModuleError { name, cause, message } => {
                     self.summary.broken_modules += 1;
                     self.fail(name, cause, message);
+                    if self.summary.broken_modules > MOST_BROKEN {
+                        let message = format!("more than {MOST_BROKEN} modules do not load");
+                        return Err(Failure::Revision { cause: "module".to_owned(), message });
+                    }
                 }
                 Message::Fatal { cause, message } => return Err(Failure::Revision { cause, message }),
                 Message::Enumerated { labels } => {
@@ -306,21 +333,20 @@ impl<'a> Supervisor<'a> {
         let sample = (0..WARM_UNITS).map(|index| index * units / WARM_UNITS);
         let list: Vec<usize> = likely.take(MOST_LIKELY).chain(sample).collect();
         self.crew.tell(PARENT, &protocol::with_indexes("warm", &list)).await;
-        let mut last = Instant::now();
+        let mut heard = Instant::now();
         loop {
             match tokio::time::timeout(TICK, self.crew.heard()).await {
                 Ok(Heard::Said(_, Message::Idle)) => break,
                 Ok(Heard::Said(_, message)) => {
-                    last = Instant::now();
+                    heard = Instant::now();
                     self.result_of_parent(message);
                     if self.flushed.elapsed() < TICK {
                         continue;
                     }
                 }
                 Ok(Heard::Left(PARENT)) => return Ok(false),
-                Ok(Heard::Left(_)) => {}
-                Err(_) if last.elapsed() > self.request.limits.package_time => return Ok(false),
-                Err(_) => {}
+                Err(_) if heard.elapsed() > self.request.limits.package_time => return Ok(false),
+                Ok(Heard::Left(_)) | Err(_) => {}
             }
             if self.check_memory().is_err() {
                 return Ok(false);
@@ -351,8 +377,9 @@ impl<'a> Supervisor<'a> {
         self.crew = self.crew.restart(&self.request)?;
         let book = std::mem::replace(&mut self.book, Book::new(0, 1, |_| false));
         let broken = self.summary.broken_modules;
+        let started = Instant::now();
         loop {
-            let (from, message) = self.hear().await?;
+            let (from, message) = self.hear(started).await?;
             match message {
                 Message::Parent { .. } => {
                     let Request { build, system, channels, .. } = &self.request;
@@ -403,7 +430,7 @@ impl<'a> Supervisor<'a> {
                 id,
                 Worker { fresh: true, expected: Some(Instant::now() + PATIENCE), ..Worker::default() },
             );
-            self.crew.ask_parent(format!("(fork {id})")).await;
+            self.crew.fork(id).await;
         }
     }
 
@@ -423,19 +450,23 @@ impl<'a> Supervisor<'a> {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.expected = None;
         if worker.inner_pid == 0 {
-            worker.gone = true;
-        } else {
+            worker.end = End::Gone;
+        } else if worker.end != End::Asked {
+            worker.end = End::Asked;
             self.crew.ask_parent(format!("(reap {})", worker.inner_pid)).await;
         }
     }
 
     async fn said(&mut self, from: usize, message: Message) -> Result<(), Failure> {
+        if self.workers.get(&from).is_some_and(|worker| worker.killed == Some("protocol")) {
+            return Ok(());
+        }
         match message {
             Message::Forked { id, pid } if from == PARENT => {
                 self.crew.parent_answered().await;
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.inner_pid = pid;
-                    if worker.gone {
+                    if worker.end == End::Gone {
                         self.reap(id).await;
                     }
                 }
@@ -447,13 +478,8 @@ impl<'a> Supervisor<'a> {
                     return Err(Failure::Died(self.crew.last_words().await));
                 }
             }
-            Message::Worker { .. } => {
-                if let Some(worker) = self.workers.get_mut(&from) {
-                    worker.expected = None;
-                }
-                self.give_work(from).await;
-            }
-            Message::Idle => self.give_work(from).await,
+            Message::Worker { .. } if self.is_expected(from) => self.give_work(from).await,
+            Message::Idle if self.book.is_idle(from) => self.give_work(from).await,
             Message::Begin { unit } if self.book.begin(from, unit) => {
                 if let Some(worker) = self.workers.get_mut(&from) {
                     worker.since = Some(Instant::now());
@@ -476,10 +502,15 @@ impl<'a> Supervisor<'a> {
                 return Err(Failure::Revision { cause, message });
             }
             // A message out of turn: whoever sends it is not what it pretends to be.
-            _ if from != PARENT => self.kill(Victim::Worker(from), "protocol"),
+            _ if from != PARENT => self.dismiss(from, "protocol").await,
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether this is the first that is heard of a worker.
+    fn is_expected(&mut self, id: usize) -> bool {
+        self.workers.get_mut(&id).is_some_and(|worker| worker.expected.take().is_some())
     }
 
     fn at_rest(&mut self, worker: usize) {
@@ -524,6 +555,7 @@ impl<'a> Supervisor<'a> {
             Some("memory") => {
                 ("memory", format!("the evaluation needs more than its {} MiB", limits.memory >> 20))
             }
+            Some("processes") => ("processes", format!("it started more than {MOST_PROCESSES} processes")),
             Some("protocol") => ("protocol", "it sent messages in the place of the evaluator".to_owned()),
             _ if signal != 0 => ("signal", format!("the process was killed by signal {signal}")),
             _ => ("exit", format!("the process ended with exit code {code}")),
@@ -539,6 +571,12 @@ impl<'a> Supervisor<'a> {
         self.crew.kill(victim);
     }
 
+    /// Kills a worker and buries it, whoever else holds on to its connection.
+    async fn dismiss(&mut self, id: usize, why: &'static str) {
+        self.kill(Victim::Worker(id), why);
+        self.reap(id).await;
+    }
+
     async fn check_limits(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         let late = self.request.limits.package_time;
@@ -548,12 +586,45 @@ impl<'a> Supervisor<'a> {
         let overdue = of(&|worker| worker.since.is_some_and(|since| now - since > late));
         let missing = of(&|worker| worker.expected.is_some_and(|expected| now > expected));
         for id in overdue {
-            self.kill(Victim::Worker(id), "time");
+            self.dismiss(id, "time").await;
         }
         for id in missing {
             self.reap(id).await;
         }
+        self.check_processes().await?;
         self.check_memory()
+    }
+
+    /// Ends fork bombs: with the worker that has too many processes, all that is below it and all
+    /// that was left behind.
+    async fn check_processes(&mut self) -> Result<(), Failure> {
+        let mut culprits = BTreeSet::new();
+        for _ in 0..MOST_ROUNDS {
+            let crowd = self.crew.crowd();
+            let below: usize = crowd.of_workers.values().map(Vec::len).sum();
+            if below + crowd.strays.len() + crowd.of_parent.len() <= MOST_PROCESSES {
+                for id in culprits {
+                    self.dismiss(id, "processes").await;
+                }
+                return Ok(());
+            }
+            let most = MOST_PROCESSES / 4;
+            let bombs = crowd.of_workers.into_iter().filter(|(_, below)| below.len() > most);
+            let mut victims = crowd.strays;
+            for (id, below) in bombs {
+                culprits.insert(id);
+                self.kill(Victim::Worker(id), "processes");
+                victims.extend(below);
+            }
+            if crowd.of_parent.len() > most {
+                victims.extend(crowd.of_parent);
+            }
+            for pid in victims {
+                self.crew.kill(Victim::Stray(pid));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(Failure::Limit { what: "process limit", limit: MOST_PROCESSES.to_string() })
     }
 
     fn check_memory(&mut self) -> Result<(), Failure> {
@@ -598,6 +669,7 @@ impl<'a> Supervisor<'a> {
 
     fn fail(&mut self, name: String, cause: String, message: String) {
         self.summary.errors += 1;
+        let [name, cause, message] = [name, cause, message].map(shortened);
         self.batch.outcomes.push(Outcome::Error { name, cause, message });
     }
 
@@ -615,10 +687,24 @@ impl<'a> Supervisor<'a> {
         self.events.send(Event::Batch(batch)).await.map_err(|_| Failure::Abandoned)
     }
 
-    async fn hear(&mut self) -> Result<(usize, Message), Failure> {
-        match self.crew.heard().await {
-            Heard::Said(from, message) => Ok((from, message)),
-            Heard::Left(_) => Err(Failure::Died(self.crew.last_words().await)),
+    /// Waits for a message while the parent loads modules, which it began to do at `started`.
+    async fn hear(&mut self, started: Instant) -> Result<(usize, Message), Failure> {
+        let limit = self.request.limits.package_time * LOADING;
+        loop {
+            match tokio::time::timeout(TICK, self.crew.heard()).await {
+                Ok(Heard::Said(from, message)) => return Ok((from, message)),
+                Ok(Heard::Left(_)) => return Err(Failure::Died(self.crew.last_words().await)),
+                Err(_) if started.elapsed() > limit => {
+                    return Err(Failure::Limit {
+                        what: "time limit for loading modules",
+                        limit: format!("{limit:?}"),
+                    });
+                }
+                Err(_) => {
+                    self.check_processes().await?;
+                    self.check_memory()?;
+                }
+            }
         }
     }
 
@@ -633,6 +719,15 @@ impl<'a> Supervisor<'a> {
             ..self.summary.clone()
         }
     }
+}
+
+/// The beginning of a stranger's text.
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_MESSAGE {
+        text.truncate(text.floor_char_boundary(LONGEST_MESSAGE));
+        text.push('…');
+    }
+    text
 }
 
 fn milliseconds(since: Instant) -> u64 {

@@ -14,6 +14,10 @@
 (define %control-socket "/run/gorget/control")
 (define %store-uri "unix:///run/store")
 
+;; Where the kernel minds, this ends fork bombs at once; the supervisor counts in any case.
+(define %most-processes 512)
+(false-if-exception (setrlimit 'nproc %most-processes %most-processes))
+
 (define (connect-control)
   (let ((port (socket AF_UNIX SOCK_STREAM 0)))
     (connect port AF_UNIX %control-socket)
@@ -93,6 +97,10 @@
   (any (lambda (prefix) (string-contains file prefix))
        '("ice-9/" "srfi/" "system/" "guix/store.scm" "guix/monads.scm" "worker.scm")))
 
+;; The package that was lowered last: says where to look when the code that failed is interpreted,
+;; for the frames of such code have no location.
+(define lowering #f)
+
 (define (stack-location stack)
   "Return \"FILE:LINE\" of the innermost frame of STACK that is not Guile's own, or #f."
   (let loop ((index 0))
@@ -103,6 +111,21 @@
                 (loop (+ index 1))
                 (string-append file ":" (number->string (+ line 1)))))
            (_ (loop (+ index 1)))))))
+
+(define (package-text package)
+  "Return where PACKAGE is defined, as \"FILE:LINE\", or #f."
+  (let ((where (false-if-exception ((optional-binding '(guix packages) 'package-location) package)))
+        (field (lambda (name) (optional-binding '(guix diagnostics) name))))
+    (and where
+         (string-append ((field 'location-file) where) ":"
+                        (number->string ((field 'location-line) where))))))
+
+(define (best-location frame)
+  "Return FRAME, a location, unless that is in Guix's own machinery and the package is known."
+  (or (and lowering
+           (or (not frame) (string-prefix? "guix/" frame))
+           (false-if-exception (package-text lowering)))
+      frame))
 
 (define (call-with-diagnosis thunk failed)
   "Return what THUNK returns.  When it raises anything, return what FAILED returns for the cause,
@@ -120,9 +143,10 @@ a symbol, and the message."
       (let* ((text   (exception-text key args))
              (cause  (exception-cause key args text))
              (said   (string-trim-both (get-output-string said)))
-             (detail (if (and (eq? cause 'exit) (not (string-null? said)))
-                         said
-                         text)))
+             (detail (cond ((not (eq? cause 'exit)) text)
+                           ((string-null? said) (object->string (cons 'exit args)))
+                           (else said)))
+             (location (best-location location)))
         (failed cause
                 (shorten (if location
                              (string-append location ": " detail)
@@ -157,7 +181,7 @@ a symbol, and the message."
              (guix monads)
              (guix gexp)
              ((guix ui) #:select (make-user-module))
-             ((gnu packages) #:select (fold-packages specification->package %package-module-path))
+             ((gnu packages) #:select (fold-packages find-packages-by-name specification->package %package-module-path))
              ((guix discovery) #:select (all-modules)))
 
 (define %graft?*
@@ -166,6 +190,7 @@ a symbol, and the message."
 
 (define (lower package system target)
   "Return the derivation that builds PACKAGE on SYSTEM, for TARGET unless that is #f."
+  (set! lowering package)
   (if target
       (package-cross-derivation store package target system #:graft? #f)
       (package-derivation store package system #:graft? #f)))
@@ -377,6 +402,8 @@ a symbol, and the message."
                (cross-units system))))
     ('hello (list (specification-unit "hello" system)))
     (('packages specifications ...)
+     ;; Has Guix find all packages once, not in every worker.
+     (for-each find-packages-by-name (list-head specifications (min 1 (length specifications))))
      (map (lambda (specification)
             (specification-unit specification system))
           specifications))
@@ -390,20 +417,33 @@ a symbol, and the message."
 
 (define units #f)
 
+;; The process that evaluates, so that what it forks does not.
+(define evaluator (getpid))
+
+(define (leave-unless-evaluator)
+  "End this process if a unit forked it."
+  (unless (= (getpid) evaluator)
+    (primitive-_exit 0)))
+
 (define (evaluate-unit index)
+  (set! lowering #f)
   (send 'begin index)
   (call-with-diagnosis
    (lambda ()
-     (match ((unit-proc (vector-ref units index)))
+     (match (let ((result ((unit-proc (vector-ref units index)))))
+              (leave-unless-evaluator)
+              result)
        ((name . drv) (send 'job index name (derivation-file-name drv)))
        (#f (send 'none index))))
    (lambda (cause message)
+     (leave-unless-evaluator)
      (send 'error index cause message))))
 
-(define (serve-worker id)
-  "Do what the supervisor says, as the worker ID that was just forked."
+(define (serve-worker id token)
+  "Do what the supervisor says, as the worker ID that was just forked; TOKEN proves that."
+  (set! evaluator (getpid))
   (move-port! control (connect-control))
-  (send 'worker id)
+  (send 'worker id token)
   (move-port! (store-connection-socket store)
               (store-connection-socket (open-connection %store-uri)))
   (let loop ()
@@ -420,9 +460,9 @@ a symbol, and the message."
      (for-each evaluate-unit indexes)
      (send 'idle)
      (serve-parent))
-    (('fork id)
+    (('fork id token)
      (match (primitive-fork)
-       (0 (serve-worker id))
+       (0 (serve-worker id token))
        (pid (send 'forked id pid)
             (serve-parent))))
     (('reap pid)

@@ -18,8 +18,12 @@ const SYSTEM: [&str; 10] = [
     "etc/ld.so.cache",
 ];
 
+/// What `/tmp` can hold, in bytes. It is memory, and nobody's: no process is charged for it.
+const TMP_SIZE: u64 = 512 << 20;
+
 /// A program that may run strangers' code: no network, no real daemon, own processes, own `/tmp`,
-/// no credentials, nothing writable but what [`Confined::writable`] lists.
+/// no credentials, nothing writable but what [`Confined::writable`] lists. It cannot make
+/// namespaces of its own, in which it would be root. Takes bubblewrap 0.8.
 #[derive(Debug, Clone)]
 pub struct Confined {
     root: PathBuf,
@@ -81,7 +85,10 @@ impl Confined {
     fn argv(&self) -> Vec<OsString> {
         let mut argv: Vec<OsString> = Vec::new();
         let mut push = |words: &[&std::ffi::OsStr]| argv.extend(words.iter().map(Into::into));
-        for flag in ["--unshare-all", "--die-with-parent", "--new-session", "--clearenv"] {
+        for flag in ["--unshare-all", "--unshare-user", "--disable-userns"] {
+            push(&[flag.as_ref()]);
+        }
+        for flag in ["--die-with-parent", "--new-session", "--clearenv"] {
             push(&[flag.as_ref()]);
         }
         push(&["--cap-drop".as_ref(), "ALL".as_ref(), "--hostname".as_ref(), "gorget".as_ref()]);
@@ -90,7 +97,9 @@ impl Confined {
             push(&["--ro-bind-try".as_ref(), host.as_os_str(), Path::new("/").join(name).as_os_str()]);
         }
         push(&["--proc".as_ref(), "/proc".as_ref(), "--dev".as_ref(), "/dev".as_ref()]);
-        push(&["--tmpfs".as_ref(), "/tmp".as_ref()]);
+        // To the kernel, root in here is root: it could write this machine's settings in /proc/sys.
+        push(&["--remount-ro".as_ref(), "/proc".as_ref(), "--remount-ro".as_ref(), "/dev".as_ref()]);
+        push(&["--size".as_ref(), TMP_SIZE.to_string().as_ref(), "--tmpfs".as_ref(), "/tmp".as_ref()]);
         for (flag, host, inside) in &self.binds {
             push(&[flag.as_ref(), host.as_os_str(), inside.as_os_str()]);
         }

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 pub struct Measured {
     /// Its process id.
     pub pid: u32,
+    /// The process that started it or, when that has ended, the first one of its sandbox.
+    pub parent: u32,
     /// Memory that it holds, in bytes; pages that processes share count for each of them.
     pub resident: u64,
     /// CPU time that it has used, in milliseconds.
@@ -23,16 +25,25 @@ impl Measured {
     }
 }
 
-/// Measures `pid` and everything that it started.
+/// Measures `pid` and everything that it started, parents before their children.
 pub fn measure_tree(pid: u32) -> Vec<Measured> {
-    let mut queue = VecDeque::from([pid]);
+    let mut queue = VecDeque::from([(pid, 0)]);
     let mut seen = Vec::new();
-    while let Some(pid) = queue.pop_front() {
-        seen.push(Measured { pid, resident: resident(pid), cpu_ms: cpu_ms(pid) });
-        let children = fs_err::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        queue.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    while let Some((pid, parent)) = queue.pop_front() {
+        seen.push(Measured { pid, parent, resident: resident(pid), cpu_ms: cpu_ms(pid) });
+        queue.extend(children(pid).into_iter().map(|child| (child, pid)));
     }
     seen
+}
+
+/// The children of all threads of a process. Who is gone has none.
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs_err::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists =
+        threads.filter_map(|thread| fs_err::read_to_string(thread.ok()?.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<_>>())
+        .collect()
 }
 
 fn resident(pid: u32) -> u64 {

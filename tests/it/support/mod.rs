@@ -4,6 +4,7 @@ pub mod coordinator;
 mod databases;
 mod farm;
 pub mod guix;
+pub mod hostile;
 pub mod program;
 
 pub use databases::{on_both, postgres_database};
