@@ -358,6 +358,18 @@ a symbol, and the message."
                  (cons (string-append (package-name package) "." system)
                        (lower package system #f))))))
 
+(define (specification-units specifications system)
+  ;; Guix loads all modules to find one package.  Those that do not load are reported here; what it
+  ;; would say about them raises an exception itself when a module lacks what another imports.
+  (when (optional-binding '(guix ui) 'warn-about-load-error)
+    (module-set! (resolve-module '(guix ui)) 'warn-about-load-error (const #f)))
+  (loadable-modules)
+  ;; Has Guix index all packages once, not in every worker.
+  (find-packages-by-name "hello")
+  (map (lambda (specification)
+         (specification-unit specification system))
+       specifications))
+
 (define (load-manifest file channels)
   "Return the entries of the manifest FILE, which is in one of CHANNELS."
   (let ((path (any (lambda (directory)
@@ -400,13 +412,9 @@ a symbol, and the message."
                              (package-units package system base?))
                            (all-packages))
                (cross-units system))))
-    ('hello (list (specification-unit "hello" system)))
+    ('hello (specification-units '("hello") system))
     (('packages specifications ...)
-     ;; Has Guix find all packages once, not in every worker.
-     (for-each find-packages-by-name (list-head specifications (min 1 (length specifications))))
-     (map (lambda (specification)
-            (specification-unit specification system))
-          specifications))
+     (specification-units specifications system))
     (('manifests files ...)
      (manifest-units files channels system))))
 

@@ -40,7 +40,8 @@ impl Farm {
             root.display()
         );
         if let Some(url) = coordinator {
-            config += &format!("[coordinator]\nkind = \"guix-build-coordinator\"\nurl = \"{url}\"\n");
+            let coordinator = format!("[coordinator]\nkind = \"guix-build-coordinator\"\nurl = \"{url}\"\n");
+            config.push_str(&coordinator);
         }
         std::fs::write(directory.path().join("gorget.toml"), config).unwrap();
         Self { directory }
