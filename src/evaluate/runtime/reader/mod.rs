@@ -38,7 +38,7 @@ pub struct Read<'a> {
     pub forms: Vec<Form>,
     /// Files of modules that it imports.
     pub imports: HashSet<u32>,
-    /// Files of modules that it names, wherever and for whatever purpose.
+    /// Files of modules that it names, for whatever purpose.
     pub named: HashSet<u32>,
     /// Whether it declares the module that its path stands for.
     pub declares: bool,
