@@ -1,6 +1,7 @@
 //! Farms: the real program, with a state directory of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ impl Farm {
             root.display()
         );
         if let Some(url) = coordinator {
-            config += &format!("[coordinator]\nkind = \"guix-build-coordinator\"\nurl = \"{url}\"\n");
+            let kind = "guix-build-coordinator";
+            writeln!(config, "[coordinator]\nkind = \"{kind}\"\nurl = \"{url}\"").unwrap();
         }
         std::fs::write(directory.path().join("gorget.toml"), config).unwrap();
         Self { directory }
