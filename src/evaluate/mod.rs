@@ -3,11 +3,15 @@
 mod book;
 mod keeper;
 mod likely;
+mod outcome;
 mod process;
 mod protocol;
 mod record;
+mod request;
 pub mod runtime;
 mod supervisor;
 
 pub use keeper::Evaluate;
-pub use supervisor::{Batch, Event, Failure, Limits, Outcome, Request, Summary, run};
+pub use outcome::{Batch, Event, Failure, Outcome, Summary};
+pub use request::{Limits, Request};
+pub use supervisor::run;

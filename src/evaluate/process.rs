@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::protocol::Message;
-use super::supervisor::Request;
+use super::request::Request;
 use crate::eval_store::{EvalStore, Memory};
 use crate::sandbox::{Confined, Process, measure_tree};
 

@@ -23,3 +23,4 @@ mod hostile;
 mod repository;
 mod runtimes;
 mod spec;
+mod tidy;

@@ -1,0 +1,120 @@
+//! What comes of an evaluation.
+
+use crate::eval_store::Recorded;
+use crate::store::path::StorePath;
+
+/// What happens during an evaluation, in order.
+#[derive(Debug)]
+pub enum Event {
+    /// The units of work are known.
+    Enumerated {
+        /// How many there are.
+        units: usize,
+    },
+    /// Results. The derivations of its jobs are among the items of this batch or an earlier one.
+    Batch(Batch),
+}
+
+/// Some results.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What was added to the store, inputs first.
+    pub items: Vec<Recorded>,
+    /// What became of units.
+    pub outcomes: Vec<Outcome>,
+    /// Units that have a result now; units without a job count too.
+    pub done: usize,
+}
+
+/// What became of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A job.
+    Job {
+        /// Its name, as `(gnu ci)` has it.
+        name: String,
+        /// Its derivation.
+        derivation: StorePath,
+        /// Name and path of each output.
+        outputs: Vec<(String, StorePath)>,
+    },
+    /// It could not be evaluated.
+    Error {
+        /// The job's name, or the module's or manifest's.
+        name: String,
+        /// A word: `exception`, `unbound-variable`, `memory`, `time`, `module`, …
+        cause: String,
+        /// What was said.
+        message: String,
+    },
+}
+
+/// The end of an evaluation that went through.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Summary {
+    /// Units of work that there were.
+    pub units: usize,
+    /// Jobs found.
+    pub jobs: usize,
+    /// Errors, those of modules included.
+    pub errors: usize,
+    /// Modules or manifests that did not load: absent jobs may be theirs.
+    pub broken_modules: usize,
+    /// Version of the Guix that evaluated.
+    pub guix_version: String,
+    /// Milliseconds until everything was enumerated.
+    pub load_ms: u64,
+    /// Milliseconds of lowering before the workers were forked.
+    pub warm_ms: u64,
+    /// Milliseconds of everything.
+    pub total_ms: u64,
+    /// Largest memory of all processes together that was seen, in bytes.
+    pub peak_memory: u64,
+    /// Milliseconds of CPU that the evaluating processes used, as far as it was seen.
+    pub cpu_ms: u64,
+    /// Requests that the evaluation store answered.
+    pub store_requests: u64,
+    /// Store items that were added.
+    pub store_items: usize,
+    /// Their bytes.
+    pub store_bytes: usize,
+    /// Workers that died.
+    pub deaths: usize,
+}
+
+/// Why there is no result at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The sandbox could not be set up.
+    #[error("cannot start the evaluation: {0}")]
+    Start(#[from] std::io::Error),
+    /// Guix itself does not load, or nothing can be enumerated.
+    #[error("the revision cannot be evaluated ({cause}): {message}")]
+    Revision {
+        /// A word, as in [`Outcome::Error`].
+        cause: String,
+        /// What was said.
+        message: String,
+    },
+    /// The parent process ended before everything was done.
+    #[error("the evaluating process ended early: {0}")]
+    Died(String),
+    /// A limit of the whole evaluation was reached.
+    #[error("{what} of {limit} reached")]
+    Limit {
+        /// `time limit`, `memory limit`.
+        what: &'static str,
+        /// The limit, readable.
+        limit: String,
+    },
+    /// The receiver of events has gone.
+    #[error("nobody takes the results any more")]
+    Abandoned,
+}
+
+impl Failure {
+    /// Whether the revision is to blame, so that trying again is of no use.
+    pub fn is_of_revision(&self) -> bool {
+        !matches!(self, Self::Start(_) | Self::Abandoned)
+    }
+}

@@ -1,0 +1,122 @@
+//! What units may use, and what happens to those that use more.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::super::outcome::Failure;
+use super::super::process::Victim;
+use super::{Supervisor, Worker};
+
+/// How often memory is measured exactly while it looks harmless.
+const EXACTLY: Duration = Duration::from_secs(5);
+/// More processes than this beside the workers, and those that started them are killed.
+const MOST_PROCESSES: usize = 256;
+/// So often are the processes of a fork bomb counted and killed before the evaluation is given up.
+const MOST_ROUNDS: usize = 40;
+
+impl Supervisor<'_> {
+    pub(super) fn kill(&mut self, victim: Victim, why: &'static str) {
+        if let Victim::Worker(id) = victim
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            worker.killed.get_or_insert(why);
+        }
+        self.crew.kill(victim);
+    }
+
+    /// Kills a worker and buries it, whoever else holds on to its connection.
+    pub(super) async fn dismiss(&mut self, id: usize, why: &'static str) {
+        self.kill(Victim::Worker(id), why);
+        self.reap(id).await;
+    }
+
+    pub(super) async fn check_limits(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        let late = self.request.limits.package_time;
+        let of = |is: &dyn Fn(&Worker) -> bool| -> Vec<usize> {
+            self.workers.iter().filter(|(_, worker)| is(worker)).map(|(id, _)| *id).collect()
+        };
+        let overdue = of(&|worker| worker.since.is_some_and(|since| now - since > late));
+        let missing = of(&|worker| worker.expected.is_some_and(|expected| now > expected));
+        for id in overdue {
+            self.dismiss(id, "time").await;
+        }
+        for id in missing {
+            self.reap(id).await;
+        }
+        self.check_processes().await?;
+        self.check_memory()
+    }
+
+    /// Ends fork bombs: with the worker that has too many processes, all that is below it and all
+    /// that was left behind.
+    pub(super) async fn check_processes(&mut self) -> Result<(), Failure> {
+        let mut culprits = BTreeSet::new();
+        for _ in 0..MOST_ROUNDS {
+            let crowd = self.crew.crowd();
+            let below: usize = crowd.of_workers.values().map(Vec::len).sum();
+            if below + crowd.strays.len() + crowd.of_parent.len() <= MOST_PROCESSES {
+                for id in culprits {
+                    self.dismiss(id, "processes").await;
+                }
+                return Ok(());
+            }
+            let most = MOST_PROCESSES / 4;
+            let bombs = crowd.of_workers.into_iter().filter(|(_, below)| below.len() > most);
+            let mut victims = crowd.strays;
+            for (id, below) in bombs {
+                culprits.insert(id);
+                self.kill(Victim::Worker(id), "processes");
+                victims.extend(below);
+            }
+            if crowd.of_parent.len() > most {
+                victims.extend(crowd.of_parent);
+            }
+            for pid in victims {
+                self.crew.kill(Victim::Stray(pid));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(Failure::Limit { what: "process limit", limit: MOST_PROCESSES.to_string() })
+    }
+
+    pub(super) fn check_memory(&mut self) -> Result<(), Failure> {
+        let allowed = self.request.limits.memory;
+        let due = self.measured.is_none_or(|last| last.elapsed() > EXACTLY);
+        let (upper, _) = self.crew.measure(false);
+        if upper <= allowed && !due {
+            return Ok(());
+        }
+        let (used, largest) = self.crew.measure(true);
+        self.measured = Some(Instant::now());
+        self.summary.peak_memory = self.summary.peak_memory.max(used);
+        if used <= allowed {
+            return Ok(());
+        }
+        let victim = largest.ok_or_else(|| Failure::Limit {
+            what: "memory limit",
+            limit: format!("{} MiB", allowed >> 20),
+        })?;
+        self.kill(victim, "memory");
+        Ok(())
+    }
+
+    pub(super) fn cause_of_death(
+        &self,
+        killed: Option<&'static str>,
+        code: i64,
+        signal: i64,
+    ) -> (&'static str, String) {
+        let limits = &self.request.limits;
+        match killed {
+            Some("time") => ("time", format!("not done after {:?}", limits.package_time)),
+            Some("memory") => {
+                ("memory", format!("the evaluation needs more than its {} MiB", limits.memory >> 20))
+            }
+            Some("processes") => ("processes", format!("it started more than {MOST_PROCESSES} processes")),
+            Some("protocol") => ("protocol", "it sent messages in the place of the evaluator".to_owned()),
+            _ if signal != 0 => ("signal", format!("the process was killed by signal {signal}")),
+            _ => ("exit", format!("the process ended with exit code {code}")),
+        }
+    }
+}

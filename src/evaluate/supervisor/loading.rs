@@ -1,0 +1,162 @@
+//! The parent before it forks: it loads modules, enumerates the units and lowers some of them.
+
+use std::time::Instant;
+
+use super::super::book::Book;
+use super::super::outcome::{Event, Failure};
+use super::super::process::{Heard, PARENT};
+use super::super::protocol::{self, Message};
+use super::super::request::Request;
+use super::{Supervisor, TICK, milliseconds};
+
+/// How many units, spread over the list, are lowered before forking: they pull in what everything
+/// needs, so that no worker has to do it again.
+const WARM_UNITS: usize = 48;
+/// How many of the units that are likely to have changed are lowered before forking as well: most
+/// commits change few, and they should not wait for the sample.
+const MOST_LIKELY: usize = 200;
+/// Fewer units than this for each worker are not worth forking one.
+const WORTH_A_WORKER: usize = 40;
+/// Enumerating may take so many times the time for one unit.
+const LOADING: u32 = 6;
+/// More modules than this that do not load, and something is wrong with all of them.
+const MOST_BROKEN: usize = 20_000;
+
+impl Supervisor<'_> {
+    pub(super) async fn enumerate(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        loop {
+            let (from, message) = self.hear(started).await?;
+            match message {
+                Message::Parent { guix, .. } => {
+                    self.summary.guix_version = guix;
+                    let Request { build, system, channels, .. } = &self.request;
+                    let line = protocol::evaluate(build, system.as_str(), channels);
+                    self.crew.tell(from, &line).await;
+                }
+                Message::ModuleError { name, cause, message } => {
+                    self.summary.broken_modules += 1;
+                    self.fail(name, cause, message);
+                    if self.summary.broken_modules > MOST_BROKEN {
+                        let message = format!("more than {MOST_BROKEN} modules do not load");
+                        return Err(Failure::Revision { cause: "module".to_owned(), message });
+                    }
+                }
+                Message::Fatal { cause, message } => return Err(Failure::Revision { cause, message }),
+                Message::Enumerated { labels } => {
+                    self.labels = labels;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let (units, likely) = (self.labels.len(), &self.request.likely);
+        let lanes = self.request.limits.workers.min(units.div_ceil(WORTH_A_WORKER)).max(1);
+        self.book = Book::new(units, lanes, |unit| likely.contains(&self.labels[unit]));
+        self.request.limits.workers = lanes;
+        self.summary.units = units;
+        self.summary.load_ms = milliseconds(self.started);
+        self.events.send(Event::Enumerated { units }).await.map_err(|_| Failure::Abandoned)
+    }
+
+    /// Lowers in the parent what is likely to have changed and a sample; false when it has to be
+    /// killed.
+    pub(super) async fn warm(&mut self) -> Result<bool, Failure> {
+        let started = Instant::now();
+        let units = self.labels.len();
+        if units < WARM_UNITS * 10 {
+            return Ok(true);
+        }
+        let likely = (0..units).filter(|unit| self.request.likely.contains(&self.labels[*unit]));
+        let sample = (0..WARM_UNITS).map(|index| index * units / WARM_UNITS);
+        let list: Vec<usize> = likely.take(MOST_LIKELY).chain(sample).collect();
+        self.crew.tell(PARENT, &protocol::with_indexes("warm", &list)).await;
+        let mut heard = Instant::now();
+        loop {
+            match tokio::time::timeout(TICK, self.crew.heard()).await {
+                Ok(Heard::Said(_, Message::Idle)) => break,
+                Ok(Heard::Said(_, message)) => {
+                    heard = Instant::now();
+                    self.result_of_parent(message);
+                    if self.flushed.elapsed() < TICK {
+                        continue;
+                    }
+                }
+                Ok(Heard::Left(PARENT)) => return Ok(false),
+                Err(_) if heard.elapsed() > self.request.limits.package_time => return Ok(false),
+                Ok(Heard::Left(_)) | Err(_) => {}
+            }
+            if self.check_memory().is_err() {
+                return Ok(false);
+            }
+            self.flush().await?;
+        }
+        self.summary.warm_ms = milliseconds(started);
+        Ok(true)
+    }
+
+    fn result_of_parent(&mut self, message: Message) {
+        match message {
+            Message::Job { unit, name, derivation } if self.book.close(unit) => {
+                self.job(unit, name, &derivation);
+            }
+            Message::Nothing { unit } if self.book.close(unit) => self.batch.done += 1,
+            Message::Error { unit, cause, message } if self.book.close(unit) => {
+                self.unit_failed(unit, cause, message);
+            }
+            _ => {}
+        }
+    }
+
+    /// Begins again with a new parent, keeping what is known already.
+    pub(super) async fn restart(&mut self) -> Result<(), Failure> {
+        self.summary.deaths += 1;
+        let old = std::mem::take(&mut self.labels);
+        self.crew = self.crew.restart(&self.request)?;
+        let book = std::mem::replace(&mut self.book, Book::new(0, 1, |_| false));
+        let broken = self.summary.broken_modules;
+        let started = Instant::now();
+        loop {
+            let (from, message) = self.hear(started).await?;
+            match message {
+                Message::Parent { .. } => {
+                    let Request { build, system, channels, .. } = &self.request;
+                    let line = protocol::evaluate(build, system.as_str(), channels);
+                    self.crew.tell(from, &line).await;
+                }
+                Message::Fatal { cause, message } => return Err(Failure::Revision { cause, message }),
+                Message::Enumerated { labels } if labels == old => break,
+                Message::Enumerated { .. } => {
+                    let message = "two enumerations of it differ".to_owned();
+                    return Err(Failure::Revision { cause: "unstable".to_owned(), message });
+                }
+                _ => {}
+            }
+        }
+        self.summary.broken_modules = broken;
+        self.labels = old;
+        self.book = book;
+        Ok(())
+    }
+
+    /// Waits for a message while the parent loads modules, which it began to do at `started`.
+    async fn hear(&mut self, started: Instant) -> Result<(usize, Message), Failure> {
+        let limit = self.request.limits.package_time * LOADING;
+        loop {
+            match tokio::time::timeout(TICK, self.crew.heard()).await {
+                Ok(Heard::Said(from, message)) => return Ok((from, message)),
+                Ok(Heard::Left(_)) => return Err(Failure::Died(self.crew.last_words().await)),
+                Err(_) if started.elapsed() > limit => {
+                    return Err(Failure::Limit {
+                        what: "time limit for loading modules",
+                        limit: format!("{limit:?}"),
+                    });
+                }
+                Err(_) => {
+                    self.check_processes().await?;
+                    self.check_memory()?;
+                }
+            }
+        }
+    }
+}

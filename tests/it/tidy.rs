@@ -1,0 +1,167 @@
+//! The repository checks itself: what its map says about rooms is so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gorget::sandbox::Tool;
+
+/// Pure; they import each other at most.
+const WORDS: [&str; 6] = ["diff", "plan", "revision", "sexp", "spec", "store"];
+/// They import words and what they stand on, never each other.
+const KEEPERS: [&str; 6] = ["coordinator", "evaluate", "fetch", "register", "schedule", "watch"];
+/// What keepers stand on; imports words and its like.
+const GROUND: [&str; 9] =
+    ["bell", "channel", "clock", "config", "daemon", "db", "eval_store", "sandbox", "telemetry"];
+/// What people see: imports anything.
+const FRONT: [&str; 3] = ["cli", "lib", "main"];
+
+/// Longest source file, in lines, its tests excepted.
+const MOST_LINES: usize = 400;
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every source file, by its path below `src`, without the tests at its end.
+fn sources() -> BTreeMap<PathBuf, String> {
+    let mut sources = BTreeMap::new();
+    let mut waiting = vec![top().join("src")];
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+                sources.insert(path.strip_prefix(top().join("src")).unwrap().to_owned(), code);
+            }
+        }
+    }
+    assert!(sources.len() > 20);
+    sources
+}
+
+/// The room that a source file belongs to.
+fn room(path: &Path) -> &str {
+    path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs")
+}
+
+/// The rooms that a text imports.
+fn imports(code: &str) -> BTreeSet<&str> {
+    let end = |rest: &str| rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    // The word for a time is no way to read one.
+    let named = code.split("crate::").skip(1).filter(|rest| !rest.starts_with("clock::Seconds"));
+    named.map(|rest| &rest[..end(rest)]).collect()
+}
+
+/// Where any of `words` stands outside of comments.
+fn places(words: &[&str], allowed: &[&str]) -> Vec<String> {
+    let mut places = Vec::new();
+    for (path, code) in sources().iter().filter(|(path, _)| !allowed.contains(&room(path))) {
+        for (number, line) in code.lines().enumerate().filter(|(_, line)| !line.trim().starts_with("//")) {
+            if words.iter().any(|word| line.contains(word)) {
+                places.push(format!("src/{}:{}: {line}", path.display(), number + 1));
+            }
+        }
+    }
+    places
+}
+
+#[test]
+fn rooms_import_only_what_they_may() {
+    let mut wrong = Vec::new();
+    for (path, code) in &sources() {
+        let room = room(path);
+        let may: Vec<&str> = match room {
+            room if WORDS.contains(&room) => WORDS.to_vec(),
+            room if KEEPERS.contains(&room) || GROUND.contains(&room) => [&WORDS[..], &GROUND].concat(),
+            room => {
+                assert!(FRONT.contains(&room), "{room} is new: say above what it may import");
+                continue;
+            }
+        };
+        for import in imports(code).into_iter().filter(|import| *import != room && !may.contains(import)) {
+            wrong.push(format!("src/{} imports {import}", path.display()));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn what_one_room_does_no_other_does() {
+    let sql = ["sqlx", "\"select ", "\"insert into ", "\"update ", "\"delete from "];
+    assert_eq!(places(&sql, &["db"]), [""; 0]);
+    assert_eq!(places(&["process::Command", "Command::new"], &["sandbox"]), [""; 0]);
+    assert_eq!(places(&["println!", "print!", "dbg!"], &["cli", "main"]), [""; 0]);
+    assert_eq!(places(&["SystemTime::now", "Utc::now", "Local::now"], &["clock"]), [""; 0]);
+}
+
+#[test]
+fn every_room_is_in_the_table_of_contents() {
+    let sources = sources();
+    let table = &sources[Path::new("lib.rs")];
+    let rooms: BTreeSet<&str> = sources.keys().map(|path| room(path)).collect();
+    for room in rooms.into_iter().filter(|room| !["lib", "main"].contains(room)) {
+        let (before, _) = table.split_once(&format!("pub mod {room};")).unwrap_or_else(|| panic!("{room}"));
+        let doc = before.trim_end().lines().last().unwrap();
+        assert!(doc.starts_with("/// ") && doc.ends_with('.'), "{room}: {doc}");
+    }
+    for (path, code) in sources.iter().filter(|(path, _)| path.ends_with("mod.rs")) {
+        let in_table = path.components().count() == 2;
+        assert!(in_table || code.starts_with("//! "), "{} says nothing about itself", path.display());
+    }
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<String> = sources()
+        .iter()
+        .map(|(path, code)| (path, code.lines().count()))
+        .filter(|(_, lines)| *lines > MOST_LINES)
+        .map(|(path, lines)| format!("{}: {lines} lines", path.display()))
+        .collect();
+    assert_eq!(long, [""; 0]);
+}
+
+#[test]
+fn both_databases_have_the_same_migrations() {
+    let names = |database: &str| -> BTreeSet<String> {
+        let directory = top().join("migrations").join(database);
+        let files = std::fs::read_dir(directory).unwrap();
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(names("sqlite"), names("postgres"));
+    assert!(!names("sqlite").is_empty());
+}
+
+#[test]
+fn the_licence_is_stated() {
+    let manifest = std::fs::read_to_string(top().join("Cargo.toml")).unwrap();
+    assert!(manifest.lines().any(|line| line == "license = \"GPL-3.0-or-later\""));
+}
+
+/// Nothing in the repository depends on where it was written.
+#[tokio::test]
+async fn no_file_names_a_place_of_one_machine() {
+    if !top().join(".git").exists() {
+        return;
+    }
+    let places = [concat!("/wo", "rk/"), concat!("index.crates", ".io"), concat!("static.crates", ".io")];
+    let mut git = Tool::new("git").args(["ls-files", "-z"]).directory(top()).spawn().unwrap();
+    let listed = git.finish(Duration::from_secs(30)).await.unwrap();
+    assert!(listed.success(), "{}", listed.reason());
+    let names = String::from_utf8(listed.stdout).unwrap();
+    assert!(names.contains("Cargo.toml"));
+    let mut found = Vec::new();
+    for name in names.split_terminator('\0') {
+        let Ok(bytes) = std::fs::read(top().join(name)) else { continue };
+        for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+            if places.iter().any(|place| line.contains(place)) {
+                found.push(format!("{name}:{}: {line}", number + 1));
+            }
+        }
+    }
+    assert_eq!(found, [""; 0]);
+}
