@@ -168,6 +168,10 @@ a symbol, and the message."
   (send 'fatal cause message)
   (primitive-_exit 0))
 
+;; Said before anything else: to a stranger the supervisor does not listen.
+(send 'parent (version)
+      (or (optional-binding '(guix config) '%guix-version) "unknown"))
+
 (call-with-diagnosis
  (lambda ()
    (for-each resolve-interface %needed-modules))
@@ -483,9 +487,6 @@ a symbol, and the message."
               (or (status:term-sig status) 0))
         (serve-parent))))
     (_ (primitive-_exit 0))))
-
-(send 'parent (version)
-      (or (optional-binding '(guix config) '%guix-version) "unknown"))
 
 (match (read control)
   (('evaluate build system (channels ...))
