@@ -76,7 +76,10 @@ pub(super) fn serve(stream: &UnixStream, memory: &Memory) -> io::Result<()> {
             7 => add_nar(&mut source, &mut sink, memory)?,
             _ => rare(operation, &mut source, &mut sink, memory)?,
         }
-        sink.stream.flush()?;
+        // Who sends requests without waiting gets the answers together.
+        if source.stream.stream.buffer().is_empty() {
+            sink.stream.flush()?;
+        }
         source.stream.settle();
         if text.capacity() > KEPT_BUFFER {
             text = Vec::new();

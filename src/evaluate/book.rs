@@ -28,7 +28,8 @@ pub(super) struct Book {
 #[derive(Debug, Default)]
 struct Held {
     units: VecDeque<usize>,
-    in_flight: Option<usize>,
+    /// Begun, and without a result: results come some at a time. The last one is in flight.
+    begun: Vec<usize>,
     solo: bool,
 }
 
@@ -83,7 +84,7 @@ impl Book {
             Some(unit) => vec![unit],
             None => self.piece(worker),
         };
-        let held = Held { units: units.iter().copied().collect(), in_flight: None, solo: solo.is_some() };
+        let held = Held { units: units.iter().copied().collect(), begun: Vec::new(), solo: solo.is_some() };
         self.held.insert(worker, held);
         units
     }
@@ -125,27 +126,25 @@ impl Book {
 
     /// Whether `worker` has done all that it was handed.
     pub(super) fn is_idle(&self, worker: usize) -> bool {
-        self.held.get(&worker).is_none_or(|held| held.units.is_empty() && held.in_flight.is_none())
+        self.held.get(&worker).is_none_or(|held| held.units.is_empty() && held.begun.is_empty())
     }
 
     /// `worker` says that it has begun `unit`; false when it does not hold that.
     pub(super) fn begin(&mut self, worker: usize, unit: usize) -> bool {
         let Some(held) = self.held.get_mut(&worker) else { return false };
-        if held.in_flight.is_some() || held.units.front() != Some(&unit) {
+        if held.units.front() != Some(&unit) {
             return false;
         }
         held.units.pop_front();
-        held.in_flight = Some(unit);
+        held.begun.push(unit);
         true
     }
 
-    /// `worker` has a result for `unit`; false when that is not what it was doing.
+    /// `worker` has a result for `unit`; false when it has not begun that.
     pub(super) fn finish(&mut self, worker: usize, unit: usize) -> bool {
         let Some(held) = self.held.get_mut(&worker) else { return false };
-        if held.in_flight != Some(unit) {
-            return false;
-        }
-        held.in_flight = None;
+        let Some(at) = held.begun.iter().position(|begun| *begun == unit) else { return false };
+        held.begun.remove(at);
         self.close(unit)
     }
 
@@ -163,15 +162,16 @@ impl Book {
 
     /// `worker` is dead: hands out again what it held, and says who is to blame.
     pub(super) fn died(&mut self, worker: usize) -> Blame {
-        let Some(held) = self.held.remove(&worker) else { return Blame::Nobody };
+        let Some(mut held) = self.held.remove(&worker) else { return Blame::Nobody };
+        let in_flight = held.begun.pop();
         let lane = worker % self.lanes.len();
         let base = self.order.len();
         // What was handed out may lie scattered: it goes back as a range of its own.
-        self.order.extend(&held.units);
-        if !held.units.is_empty() {
+        self.order.extend(held.begun.iter().chain(&held.units));
+        if base < self.order.len() {
             self.lanes[lane].push_front(base..self.order.len());
         }
-        match held.in_flight {
+        match in_flight {
             None => Blame::Nobody,
             Some(unit) if held.solo => {
                 self.close(unit);
@@ -191,6 +191,13 @@ mod tests {
 
     use super::*;
 
+    impl Book {
+        /// Units that `worker` has not begun.
+        fn holds(&self, worker: usize) -> usize {
+            self.held[&worker].units.len()
+        }
+    }
+
     proptest! {
         /// Workers take turns and die at random; killers kill whoever lowers them.
         #[test]
@@ -200,6 +207,7 @@ mod tests {
             killers in proptest::collection::hash_set(0_usize..300, 0..5),
             likely in proptest::collection::hash_set(0_usize..300, 0..20),
             accidents in proptest::collection::vec(0_usize..40, 0..30),
+            some in 1_usize..5,
         ) {
             let mut book = Book::new(total, lanes, |unit| likely.contains(&unit));
             let mut results = vec![0; total];
@@ -217,6 +225,7 @@ mod tests {
                 }
                 fresh[worker] = false;
                 let mut left = accidents.next().unwrap_or(usize::MAX);
+                let mut unsaid = Vec::new();
                 for unit in units {
                     prop_assert!(book.begin(worker, unit));
                     if killers.contains(&unit) || left == 0 {
@@ -228,9 +237,14 @@ mod tests {
                         break;
                     }
                     left -= 1;
-                    results[unit] += 1;
-                    prop_assert!(book.finish(worker, unit));
-                    prop_assert!(!book.finish(worker, unit));
+                    unsaid.push(unit);
+                    if unit % some == 0 || book.holds(worker) == 0 {
+                        for unit in unsaid.drain(..) {
+                            results[unit] += 1;
+                            prop_assert!(book.finish(worker, unit));
+                            prop_assert!(!book.finish(worker, unit));
+                        }
+                    }
                 }
             }
             for (unit, count) in results.into_iter().enumerate() {

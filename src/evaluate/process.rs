@@ -34,7 +34,13 @@ const MOST_CONNECTIONS: usize = 256;
 /// What one evaluation may add to the store, in bytes.
 const MOST_STORED: usize = 8 << 30;
 
-const WORKER_SCRIPT: &str = include_str!("worker.scm");
+/// What the processes run; the first one is where they begin.
+const SCRIPTS: [(&str, &str); 4] = [
+    ("worker.scm", include_str!("worker/worker.scm")),
+    ("diagnosis.scm", include_str!("worker/diagnosis.scm")),
+    ("store.scm", include_str!("worker/store.scm")),
+    ("units.scm", include_str!("worker/units.scm")),
+];
 
 /// Something that a process did.
 #[derive(Debug)]
@@ -132,7 +138,9 @@ impl Crew {
 
     fn with_store(request: &Request, store: Arc<EvalStore>) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("gorget-").tempdir()?;
-        fs_err::write(directory.path().join("worker.scm"), WORKER_SCRIPT)?;
+        for (name, script) in SCRIPTS {
+            fs_err::write(directory.path().join(name), script)?;
+        }
         let socket = UnixListener::bind(directory.path().join("control"))?;
         let (sender, arrivals) = mpsc::channel(4096);
         let listener = tokio::spawn(listen(socket, sender));
@@ -327,15 +335,21 @@ impl Drop for Crew {
 
 /// The sandbox of an evaluation: Guix, the channels, and three things of ours.
 fn sandbox(request: &Request, directory: &Path, store: &EvalStore) -> Confined {
+    let heap = heap(request.limits.memory, request.limits.workers);
     let sandbox = request.environment.confine(&request.root);
     sandbox
         .readable(directory, "/run/gorget")
         .readable(store.socket(), "/run/store")
         .env("GUIX_DAEMON_SOCKET", "/run/store")
         // The heap only grows: collecting seldom costs memory and saves a quarter of the time.
-        .env("GC_INITIAL_HEAP_SIZE", "1G")
+        .env("GC_INITIAL_HEAP_SIZE", heap.to_string())
         .env("GC_FREE_SPACE_DIVISOR", "1")
         .args(["--no-auto-compile", "/run/gorget/worker.scm"])
+}
+
+/// Bytes of heap that each process begins with: half of its part of the memory.
+fn heap(memory: u64, workers: usize) -> u64 {
+    (memory / (workers as u64 + 1) / 2).clamp(128 << 20, 2 << 30)
 }
 
 async fn listen(socket: UnixListener, sender: mpsc::Sender<Arrival>) {

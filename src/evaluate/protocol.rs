@@ -12,7 +12,7 @@
 //! | supervisor | `(reap PID)` → `(reaped PID CODE SIGNAL)` | how did it end? |
 //! | worker | `(worker ID TOKEN)` | connected; the token proves that it is the worker |
 //! | supervisor | `(units INDEX ...)` | lower these |
-//! | both | `(begin INDEX)` | in flight from now on |
+//! | both | `(begin INDEX)` | in flight from now on; results may come later, some at a time |
 //! | both | `(job INDEX NAME DERIVATION)`, `(none INDEX)`, `(error INDEX CAUSE MESSAGE)` | its result |
 //! | both | `(idle)` | all done, more please |
 //! | supervisor | `(quit)` | |

@@ -42,6 +42,7 @@ mod checkout;
 mod compile;
 mod definers;
 mod digest;
+mod faster;
 mod host;
 mod index;
 mod key;

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
-use super::{CHANNELS, Cache, Compiling, Environment, Host, RuntimeError, checkout, host};
+use super::{CHANNELS, Cache, Compiling, Environment, Host, RuntimeError, checkout, faster, host};
 
 /// Makes the Guix that a spec asks for: the revision's own when one of its channels is called
 /// `guix`, else the installed one.
@@ -12,6 +12,7 @@ pub struct Runtimes {
     cache: PathBuf,
     compiling: Compiling,
     host: OnceCell<Host>,
+    faster: OnceCell<PathBuf>,
 }
 
 /// A Guix that is ready to evaluate.
@@ -28,7 +29,7 @@ impl Runtimes {
     /// the number of processes that compile side by side.
     pub fn new(root: &Path, cache: PathBuf, jobs: usize) -> Self {
         let compiling = Compiling { jobs, ..Compiling::default() };
-        Self { root: root.to_owned(), cache, compiling, host: OnceCell::new() }
+        Self { root: root.to_owned(), cache, compiling, host: OnceCell::new(), faster: OnceCell::new() }
     }
 
     /// The system root that has Guix.
@@ -44,6 +45,7 @@ impl Runtimes {
         channels: &[(String, PathBuf)],
     ) -> Result<Prepared, RuntimeError> {
         let installed = self.host.get_or_try_init(|| Host::probe(&self.root)).await?;
+        let faster = self.faster.get_or_try_init(|| faster::compiled(installed, &self.cache)).await?;
         let named: Vec<(&str, &Path)> =
             channels.iter().map(|(name, directory)| (name.as_str(), directory.as_path())).collect();
         let mut environment = if named.iter().any(|(name, _)| *name == "guix") {
@@ -52,6 +54,7 @@ impl Runtimes {
         } else {
             host(installed, &named)?
         };
+        environment.binds.push((fs_err::canonicalize(faster)?, faster::INSIDE.into()));
         for failure in &environment.failures {
             tracing::warn!(
                 spec.name = spec,

@@ -1,0 +1,105 @@
+;;; Gorget --- the connection to the evaluation store.
+;;; SPDX-License-Identifier: GPL-3.0-or-later
+;;;
+;;; Nearly all that Guix asks of it is to take texts.  'add-data-to-store' and its kin are replaced
+;;; by procedures that do not wait for the answer; every other request waits for what is open.
+
+(define %store-uri "unix:///run/store")
+
+(define store #f)
+
+;; Waits until the store has taken all texts.
+(define wait-for-store (const #t))
+
+;; What the store refused since the results were last sent: (UNIT . MESSAGE).
+(define refusals '())
+
+(define (move-port! port new)
+  "Make PORT, which a fork inherited, use the connection of NEW, which is then closed."
+  (dup2 (fileno new) (fileno port))
+  (close-port new))
+
+(define (text-path name bytes references)
+  "Return the path that the store gives to BYTES."
+  (let ((references (sort references string<?)))
+    (store-path (string-join (cons "text" references) ":")
+                (sha256 bytes)
+                name)))
+
+(define (waiting-connection connection)
+  "Return a connection like CONNECTION that waits for open answers before each request."
+  (define type (record-type-descriptor connection))
+  (define (field name) ((record-accessor type name) connection))
+  (define output (field 'buffer))
+  (define flush (field 'flush))
+
+  (define (flush-in-turn)
+    (wait-for-store)
+    (force-output output)
+    (flush))
+
+  (define output-in-turn
+    (make-custom-binary-output-port "in turn"
+                                    (lambda (bytes start count)
+                                      (wait-for-store)
+                                      (put-bytevector output bytes start count)
+                                      count)
+                                    #f #f #f))
+
+  (apply (record-constructor type)
+         (map (lambda (name)
+                (case name
+                  ((buffer) output-in-turn)
+                  ((flush) flush-in-turn)
+                  (else (field name))))
+              (record-type-fields type))))
+
+(define (replace! module name value)
+  (variable-set! (module-variable (resolve-module module) name) value))
+
+(define (add-texts-without-waiting!)
+  "Replace STORE, and what Guix adds texts with."
+  (define add-and-wait add-data-to-store)
+  (define port (store-connection-socket store))
+
+  ;; A promise that asks for these holds on to the connection as it is now.
+  (built-in-builders store)
+  (set! store (waiting-connection store))
+  (call-with-values
+      (lambda ()
+        (make-pipeline port
+                       #:path-of text-path
+                       #:add-and-wait (lambda (name bytes references)
+                                        (add-and-wait store name bytes references))
+                       #:owner? evaluator?
+                       #:mark (lambda () evaluating)
+                       #:refused (lambda (unit message)
+                                   (set! refusals (acons unit message refusals)))))
+    (lambda (add-later wait)
+      (define* (add server name bytes #:optional (references '()))
+        (cond ((not (eq? port (store-connection-socket server)))
+               (wait)
+               (add-and-wait server name bytes references))
+              ((evaluator?) (add-later name bytes references))
+              (else (leave-unless-evaluator))))
+
+      (set! wait-for-store wait)
+      (replace! '(guix store) 'add-data-to-store add)
+      (replace! '(guix store) 'add-text-to-store
+                (lambda* (server name text #:optional (references '()))
+                  (add server name (string->utf8 text) references)))
+      (replace! '(guix store) 'text-file
+                (lambda* (name text #:optional (references '()))
+                  (lambda (server)
+                    (values (add server name (string->utf8 text) references)
+                            server)))))))
+
+(define (connect-to-store)
+  "Connect to the store, so that nothing waits for it where this Guix permits that."
+  (set! store (open-connection %store-uri))
+  (when (and (optional-binding '(guix store) 'add-data-to-store)
+             (optional-binding '(guix store) 'built-in-builders)
+             (every (lambda (field)
+                      (memq field (record-type-fields (record-type-descriptor store))))
+                    '(buffer flush)))
+    (add-texts-without-waiting!)))

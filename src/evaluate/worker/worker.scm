@@ -1,0 +1,214 @@
+;;; Gorget --- evaluates packages, told to by its supervisor.
+;;; SPDX-License-Identifier: GPL-3.0-or-later
+;;;
+;;; One process (the parent) loads the modules, enumerates the units of work and lowers some of
+;;; them, so that what everything needs is there; then it forks workers that lower the rest.
+;;; Every process talks with the supervisor over a socket of its own, one S-expression a line.
+;;; 'src/evaluate/protocol.rs' has the other side and lists the messages.  Standard output and
+;;; standard error belong to the evaluated code: nothing is read from them but diagnostics.
+
+(use-modules (ice-9 binary-ports)
+             (ice-9 match)
+             (rnrs bytevectors)
+             (srfi srfi-1)
+             (srfi srfi-9))
+
+;; Compiled, while all else is interpreted.
+(save-module-excursion
+ (lambda ()
+   (load-compiled "/gorget/faster.go")))
+(use-modules (gorget faster))
+
+(define %control-socket "/run/gorget/control")
+
+;; Where the kernel minds, this ends fork bombs at once; the supervisor counts in any case.
+(define %most-processes 512)
+(false-if-exception (setrlimit 'nproc %most-processes %most-processes))
+
+(define (connect-control)
+  (let ((port (socket AF_UNIX SOCK_STREAM 0)))
+    (connect port AF_UNIX %control-socket)
+    (set-port-encoding! port "UTF-8")
+    (set-port-conversion-strategy! port 'substitute)
+    (setvbuf port 'block 65536)
+    port))
+
+(define control (connect-control))
+
+(define (say . message)
+  "Have MESSAGE sent with the next that is."
+  (write message control)
+  (newline control))
+
+(define (send . message)
+  (apply say message)
+  (force-output control))
+
+(primitive-load "/run/gorget/diagnosis.scm")
+
+;;;
+;;; Guix.
+;;;
+
+(define %needed-modules
+  '((guix store) (guix packages) (guix derivations) (guix profiles) (guix monads) (guix gexp)
+    (guix grafts) (guix discovery) (guix diagnostics) (guix modules) (gnu packages)))
+
+(define (give-up cause message)
+  (send 'fatal cause message)
+  (primitive-_exit 0))
+
+;; Said before anything else: to a stranger the supervisor does not listen.
+(send 'parent (version)
+      (or (optional-binding '(guix config) '%guix-version) "unknown"))
+
+(call-with-diagnosis
+ (lambda ()
+   (for-each resolve-interface %needed-modules))
+ give-up)
+
+(use-hashing-delete-duplicates!)
+
+(use-modules (guix store)
+             (guix packages)
+             (guix derivations)
+             ((guix profiles) #:select (manifest-entries manifest-entry-item manifest-entry-name
+                                        manifest-entry-version manifest-entry=?))
+             (guix monads)
+             (guix gexp)
+             ((guix diagnostics) #:select (location-file location-line))
+             ((guix ui) #:select (make-user-module))
+             ((gnu packages) #:select (fold-packages find-packages-by-name specification->package %package-module-path))
+             ((guix discovery) #:select (all-modules)))
+
+(define sha256
+  (or (optional-binding '(gcrypt hash) 'sha256)
+      (optional-binding '(guix hash) 'sha256)))
+
+(define %graft?*
+  (or (optional-binding '(guix grafts) '%graft?)
+      (optional-binding '(guix packages) '%graft?)))
+
+(define (lower package system target)
+  "Return the derivation that builds PACKAGE on SYSTEM, for TARGET unless that is #f."
+  (set! lowering package)
+  (if target
+      (package-cross-derivation store package target system #:graft? #f)
+      (package-derivation store package system #:graft? #f)))
+
+;; The process that evaluates, so that what it forks does not.
+(define evaluator (getpid))
+
+(define (evaluator?)
+  (= (getpid) evaluator))
+
+(define (leave-unless-evaluator)
+  "End this process if a unit forked it."
+  (unless (evaluator?)
+    (primitive-_exit 0)))
+
+(primitive-load "/run/gorget/store.scm")
+(primitive-load "/run/gorget/units.scm")
+
+
+;;;
+;;; Working.
+;;;
+
+(define units #f)
+
+;; The unit that is evaluated.
+(define evaluating #f)
+
+;; Results that have not been sent, latest first: the store may yet refuse what belongs to them.
+(define results '())
+(define sent (get-internal-real-time))
+
+;; Sending them wakes others: not more often than this, in seconds, while units are short.
+(define %seconds-between 1/20)
+
+(define (send-results)
+  (wait-for-store)
+  (for-each (match-lambda
+              ((and result (_ index . _))
+               (match (assv index refusals)
+                 ((_ . message) (say 'error index 'exception (shorten message)))
+                 (#f (apply say result)))))
+            (reverse results))
+  (force-output control)
+  (set! results '())
+  (set! refusals '())
+  (set! sent (get-internal-real-time)))
+
+(define (send-results-in-time)
+  (when (> (- (get-internal-real-time) sent)
+           (* %seconds-between internal-time-units-per-second))
+    (send-results)))
+
+(define (evaluate-unit index)
+  (define (result . result)
+    (leave-unless-evaluator)
+    (set! results (cons result results)))
+
+  (send-results-in-time)
+  (set! lowering #f)
+  (set! evaluating index)
+  (send 'begin index)
+  (call-with-diagnosis
+   (lambda ()
+     (match ((unit-proc (vector-ref units index)))
+       ((name . drv) (result 'job index name (derivation-file-name drv)))
+       (#f (result 'none index))))
+   (lambda (cause message)
+     (result 'error index cause message))))
+
+(define (evaluate-units indexes)
+  (for-each evaluate-unit indexes)
+  (send-results)
+  (send 'idle))
+
+(define (serve-worker id token)
+  "Do what the supervisor says, as the worker ID that was just forked; TOKEN proves that."
+  (set! evaluator (getpid))
+  (move-port! control (connect-control))
+  (send 'worker id token)
+  (move-port! (store-connection-socket store)
+              (store-connection-socket (open-connection %store-uri)))
+  (let loop ()
+    (match (read control)
+      (('units indexes ...)
+       (evaluate-units indexes)
+       (loop))
+      (_ (primitive-_exit 0)))))
+
+(define (serve-parent)
+  (match (read control)
+    (('warm indexes ...)
+     (evaluate-units indexes)
+     (serve-parent))
+    (('fork id token)
+     (match (primitive-fork)
+       (0 (serve-worker id token))
+       (pid (send 'forked id pid)
+            (serve-parent))))
+    (('reap pid)
+     ;; It may have closed its connection and live on.
+     (false-if-exception (kill pid SIGKILL))
+     (match (waitpid pid)
+       ((_ . status)
+        (send 'reaped pid
+              (or (status:exit-val status) -1)
+              (or (status:term-sig status) 0))
+        (serve-parent))))
+    (_ (primitive-_exit 0))))
+
+(match (read control)
+  (('evaluate build system (channels ...))
+   (call-with-diagnosis
+    (lambda ()
+      (%graft?* #f)
+      (connect-to-store)
+      (set! units (list->vector (enumerate build system channels)))
+      (send 'enumerated (map unit-label (vector->list units))))
+    give-up)
+   (serve-parent)))
