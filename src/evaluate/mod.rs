@@ -1,6 +1,7 @@
 //! Evaluates one revision for one system in a sandbox.
 
 mod book;
+mod confine;
 mod keeper;
 mod likely;
 mod outcome;

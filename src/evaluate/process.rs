@@ -5,7 +5,6 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +16,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::confine;
 use super::protocol::Message;
 use super::request::Request;
 use crate::eval_store::{EvalStore, Memory};
-use crate::sandbox::{Confined, Process, measure_tree};
+use crate::sandbox::{Process, measure_tree};
 
 /// The parent, among the ids of workers.
 pub(super) const PARENT: usize = usize::MAX;
@@ -33,14 +33,6 @@ const LONGEST_OF_WORKER: u64 = 256 << 10;
 const MOST_CONNECTIONS: usize = 256;
 /// What one evaluation may add to the store, in bytes.
 const MOST_STORED: usize = 8 << 30;
-
-/// What the processes run; the first one is where they begin.
-const SCRIPTS: [(&str, &str); 4] = [
-    ("worker.scm", include_str!("worker/worker.scm")),
-    ("diagnosis.scm", include_str!("worker/diagnosis.scm")),
-    ("store.scm", include_str!("worker/store.scm")),
-    ("units.scm", include_str!("worker/units.scm")),
-];
 
 /// Something that a process did.
 #[derive(Debug)]
@@ -138,13 +130,11 @@ impl Crew {
 
     fn with_store(request: &Request, store: Arc<EvalStore>) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("gorget-").tempdir()?;
-        for (name, script) in SCRIPTS {
-            fs_err::write(directory.path().join(name), script)?;
-        }
+        confine::write_scripts(directory.path())?;
         let socket = UnixListener::bind(directory.path().join("control"))?;
         let (sender, arrivals) = mpsc::channel(4096);
         let listener = tokio::spawn(listen(socket, sender));
-        let parent = sandbox(request, directory.path(), &store).spawn()?;
+        let parent = confine::confined(request, directory.path(), store.socket()).spawn()?;
         Ok(Self {
             parent,
             store,
@@ -331,25 +321,6 @@ impl Drop for Crew {
     fn drop(&mut self) {
         self.listener.abort();
     }
-}
-
-/// The sandbox of an evaluation: Guix, the channels, and three things of ours.
-fn sandbox(request: &Request, directory: &Path, store: &EvalStore) -> Confined {
-    let heap = heap(request.limits.memory, request.limits.workers);
-    let sandbox = request.environment.confine(&request.root);
-    sandbox
-        .readable(directory, "/run/gorget")
-        .readable(store.socket(), "/run/store")
-        .env("GUIX_DAEMON_SOCKET", "/run/store")
-        // The heap only grows: collecting seldom costs memory and saves a quarter of the time.
-        .env("GC_INITIAL_HEAP_SIZE", heap.to_string())
-        .env("GC_FREE_SPACE_DIVISOR", "1")
-        .args(["--no-auto-compile", "/run/gorget/worker.scm"])
-}
-
-/// Bytes of heap that each process begins with: half of its part of the memory.
-fn heap(memory: u64, workers: usize) -> u64 {
-    (memory / (workers as u64 + 1) / 2).clamp(128 << 20, 2 << 30)
 }
 
 async fn listen(socket: UnixListener, sender: mpsc::Sender<Arrival>) {
