@@ -5,7 +5,7 @@
 //! | parent | `(parent GUILE GUIX)` | connected; the versions |
 //! | supervisor | `(evaluate BUILD SYSTEM (DIRECTORY ...))` | what to enumerate; the channels |
 //! | parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load |
-//! | parent | `(enumerated (LABEL ...))` | the units of work |
+//! | parent | `(enumerated (LABEL ...) (INDEX ...))` | the units of work; those that most others need |
 //! | parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
 //! | supervisor | `(warm INDEX ...)` | lower these before forking |
 //! | supervisor | `(fork ID TOKEN)` → `(forked ID PID)` | make a worker |
@@ -30,7 +30,7 @@ use crate::spec::Build;
 pub(super) enum Message {
     Parent { guile: String, guix: String },
     ModuleError { name: String, cause: String, message: String },
-    Enumerated { labels: Vec<String> },
+    Enumerated { labels: Vec<String>, popular: Vec<usize> },
     Fatal { cause: String, message: String },
     Forked { id: usize, pid: usize },
     Reaped { pid: usize, code: i64, signal: i64 },
@@ -69,9 +69,10 @@ impl Message {
             ("module-error", [module, cause, message]) => {
                 Self::ModuleError { name: text(module)?, cause: name(cause)?, message: text(message)? }
             }
-            ("enumerated", [labels]) => {
-                Self::Enumerated { labels: labels.list()?.iter().map(text).collect::<Option<_>>()? }
-            }
+            ("enumerated", [labels, popular]) => Self::Enumerated {
+                labels: labels.list()?.iter().map(text).collect::<Option<_>>()?,
+                popular: popular.list()?.iter().map(Sexp::index).collect::<Option<_>>()?,
+            },
             ("fatal", [cause, message]) => Self::Fatal { cause: name(cause)?, message: text(message)? },
             ("forked", [id, pid]) => Self::Forked { id: id.index()?, pid: pid.index()? },
             ("reaped", [pid, Sexp::Integer(code), Sexp::Integer(signal)]) => {

@@ -42,6 +42,8 @@ struct Supervisor<'a> {
     events: &'a mpsc::Sender<Event>,
     crew: Crew,
     labels: Vec<String>,
+    /// Units that most others need.
+    popular: Vec<usize>,
     book: Book,
     batch: Batch,
     summary: Summary,
@@ -95,6 +97,7 @@ impl<'a> Supervisor<'a> {
             events,
             crew,
             labels: Vec::new(),
+            popular: Vec::new(),
             book: Book::new(0, 1, |_| false),
             batch: Batch::default(),
             summary: Summary::default(),

@@ -9,11 +9,12 @@ use super::super::protocol::{self, Message};
 use super::super::request::Request;
 use super::{Supervisor, TICK, milliseconds};
 
-/// How many units, spread over the list, are lowered before forking: they pull in what everything
-/// needs, so that no worker has to do it again.
-const WARM_UNITS: usize = 48;
+/// With fewer units than this, nothing is lowered before forking.
+const WORTH_WARMING: usize = 480;
+/// More units than this that are said to be popular are not lowered before forking.
+const MOST_POPULAR: usize = 200;
 /// How many of the units that are likely to have changed are lowered before forking as well: most
-/// commits change few, and they should not wait for the sample.
+/// commits change few, and they should not wait for the others.
 const MOST_LIKELY: usize = 200;
 /// Fewer units than this for each worker are not worth forking one.
 const WORTH_A_WORKER: usize = 40;
@@ -43,7 +44,8 @@ impl Supervisor<'_> {
                     }
                 }
                 Message::Fatal { cause, message } => return Err(Failure::Revision { cause, message }),
-                Message::Enumerated { labels } => {
+                Message::Enumerated { labels, popular } => {
+                    self.popular = popular.into_iter().filter(|unit| *unit < labels.len()).collect();
                     self.labels = labels;
                     break;
                 }
@@ -59,17 +61,17 @@ impl Supervisor<'_> {
         self.events.send(Event::Enumerated { units }).await.map_err(|_| Failure::Abandoned)
     }
 
-    /// Lowers in the parent what is likely to have changed and a sample; false when it has to be
-    /// killed.
+    /// Lowers in the parent what is likely to have changed and what most packages need, so that no
+    /// two workers do that; false when it has to be killed.
     pub(super) async fn warm(&mut self) -> Result<bool, Failure> {
         let started = Instant::now();
         let units = self.labels.len();
-        if units < WARM_UNITS * 10 {
+        if units < WORTH_WARMING {
             return Ok(true);
         }
         let likely = (0..units).filter(|unit| self.request.likely.contains(&self.labels[*unit]));
-        let sample = (0..WARM_UNITS).map(|index| index * units / WARM_UNITS);
-        let list: Vec<usize> = likely.take(MOST_LIKELY).chain(sample).collect();
+        let popular = self.popular.iter().copied().take(MOST_POPULAR);
+        let list: Vec<usize> = likely.take(MOST_LIKELY).chain(popular).collect();
         self.crew.tell(PARENT, &protocol::with_indexes("warm", &list)).await;
         let mut heard = Instant::now();
         loop {
@@ -125,7 +127,7 @@ impl Supervisor<'_> {
                     self.crew.tell(from, &line).await;
                 }
                 Message::Fatal { cause, message } => return Err(Failure::Revision { cause, message }),
-                Message::Enumerated { labels } if labels == old => break,
+                Message::Enumerated { labels, .. } if labels == old => break,
                 Message::Enumerated { .. } => {
                     let message = "two enumerations of it differ".to_owned();
                     return Err(Failure::Revision { cause: "unstable".to_owned(), message });

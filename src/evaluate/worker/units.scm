@@ -10,6 +10,9 @@
   (label unit-label)
   (proc  unit-proc))
 
+;; So many popular packages are named to the supervisor.
+(define %most-popular 100)
+
 (define (report-module-error file module args)
   (match args
     ((key . args)
@@ -213,6 +216,36 @@ Neighbours there share dependencies, and the order is the same in every process.
                                 (lower-object (manifest-entry-item entry) system)
                                 #:system system))))))
        (delete-duplicates entries manifest-entry=?)))
+
+(define (popular-units units system)
+  "Return the indexes of those of UNITS, a list, that lower the packages which most others have among
+their inputs, most popular first."
+  (define users (make-hash-table 50000))
+
+  (define (count! package)
+    (for-each (match-lambda
+                ((_ (? package? input) . _)
+                 (hashq-set! users input (+ 1 (hashq-ref users input 0))))
+                (_ #f))
+              (or (false-if-exception (package-direct-inputs package)) '())))
+
+  (define places
+    (let ((table (make-hash-table (length units))))
+      (fold (lambda (unit index)
+              (hash-set! table (unit-label unit) index)
+              (+ index 1))
+            0
+            units)
+      table))
+
+  (fold-packages (lambda (package _) (count! package)) #f #:select? (const #t))
+  (let ((ranking (sort (hash-map->list cons users)
+                       (match-lambda*
+                         (((_ . one) (_ . other)) (> one other))))))
+    (filter-map (match-lambda
+                  ((package . _)
+                   (hash-ref places (string-append (package-name package) "." system))))
+                (take ranking (min %most-popular (length ranking))))))
 
 (define (enumerate build system channels)
   (match build

@@ -208,7 +208,10 @@
     (lambda ()
       (%graft?* #f)
       (connect-to-store)
-      (set! units (list->vector (enumerate build system channels)))
-      (send 'enumerated (map unit-label (vector->list units))))
+      (let ((all (enumerate build system channels)))
+        (set! units (list->vector all))
+        (send 'enumerated
+              (map unit-label all)
+              (if (eq? build 'all) (popular-units all system) '()))))
     give-up)
    (serve-parent)))
