@@ -132,7 +132,7 @@ async fn a_checkout_is_compiled_only_where_it_differs() {
     let printed = bed.run(&same, WHERE).await;
     let (packages, places) = printed.split_once('\n').unwrap();
     assert!(packages.parse::<usize>().unwrap() > 10_000, "{packages}");
-    assert_eq!(places, "/gorget/channels/guix/gnu/packages/base.scm\n/gorget/farm/scm/guix/config.scm");
+    assert_eq!(places, "/gorget/channels/guix/gnu/packages/base.scm\n/gorget/links/scm/guix/config.scm");
 
     // Another version of hello: one file.
     bed.edit("gnu/packages/base.scm", &format!("(version \"{version}\")"), "(version \"99\")");
@@ -234,10 +234,10 @@ async fn a_root_without_guix_is_told_so() {
 async fn code_that_runs_while_it_is_compiled_cannot_forge_other_modules() {
     let bed = Bed::new().await;
     let forge = "(eval-when (expand)
-      (for-each (lambda (name) (false-if-exception (copy-file \"/gorget/farm/go/guix/utils.go\" name)))
-                '(\"/gorget/out/1.go\" \"/gorget/out/less.go\" \"/gorget/compiled/forged.go\" \"/gorget/farm/go/x.go\"
+      (for-each (lambda (name) (false-if-exception (copy-file \"/gorget/links/go/guix/utils.go\" name)))
+                '(\"/gorget/out/1.go\" \"/gorget/out/less.go\" \"/gorget/compiled/forged.go\" \"/gorget/links/go/x.go\"
                   \"/gorget/channels/guix/gnu/packages/forged.scm\"))
-      (symlink \"/gorget/farm/go/guix/utils.go\" \"/gorget/out/0.go\")
+      (symlink \"/gorget/links/go/guix/utils.go\" \"/gorget/out/0.go\")
       (primitive-_exit 0))
       (define-public ncdu\n";
     bed.edit("gnu/packages/ncdu.scm", "(define-public ncdu\n", forge);

@@ -12,7 +12,7 @@ use super::sources::{self, File, Kind, Layer};
 use super::{Cache, Counts, Environment, Host, RuntimeError, channel_binds, search_path};
 
 /// Where the links to modules are inside the sandbox.
-const FARM: &str = "/gorget/farm";
+const FARM: &str = "/gorget/links";
 /// Where the cache is inside the sandbox.
 const COMPILED: &str = "/gorget/compiled";
 
