@@ -7,6 +7,8 @@
 // Words of the domain: pure, no I/O.
 /// Two evaluations of one spec and system compared.
 pub mod diff;
+/// What is known of a job beside its derivation.
+pub mod job;
 /// What to submit next, in which order.
 pub mod plan;
 /// The set of channel commits that is evaluated together.

@@ -60,11 +60,15 @@ pub(super) async fn run(args: &Diff, config: Config) -> anyhow::Result<Exit> {
 }
 
 fn show(diff: &diff::Diff) -> std::io::Result<()> {
+    let named = |job: &str, version: &Option<String>| match version {
+        Some(version) => format!("{job} {version}"),
+        None => job.to_owned(),
+    };
     for job in diff.added.iter().chain(&diff.mended) {
-        tell::line(&format!("+ {}", job.job))?;
+        tell::line(&format!("+ {}", named(&job.job, &job.version)))?;
     }
     for job in &diff.removed {
-        tell::line(&format!("- {}", job.job))?;
+        tell::line(&format!("- {}", named(&job.job, &job.version)))?;
     }
     for job in &diff.broken {
         tell::line(&format!("! {} could not be evaluated", job.job))?;
@@ -82,7 +86,12 @@ fn show(diff: &diff::Diff) -> std::io::Result<()> {
 
 fn jobs(jobs: Vec<Job>) -> Vec<diff::Job> {
     jobs.into_iter()
-        .map(|Job { name, derivation, outputs }| diff::Job { name, derivation, outputs })
+        .map(|Job { name, derivation, outputs, facts }| diff::Job {
+            name,
+            derivation,
+            outputs,
+            version: facts.version,
+        })
         .collect()
 }
 

@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::json;
-use tokio::sync::mpsc;
-
 use super::progress::Progress;
-use super::{Exit, at_fault, farm, tell};
+use super::{Exit, at_fault, farm, listing, tell};
 use crate::config::Config;
-use crate::evaluate::{self, Batch, Event, Failure, Outcome, Request, Summary};
+use crate::evaluate::{Channel, Failure, Request, Summary};
+use crate::revision::{ChannelCommit, Revision};
 use crate::spec::{Spec, System, load_file, render};
 
 /// Evaluates the branch of one spec file now and lists its jobs; nothing is recorded or queued
@@ -39,7 +37,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
         spec.systems = args.system.iter().map(known).collect::<anyhow::Result<_>>()?;
     }
     let progress = Progress::begin(format!("fetching {}", spec.name));
-    let channels = check_out(&spec, &config, &progress).await?;
+    let (channels, revision) = check_out(&spec, &config, &progress).await?;
     progress.now("preparing Guix".to_owned());
     let runtimes = farm::runtimes(&config);
     let prepared = runtimes.prepare(&spec.name, &channels.into_iter().collect::<Vec<_>>()).await?;
@@ -49,7 +47,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
         progress.now(format!("evaluating {} for {system}", spec.name));
         let request = Request {
             root: runtimes.root().to_owned(),
-            channels: prepared.channels.clone(),
+            channels: Channel::list(&prepared.channels, &revision, &spec),
             environment: prepared.environment.clone(),
             build: spec.build.clone(),
             system: system.clone(),
@@ -57,7 +55,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
             keep_contents: false,
             limits: farm::limits(&config),
         };
-        match list(request, args.json, &progress).await {
+        match listing::list(request, args.json, &progress).await {
             Ok(summary) => add(&mut totals, &summary),
             Err(error) => {
                 let of_revision = error.downcast_ref::<Failure>().is_some_and(Failure::is_of_revision);
@@ -104,13 +102,15 @@ fn pin(spec: &mut Spec, commits: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The files of each channel, and which commits they are of.
 async fn check_out(
     spec: &Spec,
     config: &Config,
     progress: &Progress,
-) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+) -> anyhow::Result<(BTreeMap<String, PathBuf>, Revision)> {
     let (mirrors, checkouts) = (farm::mirrors(config), farm::checkouts(config));
     let mut directories = BTreeMap::new();
+    let mut commits = Vec::new();
     for channel in &spec.channels {
         progress.now(format!("fetching channel {}", channel.name));
         let commit = if let Some(commit) = &channel.commit {
@@ -129,63 +129,9 @@ async fn check_out(
             .map_err(|error| at_fault(error.to_string()))?;
         let directory = checkouts.checkout(&mirrors.path(&channel.url), &commit).await?;
         directories.insert(channel.name.clone(), directory);
+        commits.push(ChannelCommit { name: channel.name.clone(), url: channel.url.clone(), commit });
     }
-    Ok(directories)
-}
-
-/// Evaluates, and lists what is found as it is found.
-async fn list(request: Request, json: bool, progress: &Progress) -> anyhow::Result<Summary> {
-    let system = request.system.clone();
-    let (events, mut received) = mpsc::channel(4);
-    let (summary, listed) = tokio::join!(
-        async {
-            let result = evaluate::run(request, &events).await;
-            drop(events);
-            result
-        },
-        async {
-            while let Some(event) = received.recv().await {
-                match event {
-                    Event::Enumerated { units } => progress.of(units),
-                    Event::Batch(batch) => {
-                        progress.advance(batch.done);
-                        let mut result = Ok(());
-                        progress.above(|| result = show(&batch, &system, json));
-                        if result.is_err() {
-                            received.close();
-                            return result;
-                        }
-                    }
-                }
-            }
-            Ok(())
-        }
-    );
-    listed?;
-    Ok(summary?)
-}
-
-fn show(batch: &Batch, system: &System, json: bool) -> anyhow::Result<()> {
-    for outcome in &batch.outcomes {
-        match outcome {
-            Outcome::Job { name, derivation, outputs } if json => {
-                let outputs: BTreeMap<_, _> =
-                    outputs.iter().map(|(name, path)| (name.as_str(), path.to_string())).collect();
-                tell::json(&json!({
-                    "type": "job", "name": name, "system": system,
-                    "derivation": derivation.to_string(), "outputs": outputs,
-                }))?;
-            }
-            Outcome::Job { name, derivation, .. } => tell::line(&format!("{name} {derivation}"))?,
-            Outcome::Error { name, cause, message } if json => {
-                tell::json(&json!({
-                    "type": "error", "name": name, "system": system, "cause": cause, "message": message,
-                }))?;
-            }
-            Outcome::Error { name, cause, message } => tell::note(&format!("{name} ({cause}): {message}")),
-        }
-    }
-    Ok(())
+    Ok((directories, Revision::new(commits)))
 }
 
 fn add(totals: &mut Summary, summary: &Summary) {

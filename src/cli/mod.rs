@@ -6,6 +6,7 @@ mod diff;
 mod evaluate;
 mod farm;
 mod generate;
+mod listing;
 mod progress;
 mod queue;
 mod run;

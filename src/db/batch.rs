@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{DerivationId, Error, ItemKind, JobError, Result, Tx, rows};
+use crate::job::Facts;
 use crate::store::edges;
 
 /// What an evaluation found since the last batch.
@@ -70,6 +71,8 @@ pub struct NewJob {
     pub name: String,
     /// The hash of its derivation.
     pub derivation: String,
+    /// What else is known of it.
+    pub facts: Facts,
 }
 
 /// Numbers of derivations by their hashes.

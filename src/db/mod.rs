@@ -65,6 +65,7 @@ mod build;
 mod diff;
 mod error;
 mod evaluation;
+mod facts;
 mod graph;
 mod id;
 mod item;

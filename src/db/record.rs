@@ -3,26 +3,31 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use super::batch::{Batch, Known, Numbers, store_errors, store_pack};
+use super::facts::{FactNumbers, store_facts, without_line};
 use super::task::still_ours;
 use super::{Db, DerivationId, EvaluationId, JobError, Result, Task, Tx, rows};
 use crate::clock::Seconds;
 
 /// Writes down what a running evaluation finds.
 ///
-/// History is kept as intervals: a job that has the derivation it had in the evaluation before is
-/// not written again. A batch that is recorded twice counts once.
+/// History is kept as intervals: a job that has the derivation and the facts that it had in the
+/// evaluation before is not written again. A batch that is recorded twice counts once.
 #[derive(Debug)]
 pub struct Recorder {
     task: Task,
     numbers: Numbers,
-    /// Every job so far, and its derivation.
-    seen: HashSet<(String, DerivationId)>,
+    facts: FactNumbers,
+    /// Every job so far.
+    seen: HashSet<Seen>,
 }
+
+/// Name, derivation and facts of a job. Facts are missing in what was recorded before there were any.
+type Seen = (String, DerivationId, Option<i64>);
 
 impl Recorder {
     /// A recorder for the task that was just claimed.
     pub fn new(task: Task) -> Self {
-        Self { task, numbers: HashMap::new(), seen: HashSet::new() }
+        Self { task, numbers: HashMap::new(), facts: HashMap::new(), seen: HashSet::new() }
     }
 
     /// Records a batch, wholly or not at all.
@@ -34,8 +39,14 @@ impl Recorder {
         let mut known = Known { before: &self.numbers, added: HashMap::new() };
         known.look_up(&mut tx, batch).await?;
         known.store_derivations(&mut tx, batch).await?;
-        let number = |job: &super::NewJob| Ok((job.name.clone(), known.number(&job.derivation, &job.name)?));
-        let jobs = batch.jobs.iter().map(number).collect::<Result<Vec<_>>>()?;
+        let new_facts = store_facts(&mut tx, &batch.jobs, &self.facts).await?;
+        let mut jobs = HashMap::new();
+        for job in &batch.jobs {
+            let (facts, line) = without_line(&job.facts);
+            let facts = self.facts.get(&facts).or_else(|| new_facts.get(&facts)).copied();
+            let seen: Seen = (job.name.clone(), known.number(&job.derivation, &job.name)?, facts);
+            jobs.entry(seen).or_insert(line);
+        }
         for pack in &batch.packs {
             store_pack(&mut tx, pack).await?;
         }
@@ -45,26 +56,30 @@ impl Recorder {
         tx.commit().await?;
         let added = known.added;
         self.numbers.extend(added);
-        self.seen.extend(jobs);
+        self.facts.extend(new_facts);
+        self.seen.extend(jobs.into_keys());
         Ok(())
     }
 
-    /// Begins an interval for each job that has none open with its derivation.
-    async fn begin_intervals(&self, tx: &mut Tx, jobs: &[(String, DerivationId)]) -> Result<u64> {
-        let lines =
-            rows(jobs.iter().map(|(name, derivation)| json!({ "name": name, "derivation": derivation })));
+    /// Begins an interval for each job, defined at a line, that has none open.
+    async fn begin_intervals(&self, tx: &mut Tx, jobs: &HashMap<Seen, Option<u32>>) -> Result<u64> {
+        let lines = rows(jobs.iter().map(|((name, derivation, facts), line)| {
+            json!({ "name": name, "derivation": derivation, "facts": facts, "line": line })
+        }));
         Ok(execute!(
             tx,
             [
-                "insert into job (spec_id, system, name, derivation_id, first_evaluation)
-                 select distinct $2, $3, value->>'name', value->>'derivation', $4 from json_each($1)
+                "insert into job (spec_id, system, name, derivation_id, facts_id, line, first_evaluation)
+                 select $2, $3, value->>'name', value->>'derivation', value->>'facts', value->>'line', $4
+                 from json_each($1)
                  where not exists (select 1 from job where spec_id = $2 and system = $3 and last_evaluation is null
-                   and name = value->>'name' and derivation_id = value->>'derivation')",
-                "insert into job (spec_id, system, name, derivation_id, first_evaluation)
-                 select distinct $2, $3, new.name, new.derivation, $4
-                 from json_to_recordset($1::json) as new (name text, derivation bigint)
+                   and name = value->>'name' and derivation_id = value->>'derivation'
+                   and facts_id = value->>'facts')",
+                "insert into job (spec_id, system, name, derivation_id, facts_id, line, first_evaluation)
+                 select $2, $3, new.name, new.derivation, new.facts, new.line, $4
+                 from json_to_recordset($1::json) as new (name text, derivation bigint, facts bigint, line bigint)
                  where not exists (select 1 from job where spec_id = $2 and system = $3 and last_evaluation is null
-                   and job.name = new.name and job.derivation_id = new.derivation)"
+                   and job.name = new.name and job.derivation_id = new.derivation and job.facts_id = new.facts)"
             ],
             &lines,
             self.task.spec_id,
@@ -90,14 +105,14 @@ impl Recorder {
 
     /// Ends the open intervals of jobs that were not seen, and gives the names of those jobs.
     async fn end_intervals(&self, tx: &mut Tx) -> Result<HashSet<String>> {
-        const OPEN: &str = "select id, name, derivation_id from job
+        const OPEN: &str = "select id, name, derivation_id, facts_id from job
             where spec_id = $1 and system = $2 and last_evaluation is null";
-        let open: Vec<(i64, String, DerivationId)> = each!(tx, tx => sqlx::query_as(OPEN)
+        let open: Vec<(i64, String, DerivationId, Option<i64>)> = each!(tx, tx => sqlx::query_as(OPEN)
             .bind(self.task.spec_id).bind(self.task.system.as_str()).fetch_all(&mut **tx).await?);
         let mut gone = Vec::new();
         let mut names = HashSet::new();
-        for (id, name, derivation) in open {
-            let job = (name, derivation);
+        for (id, name, derivation, facts) in open {
+            let job = (name, derivation, facts);
             if !self.seen.contains(&job) {
                 gone.push(Value::from(id));
                 names.insert(job.0);
@@ -121,7 +136,7 @@ impl Recorder {
         const EXPLAINED: &str = "select name from evaluation_error where evaluation_id = $1";
         let explained: Vec<String> =
             each!(tx, tx => sqlx::query_scalar(EXPLAINED).bind(self.task.id).fetch_all(&mut **tx).await?);
-        for name in self.seen.iter().map(|(name, _)| name).chain(&explained) {
+        for name in self.seen.iter().map(|(name, ..)| name).chain(&explained) {
             names.remove(name);
         }
         let error = |name| JobError {

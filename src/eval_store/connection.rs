@@ -181,8 +181,8 @@ fn rare(operation: u64, source: &mut Reader<'_>, sink: &mut Writer<'_>, memory: 
         19 => set_options(source, sink),
         22 => {
             let path = source.word()?;
-            match memory.outputs(&path) {
-                Some(outputs) => {
+            match memory.derivation(&path) {
+                Some((outputs, _)) => {
                     sink.answer()?;
                     let paths: Vec<String> = outputs.iter().map(|(_, path)| path.to_string()).collect();
                     sink.strings(&paths)

@@ -48,6 +48,8 @@ pub struct RecordedDerivation {
     pub outputs: Vec<(String, StorePath)>,
     /// Hash parts of its input derivations.
     pub inputs: Vec<Hash>,
+    /// Whether its outputs may be had from a substitute server.
+    pub substitutable: bool,
 }
 
 /// Why a request was refused.
@@ -109,8 +111,12 @@ struct Known {
 #[derive(Debug)]
 struct KnownDerivation {
     modulo: Modulo,
-    outputs: Vec<(String, StorePath)>,
+    outputs: Outputs,
+    substitutable: bool,
 }
+
+/// Names and paths.
+type Outputs = Vec<(String, StorePath)>;
 
 impl Memory {
     /// Nothing yet. `keep_contents` says whether contents are recorded or only paths and
@@ -154,7 +160,8 @@ impl Memory {
                 .check_outputs(drv_name, |input| state.modulo(input))
                 .map_err(|error| StoreError::Outputs(path.clone(), Box::new(error)))?;
             let recorded = record_derivation(&parsed)?;
-            known = Some(Box::new(KnownDerivation { modulo, outputs: recorded.outputs.clone() }));
+            let (outputs, substitutable) = (recorded.outputs.clone(), recorded.substitutable);
+            known = Some(Box::new(KnownDerivation { modulo, outputs, substitutable }));
             derivation = Some(recorded);
         }
         let size = contents.len();
@@ -203,12 +210,13 @@ impl Memory {
         StorePath::parse(path).is_ok_and(|path| self.lock().is_ok_and(|state| state.knows(&path)))
     }
 
-    /// Name and path of each output of the derivation at `path`, if that was added.
-    pub fn outputs(&self, path: &[u8]) -> Option<Vec<(String, StorePath)>> {
+    /// Name and path of each output of the derivation at `path`, if that was added, and whether they
+    /// may be had from a substitute server.
+    pub fn derivation(&self, path: &[u8]) -> Option<(Outputs, bool)> {
         let path = StorePath::parse(path).ok()?;
         let state = self.lock().ok()?;
         let known = state.known.get(path.hash()).filter(|known| *known.name == *path.name())?;
-        known.derivation.as_ref().map(|derivation| derivation.outputs.clone())
+        known.derivation.as_ref().map(|derivation| (derivation.outputs.clone(), derivation.substitutable))
     }
 
     /// Takes what was recorded since the last call, in the order in which it was added.
@@ -323,5 +331,6 @@ fn record_derivation(derivation: &Derivation<'_>) -> Result<RecordedDerivation, 
         system: text(&derivation.system),
         outputs,
         inputs: inputs.collect::<Result<_, PathError>>()?,
+        substitutable: derivation.is_substitutable(),
     })
 }

@@ -140,6 +140,16 @@ impl Book {
         true
     }
 
+    /// Whether `worker` has begun `unit` and has no result for it yet.
+    pub(super) fn has_begun(&self, worker: usize, unit: usize) -> bool {
+        self.held.get(&worker).is_some_and(|held| held.begun.contains(&unit))
+    }
+
+    /// Whether `unit` has a result.
+    pub(super) fn is_closed(&self, unit: usize) -> bool {
+        self.finished.get(unit).is_none_or(|finished| *finished)
+    }
+
     /// `worker` has a result for `unit`; false when it has not begun that.
     pub(super) fn finish(&mut self, worker: usize, unit: usize) -> bool {
         let Some(held) = self.held.get_mut(&worker) else { return false };

@@ -7,11 +7,13 @@ use super::request::Request;
 use crate::sandbox::Confined;
 
 /// What the processes run; the first one is where they begin.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("worker.scm", include_str!("worker/worker.scm")),
     ("diagnosis.scm", include_str!("worker/diagnosis.scm")),
     ("store.scm", include_str!("worker/store.scm")),
+    ("jobs.scm", include_str!("worker/jobs.scm")),
     ("units.scm", include_str!("worker/units.scm")),
+    ("ci.scm", include_str!("worker/ci.scm")),
 ];
 
 /// Puts them where the sandbox shows them.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::likely::changed_packages;
 use super::runtime::Runtimes;
-use super::{Event, Failure, Limits, Request, Summary, record, supervisor};
+use super::{Channel, Event, Failure, Limits, Request, Summary, record, supervisor};
 use crate::channel::{Checkouts, Mirrors, changed_files};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
@@ -86,7 +86,7 @@ impl Evaluate {
         let prepared = self.runtimes.prepare(&task.spec.name, &channels).await?;
         let request = Request {
             root: self.runtimes.root().to_owned(),
-            channels: prepared.channels.clone(),
+            channels: Channel::list(&prepared.channels, &task.revision, &task.spec),
             environment: prepared.environment,
             build: task.spec.build.clone(),
             system: task.system.clone(),

@@ -1,6 +1,7 @@
 //! What comes of an evaluation.
 
 use crate::eval_store::Recorded;
+use crate::job::Facts;
 use crate::store::path::StorePath;
 
 /// What happens during an evaluation, in order.
@@ -37,6 +38,8 @@ pub enum Outcome {
         derivation: StorePath,
         /// Name and path of each output.
         outputs: Vec<(String, StorePath)>,
+        /// What else is known of it.
+        facts: Facts,
     },
     /// It could not be evaluated.
     Error {

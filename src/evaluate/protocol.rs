@@ -3,7 +3,7 @@
 //! | from | message | meaning |
 //! |---|---|---|
 //! | parent | `(parent GUILE GUIX)` | connected; the versions |
-//! | supervisor | `(evaluate BUILD SYSTEM (DIRECTORY ...))` | what to enumerate; the channels |
+//! | supervisor | `(evaluate SUBSET OPTIONS SYSTEM ((NAME DIRECTORY COMMIT) ...))` | what to enumerate; the channels |
 //! | parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load |
 //! | parent | `(enumerated (LABEL ...) (INDEX ...))` | the units of work; those that most others need |
 //! | parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
@@ -13,17 +13,23 @@
 //! | worker | `(worker ID TOKEN)` | connected; the token proves that it is the worker |
 //! | supervisor | `(units INDEX ...)` | lower these |
 //! | both | `(begin INDEX)` | in flight from now on; results may come later, some at a time |
-//! | both | `(job INDEX NAME DERIVATION)`, `(none INDEX)`, `(error INDEX CAUSE MESSAGE)` | its result |
+//! | both | `(also INDEX NAME DERIVATION FACTS)` | a job of it; there are more |
+//! | both | `(job INDEX NAME DERIVATION FACTS)`, `(none INDEX)`, `(error INDEX CAUSE MESSAGE)` | its result |
 //! | both | `(idle)` | all done, more please |
 //! | supervisor | `(quit)` | |
+//!
+//! FACTS are `(PACKAGE VERSION FILE LINE TARGET CHANNEL MAX-SILENT-TIME TIMEOUT FLAG ...)`; `#f`
+//! stands for what there is none of.
 //!
 //! Whoever sends them runs strangers' code, so nothing that they say is believed further than it
 //! can be checked.
 
 use std::fmt::Write as _;
 
+use super::request::Channel;
+use crate::job::{Facts, Location};
 use crate::sexp::{ReadError, Sexp};
-use crate::spec::Build;
+use crate::spec::{Build, Subset};
 
 /// What a process says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,10 +42,21 @@ pub(super) enum Message {
     Reaped { pid: usize, code: i64, signal: i64 },
     Worker { id: usize, token: String },
     Begin { unit: usize },
-    Job { unit: usize, name: String, derivation: String },
+    Job(Box<Job>),
     Nothing { unit: usize },
     Error { unit: usize, cause: String, message: String },
     Idle,
+}
+
+/// A job that came of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) unit: usize,
+    pub(super) name: String,
+    pub(super) derivation: String,
+    pub(super) facts: Facts,
+    /// Nothing more comes of the unit.
+    pub(super) last: bool,
 }
 
 /// A line that is no message.
@@ -80,9 +97,13 @@ impl Message {
             }
             ("worker", [id, token]) => Self::Worker { id: id.index()?, token: text(token)? },
             ("begin", [unit]) => Self::Begin { unit: unit.index()? },
-            ("job", [unit, job, derivation]) => {
-                Self::Job { unit: unit.index()?, name: text(job)?, derivation: text(derivation)? }
-            }
+            ("job" | "also", [unit, job, derivation, facts]) => Self::Job(Box::new(Job {
+                unit: unit.index()?,
+                name: text(job)?,
+                derivation: text(derivation)?,
+                facts: read_facts(facts.list()?)?,
+                last: kind == "job",
+            })),
             ("none", [unit]) => Self::Nothing { unit: unit.index()? },
             ("error", [unit, cause, message]) => {
                 Self::Error { unit: unit.index()?, cause: name(cause)?, message: text(message)? }
@@ -93,15 +114,60 @@ impl Message {
     }
 }
 
-/// `(evaluate BUILD SYSTEM (DIRECTORY ...))`.
-pub(super) fn evaluate(build: &Build, system: &str, channels: &[String]) -> String {
-    let build = match build {
-        Build::All => "all".to_owned(),
-        Build::Hello => "hello".to_owned(),
-        Build::Packages(names) => format!("(packages {})", strings(names)),
-        Build::Manifests(files) => format!("(manifests {})", strings(files)),
+/// Whether something can be substituted stands in its derivation, not in here.
+fn read_facts(facts: &[Sexp]) -> Option<Facts> {
+    let [package, version, file, line, target, channel, max_silent_time, timeout, flags @ ..] = facts else {
+        return None;
     };
-    format!("(evaluate {build} {} ({}))", string(system), strings(channels))
+    let text = |datum: &Sexp| match datum {
+        Sexp::Boolean(false) => Some(None),
+        datum => datum.string().map(|text| Some(text.to_owned())),
+    };
+    let number = |datum: &Sexp| u32::try_from(datum.index()?).ok();
+    let has = |name: &str| flags.iter().any(|flag| flag.symbol() == Some(name));
+    let location = text(file)?.zip(number(line));
+    Some(Facts {
+        package: text(package)?,
+        version: text(version)?,
+        location: location.map(|(file, line)| Location { file, line }),
+        target: text(target)?,
+        channel: text(channel)?,
+        max_silent_time: number(max_silent_time)?.into(),
+        timeout: number(timeout)?.into(),
+        hidden: has("hidden"),
+        replacement: has("replacement"),
+        substitutable: false,
+    })
+}
+
+/// `(evaluate SUBSET OPTIONS SYSTEM ((NAME DIRECTORY COMMIT) ...))`.
+pub(super) fn evaluate(build: &Build, system: &str, channels: &[Channel]) -> String {
+    let subset = match &build.subset {
+        Subset::All => "all".to_owned(),
+        Subset::Core => "core".to_owned(),
+        Subset::Guix => "guix".to_owned(),
+        Subset::Hello => "hello".to_owned(),
+        Subset::Images => "images".to_owned(),
+        Subset::SystemTests => "system-tests".to_owned(),
+        Subset::Tarball => "tarball".to_owned(),
+        Subset::Custom(modules) => format!("(custom {})", strings(modules)),
+        Subset::Channels(names) => format!("(channels {})", strings(names)),
+        Subset::Packages(names) => format!("(packages {})", strings(names)),
+        Subset::Manifests(files) => format!("(manifests {})", strings(files)),
+    };
+    let boolean = |value| if value { "#t" } else { "#f" };
+    let options = format!(
+        "((tuned . {}) (cross . {}) (cross-targets {}) (exclude {}))",
+        boolean(build.tuned),
+        boolean(build.cross),
+        strings(&build.cross_targets),
+        strings(&build.exclude)
+    );
+    let channel = |channel: &Channel| {
+        format!("({} {} {})", string(&channel.name), string(&channel.directory), string(&channel.commit))
+    };
+    let channels: Vec<String> = channels.iter().map(channel).collect();
+    format!("(evaluate {subset} {options} {} ({}))", string(system), channels.join(" "))
 }
 
 /// `(KIND INDEX ...)`.
@@ -136,15 +202,39 @@ mod tests {
 
     #[test]
     fn strange_names_reach_scheme_as_they_are() {
-        let build = Build::Packages(vec!["a\"b\\c".into(), "d\ne".into()]);
-        let line = evaluate(&build, "x86_64-linux", &["/c".into()]);
-        assert_eq!(line, r#"(evaluate (packages "a\"b\\c" "d\xa;e") "x86_64-linux" ("/c"))"#);
+        let packages = Subset::Packages(vec!["a\"b\\c".into(), "d\ne".into()]);
+        let build = Build { cross: false, exclude: vec!["f*".into()], ..packages.into() };
+        let channel = Channel { name: "g".into(), directory: "/h".into(), commit: "12".into() };
+        let line = evaluate(&build, "x86_64-linux", &[channel]);
+        assert_eq!(
+            line,
+            r#"(evaluate (packages "a\"b\\c" "d\xa;e") ((tuned . #t) (cross . #f) (cross-targets ) (exclude "f*")) "x86_64-linux" (("g" "/h" "12")))"#
+        );
         assert!(Sexp::read(&line).is_ok());
     }
 
     #[test]
+    fn facts_of_a_job_are_heard() {
+        let line = r#"(job 3 "hello.x" "/gnu/store/x.drv" ("hello" "1.0" "gnu/x.scm" 7 #f "guix" 60 3600 hidden new))"#;
+        let Message::Job(job) = Message::parse(line).unwrap() else { panic!() };
+        assert_eq!((job.facts.version.as_deref(), job.facts.target), (Some("1.0"), None));
+        assert_eq!(job.facts.location.unwrap().to_string(), "gnu/x.scm:7");
+        assert_eq!((job.facts.timeout, job.facts.hidden, job.facts.replacement), (3600, true, false));
+    }
+
+    #[test]
     fn what_is_not_a_message_is_refused() {
-        for line in ["", "()", "(job)", "(job 1 2 3)", "(begin -1)", "(begin 1) (idle)", "(wat)", "idle"] {
+        for line in [
+            "",
+            "()",
+            "(job)",
+            "(job 1 2 3)",
+            "(job 1 \"a\" \"b\" ())",
+            "(begin -1)",
+            "(begin 1) (idle)",
+            "(wat)",
+            "idle",
+        ] {
             assert!(Message::parse(line).is_err(), "{line}");
         }
         assert_eq!(Message::parse("(begin 7)").unwrap(), Message::Begin { unit: 7 });

@@ -72,14 +72,20 @@ pub(super) fn packs(items: &[Recorded], known: impl Fn(&str) -> bool) -> std::io
 pub(super) fn outcomes(outcomes: Vec<Outcome>, batch: &mut db::Batch) {
     for outcome in outcomes {
         match outcome {
-            Outcome::Job { name, derivation, .. } => {
-                batch.jobs.push(NewJob { name, derivation: derivation.hash_text() });
+            Outcome::Job { name, derivation, mut facts, .. } => {
+                facts.texts_mut().for_each(|text| *text = storable(std::mem::take(text)));
+                let derivation = derivation.hash_text();
+                batch.jobs.push(NewJob { name: storable(name), derivation, facts });
             }
             Outcome::Error { name, cause, message } => {
-                // PostgreSQL takes no NUL in a text.
-                let [name, cause, message] = [name, cause, message].map(|text| text.replace('\0', "␀"));
+                let [name, cause, message] = [name, cause, message].map(storable);
                 batch.errors.push(JobError { name, cause, message });
             }
         }
     }
+}
+
+/// PostgreSQL takes no NUL in a text.
+fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "␀") } else { text }
 }

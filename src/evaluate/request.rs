@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::runtime::Environment;
-use crate::spec::{Build, System};
+use crate::revision::Revision;
+use crate::spec::{Build, Spec, System};
 
 /// What to evaluate, and with what.
 #[derive(Debug)]
@@ -18,14 +19,45 @@ pub struct Request {
     pub build: Build,
     /// For which system.
     pub system: System,
-    /// Directories of the channels as the sandbox shows them.
-    pub channels: Vec<String>,
+    /// The channels, in the order in which files are looked for in them.
+    pub channels: Vec<Channel>,
     /// Jobs that are likely to have changed: they come first. This is about order only.
     pub likely: HashSet<String>,
     /// Whether the contents of store items are passed on.
     pub keep_contents: bool,
     /// What it may use.
     pub limits: Limits,
+}
+
+/// A channel as evaluated code sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel {
+    /// Its name.
+    pub name: String,
+    /// Where the sandbox shows it.
+    pub directory: String,
+    /// Full commit hash.
+    pub commit: String,
+}
+
+impl Channel {
+    /// Channels as they were prepared, names and directories, at the commits of `revision` and in
+    /// the order of `spec`.
+    pub fn list(prepared: &[(String, String)], revision: &Revision, spec: &Spec) -> Vec<Self> {
+        let commit = |name: &str| {
+            let channel = revision.channels().iter().find(|channel| channel.name == name);
+            channel.map(|channel| channel.commit.clone()).unwrap_or_default()
+        };
+        let channel = |(name, directory): &(String, String)| Self {
+            name: name.clone(),
+            directory: directory.clone(),
+            commit: commit(name),
+        };
+        let place = |name: &str| spec.channels.iter().position(|channel| channel.name == name);
+        let mut channels: Vec<Self> = prepared.iter().map(channel).collect();
+        channels.sort_by_key(|channel| place(&channel.name).unwrap_or(usize::MAX));
+        channels
+    }
 }
 
 /// What an evaluation may use.

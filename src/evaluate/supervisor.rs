@@ -3,6 +3,7 @@
 
 mod limits;
 mod loading;
+mod results;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,11 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::book::{Blame, Book};
-use super::outcome::{Batch, Event, Failure, Outcome, Summary};
+use super::outcome::{Batch, Event, Failure, Summary};
 use super::process::{Crew, Heard, PARENT};
 use super::protocol::{self, Message};
 use super::request::Request;
-use crate::store::path::StorePath;
 
 /// How often limits are checked and results are passed on.
 const TICK: Duration = Duration::from_millis(500);
@@ -23,8 +23,6 @@ const TICK: Duration = Duration::from_millis(500);
 const MOST_STILLBORN: usize = 8;
 /// How long a worker may take to connect.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Longest name, cause or message that is kept of an error, in bytes.
-const LONGEST_MESSAGE: usize = 16 << 10;
 
 /// Evaluates; sends what happens to `events` until it returns.
 pub async fn run(request: Request, events: &mpsc::Sender<Event>) -> Result<Summary, Failure> {
@@ -206,9 +204,11 @@ impl<'a> Supervisor<'a> {
                     worker.begun = true;
                 }
             }
-            Message::Job { unit, name, derivation } if self.book.finish(from, unit) => {
+            Message::Job(job) if !job.last && self.book.has_begun(from, job.unit) => self.job(*job)?,
+            Message::Job(job) if job.last && self.book.finish(from, job.unit) => {
                 self.at_rest(from);
-                self.job(unit, name, &derivation);
+                self.batch.done += 1;
+                self.job(*job)?;
             }
             Message::Nothing { unit } if self.book.finish(from, unit) => {
                 self.at_rest(from);
@@ -216,7 +216,7 @@ impl<'a> Supervisor<'a> {
             }
             Message::Error { unit, cause, message } if self.book.finish(from, unit) => {
                 self.at_rest(from);
-                self.unit_failed(unit, cause, message);
+                self.unit_failed(unit, &cause, message);
             }
             Message::Fatal { cause, message } if from == PARENT => {
                 return Err(Failure::Revision { cause, message });
@@ -263,34 +263,9 @@ impl<'a> Supervisor<'a> {
             Blame::Culprit(unit) => {
                 self.summary.deaths += 1;
                 let (cause, message) = self.cause_of_death(killed, code, signal);
-                self.unit_failed(unit, cause.to_owned(), message);
+                self.unit_failed(unit, cause, message);
             }
         }
-    }
-
-    fn job(&mut self, unit: usize, name: String, derivation: &str) {
-        let known = StorePath::parse(derivation.as_bytes())
-            .ok()
-            .zip(self.crew.store().outputs(derivation.as_bytes()));
-        let Some((derivation, outputs)) = known else {
-            let message = format!("it names a derivation that it did not add: {derivation}");
-            return self.unit_failed(unit, "protocol".to_owned(), message);
-        };
-        self.summary.jobs += 1;
-        self.batch.done += 1;
-        self.batch.outcomes.push(Outcome::Job { name, derivation, outputs });
-    }
-
-    fn unit_failed(&mut self, unit: usize, cause: String, message: String) {
-        self.batch.done += 1;
-        let name = self.labels.get(unit).cloned().unwrap_or_default();
-        self.fail(name, cause, message);
-    }
-
-    fn fail(&mut self, name: String, cause: String, message: String) {
-        self.summary.errors += 1;
-        let [name, cause, message] = [name, cause, message].map(shortened);
-        self.batch.outcomes.push(Outcome::Error { name, cause, message });
     }
 
     async fn flush(&mut self) -> Result<(), Failure> {
@@ -300,9 +275,6 @@ impl<'a> Supervisor<'a> {
         batch.items = self.crew.store().drain();
         if batch.items.is_empty() && batch.outcomes.is_empty() && batch.done == 0 {
             return Ok(());
-        }
-        if !self.request.keep_contents {
-            batch.items.clear();
         }
         self.events.send(Event::Batch(batch)).await.map_err(|_| Failure::Abandoned)
     }
@@ -318,15 +290,6 @@ impl<'a> Supervisor<'a> {
             ..self.summary.clone()
         }
     }
-}
-
-/// The beginning of a stranger's text.
-fn shortened(mut text: String) -> String {
-    if text.len() > LONGEST_MESSAGE {
-        text.truncate(text.floor_char_boundary(LONGEST_MESSAGE));
-        text.push('…');
-    }
-    text
 }
 
 fn milliseconds(since: Instant) -> u64 {

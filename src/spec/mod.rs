@@ -5,6 +5,7 @@
 //! applied, or *all* its faults as [`Diagnostic`]s. [`load_directory`] does this for all specs of a
 //! farm, [`parse`] for one text.
 
+mod build;
 mod channel;
 mod crontab;
 mod diagnostic;
@@ -68,14 +69,51 @@ pub struct Introduction {
     pub signer: String,
 }
 
-/// Which jobs to compute: a subset as `(gnu ci)` names them.
+/// Which jobs a revision is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Build {
+pub struct Build {
+    /// The jobs of `(gnu ci)` to begin with.
+    pub subset: Subset,
+    /// Whether packages are also built for the processors that `(gnu ci)` tunes them for.
+    pub tuned: bool,
+    /// Whether the cross builds that `(gnu ci)` has are among the jobs.
+    pub cross: bool,
+    /// More targets to cross-build for: the packages that are listed, else those that `(gnu ci)`
+    /// cross-builds.
+    pub cross_targets: Vec<String>,
+    /// Packages and manifest entries to leave out, by their names, in which `*` stands for anything.
+    pub exclude: Vec<String>,
+}
+
+impl From<Subset> for Build {
+    /// All of it, as `(gnu ci)` has it.
+    fn from(subset: Subset) -> Self {
+        Self { subset, tuned: true, cross: true, cross_targets: Vec::new(), exclude: Vec::new() }
+    }
+}
+
+/// A subset of all possible jobs, as `(gnu ci)` names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subset {
     /// Every package, hidden ones, replacements, tuned variants and cross builds included.
     All,
+    /// What the rest is built with, and its cross builds.
+    Core,
+    /// Guix itself.
+    Guix,
     /// The package `hello`.
     Hello,
+    /// Images of Guix System.
+    Images,
+    /// The tests of Guix System.
+    SystemTests,
+    /// The tarball with which Guix is installed elsewhere.
+    Tarball,
+    /// What the procedure `cuirass-jobs` of each of these modules returns; such as `(my ci)`.
+    Custom(Vec<String>),
+    /// The packages of these channels, by their names.
+    Channels(Vec<String>),
     /// Packages by specification, such as `gcc-toolchain@14`.
     Packages(Vec<String>),
     /// The entries of manifest files, by their path inside one of the channels.

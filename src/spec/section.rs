@@ -137,8 +137,14 @@ pub(super) fn wrong_type(value: Value<'_>, expected: &str, faults: &mut Vec<Diag
     faults.push(Diagnostic::fault(value.span(), message).label(format!("expected {expected}")));
 }
 
+/// Notes that the word is none of those that may stand there.
+pub(super) fn unknown(text: &Spanned<&str>, known: &[&str], faults: &mut Vec<Diagnostic>) {
+    let fault = Diagnostic::fault(text.span(), format!("`{}` is not known here", text.get_ref()));
+    faults.push(fault.hint(suggestion(text.get_ref(), known)));
+}
+
 /// What somebody who wrote `word` may have meant.
-pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
+fn suggestion(word: &str, known: &[&str]) -> String {
     let near = known.iter().map(|name| (distance(word, name), *name)).min();
     match near {
         Some((distance, name)) if distance <= 1 + name.len() / 4 => format!("did you mean `{name}`?"),

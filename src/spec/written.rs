@@ -1,14 +1,14 @@
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+use super::build::build;
 use super::channel::{channels, name};
 use super::diagnostic::{Diagnostic, Severity};
-use super::location::is_inside;
 use super::period::{Period, PeriodError};
-use super::section::{Section, Value, boolean, string, strings, suggestion, wrong_type};
-use super::{Build, First, Spec, System};
+use super::section::{Section, Value, boolean, string, strings, unknown, wrong_type};
+use super::{First, Spec, System};
 
 /// A spec that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +52,7 @@ fn spec<'a>(
     let mut section = Section::new("a spec", table, 0..0);
     let (name, name_span) = spec_name(&mut section, default_name, faults);
     let channels = channels(&mut section, faults);
-    let build = section
-        .require("build", "for example `build = \"all\"` or `build = { packages = [\"hello\"] }`", faults)
-        .and_then(|value| build(value, faults));
+    let build = build(&mut section, channels.as_deref(), faults);
     let systems = match section.take("systems") {
         None => Some(vec![System::host()]),
         Some(value) => strings(value, faults, system),
@@ -92,78 +90,6 @@ fn spec_name(
         return (name, 0..0);
     };
     (string(value, faults).and_then(|text| name(&text, faults)), value.span())
-}
-
-fn build(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<Build> {
-    match value.get_ref() {
-        DeValue::Table(table) => subset(table, value.span(), faults),
-        DeValue::String(word) => match &**word {
-            "all" => Some(Build::All),
-            "hello" => Some(Build::Hello),
-            word @ ("packages" | "manifests") => {
-                let fault = Diagnostic::fault(value.span(), format!("which {word}?"));
-                faults.push(fault.hint(format!("write `build = {{ {word} = [\"…\"] }}`")));
-                None
-            }
-            word => {
-                unknown(
-                    &Spanned::new(value.span(), word),
-                    &["all", "hello", "packages", "manifests"],
-                    faults,
-                );
-                None
-            }
-        },
-        _ => {
-            wrong_type(value, "a string or a table", faults);
-            None
-        }
-    }
-}
-
-/// `{ packages = […] }` or `{ manifests = […] }`.
-fn subset<'a>(table: &'a DeTable<'a>, span: Range<usize>, faults: &mut Vec<Diagnostic>) -> Option<Build> {
-    let mut section = Section::new("`build`", table, span.clone());
-    let packages = section.take("packages").map(|value| strings(value, faults, package));
-    let manifests = section.take("manifests").map(|value| strings(value, faults, manifest));
-    section.finish(faults);
-    match (packages, manifests) {
-        (Some(packages), None) => packages.map(Build::Packages),
-        (None, Some(manifests)) => manifests.map(Build::Manifests),
-        (Some(_), Some(_)) => {
-            let fault = Diagnostic::fault(span, "`build` lists both packages and manifests");
-            faults.push(fault.hint("make two specs of this one"));
-            None
-        }
-        (None, None) => {
-            // A misspelt key has been noted already.
-            if table.is_empty() {
-                let fault = Diagnostic::fault(span, "`build` lists nothing");
-                faults.push(fault.hint("write `{ packages = [\"…\"] }` or `{ manifests = [\"…\"] }`"));
-            }
-            None
-        }
-    }
-}
-
-fn package(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
-    let name = *text.get_ref();
-    let readable = |char: char| char.is_ascii_graphic() && !"\"'`,;\\()[]{}|#:".contains(char);
-    if !name.is_empty() && name.chars().all(readable) && !name.starts_with(['-', '@']) {
-        return Some(name.to_owned());
-    }
-    let fault = Diagnostic::fault(text.span(), "this is not the name of a package");
-    faults.push(fault.hint("write `NAME` or `NAME@VERSION`; all outputs of a package are built together"));
-    None
-}
-
-fn manifest(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
-    if is_inside(text.get_ref()) {
-        return Some((*text.get_ref()).to_owned());
-    }
-    let fault = Diagnostic::fault(text.span(), "this is not a path inside a channel");
-    faults.push(fault.hint("write it from the top of the repository, without `..`"));
-    None
 }
 
 fn system(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<System> {
@@ -233,16 +159,11 @@ fn first(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<First> {
     }
 }
 
-/// Notes that the word is none of those that may stand there.
-fn unknown(text: &Spanned<&str>, known: &[&str], faults: &mut Vec<Diagnostic>) {
-    let fault = Diagnostic::fault(text.span(), format!("`{}` is not known here", text.get_ref()));
-    faults.push(fault.hint(suggestion(text.get_ref(), known)));
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::Subset;
     use super::super::diagnostic::render;
     use super::*;
 
@@ -252,7 +173,7 @@ mod tests {
         let Checked { spec, warnings, .. } = parse(source, "farm").unwrap();
         assert_eq!(warnings, []);
         assert_eq!((spec.name.as_str(), spec.channels[0].branch.as_str()), ("farm", "master"));
-        assert_eq!((spec.build, spec.systems), (Build::Hello, vec![System::host()]));
+        assert_eq!((spec.build, spec.systems), (Subset::Hello.into(), vec![System::host()]));
         assert_eq!((spec.period, spec.priority, spec.active), (Period::every("5m").unwrap(), 5, true));
         assert_eq!(spec.first, First::Queue);
     }
@@ -262,6 +183,7 @@ mod tests {
         let source = r#"
             name = "release"
             build = { manifests = ["etc/manifests/release.scm"] }
+            exclude = ["texlive-*"]
             systems = ["x86_64-linux", "i686-linux"]
             period = "0 3 * * mon-fri"
             priority = 0
@@ -278,7 +200,8 @@ mod tests {
         assert_eq!(spec.channels[0].commit.as_deref(), Some("9edb3f66fd807b096b48283debdcddccfea34bad"));
         let introduction = spec.channels[0].introduction.as_ref().unwrap();
         assert_eq!(introduction.signer, "BBB02DDF2CEAF6A80D1DE643A2A06DF2A33A54FA");
-        assert_eq!(spec.build, Build::Manifests(vec!["etc/manifests/release.scm".to_owned()]));
+        assert_eq!(spec.build.subset, Subset::Manifests(vec!["etc/manifests/release.scm".to_owned()]));
+        assert_eq!(spec.build.exclude, ["texlive-*"]);
         assert_eq!((spec.name.as_str(), spec.priority, spec.active), ("release", 0, false));
         assert_eq!((spec.systems.len(), spec.first), (2, First::Record));
         assert_eq!(spec.period, Period::crontab("0 3 * * mon-fri").unwrap());

@@ -165,6 +165,12 @@ impl<'a> Derivation<'a> {
         out
     }
 
+    /// Whether Guix lets its outputs be had from a substitute server.
+    pub fn is_substitutable(&self) -> bool {
+        let allows = self.environment.iter().find(|(name, _)| **name == *b"allowSubstitutes");
+        allows.is_none_or(|(_, value)| **value == *b"1")
+    }
+
     /// Checks that every output path is the one that the store gives it, as the real daemon does
     /// when it takes a derivation, and returns the derivation's own [`Modulo`] for its users.
     ///

@@ -1,7 +1,7 @@
 //! Which evaluations are asked for, who takes them, and what happens when nobody finishes them.
 
 use gorget::db::{Error, EvaluationState, JobError, Recorder};
-use gorget::spec::{Build, System};
+use gorget::spec::{Subset, System};
 use serde_json::json;
 
 use crate::support::{batch, begin, evaluate, on_both, only_spec, revision, spec, spec_id, system};
@@ -15,7 +15,9 @@ async fn going_back_to_an_earlier_revision_is_news() {
         let again = evaluate(db, master, "a", &[]).await;
         assert!(a < b && b < again);
         let request = async |commit: &str| {
-            db.request_evaluations(master, &revision(commit), &Build::All, &[system()], 300).await.unwrap()
+            db.request_evaluations(master, &revision(commit), &Subset::All.into(), &[system()], 300)
+                .await
+                .unwrap()
         };
         assert_eq!(request("a").await, [], "the newest has that revision");
         let c = request("c").await;
@@ -43,7 +45,7 @@ async fn the_most_urgent_spec_is_served_first_and_each_system_by_one_worker_at_a
         for name in ["slow", "urgent", "off"] {
             let systems = if name == "slow" { &slow.systems } else { &off.systems };
             let id = spec_id(db, name).await;
-            db.request_evaluations(id, &revision("a"), &Build::All, systems, 100).await.unwrap();
+            db.request_evaluations(id, &revision("a"), &Subset::All.into(), systems, 100).await.unwrap();
         }
         let mut taken = Vec::new();
         while let Some(task) = db.claim_evaluation(101).await.unwrap() {
@@ -52,7 +54,7 @@ async fn the_most_urgent_spec_is_served_first_and_each_system_by_one_worker_at_a
         assert_eq!(taken, ["urgent x86_64-linux", "slow x86_64-linux", "slow i686-linux"]);
 
         let id = spec_id(db, "urgent").await;
-        db.request_evaluations(id, &revision("b"), &Build::All, &[system()], 102).await.unwrap();
+        db.request_evaluations(id, &revision("b"), &Subset::All.into(), &[system()], 102).await.unwrap();
         assert_eq!(db.claim_evaluation(103).await.unwrap(), None, "the one before is still running");
         assert_eq!(db.newest_evaluations().await.unwrap().len(), 4);
     })
@@ -66,7 +68,7 @@ async fn a_spec_that_is_gone_takes_its_waiting_evaluations_along() {
         two.systems.push(System::new("i686-linux").unwrap());
         db.sync_specs(&[spec("gone"), two.clone()]).await.unwrap();
         for stored in db.specs().await.unwrap() {
-            db.request_evaluations(stored.id, &revision("a"), &Build::All, &stored.spec.systems, 100)
+            db.request_evaluations(stored.id, &revision("a"), &Subset::All.into(), &stored.spec.systems, 100)
                 .await
                 .unwrap();
         }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gorget::db::{Db, Error, EvaluationId, Job, JobError, Recorder};
+use gorget::db::{BuildState, Db, Error, EvaluationId, Job, JobError, Recorder};
+use gorget::job::{Facts, Location};
 use serde_json::json;
 
 use crate::support::{batch, begin, derivation, evaluate, hash, on_both, only_spec, spec, spec_id};
@@ -131,18 +132,70 @@ async fn hostile_words_come_back_as_they_were() {
         let mut strange = batch(&[]);
         strange.derivations.push(derivation("hello", &[]));
         strange.derivations[0].name = words.to_owned();
-        strange.jobs.push(crate::support::job(words, "hello"));
+        let mut job = crate::support::job(words, "hello");
+        let word = || Some(words.to_owned());
+        job.facts =
+            Facts { package: word(), version: word(), target: word(), channel: word(), ..Facts::default() };
+        strange.jobs.push(job.clone());
         let error = JobError { name: words.into(), cause: words.into(), message: words.into() };
         strange.errors.push(error.clone());
         recorder.record(db, &strange).await.unwrap();
         recorder.finish(db, false, &json!({ words: words }), 200).await.unwrap();
         assert_eq!(db.errors(id).await.unwrap(), [error]);
-        let [job] = &db.jobs(id).await.unwrap()[..] else { panic!() };
-        assert_eq!(job.name, words);
-        assert_eq!(job.derivation, format!("/gnu/store/{}-{words}.drv", hash("hello")));
+        let [stored] = &db.jobs(id).await.unwrap()[..] else { panic!() };
+        assert_eq!((stored.name.as_str(), &stored.facts), (words, &job.facts));
+        assert_eq!(stored.derivation, format!("/gnu/store/{}-{words}.drv", hash("hello")));
         let evaluation = db.evaluation(id).await.unwrap().unwrap();
         assert_eq!(evaluation.revision.channels()[0].commit, words);
         assert_eq!(evaluation.figures, Some(json!({ words: words })));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn facts_of_a_job_are_kept_with_it_and_lines_that_move_write_nothing() {
+    let evaluate = async |db: &Db, spec, commit: &str, version: &str, line, timeout| {
+        let mut recorder = Recorder::new(begin(db, spec, commit).await);
+        let id = recorder.evaluation();
+        let mut found = batch(&[("hello", &format!("hello{version}")), ("sed", "sed1")]);
+        found.jobs[0].facts = Facts {
+            package: Some("hello".to_owned()),
+            version: Some(version.to_owned()),
+            location: Some(Location { file: "gnu/packages/base.scm".to_owned(), line }),
+            target: None,
+            channel: Some("guix".to_owned()),
+            max_silent_time: 3600,
+            timeout,
+            hidden: false,
+            replacement: true,
+            substitutable: true,
+        };
+        recorder.record(db, &found).await.unwrap();
+        recorder.finish(db, false, &json!({}), 200).await.unwrap();
+        (id, found.jobs[0].facts.clone())
+    };
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let facts = async |id| db.jobs(id).await.unwrap().into_iter().next().unwrap().facts;
+        let (first, expected) = evaluate(db, master, "a", "1", 7, 60).await;
+        assert_eq!(facts(first).await, expected);
+        assert_eq!(db.jobs(first).await.unwrap()[1].facts, Facts::default(), "nothing is known of it");
+
+        let (moved, _) = evaluate(db, master, "b", "1", 9, 60).await;
+        assert_eq!(facts(moved).await, expected, "the line is that of the first evaluation");
+        assert_eq!(db.unscheduled_evaluation().await.unwrap().unwrap().id, first);
+        db.queue_builds(first, BuildState::Recorded, 200).await.unwrap();
+        assert_eq!(db.unscheduled_evaluation().await.unwrap(), None, "the second wrote no job");
+
+        let (slower, other) = evaluate(db, master, "c", "1", 9, 90).await;
+        assert_eq!(facts(slower).await, other);
+        assert_eq!(facts(moved).await, expected);
+        assert_eq!(db.changed_jobs(moved, slower).await.unwrap(), (vec![], vec![]), "nothing to build");
+
+        let (newer, _) = evaluate(db, master, "d", "2", 9, 90).await;
+        let (before, after) = db.changed_jobs(first, newer).await.unwrap();
+        let versions = [&before, &after].map(|jobs| jobs[0].facts.version.clone().unwrap());
+        assert_eq!((before.len(), after.len(), versions), (1, 1, ["1".to_owned(), "2".to_owned()]));
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! What is evaluated is what Guix itself computes, and what is kept of it comes back unchanged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,30 +9,34 @@ use gorget::sandbox::Tool;
 use gorget::store::derivation::Derivation;
 use gorget::store::nar;
 use gorget::store::path::StorePath;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::support::guix::{MODULES, Tree, entry, guix_root, manifest};
 use crate::support::program::{Farm, text};
 
+/// Names and derivations.
+type Jobs = BTreeSet<(String, String)>;
+
 const SYSTEMS: [&str; 2] = ["x86_64-linux", "i686-linux"];
 
 /// Jobs and derivations of `subset` as `(gnu ci)` computes them, with a real daemon.
-async fn oracle(subset: &str, system: &str, manifests: &Path) -> BTreeSet<(String, String)> {
+async fn oracle(subset: &str, system: &str, manifests: &Path) -> Jobs {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/oracle");
     let run = Tool::new(script).arg(guix_root()).args([subset, system]).arg(manifests);
     let finished = run.spawn().unwrap().finish(Duration::from_mins(10)).await.unwrap();
     assert!(finished.success(), "{}", finished.reason());
     let answer = String::from_utf8(finished.stdout).unwrap();
-    answer
-        .lines()
-        .map(|line| line.split_once(' ').unwrap())
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .collect()
+    answer.lines().map(pair).collect()
+}
+
+fn pair(line: &str) -> (String, String) {
+    let (name, derivation) = line.split_once(' ').unwrap();
+    (name.to_owned(), derivation.to_owned())
 }
 
 /// What `gorget evaluate --json` says: jobs and derivations by system.
-async fn evaluate(farm: &Farm, file: &Path) -> [BTreeSet<(String, String)>; 2] {
+async fn evaluate(farm: &Farm, file: &Path) -> [Jobs; 2] {
     let said = farm.say(&["evaluate", "--json", file.to_str().unwrap()]).await;
     assert_eq!(said.code, Some(0), "{}", said.talk);
     let mut lines: Vec<Value> = said.data.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -87,6 +91,145 @@ async fn manifests_have_the_derivations_that_guix_computes() {
         assert!(expected.len() >= 4, "{expected:?}");
         assert_eq!(found, expected);
     }
+}
+
+/// Jobs of one evaluation for `x86_64-linux`, and the causes of errors by name.
+async fn evaluate_some(
+    farm: &Farm,
+    spec: &str,
+    errors: usize,
+) -> (Vec<Value>, Jobs, BTreeMap<String, String>) {
+    let file = farm.spec("some", spec);
+    let said = farm.say(&["evaluate", "--json", file.to_str().unwrap()]).await;
+    let lines: Vec<Value> = said.data.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str| lines.iter().filter(|line| line["type"] == kind).cloned().collect::<Vec<_>>();
+    let found: BTreeMap<_, _> =
+        of("error").iter().map(|error| (text(&error["name"]), text(&error["message"]))).collect();
+    assert_eq!((found.len(), of("summary").len()), (errors, 1), "{} {found:?}", said.talk);
+    let jobs = of("job");
+    let pairs = jobs.iter().map(|job| (text(&job["name"]), text(&job["derivation"]))).collect();
+    (jobs, pairs, found)
+}
+
+#[tokio::test]
+async fn subsets_that_gnu_ci_computes_are_what_it_computes() {
+    let guix = Tree::guix().await;
+    let farm = Farm::new(None);
+    let spec =
+        |build: &str| format!("build = {build}\nsystems = [\"x86_64-linux\"]\n{}", guix.as_channel("guix"));
+    let (jobs, found, _) = evaluate_some(&farm, &spec("\"tarball\""), 0).await;
+    assert_eq!(found, oracle("tarball", "x86_64-linux", Path::new("/tmp")).await);
+    assert_eq!((&jobs[0]["timeout"], &jobs[0]["built_on"]), (&18000.into(), &"x86_64-linux".into()));
+
+    // What is left of the core when most of it is excluded; it has another `sed` than the public one.
+    let others = ["*-*", "*b*", "c*", "di*", "e*", "f*", "g*", "m*", "p*", "t*", "x*", "zlib"];
+    let rest = format!("cross = false\ncross-targets = [\"aarch64-linux-gnu\"]\nexclude = {others:?}");
+    let (jobs, found, _) = evaluate_some(&farm, &spec(&format!("\"core\"\n{rest}")), 0).await;
+    let expected = oracle("(packages \"hello\" \"sed\")", "x86_64-linux", Path::new("/tmp")).await;
+    let names: BTreeSet<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(found.is_superset(&expected), "{found:?}");
+    assert_eq!(names.len(), 4, "{names:?}");
+    let crossed = jobs.iter().find(|job| job["name"] == "aarch64-linux-gnu.hello.x86_64-linux").unwrap();
+    assert_eq!(
+        (&crossed["target"], &crossed["built_on"]),
+        (&"aarch64-linux-gnu".into(), &"x86_64-linux".into())
+    );
+
+    let (_, _, errors) = evaluate_some(&farm, &spec("\"guix\""), 1).await;
+    let message = &errors["guix.x86_64-linux"];
+    assert!(message.contains("build-aux/build-self.scm"), "the sources of a package lack it: {message}");
+}
+
+#[tokio::test]
+async fn images_have_the_derivations_that_guix_computes() {
+    let guix = Tree::guix().await;
+    let farm = Farm::new(None);
+    let spec = format!("build = \"images\"\nsystems = [\"x86_64-linux\"]\n{}", guix.as_channel("guix"));
+    let expected = oracle("images", "x86_64-linux", Path::new("/tmp")).await;
+    assert!(expected.len() >= 5, "{expected:?}");
+    let file = farm.spec("some", &spec);
+    let said = farm.say(&["evaluate", file.to_str().unwrap()]).await;
+    let found: Jobs = said.data.lines().map(pair).collect();
+    assert_eq!(found, expected);
+    // What Guix itself cannot lower there is an error, and costs nothing else.
+    assert_eq!(said.code == Some(0), !said.talk.contains("exception"), "{}", said.talk);
+}
+
+/// A channel with packages, a module of jobs, and a manifest of things that are no packages.
+fn own_channel() -> Tree {
+    let channel = Tree::channel(
+        "own/packages.scm",
+        "(define-module (own packages) #:use-module (guix packages) #:use-module (gnu packages base))
+(define-public mine
+  (package (inherit hello) (name \"mine\") (version \"3\")
+    (properties '((timeout . 77) (max-silent-time . 7) (hidden? . #t)))))
+(define-public other (package (inherit mine) (name \"other\") (version \"4\") (properties '())))
+",
+    );
+    channel.write(
+        "own/ci.scm",
+        "(define-module (own ci) #:use-module (gnu ci) #:use-module (guix packages)
+  #:use-module (own packages) #:use-module (srfi srfi-1) #:export (cuirass-jobs))
+(define (cuirass-jobs store arguments)
+  (append-map (lambda (system)
+                (map (lambda (package)
+                       (derivation->job (string-append \"own.\" (package-name package) \".\" system)
+                                        (package-derivation store package system)
+                                        #:timeout 99))
+                     (list mine other)))
+              (arguments->systems arguments)))
+",
+    );
+    channel.write("data/notes.txt", "read from the checkout\n");
+    channel.write(
+        // No module, as one called `.scm` there would be.
+        "etc/manifest.txt",
+        "(use-modules (guix gexp) (guix packages) (guix profiles) (guix utils) (gnu packages base) (ice-9 rdelim))
+(define notes
+  (call-with-input-file (string-append (dirname (current-filename)) \"/../data/notes.txt\") read-line))
+(define (entry name item) (manifest-entry (name name) (version \"1\") (item item)))
+(manifest
+ (list (entry \"file\" (file-union \"file\" `((\"notes\" ,(local-file \"../data/notes.txt\")))))
+       (entry \"text\" (computed-file \"notes\" #~(symlink #$notes #$output)))
+       (entry \"computed\" (computed-file \"computed\" #~(symlink #$hello #$output)))
+       (entry \"tree\" (file-union \"tree\" `((\"hello\" ,(file-append hello \"/bin/hello\")))))
+       (entry \"foreign\" (with-parameters ((%current-system \"aarch64-linux\")) hello))
+       (entry \"crossed\" (with-parameters ((%current-target-system \"riscv64-linux-gnu\")) hello))
+       (entry \"kept\" hello)))
+",
+    );
+    channel
+}
+
+#[tokio::test]
+async fn channels_custom_modules_and_things_in_manifests_are_what_gnu_ci_computes() {
+    let channel = own_channel();
+    let directory = channel.checkout();
+    let farm = Farm::new(None);
+    let spec =
+        |build: &str| format!("build = {build}\nsystems = [\"x86_64-linux\"]\n{}", channel.as_channel("own"));
+    let expected = async |subset: &str| oracle(subset, "x86_64-linux", directory.path()).await;
+
+    let (jobs, found, _) = evaluate_some(&farm, &spec("{ channels = [\"own\"] }"), 0).await;
+    assert_eq!(found, expected("(channels own)").await);
+    let mine = jobs.iter().find(|job| job["name"] == "mine.x86_64-linux").unwrap();
+    let facts = ["package", "version", "location", "channel"].map(|key| text(&mine[key]));
+    assert_eq!(facts, ["mine", "3", "own/packages.scm:3", "own"]);
+    let rest = ["max_silent_time", "timeout", "hidden", "replacement", "substitutable"].map(|key| &mine[key]);
+    assert_eq!(json!(rest), json!([7, 77, true, false, true]));
+    assert!(mine["inputs"].as_array().unwrap().len() > 2, "{mine}");
+
+    let (jobs, found, _) = evaluate_some(&farm, &spec("{ custom = [\"(own ci)\"] }"), 0).await;
+    assert_eq!(found, expected("(custom (own ci))").await);
+    assert_eq!((jobs.len(), &jobs[0]["timeout"]), (2, &99.into()));
+
+    let (jobs, found, _) =
+        evaluate_some(&farm, &spec("{ manifests = [\"etc/manifest.txt\"] }\nexclude = [\"k*t\"]"), 0).await;
+    let mut of_guix = expected("(manifests \"etc/manifest.txt\")").await;
+    of_guix.retain(|(name, _)| name != "kept-1");
+    assert_eq!(found, of_guix);
+    let foreign = jobs.iter().find(|job| job["name"] == "foreign-1").unwrap();
+    assert_eq!((&foreign["built_on"], &foreign["version"]), (&"aarch64-linux".into(), &"1".into()));
 }
 
 #[tokio::test]

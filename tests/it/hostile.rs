@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gorget::evaluate::{Failure, Limits};
 use gorget::sandbox::Tool;
-use gorget::spec::Build;
+use gorget::spec::Subset;
 use serde_json::Value;
 
 use crate::repository::Remote;
@@ -256,7 +256,7 @@ const LIARS: &str = r#"
 (define-bad idles (say (@@ (guile-user) control) '(idle)))
 (define-bad names-a-lie
   (say (@@ (guile-user) control)
-       `(job 7 "lie" "/gnu/store/00000000000000000000000000000000-lie.drv")))
+       `(job 7 "lie" "/gnu/store/00000000000000000000000000000000-lie.drv" (#f #f #f #f #f #f 1 1))))
 (define-bad answers-for-others (say (@@ (guile-user) control) '(none 0)))
 (define-bad is-two (primitive-fork))
 "#;
@@ -434,7 +434,7 @@ async fn a_manifest_that_raises_leaves_the_others_whole() {
         .with("raises.scm", "(use-modules (guix profiles))\n(error \"no manifest today\")")
         .with("exits.scm", "(exit 3)");
     let files = ["raises.scm", "good.scm", "exits.scm", "missing.scm"].map(str::to_owned);
-    let result = evaluate(&channel, Build::Manifests(files.to_vec()), limits()).await;
+    let result = evaluate(&channel, Subset::Manifests(files.to_vec()).into(), limits()).await;
     let names: Vec<&String> = result.jobs.keys().collect();
     assert_eq!(names, ["fine-2.12.2", "good-2.12.2"], "{result:#?}");
     let error = |name| result.error(name);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gorget::sandbox::Tool;
-use gorget::spec::{Build, Spec, check_branch, load_directory, parse, render};
+use gorget::spec::{Spec, Subset, check_branch, load_directory, parse, render};
 
 fn faults(source: &str) -> String {
     render(&parse(source, "farm").expect_err("this file has faults"), "farm.toml", source, false)
@@ -250,6 +250,121 @@ fn what_is_missing_altogether_is_named() {
 }
 
 #[test]
+fn options_that_make_no_sense_are_shown_where_they_stand() {
+    let spec = |text: &str| format!("{text}\n[[channel]]\nname = \"own\"\nurl = \"/srv/own\"\n");
+    insta::assert_snapshot!(faults(&spec("build = \"image\"\ntuned = false\nexclude = [\"*\", \"a b\"]\ncross-targets = [\"x y\"]")), @r#"
+    error: `image` is not known here
+     --> farm.toml:1:9
+      |
+    1 | build = "image"
+      |         ^^^^^^^
+      |
+    hint: did you mean `images`?
+
+    error: this leaves out everything
+     --> farm.toml:3:12
+      |
+    3 | exclude = ["*", "a b"]
+      |            ^^^
+      |
+    hint: write `NAME`, or a part of it and `*` for the rest, such as `texlive-*`
+
+    error: this is not a pattern for names of packages
+     --> farm.toml:3:17
+      |
+    3 | exclude = ["*", "a b"]
+      |                 ^^^^^
+      |
+    hint: write `NAME`, or a part of it and `*` for the rest, such as `texlive-*`
+
+    error: this is not a target
+     --> farm.toml:4:18
+      |
+    4 | cross-targets = ["x y"]
+      |                  ^^^^^
+      |
+    hint: write a triplet that `guix build --list-targets` shows, such as `aarch64-linux-gnu`
+    "#);
+    insta::assert_snapshot!(faults(&spec("build = \"guix\"\ntuned = false\ncross = false")), @r#"
+    error: this takes a channel that is called `guix`
+     --> farm.toml:1:9
+      |
+    1 | build = "guix"
+      |         ^^^^^^
+      |
+    hint: add it: these jobs build what that channel has
+
+    error: `tuned` changes nothing about the build `guix`
+     --> farm.toml:2:9
+      |
+    2 | tuned = false
+      |         ^^^^^
+      |
+    hint: leave it out; it goes with `all`
+
+    error: `cross` changes nothing about the build `guix`
+     --> farm.toml:3:9
+      |
+    3 | cross = false
+      |         ^^^^^
+      |
+    hint: leave it out; it goes with `all`, `core`
+    "#);
+    insta::assert_snapshot!(faults(&spec("build = { channels = [\"owm\"], custom = [\"own ci\"] }")), @r#"
+    error: `build` lists channels and custom
+     --> farm.toml:1:9
+      |
+    1 | build = { channels = ["owm"], custom = ["own ci"] }
+      |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+    hint: make a spec for each
+    "#);
+    insta::assert_snapshot!(faults(&spec("build = { channels = [\"owm\"] }")), @r#"
+    error: `owm` is not known here
+     --> farm.toml:1:23
+      |
+    1 | build = { channels = ["owm"] }
+      |                       ^^^^^
+      |
+    hint: did you mean `own`?
+    "#);
+    insta::assert_snapshot!(faults(&spec("build = { custom = [\"own ci\", \"()\", \"(own (ci))\"] }")), @r#"
+    error: this is not the name of a module
+     --> farm.toml:1:21
+      |
+    1 | build = { custom = ["own ci", "()", "(own (ci))"] }
+      |                     ^^^^^^^^
+      |
+    hint: write it as Guile does: `(my-channel ci)`
+
+    error: this is not the name of a module
+     --> farm.toml:1:31
+      |
+    1 | build = { custom = ["own ci", "()", "(own (ci))"] }
+      |                               ^^^^
+      |
+    hint: write it as Guile does: `(my-channel ci)`
+
+    error: this is not the name of a module
+     --> farm.toml:1:37
+      |
+    1 | build = { custom = ["own ci", "()", "(own (ci))"] }
+      |                                     ^^^^^^^^^^^^
+      |
+    hint: write it as Guile does: `(my-channel ci)`
+    "#);
+    for right in [
+        "build = \"core\"\ncross = false\ncross-targets = [\"riscv64-linux-gnu\", \"x86_64-w64-mingw32\"]\nexclude = [\"*-tarball\"]",
+        "build = { custom = [\"(own ci)\", \"( own  other )\"] }",
+        "build = { channels = [\"own\"] }\nexclude = [\"python2-*\"]",
+        "build = \"tarball\"",
+        "build = \"hello\"\ncross-targets = [\"avr\"]",
+    ] {
+        assert!(parse(&spec(right), "farm").is_ok(), "{}", faults(&spec(right)));
+    }
+}
+
+#[test]
 fn two_channels_are_not_the_same() {
     let channel = |name: &str, url: &str| format!("[[channel]]\nname = \"{name}\"\nurl = \"{url}\"\n");
     let spec = |other: &str| format!("build = \"all\"\n{}{other}", channel("guix", "/srv/guix"));
@@ -342,11 +457,14 @@ fn the_specs_that_come_with_gorget_can_be_used() {
             Err(faults) => panic!("{}", render(faults, name, &file.source, false)),
         }
     };
-    assert_eq!((spec("guix-master").build, spec("guix-master").systems.len()), (Build::All, 2));
-    assert_eq!(spec("hello").build, Build::Hello);
-    assert!(matches!(spec("toolchain").build, Build::Packages(_)));
-    assert!(matches!(spec("release").build, Build::Manifests(_)));
-    assert_eq!(files.len(), 4, "each of them is named above");
+    assert_eq!((spec("guix-master").build, spec("guix-master").systems.len()), (Subset::All.into(), 2));
+    assert_eq!(spec("channel").build.subset, Subset::Channels(vec!["own".to_owned()]));
+    assert_eq!(spec("channel").build.exclude, ["*-snapshot"]);
+    assert_eq!(spec("images").build, Subset::Images.into());
+    assert_eq!(spec("hello").build, Subset::Hello.into());
+    assert!(matches!(spec("toolchain").build.subset, Subset::Packages(_)));
+    assert!(matches!(spec("release").build.subset, Subset::Manifests(_)));
+    assert_eq!(files.len(), 6, "each of them is named above");
 }
 
 /// Asks git itself about many names. It takes some that are refused here all the same: they would

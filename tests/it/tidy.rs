@@ -7,7 +7,7 @@ use std::time::Duration;
 use gorget::sandbox::Tool;
 
 /// Pure; they import each other at most.
-const WORDS: [&str; 6] = ["diff", "plan", "revision", "sexp", "spec", "store"];
+const WORDS: [&str; 7] = ["diff", "job", "plan", "revision", "sexp", "spec", "store"];
 /// They import words and what they stand on, never each other.
 const KEEPERS: [&str; 6] = ["coordinator", "evaluate", "fetch", "register", "schedule", "watch"];
 /// What keepers stand on; imports words and its like.

@@ -20,8 +20,8 @@ pub struct Runtimes {
 pub struct Prepared {
     /// How Guile finds it.
     pub environment: Environment,
-    /// Where the sandbox shows the channels, in the given order.
-    pub channels: Vec<String>,
+    /// The channels' names, and where the sandbox shows them, in the given order.
+    pub channels: Vec<(String, String)>,
 }
 
 impl Runtimes {
@@ -79,6 +79,7 @@ impl Runtimes {
         if !others.is_empty() {
             environment.env.push(("GUIX_PACKAGE_PATH".to_owned(), others.join(":")));
         }
-        Ok(Prepared { environment, channels: named.iter().map(|(name, _)| inside(name)).collect() })
+        let channels = named.iter().map(|(name, _)| ((*name).to_owned(), inside(name))).collect();
+        Ok(Prepared { environment, channels })
     }
 }

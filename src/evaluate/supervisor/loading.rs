@@ -79,7 +79,7 @@ impl Supervisor<'_> {
                 Ok(Heard::Said(_, Message::Idle)) => break,
                 Ok(Heard::Said(_, message)) => {
                     heard = Instant::now();
-                    self.result_of_parent(message);
+                    self.result_of_parent(message)?;
                     if self.flushed.elapsed() < TICK {
                         continue;
                     }
@@ -97,17 +97,20 @@ impl Supervisor<'_> {
         Ok(true)
     }
 
-    fn result_of_parent(&mut self, message: Message) {
+    fn result_of_parent(&mut self, message: Message) -> Result<(), Failure> {
         match message {
-            Message::Job { unit, name, derivation } if self.book.close(unit) => {
-                self.job(unit, name, &derivation);
+            Message::Job(job) if !job.last && !self.book.is_closed(job.unit) => self.job(*job)?,
+            Message::Job(job) if job.last && self.book.close(job.unit) => {
+                self.batch.done += 1;
+                self.job(*job)?;
             }
             Message::Nothing { unit } if self.book.close(unit) => self.batch.done += 1,
             Message::Error { unit, cause, message } if self.book.close(unit) => {
-                self.unit_failed(unit, cause, message);
+                self.unit_failed(unit, &cause, message);
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// Begins again with a new parent, keeping what is known already.

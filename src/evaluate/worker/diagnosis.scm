@@ -35,6 +35,28 @@
                   (lambda ()
                     ((optional-binding '(srfi srfi-35) 'condition-message) object)))))
 
+;; The file that was last looked for in vain on a search path: what goes on without it often fails
+;; with a message that does not name it.
+(define missing-file #f)
+
+(let* ((variable (module-variable (resolve-module '(guile)) 'search-path))
+       (search   (variable-ref variable)))
+  (variable-set! variable
+                 (lambda (path file . rest)
+                   (let ((found (apply search path file rest)))
+                     (unless found
+                       (set! missing-file file))
+                     found))))
+
+(define (about-missing-file key args)
+  "Return what to add to a message when KEY and ARGS say that #f was taken for a file name."
+  (match (cons key args)
+    (('wrong-type-arg _ _ _ (#f) . _)
+     (if (string? missing-file)
+         (string-append " (there is no file " missing-file ")")
+         ""))
+    (_ "")))
+
 (define (exception-text key args)
   (define object
     (and (memq key '(%exception srfi-34 guile-exception)) (pair? args) (car args)))
@@ -65,16 +87,31 @@
 ;; for the frames of such code have no location.
 (define lowering #f)
 
+(define (interpreted-module frame)
+  "Return the text of the name of the module whose source FRAME interprets, or #f."
+  (let loop ((environment (match (frame-arguments frame)
+                            ((environment) environment)
+                            (_ #f))))
+    (cond ((module? environment)
+           (and (not (member (module-name environment) '((guile) (guile-user))))
+                (object->string (module-name environment))))
+          ((and (vector? environment) (> (vector-length environment) 0))
+           (loop (vector-ref environment 0)))
+          (else #f))))
+
 (define (stack-location stack)
-  "Return \"FILE:LINE\" of the innermost frame of STACK that is not Guile's own, or #f."
+  "Return \"FILE:LINE\" of the innermost frame of STACK that is not Guile's own, or the name of the
+module when its source is interpreted, or #f."
   (let loop ((index 0))
     (and (< index (stack-length stack))
-         (match (frame-source (stack-ref stack index))
-           ((_ (? string? file) line . _)
-            (if (uninteresting-file? file)
-                (loop (+ index 1))
-                (string-append file ":" (number->string (+ line 1)))))
-           (_ (loop (+ index 1)))))))
+         (let ((frame (stack-ref stack index)))
+           (match (frame-source frame)
+             ((_ (? string? file) line . _)
+              (cond ((not (uninteresting-file? file))
+                     (string-append file ":" (number->string (+ line 1))))
+                    ((and (string-contains file "ice-9/eval.scm") (interpreted-module frame)))
+                    (else (loop (+ index 1)))))
+             (_ (loop (+ index 1))))))))
 
 (define (package-text package)
   "Return where PACKAGE is defined, as \"FILE:LINE\", or #f."
@@ -87,7 +124,7 @@
 (define (best-location frame)
   "Return FRAME, a location, unless that is in Guix's own machinery and the package is known."
   (or (and lowering
-           (or (not frame) (string-prefix? "guix/" frame))
+           (or (not frame) (string-prefix? "guix/" frame) (string-prefix? "(" frame))
            (false-if-exception (package-text lowering)))
       frame))
 
@@ -97,6 +134,7 @@ a symbol, and the message."
   (define said (open-output-string))
   (define location #f)
 
+  (set! missing-file #f)
   (catch #t
     (lambda ()
       (let ((warning-port (optional-binding '(guix diagnostics) 'guix-warning-port)))
@@ -104,7 +142,7 @@ a symbol, and the message."
             (parameterize ((warning-port said)) (thunk))
             (thunk))))
     (lambda (key . args)
-      (let* ((text   (exception-text key args))
+      (let* ((text   (string-append (exception-text key args) (about-missing-file key args)))
              (cause  (exception-cause key args text))
              (said   (string-trim-both (get-output-string said)))
              (detail (cond ((not (eq? cause 'exit)) text)

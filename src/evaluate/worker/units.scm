@@ -2,13 +2,33 @@
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
 ;;; Units of work: a label, by which a job is known before it is lowered, and a procedure that
-;;; returns the job's name and derivation, or #f when there is no such job.
+;;; returns the jobs that come of it, as a list: most often one, none when (gnu ci) has none.
 
 (define-record-type <unit>
   (make-unit label proc)
   unit?
   (label unit-label)
   (proc  unit-proc))
+
+;; What the spec leaves out, cross-builds beside (gnu ci), and so on: an association list.
+(define options '())
+
+(define (option name)
+  (assq-ref options name))
+
+(define excluded?
+  (let ((regexps #f))
+    (lambda (name)
+      "Whether NAME matches one of the patterns of what is to be left out."
+      (unless regexps
+        (set! regexps
+              (map (lambda (pattern)
+                     (make-regexp (string-append
+                                   "^"
+                                   (string-join (map regexp-quote (string-split pattern #\*)) ".*")
+                                   "$")))
+                   (option 'exclude))))
+      (any (lambda (regexp) (regexp-exec regexp name)) regexps))))
 
 ;; So many popular packages are named to the supervisor.
 (define %most-popular 100)
@@ -31,15 +51,9 @@
     (match (if system (inputs system) (inputs))
       (((labels packages _ ...) ...) packages))))
 
-(define (all-packages)
-  "Return the packages to build: those of (gnu ci), in the order in which they are defined.
-Neighbours there share dependencies, and the order is the same in every process."
-  (define (adjust package result)
-    (cond ((package-replacement package)
-           (cons* (package-replacement package) package result))
-          ((package-superseded package) result)
-          (else (cons package result))))
-
+(define (by-place packages)
+  "Return PACKAGES in the order in which they are defined.  Neighbours there share dependencies, and
+the order is the same in every process."
   (define (place package)
     (let ((location (package-location package)))
       (string-append (if location
@@ -48,15 +62,30 @@ Neighbours there share dependencies, and the order is the same in every process.
                          "")
                      " " (package-full-name package))))
 
-  (let ((packages (fold-packages adjust
-                                 (fold adjust '() (final-inputs #f))
-                                 (loadable-modules)
-                                 #:select? (const #t))))
-    (map cdr
-         (stable-sort (map (lambda (package) (cons (place package) package))
-                           packages)
-                      (lambda (one other)
-                        (string<? (car one) (car other)))))))
+  (map cdr
+       (stable-sort (map (lambda (package) (cons (place package) package))
+                         packages)
+                    (lambda (one other)
+                      (string<? (car one) (car other))))))
+
+(define (wanted packages)
+  (remove (lambda (package) (excluded? (package-name package)))
+          packages))
+
+(define (all-packages)
+  "Return the packages to build: those of (gnu ci), but for what is excluded."
+  (define (adjust package result)
+    (let ((replacement (package-replacement package)))
+      (cond (replacement
+             (hashq-set! replacements replacement #t)
+             (cons* replacement package result))
+            ((package-superseded package) result)
+            (else (cons package result)))))
+
+  (wanted (by-place (fold-packages adjust
+                                   (fold adjust '() (final-inputs #f))
+                                   (loadable-modules)
+                                   #:select? (const #t)))))
 
 (define (base-package? system)
   "Return a predicate for the packages that the rest of the distribution is built with."
@@ -87,7 +116,7 @@ Neighbours there share dependencies, and the order is the same in every process.
     (make-unit label
                (lambda ()
                  (let ((drv (package-job-derivation package system base)))
-                   (and drv (cons label drv)))))))
+                   (if drv (list (package-job label package drv)) '()))))))
 
 (define (tuned-unit package system base micro-architecture)
   (define tuned-package
@@ -97,10 +126,10 @@ Neighbours there share dependencies, and the order is the same in every process.
 
   (make-unit label
              (lambda ()
-               (and (package-job-derivation package system base)
-                    (let ((drv (package-job-derivation (tuned-package package micro-architecture)
-                                                       system #f)))
-                      (and drv (cons label drv)))))))
+               (let ((drv (and (package-job-derivation package system base)
+                               (package-job-derivation (tuned-package package micro-architecture)
+                                                       system #f))))
+                 (if drv (list (package-job label package drv)) '())))))
 
 (define %micro-architectures
   '("haswell" "skylake" "x86-64-v2" "x86-64-v3" "x86-64-v4"))
@@ -113,7 +142,7 @@ Neighbours there share dependencies, and the order is the same in every process.
     (base? package))
 
   (cons (package-unit package system base)
-        (if (and (string=? system "x86_64-linux") (tunable? package))
+        (if (and (option 'tuned) (string=? system "x86_64-linux") (tunable? package))
             (map (lambda (micro-architecture)
                    (tuned-unit package system base micro-architecture))
                  %micro-architectures)
@@ -142,34 +171,67 @@ Neighbours there share dependencies, and the order is the same in every process.
           ((or (optional-binding '(guix platform) 'targets)
                (const '())))))
 
-(define (cross-units system)
-  (define core-packages
-    (or (optional-binding '(gnu ci) '%core-packages) '()))
+(define (plain-unit label find system target)
+  "Return a unit that lowers the package that FIND returns, supported or not."
+  (make-unit label
+             (lambda ()
+               (let ((package (find)))
+                 (list (package-job (job-label (package-name package) system target)
+                                    package
+                                    (lower package system target)
+                                    #:target target))))))
 
+(define (job-label name system target)
+  (string-append (if target (string-append target ".") "") name "." system))
+
+(define (core-packages)
+  (or (optional-binding '(gnu ci) '%core-packages) '()))
+
+(define (core-unit package system target)
+  (plain-unit (job-label (package-name package) system target) (const package) system target))
+
+(define (cross-units system)
   (append-map (lambda (target)
                 (map (lambda (package)
-                       (let ((label (string-append target "." (package-name package)
-                                                   "." system)))
-                         (make-unit label
-                                    (lambda ()
-                                      (cons label (lower package system target))))))
-                     (if (string-contains target "mingw")
-                         (drop-right core-packages 6)
-                         core-packages)))
-              (cross-targets system)))
+                       (core-unit package system target))
+                     (wanted (if (string-contains target "mingw")
+                                 (drop-right (core-packages) 6)
+                                 (core-packages)))))
+              (delete-duplicates
+               (append (if (option 'cross) (cross-targets system) '())
+                       (option 'cross-targets)))))
 
-(define (specification-unit specification system)
+(define (commencement-units system)
+  "Return units for the packages that everything is bootstrapped with."
+  (define packages
+    (filter package?
+            (module-map (lambda (_ variable)
+                          (and (variable-bound? variable) (variable-ref variable)))
+                        (resolve-module '(gnu packages commencement)))))
+
+  (map (lambda (package)
+         (let ((unit (core-unit package system #f)))
+           (make-unit (unit-label unit)
+                      (lambda ()
+                        (if (supported-package? package system) ((unit-proc unit)) '())))))
+       (wanted (by-place packages))))
+
+(define (core-units system)
+  (append (commencement-units system)
+          (map (lambda (package) (core-unit package system #f))
+               (wanted (core-packages)))
+          (cross-units system)))
+
+(define (specification-unit specification system target)
   ;; Whatever version is asked for, the job is called by the name alone, also when it fails.
   (define name
     (match (string-rindex specification #\@)
       (#f specification)
       (at (string-take specification at))))
 
-  (make-unit (string-append name "." system)
-             (lambda ()
-               (let ((package (specification->package specification)))
-                 (cons (string-append (package-name package) "." system)
-                       (lower package system #f))))))
+  (plain-unit (job-label name system target)
+              (lambda () (specification->package specification))
+              system target))
 
 (define (specification-units specifications system)
   ;; Guix loads all modules to find one package.  Those that do not load are reported here; what it
@@ -179,43 +241,21 @@ Neighbours there share dependencies, and the order is the same in every process.
   (loadable-modules)
   ;; Has Guix index all packages once, not in every worker.
   (find-packages-by-name "hello")
-  (map (lambda (specification)
-         (specification-unit specification system))
-       specifications))
+  (append-map (lambda (target)
+                (map (lambda (specification)
+                       (specification-unit specification system target))
+                     specifications))
+              (cons #f (option 'cross-targets))))
 
-(define (load-manifest file channels)
-  "Return the entries of the manifest FILE, which is in one of CHANNELS."
-  (let ((path (any (lambda (directory)
-                     (let ((path (string-append directory "/" file)))
-                       (and (file-exists? path) path)))
-                   channels)))
-    (unless path
-      (error "no channel has this manifest file:" file))
-    (save-module-excursion
-     (lambda ()
-       (set-current-module (make-user-module '((guix profiles) (gnu))))
-       (manifest-entries (primitive-load path))))))
-
-(define (manifest-units files channels system)
-  (define entries
-    (append-map (lambda (file)
-                  (call-with-diagnosis
-                   (lambda () (load-manifest file channels))
-                   (lambda (cause message)
-                     (send 'module-error file cause message)
-                     '())))
-                files))
-
-  (map (lambda (entry)
-         (let ((label (string-append (manifest-entry-name entry) "-"
-                                     (manifest-entry-version entry))))
-           (make-unit label
-                      (lambda ()
-                        (cons label
-                              (run-with-store store
-                                (lower-object (manifest-entry-item entry) system)
-                                #:system system))))))
-       (delete-duplicates entries manifest-entry=?)))
+(define (channel-units names system)
+  "Return units for the packages of the channels called NAMES.  To (gnu ci), all packages are of the
+channel 'guix'."
+  (let ((base? (base-package? system)))
+    (filter-map (lambda (package)
+                  (and (or (member "guix" names)
+                           (member (location-channel (package-location package)) names))
+                       (package-unit package system (base? package))))
+                (all-packages))))
 
 (define (popular-units units system)
   "Return the indexes of those of UNITS, a list, that lower the packages which most others have among
@@ -247,16 +287,20 @@ their inputs, most popular first."
                    (hash-ref places (string-append (package-name package) "." system))))
                 (take ranking (min %most-popular (length ranking))))))
 
-(define (enumerate build system channels)
-  (match build
+(define (enumerate subset system)
+  (match subset
     ('all
      (let ((base? (base-package? system)))
        (append (append-map (lambda (package)
                              (package-units package system base?))
                            (all-packages))
                (cross-units system))))
+    ('core (core-units system))
     ('hello (specification-units '("hello") system))
     (('packages specifications ...)
      (specification-units specifications system))
+    (('channels names ...)
+     (channel-units names system))
     (('manifests files ...)
-     (manifest-units files channels system))))
+     (manifest-units files system))
+    (_ (ci-units subset system))))

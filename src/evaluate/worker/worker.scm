@@ -9,6 +9,7 @@
 
 (use-modules (ice-9 binary-ports)
              (ice-9 match)
+             ((ice-9 regex) #:select (regexp-quote))
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-9))
@@ -108,7 +109,9 @@
     (primitive-_exit 0)))
 
 (primitive-load "/run/gorget/store.scm")
+(primitive-load "/run/gorget/jobs.scm")
 (primitive-load "/run/gorget/units.scm")
+(primitive-load "/run/gorget/ci.scm")
 
 
 ;;;
@@ -130,9 +133,11 @@
 (define (send-results)
   (wait-for-store)
   (for-each (match-lambda
-              ((and result (_ index . _))
+              ((and result (kind index . _))
                (match (assv index refusals)
-                 ((_ . message) (say 'error index 'exception (shorten message)))
+                 ((_ . message)
+                  (unless (eq? kind 'also)
+                    (say 'error index 'exception (shorten message))))
                  (#f (apply say result)))))
             (reverse results))
   (force-output control)
@@ -157,8 +162,10 @@
   (call-with-diagnosis
    (lambda ()
      (match ((unit-proc (vector-ref units index)))
-       ((name . drv) (result 'job index name (derivation-file-name drv)))
-       (#f (result 'none index))))
+       (() (result 'none index))
+       ((others ... job)
+        (for-each (lambda (other) (apply result 'also index other)) others)
+        (apply result 'job index job))))
    (lambda (cause message)
      (result 'error index cause message))))
 
@@ -203,15 +210,17 @@
     (_ (primitive-_exit 0))))
 
 (match (read control)
-  (('evaluate build system (channels ...))
+  (('evaluate subset with system places)
    (call-with-diagnosis
     (lambda ()
       (%graft?* #f)
       (connect-to-store)
-      (let ((all (enumerate build system channels)))
+      (set! options with)
+      (set! channels places)
+      (let ((all (enumerate subset system)))
         (set! units (list->vector all))
         (send 'enumerated
               (map unit-label all)
-              (if (eq? build 'all) (popular-units all system) '()))))
+              (if (eq? subset 'all) (popular-units all system) '()))))
     give-up)
    (serve-parent)))

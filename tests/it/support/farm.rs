@@ -1,6 +1,7 @@
 use gorget::db::{Batch, Db, EvaluationId, NewDerivation, NewJob, Recorder, SpecId, Task};
+use gorget::job::Facts;
 use gorget::revision::{ChannelCommit, Revision};
-use gorget::spec::{Build, Spec, System};
+use gorget::spec::{Build, Spec, Subset, System};
 use serde_json::json;
 
 /// An active spec called `name` with one channel, for `x86_64-linux`.
@@ -8,7 +9,7 @@ pub fn spec(name: &str) -> Spec {
     serde_json::from_value(json!({
         "name": name,
         "channels": [{ "name": "guix", "url": "https://example.org/guix.git", "branch": "master" }],
-        "build": "all", "systems": ["x86_64-linux"], "period": "every 5m", "priority": 5, "active": true,
+        "build": Build::from(Subset::All), "systems": ["x86_64-linux"], "period": "every 5m", "priority": 5, "active": true,
         "first": "queue",
     }))
     .unwrap()
@@ -43,7 +44,7 @@ pub async fn spec_id(db: &Db, name: &str) -> SpecId {
 /// Requests and begins the evaluation of a commit; nothing else may be waiting.
 pub async fn begin(db: &Db, spec: SpecId, commit: &str) -> Task {
     let requested =
-        db.request_evaluations(spec, &revision(commit), &Build::All, &[system()], 100).await.unwrap();
+        db.request_evaluations(spec, &revision(commit), &Subset::All.into(), &[system()], 100).await.unwrap();
     let task = db.claim_evaluation(101).await.unwrap().unwrap();
     assert_eq!(requested, [task.id]);
     task
@@ -67,7 +68,7 @@ pub fn derivation(word: &str, inputs: &[&str]) -> NewDerivation {
 
 /// The job `name` with the derivation called `word`.
 pub fn job(name: &str, word: &str) -> NewJob {
-    NewJob { name: name.to_owned(), derivation: hash(word) }
+    NewJob { name: name.to_owned(), derivation: hash(word), facts: Facts::default() }
 }
 
 /// A batch with these jobs and their derivations, which need nothing.

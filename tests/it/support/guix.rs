@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use git2::build::TreeUpdateBuilder;
+use git2::build::{CheckoutBuilder, TreeUpdateBuilder};
 use git2::{FileMode, Oid, Repository, RepositoryInitOptions, Signature, Time};
 use gorget::evaluate::runtime::Host;
 use gorget::sandbox::Tool;
@@ -105,6 +105,16 @@ impl Tree {
         let parents: Vec<_> = parent.iter().collect();
         let commit = self.git.commit(Some("refs/heads/master"), &who, &who, &message, &tree, &parents);
         commit.unwrap().to_string()
+    }
+
+    /// The files of the branch, in a directory.
+    pub fn checkout(&self) -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = self.git.find_commit(Oid::from_str(&self.tip()).unwrap()).unwrap().tree().unwrap();
+        let mut options = CheckoutBuilder::new();
+        options.target_dir(directory.path()).force();
+        self.git.checkout_tree(tree.as_object(), Some(&mut options)).unwrap();
+        directory
     }
 
     /// Sets the branch to `commit`, wherever it was.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gorget::evaluate::runtime::Runtimes;
 use gorget::evaluate::{self, Event, Failure, Limits, Outcome, Request, Summary};
-use gorget::spec::{Build, System};
+use gorget::spec::{Build, Subset, System};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, mpsc};
 
@@ -77,7 +77,7 @@ pub fn limits() -> Limits {
 
 /// The given packages.
 pub fn packages(names: &[&str]) -> Build {
-    Build::Packages(names.iter().map(|name| (*name).to_owned()).collect())
+    Subset::Packages(names.iter().map(|name| (*name).to_owned()).collect()).into()
 }
 
 /// Evaluates as the daemon does, with the installed Guix.
@@ -97,7 +97,11 @@ pub async fn evaluate(channel: &Channel, build: Build, limits: Limits) -> Evalua
         environment: prepared.environment,
         build,
         system: System::new("x86_64-linux").unwrap(),
-        channels: prepared.channels,
+        channels: prepared
+            .channels
+            .into_iter()
+            .map(|(name, directory)| evaluate::Channel { name, directory, commit: "0".repeat(40) })
+            .collect(),
         likely: HashSet::new(),
         keep_contents: true,
         limits,

@@ -1,0 +1,119 @@
+//! What an evaluation finds, listed as it is found.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::progress::Progress;
+use super::tell;
+use crate::eval_store::Recorded;
+use crate::evaluate::{self, Batch, Event, Outcome, Request, Summary};
+use crate::job::Facts;
+use crate::spec::System;
+use crate::store::path::{Hash, StorePath};
+
+/// Evaluates, and lists jobs and errors: a line each, or a JSON object.
+pub(super) async fn list(request: Request, json: bool, progress: &Progress) -> anyhow::Result<Summary> {
+    let system = request.system.clone();
+    let mut derivations = json.then(Derivations::default);
+    let (events, mut received) = mpsc::channel(4);
+    let (summary, listed) = tokio::join!(
+        async {
+            let result = evaluate::run(request, &events).await;
+            drop(events);
+            result
+        },
+        async {
+            while let Some(event) = received.recv().await {
+                match event {
+                    Event::Enumerated { units } => progress.of(units),
+                    Event::Batch(batch) => {
+                        progress.advance(batch.done);
+                        let mut result = Ok(());
+                        progress.above(|| result = show(batch, &system, derivations.as_mut()));
+                        if result.is_err() {
+                            received.close();
+                            return result;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        }
+    );
+    listed?;
+    Ok(summary?)
+}
+
+/// With `derivations`, in JSON.
+fn show(batch: Batch, system: &System, derivations: Option<&mut Derivations>) -> anyhow::Result<()> {
+    let Some(derivations) = derivations else {
+        for outcome in batch.outcomes {
+            match outcome {
+                Outcome::Job { name, derivation, .. } => tell::line(&format!("{name} {derivation}"))?,
+                Outcome::Error { name, cause, message } => {
+                    tell::note(&format!("{name} ({cause}): {message}"));
+                }
+            }
+        }
+        return Ok(());
+    };
+    derivations.learn(batch.items);
+    for outcome in batch.outcomes {
+        tell::json(&match outcome {
+            Outcome::Job { name, derivation, outputs, facts } => {
+                let outputs: BTreeMap<_, _> =
+                    outputs.into_iter().map(|(name, path)| (name, path.to_string())).collect();
+                let known = derivations.0.get(derivation.hash());
+                let mut job = json!({
+                    "type": "job", "name": name, "system": system,
+                    "derivation": derivation.to_string(), "outputs": outputs,
+                    "inputs": derivations.inputs(&derivation),
+                    "built_on": known.map(|known| &known.system),
+                });
+                add_facts(&mut job, &facts)?;
+                job
+            }
+            Outcome::Error { name, cause, message } => json!({
+                "type": "error", "name": name, "system": system, "cause": cause, "message": message,
+            }),
+        })?;
+    }
+    Ok(())
+}
+
+fn add_facts(job: &mut Value, facts: &Facts) -> anyhow::Result<()> {
+    if let (Value::Object(job), Value::Object(facts)) = (job, serde_json::to_value(facts)?) {
+        job.extend(facts);
+    }
+    Ok(())
+}
+
+/// All derivations of an evaluation.
+#[derive(Default)]
+struct Derivations(HashMap<Hash, Known>);
+
+struct Known {
+    path: StorePath,
+    system: String,
+    inputs: Vec<Hash>,
+}
+
+impl Derivations {
+    fn learn(&mut self, items: Vec<Recorded>) {
+        for Recorded { path, derivation, .. } in items {
+            if let Some(derivation) = derivation {
+                let (system, inputs) = (derivation.system, derivation.inputs);
+                self.0.insert(*path.hash(), Known { path, system, inputs });
+            }
+        }
+    }
+
+    /// What this derivation needs directly.
+    fn inputs(&self, derivation: &StorePath) -> Vec<String> {
+        let inputs = self.0.get(derivation.hash()).map_or(&[][..], |known| &known.inputs);
+        let paths = inputs.iter().filter_map(|input| self.0.get(input));
+        paths.map(|known| known.path.to_string()).collect()
+    }
+}

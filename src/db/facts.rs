@@ -1,0 +1,129 @@
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::{NewJob, Result, Tx, rows};
+use crate::job::{Facts, Location};
+
+/// Numbers of facts. The line is no part of them.
+pub(super) type FactNumbers = HashMap<Facts, i64>;
+
+/// Columns of the facts `f` of a job, for a [`FactsRow`].
+macro_rules! facts_columns {
+    () => {
+        "f.package, f.version, f.file, f.target, f.channel, f.max_silent_time, f.timeout, f.hidden, f.replacement,
+           f.substitutable"
+    };
+}
+pub(super) use facts_columns;
+
+/// PostgreSQL's rows `f` of what [`line`] makes.
+macro_rules! recordset {
+    () => {
+        "json_to_recordset($1::json) as f (place bigint, package text, version text, file text, target text,
+           channel text, max_silent_time bigint, timeout bigint, hidden boolean, replacement boolean,
+           substitutable boolean)"
+    };
+}
+
+/// Facts as they stand in the database, if they do.
+#[derive(sqlx::FromRow)]
+pub(super) struct FactsRow {
+    package: Option<String>,
+    version: Option<String>,
+    file: Option<String>,
+    target: Option<String>,
+    channel: Option<String>,
+    max_silent_time: Option<i64>,
+    timeout: Option<i64>,
+    hidden: Option<bool>,
+    replacement: Option<bool>,
+    substitutable: Option<bool>,
+}
+
+impl FactsRow {
+    /// The facts of a job that is defined at `line`.
+    pub(super) fn facts(self, line: Option<i64>) -> Facts {
+        let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let line = line.and_then(|line| u32::try_from(line).ok());
+        Facts {
+            package: some(self.package),
+            version: some(self.version),
+            location: some(self.file).zip(line).map(|(file, line)| Location { file, line }),
+            target: some(self.target),
+            channel: some(self.channel),
+            max_silent_time: self.max_silent_time.unwrap_or_default(),
+            timeout: self.timeout.unwrap_or_default(),
+            hidden: self.hidden.unwrap_or_default(),
+            replacement: self.replacement.unwrap_or_default(),
+            substitutable: self.substitutable.unwrap_or_default(),
+        }
+    }
+}
+
+/// Facts without the line, and the line.
+pub(super) fn without_line(facts: &Facts) -> (Facts, Option<u32>) {
+    let mut facts = facts.clone();
+    let line = facts.location.as_mut().map(|location| std::mem::take(&mut location.line));
+    (facts, line)
+}
+
+/// Learns the numbers of all facts of `jobs` that are not `known`; new ones are stored.
+pub(super) async fn store_facts(tx: &mut Tx, jobs: &[NewJob], known: &FactNumbers) -> Result<FactNumbers> {
+    let mut new: Vec<Facts> = jobs.iter().map(|job| without_line(&job.facts).0).collect();
+    new.retain(|facts| !known.contains_key(facts));
+    new.sort_unstable();
+    new.dedup();
+    if new.is_empty() {
+        return Ok(FactNumbers::new());
+    }
+    let lines = rows(new.iter().enumerate().map(line));
+    execute!(
+        tx,
+        [
+            "insert into job_facts (package, version, file, target, channel, max_silent_time, timeout, hidden,
+               replacement, substitutable)
+             select value->>'package', value->>'version', value->>'file', value->>'target', value->>'channel',
+               value->>'max_silent_time', value->>'timeout', value->>'hidden', value->>'replacement',
+               value->>'substitutable' from json_each($1) where true on conflict do nothing",
+            concat!(
+                "insert into job_facts (package, version, file, target, channel, max_silent_time, timeout, hidden,
+                   replacement, substitutable)
+                 select ",
+                facts_columns!(),
+                " from ",
+                recordset!(),
+                " on conflict do nothing"
+            )
+        ],
+        &lines
+    );
+    let numbers: Vec<(i64, i64)> = each!(tx, tx, sql:
+        "select value->>'place', f.id from json_each($1) join job_facts f on f.package = value->>'package'
+           and f.version = value->>'version' and f.file = value->>'file' and f.target = value->>'target'
+           and f.channel = value->>'channel' and f.max_silent_time = value->>'max_silent_time'
+           and f.timeout = value->>'timeout' and f.hidden = value->>'hidden'
+           and f.replacement = value->>'replacement' and f.substitutable = value->>'substitutable'",
+        concat!("select f.place, stored.id from ", recordset!(), " join job_facts stored using
+           (package, version, file, target, channel, max_silent_time, timeout, hidden, replacement, substitutable)")
+        => sqlx::query_as(sql).bind(&lines).fetch_all(&mut **tx).await?);
+    let mut ids = vec![0; new.len()];
+    for (place, id) in numbers {
+        if let Some(slot) = usize::try_from(place).ok().and_then(|place| ids.get_mut(place)) {
+            *slot = id;
+        }
+    }
+    Ok(new.into_iter().zip(ids).collect())
+}
+
+fn line((place, facts): (usize, &Facts)) -> Value {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    json!({
+        "place": place,
+        "package": text(&facts.package), "version": text(&facts.version),
+        "file": facts.location.as_ref().map_or("", |location| &location.file),
+        "target": text(&facts.target), "channel": text(&facts.channel),
+        "max_silent_time": facts.max_silent_time, "timeout": facts.timeout,
+        "hidden": facts.hidden, "replacement": facts.replacement, "substitutable": facts.substitutable,
+    })
+}

@@ -1,0 +1,186 @@
+;;; Gorget --- jobs that are not packages by name: manifests, and what (gnu ci) itself has to compute.
+;;; SPDX-License-Identifier: GPL-3.0-or-later
+
+(define (load-file path)
+  "Return what the last form in the file PATH returns.  For the file, '(current-filename)' is PATH: as
+Guile opens files, it would be the name relative to a directory of the load path."
+  (let ((port (with-fluids ((%file-port-name-canonicalization #f))
+                (open-input-file path))))
+    (let loop ((result #f))
+      (match (read port)
+        ((? eof-object?)
+         (close-port port)
+         result)
+        (form (loop (primitive-eval form)))))))
+
+(define (load-manifest file)
+  "Return the entries of the manifest FILE, which is in one of the channels."
+  (let ((path (any (match-lambda
+                     ((_ directory _)
+                      (let ((path (string-append directory "/" file)))
+                        (and (file-exists? path) path))))
+                   channels)))
+    (unless path
+      (error "no channel has this manifest file:" file))
+    (save-module-excursion
+     (lambda ()
+       (set-current-module (make-user-module '((guix profiles) (gnu))))
+       (manifest-entries (load-file path))))))
+
+(define (units-or-error name thunk)
+  "Return what THUNK returns; when it raises, report that nothing of NAME can be had."
+  (call-with-diagnosis thunk
+                       (lambda (cause message)
+                         (send 'module-error name cause message)
+                         '())))
+
+(define (manifest-unit entry system)
+  (let ((label (string-append (manifest-entry-name entry) "-"
+                              (manifest-entry-version entry)))
+        (item  (manifest-entry-item entry)))
+    (make-unit label
+               (lambda ()
+                 (when (package? item)
+                   (set! lowering item))
+                 (let ((drv (run-with-store store
+                              (lower-object item system)
+                              #:system system)))
+                   (unless (derivation? drv)
+                     (error "there is nothing to build about this entry:" drv))
+                   (list (if (package? item)
+                             (package-job label item drv #:timeout %timeout)
+                             (other-job label (derivation-file-name drv)
+                                        #:package (manifest-entry-name entry)
+                                        #:version (manifest-entry-version entry)))))))))
+
+(define (manifest-units files system)
+  (define entries
+    (append-map (lambda (file)
+                  (units-or-error file (lambda () (load-manifest file))))
+                files))
+
+  (filter-map (lambda (entry)
+                (and (not (excluded? (manifest-entry-name entry)))
+                     (manifest-unit entry system)))
+              (delete-duplicates entries manifest-entry=?)))
+
+
+;;;
+;;; What is left to (gnu ci).
+;;;
+
+(define (own-ci)
+  "Return the module (gnu ci), as its source has it: what is private to it can have been sealed when
+it was compiled."
+  (let ((file (%search-load-path "gnu/ci.scm")))
+    (unless file
+      (error "this Guix has no gnu/ci.scm"))
+    (save-module-excursion
+     (lambda ()
+       (primitive-load file)))
+    (resolve-module '(gnu ci))))
+
+(define (ci-procedure name)
+  (let ((variable (module-variable (own-ci) name)))
+    (unless variable
+      (error "the (gnu ci) of this Guix does not have what computes these jobs:" name))
+    (variable-ref variable)))
+
+(define (ci-job job)
+  "Return JOB, which is as (gnu ci) describes jobs, as we do."
+  (match (list (assq-ref job #:job-name) (assq-ref job #:derivation))
+    (((and (or (? string?) (? symbol?)) name) (? string? derivation))
+     (other-job (if (symbol? name) (symbol->string name) name)
+                derivation
+                #:max-silent-time (assq-ref job #:max-silent-time)
+                #:timeout (assq-ref job #:timeout)))
+    (_ (error "this describes no job:" job))))
+
+(define (ci-unit label proc)
+  "Return a unit for the jobs that PROC returns as (gnu ci) describes them."
+  (make-unit label
+             (lambda ()
+               (map ci-job (proc)))))
+
+(define (guix-channel)
+  "Return the directory and the commit of the channel that brings Guix."
+  (match (assoc "guix" channels)
+    ((_ directory commit) (list directory commit))
+    (#f (error "no channel is called 'guix'"))))
+
+(define (call-with-guix-channel proc . arguments)
+  (match (guix-channel)
+    ((directory commit)
+     (apply proc store (append arguments (list #:source directory #:commit commit))))))
+
+(define (image-units system)
+  "Return a unit for each image: what would compute it is kept for later."
+  (define current-guix-package
+    (optional-binding '(gnu packages package-management) 'current-guix-package))
+  (define image-jobs (ci-procedure 'image-jobs))
+  (define image-name (optional-binding '(gnu image) 'image-name))
+  (define image->job (module-ref (resolve-module '(gnu ci)) 'image->job))
+
+  (define* (later store image #:key name system)
+    (let ((name (or name (symbol->string (image-name image))))
+          (guix (current-guix-package)))
+      (ci-unit (string-append name "." system)
+               (lambda ()
+                 (parameterize ((current-guix-package guix))
+                   (list (image->job store image #:name name #:system system)))))))
+
+  (module-define! (resolve-module '(gnu ci)) 'image->job later)
+  (call-with-guix-channel image-jobs system))
+
+(define (system-test-units system)
+  "Return a unit for each test."
+  (define tests
+    (begin
+      (module-set! (resolve-module '(guix ui)) 'warn-about-load-error report-module-error)
+      ((optional-binding '(gnu tests) 'all-system-tests))))
+  (define test-name (optional-binding '(gnu tests) 'system-test-name))
+  (define system-test-jobs (ci-procedure 'system-test-jobs))
+
+  (map (lambda (test)
+         (ci-unit (string-append "test." (test-name test) "." system)
+                  (lambda ()
+                    (module-define! (resolve-module '(gnu ci)) 'all-system-tests
+                                    (const (list test)))
+                    (call-with-guix-channel system-test-jobs system))))
+       tests))
+
+(define (custom-unit module system)
+  "Return a unit for what the procedure 'cuirass-jobs' of MODULE, a text such as \"(my ci)\", returns."
+  (define arguments
+    `((subset . (custom ,(call-with-input-string module read)))
+      (systems . (,system))
+      (channels . ,(map (match-lambda
+                          ((name directory commit)
+                           ;; Which branch that is on does not make a difference to anything.
+                           `(repository (version 0) (url ,directory) (branch "master")
+                                        (commit ,commit) (name ,(string->symbol name)))))
+                        channels))))
+
+  (ci-unit module
+           (lambda ()
+             ((module-ref (resolve-interface (call-with-input-string module read)) 'cuirass-jobs)
+              store arguments))))
+
+(define (ci-units subset system)
+  (units-or-error
+   (object->string subset)
+   (lambda ()
+     (match subset
+       ('guix
+        (let ((guix-jobs (ci-procedure 'guix-jobs)))
+          (list (ci-unit (string-append "guix." system)
+                         (lambda ()
+                           (call-with-guix-channel guix-jobs (list system)))))))
+       ('images (image-units system))
+       ('system-tests (system-test-units system))
+       ('tarball
+        (let ((tarball-jobs (ci-procedure 'tarball-jobs)))
+          (list (ci-unit (string-append "binary-tarball." system)
+                         (lambda () (tarball-jobs store system))))))
+       (('custom modules ...)
+        (map (lambda (module) (custom-unit module system)) modules))))))
