@@ -81,7 +81,7 @@
 (define (uninteresting-file? file)
   (any (lambda (prefix) (string-contains file prefix))
        '("ice-9/" "srfi/" "system/" "guix/store.scm" "guix/monads.scm"
-         "/run/gorget/" "gorget/faster.scm")))
+         "/run/gorget/" "/gorget/sources/" "gorget/sources/")))
 
 ;; The package that was lowered last: says where to look when the code that failed is interpreted,
 ;; for the frames of such code have no location.
@@ -93,8 +93,13 @@
                             ((environment) environment)
                             (_ #f))))
     (cond ((module? environment)
-           (and (not (member (module-name environment) '((guile) (guile-user))))
-                (object->string (module-name environment))))
+           (match (module-name environment)
+             ((or ('guile) ('guile-user)) #f)
+             ;; Modules without a name have one that begins with a blank.
+             (((? symbol? word) . _)
+              (and (not (string-prefix? " " (symbol->string word)))
+                   (object->string (module-name environment))))
+             (_ #f)))
           ((and (vector? environment) (> (vector-length environment) 0))
            (loop (vector-ref environment 0)))
           (else #f))))
