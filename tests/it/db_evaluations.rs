@@ -1,7 +1,7 @@
 //! Which evaluations are asked for, who takes them, and what happens when nobody finishes them.
 
 use gorget::db::{Error, EvaluationState, JobError, Recorder};
-use gorget::spec::{Subset, System};
+use gorget::spec::{Build, Subset, System};
 use serde_json::json;
 
 use crate::support::{batch, begin, evaluate, on_both, only_spec, revision, spec, spec_id, system};
@@ -29,6 +29,24 @@ async fn going_back_to_an_earlier_revision_is_news() {
         assert_ne!(request("e").await, c, "d is being evaluated already");
         assert_eq!(db.evaluations(10).await.unwrap().len(), 5);
         assert_eq!(db.last_complete(master, &system()).await.unwrap().unwrap().id, again);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn asking_for_other_jobs_of_the_same_revision_is_news() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        evaluate(db, master, "a", &[]).await;
+        let all = Build::from(Subset::All);
+        let fewer = Build { exclude: vec!["rust-*".to_owned()], tuned: false, ..all.clone() };
+        let request = async |build: &Build| {
+            db.request_evaluations(master, &revision("a"), build, &[system()], 300).await.unwrap()
+        };
+        assert_eq!(request(&all).await, []);
+        assert_eq!(request(&fewer).await.len(), 1);
+        let task = db.claim_evaluation(400).await.unwrap().unwrap();
+        assert_eq!(task.spec.build, fewer);
     })
     .await;
 }
