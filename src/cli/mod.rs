@@ -1,12 +1,15 @@
 //! What people type. One file per command.
 
+mod acknowledge;
 mod browse;
+mod channels;
 pub mod check;
 mod diff;
 mod evaluate;
 mod farm;
 mod generate;
 mod progress;
+mod pushes;
 mod queue;
 mod run;
 mod status;
@@ -63,6 +66,9 @@ enum Command {
     Status(status::Status),
     Diff(diff::Diff),
     Queue(queue::Queue),
+    Pushes(pushes::Pushes),
+    Acknowledge(acknowledge::Acknowledge),
+    Channels(channels::Channels),
     #[command(hide = true)]
     Generate(generate::Generate),
 }
@@ -120,6 +126,9 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => within(status::run(&args, config()?)),
         Command::Diff(args) => within(diff::run(&args, config()?)),
         Command::Queue(args) => within(queue::run(&args, config()?)),
+        Command::Pushes(args) => within(pushes::run(&args, config()?)),
+        Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),
+        Command::Channels(args) => within(channels::run(&args, config()?)),
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Exit, browse, queue, tell};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
-use crate::db::{Branch, Db, Evaluation, EvaluationState, Mirror, StoredSpec};
+use crate::db::{Branch, Db, Evaluation, EvaluationState, Hold, Mirror, StoredSpec};
 
 /// How many evaluations are listed.
 const EVALUATIONS: i64 = 12;
@@ -25,6 +25,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let specs = db.specs().await?;
     let branches = db.branches().await?;
     let mirrors = db.mirrors().await?;
+    let holds = db.holds().await?;
     let evaluations = db.evaluations(EVALUATIONS).await?;
     if args.json {
         let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
@@ -33,6 +34,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         tell::json(&json!({
             "specs": specs.iter().filter(|spec| spec.present).map(|stored| &stored.spec).collect::<Vec<_>>(),
             "branches": branches.iter().map(branch_object).collect::<Vec<_>>(),
+            "holds": holds.iter().map(hold_object).collect::<Vec<_>>(),
             "mirrors": mirrors.iter().map(mirror_object).collect::<Vec<_>>(),
             "evaluations": evaluations.iter().map(evaluation_object).collect::<Vec<_>>(),
             "builds": builds,
@@ -48,6 +50,12 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
             "\ncannot fetch {} ({} in a row, next {again}): {reason}",
             mirror.url, mirror.failures
         ))?;
+    }
+    for hold in &holds {
+        let (kind, since) = (hold.kind.word(), readable_span(now - hold.since));
+        let again = in_future(hold.next_try - now);
+        tell::line(&format!("\n{} is not evaluated, for {since} ({kind}, next try {again}):", hold.spec))?;
+        hold.reason.lines().try_for_each(|line| tell::line(&format!("  {line}")))?;
     }
     tell::line("")?;
     show_evaluations(&db, &evaluations, now).await?;
@@ -147,6 +155,13 @@ fn branch_object(branch: &Branch) -> serde_json::Value {
     json!({
         "url": branch.url, "branch": branch.name, "commit": branch.tip, "looked_at": branch.looked_at,
         "failures": branch.failures, "next_look": branch.next_look, "reason": branch.reason,
+    })
+}
+
+fn hold_object(hold: &Hold) -> serde_json::Value {
+    json!({
+        "spec": hold.spec, "kind": hold.kind.word(), "reason": hold.reason, "since": hold.since,
+        "push": hold.push_id, "failures": hold.failures, "next_try": hold.next_try,
     })
 }
 

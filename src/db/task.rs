@@ -23,7 +23,8 @@ pub struct Task {
     pub attempts: i64,
 }
 
-const TASK: &str = "select e.spec_id, s.definition, r.channels, e.build, e.system, e.attempts,
+const TASK: &str =
+    "select e.spec_id, s.definition, coalesce(e.channels, r.channels), e.build, e.system, e.attempts,
       (select max(p.id) from evaluation p where p.spec_id = e.spec_id and p.system = e.system
          and p.state = 'complete' and p.id < e.id)
     from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id

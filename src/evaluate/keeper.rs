@@ -1,14 +1,13 @@
-use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::likely::changed_packages;
-use super::runtime::Runtimes;
+use super::runtime::{Runtimes, Source};
 use super::{Event, Failure, Limits, Request, Summary, record, supervisor};
-use crate::channel::{Checkouts, Mirrors, changed_files};
+use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
 use crate::db::{self, Db, Recorder, Task};
@@ -81,8 +80,8 @@ impl Evaluate {
     }
 
     async fn evaluate(&self, task: &Task) -> anyhow::Result<Summary> {
-        let directories = self.check_out(task).await?;
-        let channels: Vec<(String, PathBuf)> = directories.into_iter().collect();
+        // Held until the end: nobody else removes the files.
+        let (channels, _checkouts) = self.check_out(task).await?;
         let prepared = self.runtimes.prepare(&task.spec.name, &channels).await?;
         let request = Request {
             root: self.runtimes.root().to_owned(),
@@ -112,18 +111,16 @@ impl Evaluate {
     }
 
     /// The files of every channel.
-    async fn check_out(&self, task: &Task) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-        let mut directories = BTreeMap::new();
+    async fn check_out(&self, task: &Task) -> anyhow::Result<(Vec<Source>, Vec<Checkout>)> {
+        let (mut sources, mut checkouts) = (Vec::new(), Vec::new());
         for channel in task.revision.channels() {
-            let mirror = self.mirrors.path(&channel.url);
-            let directory = self
-                .checkouts
-                .checkout(&mirror, &channel.commit)
+            let checkout = obtain(&self.mirrors, &self.checkouts, channel)
                 .await
                 .with_context(|| format!("checking out channel {}", channel.name))?;
-            directories.insert(channel.name.clone(), directory);
+            sources.push(Source::new(channel, &checkout));
+            checkouts.push(checkout);
         }
-        Ok(directories)
+        Ok((sources, checkouts))
     }
 
     /// Takes events until there are no more.
