@@ -296,3 +296,20 @@ fn tell(branch: &Branch, seen: &Seen) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_with_one_period_are_not_looked_at_in_one_second() {
+        let period = Period::every("5m").unwrap();
+        let looked_at = 1_000_000;
+        let times: BTreeSet<Seconds> = (0..100)
+            .map(|number| late(&format!("https://{number}/"), looked_at, period.next(looked_at)))
+            .collect();
+        assert!(times.len() > 15, "{times:?}");
+        assert!(times.iter().all(|at| (looked_at + 300..=looked_at + 330).contains(at)), "{times:?}");
+        assert_eq!(late("https://x/", looked_at, Seconds::MAX), Seconds::MAX, "never stays never");
+    }
+}

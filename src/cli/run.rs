@@ -17,7 +17,7 @@ use crate::collect::Collect;
 use crate::config::{Config, Coordinator};
 use crate::coordinator::{GuixBuildCoordinator, Submit};
 use crate::daemon::{Bells, Once, exhaust, keep};
-use crate::db::{Branch, Db, EvaluationId, EvaluationState, HoldKind, StoredSpec};
+use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec};
 use crate::evaluate::Evaluate;
 use crate::fetch::Fetch;
 use crate::register::Register;
@@ -176,16 +176,8 @@ async fn troubles(db: &Db) -> anyhow::Result<Exit> {
             say(format!("branch {} of {}: {reason}", branch.name, branch.url));
         }
     }
-    for mirror in db.mirrors().await? {
-        if let Some(reason) = &mirror.reason {
-            say(format!("{}: {reason}", mirror.url));
-        }
-    }
     for hold in db.holds().await? {
-        // What cannot be fetched was told above.
-        if hold.kind != HoldKind::Failed || db.mirrors().await?.iter().all(|mirror| mirror.reason.is_none()) {
-            say(format!("{} is not evaluated: {}", hold.spec, hold.reason));
-        }
+        say(format!("{} is not evaluated: {}", hold.spec, hold.reason));
     }
     for evaluation in db.newest_evaluations().await? {
         if evaluation.state == EvaluationState::Failed {

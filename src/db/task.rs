@@ -104,6 +104,14 @@ impl Db {
         Ok(count)
     }
 
+    /// Forgets an evaluation that was claimed and not begun.
+    pub async fn drop_evaluation(&self, id: EvaluationId) -> Result<()> {
+        const SQL: &str = "delete from evaluation where id = $1 and state = 'running'";
+        let mut tx = self.begin().await?;
+        running(id, execute!(&mut tx, SQL, id))?;
+        tx.commit().await
+    }
+
     /// How much there is to evaluate is known now.
     pub async fn set_total(&self, id: EvaluationId, total: i64) -> Result<()> {
         const SQL: &str = "update evaluation set jobs_total = $2 where id = $1 and state = 'running'";

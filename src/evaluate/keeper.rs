@@ -11,6 +11,7 @@ use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
 use crate::db::{self, Db, Recorder, Task};
+use crate::revision::Origin;
 
 /// How often an evaluation that fails for reasons outside of it is begun again.
 const ATTEMPTS: i64 = 3;
@@ -40,12 +41,15 @@ impl Keeper for Evaluate {
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let Some(task) = self.db.claim_evaluation(self.clock.now()).await? else { return Ok(Progress::Idle) };
-        tracing::info!(
-            spec.name = task.spec.name,
-            system = %task.system,
-            revision = task.revision.short(),
-            "evaluating"
-        );
+        let revision = task.revision.short();
+        if !is_vouched_for(&task) {
+            // It was asked for when the spec did not say so yet, and is asked for again.
+            tracing::warn!(spec.name = task.spec.name, revision, "not evaluated: it was never authenticated");
+            self.db.drop_evaluation(task.id).await?;
+            self.bells.fetch.ring();
+            return Ok(Progress::Worked);
+        }
+        tracing::info!(spec.name = task.spec.name, system = %task.system, revision, "evaluating");
         let result = self.evaluate(&task).await;
         self.bells.schedule.ring();
         match result {
@@ -63,6 +67,16 @@ impl Keeper for Evaluate {
             Err(error) => self.failed(&task, error).await,
         }
     }
+}
+
+/// Whether all channels that the spec wants authenticated were, by what it says now.
+fn is_vouched_for(task: &Task) -> bool {
+    task.spec.channels.iter().filter(|channel| channel.introduction.is_some()).all(|channel| {
+        task.revision.channels().iter().any(|found| {
+            let Origin { introduction, signer, .. } = &found.origin;
+            found.name == channel.name && signer.is_some() && *introduction == channel.introduction
+        })
+    })
 }
 
 impl Evaluate {

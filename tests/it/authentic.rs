@@ -159,6 +159,27 @@ async fn nothing_is_evaluated_that_is_not_authentic_and_everybody_can_see_why() 
 }
 
 #[tokio::test]
+async fn what_waits_since_before_it_had_to_be_authentic_is_not_evaluated() {
+    let signers = Signers::new();
+    let ada = signers.key("ada").await;
+    let channel = Signed::new(&signers, &ada, &[&ada]).await;
+    let slow = manifest(&[("one", "")]).replace("(packages->manifest", "(sleep 60)\n(packages->manifest");
+    channel.commit(&signers, None, &[("manifest.scm", &slow)]).await;
+    let farm = Farm::new(None);
+    let (trusting, _) =
+        spec(&channel).rsplit_once("introduction").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    farm.spec("own", &trusting);
+    let mut process = farm.start(&["--once"]);
+    farm.until(&mut process, |status| status["evaluations"][0]["state"] == "running").await;
+    drop(process);
+    assert_eq!(farm.evaluations("own").await.len(), 1);
+    farm.spec("own", &spec(&channel));
+    let talk = farm.run_once_in_trouble().await;
+    assert!(talk.contains("lacks a signature") && talk.contains("never authenticated"), "{talk}");
+    assert_eq!(farm.evaluations("own").await.len(), 0);
+}
+
+#[tokio::test]
 async fn a_branch_goes_back_only_when_somebody_says_so() {
     let signers = Signers::new();
     let ada = signers.key("ada").await;

@@ -6,7 +6,7 @@ use gorget::channel::{Dependency, Metadata, metadata};
 use gorget::sandbox::{Confined, find_guix};
 use serde_json::Value;
 
-use crate::repository::Remote;
+use crate::repository::{Remote, noise};
 use crate::support::guix::{Tree, guix_root, manifest};
 use crate::support::program::{Farm, text};
 use crate::support::signed::{Signed, Signers};
@@ -237,16 +237,19 @@ async fn of_two_channels_each_evaluation_has_the_right_commits_and_they_can_go_b
 #[tokio::test]
 async fn a_mirror_that_rots_is_fetched_again() {
     let channel = Tree::channel("manifest.scm", &manifest(&[("one", "")]));
+    // Most of the mirror; the next commit has it as well.
+    channel.write("noise", &data_encoding::HEXLOWER.encode(&noise(100_000)));
     let farm = Farm::new(None);
     farm.spec("own", &format!("build = {{ manifests = [\"manifest.scm\"] }}\n{}", channel.as_channel("own")));
     farm.run_once().await;
     channel.write("manifest.scm", &manifest(&[("one", ""), ("two", "")]));
-    // The files that the next checkout takes from the mirror are spoilt, after all that is looked at before.
     let mirror = std::fs::read_dir(farm.state().join("mirrors")).unwrap();
     let mirror = mirror.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
     std::fs::remove_dir_all(farm.state().join("checkouts")).unwrap();
     spoil(&mirror.join("objects/pack"));
-    farm.run_once().await;
+    let said = farm.say(&["run", "--once"]).await;
+    assert_eq!(said.code, Some(0), "{}", said.talk);
+    assert!(said.talk.contains("a mirror is damaged"), "{}", said.talk);
     assert_eq!(farm.queued_by(2).await, ["two-1"]);
 }
 

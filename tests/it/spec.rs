@@ -412,7 +412,8 @@ fn the_specs_that_come_with_gorget_can_be_used() {
     assert_eq!(spec("hello").build, Build::Hello);
     assert!(matches!(spec("toolchain").build, Build::Packages(_)));
     assert!(matches!(spec("release").build, Build::Manifests(_)));
-    assert_eq!(files.len(), 4, "each of them is named above");
+    assert!(spec("teams").is_template() && spec("teams").channels[0].introduction.is_some());
+    assert_eq!(files.len(), 5, "each of them is named above");
 }
 
 /// Asks git itself about many names. It takes some that are refused here all the same: they would
