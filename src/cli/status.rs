@@ -6,6 +6,7 @@ use super::{Exit, browse, queue, tell};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
 use crate::db::{Branch, Db, Evaluation, EvaluationState, Hold, Mirror, StoredSpec};
+use crate::spec::Channel;
 
 /// How many evaluations are listed.
 const EVALUATIONS: i64 = 12;
@@ -42,7 +43,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let now = Clock::System.now();
-    show_branches(&specs, &branches, now)?;
+    show_branches(&specs, &branches, &db.newest_evaluations().await?, now)?;
     for mirror in mirrors.iter().filter(|mirror| mirror.problem.is_some()) {
         let reason = mirror.reason.as_deref().unwrap_or_default();
         let again = in_future(mirror.next_fetch - now);
@@ -68,7 +69,12 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn show_branches(specs: &[StoredSpec], branches: &[Branch], now: Seconds) -> std::io::Result<()> {
+fn show_branches(
+    specs: &[StoredSpec],
+    branches: &[Branch],
+    newest: &[Evaluation],
+    now: Seconds,
+) -> std::io::Result<()> {
     let mut rows = Vec::new();
     for stored in specs.iter().filter(|stored| stored.present) {
         let spec = &stored.spec;
@@ -76,12 +82,15 @@ fn show_branches(specs: &[StoredSpec], branches: &[Branch], now: Seconds) -> std
             let branch = branches.iter().find(|b| b.url == channel.url && b.name == channel.branch);
             let looked = branch.and_then(|branch| branch.looked_at);
             let tip = channel.commit.clone().or_else(|| branch?.tip.clone());
+            let evaluated = newest.iter().find(|evaluation| evaluation.spec_id == stored.id);
+            let signer = signer(channel, evaluated, tip.as_deref());
             rows.push(vec![
                 spec.name.clone(),
                 if spec.active { "active" } else { "inactive" }.to_owned(),
                 channel.name.clone(),
                 if channel.commit.is_some() { "(pinned)".to_owned() } else { channel.branch.clone() },
                 tip.map_or("-".to_owned(), |tip| tip.chars().take(10).collect()),
+                signer,
                 looked.map_or("never".to_owned(), |at| format!("{} ago", readable_span(now - at))),
                 branch.map_or(String::new(), |branch| problem(branch, now)),
             ]);
@@ -90,7 +99,20 @@ fn show_branches(specs: &[StoredSpec], branches: &[Branch], now: Seconds) -> std
     if rows.is_empty() {
         return tell::line("no specs");
     }
-    tell::table(&["SPEC", "", "CHANNEL", "BRANCH", "COMMIT", "LOOKED", "PROBLEM"], rows)
+    tell::table(&["SPEC", "", "CHANNEL", "BRANCH", "COMMIT", "SIGNED BY", "LOOKED", "PROBLEM"], rows)
+}
+
+/// Who signed the commit that a channel is at, as far as that matters and is known.
+fn signer(channel: &Channel, evaluated: Option<&Evaluation>, tip: Option<&str>) -> String {
+    if channel.introduction.is_none() {
+        return "(not asked)".to_owned();
+    }
+    let found = evaluated.and_then(|evaluation| {
+        let mut channels = evaluation.revision.channels().iter();
+        channels.find(|other| other.name == channel.name && Some(other.commit.as_str()) == tip)
+    });
+    let signer = found.and_then(|found| found.origin.signer.as_ref());
+    signer.map_or("?".to_owned(), |signer| signer[signer.len().saturating_sub(16)..].to_owned())
 }
 
 fn problem(branch: &Branch, now: Seconds) -> String {

@@ -134,6 +134,7 @@ async fn nothing_is_evaluated_that_is_not_authentic_and_everybody_can_see_why() 
     farm.run_once().await;
     let origin = &farm.newest().await["revision"]["channels"][0]["origin"];
     assert_eq!(origin["signer"], ada.0.as_str());
+    assert!(farm.say(&["status"]).await.data.contains(&ada.0[24..]));
 
     let bad = write(&eve, &version("--evil")).await;
     let talk = farm.run_once_in_trouble().await;
