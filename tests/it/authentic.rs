@@ -172,7 +172,8 @@ async fn what_waits_since_before_it_had_to_be_authentic_is_not_evaluated() {
     farm.spec("own", &trusting);
     let mut process = farm.start(&["--once"]);
     farm.until(&mut process, |status| status["evaluations"][0]["state"] == "running").await;
-    drop(process);
+    process.kill();
+    process.ended().await.unwrap();
     assert_eq!(farm.evaluations("own").await.len(), 1);
     farm.spec("own", &spec(&channel));
     let talk = farm.run_once_in_trouble().await;
