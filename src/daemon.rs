@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
@@ -36,6 +37,8 @@ pub enum Progress {
 /// The bells of all keepers: whoever writes a row rings for who reads it.
 #[derive(Debug, Clone, Default)]
 pub struct Bells {
+    /// For the one that reads specs.
+    pub register: Bell,
     /// For the one that fetches.
     pub fetch: Bell,
     /// For the one that evaluates.
@@ -86,9 +89,18 @@ pub async fn exhaust<K: Keeper>(keeper: &mut K) -> anyhow::Result<bool> {
     Ok(worked)
 }
 
-/// Seconds to wait before trying again what failed `failures` times: 15 s, 30 s, … one hour.
-pub fn back_off(failures: i64) -> i64 {
-    (15 << failures.clamp(0, 8)).min(3600)
+/// Seconds to wait before trying again what failed `failures` times: about 15 s, 30 s, … one hour, and
+/// for each `what` up to a quarter less, so that what failed together does not come back together.
+pub fn back_off(failures: i64, what: &str) -> i64 {
+    let longest = (15 << failures.clamp(0, 8)).min(3600);
+    longest - spread(&format!("{what} {failures}"), longest / 4)
+}
+
+/// A number from 0 to `most` that is as good as drawn by lot, and always the same for `what`.
+pub fn spread(what: &str, most: i64) -> i64 {
+    let digest = Sha256::digest(what);
+    let number = digest[..4].iter().fold(0, |number, byte| number << 8 | i64::from(*byte));
+    number % (most.max(0) + 1)
 }
 
 /// What is asked for once more even if it is not due: used by `run --once`, which does everything
@@ -117,5 +129,22 @@ impl Once {
         if let Some(done) = &mut self.0 {
             done.insert(what.to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_together_comes_back_spread_out_and_ever_later() {
+        for failures in 0..12 {
+            let longest = (15 << failures.min(8)).min(3600);
+            let pauses: BTreeSet<i64> =
+                (0..50).map(|number| back_off(failures, &format!("https://{number}/"))).collect();
+            assert!(pauses.iter().all(|pause| (longest * 3 / 4..=longest).contains(pause)), "{pauses:?}");
+            assert!(pauses.len() > 2, "{pauses:?}");
+        }
+        assert_eq!(spread("x", 0), 0);
     }
 }

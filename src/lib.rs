@@ -21,11 +21,13 @@ pub mod spec;
 pub mod store;
 
 // Keepers, in flow order.
+/// Removes checkouts that nothing needs any more.
+pub mod collect;
 /// Hands wanted builds to a build coordinator.
 pub mod coordinator;
 /// Evaluates one revision for one system in a sandbox.
 pub mod evaluate;
-/// Fetches what specs want evaluated, and asks for its evaluation.
+/// Fetches what specs want evaluated, has it authenticated, and asks for its evaluation.
 pub mod fetch;
 /// Reads spec files into the database.
 pub mod register;
@@ -37,7 +39,7 @@ pub mod watch;
 // What they stand on.
 /// Wakes keepers early.
 pub mod bell;
-/// Repositories that code comes from: looking, mirrors, checkouts.
+/// Repositories that code comes from: looking, mirrors, authenticity, what they need, checkouts.
 pub mod channel;
 /// The only place that reads the time.
 pub mod clock;

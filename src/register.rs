@@ -8,8 +8,8 @@ use anyhow::Context as _;
 
 use crate::bell::Bell;
 use crate::daemon::{Keeper, Progress};
-use crate::db::Db;
-use crate::spec::{Spec, load_directory, refuse_equal_names};
+use crate::db::{Branch, Db};
+use crate::spec::{Spec, is_pattern, load_directory, made, refuse_equal_names};
 
 /// The keeper that reads spec files.
 #[derive(Debug)]
@@ -37,9 +37,12 @@ impl Keeper for Register {
         if written.faulty {
             // One of the specs that seem to be gone may be in a faulty file: none is retired.
             let gone = present.iter().filter(|old| specs.iter().all(|new| new.name != old.name));
-            specs.extend(gone.cloned().collect::<Vec<_>>());
+            specs.extend(gone.filter(|old| old.template.is_none()).cloned().collect::<Vec<_>>());
         }
-        specs.sort_by(|a, b| a.name.cmp(&b.name));
+        specs.extend(self.made(&specs).await?);
+        // Of equal names, the one that somebody wrote counts.
+        specs.sort_by(|a, b| (&a.name, &a.template).cmp(&(&b.name, &b.template)));
+        specs.dedup_by(|later, first| later.name == first.name);
         let mut before = present;
         before.sort_by(|a, b| a.name.cmp(&b.name));
         if before == specs {
@@ -57,6 +60,29 @@ struct Written {
 }
 
 impl Register {
+    /// The specs that are made from others, for the branches that there are.
+    async fn made(&self, specs: &[Spec]) -> anyhow::Result<Vec<Spec>> {
+        let templates: Vec<&Spec> = specs.iter().filter(|spec| spec.is_template()).collect();
+        if templates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let branches = self.db.branches().await?;
+        let mut all = Vec::new();
+        for template in templates {
+            let pattern = template.channels.iter().find(|channel| is_pattern(&channel.branch));
+            let is_there = |branch: &&Branch| {
+                branch.tip.is_some() && pattern.is_some_and(|channel| channel.url == branch.url)
+            };
+            let names = branches.iter().filter(is_there).map(|branch| branch.name.as_str());
+            let (made, left_out) = made(template, names);
+            if left_out > 0 {
+                tracing::warn!(spec.name = template.name, left_out, "the pattern means too many branches");
+            }
+            all.extend(made);
+        }
+        Ok(all)
+    }
+
     async fn read(&mut self) -> anyhow::Result<Written> {
         let directory = self.directory.clone();
         let mut files = tokio::task::spawn_blocking(move || load_directory(&directory))

@@ -1,8 +1,13 @@
 //! What is evaluated together.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
-/// One commit of every channel of a spec: what an evaluation is made of.
+use crate::spec::Introduction;
+
+/// One commit of every channel of a spec, those included that its channels need: what an evaluation
+/// is made of.
 ///
 /// Two specs with the same channels at the same commits have the same revision, whatever the order
 /// in which they list them.
@@ -11,8 +16,8 @@ pub struct Revision {
     channels: Vec<ChannelCommit>,
 }
 
-/// A channel at a commit.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A channel at a commit. Its [`Origin`] is no part of what it is: two are equal without regard to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChannelCommit {
     /// The channel's name.
     pub name: String,
@@ -20,6 +25,72 @@ pub struct ChannelCommit {
     pub url: String,
     /// Full commit hash.
     pub commit: String,
+    /// How it came in.
+    #[serde(default, skip_serializing_if = "Origin::is_unknown")]
+    pub origin: Origin,
+}
+
+/// How a channel came into a revision: what repeats it, and what vouches for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// The branch it was found on.
+    pub branch: String,
+    /// Whether somebody named the commit, so that the branch is not followed.
+    pub pinned: bool,
+    /// The channel that needs it; none when the spec names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needed_by: Option<String>,
+    /// What it was authenticated by; none when it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub introduction: Option<Introduction>,
+    /// Who signed the commit: an OpenPGP fingerprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// The directory of its modules, where it is not its top.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// The file with its news.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub news: Option<String>,
+}
+
+impl Origin {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl ChannelCommit {
+    /// A channel of which nothing else is known.
+    pub fn new(name: impl Into<String>, url: impl Into<String>, commit: impl Into<String>) -> Self {
+        let (name, url, commit) = (name.into(), url.into(), commit.into());
+        Self { name, url, commit, origin: Origin::default() }
+    }
+
+    fn identity(&self) -> [&str; 3] {
+        [&self.name, &self.url, &self.commit]
+    }
+}
+
+impl PartialEq for ChannelCommit {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for ChannelCommit {}
+
+impl PartialOrd for ChannelCommit {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ChannelCommit {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.identity().cmp(&other.identity())
+    }
 }
 
 impl Revision {
@@ -34,9 +105,14 @@ impl Revision {
         &self.channels
     }
 
+    /// The channels that the spec names itself.
+    pub fn named(&self) -> impl Iterator<Item = &ChannelCommit> {
+        self.channels.iter().filter(|channel| channel.origin.needed_by.is_none())
+    }
+
     /// The text that identifies it: equal keys, equal revisions.
     pub fn key(&self) -> String {
-        let words = self.channels.iter().map(|c| [c.name.as_str(), &c.url, &c.commit].join("\t"));
+        let words = self.channels.iter().map(|channel| channel.identity().join("\t"));
         words.collect::<Vec<_>>().join("\n")
     }
 

@@ -1,7 +1,7 @@
 //! A reader for S-expressions as Guile's `write` prints them, with positions and a depth limit.
 //!
 //! It takes what messages and declarations are made of: lists, strings, symbols, keywords,
-//! integers and booleans. Anything else (`#<procedure …>`, vectors, dotted tails other than in
+//! integers, booleans, and comments to the end of the line. Anything else (`#<procedure …>`, vectors, dotted tails other than in
 //! pairs) is an error with its place, never a guess.
 
 /// Deepest nesting that is read.
@@ -96,9 +96,17 @@ impl Reader<'_> {
         Some(character)
     }
 
+    /// Skips blanks and comments.
     fn blanks(&mut self) {
-        while self.peek().is_some_and(char::is_whitespace) {
-            self.next();
+        loop {
+            match self.peek() {
+                Some(';') => {
+                    let rest = &self.text[self.at..];
+                    self.at += rest.find('\n').unwrap_or(rest.len());
+                }
+                Some(c) if c.is_whitespace() => self.at += c.len_utf8(),
+                _ => return,
+            }
         }
     }
 
@@ -217,6 +225,13 @@ mod tests {
         assert_eq!(items[2].string(), Some("a\nb\u{1b}\"é"));
         assert_eq!(items[3], Sexp::Pair(Box::new((Sexp::Symbol("x".into()), Sexp::String("y".into())))));
         assert_eq!(items[4..], [Sexp::Boolean(true), Sexp::Symbol("#:key".into()), Sexp::Integer(-7)]);
+    }
+
+    #[test]
+    fn comments_are_skipped() {
+        let datum = Sexp::read(";; a (\n(a ; b)\n \";c\") ; d").unwrap();
+        assert_eq!(datum, Sexp::List(vec![Sexp::Symbol("a".into()), Sexp::String(";c".into())]));
+        assert!(Sexp::read("; a").is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{FileTimes, Permissions};
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,29 @@ const BIGGEST_FILE: usize = 256 << 20;
 const MOST_WRITTEN: usize = 4 << 30;
 /// The longest target of a symbolic link, in bytes.
 const LONGEST_LINK: usize = 4095;
+
+/// The files of one commit, which stay as long as this does.
+#[derive(Debug)]
+pub struct Checkout {
+    path: PathBuf,
+    _hold: fs_err::File,
+}
+
+impl Deref for Checkout {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Checkout {
+    fn hold(path: PathBuf) -> io::Result<Self> {
+        let hold = fs_err::File::open(&path)?;
+        hold.file().lock_shared()?;
+        Ok(Self { path, _hold: hold })
+    }
+}
 
 /// Files of commits, in one directory.
 #[derive(Debug, Clone)]
@@ -56,24 +80,25 @@ impl Checkouts {
     /// The files of `commit` of the repository at `repository`: a directory whose files nobody may change.
     ///
     /// Submodules are empty directories. Two of these at once for one commit do not disturb each other.
-    pub async fn checkout(&self, repository: &Path, commit: &str) -> Result<PathBuf, CheckoutError> {
+    pub async fn checkout(&self, repository: &Path, commit: &str) -> Result<Checkout, CheckoutError> {
         let (this, repository, commit) = (self.clone(), repository.to_owned(), commit.to_owned());
         blocking(move || this.make(&repository, &commit)).await
     }
 
-    /// Removes the files of all commits but those in `keep`. Waits until no checkout is being made.
-    pub async fn remove_unused(&self, keep: &[&str]) -> io::Result<()> {
-        let (this, keep) = (self.clone(), keep.iter().map(ToString::to_string).collect());
+    /// Removes the files of all commits but those in `keep` and those that somebody uses, in this
+    /// process or another; gives the number of commits. Waits until no checkout is being made.
+    pub async fn remove_unused(&self, keep: HashSet<String>) -> io::Result<usize> {
+        let this = self.clone();
         blocking(move || this.sweep(&keep)).await
     }
 
-    fn make(&self, repository: &Path, commit: &str) -> Result<PathBuf, CheckoutError> {
+    fn make(&self, repository: &Path, commit: &str) -> Result<Checkout, CheckoutError> {
         let source = Source::open(repository, commit)?;
         let tree = self.path(commit);
         let lock = self.open()?;
         lock.file().lock_shared()?;
         if tree.is_dir() {
-            return Ok(tree);
+            return Ok(Checkout::hold(tree)?);
         }
         let entries = source.entries()?;
         let staging = tempfile::tempdir_in(self.directory.join("new"))?;
@@ -88,18 +113,21 @@ impl Checkouts {
         match fs_err::rename(&new, &tree) {
             // Somebody else has made the same one meanwhile.
             Err(error) if !tree.is_dir() => Err(error.into()),
-            _ => Ok(tree),
+            _ => Ok(Checkout::hold(tree)?),
         }
     }
 
-    fn sweep(&self, keep: &HashSet<String>) -> io::Result<()> {
+    fn sweep(&self, keep: &HashSet<String>) -> io::Result<usize> {
         let lock = self.open()?;
         lock.file().lock()?;
         let (trees, new) = (self.directory.join("trees"), self.directory.join("new"));
+        let mut removed = 0;
         for entry in fs_err::read_dir(trees)? {
             let entry = entry?;
-            if !entry.file_name().to_str().is_some_and(|commit| keep.contains(commit)) {
+            let kept = entry.file_name().to_str().is_some_and(|commit| keep.contains(commit));
+            if !kept && fs_err::File::open(entry.path())?.file().try_lock().is_ok() {
                 fs_err::rename(entry.path(), new.join(entry.file_name()))?;
+                removed += 1;
             }
         }
         for entry in fs_err::read_dir(new)? {
@@ -113,7 +141,7 @@ impl Checkouts {
                 }
             }
         }
-        Ok(())
+        Ok(removed)
     }
 
     /// Makes the directories that are missing; gives the file on which makers hold a shared lock.

@@ -66,6 +66,12 @@ impl Mirrors {
         remote::look(url, branches, self.limits.look).await
     }
 
+    /// Asks a remote for all of its branches, like [`Mirrors::look`]. Branches whose names are not UTF-8
+    /// are left out: nobody could write them down.
+    pub async fn list(&self, url: &str) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
+        remote::list(url, self.limits.look).await
+    }
+
     /// Makes sure that the mirror of `url` holds `commit` with its whole history.
     ///
     /// A commit that is there needs no network. The commit is asked for by its hash first, which also

@@ -1,17 +1,28 @@
-//! Channels: looks at remote repositories, keeps mirrors of them, and checks commits out.
+//! Channels: looks at remote repositories, keeps mirrors of them, authenticates commits, finds the
+//! channels that they need, and checks them out.
 //!
 //! What a repository holds is hostile: names, sizes, shapes. [`Mirrors`] is the only part that meets
 //! the network, and does so through the `git` program, which can be killed; everything local is read
 //! with libgit2.
 
+mod authentic;
 mod checkout;
+mod history;
+mod metadata;
 mod mirror;
+mod obtain;
 mod remote;
+mod resolve;
 mod tree;
 
-pub use checkout::Checkouts;
+pub use authentic::{AuthenticationError, Authenticator, Verdict};
+pub use checkout::{Checkout, Checkouts};
+pub use history::{descends, steps};
+pub use metadata::{Dependency, Metadata, MetadataError, metadata};
 pub use mirror::Mirrors;
+pub use obtain::{ObtainError, obtain};
 pub use remote::{Limits, RemoteError};
+pub use resolve::{Obstacle, Resolver, Tips};
 pub use tree::{CheckoutError, Refusal, changed_files};
 
 /// Runs work that reads or writes many files, where it cannot hold up anything else.

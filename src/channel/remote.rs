@@ -9,8 +9,9 @@ use crate::sandbox::Tool;
 
 use super::is_commit;
 
-/// The longest answer to "where are these branches?" that is read, in bytes.
-const LONGEST_LISTING: usize = 256 << 10;
+/// The longest answer to "where are these branches?" that is read, in bytes: some ten thousand
+/// branches. As much of an output is kept.
+const LONGEST_LISTING: usize = 1 << 20;
 
 /// The longest explanation by git that is kept, in characters.
 const LONGEST_REASON: usize = 2000;
@@ -149,19 +150,47 @@ pub(super) async fn look(
     branches: &[&str],
     limit: Duration,
 ) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
-    let mut tips = branches.iter().map(|branch| ((*branch).to_owned(), None)).collect();
+    let mut tips: BTreeMap<String, Option<String>> =
+        branches.iter().map(|branch| ((*branch).to_owned(), None)).collect();
     let references: Vec<_> = branches.iter().filter_map(|branch| reference(branch)).collect();
     if references.is_empty() {
         return Ok(tips);
     }
+    let many = references.len() > MOST_NAMES;
+    let wanted = if many { vec![EVERY_BRANCH.to_owned()] } else { references };
+    for (name, tip) in ask(url, &wanted, limit).await? {
+        if let Some(known) = tips.get_mut(&name) {
+            *known = Some(tip);
+        }
+    }
+    Ok(tips)
+}
+
+/// Where all branches are whose names are UTF-8.
+pub(super) async fn list(
+    url: &str,
+    limit: Duration,
+) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
+    let tips = ask(url, &[EVERY_BRANCH.to_owned()], limit).await?;
+    Ok(tips.into_iter().map(|(name, tip)| (name, Some(tip))).collect())
+}
+
+/// What Git takes for all branches.
+const EVERY_BRANCH: &str = "refs/heads/*";
+/// The most branches that are asked for one by one: each costs Git a comparison with every other.
+const MOST_NAMES: usize = 64;
+
+async fn ask(
+    url: &str,
+    references: &[String],
+    limit: Duration,
+) -> Result<BTreeMap<String, String>, RemoteError> {
     let git = git(Path::new("/dev/null")).args(["ls-remote", "--", url]).args(references);
     let listing = run(&git, url, limit).await?;
-    let understood = read_listing(&listing, &mut tips);
-    understood.map_err(|reason| RemoteError::BadListing {
+    read_listing(&listing).map_err(|reason| RemoteError::BadListing {
         url: presentable(url, url),
         reason: presentable(&reason, url),
-    })?;
-    Ok(tips)
+    })
 }
 
 /// The full name of a branch, or `None` when no branch can be called so.
@@ -170,24 +199,26 @@ pub(super) fn reference(branch: &str) -> Option<String> {
     (!name.contains('\0') && git2::Reference::is_valid_name(&name)).then_some(name)
 }
 
-/// Enters the commits of those `tips` that the listing names. It may name others: git compares the ends of names.
-fn read_listing(listing: &[u8], tips: &mut BTreeMap<String, Option<String>>) -> Result<(), String> {
+/// The branches of a listing and their commits. It may name other things: git compares the ends of
+/// names.
+fn read_listing(listing: &[u8]) -> Result<BTreeMap<String, String>, String> {
     if listing.len() >= LONGEST_LISTING {
         return Err(format!("it is longer than {LONGEST_LISTING} bytes"));
     }
+    let mut tips = BTreeMap::new();
     for line in listing.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let line = String::from_utf8_lossy(line);
+        let Ok(line) = str::from_utf8(line) else { continue };
         let (commit, name) = line.split_once('\t').ok_or_else(|| format!("the line {line:?}"))?;
         if !is_commit(commit) {
             return Err(format!("{commit:?} is not a commit hash"));
         }
-        if let Some(tip) = name.strip_prefix("refs/heads/").and_then(|branch| tips.get_mut(branch))
-            && tip.replace(commit.to_owned()).is_some()
+        if let Some(branch) = name.strip_prefix("refs/heads/")
+            && tips.insert(branch.to_owned(), commit.to_owned()).is_some()
         {
             return Err(format!("it names {name:?} twice"));
         }
     }
-    Ok(())
+    Ok(tips)
 }
 
 /// What may be shown of a text about `url`: one line, no control characters, no password or token.
@@ -215,16 +246,18 @@ mod tests {
     const ONE: &str = "1111111111111111111111111111111111111111";
     const TWO: &str = "2222222222222222222222222222222222222222";
 
-    fn read(listing: &str) -> Result<BTreeMap<String, Option<String>>, String> {
-        let mut tips = [("main".to_owned(), None), ("gone".to_owned(), None)].into();
-        read_listing(listing.as_bytes(), &mut tips).map(|()| tips)
+    fn read(listing: &str) -> Result<BTreeMap<String, String>, String> {
+        read_listing(listing.as_bytes())
     }
 
     #[test]
-    fn a_listing_tells_only_what_was_asked_for() {
-        let tips = read(&format!("{ONE}\trefs/heads/main\n{TWO}\trefs/x/refs/heads/main\n")).unwrap();
-        assert_eq!(tips["main"].as_deref(), Some(ONE));
-        assert_eq!(tips["gone"], None);
+    fn a_listing_tells_of_branches_only() {
+        let text = format!("{ONE}\trefs/heads/main\n{TWO}\trefs/x/refs/heads/main\n{TWO}\trefs/heads/é\n");
+        let tips = read(&text).unwrap();
+        let expected = [("main".to_owned(), ONE.to_owned()), ("é".to_owned(), TWO.to_owned())];
+        assert_eq!(tips, expected.into());
+        let odd = [ONE.as_bytes(), b"\trefs/heads/\xff\n", TWO.as_bytes(), b"\trefs/heads/main\n"].concat();
+        assert_eq!(read_listing(&odd).unwrap().len(), 1, "who could write that down?");
     }
 
     #[test]
@@ -235,7 +268,7 @@ mod tests {
             format!("{}\trefs/heads/main\n", ONE.replace('1', "G")),
             format!("{ONE} refs/heads/main\n"),
             format!("{ONE}\trefs/heads/main\n{TWO}\trefs/heads/main\n"),
-            format!("{ONE}\trefs/x/refs/heads/main\n").repeat(10_000),
+            format!("{ONE}\trefs/x/refs/heads/main\n").repeat(20_000),
         ];
         for listing in &wrong {
             assert!(read(listing).is_err(), "{}", &listing[..60.min(listing.len())]);

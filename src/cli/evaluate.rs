@@ -1,15 +1,17 @@
 //! `gorget evaluate`: one spec, now, without a database.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::progress::Progress;
 use super::{Exit, at_fault, farm, listing, tell};
+use crate::channel::{Checkout, Tips, obtain};
 use crate::config::Config;
-use crate::evaluate::{Channel, Failure, Request, Summary};
-use crate::revision::{ChannelCommit, Revision};
-use crate::spec::{Spec, System, load_file, render};
+use crate::evaluate::runtime::Source;
+use crate::evaluate::{self, Failure, Request, Summary};
+use crate::revision::{ChannelCommit, Origin, Revision};
+use crate::spec::{Channel, Spec, System, load_file, render};
 
 /// Evaluates the branch of one spec file now and lists its jobs; nothing is recorded or queued
 #[derive(Debug, clap::Args)]
@@ -37,17 +39,17 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
         spec.systems = args.system.iter().map(known).collect::<anyhow::Result<_>>()?;
     }
     let progress = Progress::begin(format!("fetching {}", spec.name));
-    let (channels, revision) = check_out(&spec, &config, &progress).await?;
+    let (channels, _checkouts, revision) = check_out(&spec, &config, &progress).await?;
     progress.now("preparing Guix".to_owned());
     let runtimes = farm::runtimes(&config);
-    let prepared = runtimes.prepare(&spec.name, &channels.into_iter().collect::<Vec<_>>()).await?;
+    let prepared = runtimes.prepare(&spec.name, &channels).await?;
     let mut exit = Exit::Done;
     let mut totals = Summary::default();
     for system in &spec.systems {
         progress.now(format!("evaluating {} for {system}", spec.name));
         let request = Request {
             root: runtimes.root().to_owned(),
-            channels: Channel::list(&prepared.channels, &revision, &spec),
+            channels: evaluate::Channel::list(&prepared.channels, &revision, &spec),
             environment: prepared.environment.clone(),
             build: spec.build.clone(),
             system: system.clone(),
@@ -102,36 +104,42 @@ fn pin(spec: &mut Spec, commits: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files of each channel, and which commits they are of.
+/// The files of the spec's channels, and of those that they need, all of them authenticated if they
+/// have an introduction.
 async fn check_out(
     spec: &Spec,
     config: &Config,
     progress: &Progress,
-) -> anyhow::Result<(BTreeMap<String, PathBuf>, Revision)> {
-    let (mirrors, checkouts) = (farm::mirrors(config), farm::checkouts(config));
-    let mut directories = BTreeMap::new();
-    let mut commits = Vec::new();
+) -> anyhow::Result<(Vec<Source>, Vec<Checkout>, Revision)> {
+    if spec.is_template() {
+        return Err(at_fault("this spec has a pattern as branch\nhint: give a branch"));
+    }
+    let resolver = farm::resolver(config);
+    let mut named = Vec::new();
     for channel in &spec.channels {
-        progress.now(format!("fetching channel {}", channel.name));
+        let Channel { name, url, branch, introduction, .. } = channel;
         let commit = if let Some(commit) = &channel.commit {
             commit.clone()
         } else {
-            let tips = mirrors
-                .look(&channel.url, &[&channel.branch])
-                .await
-                .map_err(|error| at_fault(error.to_string()))?;
-            let missing = || at_fault(format!("{} has no branch {}", channel.url, channel.branch));
+            let looked = resolver.mirrors.look(url, &[branch]).await;
+            let tips = looked.map_err(|error| at_fault(error.to_string()))?;
+            let missing = || at_fault(format!("{url} has no branch {branch}"));
             tips.into_values().next().flatten().ok_or_else(missing)?
         };
-        mirrors
-            .fetch(&channel.url, &channel.branch, &commit)
-            .await
-            .map_err(|error| at_fault(error.to_string()))?;
-        let directory = checkouts.checkout(&mirrors.path(&channel.url), &commit).await?;
-        directories.insert(channel.name.clone(), directory);
-        commits.push(ChannelCommit { name: channel.name.clone(), url: channel.url.clone(), commit });
+        let (branch, introduction) = (branch.clone(), introduction.clone());
+        let origin = Origin { branch, introduction, ..Origin::default() };
+        named.push(ChannelCommit { origin, ..ChannelCommit::new(name, url, commit) });
     }
-    Ok((directories, Revision::new(commits)))
+    progress.now(format!("fetching and authenticating the channels of {}", spec.name));
+    let revision = resolver.resolve(named, &Tips::new()).await;
+    let revision = revision.map_err(|obstacle| at_fault(obstacle.to_string()))?;
+    let (mut sources, mut checkouts) = (Vec::new(), Vec::new());
+    for channel in revision.channels() {
+        let checkout = obtain(&resolver.mirrors, &farm::checkouts(config), channel).await?;
+        sources.push(Source::new(channel, &checkout));
+        checkouts.push(checkout);
+    }
+    Ok((sources, checkouts, revision))
 }
 
 fn add(totals: &mut Summary, summary: &Summary) {

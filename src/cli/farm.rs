@@ -1,6 +1,6 @@
 //! What `run` and `evaluate` are put together from.
 
-use crate::channel::{Checkouts, Limits as GitLimits, Mirrors};
+use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, Resolver};
 use crate::config::Config;
 use crate::evaluate::Limits;
 use crate::evaluate::runtime::Runtimes;
@@ -9,6 +9,12 @@ use crate::evaluate::runtime::Runtimes;
 pub(super) fn mirrors(config: &Config) -> Mirrors {
     let limits = GitLimits { look: config.git.look_time, fetch: config.git.fetch_time };
     Mirrors::new(config.state.join("mirrors"), limits)
+}
+
+/// Who finds out what belongs to a revision.
+pub(super) fn resolver(config: &Config) -> Resolver {
+    let authenticator = Authenticator::new(&config.guix_root, config.state.join("authentic"));
+    Resolver { mirrors: mirrors(config), authenticator }
 }
 
 /// Where commits are checked out.

@@ -1,6 +1,8 @@
 //! What people type. One file per command.
 
+mod acknowledge;
 mod browse;
+mod channels;
 pub mod check;
 mod diff;
 mod evaluate;
@@ -8,6 +10,7 @@ mod farm;
 mod generate;
 mod listing;
 mod progress;
+mod pushes;
 mod queue;
 mod run;
 mod status;
@@ -64,6 +67,9 @@ enum Command {
     Status(status::Status),
     Diff(diff::Diff),
     Queue(queue::Queue),
+    Pushes(pushes::Pushes),
+    Acknowledge(acknowledge::Acknowledge),
+    Channels(channels::Channels),
     #[command(hide = true)]
     Generate(generate::Generate),
 }
@@ -121,6 +127,9 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => within(status::run(&args, config()?)),
         Command::Diff(args) => within(diff::run(&args, config()?)),
         Command::Queue(args) => within(queue::run(&args, config()?)),
+        Command::Pushes(args) => within(pushes::run(&args, config()?)),
+        Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),
+        Command::Channels(args) => within(channels::run(&args, config()?)),
     }
 }
 

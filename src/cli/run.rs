@@ -13,16 +13,17 @@ use super::progress::Progress;
 use super::{Exit, at_fault, farm, tell};
 use crate::bell::Bell;
 use crate::clock::Clock;
+use crate::collect::Collect;
 use crate::config::{Config, Coordinator};
 use crate::coordinator::{GuixBuildCoordinator, Submit};
 use crate::daemon::{Bells, Once, exhaust, keep};
-use crate::db::{Db, EvaluationId, EvaluationState};
+use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec};
 use crate::evaluate::Evaluate;
 use crate::fetch::Fetch;
 use crate::register::Register;
 use crate::schedule::Schedule;
 use crate::spec::harmless;
-use crate::watch::Watch;
+use crate::watch::{Looks, Watch};
 
 /// How long keepers may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -43,6 +44,7 @@ struct Keepers {
     evaluate: Evaluate,
     schedule: Schedule,
     submit: Submit,
+    collect: Collect,
 }
 
 pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
@@ -88,10 +90,11 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             clock: clock.clone(),
             bells: bells.clone(),
             once: wanted(),
+            looks: Looks::default(),
         },
         fetch: Fetch {
             db: db.clone(),
-            mirrors: mirrors.clone(),
+            resolver: farm::resolver(config),
             clock: clock.clone(),
             bells: bells.clone(),
             once: wanted(),
@@ -107,6 +110,7 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
         },
         schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone() },
         submit: Submit { db: db.clone(), clock, coordinator, substitute_urls, once },
+        collect: Collect { db: db.clone(), checkouts: farm::checkouts(config) },
     })
 }
 
@@ -114,6 +118,8 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
 async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
     exhaust(&mut keepers.register).await.context("reading specs")?;
     exhaust(&mut keepers.watch).await.context("looking at branches")?;
+    // Specs are made for branches that were seen just now.
+    exhaust(&mut keepers.register).await.context("making specs from patterns")?;
     exhaust(&mut keepers.fetch).await.context("fetching")?;
     let bells = keepers.schedule.bells.clone();
     let stop = CancellationToken::new();
@@ -130,6 +136,7 @@ async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
     let mut schedule = Schedule { db: db.clone(), clock: Clock::System, bells: Bells::default() };
     exhaust(&mut schedule).await.context("scheduling")?;
     exhaust(&mut keepers.submit).await.context("submitting")?;
+    exhaust(&mut keepers.collect).await.context("tidying up")?;
     troubles(db).await
 }
 
@@ -163,15 +170,14 @@ async fn troubles(db: &Db) -> anyhow::Result<Exit> {
         exit = Exit::Input;
         tell::note(&text);
     };
+    let specs = db.specs().await?;
     for branch in db.branches().await? {
-        if let Some(reason) = &branch.reason {
+        if let Some(reason) = branch.reason.as_ref().filter(|_| is_watched(&branch, &specs)) {
             say(format!("branch {} of {}: {reason}", branch.name, branch.url));
         }
     }
-    for mirror in db.mirrors().await? {
-        if let Some(reason) = &mirror.reason {
-            say(format!("{}: {reason}", mirror.url));
-        }
+    for hold in db.holds().await? {
+        say(format!("{} is not evaluated: {}", hold.spec, hold.reason));
     }
     for evaluation in db.newest_evaluations().await? {
         if evaluation.state == EvaluationState::Failed {
@@ -182,15 +188,26 @@ async fn troubles(db: &Db) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
+/// Whether some spec of the farm names the branch; others are past, or needed by a channel, and then
+/// what is wrong with them is told as what holds the spec.
+fn is_watched(branch: &Branch, specs: &[StoredSpec]) -> bool {
+    let names = |stored: &StoredSpec| {
+        let channels = &stored.spec.channels;
+        channels.iter().any(|channel| (&channel.url, &channel.branch) == (&branch.url, &branch.name))
+    };
+    specs.iter().any(|stored| stored.present && stored.spec.active && names(stored))
+}
+
 async fn serve(keepers: Keepers, bells: &Bells, watch: &Bell) -> anyhow::Result<Exit> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    tasks.spawn(keep(keepers.register, Bell::default(), stop.clone()));
+    tasks.spawn(keep(keepers.register, bells.register.clone(), stop.clone()));
     tasks.spawn(keep(keepers.watch, watch.clone(), stop.clone()));
     tasks.spawn(keep(keepers.fetch, bells.fetch.clone(), stop.clone()));
     tasks.spawn(keep(keepers.evaluate, bells.evaluate.clone(), stop.clone()));
     tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
     tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
+    tasks.spawn(keep(keepers.collect, Bell::default(), stop.clone()));
     tasks.close();
     tracing::info!("the farm is running");
     let mut terminate = signal(SignalKind::terminate())?;

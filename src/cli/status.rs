@@ -5,7 +5,8 @@ use serde_json::json;
 use super::{Exit, browse, queue, tell};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
-use crate::db::{Branch, Db, Evaluation, EvaluationState, Mirror, StoredSpec};
+use crate::db::{Branch, Db, Evaluation, EvaluationState, Hold, Mirror, StoredSpec};
+use crate::spec::Channel;
 
 /// How many evaluations are listed.
 const EVALUATIONS: i64 = 12;
@@ -25,6 +26,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let specs = db.specs().await?;
     let branches = db.branches().await?;
     let mirrors = db.mirrors().await?;
+    let holds = db.holds().await?;
     let evaluations = db.evaluations(EVALUATIONS).await?;
     if args.json {
         let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
@@ -33,6 +35,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         tell::json(&json!({
             "specs": specs.iter().filter(|spec| spec.present).map(|stored| &stored.spec).collect::<Vec<_>>(),
             "branches": branches.iter().map(branch_object).collect::<Vec<_>>(),
+            "holds": holds.iter().map(hold_object).collect::<Vec<_>>(),
             "mirrors": mirrors.iter().map(mirror_object).collect::<Vec<_>>(),
             "evaluations": evaluations.iter().map(evaluation_object).collect::<Vec<_>>(),
             "builds": builds,
@@ -40,7 +43,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let now = Clock::System.now();
-    show_branches(&specs, &branches, now)?;
+    show_branches(&specs, &branches, &db.newest_evaluations().await?, now)?;
     for mirror in mirrors.iter().filter(|mirror| mirror.problem.is_some()) {
         let reason = mirror.reason.as_deref().unwrap_or_default();
         let again = in_future(mirror.next_fetch - now);
@@ -48,6 +51,12 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
             "\ncannot fetch {} ({} in a row, next {again}): {reason}",
             mirror.url, mirror.failures
         ))?;
+    }
+    for hold in &holds {
+        let (kind, since) = (hold.kind.word(), readable_span(now - hold.since));
+        let again = in_future(hold.next_try - now);
+        tell::line(&format!("\n{} is not evaluated, for {since} ({kind}, next try {again}):", hold.spec))?;
+        hold.reason.lines().try_for_each(|line| tell::line(&format!("  {line}")))?;
     }
     tell::line("")?;
     show_evaluations(&db, &evaluations, now).await?;
@@ -60,7 +69,12 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn show_branches(specs: &[StoredSpec], branches: &[Branch], now: Seconds) -> std::io::Result<()> {
+fn show_branches(
+    specs: &[StoredSpec],
+    branches: &[Branch],
+    newest: &[Evaluation],
+    now: Seconds,
+) -> std::io::Result<()> {
     let mut rows = Vec::new();
     for stored in specs.iter().filter(|stored| stored.present) {
         let spec = &stored.spec;
@@ -68,12 +82,15 @@ fn show_branches(specs: &[StoredSpec], branches: &[Branch], now: Seconds) -> std
             let branch = branches.iter().find(|b| b.url == channel.url && b.name == channel.branch);
             let looked = branch.and_then(|branch| branch.looked_at);
             let tip = channel.commit.clone().or_else(|| branch?.tip.clone());
+            let evaluated = newest.iter().find(|evaluation| evaluation.spec_id == stored.id);
+            let signer = signer(channel, evaluated, tip.as_deref());
             rows.push(vec![
                 spec.name.clone(),
                 if spec.active { "active" } else { "inactive" }.to_owned(),
                 channel.name.clone(),
                 if channel.commit.is_some() { "(pinned)".to_owned() } else { channel.branch.clone() },
                 tip.map_or("-".to_owned(), |tip| tip.chars().take(10).collect()),
+                signer,
                 looked.map_or("never".to_owned(), |at| format!("{} ago", readable_span(now - at))),
                 branch.map_or(String::new(), |branch| problem(branch, now)),
             ]);
@@ -82,7 +99,20 @@ fn show_branches(specs: &[StoredSpec], branches: &[Branch], now: Seconds) -> std
     if rows.is_empty() {
         return tell::line("no specs");
     }
-    tell::table(&["SPEC", "", "CHANNEL", "BRANCH", "COMMIT", "LOOKED", "PROBLEM"], rows)
+    tell::table(&["SPEC", "", "CHANNEL", "BRANCH", "COMMIT", "SIGNED BY", "LOOKED", "PROBLEM"], rows)
+}
+
+/// Who signed the commit that a channel is at, as far as that matters and is known.
+fn signer(channel: &Channel, evaluated: Option<&Evaluation>, tip: Option<&str>) -> String {
+    if channel.introduction.is_none() {
+        return "(not asked)".to_owned();
+    }
+    let found = evaluated.and_then(|evaluation| {
+        let mut channels = evaluation.revision.channels().iter();
+        channels.find(|other| other.name == channel.name && Some(other.commit.as_str()) == tip)
+    });
+    let signer = found.and_then(|found| found.origin.signer.as_ref());
+    signer.map_or("?".to_owned(), |signer| signer[signer.len().saturating_sub(16)..].to_owned())
 }
 
 fn problem(branch: &Branch, now: Seconds) -> String {
@@ -147,6 +177,13 @@ fn branch_object(branch: &Branch) -> serde_json::Value {
     json!({
         "url": branch.url, "branch": branch.name, "commit": branch.tip, "looked_at": branch.looked_at,
         "failures": branch.failures, "next_look": branch.next_look, "reason": branch.reason,
+    })
+}
+
+fn hold_object(hold: &Hold) -> serde_json::Value {
+    json!({
+        "spec": hold.spec, "kind": hold.kind.word(), "reason": hold.reason, "since": hold.since,
+        "push": hold.push_id, "failures": hold.failures, "next_try": hold.next_try,
     })
 }
 

@@ -26,6 +26,11 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(anstream::stdout(), "{}", harmless(text))
 }
 
+/// Some lines of data.
+pub(super) fn text(text: &str) -> io::Result<()> {
+    writeln!(anstream::stdout(), "{}", harmless_lines(text))
+}
+
 /// One JSON document on a line of its own.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();

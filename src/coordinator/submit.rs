@@ -60,7 +60,7 @@ impl Keeper for Submit {
         }
         let Some((first, reason)) = lost.first() else { return Ok(Progress::Worked) };
         // The coordinator is away: everything waits for it, not each build for itself.
-        let again = self.clock.now() + back_off(first.attempts);
+        let again = self.clock.now() + back_off(first.attempts, Self::NAME);
         tracing::warn!(builds = lost.len(), "the coordinator cannot be asked: {reason}");
         let mut ids: Vec<_> = lost.iter().map(|(build, _)| build.id).collect();
         ids.extend(waiting.map(|build| build.id));

@@ -1,7 +1,9 @@
-use super::{BranchId, Db, PushId, Result};
+use serde_json::json;
+
+use super::{BranchId, Db, Result, rows};
 use crate::clock::Seconds;
 
-/// A branch of a repository.
+/// A branch of a repository, or a pattern of branches, which is at no commit.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Branch {
     /// Its number.
@@ -34,34 +36,59 @@ pub enum BranchProblem {
     Missing,
 }
 
-/// A branch was seen to move.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Push {
-    /// Its number: later pushes have larger ones.
-    pub id: PushId,
-    /// Where it stood; none if it was not there.
-    pub before: Option<String>,
-    /// Where it stands; none if it vanished.
-    pub after: Option<String>,
-    /// When that was noticed.
-    pub seen_at: Seconds,
+/// What came of looking at a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Which branch.
+    pub branch: BranchId,
+    /// What was seen.
+    pub seen: Seen,
+    /// When to look again.
+    pub next_look: Seconds,
+}
+
+/// What was seen of a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// It is at this commit.
+    At(String),
+    /// The repository answered for a pattern.
+    Listed,
+    /// The repository answered that it has no such branch; in words.
+    Missing(String),
+    /// The repository did not answer, so that what is known stays; in words.
+    Unreachable(String),
+}
+
+impl Look {
+    fn row(&self) -> serde_json::Value {
+        let (tip, problem, reason) = match &self.seen {
+            Seen::At(tip) => (Some(tip), None, None),
+            Seen::Listed => (None, None, None),
+            Seen::Missing(reason) => (None, Some("missing"), Some(reason)),
+            Seen::Unreachable(reason) => (None, Some("unreachable"), Some(reason)),
+        };
+        json!({ "branch": self.branch, "tip": tip, "problem": problem, "reason": reason, "next": self.next_look })
+    }
 }
 
 impl Db {
-    /// The branch called `name` of the repository at `url`; new ones are due at once.
-    pub async fn ensure_branch(&self, url: &str, name: &str) -> Result<BranchId> {
-        const ADD: &str = "insert into branch (url, name) values ($1, $2) on conflict (url, name) do nothing";
-        const FIND: &str = "select id from branch where url = $1 and name = $2";
-        let found: Option<BranchId> = each!(&self.readers, pool => sqlx::query_scalar(FIND).bind(url).bind(name).fetch_optional(pool).await?);
-        if let Some(id) = found {
-            return Ok(id);
-        }
+    /// Makes the branches of the repository at `url` known; new ones are due at once.
+    pub async fn ensure_branches(&self, url: &str, names: &[&str]) -> Result<()> {
+        let given = rows(names.iter().map(|name| json!({ "name": name })));
         let mut tx = self.begin().await?;
-        execute!(&mut tx, ADD, url, name);
-        let id =
-            each!(&mut tx, tx => sqlx::query_scalar(FIND).bind(url).bind(name).fetch_one(&mut **tx).await?);
-        tx.commit().await?;
-        Ok(id)
+        execute!(
+            &mut tx,
+            [
+                "insert into branch (url, name) select $1, value->>'name' from json_each($2) where true
+                 on conflict (url, name) do nothing",
+                "insert into branch (url, name) select $1, name from json_to_recordset($2::json) as given (name text)
+                 on conflict (url, name) do nothing"
+            ],
+            url,
+            &given
+        );
+        tx.commit().await
     }
 
     /// All branches, by URL and name.
@@ -71,62 +98,67 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 
-    /// The branch was seen at the commit `tip`. Says whether it moved, which is a push then.
-    pub async fn record_look(
-        &self,
-        branch: BranchId,
-        tip: &str,
-        now: Seconds,
-        next_look: Seconds,
-    ) -> Result<bool> {
-        const PUSH: &str = "insert into push (branch_id, before, after, seen_at)
-            select id, tip, $2, $3 from branch where id = $1 and tip is distinct from $2";
-        const LOOK: &str = "update branch set tip = $2, looked_at = $3, next_look = $4,
-            failures = 0, problem = null, reason = null where id = $1";
+    /// Records looks at branches, and the pushes that they show: a branch is at another commit, is
+    /// new, or is gone. Gives the number of pushes.
+    pub async fn record_looks(&self, looks: &[Look], now: Seconds) -> Result<u64> {
+        /// What a push was, as far as that shows without the commits.
+        macro_rules! push {
+            ($from:literal) => {
+                concat!(
+                    "insert into push (branch_id, before, after, kind, seen_at)
+                     select b.id, b.tip, look.tip,
+                       case when b.tip is null then 'created' when look.tip is null then 'deleted'
+                         when exists (select 1 from push p where p.branch_id = b.id and p.after = look.tip)
+                           then 'returned' end, $2 from ",
+                    $from,
+                    " join branch b on b.id = look.branch
+                     where b.tip is distinct from look.tip and look.problem is distinct from 'unreachable'
+                     order by b.id"
+                )
+            };
+        }
+        macro_rules! update {
+            ($from:literal) => {
+                concat!(
+                    "update branch set looked_at = $2, next_look = look.next, problem = look.problem,
+                       reason = look.reason, failures = case when look.problem is null then 0 else failures + 1 end,
+                       tip = case when look.problem = 'unreachable' then branch.tip else look.tip end
+                     from ",
+                    $from,
+                    " where branch.id = look.branch"
+                )
+            };
+        }
+        let given = rows(looks.iter().map(Look::row));
         let mut tx = self.begin().await?;
-        let pushes = execute!(&mut tx, PUSH, branch, tip, now);
-        execute!(&mut tx, LOOK, branch, tip, now, next_look);
+        let pushes = execute!(
+            &mut tx,
+            [
+                push!(
+                    "(select value->>'branch' as branch, value->>'tip' as tip, value->>'problem' as problem
+                      from json_each($1)) look"
+                ),
+                push!("json_to_recordset($1::json) as look (branch bigint, tip text, problem text)")
+            ],
+            &given,
+            now
+        );
+        execute!(
+            &mut tx,
+            [
+                update!(
+                    "(select value->>'branch' as branch, value->>'tip' as tip, value->>'problem' as problem,
+                        value->>'reason' as reason, value->>'next' as next from json_each($1)) look"
+                ),
+                update!(
+                    "json_to_recordset($1::json)
+                       as look (branch bigint, tip text, problem text, reason text, next bigint)"
+                )
+            ],
+            &given,
+            now
+        );
         tx.commit().await?;
-        Ok(pushes > 0)
-    }
-
-    /// The repository answered that it has no such branch: a push to nowhere, once.
-    pub async fn record_vanished(
-        &self,
-        branch: BranchId,
-        reason: &str,
-        now: Seconds,
-        next_look: Seconds,
-    ) -> Result<()> {
-        const PUSH: &str = "insert into push (branch_id, before, after, seen_at)
-            select id, tip, null, $2 from branch where id = $1 and tip is not null";
-        const LOOK: &str = "update branch set tip = null, problem = 'missing', reason = $2, looked_at = $3,
-            next_look = $4, failures = failures + 1 where id = $1";
-        let mut tx = self.begin().await?;
-        execute!(&mut tx, PUSH, branch, now);
-        execute!(&mut tx, LOOK, branch, reason, now, next_look);
-        tx.commit().await
-    }
-
-    /// The repository did not answer: what is known of the branch stays.
-    pub async fn record_look_failure(
-        &self,
-        branch: BranchId,
-        reason: &str,
-        now: Seconds,
-        next_look: Seconds,
-    ) -> Result<()> {
-        const LOOK: &str = "update branch set problem = 'unreachable', reason = $2, looked_at = $3,
-            next_look = $4, failures = failures + 1 where id = $1";
-        let mut tx = self.begin().await?;
-        execute!(&mut tx, LOOK, branch, reason, now, next_look);
-        tx.commit().await
-    }
-
-    /// The latest pushes to a branch, newest first.
-    pub async fn pushes(&self, branch: BranchId, limit: i64) -> Result<Vec<Push>> {
-        const SQL: &str = "select id, before, after, seen_at from push where branch_id = $1
-            order by id desc limit $2";
-        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(branch).bind(limit).fetch_all(pool).await?))
+        Ok(pushes)
     }
 }

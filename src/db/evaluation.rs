@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
 use crate::clock::Seconds;
 use crate::revision::Revision;
-use crate::spec::{Build, System};
+use crate::spec::{Build, Spec, System};
 
 /// One revision of one spec for one system: what is known of its evaluation.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +63,7 @@ pub enum EvaluationState {
 /// All columns of a [`Row`]; a condition may follow.
 macro_rules! evaluations {
     () => {
-        "select e.id, e.spec_id, s.name as spec, r.channels, e.build, e.system, e.state, e.reason, e.partial, e.attempts,
+        "select e.id, e.spec_id, s.name as spec, coalesce(e.channels, r.channels) as channels, e.build, e.system, e.state, e.reason, e.partial, e.attempts,
            e.created_at, e.started_at, e.finished_at, e.jobs_total, e.jobs_done, e.errors, e.unscheduled, e.figures
          from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
     };
@@ -125,8 +125,8 @@ impl Db {
     /// that are waiting for that now and were not before.
     ///
     /// Where the newest evaluation has that very revision and asked for the same jobs, nothing is to
-    /// be done. Where the newest still waits, it turns to this revision. Else a new one waits: going
-    /// back to an earlier revision is news too.
+    /// be done. Where the newest still waits, it turns to this revision, unless the spec wants every
+    /// commit. Else a new one waits: going back to an earlier revision is news too.
     pub async fn request_evaluations(
         &self,
         spec: SpecId,
@@ -136,7 +136,11 @@ impl Db {
         now: Seconds,
     ) -> Result<Vec<EvaluationId>> {
         let mut tx = self.begin().await?;
-        let wanted = (revision_id(&mut tx, revision, now).await?, serde_json::json!(build).to_string());
+        let wanted = Wanted {
+            revision: revision_id(&mut tx, revision, now).await?,
+            channels: serde_json::json!(revision).to_string(),
+            build: serde_json::json!(build).to_string(),
+        };
         let mut requested = Vec::new();
         for system in systems {
             requested.extend(request(&mut tx, spec, &wanted, system, now).await?);
@@ -172,6 +176,18 @@ impl Db {
         rows.into_iter().map(Evaluation::try_from).collect()
     }
 
+    /// The revisions whose files are needed: of evaluations that wait or run, and of the newest complete
+    /// one of each present spec and system.
+    pub async fn needed_revisions(&self) -> Result<Vec<Revision>> {
+        const SQL: &str = concat!(
+            evaluations!(),
+            "where e.state in ('waiting', 'running') or s.present and e.id in
+              (select max(id) from evaluation where state = 'complete' group by spec_id, system)"
+        );
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        rows.into_iter().map(|row| Ok(Evaluation::try_from(row)?.revision)).collect()
+    }
+
     /// The newest complete evaluation of a spec for a system.
     pub async fn last_complete(&self, spec: SpecId, system: &System) -> Result<Option<Evaluation>> {
         const SQL: &str = concat!(
@@ -194,32 +210,49 @@ async fn revision_id(tx: &mut Tx, revision: &Revision, now: Seconds) -> Result<i
     each!(tx, tx => Ok(sqlx::query_scalar(FIND).bind(&key).fetch_one(&mut **tx).await?))
 }
 
+/// What is asked for, as it is stored.
+struct Wanted {
+    revision: i64,
+    /// The same revision, with the origins of its channels.
+    channels: String,
+    build: String,
+}
+
 async fn request(
     tx: &mut Tx,
     spec: SpecId,
-    wanted: &(i64, String),
+    wanted: &Wanted,
     system: &System,
     now: Seconds,
 ) -> Result<Option<EvaluationId>> {
     const NEWEST: &str =
         "select id, revision_id, build, state from evaluation where spec_id = $1 and system = $2
         order by id desc limit 1";
-    const TURN: &str = "update evaluation set revision_id = $2, build = $3, created_at = $4, attempts = 0
-        where id = $1";
-    const ADD: &str = "insert into evaluation (spec_id, revision_id, build, system, state, created_at)
-        values ($1, $2, $3, $4, 'waiting', $5) returning id";
-    let (revision, build) = wanted;
+    const EVERY: &str = "select definition from spec where id = $1";
+    const ORIGINS: &str = "update evaluation set channels = $2 where id = $1";
+    const TURN: &str = "update evaluation set revision_id = $2, channels = $3, build = $4, created_at = $5,
+        attempts = 0 where id = $1";
+    const ADD: &str =
+        "insert into evaluation (spec_id, revision_id, channels, build, system, state, created_at)
+        values ($1, $2, $3, $4, $5, 'waiting', $6) returning id";
+    let Wanted { revision, channels, build } = wanted;
     let newest: Option<(EvaluationId, i64, String, EvaluationState)> = each!(tx, tx =>
         sqlx::query_as(NEWEST).bind(spec).bind(system.as_str()).fetch_optional(&mut **tx).await?);
+    let definition: String =
+        each!(tx, tx => sqlx::query_scalar(EVERY).bind(spec).fetch_one(&mut **tx).await?);
+    let every_commit = stored::<Spec>(&definition, || format!("spec {spec}"))?.every_commit;
     match newest {
-        Some((_, same, jobs, _)) if (same, &jobs) == (*revision, build) => Ok(None),
-        Some((id, _, _, EvaluationState::Waiting)) => {
-            execute!(tx, TURN, id, revision, build, now);
+        Some((id, same, jobs, _)) if (same, &jobs) == (*revision, build) => {
+            execute!(tx, ORIGINS, id, channels);
+            Ok(None)
+        }
+        Some((id, _, _, EvaluationState::Waiting)) if !every_commit => {
+            execute!(tx, TURN, id, revision, channels, build, now);
             Ok(Some(id))
         }
         _ => {
-            each!(tx, tx => Ok(sqlx::query_scalar(ADD).bind(spec).bind(revision).bind(build).bind(system.as_str())
-            .bind(now).fetch_optional(&mut **tx).await?))
+            each!(tx, tx => Ok(sqlx::query_scalar(ADD).bind(spec).bind(revision).bind(channels).bind(build)
+            .bind(system.as_str()).bind(now).fetch_optional(&mut **tx).await?))
         }
     }
 }

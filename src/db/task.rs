@@ -23,7 +23,8 @@ pub struct Task {
     pub attempts: i64,
 }
 
-const TASK: &str = "select e.spec_id, s.definition, r.channels, e.build, e.system, e.attempts,
+const TASK: &str =
+    "select e.spec_id, s.definition, coalesce(e.channels, r.channels), e.build, e.system, e.attempts,
       (select max(p.id) from evaluation p where p.spec_id = e.spec_id and p.system = e.system
          and p.state = 'complete' and p.id < e.id)
     from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id
@@ -101,6 +102,14 @@ impl Db {
         let count = execute!(&mut tx, WAIT);
         tx.commit().await?;
         Ok(count)
+    }
+
+    /// Forgets an evaluation that was claimed and not begun.
+    pub async fn drop_evaluation(&self, id: EvaluationId) -> Result<()> {
+        const SQL: &str = "delete from evaluation where id = $1 and state = 'running'";
+        let mut tx = self.begin().await?;
+        running(id, execute!(&mut tx, SQL, id))?;
+        tx.commit().await
     }
 
     /// How much there is to evaluate is known now.

@@ -1,17 +1,17 @@
-use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::likely::changed_packages;
-use super::runtime::Runtimes;
+use super::runtime::{Runtimes, Source};
 use super::{Channel, Event, Failure, Limits, Request, Summary, record, supervisor};
-use crate::channel::{Checkouts, Mirrors, changed_files};
+use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
 use crate::db::{self, Db, Recorder, Task};
+use crate::revision::Origin;
 
 /// How often an evaluation that fails for reasons outside of it is begun again.
 const ATTEMPTS: i64 = 3;
@@ -41,12 +41,15 @@ impl Keeper for Evaluate {
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let Some(task) = self.db.claim_evaluation(self.clock.now()).await? else { return Ok(Progress::Idle) };
-        tracing::info!(
-            spec.name = task.spec.name,
-            system = %task.system,
-            revision = task.revision.short(),
-            "evaluating"
-        );
+        let revision = task.revision.short();
+        if !is_vouched_for(&task) {
+            // It was asked for when the spec did not say so yet, and is asked for again.
+            tracing::warn!(spec.name = task.spec.name, revision, "not evaluated: it was never authenticated");
+            self.db.drop_evaluation(task.id).await?;
+            self.bells.fetch.ring();
+            return Ok(Progress::Worked);
+        }
+        tracing::info!(spec.name = task.spec.name, system = %task.system, revision, "evaluating");
         let result = self.evaluate(&task).await;
         self.bells.schedule.ring();
         match result {
@@ -66,6 +69,16 @@ impl Keeper for Evaluate {
     }
 }
 
+/// Whether all channels that the spec wants authenticated were, by what it says now.
+fn is_vouched_for(task: &Task) -> bool {
+    task.spec.channels.iter().filter(|channel| channel.introduction.is_some()).all(|channel| {
+        task.revision.channels().iter().any(|found| {
+            let Origin { introduction, signer, .. } = &found.origin;
+            found.name == channel.name && signer.is_some() && *introduction == channel.introduction
+        })
+    })
+}
+
 impl Evaluate {
     /// The fault of the revision is its result; any other is tried again a few times.
     async fn failed(&self, task: &Task, error: anyhow::Error) -> anyhow::Result<Progress> {
@@ -81,8 +94,8 @@ impl Evaluate {
     }
 
     async fn evaluate(&self, task: &Task) -> anyhow::Result<Summary> {
-        let directories = self.check_out(task).await?;
-        let channels: Vec<(String, PathBuf)> = directories.into_iter().collect();
+        // Held until the end: nobody else removes the files.
+        let (channels, _checkouts) = self.check_out(task).await?;
         let prepared = self.runtimes.prepare(&task.spec.name, &channels).await?;
         let request = Request {
             root: self.runtimes.root().to_owned(),
@@ -112,18 +125,16 @@ impl Evaluate {
     }
 
     /// The files of every channel.
-    async fn check_out(&self, task: &Task) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-        let mut directories = BTreeMap::new();
+    async fn check_out(&self, task: &Task) -> anyhow::Result<(Vec<Source>, Vec<Checkout>)> {
+        let (mut sources, mut checkouts) = (Vec::new(), Vec::new());
         for channel in task.revision.channels() {
-            let mirror = self.mirrors.path(&channel.url);
-            let directory = self
-                .checkouts
-                .checkout(&mirror, &channel.commit)
+            let checkout = obtain(&self.mirrors, &self.checkouts, channel)
                 .await
                 .with_context(|| format!("checking out channel {}", channel.name))?;
-            directories.insert(channel.name.clone(), directory);
+            sources.push(Source::new(channel, &checkout));
+            checkouts.push(checkout);
         }
-        Ok(directories)
+        Ok((sources, checkouts))
     }
 
     /// Takes events until there are no more.

@@ -6,11 +6,13 @@
 //! when its time is over, when it is dropped, or when Gorget dies.
 
 mod confined;
+mod guix;
 mod measure;
 mod process;
 mod tool;
 
 pub use confined::Confined;
+pub use guix::find_guix;
 pub use measure::{Measured, measure_tree};
 pub use process::{Finished, Process, describe_exit};
 pub use tool::Tool;

@@ -5,9 +5,19 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::diagnostic::Diagnostic;
-use super::location::{check_branch, check_url};
-use super::section::{Section, Value, list, string, table};
+use super::location::{check_branch, check_url, is_local};
+use super::section::{Section, Value, boolean, list, string, strings, table};
+use super::template::{check_pattern, is_pattern};
 use super::{Channel, Introduction};
+
+/// Where Guix itself has its home, and what `guix pull` authenticates it by (`guix/channels.scm`).
+const GUIX_URLS: [&str; 3] = [
+    "https://git.guix.gnu.org/guix.git",
+    "https://codeberg.org/guix/guix.git",
+    "https://git.savannah.gnu.org/git/guix.git",
+];
+const GUIX_INTRODUCTION: (&str, &str) =
+    ("9edb3f66fd807b096b48283debdcddccfea34bad", "BBB02DDF2CEAF6A80D1DE643A2A06DF2A33A54FA");
 
 /// All channels, of which there must be one, and no two of the same name or place.
 pub(super) fn channels(section: &mut Section<'_>, faults: &mut Vec<Diagnostic>) -> Option<Vec<Channel>> {
@@ -26,6 +36,11 @@ pub(super) fn channels(section: &mut Section<'_>, faults: &mut Vec<Diagnostic>) 
             let message = "two channels have the same URL and branch";
             faults
                 .push(Diagnostic::fault(value.span(), message).label("the second one").hint("leave it out"));
+        }
+        let both = is_pattern(&channel.branch) && channels.iter().any(|other| is_pattern(&other.branch));
+        if both {
+            let fault = Diagnostic::fault(value.span(), "two channels have a pattern as `branch`");
+            faults.push(fault.label("the second one").hint("make two specs of this one"));
         }
         channels.push(channel);
     }
@@ -48,32 +63,93 @@ fn channel(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<Channel> {
     );
     let commit = section.take("commit").and_then(|value| string(value, faults));
     let commit = commit.map(|text| commit_hash(&text, faults));
-    let introduction = section.take("introduction").map(|value| introduction(value, faults));
+    let exclude = section.take("exclude");
+    let excluded = exclude.map_or(Some(Vec::new()), |value| strings(value, faults, pattern));
+    let introduced = section.take("introduction");
+    let introduction = introduced.map(|value| (value.span(), introduction(value, faults)));
+    let authenticate = section.take("authenticate").map(|value| (value.span(), boolean(value, faults)));
+    let span = section.span();
     section.finish(faults);
     // A key that is there and faulty has been noted: only then is it `Some(None)`.
-    Some(Channel {
-        name: name?,
-        url: url?,
-        branch: branch?,
-        commit: commit.flatten(),
-        introduction: introduction.flatten(),
-    })
+    let (name, url, branch) = (name?, url?, branch?);
+    if is_pattern(&branch) && commit.is_some() {
+        let fault = Diagnostic::fault(span.clone(), "a channel with a pattern as `branch` has no `commit`");
+        faults.push(fault.hint("leave one of them out"));
+    }
+    if let Some(value) = exclude.filter(|_| !is_pattern(&branch)) {
+        let fault = Diagnostic::fault(value.span(), "`exclude` goes with a pattern as `branch`");
+        faults.push(fault.hint("a pattern has a `*` in it, such as `branch = \"*-team\"`"));
+    }
+    let introduction = authenticated(&name, &url, span, introduction, authenticate, faults);
+    let (commit, exclude) = (commit.flatten(), excluded?);
+    Some(Channel { name, url, branch, exclude, commit, introduction })
 }
+
+/// What the channel is authenticated by; `None` only where that is said, or goes without saying.
+///
+/// Guix takes no channel called `guix` without an introduction, and neither do we. Other channels
+/// need none, but who gives none should know. What is on this machine is as good as its admin.
+fn authenticated(
+    name: &str,
+    url: &str,
+    span: Range<usize>,
+    introduction: Option<(Range<usize>, Option<Introduction>)>,
+    authenticate: Option<(Range<usize>, Option<bool>)>,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Introduction> {
+    let standard = (name == "guix" && GUIX_URLS.contains(&url)).then(|| {
+        let (commit, signer) = GUIX_INTRODUCTION;
+        Introduction { commit: commit.to_owned(), signer: signer.to_owned() }
+    });
+    match (introduction, authenticate) {
+        (Some(_), Some((span, Some(false)))) => {
+            let fault = Diagnostic::fault(span, "there is an introduction, and nothing to be introduced");
+            faults.push(fault.hint("leave out either `introduction` or `authenticate = false`"));
+            None
+        }
+        (_, Some((_, Some(false) | None))) => None,
+        (Some((_, introduction)), _) => introduction,
+        (None, None | Some((_, Some(true)))) if standard.is_some() => standard,
+        (None, Some((span, Some(true)))) => {
+            let fault = Diagnostic::fault(span, "there is nothing to authenticate this channel by");
+            faults.push(fault.hint(ADD_INTRODUCTION));
+            None
+        }
+        (None, None) => {
+            let hint = format!("{ADD_INTRODUCTION}, or say `authenticate = false`");
+            let message = format!("commits of the channel `{name}` are not authenticated");
+            if name == "guix" && !is_local(url) {
+                faults.push(Diagnostic::fault(span, message).label("it has no introduction").hint(hint));
+            } else if !is_local(url) {
+                faults.push(Diagnostic::warning(span, message).label("it has no introduction").hint(hint));
+            }
+            None
+        }
+    }
+}
+
+const ADD_INTRODUCTION: &str = "add `introduction = { commit = \"…\", signer = \"…\" }`";
 
 /// A name of a spec or a channel: it becomes part of file names and addresses.
 pub(super) fn name(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
-    let name = *text.get_ref();
-    if name.len() <= 64
-        && name.starts_with(|char: char| char.is_ascii_alphanumeric())
-        && name.chars().all(is_plain)
-    {
-        return Some(name.to_owned());
+    if is_name(text.get_ref()) {
+        return Some((*text.get_ref()).to_owned());
     }
     let hint = "a name has at most 64 letters, digits, `.`, `_` and `-`, and begins with a letter or digit";
     faults.push(Diagnostic::fault(text.span(), "this does not do as a name").hint(hint));
     None
 }
+
+/// Whether a text does as the name of a spec or a channel.
+pub fn is_name(text: &str) -> bool {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
+    text.len() <= LONGEST_NAME
+        && text.starts_with(|char: char| char.is_ascii_alphanumeric())
+        && text.chars().all(is_plain)
+}
+
+/// The longest name, in bytes.
+pub(super) const LONGEST_NAME: usize = 64;
 
 fn url(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
     match check_url(text.get_ref()) {
@@ -86,7 +162,19 @@ fn url(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
 }
 
 fn branch(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
-    match check_branch(text.get_ref()) {
+    // Git takes no `*` in the name of a branch.
+    let check = if is_pattern(text.get_ref()) { check_pattern } else { check_branch };
+    match check(text.get_ref()) {
+        Ok(()) => Some((*text.get_ref()).to_owned()),
+        Err(error) => {
+            faults.push(Diagnostic::fault(text.span(), error.to_string()));
+            None
+        }
+    }
+}
+
+fn pattern(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
+    match check_pattern(text.get_ref()) {
         Ok(()) => Some((*text.get_ref()).to_owned()),
         Err(error) => {
             faults.push(Diagnostic::fault(text.span(), error.to_string()));
@@ -115,28 +203,31 @@ fn introduction(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<Introd
         .and_then(|value| string(value, faults))
         .and_then(|text| fingerprint(&text, faults));
     section.finish(faults);
-    unauthenticated(value.span(), faults);
     Some(Introduction { commit: commit?, signer: signer? })
 }
 
-/// Who writes an introduction counts on commits being authenticated, so that they are not yet must
-/// not go unsaid.
-fn unauthenticated(span: Range<usize>, faults: &mut Vec<Diagnostic>) {
-    let warning = Diagnostic::warning(span, "commits are not authenticated yet");
-    faults.push(warning.label("recorded, but not heeded").hint("watch only repositories that you trust"));
-}
-
 fn fingerprint(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
-    let digits = forty_digits(&text.get_ref().replace(' ', ""));
+    let digits = fingerprint_digits(text.get_ref());
     if digits.is_none() {
         let fault = Diagnostic::fault(text.span(), "this is not an OpenPGP fingerprint");
         faults.push(fault.hint("write all 40 hexadecimal digits; blanks between them do no harm"));
     }
-    digits.map(|digits| digits.to_uppercase())
+    digits
+}
+
+fn fingerprint_digits(text: &str) -> Option<String> {
+    forty_digits(&text.replace(' ', "")).map(|digits| digits.to_uppercase())
 }
 
 /// Forty hexadecimal digits, made lower-case.
 fn forty_digits(text: &str) -> Option<String> {
     let right = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     right.then(|| text.to_lowercase())
+}
+
+impl Introduction {
+    /// An introduction, if these are a full commit hash and a fingerprint.
+    pub fn new(commit: &str, signer: &str) -> Option<Self> {
+        Some(Self { commit: forty_digits(commit)?, signer: fingerprint_digits(signer)? })
+    }
 }

@@ -108,6 +108,11 @@ fn check_scp(url: &str) -> Result<(), UrlError> {
     if before_host.is_empty() || path.is_empty() { Err(UrlError::Incomplete) } else { Ok(()) }
 }
 
+/// Whether a URL names a directory of this machine.
+pub fn is_local(url: &str) -> bool {
+    url.starts_with('/') || url.starts_with("file://")
+}
+
 /// Why something is not the name of a branch; the rule that it breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this is not the name of a branch: {0}")]
@@ -135,7 +140,7 @@ pub fn check_branch(name: &str) -> Result<(), BranchError> {
 }
 
 /// Whether `path` stays inside the tree that it is relative to, whatever that tree is.
-pub(super) fn is_inside(path: &str) -> bool {
+pub fn is_inside(path: &str) -> bool {
     let path_is_plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     path_is_plain && !path.is_empty() && !path.starts_with('-') && !path.chars().any(char::is_control)
 }

@@ -13,15 +13,18 @@ mod directory;
 mod location;
 mod period;
 mod section;
+mod template;
 mod written;
 
 use std::fmt;
 
+pub use channel::is_name;
 pub use diagnostic::{Diagnostic, Severity, harmless, position, render};
 pub use directory::{SpecFile, load_directory, load_file, refuse_equal_names};
-pub use location::{BranchError, UrlError, check_branch, check_url};
+pub use location::{BranchError, UrlError, check_branch, check_url, is_inside, is_local};
 pub use period::{Period, PeriodError, interval};
 use serde::{Deserialize, Serialize};
+pub use template::{is_pattern, made, matches};
 pub use written::{Checked, parse};
 
 /// One branch specification, checked and complete.
@@ -43,6 +46,24 @@ pub struct Spec {
     pub active: bool,
     /// What becomes of the builds of the very first evaluation.
     pub first: First,
+    /// Whether all commits of a branch are evaluated, one after another, or only the newest.
+    #[serde(default)]
+    pub every_commit: bool,
+    /// The spec that this one was made from, when that has a pattern as branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+}
+
+impl Spec {
+    /// Whether it has a pattern as branch, so that specs are made from it and nothing else is done.
+    pub fn is_template(&self) -> bool {
+        self.channels.iter().any(|channel| is_pattern(&channel.branch))
+    }
+
+    /// Whether there is something to evaluate.
+    pub fn is_evaluated(&self) -> bool {
+        self.active && !self.is_template()
+    }
 }
 
 /// One source of Guix code.
@@ -52,11 +73,14 @@ pub struct Channel {
     pub name: String,
     /// Anything `git` can fetch from.
     pub url: String,
-    /// The branch that is watched.
+    /// The branch that is watched, or a pattern with `*` for any text.
     pub branch: String,
+    /// Patterns of branches that the pattern does not mean.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
     /// When set, exactly this commit is used and the branch is not looked at.
     pub commit: Option<String>,
-    /// The first commit whose signature counts, and its signer.
+    /// The first commit whose signature counts, and its signer; without, commits are taken as they come.
     pub introduction: Option<Introduction>,
 }
 

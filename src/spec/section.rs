@@ -45,6 +45,11 @@ impl<'a> Section<'a> {
         value
     }
 
+    /// Where it stands.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
     /// Ends reading: every key that nobody asked for is a fault.
     pub(super) fn finish(self, faults: &mut Vec<Diagnostic>) {
         for key in self.table.keys() {

@@ -61,6 +61,7 @@ fn spec<'a>(
     let priority = section.take("priority").map_or(Some(5), |value| priority(value, faults));
     let active = section.take("active").map_or(Some(true), |value| boolean(value, faults));
     let first = section.take("first").map_or(Some(First::Queue), |value| first(value, faults));
+    let every_commit = section.take("every-commit").map_or(Some(false), |value| boolean(value, faults));
     section.finish(faults);
     let spec = Spec {
         name: name?,
@@ -71,6 +72,8 @@ fn spec<'a>(
         priority: priority?,
         active: active?,
         first: first?,
+        every_commit: every_commit?,
+        template: None,
     };
     Some((spec, name_span))
 }
@@ -189,6 +192,7 @@ mod tests {
             priority = 0
             active = false
             first = "record"
+            every-commit = true
             [[channel]]
             name = "guix"
             url = "https://git.example.org/guix.git"
@@ -205,7 +209,7 @@ mod tests {
         assert_eq!((spec.name.as_str(), spec.priority, spec.active), ("release", 0, false));
         assert_eq!((spec.systems.len(), spec.first), (2, First::Record));
         assert_eq!(spec.period, Period::crontab("0 3 * * mon-fri").unwrap());
-        assert_eq!(warnings.len(), 1, "that commits are not authenticated is said");
+        assert_eq!((warnings, spec.every_commit), (Vec::new(), true));
     }
 
     proptest! {

@@ -212,21 +212,25 @@ async fn several_at_once_make_one_tree_and_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn what_nobody_keeps_is_removed_and_leftovers_of_a_crash_with_it() {
+async fn what_nobody_keeps_or_uses_is_removed_and_leftovers_of_a_crash_with_it() {
     let (remote, (directory, checkouts)) = (Remote::new(), checkouts());
-    checkouts.remove_unused(&[]).await.unwrap();
+    assert_eq!(checkouts.remove_unused([].into()).await.unwrap(), 0);
     let old = remote.push("main", "a", "old");
     let new = remote.push("main", "b", "new");
-    let old_tree = checkouts.checkout(remote.path(), &old).await.unwrap();
-    let new_tree = checkouts.checkout(remote.path(), &new).await.unwrap();
+    let old_tree = checkouts.checkout(remote.path(), &old).await.unwrap().to_owned();
+    let held = checkouts.checkout(remote.path(), &new).await.unwrap();
+    let new_tree = held.to_owned();
     let leftover = directory.path().join("checkouts/new/.tmpXYZ");
     std::fs::create_dir(&leftover).unwrap();
     std::fs::write(leftover.join("half"), "half").unwrap();
 
-    checkouts.remove_unused(&[&old]).await.unwrap();
-    assert!(old_tree.join("a").exists() && !new_tree.exists() && !leftover.exists());
+    assert_eq!(checkouts.remove_unused([old.clone()].into()).await.unwrap(), 0, "somebody uses the other");
+    assert!(new_tree.join("b").exists() && !leftover.exists());
+    drop(held);
+    assert_eq!(checkouts.remove_unused([old].into()).await.unwrap(), 1);
+    assert!(old_tree.join("a").exists() && !new_tree.exists());
     let blobs = below(&directory.path().join("checkouts/blobs"));
     assert_eq!(blobs.values().filter(|metadata| metadata.is_file()).count(), 1);
-    checkouts.checkout(remote.path(), &new).await.unwrap();
+    let new_tree = checkouts.checkout(remote.path(), &new).await.unwrap();
     assert_eq!(std::fs::read(new_tree.join("b")).unwrap(), b"new");
 }

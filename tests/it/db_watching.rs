@@ -1,55 +1,142 @@
 //! Branches move, vanish, and cannot be reached; mirrors fall behind.
 
-use gorget::db::{BranchProblem, MirrorProblem};
+use gorget::db::{Branch, BranchProblem, Db, HoldKind, Look, MirrorProblem, NewHold, PushId, PushKind, Seen};
 
-use crate::support::on_both;
+use crate::support::{on_both, only_spec, spec};
+
+const URL: &str = "https://example.org/guix.git";
+
+/// The branch called `name`, made known if it is not.
+async fn branch(db: &Db, name: &str) -> Branch {
+    db.ensure_branches(URL, &[name]).await.unwrap();
+    db.branches().await.unwrap().into_iter().find(|branch| branch.name == name).unwrap()
+}
+
+async fn look(db: &Db, name: &str, seen: Seen, now: i64) -> u64 {
+    let branch = branch(db, name).await.id;
+    db.record_looks(&[Look { branch, seen, next_look: now + 10 }], now).await.unwrap()
+}
+
+fn at(commit: &str) -> Seen {
+    Seen::At(commit.to_owned())
+}
 
 #[tokio::test]
 async fn a_branch_moves_vanishes_and_comes_back() {
     on_both(async |db| {
-        let master = db.ensure_branch("https://example.org/guix.git", "master").await.unwrap();
-        assert_eq!(db.ensure_branch("https://example.org/guix.git", "master").await.unwrap(), master);
-        let other = db.ensure_branch("https://example.org/guix.git", "staging").await.unwrap();
+        let master = branch(db, "master").await.id;
+        let other = branch(db, "staging").await.id;
         assert_eq!(db.branches().await.unwrap().len(), 2);
 
-        assert!(db.record_look(master, "a", 10, 20).await.unwrap(), "seen for the first time");
-        assert!(!db.record_look(master, "a", 20, 30).await.unwrap(), "nothing new");
-        assert!(db.record_look(master, "b", 30, 40).await.unwrap());
-        db.record_look_failure(master, "no route", 40, 50).await.unwrap();
-        db.record_look_failure(master, "no route", 50, 70).await.unwrap();
-        let [branch, _] = &db.branches().await.unwrap()[..] else { panic!() };
-        assert_eq!((branch.tip.as_deref(), branch.failures, branch.next_look), (Some("b"), 2, 70));
-        assert_eq!(branch.problem, Some(BranchProblem::Unreachable));
-        assert_eq!(branch.reason.as_deref(), Some("no route"));
+        assert_eq!(look(db, "master", at("a"), 10).await, 1, "seen for the first time");
+        assert_eq!(look(db, "master", at("a"), 20).await, 0, "nothing new");
+        assert_eq!(look(db, "master", at("b"), 30).await, 1);
+        let unreachable = Seen::Unreachable("no route".to_owned());
+        look(db, "master", unreachable.clone(), 40).await;
+        assert_eq!(look(db, "master", unreachable, 50).await, 0);
+        let master_now = branch(db, "master").await;
+        let known = (master_now.tip.as_deref(), master_now.failures, master_now.next_look);
+        assert_eq!(known, (Some("b"), 2, 60));
+        assert_eq!(master_now.problem, Some(BranchProblem::Unreachable));
+        assert_eq!(master_now.reason.as_deref(), Some("no route"));
 
-        db.record_vanished(master, "no branch `master`", 70, 80).await.unwrap();
-        db.record_vanished(master, "no branch `master`", 80, 90).await.unwrap();
-        let [branch, _] = &db.branches().await.unwrap()[..] else { panic!() };
-        assert_eq!((branch.problem, branch.tip.as_deref()), (Some(BranchProblem::Missing), None));
+        let missing = Seen::Missing("no branch `master`".to_owned());
+        assert_eq!(look(db, "master", missing.clone(), 70).await, 1);
+        assert_eq!(look(db, "master", missing, 80).await, 0);
+        let master_now = branch(db, "master").await;
+        assert_eq!((master_now.problem, master_now.tip.as_deref()), (Some(BranchProblem::Missing), None));
 
-        assert!(db.record_look(master, "b", 90, 100).await.unwrap(), "it is back");
-        let [branch, _] = &db.branches().await.unwrap()[..] else { panic!() };
-        assert_eq!((branch.problem, &branch.reason, branch.failures), (None, &None, 0));
+        assert_eq!(look(db, "master", at("b"), 90).await, 1, "it is back");
+        let master_now = branch(db, "master").await;
+        assert_eq!((master_now.problem, &master_now.reason, master_now.failures), (None, &None, 0));
+        assert_eq!(look(db, "master", at("a"), 100).await, 1);
 
-        let moves: Vec<_> = db
-            .pushes(master, 10)
-            .await
-            .unwrap()
-            .into_iter()
-            .map(|p| (p.before, p.after, p.seen_at))
-            .collect();
-        let commit = |name: &str| Some(name.to_owned());
-        assert_eq!(
-            moves,
-            [
-                (None, commit("b"), 90),
-                (commit("b"), None, 70),
-                (commit("a"), commit("b"), 30),
-                (None, commit("a"), 10)
-            ]
-        );
+        let pushes = db.pushes(master, 10).await.unwrap();
+        let moves: Vec<_> =
+            pushes.iter().map(|p| (p.before.as_deref(), p.after.as_deref(), p.kind, p.seen_at)).collect();
+        let expected = [
+            (Some("b"), Some("a"), Some(PushKind::Returned), 100),
+            (None, Some("b"), Some(PushKind::Created), 90),
+            (Some("b"), None, Some(PushKind::Deleted), 70),
+            (Some("a"), Some("b"), None, 30),
+            (None, Some("a"), Some(PushKind::Created), 10),
+        ];
+        assert_eq!(moves, expected);
         assert_eq!(db.pushes(master, 1).await.unwrap().len(), 1);
         assert_eq!(db.pushes(other, 10).await.unwrap(), []);
+
+        let [unnamed] = &db.unnamed_pushes(URL, "master").await.unwrap()[..] else { panic!() };
+        db.name_push(unnamed.id, PushKind::Forward).await.unwrap();
+        assert_eq!(db.unnamed_pushes(URL, "master").await.unwrap(), []);
+        assert_eq!(db.pushes(master, 10).await.unwrap()[3].kind, Some(PushKind::Forward));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_thousand_branches_are_recorded_at_once() {
+    on_both(async |db| {
+        let names: Vec<String> = (0..1000).map(|number| format!("é'\"{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        db.ensure_branches(URL, &names).await.unwrap();
+        db.ensure_branches(URL, &names).await.unwrap();
+        let branches = db.branches().await.unwrap();
+        let looks: Vec<Look> = branches
+            .iter()
+            .map(|branch| Look { branch: branch.id, seen: at(&branch.name), next_look: 20 })
+            .collect();
+        assert_eq!(db.record_looks(&looks, 10).await.unwrap(), 1000);
+        assert_eq!(db.record_looks(&looks, 20).await.unwrap(), 0);
+        let branches = db.branches().await.unwrap();
+        assert!(branches.iter().all(|branch| branch.tip.as_deref() == Some(&branch.name)));
+        assert_eq!(branches.len(), 1000);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_counts_until_something_newer_is_trusted() {
+    on_both(async |db| {
+        look(db, "master", at("a"), 10).await;
+        assert_eq!(db.trust(URL, "master").await.unwrap(), None);
+        db.record_trusted(URL, "master", "a").await.unwrap();
+        look(db, "master", at("b"), 20).await;
+        let trust = db.trust(URL, "master").await.unwrap().unwrap();
+        assert_eq!(trust.bases, ["a"]);
+
+        assert_eq!(db.acknowledge_push(PushId(trust.push.unwrap().0 + 1), 25).await.unwrap(), None);
+        let push = db.acknowledge_push(trust.push.unwrap(), 30).await.unwrap().unwrap();
+        assert_eq!((push.after.as_deref(), push.acknowledged_at), (Some("b"), Some(30)));
+        assert_eq!(db.trust(URL, "master").await.unwrap().unwrap().bases, ["b", "a"]);
+        db.record_trusted(URL, "master", "b").await.unwrap();
+        assert_eq!(db.trust(URL, "master").await.unwrap().unwrap().bases, ["b"]);
+        look(db, "master", at("a"), 40).await;
+        look(db, "master", at("b"), 50).await;
+        assert_eq!(db.trust(URL, "master").await.unwrap().unwrap().bases, ["b"], "it was for one push");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hold_lasts_until_the_spec_wants_something_else_or_is_released() {
+    on_both(async |db| {
+        let spec = only_spec(db, spec("master")).await;
+        let hold = |wanted, kind| NewHold { wanted, kind, reason: "why", push: None, next_try: 99 };
+        db.hold(spec, &hold("x", HoldKind::Bad), 10).await.unwrap();
+        db.hold(spec, &hold("x", HoldKind::Unknown), 20).await.unwrap();
+        let [found] = &db.holds().await.unwrap()[..] else { panic!() };
+        assert_eq!(
+            (found.kind, found.since, found.failures, found.spec.as_str()),
+            (HoldKind::Unknown, 10, 2, "master")
+        );
+        db.hold(spec, &hold("y", HoldKind::Rollback), 30).await.unwrap();
+        let [found] = &db.holds().await.unwrap()[..] else { panic!() };
+        assert_eq!((found.since, found.failures, found.next_try), (30, 1, 99));
+        look(db, "master", at("a"), 40).await;
+        db.acknowledge_push(PushId(1), 50).await.unwrap();
+        assert_eq!(db.holds().await.unwrap()[0].next_try, 0, "it is tried again at once");
+        db.release(spec).await.unwrap();
+        assert_eq!(db.holds().await.unwrap(), []);
     })
     .await;
 }

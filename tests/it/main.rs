@@ -4,8 +4,11 @@
 
 mod support;
 
+mod authentic;
+mod branches;
 mod broken;
 mod channel;
+mod channels;
 mod checkout;
 mod coordinator;
 mod crash;

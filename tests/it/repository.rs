@@ -102,6 +102,15 @@ pub struct Line {
     pub is_old: AtomicUsize,
     /// How many bytes have come from the server.
     pub carried: AtomicUsize,
+    /// How many connections there were.
+    visits: AtomicUsize,
+}
+
+impl Line {
+    /// How often somebody has come.
+    pub fn visits(&self) -> usize {
+        self.visits.load(Ordering::Relaxed)
+    }
 }
 
 impl Server {
@@ -129,6 +138,7 @@ impl Server {
 async fn accept(listener: TcpListener, server: SocketAddr, line: Arc<Line>) {
     while let Ok((client, _)) = listener.accept().await {
         let line = Arc::clone(&line);
+        line.visits.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let server = TcpStream::connect(server).await.unwrap();
             let (client_in, client_out) = client.into_split();

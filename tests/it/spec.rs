@@ -156,14 +156,6 @@ url = "https://user:secret@example.org/x"
        |
     hint: the OpenPGP fingerprint of who signed that commit
 
-    warning: commits are not authenticated yet
-      --> farm.toml:16:16
-       |
-    16 | introduction = { commit = "9edb3f66fd807b096b48283debdcddccfea34bad", key = "B" }
-       |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ recorded, but not heeded
-       |
-    hint: watch only repositories that you trust
-
     error: an introduction has no key `key`
       --> farm.toml:16:71
        |
@@ -251,7 +243,9 @@ fn what_is_missing_altogether_is_named() {
 
 #[test]
 fn options_that_make_no_sense_are_shown_where_they_stand() {
-    let spec = |text: &str| format!("{text}\n[[channel]]\nname = \"own\"\nurl = \"/srv/own\"\n");
+    let spec = |text: &str| {
+        format!("{text}\n[[channel]]\nname = \"own\"\nurl = \"/srv/own\"\nauthenticate = false\n")
+    };
     insta::assert_snapshot!(faults(&spec("build = \"image\"\ntuned = false\nexclude = [\"*\", \"a b\"]\ncross-targets = [\"x y\"]")), @r#"
     error: `image` is not known here
      --> farm.toml:1:9
@@ -365,6 +359,80 @@ fn options_that_make_no_sense_are_shown_where_they_stand() {
 }
 
 #[test]
+fn whoever_does_without_authentication_says_so() {
+    let spec = |channel: &str| format!("build = \"all\"\n[[channel]]\n{channel}\n");
+    let parsed = |channel: &str| parse(&spec(channel), "farm").unwrap();
+    let known = "introduction = { commit = \"9edb3f66fd807b096b48283debdcddccfea34bad\", signer = \"BBB0 2DDF 2CEA F6A8 0D1D  E643 A2A0 6DF2 A33A 54FA\" }";
+
+    let guix = parsed("name = \"guix\"\nurl = \"https://git.guix.gnu.org/guix.git\"");
+    let elsewhere = parsed(&format!("name = \"guix\"\nurl = \"https://example.org/guix\"\n{known}"));
+    assert_eq!(guix.spec.channels[0].introduction, elsewhere.spec.channels[0].introduction);
+    assert!(guix.spec.channels[0].introduction.is_some(), "as `guix pull` does it");
+    let without =
+        parsed("name = \"guix\"\nurl = \"https://git.guix.gnu.org/guix.git\"\nauthenticate = false");
+    assert_eq!((&without.spec.channels[0].introduction, &without.warnings), (&None, &Vec::new()));
+    let local = parsed("name = \"guix\"\nurl = \"/srv/guix\"");
+    assert_eq!((&local.spec.channels[0].introduction, &local.warnings), (&None, &Vec::new()));
+    let other = parsed("name = \"other\"\nurl = \"https://example.org/x\"");
+    let warnings = render(&other.warnings, "farm.toml", "", false);
+    assert!(
+        warnings.contains("not authenticated") && warnings.contains("authenticate = false"),
+        "{warnings}"
+    );
+
+    insta::assert_snapshot!(faults(&spec("name = \"guix\"\nurl = \"https://example.org/guix\"")), @r#"
+    error: commits of the channel `guix` are not authenticated
+     --> farm.toml:2:1
+      |
+    2 | [[channel]]
+      | ^^^^^^^^^^^ it has no introduction
+      |
+    hint: add `introduction = { commit = "…", signer = "…" }`, or say `authenticate = false`
+    "#);
+    insta::assert_snapshot!(faults(&spec("name = \"other\"\nurl = \"/srv/x\"\nauthenticate = true")), @r#"
+    error: there is nothing to authenticate this channel by
+     --> farm.toml:5:16
+      |
+    5 | authenticate = true
+      |                ^^^^
+      |
+    hint: add `introduction = { commit = "…", signer = "…" }`
+    "#);
+    let both = format!("name = \"guix\"\nurl = \"https://example.org/guix\"\nauthenticate = false\n{known}");
+    insta::assert_snapshot!(faults(&spec(&both)), @r#"
+    error: there is an introduction, and nothing to be introduced
+     --> farm.toml:5:16
+      |
+    5 | authenticate = false
+      |                ^^^^^
+      |
+    hint: leave out either `introduction` or `authenticate = false`
+    "#);
+}
+
+#[test]
+fn a_pattern_stands_for_branches_and_for_nothing_else() {
+    let spec = |channels: &str| format!("build = \"all\"\n{channels}");
+    let channel =
+        |name: &str, rest: &str| format!("[[channel]]\nname = \"{name}\"\nurl = \"/srv/{name}\"\n{rest}\n");
+    let teams = parse(&spec(&channel("x", "branch = \"*-team\"\nexclude = [\"wip-*\"]")), "teams").unwrap();
+    assert!(teams.spec.is_template() && !teams.spec.is_evaluated());
+    let twice = channel("x", "branch = \"*\"") + &channel("y", "branch = \"*\"");
+    let commit = format!("branch = \"a*\"\ncommit = \"{}\"", "1".repeat(40));
+    let wrong = [
+        (twice, "two channels have a pattern"),
+        (channel("x", &commit), "has no `commit`"),
+        (channel("x", "branch = \"a..*\""), "not the name of a branch"),
+        (channel("x", "exclude = [\"a\"]"), "goes with a pattern"),
+        (channel("x", "branch = \"*\"\nexclude = [\"a b\"]"), "not the name of a branch"),
+    ];
+    for (channels, fault) in wrong {
+        let faults = faults(&spec(&channels));
+        assert!(faults.contains(fault), "{faults}");
+    }
+}
+
+#[test]
 fn two_channels_are_not_the_same() {
     let channel = |name: &str, url: &str| format!("[[channel]]\nname = \"{name}\"\nurl = \"{url}\"\n");
     let spec = |other: &str| format!("build = \"all\"\n{}{other}", channel("guix", "/srv/guix"));
@@ -464,7 +532,8 @@ fn the_specs_that_come_with_gorget_can_be_used() {
     assert_eq!(spec("hello").build, Subset::Hello.into());
     assert!(matches!(spec("toolchain").build.subset, Subset::Packages(_)));
     assert!(matches!(spec("release").build.subset, Subset::Manifests(_)));
-    assert_eq!(files.len(), 6, "each of them is named above");
+    assert!(spec("teams").is_template() && spec("teams").channels[0].introduction.is_some());
+    assert_eq!(files.len(), 7, "each of them is named above");
 }
 
 /// Asks git itself about many names. It takes some that are refused here all the same: they would

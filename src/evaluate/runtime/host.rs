@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::sandbox::Confined;
+use crate::sandbox::{Confined, find_guix};
 
 use super::key::{self, Compiler, Keys};
 use super::sources::{self, Kind, Layer};
@@ -13,10 +13,6 @@ use super::{Counts, Environment, RuntimeError, channel_binds, search_path};
 
 /// Answers must come within this time.
 const PROBE_LIMIT: Duration = Duration::from_mins(2);
-
-/// Where to look for `guix` below a root other than this machine's.
-const PROGRAMS: [&str; 4] =
-    ["usr/bin/guix", "usr/local/bin/guix", "bin/guix", "run/current-system/profile/bin/guix"];
 
 /// What was learnt of an installed Guix and its Guile. All paths but [`Host::root`] are as seen
 /// inside the root.
@@ -152,18 +148,6 @@ impl Host {
 /// `path`, which is absolute inside `root`, on this machine.
 fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
-}
-
-/// The `guix` program, as seen inside `root`.
-fn find_guix(root: &Path) -> Option<PathBuf> {
-    if root == Path::new("/") {
-        let paths = std::env::var_os("PATH").unwrap_or_default();
-        let named = std::env::split_paths(&paths).map(|directory| directory.join("guix"));
-        // Behind the links of a profile stands a file of the store, which the sandbox can see.
-        return named.filter(|path| path.is_file()).find_map(|path| fs_err::canonicalize(path).ok());
-    }
-    let found = PROGRAMS.iter().find(|program| root.join(program).symlink_metadata().is_ok())?;
-    Some(Path::new("/").join(found))
 }
 
 /// The installed Guix, with the modules of `channels` (names and directories) behind its own.

@@ -60,7 +60,7 @@ pub use cache::Cache;
 pub use checkout::checkout;
 pub use compile::{CompileFailure, Compiling};
 pub use host::{Host, host};
-pub use runtimes::{Prepared, Runtimes};
+pub use runtimes::{Prepared, Runtimes, Source};
 
 /// Why there is no Guix to evaluate with.
 #[derive(Debug, thiserror::Error)]

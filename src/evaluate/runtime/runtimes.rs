@@ -2,7 +2,12 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
+use crate::revision::ChannelCommit;
+
 use super::{CHANNELS, Cache, Compiling, Environment, Host, RuntimeError, checkout, faster, host};
+
+/// Where the sandbox shows all of a channel whose modules are in a directory of it.
+const REPOSITORIES: &str = "/gorget/repositories";
 
 /// Makes the Guix that a spec asks for: the revision's own when one of its channels is called
 /// `guix`, else the installed one.
@@ -15,12 +20,35 @@ pub struct Runtimes {
     faster: OnceCell<PathBuf>,
 }
 
+/// The files of a channel.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The channel's name.
+    pub name: String,
+    /// Its checkout.
+    pub checkout: PathBuf,
+    /// The directory of its modules, relative to the checkout.
+    pub directory: Option<String>,
+}
+
+impl Source {
+    /// The files of `channel` in `checkout`.
+    pub fn new(channel: &ChannelCommit, checkout: &Path) -> Self {
+        let ChannelCommit { name, origin, .. } = channel;
+        Self { name: name.clone(), checkout: checkout.to_owned(), directory: origin.directory.clone() }
+    }
+
+    fn modules(&self) -> PathBuf {
+        self.directory.as_ref().map_or_else(|| self.checkout.clone(), |name| self.checkout.join(name))
+    }
+}
+
 /// A Guix that is ready to evaluate.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// How Guile finds it.
     pub environment: Environment,
-    /// The channels' names, and where the sandbox shows them, in the given order.
+    /// The channels' names, and where the sandbox shows their tops, in the given order.
     pub channels: Vec<(String, String)>,
 }
 
@@ -37,16 +65,16 @@ impl Runtimes {
         &self.root
     }
 
-    /// Prepares to evaluate `channels`, names and checkouts, of the spec called `spec`. What is
-    /// compiled for one spec is never used for another: see [`Cache`].
-    pub async fn prepare(
-        &self,
-        spec: &str,
-        channels: &[(String, PathBuf)],
-    ) -> Result<Prepared, RuntimeError> {
+    /// Prepares to evaluate `channels` of the spec called `spec`. What is compiled for one spec is never
+    /// used for another: see [`Cache`].
+    pub async fn prepare(&self, spec: &str, channels: &[Source]) -> Result<Prepared, RuntimeError> {
         let installed = self.host.get_or_try_init(|| Host::probe(&self.root)).await?;
-        let named: Vec<(&str, &Path)> =
-            channels.iter().map(|(name, directory)| (name.as_str(), directory.as_path())).collect();
+        let modules: Vec<PathBuf> = channels.iter().map(Source::modules).collect();
+        let named: Vec<(&str, &Path)> = channels
+            .iter()
+            .zip(&modules)
+            .map(|(channel, modules)| (channel.name.as_str(), modules.as_path()))
+            .collect();
         let environment = async {
             if named.iter().any(|(name, _)| *name == "guix") {
                 let cache = Cache::new(&self.cache, spec)?;
@@ -82,7 +110,18 @@ impl Runtimes {
         if !others.is_empty() {
             environment.env.push(("GUIX_PACKAGE_PATH".to_owned(), others.join(":")));
         }
-        let channels = named.iter().map(|(name, _)| ((*name).to_owned(), inside(name))).collect();
-        Ok(Prepared { environment, channels })
+        let mut tops = Vec::new();
+        for channel in channels {
+            // Paths in specs begin at the top, whichever directory has the modules.
+            let top = if channel.directory.is_some() {
+                let top = Path::new(REPOSITORIES).join(&channel.name);
+                environment.binds.push((fs_err::canonicalize(&channel.checkout)?, top.clone()));
+                top.display().to_string()
+            } else {
+                inside(&channel.name)
+            };
+            tops.push((channel.name.clone(), top));
+        }
+        Ok(Prepared { environment, channels: tops })
     }
 }

@@ -29,8 +29,9 @@
       (let ((file (if (string-prefix? "/" file) file (%search-load-path file))))
         (and file
              (any (match-lambda
-                    ((name directory _)
-                     (and (string-prefix? (string-append directory "/") file) name)))
+                    ((name . _)
+                     (and (string-prefix? (string-append "/gorget/channels/" name "/") file)
+                          name)))
                   channels))))
 
     (lambda (file)

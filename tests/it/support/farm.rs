@@ -22,11 +22,7 @@ pub fn system() -> System {
 
 /// The revision at which that channel stands at `commit`.
 pub fn revision(commit: &str) -> Revision {
-    Revision::new(vec![ChannelCommit {
-        name: "guix".to_owned(),
-        url: "https://example.org/guix.git".to_owned(),
-        commit: commit.to_owned(),
-    }])
+    Revision::new(vec![ChannelCommit::new("guix", "https://example.org/guix.git", commit)])
 }
 
 /// Makes `spec` the only one and gives its number.

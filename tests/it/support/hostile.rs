@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use gorget::evaluate::runtime::Runtimes;
+use gorget::evaluate::runtime::{Runtimes, Source};
 use gorget::evaluate::{self, Event, Failure, Limits, Outcome, Request, Summary};
 use gorget::spec::{Build, Subset, System};
 use tempfile::TempDir;
@@ -90,8 +90,8 @@ pub async fn evaluate(channel: &Channel, build: Build, limits: Limits) -> Evalua
             (cache, runtimes)
         })
         .await;
-    let prepared =
-        runtimes.prepare("hostile", &[("evil".to_owned(), channel.path().to_owned())]).await.unwrap();
+    let evil = Source { name: "evil".to_owned(), checkout: channel.path().to_owned(), directory: None };
+    let prepared = runtimes.prepare("hostile", &[evil]).await.unwrap();
     let request = Request {
         root: guix_root(),
         environment: prepared.environment,

@@ -1,0 +1,36 @@
+use super::checkout::{Checkout, Checkouts};
+use super::mirror::Mirrors;
+use super::remote::RemoteError;
+use super::tree::CheckoutError;
+use crate::revision::ChannelCommit;
+
+/// Why there are no files of a channel.
+#[derive(Debug, thiserror::Error)]
+pub enum ObtainError {
+    /// It cannot be fetched.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// It cannot be checked out.
+    #[error(transparent)]
+    Checkout(#[from] CheckoutError),
+}
+
+/// The files of a channel, whose mirror has its commit. A mirror that turns out to be damaged is
+/// thrown away and fetched once more: commits are named by their contents, so what comes is the same.
+pub async fn obtain(
+    mirrors: &Mirrors,
+    checkouts: &Checkouts,
+    channel: &ChannelCommit,
+) -> Result<Checkout, ObtainError> {
+    let ChannelCommit { url, commit, origin, .. } = channel;
+    let mirror = mirrors.path(url);
+    match checkouts.checkout(&mirror, commit).await {
+        Err(error @ (CheckoutError::Repository { .. } | CheckoutError::MissingCommit { .. })) => {
+            tracing::warn!(url, commit, "a mirror is damaged and is made anew: {error}");
+            mirrors.discard(url).await?;
+            mirrors.fetch(url, &origin.branch, commit).await?;
+            Ok(checkouts.checkout(&mirror, commit).await?)
+        }
+        result => Ok(result?),
+    }
+}

@@ -1,0 +1,89 @@
+//! What keeps a spec from being evaluated.
+
+use crate::channel::{MetadataError, Obstacle, RemoteError};
+use crate::daemon::back_off;
+use crate::db::{Hold, HoldKind, MirrorProblem, NewHold, PushId, StoredSpec, Trust};
+use crate::revision::ChannelCommit;
+
+use super::Fetch;
+
+/// Why what a spec wants is not evaluated.
+pub(super) struct Trouble {
+    kind: HoldKind,
+    reason: String,
+    /// The push that has to be acknowledged.
+    push: Option<PushId>,
+    /// The repository that gave no answer, or the wrong one.
+    remote: Option<(String, MirrorProblem)>,
+}
+
+impl Trouble {
+    /// The commit of a channel does not descend from what was evaluated before.
+    pub(super) fn rollback(channel: &ChannelCommit, trust: &Trust) -> Self {
+        let ChannelCommit { name, url, commit, origin } = channel;
+        let base = trust.bases.last().map_or("", String::as_str);
+        let hint = trust.push.map_or(String::new(), |push| {
+            format!("\nhint: if that is meant, type `gorget acknowledge {push}`")
+        });
+        let reason = format!(
+            "channel {name}: branch {} of {url} is at {commit}, which does not descend from {base}, \
+             the last authentic commit that was evaluated{hint}",
+            origin.branch
+        );
+        Self { kind: HoldKind::Rollback, reason, push: trust.push, remote: None }
+    }
+}
+
+impl From<Obstacle> for Trouble {
+    fn from(obstacle: Obstacle) -> Self {
+        let reason = obstacle.to_string();
+        let mut remote = None;
+        let kind = match obstacle {
+            Obstacle::Bad { .. } => HoldKind::Bad,
+            Obstacle::Unknown { .. } => HoldKind::Unknown,
+            Obstacle::Metadata { error: MetadataError::Wrong { .. }, .. } | Obstacle::TooMany { .. } => {
+                HoldKind::Metadata
+            }
+            Obstacle::Remote { url, error, .. } => {
+                remote = Some((url, problem(&error)));
+                HoldKind::Failed
+            }
+            Obstacle::Metadata { .. } | Obstacle::Authentication { .. } => HoldKind::Failed,
+        };
+        Self { kind, reason, push: None, remote }
+    }
+}
+
+fn problem(error: &RemoteError) -> MirrorProblem {
+    match error {
+        RemoteError::MissingBranch { .. } | RemoteError::MissingCommit { .. } => MirrorProblem::Missing,
+        _ => MirrorProblem::Failed,
+    }
+}
+
+impl Fetch {
+    /// Records why a spec is not evaluated, and when to try again.
+    pub(super) async fn hold(
+        &self,
+        stored: &StoredSpec,
+        wanted: &str,
+        before: Option<&Hold>,
+        trouble: &Trouble,
+    ) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        let Trouble { kind, reason, push, remote } = trouble;
+        let name = &stored.spec.name;
+        if before.is_none_or(|before| (before.wanted.as_str(), &before.reason) != (wanted, reason)) {
+            tracing::warn!(spec.name = name, kind = kind.word(), "not evaluated: {reason}");
+        }
+        if let Some((url, problem)) = remote {
+            let mirror = self.db.mirror(url).await?;
+            let again = now + back_off(mirror.map_or(0, |mirror| mirror.failures), url);
+            self.db.record_fetch_failure(url, *problem, reason, now, again).await?;
+        }
+        let failures = before.filter(|before| before.wanted == wanted).map_or(0, |before| before.failures);
+        let next_try = now + back_off(failures, name);
+        let hold = NewHold { wanted, kind: *kind, reason, push: *push, next_try };
+        Ok(self.db.hold(stored.id, &hold, now).await?)
+    }
+}

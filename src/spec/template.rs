@@ -1,0 +1,138 @@
+//! Specs that are made from another one, whose branch is a pattern.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+
+use super::channel::{LONGEST_NAME, is_name};
+use super::location::{BranchError, check_branch};
+use super::{Channel, Spec};
+
+/// The most specs that are made from one.
+const MOST: usize = 1000;
+
+/// Whether a branch is a pattern: Git takes no `*` in a name.
+pub fn is_pattern(branch: &str) -> bool {
+    branch.contains('*')
+}
+
+/// Refuses patterns that no branch can fit.
+pub(super) fn check_pattern(pattern: &str) -> Result<(), BranchError> {
+    check_branch(&pattern.replace('*', "x"))
+}
+
+/// Whether a branch is one that a channel's pattern means.
+pub fn matches(channel: &Channel, branch: &str) -> bool {
+    fits(&channel.branch, branch) && !channel.exclude.iter().any(|pattern| fits(pattern, branch))
+}
+
+/// `*` stands for any text, slashes included.
+fn fits(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let head = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(head) else { return false };
+    let Some(tail) = parts.next_back() else { return rest.is_empty() };
+    // Of a part in the middle, the first place is as good as any.
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    rest.ends_with(tail)
+}
+
+/// The specs that are made from `template`, one for each of `branches` that its pattern means: all
+/// that it says, for that branch. Of too many, the first by name are taken; then the second value is
+/// the number of those left out.
+pub fn made<'a>(template: &Spec, branches: impl IntoIterator<Item = &'a str>) -> (Vec<Spec>, usize) {
+    let Some(place) = template.channels.iter().position(|channel| is_pattern(&channel.branch)) else {
+        return (Vec::new(), 0);
+    };
+    let pattern = &template.channels[place];
+    let fitting: BTreeSet<&str> = branches
+        .into_iter()
+        .filter(|branch| matches(pattern, branch) && check_branch(branch).is_ok())
+        .collect();
+    let specs = fitting.iter().take(MOST).map(|branch| {
+        let mut spec = Spec { name: name(&template.name, branch), ..template.clone() };
+        spec.template = Some(template.name.clone());
+        (*branch).clone_into(&mut spec.channels[place].branch);
+        spec.channels[place].exclude = Vec::new();
+        spec
+    });
+    // Two names of a spec's may not name the same place.
+    let specs = specs.filter(|spec| {
+        let is_other =
+            |other: &Channel| (&other.url, &other.branch) != (&pattern.url, &spec.channels[place].branch);
+        template.channels.iter().all(is_other)
+    });
+    (specs.collect(), fitting.len().saturating_sub(MOST))
+}
+
+/// `TEMPLATE.BRANCH`. What does not do in a name is replaced; then, and when it is too long, a hash of
+/// the branch makes it one of a kind.
+fn name(template: &str, branch: &str) -> String {
+    let plain = format!("{template}.{branch}");
+    if is_name(&plain) {
+        return plain;
+    }
+    let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(branch)[..5]);
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
+    let mut name: String = plain.chars().map(|char| if is_plain(char) { char } else { '-' }).collect();
+    name.truncate(LONGEST_NAME - hash.len() - 1);
+    format!("{name}-{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    fn template(branch: &str) -> Spec {
+        let channel = format!("[[channel]]\nname = \"own\"\nurl = \"/srv/own\"\nbranch = \"{branch}\"\n");
+        let exclude = "exclude = [\"wip-*\", \"old-team\"]\n";
+        parse(&format!("build = \"all\"\n{channel}{exclude}"), "teams").unwrap().spec
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        let table = [
+            ("*", "x", true),
+            ("*", "", true),
+            ("*-team", "python-team", true),
+            ("*-team", "a/b-team", true),
+            ("*-team", "python-teams", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "acb", false),
+            ("a**c", "ac", true),
+            ("ab*ba", "aba", false),
+            ("é*", "éa", true),
+            ("master", "master", true),
+            ("master", "masters", false),
+        ];
+        for (pattern, text, expected) in table {
+            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn each_branch_that_is_meant_gets_a_spec_with_a_name_of_its_own() {
+        let long = "l".repeat(100) + "-team";
+        let branches =
+            ["python-team", "wip-team", "old-team", "master", "a/b-team", "a-b-team", "é-team", &long];
+        let (specs, left_out) = made(&template("*-team"), branches);
+        let made: Vec<_> = specs.iter().map(|spec| spec.channels[0].branch.as_str()).collect();
+        assert_eq!((made, left_out), (vec!["a-b-team", "a/b-team", &long, "python-team", "é-team"], 0));
+        let names: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        assert_eq!(names.len(), specs.len());
+        assert!(names.iter().all(|name| is_name(name)), "{names:?}");
+        assert!(names.contains("teams.python-team") && names.contains("teams.a-b-team"));
+        assert!(specs.iter().all(|spec| spec.template.as_deref() == Some("teams") && !spec.is_template()));
+    }
+
+    #[test]
+    fn one_repository_cannot_make_specs_without_end() {
+        let branches: Vec<String> = (0..5000).map(|number| format!("{number:04}-team")).collect();
+        let (specs, left_out) = made(&template("*-team"), branches.iter().map(String::as_str));
+        assert_eq!((specs.len(), left_out), (1000, 4000));
+    }
+}

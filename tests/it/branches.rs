@@ -1,0 +1,226 @@
+//! Branches by the dozen and by the thousand: patterns, and what is skipped.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gorget::bell::Bell;
+use gorget::channel::{Limits, Mirrors};
+use gorget::clock::Clock;
+use gorget::daemon::{Bells, Keeper, Once, Progress, exhaust};
+use gorget::db::Db;
+use gorget::register::Register;
+use gorget::spec::Spec;
+use gorget::watch::{Looks, Watch};
+use tempfile::TempDir;
+
+use crate::repository::{Remote, Server};
+use crate::support::guix::{Tree, manifest};
+use crate::support::program::{Farm, text};
+
+/// The keepers that see branches, with a clock that is moved by hand.
+struct Bed {
+    directory: TempDir,
+    db: Db,
+    clock: Clock,
+    register: Register,
+    watch: Watch,
+}
+
+impl Bed {
+    async fn new(look: Duration) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir(path("specs")).unwrap();
+        let db = Db::open(path("gorget.db").to_str().unwrap()).await.unwrap();
+        let clock = Clock::manual(1_000_000);
+        let limits = Limits { look, fetch: Duration::from_mins(1) };
+        let register = Register {
+            db: db.clone(),
+            directory: path("specs"),
+            watch: Bell::default(),
+            told: BTreeSet::new(),
+        };
+        let watch = Watch {
+            db: db.clone(),
+            mirrors: Mirrors::new(path("mirrors"), limits),
+            clock: clock.clone(),
+            bells: Bells::default(),
+            once: Once::when_due(),
+            looks: Looks::default(),
+        };
+        Self { directory, db, clock, register, watch }
+    }
+
+    fn spec(&self, name: &str, url: &str, rest: &str) {
+        let text = format!(
+            "build = \"hello\"\nevery = \"5m\"\n[[channel]]\nname = \"own\"\nurl = \"{url}\"\n{rest}\n"
+        );
+        std::fs::write(self.directory.path().join(format!("specs/{name}.toml")), text).unwrap();
+    }
+
+    /// Registers and looks until there is nothing to do.
+    async fn see(&mut self) {
+        exhaust(&mut self.register).await.unwrap();
+        exhaust(&mut self.watch).await.unwrap();
+        exhaust(&mut self.register).await.unwrap();
+    }
+
+    /// The specs that are evaluated.
+    async fn evaluated(&self) -> Vec<Spec> {
+        let specs = self.db.specs().await.unwrap().into_iter();
+        specs
+            .filter(|stored| stored.present && stored.spec.is_evaluated())
+            .map(|stored| stored.spec)
+            .collect()
+    }
+
+    async fn branches_evaluated(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.evaluated().await.into_iter().map(|spec| spec.channels[0].branch.clone()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[tokio::test]
+async fn a_pattern_makes_and_retires_specs_with_the_branches_that_it_means() {
+    let remote = Remote::new();
+    let odd = ["é-team", "a/b-team", "'quote\"-team", "$(x)-team", "<b>&-team", "-team", "\u{202e}x-team"];
+    for branch in odd.iter().chain(&["wip-team", "main", "python-team"]) {
+        remote.push(branch, "a", "1");
+    }
+    // One that nobody could write down.
+    let tip = remote.push("main", "a", "2");
+    let line = [tip.as_bytes(), b" refs/heads/\xff-team\n"].concat();
+    std::fs::write(remote.path().join("packed-refs"), line).unwrap();
+
+    let mut bed = Bed::new(Duration::from_mins(1)).await;
+    bed.spec("teams", &remote.url(), "branch = \"*-team\"\nexclude = [\"wip-*\"]");
+    bed.see().await;
+    let mut expected: Vec<String> = odd.iter().chain(&["python-team"]).map(ToString::to_string).collect();
+    // Git has branches that begin with `-` only by force.
+    expected.retain(|name| name != "-team");
+    expected.sort();
+    assert_eq!(bed.branches_evaluated().await, expected);
+    let specs = bed.evaluated().await;
+    assert!(specs.iter().any(|spec| spec.name == "teams.python-team"));
+    assert!(specs.iter().all(|spec| spec.template.as_deref() == Some("teams")));
+
+    remote.set("python-team", None);
+    remote.push("ruby-team", "a", "1");
+    bed.clock.advance(400);
+    bed.see().await;
+    let expected: Vec<String> = expected.into_iter().filter(|name| name != "python-team").collect();
+    let now: Vec<String> = bed.branches_evaluated().await;
+    assert!(expected.iter().all(|name| now.contains(name)) && now.contains(&"ruby-team".to_owned()));
+    assert_eq!(now.len(), expected.len() + 1);
+
+    remote.push("python-team", "a", "again");
+    bed.clock.advance(400);
+    bed.see().await;
+    assert_eq!(bed.branches_evaluated().await.len(), expected.len() + 2, "it is back");
+    std::fs::remove_file(bed.directory.path().join("specs/teams.toml")).unwrap();
+    bed.see().await;
+    assert_eq!(bed.branches_evaluated().await, [""; 0], "and all go with the template");
+}
+
+#[tokio::test]
+async fn a_thousand_branches_of_one_repository_cost_one_look() {
+    let remote = Remote::new();
+    let commit = remote.push("main", "a", "1");
+    for number in 0..1000 {
+        remote.set(&format!("{number}-team"), Some(&commit));
+    }
+    let server = Server::new(&remote).await;
+    let mut bed = Bed::new(Duration::from_mins(1)).await;
+    bed.spec("main", &server.url, "branch = \"main\"\nauthenticate = false");
+    bed.spec("teams", &server.url, "branch = \"*-team\"\nauthenticate = false");
+    bed.see().await;
+    assert_eq!(bed.evaluated().await.len(), 1001);
+    assert_eq!(server.line.visits(), 1);
+    bed.see().await;
+    assert_eq!(server.line.visits(), 1, "nothing is due");
+    bed.clock.advance(400);
+    bed.see().await;
+    assert_eq!(server.line.visits(), 2);
+    let tips = bed.db.branches().await.unwrap();
+    assert_eq!(tips.iter().filter(|branch| branch.tip.as_ref() == Some(&commit)).count(), 1001);
+}
+
+#[tokio::test]
+async fn a_silent_repository_does_not_hold_up_the_others() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bed = Bed::new(Duration::from_secs(20)).await;
+    let url = format!("git://{}/silent", silent.local_addr().unwrap());
+    bed.spec("a-silent", &url, "authenticate = false");
+    let remotes: Vec<Remote> = (0..20).map(|_| Remote::new()).collect();
+    for (number, remote) in remotes.iter().enumerate() {
+        remote.push("master", "a", "1");
+        bed.spec(&format!("spec-{number}"), &remote.url(), "");
+    }
+    exhaust(&mut bed.register).await.unwrap();
+    let begun = std::time::Instant::now();
+    let seen = async |bed: &Bed| bed.db.branches().await.unwrap().iter().filter(|b| b.tip.is_some()).count();
+    while seen(&bed).await < 20 {
+        assert_eq!(bed.watch.step().await.unwrap(), Progress::Worked);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_moves_on_before_its_turn_is_skipped_unless_every_commit_counts() {
+    let channel = Tree::channel("manifest.scm", &manifest(&[("one", "")]));
+    let farm = Farm::new(None);
+    let spec = |rest: &str| {
+        format!("build = {{ manifests = [\"manifest.scm\"] }}\n{rest}\n{}", channel.as_channel("own"))
+    };
+    farm.spec("newest", &spec(""));
+    farm.spec("every", &spec("every-commit = true"));
+    let mut commits = vec![channel.tip()];
+    farm.run_once().await;
+    for flag in ["--a", "--b", "--c"] {
+        commits.push(channel.write("manifest.scm", &manifest(&[("one", flag)])));
+    }
+    farm.run_once().await;
+    let evaluated = async |name: &str| -> Vec<String> {
+        let evaluations = farm.evaluations(name).await;
+        evaluations.iter().map(|e| text(&e["revision"]["channels"][0]["commit"])).collect()
+    };
+    assert_eq!(evaluated("every").await, commits);
+    assert_eq!(evaluated("newest").await, [commits[0].clone(), commits[3].clone()]);
+
+    channel.reset(&commits[1]);
+    let forced = channel.write("manifest.scm", &manifest(&[("one", "--forced")]));
+    farm.run_once().await;
+    assert_eq!(evaluated("every").await[4..], [forced], "no way leads there from the last one");
+}
+
+#[tokio::test]
+async fn a_branch_that_is_rewritten_during_its_evaluation_is_evaluated_again() {
+    let slow =
+        |name: &str| manifest(&[(name, "")]).replace("(packages->manifest", "(sleep 4)\n(packages->manifest");
+    let channel = Tree::channel("manifest.scm", &slow("one"));
+    let farm = Farm::new(None);
+    let period = "every = \"10s\"\n";
+    farm.spec(
+        "own",
+        &format!("build = {{ manifests = [\"manifest.scm\"] }}\n{period}{}", channel.as_channel("own")),
+    );
+    let first = channel.tip();
+    let mut process = farm.start(&[]);
+    farm.until(&mut process, |status| status["evaluations"][0]["state"] == "running").await;
+    channel.remove_branch();
+    let second = channel.write("manifest.scm", &manifest(&[("two", "")]));
+    let both = |status: &serde_json::Value| {
+        let newest = &status["evaluations"][0];
+        newest["state"] == "complete" && newest["revision"]["channels"][0]["commit"] == second.as_str()
+    };
+    let status = farm.until(&mut process, both).await;
+    let old = &status["evaluations"][1];
+    assert_eq!(
+        (&old["state"], &old["revision"]["channels"][0]["commit"]),
+        (&"complete".into(), &first.into())
+    );
+    assert_eq!(farm.queued_by(1).await, ["one-1"], "each has the jobs of its own commit");
+    assert_eq!(farm.queued_by(2).await, ["two-1"]);
+}
