@@ -4,8 +4,10 @@ mod browse;
 pub mod check;
 mod diff;
 mod evaluate;
+mod explain;
 mod farm;
 mod generate;
+mod key;
 mod progress;
 mod queue;
 mod run;
@@ -19,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
+use crate::signing::SigningError;
 use crate::telemetry;
 
 /// How a command ended; the number is the exit code.
@@ -63,6 +66,8 @@ enum Command {
     Status(status::Status),
     Diff(diff::Diff),
     Queue(queue::Queue),
+    Explain(explain::Explain),
+    Key(key::Key),
     #[command(hide = true)]
     Generate(generate::Generate),
 }
@@ -94,10 +99,14 @@ pub fn main() -> ExitCode {
                 return Exit::Done.into();
             }
             tell::error(&error);
-            let input = error.chain().any(|cause| cause.is::<InputError>() || cause.is::<ConfigError>());
+            let input = error.chain().any(is_about_input);
             if input { Exit::Input } else { Exit::Ours }.into()
         }
     }
+}
+
+fn is_about_input(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<InputError>() || cause.is::<ConfigError>() || cause.is::<SigningError>()
 }
 
 fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
@@ -120,6 +129,8 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => within(status::run(&args, config()?)),
         Command::Diff(args) => within(diff::run(&args, config()?)),
         Command::Queue(args) => within(queue::run(&args, config()?)),
+        Command::Explain(args) => within(explain::run(&args, config()?)),
+        Command::Key(args) => key::run(&args, &config()?),
     }
 }
 

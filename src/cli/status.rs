@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Exit, browse, queue, tell};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
-use crate::db::{Branch, Db, Evaluation, EvaluationState, Mirror, StoredSpec};
+use crate::db::{Branch, Db, Evaluation, EvaluationState, Mirror, StoredSpec, SubstituteServer};
 
 /// How many evaluations are listed.
 const EVALUATIONS: i64 = 12;
@@ -26,6 +26,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let branches = db.branches().await?;
     let mirrors = db.mirrors().await?;
     let evaluations = db.evaluations(EVALUATIONS).await?;
+    let failing = db.failing_servers().await?;
     if args.json {
         let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
             json!({ "spec": count.spec, "system": count.system, "state": queue::word(count.state), "count": count.count })
@@ -36,6 +37,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
             "mirrors": mirrors.iter().map(mirror_object).collect::<Vec<_>>(),
             "evaluations": evaluations.iter().map(evaluation_object).collect::<Vec<_>>(),
             "builds": builds,
+            "substitute_servers": failing.iter().map(server_object).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Done);
     }
@@ -47,6 +49,13 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         tell::line(&format!(
             "\ncannot fetch {} ({} in a row, next {again}): {reason}",
             mirror.url, mirror.failures
+        ))?;
+    }
+    for server in &failing {
+        let again = in_future(server.next_attempt - now);
+        tell::line(&format!(
+            "\nsubstitute server {} fails ({} in a row, next {again}): {}",
+            server.url, server.failures, server.reason
         ))?;
     }
     tell::line("")?;
@@ -154,6 +163,13 @@ fn mirror_object(mirror: &Mirror) -> serde_json::Value {
     json!({
         "url": mirror.url, "fetched_at": mirror.fetched_at, "failures": mirror.failures,
         "next_fetch": mirror.next_fetch, "reason": mirror.reason,
+    })
+}
+
+fn server_object(server: &SubstituteServer) -> serde_json::Value {
+    json!({
+        "url": server.url, "failures": server.failures, "next_attempt": server.next_attempt,
+        "reason": server.reason,
     })
 }
 

@@ -9,6 +9,7 @@
 //! none is ever rolled back for the sake of another, and none has to be tried again.
 
 use std::str::FromStr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -61,13 +62,17 @@ macro_rules! derivation_path {
 
 mod batch;
 mod branch;
+#[macro_use]
 mod build;
 mod diff;
 mod error;
 mod evaluation;
+mod event;
+mod explain;
 mod graph;
 mod id;
 mod item;
+mod lookup;
 mod mirror;
 mod record;
 mod spec;
@@ -79,8 +84,11 @@ pub use build::{Build, BuildCount, BuildState, QueueFilter};
 pub use diff::{Job, JobError};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, EvaluationState};
+pub use event::{BuildEvent, NewEvent, Noted};
+pub use explain::{FormerError, JobRecord};
 pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
 pub use item::{ItemKind, StoredItem};
+pub use lookup::{Answered, SubstituteServer, WantedBuild};
 pub use mirror::{Mirror, MirrorProblem};
 pub use record::Recorder;
 pub use spec::StoredSpec;
@@ -94,6 +102,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Db {
     readers: Pool,
     writer: Pool,
+    unpacked: Arc<Mutex<item::Unpacked>>,
 }
 
 #[derive(Debug, Clone)]
@@ -137,7 +146,7 @@ impl Db {
         let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;
         migrated.map_err(|source| Error::Migrate { location: location.clone(), source })?;
         let readers = pool(4).connect_with(options.read_only(true)).await.map_err(failed)?;
-        Ok(Self { readers: Either::Sqlite(readers), writer: Either::Sqlite(writer) })
+        Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer)))
     }
 
     async fn open_postgres(options: PgConnectOptions) -> Result<Self> {
@@ -152,7 +161,11 @@ impl Db {
         let pool = pool.connect_with(options).await.map_err(failed)?;
         let migrated = sqlx::migrate!("migrations/postgres").run(&pool).await;
         migrated.map_err(|source| Error::Migrate { location, source })?;
-        Ok(Self { readers: Either::Postgres(pool.clone()), writer: Either::Postgres(pool) })
+        Ok(Self::new(Either::Postgres(pool.clone()), Either::Postgres(pool)))
+    }
+
+    fn new(readers: Pool, writer: Pool) -> Self {
+        Self { readers, writer, unpacked: Arc::default() }
     }
 
     /// Waits for what is under way and closes all connections.
