@@ -109,7 +109,7 @@ async fn settle(tx: &mut Tx, builds: &[BuildId], now: Seconds) -> Result<u64> {
             "update build set state = new.state, reference = new.reference, answered_at = coalesce(answered_at, $2)
              from (select value->>'id' as id, value->>'state' as state, value->>'reference' as reference
                    from json_each($1)) as new
-             where build.id = new.id and build.state <> new.state",
+             where build.id = new.id and +build.state <> new.state",
             "update build set state = new.state, reference = new.reference, answered_at = coalesce(answered_at, $2)
              from json_to_recordset($1::json) as new (id bigint, state text, reference text)
              where build.id = new.id and build.state <> new.state"

@@ -64,7 +64,7 @@ impl Db {
     ) -> Result<HashMap<String, bool>> {
         let wanted = rows(hashes.iter().map(|hash| Value::from(*hash)));
         let found: Vec<(String, bool)> = each!(&self.readers, pool, sql:
-            "select hash, present from lookup where server = $2 and expires_at > $3
+            "select hash, present from lookup where server = $2 and +expires_at > $3
                and hash in (select value from json_each($1))",
             "select hash, present from lookup where server = $2 and expires_at > $3
                and hash in (select json_array_elements_text($1::json))"
@@ -111,6 +111,7 @@ impl Db {
 
     /// Builds are left to substitute servers (true) or queued (false), each with the reason.
     pub async fn settle_wanted(&self, settled: &[(BuildId, bool, String)], now: Seconds) -> Result<()> {
+        // The `+` keeps SQLite from going through all wanted builds, and through the list for each.
         let lines = rows(settled.iter().map(|(id, present, reason)| {
             json!({ "id": id, "state": if *present { "substituted" } else { "queued" }, "answer": reason })
         }));
@@ -122,7 +123,7 @@ impl Db {
                    answered_at = case new.state when 'substituted' then $2 end
                  from (select value->>'id' as id, value->>'state' as state, value->>'answer' as answer
                        from json_each($1)) as new
-                 where build.id = new.id and build.state = 'wanted'",
+                 where build.id = new.id and +build.state = 'wanted'",
                 "update build set state = new.state, answer = new.answer, attempts = 0, next_attempt = 0,
                    answered_at = case new.state when 'substituted' then $2 end
                  from json_to_recordset($1::json) as new (id bigint, state text, answer text)

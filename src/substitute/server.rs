@@ -24,11 +24,11 @@ const LARGEST: usize = 256 << 10;
 /// How many requests may fail before the server is left alone for a while.
 const TOLERATED: usize = 8;
 
-/// How long an answer is believed when the server does not say: those of `guix substitute`.
+/// How long it is believed that an item is there when the server does not say, as `guix substitute`
+/// does. It is never believed longer, whatever the server says: keys can be revoked.
 const PRESENT_TIME: Seconds = 36 * 3600;
+/// How long it is believed that an item is missing when the server does not say.
 const ABSENT_TIME: Seconds = 600;
-/// An answer is never believed longer, whatever the server says.
-const LONGEST_TIME: Seconds = 30 * 24 * 3600;
 
 /// A server that asks to be left alone is asked again after this many seconds at the latest.
 const LONGEST_PAUSE: Seconds = 3600;
@@ -186,7 +186,7 @@ async fn asker(server: Server, round: Arc<Round>) {
 fn max_age(headers: &HeaderMap) -> Option<Seconds> {
     let words = headers.get(CACHE_CONTROL)?.to_str().ok()?.split(',');
     let mut seconds = words.filter_map(|word| word.trim().strip_prefix("max-age=")?.parse::<Seconds>().ok());
-    seconds.next().map(|seconds| seconds.clamp(0, LONGEST_TIME))
+    seconds.next().map(|seconds| seconds.clamp(0, PRESENT_TIME))
 }
 
 async fn body(mut response: Response) -> reqwest::Result<Vec<u8>> {

@@ -26,6 +26,7 @@ async fn a_job_is_explained_from_the_queue_to_its_result() {
     let farm = Farm::new(Some(&coordinator.url()));
     let build = "build = { manifests = [\"manifest.scm\"] }";
     farm.spec("own", &format!("{build}\n{}", channel.as_channel("own")));
+    farm.configure("[web]\npublic-url = \"https://farm.example.org\"");
     coordinator.stop().await;
     farm.say(&["run", "--once"]).await;
     let story = explain(&farm, "two-1").await["jobs"][0].take();
@@ -42,8 +43,8 @@ async fn a_job_is_explained_from_the_queue_to_its_result() {
     coordinator.restart().await;
     farm.run_once().await;
     assert_eq!(rule(&farm, "two-1").await, "submitted");
-    let tags = &coordinator.builds()[0];
-    assert_eq!(tags.substitute_urls, [""; 0], "nobody said where the farm can be reached");
+    let held = &coordinator.builds()[0];
+    assert_eq!(held.substitute_urls, ["https://farm.example.org"], "the farm has the derivations itself");
 
     // The coordinator tells how it went on.
     let address = free_address().await;

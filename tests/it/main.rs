@@ -12,6 +12,7 @@ mod crash;
 mod db_builds;
 mod db_evaluations;
 mod db_history;
+mod db_migrations;
 mod db_opening;
 mod db_store;
 mod db_watching;
