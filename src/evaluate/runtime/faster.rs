@@ -1,5 +1,6 @@
 //! The compiled part of the evaluator's own code, made once for each Guile.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,43 +8,59 @@ use sha2::{Digest, Sha256};
 
 use super::{Host, RuntimeError, host};
 
-/// Where evaluations find it.
-pub(super) const INSIDE: &str = "/gorget/faster.go";
+/// Where evaluations find it: a directory.
+pub(super) const INSIDE: &str = "/gorget/faster";
 
-const SOURCE: &str = include_str!("../worker/faster.scm");
-const COMPILE: &str = "(use-modules (system base compile))
-(compile-file \"/gorget/faster.scm\" #:output-file \"/gorget/out/faster.go\")";
-/// Compiling takes a second.
+/// The modules, in the order in which they are compiled and loaded.
+const SOURCES: [(&str, &str); 4] = [
+    ("lists", include_str!("../worker/lists.scm")),
+    ("writer", include_str!("../worker/writer.scm")),
+    ("pipeline", include_str!("../worker/pipeline.scm")),
+    ("derivations", include_str!("../worker/derivations.scm")),
+];
+/// Compiling takes some seconds.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// The compiled form in `directory`, which is made where it is missing.
+/// The directory of the compiled forms in `directory`, which are made where they are missing.
 ///
 /// # Errors
-/// When Guile cannot compile it, or files cannot be written.
+/// When Guile cannot compile them, or files cannot be written.
 pub(super) async fn compiled(installed: &Host, directory: &Path) -> Result<PathBuf, RuntimeError> {
-    let key = Sha256::new_with_prefix(&installed.compiler.identity).chain_update([0]).chain_update(SOURCE);
-    let name = format!("{}.go", data_encoding::HEXLOWER.encode(&key.finalize()));
-    let path = directory.join("evaluator").join(name);
-    if path.is_file() {
+    let key = Sha256::new_with_prefix(&installed.compiler.identity);
+    let key = SOURCES.iter().fold(key, |key, (_, source)| key.chain_update([0]).chain_update(source));
+    let evaluator = directory.join("evaluator");
+    let path = evaluator.join(data_encoding::HEXLOWER.encode(&key.finalize()));
+    if path.is_dir() {
         return Ok(path);
     }
-    fs_err::create_dir_all(directory.join("evaluator"))?;
-    let work = tempfile::Builder::new().prefix("work-").tempdir_in(directory.join("evaluator"))?;
-    let (source, out) = (work.path().join("faster.scm"), work.path().join("out"));
-    fs_err::write(&source, SOURCE)?;
+    fs_err::create_dir_all(&evaluator)?;
+    let work = tempfile::Builder::new().prefix("work-").tempdir_in(&evaluator)?;
+    let (sources, out) = (work.path().join("sources"), work.path().join("out"));
+    fs_err::create_dir(&sources)?;
     fs_err::create_dir(&out)?;
+    let mut script = "(use-modules (system base compile))".to_owned();
+    for (name, source) in SOURCES {
+        fs_err::write(sources.join(name).with_extension("scm"), source)?;
+        let _ = write!(
+            script,
+            "(compile-file \"/gorget/sources/{name}.scm\" #:output-file \"/gorget/out/{name}.go\")"
+        );
+    }
     let finished = host(installed, &[])?
         .confine(&installed.root)
-        .args(["--no-auto-compile", "-c", COMPILE])
-        .readable(source, "/gorget/faster.scm")
+        .args(["--no-auto-compile", "-c", &script])
+        .readable(sources, "/gorget/sources")
         .writable(&out, "/gorget/out")
         .spawn()?
         .finish(LIMIT)
         .await?;
-    let made = out.join("faster.go");
-    if !finished.success() || !made.is_file() {
+    let made = SOURCES.iter().all(|(name, _)| out.join(name).with_extension("go").is_file());
+    if !finished.success() || !made {
         return Err(RuntimeError::Probe { root: installed.root.clone(), reason: finished.reason() });
     }
-    fs_err::rename(made, &path)?;
-    Ok(path)
+    match fs_err::rename(out, &path) {
+        // Somebody else has made the same meanwhile.
+        Err(error) if !path.is_dir() => Err(error.into()),
+        _ => Ok(path),
+    }
 }

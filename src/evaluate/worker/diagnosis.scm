@@ -59,7 +59,7 @@
 (define (uninteresting-file? file)
   (any (lambda (prefix) (string-contains file prefix))
        '("ice-9/" "srfi/" "system/" "guix/store.scm" "guix/monads.scm"
-         "/run/gorget/" "gorget/faster.scm")))
+         "/run/gorget/" "/gorget/sources/" "gorget/sources/")))
 
 ;; The package that was lowered last: says where to look when the code that failed is interpreted,
 ;; for the frames of such code have no location.

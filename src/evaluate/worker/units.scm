@@ -220,15 +220,6 @@ Neighbours there share dependencies, and the order is the same in every process.
 (define (popular-units units system)
   "Return the indexes of those of UNITS, a list, that lower the packages which most others have among
 their inputs, most popular first."
-  (define users (make-hash-table 50000))
-
-  (define (count! package)
-    (for-each (match-lambda
-                ((_ (? package? input) . _)
-                 (hashq-set! users input (+ 1 (hashq-ref users input 0))))
-                (_ #f))
-              (or (false-if-exception (package-direct-inputs package)) '())))
-
   (define places
     (let ((table (make-hash-table (length units))))
       (fold (lambda (unit index)
@@ -238,14 +229,10 @@ their inputs, most popular first."
             units)
       table))
 
-  (fold-packages (lambda (package _) (count! package)) #f #:select? (const #t))
-  (let ((ranking (sort (hash-map->list cons users)
-                       (match-lambda*
-                         (((_ . one) (_ . other)) (> one other))))))
-    (filter-map (match-lambda
-                  ((package . _)
-                   (hash-ref places (string-append (package-name package) "." system))))
-                (take ranking (min %most-popular (length ranking))))))
+  (filter-map (lambda (package)
+                (hash-ref places (string-append (package-name package) "." system)))
+              (most-used (fold-packages cons '() #:select? (const #t))
+                         package? package-direct-inputs %most-popular)))
 
 (define (enumerate build system channels)
   (match build

@@ -16,8 +16,13 @@
 ;; Compiled, while all else is interpreted.
 (save-module-excursion
  (lambda ()
-   (load-compiled "/gorget/faster.go")))
-(use-modules (gorget faster))
+   (for-each (lambda (name)
+               (load-compiled (string-append "/gorget/faster/" name ".go")))
+             '("lists" "writer" "pipeline" "derivations"))))
+(use-modules (gorget lists)
+             (gorget writer)
+             (gorget pipeline)
+             (gorget derivations))
 
 (define %control-socket "/run/gorget/control")
 
@@ -68,6 +73,7 @@
  give-up)
 
 (use-hashing-delete-duplicates!)
+(write-builders-faster!)
 
 (use-modules (guix store)
              (guix packages)
@@ -76,6 +82,7 @@
                                         manifest-entry-version manifest-entry=?))
              (guix monads)
              (guix gexp)
+             ((guix base16) #:select (bytevector->base16-string))
              ((guix diagnostics) #:select (location-file location-line))
              ((guix ui) #:select (make-user-module))
              ((gnu packages) #:select (fold-packages find-packages-by-name specification->package %package-module-path))

@@ -1,46 +1,14 @@
-;;; Gorget --- what evaluations spend their time on, faster and with the same results.
+;;; Gorget --- adding texts to the store without waiting for each answer.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; Needs nothing but Guile, so that one compiled form serves every revision of Guix.
+;;; What a text's path is can be computed here, so the requests are sent many at a time, and the
+;;; answers compared with it later.
 
-(define-module (gorget faster)
+(define-module (gorget pipeline)
   #:use-module (ice-9 binary-ports)
   #:use-module (rnrs bytevectors)
-  #:use-module ((srfi srfi-1) #:select (fold delete-duplicates))
-  #:export (use-hashing-delete-duplicates! make-pipeline))
-
-;; Fewer elements than this are compared with each other faster than they are hashed.
-(define %worth-hashing 8)
-
-(define (use-hashing-delete-duplicates!)
-  "Make the 'delete-duplicates' of all modules linear where it compares with 'equal?'.  Guix calls
-it for the inputs of every derivation."
-  (define comparing delete-duplicates)
-
-  (define (hashing lst)
-    (let ((seen (make-hash-table)))
-      (let loop ((lst lst) (result '()))
-        (if (null? lst)
-            (reverse! result)
-            (let ((handle (hash-create-handle! seen (car lst) #f)))
-              (if (cdr handle)
-                  (loop (cdr lst) result)
-                  (begin
-                    (set-cdr! handle #t)
-                    (loop (cdr lst) (cons (car lst) result)))))))))
-
-  (define* (either lst #:optional (= equal?))
-    (if (and (eq? = equal?) (list? lst) (>= (length lst) %worth-hashing))
-        (hashing lst)
-        (comparing lst =)))
-
-  (variable-set! (module-variable (resolve-module '(srfi srfi-1)) 'delete-duplicates) either))
-
-
-;;;
-;;; Adding texts to the store without waiting for each answer: what a text's path is can be
-;;; computed here, so the requests are sent many at a time, and the answers compared with it later.
-;;;
+  #:use-module ((srfi srfi-1) #:select (fold))
+  #:export (make-pipeline))
 
 (define %add-text-to-store 8)                ; number of the request
 (define %last #x616c7473)                    ; begins an answer that is no error
@@ -53,10 +21,9 @@ it for the inputs of every derivation."
 (define (padding size)
   (logand (- size) 7))
 
-(define* (make-pipeline port #:key path-of add-and-wait owner? mark refused)
+(define* (make-pipeline port #:key sha256 store-path add-and-wait owner? mark refused)
   "Return two procedures: one that adds a text, given as NAME, BYTES and REFERENCES, to the store
-behind PORT, and one that waits for all answers.  (PATH-OF NAME BYTES REFERENCES) is the path that a
-text has; (ADD-AND-WAIT NAME BYTES REFERENCES) adds one that is too large for us; (OWNER?) says
+behind PORT, and one that waits for all answers.  (STORE-PATH TYPE HASH NAME) is Guix's; (ADD-AND-WAIT NAME BYTES REFERENCES) adds one that is too large for us; (OWNER?) says
 whether this process may use PORT; (REFUSED MARK MESSAGE) is called for each answer that is an
 error, with what (MARK) returned when the text was added."
   (define buffer (make-bytevector %buffer-size))
@@ -64,6 +31,15 @@ error, with what (MARK) returned when the text was added."
   (define unanswered '())                    ; (PATH . MARK), latest first
   (define count 0)
   (define known (make-hash-table 1000))
+
+  (define (path-of name bytes references)
+    "Return the path that the store gives to BYTES."
+    (let ((references (if (sorted? references string<?)
+                          references
+                          (sort references string<?))))
+      (store-path (string-join (cons "text" references) ":")
+                  (sha256 bytes)
+                  name)))
 
   (define (integer! number)
     (bytevector-u64-native-set! buffer size number)
