@@ -66,6 +66,8 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     let bells = Bells::default();
     let watch = Bell::default();
     let keepers = keepers(&config, &db, &bells, &watch, args.once)?;
+    let servers: Vec<&str> = keepers.substitute.servers.iter().map(|server| server.name.as_str()).collect();
+    db.forget_other_servers(&servers).await?;
     if args.once {
         return once(keepers, &db).await;
     }

@@ -158,6 +158,21 @@ impl Db {
         tx.commit().await
     }
 
+    /// Forgets the failures of all servers but these, which are the ones that are asked.
+    pub async fn forget_other_servers(&self, servers: &[&str]) -> Result<()> {
+        let kept = rows(servers.iter().map(|url| Value::from(*url)));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "delete from substitute_server where url not in (select value from json_each($1))",
+                "delete from substitute_server where url not in (select json_array_elements_text($1::json))"
+            ],
+            &kept
+        );
+        tx.commit().await
+    }
+
     /// The substitute servers that failed when they were asked last.
     pub async fn failing_servers(&self) -> Result<Vec<SubstituteServer>> {
         const SQL: &str = "select url, failures, next_attempt, reason from substitute_server order by url";

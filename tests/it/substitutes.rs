@@ -228,6 +228,12 @@ async fn a_server_that_fails_says_nothing_and_is_left_alone_for_a_while() {
         let queued = builds(db, BuildState::Queued).await;
         let said = queued["two"].answer.as_deref().unwrap();
         assert!(said.starts_with("queued without an answer of http://"), "{said}");
+
+        assert_eq!(db.failing_servers().await.unwrap().len(), 1);
+        db.forget_other_servers(&[url.as_str()]).await.unwrap();
+        assert_eq!(db.failing_servers().await.unwrap().len(), 1);
+        db.forget_other_servers(&[]).await.unwrap();
+        assert_eq!(db.failing_servers().await.unwrap(), [], "nobody asks it any more");
     })
     .await;
 }
@@ -317,6 +323,14 @@ async fn a_real_guix_publish_is_understood_and_trusted_by_its_key_only() {
     assert!(!answers.known[&missing].0);
     let stranger = server(Arc::default()).ask(names).await;
     assert!(!stranger.known[&there.base_name()].0);
+
+    // Its key can become a farm's.
+    let farm = Farm::new(None);
+    assert!(farm.say(&["key", "show"]).await.talk.contains("gorget key generate"));
+    let imported = farm.say(&["key", "import", machine.settings().to_str().unwrap()]).await;
+    assert_eq!(imported.code, Some(0), "{}", imported.talk);
+    let public_key = std::fs::read_to_string(machine.settings().join("signing-key.pub")).unwrap();
+    assert_eq!(farm.say(&["key", "show"]).await.data.trim(), public_key.trim());
 }
 
 #[tokio::test]
