@@ -330,6 +330,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_served_and_asked_can_be_anywhere() {
+        let web = |text: &str| resolved(&format!("[web]\n{text}")).unwrap().web;
+        assert_eq!(web("").listen, Listen::Socket("/var/lib/gorget/gorget.sock".into()));
+        assert_eq!(web("listen = '[::1]:80'").listen, Listen::Address("[::1]:80".to_owned()));
+        assert_eq!(web("listen = '/run/a:1'").listen, Listen::Socket("/run/a:1".into()));
+        assert_eq!(web("public-url = ''").public_url, None);
+        assert_eq!(
+            web("signing-key = '/etc/guix/signing-key.sec'").signing_key,
+            Path::new("/etc/guix/signing-key.sec")
+        );
+        let acl = |text: &str| resolved(text).unwrap().substitutes.acl;
+        assert_eq!(acl("guix-root = '/srv/sid'"), Path::new("/srv/sid/etc/guix/acl"));
+        assert_eq!(acl("[substitutes]\nacl = 'acl'"), Path::new("/etc/gorget/acl"));
+    }
+
+    #[test]
     fn a_user_who_is_not_root_has_everything_at_home() {
         let home = |state_home: Option<&str>| Machine {
             is_root: false,

@@ -46,7 +46,8 @@ pub(super) fn substitute_servers(config: &Config) -> anyhow::Result<Vec<Server>>
     if settings.servers.is_empty() {
         return Ok(Vec::new());
     }
-    let keys = AuthorizedKeys::load(&settings.acl).context("reading whose substitutes count")?;
+    let keys = AuthorizedKeys::load(&settings.acl)
+        .context("reading whose substitutes count (`acl` in [substitutes])")?;
     let keys = Arc::new(keys);
     let server = |url| Server::new(url, Arc::clone(&keys), settings.at_once.get());
     settings.servers.iter().map(server).collect()

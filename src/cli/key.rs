@@ -31,6 +31,10 @@ enum Action {
 pub(super) fn run(args: &Key, config: &Config) -> anyhow::Result<Exit> {
     let file = &config.web.signing_key;
     let key = match &args.action {
+        Action::Show if !file.exists() => {
+            let hint = "hint: `gorget key generate` makes one";
+            return Err(at_fault(format!("there is no key in {}\n{hint}", file.display())));
+        }
         Action::Show => SigningKey::load(file)?,
         Action::Generate | Action::Import { .. } if file.exists() => {
             return Err(at_fault(format!(
