@@ -33,7 +33,7 @@ pub struct Recorded {
     pub kind: Kind,
     /// Its contents; empty unless the store keeps them.
     pub contents: Vec<u8>,
-    /// What it refers to, sorted.
+    /// What it refers to, sorted; empty for a derivation, whose contents name that.
     pub references: Vec<StorePath>,
     /// What the derivation says, if it is one. Its inputs were recorded earlier.
     pub derivation: Option<RecordedDerivation>,
@@ -133,16 +133,18 @@ impl Memory {
         contents: &[u8],
         references: &[Vec<u8>],
     ) -> Result<StorePath, StoreError> {
-        let mut references = references.iter().map(|r| StorePath::parse(r)).collect::<Result<Vec<_>, _>>()?;
-        references.sort_by_cached_key(StorePath::base_name);
+        let mut references: Vec<&[u8]> = references.iter().map(Vec::as_slice).collect();
+        references.sort_unstable();
         references.dedup();
+        let referred = references.iter().map(|path| StorePath::parts(path)).collect::<Result<Vec<_>, _>>()?;
         let path = StorePath::of_text(name, contents, &references)?;
         let state = self.lock_with_room()?;
         if state.knows(&path) {
             return Ok(path);
         }
-        if let Some(unknown) = references.iter().find(|reference| !state.knows(reference)) {
-            return Err(StoreError::UnknownReference(path, unknown.clone()));
+        let is_unknown = |(hash, name): &(Hash, &str)| state.find(hash, name).is_none();
+        if let Some(unknown) = referred.iter().position(is_unknown) {
+            return Err(StoreError::UnknownReference(path, StorePath::parse(references[unknown])?));
         }
         let mut derivation = None;
         let mut known = None;
@@ -156,7 +158,9 @@ impl Memory {
             let recorded = record_derivation(&parsed)?;
             known = Some(Box::new(KnownDerivation { modulo, outputs: recorded.outputs.clone() }));
             derivation = Some(recorded);
+            references.clear();
         }
+        let references = references.iter().map(|path| StorePath::parse(path)).collect::<Result<_, _>>()?;
         let size = contents.len();
         let contents = if self.keep_contents { contents.to_vec() } else { Vec::new() };
         let item = Recorded { path: path.clone(), kind: Kind::Text, contents, references, derivation };
@@ -205,9 +209,9 @@ impl Memory {
 
     /// Name and path of each output of the derivation at `path`, if that was added.
     pub fn outputs(&self, path: &[u8]) -> Option<Vec<(String, StorePath)>> {
-        let path = StorePath::parse(path).ok()?;
+        let (hash, name) = StorePath::parts(path).ok()?;
         let state = self.lock().ok()?;
-        let known = state.known.get(path.hash()).filter(|known| *known.name == *path.name())?;
+        let known = state.find(&hash, name)?;
         known.derivation.as_ref().map(|derivation| derivation.outputs.clone())
     }
 
@@ -285,29 +289,30 @@ impl Memory {
 }
 
 impl State {
+    fn find(&self, hash: &Hash, name: &str) -> Option<&Known> {
+        self.known.get(hash).filter(|known| *known.name == *name)
+    }
+
     fn knows(&self, path: &StorePath) -> bool {
-        self.known.get(path.hash()).is_some_and(|known| *known.name == *path.name())
+        self.find(path.hash(), path.name()).is_some()
     }
 
     fn modulo(&self, path: &[u8]) -> Option<Modulo> {
-        let path = StorePath::parse(path).ok()?;
-        let known = self.known.get(path.hash()).filter(|known| *known.name == *path.name())?;
-        known.derivation.as_ref().map(|derivation| derivation.modulo)
+        let (hash, name) = StorePath::parts(path).ok()?;
+        self.find(&hash, name)?.derivation.as_ref().map(|derivation| derivation.modulo)
     }
 }
 
 fn check_references(
     path: &StorePath,
     derivation: &Derivation<'_>,
-    references: &[StorePath],
+    references: &[&[u8]],
 ) -> Result<(), StoreError> {
     let mut named: Vec<&[u8]> = derivation.inputs.iter().map(|(input, _)| &input[..]).collect();
     named.extend(derivation.sources.iter().map(|source| &source[..]));
     named.sort_unstable();
     named.dedup();
-    let same = named.len() == references.len()
-        && named.iter().zip(references).all(|(name, reference)| *name == reference.to_string().as_bytes());
-    if same { Ok(()) } else { Err(StoreError::References(path.clone())) }
+    if named == references { Ok(()) } else { Err(StoreError::References(path.clone())) }
 }
 
 fn record_derivation(derivation: &Derivation<'_>) -> Result<RecordedDerivation, PathError> {
@@ -318,7 +323,7 @@ fn record_derivation(derivation: &Derivation<'_>) -> Result<RecordedDerivation, 
         .map(|output| Ok((text(&output.name), StorePath::parse(&output.path)?)))
         .collect::<Result<Vec<_>, PathError>>()?;
     outputs.sort();
-    let inputs = derivation.inputs.iter().map(|(path, _)| Ok(*StorePath::parse(path)?.hash()));
+    let inputs = derivation.inputs.iter().map(|(path, _)| Ok(StorePath::parts(path)?.0));
     Ok(RecordedDerivation {
         system: text(&derivation.system),
         outputs,

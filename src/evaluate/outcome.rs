@@ -107,6 +107,12 @@ pub enum Failure {
         /// The limit, readable.
         limit: String,
     },
+    /// The parent process does nothing, again and again.
+    #[error("the evaluating process did nothing for {limit}, and its successors neither")]
+    Still {
+        /// How long it was waited for.
+        limit: String,
+    },
     /// The receiver of events has gone.
     #[error("nobody takes the results any more")]
     Abandoned,
@@ -115,6 +121,6 @@ pub enum Failure {
 impl Failure {
     /// Whether the revision is to blame, so that trying again is of no use.
     pub fn is_of_revision(&self) -> bool {
-        !matches!(self, Self::Start(_) | Self::Abandoned)
+        !matches!(self, Self::Start(_) | Self::Still { .. } | Self::Abandoned)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -73,7 +73,8 @@ pub(super) struct Crew {
     members: BTreeMap<usize, Member>,
     /// Questions for the parent, one at a time: a fork must not inherit a line that was read ahead.
     questions: VecDeque<String>,
-    parent_busy: bool,
+    /// Since when the parent owes an answer.
+    asked: Option<Instant>,
     /// What each worker that was asked for will prove itself with, once.
     tokens: HashMap<usize, String>,
     /// CPU milliseconds that each process had used when it was last seen.
@@ -142,7 +143,7 @@ impl Crew {
             arrivals,
             members: BTreeMap::new(),
             questions: VecDeque::new(),
-            parent_busy: false,
+            asked: None,
             tokens: HashMap::new(),
             cpu: HashMap::new(),
             _directory: directory,
@@ -226,15 +227,20 @@ impl Crew {
 
     /// The parent's answer to the last question is there.
     pub(super) async fn parent_answered(&mut self) {
-        self.parent_busy = false;
+        self.asked = None;
         self.next_question().await;
     }
 
+    /// For how long the parent has owed an answer.
+    pub(super) fn unanswered(&self) -> Duration {
+        self.asked.map_or(Duration::ZERO, |asked| asked.elapsed())
+    }
+
     async fn next_question(&mut self) {
-        if !self.parent_busy
+        if self.asked.is_none()
             && let Some(question) = self.questions.pop_front()
         {
-            self.parent_busy = true;
+            self.asked = Some(Instant::now());
             self.tell(PARENT, &question).await;
         }
     }

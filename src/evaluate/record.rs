@@ -45,11 +45,7 @@ pub(super) fn packs(items: &[Recorded], known: impl Fn(&str) -> bool) -> std::io
                 Kind::Text => ItemKind::Text,
                 Kind::Nar => ItemKind::Nar,
             },
-            // A derivation's stand in its contents.
-            refs: match item.derivation {
-                Some(_) => Vec::new(),
-                None => item.references.iter().map(StorePath::base_name).collect(),
-            },
+            refs: item.references.iter().map(StorePath::base_name).collect(),
             start: contents.len() as u64,
             length: item.contents.len() as u64,
         });

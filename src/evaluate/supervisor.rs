@@ -23,6 +23,12 @@ const TICK: Duration = Duration::from_millis(500);
 const MOST_STILLBORN: usize = 8;
 /// How long a worker may take to connect.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long the parent may take to answer a question, or do nothing at all while it loads modules.
+const STILL: Duration = Duration::from_mins(1);
+/// Parents that do neither are killed and replaced so often.
+const MOST_GIVEN_UP: usize = 3;
+/// Results are passed on when so much has come together: outcomes, and bytes of store items.
+const FULL: (usize, usize) = (2000, 24 << 20);
 /// Longest name, cause or message that is kept of an error, in bytes.
 const LONGEST_MESSAGE: usize = 16 << 10;
 
@@ -51,6 +57,8 @@ struct Supervisor<'a> {
     next_id: usize,
     /// Workers that died, one after the other, before they had begun anything.
     stillborn: usize,
+    /// Parents that were given up.
+    given_up: usize,
     /// When memory was last measured exactly.
     measured: Option<Instant>,
     /// When results were last passed on.
@@ -71,7 +79,7 @@ struct Worker {
     fresh: bool,
     /// Has begun a unit.
     begun: bool,
-    /// Since when its unit is in flight.
+    /// When it was last given something or said something: it owes the next word.
     since: Option<Instant>,
     /// Why it was killed, if it was.
     killed: Option<&'static str>,
@@ -104,6 +112,7 @@ impl<'a> Supervisor<'a> {
             workers: BTreeMap::new(),
             next_id: 0,
             stillborn: 0,
+            given_up: 0,
             measured: None,
             flushed: Instant::now(),
             started: Instant::now(),
@@ -111,7 +120,13 @@ impl<'a> Supervisor<'a> {
     }
 
     async fn evaluate(&mut self) -> Result<(), Failure> {
-        self.enumerate().await?;
+        while let Err(failure) = self.enumerate().await {
+            if !matches!(failure, Failure::Still { .. }) || self.given_up == MOST_GIVEN_UP {
+                return Err(failure);
+            }
+            self.given_up += 1;
+            self.crew = self.crew.restart(&self.request)?;
+        }
         if !self.warm().await? {
             // A unit that does not end, or kills, must not be lowered in the parent: begin again,
             // without lowering anything there.
@@ -130,16 +145,28 @@ impl<'a> Supervisor<'a> {
                 heard = self.crew.heard() => self.handle(heard).await?,
                 _ = tick.tick() => {
                     self.check_limits().await?;
-                    self.flush().await?;
+                    if self.crew.unanswered() > self.patience() {
+                        self.replace_parent().await?;
+                    }
+                    if self.flushed.elapsed() > self.pause() {
+                        self.flush().await?;
+                    }
                 }
             }
-            if self.batch.outcomes.len() > 500 || self.crew.store().pending_bytes() > 8 << 20 {
+            if self.batch.outcomes.len() > FULL.0 || self.crew.store().pending_bytes() > FULL.1 {
                 self.flush().await?;
             }
         }
+        self.measured = None;
         self.check_memory()?;
         self.crew.tell(PARENT, "(quit)").await;
         Ok(())
+    }
+
+    /// How long results wait for more of them, so that writing them costs little: soon at first, for
+    /// most evaluations are short or find most of what is new early.
+    fn pause(&self) -> Duration {
+        (self.started.elapsed() / 16).clamp(TICK, 8 * TICK)
     }
 
     async fn fork_missing(&mut self) {
@@ -200,22 +227,17 @@ impl<'a> Supervisor<'a> {
             }
             Message::Worker { .. } if self.is_expected(from) => self.give_work(from).await,
             Message::Idle if self.book.is_idle(from) => self.give_work(from).await,
-            Message::Begin { unit } if self.book.begin(from, unit) => {
-                if let Some(worker) = self.workers.get_mut(&from) {
-                    worker.since = Some(Instant::now());
-                    worker.begun = true;
-                }
-            }
+            Message::Begin { unit } if self.book.begin(from, unit) => self.heard_of(from),
             Message::Job { unit, name, derivation } if self.book.finish(from, unit) => {
-                self.at_rest(from);
+                self.heard_of(from);
                 self.job(unit, name, &derivation);
             }
             Message::Nothing { unit } if self.book.finish(from, unit) => {
-                self.at_rest(from);
+                self.heard_of(from);
                 self.batch.done += 1;
             }
             Message::Error { unit, cause, message } if self.book.finish(from, unit) => {
-                self.at_rest(from);
+                self.heard_of(from);
                 self.unit_failed(unit, cause, message);
             }
             Message::Fatal { cause, message } if from == PARENT => {
@@ -233,9 +255,10 @@ impl<'a> Supervisor<'a> {
         self.workers.get_mut(&id).is_some_and(|worker| worker.expected.take().is_some())
     }
 
-    fn at_rest(&mut self, worker: usize) {
+    fn heard_of(&mut self, worker: usize) {
         if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.since = None;
+            worker.since = Some(Instant::now());
+            worker.begun = true;
         }
     }
 
@@ -243,6 +266,7 @@ impl<'a> Supervisor<'a> {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let units = self.book.next(id, worker.fresh);
         worker.fresh = false;
+        worker.since = Some(Instant::now());
         let line =
             if units.is_empty() { "(quit)".to_owned() } else { protocol::with_indexes("units", &units) };
         self.crew.tell(id, &line).await;

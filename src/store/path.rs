@@ -42,33 +42,40 @@ pub struct StorePath {
 impl StorePath {
     /// Reads `/gnu/store/HASH-NAME`.
     pub fn parse(text: &[u8]) -> Result<Self, PathError> {
+        let (hash, name) = Self::parts(text)?;
+        Ok(Self { hash, name: name.into() })
+    }
+
+    /// The hash part and the name of `/gnu/store/HASH-NAME`.
+    pub fn parts(text: &[u8]) -> Result<(Hash, &str), PathError> {
         let show = || String::from_utf8_lossy(text).into_owned();
         let rest = text.strip_prefix(b"/gnu/store/").ok_or_else(|| PathError::Elsewhere(show()))?;
-        Self::parse_base_name(rest)
+        base_parts(rest)
     }
 
     /// Reads `HASH-NAME`.
     pub fn parse_base_name(text: &[u8]) -> Result<Self, PathError> {
-        let show = || String::from_utf8_lossy(text).into_owned();
-        let (hash, name) = text.split_at_checked(32).ok_or_else(|| PathError::NoHash(show()))?;
-        let hash = base32::decode(hash).map_err(|_| PathError::NoHash(show()))?;
-        let name = name.strip_prefix(b"-").ok_or_else(|| PathError::NoHash(show()))?;
-        Ok(Self { hash, name: check_name(name)?.into() })
+        let (hash, name) = base_parts(text)?;
+        Ok(Self { hash, name: name.into() })
     }
 
-    /// The path of a text with these references, sorted by path.
-    pub fn of_text(name: &[u8], contents: &[u8], references: &[Self]) -> Result<Self, PathError> {
-        let mut kind = "text".to_owned();
+    /// The path of a text with these references: store paths, sorted, each once.
+    pub fn of_text<R: AsRef<[u8]>>(
+        name: &[u8],
+        contents: &[u8],
+        references: &[R],
+    ) -> Result<Self, PathError> {
+        let mut kind = b"text".to_vec();
         for reference in references {
-            kind.push(':');
-            reference.push_to(&mut kind);
+            kind.push(b':');
+            kind.extend_from_slice(reference.as_ref());
         }
         Ok(Self::fingerprinted(&kind, &Sha256::digest(contents).into(), check_name(name)?))
     }
 
     /// The path of a file tree whose NAR has the SHA-256 `nar`.
     pub fn of_source(name: &[u8], nar: &[u8; 32]) -> Result<Self, PathError> {
-        Ok(Self::fingerprinted("source", nar, check_name(name)?))
+        Ok(Self::fingerprinted(b"source", nar, check_name(name)?))
     }
 
     /// The path of an item whose contents have the hash `hash`, fixed in advance.
@@ -80,19 +87,20 @@ impl StorePath {
             return Self::of_source(name, hash);
         }
         let inner = fixed_output_text(algorithm, hash, recursive, "");
-        Ok(Self::fingerprinted("output:out", &Sha256::digest(inner).into(), check_name(name)?))
+        Ok(Self::fingerprinted(b"output:out", &Sha256::digest(inner).into(), check_name(name)?))
     }
 
     /// The path of `output` of a derivation called `name`, whose masked contents have the SHA-256
     /// `modulo`.
     pub fn of_output(name: &str, output: &str, modulo: &[u8; 32]) -> Result<Self, PathError> {
         let full = if output == "out" { name.to_owned() } else { format!("{name}-{output}") };
-        Ok(Self::fingerprinted(&format!("output:{output}"), modulo, check_name(full.as_bytes())?))
+        Ok(Self::fingerprinted(format!("output:{output}").as_bytes(), modulo, check_name(full.as_bytes())?))
     }
 
-    fn fingerprinted(kind: &str, hash: &[u8; 32], name: &str) -> Self {
+    fn fingerprinted(kind: &[u8], hash: &[u8; 32], name: &str) -> Self {
         let hexadecimal = data_encoding::HEXLOWER.encode(hash);
-        let digest = Sha256::digest(format!("{kind}:sha256:{hexadecimal}:{STORE}:{name}"));
+        let rest = format!(":sha256:{hexadecimal}:{STORE}:{name}");
+        let digest = Sha256::new_with_prefix(kind).chain_update(rest).finalize();
         let mut folded = [0; 20];
         for (index, byte) in digest.iter().enumerate() {
             folded[index % 20] ^= byte;
@@ -124,20 +132,20 @@ impl StorePath {
     pub fn base_name(&self) -> String {
         format!("{}-{}", base32::Base32(&self.hash), self.name)
     }
-
-    fn push_to(&self, text: &mut String) {
-        text.push_str(STORE);
-        text.push('/');
-        text.push_str(&base32::encode(&self.hash));
-        text.push('-');
-        text.push_str(&self.name);
-    }
 }
 
 impl fmt::Display for StorePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{STORE}/{}-{}", base32::Base32(&self.hash), self.name)
     }
+}
+
+fn base_parts(text: &[u8]) -> Result<(Hash, &str), PathError> {
+    let show = || String::from_utf8_lossy(text).into_owned();
+    let (hash, name) = text.split_at_checked(32).ok_or_else(|| PathError::NoHash(show()))?;
+    let hash = base32::decode(hash).map_err(|_| PathError::NoHash(show()))?;
+    let name = name.strip_prefix(b"-").ok_or_else(|| PathError::NoHash(show()))?;
+    Ok((hash, check_name(name)?))
 }
 
 /// What is hashed for an item that is fixed in advance: `fixed:out:[r:]ALGO:HASH:PATH`.
@@ -162,13 +170,13 @@ mod tests {
     #[test]
     fn names_that_leave_the_store_are_refused() {
         for name in ["", "..", ".hidden", "a/b", "a b", "a\0b", "é", &"x".repeat(212)] {
-            assert!(StorePath::of_text(name.as_bytes(), b"", &[]).is_err(), "{name:?}");
+            assert!(StorePath::of_text::<&[u8]>(name.as_bytes(), b"", &[]).is_err(), "{name:?}");
         }
     }
 
     #[test]
     fn a_path_reads_back() {
-        let path = StorePath::of_text(b"hello-2.12.drv", b"contents", &[]).unwrap();
+        let path = StorePath::of_text::<&[u8]>(b"hello-2.12.drv", b"contents", &[]).unwrap();
         assert_eq!(StorePath::parse(path.to_string().as_bytes()), Ok(path.clone()));
         assert_eq!(path.derivation_name(), Some("hello-2.12"));
         for bad in ["/gnu/store/x", "/nix/store/", "/gnu/store/eeee-x", "", "/gnu/store/../../etc/passwd"] {

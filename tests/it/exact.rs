@@ -164,6 +164,7 @@ async fn check_item(db: &Db, path: &StorePath) -> Vec<StorePath> {
     references.sort_by_key(StorePath::base_name);
     match item.kind {
         ItemKind::Text => {
+            let references: Vec<String> = references.iter().map(StorePath::to_string).collect();
             let hashed = StorePath::of_text(path.name().as_bytes(), &item.contents, &references).unwrap();
             assert_eq!(&hashed, path);
         }

@@ -444,3 +444,18 @@ async fn a_manifest_that_raises_leaves_the_others_whole() {
     assert!(error("missing.scm").1.contains("no channel has this manifest file"));
     assert_eq!(result.end.unwrap().broken_modules, 3);
 }
+
+#[tokio::test]
+async fn a_parent_that_does_nothing_at_all_does_not_hold_up_the_farm() {
+    let limits = || Limits { package_time: Duration::from_secs(3), ..limits() };
+    let while_loading = "(sleep 100000)";
+    let instead_of_forking = "
+(variable-set! (module-variable (resolve-module '(guile)) 'primitive-fork) (lambda () (sleep 100000)))";
+    for code in [while_loading, instead_of_forking] {
+        let result = evaluate(&Channel::new(code), packages(&["good"]), limits()).await;
+        let Err(failure) = result.end else { panic!("{code}: {result:#?}") };
+        assert!(matches!(failure, Failure::Still { .. }), "{failure}");
+        assert!(!failure.is_of_revision(), "another try may go well");
+        assert!(result.jobs.is_empty());
+    }
+}

@@ -45,15 +45,18 @@ impl Runtimes {
         channels: &[(String, PathBuf)],
     ) -> Result<Prepared, RuntimeError> {
         let installed = self.host.get_or_try_init(|| Host::probe(&self.root)).await?;
-        let faster = self.faster.get_or_try_init(|| faster::compiled(installed, &self.cache)).await?;
         let named: Vec<(&str, &Path)> =
             channels.iter().map(|(name, directory)| (name.as_str(), directory.as_path())).collect();
-        let mut environment = if named.iter().any(|(name, _)| *name == "guix") {
-            let cache = Cache::new(&self.cache, spec)?;
-            checkout(installed, &named, &cache, &self.compiling).await?
-        } else {
-            host(installed, &named)?
+        let environment = async {
+            if named.iter().any(|(name, _)| *name == "guix") {
+                let cache = Cache::new(&self.cache, spec)?;
+                checkout(installed, &named, &cache, &self.compiling).await
+            } else {
+                host(installed, &named)
+            }
         };
+        let faster = self.faster.get_or_try_init(|| faster::compiled(installed, &self.cache));
+        let (mut environment, faster) = tokio::try_join!(environment, faster)?;
         environment.binds.push((fs_err::canonicalize(faster)?, faster::INSIDE.into()));
         for failure in &environment.failures {
             tracing::warn!(

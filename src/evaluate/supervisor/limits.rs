@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::super::book::Blame;
 use super::super::outcome::Failure;
 use super::super::process::Victim;
-use super::{Supervisor, Worker};
+use super::{MOST_GIVEN_UP, STILL, Supervisor, Worker};
 
 /// How often memory is measured exactly while it looks harmless.
-const EXACTLY: Duration = Duration::from_secs(5);
+const EXACTLY: Duration = Duration::from_secs(15);
 /// More processes than this beside the workers, and those that started them are killed.
 const MOST_PROCESSES: usize = 256;
 /// So often are the processes of a fork bomb counted and killed before the evaluation is given up.
@@ -99,6 +100,27 @@ impl Supervisor<'_> {
         })?;
         self.kill(victim, "memory");
         Ok(())
+    }
+
+    /// How long the parent may take for what takes no time.
+    pub(super) fn patience(&self) -> Duration {
+        STILL.min(self.request.limits.package_time)
+    }
+
+    /// The parent does not answer, so nobody can be forked or buried: begins again with another one,
+    /// which lowers what has no result yet.
+    pub(super) async fn replace_parent(&mut self) -> Result<(), Failure> {
+        if self.given_up == MOST_GIVEN_UP {
+            return Err(Failure::Still { limit: format!("{:?}", self.patience()) });
+        }
+        self.given_up += 1;
+        for id in std::mem::take(&mut self.workers).into_keys() {
+            if let Blame::Culprit(unit) = self.book.died(id) {
+                let message = "it was alone in a worker that had to be given up".to_owned();
+                self.unit_failed(unit, "signal".to_owned(), message);
+            }
+        }
+        self.restart().await
     }
 
     pub(super) fn cause_of_death(

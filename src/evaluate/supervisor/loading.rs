@@ -144,6 +144,7 @@ impl Supervisor<'_> {
     /// Waits for a message while the parent loads modules, which it began to do at `started`.
     async fn hear(&mut self, started: Instant) -> Result<(usize, Message), Failure> {
         let limit = self.request.limits.package_time * LOADING;
+        let mut active = (self.crew.cpu_ms(), Instant::now());
         loop {
             match tokio::time::timeout(TICK, self.crew.heard()).await {
                 Ok(Heard::Said(from, message)) => return Ok((from, message)),
@@ -157,6 +158,12 @@ impl Supervisor<'_> {
                 Err(_) => {
                     self.check_processes().await?;
                     self.check_memory()?;
+                    let cpu = self.crew.cpu_ms();
+                    if cpu != active.0 {
+                        active = (cpu, Instant::now());
+                    } else if active.1.elapsed() > self.patience() {
+                        return Err(Failure::Still { limit: format!("{:?}", self.patience()) });
+                    }
                 }
             }
         }
