@@ -58,11 +58,16 @@ fn main() {
 fn derivation(number: usize) -> (StorePath, String) {
     let mut text = String::from("Derive([(\"out\",\"/gnu/store/\",\"\",\"\")],[],[");
     for input in 0..12 {
-        let path = StorePath::of_text(b"input", format!("{number} {input}").as_bytes(), &[]).unwrap();
+        let path =
+            StorePath::of_text::<&[u8]>(b"input", format!("{number} {input}").as_bytes(), &[]).unwrap();
         let _ = write!(text, "{}\"{path}\"", if input == 0 { "" } else { "," });
     }
     text.push_str("],\"x86_64-linux\",\"/gnu/store/guile\",[\"--no-auto-compile\"],[(\"out\",\"\")])");
-    (StorePath::of_text(format!("package-{number}.drv").as_bytes(), text.as_bytes(), &[]).unwrap(), text)
+    (
+        StorePath::of_text::<&[u8]>(format!("package-{number}.drv").as_bytes(), text.as_bytes(), &[])
+            .unwrap(),
+        text,
+    )
 }
 
 async fn recorder(db: &Db) -> Recorder {
@@ -192,7 +197,7 @@ async fn asking(file: &str, there: usize, what: &str) {
     let key = SigningKey::generate().unwrap();
     let (mut words, mut derivations, mut jobs) = (HashMap::new(), Vec::new(), Vec::new());
     for number in 0..COUNT {
-        let path = StorePath::of_text(format!("package-{number}").as_bytes(), b"", &[]).unwrap();
+        let path = StorePath::of_text::<&[u8]>(format!("package-{number}").as_bytes(), b"", &[]).unwrap();
         let (name, hash) = (format!("package-{number}"), path.hash_text());
         let outputs = vec![("out".to_owned(), path.base_name())];
         if there > 0 && number % there == 0 {
@@ -230,7 +235,7 @@ async fn asking(file: &str, there: usize, what: &str) {
 
     let names: Vec<String> = (0..COUNT)
         .map(|number| {
-            StorePath::of_text(format!("package-{number}").as_bytes(), b"", &[]).unwrap().hash_text()
+            StorePath::of_text::<&[u8]>(format!("package-{number}").as_bytes(), b"", &[]).unwrap().hash_text()
         })
         .collect();
     let begun = Instant::now();

@@ -72,7 +72,7 @@ mod tests {
 
     fn hello() -> Narinfo {
         Narinfo {
-            path: StorePath::of_text(b"hello", b"", &[]).unwrap(),
+            path: StorePath::of_text::<&[u8]>(b"hello", b"", &[]).unwrap(),
             nar_hash: [7; 32],
             nar_size: 120,
             references: vec![],

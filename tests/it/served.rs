@@ -29,7 +29,7 @@ fn two_items() -> (StorePath, StorePath, Batch) {
     let archive = nar::of_file(b"source");
     let source = StorePath::of_source(b"source", &Sha256::digest(&archive).into()).unwrap();
     let words = format!("builder of {source}");
-    let builder = StorePath::of_text(b"builder", words.as_bytes(), std::slice::from_ref(&source)).unwrap();
+    let builder = StorePath::of_text(b"builder", words.as_bytes(), &[source.to_string()]).unwrap();
     let contents = [words.as_bytes(), &archive].concat();
     let item = |path: &StorePath, kind, refs, start: usize, length: usize| Item {
         hash: path.hash_text(),

@@ -84,7 +84,7 @@ async fn answer(State(stand_in): State<StandIn>, Path(file): Path<String>) -> Re
 
 /// The store path of the output of the derivation called `word`.
 fn output(word: &str) -> StorePath {
-    StorePath::of_text(word.as_bytes(), b"", &[]).unwrap()
+    StorePath::of_text::<&[u8]>(word.as_bytes(), b"", &[]).unwrap()
 }
 
 fn with_output(word: &str) -> NewDerivation {
