@@ -217,7 +217,11 @@ async fn a_real_daemon_that_authorized_the_key_fetches_a_derivation_with_all_it_
     let machine = Machine::new();
     machine.authorize(&public_key).await;
     let finished = machine.run(&program, &format!("http://{address}")).await;
-    assert!(finished.success(), "{}", finished.reason());
+    process.kill();
+    let farm_log = process.finish(Duration::from_secs(10)).await.unwrap().stderr;
+    let log = String::from_utf8_lossy(&finished.stderr);
+    let told: Vec<&str> = log.split(['\r', '\n']).filter(|line| !line.contains("100.0%")).collect();
+    assert!(finished.success(), "{}\n{}", told.join("\n"), String::from_utf8_lossy(&farm_log));
     let said = String::from_utf8(finished.stdout).unwrap();
     let mut lines: Vec<&str> = said.lines().collect();
     assert!(lines.pop().unwrap().starts_with("hello-"), "{said}");
