@@ -47,6 +47,18 @@ impl Farm {
         Self { directory }
     }
 
+    /// Adds to the configuration.
+    pub fn configure(&self, text: &str) {
+        let file = self.directory.path().join("gorget.toml");
+        let config = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{config}\n{text}\n")).unwrap();
+    }
+
+    /// The directory of all that it keeps.
+    pub fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
     /// Writes a spec file and says where.
     pub fn spec(&self, name: &str, text: &str) -> PathBuf {
         let file = self.directory.path().join(format!("specs/{name}.toml"));
