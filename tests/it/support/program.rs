@@ -152,11 +152,6 @@ impl Farm {
         (diff.filter(|(_, jobs): &(_, Vec<_>)| !jobs.is_empty()).collect(), errors.collect())
     }
 
-    /// The directory of all that it keeps.
-    pub fn state(&self) -> PathBuf {
-        self.directory.path().join("state")
-    }
-
     /// Its database.
     pub async fn db(&self) -> Db {
         Db::open(self.directory.path().join("state/gorget.db").to_str().unwrap()).await.unwrap()
