@@ -3,6 +3,7 @@
 //! A file is read in two steps: the written form leaves everything optional; resolving it fills in
 //! what this machine suggests. `gorget.toml.example` explains every key.
 
+mod listen;
 mod location;
 mod machine;
 mod written;
@@ -12,12 +13,16 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use listen::Listen;
 pub use location::Location;
 use machine::Machine;
 use thiserror::Error;
 use written::Written;
 
 use crate::spec::{harmless, position};
+
+/// How many requests a substitute server gets at the same time, unless told otherwise.
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
 /// Everything that was decided, with defaults for the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +41,10 @@ pub struct Config {
     pub git: Git,
     /// Who builds.
     pub coordinator: Coordinator,
+    /// What need not be built.
+    pub substitutes: Substitutes,
+    /// What is served.
+    pub web: Web,
 }
 
 /// What an evaluation may take.
@@ -72,6 +81,30 @@ pub enum Coordinator {
         /// Where it may fetch the derivations from.
         substitute_urls: Vec<String>,
     },
+}
+
+/// Which substitutes count as built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Substitutes {
+    /// The servers that are asked, in this order.
+    pub servers: Vec<Location>,
+    /// The file of public keys whose signatures count, as `guix archive --authorize` writes it.
+    pub acl: PathBuf,
+    /// How many requests one server gets at the same time.
+    pub at_once: NonZeroUsize,
+}
+
+/// What is served by `gorget run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// Where.
+    pub listen: Listen,
+    /// Under which URL that can be reached from elsewhere.
+    pub public_url: Option<Location>,
+    /// The file of the secret key that signs; the public one is beside it. Absolute.
+    pub signing_key: PathBuf,
+    /// The file of the token with which a coordinator may tell of builds. Absolute.
+    pub events_token: PathBuf,
 }
 
 /// Why there is no configuration.
@@ -164,15 +197,36 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         look_time: written.git.look_time.map_or(Duration::from_secs(30), |time| time.0),
         fetch_time: written.git.fetch_time.map_or(Duration::from_mins(30), |time| time.0),
     };
+    let guix_root = base.join(written.guix_root.unwrap_or_else(|| "/".into()));
     Ok(Config {
         database: database.inside(&state).map_err(ConfigError::NotUtf8)?,
         specs,
-        guix_root: base.join(written.guix_root.unwrap_or_else(|| "/".into())),
         evaluate,
         git,
         coordinator: coordinator(written.coordinator, file)?,
+        substitutes: substitutes(written.substitutes, base, &guix_root),
+        web: web(written.web, &state),
+        guix_root,
         state,
     })
+}
+
+fn substitutes(written: written::Substitutes, base: &Path, guix_root: &Path) -> Substitutes {
+    Substitutes {
+        servers: written.servers.unwrap_or_default().into_iter().map(|url| url.0).collect(),
+        acl: written.acl.map_or_else(|| guix_root.join("etc/guix/acl"), |acl| base.join(acl)),
+        at_once: written.at_once.unwrap_or(AT_ONCE),
+    }
+}
+
+fn web(written: written::Web, state: &Path) -> Web {
+    let inside = |file: Option<PathBuf>, name: &str| state.join(file.unwrap_or_else(|| name.into()));
+    Web {
+        listen: Listen::new(written.listen.as_deref().unwrap_or("gorget.sock"), state),
+        public_url: written.public_url.and_then(|url| url.0).map(|url| url.0),
+        signing_key: inside(written.signing_key, "signing-key.sec"),
+        events_token: inside(written.events_token, "events-token"),
+    }
 }
 
 fn coordinator(written: written::Coordinator, file: &Path) -> Result<Coordinator, ConfigError> {
@@ -273,6 +327,22 @@ mod tests {
         assert_eq!(database("state = '/srv/g'"), "/srv/g/gorget.db");
         assert_eq!(database("state = '/srv/g'\ndatabase = 'my.db'"), "/srv/g/my.db");
         assert_eq!(database("database = '/srv/my.db'"), "/srv/my.db");
+    }
+
+    #[test]
+    fn what_is_served_and_asked_can_be_anywhere() {
+        let web = |text: &str| resolved(&format!("[web]\n{text}")).unwrap().web;
+        assert_eq!(web("").listen, Listen::Socket("/var/lib/gorget/gorget.sock".into()));
+        assert_eq!(web("listen = '[::1]:80'").listen, Listen::Address("[::1]:80".to_owned()));
+        assert_eq!(web("listen = '/run/a:1'").listen, Listen::Socket("/run/a:1".into()));
+        assert_eq!(web("public-url = ''").public_url, None);
+        assert_eq!(
+            web("signing-key = '/etc/guix/signing-key.sec'").signing_key,
+            Path::new("/etc/guix/signing-key.sec")
+        );
+        let acl = |text: &str| resolved(text).unwrap().substitutes.acl;
+        assert_eq!(acl("guix-root = '/srv/sid'"), Path::new("/srv/sid/etc/guix/acl"));
+        assert_eq!(acl("[substitutes]\nacl = 'acl'"), Path::new("/etc/gorget/acl"));
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Bells {
     pub evaluate: Bell,
     /// For the one that schedules.
     pub schedule: Bell,
+    /// For the one that asks substitute servers.
+    pub substitute: Bell,
     /// For the one that submits.
     pub submit: Bell,
 }

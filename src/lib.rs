@@ -33,6 +33,8 @@ pub mod fetch;
 pub mod register;
 /// Turns the jobs of an evaluation into builds that are wanted.
 pub mod schedule;
+/// Asks substitute servers which wanted builds they already have.
+pub mod substitute;
 /// Looks at remote branches and records pushes.
 pub mod watch;
 
@@ -53,9 +55,13 @@ pub mod db;
 pub mod eval_store;
 /// The only place that starts processes.
 pub mod sandbox;
+/// Signatures on what substitute servers say, as Guix makes and checks them.
+pub mod signing;
 /// Logs.
 pub mod telemetry;
 
 // What people see.
 /// One file per command.
 pub mod cli;
+/// What is served over HTTP: derivations as substitutes, and a place for a coordinator's events.
+pub mod web;

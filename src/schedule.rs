@@ -17,6 +17,8 @@ pub struct Schedule {
     pub clock: Clock,
     /// Whom to wake.
     pub bells: Bells,
+    /// Whether substitute servers are asked before anything is queued.
+    pub look_up: bool,
 }
 
 impl Keeper for Schedule {
@@ -26,6 +28,7 @@ impl Keeper for Schedule {
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let Some(task) = self.db.unscheduled_evaluation().await? else { return Ok(Progress::Idle) };
         let state = match fate(task.spec.first, task.previous.is_some()) {
+            Fate::Queue if self.look_up => BuildState::Wanted,
             Fate::Queue => BuildState::Queued,
             Fate::Record => BuildState::Recorded,
         };
@@ -36,9 +39,9 @@ impl Keeper for Schedule {
             revision = task.revision.short(),
             builds,
             "new builds are {}",
-            if state == BuildState::Queued { "queued" } else { "recorded" }
+            if state == BuildState::Recorded { "recorded" } else { "queued" }
         );
-        self.bells.submit.ring();
+        if self.look_up { &self.bells.substitute } else { &self.bells.submit }.ring();
         Ok(Progress::Worked)
     }
 }

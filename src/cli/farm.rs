@@ -1,9 +1,18 @@
 //! What `run` and `evaluate` are put together from.
 
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
 use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, Resolver};
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::db::Db;
 use crate::evaluate::Limits;
 use crate::evaluate::runtime::Runtimes;
+use crate::signing::{AuthorizedKeys, SigningKey};
+use crate::substitute::Server;
+use crate::web::{Token, Web};
 
 /// Where repositories are mirrored.
 pub(super) fn mirrors(config: &Config) -> Mirrors {
@@ -35,4 +44,33 @@ pub(super) fn limits(config: &Config) -> Limits {
         package_time: config.evaluate.package_time,
         evaluation_time: config.evaluate.evaluation_time,
     }
+}
+
+/// Who is asked for substitutes.
+pub(super) fn substitute_servers(config: &Config) -> anyhow::Result<Vec<Server>> {
+    let settings = &config.substitutes;
+    if settings.servers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys = AuthorizedKeys::load(&settings.acl)
+        .context("reading whose substitutes count (`acl` in [substitutes])")?;
+    let keys = Arc::new(keys);
+    let server = |url| Server::new(url, Arc::clone(&keys), settings.at_once.get());
+    settings.servers.iter().map(server).collect()
+}
+
+/// What requests are answered from.
+pub(super) fn web(config: &Config, db: &Db) -> anyhow::Result<Web> {
+    let file = &config.web.signing_key;
+    let key = if file.exists() {
+        Some(SigningKey::load(file)?)
+    } else {
+        tracing::warn!(
+            "there is no key in {}, so derivations are served without a signature; `gorget key generate` makes one",
+            file.display()
+        );
+        None
+    };
+    let events_token = Token::load(&config.web.events_token)?;
+    Ok(Web { db: db.clone(), clock: Clock::System, key, events_token })
 }

@@ -6,8 +6,10 @@ mod channels;
 pub mod check;
 mod diff;
 mod evaluate;
+mod explain;
 mod farm;
 mod generate;
+mod key;
 mod listing;
 mod progress;
 mod pushes;
@@ -23,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
+use crate::signing::SigningError;
 use crate::telemetry;
 
 /// How a command ended; the number is the exit code.
@@ -70,6 +73,8 @@ enum Command {
     Pushes(pushes::Pushes),
     Acknowledge(acknowledge::Acknowledge),
     Channels(channels::Channels),
+    Explain(explain::Explain),
+    Key(key::Key),
     #[command(hide = true)]
     Generate(generate::Generate),
 }
@@ -101,10 +106,14 @@ pub fn main() -> ExitCode {
                 return Exit::Done.into();
             }
             tell::error(&error);
-            let input = error.chain().any(|cause| cause.is::<InputError>() || cause.is::<ConfigError>());
+            let input = error.chain().any(is_about_input);
             if input { Exit::Input } else { Exit::Ours }.into()
         }
     }
+}
+
+fn is_about_input(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<InputError>() || cause.is::<ConfigError>() || cause.is::<SigningError>()
 }
 
 fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
@@ -130,6 +139,8 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Pushes(args) => within(pushes::run(&args, config()?)),
         Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),
         Command::Channels(args) => within(channels::run(&args, config()?)),
+        Command::Explain(args) => within(explain::run(&args, config()?)),
+        Command::Key(args) => key::run(&args, &config()?),
     }
 }
 

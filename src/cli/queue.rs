@@ -1,14 +1,42 @@
 //! `gorget queue`: the builds that are wanted.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::{Exit, browse, tell};
-use crate::clock::{Clock, readable, readable_span};
+use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
 use crate::db::{Build, BuildState, QueueFilter};
 
 /// Most builds that are listed for a person.
 const LINES: i64 = 40;
+
+/// In which states builds are listed: those that are to be built, or need not be.
+const LISTED: [BuildState; 6] = [
+    BuildState::Wanted,
+    BuildState::Queued,
+    BuildState::Submitted,
+    BuildState::Started,
+    BuildState::Refused,
+    BuildState::Substituted,
+];
+/// The order in which they are counted.
+const STATES: [BuildState; 10] = [
+    BuildState::Wanted,
+    BuildState::Queued,
+    BuildState::Submitted,
+    BuildState::Started,
+    BuildState::Succeeded,
+    BuildState::Failed,
+    BuildState::Canceled,
+    BuildState::Refused,
+    BuildState::Substituted,
+    BuildState::Recorded,
+];
+/// The same for a person.
+const SHOWN: [BuildState; 4] =
+    [BuildState::Queued, BuildState::Wanted, BuildState::Refused, BuildState::Substituted];
 
 /// Lists the builds that are wanted, in the order in which they are submitted
 #[derive(Debug, clap::Args)]
@@ -22,7 +50,7 @@ pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
     let db = browse::open(&config).await?;
     let filter = |state| QueueFilter { state: Some(state), ..QueueFilter::default() };
     if args.json {
-        for state in [BuildState::Queued, BuildState::Submitted, BuildState::Refused] {
+        for state in LISTED {
             for build in db.queue(&filter(state), i64::MAX).await? {
                 tell::json(&object(&build))?;
             }
@@ -30,45 +58,52 @@ pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let now = Clock::System.now();
-    let queued = db.queue(&filter(BuildState::Queued), LINES).await?;
-    let refused = db.queue(&filter(BuildState::Refused), LINES).await?;
-    let rows = queued.iter().chain(&refused).map(|build| {
-        vec![
-            build.job.clone(),
-            build.spec.clone(),
-            word(build.state).to_owned(),
-            readable_span(now - build.created_at),
-            build.derivation.clone(),
-            build.answer.clone().unwrap_or_default(),
-        ]
-    });
-    tell::table(&["JOB", "SPEC", "STATE", "FOR", "DERIVATION", "ANSWER"], rows.collect())?;
-    let mut counts = std::collections::BTreeMap::new();
+    let mut rows = Vec::new();
+    for state in SHOWN {
+        let builds = db.queue(&filter(state), LINES).await?;
+        rows.extend(builds.iter().map(|build| row(build, now)));
+    }
+    tell::table(&["JOB", "SPEC", "STATE", "FOR", "DERIVATION", "ANSWER"], rows)?;
+    let mut counts = BTreeMap::new();
     for count in db.build_counts().await? {
         *counts.entry(word(count.state)).or_insert(0) += count.count;
     }
-    let of = |state| counts.get(word(state)).copied().unwrap_or(0);
-    tell::line(&format!(
-        "{} queued, {} submitted, {} refused, {} recorded",
-        of(BuildState::Queued),
-        of(BuildState::Submitted),
-        of(BuildState::Refused),
-        of(BuildState::Recorded)
-    ))?;
+    let told =
+        STATES.iter().filter_map(|state| Some(format!("{} {}", counts.get(word(*state))?, word(*state))));
+    let told: Vec<String> = told.collect();
+    tell::line(&if told.is_empty() { "no builds".to_owned() } else { told.join(", ") })?;
     Ok(Exit::Done)
+}
+
+fn row(build: &Build, now: Seconds) -> Vec<String> {
+    vec![
+        build.job.clone(),
+        build.spec.clone(),
+        word(build.state).to_owned(),
+        readable_span(now - build.created_at),
+        build.derivation.clone(),
+        build.answer.clone().unwrap_or_default(),
+    ]
 }
 
 /// The word for a state.
 pub(super) fn word(state: BuildState) -> &'static str {
     match state {
         BuildState::Recorded => "recorded",
+        BuildState::Wanted => "wanted",
+        BuildState::Substituted => "substituted",
         BuildState::Queued => "queued",
         BuildState::Submitted => "submitted",
         BuildState::Refused => "refused",
+        BuildState::Started => "started",
+        BuildState::Succeeded => "succeeded",
+        BuildState::Failed => "failed",
+        BuildState::Canceled => "canceled",
     }
 }
 
-fn object(build: &Build) -> serde_json::Value {
+/// What is told about a build.
+pub(super) fn object(build: &Build) -> serde_json::Value {
     json!({
         "id": build.id.0,
         "job": build.job,

@@ -14,7 +14,7 @@ use super::{Exit, at_fault, farm, tell};
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::collect::Collect;
-use crate::config::{Config, Coordinator};
+use crate::config::{Config, Coordinator, Listen};
 use crate::coordinator::{GuixBuildCoordinator, Submit};
 use crate::daemon::{Bells, Once, exhaust, keep};
 use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec};
@@ -23,7 +23,9 @@ use crate::fetch::Fetch;
 use crate::register::Register;
 use crate::schedule::Schedule;
 use crate::spec::harmless;
+use crate::substitute::LookUp;
 use crate::watch::{Looks, Watch};
+use crate::web::{self, Listener, Web};
 
 /// How long keepers may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,6 +36,9 @@ pub(super) struct Run {
     /// Look at everything once, do what there is to do, and stop
     #[arg(long)]
     pub(super) once: bool,
+    /// Serve at this address or Unix socket, whatever the configuration says
+    #[arg(long, value_name = "HOST:PORT|PATH", conflicts_with = "once")]
+    listen: Option<String>,
 }
 
 /// The keepers of one farm.
@@ -43,6 +48,7 @@ struct Keepers {
     fetch: Fetch,
     evaluate: Evaluate,
     schedule: Schedule,
+    substitute: LookUp,
     submit: Submit,
     collect: Collect,
 }
@@ -62,21 +68,32 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     let bells = Bells::default();
     let watch = Bell::default();
     let keepers = keepers(&config, &db, &bells, &watch, args.once)?;
+    let servers: Vec<&str> = keepers.substitute.servers.iter().map(|server| server.name.as_str()).collect();
+    db.forget_other_servers(&servers).await?;
     if args.once {
         return once(keepers, &db).await;
     }
-    serve(keepers, &bells, &watch).await
+    let here = std::env::current_dir()?;
+    let listen = args.listen.as_ref().map_or(config.web.listen.clone(), |place| Listen::new(place, &here));
+    let listener = Listener::bind(&listen).await?;
+    tracing::info!("serving at {}", listener.place());
+    let web = farm::web(&config, &db)?;
+    serve(keepers, &bells, &watch, (listener, web)).await
 }
 
 fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) -> anyhow::Result<Keepers> {
     let (clock, mirrors) = (Clock::System, farm::mirrors(config));
     let wanted = || if once { Once::each() } else { Once::when_due() };
-    let (coordinator, substitute_urls) = match &config.coordinator {
+    let (coordinator, more_urls) = match &config.coordinator {
         Coordinator::None => (None, Vec::new()),
         Coordinator::GuixBuildCoordinator { url, substitute_urls } => {
             (Some(GuixBuildCoordinator::new(url.as_str())?), substitute_urls.clone())
         }
     };
+    let own_url = config.web.public_url.iter().map(|url| url.as_str().to_owned());
+    let substitute_urls = own_url.chain(more_urls).collect();
+    let servers = farm::substitute_servers(config)?;
+    let look_up = !servers.is_empty();
     Ok(Keepers {
         register: Register {
             db: db.clone(),
@@ -108,7 +125,8 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             clock: clock.clone(),
             bells: bells.clone(),
         },
-        schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone() },
+        schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone(), look_up },
+        substitute: LookUp { db: db.clone(), clock: clock.clone(), bells: bells.clone(), servers, once },
         submit: Submit { db: db.clone(), clock, coordinator, substitute_urls, once },
         collect: Collect { db: db.clone(), checkouts: farm::checkouts(config) },
     })
@@ -121,10 +139,10 @@ async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
     // Specs are made for branches that were seen just now.
     exhaust(&mut keepers.register).await.context("making specs from patterns")?;
     exhaust(&mut keepers.fetch).await.context("fetching")?;
-    let bells = keepers.schedule.bells.clone();
+    let (bells, look_up) = (keepers.schedule.bells.clone(), keepers.schedule.look_up);
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    tasks.spawn(keep(keepers.schedule, bells.schedule, stop.clone()));
+    tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
     let evaluated = tokio::select! {
         evaluated = exhaust(&mut keepers.evaluate) => evaluated.context("evaluating"),
         never = show_progress(db) => match never? {},
@@ -133,8 +151,9 @@ async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
     tasks.close();
     tasks.wait().await;
     evaluated?;
-    let mut schedule = Schedule { db: db.clone(), clock: Clock::System, bells: Bells::default() };
+    let mut schedule = Schedule { db: db.clone(), clock: Clock::System, bells, look_up };
     exhaust(&mut schedule).await.context("scheduling")?;
+    exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
     exhaust(&mut keepers.submit).await.context("submitting")?;
     exhaust(&mut keepers.collect).await.context("tidying up")?;
     troubles(db).await
@@ -179,6 +198,9 @@ async fn troubles(db: &Db) -> anyhow::Result<Exit> {
     for hold in db.holds().await? {
         say(format!("{} is not evaluated: {}", hold.spec, hold.reason));
     }
+    for server in db.failing_servers().await? {
+        say(format!("substitute server {}: {}", server.url, server.reason));
+    }
     for evaluation in db.newest_evaluations().await? {
         if evaluation.state == EvaluationState::Failed {
             let reason = evaluation.reason.unwrap_or_default();
@@ -198,7 +220,12 @@ fn is_watched(branch: &Branch, specs: &[StoredSpec]) -> bool {
     specs.iter().any(|stored| stored.present && stored.spec.active && names(stored))
 }
 
-async fn serve(keepers: Keepers, bells: &Bells, watch: &Bell) -> anyhow::Result<Exit> {
+async fn serve(
+    keepers: Keepers,
+    bells: &Bells,
+    watch: &Bell,
+    (listener, web): (Listener, Web),
+) -> anyhow::Result<Exit> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     tasks.spawn(keep(keepers.register, bells.register.clone(), stop.clone()));
@@ -206,14 +233,17 @@ async fn serve(keepers: Keepers, bells: &Bells, watch: &Bell) -> anyhow::Result<
     tasks.spawn(keep(keepers.fetch, bells.fetch.clone(), stop.clone()));
     tasks.spawn(keep(keepers.evaluate, bells.evaluate.clone(), stop.clone()));
     tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
+    tasks.spawn(keep(keepers.substitute, bells.substitute.clone(), stop.clone()));
     tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
     tasks.spawn(keep(keepers.collect, Bell::default(), stop.clone()));
+    let mut server = tasks.spawn(web::serve(listener, web, stop.clone()));
     tasks.close();
     tracing::info!("the farm is running");
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         result = tokio::signal::ctrl_c() => result?,
         _ = terminate.recv() => {}
+        ended = &mut server => ended??,
     }
     tracing::info!("stopping");
     stop.cancel();

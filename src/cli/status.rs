@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Exit, browse, queue, tell};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
-use crate::db::{Branch, Db, Evaluation, EvaluationState, Hold, Mirror, StoredSpec};
+use crate::db::{Branch, Db, Evaluation, EvaluationState, Hold, Mirror, StoredSpec, SubstituteServer};
 use crate::spec::Channel;
 
 /// How many evaluations are listed.
@@ -28,6 +28,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let mirrors = db.mirrors().await?;
     let holds = db.holds().await?;
     let evaluations = db.evaluations(EVALUATIONS).await?;
+    let failing = db.failing_servers().await?;
     if args.json {
         let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
             json!({ "spec": count.spec, "system": count.system, "state": queue::word(count.state), "count": count.count })
@@ -39,6 +40,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
             "mirrors": mirrors.iter().map(mirror_object).collect::<Vec<_>>(),
             "evaluations": evaluations.iter().map(evaluation_object).collect::<Vec<_>>(),
             "builds": builds,
+            "substitute_servers": failing.iter().map(server_object).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Done);
     }
@@ -57,6 +59,13 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         let again = in_future(hold.next_try - now);
         tell::line(&format!("\n{} is not evaluated, for {since} ({kind}, next try {again}):", hold.spec))?;
         hold.reason.lines().try_for_each(|line| tell::line(&format!("  {line}")))?;
+    }
+    for server in &failing {
+        let again = in_future(server.next_attempt - now);
+        tell::line(&format!(
+            "\nsubstitute server {} fails ({} in a row, next {again}): {}",
+            server.url, server.failures, server.reason
+        ))?;
     }
     tell::line("")?;
     show_evaluations(&db, &evaluations, now).await?;
@@ -191,6 +200,13 @@ fn mirror_object(mirror: &Mirror) -> serde_json::Value {
     json!({
         "url": mirror.url, "fetched_at": mirror.fetched_at, "failures": mirror.failures,
         "next_fetch": mirror.next_fetch, "reason": mirror.reason,
+    })
+}
+
+fn server_object(server: &SubstituteServer) -> serde_json::Value {
+    json!({
+        "url": server.url, "failures": server.failures, "next_attempt": server.next_attempt,
+        "reason": server.reason,
     })
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Written {
     pub(super) evaluate: Evaluate,
     pub(super) git: Git,
     pub(super) coordinator: Coordinator,
+    pub(super) substitutes: Substitutes,
+    pub(super) web: Web,
 }
 
 #[derive(Default, Deserialize)]
@@ -40,8 +42,25 @@ pub(super) struct Git {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Coordinator {
     pub(super) kind: Option<Kind>,
-    pub(super) url: Option<Web>,
-    pub(super) substitute_urls: Option<Vec<Web>>,
+    pub(super) url: Option<Url>,
+    pub(super) substitute_urls: Option<Vec<Url>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Substitutes {
+    pub(super) servers: Option<Vec<Url>>,
+    pub(super) acl: Option<PathBuf>,
+    pub(super) at_once: Option<NonZeroUsize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Web {
+    pub(super) listen: Option<String>,
+    pub(super) public_url: Option<PerhapsUrl>,
+    pub(super) signing_key: Option<PathBuf>,
+    pub(super) events_token: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -71,9 +90,9 @@ impl TryFrom<String> for Database {
 /// A URL of a web server.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Web(pub(super) Location);
+pub(super) struct Url(pub(super) Location);
 
-impl TryFrom<String> for Web {
+impl TryFrom<String> for Url {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -81,6 +100,19 @@ impl TryFrom<String> for Web {
             Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(Self(Location::new(text))),
             _ => Err("this is not a URL that begins with `http://` or `https://`"),
         }
+    }
+}
+
+/// A URL of a web server, or nothing.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct PerhapsUrl(pub(super) Option<Url>);
+
+impl TryFrom<String> for PerhapsUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.is_empty() { Ok(Self(None)) } else { Url::try_from(text).map(|url| Self(Some(url))) }
     }
 }
 
@@ -125,14 +157,19 @@ impl TryFrom<String> for Size {
 impl Written {
     /// Whether nothing was left out; it does not compile when a key is forgotten here.
     pub(super) fn is_complete(&self) -> bool {
-        let Self { state, database, specs, guix_root, evaluate, git, coordinator } = self;
+        let Self { state, database, specs, guix_root, evaluate, git, coordinator, substitutes, web } = self;
         let Evaluate { workers, memory, package_time, evaluation_time } = evaluate;
         let Git { look_time, fetch_time } = git;
         let Coordinator { kind, url, substitute_urls } = coordinator;
+        let Substitutes { servers, acl, at_once } = substitutes;
+        let Web { listen, public_url, signing_key, events_token } = web;
         let top = state.is_some() && database.is_some() && specs.is_some() && guix_root.is_some();
         let limits =
             workers.is_some() && memory.is_some() && package_time.is_some() && evaluation_time.is_some();
-        let others = look_time.is_some() && fetch_time.is_some() && kind.is_some();
-        top && limits && others && url.is_some() && substitute_urls.is_some()
+        let times = look_time.is_some() && fetch_time.is_some();
+        let others = kind.is_some() && url.is_some() && substitute_urls.is_some();
+        let substitutes = servers.is_some() && acl.is_some() && at_once.is_some();
+        let files = signing_key.is_some() && events_token.is_some();
+        top && limits && times && others && substitutes && files && listen.is_some() && public_url.is_some()
     }
 }

@@ -42,17 +42,30 @@ pub struct Build {
 }
 
 /// How far a build is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum BuildState {
     /// It is known, and nobody is asked to build it.
     Recorded,
+    /// It is to be queued, unless substitute servers have it: they are to be asked.
+    Wanted,
+    /// A substitute server has it.
+    Substituted,
     /// It is to be submitted.
     Queued,
     /// The coordinator has it.
     Submitted,
     /// The coordinator does not want it.
     Refused,
+    /// Somebody builds it.
+    Started,
+    /// It was built.
+    Succeeded,
+    /// It cannot be built.
+    Failed,
+    /// The coordinator gave it up, because somebody wanted so. It is queued when it is wanted again.
+    Canceled,
 }
 
 /// Which builds to list; nothing given, all.
@@ -94,7 +107,7 @@ macro_rules! builds {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     id: BuildId,
     spec: String,
     evaluation_id: EvaluationId,
@@ -141,9 +154,10 @@ impl TryFrom<Row> for Build {
 
 impl Db {
     /// Wants a build for each set of outputs that first appeared among the jobs of an evaluation,
-    /// unless it was wanted before; a build that another spec had merely recorded is queued when
-    /// this one is to be. `state` is [`BuildState::Queued`] or [`BuildState::Recorded`]. Gives the
-    /// number of builds that came to that state.
+    /// unless it was wanted before. A build that another spec had merely recorded, that was canceled,
+    /// or that a substitute server had, is wanted anew, unless `state` is [`BuildState::Recorded`]; it
+    /// can also be [`BuildState::Wanted`] or [`BuildState::Queued`]. Gives the number of builds that
+    /// came to that state.
     pub async fn queue_builds(
         &self,
         evaluation: EvaluationId,
@@ -163,10 +177,11 @@ impl Db {
             where new.place = 1
             on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
               evaluation_id = excluded.evaluation_id, job = excluded.job, system = excluded.system,
-              priority = excluded.priority, state = excluded.state, created_at = excluded.created_at
-            where build.state = 'recorded' and excluded.state = 'queued'
-              and (select spec_id from evaluation where id = build.evaluation_id)
-               <> (select spec_id from evaluation where id = excluded.evaluation_id)";
+              priority = excluded.priority, state = excluded.state, created_at = excluded.created_at,
+              answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0
+            where excluded.state <> 'recorded' and (build.state in ('canceled', 'substituted')
+              or build.state = 'recorded' and (select spec_id from evaluation where id = build.evaluation_id)
+               <> (select spec_id from evaluation where id = excluded.evaluation_id))";
         // Only what came since the last time is looked at: this is called many times while an
         // evaluation runs.
         const SEEN: &str = "update evaluation set unscheduled = false, scheduled_job =
@@ -215,7 +230,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Builds could not be submitted; they stay queued.
+    /// Builds could not be submitted, or substitute servers not be asked for them: they wait.
     pub async fn postpone(&self, ids: &[BuildId], reason: &str, next_attempt: Seconds) -> Result<()> {
         let ids = rows(ids.iter().map(|id| serde_json::Value::from(id.0)));
         let mut tx = self.begin().await?;
@@ -223,9 +238,9 @@ impl Db {
             &mut tx,
             [
                 "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
-                 where state = 'queued' and id in (select value from json_each($1))",
+                 where state in ('wanted', 'queued') and id in (select value from json_each($1))",
                 "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
-                 where state = 'queued' and id in (select value::bigint from json_array_elements_text($1::json))"
+                 where state in ('wanted', 'queued') and id in (select value::bigint from json_array_elements_text($1::json))"
             ],
             &ids,
             reason,

@@ -1,5 +1,6 @@
-use std::collections::HashSet;
-use std::io::{self, Read};
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -29,22 +30,71 @@ pub struct StoredItem {
     pub contents: Vec<u8>,
 }
 
-type Row = (String, ItemKind, String, i64, i64, Vec<u8>);
+type Row = (String, ItemKind, String, i64, i64, i64);
+
+/// How many unpacked packs are kept at hand: those who fetch one item go on to its neighbours.
+const KEPT: usize = 24;
+/// The largest pack that is kept at hand, in bytes.
+const LARGEST_KEPT: usize = 4 << 20;
+
+/// The packs that were used last, unpacked, the latest at the end.
+#[derive(Debug, Default)]
+pub(super) struct Unpacked(VecDeque<(i64, Arc<Vec<u8>>)>);
+
+impl Unpacked {
+    fn find(&mut self, id: i64) -> Option<Arc<Vec<u8>>> {
+        let place = self.0.iter().position(|(kept, _)| *kept == id)?;
+        let found = self.0.remove(place)?;
+        let contents = Arc::clone(&found.1);
+        self.0.push_back(found);
+        Some(contents)
+    }
+
+    fn keep(&mut self, id: i64, contents: &Arc<Vec<u8>>) {
+        if contents.len() > LARGEST_KEPT || self.find(id).is_some() {
+            return;
+        }
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back((id, Arc::clone(contents)));
+    }
+}
 
 impl Db {
     /// The store item with this hash in its path, unpacked.
     pub async fn item(&self, hash: &str) -> Result<Option<StoredItem>> {
-        const SQL: &str = "select i.name, i.kind, i.refs, i.start, i.length, p.contents
-            from store_item i join store_pack p on p.id = i.pack_id where i.hash = $1";
+        const SQL: &str = "select name, kind, refs, pack_id, start, length from store_item where hash = $1";
         let row: Option<Row> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(hash).fetch_optional(pool).await?);
-        let Some((name, kind, refs, start, length, pack)) = row else { return Ok(None) };
+        let Some((name, kind, refs, pack, start, length)) = row else { return Ok(None) };
         let refs = refs.split_ascii_whitespace().map(str::to_owned).collect();
-        let contents = unpack(&pack, start, length).map_err(|error| Error::Damaged {
-            what: format!("the store item {hash}-{name}"),
-            reason: error.to_string(),
-        })?;
+        let damaged =
+            |reason: String| Error::Damaged { what: format!("the store item {hash}-{name}"), reason };
+        let pack = self.pack(pack).await?.map_err(|error| damaged(error.to_string()))?;
+        let place = usize::try_from(start).ok().zip(usize::try_from(length).ok());
+        let contents = place.and_then(|(start, length)| pack.get(start..start.checked_add(length)?));
+        let contents = contents.ok_or_else(|| damaged("its pack is too short".to_owned()))?.to_vec();
         Ok(Some(StoredItem { name, kind, refs, contents }))
+    }
+
+    /// The contents of a pack.
+    async fn pack(&self, id: i64) -> Result<io::Result<Arc<Vec<u8>>>> {
+        const SQL: &str = "select contents from store_pack where id = $1";
+        let kept = self.unpacked.lock().ok().and_then(|mut kept| kept.find(id));
+        if let Some(contents) = kept {
+            return Ok(Ok(contents));
+        }
+        let packed: Vec<u8> =
+            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(id).fetch_one(pool).await?);
+        let contents = match zstd::decode_all(&packed[..]) {
+            Ok(contents) => Arc::new(contents),
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Ok(mut kept) = self.unpacked.lock() {
+            kept.keep(id, &contents);
+        }
+        Ok(Ok(contents))
     }
 
     /// Which of these hashes belong to items that are stored already.
@@ -55,20 +105,5 @@ impl Db {
             "select hash from store_item where hash in (select json_array_elements_text($1::json))"
             => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
-    }
-}
-
-/// Cuts `length` bytes out of the unpacked contents of a pack.
-fn unpack(pack: &[u8], start: i64, length: i64) -> io::Result<Vec<u8>> {
-    let place = |number: i64| u64::try_from(number).map_err(io::Error::other);
-    let (start, length) = (place(start)?, place(length)?);
-    let mut unpacked = zstd::Decoder::new(pack)?;
-    io::copy(&mut unpacked.by_ref().take(start), &mut io::sink())?;
-    let mut contents = Vec::new();
-    let read = unpacked.take(length).read_to_end(&mut contents)?;
-    if u64::try_from(read).is_ok_and(|read| read == length) {
-        Ok(contents)
-    } else {
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its pack is too short"))
     }
 }

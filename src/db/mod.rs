@@ -9,6 +9,7 @@
 //! none is ever rolled back for the sake of another, and none has to be tried again.
 
 use std::str::FromStr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -61,15 +62,19 @@ macro_rules! derivation_path {
 
 mod batch;
 mod branch;
+#[macro_use]
 mod build;
 mod diff;
 mod error;
 mod evaluation;
+mod event;
+mod explain;
 mod facts;
 mod graph;
 mod hold;
 mod id;
 mod item;
+mod lookup;
 mod mirror;
 mod push;
 mod record;
@@ -82,9 +87,12 @@ pub use build::{Build, BuildCount, BuildState, QueueFilter};
 pub use diff::{Job, JobError};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, EvaluationState};
+pub use event::{BuildEvent, NewEvent, Noted};
+pub use explain::{FormerError, JobRecord};
 pub use hold::{Hold, HoldKind, NewHold};
 pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
 pub use item::{ItemKind, StoredItem};
+pub use lookup::{Answered, SubstituteServer, WantedBuild};
 pub use mirror::{Mirror, MirrorProblem};
 pub use push::{Push, PushKind, Trust};
 pub use record::Recorder;
@@ -99,6 +107,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Db {
     readers: Pool,
     writer: Pool,
+    unpacked: Arc<Mutex<item::Unpacked>>,
 }
 
 #[derive(Debug, Clone)]
@@ -142,7 +151,7 @@ impl Db {
         let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;
         migrated.map_err(|source| Error::Migrate { location: location.clone(), source })?;
         let readers = pool(4).connect_with(options.read_only(true)).await.map_err(failed)?;
-        Ok(Self { readers: Either::Sqlite(readers), writer: Either::Sqlite(writer) })
+        Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer)))
     }
 
     async fn open_postgres(options: PgConnectOptions) -> Result<Self> {
@@ -157,7 +166,11 @@ impl Db {
         let pool = pool.connect_with(options).await.map_err(failed)?;
         let migrated = sqlx::migrate!("migrations/postgres").run(&pool).await;
         migrated.map_err(|source| Error::Migrate { location, source })?;
-        Ok(Self { readers: Either::Postgres(pool.clone()), writer: Either::Postgres(pool) })
+        Ok(Self::new(Either::Postgres(pool.clone()), Either::Postgres(pool)))
+    }
+
+    fn new(readers: Pool, writer: Pool) -> Self {
+        Self { readers, writer, unpacked: Arc::default() }
     }
 
     /// Waits for what is under way and closes all connections.

@@ -4,4 +4,5 @@ pub mod base32;
 pub mod derivation;
 pub mod edges;
 pub mod nar;
+pub mod narinfo;
 pub mod path;

@@ -1,6 +1,7 @@
 //! What several stories need.
 
 pub mod coordinator;
+pub mod daemon;
 mod databases;
 mod farm;
 pub mod guix;

@@ -47,6 +47,18 @@ impl Farm {
         Self { directory }
     }
 
+    /// Adds to the configuration.
+    pub fn configure(&self, text: &str) {
+        let file = self.directory.path().join("gorget.toml");
+        let config = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{config}\n{text}\n")).unwrap();
+    }
+
+    /// The directory of all that it keeps.
+    pub fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
     /// Writes a spec file and says where.
     pub fn spec(&self, name: &str, text: &str) -> PathBuf {
         let file = self.directory.path().join(format!("specs/{name}.toml"));
@@ -138,11 +150,6 @@ impl Farm {
         let errors = answer["new_errors"].as_array().unwrap().iter();
         let errors = errors.map(|error| (text(&error["name"]), text(&error["message"])));
         (diff.filter(|(_, jobs): &(_, Vec<_>)| !jobs.is_empty()).collect(), errors.collect())
-    }
-
-    /// The directory of all that it keeps.
-    pub fn state(&self) -> PathBuf {
-        self.directory.path().join("state")
     }
 
     /// Its database.

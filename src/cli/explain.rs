@@ -1,0 +1,211 @@
+//! `gorget explain`: why a job is built, or is not.
+
+use serde_json::{Value, json};
+
+use super::{Exit, at_fault, browse, queue, tell};
+use crate::clock::{Clock, Seconds, readable, readable_span};
+use crate::config::Config;
+use crate::db::{Build, BuildEvent, BuildState, Db, EvaluationState, FormerError, JobRecord};
+use crate::store::path::StorePath;
+
+/// How many of the builds that come first are named.
+const NAMED: i64 = 3;
+/// How many similar names are suggested.
+const SIMILAR: i64 = 5;
+
+/// Tells why a job is queued, or is not: the rule, what it rests on, and what comes first
+#[derive(Debug, clap::Args)]
+pub(super) struct Explain {
+    /// Name of a job, such as `hello.x86_64-linux`, or the store path of a derivation
+    job: String,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that is known about a job.
+struct Story {
+    job: JobRecord,
+    build: Option<Build>,
+    /// Builds that come before it, while it waits: how many, and the next few.
+    ahead: Option<(i64, Vec<Build>)>,
+    events: Vec<BuildEvent>,
+}
+
+pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
+    let db = browse::open(&config).await?;
+    let (jobs, errors) = match StorePath::parse(args.job.as_bytes()) {
+        Ok(path) => (db.jobs_of_derivation(&path.hash_text()).await?, Vec::new()),
+        Err(_) => (db.jobs_called(&args.job).await?, db.errors_called(&args.job).await?),
+    };
+    if jobs.is_empty() && errors.is_empty() {
+        return Err(unknown(&db, &args.job).await?);
+    }
+    let mut stories = Vec::new();
+    for job in jobs {
+        stories.push(story(&db, job).await?);
+    }
+    if args.json {
+        let jobs: Vec<Value> = stories.iter().map(Story::object).collect();
+        let errors: Vec<Value> = errors.iter().map(error_object).collect();
+        tell::json(&json!({ "jobs": jobs, "errors": errors }))?;
+        return Ok(Exit::Done);
+    }
+    let now = Clock::System.now();
+    for story in &stories {
+        story.lines(now).iter().try_for_each(|line| tell::line(line))?;
+    }
+    for error in &errors {
+        tell::line(&format!(
+            "{} of {} for {} could not be evaluated in evaluation {} ({}): {}",
+            args.job, error.spec, error.system, error.evaluation_id, error.cause, error.message
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn unknown(db: &Db, name: &str) -> anyhow::Result<anyhow::Error> {
+    let similar = db.jobs_like(name, SIMILAR).await?;
+    let hint = if similar.is_empty() {
+        "hint: `gorget diff` and `gorget queue` show names of jobs".to_owned()
+    } else {
+        format!("hint: there are {}", similar.join(", "))
+    };
+    Ok(at_fault(format!("no evaluation has a job called {name}\n{hint}")))
+}
+
+async fn story(db: &Db, job: JobRecord) -> anyhow::Result<Story> {
+    let build = db.build_of(&job).await?;
+    let (mut ahead, mut events) = (None, Vec::new());
+    if let Some(build) = &build {
+        events = db.build_events(build.id).await?;
+        if matches!(build.state, BuildState::Wanted | BuildState::Queued) {
+            ahead = Some(db.ahead_of(build, NAMED).await?);
+        }
+    }
+    Ok(Story { job, build, ahead, events })
+}
+
+impl Story {
+    /// A word for the rule that decided, and what it says here.
+    fn rule(&self) -> (&'static str, String) {
+        let Some(build) = &self.build else { return self.no_build() };
+        let first = format!("evaluation {} ({}, {})", build.evaluation, build.spec, build.revision.short());
+        let said = build.answer.as_deref().unwrap_or("nothing");
+        let named = build.reference.as_deref().map(|name| format!(" as {name}")).unwrap_or_default();
+        match build.state {
+            BuildState::Recorded => (
+                "recorded",
+                format!(
+                    "not queued: {first} was the first of a spec that takes its first evaluation for known"
+                ),
+            ),
+            BuildState::Wanted => (
+                "looking-up",
+                format!(
+                    "not queued yet: its outputs were new in {first}, and substitute servers are asked first"
+                ),
+            ),
+            BuildState::Substituted => ("substituted", format!("not queued: {said} has its outputs")),
+            BuildState::Queued => ("new-outputs", format!("queued: its outputs were new in {first}")),
+            BuildState::Submitted => ("submitted", format!("the coordinator has it{named}: {said}")),
+            BuildState::Refused => ("refused", format!("the coordinator refused it: {said}")),
+            BuildState::Started => ("started", format!("it is being built{named}")),
+            BuildState::Succeeded => ("succeeded", format!("not queued: it was built{named}")),
+            BuildState::Failed => ("failed", format!("not queued: its build{named} failed")),
+            BuildState::Canceled => {
+                ("canceled", "its build was canceled; it is queued when a new evaluation wants it".to_owned())
+            }
+        }
+    }
+
+    fn no_build(&self) -> (&'static str, String) {
+        let first = self.job.first_evaluation;
+        match self.job.first_state {
+            EvaluationState::Failed => {
+                ("evaluation-failed", format!("not queued: evaluation {first} failed"))
+            }
+            _ => ("not-scheduled", format!("not queued yet: evaluation {first} found it just now")),
+        }
+    }
+
+    /// That the build was first wanted for something else, if so.
+    fn shared(&self) -> Option<String> {
+        let build = self.build.as_ref()?;
+        if build.derivation != self.job.derivation {
+            return Some(format!(
+                "the same outputs are built by {}, for {} of {}",
+                build.derivation, build.job, build.spec
+            ));
+        }
+        (build.job != self.job.name || build.spec != self.job.spec)
+            .then(|| format!("it is the same build as {} of {}", build.job, build.spec))
+    }
+
+    /// What keeps it waiting.
+    fn obstacle(&self, now: Seconds) -> Option<String> {
+        let build = self.build.as_ref().filter(|build| build.next_attempt > now)?;
+        let again = readable_span(build.next_attempt - now);
+        Some(format!("next attempt in {again}: {}", build.answer.as_deref().unwrap_or_default()))
+    }
+
+    fn lines(&self, now: Seconds) -> Vec<String> {
+        let job = &self.job;
+        let mut lines = vec![
+            format!("{} of {} for {}", job.name, job.spec, job.system),
+            format!("  {}", self.rule().1),
+            format!("  derivation {} since evaluation {}", job.derivation, job.first_evaluation),
+        ];
+        if let Some(last) = job.last_evaluation {
+            lines.push(format!("  evaluation {last} was the last that had it"));
+        }
+        lines.extend(self.shared().map(|text| format!("  {text}")));
+        lines.extend(self.obstacle(now).map(|text| format!("  {text}")));
+        if let Some((count, next)) = &self.ahead {
+            let names: Vec<&str> = next.iter().map(|build| build.job.as_str()).collect();
+            let more = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+            let etc = if *count > NAMED { ", …" } else { "" };
+            let builds = tell::count(usize::try_from(*count).unwrap_or(0), "build comes", "builds come");
+            lines.push(format!("  {builds} before it{more}{etc}"));
+        }
+        lines.extend(self.events.iter().map(|event| {
+            let at = readable(event.happened_at.unwrap_or(event.received_at));
+            format!("  {at} {} as {}", event.attempt.word(), event.reference)
+        }));
+        lines
+    }
+
+    fn object(&self) -> Value {
+        let (rule, because) = self.rule();
+        let outputs: Vec<String> = self
+            .job
+            .outputs
+            .lines()
+            .filter_map(|line| Some(format!("/gnu/store/{}", line.split_once(' ')?.1)))
+            .collect();
+        let ahead = self.ahead.as_ref().map(|(count, next)| {
+            json!({ "count": count, "next": next.iter().map(|build| &build.job).collect::<Vec<_>>() })
+        });
+        let events = self.events.iter().map(|event| {
+            json!({
+                "attempt": event.attempt.word(), "reference": event.reference,
+                "happened_at": event.happened_at, "received_at": event.received_at,
+            })
+        });
+        json!({
+            "job": self.job.name, "spec": self.job.spec, "system": self.job.system,
+            "derivation": self.job.derivation, "outputs": outputs,
+            "first_evaluation": self.job.first_evaluation, "last_evaluation": self.job.last_evaluation,
+            "rule": rule, "because": because, "shared": self.shared(),
+            "build": self.build.as_ref().map(queue::object),
+            "ahead": ahead, "events": events.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn error_object(error: &FormerError) -> Value {
+    json!({
+        "spec": error.spec, "system": error.system, "evaluation": error.evaluation_id,
+        "cause": error.cause, "message": error.message,
+    })
+}

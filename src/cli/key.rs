@@ -1,0 +1,54 @@
+//! `gorget key`: the key with which derivations are signed.
+
+use std::path::PathBuf;
+
+use super::{Exit, at_fault, tell};
+use crate::config::Config;
+use crate::signing::SigningKey;
+
+/// Makes, imports or shows the key with which derivations are signed
+#[derive(Debug, clap::Args)]
+pub(super) struct Key {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Makes a new key pair, such as `guix archive --generate-key` makes
+    Generate,
+    /// Takes the key pair of this machine's Guix, or of another directory with `signing-key.sec` and
+    /// `signing-key.pub`
+    Import {
+        /// Where they are
+        #[arg(default_value = "/etc/guix")]
+        directory: PathBuf,
+    },
+    /// Prints the public key, for `guix archive --authorize` on the machines that build
+    Show,
+}
+
+pub(super) fn run(args: &Key, config: &Config) -> anyhow::Result<Exit> {
+    let file = &config.web.signing_key;
+    let key = match &args.action {
+        Action::Show if !file.exists() => {
+            let hint = "hint: `gorget key generate` makes one";
+            return Err(at_fault(format!("there is no key in {}\n{hint}", file.display())));
+        }
+        Action::Show => SigningKey::load(file)?,
+        Action::Generate | Action::Import { .. } if file.exists() => {
+            return Err(at_fault(format!(
+                "there is a key in {}\nhint: remove it first, and the public one beside it; machines that build have to authorize the new one",
+                file.display()
+            )));
+        }
+        Action::Generate => SigningKey::generate()?,
+        Action::Import { directory } => SigningKey::load(&directory.join("signing-key.sec"))?,
+    };
+    if !matches!(args.action, Action::Show) {
+        key.store(file)?;
+        tell::note(&format!("the key is in {}; machines that build have to authorize:", file.display()));
+    }
+    key.public_text().lines().try_for_each(tell::line)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,139 @@
+use std::collections::HashSet;
+use std::path::Path;
+
+use data_encoding::BASE64;
+use sha2::{Digest, Sha256};
+
+use super::SigningError;
+use super::gcrypt::Sexp;
+
+/// The public keys whose signatures count.
+#[derive(Debug, Clone, Default)]
+pub struct AuthorizedKeys(HashSet<Vec<u8>>);
+
+/// Why a signature does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// It cannot be read.
+    #[error("the signature cannot be read")]
+    Corrupt,
+    /// It is sound, or not: the key is not among ours.
+    #[error("it is signed with a key that is not authorized")]
+    Unauthorized,
+    /// It belongs to another text.
+    #[error("it has the signature of another text")]
+    OtherText,
+    /// The key did not make it.
+    #[error("the signature is wrong")]
+    Wrong,
+}
+
+impl AuthorizedKeys {
+    /// Reads a list of keys as `guix archive --authorize` keeps it in `/etc/guix/acl`:
+    /// `(acl (entry KEY (tag (guix import))) …)`.
+    pub fn load(file: &Path) -> Result<Self, SigningError> {
+        let nothing = || SigningError::NoList(file.to_owned());
+        let acl = Sexp::read(&fs_err::read(file)?).map_err(|_| nothing())?;
+        if acl.data(0) != Some(b"acl") {
+            return Err(nothing());
+        }
+        let is_import = |entry: &Sexp| {
+            let tag = entry.find("tag").and_then(|tag| tag.find("guix"));
+            tag.is_some_and(|tag| tag.data(1) == Some(b"import"))
+        };
+        let entries = acl.lists().filter(|entry| entry.data(0) == Some(b"entry") && is_import(entry));
+        Ok(Self(entries.filter_map(|entry| Some(entry.find("public-key")?.canonical())).collect()))
+    }
+
+    /// Checks the value of a narinfo's `Signature` line against the text that it covers.
+    pub fn check(&self, signature: &str, text: &str) -> Result<(), Distrust> {
+        let encoded = match signature.split(';').collect::<Vec<_>>()[..] {
+            ["1", _, encoded] => encoded.trim(),
+            _ => return Err(Distrust::Corrupt),
+        };
+        let decoded = BASE64.decode(encoded.as_bytes()).map_err(|_| Distrust::Corrupt)?;
+        let signature = Sexp::read(&decoded).map_err(|_| Distrust::Corrupt)?;
+        let part = |token| signature.find(token).ok_or(Distrust::Corrupt);
+        let (data, value, key) = (part("data")?, part("sig-val")?, part("public-key")?);
+        if !self.0.contains(&key.canonical()) {
+            return Err(Distrust::Unauthorized);
+        }
+        let hash = data.find("hash").ok_or(Distrust::Corrupt)?;
+        if hash.data(1) != Some(b"sha256") || hash.data(2) != Some(&Sha256::digest(text)[..]) {
+            return Err(Distrust::OtherText);
+        }
+        match key.verify(&value, &data) {
+            Ok(true) => Ok(()),
+            _ => Err(Distrust::Wrong),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SigningKey;
+    use super::*;
+
+    fn authorizing(key: &SigningKey) -> AuthorizedKeys {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("acl");
+        fs_err::write(&file, format!("(acl (entry {} (tag (guix import))))", key.public_text())).unwrap();
+        AuthorizedKeys::load(&file).unwrap()
+    }
+
+    #[test]
+    fn a_signature_counts_for_its_text_and_from_its_key_only() {
+        let (ours, theirs) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+        let keys = authorizing(&ours);
+        let signature = ours.sign("farm", "StorePath: x\n").unwrap();
+        assert_eq!(keys.check(&signature, "StorePath: x\n"), Ok(()));
+        assert_eq!(keys.check(&signature, "StorePath: y\n"), Err(Distrust::OtherText));
+        let foreign = theirs.sign("farm", "StorePath: x\n").unwrap();
+        assert_eq!(keys.check(&foreign, "StorePath: x\n"), Err(Distrust::Unauthorized));
+        assert_eq!(AuthorizedKeys::default().check(&signature, ""), Err(Distrust::Unauthorized));
+    }
+
+    #[test]
+    fn a_signature_that_its_key_did_not_make_is_wrong() {
+        let key = SigningKey::generate().unwrap();
+        let inside = |signature: &str| {
+            String::from_utf8(BASE64.decode(signature.rsplit(';').next().unwrap().as_bytes()).unwrap())
+                .unwrap()
+        };
+        let [one, other] = ["one", "other"].map(|text| inside(&key.sign("farm", text).unwrap()));
+        let (before, value) = one.split_once("(sig-val").unwrap();
+        let after = value.split_once("(public-key").unwrap().1;
+        let foreign = other.split_once("(sig-val").unwrap().1.split_once("(public-key").unwrap().0;
+        let forged = format!("{before}(sig-val{foreign}(public-key{after}");
+        let forged = format!("1;farm;{}", BASE64.encode(forged.as_bytes()));
+        assert_eq!(authorizing(&key).check(&forged, "one"), Err(Distrust::Wrong));
+    }
+
+    #[test]
+    fn nonsense_is_no_signature() {
+        let keys = AuthorizedKeys::default();
+        for text in ["", "1;x", "2;x;KGEp", "1;x;KGEp", "1;x;((((", "1;x;KChk;"] {
+            assert_eq!(keys.check(text, ""), Err(Distrust::Corrupt), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_survives_its_files_and_shows_itself_to_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keys/signing-key.sec");
+        let key = SigningKey::generate().unwrap();
+        key.store(&file).unwrap();
+        let again = SigningKey::load(&file).unwrap();
+        assert_eq!(again.public_text(), key.public_text());
+        assert!(key.store(&file).is_err(), "it is never overwritten");
+        assert_eq!(format!("{key:?}"), "SigningKey(…)");
+
+        let other = SigningKey::generate().unwrap();
+        let public = file.with_extension("pub");
+        fs_err::remove_file(&public).unwrap();
+        fs_err::write(&public, other.public_text()).unwrap();
+        assert!(matches!(SigningKey::load(&file), Err(SigningError::NotAPair(_))));
+        fs_err::write(&public, "(nothing)").unwrap();
+        assert!(matches!(SigningKey::load(&file), Err(SigningError::NoKey { .. })));
+    }
+}

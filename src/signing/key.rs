@@ -1,0 +1,85 @@
+use std::fmt;
+use std::io::Write as _;
+use std::path::Path;
+
+use data_encoding::BASE64;
+
+use super::gcrypt::Sexp;
+use super::{SigningError, signed_data};
+
+/// What `guix archive --generate-key` makes.
+const PARAMETERS: &[u8] = b"(genkey (ecdsa (curve Ed25519) (flags rfc6979)))";
+
+/// A key pair that signs as Guix does: a secret key in one file, its public key beside it.
+pub struct SigningKey {
+    secret: Sexp,
+    public: Sexp,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(…)")
+    }
+}
+
+impl SigningKey {
+    /// Makes a new one.
+    pub fn generate() -> Result<Self, SigningError> {
+        let pair = Sexp::generate(&Sexp::read(PARAMETERS)?)?;
+        match (pair.find("private-key"), pair.find("public-key")) {
+            (Some(secret), Some(public)) => Ok(Self { secret, public }),
+            _ => Err(SigningError::Gcrypt { what: "making a key pair", reason: "a half is missing".into() }),
+        }
+    }
+
+    /// Reads the secret key in `file` and the public one beside it, whose name ends in `.pub`.
+    pub fn load(file: &Path) -> Result<Self, SigningError> {
+        let part = |path: &Path, token, half| {
+            let found = Sexp::read(&fs_err::read(path)?).ok().and_then(|sexp| sexp.find(token));
+            found.ok_or_else(|| SigningError::NoKey { path: path.to_owned(), half })
+        };
+        let secret = part(file, "private-key", "secret key")?;
+        let public = part(&file.with_extension("pub"), "public-key", "public key")?;
+        let key = Self { secret, public };
+        let data = signed_data(b"", &key.public)?;
+        let signature = key.secret.sign(&data)?;
+        if matches!(key.public.verify(&signature, &data), Ok(true)) {
+            return Ok(key);
+        }
+        Err(SigningError::NotAPair(file.to_owned()))
+    }
+
+    /// Writes both files, which must not be there yet. Only their owner may read the secret one.
+    pub fn store(&self, file: &Path) -> Result<(), SigningError> {
+        use fs_err::os::unix::fs::OpenOptionsExt as _;
+        if let Some(directory) = file.parent() {
+            fs_err::create_dir_all(directory)?;
+        }
+        let write = |path: &Path, mode, key: &Sexp| {
+            let mut options = fs_err::OpenOptions::new();
+            options.write(true).create_new(true).mode(mode).open(path)?.write_all(&key.print())
+        };
+        write(file, 0o400, &self.secret)?;
+        write(&file.with_extension("pub"), 0o444, &self.public)?;
+        Ok(())
+    }
+
+    /// The public key, as `guix archive --authorize` reads it.
+    pub fn public_text(&self) -> String {
+        String::from_utf8_lossy(&self.public.print()).into_owned()
+    }
+
+    /// Signs `text`: the value of a narinfo's `Signature` line. `host` names who signs, for people.
+    pub fn sign(&self, host: &str, text: &str) -> Result<String, SigningError> {
+        let data = signed_data(text.as_bytes(), &self.public)?;
+        let value = self.secret.sign(&data)?;
+        let mut signature = b"(signature ".to_vec();
+        for part in [&data, &value, &self.public] {
+            signature.extend(part.print());
+            signature.push(b' ');
+        }
+        signature.push(b')');
+        let signature = Sexp::read(&signature)?.print();
+        Ok(format!("1;{host};{}", BASE64.encode(&signature)))
+    }
+}

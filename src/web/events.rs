@@ -1,0 +1,108 @@
+//! What a coordinator tells of builds, in the form in which the Guix Data Service takes it:
+//! `POST /build-server/ID/build-events?token=TOKEN` with `{"items": [{"type": "build", "build_id": …,
+//! "derivation": …, "event": …, "timestamp": …}]}`. Any number will do for ID: builds are known by
+//! their derivations.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::Web;
+use crate::db::NewEvent;
+use crate::plan::Attempt;
+use crate::spec::harmless;
+use crate::store::path::StorePath;
+
+/// Most that one request may hold, in bytes.
+const LARGEST: usize = 32 << 20;
+/// Longest name of a build that is taken, in bytes.
+const LONGEST_NAME: usize = 200;
+
+pub(super) fn routes() -> Router<Arc<Web>> {
+    let route = post(receive).layer(DefaultBodyLimit::max(LARGEST));
+    Router::new().route("/build-server/{id}/build-events", route)
+}
+
+async fn receive(
+    State(web): State<Arc<Web>>,
+    Path(_): Path<i64>,
+    Query(query): Query<HashMap<String, String>>,
+    body: Bytes,
+) -> Response {
+    let wrong = |code: StatusCode, what: &str| (code, Json(json!({ "error": what }))).into_response();
+    match query.get("token") {
+        None => return wrong(StatusCode::BAD_REQUEST, "no token provided"),
+        Some(token) if !web.events_token.is(token) => return wrong(StatusCode::FORBIDDEN, "error"),
+        Some(_) => {}
+    }
+    let events = match read(&body) {
+        Ok(events) => events,
+        Err(fault) => return wrong(StatusCode::BAD_REQUEST, &fault),
+    };
+    match web.db.record_events(&events, web.clock.now()).await {
+        Ok(noted) => {
+            tracing::debug!(
+                events = events.len(),
+                new = noted.new,
+                builds = noted.changed,
+                "builds moved on"
+            );
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => {
+            tracing::error!("events of builds cannot be recorded: {:#}", anyhow::Error::from(error));
+            wrong(StatusCode::INTERNAL_SERVER_ERROR, "could not process events")
+        }
+    }
+}
+
+/// Reads the events, all or none: what is sent again after an error must not be half known.
+fn read(body: &[u8]) -> Result<Vec<NewEvent>, String> {
+    let json: Value = serde_json::from_slice(body).map_err(|_| "could not parse body as JSON".to_owned())?;
+    let items = json.get("items").and_then(Value::as_array).ok_or("missing items key")?;
+    if items.is_empty() {
+        return Err("no items to process".to_owned());
+    }
+    let mut events = Vec::with_capacity(items.len());
+    for (number, item) in items.iter().enumerate() {
+        let fault = |what: &str| format!("item {number}: {what}");
+        let word = |name: &str| item.get(name).and_then(Value::as_str);
+        if word("type") != Some("build") {
+            tracing::warn!("an event is passed over: item {number} is not about a build");
+            continue;
+        }
+        let event = word("event").ok_or_else(|| fault("no event"))?;
+        let Some(attempt) = Attempt::of_word(event) else {
+            tracing::warn!("an event is passed over: nothing is known about `{}`", harmless(event));
+            continue;
+        };
+        let derivation = word("derivation").ok_or_else(|| fault("no derivation"))?;
+        let path = StorePath::parse(derivation.as_bytes()).map_err(|error| fault(&error.to_string()))?;
+        let name = item.get("build_id").and_then(name).ok_or_else(|| fault("no build_id"))?;
+        let happened_at = item.get("timestamp").and_then(seconds);
+        events.push(NewEvent { derivation: path.hash_text(), reference: name, attempt, happened_at });
+    }
+    Ok(events)
+}
+
+/// The name of a build: a string, or a number.
+fn name(value: &Value) -> Option<String> {
+    let name = value
+        .as_str()
+        .map_or_else(|| value.as_i64().map(|number| number.to_string()), |text| Some(text.into()));
+    name.filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME && !name.contains(char::is_control))
+}
+
+/// Seconds since 1970; what is no sensible number says nothing.
+#[expect(clippy::cast_possible_truncation, reason = "the fraction of a second is not kept")]
+fn seconds(value: &Value) -> Option<i64> {
+    let sensible = |number: &f64| (0.0..1e11).contains(number);
+    value.as_f64().filter(sensible).map(|number| number as i64)
+}

@@ -1,0 +1,55 @@
+use std::io;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use crate::config::Listen;
+
+/// A place where requests are taken.
+#[derive(Debug)]
+pub enum Listener {
+    /// A Unix socket.
+    Socket(UnixListener),
+    /// An address of this machine.
+    Address(TcpListener),
+}
+
+impl Listener {
+    /// Begins to listen.
+    pub async fn bind(listen: &Listen) -> anyhow::Result<Self> {
+        let hint = "hint: choose another place with --listen, or with `listen` in [web]";
+        let listener = match listen {
+            Listen::Socket(path) => bind_socket(path).await.map(Self::Socket),
+            Listen::Address(address) => TcpListener::bind(address).await.map(Self::Address),
+        };
+        listener.with_context(|| format!("cannot listen at {listen}\n{hint}"))
+    }
+
+    /// Where it listens, for people.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Socket(listener) => listener
+                .local_addr()
+                .ok()
+                .and_then(|address| Some(address.as_pathname()?.display().to_string()))
+                .unwrap_or_default(),
+            Self::Address(listener) => {
+                listener.local_addr().map(|address| format!("http://{address}")).unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// What an earlier run left behind is no hindrance; somebody who listens is.
+async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    let is_socket = fs_err::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket {
+        if UnixStream::connect(path).await.is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there"));
+        }
+        fs_err::remove_file(path)?;
+    }
+    UnixListener::bind(path)
+}

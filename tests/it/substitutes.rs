@@ -1,0 +1,381 @@
+//! What substitute servers have is not built; what nobody knows is not taken for missing.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use gorget::clock::Clock;
+use gorget::config::Location;
+use gorget::daemon::{Bells, exhaust};
+use gorget::db::{Batch, Build, BuildState, Db, NewDerivation, QueueFilter, Recorder};
+use gorget::signing::{AuthorizedKeys, SigningKey};
+use gorget::store::narinfo::Narinfo;
+use gorget::store::path::StorePath;
+use gorget::substitute::{LookUp, Server};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::support::daemon::Machine;
+use crate::support::guix::{Tree, manifest};
+use crate::support::program::Farm;
+use crate::support::{begin, derivation, job, on_both, only_spec, spec};
+
+/// How the server treats an item; what it has no word for, it does not have.
+#[derive(Clone)]
+enum Word {
+    /// It says this.
+    Says(String),
+    /// It fails with this code, and asks to be left alone for so many seconds.
+    Fails(StatusCode, Option<u32>),
+    /// It never answers.
+    Hangs,
+}
+
+/// A substitute server that does what a story wants.
+#[derive(Clone, Default)]
+struct StandIn {
+    words: Arc<Mutex<BTreeMap<String, Word>>>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl StandIn {
+    async fn start() -> (Self, Location) {
+        let stand_in = Self::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/{file}", get(answer)).with_state(stand_in.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (stand_in, Location::new(url))
+    }
+
+    /// About the output of the derivation called `word`.
+    fn about(&self, word: &str, says: Option<Word>) {
+        let hash = output(word).hash_text();
+        let mut words = self.words.lock().unwrap();
+        match says {
+            Some(says) => words.insert(hash, says),
+            None => words.remove(&hash),
+        };
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.swap(0, Ordering::Relaxed)
+    }
+}
+
+async fn answer(State(stand_in): State<StandIn>, Path(file): Path<String>) -> Response {
+    stand_in.requests.fetch_add(1, Ordering::Relaxed);
+    let hash = file.strip_suffix(".narinfo").unwrap();
+    let word = stand_in.words.lock().unwrap().get(hash).cloned();
+    match word {
+        None => StatusCode::NOT_FOUND.into_response(),
+        Some(Word::Says(text)) => text.into_response(),
+        Some(Word::Fails(code, None)) => code.into_response(),
+        Some(Word::Fails(code, Some(pause))) => (code, [("retry-after", pause.to_string())]).into_response(),
+        Some(Word::Hangs) => std::future::pending().await,
+    }
+}
+
+/// The store path of the output of the derivation called `word`.
+fn output(word: &str) -> StorePath {
+    StorePath::of_text::<&[u8]>(word.as_bytes(), b"", &[]).unwrap()
+}
+
+fn with_output(word: &str) -> NewDerivation {
+    NewDerivation { outputs: vec![("out".to_owned(), output(word).base_name())], ..derivation(word, &[]) }
+}
+
+/// What a server says about the output of `word`, signed with `key`.
+fn signed(word: &str, key: &SigningKey) -> Word {
+    let info = Narinfo { path: output(word), nar_hash: [1; 32], nar_size: 120, references: vec![] };
+    let signed = info.signed_part();
+    let signature = key.sign("farm", &signed).unwrap();
+    Word::Says(format!("{signed}Signature: {signature}\nURL: nar/x\nCompression: none\n"))
+}
+
+fn trusting(keys: &[&SigningKey]) -> Arc<AuthorizedKeys> {
+    let entries = keys.iter().map(|key| format!("(entry {} (tag (guix import)))", key.public_text()));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("(acl {})", entries.collect::<String>())).unwrap();
+    Arc::new(AuthorizedKeys::load(file.path()).unwrap())
+}
+
+/// Wants builds of these derivations since the second 500.
+async fn want(db: &Db, commit: &str, derivations: Vec<NewDerivation>) {
+    let spec_id = match db.specs().await.unwrap().first() {
+        Some(stored) => stored.id,
+        None => only_spec(db, spec("master")).await,
+    };
+    let jobs = derivations.iter().map(|derivation| job(&derivation.name, &derivation.name)).collect();
+    let mut recorder = Recorder::new(begin(db, spec_id, commit).await);
+    let id = recorder.evaluation();
+    recorder.record(db, &Batch { derivations, jobs, ..Batch::default() }).await.unwrap();
+    recorder.finish(db, false, &json!({}), 200).await.unwrap();
+    db.queue_builds(id, BuildState::Wanted, 500).await.unwrap();
+}
+
+fn keeper(db: &Db, servers: Vec<Server>, clock: &Clock) -> LookUp {
+    LookUp { db: db.clone(), clock: clock.clone(), bells: Bells::default(), servers, once: false }
+}
+
+/// The builds in a state, by job.
+async fn builds(db: &Db, state: BuildState) -> BTreeMap<String, Build> {
+    let filter = QueueFilter { state: Some(state), ..QueueFilter::default() };
+    let builds = db.queue(&filter, 1000).await.unwrap();
+    builds.into_iter().map(|build| (build.job.clone(), build)).collect()
+}
+
+async fn names(db: &Db, state: BuildState) -> Vec<String> {
+    builds(db, state).await.into_keys().collect()
+}
+
+#[tokio::test]
+async fn what_a_server_has_with_a_signature_that_counts_is_not_queued() {
+    on_both(async |db| {
+        let (key, foreign) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+        let (server, url) = StandIn::start().await;
+        server.about("there", Some(signed("there", &key)));
+        server.about("foreign", Some(signed("foreign", &foreign)));
+        server.about("liar", Some(signed("there", &key)));
+        let Word::Says(text) = signed("tampered", &key) else { unreachable!() };
+        server.about("tampered", Some(Word::Says(text.replace("NarSize: 120", "NarSize: 121"))));
+        let Word::Says(text) = signed("unsigned", &key) else { unreachable!() };
+        let unsigned: String = text.split_inclusive('\n').filter(|line| !line.contains("Sig")).collect();
+        server.about("unsigned", Some(Word::Says(unsigned)));
+        let words = ["there", "foreign", "liar", "tampered", "unsigned", "missing"];
+        want(db, "a", words.map(with_output).to_vec()).await;
+        let clock = Clock::manual(1000);
+        let servers = vec![Server::new(&url, trusting(&[&key]), 4).unwrap()];
+        assert!(exhaust(&mut keeper(db, servers, &clock)).await.unwrap());
+
+        let there = builds(db, BuildState::Substituted).await;
+        assert_eq!(there.keys().collect::<Vec<_>>(), ["there"]);
+        assert_eq!(there["there"].answer.as_deref(), Some(url.as_str()));
+        let queued = names(db, BuildState::Queued).await;
+        assert_eq!(queued, ["foreign", "liar", "missing", "tampered", "unsigned"]);
+        assert_eq!(server.requests(), 6);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_output_must_be_somewhere() {
+    on_both(async |db| {
+        let key = SigningKey::generate().unwrap();
+        let (first, first_url) = StandIn::start().await;
+        let (second, second_url) = StandIn::start().await;
+        first.about("left", Some(signed("left", &key)));
+        second.about("right", Some(signed("right", &key)));
+        let both = |name: &str, words: [&str; 2]| {
+            let outputs = words.map(|word| (word.to_owned(), output(word).base_name())).to_vec();
+            NewDerivation { outputs, ..derivation(name, &[]) }
+        };
+        want(db, "a", vec![both("split", ["left", "right"]), both("half", ["left", "nowhere"])]).await;
+        let keys = trusting(&[&key]);
+        let servers = [first_url, second_url].map(|url| Server::new(&url, Arc::clone(&keys), 4).unwrap());
+        exhaust(&mut keeper(db, servers.to_vec(), &Clock::manual(1000))).await.unwrap();
+        assert_eq!(names(db, BuildState::Substituted).await, ["split"]);
+        assert_eq!(names(db, BuildState::Queued).await, ["half"]);
+        assert_eq!((first.requests(), second.requests()), (3, 2), "what one has, no other is asked for");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_fails_says_nothing_and_is_left_alone_for_a_while() {
+    on_both(async |db| {
+        let key = SigningKey::generate().unwrap();
+        let (server, url) = StandIn::start().await;
+        for word in ["one", "two"] {
+            server.about(word, Some(Word::Fails(StatusCode::BAD_GATEWAY, None)));
+        }
+        want(db, "a", ["one", "two"].map(with_output).to_vec()).await;
+        let clock = Clock::manual(1000);
+        let mut keeper = keeper(db, vec![Server::new(&url, trusting(&[&key]), 1).unwrap()], &clock);
+        exhaust(&mut keeper).await.unwrap();
+        let waiting = builds(db, BuildState::Wanted).await;
+        assert_eq!(waiting.keys().collect::<Vec<_>>(), ["one", "two"], "nobody knows");
+        let said = waiting["one"].answer.as_deref().unwrap();
+        assert!(said.contains("502") && said.contains(url.as_str()), "{said}");
+        assert_eq!(db.failing_servers().await.unwrap()[0].next_attempt, 1015);
+        assert_eq!(server.requests(), 2);
+
+        clock.advance(14);
+        exhaust(&mut keeper).await.unwrap();
+        assert_eq!(server.requests(), 0, "it is left alone");
+        clock.advance(1);
+        server.about("two", Some(Word::Fails(StatusCode::TOO_MANY_REQUESTS, Some(100))));
+        exhaust(&mut keeper).await.unwrap();
+        let [failing] = &db.failing_servers().await.unwrap()[..] else { panic!() };
+        assert_eq!((failing.failures, failing.next_attempt), (2, 1115), "as long as it asked for");
+
+        clock.advance(100);
+        server.about("one", Some(signed("one", &key)));
+        server.about("two", Some(Word::Says("<html>a captive portal</html>".to_owned())));
+        exhaust(&mut keeper).await.unwrap();
+        assert_eq!(names(db, BuildState::Substituted).await, ["one"], "one item's trouble is not another's");
+        assert_eq!(names(db, BuildState::Wanted).await, ["two"]);
+        assert_eq!(db.failing_servers().await.unwrap(), []);
+
+        clock.advance(1800);
+        exhaust(&mut keeper).await.unwrap();
+        let queued = builds(db, BuildState::Queued).await;
+        let said = queued["two"].answer.as_deref().unwrap();
+        assert!(said.starts_with("queued without an answer of http://"), "{said}");
+
+        assert_eq!(db.failing_servers().await.unwrap().len(), 1);
+        db.forget_other_servers(&[url.as_str()]).await.unwrap();
+        assert_eq!(db.failing_servers().await.unwrap().len(), 1);
+        db.forget_other_servers(&[]).await.unwrap();
+        assert_eq!(db.failing_servers().await.unwrap(), [], "nobody asks it any more");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_or_hangs_holds_up_only_what_it_is_asked_for() {
+    on_both(async |db| {
+        let key = SigningKey::generate().unwrap();
+        let away = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let away = Location::new(format!("http://ada:s3cret@{away}"));
+        let (server, url) = StandIn::start().await;
+        server.about("there", Some(signed("there", &key)));
+        want(db, "a", ["there", "other"].map(with_output).to_vec()).await;
+        let keys = trusting(&[&key]);
+        let servers = [away, url].map(|url| Server::new(&url, Arc::clone(&keys), 4).unwrap());
+        let mut keeper = keeper(db, servers.to_vec(), &Clock::manual(1000));
+        exhaust(&mut keeper).await.unwrap();
+        assert_eq!(names(db, BuildState::Substituted).await, ["there"]);
+        let waiting = builds(db, BuildState::Wanted).await;
+        let said = waiting["other"].answer.as_deref().unwrap();
+        assert!(!said.contains("s3cret") && !said.contains("ada"), "{said}");
+
+        server.about("slow", Some(Word::Hangs));
+        want(db, "b", vec![with_output("slow")]).await;
+        let step = exhaust(&mut keeper);
+        assert!(tokio::time::timeout(Duration::from_millis(300), step).await.is_err(), "it still waits");
+        assert_eq!(names(db, BuildState::Wanted).await, ["other", "slow"], "and nothing was decided");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_said_is_believed_for_a_while_and_asked_again_when_it_is_wanted_anew() {
+    on_both(async |db| {
+        let key = SigningKey::generate().unwrap();
+        let (server, url) = StandIn::start().await;
+        server.about("there", Some(signed("there", &key)));
+        let clock = Clock::manual(1000);
+        let mut keeper = keeper(db, vec![Server::new(&url, trusting(&[&key]), 4).unwrap()], &clock);
+        let all = || ["there", "missing"].map(with_output).to_vec();
+        want(db, "a", all()).await;
+        exhaust(&mut keeper).await.unwrap();
+        assert_eq!(server.requests(), 2);
+
+        // Gone from the branch, and back.
+        want(db, "b", vec![]).await;
+        want(db, "c", all()).await;
+        assert_eq!(names(db, BuildState::Wanted).await, ["there"]);
+        exhaust(&mut keeper).await.unwrap();
+        assert_eq!(
+            (names(db, BuildState::Substituted).await, server.requests()),
+            (vec!["there".to_owned()], 0)
+        );
+
+        server.about("there", None);
+        clock.advance(37 * 3600);
+        want(db, "d", vec![]).await;
+        want(db, "e", all()).await;
+        exhaust(&mut keeper).await.unwrap();
+        assert_eq!(names(db, BuildState::Queued).await, ["missing", "there"], "the server lost it");
+        assert_eq!(server.requests(), 1);
+        clock.advance(37 * 3600);
+        exhaust(&mut keeper).await.unwrap();
+        assert!(db.lookups(url.as_str(), &[&output("missing").hash_text()], 0).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_real_guix_publish_is_understood_and_trusted_by_its_key_only() {
+    let machine = Machine::new();
+    let program = "(use-modules (guix store))
+        (with-store store (display (add-text-to-store store \"there\" \"text\")))";
+    let finished = machine.run(program, "").await;
+    assert!(finished.success(), "{}", finished.reason());
+    let path = String::from_utf8(finished.stdout).unwrap();
+    let there = StorePath::parse(path.trim().as_bytes()).unwrap();
+    let (_publish, url) = machine.publish().await;
+    let server = |keys| Server::new(&Location::new(url.clone()), keys, 4).unwrap();
+    let missing = output("missing").base_name();
+    let names = vec![there.base_name(), missing.clone()];
+
+    let keys = AuthorizedKeys::load(&machine.settings().join("acl")).unwrap();
+    let answers = server(Arc::new(keys)).ask(names.clone()).await;
+    assert_eq!(answers.failure, None);
+    assert!(answers.known[&there.base_name()].0);
+    assert!(!answers.known[&missing].0);
+    let stranger = server(Arc::default()).ask(names).await;
+    assert!(!stranger.known[&there.base_name()].0);
+
+    // Its key can become a farm's.
+    let farm = Farm::new(None);
+    assert!(farm.say(&["key", "show"]).await.talk.contains("gorget key generate"));
+    let imported = farm.say(&["key", "import", machine.settings().to_str().unwrap()]).await;
+    assert_eq!(imported.code, Some(0), "{}", imported.talk);
+    let public_key = std::fs::read_to_string(machine.settings().join("signing-key.pub")).unwrap();
+    assert_eq!(farm.say(&["key", "show"]).await.data.trim(), public_key.trim());
+}
+
+#[tokio::test]
+async fn a_farm_leaves_to_a_server_what_that_has() {
+    let channel = Tree::channel("manifest.scm", &manifest(&[("one", ""), ("two", "")]));
+    let build = "build = { manifests = [\"manifest.scm\"] }";
+    let spec = format!("{build}\n{}", channel.as_channel("own"));
+    // Another farm tells which outputs there are.
+    let scout = Farm::new(None);
+    scout.spec("own", &spec);
+    scout.run_once().await;
+    let explained = scout.say(&["explain", "--json", "one-1"]).await;
+    let explained: serde_json::Value = serde_json::from_str(&explained.data).unwrap();
+    let output = explained["jobs"][0]["outputs"][0].as_str().unwrap();
+    let path = StorePath::parse(output.as_bytes()).unwrap();
+
+    let key = SigningKey::generate().unwrap();
+    let (server, url) = StandIn::start().await;
+    let info = Narinfo { path: path.clone(), nar_hash: [1; 32], nar_size: 120, references: vec![] };
+    let signed = info.signed_part();
+    let says = format!("{signed}Signature: {}\n", key.sign("farm", &signed).unwrap());
+    server.words.lock().unwrap().insert(path.hash_text(), Word::Says(says));
+
+    let farm = Farm::new(None);
+    farm.spec("own", &spec);
+    let acl = farm.state().with_file_name("acl");
+    std::fs::write(&acl, format!("(acl (entry {} (tag (guix import))))", key.public_text())).unwrap();
+    farm.configure(&format!("[substitutes]\nservers = [\"{}\"]\nacl = \"acl\"", url.as_str()));
+    farm.run_once().await;
+    let states: BTreeMap<String, String> = farm
+        .queue()
+        .await
+        .iter()
+        .map(|build| (build["job"].as_str().unwrap().to_owned(), build["state"].as_str().unwrap().to_owned()))
+        .collect();
+    let state = |job: &str, state: &str| (job.to_owned(), state.to_owned());
+    assert_eq!(
+        states.into_iter().collect::<Vec<_>>(),
+        [state("one-1", "substituted"), state("two-1", "queued")]
+    );
+    let explained = farm.say(&["explain", "one-1"]).await.data;
+    assert!(explained.contains(&format!("not queued: {} has its outputs", url.as_str())), "{explained}");
+
+    std::fs::remove_file(&acl).unwrap();
+    let said = farm.say(&["run", "--once"]).await;
+    assert_eq!(said.code, Some(1));
+    assert!(said.talk.contains("acl"), "{}", said.talk);
+}

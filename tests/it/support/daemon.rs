@@ -1,0 +1,95 @@
+//! A real guix-daemon, with a store and a state of its own, and programs that talk to it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gorget::sandbox::{Finished, Process, Tool};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::guix::guix_root;
+
+/// More than any of these stories takes on a slow machine.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Starts the daemon, and stops it when what follows has ended.
+const DAEMON: &str = r#"guix-daemon --disable-chroot --substitute-urls="${1:-}" > /tmp/daemon.log 2>&1 &
+daemon=$!
+trap 'status=$?; kill $daemon; cat /tmp/daemon.log >&2; exit $status' EXIT
+until [ -S /var/guix/daemon-socket/socket ]; do kill -0 $daemon || exit 2; sleep 0.1; done
+"#;
+
+/// The machine that such a daemon runs on.
+pub struct Machine {
+    directory: TempDir,
+}
+
+impl Machine {
+    /// One with an empty store, which trusts nobody.
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["store", "state", "log", "etc"] {
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        Self { directory }
+    }
+
+    /// Where its `/etc/guix` is.
+    pub fn settings(&self) -> PathBuf {
+        self.directory.path().join("etc")
+    }
+
+    /// Begins a shell script on it, with the network of this machine. `$1` is `argument`.
+    fn begin(&self, script: &str, argument: &str) -> Process {
+        let here = |name: &str| self.directory.path().join(name);
+        let mut tool = Tool::new("bwrap").arg("--ro-bind").arg(guix_root()).arg("/");
+        tool = tool.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run"]);
+        tool = tool.args(["--tmpfs", "/root", "--unshare-all", "--share-net", "--die-with-parent"]);
+        for (name, inside) in
+            [("store", "/gnu/store"), ("state", "/var/guix"), ("log", "/var/log"), ("etc", "/etc/guix")]
+        {
+            tool = tool.arg("--bind").arg(here(name)).arg(inside);
+        }
+        tool =
+            tool.args(["--setenv", "HOME", "/tmp", "--setenv", "PATH", "/usr/bin:/bin", "--chdir", "/tmp"]);
+        tool.args(["sh", "-euc", script, "sh", argument]).spawn().unwrap()
+    }
+
+    /// Lets it trust what is signed with this key.
+    pub async fn authorize(&self, public_key: &str) {
+        std::fs::write(self.settings().join("their.pub"), public_key).unwrap();
+        let mut process = self.begin("guix archive --authorize < /etc/guix/their.pub", "");
+        let finished = process.finish(PATIENCE).await.unwrap();
+        assert!(finished.success(), "{}", finished.reason());
+    }
+
+    /// Runs a Scheme program that talks to the daemon, which fetches substitutes from `server`.
+    pub async fn run(&self, program: &str, server: &str) -> Finished {
+        std::fs::write(self.settings().join("program.scm"), program).unwrap();
+        let script = format!("{DAEMON}guix repl -- /etc/guix/program.scm");
+        self.begin(&script, server).finish(PATIENCE).await.unwrap()
+    }
+
+    /// Runs a real substitute server, with a key of its own, which this machine trusts. Gives its URL.
+    pub async fn publish(&self) -> (Process, String) {
+        let address = free_address().await;
+        let script = format!(
+            "{DAEMON}guix archive --generate-key 2> /dev/null
+            guix archive --authorize < /etc/guix/signing-key.pub
+            guix publish --listen=127.0.0.1 --port={}",
+            address.port()
+        );
+        let mut process = self.begin(&script, "");
+        while TcpStream::connect(address).await.is_err() {
+            let ended = tokio::time::timeout(Duration::from_millis(100), process.ended()).await;
+            assert!(ended.is_err(), "{}", process.finish(PATIENCE).await.unwrap().reason());
+        }
+        (process, format!("http://{address}"))
+    }
+}
+
+/// An address of this machine that nobody listens at.
+pub async fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
