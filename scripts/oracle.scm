@@ -5,7 +5,7 @@
 ;;; standard error.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 
-(use-modules (gnu ci) (guix store) (ice-9 match) (srfi srfi-1))
+(use-modules (gnu ci) (guix store) (ice-9 match) (ice-9 rdelim) (srfi srfi-1))
 
 (define ci (resolve-module '(gnu ci)))
 
@@ -40,6 +40,16 @@
         (format (current-error-port) "raises ~a: ~s~%" key args)
         #f))))
 
+(define (show-peak)
+  "Say on standard error how much memory this process held at most, in KiB."
+  (call-with-input-file "/proc/self/status"
+    (lambda (port)
+      (let loop ((line (read-line port)))
+        (unless (eof-object? line)
+          (if (string-prefix? "VmHWM:" line)
+              (format (current-error-port) "peak ~a~%" (cadr (string-tokenize line)))
+              (loop (read-line port))))))))
+
 (match (take-right (command-line) 3)
   ((subset system directory)
    (let ((subset (call-with-input-string subset read)))
@@ -58,4 +68,5 @@
        (('custom . _)
         (set! %load-path (append %load-path (list directory)))
         (show-jobs subset system directory))
-       (_ (show-jobs subset system directory))))))
+       (_ (show-jobs subset system directory)))
+     (show-peak))))
