@@ -18,6 +18,8 @@ const SOURCES: [(&str, &str); 4] = [
     ("pipeline", include_str!("../worker/pipeline.scm")),
     ("derivations", include_str!("../worker/derivations.scm")),
 ];
+/// What some of them include.
+const INCLUDED: (&str, &str) = ("buffer", include_str!("../worker/buffer.scm"));
 /// Compiling takes some seconds.
 const LIMIT: Duration = Duration::from_mins(2);
 
@@ -27,7 +29,10 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// When Guile cannot compile them, or files cannot be written.
 pub(super) async fn compiled(installed: &Host, directory: &Path) -> Result<PathBuf, RuntimeError> {
     let key = Sha256::new_with_prefix(&installed.compiler.identity);
-    let key = SOURCES.iter().fold(key, |key, (_, source)| key.chain_update([0]).chain_update(source));
+    let key = SOURCES
+        .iter()
+        .chain([&INCLUDED])
+        .fold(key, |key, (_, source)| key.chain_update([0]).chain_update(source));
     let evaluator = directory.join("evaluator");
     let path = evaluator.join(data_encoding::HEXLOWER.encode(&key.finalize()));
     if path.is_dir() {
@@ -39,6 +44,7 @@ pub(super) async fn compiled(installed: &Host, directory: &Path) -> Result<PathB
     fs_err::create_dir(&sources)?;
     fs_err::create_dir(&out)?;
     let mut script = "(use-modules (system base compile))".to_owned();
+    fs_err::write(sources.join(INCLUDED.0).with_extension("scm"), INCLUDED.1)?;
     for (name, source) in SOURCES {
         fs_err::write(sources.join(name).with_extension("scm"), source)?;
         let _ = write!(

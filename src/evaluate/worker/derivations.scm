@@ -13,25 +13,7 @@
   #:use-module ((srfi srfi-1) #:select (every filter-map))
   #:export (make-derivation-maker))
 
-(define buffer (make-bytevector (expt 2 17)))
-(define size 0)
-
-(define (reserve! count)
-  (when (> (+ size count) (bytevector-length buffer))
-    (let ((larger (make-bytevector (* 2 (+ size count)))))
-      (bytevector-copy! buffer 0 larger 0 size)
-      (set! buffer larger))))
-
-(define (put! bytes)
-  (let ((count (bytevector-length bytes)))
-    (reserve! count)
-    (bytevector-copy! bytes 0 buffer size count)
-    (set! size (+ size count))))
-
-(define (put-byte! byte)
-  (reserve! 1)
-  (bytevector-u8-set! buffer size byte)
-  (set! size (+ size 1)))
+(include "buffer.scm")
 
 (define (taken start)
   "Return what was put since START, and forget it."

@@ -17,25 +17,7 @@
 (define slow-call-with-output-string call-with-output-string)
 (define %usual-options (print-options))
 
-(define buffer (make-bytevector (expt 2 16)))
-(define size 0)
-
-(define (reserve! count)
-  (when (> (+ size count) (bytevector-length buffer))
-    (let ((larger (make-bytevector (* 2 (+ size count)))))
-      (bytevector-copy! buffer 0 larger 0 size)
-      (set! buffer larger))))
-
-(define (put-byte! byte)
-  (reserve! 1)
-  (bytevector-u8-set! buffer size byte)
-  (set! size (+ size 1)))
-
-(define (put! bytes)
-  (let ((count (bytevector-length bytes)))
-    (reserve! count)
-    (bytevector-copy! bytes 0 buffer size count)
-    (set! size (+ size count))))
+(include "buffer.scm")
 
 (define (slowly-written object)
   (string->utf8 (slow-call-with-output-string
