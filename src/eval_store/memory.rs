@@ -132,6 +132,11 @@ impl Memory {
         }
     }
 
+    /// Whether contents are recorded.
+    pub fn keeps_contents(&self) -> bool {
+        self.keep_contents
+    }
+
     /// Takes a text: the store path that it has.
     pub fn add_text(
         &self,
