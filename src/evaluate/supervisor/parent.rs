@@ -96,6 +96,8 @@ impl Supervisor<'_> {
             if let Blame::Culprit(unit) = self.book.died(id, conclusive) {
                 let message = "it was alone in a worker that had to be given up".to_owned();
                 self.unit_failed(unit, "signal", message);
+                // That was the cause, and it is no more.
+                self.given_up = 0;
             }
         }
         self.begin_again().await
