@@ -179,8 +179,9 @@ impl Evaluate {
     ) -> anyhow::Result<Summary> {
         let wanted = Wanted { system: task.system.clone(), likely: self.likely(task).await };
         let mut recorder = Recorder::new(task.clone());
-        let (events, mut received) = mpsc::channel(4);
-        let (summary, recorded) = tokio::join!(
+        // One batch waits while another is recorded.
+        let (events, mut received) = mpsc::channel(1);
+        let (summary, busy) = tokio::join!(
             async {
                 let result = warm.evaluate(wanted, &events).await;
                 drop(events);
@@ -188,13 +189,13 @@ impl Evaluate {
             },
             self.record(task, &mut recorder, &mut received),
         );
-        let recorded = recorded.context("recording the evaluation")?;
+        let busy = busy.context("recording the evaluation")?;
         let summary = summary?;
         let is_partial = summary.broken_modules > 0;
         let figures = Figures {
             summary: summary.clone(),
             prepare_ms,
-            record_ms: milliseconds(recorded),
+            record_ms: milliseconds(busy),
             own_peak_memory: own_peak(),
         };
         recorder.finish(&self.db, is_partial, &serde_json::to_value(figures)?, self.clock.now()).await?;

@@ -34,7 +34,7 @@ const STILL: Duration = Duration::from_mins(1);
 /// Those that do neither, and parents that die, are replaced so often.
 const MOST_GIVEN_UP: usize = 3;
 /// Results are passed on when so much has come together: outcomes, and bytes of store items.
-const FULL: (usize, usize) = (2000, 24 << 20);
+const FULL: (usize, usize) = (2000, 8 << 20);
 
 /// Evaluates for one system; sends what happens to `events` until it returns. Whatever comes of it,
 /// nothing of it is left that could disturb the next one.
