@@ -180,14 +180,14 @@ impl Evaluate {
         let wanted = Wanted { system: task.system.clone(), likely: self.likely(task).await };
         let mut recorder = Recorder::new(task.clone());
         // One batch waits while another is recorded.
-        let (events, mut received) = mpsc::channel(1);
+        let (events, received) = mpsc::channel(1);
         let (summary, busy) = tokio::join!(
             async {
                 let result = warm.evaluate(wanted, &events).await;
                 drop(events);
                 result
             },
-            self.record(task, &mut recorder, &mut received),
+            self.record(task, &mut recorder, received),
         );
         let busy = busy.context("recording the evaluation")?;
         let summary = summary?;
@@ -220,7 +220,7 @@ impl Evaluate {
         &self,
         task: &Task,
         recorder: &mut Recorder,
-        events: &mut mpsc::Receiver<Event>,
+        mut events: mpsc::Receiver<Event>,
     ) -> anyhow::Result<Duration> {
         // Dropping the receiver on an error ends the evaluation.
         let mut done = 0;

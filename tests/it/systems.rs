@@ -118,11 +118,11 @@ async fn a_worker_that_has_grown_ends_after_what_it_was_given_and_another_goes_o
 #[tokio::test]
 async fn the_largest_is_killed_first_and_only_that_is_blamed() {
     // Both are at work at the same time: a worker begins at the front, another in the middle.
-    let body = r#"
+    let body = r"
 (case n
   ((0) (let loop ((all '())) (usleep 5000) (loop (cons (make-bytevector 10000000 1) all))))
   ((45) (let ((some (make-bytevector 200000000 1))) (sleep 8) (bytevector-length some))))
-"#;
+";
     let (channel, names) = many(90, body);
     let limits = Limits { memory: 3 << 29, ..limits() };
     let result = evaluate(&channel, all(&names), limits).await;

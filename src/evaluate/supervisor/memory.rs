@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::outcome::Failure;
 use super::super::process::{Census, Victim};
-use super::{PATIENCE, Supervisor, TICK, Worker};
+use super::{PATIENCE, Supervisor, Worker};
 
 /// How often memory is measured exactly while it looks harmless.
 const EXACTLY: Duration = Duration::from_secs(15);
@@ -39,7 +39,7 @@ impl Supervisor<'_> {
     /// Whether there may be one more worker. The first may be, whatever it needs.
     fn may_fork(&mut self) -> bool {
         let most = if self.alone { 1 } else { self.lanes };
-        if self.workers.len() >= most || self.full.is_some_and(|since| since.elapsed() < TICK) {
+        if self.workers.len() >= most || self.full.is_some_and(|since| since.elapsed() < OFTEN) {
             return false;
         }
         let fits = self.workers.is_empty() || self.has_room();
