@@ -9,7 +9,7 @@ use super::{Exit, at_fault, farm, listing, tell};
 use crate::channel::{Checkout, Tips, obtain};
 use crate::config::Config;
 use crate::evaluate::runtime::Source;
-use crate::evaluate::{self, Failure, Request, Summary};
+use crate::evaluate::{self, Failure, Request, Summary, Wanted, Warm};
 use crate::revision::{ChannelCommit, Origin, Revision};
 use crate::spec::{Channel, Spec, System, load_file, render};
 
@@ -45,19 +45,18 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
     let prepared = runtimes.prepare(&spec.name, &channels).await?;
     let mut exit = Exit::Done;
     let mut totals = Summary::default();
+    let mut warm = Warm::start(Request {
+        root: runtimes.root().to_owned(),
+        channels: evaluate::Channel::list(&prepared.channels, &revision, &spec),
+        environment: prepared.environment,
+        build: spec.build.clone(),
+        keep_contents: false,
+        limits: farm::limits(&config),
+    })?;
     for system in &spec.systems {
         progress.now(format!("evaluating {} for {system}", spec.name));
-        let request = Request {
-            root: runtimes.root().to_owned(),
-            channels: evaluate::Channel::list(&prepared.channels, &revision, &spec),
-            environment: prepared.environment.clone(),
-            build: spec.build.clone(),
-            system: system.clone(),
-            likely: HashSet::new(),
-            keep_contents: false,
-            limits: farm::limits(&config),
-        };
-        match listing::list(request, args.json, &progress).await {
+        let wanted = Wanted { system: system.clone(), likely: HashSet::new() };
+        match listing::list(&mut warm, wanted, args.json, &progress).await {
             Ok(summary) => add(&mut totals, &summary),
             Err(error) => {
                 let of_revision = error.downcast_ref::<Failure>().is_some_and(Failure::is_of_revision);
@@ -148,14 +147,19 @@ fn add(totals: &mut Summary, summary: &Summary) {
     totals.errors += summary.errors;
     totals.broken_modules += summary.broken_modules;
     totals.guix_version.clone_from(&summary.guix_version);
-    totals.load_ms += summary.load_ms;
+    totals.load_ms = totals.load_ms.or(summary.load_ms);
+    totals.enumerate_ms += summary.enumerate_ms;
     totals.warm_ms += summary.warm_ms;
+    totals.lower_ms += summary.lower_ms;
     totals.total_ms += summary.total_ms;
     totals.cpu_ms += summary.cpu_ms;
     totals.peak_memory = totals.peak_memory.max(summary.peak_memory);
     totals.store_requests += summary.store_requests;
     totals.store_items += summary.store_items;
     totals.store_bytes += summary.store_bytes;
+    totals.forked += summary.forked;
+    totals.most_workers = totals.most_workers.max(summary.most_workers);
+    totals.retired += summary.retired;
     totals.deaths += summary.deaths;
 }
 

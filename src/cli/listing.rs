@@ -8,19 +8,24 @@ use tokio::sync::mpsc;
 use super::progress::Progress;
 use super::tell;
 use crate::eval_store::Recorded;
-use crate::evaluate::{self, Batch, Event, Outcome, Request, Summary};
+use crate::evaluate::{Batch, Event, Outcome, Summary, Wanted, Warm};
 use crate::job::Facts;
 use crate::spec::System;
 use crate::store::path::{Hash, StorePath};
 
 /// Evaluates, and lists jobs and errors: a line each, or a JSON object.
-pub(super) async fn list(request: Request, json: bool, progress: &Progress) -> anyhow::Result<Summary> {
-    let system = request.system.clone();
+pub(super) async fn list(
+    warm: &mut Warm,
+    wanted: Wanted,
+    json: bool,
+    progress: &Progress,
+) -> anyhow::Result<Summary> {
+    let system = wanted.system.clone();
     let mut derivations = json.then(Derivations::default);
     let (events, mut received) = mpsc::channel(4);
     let (summary, listed) = tokio::join!(
         async {
-            let result = evaluate::run(request, &events).await;
+            let result = warm.evaluate(wanted, &events).await;
             drop(events);
             result
         },

@@ -6,6 +6,7 @@ mod channels;
 pub mod check;
 mod diff;
 mod evaluate;
+mod evaluation;
 mod explain;
 mod farm;
 mod generate;
@@ -14,6 +15,7 @@ mod listing;
 mod progress;
 mod pushes;
 mod queue;
+mod retry;
 mod run;
 mod status;
 mod tell;
@@ -72,6 +74,7 @@ enum Command {
     Queue(queue::Queue),
     Pushes(pushes::Pushes),
     Acknowledge(acknowledge::Acknowledge),
+    Retry(retry::Retry),
     Channels(channels::Channels),
     Explain(explain::Explain),
     Key(key::Key),
@@ -138,6 +141,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Queue(args) => within(queue::run(&args, config()?)),
         Command::Pushes(args) => within(pushes::run(&args, config()?)),
         Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),
+        Command::Retry(args) => within(retry::run(&args, config()?)),
         Command::Channels(args) => within(channels::run(&args, config()?)),
         Command::Explain(args) => within(explain::run(&args, config()?)),
         Command::Key(args) => key::run(&args, &config()?),

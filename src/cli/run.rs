@@ -124,6 +124,7 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             limits: farm::limits(config),
             clock: clock.clone(),
             bells: bells.clone(),
+            kept: None,
         },
         schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone(), look_up },
         substitute: LookUp { db: db.clone(), clock: clock.clone(), bells: bells.clone(), servers, once },

@@ -2,10 +2,12 @@
 
 use serde_json::json;
 
-use super::{Exit, browse, queue, tell};
+use super::{Exit, browse, evaluation, queue, tell};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
-use crate::db::{Branch, Db, Evaluation, EvaluationState, Hold, Mirror, StoredSpec, SubstituteServer};
+use crate::db::{
+    Branch, Db, Evaluation, EvaluationId, EvaluationState, Hold, Mirror, StoredSpec, SubstituteServer,
+};
 use crate::spec::Channel;
 
 /// How many evaluations are listed.
@@ -13,9 +15,11 @@ const EVALUATIONS: i64 = 12;
 /// How many errors of an evaluation are listed.
 const ERRORS: usize = 10;
 
-/// Shows specs, branches, evaluations and builds, and what is wrong with them
+/// Shows specs, branches, evaluations and builds, and what is wrong with them; or one evaluation
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
+    /// Number of an evaluation: shows all of its errors, and what it took
+    evaluation: Option<i64>,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -23,6 +27,9 @@ pub(super) struct Status {
 
 pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let db = browse::open(&config).await?;
+    if let Some(number) = args.evaluation {
+        return evaluation::show(&db, EvaluationId(number), args.json).await;
+    }
     let specs = db.specs().await?;
     let branches = db.branches().await?;
     let mirrors = db.mirrors().await?;
@@ -161,13 +168,15 @@ async fn show_evaluations(db: &Db, evaluations: &[Evaluation], now: Seconds) -> 
             tell::line(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
         }
         if errors.len() > ERRORS {
-            tell::line(&format!("  … and {} more", errors.len() - ERRORS))?;
+            let (more, id) = (errors.len() - ERRORS, evaluation.id);
+            tell::line(&format!("  … and {more} more (`gorget status {id}` shows all)"))?;
         }
     }
     Ok(())
 }
 
-fn state(evaluation: &Evaluation) -> String {
+/// How far it is.
+pub(super) fn state(evaluation: &Evaluation) -> String {
     let partial = if evaluation.partial { ", modules missing" } else { "" };
     format!("{}{partial}", word(evaluation.state))
 }
@@ -210,11 +219,12 @@ fn server_object(server: &SubstituteServer) -> serde_json::Value {
     })
 }
 
-fn evaluation_object(evaluation: &Evaluation) -> serde_json::Value {
+/// All that is known of an evaluation.
+pub(super) fn evaluation_object(evaluation: &Evaluation) -> serde_json::Value {
     json!({
         "id": evaluation.id.0, "spec": evaluation.spec, "system": evaluation.system,
         "revision": evaluation.revision, "state": word(evaluation.state), "reason": evaluation.reason,
-        "partial": evaluation.partial, "jobs_total": evaluation.jobs_total, "jobs_done": evaluation.jobs_done,
+        "partial": evaluation.partial, "attempts": evaluation.attempts, "jobs_total": evaluation.jobs_total, "jobs_done": evaluation.jobs_done,
         "errors": evaluation.errors, "created_at": evaluation.created_at, "started_at": evaluation.started_at,
         "finished_at": evaluation.finished_at, "figures": evaluation.figures,
     })

@@ -60,6 +60,7 @@ macro_rules! derivation_path {
     };
 }
 
+mod again;
 mod batch;
 mod branch;
 #[macro_use]

@@ -50,13 +50,15 @@ impl Task {
 
 impl Db {
     /// Takes the evaluation that is next, if one waits: by priority of its spec, then the oldest.
-    /// Of one spec and system only one runs at a time, because each is written as the difference to
-    /// the one before it.
+    /// Of one spec and system only one runs at a time and none before an older one, because each is
+    /// written as the difference to the one before it. One that failed for reasons outside of it comes
+    /// after those that were tried less often.
     pub async fn claim_evaluation(&self, now: Seconds) -> Result<Option<Task>> {
         const NEXT: &str = "select e.id from evaluation e join spec s on s.id = e.spec_id
             where e.state = 'waiting' and s.present and s.active and not exists
-              (select 1 from evaluation o where o.spec_id = e.spec_id and o.system = e.system and o.state = 'running')
-            order by s.priority, e.id limit 1";
+              (select 1 from evaluation o where o.spec_id = e.spec_id and o.system = e.system
+                 and (o.state = 'running' or o.state = 'waiting' and o.id < e.id))
+            order by s.priority, e.attempts, e.id limit 1";
         const TAKE: &str = "update evaluation set state = 'running', started_at = $2, attempts = attempts + 1
             where id = $1";
         let next: Option<EvaluationId> =
@@ -90,16 +92,26 @@ impl Db {
     /// Lets the evaluations that were running when their worker died wait again, as if they had
     /// never been begun (except that the attempt counts). Gives their number.
     pub async fn reset_interrupted(&self) -> Result<u64> {
+        self.reset(None).await
+    }
+
+    /// The same for one that is running and cannot go on.
+    pub async fn wait_again(&self, id: EvaluationId) -> Result<()> {
+        running(id, self.reset(Some(id)).await?)
+    }
+
+    async fn reset(&self, only: Option<EvaluationId>) -> Result<u64> {
         const JOBS: &str = "delete from job where first_evaluation in
-            (select id from evaluation where state = 'running')";
+            (select id from evaluation where state = 'running' and id = coalesce($1, id))";
         const ERRORS: &str = "delete from evaluation_error where evaluation_id in
-            (select id from evaluation where state = 'running')";
+            (select id from evaluation where state = 'running' and id = coalesce($1, id))";
         const WAIT: &str = "update evaluation set state = 'waiting', started_at = null, jobs_total = null,
-            jobs_done = 0, errors = 0, unscheduled = false, scheduled_job = 0 where state = 'running'";
+            jobs_done = 0, errors = 0, unscheduled = false, scheduled_job = 0
+            where state = 'running' and id = coalesce($1, id)";
         let mut tx = self.begin().await?;
-        execute!(&mut tx, JOBS);
-        execute!(&mut tx, ERRORS);
-        let count = execute!(&mut tx, WAIT);
+        execute!(&mut tx, JOBS, only);
+        execute!(&mut tx, ERRORS, only);
+        let count = execute!(&mut tx, WAIT, only);
         tx.commit().await?;
         Ok(count)
     }

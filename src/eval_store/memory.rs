@@ -9,7 +9,7 @@ use crate::store::nar::single_file;
 use crate::store::path::{Hash, PathError, StorePath};
 
 /// Clients wait while more bytes than this have been recorded and not yet drained.
-const MOST_PENDING: usize = 96 << 20;
+const MOST_PENDING: usize = 32 << 20;
 /// What a recorded item takes beside its contents, in bytes, roughly.
 const BOOKKEEPING: usize = 512;
 /// What all clients together may have on its way to the store, in bytes.
@@ -130,6 +130,11 @@ impl Memory {
             keep_contents,
             most_bytes,
         }
+    }
+
+    /// Whether contents are recorded.
+    pub fn keeps_contents(&self) -> bool {
+        self.keep_contents
     }
 
     /// Takes a text: the store path that it has.

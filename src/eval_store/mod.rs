@@ -17,8 +17,8 @@ mod wire;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use tempfile::TempDir;
@@ -31,7 +31,7 @@ const MOST_CONNECTIONS: usize = 256;
 /// A running server.
 #[derive(Debug)]
 pub struct EvalStore {
-    memory: Arc<Memory>,
+    memory: Arc<Mutex<Arc<Memory>>>,
     directory: TempDir,
     stopping: Arc<AtomicBool>,
 }
@@ -41,7 +41,7 @@ impl EvalStore {
     pub fn start(memory: Memory) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("gorget-store-").tempdir()?;
         let listener = UnixListener::bind(directory.path().join("socket"))?;
-        let memory = Arc::new(memory);
+        let memory = Arc::new(Mutex::new(Arc::new(memory)));
         let stopping = Arc::new(AtomicBool::new(false));
         let store = Self { memory: memory.clone(), directory, stopping: stopping.clone() };
         thread::Builder::new()
@@ -56,21 +56,32 @@ impl EvalStore {
     }
 
     /// What has been recorded.
-    pub fn memory(&self) -> &Memory {
-        &self.memory
+    pub fn memory(&self) -> Arc<Memory> {
+        lock(&self.memory).clone()
     }
+
+    /// Has clients that connect from now on use `memory`; those of before are refused everything.
+    pub fn renew(&self, memory: Memory) -> Arc<Memory> {
+        let new = Arc::new(memory);
+        std::mem::replace(&mut *lock(&self.memory), new.clone()).close();
+        new
+    }
+}
+
+fn lock(memory: &Mutex<Arc<Memory>>) -> MutexGuard<'_, Arc<Memory>> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for EvalStore {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.memory.close();
+        lock(&self.memory).close();
         // Wakes the accepting thread so that it sees that it is over.
         let _ = UnixStream::connect(self.socket());
     }
 }
 
-fn accept(listener: &UnixListener, memory: &Arc<Memory>, stopping: &AtomicBool) {
+fn accept(listener: &UnixListener, memory: &Mutex<Arc<Memory>>, stopping: &AtomicBool) {
     let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         if stopping.load(Ordering::SeqCst) {
@@ -81,7 +92,7 @@ fn accept(listener: &UnixListener, memory: &Arc<Memory>, stopping: &AtomicBool) 
             open.fetch_sub(1, Ordering::SeqCst);
             continue;
         }
-        let (memory, count) = (memory.clone(), open.clone());
+        let (memory, count) = (lock(memory).clone(), open.clone());
         let served = thread::Builder::new().name("eval-store-client".into()).spawn(move || {
             if let Err(error) = connection::serve(&stream, &memory) {
                 tracing::debug!(%error, "a client of the evaluation store was cut off");

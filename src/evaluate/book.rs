@@ -71,6 +71,11 @@ impl Book {
         self.open
     }
 
+    /// Whether a unit waits to be tried alone.
+    pub(super) fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
     /// Whether there is anything to hand to one more worker.
     pub(super) fn has_work(&self) -> bool {
         !self.suspects.is_empty() || self.lanes.iter().any(|lane| !lane.is_empty())
@@ -129,6 +134,11 @@ impl Book {
         self.held.get(&worker).is_none_or(|held| held.units.is_empty() && held.begun.is_empty())
     }
 
+    /// Whether `worker` was handed a unit that is tried alone.
+    pub(super) fn is_solo(&self, worker: usize) -> bool {
+        self.held.get(&worker).is_some_and(|held| held.solo)
+    }
+
     /// `worker` says that it has begun `unit`; false when it does not hold that.
     pub(super) fn begin(&mut self, worker: usize, unit: usize) -> bool {
         let Some(held) = self.held.get_mut(&worker) else { return false };
@@ -170,8 +180,9 @@ impl Book {
         }
     }
 
-    /// `worker` is dead: hands out again what it held, and says who is to blame.
-    pub(super) fn died(&mut self, worker: usize) -> Blame {
+    /// `worker` is dead: hands out again what it held, and says who is to blame. When others may have
+    /// been the cause, its death is not `conclusive`: what it had in flight is tried once more.
+    pub(super) fn died(&mut self, worker: usize, conclusive: bool) -> Blame {
         let Some(mut held) = self.held.remove(&worker) else { return Blame::Nobody };
         let in_flight = held.begun.pop();
         let lane = worker % self.lanes.len();
@@ -183,7 +194,7 @@ impl Book {
         }
         match in_flight {
             None => Blame::Nobody,
-            Some(unit) if held.solo => {
+            Some(unit) if held.solo && conclusive => {
                 self.close(unit);
                 Blame::Culprit(unit)
             }
@@ -239,7 +250,7 @@ mod tests {
                 for unit in units {
                     prop_assert!(book.begin(worker, unit));
                     if killers.contains(&unit) || left == 0 {
-                        match book.died(worker) {
+                        match book.died(worker, true) {
                             Blame::Culprit(culprit) => given_up.push(culprit),
                             blame => prop_assert_eq!(blame, Blame::Suspect(unit)),
                         }
@@ -271,6 +282,18 @@ mod tests {
         let first: Vec<usize> = [book.next(0, true), book.next(1, true)].concat();
         assert_eq!(first.len(), 10);
         assert!(first.iter().all(|unit| unit % 100 == 50));
+    }
+
+    #[test]
+    fn who_dies_with_others_is_not_given_up_for_that() {
+        let mut book = Book::new(1, 1, |_| false);
+        for worker in 0..5 {
+            assert_eq!(book.next(worker, true), [0]);
+            assert!(book.begin(worker, 0));
+            assert_eq!(book.died(worker, false), Blame::Suspect(0));
+        }
+        assert!(book.has_suspects() && book.next(5, true) == [0] && book.begin(5, 0));
+        assert_eq!((book.died(5, true), book.open()), (Blame::Culprit(0), 0));
     }
 
     #[test]

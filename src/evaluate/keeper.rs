@@ -1,17 +1,19 @@
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::likely::changed_packages;
 use super::runtime::{Runtimes, Source};
-use super::{Channel, Event, Failure, Limits, Request, Summary, record, supervisor};
+use super::{Channel, Event, Failure, Limits, Request, Summary, Wanted, Warm, record};
 use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
-use crate::db::{self, Db, Recorder, Task};
-use crate::revision::Origin;
+use crate::db::{self, Db, Recorder, SpecId, Task};
+use crate::revision::{Origin, Revision};
+use crate::sandbox::{forget_own_peak, own_peak};
+use crate::spec::Build;
 
 /// How often an evaluation that fails for reasons outside of it is begun again.
 const ATTEMPTS: i64 = 3;
@@ -33,6 +35,38 @@ pub struct Evaluate {
     pub clock: Clock,
     /// Whom to wake.
     pub bells: Bells,
+    /// Nothing at first: what the last evaluation left for the next system of its revision.
+    pub kept: Option<Kept>,
+}
+
+/// A warm start, and what it was made of.
+#[derive(Debug)]
+pub struct Kept {
+    spec: SpecId,
+    revision: Revision,
+    build: Build,
+    warm: Warm,
+    /// As long as they are held, nobody removes the files.
+    _checkouts: Vec<Checkout>,
+}
+
+impl Kept {
+    fn serves(&self, task: &Task) -> bool {
+        (self.spec, &self.revision, &self.build) == (task.spec_id, &task.revision, &task.spec.build)
+    }
+}
+
+/// What was measured of an evaluation.
+#[derive(Debug, serde::Serialize)]
+struct Figures {
+    #[serde(flatten)]
+    summary: Summary,
+    /// Milliseconds of checking out and compiling; nothing when that was done for another system.
+    prepare_ms: Option<u64>,
+    /// Milliseconds of recording, while others evaluated.
+    record_ms: u64,
+    /// Largest memory of this program meanwhile, in bytes.
+    own_peak_memory: u64,
 }
 
 impl Keeper for Evaluate {
@@ -40,7 +74,10 @@ impl Keeper for Evaluate {
     const PERIOD: Duration = Duration::from_secs(15);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
-        let Some(task) = self.db.claim_evaluation(self.clock.now()).await? else { return Ok(Progress::Idle) };
+        let Some(task) = self.db.claim_evaluation(self.clock.now()).await? else {
+            self.kept = None;
+            return Ok(Progress::Idle);
+        };
         let revision = task.revision.short();
         if !is_vouched_for(&task) {
             // It was asked for when the spec did not say so yet, and is asked for again.
@@ -82,10 +119,15 @@ fn is_vouched_for(task: &Task) -> bool {
 impl Evaluate {
     /// The fault of the revision is its result; any other is tried again a few times.
     async fn failed(&self, task: &Task, error: anyhow::Error) -> anyhow::Result<Progress> {
-        let of_revision = error.downcast_ref::<Failure>().is_some_and(Failure::is_of_revision);
-        if !of_revision && task.attempts < ATTEMPTS {
-            self.db.reset_interrupted().await?;
-            return Err(error);
+        let failure = error.downcast_ref::<Failure>();
+        if !failure.is_some_and(Failure::is_of_revision) && task.attempts < ATTEMPTS {
+            self.db.wait_again(task.id).await?;
+            if !matches!(failure, Some(Failure::Still { .. })) {
+                return Err(error);
+            }
+            // The other systems come first.
+            tracing::warn!(spec.name = task.spec.name, system = %task.system, "begins again later: {error:#}");
+            return Ok(Progress::Worked);
         }
         tracing::warn!(spec.name = task.spec.name, system = %task.system, "the evaluation failed: {error:#}");
         let reason = format!("{error:#}").replace('\0', "␀");
@@ -93,34 +135,70 @@ impl Evaluate {
         Ok(Progress::Worked)
     }
 
-    async fn evaluate(&self, task: &Task) -> anyhow::Result<Summary> {
-        // Held until the end: nobody else removes the files.
-        let (channels, _checkouts) = self.check_out(task).await?;
+    async fn evaluate(&mut self, task: &Task) -> anyhow::Result<Summary> {
+        forget_own_peak();
+        let started = Instant::now();
+        let (mut kept, prepare_ms) = match self.kept.take() {
+            Some(kept) if kept.serves(task) => (kept, None),
+            former => {
+                drop(former);
+                (self.prepare(task).await?, Some(milliseconds(started.elapsed())))
+            }
+        };
+        let result = self.evaluate_with(&mut kept.warm, task, prepare_ms).await;
+        self.kept = Some(kept);
+        result
+    }
+
+    /// Makes a warm start.
+    async fn prepare(&self, task: &Task) -> anyhow::Result<Kept> {
+        let (channels, checkouts) = self.check_out(task).await?;
         let prepared = self.runtimes.prepare(&task.spec.name, &channels).await?;
         let request = Request {
             root: self.runtimes.root().to_owned(),
             channels: Channel::list(&prepared.channels, &task.revision, &task.spec),
             environment: prepared.environment,
             build: task.spec.build.clone(),
-            system: task.system.clone(),
-            likely: self.likely(task).await,
             keep_contents: true,
             limits: self.limits.clone(),
         };
+        Ok(Kept {
+            spec: task.spec_id,
+            revision: task.revision.clone(),
+            build: task.spec.build.clone(),
+            warm: Warm::start(request)?,
+            _checkouts: checkouts,
+        })
+    }
+
+    async fn evaluate_with(
+        &self,
+        warm: &mut Warm,
+        task: &Task,
+        prepare_ms: Option<u64>,
+    ) -> anyhow::Result<Summary> {
+        let wanted = Wanted { system: task.system.clone(), likely: self.likely(task).await };
         let mut recorder = Recorder::new(task.clone());
-        let (events, mut received) = mpsc::channel(4);
-        let (summary, written) = tokio::join!(
+        // One batch waits while another is recorded.
+        let (events, received) = mpsc::channel(1);
+        let (summary, busy) = tokio::join!(
             async {
-                let result = supervisor::run(request, &events).await;
+                let result = warm.evaluate(wanted, &events).await;
                 drop(events);
                 result
             },
-            self.record(task, &mut recorder, &mut received),
+            self.record(task, &mut recorder, received),
         );
-        written.context("recording the evaluation")?;
+        let busy = busy.context("recording the evaluation")?;
         let summary = summary?;
-        let figures = serde_json::to_value(&summary)?;
-        recorder.finish(&self.db, summary.broken_modules > 0, &figures, self.clock.now()).await?;
+        let is_partial = summary.broken_modules > 0;
+        let figures = Figures {
+            summary: summary.clone(),
+            prepare_ms,
+            record_ms: milliseconds(busy),
+            own_peak_memory: own_peak(),
+        };
+        recorder.finish(&self.db, is_partial, &serde_json::to_value(figures)?, self.clock.now()).await?;
         Ok(summary)
     }
 
@@ -137,16 +215,18 @@ impl Evaluate {
         Ok((sources, checkouts))
     }
 
-    /// Takes events until there are no more.
+    /// Takes events until there are no more; gives the time that recording them took.
     async fn record(
         &self,
         task: &Task,
         recorder: &mut Recorder,
-        events: &mut mpsc::Receiver<Event>,
-    ) -> anyhow::Result<()> {
+        mut events: mpsc::Receiver<Event>,
+    ) -> anyhow::Result<Duration> {
         // Dropping the receiver on an error ends the evaluation.
         let mut done = 0;
+        let mut busy = Duration::ZERO;
         while let Some(event) = events.recv().await {
+            let started = Instant::now();
             let batch = match event {
                 Event::Enumerated { units } => {
                     self.db.set_total(task.id, i64::try_from(units)?).await?;
@@ -170,8 +250,9 @@ impl Evaluate {
             if has_jobs {
                 self.bells.schedule.ring();
             }
+            busy += started.elapsed();
         }
-        Ok(())
+        Ok(busy)
     }
 
     /// Jobs that are likely to have changed since the last complete evaluation. A guess, for the
@@ -199,4 +280,8 @@ impl Evaluate {
         let dependents = self.db.dependents_among_jobs(previous.id, &jobs).await?;
         Ok(jobs.into_iter().chain(dependents).collect())
     }
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

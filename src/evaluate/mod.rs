@@ -1,4 +1,4 @@
-//! Evaluates one revision for one system in a sandbox.
+//! Evaluates a revision in a sandbox, for one system after the other.
 
 mod book;
 mod confine;
@@ -11,8 +11,9 @@ mod record;
 mod request;
 pub mod runtime;
 mod supervisor;
+mod warm;
 
 pub use keeper::Evaluate;
 pub use outcome::{Batch, Event, Failure, Outcome, Summary};
-pub use request::{Channel, Limits, Request};
-pub use supervisor::run;
+pub use request::{Channel, Limits, Request, Wanted};
+pub use warm::Warm;

@@ -1,5 +1,7 @@
 //! What comes of an evaluation.
 
+use std::sync::Arc;
+
 use crate::eval_store::Recorded;
 use crate::job::Facts;
 use crate::store::path::StorePath;
@@ -65,13 +67,17 @@ pub struct Summary {
     pub broken_modules: usize,
     /// Version of the Guix that evaluated.
     pub guix_version: String,
-    /// Milliseconds until everything was enumerated.
-    pub load_ms: u64,
+    /// Milliseconds of loading modules; nothing when they had been loaded for another system.
+    pub load_ms: Option<u64>,
+    /// Milliseconds of enumerating the units.
+    pub enumerate_ms: u64,
     /// Milliseconds of lowering before the workers were forked.
     pub warm_ms: u64,
+    /// Milliseconds of lowering by workers.
+    pub lower_ms: u64,
     /// Milliseconds of everything.
     pub total_ms: u64,
-    /// Largest memory of all processes together that was seen, in bytes.
+    /// Largest memory of all evaluating processes together that was seen, in bytes.
     pub peak_memory: u64,
     /// Milliseconds of CPU that the evaluating processes used, as far as it was seen.
     pub cpu_ms: u64,
@@ -81,16 +87,22 @@ pub struct Summary {
     pub store_items: usize,
     /// Their bytes.
     pub store_bytes: usize,
-    /// Workers that died.
+    /// Workers that were forked.
+    pub forked: usize,
+    /// How many of them there were at a time, at most.
+    pub most_workers: usize,
+    /// Workers that ended early because little memory was left.
+    pub retired: usize,
+    /// Workers and parents that died.
     pub deaths: usize,
 }
 
 /// Why there is no result at all.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     /// The sandbox could not be set up.
     #[error("cannot start the evaluation: {0}")]
-    Start(#[from] std::io::Error),
+    Start(Arc<std::io::Error>),
     /// Guix itself does not load, or nothing can be enumerated.
     #[error("the revision cannot be evaluated ({cause}): {message}")]
     Revision {
@@ -99,7 +111,7 @@ pub enum Failure {
         /// What was said.
         message: String,
     },
-    /// The parent process ended before everything was done.
+    /// A process that others are forked from ended before everything was done.
     #[error("the evaluating process ended early: {0}")]
     Died(String),
     /// A limit of the whole evaluation was reached.
@@ -110,7 +122,7 @@ pub enum Failure {
         /// The limit, readable.
         limit: String,
     },
-    /// The parent process does nothing, again and again.
+    /// A process that others are forked from does nothing, again and again.
     #[error("the evaluating process did nothing for {limit}, and its successors neither")]
     Still {
         /// How long it was waited for.
@@ -119,6 +131,12 @@ pub enum Failure {
     /// The receiver of events has gone.
     #[error("nobody takes the results any more")]
     Abandoned,
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Start(Arc::new(error))
+    }
 }
 
 impl Failure {

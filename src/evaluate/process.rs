@@ -1,5 +1,9 @@
-//! The processes of one evaluation: the sandbox with the parent and its workers, the store that
-//! they talk to, and the sockets over which they and the supervisor talk.
+//! The processes of one revision's evaluations: the sandbox with the loader, the parent of the system
+//! that is evaluated and its workers, the store that they talk to, and the sockets over which they and
+//! the supervisor talk.
+
+mod census;
+mod connections;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -10,28 +14,27 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixListener;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+pub(super) use census::Census;
+use connections::Arrival;
 
 use super::confine;
 use super::protocol::Message;
 use super::request::Request;
 use crate::eval_store::{EvalStore, Memory};
-use crate::sandbox::{Process, measure_tree};
+use crate::sandbox::Process;
 
-/// The parent, among the ids of workers.
+/// The parent of the system that is evaluated, among the ids of workers.
 pub(super) const PARENT: usize = usize::MAX;
+/// The loader. Workers have smaller ids.
+pub(super) const LOADER: usize = usize::MAX - 1;
 
-/// Longest message that is read from the parent, which names all units in one.
-const LONGEST_LINE: u64 = 64 << 20;
-/// Longest message that is read from a worker, and from who has not said yet who it is.
-const LONGEST_OF_WORKER: u64 = 256 << 10;
-/// More connections than this at a time are not served.
-const MOST_CONNECTIONS: usize = 256;
-/// What one evaluation may add to the store, in bytes.
+/// What the evaluation for one system may add to the store, in bytes.
 const MOST_STORED: usize = 8 << 30;
 
 /// Something that a process did.
@@ -52,22 +55,12 @@ pub(super) enum Victim {
     Stray(u32),
 }
 
-/// Processes that evaluated code started.
-#[derive(Debug, Default)]
-pub(super) struct Crowd {
-    /// Below each worker.
-    pub(super) of_workers: BTreeMap<usize, Vec<u32>>,
-    /// Children of the parent that are no workers, or not yet.
-    pub(super) of_parent: Vec<u32>,
-    /// Those whose parent has ended.
-    pub(super) strays: Vec<u32>,
-}
-
-/// Everything that runs for one evaluation. Dropping it kills it all.
+/// Everything that runs for one revision. Dropping it kills it all.
 #[derive(Debug)]
 pub(super) struct Crew {
-    parent: Process,
-    store: Arc<EvalStore>,
+    sandbox: Process,
+    server: Arc<EvalStore>,
+    store: Arc<Memory>,
     listener: JoinHandle<()>,
     arrivals: mpsc::Receiver<Arrival>,
     members: BTreeMap<usize, Member>,
@@ -75,10 +68,15 @@ pub(super) struct Crew {
     questions: VecDeque<String>,
     /// Since when the parent owes an answer.
     asked: Option<Instant>,
-    /// What each worker that was asked for will prove itself with, once.
+    next_id: usize,
+    /// What each process that was asked for will prove itself with, once.
     tokens: HashMap<usize, String>,
+    /// The number by which the parent was asked for.
+    parent: usize,
     /// CPU milliseconds that each process had used when it was last seen.
     cpu: HashMap<u32, u64>,
+    /// Those of processes that were cleared away.
+    past_cpu: u64,
     _directory: TempDir,
 }
 
@@ -91,68 +89,69 @@ struct Member {
     writer: OwnedWriteHalf,
 }
 
-/// Something that came over a connection.
-#[derive(Debug)]
-enum Arrival {
-    Joined {
-        connection: u64,
-        id: usize,
-        pid: Option<u32>,
-        writer: OwnedWriteHalf,
-        message: Message,
-        /// Told when it may stay; dropped when not.
-        welcome: oneshot::Sender<()>,
-    },
-    Said {
-        connection: u64,
-        id: usize,
-        message: Message,
-    },
-    Left {
-        connection: u64,
-        id: usize,
-    },
-}
-
 impl Crew {
-    /// Starts the store and the parent.
+    /// Starts the store and the loader.
     pub(super) fn start(request: &Request) -> io::Result<Self> {
-        let store = EvalStore::start(Memory::new(request.keep_contents, MOST_STORED))?;
-        Self::with_store(request, Arc::new(store))
+        let server = EvalStore::start(Memory::new(request.keep_contents, MOST_STORED))?;
+        Self::with_store(request, Arc::new(server))
     }
 
     /// Starts again; the store keeps what it has. The old crew dies when it is dropped.
     pub(super) fn restart(&mut self, request: &Request) -> io::Result<Self> {
-        self.parent.kill();
-        let mut crew = Self::with_store(request, self.store.clone())?;
-        crew.cpu = std::mem::take(&mut self.cpu);
+        self.sandbox.kill();
+        let mut crew = Self::with_store(request, self.server.clone())?;
+        crew.past_cpu = self.cpu_ms();
+        crew.next_id = self.next_id;
         Ok(crew)
     }
 
-    fn with_store(request: &Request, store: Arc<EvalStore>) -> io::Result<Self> {
+    fn with_store(request: &Request, server: Arc<EvalStore>) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("gorget-").tempdir()?;
         confine::write_scripts(directory.path())?;
         let socket = UnixListener::bind(directory.path().join("control"))?;
         let (sender, arrivals) = mpsc::channel(4096);
-        let listener = tokio::spawn(listen(socket, sender));
-        let parent = confine::confined(request, directory.path(), store.socket()).spawn()?;
+        let listener = tokio::spawn(connections::listen(socket, sender));
+        let sandbox = confine::confined(request, directory.path(), server.socket()).spawn()?;
         Ok(Self {
-            parent,
-            store,
+            sandbox,
+            store: server.memory(),
+            server,
             listener,
             arrivals,
             members: BTreeMap::new(),
             questions: VecDeque::new(),
             asked: None,
+            next_id: 0,
             tokens: HashMap::new(),
+            parent: 0,
             cpu: HashMap::new(),
+            past_cpu: 0,
             _directory: directory,
         })
     }
 
+    /// Ends everything but the loader, and forgets what was added to the store: one system leaves
+    /// nothing to the next.
+    pub(super) async fn clear(&mut self) {
+        self.dismiss_all().await;
+        self.store = self.server.renew(Memory::new(self.store.keeps_contents(), MOST_STORED));
+        // Numbers of processes are used again.
+        let loader = self.members.get(&LOADER).and_then(|member| member.pid);
+        self.past_cpu += self.cpu.extract_if(|pid, _| Some(*pid) != loader).map(|(_, cpu)| cpu).sum::<u64>();
+    }
+
+    /// Ends the parent and everything that it started.
+    pub(super) async fn dismiss_all(&mut self) {
+        self.tokens.clear();
+        self.questions.clear();
+        self.asked = None;
+        self.kill_all_but_the_loader().await;
+        self.members.retain(|id, _| *id == LOADER);
+    }
+
     /// What the evaluation added.
     pub(super) fn store(&self) -> &Memory {
-        self.store.memory()
+        &self.store
     }
 
     /// Waits for the next thing that a process does.
@@ -161,13 +160,13 @@ impl Crew {
             let arrival = tokio::select! {
                 biased;
                 arrival = self.arrivals.recv() => arrival,
-                _ = self.parent.ended() => {
+                _ = self.sandbox.ended() => {
                     // Its last message may still be on its way.
                     tokio::time::timeout(Duration::from_millis(300), self.arrivals.recv()).await.unwrap_or(None)
                 }
             };
             match arrival {
-                None => return Heard::Left(PARENT),
+                None => return Heard::Left(LOADER),
                 Some(Arrival::Joined { connection, id, pid, writer, message, welcome }) => {
                     if self.expects(&message)
                         && let Entry::Vacant(place) = self.members.entry(id)
@@ -189,10 +188,13 @@ impl Crew {
     /// Whether it may join: any process of the sandbox can connect and claim to be a worker.
     fn expects(&mut self, message: &Message) -> bool {
         match message {
-            Message::Worker { id, token } if self.tokens.get(id) == Some(token) => {
+            Message::Parent { id, .. } if *id != self.parent => false,
+            Message::Worker { id, token } | Message::Parent { id, token }
+                if self.tokens.get(id) == Some(token) =>
+            {
                 self.tokens.remove(id).is_some()
             }
-            Message::Parent { .. } => true,
+            Message::Loader { .. } => true,
             _ => false,
         }
     }
@@ -210,13 +212,35 @@ impl Crew {
         }
     }
 
-    /// Has the parent fork a worker.
-    pub(super) async fn fork(&mut self, id: usize) {
+    /// Has the loader fork a parent, which is to join and to be announced by this number.
+    pub(super) async fn fork_parent(&mut self) -> usize {
+        let (id, question) = self.birth();
+        self.parent = id;
+        self.tell(LOADER, &question).await;
+        id
+    }
+
+    /// Has the loader say how the parent ended, given its process id inside of the sandbox.
+    pub(super) async fn reap_parent(&mut self, pid: usize) {
+        self.tell(LOADER, &format!("(reap {pid})")).await;
+    }
+
+    /// Has the parent fork a worker of this number.
+    pub(super) async fn fork(&mut self) -> usize {
+        let (id, question) = self.birth();
+        self.ask_parent(question).await;
+        id
+    }
+
+    /// A number for one more process, and what to say for it to be forked.
+    fn birth(&mut self) -> (usize, String) {
+        let id = self.next_id;
+        self.next_id += 1;
         // The keys of a new hasher are random.
         let token = format!("{:016x}", RandomState::new().build_hasher().finish());
         let question = format!("(fork {id} \"{token}\")");
         self.tokens.insert(id, token);
-        self.ask_parent(question).await;
+        (id, question)
     }
 
     /// Asks the parent as soon as it has answered everything else.
@@ -265,58 +289,14 @@ impl Crew {
         }
     }
 
-    /// Counts what evaluated code has started.
-    pub(super) fn crowd(&self) -> Crowd {
-        let Some(outermost) = self.parent.id() else { return Crowd::default() };
-        let parent = self.members.get(&PARENT).and_then(|member| member.pid);
-        let pids = self.members.iter().filter(|(id, _)| **id != PARENT);
-        let workers: HashMap<u32, usize> = pids.filter_map(|(id, member)| Some((member.pid?, *id))).collect();
-        let mut crowd = Crowd::default();
-        let mut owners: HashMap<u32, Option<usize>> = HashMap::new();
-        // The two processes of the sandbox come first; what they have beside the parent is lost.
-        for process in measure_tree(outermost).into_iter().skip(2) {
-            if Some(process.pid) == parent || (parent.is_none() && owners.is_empty()) {
-                owners.insert(process.pid, None);
-            } else if let Some(worker) = workers.get(&process.pid) {
-                owners.insert(process.pid, Some(*worker));
-            } else if Some(process.parent) == parent {
-                crowd.of_parent.push(process.pid);
-            } else if let Some(Some(worker)) = owners.get(&process.parent).copied() {
-                owners.insert(process.pid, Some(worker));
-                crowd.of_workers.entry(worker).or_default().push(process.pid);
-            } else {
-                crowd.strays.push(process.pid);
-            }
-        }
-        crowd
-    }
-
-    /// Looks at all processes: their memory together and who but the parent holds most of it;
-    /// notes their CPU as well. `exact` splits what they share, which takes long; otherwise the sum
-    /// is too high.
-    pub(super) fn measure(&mut self, exact: bool) -> (u64, Option<Victim>) {
-        let Some(outermost) = self.parent.id() else { return (0, None) };
-        let tree = measure_tree(outermost);
-        self.cpu.extend(tree.iter().map(|process| (process.pid, process.cpu_ms)));
-        let parent = self.members.get(&PARENT).and_then(|member| member.pid);
-        // The sandbox itself, two processes, and the parent come first in the tree.
-        let others = tree.iter().skip(2).filter(|process| Some(process.pid) != parent);
-        let largest = others.max_by_key(|process| process.resident).map(|process| {
-            let worker = self.members.iter().find(|(_, member)| member.pid == Some(process.pid));
-            worker.map_or(Victim::Stray(process.pid), |(id, _)| Victim::Worker(*id))
-        });
-        let sum = tree.iter().map(|process| if exact { process.share() } else { process.resident }).sum();
-        (sum, largest)
-    }
-
     /// CPU that was seen to be used, in milliseconds.
     pub(super) fn cpu_ms(&self) -> u64 {
-        self.cpu.values().sum()
+        self.past_cpu + self.cpu.values().sum::<u64>()
     }
 
-    /// How the parent ended and what it printed last.
+    /// How the loader ended and what was printed last.
     pub(super) async fn last_words(&mut self) -> String {
-        match self.parent.finish(Duration::from_secs(2)).await {
+        match self.sandbox.finish(Duration::from_secs(2)).await {
             Ok(finished) => finished.reason(),
             Err(error) => error.to_string(),
         }
@@ -327,54 +307,4 @@ impl Drop for Crew {
     fn drop(&mut self) {
         self.listener.abort();
     }
-}
-
-async fn listen(socket: UnixListener, sender: mpsc::Sender<Arrival>) {
-    let mut clients = JoinSet::new();
-    for connection in 0.. {
-        while clients.try_join_next().is_some() {}
-        match socket.accept().await {
-            Ok(_) if clients.len() >= MOST_CONNECTIONS => {}
-            Ok((stream, _)) => {
-                clients.spawn(serve(connection, stream, sender.clone()));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-/// Reads the messages of one process, whose first one says who it is.
-async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival>) {
-    let pid = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
-    let (reader, writer) = stream.into_split();
-    let mut reader = BufReader::with_capacity(64 * 1024, reader);
-    let Some(message) = next_message(&mut reader, LONGEST_OF_WORKER).await else { return };
-    let (id, longest) = match &message {
-        Message::Parent { .. } => (PARENT, LONGEST_LINE),
-        Message::Worker { id, .. } if *id != PARENT => (*id, LONGEST_OF_WORKER),
-        _ => return,
-    };
-    let (welcome, welcomed) = oneshot::channel();
-    let joined = Arrival::Joined { connection, id, pid, writer, message, welcome };
-    if sender.send(joined).await.is_err() || welcomed.await.is_err() {
-        return;
-    }
-    loop {
-        let Some(message) = next_message(&mut reader, longest).await else {
-            let _ = sender.send(Arrival::Left { connection, id }).await;
-            return;
-        };
-        if sender.send(Arrival::Said { connection, id, message }).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn next_message(reader: &mut BufReader<OwnedReadHalf>, longest: u64) -> Option<Message> {
-    let mut line = Vec::new();
-    let count = reader.take(longest).read_until(b'\n', &mut line).await.ok()?;
-    if count == 0 || line.last() != Some(&b'\n') {
-        return None;
-    }
-    Message::parse(std::str::from_utf8(&line).ok()?).ok()
 }

@@ -2,14 +2,17 @@
 //!
 //! | from | message | meaning |
 //! |---|---|---|
-//! | parent | `(parent GUILE GUIX)` | connected; the versions |
-//! | supervisor | `(evaluate SUBSET OPTIONS SYSTEM ((NAME DIRECTORY COMMIT) ...))` | what to enumerate; the channels |
-//! | parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load |
-//! | parent | `(enumerated (LABEL ...) (INDEX ...))` | the units of work; those that most others need |
-//! | parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
-//! | supervisor | `(warm INDEX ...)` | lower these before forking |
-//! | supervisor | `(fork ID TOKEN)` → `(forked ID PID)` | make a worker |
+//! | loader | `(loader GUILE GUIX)` | connected; the versions |
+//! | supervisor | `(load SUBSET OPTIONS ((NAME DIRECTORY COMMIT) ...))` | what will be evaluated; the channels |
+//! | loader, parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load |
+//! | loader | `(loaded)` | ready to fork a parent for each system |
+//! | loader, parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
+//! | supervisor | `(fork ID TOKEN)` → `(forked ID PID)` | to the loader: make a parent; to a parent: make a worker |
 //! | supervisor | `(reap PID)` → `(reaped PID CODE SIGNAL)` | how did it end? |
+//! | parent | `(parent ID TOKEN)` | connected; the token proves that it is the parent |
+//! | supervisor | `(enumerate SYSTEM)` | say what there is to do |
+//! | parent | `(enumerated (LABEL ...) (INDEX ...))` | the units of work; those that most others need |
+//! | supervisor | `(warm INDEX ...)` | lower these before forking |
 //! | worker | `(worker ID TOKEN)` | connected; the token proves that it is the worker |
 //! | supervisor | `(units INDEX ...)` | lower these |
 //! | both | `(begin INDEX)` | in flight from now on; results may come later, some at a time |
@@ -34,7 +37,9 @@ use crate::spec::{Build, Subset};
 /// What a process says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
-    Parent { guile: String, guix: String },
+    Loader { guile: String, guix: String },
+    Loaded,
+    Parent { id: usize, token: String },
     ModuleError { name: String, cause: String, message: String },
     Enumerated { labels: Vec<String>, popular: Vec<usize> },
     Fatal { cause: String, message: String },
@@ -82,7 +87,9 @@ impl Message {
         let text = |datum: &Sexp| datum.string().map(str::to_owned);
         let name = |datum: &Sexp| datum.symbol().map(str::to_owned);
         Some(match (kind, rest) {
-            ("parent", [guile, guix]) => Self::Parent { guile: text(guile)?, guix: text(guix)? },
+            ("loader", [guile, guix]) => Self::Loader { guile: text(guile)?, guix: text(guix)? },
+            ("loaded", []) => Self::Loaded,
+            ("parent", [id, token]) => Self::Parent { id: id.index()?, token: text(token)? },
             ("module-error", [module, cause, message]) => {
                 Self::ModuleError { name: text(module)?, cause: name(cause)?, message: text(message)? }
             }
@@ -140,8 +147,8 @@ fn read_facts(facts: &[Sexp]) -> Option<Facts> {
     })
 }
 
-/// `(evaluate SUBSET OPTIONS SYSTEM ((NAME DIRECTORY COMMIT) ...))`.
-pub(super) fn evaluate(build: &Build, system: &str, channels: &[Channel]) -> String {
+/// `(load SUBSET OPTIONS ((NAME DIRECTORY COMMIT) ...))`.
+pub(super) fn load(build: &Build, channels: &[Channel]) -> String {
     let subset = match &build.subset {
         Subset::All => "all".to_owned(),
         Subset::Core => "core".to_owned(),
@@ -167,7 +174,12 @@ pub(super) fn evaluate(build: &Build, system: &str, channels: &[Channel]) -> Str
         format!("({} {} {})", string(&channel.name), string(&channel.directory), string(&channel.commit))
     };
     let channels: Vec<String> = channels.iter().map(channel).collect();
-    format!("(evaluate {subset} {options} {} ({}))", string(system), channels.join(" "))
+    format!("(load {subset} {options} ({}))", channels.join(" "))
+}
+
+/// `(enumerate SYSTEM)`.
+pub(super) fn enumerate(system: &str) -> String {
+    format!("(enumerate {})", string(system))
 }
 
 /// `(KIND INDEX ...)`.
@@ -205,10 +217,10 @@ mod tests {
         let packages = Subset::Packages(vec!["a\"b\\c".into(), "d\ne".into()]);
         let build = Build { cross: false, exclude: vec!["f*".into()], ..packages.into() };
         let channel = Channel { name: "g".into(), directory: "/h".into(), commit: "12".into() };
-        let line = evaluate(&build, "x86_64-linux", &[channel]);
+        let line = load(&build, &[channel]);
         assert_eq!(
             line,
-            r#"(evaluate (packages "a\"b\\c" "d\xa;e") ((tuned . #t) (cross . #f) (cross-targets ) (exclude "f*")) "x86_64-linux" (("g" "/h" "12")))"#
+            r#"(load (packages "a\"b\\c" "d\xa;e") ((tuned . #t) (cross . #f) (cross-targets ) (exclude "f*")) (("g" "/h" "12")))"#
         );
         assert!(Sexp::read(&line).is_ok());
     }

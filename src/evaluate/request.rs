@@ -8,7 +8,7 @@ use super::runtime::Environment;
 use crate::revision::Revision;
 use crate::spec::{Build, Spec, System};
 
-/// What to evaluate, and with what.
+/// What to evaluate, whatever the system, and with what.
 #[derive(Debug)]
 pub struct Request {
     /// System root that has Guile and Guix: `/`, or a directory.
@@ -17,16 +17,21 @@ pub struct Request {
     pub environment: Environment,
     /// Which jobs.
     pub build: Build,
-    /// For which system.
-    pub system: System,
     /// The channels, in the order in which files are looked for in them.
     pub channels: Vec<Channel>,
-    /// Jobs that are likely to have changed: they come first. This is about order only.
-    pub likely: HashSet<String>,
     /// Whether the contents of store items are passed on.
     pub keep_contents: bool,
     /// What it may use.
     pub limits: Limits,
+}
+
+/// One system that a request is evaluated for.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Which.
+    pub system: System,
+    /// Jobs that are likely to have changed: they come first. This is about order only.
+    pub likely: HashSet<String>,
 }
 
 /// A channel as evaluated code sees it.

@@ -1,8 +1,11 @@
-//! Runs one evaluation: starts the parent process in its sandbox, has it fork workers, hands them
-//! units, and keeps to the limits. What kills a worker costs the one unit that it had in flight.
+//! Runs the evaluation for one system: has the loader fork a parent and the parent fork workers, hands
+//! them units, and keeps to the limits. What kills a worker costs the one unit that it had in flight;
+//! what kills the parent costs the time to fork another.
 
 mod limits;
 mod loading;
+mod memory;
+mod parent;
 mod results;
 
 use std::collections::BTreeMap;
@@ -11,11 +14,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use memory::Weighed;
+
 use super::book::{Blame, Book};
 use super::outcome::{Batch, Event, Failure, Summary};
-use super::process::{Crew, Heard, PARENT};
+use super::process::{Heard, LOADER, PARENT};
 use super::protocol::{self, Message};
-use super::request::Request;
+use super::request::Wanted;
+use super::warm::Warm;
 
 /// How often limits are checked and results are passed on.
 const TICK: Duration = Duration::from_millis(500);
@@ -23,28 +29,39 @@ const TICK: Duration = Duration::from_millis(500);
 const MOST_STILLBORN: usize = 8;
 /// How long a worker may take to connect.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How long the parent may take to answer a question, or do nothing at all while it loads modules.
+/// How long loader and parent may take to answer a question, or do nothing at all while they compute.
 const STILL: Duration = Duration::from_mins(1);
-/// Parents that do neither are killed and replaced so often.
+/// Those that do neither, and parents that die, are replaced so often.
 const MOST_GIVEN_UP: usize = 3;
 /// Results are passed on when so much has come together: outcomes, and bytes of store items.
-const FULL: (usize, usize) = (2000, 24 << 20);
+const FULL: (usize, usize) = (2000, 8 << 20);
 
-/// Evaluates; sends what happens to `events` until it returns.
-pub async fn run(request: Request, events: &mpsc::Sender<Event>) -> Result<Summary, Failure> {
-    let limit = request.limits.evaluation_time;
-    let mut supervisor = Supervisor::start(request, events)?;
+/// Evaluates for one system; sends what happens to `events` until it returns. Whatever comes of it,
+/// nothing of it is left that could disturb the next one.
+pub(super) async fn run(
+    warm: &mut Warm,
+    wanted: Wanted,
+    events: &mpsc::Sender<Event>,
+) -> Result<Summary, Failure> {
+    let limit = warm.request.limits.evaluation_time;
+    let mut supervisor = Supervisor::new(warm, wanted, events);
     let result = tokio::time::timeout(limit, supervisor.evaluate()).await;
-    match result {
+    let result = match result {
         Ok(result) => result.map(|()| supervisor.summary()),
         Err(_) => Err(Failure::Limit { what: "time limit", limit: format!("{limit:?}") }),
-    }
+    };
+    supervisor.leave().await;
+    result
 }
 
 struct Supervisor<'a> {
-    request: Request,
+    warm: &'a mut Warm,
+    wanted: Wanted,
     events: &'a mpsc::Sender<Event>,
-    crew: Crew,
+    /// Process id of the parent inside the sandbox, for the loader to reap.
+    parent_pid: Option<usize>,
+    /// Processes that lower side by side at most.
+    lanes: usize,
     labels: Vec<String>,
     /// Units that most others need.
     popular: Vec<usize>,
@@ -52,13 +69,18 @@ struct Supervisor<'a> {
     batch: Batch,
     summary: Summary,
     workers: BTreeMap<usize, Worker>,
-    next_id: usize,
+    /// One worker at a time, because it could not be told which of several was the cause of a death.
+    alone: bool,
     /// Workers that died, one after the other, before they had begun anything.
     stillborn: usize,
-    /// Parents that were given up.
+    /// Parents and loaders that were given up.
     given_up: usize,
     /// When memory was last measured exactly.
-    measured: Option<Instant>,
+    weighed: Option<Weighed>,
+    /// When there was no room for one more worker.
+    full: Option<Instant>,
+    /// CPU milliseconds that others had used before.
+    cpu_before: u64,
     /// When results were last passed on.
     flushed: Instant,
     started: Instant,
@@ -81,6 +103,8 @@ struct Worker {
     since: Option<Instant>,
     /// Why it was killed, if it was.
     killed: Option<&'static str>,
+    /// It holds so much that it is to end when it has done what it was given.
+    retires: bool,
 }
 
 /// The end of a worker.
@@ -96,42 +120,51 @@ enum End {
 }
 
 impl<'a> Supervisor<'a> {
-    fn start(request: Request, events: &'a mpsc::Sender<Event>) -> Result<Self, Failure> {
-        let crew = Crew::start(&request)?;
-        Ok(Self {
-            request,
+    fn new(warm: &'a mut Warm, wanted: Wanted, events: &'a mpsc::Sender<Event>) -> Self {
+        Self {
+            lanes: warm.request.limits.workers,
+            cpu_before: warm.crew.cpu_ms(),
+            warm,
+            wanted,
             events,
-            crew,
+            parent_pid: None,
             labels: Vec::new(),
             popular: Vec::new(),
             book: Book::new(0, 1, |_| false),
             batch: Batch::default(),
             summary: Summary::default(),
             workers: BTreeMap::new(),
-            next_id: 0,
+            alone: false,
             stillborn: 0,
             given_up: 0,
-            measured: None,
+            weighed: None,
+            full: None,
             flushed: Instant::now(),
             started: Instant::now(),
-        })
+        }
     }
 
     async fn evaluate(&mut self) -> Result<(), Failure> {
-        while let Err(failure) = self.enumerate().await {
-            if !matches!(failure, Failure::Still { .. }) || self.given_up == MOST_GIVEN_UP {
-                return Err(failure);
-            }
-            self.given_up += 1;
-            self.crew = self.crew.restart(&self.request)?;
-        }
-        if !self.warm().await? {
+        self.load().await?;
+        self.warm.crew.clear().await;
+        self.enumerate().await?;
+        if !self.warm_up().await? {
             // A unit that does not end, or kills, must not be lowered in the parent: begin again,
             // without lowering anything there.
-            self.restart().await?;
+            self.begin_again().await?;
         }
+        let started = Instant::now();
         self.lower().await?;
+        self.summary.lower_ms = milliseconds(started);
         self.flush().await
+    }
+
+    /// Ends what is left of it.
+    async fn leave(&mut self) {
+        self.warm.crew.clear().await;
+        if let Some(pid) = self.parent_pid {
+            self.warm.crew.reap_parent(pid).await;
+        }
     }
 
     async fn lower(&mut self) -> Result<(), Failure> {
@@ -140,25 +173,24 @@ impl<'a> Supervisor<'a> {
         while self.book.open() > 0 {
             self.fork_missing().await;
             tokio::select! {
-                heard = self.crew.heard() => self.handle(heard).await?,
+                heard = self.warm.crew.heard() => self.handle(heard).await?,
                 _ = tick.tick() => {
                     self.check_limits().await?;
-                    if self.crew.unanswered() > self.patience() {
-                        self.replace_parent().await?;
+                    if self.warm.crew.unanswered() > self.patience() {
+                        let failure = self.still();
+                        self.replace_parent(failure).await?;
                     }
                     if self.flushed.elapsed() > self.pause() {
                         self.flush().await?;
                     }
                 }
             }
-            if self.batch.outcomes.len() > FULL.0 || self.crew.store().pending_bytes() > FULL.1 {
+            if self.batch.outcomes.len() > FULL.0 || self.warm.crew.store().pending_bytes() > FULL.1 {
                 self.flush().await?;
             }
         }
-        self.measured = None;
-        self.check_memory()?;
-        self.crew.tell(PARENT, "(quit)").await;
-        Ok(())
+        self.weighed = None;
+        self.check_memory()
     }
 
     /// How long results wait for more of them, so that writing them costs little: soon at first, for
@@ -167,21 +199,12 @@ impl<'a> Supervisor<'a> {
         (self.started.elapsed() / 16).clamp(TICK, 8 * TICK)
     }
 
-    async fn fork_missing(&mut self) {
-        while self.workers.len() < self.request.limits.workers && self.book.has_work() {
-            let id = self.next_id;
-            self.next_id += 1;
-            self.workers.insert(
-                id,
-                Worker { fresh: true, expected: Some(Instant::now() + PATIENCE), ..Worker::default() },
-            );
-            self.crew.fork(id).await;
-        }
-    }
-
     async fn handle(&mut self, heard: Heard) -> Result<(), Failure> {
         match heard {
-            Heard::Left(PARENT) => Err(Failure::Died(self.crew.last_words().await)),
+            Heard::Left(id @ (LOADER | PARENT)) => {
+                let failure = self.death_of(id).await;
+                self.replace_parent(failure).await
+            }
             Heard::Left(id) => {
                 self.reap(id).await;
                 Ok(())
@@ -198,7 +221,7 @@ impl<'a> Supervisor<'a> {
             worker.end = End::Gone;
         } else if worker.end != End::Asked {
             worker.end = End::Asked;
-            self.crew.ask_parent(format!("(reap {})", worker.inner_pid)).await;
+            self.warm.crew.ask_parent(format!("(reap {})", worker.inner_pid)).await;
         }
     }
 
@@ -208,7 +231,7 @@ impl<'a> Supervisor<'a> {
         }
         match message {
             Message::Forked { id, pid } if from == PARENT => {
-                self.crew.parent_answered().await;
+                self.warm.crew.parent_answered().await;
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.inner_pid = pid;
                     if worker.end == End::Gone {
@@ -217,10 +240,10 @@ impl<'a> Supervisor<'a> {
                 }
             }
             Message::Reaped { pid, code, signal } if from == PARENT => {
-                self.crew.parent_answered().await;
+                self.warm.crew.parent_answered().await;
                 self.buried(pid, code, signal);
                 if self.stillborn > MOST_STILLBORN {
-                    return Err(Failure::Died(self.crew.last_words().await));
+                    return Err(self.death_of(LOADER).await);
                 }
             }
             Message::Worker { .. } if self.is_expected(from) => self.give_work(from).await,
@@ -244,7 +267,7 @@ impl<'a> Supervisor<'a> {
                 return Err(Failure::Revision { cause, message });
             }
             // A message out of turn: whoever sends it is not what it pretends to be.
-            _ if from != PARENT => self.dismiss(from, "protocol").await,
+            _ if from < LOADER => self.dismiss(from, "protocol").await,
             _ => {}
         }
         Ok(())
@@ -264,12 +287,13 @@ impl<'a> Supervisor<'a> {
 
     async fn give_work(&mut self, id: usize) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let units = self.book.next(id, worker.fresh);
+        let leaves = !worker.fresh && (worker.retires || self.alone);
+        let units = if leaves { Vec::new() } else { self.book.next(id, worker.fresh) };
         worker.fresh = false;
         worker.since = Some(Instant::now());
         let line =
             if units.is_empty() { "(quit)".to_owned() } else { protocol::with_indexes("units", &units) };
-        self.crew.tell(id, &line).await;
+        self.warm.crew.tell(id, &line).await;
     }
 
     /// A worker has gone: blames a unit, if one was in flight.
@@ -278,12 +302,21 @@ impl<'a> Supervisor<'a> {
             return;
         };
         let Some(worker) = self.workers.remove(&id) else { return };
+        let was_solo = self.book.is_solo(id);
         let killed = worker.killed;
+        if worker.retires && killed.is_none() {
+            self.summary.retired += 1;
+        }
         self.stillborn = if worker.begun { 0 } else { self.stillborn + 1 };
-        self.crew.forget(id);
-        match self.book.died(id) {
+        self.warm.crew.forget(id);
+        // Memory is everybody's: only who was alone with it is surely to blame.
+        let conclusive = killed != Some("memory") || self.workers.is_empty();
+        match self.book.died(id, conclusive) {
             Blame::Nobody => {}
-            Blame::Suspect(_) => self.summary.deaths += 1,
+            Blame::Suspect(_) => {
+                self.summary.deaths += 1;
+                self.alone |= was_solo && !conclusive;
+            }
             Blame::Culprit(unit) => {
                 self.summary.deaths += 1;
                 let (cause, message) = self.cause_of_death(killed, code, signal);
@@ -296,7 +329,7 @@ impl<'a> Supervisor<'a> {
         self.flushed = Instant::now();
         let mut batch = std::mem::take(&mut self.batch);
         // Taken after the outcomes: whatever these name has been added before.
-        batch.items = self.crew.store().drain();
+        batch.items = self.warm.crew.store().drain();
         if batch.items.is_empty() && batch.outcomes.is_empty() && batch.done == 0 {
             return Ok(());
         }
@@ -304,10 +337,10 @@ impl<'a> Supervisor<'a> {
     }
 
     fn summary(&mut self) -> Summary {
-        let (requests, items, bytes) = self.crew.store().totals();
+        let (requests, items, bytes) = self.warm.crew.store().totals();
         Summary {
             total_ms: milliseconds(self.started),
-            cpu_ms: self.crew.cpu_ms(),
+            cpu_ms: self.warm.crew.cpu_ms() - self.cpu_before,
             store_requests: requests,
             store_items: items,
             store_bytes: bytes,

@@ -13,16 +13,41 @@ pub struct Measured {
     pub cpu_ms: u64,
 }
 
+/// The memory of a process, its pages told apart, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Held {
+    /// Its proportional share: pages that processes share are split between their holders.
+    pub share: u64,
+    /// What nobody else has: its end would free that.
+    pub own: u64,
+}
+
 impl Measured {
-    /// Its proportional share of memory, in bytes: shared pages are split between their holders.
-    /// Costs the kernel a walk through all its pages, some 20 ms for a gigabyte.
-    pub fn share(&self) -> u64 {
+    /// Tells its pages apart. Costs the kernel a walk through all of them, some 20 ms for a gigabyte.
+    pub fn held(&self) -> Held {
         let text = fs_err::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).unwrap_or_default();
-        text.lines()
-            .find_map(|line| line.strip_prefix("Pss:"))
-            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-            .map_or(0, |kib| kib * 1024)
+        Held {
+            share: field(&text, "Pss:"),
+            own: field(&text, "Private_Dirty:") + field(&text, "Private_Clean:"),
+        }
     }
+}
+
+/// The kibibytes that stand behind `name` at the beginning of a line, in bytes.
+fn field(text: &str, name: &str) -> u64 {
+    let number =
+        text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+    number.unwrap_or(0_u64) * 1024
+}
+
+/// The most memory that this program itself held since [`forget_own_peak`], in bytes.
+pub fn own_peak() -> u64 {
+    field(&fs_err::read_to_string("/proc/self/status").unwrap_or_default(), "VmHWM:")
+}
+
+/// Has [`own_peak`] begin with what is held now. A kernel that refuses that goes on counting.
+pub fn forget_own_peak() {
+    let _ = fs_err::write("/proc/self/clear_refs", "5");
 }
 
 /// Measures `pid` and everything that it started, parents before their children.

@@ -13,6 +13,6 @@ mod tool;
 
 pub use confined::Confined;
 pub use guix::find_guix;
-pub use measure::{Measured, measure_tree};
+pub use measure::{Held, Measured, forget_own_peak, measure_tree, own_peak};
 pub use process::{Finished, Process, describe_exit};
 pub use tool::Tool;

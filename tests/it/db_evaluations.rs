@@ -139,6 +139,48 @@ async fn an_interrupted_evaluation_starts_over() {
 }
 
 #[tokio::test]
+async fn a_system_that_waits_again_lets_the_others_go_first() {
+    on_both(async |db| {
+        let mut two = spec("two-systems");
+        two.every_commit = true;
+        two.systems.push(System::new("i686-linux").unwrap());
+        let systems = two.systems.clone();
+        let id = only_spec(db, two).await;
+        for commit in ["a", "b"] {
+            db.request_evaluations(id, &revision(commit), &Subset::All.into(), &systems, 100).await.unwrap();
+        }
+        let claim = async || {
+            let task = db.claim_evaluation(101).await.unwrap().unwrap();
+            (task.id, format!("{} {}", task.revision.short(), task.system))
+        };
+        let (first, what) = claim().await;
+        assert_eq!(what, "a x86_64-linux");
+        db.wait_again(first).await.unwrap();
+        assert!(matches!(db.wait_again(first).await, Err(Error::NotRunning(_))));
+        assert_eq!(claim().await.1, "a i686-linux", "that was not tried before");
+        assert_eq!(claim().await, (first, what), "b is the difference to a, so it does not come earlier");
+        assert_eq!(db.claim_evaluation(102).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_evaluation_that_is_over_can_be_asked_for_again() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let first = evaluate(db, master, "a", &[("hello", "hello1")]).await;
+        let again = db.evaluate_again(first, 300).await.unwrap().unwrap();
+        assert_eq!(db.evaluate_again(first, 301).await.unwrap(), None, "there is a newer one");
+        assert_eq!(db.evaluate_again(again, 302).await.unwrap(), None, "it is not over");
+        let task = db.claim_evaluation(303).await.unwrap().unwrap();
+        assert_eq!((task.id, task.previous, task.revision), (again, Some(first), revision("a")));
+        db.fail_evaluation(again, "no memory", 304).await.unwrap();
+        assert!(db.evaluate_again(again, 305).await.unwrap().is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_failed_evaluation_says_why_and_changes_no_history() {
     on_both(async |db| {
         let master = only_spec(db, spec("master")).await;

@@ -31,4 +31,5 @@ mod runtimes;
 mod served;
 mod spec;
 mod substitutes;
+mod systems;
 mod tidy;

@@ -76,14 +76,11 @@ pub async fn checkout(
 /// Looks up what is there. Takes about a second.
 fn plan(host: &Host, layers: &[Layer], inside: &[PathBuf], cache: &Cache) -> Result<Plan, RuntimeError> {
     let compiler = host.compiler()?;
+    // One after the other: each has all sources in memory, and uses all processors.
+    let installed = host.keys(&compiler)?;
     let mut files = sources::files(layers)?;
     sources::replace(&mut files, "guix/config.scm", fs_err::read(host.outside(&host.config.0))?);
-    let (installed, keys) = std::thread::scope(|scope| {
-        let installed = scope.spawn(|| host.keys(&compiler));
-        let keys = key::keys(&files, layers, &compiler);
-        (installed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), keys)
-    });
-    let installed = installed?;
+    let keys = key::keys(&files, layers, &compiler);
     let mut plan =
         Plan { links: BTreeMap::new(), jobs: Vec::new(), failures: Vec::new(), counts: Counts::default() };
     for file in &files {

@@ -3,13 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::super::book::Blame;
 use super::super::outcome::Failure;
 use super::super::process::Victim;
-use super::{MOST_GIVEN_UP, STILL, Supervisor, Worker};
+use super::{Supervisor, Worker};
 
-/// How often memory is measured exactly while it looks harmless.
-const EXACTLY: Duration = Duration::from_secs(15);
 /// More processes than this beside the workers, and those that started them are killed.
 const MOST_PROCESSES: usize = 256;
 /// So often are the processes of a fork bomb counted and killed before the evaluation is given up.
@@ -22,7 +19,7 @@ impl Supervisor<'_> {
         {
             worker.killed.get_or_insert(why);
         }
-        self.crew.kill(victim);
+        self.warm.crew.kill(victim);
     }
 
     /// Kills a worker and buries it, whoever else holds on to its connection.
@@ -33,7 +30,7 @@ impl Supervisor<'_> {
 
     pub(super) async fn check_limits(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
-        let late = self.request.limits.package_time;
+        let late = self.warm.request.limits.package_time;
         let of = |is: &dyn Fn(&Worker) -> bool| -> Vec<usize> {
             self.workers.iter().filter(|(_, worker)| is(worker)).map(|(id, _)| *id).collect()
         };
@@ -54,7 +51,7 @@ impl Supervisor<'_> {
     pub(super) async fn check_processes(&mut self) -> Result<(), Failure> {
         let mut culprits = BTreeSet::new();
         for _ in 0..MOST_ROUNDS {
-            let crowd = self.crew.crowd();
+            let crowd = self.warm.crew.crowd();
             let below: usize = crowd.of_workers.values().map(Vec::len).sum();
             if below + crowd.strays.len() + crowd.of_parent.len() <= MOST_PROCESSES {
                 for id in culprits {
@@ -74,53 +71,11 @@ impl Supervisor<'_> {
                 victims.extend(crowd.of_parent);
             }
             for pid in victims {
-                self.crew.kill(Victim::Stray(pid));
+                self.warm.crew.kill(Victim::Stray(pid));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Err(Failure::Limit { what: "process limit", limit: MOST_PROCESSES.to_string() })
-    }
-
-    pub(super) fn check_memory(&mut self) -> Result<(), Failure> {
-        let allowed = self.request.limits.memory;
-        let due = self.measured.is_none_or(|last| last.elapsed() > EXACTLY);
-        let (upper, _) = self.crew.measure(false);
-        if upper <= allowed && !due {
-            return Ok(());
-        }
-        let (used, largest) = self.crew.measure(true);
-        self.measured = Some(Instant::now());
-        self.summary.peak_memory = self.summary.peak_memory.max(used);
-        if used <= allowed {
-            return Ok(());
-        }
-        let victim = largest.ok_or_else(|| Failure::Limit {
-            what: "memory limit",
-            limit: format!("{} MiB", allowed >> 20),
-        })?;
-        self.kill(victim, "memory");
-        Ok(())
-    }
-
-    /// How long the parent may take for what takes no time.
-    pub(super) fn patience(&self) -> Duration {
-        STILL.min(self.request.limits.package_time)
-    }
-
-    /// The parent does not answer, so nobody can be forked or buried: begins again with another one,
-    /// which lowers what has no result yet.
-    pub(super) async fn replace_parent(&mut self) -> Result<(), Failure> {
-        if self.given_up == MOST_GIVEN_UP {
-            return Err(Failure::Still { limit: format!("{:?}", self.patience()) });
-        }
-        self.given_up += 1;
-        for id in std::mem::take(&mut self.workers).into_keys() {
-            if let Blame::Culprit(unit) = self.book.died(id) {
-                let message = "it was alone in a worker that had to be given up".to_owned();
-                self.unit_failed(unit, "signal", message);
-            }
-        }
-        self.restart().await
     }
 
     pub(super) fn cause_of_death(
@@ -129,7 +84,7 @@ impl Supervisor<'_> {
         code: i64,
         signal: i64,
     ) -> (&'static str, String) {
-        let limits = &self.request.limits;
+        let limits = &self.warm.request.limits;
         match killed {
             Some("time") => ("time", format!("not done after {:?}", limits.package_time)),
             Some("memory") => {

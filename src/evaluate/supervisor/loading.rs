@@ -1,13 +1,13 @@
-//! The parent before it forks: it loads modules, enumerates the units and lowers some of them.
+//! Before workers are forked: the loader loads modules, the parent enumerates the units and lowers some.
 
 use std::time::Instant;
 
 use super::super::book::Book;
 use super::super::outcome::{Event, Failure};
-use super::super::process::{Heard, PARENT};
+use super::super::process::{Heard, LOADER, PARENT};
 use super::super::protocol::{self, Message};
-use super::super::request::Request;
-use super::{Supervisor, TICK, milliseconds};
+use super::super::warm::Loaded;
+use super::{MOST_GIVEN_UP, Supervisor, TICK, milliseconds};
 
 /// With fewer units than this, nothing is lowered before forking.
 const WORTH_WARMING: usize = 480;
@@ -18,64 +18,110 @@ const MOST_POPULAR: usize = 200;
 const MOST_LIKELY: usize = 200;
 /// Fewer units than this for each worker are not worth forking one.
 const WORTH_A_WORKER: usize = 40;
-/// Enumerating may take so many times the time for one unit.
+/// Loading, and enumerating, may take so many times the time for one unit.
 const LOADING: u32 = 6;
 /// More modules than this that do not load, and something is wrong with all of them.
 const MOST_BROKEN: usize = 20_000;
 
 impl Supervisor<'_> {
-    pub(super) async fn enumerate(&mut self) -> Result<(), Failure> {
+    /// Has the modules loaded, unless they are. What does not load is missing for every system.
+    pub(super) async fn load(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
+        let is_first = self.warm.loaded.is_none();
+        let loaded = self.loaded().await?;
+        if is_first {
+            self.summary.load_ms = Some(milliseconds(started));
+        }
+        self.summary.guix_version = loaded.guix_version;
+        for [name, cause, message] in loaded.broken {
+            self.broken_module(name, cause, message)?;
+        }
+        Ok(())
+    }
+
+    /// What comes of loading the modules, now or before: a revision that does not load, does not for
+    /// any system.
+    pub(super) async fn loaded(&mut self) -> Result<Loaded, Failure> {
+        while self.warm.loaded.is_none() {
+            let request = &self.warm.request;
+            if std::mem::replace(&mut self.warm.begun, true) {
+                self.warm.crew = self.warm.crew.restart(request)?;
+            }
+            match self.load_modules().await {
+                Err(Failure::Still { .. }) if self.given_up < MOST_GIVEN_UP => self.given_up += 1,
+                Err(failure) if !failure.is_of_revision() => return Err(failure),
+                result => self.warm.loaded = Some(result),
+            }
+        }
+        match &self.warm.loaded {
+            Some(result) => result.clone(),
+            None => Err(Failure::Abandoned),
+        }
+    }
+
+    async fn load_modules(&mut self) -> Result<Loaded, Failure> {
+        let started = Instant::now();
+        let mut loaded = Loaded { guix_version: String::new(), broken: Vec::new() };
         loop {
-            let (from, message) = self.hear(started).await?;
-            match message {
-                Message::Parent { guix, .. } => {
-                    self.summary.guix_version = guix;
-                    let Request { build, system, channels, .. } = &self.request;
-                    let line = protocol::evaluate(build, system.as_str(), channels);
-                    self.crew.tell(from, &line).await;
+            match self.hear(started).await?.1 {
+                Message::Loader { guix, .. } => {
+                    loaded.guix_version = guix;
+                    let request = &self.warm.request;
+                    let line = protocol::load(&request.build, &request.channels);
+                    self.warm.crew.tell(LOADER, &line).await;
                 }
                 Message::ModuleError { name, cause, message } => {
-                    self.summary.broken_modules += 1;
-                    self.fail(name, cause, message);
-                    if self.summary.broken_modules > MOST_BROKEN {
-                        let message = format!("more than {MOST_BROKEN} modules do not load");
-                        return Err(Failure::Revision { cause: "module".to_owned(), message });
+                    loaded.broken.push([name, cause, message]);
+                    if loaded.broken.len() > MOST_BROKEN {
+                        return Err(too_many_broken());
                     }
                 }
                 Message::Fatal { cause, message } => return Err(Failure::Revision { cause, message }),
-                Message::Enumerated { labels, popular } => {
-                    self.popular = popular.into_iter().filter(|unit| *unit < labels.len()).collect();
-                    self.labels = labels;
-                    break;
-                }
+                Message::Loaded => return Ok(loaded),
                 _ => {}
             }
         }
-        let (units, likely) = (self.labels.len(), &self.request.likely);
-        let lanes = self.request.limits.workers.min(units.div_ceil(WORTH_A_WORKER)).max(1);
-        self.book = Book::new(units, lanes, |unit| likely.contains(&self.labels[unit]));
-        self.request.limits.workers = lanes;
+    }
+
+    pub(super) fn broken_module(
+        &mut self,
+        name: String,
+        cause: String,
+        message: String,
+    ) -> Result<(), Failure> {
+        self.summary.broken_modules += 1;
+        self.fail(name, cause, message);
+        if self.summary.broken_modules > MOST_BROKEN { Err(too_many_broken()) } else { Ok(()) }
+    }
+
+    pub(super) async fn enumerate(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let units = self.new_parent(true).await?;
+        self.popular = units.popular.into_iter().filter(|unit| *unit < units.labels.len()).collect();
+        self.labels = units.labels;
+        let (units, likely) = (self.labels.len(), &self.wanted.likely);
+        self.lanes = self.lanes.min(units.div_ceil(WORTH_A_WORKER)).max(1);
+        self.book = Book::new(units, self.lanes, |unit| likely.contains(&self.labels[unit]));
         self.summary.units = units;
-        self.summary.load_ms = milliseconds(self.started);
+        self.summary.enumerate_ms = milliseconds(started);
         self.events.send(Event::Enumerated { units }).await.map_err(|_| Failure::Abandoned)
     }
 
     /// Lowers in the parent what is likely to have changed and what most packages need, so that no
     /// two workers do that; false when it has to be killed.
-    pub(super) async fn warm(&mut self) -> Result<bool, Failure> {
+    pub(super) async fn warm_up(&mut self) -> Result<bool, Failure> {
         let started = Instant::now();
         let units = self.labels.len();
         if units < WORTH_WARMING {
             return Ok(true);
         }
-        let likely = (0..units).filter(|unit| self.request.likely.contains(&self.labels[*unit]));
+        let likely = (0..units).filter(|unit| self.wanted.likely.contains(&self.labels[*unit]));
         let popular = self.popular.iter().copied().take(MOST_POPULAR);
         let list: Vec<usize> = likely.take(MOST_LIKELY).chain(popular).collect();
-        self.crew.tell(PARENT, &protocol::with_indexes("warm", &list)).await;
+        self.warm.crew.tell(PARENT, &protocol::with_indexes("warm", &list)).await;
         let mut heard = Instant::now();
         loop {
-            match tokio::time::timeout(TICK, self.crew.heard()).await {
+            match tokio::time::timeout(TICK, self.warm.crew.heard()).await {
                 Ok(Heard::Said(_, Message::Idle)) => break,
                 Ok(Heard::Said(_, message)) => {
                     heard = Instant::now();
@@ -84,8 +130,11 @@ impl Supervisor<'_> {
                         continue;
                     }
                 }
-                Ok(Heard::Left(PARENT)) => return Ok(false),
-                Err(_) if heard.elapsed() > self.request.limits.package_time => return Ok(false),
+                Ok(Heard::Left(id @ (LOADER | PARENT))) => {
+                    self.death_of(id).await;
+                    return Ok(false);
+                }
+                Err(_) if heard.elapsed() > self.warm.request.limits.package_time => return Ok(false),
                 Ok(Heard::Left(_)) | Err(_) => {}
             }
             if self.check_memory().is_err() {
@@ -113,45 +162,15 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Begins again with a new parent, keeping what is known already.
-    pub(super) async fn restart(&mut self) -> Result<(), Failure> {
-        self.summary.deaths += 1;
-        let old = std::mem::take(&mut self.labels);
-        self.crew = self.crew.restart(&self.request)?;
-        let book = std::mem::replace(&mut self.book, Book::new(0, 1, |_| false));
-        let broken = self.summary.broken_modules;
-        let started = Instant::now();
+    /// Waits for a message while loader or parent compute, which they began to do at `started`.
+    pub(super) async fn hear(&mut self, started: Instant) -> Result<(usize, Message), Failure> {
+        let limit = self.warm.request.limits.package_time * LOADING;
+        let mut active = (self.warm.crew.cpu_ms(), Instant::now());
         loop {
-            let (from, message) = self.hear(started).await?;
-            match message {
-                Message::Parent { .. } => {
-                    let Request { build, system, channels, .. } = &self.request;
-                    let line = protocol::evaluate(build, system.as_str(), channels);
-                    self.crew.tell(from, &line).await;
-                }
-                Message::Fatal { cause, message } => return Err(Failure::Revision { cause, message }),
-                Message::Enumerated { labels, .. } if labels == old => break,
-                Message::Enumerated { .. } => {
-                    let message = "two enumerations of it differ".to_owned();
-                    return Err(Failure::Revision { cause: "unstable".to_owned(), message });
-                }
-                _ => {}
-            }
-        }
-        self.summary.broken_modules = broken;
-        self.labels = old;
-        self.book = book;
-        Ok(())
-    }
-
-    /// Waits for a message while the parent loads modules, which it began to do at `started`.
-    async fn hear(&mut self, started: Instant) -> Result<(usize, Message), Failure> {
-        let limit = self.request.limits.package_time * LOADING;
-        let mut active = (self.crew.cpu_ms(), Instant::now());
-        loop {
-            match tokio::time::timeout(TICK, self.crew.heard()).await {
+            match tokio::time::timeout(TICK, self.warm.crew.heard()).await {
                 Ok(Heard::Said(from, message)) => return Ok((from, message)),
-                Ok(Heard::Left(_)) => return Err(Failure::Died(self.crew.last_words().await)),
+                Ok(Heard::Left(id @ (LOADER | PARENT))) => return Err(self.death_of(id).await),
+                Ok(Heard::Left(_)) => {}
                 Err(_) if started.elapsed() > limit => {
                     return Err(Failure::Limit {
                         what: "time limit for loading modules",
@@ -161,14 +180,19 @@ impl Supervisor<'_> {
                 Err(_) => {
                     self.check_processes().await?;
                     self.check_memory()?;
-                    let cpu = self.crew.cpu_ms();
+                    let cpu = self.warm.crew.cpu_ms();
                     if cpu != active.0 {
                         active = (cpu, Instant::now());
                     } else if active.1.elapsed() > self.patience() {
-                        return Err(Failure::Still { limit: format!("{:?}", self.patience()) });
+                        return Err(self.still());
                     }
                 }
             }
         }
     }
+}
+
+fn too_many_broken() -> Failure {
+    let message = format!("more than {MOST_BROKEN} modules do not load");
+    Failure::Revision { cause: "module".to_owned(), message }
 }

@@ -23,7 +23,7 @@ impl Supervisor<'_> {
         }
         let known = StorePath::parse(derivation.as_bytes())
             .ok()
-            .zip(self.crew.store().derivation(derivation.as_bytes()));
+            .zip(self.warm.crew.store().derivation(derivation.as_bytes()));
         let Some((derivation, (outputs, substitutable))) = known else {
             self.blame(unit, "protocol", format!("it names a derivation that it did not add: {derivation}"));
             return Ok(());

@@ -53,16 +53,25 @@ Guile opens files, it would be the name relative to a directory of the load path
                                         #:package (manifest-entry-name entry)
                                         #:version (manifest-entry-version entry)))))))))
 
-(define (manifest-units files system)
-  (define entries
-    (append-map (lambda (file)
-                  (units-or-error file (lambda () (load-manifest file))))
-                files))
+(define manifests-entries
+  (let ((loaded (make-hash-table)))
+    (lambda (files)
+      "Return the entries of the manifests FILES, which are loaded once for all systems."
+      (define (load)
+        (delete-duplicates
+         (append-map (lambda (file)
+                       (units-or-error file (lambda () (load-manifest file))))
+                     files)
+         manifest-entry=?))
 
+      (or (hash-ref loaded files)
+          (hash-set! loaded files (load))))))
+
+(define (manifest-units files system)
   (filter-map (lambda (entry)
                 (and (not (excluded? (manifest-entry-name entry)))
                      (manifest-unit entry system)))
-              (delete-duplicates entries manifest-entry=?)))
+              (manifests-entries files)))
 
 
 ;;;

@@ -42,8 +42,14 @@
              (exception-cause key args text)
              (shorten (string-append file ": " text)))))))
 
-(define (loadable-modules)
-  "Return all package modules that load; report the others."
+;; What is the same for all systems is computed once, by the loader.
+(define-syntax-rule (define-once (name) body ...)
+  (define name
+    (let ((result (delay (let () body ...))))
+      (lambda () (force result)))))
+
+;; All package modules that load; the others are reported.
+(define-once (loadable-modules)
   (all-modules (%package-module-path) #:warn report-module-error))
 
 (define (final-inputs system)
@@ -72,8 +78,8 @@ the order is the same in every process."
   (remove (lambda (package) (excluded? (package-name package)))
           packages))
 
-(define (all-packages)
-  "Return the packages to build: those of (gnu ci), but for what is excluded."
+;; The packages to build: those of (gnu ci), but for what is excluded.
+(define-once (all-packages)
   (define (adjust package result)
     (let ((replacement (package-replacement package)))
       (cond (replacement
@@ -233,14 +239,16 @@ the order is the same in every process."
               (lambda () (specification->package specification))
               system target))
 
-(define (specification-units specifications system)
-  ;; Guix loads all modules to find one package.  Those that do not load are reported here; what it
-  ;; would say about them raises an exception itself when a module lacks what another imports.
+;; Guix loads all modules to find one package.  Those that do not load are reported here; what it
+;; would say about them raises an exception itself when a module lacks what another imports.
+(define-once (index-packages)
   (when (optional-binding '(guix ui) 'warn-about-load-error)
     (module-set! (resolve-module '(guix ui)) 'warn-about-load-error (const #f)))
   (loadable-modules)
-  ;; Has Guix index all packages once, not in every worker.
-  (find-packages-by-name "hello")
+  (find-packages-by-name "hello"))
+
+(define (specification-units specifications system)
+  (index-packages)
   (append-map (lambda (target)
                 (map (lambda (specification)
                        (specification-unit specification system target))
@@ -257,9 +265,13 @@ channel 'guix'."
                        (package-unit package system (base? package))))
                 (all-packages))))
 
+;; The packages that most others have among their inputs, most popular first.
+(define-once (popular-packages)
+  (most-used (fold-packages cons '() #:select? (const #t))
+             package? package-direct-inputs %most-popular))
+
 (define (popular-units units system)
-  "Return the indexes of those of UNITS, a list, that lower the packages which most others have among
-their inputs, most popular first."
+  "Return the indexes of those of UNITS, a list, that lower the popular packages, most popular first."
   (define places
     (let ((table (make-hash-table (length units))))
       (fold (lambda (unit index)
@@ -271,8 +283,23 @@ their inputs, most popular first."
 
   (filter-map (lambda (package)
                 (hash-ref places (string-append (package-name package) "." system)))
-              (most-used (fold-packages cons '() #:select? (const #t))
-                         package? package-direct-inputs %most-popular)))
+              (popular-packages)))
+
+;; (gnu ci) has what (core-packages) returns, and imports what computes most other jobs.
+(define (load-for subset)
+  "Load, and compute, what all systems need to enumerate SUBSET."
+  (match subset
+    ('all
+     (all-packages)
+     (popular-packages)
+     (core-packages))
+    ('core
+     (resolve-module '(gnu packages commencement))
+     (core-packages))
+    ((or 'hello ('packages _ ...)) (index-packages))
+    (('channels _ ...) (all-packages))
+    (('manifests files ...) (manifests-entries files))
+    (_ (core-packages))))
 
 (define (enumerate subset system)
   (match subset

@@ -1,8 +1,9 @@
 ;;; Gorget --- evaluates packages, told to by its supervisor.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; One process (the parent) loads the modules, enumerates the units of work and lowers some of
-;;; them, so that what everything needs is there; then it forks workers that lower the rest.
+;;; One process (the loader) loads the modules.  For each system it forks a process (the parent) that
+;;; enumerates the units of work and lowers some of them, so that what everything needs is there; that
+;;; forks workers, which lower the rest.  What one system takes is gone when its parent ends.
 ;;; Every process talks with the supervisor over a socket of its own, one S-expression a line.
 ;;; 'src/evaluate/protocol.rs' has the other side and lists the messages.  Standard output and
 ;;; standard error belong to the evaluated code: nothing is read from them but diagnostics.
@@ -65,7 +66,7 @@
   (primitive-_exit 0))
 
 ;; Said before anything else: to a stranger the supervisor does not listen.
-(send 'parent (version)
+(send 'loader (version)
       (or (optional-binding '(guix config) '%guix-version) "unknown"))
 
 (call-with-diagnosis
@@ -181,13 +182,36 @@
   (send-results)
   (send 'idle))
 
-(define (serve-worker id token)
-  "Do what the supervisor says, as the worker ID that was just forked; TOKEN proves that."
+(define (introduce kind id token)
+  "Speak for this process, which was just forked, as the KIND of process ID; TOKEN proves that."
   (set! evaluator (getpid))
   (move-port! control (connect-control))
-  (send 'worker id token)
+  (send kind id token)
   (move-port! (store-connection-socket store)
-              (store-connection-socket (open-connection %store-uri)))
+              (store-connection-socket (open-connection %store-uri))))
+
+(define (serve child others)
+  "Fork and bury children as the supervisor says: each goes on with CHILD, given its number and what
+proves that.  Give OTHERS all else that is said."
+  (let loop ()
+    (match (read control)
+      (('fork id token)
+       (match (primitive-fork)
+         (0 (child id token))
+         (pid (send 'forked id pid))))
+      (('reap pid)
+       ;; It may have closed its connection and live on.
+       (false-if-exception (kill pid SIGKILL))
+       (match (waitpid pid)
+         ((_ . status)
+          (send 'reaped pid
+                (or (status:exit-val status) -1)
+                (or (status:term-sig status) 0)))))
+      (message (others message)))
+    (loop)))
+
+(define (serve-worker id token)
+  (introduce 'worker id token)
   (let loop ()
     (match (read control)
       (('units indexes ...)
@@ -195,39 +219,36 @@
        (loop))
       (_ (primitive-_exit 0)))))
 
-(define (serve-parent)
-  (match (read control)
-    (('warm indexes ...)
-     (evaluate-units indexes)
-     (serve-parent))
-    (('fork id token)
-     (match (primitive-fork)
-       (0 (serve-worker id token))
-       (pid (send 'forked id pid)
-            (serve-parent))))
-    (('reap pid)
-     ;; It may have closed its connection and live on.
-     (false-if-exception (kill pid SIGKILL))
-     (match (waitpid pid)
-       ((_ . status)
-        (send 'reaped pid
-              (or (status:exit-val status) -1)
-              (or (status:term-sig status) 0))
-        (serve-parent))))
-    (_ (primitive-_exit 0))))
+(define (enumerate-units subset system)
+  (call-with-diagnosis
+   (lambda ()
+     (let ((all (enumerate subset system)))
+       (set! units (list->vector all))
+       (send 'enumerated
+             (map unit-label all)
+             (if (eq? subset 'all) (popular-units all system) '()))))
+   give-up))
+
+(define (serve-parent subset)
+  (lambda (id token)
+    (introduce 'parent id token)
+    (serve serve-worker
+           (match-lambda
+             (('enumerate system) (enumerate-units subset system))
+             (('warm indexes ...) (evaluate-units indexes))
+             (_ (primitive-_exit 0))))))
 
 (match (read control)
-  (('evaluate subset with system places)
+  (('load subset with places)
    (call-with-diagnosis
     (lambda ()
       (%graft?* #f)
       (connect-to-store)
       (set! options with)
       (set! channels places)
-      (let ((all (enumerate subset system)))
-        (set! units (list->vector all))
-        (send 'enumerated
-              (map unit-label all)
-              (if (eq? subset 'all) (popular-units all system) '()))))
+      (load-for subset)
+      (send 'loaded))
     give-up)
-   (serve-parent)))
+   (serve (serve-parent subset)
+          (lambda (message)
+            (primitive-_exit 0)))))

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gorget::evaluate::runtime::{Runtimes, Source};
-use gorget::evaluate::{self, Event, Failure, Limits, Outcome, Request, Summary};
+use gorget::evaluate::{self, Event, Failure, Limits, Outcome, Request, Summary, Wanted, Warm};
 use gorget::spec::{Build, Subset, System};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, mpsc};
@@ -82,6 +82,11 @@ pub fn packages(names: &[&str]) -> Build {
 
 /// Evaluates as the daemon does, with the installed Guix.
 pub async fn evaluate(channel: &Channel, build: Build, limits: Limits) -> Evaluated {
+    evaluate_with(&mut warm(channel, build, limits).await, "x86_64-linux").await
+}
+
+/// A warm start for a channel.
+pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
     static RUNTIMES: OnceCell<(TempDir, Runtimes)> = OnceCell::const_new();
     let (_, runtimes) = RUNTIMES
         .get_or_init(|| async {
@@ -96,20 +101,24 @@ pub async fn evaluate(channel: &Channel, build: Build, limits: Limits) -> Evalua
         root: guix_root(),
         environment: prepared.environment,
         build,
-        system: System::new("x86_64-linux").unwrap(),
         channels: prepared
             .channels
             .into_iter()
             .map(|(name, directory)| evaluate::Channel { name, directory, commit: "0".repeat(40) })
             .collect(),
-        likely: HashSet::new(),
         keep_contents: true,
         limits,
     };
+    Warm::start(request).unwrap()
+}
+
+/// Evaluates for one system.
+pub async fn evaluate_with(warm: &mut Warm, system: &str) -> Evaluated {
+    let wanted = Wanted { system: System::new(system).unwrap(), likely: HashSet::new() };
     let (events, received) = mpsc::channel(4);
     let (end, (jobs, errors)) = tokio::join!(
         async {
-            let end = evaluate::run(request, &events).await;
+            let end = warm.evaluate(wanted, &events).await;
             drop(events);
             end
         },

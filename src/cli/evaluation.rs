@@ -1,0 +1,114 @@
+//! One evaluation, with all that was measured of it.
+
+use serde_json::{Value, json};
+
+use super::{Exit, at_fault, status, tell};
+use crate::clock::readable;
+use crate::db::{Db, Evaluation, EvaluationId, JobError};
+
+/// Shows it.
+pub(super) async fn show(db: &Db, id: EvaluationId, json: bool) -> anyhow::Result<Exit> {
+    let missing = || at_fault(format!("there is no evaluation {id}\nhint: `gorget status` lists the latest"));
+    let evaluation = db.evaluation(id).await?.ok_or_else(missing)?;
+    let errors = db.errors(id).await?;
+    if json {
+        let mut object = status::evaluation_object(&evaluation);
+        let error = |e: &JobError| json!({ "name": e.name, "cause": e.cause, "message": e.message });
+        object["error_list"] = errors.iter().map(error).collect();
+        tell::json(&object)?;
+        return Ok(Exit::Done);
+    }
+    let Evaluation { spec, system, .. } = &evaluation;
+    tell::line(&format!("evaluation {id} of {spec} for {system}: {}", status::state(&evaluation)))?;
+    let mut lines = facts(&evaluation);
+    lines.extend(evaluation.figures.as_ref().map(figures).unwrap_or_default());
+    for (name, text) in lines {
+        tell::line(&format!("  {name:<10} {text}"))?;
+    }
+    if let Some(reason) = &evaluation.reason {
+        tell::line("\nit failed:")?;
+        reason.lines().try_for_each(|line| tell::line(&format!("  {line}")))?;
+    }
+    if !errors.is_empty() {
+        tell::line("\nerrors:")?;
+    }
+    for error in errors {
+        tell::line(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
+    }
+    Ok(Exit::Done)
+}
+
+type Line = (&'static str, String);
+
+fn facts(evaluation: &Evaluation) -> Vec<Line> {
+    let channels = evaluation.revision.channels().iter();
+    let channels: Vec<String> =
+        channels.map(|channel| format!("{} {}", channel.name, channel.commit)).collect();
+    let mut lines = vec![("revision", channels.join(", ")), ("asked for", readable(evaluation.created_at))];
+    lines.extend(evaluation.started_at.map(|at| {
+        let attempts = evaluation.attempts;
+        let which = if attempts > 1 { format!(" (attempt {attempts})") } else { String::new() };
+        ("begun", readable(at) + &which)
+    }));
+    lines.extend(evaluation.finished_at.map(|at| ("ended", readable(at))));
+    let total = evaluation.jobs_total.map_or("?".to_owned(), |total| total.to_string());
+    lines.push(("done", format!("{} of {total}, {} errors", evaluation.jobs_done, evaluation.errors)));
+    lines
+}
+
+/// What was measured, where it was: figures of older evaluations have fewer of them.
+fn figures(figures: &Value) -> Vec<Line> {
+    let number = |name: &str| figures[name].as_u64();
+    let seconds = |name: &str| number(name).map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100));
+    let mebibytes = |name: &str| number(name).map(|bytes| format!("{} MiB", bytes >> 20));
+    let list = |parts: &[(&str, Option<String>)]| {
+        let known = parts.iter().filter_map(|(what, figure)| Some(format!("{what} {}", figure.as_ref()?)));
+        known.collect::<Vec<_>>().join(", ")
+    };
+    let count = |name: &str| number(name).map(|count| count.to_string());
+    let lines = vec![
+        ("jobs", list(&[("", count("jobs")), ("Guix", figures["guix_version"].as_str().map(str::to_owned))])),
+        (
+            "memory",
+            list(&[
+                ("evaluating processes", mebibytes("peak_memory")),
+                ("Gorget itself", mebibytes("own_peak_memory")),
+            ]),
+        ),
+        ("CPU", list(&[("evaluating processes", seconds("cpu_ms"))])),
+        (
+            "time",
+            list(&[
+                ("preparing", seconds("prepare_ms")),
+                ("loading modules", seconds("load_ms")),
+                ("enumerating", seconds("enumerate_ms")),
+                ("popular packages", seconds("warm_ms")),
+                ("lowering", seconds("lower_ms")),
+                ("recording meanwhile", seconds("record_ms")),
+                ("all", seconds("total_ms")),
+            ]),
+        ),
+        (
+            "workers",
+            list(&[
+                ("at a time", count("most_workers")),
+                ("forked", count("forked")),
+                ("ended early for lack of memory", count("retired")),
+                ("died", count("deaths")),
+            ]),
+        ),
+        (
+            "store",
+            list(&[
+                ("requests", count("store_requests")),
+                ("items", count("store_items")),
+                ("size", mebibytes("store_bytes")),
+            ]),
+        ),
+    ];
+    lines
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(name, text)| (name, text.trim().to_owned()))
+        .collect()
+}

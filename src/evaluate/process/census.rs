@@ -1,0 +1,121 @@
+//! Which processes there are, and what they hold.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::{Crew, LOADER, PARENT, Victim};
+use crate::sandbox::{Measured, measure_tree};
+
+/// So often are processes that must not be there killed, as long as new ones come.
+const MOST_ROUNDS: usize = 100;
+
+/// Processes that evaluated code started.
+#[derive(Debug, Default)]
+pub(in super::super) struct Crowd {
+    /// Below each worker.
+    pub(in super::super) of_workers: BTreeMap<usize, Vec<u32>>,
+    /// Children of the loader or the parent that are no workers, or not yet.
+    pub(in super::super) of_parent: Vec<u32>,
+    /// Those whose parent has ended.
+    pub(in super::super) strays: Vec<u32>,
+}
+
+/// The memory of all processes, in bytes: pages that some share are counted once.
+#[derive(Debug, Default)]
+pub(in super::super) struct Census {
+    /// What they hold together.
+    pub(in super::super) used: u64,
+    /// What each worker holds for itself alone.
+    pub(in super::super) own: BTreeMap<usize, u64>,
+    /// Who but the loader and the parent holds most for itself.
+    pub(in super::super) largest: Option<Victim>,
+}
+
+impl Crew {
+    /// The processes in the sandbox; the loader, which is the first, is among them.
+    fn inhabitants(&self) -> Vec<Measured> {
+        // The sandbox itself, two processes, comes first.
+        self.sandbox
+            .id()
+            .map_or_else(Vec::new, |outermost| measure_tree(outermost).into_iter().skip(2).collect())
+    }
+
+    fn pid(&self, id: usize) -> Option<u32> {
+        self.members.get(&id).and_then(|member| member.pid)
+    }
+
+    /// The worker that a process is.
+    fn worker(&self, pid: u32) -> Option<usize> {
+        let mut workers = self.members.iter().filter(|(id, _)| **id < LOADER);
+        workers.find(|(_, member)| member.pid == Some(pid)).map(|(id, _)| *id)
+    }
+
+    /// Counts what evaluated code has started.
+    pub(in super::super) fn crowd(&self) -> Crowd {
+        let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
+        let mut crowd = Crowd::default();
+        let mut owners: HashMap<u32, Option<usize>> = HashMap::new();
+        for process in self.inhabitants() {
+            if chiefs.contains(&Some(process.pid)) || (chiefs[0].is_none() && owners.is_empty()) {
+                owners.insert(process.pid, None);
+            } else if let Some(worker) = self.worker(process.pid) {
+                owners.insert(process.pid, Some(worker));
+            } else if chiefs.contains(&Some(process.parent)) {
+                crowd.of_parent.push(process.pid);
+            } else if let Some(Some(worker)) = owners.get(&process.parent).copied() {
+                owners.insert(process.pid, Some(worker));
+                crowd.of_workers.entry(worker).or_default().push(process.pid);
+            } else {
+                crowd.strays.push(process.pid);
+            }
+        }
+        crowd
+    }
+
+    /// What all processes hold, in bytes; notes their CPU as well. Pages that some share count for
+    /// each of them, so it is too much, but had quickly.
+    pub(in super::super) fn measure(&mut self) -> u64 {
+        let Some(outermost) = self.sandbox.id() else { return 0 };
+        let tree = measure_tree(outermost);
+        self.cpu.extend(tree.iter().map(|process| (process.pid, process.cpu_ms)));
+        tree.iter().map(|process| process.resident).sum()
+    }
+
+    /// Measures exactly, which takes long.
+    pub(in super::super) fn weigh(&self) -> Census {
+        let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
+        let mut census = Census::default();
+        let mut most = 0;
+        for process in self.inhabitants() {
+            let held = process.held();
+            census.used += held.share;
+            if chiefs.contains(&Some(process.pid)) {
+                continue;
+            }
+            let worker = self.worker(process.pid);
+            census.own.extend(worker.map(|id| (id, held.own)));
+            if held.own >= most {
+                most = held.own;
+                census.largest = Some(worker.map_or(Victim::Stray(process.pid), Victim::Worker));
+            }
+        }
+        census
+    }
+
+    /// Kills everything but the loader.
+    pub(super) async fn kill_all_but_the_loader(&self) {
+        for _ in 0..MOST_ROUNDS {
+            let loader = self.pid(LOADER);
+            // Who has ended holds nothing until it is buried.
+            let alive = |process: &Measured| Some(process.pid) != loader && process.resident > 0;
+            let others: Vec<Measured> = self.inhabitants().into_iter().filter(alive).collect();
+            if loader.is_none() || others.is_empty() {
+                return;
+            }
+            for process in others {
+                self.kill(Victim::Stray(process.pid));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

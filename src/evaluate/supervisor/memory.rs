@@ -1,0 +1,105 @@
+//! One budget of memory for all processes: how many workers fit, which has to go.
+
+use std::time::{Duration, Instant};
+
+use super::super::outcome::Failure;
+use super::super::process::{Census, Victim};
+use super::{PATIENCE, Supervisor, Worker};
+
+/// How often memory is measured exactly while it looks harmless.
+const EXACTLY: Duration = Duration::from_secs(15);
+/// How often while it might not be.
+const OFTEN: Duration = Duration::from_secs(2);
+
+/// An exact measurement.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weighed {
+    at: Instant,
+    /// What all processes held, in bytes.
+    used: u64,
+    /// What that looked like when shared pages were counted for each holder.
+    rough: u64,
+}
+
+impl Supervisor<'_> {
+    /// Forks workers as long as there is work for more of them, and memory.
+    pub(super) async fn fork_missing(&mut self) {
+        if self.workers.is_empty() && !self.book.has_suspects() {
+            self.alone = false;
+        }
+        while self.book.has_work() && self.may_fork() {
+            let id = self.warm.crew.fork().await;
+            let expected = Some(Instant::now() + PATIENCE);
+            self.workers.insert(id, Worker { fresh: true, expected, ..Worker::default() });
+            self.summary.forked += 1;
+            self.summary.most_workers = self.summary.most_workers.max(self.workers.len());
+        }
+    }
+
+    /// Whether there may be one more worker. The first may be, whatever it needs.
+    fn may_fork(&mut self) -> bool {
+        let most = if self.alone { 1 } else { self.lanes };
+        if self.workers.len() >= most || self.full.is_some_and(|since| since.elapsed() < OFTEN) {
+            return false;
+        }
+        let fits = self.workers.is_empty() || self.has_room();
+        self.full = (!fits).then(Instant::now);
+        fits
+    }
+
+    /// Whether what one more worker was measured to need fits beside what the others hold and may yet
+    /// come to need.
+    fn has_room(&mut self) -> bool {
+        let (allowed, need) = (self.warm.request.limits.memory, self.warm.need);
+        let rough = self.warm.crew.measure();
+        if rough + need * (self.workers.len() as u64 + 1) <= allowed {
+            return true;
+        }
+        let census = self.weigh(rough);
+        let to_come = |id: &usize| need.saturating_sub(census.own.get(id).copied().unwrap_or(0));
+        census.used + self.workers.keys().map(to_come).sum::<u64>() + need <= allowed
+    }
+
+    /// Keeps to the budget: a worker that holds most ends after what it was given when little is left,
+    /// and at once when nothing is.
+    pub(super) fn check_memory(&mut self) -> Result<(), Failure> {
+        let allowed = self.warm.request.limits.memory;
+        let rough = self.warm.crew.measure();
+        if !self.is_due(rough, allowed) {
+            return Ok(());
+        }
+        let census = self.weigh(rough);
+        if census.used > allowed {
+            let limit = || format!("{} MiB", allowed >> 20);
+            let victim =
+                census.largest.ok_or_else(|| Failure::Limit { what: "memory limit", limit: limit() })?;
+            self.kill(victim, "memory");
+        } else if census.used > allowed - allowed / 8
+            && let Some(Victim::Worker(id)) = census.largest
+            && census.own.get(&id).is_some_and(|own| *own > allowed / 16)
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            worker.retires = true;
+        }
+        Ok(())
+    }
+
+    /// Whether memory has to be measured exactly, which takes long.
+    fn is_due(&self, rough: u64, allowed: u64) -> bool {
+        let Some(last) = self.weighed else { return true };
+        // It may have grown by so much, and by the pages that are shared no longer.
+        let may_be = last.used + rough.saturating_sub(last.rough);
+        let age = last.at.elapsed();
+        age > EXACTLY || rough > allowed && (age > OFTEN || may_be > allowed / 4 * 3)
+    }
+
+    fn weigh(&mut self, rough: u64) -> Census {
+        let census = self.warm.crew.weigh();
+        self.weighed = Some(Weighed { at: Instant::now(), used: census.used, rough });
+        self.summary.peak_memory = self.summary.peak_memory.max(census.used);
+        // One that was extraordinary is forgotten by and by.
+        let most = census.own.values().copied().max().unwrap_or(0);
+        self.warm.need = most.max(self.warm.need / 8 * 7);
+        census
+    }
+}

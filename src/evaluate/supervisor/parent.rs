@@ -1,0 +1,136 @@
+//! The parent of a system: forked by the loader, replaced by another when it dies or does nothing.
+
+use std::time::{Duration, Instant};
+
+use super::super::book::Blame;
+use super::super::outcome::Failure;
+use super::super::process::{Heard, LOADER, PARENT};
+use super::super::protocol::{self, Message};
+use super::{MOST_GIVEN_UP, STILL, Supervisor};
+
+/// How long the loader may take to say how a parent ended.
+const FUNERAL: Duration = Duration::from_secs(10);
+
+/// What a parent finds that there is to do.
+pub(super) struct Units {
+    pub(super) labels: Vec<String>,
+    /// Indexes of those that most others need.
+    pub(super) popular: Vec<usize>,
+}
+
+impl Supervisor<'_> {
+    /// Has a parent forked and its units enumerated. On the `first` time, the modules that it cannot
+    /// load are errors. Whoever does nothing is replaced, and a loader that is not there any more.
+    pub(super) async fn new_parent(&mut self, first: bool) -> Result<Units, Failure> {
+        loop {
+            self.loaded().await?;
+            match self.fork_parent(first).await {
+                Err(failure) if self.given_up == MOST_GIVEN_UP => return Err(failure),
+                Err(Failure::Still { .. }) => {
+                    if self.parent_pid.is_none() {
+                        // It was the loader that did nothing.
+                        self.warm.loaded = None;
+                    }
+                }
+                Err(_) if self.warm.loaded.is_none() => {}
+                result => return result,
+            }
+            self.given_up += 1;
+            self.bury_parent().await;
+        }
+    }
+
+    async fn fork_parent(&mut self, first: bool) -> Result<Units, Failure> {
+        let started = Instant::now();
+        let id = self.warm.crew.fork_parent().await;
+        loop {
+            match self.hear(started).await? {
+                (LOADER, Message::Forked { id: forked, pid }) if forked == id => self.parent_pid = Some(pid),
+                (PARENT, Message::Parent { .. }) => {
+                    let line = protocol::enumerate(self.wanted.system.as_str());
+                    self.warm.crew.tell(PARENT, &line).await;
+                }
+                (PARENT, Message::ModuleError { name, cause, message }) if first => {
+                    self.broken_module(name, cause, message)?;
+                }
+                (PARENT, Message::Fatal { cause, message }) => {
+                    return Err(Failure::Revision { cause, message });
+                }
+                (PARENT, Message::Enumerated { labels, popular }) => return Ok(Units { labels, popular }),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends the parent, and with it everything but the loader.
+    async fn bury_parent(&mut self) {
+        self.warm.crew.dismiss_all().await;
+        if let Some(pid) = self.parent_pid.take() {
+            self.warm.crew.reap_parent(pid).await;
+        }
+    }
+
+    /// Begins again with a new parent, keeping what is known already.
+    pub(super) async fn begin_again(&mut self) -> Result<(), Failure> {
+        self.summary.deaths += 1;
+        self.bury_parent().await;
+        let units = self.new_parent(false).await?;
+        if units.labels == self.labels {
+            return Ok(());
+        }
+        let message = "two enumerations of it differ".to_owned();
+        Err(Failure::Revision { cause: "unstable".to_owned(), message })
+    }
+
+    /// The parent has died or does not answer, so nobody can be forked or buried: begins again with
+    /// another one, which lowers what has no result yet.
+    pub(super) async fn replace_parent(&mut self, failure: Failure) -> Result<(), Failure> {
+        if self.given_up == MOST_GIVEN_UP {
+            return Err(failure);
+        }
+        self.given_up += 1;
+        let conclusive = self.workers.len() == 1;
+        // From now on it is known who was there.
+        self.alone = true;
+        for id in std::mem::take(&mut self.workers).into_keys() {
+            if let Blame::Culprit(unit) = self.book.died(id, conclusive) {
+                let message = "it was alone in a worker that had to be given up".to_owned();
+                self.unit_failed(unit, "signal", message);
+                // That was the cause, and it is no more.
+                self.given_up = 0;
+            }
+        }
+        self.begin_again().await
+    }
+
+    /// How long loader and parent may take for what takes no time.
+    pub(super) fn patience(&self) -> Duration {
+        STILL.min(self.warm.request.limits.package_time)
+    }
+
+    /// The failure of those that take longer.
+    pub(super) fn still(&self) -> Failure {
+        Failure::Still { limit: format!("{:?}", self.patience()) }
+    }
+
+    /// How the loader or the parent ended, which has closed its connection.
+    pub(super) async fn death_of(&mut self, id: usize) -> Failure {
+        if id == PARENT
+            && let Some(pid) = self.parent_pid.take()
+        {
+            self.warm.crew.reap_parent(pid).await;
+            let end = tokio::time::Instant::now() + FUNERAL;
+            while let Ok(heard) = tokio::time::timeout_at(end, self.warm.crew.heard()).await {
+                match heard {
+                    Heard::Said(LOADER, Message::Reaped { pid: reaped, code, signal }) if reaped == pid => {
+                        return Failure::Died(self.cause_of_death(None, code, signal).1);
+                    }
+                    Heard::Left(LOADER) => break,
+                    _ => {}
+                }
+            }
+        }
+        self.warm.loaded = None;
+        Failure::Died(self.warm.crew.last_words().await)
+    }
+}

@@ -1,0 +1,51 @@
+//! Guix with the modules of one revision loaded, kept from one system to the next.
+
+use tokio::sync::mpsc;
+
+use super::outcome::{Event, Failure, Summary};
+use super::process::Crew;
+use super::request::{Request, Wanted};
+use super::supervisor;
+
+/// What a worker is taken to need until one was measured, in bytes.
+const FIRST_NEED: u64 = 256 << 20;
+
+/// A warm start: evaluates a revision for one system after the other, and loads its modules once.
+///
+/// What goes wrong with one system, whatever that is, leaves the others whole.
+#[derive(Debug)]
+pub struct Warm {
+    pub(super) request: Request,
+    pub(super) crew: Crew,
+    /// Whether the crew's loader was ever told to load.
+    pub(super) begun: bool,
+    /// What came of loading the modules; nothing while they are not loaded.
+    pub(super) loaded: Option<Result<Loaded, Failure>>,
+    /// What a worker was seen to need for itself, in bytes.
+    pub(super) need: u64,
+}
+
+/// The modules are loaded.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) guix_version: String,
+    /// Name, cause and message of each module that is not.
+    pub(super) broken: Vec<[String; 3]>,
+}
+
+impl Warm {
+    /// Starts Guile; nothing is loaded before there is something to evaluate.
+    pub fn start(request: Request) -> Result<Self, Failure> {
+        let crew = Crew::start(&request)?;
+        Ok(Self { request, crew, begun: false, loaded: None, need: FIRST_NEED })
+    }
+
+    /// Evaluates for one system; sends what happens to `events` until it returns.
+    pub async fn evaluate(
+        &mut self,
+        wanted: Wanted,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<Summary, Failure> {
+        supervisor::run(self, wanted, events).await
+    }
+}
