@@ -148,6 +148,7 @@ fn add(totals: &mut Summary, summary: &Summary) {
     totals.errors += summary.errors;
     totals.broken_modules += summary.broken_modules;
     totals.guix_version.clone_from(&summary.guix_version);
+    totals.faster_derivations = summary.faster_derivations;
     totals.load_ms += summary.load_ms;
     totals.warm_ms += summary.warm_ms;
     totals.total_ms += summary.total_ms;

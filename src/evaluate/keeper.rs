@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::likely::changed_packages;
-use super::runtime::{Runtimes, Source};
+use super::runtime::{RuntimeError, Runtimes, Source};
 use super::{Channel, Event, Failure, Limits, Request, Summary, record, supervisor};
 use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
 use crate::clock::Clock;
@@ -59,6 +59,7 @@ impl Keeper for Evaluate {
                     system = %task.system,
                     jobs = summary.jobs,
                     errors = summary.errors,
+                    faster_derivations = summary.faster_derivations,
                     duration_ms = summary.total_ms,
                     "evaluated"
                 );
@@ -82,7 +83,8 @@ fn is_vouched_for(task: &Task) -> bool {
 impl Evaluate {
     /// The fault of the revision is its result; any other is tried again a few times.
     async fn failed(&self, task: &Task, error: anyhow::Error) -> anyhow::Result<Progress> {
-        let of_revision = error.downcast_ref::<Failure>().is_some_and(Failure::is_of_revision);
+        let of_revision = error.downcast_ref::<Failure>().is_some_and(Failure::is_of_revision)
+            || error.downcast_ref::<RuntimeError>().is_some_and(RuntimeError::is_of_revision);
         if !of_revision && task.attempts < ATTEMPTS {
             self.db.reset_interrupted().await?;
             return Err(error);

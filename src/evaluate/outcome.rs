@@ -65,6 +65,8 @@ pub struct Summary {
     pub broken_modules: usize,
     /// Version of the Guix that evaluated.
     pub guix_version: String,
+    /// Whether derivations were made by Gorget's faster stand-in for the Guix's own procedures.
+    pub faster_derivations: bool,
     /// Milliseconds until everything was enumerated.
     pub load_ms: u64,
     /// Milliseconds of lowering before the workers were forked.

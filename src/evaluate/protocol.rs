@@ -36,6 +36,7 @@ use crate::spec::{Build, Subset};
 pub(super) enum Message {
     Parent { guile: String, guix: String },
     ModuleError { name: String, cause: String, message: String },
+    Derivations { faster: bool },
     Enumerated { labels: Vec<String>, popular: Vec<usize> },
     Fatal { cause: String, message: String },
     Forked { id: usize, pid: usize },
@@ -86,6 +87,7 @@ impl Message {
             ("module-error", [module, cause, message]) => {
                 Self::ModuleError { name: text(module)?, cause: name(cause)?, message: text(message)? }
             }
+            ("derivations", [how]) => Self::Derivations { faster: how.symbol()? == "faster" },
             ("enumerated", [labels, popular]) => Self::Enumerated {
                 labels: labels.list()?.iter().map(text).collect::<Option<_>>()?,
                 popular: popular.list()?.iter().map(Sexp::index).collect::<Option<_>>()?,

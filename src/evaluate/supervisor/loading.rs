@@ -35,6 +35,7 @@ impl Supervisor<'_> {
                     let line = protocol::evaluate(build, system.as_str(), channels);
                     self.crew.tell(from, &line).await;
                 }
+                Message::Derivations { faster } => self.summary.faster_derivations = faster,
                 Message::ModuleError { name, cause, message } => {
                     self.summary.broken_modules += 1;
                     self.fail(name, cause, message);
