@@ -56,6 +56,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
             likely: HashSet::new(),
             keep_contents: false,
             limits: farm::limits(&config),
+            daemon: spec.build.builds_while_evaluating.then(|| farm::daemon(&config)),
         };
         match listing::list(request, args.json, &progress).await {
             Ok(summary) => add(&mut totals, &summary),

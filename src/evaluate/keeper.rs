@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::likely::changed_packages;
 use super::runtime::{RuntimeError, Runtimes, Source};
-use super::{Channel, Event, Failure, Limits, Request, Summary, record, supervisor};
+use super::{Channel, Daemon, Event, Failure, Limits, Request, Summary, record, supervisor};
 use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
@@ -29,6 +29,8 @@ pub struct Evaluate {
     pub runtimes: Runtimes,
     /// What an evaluation may use.
     pub limits: Limits,
+    /// Who makes the builds that evaluations of some specs may ask for.
+    pub daemon: Daemon,
     /// What time it is.
     pub clock: Clock,
     /// Whom to wake.
@@ -108,6 +110,7 @@ impl Evaluate {
             likely: self.likely(task).await,
             keep_contents: true,
             limits: self.limits.clone(),
+            daemon: task.spec.build.builds_while_evaluating.then(|| self.daemon.clone()),
         };
         let mut recorder = Recorder::new(task.clone());
         let (events, mut received) = mpsc::channel(4);

@@ -14,5 +14,5 @@ mod supervisor;
 
 pub use keeper::Evaluate;
 pub use outcome::{Batch, Event, Failure, Outcome, Summary};
-pub use request::{Channel, Limits, Request};
+pub use request::{Channel, Daemon, Limits, Request};
 pub use supervisor::run;

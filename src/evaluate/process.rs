@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::confine;
 use super::protocol::Message;
 use super::request::Request;
-use crate::eval_store::{EvalStore, Memory};
+use crate::eval_store::{Builds, EvalStore, Memory};
 use crate::sandbox::{Process, measure_tree};
 
 /// The parent, among the ids of workers.
@@ -117,8 +117,11 @@ enum Arrival {
 impl Crew {
     /// Starts the store and the parent.
     pub(super) fn start(request: &Request) -> io::Result<Self> {
-        let store = EvalStore::start(Memory::new(request.keep_contents, MOST_STORED))?;
-        Self::with_store(request, Arc::new(store))
+        let mut memory = Memory::new(request.keep_contents, MOST_STORED);
+        if let Some(daemon) = &request.daemon {
+            memory = memory.with_builds(Builds::new(daemon.socket.clone())?);
+        }
+        Self::with_store(request, Arc::new(EvalStore::start(memory)?))
     }
 
     /// Starts again; the store keeps what it has. The old crew dies when it is dropped.
@@ -135,7 +138,7 @@ impl Crew {
         let socket = UnixListener::bind(directory.path().join("control"))?;
         let (sender, arrivals) = mpsc::channel(4096);
         let listener = tokio::spawn(listen(socket, sender));
-        let parent = confine::confined(request, directory.path(), store.socket()).spawn()?;
+        let parent = confine::confined(request, directory.path(), store.socket())?.spawn()?;
         Ok(Self {
             parent,
             store,

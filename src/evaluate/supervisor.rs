@@ -37,7 +37,11 @@ pub async fn run(request: Request, events: &mpsc::Sender<Event>) -> Result<Summa
     let result = tokio::time::timeout(limit, supervisor.evaluate()).await;
     match result {
         Ok(result) => result.map(|()| supervisor.summary()),
-        Err(_) => Err(Failure::Limit { what: "time limit", limit: format!("{limit:?}") }),
+        Err(_) => {
+            let building = supervisor.crew.store().building();
+            let building = building.map_or_else(String::new, |what| format!(", while {what} was built,"));
+            Err(Failure::Limit { what: "time limit", limit: format!("{limit:?}{building}") })
+        }
     }
 }
 

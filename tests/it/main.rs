@@ -7,6 +7,7 @@ mod support;
 mod authentic;
 mod branches;
 mod broken;
+mod builds;
 mod channel;
 mod channels;
 mod checkout;

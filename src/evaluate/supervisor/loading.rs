@@ -86,6 +86,7 @@ impl Supervisor<'_> {
                     }
                 }
                 Ok(Heard::Left(PARENT)) => return Ok(false),
+                Err(_) if self.crew.store().building().is_some() => heard = Instant::now(),
                 Err(_) if heard.elapsed() > self.request.limits.package_time => return Ok(false),
                 Ok(Heard::Left(_)) | Err(_) => {}
             }
@@ -153,7 +154,7 @@ impl Supervisor<'_> {
             match tokio::time::timeout(TICK, self.crew.heard()).await {
                 Ok(Heard::Said(from, message)) => return Ok((from, message)),
                 Ok(Heard::Left(_)) => return Err(Failure::Died(self.crew.last_words().await)),
-                Err(_) if started.elapsed() > limit => {
+                Err(_) if started.elapsed() > limit + self.crew.store().build_time() => {
                     return Err(Failure::Limit {
                         what: "time limit for loading modules",
                         limit: format!("{limit:?}"),
@@ -163,7 +164,7 @@ impl Supervisor<'_> {
                     self.check_processes().await?;
                     self.check_memory()?;
                     let cpu = self.crew.cpu_ms();
-                    if cpu != active.0 {
+                    if cpu != active.0 || self.crew.store().building().is_some() {
                         active = (cpu, Instant::now());
                     } else if active.1.elapsed() > self.patience() {
                         return Err(Failure::Still { limit: format!("{:?}", self.patience()) });

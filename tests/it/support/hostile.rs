@@ -105,6 +105,7 @@ pub async fn evaluate(channel: &Channel, build: Build, limits: Limits) -> Evalua
         likely: HashSet::new(),
         keep_contents: true,
         limits,
+        daemon: None,
     };
     let (events, received) = mpsc::channel(4);
     let (end, (jobs, errors)) = tokio::join!(
