@@ -1,22 +1,18 @@
 //! Builds that an evaluation asks for, made by a real daemon because the spec permits that.
 //!
-//! What the evaluation adds is kept in a file without a name. When a build is asked for, what its
-//! derivation needs goes to the daemon, inputs first, and nothing else does.
+//! When a build is asked for, what its derivation needs goes to the daemon, inputs first, and nothing
+//! else does.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::File;
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
+use super::archive::Archive;
 use super::daemon::{Cut, Daemon, DaemonError};
 use super::memory::{Kind, Recorded};
-use crate::store::derivation::Derivation;
-use crate::store::path::{Hash, StorePath};
+use crate::store::path::StorePath;
 
 /// So many of the last lines that a build printed are part of its error.
 const LAST_LINES: usize = 12;
@@ -30,26 +26,9 @@ pub struct Builds {
     archive: Mutex<Archive>,
     /// One build at a time: the daemon decides what of it is done side by side.
     daemon: Mutex<Option<Daemon>>,
-    /// Store paths of outputs that were built.
+    /// Store paths of outputs that were built, and of what they are known to refer to.
     built: Mutex<HashSet<Vec<u8>>>,
     progress: Mutex<Progress>,
-}
-
-/// All that was added, by the hash parts of the paths.
-#[derive(Debug)]
-struct Archive {
-    file: File,
-    end: u64,
-    entries: HashMap<Hash, Entry>,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    path: StorePath,
-    kind: Kind,
-    references: Vec<StorePath>,
-    start: u64,
-    length: usize,
 }
 
 #[derive(Debug, Default)]
@@ -91,10 +70,9 @@ impl From<DaemonError> for BuildError {
 impl Builds {
     /// Has builds made by the daemon at `socket`, which is not connected to before one is asked for.
     pub fn new(socket: PathBuf) -> io::Result<Self> {
-        let archive = Archive { file: tempfile::tempfile()?, end: 0, entries: HashMap::new() };
         Ok(Self {
             socket,
-            archive: Mutex::new(archive),
+            archive: Mutex::new(Archive::new()?),
             daemon: Mutex::default(),
             built: Mutex::default(),
             progress: Mutex::default(),
@@ -106,7 +84,7 @@ impl Builds {
         lock(&self.archive).keep(item)
     }
 
-    /// Whether `path` is an output that was built for this evaluation.
+    /// Whether `path` is an output that was built for this evaluation, or is known to be needed by one.
     pub(super) fn has_built(&self, path: &[u8]) -> bool {
         lock(&self.built).contains(path)
     }
@@ -135,10 +113,14 @@ impl Builds {
     pub(super) fn build(&self, wanted: &[Vec<u8>], outputs: &[StorePath]) -> Result<(), BuildError> {
         let derivations = wanted.iter().map(|text| derivation_of(text).ok_or(BuildError::Unknown));
         let derivations = derivations.collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<String> = derivations.iter().map(ToString::to_string).collect();
+        let what = match &derivations[..] {
+            [] => return Ok(()),
+            [one] => one.to_string(),
+            [one, others @ ..] => format!("{one} and {} more", others.len()),
+        };
         let mut daemon = lock(&self.daemon);
         let begun = Instant::now();
-        lock(&self.progress).current = Some((names.join(" "), begun));
+        lock(&self.progress).current = Some((what.clone(), begun));
         let result = self.build_with(&mut daemon, &derivations, wanted);
         let mut progress = lock(&self.progress);
         progress.current = None;
@@ -146,7 +128,7 @@ impl Builds {
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &result {
             Ok(()) => {
-                tracing::info!(derivations = names.join(" "), duration_ms, "built while evaluating");
+                tracing::info!(derivation = what, duration_ms, "built while evaluating");
                 lock(&self.built).extend(outputs.iter().map(|path| path.to_string().into_bytes()));
             }
             Err(BuildError::Failed { error: DaemonError::Broken(_), .. }) => *daemon = None,
@@ -162,7 +144,7 @@ impl Builds {
         wanted: &[Vec<u8>],
     ) -> Result<(), BuildError> {
         let daemon = self.connected(daemon)?;
-        let closure = lock(&self.archive).closure(derivations)?;
+        let closure = lock(&self.archive).closure(derivations)?.ok_or(BuildError::Unknown)?;
         for entry in &closure {
             let contents = lock(&self.archive).contents(entry)?;
             let name = entry.path.name();
@@ -171,7 +153,7 @@ impl Builds {
                     let references: Vec<String> = entry.references.iter().map(ToString::to_string).collect();
                     daemon.add_text(name, &contents, &references)?
                 }
-                Kind::Nar => daemon.add_nar(name, is_recursive(&entry.path, &contents), &contents)?,
+                Kind::Nar => daemon.add_nar(name, entry.is_recursive(&contents), &contents)?,
             };
             if path != entry.path.to_string().into_bytes() {
                 return Err(BuildError::OtherPath(entry.path.clone()));
@@ -185,7 +167,9 @@ impl Builds {
     /// What `path`, which was built, refers to.
     pub(super) fn references(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, BuildError> {
         let mut daemon = lock(&self.daemon);
-        Ok(self.connected(&mut daemon)?.references(path)?)
+        let references = self.connected(&mut daemon)?.references(path)?;
+        lock(&self.built).extend(references.iter().cloned());
+        Ok(references)
     }
 
     fn connected<'a>(&self, daemon: &'a mut Option<Daemon>) -> Result<&'a mut Daemon, BuildError> {
@@ -211,70 +195,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) fn derivation_of(wanted: &[u8]) -> Option<StorePath> {
     let end = wanted.iter().position(|byte| *byte == b'!').unwrap_or(wanted.len());
     StorePath::parse(&wanted[..end]).ok().filter(|path| path.derivation_name().is_some())
-}
-
-/// Whether `path` is that of the archive, and not of the file in it.
-fn is_recursive(path: &StorePath, archive: &[u8]) -> bool {
-    let named = StorePath::of_fixed(path.name().as_bytes(), "sha256", &Sha256::digest(archive), true);
-    named.is_ok_and(|named| named == *path)
-}
-
-impl Archive {
-    fn keep(&mut self, item: &Recorded) -> io::Result<()> {
-        self.file.write_all_at(&item.contents, self.end)?;
-        let entry = Entry {
-            path: item.path.clone(),
-            kind: item.kind,
-            references: item.references.clone(),
-            start: self.end,
-            length: item.contents.len(),
-        };
-        self.end += item.contents.len() as u64;
-        self.entries.insert(*item.path.hash(), entry);
-        Ok(())
-    }
-
-    fn contents(&self, entry: &Entry) -> io::Result<Vec<u8>> {
-        let mut contents = vec![0; entry.length];
-        self.file.read_exact_at(&mut contents, entry.start)?;
-        Ok(contents)
-    }
-
-    fn find(&self, path: &StorePath) -> Result<Entry, BuildError> {
-        let entry = self.entries.get(path.hash()).filter(|entry| entry.path == *path);
-        let mut entry = entry.ok_or(BuildError::Unknown)?.clone();
-        if path.derivation_name().is_some() {
-            let contents = self.contents(&entry)?;
-            let derivation = Derivation::parse(&contents).map_err(|_| BuildError::Unknown)?;
-            let inputs = derivation.inputs.iter().map(|(input, _)| input).chain(&derivation.sources);
-            let paths = inputs.map(|path| StorePath::parse(path).map_err(|_| BuildError::Unknown));
-            entry.references = paths.collect::<Result<_, _>>()?;
-        }
-        Ok(entry)
-    }
-
-    /// All that `wanted` need, each once, after what it refers to.
-    fn closure(&self, wanted: &[StorePath]) -> Result<Vec<Entry>, BuildError> {
-        let mut seen = HashSet::new();
-        let mut closure = Vec::new();
-        let mut waiting = Vec::new();
-        for path in wanted {
-            if seen.insert(*path.hash()) {
-                waiting.push((self.find(path)?, 0));
-            }
-            while let Some((entry, next)) = waiting.last_mut() {
-                if let Some(reference) = entry.references.get(*next).cloned() {
-                    *next += 1;
-                    if seen.insert(*reference.hash()) {
-                        waiting.push((self.find(&reference)?, 0));
-                    }
-                } else {
-                    closure.extend(waiting.pop().map(|(entry, _)| entry));
-                }
-            }
-        }
-        Ok(closure)
-    }
 }
 
 /// The last lines of what builds print.

@@ -10,6 +10,7 @@
 //! the recording in one. Evaluated code is its client: every length is bounded, and a client that
 //! breaks the protocol loses its connection.
 
+mod archive;
 mod builds;
 mod connection;
 mod daemon;
