@@ -119,21 +119,21 @@ mod tests {
             archive.keep(&item).unwrap();
             item.path
         };
-        let [a, other] = ["a", "other"].map(|name| add(name, &[]));
-        let (b, c) = (add("b", &[&a]), add("c", &[&a]));
-        let d = add("d", &[&c, &b, &a]);
+        let [leaf, other] = ["leaf", "other"].map(|name| add(name, &[]));
+        let (left, right) = (add("left", &[&leaf]), add("right", &[&leaf]));
+        let top = add("top", &[&right, &left, &leaf]);
         let missing = StorePath::of_text(b"missing", b"", &[""; 0]).unwrap();
-        let e = add("e", &[&a, &missing]);
+        let broken = add("broken", &[&leaf, &missing]);
         let names = |wanted: &[StorePath]| {
             let closure = archive.closure(wanted).unwrap()?;
             let names = closure.iter().map(|entry| {
                 assert_eq!(archive.contents(entry).unwrap(), entry.path.name().as_bytes());
                 entry.path.name().to_owned()
             });
-            Some(names.collect::<Vec<_>>().concat())
+            Some(names.collect::<Vec<_>>().join(" "))
         };
-        assert_eq!(names(&[d.clone()]).unwrap(), "acbd");
-        assert_eq!(names(&[b, d, other]).unwrap(), "abcdother");
-        assert_eq!(names(&[e]), None);
+        assert_eq!(names(std::slice::from_ref(&top)).unwrap(), "leaf right left top");
+        assert_eq!(names(&[left, top, other]).unwrap(), "leaf left right top other");
+        assert_eq!(names(&[broken]), None);
     }
 }

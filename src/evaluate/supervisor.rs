@@ -34,15 +34,12 @@ const FULL: (usize, usize) = (2000, 24 << 20);
 pub async fn run(request: Request, events: &mpsc::Sender<Event>) -> Result<Summary, Failure> {
     let limit = request.limits.evaluation_time;
     let mut supervisor = Supervisor::start(request, events)?;
-    let result = tokio::time::timeout(limit, supervisor.evaluate()).await;
-    match result {
-        Ok(result) => result.map(|()| supervisor.summary()),
-        Err(_) => {
-            let building = supervisor.crew.store().building();
-            let building = building.map_or_else(String::new, |what| format!(", while {what} was built,"));
-            Err(Failure::Limit { what: "time limit", limit: format!("{limit:?}{building}") })
-        }
+    if let Ok(result) = tokio::time::timeout(limit, supervisor.evaluate()).await {
+        return result.map(|()| supervisor.summary());
     }
+    let building = supervisor.crew.store().building();
+    let building = building.map_or_else(String::new, |what| format!(", while {what} was built,"));
+    Err(Failure::Limit { what: "time limit", limit: format!("{limit:?}{building}") })
 }
 
 struct Supervisor<'a> {
