@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | parent | `(parent GUILE GUIX)` | connected; the versions |
 //! | supervisor | `(evaluate SUBSET OPTIONS SYSTEM ((NAME DIRECTORY COMMIT) ...))` | what to enumerate; the channels |
+//! | parent | `(derivations faster)`, `(derivations own)` | how they are made |
 //! | parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load |
 //! | parent | `(enumerated (LABEL ...) (INDEX ...))` | the units of work; those that most others need |
 //! | parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
