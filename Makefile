@@ -21,6 +21,7 @@ test:
 	scripts/setup test
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	scripts/guix-root bullseye
 	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
 	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked
 

@@ -5,7 +5,7 @@
 ;;; standard error.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 
-(use-modules (gnu ci) (guix store) (ice-9 match) (ice-9 rdelim) (srfi srfi-1))
+(use-modules (gnu ci) (guix grafts) (guix store) (ice-9 match) (ice-9 rdelim) (srfi srfi-1))
 
 (define ci (resolve-module '(gnu ci)))
 
@@ -15,21 +15,54 @@
    (lambda ()
      (primitive-load (%search-load-path "gnu/ci.scm")))))
 
+;; What Guix 1.2 has instead of 'cuirass-jobs', or #f: each job is a name, and what computes the rest.
+(define hydra-jobs (and=> (module-variable ci 'hydra-jobs) variable-ref))
+
+(define (show-job job)
+  (match job
+    (#f #f)
+    (((? symbol? name) . compute)
+     (format #t "~a ~a~%" name (assq-ref (compute) 'derivation)))
+    (_
+     (format #t "~a ~a~%" (assq-ref job #:job-name) (assq-ref job #:derivation)))))
+
+(define (old-jobs store subset system directory)
+  "Return the jobs of SUBSET where 'cuirass-jobs' is not there yet."
+  (define (hydra subset . rest)
+    (hydra-jobs store
+                `((subset . ,subset)
+                  (systems . (,system))
+                  (guix . ((file-name . ,directory)
+                           (revision . "0000000000000000000000000000000000000000")))
+                  ,@rest)))
+
+  (match subset
+    ('tarball
+     (read-ci-from-source!)
+     (parameterize ((%graft? #f))
+       ((module-ref ci 'tarball-jobs) store system)))
+    (('packages . names) (hydra names))
+    (('manifests . files)
+     (hydra "manifests" `(manifests . ,(map (lambda (file) (cons "guix" file)) files))))
+    ((? symbol? subset) (hydra (symbol->string subset)))))
+
 (define (show-jobs subset system directory)
   (with-store store
-    (for-each (lambda (job)
-                (when job
-                  (format #t "~a ~a~%"
-                          (assq-ref job #:job-name) (assq-ref job #:derivation))))
-              (cuirass-jobs store
-                            `((subset . ,subset)
-                              (systems . (,system))
-                              (channels . ((repository
-                                            (version 0)
-                                            (url ,directory)
-                                            (branch "master")
-                                            (commit "0000000000000000000000000000000000000000")
-                                            (name guix)))))))))
+    (for-each show-job
+              (if hydra-jobs
+                  (old-jobs store subset system directory)
+                  (new-jobs store subset system directory)))))
+
+(define (new-jobs store subset system directory)
+  (cuirass-jobs store
+                `((subset . ,subset)
+                  (systems . (,system))
+                  (channels . ((repository
+                                (version 0)
+                                (url ,directory)
+                                (branch "master")
+                                (commit "0000000000000000000000000000000000000000")
+                                (name guix)))))))
 
 (define (or-say-so proc)
   "Return a procedure like PROC that returns #f where PROC raises."

@@ -58,6 +58,10 @@ pub struct Evaluate {
     pub package_time: Duration,
     /// Wall clock for one evaluation.
     pub evaluation_time: Duration,
+    /// The socket of the daemon that makes builds for evaluations, where a spec permits them.
+    pub daemon_socket: PathBuf,
+    /// The store of that daemon.
+    pub daemon_store: PathBuf,
 }
 
 /// How long Git may take, in wall clock.
@@ -192,6 +196,9 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         memory: written.evaluate.memory.map_or(machine.memory / 2, |size| size.0),
         package_time: written.evaluate.package_time.map_or(Duration::from_mins(5), |time| time.0),
         evaluation_time: written.evaluate.evaluation_time.map_or(Duration::from_hours(6), |time| time.0),
+        daemon_socket: base
+            .join(written.evaluate.daemon_socket.unwrap_or_else(|| "/var/guix/daemon-socket/socket".into())),
+        daemon_store: base.join(written.evaluate.daemon_store.unwrap_or_else(|| "/gnu/store".into())),
     };
     let git = Git {
         look_time: written.git.look_time.map_or(Duration::from_secs(30), |time| time.0),
@@ -366,7 +373,7 @@ mod tests {
     fn a_fault_is_told_with_its_place_and_without_the_line() {
         let told = |text: &str| resolved(text).unwrap_err().to_string();
         insta::assert_snapshot!(told("\n[evaluate]\nworker = 3\n"), @r#"
-        gorget.toml:3:1: unknown field `worker`, expected one of `workers`, `memory`, `package-time`, `evaluation-time`
+        gorget.toml:3:1: unknown field `worker`, expected one of `workers`, `memory`, `package-time`, `evaluation-time`, `daemon-socket`, `daemon-store`
         "#);
         insta::assert_snapshot!(told("[evaluate]\nmemory = \"12X\"\n"), @r#"
         gorget.toml:2:10: `12X` is not a size: write a whole number and M, G or T, such as `12G`

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::Exit;
 use crate::clock::{Clock, Seconds};
+use crate::config::Config;
+use crate::evaluate::runtime::{Host, RuntimeError};
 use crate::spec::{
     Diagnostic, Severity, Spec, SpecFile, harmless, load_directory, load_file, refuse_equal_names, render,
 };
@@ -26,14 +28,21 @@ pub struct Check {
 /// Checks the files and tells about them: the good ones on standard output, faults on standard error.
 ///
 /// # Errors
-/// Only when nothing can be written; a file that cannot be read is at fault itself.
-pub fn run(args: &Check) -> anyhow::Result<Exit> {
+/// When nothing can be written, and when the Guix of this machine, as `config` has it, is one that
+/// nothing can be evaluated with; a file that cannot be read is at fault itself.
+pub(super) async fn run(args: &Check, config: Option<Config>) -> anyhow::Result<Exit> {
     let files = load(&args.paths);
     let now = Clock::System.now();
     if args.json {
         tell_json(&files, now, &mut anstream::stdout().lock())?;
     } else {
         tell(&files, now, &mut anstream::stdout().lock(), &mut anstream::stderr().lock())?;
+    }
+    // Without a Guix, specs can be written and checked all the same.
+    if let Some(config) = config
+        && let Err(error @ RuntimeError::TooOld { .. }) = Host::probe(&config.guix_root).await
+    {
+        return Err(error.into());
     }
     Ok(if files.iter().all(|file| file.outcome.is_ok()) { Exit::Done } else { Exit::Input })
 }

@@ -52,6 +52,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
         build: spec.build.clone(),
         keep_contents: false,
         limits: farm::limits(&config),
+        daemon: spec.build.builds_while_evaluating.then(|| farm::daemon(&config)),
     })?;
     for system in &spec.systems {
         progress.now(format!("evaluating {} for {system}", spec.name));
@@ -147,6 +148,7 @@ fn add(totals: &mut Summary, summary: &Summary) {
     totals.errors += summary.errors;
     totals.broken_modules += summary.broken_modules;
     totals.guix_version.clone_from(&summary.guix_version);
+    totals.faster_derivations = summary.faster_derivations;
     totals.load_ms = totals.load_ms.or(summary.load_ms);
     totals.enumerate_ms += summary.enumerate_ms;
     totals.warm_ms += summary.warm_ms;

@@ -8,8 +8,8 @@ use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, Res
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
-use crate::evaluate::Limits;
 use crate::evaluate::runtime::Runtimes;
+use crate::evaluate::{Daemon, Limits};
 use crate::signing::{AuthorizedKeys, SigningKey};
 use crate::substitute::Server;
 use crate::web::{Token, Web};
@@ -44,6 +44,11 @@ pub(super) fn limits(config: &Config) -> Limits {
         package_time: config.evaluate.package_time,
         evaluation_time: config.evaluate.evaluation_time,
     }
+}
+
+/// Who makes builds while evaluating.
+pub(super) fn daemon(config: &Config) -> Daemon {
+    Daemon { socket: config.evaluate.daemon_socket.clone(), store: config.evaluate.daemon_store.clone() }
 }
 
 /// Who is asked for substitutes.

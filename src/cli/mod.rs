@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
+use crate::evaluate::runtime::RuntimeError;
 use crate::signing::SigningError;
 use crate::telemetry;
 
@@ -116,7 +117,10 @@ pub fn main() -> ExitCode {
 }
 
 fn is_about_input(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<InputError>() || cause.is::<ConfigError>() || cause.is::<SigningError>()
+    cause.is::<InputError>()
+        || cause.is::<ConfigError>()
+        || cause.is::<SigningError>()
+        || cause.downcast_ref::<RuntimeError>().is_some_and(RuntimeError::is_of_revision)
 }
 
 fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
@@ -132,7 +136,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
     telemetry::begin(quiet);
     let config = || Config::load(cli.global.config.as_deref(), cli.global.state.as_deref());
     match cli.command {
-        Command::Check(check) => check::run(&check),
+        Command::Check(args) => within(check::run(&args, config().ok())),
         Command::Generate(generate) => generate::run(&generate),
         Command::Run(args) => within(run::run(&args, config()?)),
         Command::Evaluate(args) => within(evaluate::run(&args, config()?)),

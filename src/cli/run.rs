@@ -122,6 +122,7 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             checkouts: farm::checkouts(config),
             runtimes: farm::runtimes(config),
             limits: farm::limits(config),
+            daemon: farm::daemon(config),
             clock: clock.clone(),
             bells: bells.clone(),
             kept: None,

@@ -1,9 +1,11 @@
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 
+use super::builds::derivation_of;
 use super::memory::Memory;
 use super::wire::{MAGIC_CLIENT, MAGIC_SERVER, Sink, Source, VERSION, broken};
 use crate::store::nar;
+use crate::store::path::StorePath;
 
 /// Longest text that is taken.
 const LONGEST_TEXT: u64 = 64 << 20;
@@ -148,7 +150,7 @@ fn rare(operation: u64, source: &mut Reader<'_>, sink: &mut Writer<'_>, memory: 
         1 => {
             let path = source.word()?;
             sink.answer()?;
-            sink.integer(memory.knows(&path).into())
+            sink.integer(memory.is_valid(&path).into())
         }
         3 => {
             source.word()?;
@@ -158,15 +160,21 @@ fn rare(operation: u64, source: &mut Reader<'_>, sink: &mut Writer<'_>, memory: 
         9 => {
             let wanted = source.words()?;
             source.integer()?; // build mode
-            sink.error(&refuse_build(&wanted))
+            match build(memory, &wanted) {
+                Ok(()) => {
+                    sink.answer()?;
+                    sink.integer(1)
+                }
+                Err(message) => sink.error(&message),
+            }
         }
         10 => {
             let path = source.word()?;
-            if memory.knows(&path) {
+            if memory.is_valid(&path) {
                 sink.answer()?;
                 sink.integer(1)
             } else {
-                sink.error(&refuse_build(&[path]))
+                sink.error(&asked_for(&[path]))
             }
         }
         11 | 12 => {
@@ -192,7 +200,7 @@ fn rare(operation: u64, source: &mut Reader<'_>, sink: &mut Writer<'_>, memory: 
         }
         31 => {
             let paths = source.words()?;
-            let known: Vec<&Vec<u8>> = paths.iter().filter(|path| memory.knows(path)).collect();
+            let known: Vec<&Vec<u8>> = paths.iter().filter(|path| memory.is_valid(path)).collect();
             sink.answer()?;
             sink.strings(&known)
         }
@@ -205,10 +213,21 @@ fn rare(operation: u64, source: &mut Reader<'_>, sink: &mut Writer<'_>, memory: 
             sink.answer()?;
             sink.strings(&BUILT_IN_BUILDERS)
         }
-        4 | 5 | 6 | 18 | 26 | 28 | 33 => {
+        5 => {
             let path = source.word()?;
-            let path = String::from_utf8_lossy(&path);
-            sink.error(&format!("{path} cannot be looked into while evaluating (request {operation})"))
+            let built = memory.builds().filter(|builds| builds.has_built(&path));
+            match built.map(|builds| builds.references(&path)) {
+                Some(Ok(references)) => {
+                    sink.answer()?;
+                    sink.strings(&references)
+                }
+                Some(Err(error)) => sink.error(&error.to_string()),
+                None => sink.error(&hidden(&path, operation)),
+            }
+        }
+        4 | 6 | 18 | 26 | 28 | 33 => {
+            let path = source.word()?;
+            sink.error(&hidden(&path, operation))
         }
         _ => {
             sink.error(&format!("request {operation} is not answered while evaluating"))?;
@@ -218,9 +237,27 @@ fn rare(operation: u64, source: &mut Reader<'_>, sink: &mut Writer<'_>, memory: 
     }
 }
 
-fn refuse_build(wanted: &[Vec<u8>]) -> String {
+/// Has `wanted` built if the evaluation may; else, and when that fails, gives the error.
+fn build(memory: &Memory, wanted: &[Vec<u8>]) -> Result<(), String> {
+    let Some(builds) = memory.builds() else {
+        let hint = "with `builds-while-evaluating = true` in the spec, such builds are made";
+        return Err(format!("{}\nhint: {hint}", asked_for(wanted)));
+    };
+    let derivations = wanted.iter().filter_map(|text| derivation_of(text));
+    let outputs = derivations.filter_map(|path| memory.derivation(path.to_string().as_bytes()));
+    let outputs: Vec<StorePath> = outputs.flat_map(|(outputs, _)| outputs).map(|(_, path)| path).collect();
+    let failed = |error| format!("{}, and was not made: {error}", asked_for(wanted));
+    builds.build(wanted, &outputs).map_err(failed)
+}
+
+/// What evaluated code is told about a build; its first words are how the worker knows it.
+fn asked_for(wanted: &[Vec<u8>]) -> String {
     let names: Vec<_> = wanted.iter().map(|path| String::from_utf8_lossy(path)).collect();
     format!("a build was asked for while evaluating: {}", names.join(" "))
+}
+
+fn hidden(path: &[u8], operation: u64) -> String {
+    format!("{} cannot be looked into while evaluating (request {operation})", String::from_utf8_lossy(path))
 }
 
 fn set_options(source: &mut Reader<'_>, sink: &mut Writer<'_>) -> io::Result<()> {

@@ -1,9 +1,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::builds::Builds;
 use crate::store::derivation::{Derivation, Modulo, OutputError, ParseError};
 use crate::store::nar::single_file;
 use crate::store::path::{Hash, PathError, StorePath};
@@ -76,6 +78,9 @@ pub enum StoreError {
     /// More was added than the evaluation may add.
     #[error("this evaluation added more than {0} bytes to the store")]
     Full(usize),
+    /// It could not be kept for builds.
+    #[error("cannot keep {0}: {1}")]
+    Keep(StorePath, std::io::Error),
     /// The evaluation is over.
     #[error("the evaluation is over")]
     Closed,
@@ -90,6 +95,7 @@ pub struct Memory {
     arriving: AtomicUsize,
     keep_contents: bool,
     most_bytes: usize,
+    builds: Option<Builds>,
 }
 
 #[derive(Debug, Default)]
@@ -129,12 +135,34 @@ impl Memory {
             arriving: AtomicUsize::new(0),
             keep_contents,
             most_bytes,
+            builds: None,
         }
     }
 
-    /// Whether contents are recorded.
-    pub fn keeps_contents(&self) -> bool {
-        self.keep_contents
+    /// The same, for an evaluation that may have builds made. Contents are kept.
+    #[must_use]
+    pub fn with_builds(self, builds: Builds) -> Self {
+        Self { keep_contents: true, builds: Some(builds), ..self }
+    }
+
+    /// Who makes builds, if the evaluation may have any.
+    pub(super) fn builds(&self) -> Option<&Builds> {
+        self.builds.as_ref()
+    }
+
+    /// What is being built for the evaluation.
+    pub fn building(&self) -> Option<String> {
+        self.builds.as_ref()?.current()
+    }
+
+    /// The time that builds have taken up to now.
+    pub fn build_time(&self) -> Duration {
+        self.builds.as_ref().map_or(Duration::ZERO, Builds::time)
+    }
+
+    /// Whether `path` was added, or built.
+    pub(super) fn is_valid(&self, path: &[u8]) -> bool {
+        self.knows(path) || self.builds.as_ref().is_some_and(|builds| builds.has_built(path))
     }
 
     /// Takes a text: the store path that it has.
@@ -266,6 +294,9 @@ impl Memory {
     pub(super) fn close(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.drained.notify_all();
+        if let Some(builds) = &self.builds {
+            builds.close();
+        }
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, State>, StoreError> {
@@ -292,6 +323,9 @@ impl Memory {
         let bookkeeping = BOOKKEEPING * (state.known.len() + 1);
         if state.bytes + size + bookkeeping > self.most_bytes {
             return Err(StoreError::Full(self.most_bytes));
+        }
+        if let Some(builds) = &self.builds {
+            builds.keep(&item).map_err(|error| StoreError::Keep(item.path.clone(), error))?;
         }
         state.bytes += size;
         state.pending_bytes += item.contents.len() + BOOKKEEPING;

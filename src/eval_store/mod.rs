@@ -3,14 +3,17 @@
 //! An evaluation asks the store daemon for one thing: to take texts and files and say what their
 //! store paths are. This server answers that, on a Unix socket, without a store: it computes the
 //! paths, checks every derivation as the real daemon would, and keeps what it was given for
-//! [`EvalStore::drain`]. It refuses to build, to fetch and to tell about anything that the
-//! evaluation did not add itself.
+//! [`Memory::drain`]. It refuses to fetch and to tell about anything that the evaluation did not add
+//! itself, and to build; only where a spec permits it are builds handed on to a real daemon ([`Builds`]).
 //!
 //! It is the security boundary (the evaluated code never meets a real daemon), the fast path and
 //! the recording in one. Evaluated code is its client: every length is bounded, and a client that
 //! breaks the protocol loses its connection.
 
+mod archive;
+mod builds;
 mod connection;
+mod daemon;
 mod memory;
 mod wire;
 
@@ -23,6 +26,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
+pub use builds::Builds;
 pub use memory::{Kind, Memory, Recorded, RecordedDerivation, StoreError};
 
 /// More connections than this at a time are refused: a worker needs one.

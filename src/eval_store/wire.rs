@@ -20,6 +20,7 @@ pub(super) fn broken(what: &str) -> io::Error {
 }
 
 /// Reading side of a connection.
+#[derive(Debug)]
 pub(super) struct Source<R> {
     pub(super) stream: R,
 }
@@ -69,6 +70,7 @@ impl<R: Read> Source<R> {
 }
 
 /// Writing side of a connection.
+#[derive(Debug)]
 pub(super) struct Sink<W> {
     pub(super) stream: W,
 }

@@ -5,8 +5,8 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::likely::changed_packages;
-use super::runtime::{Runtimes, Source};
-use super::{Channel, Event, Failure, Limits, Request, Summary, Wanted, Warm, record};
+use super::runtime::{RuntimeError, Runtimes, Source};
+use super::{Channel, Daemon, Event, Failure, Limits, Request, Summary, Wanted, Warm, record};
 use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
@@ -31,6 +31,8 @@ pub struct Evaluate {
     pub runtimes: Runtimes,
     /// What an evaluation may use.
     pub limits: Limits,
+    /// Who makes the builds that evaluations of some specs may ask for.
+    pub daemon: Daemon,
     /// What time it is.
     pub clock: Clock,
     /// Whom to wake.
@@ -96,6 +98,7 @@ impl Keeper for Evaluate {
                     system = %task.system,
                     jobs = summary.jobs,
                     errors = summary.errors,
+                    faster_derivations = summary.faster_derivations,
                     duration_ms = summary.total_ms,
                     "evaluated"
                 );
@@ -120,7 +123,9 @@ impl Evaluate {
     /// The fault of the revision is its result; any other is tried again a few times.
     async fn failed(&self, task: &Task, error: anyhow::Error) -> anyhow::Result<Progress> {
         let failure = error.downcast_ref::<Failure>();
-        if !failure.is_some_and(Failure::is_of_revision) && task.attempts < ATTEMPTS {
+        let of_revision = failure.is_some_and(Failure::is_of_revision)
+            || error.downcast_ref::<RuntimeError>().is_some_and(RuntimeError::is_of_revision);
+        if !of_revision && task.attempts < ATTEMPTS {
             self.db.wait_again(task.id).await?;
             if !matches!(failure, Some(Failure::Still { .. })) {
                 return Err(error);
@@ -161,6 +166,7 @@ impl Evaluate {
             build: task.spec.build.clone(),
             keep_contents: true,
             limits: self.limits.clone(),
+            daemon: task.spec.build.builds_while_evaluating.then(|| self.daemon.clone()),
         };
         Ok(Kept {
             spec: task.spec_id,

@@ -15,5 +15,5 @@ mod warm;
 
 pub use keeper::Evaluate;
 pub use outcome::{Batch, Event, Failure, Outcome, Summary};
-pub use request::{Channel, Limits, Request, Wanted};
+pub use request::{Channel, Daemon, Limits, Request, Wanted};
 pub use warm::Warm;

@@ -67,6 +67,8 @@ pub struct Summary {
     pub broken_modules: usize,
     /// Version of the Guix that evaluated.
     pub guix_version: String,
+    /// Whether derivations were made by Gorget's faster stand-in for the Guix's own procedures.
+    pub faster_derivations: bool,
     /// Milliseconds of loading modules; nothing when they had been loaded for another system.
     pub load_ms: Option<u64>,
     /// Milliseconds of enumerating the units.

@@ -26,7 +26,7 @@ use connections::Arrival;
 use super::confine;
 use super::protocol::Message;
 use super::request::Request;
-use crate::eval_store::{EvalStore, Memory};
+use crate::eval_store::{Builds, EvalStore, Memory};
 use crate::sandbox::Process;
 
 /// The parent of the system that is evaluated, among the ids of workers.
@@ -89,11 +89,19 @@ struct Member {
     writer: OwnedWriteHalf,
 }
 
+/// What the evaluation for one system adds to.
+fn memory(request: &Request) -> io::Result<Memory> {
+    let memory = Memory::new(request.keep_contents, MOST_STORED);
+    Ok(match &request.daemon {
+        Some(daemon) => memory.with_builds(Builds::new(daemon.socket.clone())?),
+        None => memory,
+    })
+}
+
 impl Crew {
     /// Starts the store and the loader.
     pub(super) fn start(request: &Request) -> io::Result<Self> {
-        let server = EvalStore::start(Memory::new(request.keep_contents, MOST_STORED))?;
-        Self::with_store(request, Arc::new(server))
+        Self::with_store(request, Arc::new(EvalStore::start(memory(request)?)?))
     }
 
     /// Starts again; the store keeps what it has. The old crew dies when it is dropped.
@@ -111,7 +119,7 @@ impl Crew {
         let socket = UnixListener::bind(directory.path().join("control"))?;
         let (sender, arrivals) = mpsc::channel(4096);
         let listener = tokio::spawn(connections::listen(socket, sender));
-        let sandbox = confine::confined(request, directory.path(), server.socket()).spawn()?;
+        let sandbox = confine::confined(request, directory.path(), server.socket())?.spawn()?;
         Ok(Self {
             sandbox,
             store: server.memory(),
@@ -132,12 +140,13 @@ impl Crew {
 
     /// Ends everything but the loader, and forgets what was added to the store: one system leaves
     /// nothing to the next.
-    pub(super) async fn clear(&mut self) {
+    pub(super) async fn clear(&mut self, request: &Request) -> io::Result<()> {
         self.dismiss_all().await;
-        self.store = self.server.renew(Memory::new(self.store.keeps_contents(), MOST_STORED));
+        self.store = self.server.renew(memory(request)?);
         // Numbers of processes are used again.
         let loader = self.members.get(&LOADER).and_then(|member| member.pid);
         self.past_cpu += self.cpu.extract_if(|pid, _| Some(*pid) != loader).map(|(_, cpu)| cpu).sum::<u64>();
+        Ok(())
     }
 
     /// Ends the parent and everything that it started.

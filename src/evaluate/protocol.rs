@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | loader | `(loader GUILE GUIX)` | connected; the versions |
 //! | supervisor | `(load SUBSET OPTIONS ((NAME DIRECTORY COMMIT) ...))` | what will be evaluated; the channels |
+//! | loader | `(derivations faster)`, `(derivations own)` | how they are made |
 //! | loader, parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load |
 //! | loader | `(loaded)` | ready to fork a parent for each system |
 //! | loader, parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
@@ -41,6 +42,7 @@ pub(super) enum Message {
     Loaded,
     Parent { id: usize, token: String },
     ModuleError { name: String, cause: String, message: String },
+    Derivations { faster: bool },
     Enumerated { labels: Vec<String>, popular: Vec<usize> },
     Fatal { cause: String, message: String },
     Forked { id: usize, pid: usize },
@@ -93,6 +95,7 @@ impl Message {
             ("module-error", [module, cause, message]) => {
                 Self::ModuleError { name: text(module)?, cause: name(cause)?, message: text(message)? }
             }
+            ("derivations", [how]) => Self::Derivations { faster: how.symbol()? == "faster" },
             ("enumerated", [labels, popular]) => Self::Enumerated {
                 labels: labels.list()?.iter().map(text).collect::<Option<_>>()?,
                 popular: popular.list()?.iter().map(Sexp::index).collect::<Option<_>>()?,

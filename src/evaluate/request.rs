@@ -23,6 +23,17 @@ pub struct Request {
     pub keep_contents: bool,
     /// What it may use.
     pub limits: Limits,
+    /// Who makes the builds that it asks for, where they are made at all.
+    pub daemon: Option<Daemon>,
+}
+
+/// A real daemon.
+#[derive(Debug, Clone)]
+pub struct Daemon {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Its store, which evaluations see read-only.
+    pub store: PathBuf,
 }
 
 /// One system that a request is evaluated for.

@@ -9,6 +9,7 @@ mod parent;
 mod results;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -48,9 +49,9 @@ pub(super) async fn run(
     let result = tokio::time::timeout(limit, supervisor.evaluate()).await;
     let result = match result {
         Ok(result) => result.map(|()| supervisor.summary()),
-        Err(_) => Err(Failure::Limit { what: "time limit", limit: format!("{limit:?}") }),
+        Err(_) => Err(supervisor.out_of_time(limit)),
     };
-    supervisor.leave().await;
+    supervisor.leave().await?;
     result
 }
 
@@ -146,7 +147,7 @@ impl<'a> Supervisor<'a> {
 
     async fn evaluate(&mut self) -> Result<(), Failure> {
         self.load().await?;
-        self.warm.crew.clear().await;
+        self.warm.crew.clear(&self.warm.request).await?;
         self.enumerate().await?;
         if !self.warm_up().await? {
             // A unit that does not end, or kills, must not be lowered in the parent: begin again,
@@ -160,11 +161,18 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Ends what is left of it.
-    async fn leave(&mut self) {
-        self.warm.crew.clear().await;
+    async fn leave(&mut self) -> io::Result<()> {
+        self.warm.crew.clear(&self.warm.request).await?;
         if let Some(pid) = self.parent_pid {
             self.warm.crew.reap_parent(pid).await;
         }
+        Ok(())
+    }
+
+    fn out_of_time(&self, limit: Duration) -> Failure {
+        let building = self.warm.crew.store().building();
+        let building = building.map_or_else(String::new, |what| format!(", while {what} was built,"));
+        Failure::Limit { what: "time limit", limit: format!("{limit:?}{building}") }
     }
 
     async fn lower(&mut self) -> Result<(), Failure> {

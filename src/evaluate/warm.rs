@@ -26,9 +26,11 @@ pub struct Warm {
 }
 
 /// The modules are loaded.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Loaded {
     pub(super) guix_version: String,
+    /// Whether derivations are made by Gorget's faster stand-in.
+    pub(super) faster_derivations: bool,
     /// Name, cause and message of each module that is not.
     pub(super) broken: Vec<[String; 3]>,
 }

@@ -34,6 +34,7 @@ pub(super) fn build(
     let hint = "for example `build = \"all\"` or `build = { packages = [\"hello\"] }`";
     let value = section.require("build", hint, faults);
     let subset = value.and_then(|value| subset(value, channels, faults));
+    let builds = section.take("builds-while-evaluating");
     let mut option = |key, subsets| {
         let value = section.take(key)?;
         refuse_needless(key, value, subset.as_ref(), subsets, faults);
@@ -45,6 +46,7 @@ pub(super) fn build(
     let exclude = option("exclude", &["all", "core", "channels", "manifests"]);
     let tuned = tuned.map_or(Some(true), |value| boolean(value, faults));
     let cross = cross.map_or(Some(true), |value| boolean(value, faults));
+    let builds = builds.map_or(Some(false), |value| boolean(value, faults));
     let cross_targets = cross_targets.map_or(Some(Vec::new()), |value| strings(value, faults, target));
     let exclude = exclude.map_or(Some(Vec::new()), |value| strings(value, faults, pattern));
     Some(Build {
@@ -53,6 +55,7 @@ pub(super) fn build(
         cross: cross?,
         cross_targets: cross_targets?,
         exclude: exclude?,
+        builds_while_evaluating: builds?,
     })
 }
 

@@ -107,12 +107,22 @@ pub struct Build {
     pub cross_targets: Vec<String>,
     /// Packages and manifest entries to leave out, by their names, in which `*` stands for anything.
     pub exclude: Vec<String>,
+    /// Whether builds that are asked for while evaluating are made, by this machine's daemon.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub builds_while_evaluating: bool,
 }
 
 impl From<Subset> for Build {
     /// All of it, as `(gnu ci)` has it.
     fn from(subset: Subset) -> Self {
-        Self { subset, tuned: true, cross: true, cross_targets: Vec::new(), exclude: Vec::new() }
+        Self {
+            subset,
+            tuned: true,
+            cross: true,
+            cross_targets: Vec::new(),
+            exclude: Vec::new(),
+            builds_while_evaluating: false,
+        }
     }
 }
 

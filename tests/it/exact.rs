@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
 use gorget::db::{Db, ItemKind};
-use gorget::sandbox::Tool;
 use gorget::store::derivation::Derivation;
 use gorget::store::nar;
 use gorget::store::path::StorePath;
@@ -13,26 +11,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::support::guix::{MODULES, Tree, entry, guix_root, manifest};
+use crate::support::oracle::{self, Jobs, pair};
 use crate::support::program::{Farm, text};
-
-/// Names and derivations.
-type Jobs = BTreeSet<(String, String)>;
 
 const SYSTEMS: [&str; 2] = ["x86_64-linux", "i686-linux"];
 
-/// Jobs and derivations of `subset` as `(gnu ci)` computes them, with a real daemon.
+/// Jobs and derivations of `subset` as the Guix of the stories computes them.
 async fn oracle(subset: &str, system: &str, manifests: &Path) -> Jobs {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/oracle");
-    let run = Tool::new(script).arg(guix_root()).args([subset, system]).arg(manifests);
-    let finished = run.spawn().unwrap().finish(Duration::from_mins(10)).await.unwrap();
-    assert!(finished.success(), "{}", finished.reason());
-    let answer = String::from_utf8(finished.stdout).unwrap();
-    answer.lines().map(pair).collect()
-}
-
-fn pair(line: &str) -> (String, String) {
-    let (name, derivation) = line.split_once(' ').unwrap();
-    (name.to_owned(), derivation.to_owned())
+    oracle::jobs(&guix_root(), subset, system, manifests).await
 }
 
 /// What `gorget evaluate --json` says: jobs and derivations by system.

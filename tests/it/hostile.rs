@@ -78,7 +78,8 @@ async fn each_cause_is_told_apart_and_costs_only_its_package() {
     }
     let wanted = &result.jobs["good.x86_64-linux"];
     let asked = |path: &str| format!("a build was asked for while evaluating: {path}");
-    assert_eq!(result.error("builds"), ("build", (at("builds") + &asked(wanted)).as_str()));
+    let hint = "\nhint: with `builds-while-evaluating = true` in the spec, such builds are made";
+    assert_eq!(result.error("builds"), ("build", (at("builds") + &asked(wanted) + hint).as_str()));
     let missing = "/gnu/store/00000000000000000000000000000000-x";
     assert_eq!(result.error("fetches"), ("build", (at("fetches") + &asked(missing)).as_str()));
     assert!(result.jobs.contains_key("prints.x86_64-linux"), "{result:#?}");

@@ -353,6 +353,7 @@ fn options_that_make_no_sense_are_shown_where_they_stand() {
         "build = { channels = [\"own\"] }\nexclude = [\"python2-*\"]",
         "build = \"tarball\"",
         "build = \"hello\"\ncross-targets = [\"avr\"]",
+        "build = { manifests = [\"m.scm\"] }\nbuilds-while-evaluating = true",
     ] {
         assert!(parse(&spec(right), "farm").is_ok(), "{}", faults(&spec(right)));
     }

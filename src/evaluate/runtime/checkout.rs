@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::age;
 use super::compile::{self, CompileFailure, Compiling, Job};
 use super::key::{self, Keys};
 use super::sources::{self, File, Kind, Layer};
@@ -46,6 +47,7 @@ pub async fn checkout(
             return Err(RuntimeError::NotGuix { missing });
         }
     }
+    age::refuse_too_old(guix.1, "of the channel `guix`")?;
     let mut ordered = channels.to_vec();
     ordered.sort_by_key(|(name, _)| *name != "guix");
     let (binds, inside) = channel_binds(&ordered)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::sandbox::{Confined, find_guix};
 
+use super::age;
 use super::key::{self, Compiler, Keys};
 use super::sources::{self, Kind, Layer};
 use super::{Counts, Environment, RuntimeError, channel_binds, search_path};
@@ -63,7 +64,9 @@ impl Host {
         if !finished.success() {
             return Err(RuntimeError::Probe { root, reason: finished.reason() });
         }
-        Self::learn(root, &String::from_utf8_lossy(&finished.stdout))
+        let host = Self::learn(root, &String::from_utf8_lossy(&finished.stdout))?;
+        age::refuse_too_old(&host.outside(&host.sources), &format!("below {}", host.root.display()))?;
+        Ok(host)
     }
 
     fn learn(root: PathBuf, answer: &str) -> Result<Self, RuntimeError> {

@@ -37,6 +37,7 @@
 //! A file that does not compile is remembered under a key of its own, in which everything it
 //! reaches takes part: what is wrong may be elsewhere.
 
+mod age;
 mod cache;
 mod checkout;
 mod compile;
@@ -72,12 +73,24 @@ pub enum RuntimeError {
         root: PathBuf,
     },
     /// It does not answer.
-    #[error("the Guix below {} cannot be used: {reason}\nhint: it takes Guix with Guile 3.0; try `guix repl`", .root.display())]
+    #[error("the Guix below {} cannot be used: {reason}\nhint: it takes Guix 1.2.0 or later; try `guix repl`", .root.display())]
     Probe {
         /// Its system root.
         root: PathBuf,
         /// What it said instead.
         reason: String,
+    },
+    /// It was made before all that the evaluator needs.
+    #[error(
+        "the Guix {whose} is too old: its {file} has no `{name}`\nhint: Gorget works with Guix 1.2.0, of November 2020, and later"
+    )]
+    TooOld {
+        /// Where it is, in words.
+        whose: String,
+        /// A file that it lacks, or that lacks a name.
+        file: &'static str,
+        /// The name.
+        name: &'static str,
     },
     /// A channel's name would lead elsewhere.
     #[error("the channel name {name:?} cannot be a file name")]
@@ -97,6 +110,13 @@ pub enum RuntimeError {
     /// A file or directory.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl RuntimeError {
+    /// Whether the channels are to blame, so that trying again is of no use.
+    pub fn is_of_revision(&self) -> bool {
+        matches!(self, Self::TooOld { .. } | Self::NotGuix { .. } | Self::ChannelName { .. })
+    }
 }
 
 /// Where the modules of an environment come from.

@@ -31,6 +31,13 @@ impl Supervisor<'_> {
     pub(super) async fn check_limits(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         let late = self.warm.request.limits.package_time;
+        if self.warm.crew.store().building().is_some() {
+            // Who waits for a build is not to blame, and others get the same time.
+            self.workers
+                .values_mut()
+                .filter_map(|worker| worker.since.as_mut())
+                .for_each(|since| *since = now);
+        }
         let of = |is: &dyn Fn(&Worker) -> bool| -> Vec<usize> {
             self.workers.iter().filter(|(_, worker)| is(worker)).map(|(id, _)| *id).collect()
         };

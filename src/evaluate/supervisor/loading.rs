@@ -33,6 +33,7 @@ impl Supervisor<'_> {
             self.summary.load_ms = Some(milliseconds(started));
         }
         self.summary.guix_version = loaded.guix_version;
+        self.summary.faster_derivations = loaded.faster_derivations;
         for [name, cause, message] in loaded.broken {
             self.broken_module(name, cause, message)?;
         }
@@ -61,7 +62,7 @@ impl Supervisor<'_> {
 
     async fn load_modules(&mut self) -> Result<Loaded, Failure> {
         let started = Instant::now();
-        let mut loaded = Loaded { guix_version: String::new(), broken: Vec::new() };
+        let mut loaded = Loaded::default();
         loop {
             match self.hear(started).await?.1 {
                 Message::Loader { guix, .. } => {
@@ -70,6 +71,7 @@ impl Supervisor<'_> {
                     let line = protocol::load(&request.build, &request.channels);
                     self.warm.crew.tell(LOADER, &line).await;
                 }
+                Message::Derivations { faster } => loaded.faster_derivations = faster,
                 Message::ModuleError { name, cause, message } => {
                     loaded.broken.push([name, cause, message]);
                     if loaded.broken.len() > MOST_BROKEN {
@@ -134,6 +136,7 @@ impl Supervisor<'_> {
                     self.death_of(id).await;
                     return Ok(false);
                 }
+                Err(_) if self.warm.crew.store().building().is_some() => heard = Instant::now(),
                 Err(_) if heard.elapsed() > self.warm.request.limits.package_time => return Ok(false),
                 Ok(Heard::Left(_)) | Err(_) => {}
             }
@@ -171,7 +174,7 @@ impl Supervisor<'_> {
                 Ok(Heard::Said(from, message)) => return Ok((from, message)),
                 Ok(Heard::Left(id @ (LOADER | PARENT))) => return Err(self.death_of(id).await),
                 Ok(Heard::Left(_)) => {}
-                Err(_) if started.elapsed() > limit => {
+                Err(_) if started.elapsed() > limit + self.warm.crew.store().build_time() => {
                     return Err(Failure::Limit {
                         what: "time limit for loading modules",
                         limit: format!("{limit:?}"),
@@ -181,7 +184,7 @@ impl Supervisor<'_> {
                     self.check_processes().await?;
                     self.check_memory()?;
                     let cpu = self.warm.crew.cpu_ms();
-                    if cpu != active.0 {
+                    if cpu != active.0 || self.warm.crew.store().building().is_some() {
                         active = (cpu, Instant::now());
                     } else if active.1.elapsed() > self.patience() {
                         return Err(self.still());

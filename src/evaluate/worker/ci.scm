@@ -89,6 +89,12 @@ it was compiled."
        (primitive-load file)))
     (resolve-module '(gnu ci))))
 
+(define (ci-binding name)
+  "Return the value of NAME in (gnu ci), private or not, or #f where that has no such thing."
+  (let ((variable (or (module-variable (resolve-module '(gnu ci)) name)
+                      (module-variable (own-ci) name))))
+    (and variable (variable-ref variable))))
+
 (define (ci-procedure name)
   (let ((variable (module-variable (own-ci) name)))
     (unless variable
@@ -97,13 +103,22 @@ it was compiled."
 
 (define (ci-job job)
   "Return JOB, which is as (gnu ci) describes jobs, as we do."
-  (match (list (assq-ref job #:job-name) (assq-ref job #:derivation))
-    (((and (or (? string?) (? symbol?)) name) (? string? derivation))
-     (other-job (if (symbol? name) (symbol->string name) name)
-                derivation
-                #:max-silent-time (assq-ref job #:max-silent-time)
-                #:timeout (assq-ref job #:timeout)))
-    (_ (error "this describes no job:" job))))
+  (match job
+    ;; That of Guix 1.2 describes a job by its name and what computes the rest.
+    (((? symbol? name) . (? procedure? compute))
+     (let ((rest (compute)))
+       (ci-job `((#:job-name . ,name)
+                 (#:derivation . ,(assq-ref rest 'derivation))
+                 (#:max-silent-time . ,(assq-ref rest 'max-silent-time))
+                 (#:timeout . ,(assq-ref rest 'timeout))))))
+    (_
+     (match (list (assq-ref job #:job-name) (assq-ref job #:derivation))
+       (((and (or (? string?) (? symbol?)) name) (? string? derivation))
+        (other-job (if (symbol? name) (symbol->string name) name)
+                   derivation
+                   #:max-silent-time (assq-ref job #:max-silent-time)
+                   #:timeout (assq-ref job #:timeout)))
+       (_ (error "this describes no job:" job))))))
 
 (define (ci-unit label proc)
   "Return a unit for the jobs that PROC returns as (gnu ci) describes them."
@@ -118,15 +133,28 @@ it was compiled."
     (#f (error "no channel is called 'guix'"))))
 
 (define (call-with-guix-channel proc . arguments)
+  "Call PROC with the store, ARGUMENTS, and the channel that brings Guix unless PROC does without."
   (match (guix-channel)
     ((directory commit)
-     (apply proc store (append arguments (list #:source directory #:commit commit))))))
+     (apply proc store
+            (append arguments
+                    (if (null? (assq-ref (procedure-arguments proc) 'keyword))
+                        '()
+                        (list #:source directory #:commit commit)))))))
 
 (define (image-units system)
-  "Return a unit for each image: what would compute it is kept for later."
+  "Return a unit for each image; a single one where (gnu ci) can only compute all of them together."
+  (define image-jobs (ci-procedure 'image-jobs))
+
+  (if (ci-binding 'image->job)
+      (units-of-images image-jobs system)
+      (list (ci-unit (string-append "images." system)
+                     (lambda () (call-with-guix-channel image-jobs system))))))
+
+(define (units-of-images image-jobs system)
+  "Return a unit for each of the images of IMAGE-JOBS: what would compute it is kept for later."
   (define current-guix-package
     (optional-binding '(gnu packages package-management) 'current-guix-package))
-  (define image-jobs (ci-procedure 'image-jobs))
   (define image-name (optional-binding '(gnu image) 'image-name))
   (define image->job (module-ref (resolve-module '(gnu ci)) 'image->job))
 

@@ -77,12 +77,16 @@
           (form
            (loop (if (memq (form-name form) names) (cons form forms) forms))))))))
 
+;; Whether that is how derivations are made here.
+(define faster-derivations? #f)
+
 (define (make-derivations-faster! add)
   "Make derivations with 'derivations.scm' if this Guix is one that it was written for."
   (define (guix name)
     (variable-ref (module-variable (resolve-module '(guix derivations)) name)))
 
   (when (member (false-if-exception (derivations-digest)) %known-derivations)
+    (set! faster-derivations? #t)
     (replace! '(guix derivations) 'raw-derivation
               (make-derivation-maker (guix 'raw-derivation)
                                      #:<derivation> (guix '<derivation>)

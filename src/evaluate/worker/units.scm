@@ -52,9 +52,15 @@
 (define-once (loadable-modules)
   (all-modules (%package-module-path) #:warn report-module-error))
 
+(define (takes-arguments? proc)
+  (match (procedure-minimum-arity proc)
+    ((required optional rest?)
+     (or rest? (> (+ required optional) 0)))))
+
 (define (final-inputs system)
   (let ((inputs (module-ref (resolve-interface '(gnu packages base)) '%final-inputs)))
-    (match (if system (inputs system) (inputs))
+    ;; Until 1.3, they were the same for all systems.
+    (match (if (and system (takes-arguments? inputs)) (inputs system) (inputs))
       (((labels packages _ ...) ...) packages))))
 
 (define (by-place packages)
@@ -156,6 +162,16 @@ the order is the same in every process."
 
 (define (cross-targets system)
   "Return the targets that (gnu ci) cross-builds for on SYSTEM."
+  (define platform-targets
+    (optional-binding '(guix platform) 'targets))
+
+  (define left-out
+    ;; Until 1.4, (gnu ci) listed its targets, and left none of them out.
+    (if platform-targets
+        (append (or (ci-binding '%bare-platform-triplets) '())
+                (or (ci-binding '%unsupported-platform-triplets) '()))
+        '()))
+
   (define (from-32-to-64? target)
     (and (any (lambda (prefix) (string-prefix? prefix system)) '("i686-" "i586-" "armhf-"))
          (string-contains target "64")))
@@ -166,16 +182,16 @@ the order is the same in every process."
         (and (string-prefix? "armhf" system) (string-prefix? "arm" target))))
 
   (define (pointless? target)
-    (or (member target '("avr" "or1k-elf" "xtensa-ath9k-elf"
-                         "mips64el-linux-gnu" "powerpc-linux-gnu" "powerpc64-linux-gnu"))
+    (or (member target left-out)
         (not (member system '("x86_64-linux" "i686-linux")))
         (and (string-contains target "mingw")
              (not (string=? "x86_64-linux" system)))))
 
   (remove (lambda (target)
             (or (from-32-to-64? target) (same? target) (pointless? target)))
-          ((or (optional-binding '(guix platform) 'targets)
-               (const '())))))
+          (if platform-targets
+              (platform-targets)
+              (or (ci-binding '%cross-targets) '()))))
 
 (define (plain-unit label find system target)
   "Return a unit that lowers the package that FIND returns, supported or not."
@@ -191,7 +207,7 @@ the order is the same in every process."
   (string-append (if target (string-append target ".") "") name "." system))
 
 (define (core-packages)
-  (or (optional-binding '(gnu ci) '%core-packages) '()))
+  (or (ci-binding '%core-packages) '()))
 
 (define (core-unit package system target)
   (plain-unit (job-label (package-name package) system target) (const package) system target))
@@ -208,7 +224,7 @@ the order is the same in every process."
                        (option 'cross-targets)))))
 
 (define (commencement-units system)
-  "Return units for the packages that everything is bootstrapped with."
+  "Return units for the packages that everything is bootstrapped with, if (gnu ci) has them built."
   (define packages
     (filter package?
             (module-map (lambda (_ variable)
@@ -220,7 +236,9 @@ the order is the same in every process."
            (make-unit (unit-label unit)
                       (lambda ()
                         (if (supported-package? package system) ((unit-proc unit)) '())))))
-       (wanted (by-place packages))))
+       (if (ci-binding 'commencement-packages)
+           (wanted (by-place packages))
+           '())))
 
 (define (core-units system)
   (append (commencement-units system)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gorget::sandbox::{Finished, Process, Tool};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::guix::guix_root;
 
@@ -38,6 +38,26 @@ impl Machine {
     /// Where its `/etc/guix` is.
     pub fn settings(&self) -> PathBuf {
         self.directory.path().join("etc")
+    }
+
+    /// Where its store is.
+    pub fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
+    /// Where the socket of its daemon is.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("state/daemon-socket/socket")
+    }
+
+    /// Runs its daemon.
+    pub async fn serve(&self) -> Process {
+        let mut process = self.begin(&format!("{DAEMON}wait"), "");
+        while UnixStream::connect(self.socket()).await.is_err() {
+            let ended = tokio::time::timeout(Duration::from_millis(100), process.ended()).await;
+            assert!(ended.is_err(), "{}", process.finish(PATIENCE).await.unwrap().reason());
+        }
+        process
     }
 
     /// Begins a shell script on it, with the network of this machine. `$1` is `argument`.

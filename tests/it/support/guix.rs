@@ -18,12 +18,21 @@ pub fn guix_root() -> PathBuf {
     if let Some(root) = std::env::var_os("GORGET_TEST_GUIX_ROOT") {
         return root.into();
     }
+    debian_root("sid")
+}
+
+/// The root of a system with the oldest Guix that Gorget works with.
+pub fn old_guix_root() -> PathBuf {
+    debian_root("bullseye")
+}
+
+fn debian_root(suite: &str) -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let root = cache.unwrap_or_default().join("gorget/sid-root");
+    let root = cache.unwrap_or_default().join(format!("gorget/{suite}-root"));
     assert!(
         root.join("usr/bin/guix").exists(),
-        "there is no Guix in {}\nhint: `make test` makes one, or set GORGET_TEST_GUIX_ROOT",
+        "there is no Guix in {}\nhint: `make test` makes one; so does `scripts/guix-root {suite}`",
         root.display()
     );
     root
@@ -39,7 +48,16 @@ impl Tree {
     /// Guix itself, with one commit.
     pub async fn guix() -> Self {
         static BASE: OnceCell<(PathBuf, String)> = OnceCell::const_new();
-        let (base, commit) = BASE.get_or_init(guix_sources).await;
+        Self::of(BASE.get_or_init(|| guix_sources(guix_root(), "guix.git")).await)
+    }
+
+    /// The oldest Guix that Gorget works with, with one commit.
+    pub async fn old_guix() -> Self {
+        static BASE: OnceCell<(PathBuf, String)> = OnceCell::const_new();
+        Self::of(BASE.get_or_init(|| guix_sources(old_guix_root(), "old-guix.git")).await)
+    }
+
+    fn of((base, commit): &(PathBuf, String)) -> Self {
         let tree = Self::empty();
         // Its objects stay where they are.
         let alternates = tree.git.path().join("objects/info/alternates");
@@ -135,12 +153,12 @@ impl Tree {
     }
 }
 
-/// A repository with the sources of the root's Guix, packed so that it is fetched quickly, and the
-/// commit of its only branch. It is made once and kept among the build's own temporary files.
-async fn guix_sources() -> (PathBuf, String) {
-    let host = Host::probe(&guix_root()).await.unwrap();
+/// A repository with the sources of the Guix below `root`, packed so that it is fetched quickly, and the
+/// commit of its only branch. It is made once and kept, as `name`, among the build's own temporary files.
+async fn guix_sources(root: PathBuf, name: &str) -> (PathBuf, String) {
+    let host = Host::probe(&root).await.unwrap();
     let sources = host.root.join(host.sources.strip_prefix("/").unwrap());
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guix.git");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let lock = std::fs::File::create(directory.with_extension("lock")).unwrap();
     let _lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.unwrap().unwrap();
     let git = async |arguments: &[&str]| {

@@ -108,6 +108,7 @@ pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
             .collect(),
         keep_contents: true,
         limits,
+        daemon: None,
     };
     Warm::start(request).unwrap()
 }

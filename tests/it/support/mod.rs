@@ -6,6 +6,7 @@ mod databases;
 mod farm;
 pub mod guix;
 pub mod hostile;
+pub mod oracle;
 pub mod program;
 pub mod signed;
 

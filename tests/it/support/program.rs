@@ -1,7 +1,7 @@
 //! Farms: the real program, with a state directory of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gorget::db::Db;
@@ -32,9 +32,13 @@ pub struct Said {
 impl Farm {
     /// A farm without specs. Without a `coordinator`'s URL, the queue is the result.
     pub fn new(coordinator: Option<&str>) -> Self {
+        Self::with_guix(&guix_root(), coordinator)
+    }
+
+    /// The same with the Guix below `root`.
+    pub fn with_guix(root: &Path, coordinator: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("specs")).unwrap();
-        let root = guix_root();
         let mut config = format!(
             "state = \"state\"\nspecs = \"specs\"\nguix-root = \"{}\"\n[evaluate]\nworkers = 2\n",
             root.display()

@@ -1,0 +1,249 @@
+//! Builds that an evaluation asks for, made by a real daemon because the spec permits that.
+//!
+//! When a build is asked for, what its derivation needs goes to the daemon, inputs first, and nothing
+//! else does.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::archive::Archive;
+use super::daemon::{Cut, Daemon, DaemonError};
+use super::memory::{Kind, Recorded};
+use crate::store::path::StorePath;
+
+/// So many of the last lines that a build printed are part of its error.
+const LAST_LINES: usize = 12;
+/// Of each line no more than this, in bytes.
+const LONGEST_LINE: usize = 300;
+
+/// Who makes the builds of an evaluation.
+#[derive(Debug)]
+pub struct Builds {
+    socket: PathBuf,
+    archive: Mutex<Archive>,
+    /// One build at a time: the daemon decides what of it is done side by side.
+    daemon: Mutex<Option<Daemon>>,
+    /// Store paths of outputs that were built, and of what they are known to refer to.
+    built: Mutex<HashSet<Vec<u8>>>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// What is being built, since when.
+    current: Option<(String, Instant)>,
+    /// What has been spent on what is done.
+    total: Duration,
+    cut: Option<Cut>,
+    closed: bool,
+}
+
+/// Why a build was not made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BuildError {
+    #[error("it is not a derivation that this evaluation added")]
+    Unknown,
+    #[error("the evaluation is over")]
+    Closed,
+    #[error(
+        "the daemon at {} cannot be reached: {error}\nhint: start guix-daemon, or say in gorget.toml where it is: `daemon-socket` in [evaluate]",
+        socket.display()
+    )]
+    Unreachable { socket: PathBuf, error: io::Error },
+    #[error("the daemon has another path for {0}")]
+    OtherPath(StorePath),
+    #[error(transparent)]
+    Kept(#[from] io::Error),
+    #[error("{error}{log}")]
+    Failed { error: DaemonError, log: String },
+}
+
+impl From<DaemonError> for BuildError {
+    fn from(error: DaemonError) -> Self {
+        Self::Failed { error, log: String::new() }
+    }
+}
+
+impl Builds {
+    /// Has builds made by the daemon at `socket`, which is not connected to before one is asked for.
+    pub fn new(socket: PathBuf) -> io::Result<Self> {
+        Ok(Self {
+            socket,
+            archive: Mutex::new(Archive::new()?),
+            daemon: Mutex::default(),
+            built: Mutex::default(),
+            progress: Mutex::default(),
+        })
+    }
+
+    /// Keeps an item that was added.
+    pub(super) fn keep(&self, item: &Recorded) -> io::Result<()> {
+        lock(&self.archive).keep(item)
+    }
+
+    /// Whether `path` is an output that was built for this evaluation, or is known to be needed by one.
+    pub(super) fn has_built(&self, path: &[u8]) -> bool {
+        lock(&self.built).contains(path)
+    }
+
+    /// What is being built.
+    pub(super) fn current(&self) -> Option<String> {
+        lock(&self.progress).current.as_ref().map(|(what, _)| what.clone())
+    }
+
+    /// The time that all builds have taken up to now.
+    pub(super) fn time(&self) -> Duration {
+        let progress = lock(&self.progress);
+        progress.total + progress.current.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+
+    /// Stops what is being built, and refuses everything from now on.
+    pub(super) fn close(&self) {
+        let mut progress = lock(&self.progress);
+        progress.closed = true;
+        if let Some(cut) = progress.cut.take() {
+            cut.close();
+        }
+    }
+
+    /// Builds `wanted`, derivations with or without `!` and an output, whose `outputs` are then there.
+    pub(super) fn build(&self, wanted: &[Vec<u8>], outputs: &[StorePath]) -> Result<(), BuildError> {
+        let derivations = wanted.iter().map(|text| derivation_of(text).ok_or(BuildError::Unknown));
+        let derivations = derivations.collect::<Result<Vec<_>, _>>()?;
+        let what = match &derivations[..] {
+            [] => return Ok(()),
+            [one] => one.to_string(),
+            [one, others @ ..] => format!("{one} and {} more", others.len()),
+        };
+        let mut daemon = lock(&self.daemon);
+        let begun = Instant::now();
+        lock(&self.progress).current = Some((what.clone(), begun));
+        let result = self.build_with(&mut daemon, &derivations, wanted);
+        let mut progress = lock(&self.progress);
+        progress.current = None;
+        progress.total += begun.elapsed();
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match &result {
+            Ok(()) => {
+                tracing::info!(derivation = what, duration_ms, "built while evaluating");
+                lock(&self.built).extend(outputs.iter().map(|path| path.to_string().into_bytes()));
+            }
+            Err(BuildError::Failed { error: DaemonError::Broken(_), .. }) => *daemon = None,
+            Err(_) => {}
+        }
+        if progress.closed { Err(BuildError::Closed) } else { result }
+    }
+
+    fn build_with(
+        &self,
+        daemon: &mut Option<Daemon>,
+        derivations: &[StorePath],
+        wanted: &[Vec<u8>],
+    ) -> Result<(), BuildError> {
+        let daemon = self.connected(daemon)?;
+        let closure = lock(&self.archive).closure(derivations)?.ok_or(BuildError::Unknown)?;
+        for entry in &closure {
+            let contents = lock(&self.archive).contents(entry)?;
+            let name = entry.path.name();
+            let path = match entry.kind {
+                Kind::Text => {
+                    let references: Vec<String> = entry.references.iter().map(ToString::to_string).collect();
+                    daemon.add_text(name, &contents, &references)?
+                }
+                Kind::Nar => daemon.add_nar(name, entry.is_recursive(&contents), &contents)?,
+            };
+            if path != entry.path.to_string().into_bytes() {
+                return Err(BuildError::OtherPath(entry.path.clone()));
+            }
+        }
+        let mut log = Log::default();
+        let result = daemon.build(wanted, |text| log.take(text));
+        result.map_err(|error| BuildError::Failed { error, log: log.end() })
+    }
+
+    /// What `path`, which was built, refers to.
+    pub(super) fn references(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, BuildError> {
+        let mut daemon = lock(&self.daemon);
+        let references = self.connected(&mut daemon)?.references(path)?;
+        lock(&self.built).extend(references.iter().cloned());
+        Ok(references)
+    }
+
+    fn connected<'a>(&self, daemon: &'a mut Option<Daemon>) -> Result<&'a mut Daemon, BuildError> {
+        if daemon.is_none() {
+            let unreachable = |error| BuildError::Unreachable { socket: self.socket.clone(), error };
+            let (connected, cut) = Daemon::connect(&self.socket).map_err(unreachable)?;
+            lock(&self.progress).cut = Some(cut);
+            *daemon = Some(connected);
+        }
+        // Whoever closes this sees the connection, or is seen here.
+        if lock(&self.progress).closed {
+            return Err(BuildError::Closed);
+        }
+        daemon.as_mut().ok_or(BuildError::Closed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The path of the derivation in `PATH` or `PATH!OUTPUT`.
+pub(super) fn derivation_of(wanted: &[u8]) -> Option<StorePath> {
+    let end = wanted.iter().position(|byte| *byte == b'!').unwrap_or(wanted.len());
+    StorePath::parse(&wanted[..end]).ok().filter(|path| path.derivation_name().is_some())
+}
+
+/// The last lines of what builds print.
+#[derive(Debug, Default)]
+struct Log {
+    lines: VecDeque<String>,
+    open: Vec<u8>,
+}
+
+impl Log {
+    fn take(&mut self, text: &[u8]) {
+        for piece in text.split_inclusive(|byte| *byte == b'\n') {
+            let room = LONGEST_LINE.saturating_sub(self.open.len());
+            self.open.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") {
+                self.line();
+            }
+        }
+    }
+
+    fn line(&mut self) {
+        let line = String::from_utf8_lossy(&std::mem::take(&mut self.open)).trim_end().to_owned();
+        if !line.is_empty() {
+            tracing::debug!(?line, "a build while evaluating");
+            self.lines.push_back(line);
+        }
+        if self.lines.len() > LAST_LINES {
+            self.lines.pop_front();
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.line();
+        self.lines.iter().fold(String::new(), |text, line| text + "\n  " + line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_log_the_end_is_kept() {
+        let mut log = Log::default();
+        for number in 0..100 {
+            log.take(format!("{number}\n\nbegun ").as_bytes());
+        }
+        log.take(&[b'x'; 10_000]);
+        let end = log.end();
+        assert!(end.starts_with("\n  begun 89\n  begun 90\n") && end.len() < 500, "{end}");
+    }
+}

@@ -1,0 +1,147 @@
+//! A client of a real guix-daemon, as far as builds while evaluating need one. Numbers are those of
+//! `guix/store.scm`.
+
+use std::io::{self, BufReader, BufWriter, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::wire::{MAGIC_CLIENT, MAGIC_SERVER, STDERR_ERROR, STDERR_LAST, Sink, Source, VERSION, broken};
+
+/// A frame with something that a build printed.
+const STDERR_NEXT: u64 = 0x6f6c_6d67;
+/// The version of the protocol that is asked for: daemons since Guix 0.17 have it.
+const SPOKEN: u64 = 0x163;
+/// Longest text that is taken from the daemon.
+const LONGEST: u64 = 1 << 20;
+
+/// A connection. What is added or built over it is not garbage-collected while it is open.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    source: Source<BufReader<UnixStream>>,
+    sink: Sink<BufWriter<UnixStream>>,
+}
+
+/// Why the daemon did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DaemonError {
+    /// It said so.
+    #[error("{0}")]
+    Refused(String),
+    /// It cannot be talked with any more.
+    #[error("the connection to the daemon broke: {0}")]
+    Broken(#[from] io::Error),
+}
+
+/// Closes a connection that somebody else uses; a build that is under way there is stopped.
+#[derive(Debug)]
+pub(super) struct Cut(UnixStream);
+
+impl Cut {
+    pub(super) fn close(&self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+impl Daemon {
+    pub(super) fn connect(socket: &Path) -> io::Result<(Self, Cut)> {
+        let stream = UnixStream::connect(socket)?;
+        let cut = Cut(stream.try_clone()?);
+        let source = Source { stream: BufReader::new(stream.try_clone()?) };
+        let mut daemon = Self { source, sink: Sink { stream: BufWriter::new(stream) } };
+        daemon.greet()?;
+        Ok((daemon, cut))
+    }
+
+    fn greet(&mut self) -> io::Result<()> {
+        self.sink.integer(MAGIC_CLIENT)?;
+        self.sink.stream.flush()?;
+        if self.source.integer()? != MAGIC_SERVER {
+            return Err(broken("a greeting that is not a daemon's"));
+        }
+        if self.source.integer()? >> 8 != VERSION >> 8 {
+            return Err(broken("another major version of the protocol"));
+        }
+        for number in [SPOKEN, 0, 0] {
+            // Neither bound to a processor nor with space reserved.
+            self.sink.integer(number)?;
+        }
+        self.answer(|_| ()).map_err(io::Error::other)
+    }
+
+    /// Adds a text; gives its store path.
+    pub(super) fn add_text(
+        &mut self,
+        name: &str,
+        contents: &[u8],
+        references: &[String],
+    ) -> Result<Vec<u8>, DaemonError> {
+        self.sink.integer(8)?;
+        self.sink.string(name.as_bytes())?;
+        self.sink.string(contents)?;
+        self.sink.strings(references)?;
+        self.answer(|_| ())?;
+        Ok(self.source.word()?)
+    }
+
+    /// Adds a file tree, named by the SHA-256 of the archive (`recursive`) or of the file in it; gives
+    /// its store path.
+    pub(super) fn add_nar(
+        &mut self,
+        name: &str,
+        recursive: bool,
+        archive: &[u8],
+    ) -> Result<Vec<u8>, DaemonError> {
+        self.sink.integer(7)?;
+        self.sink.string(name.as_bytes())?;
+        self.sink.integer(u64::from(!recursive))?; // obsolete
+        self.sink.integer(recursive.into())?;
+        self.sink.string(b"sha256")?;
+        self.sink.stream.write_all(archive)?;
+        self.answer(|_| ())?;
+        Ok(self.source.word()?)
+    }
+
+    /// Builds derivations; `log` is given what is printed meanwhile.
+    pub(super) fn build<T: AsRef<[u8]>>(
+        &mut self,
+        wanted: &[T],
+        log: impl FnMut(&[u8]),
+    ) -> Result<(), DaemonError> {
+        self.sink.integer(9)?;
+        self.sink.strings(wanted)?;
+        self.sink.integer(0)?; // as builds are made normally
+        self.answer(log)?;
+        self.source.integer()?;
+        Ok(())
+    }
+
+    /// What the store item `path` refers to.
+    pub(super) fn references(&mut self, path: &[u8]) -> Result<Vec<Vec<u8>>, DaemonError> {
+        self.sink.integer(5)?;
+        self.sink.string(path)?;
+        self.answer(|_| ())?;
+        Ok(self.source.words()?)
+    }
+
+    /// Sends what was asked, and reads up to the result.
+    fn answer(&mut self, mut log: impl FnMut(&[u8])) -> Result<(), DaemonError> {
+        self.sink.stream.flush()?;
+        let mut text = Vec::new();
+        loop {
+            match self.source.integer()? {
+                STDERR_LAST => return Ok(()),
+                STDERR_NEXT => {
+                    self.source.string(&mut text, LONGEST)?;
+                    log(&text);
+                }
+                STDERR_ERROR => {
+                    self.source.string(&mut text, LONGEST)?;
+                    self.source.integer()?; // a status
+                    return Err(DaemonError::Refused(String::from_utf8_lossy(&text).into_owned()));
+                }
+                _ => return Err(broken("an answer of the daemon that is none").into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Whether a Guix is one that the evaluator works with.
+
+use std::path::Path;
+
+use super::RuntimeError;
+
+/// What the evaluator needs of a Guix: files of its sources, and names in them. The last one to come
+/// was the place of a package in `(guix diagnostics)`, in July 2020; the first release with it is 1.2.0,
+/// which is also the oldest one that was tried, and the first whose channels can be authenticated.
+const NEEDED: [(&str, &str); 4] = [
+    ("guix/discovery.scm", "all-modules"),
+    ("guix/gexp.scm", "lower-object"),
+    ("guix/grafts.scm", "%graft?"),
+    ("guix/diagnostics.scm", "location-file"),
+];
+
+/// # Errors
+/// When `sources`, the directory of modules of a Guix, lack what the evaluator needs. `whose` says in
+/// messages which Guix that is.
+pub(super) fn refuse_too_old(sources: &Path, whose: &str) -> Result<(), RuntimeError> {
+    for (file, name) in NEEDED {
+        let text = fs_err::read(sources.join(file)).unwrap_or_default();
+        if !text.windows(name.len()).any(|window| window == name.as_bytes()) {
+            return Err(RuntimeError::TooOld { whose: whose.to_owned(), file, name });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guix_without_what_is_needed_is_too_old_and_the_error_says_what_would_do() {
+        let directory = tempfile::tempdir().unwrap();
+        fs_err::create_dir(directory.path().join("guix")).unwrap();
+        for (file, name) in NEEDED {
+            let error = refuse_too_old(directory.path(), "of the channel `guix`").unwrap_err().to_string();
+            assert!(error.contains(file) && error.contains("hint: ") && error.contains("1.2.0"), "{error}");
+            fs_err::write(directory.path().join(file), format!("#:export ({name})")).unwrap();
+        }
+        refuse_too_old(directory.path(), "of the channel `guix`").unwrap();
+    }
+}
