@@ -11,6 +11,8 @@
 //! breaks the protocol loses its connection.
 
 mod connection;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod memory;
 mod wire;
 
@@ -83,7 +85,7 @@ fn accept(listener: &UnixListener, memory: &Arc<Memory>, stopping: &AtomicBool) 
         }
         let (memory, count) = (memory.clone(), open.clone());
         let served = thread::Builder::new().name("eval-store-client".into()).spawn(move || {
-            if let Err(error) = connection::serve(&stream, &memory) {
+            if let Err(error) = connection::serve(&stream, &stream, &memory) {
                 tracing::debug!(%error, "a client of the evaluation store was cut off");
             }
             count.fetch_sub(1, Ordering::SeqCst);
