@@ -50,7 +50,8 @@ fn adding(name: &str, text: &[u8], references: &[String]) -> Adding {
 
 /// Texts as long and as random as a builder's.
 fn filling(number: usize, length: usize) -> String {
-    let lines = (0..).map(|line| format!("(define value-{} \"{:x}\")\n", line, (number + 1) * (line * line + 7)));
+    let lines =
+        (0..).map(|line| format!("(define value-{} \"{:x}\")\n", line, (number + 1) * (line * line + 7)));
     lines.take(length / 20).collect::<String>()[..length].to_owned()
 }
 
@@ -105,7 +106,8 @@ fn derivation(
             ],
         }
     };
-    let modulo_of = |path: &[u8]| paths.iter().find(|(known, _)| known.as_bytes() == path).map(|known| known.1);
+    let modulo_of =
+        |path: &[u8]| paths.iter().find(|(known, _)| known.as_bytes() == path).map(|known| known.1);
     let Err(OutputError::Wrong { actual, .. }) = make("").check_outputs(name, modulo_of) else { panic!() };
     let derivation = make(&actual.to_string());
     let modulo = derivation.check_outputs(name, modulo_of).unwrap();

@@ -174,6 +174,10 @@ impl Book {
     pub(super) fn died(&mut self, worker: usize) -> Blame {
         let Some(mut held) = self.held.remove(&worker) else { return Blame::Nobody };
         let in_flight = held.begun.pop();
+        if held.solo {
+            // Not even begun: it is still to be tried alone.
+            self.suspects.extend(held.units.drain(..));
+        }
         let lane = worker % self.lanes.len();
         let base = self.order.len();
         // What was handed out may lie scattered: it goes back as a range of its own.
@@ -271,6 +275,23 @@ mod tests {
         let first: Vec<usize> = [book.next(0, true), book.next(1, true)].concat();
         assert_eq!(first.len(), 10);
         assert!(first.iter().all(|unit| unit % 100 == 50));
+    }
+
+    /// `make torture` found it tried among others again.
+    #[test]
+    fn a_suspect_that_was_not_begun_is_still_tried_alone() {
+        let mut book = Book::new(10, 1, |_| false);
+        assert_eq!(book.next(0, true).len(), 10);
+        assert!(book.begin(0, 0));
+        assert_eq!(book.died(0), Blame::Suspect(0));
+        for worker in 1..4 {
+            assert_eq!(book.next(worker, true), [0]);
+            assert_eq!(book.died(worker), Blame::Nobody);
+        }
+        assert_eq!(book.next(4, true), [0]);
+        assert!(book.begin(4, 0));
+        assert_eq!(book.died(4), Blame::Culprit(0));
+        assert_eq!(book.next(5, true).len(), 9);
     }
 
     #[test]

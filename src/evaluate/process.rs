@@ -245,10 +245,15 @@ impl Crew {
         }
     }
 
+    /// The process of a worker or the parent, as this machine sees it.
+    pub(super) fn pid(&self, id: usize) -> Option<u32> {
+        self.members.get(&id).and_then(|member| member.pid)
+    }
+
     /// Kills a worker, or another process of the sandbox.
     pub(super) fn kill(&self, victim: Victim) {
         let pid = match victim {
-            Victim::Worker(id) => self.members.get(&id).and_then(|member| member.pid),
+            Victim::Worker(id) => self.pid(id),
             Victim::Stray(pid) => Some(pid),
         };
         if let Some(pid) = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
@@ -280,7 +285,10 @@ impl Crew {
             } else if let Some(worker) = workers.get(&process.pid) {
                 owners.insert(process.pid, Some(*worker));
             } else if Some(process.parent) == parent {
-                crowd.of_parent.push(process.pid);
+                // The dead hold no memory; the parent has yet to hear of them.
+                if process.resident > 0 {
+                    crowd.of_parent.push(process.pid);
+                }
             } else if let Some(Some(worker)) = owners.get(&process.parent).copied() {
                 owners.insert(process.pid, Some(worker));
                 crowd.of_workers.entry(worker).or_default().push(process.pid);

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::book::{Blame, Book};
 use super::outcome::{Batch, Event, Failure, Summary};
 use super::process::{Crew, Heard, PARENT};
-use super::protocol::{self, Message};
+use super::protocol::{self, Job, Message};
 use super::request::Request;
 
 /// How often limits are checked and results are passed on.
@@ -52,6 +52,8 @@ struct Supervisor<'a> {
     batch: Batch,
     summary: Summary,
     workers: BTreeMap<usize, Worker>,
+    /// Jobs of units that each worker has not finished: if it dies, they come again.
+    unfinished: BTreeMap<usize, Vec<Job>>,
     next_id: usize,
     /// Workers that died, one after the other, before they had begun anything.
     stillborn: usize,
@@ -108,6 +110,7 @@ impl<'a> Supervisor<'a> {
             batch: Batch::default(),
             summary: Summary::default(),
             workers: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
             next_id: 0,
             stillborn: 0,
             given_up: 0,
@@ -144,7 +147,8 @@ impl<'a> Supervisor<'a> {
                 _ = tick.tick() => {
                     self.check_limits().await?;
                     if self.crew.unanswered() > self.patience() {
-                        self.replace_parent().await?;
+                        let limit = format!("{:?}", self.patience());
+                        self.replace_parent(Failure::Still { limit }).await?;
                     }
                     if self.flushed.elapsed() > self.pause() {
                         self.flush().await?;
@@ -181,7 +185,10 @@ impl<'a> Supervisor<'a> {
 
     async fn handle(&mut self, heard: Heard) -> Result<(), Failure> {
         match heard {
-            Heard::Left(PARENT) => Err(Failure::Died(self.crew.last_words().await)),
+            Heard::Left(PARENT) => {
+                let failure = Failure::Died(self.crew.last_words().await);
+                self.replace_parent(failure).await
+            }
             Heard::Left(id) => {
                 self.reap(id).await;
                 Ok(())
@@ -226,11 +233,13 @@ impl<'a> Supervisor<'a> {
             Message::Worker { .. } if self.is_expected(from) => self.give_work(from).await,
             Message::Idle if self.book.is_idle(from) => self.give_work(from).await,
             Message::Begin { unit } if self.book.begin(from, unit) => self.heard_of(from),
-            Message::Job(job) if !job.last && self.book.has_begun(from, job.unit) => self.job(*job)?,
+            Message::Job(job) if !job.last && self.book.has_begun(from, job.unit) => {
+                self.unfinished_job(from, *job)?;
+            }
             Message::Job(job) if job.last && self.book.finish(from, job.unit) => {
                 self.heard_of(from);
                 self.batch.done += 1;
-                self.job(*job)?;
+                self.jobs(from, *job)?;
             }
             Message::Nothing { unit } if self.book.finish(from, unit) => {
                 self.heard_of(from);
@@ -280,15 +289,22 @@ impl<'a> Supervisor<'a> {
         let Some(worker) = self.workers.remove(&id) else { return };
         let killed = worker.killed;
         self.stillborn = if worker.begun { 0 } else { self.stillborn + 1 };
+        let process = self.crew.pid(id);
         self.crew.forget(id);
-        match self.book.died(id) {
-            Blame::Nobody => {}
-            Blame::Suspect(_) => self.summary.deaths += 1,
-            Blame::Culprit(unit) => {
-                self.summary.deaths += 1;
-                let (cause, message) = self.cause_of_death(killed, code, signal);
-                self.unit_failed(unit, cause, message);
-            }
+        self.lost(id, process, self.cause_of_death(killed, code, signal));
+    }
+
+    /// A worker is gone, and why: blames the unit that it had in flight. What else it had said of that
+    /// unit will be said again.
+    fn lost(&mut self, id: usize, process: Option<u32>, (cause, message): (&'static str, String)) {
+        self.unfinished.remove(&id);
+        let blame = self.book.died(id);
+        let (Blame::Suspect(unit) | Blame::Culprit(unit)) = blame else { return };
+        self.summary.deaths += 1;
+        let label = self.labels.get(unit);
+        tracing::info!(unit = ?label, process, "a worker is lost ({cause}): {message}");
+        if matches!(blame, Blame::Culprit(_)) {
+            self.unit_failed(unit, cause, message);
         }
     }
 

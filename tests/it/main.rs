@@ -32,3 +32,4 @@ mod served;
 mod spec;
 mod substitutes;
 mod tidy;
+mod torture;

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::super::book::Blame;
 use super::super::outcome::Failure;
-use super::super::process::Victim;
+use super::super::process::{PARENT, Victim};
 use super::{MOST_GIVEN_UP, STILL, Supervisor, Worker};
 
 /// How often memory is measured exactly while it looks harmless.
@@ -38,7 +37,10 @@ impl Supervisor<'_> {
             self.workers.iter().filter(|(_, worker)| is(worker)).map(|(id, _)| *id).collect()
         };
         let overdue = of(&|worker| worker.since.is_some_and(|since| now - since > late));
-        let missing = of(&|worker| worker.expected.is_some_and(|expected| now > expected));
+        let never = self.is_stillborn();
+        let missing = of(&|worker| {
+            worker.expected.is_some_and(|expected| now > expected || (never && worker.inner_pid != 0))
+        });
         for id in overdue {
             self.dismiss(id, "time").await;
         }
@@ -47,6 +49,13 @@ impl Supervisor<'_> {
         }
         self.check_processes().await?;
         self.check_memory()
+    }
+
+    /// Whether a worker that was forked and is still expected died before it could connect: the parent
+    /// has no child that is not known.
+    fn is_stillborn(&self) -> bool {
+        let expected = |worker: &Worker| worker.expected.is_some() && worker.inner_pid != 0;
+        self.workers.values().any(expected) && self.crew.crowd().of_parent.is_empty()
     }
 
     /// Ends fork bombs: with the worker that has too many processes, all that is below it and all
@@ -107,18 +116,17 @@ impl Supervisor<'_> {
         STILL.min(self.request.limits.package_time)
     }
 
-    /// The parent does not answer, so nobody can be forked or buried: begins again with another one,
-    /// which lowers what has no result yet.
-    pub(super) async fn replace_parent(&mut self) -> Result<(), Failure> {
+    /// The parent is gone or does not answer, so nobody can be forked or buried: begins again with
+    /// another one, which lowers what has no result yet. After too many, `failure` is the result.
+    pub(super) async fn replace_parent(&mut self, failure: Failure) -> Result<(), Failure> {
         if self.given_up == MOST_GIVEN_UP {
-            return Err(Failure::Still { limit: format!("{:?}", self.patience()) });
+            return Err(failure);
         }
         self.given_up += 1;
+        let parent = self.crew.pid(PARENT);
         for id in std::mem::take(&mut self.workers).into_keys() {
-            if let Blame::Culprit(unit) = self.book.died(id) {
-                let message = "it was alone in a worker that had to be given up".to_owned();
-                self.unit_failed(unit, "signal", message);
-            }
+            let why = "it was alone in a worker that was lost with its parent".to_owned();
+            self.lost(id, parent, ("signal", why));
         }
         self.restart().await
     }

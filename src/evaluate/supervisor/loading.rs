@@ -99,10 +99,12 @@ impl Supervisor<'_> {
 
     fn result_of_parent(&mut self, message: Message) -> Result<(), Failure> {
         match message {
-            Message::Job(job) if !job.last && !self.book.is_closed(job.unit) => self.job(*job)?,
+            Message::Job(job) if !job.last && !self.book.is_closed(job.unit) => {
+                self.unfinished_job(PARENT, *job)?;
+            }
             Message::Job(job) if job.last && self.book.close(job.unit) => {
                 self.batch.done += 1;
-                self.job(*job)?;
+                self.jobs(PARENT, *job)?;
             }
             Message::Nothing { unit } if self.book.close(unit) => self.batch.done += 1,
             Message::Error { unit, cause, message } if self.book.close(unit) => {
@@ -116,6 +118,7 @@ impl Supervisor<'_> {
     /// Begins again with a new parent, keeping what is known already.
     pub(super) async fn restart(&mut self) -> Result<(), Failure> {
         self.summary.deaths += 1;
+        self.unfinished.clear();
         let old = std::mem::take(&mut self.labels);
         self.crew = self.crew.restart(&self.request)?;
         let book = std::mem::replace(&mut self.book, Book::new(0, 1, |_| false));
