@@ -170,6 +170,16 @@ impl Book {
         }
     }
 
+    /// Units have other numbers from now on: `place` says which. Nobody may hold any.
+    pub(super) fn renumber(&mut self, place: &[usize]) {
+        let mut finished = vec![false; self.finished.len()];
+        for (old, new) in place.iter().enumerate() {
+            finished[*new] = self.finished[old];
+        }
+        self.finished = finished;
+        self.order.iter_mut().chain(&mut self.suspects).for_each(|unit| *unit = place[*unit]);
+    }
+
     /// `worker` is dead: hands out again what it held, and says who is to blame.
     pub(super) fn died(&mut self, worker: usize) -> Blame {
         let Some(mut held) = self.held.remove(&worker) else { return Blame::Nobody };
@@ -275,6 +285,17 @@ mod tests {
         let first: Vec<usize> = [book.next(0, true), book.next(1, true)].concat();
         assert_eq!(first.len(), 10);
         assert!(first.iter().all(|unit| unit % 100 == 50));
+    }
+
+    #[test]
+    fn units_keep_their_results_and_their_turns_when_they_are_renumbered() {
+        let mut book = Book::new(4, 1, |_| false);
+        assert_eq!(book.next(0, true), [0, 1, 2, 3]);
+        assert!(book.begin(0, 0) && book.finish(0, 0) && book.begin(0, 1));
+        assert_eq!(book.died(0), Blame::Suspect(1));
+        book.renumber(&[3, 2, 1, 0]);
+        assert_eq!((book.next(1, true), book.next(2, true)), (vec![2], vec![1, 0]));
+        assert!(book.is_closed(3) && !book.is_closed(0));
     }
 
     /// `make torture` found it tried among others again.

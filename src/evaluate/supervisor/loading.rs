@@ -1,5 +1,6 @@
 //! The parent before it forks: it loads modules, enumerates the units and lowers some of them.
 
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::super::book::Book;
@@ -121,7 +122,7 @@ impl Supervisor<'_> {
         self.unfinished.clear();
         let old = std::mem::take(&mut self.labels);
         self.crew = self.crew.restart(&self.request)?;
-        let book = std::mem::replace(&mut self.book, Book::new(0, 1, |_| false));
+        let mut book = std::mem::replace(&mut self.book, Book::new(0, 1, |_| false));
         let broken = self.summary.broken_modules;
         let started = Instant::now();
         loop {
@@ -133,16 +134,19 @@ impl Supervisor<'_> {
                     self.crew.tell(from, &line).await;
                 }
                 Message::Fatal { cause, message } => return Err(Failure::Revision { cause, message }),
-                Message::Enumerated { labels, .. } if labels == old => break,
-                Message::Enumerated { .. } => {
-                    let message = "two enumerations of it differ".to_owned();
-                    return Err(Failure::Revision { cause: "unstable".to_owned(), message });
+                Message::Enumerated { labels, .. } => {
+                    let Some(place) = places(&old, &labels) else {
+                        let message = "two enumerations of it differ".to_owned();
+                        return Err(Failure::Revision { cause: "unstable".to_owned(), message });
+                    };
+                    book.renumber(&place);
+                    self.labels = labels;
+                    break;
                 }
                 _ => {}
             }
         }
         self.summary.broken_modules = broken;
-        self.labels = old;
         self.book = book;
         Ok(())
     }
@@ -173,5 +177,30 @@ impl Supervisor<'_> {
                 }
             }
         }
+    }
+}
+
+/// Where each unit is in another enumeration of the same: Guile's modules have no order that is the same
+/// in two processes. Those with equal labels keep theirs among each other.
+fn places(old: &[String], new: &[String]) -> Option<Vec<usize>> {
+    let mut found: HashMap<&str, VecDeque<usize>> = HashMap::new();
+    for (place, label) in new.iter().enumerate() {
+        found.entry(label).or_default().push_back(place);
+    }
+    let places: Option<Vec<usize>> =
+        old.iter().map(|label| found.get_mut(label.as_str())?.pop_front()).collect();
+    places.filter(|places| places.len() == new.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_found_again_in_any_order_but_only_all_of_them() {
+        let of = |labels: &str| labels.chars().map(String::from).collect::<Vec<_>>();
+        assert_eq!(places(&of("abca"), &of("caab")), Some(vec![1, 3, 0, 2]));
+        assert_eq!(places(&of("ab"), &of("abb")), None);
+        assert_eq!(places(&of("ab"), &of("aa")), None);
     }
 }
