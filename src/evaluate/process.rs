@@ -59,6 +59,8 @@ pub(super) struct Crowd {
     pub(super) of_workers: BTreeMap<usize, Vec<u32>>,
     /// Children of the parent that are no workers, or not yet.
     pub(super) of_parent: Vec<u32>,
+    /// Whether one of them lives: the dead hold no memory, and the parent has yet to hear of them.
+    pub(super) one_of_parent_lives: bool,
     /// Those whose parent has ended.
     pub(super) strays: Vec<u32>,
 }
@@ -285,10 +287,8 @@ impl Crew {
             } else if let Some(worker) = workers.get(&process.pid) {
                 owners.insert(process.pid, Some(*worker));
             } else if Some(process.parent) == parent {
-                // The dead hold no memory; the parent has yet to hear of them.
-                if process.resident > 0 {
-                    crowd.of_parent.push(process.pid);
-                }
+                crowd.of_parent.push(process.pid);
+                crowd.one_of_parent_lives |= process.resident > 0;
             } else if let Some(Some(worker)) = owners.get(&process.parent).copied() {
                 owners.insert(process.pid, Some(worker));
                 crowd.of_workers.entry(worker).or_default().push(process.pid);

@@ -52,10 +52,10 @@ impl Supervisor<'_> {
     }
 
     /// Whether a worker that was forked and is still expected died before it could connect: the parent
-    /// has no child that is not known.
+    /// has no living child that is not known.
     fn is_stillborn(&self) -> bool {
         let expected = |worker: &Worker| worker.expected.is_some() && worker.inner_pid != 0;
-        self.workers.values().any(expected) && self.crew.crowd().of_parent.is_empty()
+        self.workers.values().any(expected) && !self.crew.crowd().one_of_parent_lives
     }
 
     /// Ends fork bombs: with the worker that has too many processes, all that is below it and all
