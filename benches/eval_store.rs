@@ -44,7 +44,9 @@ fn adding(name: &str, text: &[u8], references: &[String]) -> Adding {
     word(&mut request, name.as_bytes());
     word(&mut request, text);
     request.extend((references.len() as u64).to_le_bytes());
-    references.iter().for_each(|reference| word(&mut request, reference.as_bytes()));
+    for reference in references {
+        word(&mut request, reference.as_bytes());
+    }
     Adding { request, path: StorePath::of_text(name.as_bytes(), text, references).unwrap() }
 }
 
