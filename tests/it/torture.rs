@@ -221,13 +221,26 @@ fn assert_only_casualties(undisturbed: &Evaluated, tortured: &Evaluated, deeds: 
         assert!(deeds.killed.contains(&process), "{unit}: nobody killed {process}\n{log}");
         *deaths.entry(unit).or_default() += 1;
     }
+    // Some packages have the name of another one: which of them was hit, Gorget does not say.
+    let mut units: BTreeMap<&str, usize> = BTreeMap::new();
+    for ((name, _), count) in &undisturbed.jobs {
+        *units.entry(name).or_default() += count;
+    }
+    let namesakes = |name: &str| units.get(name).is_some_and(|count| *count > 1);
+    deaths.retain(|name, _| !namesakes(name));
     assert!(deaths.values().all(|count| *count <= 2), "{deaths:?}");
     let casualties: BTreeSet<&str> =
         deaths.iter().filter(|(_, count)| **count == 2).map(|(unit, _)| unit.as_str()).collect();
 
-    let mut expected = undisturbed.jobs.clone();
+    let of_one = |jobs: &BTreeMap<(String, String), usize>| {
+        let mut jobs = jobs.clone();
+        jobs.retain(|(name, _), _| !namesakes(name));
+        jobs
+    };
+    let found = of_one(&tortured.jobs);
+    let mut expected = of_one(&undisturbed.jobs);
     expected.retain(|(name, _), _| !casualties.contains(name.as_str()));
-    let differing = difference(&expected, &tortured.jobs);
+    let differing = difference(&expected, &found);
     let some = &differing[..differing.len().min(20)];
     assert!(differing.is_empty(), "{} differ, such as {some:#?}\n{log}", differing.len());
     let mut errors = undisturbed.errors.clone();
@@ -240,7 +253,10 @@ fn assert_only_casualties(undisturbed: &Evaluated, tortured: &Evaluated, deeds: 
         errors.retain(|(name, ..), _| name != unit);
         errors.insert(((*unit).to_owned(), cause.clone(), message.clone()), 1);
     }
-    assert!(tortured.errors == errors, "{:#?}", difference(&errors, &tortured.errors));
+    let mut found = tortured.errors.clone();
+    found.retain(|(name, ..), _| !namesakes(name));
+    errors.retain(|(name, ..), _| !namesakes(name));
+    assert!(found == errors, "{:#?}", difference(&errors, &found));
     casualties.len()
 }
 
