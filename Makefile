@@ -21,14 +21,14 @@ build:
 
 test:
 	scripts/setup test
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
 	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked
 	scripts/fuzz 60
 
 check:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 demo: build
