@@ -42,7 +42,7 @@ const CHANNEL: &str = "(define-module (own packages)
  (iota 600))
 ";
 
-/// Moments and choices, from a seed: SplitMix64.
+/// Moments and choices, from a seed: `SplitMix64`.
 struct Chance(u64);
 
 impl Chance {
