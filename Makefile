@@ -1,7 +1,7 @@
 PREFIX ?= /usr/local
 CARGO ?= cargo
 
-.PHONY: help build test demo check parity bench install clean
+.PHONY: help build test demo check parity bench fuzz torture install clean
 
 help:
 	@echo 'make demo     watch, evaluate and queue a real Guix tree, on this machine'
@@ -10,6 +10,8 @@ help:
 	@echo 'make build    the optimised program, target/release/gorget'
 	@echo 'make parity   compare every derivation with what Guix itself computes'
 	@echo 'make bench    measure an evaluation against what Guix itself needs for it'
+	@echo 'make fuzz     feed the readers of strangers what a fuzzer makes, for longer than the tests do'
+	@echo 'make torture  kill workers 10,000 times while they evaluate all of Guix'
 	@echo 'make install  put the program, man pages and completions below PREFIX ($(PREFIX))'
 	@echo 'make clean    remove what was built'
 
@@ -19,14 +21,15 @@ build:
 
 test:
 	scripts/setup test
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	scripts/guix-root bullseye
 	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
 	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked
+	scripts/fuzz 60
 
 check:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 demo: build
@@ -38,6 +41,14 @@ parity: build
 bench: build
 	scripts/setup bench
 	scripts/bench
+
+fuzz:
+	scripts/setup test
+	scripts/fuzz 1800
+
+torture: build
+	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
+	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked --release --test it -- --ignored --nocapture torture
 
 # Packagers set DESTDIR.
 install:

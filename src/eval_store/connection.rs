@@ -1,5 +1,4 @@
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::unix::net::UnixStream;
 
 use super::builds::derivation_of;
 use super::memory::Memory;
@@ -19,19 +18,19 @@ const UNCOUNTED: usize = 64 << 10;
 /// Functions that every real daemon of this protocol version builds itself.
 const BUILT_IN_BUILDERS: [&str; 2] = ["download", "git-download"];
 
-type Reader<'a> = Source<Metered<'a>>;
-type Writer<'a> = Sink<BufWriter<&'a UnixStream>>;
+type Reader<'a, R> = Source<Metered<'a, R>>;
+type Writer<W> = Sink<BufWriter<W>>;
 
 /// Reads from a client, and counts what its request takes: many clients with large requests at a
 /// time must not take all memory.
-struct Metered<'a> {
-    stream: BufReader<&'a UnixStream>,
+struct Metered<'a, R> {
+    stream: BufReader<R>,
     memory: &'a Memory,
     counted: usize,
     uncounted: usize,
 }
 
-impl Metered<'_> {
+impl<R> Metered<'_, R> {
     /// The request has been dealt with.
     fn settle(&mut self) {
         self.memory.arrived(std::mem::take(&mut self.counted));
@@ -39,7 +38,7 @@ impl Metered<'_> {
     }
 }
 
-impl Read for Metered<'_> {
+impl<R: Read> Read for Metered<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.stream.read(buffer)?;
         self.uncounted += count;
@@ -54,17 +53,17 @@ impl Read for Metered<'_> {
     }
 }
 
-impl Drop for Metered<'_> {
+impl<R> Drop for Metered<'_, R> {
     fn drop(&mut self) {
         self.settle();
     }
 }
 
 /// Serves one client until it leaves.
-pub(super) fn serve(stream: &UnixStream, memory: &Memory) -> io::Result<()> {
-    let reader = BufReader::with_capacity(64 * 1024, stream);
+pub(super) fn serve<R: Read, W: Write>(input: R, output: W, memory: &Memory) -> io::Result<()> {
+    let reader = BufReader::with_capacity(64 * 1024, input);
     let mut source = Source { stream: Metered { stream: reader, memory, counted: 0, uncounted: 0 } };
-    let mut sink = Sink { stream: BufWriter::with_capacity(16 * 1024, stream) };
+    let mut sink = Sink { stream: BufWriter::with_capacity(16 * 1024, output) };
     greet(&mut source, &mut sink)?;
     let mut text = Vec::new();
     loop {
@@ -89,7 +88,7 @@ pub(super) fn serve(stream: &UnixStream, memory: &Memory) -> io::Result<()> {
     }
 }
 
-fn greet(source: &mut Reader<'_>, sink: &mut Writer<'_>) -> io::Result<()> {
+fn greet<R: Read, W: Write>(source: &mut Reader<'_, R>, sink: &mut Writer<W>) -> io::Result<()> {
     if source.integer()? != MAGIC_CLIENT {
         return Err(broken("a greeting that is not the protocol's"));
     }
@@ -111,9 +110,9 @@ fn greet(source: &mut Reader<'_>, sink: &mut Writer<'_>) -> io::Result<()> {
     sink.stream.flush()
 }
 
-fn add_text(
-    source: &mut Reader<'_>,
-    sink: &mut Writer<'_>,
+fn add_text<R: Read, W: Write>(
+    source: &mut Reader<'_, R>,
+    sink: &mut Writer<W>,
     memory: &Memory,
     text: &mut Vec<u8>,
 ) -> io::Result<()> {
@@ -129,7 +128,11 @@ fn add_text(
     }
 }
 
-fn add_nar(source: &mut Reader<'_>, sink: &mut Writer<'_>, memory: &Memory) -> io::Result<()> {
+fn add_nar<R: Read, W: Write>(
+    source: &mut Reader<'_, R>,
+    sink: &mut Writer<W>,
+    memory: &Memory,
+) -> io::Result<()> {
     let name = source.word()?;
     source.integer()?; // obsolete
     let recursive = source.boolean()?;
@@ -145,7 +148,12 @@ fn add_nar(source: &mut Reader<'_>, sink: &mut Writer<'_>, memory: &Memory) -> i
 }
 
 /// Everything that an evaluation rarely asks. Numbers are those of `guix/store.scm`.
-fn rare(operation: u64, source: &mut Reader<'_>, sink: &mut Writer<'_>, memory: &Memory) -> io::Result<()> {
+fn rare<R: Read, W: Write>(
+    operation: u64,
+    source: &mut Reader<'_, R>,
+    sink: &mut Writer<W>,
+    memory: &Memory,
+) -> io::Result<()> {
     match operation {
         1 => {
             let path = source.word()?;
@@ -260,7 +268,7 @@ fn hidden(path: &[u8], operation: u64) -> String {
     format!("{} cannot be looked into while evaluating (request {operation})", String::from_utf8_lossy(path))
 }
 
-fn set_options(source: &mut Reader<'_>, sink: &mut Writer<'_>) -> io::Result<()> {
+fn set_options<R: Read, W: Write>(source: &mut Reader<'_, R>, sink: &mut Writer<W>) -> io::Result<()> {
     for _ in 0..9 {
         source.integer()?;
     }
@@ -278,6 +286,7 @@ fn set_options(source: &mut Reader<'_>, sink: &mut Writer<'_>) -> io::Result<()>
 #[cfg(test)]
 mod tests {
     use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
     use std::thread;
     use std::time::Duration;
 
@@ -362,7 +371,7 @@ mod tests {
             end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         }
         thread::scope(|scope| {
-            let serving = scope.spawn(move || serve(&server, memory));
+            let serving = scope.spawn(move || serve(&server, &server, memory));
             scope.spawn(|| {
                 // It may be cut off before it has said everything.
                 let _ = (&client).write_all(said);

@@ -14,6 +14,8 @@ mod archive;
 mod builds;
 mod connection;
 mod daemon;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod memory;
 mod wire;
 
@@ -98,7 +100,7 @@ fn accept(listener: &UnixListener, memory: &Mutex<Arc<Memory>>, stopping: &Atomi
         }
         let (memory, count) = (lock(memory).clone(), open.clone());
         let served = thread::Builder::new().name("eval-store-client".into()).spawn(move || {
-            if let Err(error) = connection::serve(&stream, &memory) {
+            if let Err(error) = connection::serve(&stream, &stream, &memory) {
                 tracing::debug!(%error, "a client of the evaluation store was cut off");
             }
             count.fetch_sub(1, Ordering::SeqCst);

@@ -180,11 +180,25 @@ impl Book {
         }
     }
 
+    /// Units have other numbers from now on: `place` says which. Nobody may hold any.
+    pub(super) fn renumber(&mut self, place: &[usize]) {
+        let mut finished = vec![false; self.finished.len()];
+        for (old, new) in place.iter().enumerate() {
+            finished[*new] = self.finished[old];
+        }
+        self.finished = finished;
+        self.order.iter_mut().chain(&mut self.suspects).for_each(|unit| *unit = place[*unit]);
+    }
+
     /// `worker` is dead: hands out again what it held, and says who is to blame. When others may have
     /// been the cause, its death is not `conclusive`: what it had in flight is tried once more.
     pub(super) fn died(&mut self, worker: usize, conclusive: bool) -> Blame {
         let Some(mut held) = self.held.remove(&worker) else { return Blame::Nobody };
         let in_flight = held.begun.pop();
+        if held.solo {
+            // Not even begun: it is still to be tried alone.
+            self.suspects.extend(held.units.drain(..));
+        }
         let lane = worker % self.lanes.len();
         let base = self.order.len();
         // What was handed out may lie scattered: it goes back as a range of its own.
@@ -294,6 +308,34 @@ mod tests {
         }
         assert!(book.has_suspects() && book.next(5, true) == [0] && book.begin(5, 0));
         assert_eq!((book.died(5, true), book.open()), (Blame::Culprit(0), 0));
+    }
+
+    #[test]
+    fn units_keep_their_results_and_their_turns_when_they_are_renumbered() {
+        let mut book = Book::new(4, 1, |_| false);
+        assert_eq!(book.next(0, true), [0, 1, 2, 3]);
+        assert!(book.begin(0, 0) && book.finish(0, 0) && book.begin(0, 1));
+        assert_eq!(book.died(0, true), Blame::Suspect(1));
+        book.renumber(&[3, 2, 1, 0]);
+        assert_eq!((book.next(1, true), book.next(2, true)), (vec![2], vec![1, 0]));
+        assert!(book.is_closed(3) && !book.is_closed(0));
+    }
+
+    /// `make torture` found it tried among others again.
+    #[test]
+    fn a_suspect_that_was_not_begun_is_still_tried_alone() {
+        let mut book = Book::new(10, 1, |_| false);
+        assert_eq!(book.next(0, true).len(), 10);
+        assert!(book.begin(0, 0));
+        assert_eq!(book.died(0, true), Blame::Suspect(0));
+        for worker in 1..4 {
+            assert_eq!(book.next(worker, true), [0]);
+            assert_eq!(book.died(worker, true), Blame::Nobody);
+        }
+        assert_eq!(book.next(4, true), [0]);
+        assert!(book.begin(4, 0));
+        assert_eq!(book.died(4, true), Blame::Culprit(0));
+        assert_eq!(book.next(5, true).len(), 9);
     }
 
     #[test]

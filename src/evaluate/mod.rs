@@ -2,6 +2,8 @@
 
 mod book;
 mod confine;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod keeper;
 mod likely;
 mod outcome;

@@ -278,10 +278,15 @@ impl Crew {
         }
     }
 
+    /// The process of a worker, the parent or the loader, as this machine sees it.
+    pub(super) fn pid(&self, id: usize) -> Option<u32> {
+        self.members.get(&id).and_then(|member| member.pid)
+    }
+
     /// Kills a worker, or another process of the sandbox.
     pub(super) fn kill(&self, victim: Victim) {
         let pid = match victim {
-            Victim::Worker(id) => self.members.get(&id).and_then(|member| member.pid),
+            Victim::Worker(id) => self.pid(id),
             Victim::Stray(pid) => Some(pid),
         };
         if let Some(pid) = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {

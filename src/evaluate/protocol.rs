@@ -196,7 +196,7 @@ fn strings(texts: &[String]) -> String {
 }
 
 /// A string as Scheme reads it.
-fn string(text: &str) -> String {
+pub(super) fn string(text: &str) -> String {
     let mut quoted = String::from('"');
     for character in text.chars() {
         match character {

@@ -20,7 +20,7 @@ use memory::Weighed;
 use super::book::{Blame, Book};
 use super::outcome::{Batch, Event, Failure, Summary};
 use super::process::{Heard, LOADER, PARENT};
-use super::protocol::{self, Message};
+use super::protocol::{self, Job, Message};
 use super::request::Wanted;
 use super::warm::Warm;
 
@@ -70,6 +70,8 @@ struct Supervisor<'a> {
     batch: Batch,
     summary: Summary,
     workers: BTreeMap<usize, Worker>,
+    /// Jobs of units that each worker has not finished: if it dies, they come again.
+    unfinished: BTreeMap<usize, Vec<Job>>,
     /// One worker at a time, because it could not be told which of several was the cause of a death.
     alone: bool,
     /// Workers that died, one after the other, before they had begun anything.
@@ -135,6 +137,7 @@ impl<'a> Supervisor<'a> {
             batch: Batch::default(),
             summary: Summary::default(),
             workers: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
             alone: false,
             stillborn: 0,
             given_up: 0,
@@ -257,11 +260,13 @@ impl<'a> Supervisor<'a> {
             Message::Worker { .. } if self.is_expected(from) => self.give_work(from).await,
             Message::Idle if self.book.is_idle(from) => self.give_work(from).await,
             Message::Begin { unit } if self.book.begin(from, unit) => self.heard_of(from),
-            Message::Job(job) if !job.last && self.book.has_begun(from, job.unit) => self.job(*job)?,
+            Message::Job(job) if !job.last && self.book.has_begun(from, job.unit) => {
+                self.unfinished_job(from, *job)?;
+            }
             Message::Job(job) if job.last && self.book.finish(from, job.unit) => {
                 self.heard_of(from);
                 self.batch.done += 1;
-                self.job(*job)?;
+                self.jobs(from, *job)?;
             }
             Message::Nothing { unit } if self.book.finish(from, unit) => {
                 self.heard_of(from);
@@ -316,21 +321,35 @@ impl<'a> Supervisor<'a> {
             self.summary.retired += 1;
         }
         self.stillborn = if worker.begun { 0 } else { self.stillborn + 1 };
+        let process = self.warm.crew.pid(id);
         self.warm.crew.forget(id);
         // Memory is everybody's: only who was alone with it is surely to blame.
         let conclusive = killed != Some("memory") || self.workers.is_empty();
-        match self.book.died(id, conclusive) {
-            Blame::Nobody => {}
-            Blame::Suspect(_) => {
-                self.summary.deaths += 1;
-                self.alone |= was_solo && !conclusive;
-            }
-            Blame::Culprit(unit) => {
-                self.summary.deaths += 1;
-                let (cause, message) = self.cause_of_death(killed, code, signal);
-                self.unit_failed(unit, cause, message);
-            }
+        let cause = self.cause_of_death(killed, code, signal);
+        if matches!(self.lost(id, process, conclusive, cause), Blame::Suspect(_)) {
+            self.alone |= was_solo && !conclusive;
         }
+    }
+
+    /// A worker is gone, and why: blames the unit that it had in flight. What else it had said of that
+    /// unit will be said again.
+    fn lost(
+        &mut self,
+        id: usize,
+        process: Option<u32>,
+        conclusive: bool,
+        (cause, message): (&'static str, String),
+    ) -> Blame {
+        self.unfinished.remove(&id);
+        let blame = self.book.died(id, conclusive);
+        let (Blame::Suspect(unit) | Blame::Culprit(unit)) = blame else { return blame };
+        self.summary.deaths += 1;
+        let label = self.labels.get(unit);
+        tracing::info!(unit = ?label, process, "a worker is lost ({cause}): {message}");
+        if matches!(blame, Blame::Culprit(_)) {
+            self.unit_failed(unit, cause, message);
+        }
+        blame
     }
 
     async fn flush(&mut self) -> Result<(), Failure> {

@@ -34,4 +34,5 @@ mod spec;
 mod substitutes;
 mod systems;
 mod tidy;
+mod torture;
 mod versions;

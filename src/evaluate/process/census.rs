@@ -16,6 +16,8 @@ pub(in super::super) struct Crowd {
     pub(in super::super) of_workers: BTreeMap<usize, Vec<u32>>,
     /// Children of the loader or the parent that are no workers, or not yet.
     pub(in super::super) of_parent: Vec<u32>,
+    /// Whether one of them lives: the dead hold no memory, and the parent has yet to hear of them.
+    pub(in super::super) one_of_parent_lives: bool,
     /// Those whose parent has ended.
     pub(in super::super) strays: Vec<u32>,
 }
@@ -40,10 +42,6 @@ impl Crew {
             .map_or_else(Vec::new, |outermost| measure_tree(outermost).into_iter().skip(2).collect())
     }
 
-    fn pid(&self, id: usize) -> Option<u32> {
-        self.members.get(&id).and_then(|member| member.pid)
-    }
-
     /// The worker that a process is.
     fn worker(&self, pid: u32) -> Option<usize> {
         let mut workers = self.members.iter().filter(|(id, _)| **id < LOADER);
@@ -62,6 +60,7 @@ impl Crew {
                 owners.insert(process.pid, Some(worker));
             } else if chiefs.contains(&Some(process.parent)) {
                 crowd.of_parent.push(process.pid);
+                crowd.one_of_parent_lives |= process.resident > 0;
             } else if let Some(Some(worker)) = owners.get(&process.parent).copied() {
                 owners.insert(process.pid, Some(worker));
                 crowd.of_workers.entry(worker).or_default().push(process.pid);

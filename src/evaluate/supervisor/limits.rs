@@ -42,7 +42,10 @@ impl Supervisor<'_> {
             self.workers.iter().filter(|(_, worker)| is(worker)).map(|(id, _)| *id).collect()
         };
         let overdue = of(&|worker| worker.since.is_some_and(|since| now - since > late));
-        let missing = of(&|worker| worker.expected.is_some_and(|expected| now > expected));
+        let never = self.is_stillborn();
+        let missing = of(&|worker| {
+            worker.expected.is_some_and(|expected| now > expected || (never && worker.inner_pid != 0))
+        });
         for id in overdue {
             self.dismiss(id, "time").await;
         }
@@ -51,6 +54,13 @@ impl Supervisor<'_> {
         }
         self.check_processes().await?;
         self.check_memory()
+    }
+
+    /// Whether a worker that was forked and is still expected died before it could connect: the parent
+    /// has no living child that is not known.
+    fn is_stillborn(&self) -> bool {
+        let expected = |worker: &Worker| worker.expected.is_some() && worker.inner_pid != 0;
+        self.workers.values().any(expected) && !self.warm.crew.crowd().one_of_parent_lives
     }
 
     /// Ends fork bombs: with the worker that has too many processes, all that is below it and all

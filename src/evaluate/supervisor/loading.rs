@@ -151,10 +151,12 @@ impl Supervisor<'_> {
 
     fn result_of_parent(&mut self, message: Message) -> Result<(), Failure> {
         match message {
-            Message::Job(job) if !job.last && !self.book.is_closed(job.unit) => self.job(*job)?,
+            Message::Job(job) if !job.last && !self.book.is_closed(job.unit) => {
+                self.unfinished_job(PARENT, *job)?;
+            }
             Message::Job(job) if job.last && self.book.close(job.unit) => {
                 self.batch.done += 1;
-                self.job(*job)?;
+                self.jobs(PARENT, *job)?;
             }
             Message::Nothing { unit } if self.book.close(unit) => self.batch.done += 1,
             Message::Error { unit, cause, message } if self.book.close(unit) => {

@@ -1,5 +1,6 @@
 //! The parent of a system: forked by the loader, replaced by another when it dies or does nothing.
 
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::super::book::Blame;
@@ -73,13 +74,16 @@ impl Supervisor<'_> {
     /// Begins again with a new parent, keeping what is known already.
     pub(super) async fn begin_again(&mut self) -> Result<(), Failure> {
         self.summary.deaths += 1;
+        self.unfinished.clear();
         self.bury_parent().await;
         let units = self.new_parent(false).await?;
-        if units.labels == self.labels {
-            return Ok(());
-        }
-        let message = "two enumerations of it differ".to_owned();
-        Err(Failure::Revision { cause: "unstable".to_owned(), message })
+        let Some(place) = places(&self.labels, &units.labels) else {
+            let message = "two enumerations of it differ".to_owned();
+            return Err(Failure::Revision { cause: "unstable".to_owned(), message });
+        };
+        self.book.renumber(&place);
+        self.labels = units.labels;
+        Ok(())
     }
 
     /// The parent has died or does not answer, so nobody can be forked or buried: begins again with
@@ -92,10 +96,10 @@ impl Supervisor<'_> {
         let conclusive = self.workers.len() == 1;
         // From now on it is known who was there.
         self.alone = true;
+        let process = self.warm.crew.pid(PARENT);
         for id in std::mem::take(&mut self.workers).into_keys() {
-            if let Blame::Culprit(unit) = self.book.died(id, conclusive) {
-                let message = "it was alone in a worker that had to be given up".to_owned();
-                self.unit_failed(unit, "signal", message);
+            let why = "it was alone in a worker that was lost with its parent".to_owned();
+            if let Blame::Culprit(_) = self.lost(id, process, conclusive, ("signal", why)) {
                 // That was the cause, and it is no more.
                 self.given_up = 0;
             }
@@ -132,5 +136,30 @@ impl Supervisor<'_> {
         }
         self.warm.loaded = None;
         Failure::Died(self.warm.crew.last_words().await)
+    }
+}
+
+/// Where each unit is in another enumeration of the same: Guile's modules have no order that is the same
+/// in two processes. Those with equal labels keep theirs among each other.
+fn places(old: &[String], new: &[String]) -> Option<Vec<usize>> {
+    let mut found: HashMap<&str, VecDeque<usize>> = HashMap::new();
+    for (place, label) in new.iter().enumerate() {
+        found.entry(label).or_default().push_back(place);
+    }
+    let places: Option<Vec<usize>> =
+        old.iter().map(|label| found.get_mut(label.as_str())?.pop_front()).collect();
+    places.filter(|places| places.len() == new.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_found_again_in_any_order_but_only_all_of_them() {
+        let of = |labels: &str| labels.chars().map(String::from).collect::<Vec<_>>();
+        assert_eq!(places(&of("abca"), &of("caab")), Some(vec![1, 3, 0, 2]));
+        assert_eq!(places(&of("ab"), &of("abb")), None);
+        assert_eq!(places(&of("ab"), &of("aa")), None);
     }
 }

@@ -15,6 +15,27 @@ const LONGEST_MESSAGE: usize = 16 << 10;
 const LONGEST_FACT: usize = 250;
 
 impl Supervisor<'_> {
+    /// A job of a unit that has more, as `worker` says.
+    pub(super) fn unfinished_job(&mut self, worker: usize, job: Job) -> Result<(), Failure> {
+        let jobs = self.unfinished.entry(worker).or_default();
+        if self.summary.jobs + jobs.len() >= MOST_JOBS {
+            return Err(Failure::Limit { what: "limit of jobs", limit: MOST_JOBS.to_string() });
+        }
+        jobs.push(job);
+        Ok(())
+    }
+
+    /// All jobs of a unit: those that `worker` named before, and the last one.
+    pub(super) fn jobs(&mut self, worker: usize, last: Job) -> Result<(), Failure> {
+        let before = self.unfinished.remove(&worker).unwrap_or_default();
+        let (mut jobs, others): (Vec<_>, _) = before.into_iter().partition(|job| job.unit == last.unit);
+        if !others.is_empty() {
+            self.unfinished.insert(worker, others);
+        }
+        jobs.push(last);
+        jobs.into_iter().try_for_each(|job| self.job(job))
+    }
+
     /// A job, if what is said of it can be.
     pub(super) fn job(&mut self, job: Job) -> Result<(), Failure> {
         let Job { unit, name, derivation, mut facts, .. } = job;

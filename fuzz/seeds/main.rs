@@ -1,0 +1,142 @@
+//! `seeds GUIX-ROOT DIRECTORY`: evaluates `hello` with a real Guix, and leaves what came of it where the
+//! fuzzer begins: derivations, archives, the requests that add them to a store, and messages.
+
+// Whatever is built for the fuzzer calls it at every edge.
+use libfuzzer_sys as _;
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::fs::{create_dir_all, write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gorget::eval_store::{Kind, Recorded};
+use gorget::evaluate::runtime::Runtimes;
+use gorget::evaluate::{Event, Limits, Outcome, Request, run};
+use gorget::spec::{Subset, System};
+use gorget::store::derivation::Derivation;
+use tokio::sync::mpsc;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Longer items teach the fuzzer nothing new, and slow it down.
+const LONGEST: usize = 8 << 10;
+/// So many of a kind are enough.
+const MOST: usize = 60;
+/// What the first integers of a client say: the protocol's, its version, no CPU, no reserve.
+const GREETING: [u64; 4] = [0x6e69_7863, 0x163, 0, 0];
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let (Some(root), Some(directory)) = (arguments.next(), arguments.next()) else {
+        return Err("two arguments are needed: the root of a Guix, and where to write".into());
+    };
+    let (items, outcomes) = tokio::runtime::Runtime::new()?.block_on(hello(&root))?;
+    let small: Vec<&Recorded> = items.iter().filter(|item| item.contents.len() < LONGEST).collect();
+    for kind in ["derivation", "nar", "eval-store", "protocol"] {
+        create_dir_all(directory.join(kind))?;
+    }
+    let of = |is: &dyn Fn(&Recorded) -> bool| -> Vec<&[u8]> {
+        let chosen = small.iter().filter(|item| is(item));
+        chosen.map(|item| &item.contents[..]).take(MOST).collect()
+    };
+    leave(&directory.join("derivation"), &of(&|item| item.derivation.is_some()))?;
+    leave(&directory.join("nar"), &of(&|item| item.kind == Kind::Nar))?;
+    let adding = small.chunks(8).take(MOST).map(requests).collect::<Result<Vec<_>>>()?;
+    leave(&directory.join("eval-store"), &adding)?;
+    leave(&directory.join("protocol"), &messages(&outcomes))
+}
+
+/// What an evaluation of `hello` adds to the store, and what comes of it.
+async fn hello(root: &Path) -> Result<(Vec<Recorded>, Vec<Outcome>)> {
+    let cache = tempfile::tempdir()?;
+    let prepared = Runtimes::new(root, cache.path().to_owned(), 1).prepare("seeds", &[]).await?;
+    let limit = Duration::from_mins(5);
+    let request = Request {
+        root: root.to_owned(),
+        environment: prepared.environment,
+        build: Subset::Hello.into(),
+        system: System::new("x86_64-linux").ok_or("no such system")?,
+        channels: Vec::new(),
+        likely: HashSet::new(),
+        keep_contents: true,
+        limits: Limits { workers: 1, memory: 2 << 30, package_time: limit, evaluation_time: limit },
+    };
+    let (events, mut received) = mpsc::channel(4);
+    let collecting = async {
+        let (mut items, mut outcomes) = (Vec::new(), Vec::new());
+        while let Some(event) = received.recv().await {
+            if let Event::Batch(batch) = event {
+                items.extend(batch.items);
+                outcomes.extend(batch.outcomes);
+            }
+        }
+        (items, outcomes)
+    };
+    let (ended, collected) = tokio::join!(async move { run(request, &events).await }, collecting);
+    ended?;
+    Ok(collected)
+}
+
+fn leave<T: AsRef<[u8]>>(directory: &Path, seeds: &[T]) -> Result<()> {
+    if seeds.is_empty() {
+        return Err(format!("there are no seeds for {}", directory.display()).into());
+    }
+    for (number, seed) in seeds.iter().enumerate() {
+        write(directory.join(number.to_string()), seed)?;
+    }
+    Ok(())
+}
+
+/// A client that adds some items and leaves. What they refer to may be missing: then it is told so.
+fn requests(items: &[&Recorded]) -> Result<Vec<u8>> {
+    let mut said: Vec<u8> = GREETING.iter().flat_map(|number| number.to_le_bytes()).collect();
+    for item in items {
+        said.extend((if item.kind == Kind::Text { 8_u64 } else { 7 }).to_le_bytes());
+        string(&mut said, item.path.name().as_bytes());
+        if item.kind == Kind::Nar {
+            said.extend([1_u64, 1].iter().flat_map(|number| number.to_le_bytes()));
+            string(&mut said, b"sha256");
+            said.extend(&item.contents);
+            continue;
+        }
+        string(&mut said, &item.contents);
+        let mut references: Vec<Vec<u8>> =
+            item.references.iter().map(|path| path.to_string().into_bytes()).collect();
+        if item.derivation.is_some() {
+            let derivation = Derivation::parse(&item.contents)?;
+            references = derivation.inputs.iter().map(|(path, _)| path.to_vec()).collect();
+            references.extend(derivation.sources.iter().map(|path| path.to_vec()));
+        }
+        said.extend((references.len() as u64).to_le_bytes());
+        references.iter().for_each(|reference| string(&mut said, reference));
+    }
+    Ok(said)
+}
+
+fn string(said: &mut Vec<u8>, text: &[u8]) {
+    said.extend((text.len() as u64).to_le_bytes());
+    said.extend(text);
+    said.resize(said.len().next_multiple_of(8), 0);
+}
+
+/// One message of each kind.
+fn messages(outcomes: &[Outcome]) -> Vec<String> {
+    let mut messages: Vec<String> = [
+        "(parent \"3.0.9\" \"1.5.0\")\n(enumerated (\"hello.x86_64-linux\" \"guile.x86_64-linux\") (0 1))\n",
+        "(module-error \"(gnu packages x)\" unbound-variable \"x.scm:1: error: \\x1b;y\\tz\\n\")\n",
+        "(fatal exception \"In \\\"x\\\\y\\\"\")\n(forked 0 12)\n(reaped 12 -1 9)\n",
+        "(worker 0 \"0123456789abcdef\")\n(begin 0)\n(none 0)\n(begin 1)\n(error 1 time \"é\")\n(idle)\n",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for outcome in outcomes {
+        if let Outcome::Job { name, derivation, .. } = outcome {
+            messages.push(format!(
+                "(also 7 {name:?} \"{derivation}\" (#f \"2.1\" \"gnu/x.scm\" 7 #f #f 3600 86400))\n\
+                 (job 7 {name:?} \"{derivation}\" (\"hello\" #f #f #f \"riscv64-linux-gnu\" \"guix\" 1 2 hidden replacement))\n"
+            ));
+        }
+    }
+    messages
+}
