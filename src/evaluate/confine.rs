@@ -7,9 +7,10 @@ use super::request::Request;
 use crate::sandbox::Confined;
 
 /// What the processes run; the first one is where they begin.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 7] = [
     ("worker.scm", include_str!("worker/worker.scm")),
     ("diagnosis.scm", include_str!("worker/diagnosis.scm")),
+    ("instead.scm", include_str!("worker/instead.scm")),
     ("store.scm", include_str!("worker/store.scm")),
     ("jobs.scm", include_str!("worker/jobs.scm")),
     ("units.scm", include_str!("worker/units.scm")),

@@ -12,7 +12,9 @@ use super::{Host, RuntimeError, host};
 pub(super) const INSIDE: &str = "/gorget/faster";
 
 /// The modules, in the order in which they are compiled and loaded.
-const SOURCES: [(&str, &str); 4] = [
+const SOURCES: [(&str, &str); 6] = [
+    ("hash", include_str!("../worker/hash.scm")),
+    ("alike", include_str!("../worker/alike.scm")),
     ("lists", include_str!("../worker/lists.scm")),
     ("writer", include_str!("../worker/writer.scm")),
     ("pipeline", include_str!("../worker/pipeline.scm")),

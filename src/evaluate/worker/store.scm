@@ -47,9 +47,6 @@
                   (else (field name))))
               (record-type-fields type))))
 
-(define (replace! module name value)
-  (variable-set! (module-variable (resolve-module module) name) value))
-
 ;; Digests of what 'derivations.scm' stands in for, as it reads in the versions of Guix whose results
 ;; were compared with ours.  Other versions make their derivations themselves.
 (define %known-derivations

@@ -14,15 +14,18 @@
              ((ice-9 session) #:select (procedure-arguments))
              (rnrs bytevectors)
              (srfi srfi-1)
-             (srfi srfi-9))
+             (srfi srfi-9)
+             ((system foreign) #:select (void int size_t)))
 
 ;; Compiled, while all else is interpreted.
 (save-module-excursion
  (lambda ()
    (for-each (lambda (name)
                (load-compiled (string-append "/gorget/faster/" name ".go")))
-             '("lists" "writer" "pipeline" "derivations"))))
-(use-modules (gorget lists)
+             '("hash" "alike" "lists" "writer" "pipeline" "derivations"))))
+(use-modules (gorget hash)
+             (gorget alike)
+             (gorget lists)
              (gorget writer)
              (gorget pipeline)
              (gorget derivations))
@@ -91,10 +94,6 @@
              ((gnu packages) #:select (fold-packages find-packages-by-name specification->package %package-module-path))
              ((guix discovery) #:select (all-modules)))
 
-(define sha256
-  (or (optional-binding '(gcrypt hash) 'sha256)
-      (optional-binding '(guix hash) 'sha256)))
-
 (define %graft?*
   (or (optional-binding '(guix grafts) '%graft?)
       (optional-binding '(guix packages) '%graft?)))
@@ -117,6 +116,7 @@
   (unless (evaluator?)
     (primitive-_exit 0)))
 
+(primitive-load "/run/gorget/instead.scm")
 (primitive-load "/run/gorget/store.scm")
 (primitive-load "/run/gorget/jobs.scm")
 (primitive-load "/run/gorget/units.scm")
@@ -244,6 +244,9 @@ proves that.  Give OTHERS all else that is said."
    (call-with-diagnosis
     (lambda ()
       (%graft?* #f)
+      (use-faster-sha256!)
+      (lower-alike-packages-once!)
+      (compile-regexps-once!)
       (connect-to-store)
       (say 'derivations (if faster-derivations? 'faster 'own))
       (set! options with)
