@@ -101,6 +101,7 @@ fn figures(figures: &Value) -> Vec<Line> {
             "store",
             list(&[
                 ("requests", count("store_requests")),
+                ("CPU", seconds("store_cpu_ms")),
                 ("items", count("store_items")),
                 ("size", mebibytes("store_bytes")),
             ]),

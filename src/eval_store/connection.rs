@@ -1,4 +1,7 @@
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::builds::derivation_of;
 use super::memory::Memory;
@@ -66,6 +69,7 @@ pub(super) fn serve<R: Read, W: Write>(input: R, output: W, memory: &Memory) -> 
     let mut sink = Sink { stream: BufWriter::with_capacity(16 * 1024, output) };
     greet(&mut source, &mut sink)?;
     let mut text = Vec::new();
+    let mut counted = cpu_time();
     loop {
         let operation = match source.integer() {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
@@ -80,12 +84,20 @@ pub(super) fn serve<R: Read, W: Write>(input: R, output: W, memory: &Memory) -> 
         // Who sends requests without waiting gets the answers together.
         if source.stream.stream.buffer().is_empty() {
             sink.stream.flush()?;
+            let used = cpu_time();
+            memory.count_cpu(used.saturating_sub(counted));
+            counted = used;
         }
         source.stream.settle();
         if text.capacity() > KEPT_BUFFER {
             text = Vec::new();
         }
     }
+}
+
+/// The CPU time that this thread has used.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 fn greet<R: Read, W: Write>(source: &mut Reader<'_, R>, sink: &mut Writer<W>) -> io::Result<()> {

@@ -92,6 +92,7 @@ pub struct Memory {
     state: Mutex<State>,
     drained: Condvar,
     requests: AtomicU64,
+    cpu_ns: AtomicU64,
     arriving: AtomicUsize,
     keep_contents: bool,
     most_bytes: usize,
@@ -132,6 +133,7 @@ impl Memory {
             state: Mutex::default(),
             drained: Condvar::new(),
             requests: AtomicU64::new(0),
+            cpu_ns: AtomicU64::new(0),
             arriving: AtomicUsize::new(0),
             keep_contents,
             most_bytes,
@@ -272,6 +274,16 @@ impl Memory {
     /// Counts one request.
     pub(super) fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts CPU time that answering took.
+    pub(super) fn count_cpu(&self, used: Duration) {
+        self.cpu_ns.fetch_add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// CPU time that answering has taken up to now.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
     }
 
     /// Counts bytes that a client begins to send; false when too many are on their way.

@@ -85,6 +85,8 @@ pub struct Summary {
     pub cpu_ms: u64,
     /// Requests that the evaluation store answered.
     pub store_requests: u64,
+    /// Milliseconds of CPU that it took for that.
+    pub store_cpu_ms: u64,
     /// Store items that were added.
     pub store_items: usize,
     /// Their bytes.

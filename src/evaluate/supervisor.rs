@@ -369,6 +369,7 @@ impl<'a> Supervisor<'a> {
             total_ms: milliseconds(self.started),
             cpu_ms: self.warm.crew.cpu_ms() - self.cpu_before,
             store_requests: requests,
+            store_cpu_ms: u64::try_from(self.warm.crew.store().cpu().as_millis()).unwrap_or(u64::MAX),
             store_items: items,
             store_bytes: bytes,
             ..self.summary.clone()
