@@ -193,7 +193,9 @@ fn evaluating(gorget: u32) -> (Option<u32>, Vec<u32>) {
         line.split('\0').next().unwrap().ends_with("guile") && line.contains("worker.scm")
     };
     let tree = measure_tree(gorget);
-    let parent = tree.iter().find(|process| runs_worker(process.pid)).map(|process| process.pid);
+    let loader = tree.iter().find(|process| runs_worker(process.pid)).map(|process| process.pid);
+    let parent = tree.iter().find(|process| Some(process.parent) == loader && runs_worker(process.pid));
+    let parent = parent.map(|process| process.pid);
     let workers = tree.iter().filter(|process| Some(process.parent) == parent);
     (parent, workers.map(|process| process.pid).collect())
 }
