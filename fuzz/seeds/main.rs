@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use gorget::eval_store::{Kind, Recorded};
 use gorget::evaluate::runtime::Runtimes;
-use gorget::evaluate::{Event, Limits, Outcome, Request, run};
+use gorget::evaluate::{Event, Limits, Outcome, Request, Wanted, Warm};
 use gorget::spec::{Subset, System};
 use gorget::store::derivation::Derivation;
 use tokio::sync::mpsc;
@@ -56,12 +56,13 @@ async fn hello(root: &Path) -> Result<(Vec<Recorded>, Vec<Outcome>)> {
         root: root.to_owned(),
         environment: prepared.environment,
         build: Subset::Hello.into(),
-        system: System::new("x86_64-linux").ok_or("no such system")?,
         channels: Vec::new(),
-        likely: HashSet::new(),
         keep_contents: true,
         limits: Limits { workers: 1, memory: 2 << 30, package_time: limit, evaluation_time: limit },
+        daemon: None,
     };
+    let system = System::new("x86_64-linux").ok_or("no such system")?;
+    let mut warm = Warm::start(request)?;
     let (events, mut received) = mpsc::channel(4);
     let collecting = async {
         let (mut items, mut outcomes) = (Vec::new(), Vec::new());
@@ -73,7 +74,11 @@ async fn hello(root: &Path) -> Result<(Vec<Recorded>, Vec<Outcome>)> {
         }
         (items, outcomes)
     };
-    let (ended, collected) = tokio::join!(async move { run(request, &events).await }, collecting);
+    let evaluating = async move {
+        let wanted = Wanted { system, likely: HashSet::new() };
+        warm.evaluate(wanted, &events).await
+    };
+    let (ended, collected) = tokio::join!(evaluating, collecting);
     ended?;
     Ok(collected)
 }
