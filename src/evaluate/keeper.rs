@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::likely::changed_packages;
+use super::outcome::milliseconds;
 use super::runtime::{RuntimeError, Runtimes, Source};
 use super::{Channel, Daemon, Event, Failure, Limits, Request, Summary, Wanted, Warm, record};
 use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
@@ -286,8 +287,4 @@ impl Evaluate {
         let dependents = self.db.dependents_among_jobs(previous.id, &jobs).await?;
         Ok(jobs.into_iter().chain(dependents).collect())
     }
-}
-
-fn milliseconds(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,7 @@
 //! What comes of an evaluation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::eval_store::Recorded;
 use crate::job::Facts;
@@ -99,6 +100,11 @@ pub struct Summary {
     pub retired: usize,
     /// Workers and parents that died.
     pub deaths: usize,
+}
+
+/// A span of time as a summary has it.
+pub(super) fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why there is no result at all.

@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use memory::Weighed;
 
 use super::book::{Blame, Book};
-use super::outcome::{Batch, Event, Failure, Summary};
+use super::outcome::{Batch, Event, Failure, Summary, milliseconds};
 use super::process::{Heard, LOADER, PARENT};
 use super::protocol::{self, Job, Message};
 use super::request::Wanted;
@@ -51,7 +51,10 @@ pub(super) async fn run(
         Ok(result) => result.map(|()| supervisor.summary()),
         Err(_) => Err(supervisor.out_of_time(limit)),
     };
-    supervisor.leave().await?;
+    if let Err(error) = supervisor.leave().await {
+        // It is cleared once more before the next one begins.
+        tracing::warn!("what an evaluation left could not be cleared away: {error}");
+    }
     result
 }
 
@@ -159,7 +162,7 @@ impl<'a> Supervisor<'a> {
         }
         let started = Instant::now();
         self.lower().await?;
-        self.summary.lower_ms = milliseconds(started);
+        self.summary.lower_ms = milliseconds(started.elapsed());
         self.flush().await
     }
 
@@ -366,17 +369,13 @@ impl<'a> Supervisor<'a> {
     fn summary(&mut self) -> Summary {
         let (requests, items, bytes) = self.warm.crew.store().totals();
         Summary {
-            total_ms: milliseconds(self.started),
+            total_ms: milliseconds(self.started.elapsed()),
             cpu_ms: self.warm.crew.cpu_ms() - self.cpu_before,
             store_requests: requests,
-            store_cpu_ms: u64::try_from(self.warm.crew.store().cpu().as_millis()).unwrap_or(u64::MAX),
+            store_cpu_ms: milliseconds(self.warm.crew.store().cpu()),
             store_items: items,
             store_bytes: bytes,
             ..self.summary.clone()
         }
     }
-}
-
-fn milliseconds(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::super::book::Book;
-use super::super::outcome::{Event, Failure};
+use super::super::outcome::{Event, Failure, milliseconds};
 use super::super::process::{Heard, LOADER, PARENT};
 use super::super::protocol::{self, Message};
 use super::super::warm::Loaded;
-use super::{MOST_GIVEN_UP, Supervisor, TICK, milliseconds};
+use super::{MOST_GIVEN_UP, Supervisor, TICK};
 
 /// With fewer units than this, nothing is lowered before forking.
 const WORTH_WARMING: usize = 480;
@@ -30,7 +30,7 @@ impl Supervisor<'_> {
         let is_first = self.warm.loaded.is_none();
         let loaded = self.loaded().await?;
         if is_first {
-            self.summary.load_ms = Some(milliseconds(started));
+            self.summary.load_ms = Some(milliseconds(started.elapsed()));
         }
         self.summary.guix_version = loaded.guix_version;
         self.summary.faster_derivations = loaded.faster_derivations;
@@ -105,7 +105,7 @@ impl Supervisor<'_> {
         self.lanes = self.lanes.min(units.div_ceil(WORTH_A_WORKER)).max(1);
         self.book = Book::new(units, self.lanes, |unit| likely.contains(&self.labels[unit]));
         self.summary.units = units;
-        self.summary.enumerate_ms = milliseconds(started);
+        self.summary.enumerate_ms = milliseconds(started.elapsed());
         self.events.send(Event::Enumerated { units }).await.map_err(|_| Failure::Abandoned)
     }
 
@@ -145,7 +145,7 @@ impl Supervisor<'_> {
             }
             self.flush().await?;
         }
-        self.summary.warm_ms = milliseconds(started);
+        self.summary.warm_ms = milliseconds(started.elapsed());
         Ok(true)
     }
 

@@ -6,7 +6,7 @@
 ;;; in the order, its text) is kept, and texts are put together from whole pieces.
 ;;;
 ;;; This stands in for procedures of Guix, so it is used only where these read as they did when it
-;;; was written: see 'store.scm'.  And the store refuses derivations with wrong output paths.
+;;; was written: see 'instead.scm'.  And the store refuses derivations with wrong output paths.
 
 (define-module (gorget derivations)
   #:use-module (rnrs bytevectors)

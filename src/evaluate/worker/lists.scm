@@ -3,7 +3,7 @@
 
 (define-module (gorget lists)
   #:use-module ((srfi srfi-1) #:select (delete-duplicates take))
-  #:export (use-hashing-delete-duplicates! most-used memoized))
+  #:export (use-hashing-delete-duplicates! most-used))
 
 ;; Fewer elements than this are compared with each other faster than they are hashed.
 (define %worth-hashing 8)
@@ -47,19 +47,3 @@ it for the inputs of every derivation."
   (let ((ranking (sort (hash-map->list cons users)
                        (lambda (one other) (> (cdr one) (cdr other))))))
     (map car (take ranking (min count (length ranking))))))
-
-;; So many results are kept.
-(define %most-memoized 1000)
-
-(define (memoized proc)
-  "Return a procedure like PROC, which has the same result for equal arguments."
-  (define results (make-hash-table))
-  (define kept 0)
-
-  (lambda arguments
-    (or (hash-ref results arguments)
-        (let ((result (apply proc arguments)))
-          (when (< kept %most-memoized)
-            (set! kept (+ kept 1))
-            (hash-set! results arguments result))
-          result))))

@@ -47,55 +47,6 @@
                   (else (field name))))
               (record-type-fields type))))
 
-;; Digests of what 'derivations.scm' stands in for, as it reads in the versions of Guix whose results
-;; were compared with ours.  Other versions make their derivations themselves.
-(define %known-derivations
-  '("9f599019c86c7ad7264c548e03480c5b594330296f150383c04259c0cbb1d8ab"))
-
-(define (derivations-digest)
-  "Return a digest of how this Guix makes derivations, comments excepted."
-  (define names
-    '(derivation raw-derivation write-derivation derivation->bytevector derivation-base16-hash
-      derivation/masked-inputs derivation-hash coalesce-duplicate-inputs derivation-input<?
-      derivation-input-path escaped-string %escape-char-set write-sequence write-list write-tuple))
-
-  (define (form-name form)
-    (match form
-      (((or 'define 'define*) (name . _) . _) name)
-      (((or 'define 'define*) name . _) name)
-      (_ #f)))
-
-  (call-with-input-file (search-path %load-path "guix/derivations.scm")
-    (lambda (port)
-      (let loop ((forms '()))
-        (match (read port)
-          ((? eof-object?)
-           (bytevector->base16-string (sha256 (string->utf8 (object->string (reverse forms))))))
-          (form
-           (loop (if (memq (form-name form) names) (cons form forms) forms))))))))
-
-;; Whether that is how derivations are made here.
-(define faster-derivations? #f)
-
-(define (make-derivations-faster! add)
-  "Make derivations with 'derivations.scm' if this Guix is one that it was written for."
-  (define (guix name)
-    (variable-ref (module-variable (resolve-module '(guix derivations)) name)))
-
-  (when (member (false-if-exception (derivations-digest)) %known-derivations)
-    (set! faster-derivations? #t)
-    (replace! '(guix derivations) 'raw-derivation
-              (make-derivation-maker (guix 'raw-derivation)
-                                     #:<derivation> (guix '<derivation>)
-                                     #:<derivation-output> (guix '<derivation-output>)
-                                     #:<derivation-input> (guix '<derivation-input>)
-                                     #:cache (guix '%derivation-cache)
-                                     #:sha256 sha256
-                                     #:bytevector->base16-string bytevector->base16-string
-                                     #:output-path output-path
-                                     #:fixed-output-path fixed-output-path
-                                     #:add add))))
-
 (define (add-texts-without-waiting!)
   "Replace STORE, and what Guix adds texts with."
   (define add-and-wait add-data-to-store)
