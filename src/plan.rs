@@ -22,15 +22,6 @@ pub fn fate(first: First, has_previous: bool) -> Fate {
     }
 }
 
-/// How far apart the coordinator's priorities of two neighbouring priorities of specs are.
-const STEP: i64 = 100;
-
-/// The coordinator's priority for a build of a spec with the priority `spec`: there, larger is
-/// sooner; here, 0 is first.
-pub fn coordinator_priority(spec: i64) -> i64 {
-    (9 - spec.clamp(0, 9)) * STEP
-}
-
 /// How far an attempt at a build is, as a coordinator tells it. What is further comes later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attempt {
@@ -104,11 +95,6 @@ mod tests {
         assert_eq!(fate(First::Queue, false), Fate::Queue);
     }
 
-    #[test]
-    fn what_is_first_here_is_largest_there() {
-        assert!(coordinator_priority(0) > coordinator_priority(9));
-        assert_eq!(coordinator_priority(9), 0);
-    }
     #[test]
     fn a_build_stands_where_its_most_hopeful_attempt_does() {
         use Attempt::{Canceled, Failed, Scheduled, Started, Succeeded};

@@ -106,6 +106,12 @@ impl Story {
                     "not queued yet: its outputs were new in {first}, and substitute servers are asked first"
                 ),
             ),
+            BuildState::Held => (
+                "held",
+                format!(
+                    "held: its outputs were new in {first}, and somebody has to approve that they are built"
+                ),
+            ),
             BuildState::Substituted => ("substituted", format!("not queued: {said} has its outputs")),
             BuildState::Queued => ("new-outputs", format!("queued: its outputs were new in {first}")),
             BuildState::Submitted => ("submitted", format!("the coordinator has it{named}: {said}")),
@@ -113,6 +119,10 @@ impl Story {
             BuildState::Started => ("started", format!("it is being built{named}")),
             BuildState::Succeeded => ("succeeded", format!("not queued: it was built{named}")),
             BuildState::Failed => ("failed", format!("not queued: its build{named} failed")),
+            BuildState::Canceling => (
+                "canceling",
+                format!("nobody wants it any more; the coordinator is asked to give it up{named}"),
+            ),
             BuildState::Canceled => {
                 ("canceled", "its build was canceled; it is queued when a new evaluation wants it".to_owned())
             }

@@ -13,30 +13,34 @@ use crate::db::{Build, BuildState, QueueFilter};
 const LINES: i64 = 40;
 
 /// In which states builds are listed: those that are to be built, or need not be.
-const LISTED: [BuildState; 6] = [
+const LISTED: [BuildState; 8] = [
     BuildState::Wanted,
+    BuildState::Held,
     BuildState::Queued,
     BuildState::Submitted,
     BuildState::Started,
+    BuildState::Canceling,
     BuildState::Refused,
     BuildState::Substituted,
 ];
 /// The order in which they are counted.
-const STATES: [BuildState; 10] = [
+const STATES: [BuildState; 12] = [
     BuildState::Wanted,
+    BuildState::Held,
     BuildState::Queued,
     BuildState::Submitted,
     BuildState::Started,
     BuildState::Succeeded,
     BuildState::Failed,
+    BuildState::Canceling,
     BuildState::Canceled,
     BuildState::Refused,
     BuildState::Substituted,
     BuildState::Recorded,
 ];
 /// The same for a person.
-const SHOWN: [BuildState; 4] =
-    [BuildState::Queued, BuildState::Wanted, BuildState::Refused, BuildState::Substituted];
+const SHOWN: [BuildState; 5] =
+    [BuildState::Queued, BuildState::Wanted, BuildState::Held, BuildState::Refused, BuildState::Substituted];
 
 /// Lists the builds that are wanted, in the order in which they are submitted
 #[derive(Debug, clap::Args)]
@@ -91,6 +95,7 @@ pub(super) fn word(state: BuildState) -> &'static str {
     match state {
         BuildState::Recorded => "recorded",
         BuildState::Wanted => "wanted",
+        BuildState::Held => "held",
         BuildState::Substituted => "substituted",
         BuildState::Queued => "queued",
         BuildState::Submitted => "submitted",
@@ -98,6 +103,7 @@ pub(super) fn word(state: BuildState) -> &'static str {
         BuildState::Started => "started",
         BuildState::Succeeded => "succeeded",
         BuildState::Failed => "failed",
+        BuildState::Canceling => "canceling",
         BuildState::Canceled => "canceled",
     }
 }
@@ -114,6 +120,7 @@ pub(super) fn object(build: &Build) -> serde_json::Value {
         "derivation": build.derivation,
         "state": word(build.state),
         "priority": build.priority,
+        "urgency": build.urgency,
         "created_at": build.created_at,
         "created": readable(build.created_at),
         "reference": build.reference,

@@ -6,7 +6,6 @@ use super::{Answer, GuixBuildCoordinator, Submission};
 use crate::clock::{Clock, Seconds};
 use crate::daemon::{Keeper, Progress, back_off};
 use crate::db::{Build, Db};
-use crate::plan::coordinator_priority;
 
 /// How many builds are submitted at the same time.
 const AT_ONCE: usize = 8;
@@ -80,7 +79,7 @@ impl Submit {
         tags.extend(commits.map(|channel| (format!("channel-{}", channel.name), channel.commit.clone())));
         Submission {
             derivation: build.derivation.clone(),
-            priority: coordinator_priority(build.priority),
+            priority: build.urgency,
             tags,
             substitute_urls: self.substitute_urls.clone(),
         }
@@ -91,10 +90,10 @@ impl Submit {
         let now = self.clock.now();
         match answer {
             Answer::Accepted { reference } => {
-                self.db.record_submission(build.id, Some(&reference), "accepted", now).await?;
+                self.db.record_submission(build, Some(&reference), "accepted", now).await?;
             }
             Answer::AlreadyThere { reason } => {
-                self.db.record_submission(build.id, None, &reason, now).await?;
+                self.db.record_submission(build, None, &reason, now).await?;
             }
             Answer::Refused { reason } => {
                 tracing::warn!(

@@ -25,6 +25,10 @@ pub struct Build {
     pub derivation: String,
     /// 0 (first) to 9 (last).
     pub priority: i64,
+    /// The coordinator's priority: larger is sooner.
+    pub urgency: i64,
+    /// The one that the coordinator was told.
+    pub told_urgency: Option<i64>,
     /// How far it is.
     pub state: BuildState,
     /// When it was queued or recorded.
@@ -50,6 +54,8 @@ pub enum BuildState {
     Recorded,
     /// It is to be queued, unless substitute servers have it: they are to be asked.
     Wanted,
+    /// It is to be queued, once somebody has approved that.
+    Held,
     /// A substitute server has it.
     Substituted,
     /// It is to be submitted.
@@ -64,6 +70,8 @@ pub enum BuildState {
     Succeeded,
     /// It cannot be built.
     Failed,
+    /// Nobody wants it any more, and the coordinator is to be told.
+    Canceling,
     /// The coordinator gave it up, because somebody wanted so. It is queued when it is wanted again.
     Canceled,
 }
@@ -98,7 +106,7 @@ macro_rules! builds {
         concat!(
             "select b.id, s.name as spec, b.evaluation_id, r.channels, b.system, b.job, b.derivation_id, ",
             derivation_path!(),
-            " as derivation, b.priority, b.state, b.created_at, b.answered_at, b.reference, b.answer,
+            " as derivation, b.priority, b.urgency, b.told_urgency, b.state, b.created_at, b.answered_at, b.reference, b.answer,
                b.attempts, b.next_attempt
              from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
                join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
@@ -117,6 +125,8 @@ pub(super) struct Row {
     derivation_id: DerivationId,
     derivation: String,
     priority: i64,
+    urgency: i64,
+    told_urgency: Option<i64>,
     state: BuildState,
     created_at: Seconds,
     answered_at: Option<Seconds>,
@@ -141,6 +151,8 @@ impl TryFrom<Row> for Build {
             derivation_id: row.derivation_id,
             derivation: row.derivation,
             priority: row.priority,
+            urgency: row.urgency,
+            told_urgency: row.told_urgency,
             state: row.state,
             created_at: row.created_at,
             answered_at: row.answered_at,
@@ -166,8 +178,9 @@ impl Db {
     ) -> Result<u64> {
         const QUEUE: &str = "
             insert into build
-              (output_set_id, derivation_id, evaluation_id, job, system, priority, state, created_at)
-            select new.output_set_id, new.derivation_id, e.id, new.name, e.system, s.priority, $2, $3
+              (output_set_id, derivation_id, evaluation_id, job, system, priority, urgency, state, created_at)
+            select new.output_set_id, new.derivation_id, e.id, new.name, e.system, s.priority, (9 - s.priority) * 100,
+              $2, $3
             from evaluation e join spec s on s.id = e.spec_id join
               (select d.output_set_id, j.derivation_id, j.name, j.first_evaluation, row_number() over
                  (partition by d.output_set_id order by j.derivation_id, j.name) as place
@@ -177,7 +190,7 @@ impl Db {
             where new.place = 1
             on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
               evaluation_id = excluded.evaluation_id, job = excluded.job, system = excluded.system,
-              priority = excluded.priority, state = excluded.state, created_at = excluded.created_at,
+              priority = excluded.priority, urgency = excluded.urgency, told_urgency = null, state = excluded.state, created_at = excluded.created_at,
               answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0
             where excluded.state <> 'recorded' and (build.state in ('canceled', 'substituted')
               or build.state = 'recorded' and (select spec_id from evaluation where id = build.evaluation_id)
@@ -193,12 +206,12 @@ impl Db {
         Ok(count)
     }
 
-    /// The queued builds that may be submitted now, first things first: by priority, then inputs
+    /// The queued builds that may be submitted now, first things first: the most urgent, then inputs
     /// before what needs them, as derivations are numbered.
     pub async fn next_submissions(&self, now: Seconds, limit: i64) -> Result<Vec<Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where b.state = 'queued' and b.next_attempt <= $1 order by b.priority, b.derivation_id limit $2"
+            "where b.state = 'queued' and b.next_attempt <= $1 order by b.urgency desc, b.derivation_id limit $2"
         );
         let rows: Vec<Row> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
@@ -208,16 +221,16 @@ impl Db {
     /// The coordinator has a build, under a name of its own if it told us that.
     pub async fn record_submission(
         &self,
-        id: BuildId,
+        build: &Build,
         reference: Option<&str>,
         answer: &str,
         now: Seconds,
     ) -> Result<()> {
         const SQL: &str =
-            "update build set state = 'submitted', reference = $2, answer = $3, answered_at = $4,
+            "update build set state = 'submitted', reference = $2, answer = $3, answered_at = $4, told_urgency = $5,
             attempts = attempts + 1 where id = $1 and state = 'queued'";
         let mut tx = self.begin().await?;
-        execute!(&mut tx, SQL, id, reference, answer, now);
+        execute!(&mut tx, SQL, build.id, reference, answer, now, build.urgency);
         tx.commit().await
     }
 
@@ -254,7 +267,7 @@ impl Db {
         const SQL: &str = concat!(
             builds!(),
             "where ($1 is null or s.name = $1) and ($2 is null or b.system = $2) and ($3 is null or b.state = $3)
-             order by b.priority, b.derivation_id limit $4"
+             order by b.urgency desc, b.derivation_id limit $4"
         );
         let system = filter.system.as_ref().map(System::as_str);
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)

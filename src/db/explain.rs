@@ -105,16 +105,16 @@ impl Db {
     /// The builds in the same state that come before this one: how many, and the next few.
     pub async fn ahead_of(&self, build: &Build, limit: i64) -> Result<(i64, Vec<Build>)> {
         const COUNT: &str = "select count(*) from build where state = $1
-            and (priority < $2 or priority = $2 and derivation_id < $3)";
+            and (urgency > $2 or urgency = $2 and derivation_id < $3)";
         const SQL: &str = concat!(
             builds!(),
-            "where b.state = $1 and (b.priority < $2 or b.priority = $2 and b.derivation_id < $3)
-             order by b.priority, b.derivation_id limit $4"
+            "where b.state = $1 and (b.urgency > $2 or b.urgency = $2 and b.derivation_id < $3)
+             order by b.urgency desc, b.derivation_id limit $4"
         );
         let count: i64 = each!(&self.readers, pool => sqlx::query_scalar(COUNT)
-            .bind(build.state).bind(build.priority).bind(build.derivation_id).fetch_one(pool).await?);
+            .bind(build.state).bind(build.urgency).bind(build.derivation_id).fetch_one(pool).await?);
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
-            .bind(build.state).bind(build.priority).bind(build.derivation_id).bind(limit)
+            .bind(build.state).bind(build.urgency).bind(build.derivation_id).bind(limit)
             .fetch_all(pool).await?);
         Ok((count, rows.into_iter().map(Build::try_from).collect::<Result<_>>()?))
     }

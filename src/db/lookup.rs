@@ -45,7 +45,7 @@ impl Db {
     pub async fn wanted_builds(&self, now: Seconds, limit: i64) -> Result<Vec<WantedBuild>> {
         const SQL: &str = "select b.id, b.created_at, o.outputs
             from build b join output_set o on o.id = b.output_set_id
-            where b.state = 'wanted' and b.next_attempt <= $1 order by b.priority, b.derivation_id limit $2";
+            where b.state = 'wanted' and b.next_attempt <= $1 order by b.urgency desc, b.derivation_id limit $2";
         let rows: Vec<(BuildId, Seconds, String)> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
         let read = |(id, created_at, outputs): (_, _, String)| {

@@ -95,7 +95,7 @@ async fn the_queue_empties_in_order_and_waits_while_nobody_answers() {
 
         let next = db.next_submissions(1000, 3).await.unwrap();
         assert_eq!(names(&next), ["z", "a", "b"]);
-        db.record_submission(next[0].id, Some("build-7"), "201", 1001).await.unwrap();
+        db.record_submission(&next[0], Some("build-7"), "201", 1001).await.unwrap();
         db.record_refusal(next[1].id, "no such system", 1002).await.unwrap();
         db.postpone(&[next[2].id], "connection refused", 2000).await.unwrap();
         assert_eq!(names(&db.next_submissions(1999, 9).await.unwrap()), ["c"]);
@@ -108,7 +108,7 @@ async fn the_queue_empties_in_order_and_waits_while_nobody_answers() {
         assert_eq!(names(&db.queue(&of_master, 10).await.unwrap()), ["a", "b", "c"]);
         let elsewhere = QueueFilter { system: System::new("i686-linux"), ..QueueFilter::default() };
         assert_eq!(db.queue(&elsewhere, 10).await.unwrap(), []);
-        db.record_submission(next[1].id, None, "late", 3000).await.unwrap();
+        db.record_submission(&next[1], None, "late", 3000).await.unwrap();
         assert_eq!(db.queue(&submitted, 10).await.unwrap().len(), 1, "what was refused stays refused");
     })
     .await;
