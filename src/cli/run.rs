@@ -19,7 +19,7 @@ use crate::coordinator::{GuixBuildCoordinator, Submit};
 use crate::daemon::{Bells, Once, exhaust, keep};
 use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec};
 use crate::evaluate::Evaluate;
-use crate::fetch::Fetch;
+use crate::fetch::{Fetch, Fetches};
 use crate::register::Register;
 use crate::schedule::Schedule;
 use crate::spec::harmless;
@@ -115,6 +115,7 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             clock: clock.clone(),
             bells: bells.clone(),
             once: wanted(),
+            fetches: Fetches::default(),
         },
         evaluate: Evaluate {
             db: db.clone(),

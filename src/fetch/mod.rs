@@ -1,21 +1,29 @@
 //! Fetches what specs want evaluated, has it authenticated, finds the channels that it needs, and asks
-//! for its evaluation once all of it is here.
+//! for its evaluation once all of it is here. Repositories do not wait for each other.
 
+mod bring;
 mod trouble;
 mod want;
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use tokio::task::JoinSet;
 
-use crate::channel::{Mirrors, Resolver, Tips, descends, steps};
+use crate::channel::{Resolver, Tips};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Once, Progress};
-use crate::db::{Db, Evaluation, Look, PushKind, Seen, StoredSpec};
-use crate::revision::{ChannelCommit, Revision};
+use crate::db::{Db, Evaluation, Hold, Mirror, SpecId, StoredSpec};
+use crate::revision::ChannelCommit;
 
-/// The most evaluations that one push asks for, when every commit is wanted.
-const MOST_STEPS: usize = 200;
+use bring::Bringer;
+
+/// How many specs are brought side by side. What is fetched is large, and authenticating keeps a
+/// processor busy.
+const SIDE_BY_SIDE: usize = 4;
+/// While some are under way, how often it is asked what else is wanted.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// The keeper that fetches.
 #[derive(Debug)]
@@ -30,6 +38,38 @@ pub struct Fetch {
     pub bells: Bells,
     /// Whether to try again what failed a moment ago.
     pub once: Once,
+    /// What is under way.
+    pub fetches: Fetches,
+}
+
+/// What is fetched at the moment.
+#[derive(Debug, Default)]
+pub struct Fetches {
+    tasks: JoinSet<Brought>,
+    /// For which specs, and from which repositories.
+    specs: BTreeMap<SpecId, BTreeSet<String>>,
+}
+
+/// What a spec wants, and has not got.
+#[derive(Debug)]
+struct Wanted {
+    stored: StoredSpec,
+    named: Vec<ChannelCommit>,
+    /// The spec's newest evaluation.
+    before: Option<Evaluation>,
+    /// A text that changes with what is wanted.
+    identity: String,
+    hold: Option<Hold>,
+    tips: Arc<Tips>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+struct Brought {
+    stored: StoredSpec,
+    identity: String,
+    hold: Option<Hold>,
+    result: anyhow::Result<Result<(), trouble::Trouble>>,
 }
 
 impl Keeper for Fetch {
@@ -37,38 +77,22 @@ impl Keeper for Fetch {
     const PERIOD: Duration = Duration::from_secs(15);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
-        let newest = self.db.newest_evaluations().await?;
-        let holds = self.db.holds().await?;
-        let tips = self.tips().await?;
-        for stored in self.db.specs().await? {
-            if !stored.present || !stored.spec.is_evaluated() {
-                continue;
+        let mut wanted = self.wanted().await?;
+        let mut progress = Progress::Idle;
+        let glance = tokio::time::sleep(GLANCE);
+        tokio::pin!(glance);
+        loop {
+            wanted = self.begin(wanted);
+            tokio::select! {
+                brought = self.fetches.tasks.join_next() => match brought {
+                    None => return Ok(progress),
+                    Some(Ok(brought)) => self.settle(brought).await?,
+                    Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                },
+                () = &mut glance => return Ok(Progress::Worked),
             }
-            let Some(named) = want::named(&stored.spec, &tips) else { continue };
-            let hold = holds.iter().find(|hold| hold.spec_id == stored.id);
-            if want::is_asked_for(&stored, &named, &tips, &newest) {
-                if hold.is_some() {
-                    self.db.release(stored.id).await?;
-                }
-                continue;
-            }
-            let wanted = want::identity(&stored.spec, &named);
-            let attempt = format!("{} {wanted}", stored.spec.name);
-            let rests = hold.is_some_and(|hold| hold.wanted == wanted && hold.next_try > self.clock.now());
-            if !self.once.wants(&attempt, !rests && !self.mirrors_rest(&named).await?) {
-                continue;
-            }
-            self.once.done(&attempt);
-            let before = newest.iter().find(|evaluation| evaluation.spec_id == stored.id);
-            match self.bring(&stored, named, before, &tips).await? {
-                Ok(()) => {
-                    self.bells.evaluate.ring();
-                    return Ok(Progress::Worked);
-                }
-                Err(obstacle) => self.hold(&stored, &wanted, hold, &obstacle).await?,
-            }
+            progress = Progress::Worked;
         }
-        Ok(Progress::Idle)
     }
 }
 
@@ -79,159 +103,85 @@ impl Fetch {
         Ok(branches.filter_map(|branch| Some(((branch.url, branch.name), branch.tip?))).collect())
     }
 
-    /// Whether a repository is left in peace after a failure.
-    async fn mirrors_rest(&self, named: &[ChannelCommit]) -> anyhow::Result<bool> {
-        let now = self.clock.now();
-        let mirrors = self.db.mirrors().await?;
-        let rests = |url: &str| mirrors.iter().any(|mirror| mirror.url == url && mirror.next_fetch > now);
-        Ok(named.iter().any(|channel| rests(&channel.url)))
-    }
-
-    /// Fetches what a spec wants, and asks for its evaluation.
-    async fn bring(
-        &self,
-        stored: &StoredSpec,
-        named: Vec<ChannelCommit>,
-        before: Option<&Evaluation>,
-        tips: &Tips,
-    ) -> anyhow::Result<Result<(), trouble::Trouble>> {
-        let revision = match self.resolver.resolve(named.clone(), tips).await {
-            Ok(revision) => revision,
-            Err(obstacle) => return Ok(Err(obstacle.into())),
-        };
-        let now = self.clock.now();
-        for channel in revision.channels() {
-            self.db.record_fetch(&channel.url, now).await?;
-            self.name_pushes(channel).await?;
+    /// What is wanted and due, and nobody is at.
+    async fn wanted(&mut self) -> anyhow::Result<Vec<Wanted>> {
+        let mut newest: HashMap<SpecId, Vec<Evaluation>> = HashMap::new();
+        for evaluation in self.db.newest_evaluations().await? {
+            newest.entry(evaluation.spec_id).or_default().push(evaluation);
         }
-        for channel in revision.channels() {
-            if let Some(rollback) = self.rollback(channel).await? {
-                return Ok(Err(rollback));
-            }
-        }
-        let between = match before {
-            Some(before) if stored.spec.every_commit => self.between(&before.revision, &named, tips).await?,
-            _ => Vec::new(),
-        };
-        self.follow(&revision, tips).await?;
-        let spec = &stored.spec;
-        for revision in between.iter().chain([&revision]) {
-            let asked =
-                self.db.request_evaluations(stored.id, revision, &spec.build, &spec.systems, now).await?;
-            let revision = revision.short();
-            tracing::info!(
-                spec.name = spec.name,
-                revision,
-                evaluations = asked.len(),
-                "evaluations are asked for"
-            );
-        }
-        self.db.release(stored.id).await?;
-        Ok(Ok(()))
-    }
-
-    /// What is wrong with the commit of a channel that is authenticated, but does not follow on the one
-    /// before. A commit that somebody named is meant.
-    async fn rollback(&self, channel: &ChannelCommit) -> anyhow::Result<Option<trouble::Trouble>> {
-        let ChannelCommit { url, commit, origin, .. } = channel;
-        if origin.signer.is_none() || origin.pinned {
-            return Ok(None);
-        }
-        let Some(trust) = self.db.trust(url, &origin.branch).await? else { return Ok(None) };
-        let mirror = self.resolver.mirrors.path(url);
-        for base in &trust.bases {
-            if descends(&mirror, commit, base).await.context("comparing commits")? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(trouble::Trouble::rollback(channel, &trust)))
-    }
-
-    /// Watches the branches of channels that are needed, and notes what was authentic.
-    async fn follow(&self, revision: &Revision, tips: &Tips) -> anyhow::Result<()> {
-        let now = self.clock.now();
-        for channel in revision.channels() {
-            let ChannelCommit { url, commit, origin, .. } = channel;
-            if origin.pinned {
+        let mut holds: HashMap<SpecId, Hold> =
+            self.db.holds().await?.into_iter().map(|hold| (hold.spec_id, hold)).collect();
+        let tips = Arc::new(self.tips().await?);
+        let resting = self.resting().await?;
+        let mut all = Vec::new();
+        for stored in self.db.specs().await? {
+            if !stored.present || !stored.spec.is_evaluated() || self.fetches.specs.contains_key(&stored.id) {
                 continue;
             }
-            if !tips.contains_key(&(url.clone(), origin.branch.clone())) {
-                self.db.ensure_branches(url, &[&origin.branch]).await?;
-                let branches = self.db.branches().await?;
-                let of_channel = branches.iter().filter(|b| b.url == *url && b.name == origin.branch);
-                let seen = Seen::At(commit.clone());
-                let looks = of_channel.map(|b| Look { branch: b.id, seen: seen.clone(), next_look: now });
-                self.db.record_looks(&looks.collect::<Vec<_>>(), now).await?;
-            }
-            if origin.signer.is_some() {
-                self.db.record_trusted(url, &origin.branch, commit).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The revisions between what was asked for before and what is wanted now: one channel after the
-    /// other goes from commit to commit. One that cannot be had is left out.
-    async fn between(
-        &self,
-        before: &Revision,
-        named: &[ChannelCommit],
-        tips: &Tips,
-    ) -> anyhow::Result<Vec<Revision>> {
-        let mut now: Vec<ChannelCommit> = named.to_vec();
-        for channel in &mut now {
-            let old = before.channels().iter().find(|old| old.name == channel.name && old.url == channel.url);
-            if let Some(old) = old {
-                channel.commit.clone_from(&old.commit);
-            }
-        }
-        let mut revisions = Vec::new();
-        for (place, channel) in named.iter().enumerate() {
-            let mirror = self.resolver.mirrors.path(&channel.url);
-            let commits = steps(&mirror, &now[place].commit, &channel.commit, MOST_STEPS).await;
-            for commit in commits.context("walking through a history")? {
-                now[place].commit = commit;
-                match self.resolver.resolve(now.clone(), tips).await {
-                    Ok(revision) => revisions.push(revision),
-                    Err(obstacle) => tracing::warn!(url = channel.url, "a commit is left out: {obstacle}"),
+            let Some(named) = want::named(&stored.spec, &tips) else { continue };
+            let hold = holds.remove(&stored.id);
+            let newest = newest.remove(&stored.id).unwrap_or_default();
+            if want::is_asked_for(&stored, &named, &tips, &newest) {
+                if hold.is_some() {
+                    self.db.release(stored.id).await?;
                 }
+                continue;
+            }
+            let identity = want::identity(&stored.spec, &named);
+            let waits = |hold: &Hold| hold.wanted == identity && hold.next_try > self.clock.now();
+            let rests = hold.as_ref().is_some_and(waits)
+                || named.iter().any(|channel| resting.contains(&channel.url));
+            if self.once.wants(&attempt(&stored, &identity), !rests) {
+                let (before, tips) = (newest.into_iter().next(), Arc::clone(&tips));
+                all.push(Wanted { stored, named, before, identity, hold, tips });
             }
         }
-        // The last one is what is wanted now.
-        revisions.pop();
-        Ok(revisions)
+        Ok(all)
     }
 
-    /// Calls pushes to the channel's branch by their kind, now that the commits are here.
-    async fn name_pushes(&self, channel: &ChannelCommit) -> anyhow::Result<()> {
-        let ChannelCommit { url, origin, .. } = channel;
-        for push in self.db.unnamed_pushes(url, &origin.branch).await? {
-            let (Some(before), Some(after)) = (&push.before, &push.after) else { continue };
-            if let Some(kind) = kind(&self.resolver.mirrors, url, before, after).await? {
-                self.db.name_push(push.id, kind).await?;
+    /// The repositories that are left in peace after a failure.
+    async fn resting(&self) -> anyhow::Result<BTreeSet<String>> {
+        let now = self.clock.now();
+        let mirrors = self.db.mirrors().await?.into_iter();
+        Ok(mirrors.filter(|mirror: &Mirror| mirror.next_fetch > now).map(|mirror| mirror.url).collect())
+    }
+
+    /// Begins with as much as can go on side by side; gives back what has to wait.
+    fn begin(&mut self, wanted: Vec<Wanted>) -> Vec<Wanted> {
+        let mut waiting = Vec::new();
+        for one in wanted {
+            let urls: BTreeSet<String> = one.named.iter().map(|channel| channel.url.clone()).collect();
+            let busy = self.fetches.specs.values().any(|others| !others.is_disjoint(&urls));
+            if busy || self.fetches.specs.len() >= SIDE_BY_SIDE {
+                waiting.push(one);
+                continue;
             }
+            let Wanted { stored, named, before, identity, hold, tips } = one;
+            self.once.done(&attempt(&stored, &identity));
+            self.fetches.specs.insert(stored.id, urls);
+            let (db, resolver, clock) = (self.db.clone(), self.resolver.clone(), self.clock.clone());
+            self.fetches.tasks.spawn(async move {
+                let bringer = Bringer { db, resolver, clock };
+                let result = bringer.bring(&stored, named, before.as_ref(), &tips).await;
+                Brought { stored, identity, hold, result }
+            });
+        }
+        waiting
+    }
+
+    /// Takes note of what came of one.
+    async fn settle(&mut self, brought: Brought) -> anyhow::Result<()> {
+        let Brought { stored, identity, hold, result } = brought;
+        self.fetches.specs.remove(&stored.id);
+        match result? {
+            Ok(()) => self.bells.evaluate.ring(),
+            Err(obstacle) => self.hold(&stored, &identity, hold.as_ref(), &obstacle).await?,
         }
         Ok(())
     }
 }
 
-/// What a push was; `None` when its commits were never fetched.
-async fn kind(
-    mirrors: &Mirrors,
-    url: &str,
-    before: &str,
-    after: &str,
-) -> Result<Option<PushKind>, git2::Error> {
-    let mirror = mirrors.path(url);
-    if !descends(&mirror, after, after).await? {
-        return Ok(None);
-    }
-    Ok(Some(if descends(&mirror, after, before).await? {
-        PushKind::Forward
-    } else if descends(&mirror, before, after).await? {
-        PushKind::Returned
-    } else {
-        // A commit before it that is not here is not in its history.
-        PushKind::Forced
-    }))
+/// A name for trying this once.
+fn attempt(stored: &StoredSpec, identity: &str) -> String {
+    format!("{} {identity}", stored.spec.name)
 }

@@ -8,6 +8,7 @@ use crate::revision::ChannelCommit;
 use super::Fetch;
 
 /// Why what a spec wants is not evaluated.
+#[derive(Debug)]
 pub(super) struct Trouble {
     kind: HoldKind,
     reason: String,

@@ -1,20 +1,22 @@
 //! Branches by the dozen and by the thousand: patterns, and what is skipped.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gorget::bell::Bell;
-use gorget::channel::{Limits, Mirrors};
+use gorget::channel::{Authenticator, Limits, Mirrors, Resolver};
 use gorget::clock::Clock;
 use gorget::daemon::{Bells, Keeper, Once, Progress, exhaust};
 use gorget::db::Db;
+use gorget::fetch::{Fetch, Fetches};
 use gorget::register::Register;
 use gorget::spec::Spec;
 use gorget::watch::{Looks, Watch};
 use tempfile::TempDir;
 
 use crate::repository::{Remote, Server};
-use crate::support::guix::{Tree, manifest};
+use crate::support::guix::{Tree, guix_root, manifest};
 use crate::support::program::{Farm, text};
 
 /// The keepers that see branches, with a clock that is moved by hand.
@@ -165,6 +167,37 @@ async fn a_silent_repository_does_not_hold_up_the_others() {
         assert_eq!(bed.watch.step().await.unwrap(), Progress::Worked);
     }
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_fetch_that_gets_stuck_does_not_hold_up_the_others() {
+    let stuck = Remote::new();
+    stuck.push("master", "a", "1");
+    let server = Server::new(&stuck).await;
+    let mut bed = Bed::new(Duration::from_mins(1)).await;
+    bed.spec("a-stuck", &server.url, "authenticate = false");
+    let remotes: Vec<Remote> = (0..6).map(|_| Remote::new()).collect();
+    for (number, remote) in remotes.iter().enumerate() {
+        remote.push("master", "a", "1");
+        bed.spec(&format!("spec-{number}"), &remote.url(), "");
+    }
+    bed.see().await;
+    server.line.stops_after.store(1, Ordering::Relaxed);
+    let authenticator = Authenticator::new(&guix_root(), bed.directory.path().join("authentic"));
+    let mut fetch = Fetch {
+        db: bed.db.clone(),
+        resolver: Resolver { mirrors: bed.watch.mirrors.clone(), authenticator },
+        clock: bed.clock.clone(),
+        bells: Bells::default(),
+        once: Once::when_due(),
+        fetches: Fetches::default(),
+    };
+    let begun = std::time::Instant::now();
+    while bed.db.newest_evaluations().await.unwrap().len() < 6 {
+        assert_eq!(fetch.step().await.unwrap(), Progress::Worked);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!(bed.db.holds().await.unwrap(), [], "the seventh is still under way");
 }
 
 #[tokio::test]

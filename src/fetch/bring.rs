@@ -1,0 +1,171 @@
+//! What is done for one spec: its revision is fetched, authenticated, completed, and its evaluation asked for.
+
+use anyhow::Context as _;
+
+use crate::channel::{Mirrors, Resolver, Tips, descends, steps};
+use crate::clock::Clock;
+use crate::db::{Db, Evaluation, Look, PushKind, Seen, StoredSpec};
+use crate::revision::{ChannelCommit, Revision};
+
+use super::trouble;
+
+/// The most evaluations that one push asks for, when every commit is wanted.
+const MOST_STEPS: usize = 200;
+
+/// Whoever does it.
+#[derive(Debug, Clone)]
+pub(super) struct Bringer {
+    pub(super) db: Db,
+    pub(super) resolver: Resolver,
+    pub(super) clock: Clock,
+}
+
+impl Bringer {
+    /// Fetches what a spec wants, and asks for its evaluation.
+    pub(super) async fn bring(
+        &self,
+        stored: &StoredSpec,
+        named: Vec<ChannelCommit>,
+        before: Option<&Evaluation>,
+        tips: &Tips,
+    ) -> anyhow::Result<Result<(), trouble::Trouble>> {
+        let revision = match self.resolver.resolve(named.clone(), tips).await {
+            Ok(revision) => revision,
+            Err(obstacle) => return Ok(Err(obstacle.into())),
+        };
+        let now = self.clock.now();
+        for channel in revision.channels() {
+            self.db.record_fetch(&channel.url, now).await?;
+            self.name_pushes(channel).await?;
+        }
+        for channel in revision.channels() {
+            if let Some(rollback) = self.rollback(channel).await? {
+                return Ok(Err(rollback));
+            }
+        }
+        let between = match before {
+            Some(before) if stored.spec.every_commit => self.between(&before.revision, &named, tips).await?,
+            _ => Vec::new(),
+        };
+        self.follow(&revision, tips).await?;
+        let spec = &stored.spec;
+        for revision in between.iter().chain([&revision]) {
+            let asked =
+                self.db.request_evaluations(stored.id, revision, &spec.build, &spec.systems, now).await?;
+            let revision = revision.short();
+            tracing::info!(
+                spec.name = spec.name,
+                revision,
+                evaluations = asked.len(),
+                "evaluations are asked for"
+            );
+        }
+        self.db.release(stored.id).await?;
+        Ok(Ok(()))
+    }
+
+    /// What is wrong with the commit of a channel that is authenticated, but does not follow on the one
+    /// before. A commit that somebody named is meant.
+    async fn rollback(&self, channel: &ChannelCommit) -> anyhow::Result<Option<trouble::Trouble>> {
+        let ChannelCommit { url, commit, origin, .. } = channel;
+        if origin.signer.is_none() || origin.pinned {
+            return Ok(None);
+        }
+        let Some(trust) = self.db.trust(url, &origin.branch).await? else { return Ok(None) };
+        let mirror = self.resolver.mirrors.path(url);
+        for base in &trust.bases {
+            if descends(&mirror, commit, base).await.context("comparing commits")? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(trouble::Trouble::rollback(channel, &trust)))
+    }
+
+    /// Watches the branches of channels that are needed, and notes what was authentic.
+    async fn follow(&self, revision: &Revision, tips: &Tips) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        for channel in revision.channels() {
+            let ChannelCommit { url, commit, origin, .. } = channel;
+            if origin.pinned {
+                continue;
+            }
+            if !tips.contains_key(&(url.clone(), origin.branch.clone())) {
+                self.db.ensure_branches(url, &[&origin.branch]).await?;
+                let branches = self.db.branches().await?;
+                let of_channel = branches.iter().filter(|b| b.url == *url && b.name == origin.branch);
+                let seen = Seen::At(commit.clone());
+                let looks = of_channel.map(|b| Look { branch: b.id, seen: seen.clone(), next_look: now });
+                self.db.record_looks(&looks.collect::<Vec<_>>(), now).await?;
+            }
+            if origin.signer.is_some() {
+                self.db.record_trusted(url, &origin.branch, commit).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The revisions between what was asked for before and what is wanted now: one channel after the
+    /// other goes from commit to commit. One that cannot be had is left out.
+    async fn between(
+        &self,
+        before: &Revision,
+        named: &[ChannelCommit],
+        tips: &Tips,
+    ) -> anyhow::Result<Vec<Revision>> {
+        let mut now: Vec<ChannelCommit> = named.to_vec();
+        for channel in &mut now {
+            let old = before.channels().iter().find(|old| old.name == channel.name && old.url == channel.url);
+            if let Some(old) = old {
+                channel.commit.clone_from(&old.commit);
+            }
+        }
+        let mut revisions = Vec::new();
+        for (place, channel) in named.iter().enumerate() {
+            let mirror = self.resolver.mirrors.path(&channel.url);
+            let commits = steps(&mirror, &now[place].commit, &channel.commit, MOST_STEPS).await;
+            for commit in commits.context("walking through a history")? {
+                now[place].commit = commit;
+                match self.resolver.resolve(now.clone(), tips).await {
+                    Ok(revision) => revisions.push(revision),
+                    Err(obstacle) => tracing::warn!(url = channel.url, "a commit is left out: {obstacle}"),
+                }
+            }
+        }
+        // The last one is what is wanted now.
+        revisions.pop();
+        Ok(revisions)
+    }
+
+    /// Calls pushes to the channel's branch by their kind, now that the commits are here.
+    async fn name_pushes(&self, channel: &ChannelCommit) -> anyhow::Result<()> {
+        let ChannelCommit { url, origin, .. } = channel;
+        for push in self.db.unnamed_pushes(url, &origin.branch).await? {
+            let (Some(before), Some(after)) = (&push.before, &push.after) else { continue };
+            if let Some(kind) = kind(&self.resolver.mirrors, url, before, after).await? {
+                self.db.name_push(push.id, kind).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a push was; `None` when its commits were never fetched.
+async fn kind(
+    mirrors: &Mirrors,
+    url: &str,
+    before: &str,
+    after: &str,
+) -> Result<Option<PushKind>, git2::Error> {
+    let mirror = mirrors.path(url);
+    if !descends(&mirror, after, after).await? {
+        return Ok(None);
+    }
+    Ok(Some(if descends(&mirror, after, before).await? {
+        PushKind::Forward
+    } else if descends(&mirror, before, after).await? {
+        PushKind::Returned
+    } else {
+        // A commit before it that is not here is not in its history.
+        PushKind::Forced
+    }))
+}
