@@ -23,6 +23,8 @@ use crate::spec::{harmless, position};
 
 /// How many requests a substitute server gets at the same time, unless told otherwise.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Size of the compiled modules that are kept, in bytes, unless told otherwise.
+const COMPILED: u64 = 8 << 30;
 
 /// Everything that was decided, with defaults for the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub struct Evaluate {
     pub workers: NonZeroUsize,
     /// Memory of all of them together, in bytes.
     pub memory: u64,
+    /// Size of the compiled modules that are kept for later evaluations, in bytes.
+    pub compiled: u64,
     /// Wall clock for one package.
     pub package_time: Duration,
     /// Wall clock for one evaluation.
@@ -194,6 +198,7 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
     let evaluate = Evaluate {
         workers: written.evaluate.workers.unwrap_or(machine.cores),
         memory: written.evaluate.memory.map_or(machine.memory / 2, |size| size.0),
+        compiled: written.evaluate.compiled.map_or(COMPILED, |size| size.0),
         package_time: written.evaluate.package_time.map_or(Duration::from_mins(5), |time| time.0),
         evaluation_time: written.evaluate.evaluation_time.map_or(Duration::from_hours(6), |time| time.0),
         daemon_socket: base
@@ -373,7 +378,7 @@ mod tests {
     fn a_fault_is_told_with_its_place_and_without_the_line() {
         let told = |text: &str| resolved(text).unwrap_err().to_string();
         insta::assert_snapshot!(told("\n[evaluate]\nworker = 3\n"), @r#"
-        gorget.toml:3:1: unknown field `worker`, expected one of `workers`, `memory`, `package-time`, `evaluation-time`, `daemon-socket`, `daemon-store`
+        gorget.toml:3:1: unknown field `worker`, expected one of `workers`, `memory`, `compiled`, `package-time`, `evaluation-time`, `daemon-socket`, `daemon-store`
         "#);
         insta::assert_snapshot!(told("[evaluate]\nmemory = \"12X\"\n"), @r#"
         gorget.toml:2:10: `12X` is not a size: write a whole number and M, G or T, such as `12G`

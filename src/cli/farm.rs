@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, Resolver};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Evaluate};
 use crate::db::Db;
 use crate::evaluate::runtime::Runtimes;
 use crate::evaluate::{Daemon, Limits};
@@ -33,7 +33,8 @@ pub(super) fn checkouts(config: &Config) -> Checkouts {
 
 /// Which Guix runs.
 pub(super) fn runtimes(config: &Config) -> Runtimes {
-    Runtimes::new(&config.guix_root, config.state.join("compiled"), config.evaluate.workers.get())
+    let Evaluate { compiled, workers, .. } = &config.evaluate;
+    Runtimes::new(&config.guix_root, config.state.join("compiled"), *compiled, workers.get())
 }
 
 /// What an evaluation may use.

@@ -27,6 +27,7 @@ pub(super) struct Written {
 pub(super) struct Evaluate {
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) memory: Option<Size>,
+    pub(super) compiled: Option<Size>,
     pub(super) package_time: Option<Time>,
     pub(super) evaluation_time: Option<Time>,
     pub(super) daemon_socket: Option<PathBuf>,
@@ -160,15 +161,25 @@ impl Written {
     /// Whether nothing was left out; it does not compile when a key is forgotten here.
     pub(super) fn is_complete(&self) -> bool {
         let Self { state, database, specs, guix_root, evaluate, git, coordinator, substitutes, web } = self;
-        let Evaluate { workers, memory, package_time, evaluation_time, daemon_socket, daemon_store } =
-            evaluate;
+        let Evaluate {
+            workers,
+            memory,
+            compiled,
+            package_time,
+            evaluation_time,
+            daemon_socket,
+            daemon_store,
+        } = evaluate;
         let Git { look_time, fetch_time } = git;
         let Coordinator { kind, url, substitute_urls } = coordinator;
         let Substitutes { servers, acl, at_once } = substitutes;
         let Web { listen, public_url, signing_key, events_token } = web;
         let top = state.is_some() && database.is_some() && specs.is_some() && guix_root.is_some();
-        let limits =
-            workers.is_some() && memory.is_some() && package_time.is_some() && evaluation_time.is_some();
+        let limits = workers.is_some()
+            && memory.is_some()
+            && compiled.is_some()
+            && package_time.is_some()
+            && evaluation_time.is_some();
         let daemon = daemon_socket.is_some() && daemon_store.is_some();
         let times = look_time.is_some() && fetch_time.is_some();
         let others = kind.is_some() && url.is_some() && substitute_urls.is_some();

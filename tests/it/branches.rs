@@ -183,7 +183,7 @@ async fn a_fetch_that_gets_stuck_does_not_hold_up_the_others() {
     }
     bed.see().await;
     server.line.stops_after.store(1, Ordering::Relaxed);
-    let authenticator = Authenticator::new(&guix_root(), bed.directory.path().join("authentic"));
+    let authenticator = Authenticator::new(guix_root(), bed.directory.path().join("authentic"));
     let mut fetch = Fetch {
         db: bed.db.clone(),
         resolver: Resolver { mirrors: bed.watch.mirrors.clone(), authenticator },

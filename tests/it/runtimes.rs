@@ -96,6 +96,8 @@ impl Bed {
 
 const HELLO: &str = "(use-modules (gnu packages base) (guix packages)) (display (package-version hello))";
 
+const NCDU: &str = "(use-modules (gnu packages ncdu) (guix packages)) (display (package-version ncdu))";
+
 /// Loads all modules of packages.
 const WHERE: &str = "(use-modules (gnu packages) (guix packages))
 (display (length (fold-packages cons '())))
@@ -150,6 +152,44 @@ async fn a_checkout_is_compiled_only_where_it_differs() {
     // And back: the cache is not asked.
     bed.edit("gnu/packages/base.scm", "(version \"99\")", &format!("(version \"{version}\")"));
     assert_eq!(bed.checkout().await.counts, same.counts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cache_keeps_its_size_and_what_is_used_and_nothing_of_who_was_killed() {
+    let bed = Bed::new().await;
+    let edit = |from: &str, to: &str| bed.edit("gnu/packages/ncdu.scm", &version(from), &version(to));
+    let open = |domain: &str| Cache::new(bed.directory.path().join("cache"), domain).unwrap();
+    let first = bed.run(&bed.checkout().await, NCDU).await;
+    edit(&first, "97");
+    let old = bed.checkout().await;
+    edit("97", "98");
+    drop(bed.checkout().await);
+    edit("98", "97");
+    assert_eq!(bed.checkout().await.counts.cached, 1);
+
+    // Used last was 97; 98 goes first.
+    let leftover = bed.directory.path().join("cache").join("work").join("farm-of-the-dead");
+    std::fs::create_dir(&leftover).unwrap();
+    let cache = open("another");
+    assert!(leftover.exists(), "somebody works there");
+    assert_eq!(cache.trim(u64::MAX).unwrap(), 0);
+    assert_eq!(cache.trim(0).unwrap(), 1, "nobody uses 98");
+    assert_eq!(cache.trim(0).unwrap(), 0, "97 is used");
+    assert_eq!(bed.run(&old, NCDU).await, "97");
+    assert_eq!(bed.checkout().await.counts.cached, 1);
+    edit("97", "98");
+    let again = bed.checkout().await;
+    assert_eq!((again.counts.cached, again.counts.compiled), (0, 1));
+
+    drop((old, again));
+    assert_eq!(cache.trim(0).unwrap(), 2);
+    open("tests");
+    assert!(!leftover.exists());
+}
+
+/// How a package says its version.
+fn version(version: &str) -> String {
+    format!("(version \"{version}\")")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Compiled modules by key, on disk.
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -14,7 +15,9 @@ const MAX_MESSAGE: usize = 8 << 10;
 
 /// Compiled modules that were made for earlier revisions, and what failed to compile.
 ///
-/// Entries are written whole and never changed, so any number of evaluations can share a cache.
+/// Entries are written whole and never changed, so any number of evaluations can share a cache. Who
+/// uses one takes a hard link to it, so it can be removed at any time; and a file system notes when
+/// a file was linked last, so it knows which entries nobody has used for long.
 ///
 /// While a module is compiled, the code of everything that it imports runs, and could write a
 /// compiled module that does something else than its source says. A sandbox cannot prevent that.
@@ -27,7 +30,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache in `directory`, which is made when it is missing, for the domain `domain`.
+    /// The cache in `directory`, which is made when it is missing, for the domain `domain`. Leftovers of
+    /// a crash are removed.
     ///
     /// # Errors
     /// When the directory cannot be made.
@@ -37,28 +41,88 @@ impl Cache {
             fs_err::create_dir_all(cache.directory.join(name))?;
         }
         let directory = fs_err::canonicalize(&cache.directory)?;
-        Ok(Self { directory, ..cache })
+        let cache = Self { directory, ..cache };
+        cache.sweep()?;
+        Ok(cache)
     }
 
-    /// The directory of compiled modules.
-    pub(super) fn compiled(&self) -> PathBuf {
-        self.directory.join("compiled")
+    /// Removes what was left by who did not come to an end.
+    fn sweep(&self) -> io::Result<()> {
+        let lock = self.lock()?;
+        if lock.file().try_lock().is_err() {
+            return Ok(());
+        }
+        for entry in fs_err::read_dir(self.directory.join("work"))? {
+            let path = entry?.path();
+            if path.is_dir() { fs_err::remove_dir_all(path)? } else { fs_err::remove_file(path)? }
+        }
+        Ok(())
+    }
+
+    /// The file on which everybody with work in progress holds a shared lock.
+    fn lock(&self) -> io::Result<fs_err::File> {
+        fs_err::OpenOptions::new().create(true).append(true).open(self.directory.join("lock"))
     }
 
     /// A directory for work in progress; it goes when it is dropped.
-    pub(super) fn work(&self, prefix: &str) -> io::Result<tempfile::TempDir> {
-        tempfile::Builder::new().prefix(prefix).tempdir_in(self.directory.join("work"))
+    pub(super) fn work(&self, prefix: &str) -> io::Result<Work> {
+        let lock = self.lock()?;
+        lock.file().lock_shared()?;
+        let directory = tempfile::Builder::new().prefix(prefix).tempdir_in(self.directory.join("work"))?;
+        Ok(Work { directory, _lock: lock })
     }
 
-    /// The file name of the compiled module with `key`.
-    pub(super) fn name(&self, key: &Hash) -> String {
+    /// Where the compiled module with `key` is, if it is there.
+    fn compiled(&self, key: &Hash) -> PathBuf {
+        self.directory.join("compiled").join(self.name(key))
+    }
+
+    /// The file name of what has `key`.
+    fn name(&self, key: &Hash) -> String {
         let hash = Sha256::new_with_prefix(self.domain.as_bytes()).chain_update([0]).chain_update(key);
         format!("{}.go", data_encoding::HEXLOWER.encode(&hash.finalize()))
     }
 
-    /// Whether there is a compiled module with `key`.
-    pub(super) fn has(&self, key: &Hash) -> bool {
-        self.compiled().join(self.name(key)).is_file()
+    /// Puts the compiled module with `key` at `place`; `false` when there is none.
+    pub(super) fn take(&self, key: &Hash, place: &Path) -> io::Result<bool> {
+        match fs_err::hard_link(self.compiled(key), place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
+    /// Removes entries of all domains until no more than `limit` bytes are left, beginning with what was
+    /// not used for longest, and sparing what somebody uses now. Gives the number of those removed.
+    ///
+    /// # Errors
+    /// When a directory cannot be read or a file not be removed.
+    pub fn trim(&self, limit: u64) -> io::Result<usize> {
+        let mut entries = Vec::new();
+        for name in ["compiled", "failed"] {
+            for entry in fs_err::read_dir(self.directory.join(name))? {
+                let entry = entry?;
+                // Somebody else may trim, too.
+                let Ok(metadata) = entry.metadata() else { continue };
+                let used = (metadata.ctime(), metadata.ctime_nsec());
+                entries.push((used, entry.path(), metadata.size(), metadata.nlink() > 1));
+            }
+        }
+        entries.sort();
+        let mut size: u64 = entries.iter().map(|(_, _, size, _)| size).sum();
+        let mut removed = 0;
+        for (_, path, bytes, _) in entries.iter().filter(|(.., in_use)| !in_use) {
+            if size <= limit {
+                break;
+            }
+            match fs_err::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {
+                    size -= bytes;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
     }
 
     /// Why the module with the failure key `key` does not compile, when that is known.
@@ -80,7 +144,7 @@ impl Cache {
         if !contents.starts_with(b"\x7fELF") {
             return Ok(false);
         }
-        self.write(&self.compiled().join(self.name(key)), &contents)?;
+        self.write(&self.compiled(key), &contents)?;
         Ok(true)
     }
 
@@ -102,5 +166,20 @@ impl Cache {
         file.write_all(contents)?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
+    }
+}
+
+/// A directory for work in progress. It goes when this is dropped, or, after a crash, when somebody makes
+/// a [`Cache`] while nobody works.
+#[derive(Debug)]
+pub(super) struct Work {
+    directory: tempfile::TempDir,
+    _lock: fs_err::File,
+}
+
+impl Work {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
     }
 }

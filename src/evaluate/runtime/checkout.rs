@@ -1,26 +1,23 @@
 //! A revision's own Guix, straight from a checkout.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::age;
 use super::compile::{self, CompileFailure, Compiling, Job};
+use super::farm::Farm;
 use super::key::{self, Keys};
 use super::sources::{self, File, Kind, Layer};
 use super::{Cache, Counts, Environment, Host, RuntimeError, channel_binds, search_path};
 
 /// Where the links to modules are inside the sandbox.
 const FARM: &str = "/gorget/links";
-/// Where the cache is inside the sandbox.
-const COMPILED: &str = "/gorget/compiled";
 
 /// What a revision is made of, and what there is of it in compiled form.
 struct Plan {
-    /// Links below the farm, with their targets inside the sandbox.
-    links: BTreeMap<PathBuf, PathBuf>,
+    farm: Arc<Farm>,
     jobs: Vec<Job>,
     failures: Vec<CompileFailure>,
     counts: Counts,
@@ -63,16 +60,15 @@ pub async fn checkout(
     };
     let jobs = std::mem::take(&mut plan.jobs);
     if !jobs.is_empty() {
-        let environment = environment(host, &binds, &inside, cache, &plan)?;
+        let environment = environment(host, &binds, &inside, &plan);
         let failures = compile::compile(host, &environment, cache, &jobs, compiling).await?;
         let failed: HashSet<&str> = failures.iter().map(|failure| failure.module.as_str()).collect();
         for job in jobs.iter().filter(|job| !failed.contains(job.path.as_str())) {
-            plan.counts.compiled += 1;
-            plan.links.insert(go(&job.path), Path::new(COMPILED).join(cache.name(&job.keys.own)));
+            plan.counts.compiled += usize::from(plan.farm.take(&job.path, cache, &job.keys.own)?);
         }
         plan.failures.extend(failures);
     }
-    environment(host, &binds, &inside, cache, &plan)
+    Ok(environment(host, &binds, &inside, &plan))
 }
 
 /// Looks up what is there. Takes about a second.
@@ -83,93 +79,88 @@ fn plan(host: &Host, layers: &[Layer], inside: &[PathBuf], cache: &Cache) -> Res
     let mut files = sources::files(layers)?;
     sources::replace(&mut files, "guix/config.scm", fs_err::read(host.outside(&host.config.0))?);
     let keys = key::keys(&files, layers, &compiler);
-    let mut plan =
-        Plan { links: BTreeMap::new(), jobs: Vec::new(), failures: Vec::new(), counts: Counts::default() };
+    let farm = Farm::new(cache)?;
+    let (mut jobs, mut failures, mut counts) = (Vec::new(), Vec::new(), Counts::default());
     for file in &files {
         if file.path == "guix/config.scm" {
-            plan.links.insert(Path::new("scm").join(&file.path), host.config.0.clone());
-            plan.links.insert(go(&file.path), host.config.1.clone());
+            farm.source(&file.path, &host.config.0)?;
+            farm.compiled(&file.path, &host.config.1)?;
         } else if file.kind == Kind::Library {
-            link_library(host, file, &mut plan);
+            link_library(host, file, &farm)?;
         } else if let Some(keys) = keys.get(&file.path) {
-            let source = inside[file.layer].join(&file.path);
-            place(host, file, source, *keys, installed.get(&file.path), cache, &mut plan);
+            match place(host, file, *keys, installed.get(&file.path), cache, &farm)? {
+                Placed::Installed => counts.installed += 1,
+                Placed::Cached => counts.cached += 1,
+                Placed::Source => counts.source += 1,
+                Placed::Fails(message) => {
+                    failures.push(CompileFailure { module: file.path.clone(), message });
+                }
+                Placed::Missing => {
+                    let source = inside[file.layer].join(&file.path);
+                    let level = key::level(file.kind, &file.path);
+                    jobs.push(Job { path: file.path.clone(), source, level, keys: *keys });
+                }
+            }
         }
     }
-    Ok(plan)
-}
-
-/// The place of a compiled module in the farm.
-fn go(path: &str) -> PathBuf {
-    Path::new("go").join(path).with_extension("go")
+    Ok(Plan { farm: Arc::new(farm), jobs, failures, counts })
 }
 
 /// Links a file of a Guile library and its compiled form, wherever they are installed.
-fn link_library(host: &Host, file: &File, plan: &mut Plan) {
+fn link_library(host: &Host, file: &File, farm: &Farm) -> io::Result<()> {
     let first = |directories: &[PathBuf], path: &Path| {
         let paths = directories.iter().map(|directory| directory.join(path));
         paths.into_iter().find(|path| host.outside(path).symlink_metadata().is_ok())
     };
     let path = Path::new(&file.path);
     if let Some(source) = first(&host.load_path, path) {
-        plan.links.insert(Path::new("scm").join(path), source);
+        farm.source(&file.path, &source)?;
     }
     if let Some(compiled) = first(&host.load_compiled_path, &path.with_extension("go")) {
-        plan.links.insert(go(&file.path), compiled);
+        farm.compiled(&file.path, &compiled)?;
     }
+    Ok(())
 }
 
-/// Finds the compiled form of a module, or notes that it has to be made.
+/// Where the compiled form of a module comes from.
+enum Placed {
+    Installed,
+    Cached,
+    /// From nowhere, nor is there one in the installed Guix: it needs libraries that are not installed.
+    Source,
+    /// It is known not to compile.
+    Fails(String),
+    /// It is to be compiled.
+    Missing,
+}
+
+/// Finds the compiled form of a module.
 fn place(
     host: &Host,
     file: &File,
-    source: PathBuf,
     keys: Keys,
     installed: Option<&Keys>,
     cache: &Cache,
-    plan: &mut Plan,
-) {
+    farm: &Farm,
+) -> io::Result<Placed> {
     let compiled = host.compiled.join(&file.path).with_extension("go");
     let there = host.outside(&compiled).symlink_metadata().is_ok();
-    if there && installed.is_some_and(|other| other.host == keys.host) {
-        plan.counts.installed += 1;
-        plan.links.insert(go(&file.path), compiled);
+    Ok(if there && installed.is_some_and(|other| other.host == keys.host) {
+        farm.compiled(&file.path, &compiled)?;
+        Placed::Installed
     } else if installed.is_some() && !there {
-        // It needs libraries that are not installed, and so will this one.
-        plan.counts.source += 1;
-    } else if cache.has(&keys.own) {
-        plan.counts.cached += 1;
-        plan.links.insert(go(&file.path), Path::new(COMPILED).join(cache.name(&keys.own)));
-    } else if let Some(message) = cache.failure(&keys.failure) {
-        plan.failures.push(CompileFailure { module: file.path.clone(), message });
+        Placed::Source
+    } else if farm.take(&file.path, cache, &keys.own)? {
+        Placed::Cached
     } else {
-        let level = key::level(file.kind, &file.path);
-        plan.jobs.push(Job { path: file.path.clone(), source, level, keys });
-    }
+        cache.failure(&keys.failure).map_or(Placed::Missing, Placed::Fails)
+    })
 }
 
-/// Makes the farm of links, and with it the environment.
-fn environment(
-    host: &Host,
-    channels: &[(PathBuf, PathBuf)],
-    inside: &[PathBuf],
-    cache: &Cache,
-    plan: &Plan,
-) -> Result<Environment, RuntimeError> {
-    let farm = cache.work("farm-")?;
-    let mut made = HashSet::new();
-    for (link, target) in &plan.links {
-        let path = farm.path().join(link);
-        if let Some(directory) = path.parent()
-            && made.insert(directory.to_owned())
-        {
-            fs_err::create_dir_all(directory)?;
-        }
-        symlink(target, path)?;
-    }
+/// The environment in which Guile finds all of that.
+fn environment(host: &Host, channels: &[(PathBuf, PathBuf)], inside: &[PathBuf], plan: &Plan) -> Environment {
     let mut binds = channels.to_vec();
-    binds.push((farm.path().to_owned(), FARM.into()));
-    binds.push((cache.compiled(), COMPILED.into()));
+    binds.push((plan.farm.path().to_owned(), FARM.into()));
     let farm_of = |name: &str| Path::new(FARM).join(name);
     let load_path: Vec<PathBuf> = std::iter::once(farm_of("scm")).chain(inside.iter().cloned()).collect();
     let env = vec![
@@ -180,5 +171,5 @@ fn environment(
         ("GUILE_SYSTEM_COMPILED_PATH".to_owned(), search_path(std::slice::from_ref(&host.guile_modules.1))),
     ];
     let (program, failures, counts) = (host.guile.clone(), plan.failures.clone(), plan.counts);
-    Ok(Environment { program, binds, env, failures, counts, _farm: Some(Arc::new(farm)) })
+    Environment { program, binds, env, failures, counts, _farm: Some(Arc::clone(&plan.farm)) }
 }

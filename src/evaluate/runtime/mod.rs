@@ -43,6 +43,7 @@ mod checkout;
 mod compile;
 mod definers;
 mod digest;
+mod farm;
 mod faster;
 mod host;
 mod index;
@@ -56,6 +57,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::sandbox::Confined;
+
+use farm::Farm;
 
 pub use cache::Cache;
 pub use checkout::checkout;
@@ -146,7 +149,7 @@ pub struct Environment {
     /// Where its modules come from.
     pub counts: Counts,
     /// The links to compiled modules, which last as long as this.
-    _farm: Option<Arc<tempfile::TempDir>>,
+    _farm: Option<Arc<Farm>>,
 }
 
 impl Environment {

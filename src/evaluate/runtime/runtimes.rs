@@ -16,6 +16,7 @@ pub struct Runtimes {
     root: PathBuf,
     cache: PathBuf,
     compiling: Compiling,
+    cache_limit: u64,
     host: OnceCell<Host>,
     faster: OnceCell<PathBuf>,
 }
@@ -53,11 +54,18 @@ pub struct Prepared {
 }
 
 impl Runtimes {
-    /// `root` is the system root that has Guix, `cache` the directory of compiled modules, `jobs`
-    /// the number of processes that compile side by side.
-    pub fn new(root: &Path, cache: PathBuf, jobs: usize) -> Self {
+    /// `root` is the system root that has Guix, `cache` the directory of compiled modules, `cache_limit`
+    /// the size in bytes that it may have, `jobs` the number of processes that compile side by side.
+    pub fn new(root: &Path, cache: PathBuf, cache_limit: u64, jobs: usize) -> Self {
         let compiling = Compiling { jobs, ..Compiling::default() };
-        Self { root: root.to_owned(), cache, compiling, host: OnceCell::new(), faster: OnceCell::new() }
+        Self {
+            root: root.to_owned(),
+            cache,
+            compiling,
+            cache_limit,
+            host: OnceCell::new(),
+            faster: OnceCell::new(),
+        }
     }
 
     /// The system root that has Guix.
@@ -78,7 +86,9 @@ impl Runtimes {
         let environment = async {
             if named.iter().any(|(name, _)| *name == "guix") {
                 let cache = Cache::new(&self.cache, spec)?;
-                checkout(installed, &named, &cache, &self.compiling).await
+                let environment = checkout(installed, &named, &cache, &self.compiling).await?;
+                self.trim(cache).await?;
+                Ok(environment)
             } else {
                 host(installed, &named)
             }
@@ -123,5 +133,16 @@ impl Runtimes {
             tops.push((channel.name.clone(), top));
         }
         Ok(Prepared { environment, channels: tops })
+    }
+
+    /// Makes sure that the cache keeps its size.
+    async fn trim(&self, cache: Cache) -> Result<(), RuntimeError> {
+        let limit = self.cache_limit;
+        let trimmed = tokio::task::spawn_blocking(move || cache.trim(limit)).await;
+        let removed = trimmed.map_err(std::io::Error::other)??;
+        if removed > 0 {
+            tracing::info!(modules = removed, "compiled modules that were not used for long are removed");
+        }
+        Ok(())
     }
 }

@@ -91,7 +91,7 @@ pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
     let (_, runtimes) = RUNTIMES
         .get_or_init(|| async {
             let cache = tempfile::tempdir().unwrap();
-            let runtimes = Runtimes::new(&guix_root(), cache.path().join("cache"), 1);
+            let runtimes = Runtimes::new(&guix_root(), cache.path().join("cache"), 1 << 30, 1);
             (cache, runtimes)
         })
         .await;
