@@ -60,6 +60,8 @@ pub struct Evaluate {
     pub compiled: u64,
     /// Wall clock for one package.
     pub package_time: Duration,
+    /// Wall clock for building a revision's Guix, where a spec wants that.
+    pub time_machine_time: Duration,
     /// Wall clock for one evaluation.
     pub evaluation_time: Duration,
     /// The socket of the daemon that makes builds for evaluations, where a spec permits them.
@@ -200,6 +202,7 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         memory: written.evaluate.memory.map_or(machine.memory / 2, |size| size.0),
         compiled: written.evaluate.compiled.map_or(COMPILED, |size| size.0),
         package_time: written.evaluate.package_time.map_or(Duration::from_mins(5), |time| time.0),
+        time_machine_time: written.evaluate.time_machine_time.map_or(Duration::from_hours(4), |time| time.0),
         evaluation_time: written.evaluate.evaluation_time.map_or(Duration::from_hours(6), |time| time.0),
         daemon_socket: base
             .join(written.evaluate.daemon_socket.unwrap_or_else(|| "/var/guix/daemon-socket/socket".into())),
@@ -378,7 +381,7 @@ mod tests {
     fn a_fault_is_told_with_its_place_and_without_the_line() {
         let told = |text: &str| resolved(text).unwrap_err().to_string();
         insta::assert_snapshot!(told("\n[evaluate]\nworker = 3\n"), @r#"
-        gorget.toml:3:1: unknown field `worker`, expected one of `workers`, `memory`, `compiled`, `package-time`, `evaluation-time`, `daemon-socket`, `daemon-store`
+        gorget.toml:3:1: unknown field `worker`, expected one of `workers`, `memory`, `compiled`, `package-time`, `time-machine-time`, `evaluation-time`, `daemon-socket`, `daemon-store`
         "#);
         insta::assert_snapshot!(told("[evaluate]\nmemory = \"12X\"\n"), @r#"
         gorget.toml:2:10: `12X` is not a size: write a whole number and M, G or T, such as `12G`

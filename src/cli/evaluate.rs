@@ -42,7 +42,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
     let (channels, _checkouts, revision) = check_out(&spec, &config, &progress).await?;
     progress.now("preparing Guix".to_owned());
     let runtimes = farm::runtimes(&config);
-    let prepared = runtimes.prepare(&spec.name, &channels).await?;
+    let prepared = runtimes.prepare(&spec.name, spec.runtime, &channels).await?;
     let mut exit = Exit::Done;
     let mut totals = Summary::default();
     let mut warm = Warm::start(Request {

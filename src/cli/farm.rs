@@ -1,5 +1,6 @@
 //! What `run` and `evaluate` are put together from.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -8,7 +9,7 @@ use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, Res
 use crate::clock::Clock;
 use crate::config::{Config, Evaluate};
 use crate::db::Db;
-use crate::evaluate::runtime::Runtimes;
+use crate::evaluate::runtime::{Runtimes, TimeMachine};
 use crate::evaluate::{Daemon, Limits};
 use crate::signing::{AuthorizedKeys, SigningKey};
 use crate::substitute::Server;
@@ -31,10 +32,17 @@ pub(super) fn checkouts(config: &Config) -> Checkouts {
     Checkouts::new(config.state.join("checkouts"))
 }
 
+/// Where it is noted which Guixes were built.
+pub(super) fn time_machine(config: &Config) -> PathBuf {
+    config.state.join("time-machine")
+}
+
 /// Which Guix runs.
 pub(super) fn runtimes(config: &Config) -> Runtimes {
-    let Evaluate { compiled, workers, .. } = &config.evaluate;
-    Runtimes::new(&config.guix_root, config.state.join("compiled"), *compiled, workers.get())
+    let Evaluate { compiled, workers, time_machine_time, .. } = &config.evaluate;
+    let time_machine =
+        TimeMachine { directory: time_machine(config), daemon: daemon(config), limit: *time_machine_time };
+    Runtimes::new(&config.guix_root, config.state.join("compiled"), *compiled, workers.get(), time_machine)
 }
 
 /// What an evaluation may use.

@@ -131,7 +131,11 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
         schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone(), look_up },
         substitute: LookUp { db: db.clone(), clock: clock.clone(), bells: bells.clone(), servers, once },
         submit: Submit { db: db.clone(), clock, coordinator, substitute_urls, once },
-        collect: Collect { db: db.clone(), checkouts: farm::checkouts(config) },
+        collect: Collect {
+            db: db.clone(),
+            checkouts: farm::checkouts(config),
+            time_machine: farm::time_machine(config),
+        },
     })
 }
 

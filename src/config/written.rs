@@ -29,6 +29,7 @@ pub(super) struct Evaluate {
     pub(super) memory: Option<Size>,
     pub(super) compiled: Option<Size>,
     pub(super) package_time: Option<Time>,
+    pub(super) time_machine_time: Option<Time>,
     pub(super) evaluation_time: Option<Time>,
     pub(super) daemon_socket: Option<PathBuf>,
     pub(super) daemon_store: Option<PathBuf>,
@@ -166,6 +167,7 @@ impl Written {
             memory,
             compiled,
             package_time,
+            time_machine_time,
             evaluation_time,
             daemon_socket,
             daemon_store,
@@ -179,6 +181,7 @@ impl Written {
             && memory.is_some()
             && compiled.is_some()
             && package_time.is_some()
+            && time_machine_time.is_some()
             && evaluation_time.is_some();
         let daemon = daemon_socket.is_some() && daemon_store.is_some();
         let times = look_time.is_some() && fetch_time.is_some();

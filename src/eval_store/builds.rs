@@ -4,8 +4,8 @@
 //! else does.
 
 use std::collections::{HashSet, VecDeque};
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ use crate::store::path::StorePath;
 const LAST_LINES: usize = 12;
 /// Of each line no more than this, in bytes.
 const LONGEST_LINE: usize = 300;
+/// How much of all that builds print goes into a file, in bytes.
+const LONGEST_LOG: usize = 64 << 20;
 
 /// Who makes the builds of an evaluation.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Builds {
     /// Store paths of outputs that were built, and of what they are known to refer to.
     built: Mutex<HashSet<Vec<u8>>>,
     progress: Mutex<Progress>,
+    /// Where all that builds print goes, and how many bytes more that may be.
+    log: Option<Mutex<(fs_err::File, usize)>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +80,29 @@ impl Builds {
             daemon: Mutex::default(),
             built: Mutex::default(),
             progress: Mutex::default(),
+            log: None,
         })
+    }
+
+    /// Writes what builds print into a file, as far as that has reasonable length.
+    #[must_use]
+    pub fn logged_to(self, file: fs_err::File) -> Self {
+        Self { log: Some(Mutex::new((file, LONGEST_LOG))), ..self }
+    }
+
+    fn print(&self, text: &[u8]) {
+        let Some(log) = &self.log else { return };
+        let (file, left) = &mut *lock(log);
+        let part = &text[..text.len().min(*left)];
+        *left -= part.len();
+        // A full disk is no reason to give a build up.
+        let _ = file.write_all(part);
+    }
+
+    /// Makes the link at `root`, which leads into the store, keep that from being collected as garbage.
+    pub(super) fn root(&self, root: &Path) -> Result<(), BuildError> {
+        let mut daemon = lock(&self.daemon);
+        Ok(self.connected(&mut daemon)?.add_indirect_root(root)?)
     }
 
     /// Keeps an item that was added.
@@ -160,7 +186,10 @@ impl Builds {
             }
         }
         let mut log = Log::default();
-        let result = daemon.build(wanted, |text| log.take(text));
+        let result = daemon.build(wanted, |text| {
+            self.print(text);
+            log.take(text);
+        });
         result.map_err(|error| BuildError::Failed { error, log: log.end() })
     }
 

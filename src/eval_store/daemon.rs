@@ -3,6 +3,7 @@
 
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::net::Shutdown;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -122,6 +123,16 @@ impl Daemon {
         self.sink.string(path)?;
         self.answer(|_| ())?;
         Ok(self.source.words()?)
+    }
+
+    /// Makes the link at `root`, which leads into the store, keep that from being collected as garbage, as
+    /// long as it is there.
+    pub(super) fn add_indirect_root(&mut self, root: &Path) -> Result<(), DaemonError> {
+        self.sink.integer(12)?;
+        self.sink.string(root.as_os_str().as_bytes())?;
+        self.answer(|_| ())?;
+        self.source.integer()?;
+        Ok(())
     }
 
     /// Sends what was asked, and reads up to the result.

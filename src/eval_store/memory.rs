@@ -1,4 +1,6 @@
 use std::collections::HashMap;
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -150,6 +152,16 @@ impl Memory {
     /// Who makes builds, if the evaluation may have any.
     pub(super) fn builds(&self) -> Option<&Builds> {
         self.builds.as_ref()
+    }
+
+    /// Makes the link at `root`, which leads to something that was built, keep that from being collected as
+    /// garbage.
+    ///
+    /// # Errors
+    /// When the daemon does not, or there is none.
+    pub fn root(&self, root: &Path) -> io::Result<()> {
+        let builds = self.builds.as_ref().ok_or_else(|| io::Error::other("nothing is built"))?;
+        builds.root(root).map_err(io::Error::other)
     }
 
     /// What is being built for the evaluation.

@@ -159,7 +159,7 @@ impl Evaluate {
     /// Makes a warm start.
     async fn prepare(&self, task: &Task) -> anyhow::Result<Kept> {
         let (channels, checkouts) = self.check_out(task).await?;
-        let prepared = self.runtimes.prepare(&task.spec.name, &channels).await?;
+        let prepared = self.runtimes.prepare(&task.spec.name, task.spec.runtime, &channels).await?;
         let request = Request {
             root: self.runtimes.root().to_owned(),
             channels: Channel::list(&prepared.channels, &task.revision, &task.spec),

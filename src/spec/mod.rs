@@ -49,6 +49,9 @@ pub struct Spec {
     /// Whether all commits of a branch are evaluated, one after another, or only the newest.
     #[serde(default)]
     pub every_commit: bool,
+    /// Which Guix evaluates, where one of the channels is Guix.
+    #[serde(default)]
+    pub runtime: Runtime,
     /// The spec that this one was made from, when that has a pattern as branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
@@ -152,6 +155,17 @@ pub enum Subset {
     Packages(Vec<String>),
     /// The entries of manifest files, by their path inside one of the channels.
     Manifests(Vec<String>),
+}
+
+/// Which Guix evaluates a revision that has the channel `guix`; the installed one evaluates others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runtime {
+    /// The revision's own, straight from its files.
+    #[default]
+    Checkout,
+    /// The revision's own, built by the machine's daemon as `guix time-machine` has it built.
+    TimeMachine,
 }
 
 /// What becomes of the builds of a spec's first evaluation, which has nothing to be compared with.

@@ -8,7 +8,7 @@ use super::channel::{channels, name};
 use super::diagnostic::{Diagnostic, Severity};
 use super::period::{Period, PeriodError};
 use super::section::{Section, Value, boolean, string, strings, unknown, wrong_type};
-use super::{First, Spec, System};
+use super::{Channel, First, Runtime, Spec, System};
 
 /// A spec that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,7 @@ fn spec<'a>(
     let priority = section.take("priority").map_or(Some(5), |value| priority(value, faults));
     let active = section.take("active").map_or(Some(true), |value| boolean(value, faults));
     let first = section.take("first").map_or(Some(First::Queue), |value| first(value, faults));
+    let runtime = runtime(&mut section, channels.as_deref(), faults);
     let every_commit = section.take("every-commit").map_or(Some(false), |value| boolean(value, faults));
     section.finish(faults);
     let spec = Spec {
@@ -73,6 +74,7 @@ fn spec<'a>(
         active: active?,
         first: first?,
         every_commit: every_commit?,
+        runtime: runtime?,
         template: None,
     };
     Some((spec, name_span))
@@ -150,6 +152,27 @@ fn priority(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<u8> {
     priority
 }
 
+fn runtime(
+    section: &mut Section<'_>,
+    channels: Option<&[Channel]>,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Runtime> {
+    let Some(value) = section.take("runtime") else { return Some(Runtime::default()) };
+    if channels.is_some_and(|channels| channels.iter().all(|channel| channel.name != "guix")) {
+        let fault = Diagnostic::fault(value.span(), "this takes a channel that is called `guix`");
+        faults.push(fault.hint("leave it out: without that channel, the installed Guix evaluates"));
+    }
+    let text = string(value, faults)?;
+    match *text.get_ref() {
+        "checkout" => Some(Runtime::Checkout),
+        "time-machine" => Some(Runtime::TimeMachine),
+        _ => {
+            unknown(&text, &["checkout", "time-machine"], faults);
+            None
+        }
+    }
+}
+
 fn first(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<First> {
     let text = string(value, faults)?;
     match *text.get_ref() {
@@ -193,6 +216,7 @@ mod tests {
             active = false
             first = "record"
             every-commit = true
+            runtime = "time-machine"
             [[channel]]
             name = "guix"
             url = "https://git.example.org/guix.git"
@@ -210,6 +234,7 @@ mod tests {
         assert_eq!((spec.systems.len(), spec.first), (2, First::Record));
         assert_eq!(spec.period, Period::crontab("0 3 * * mon-fri").unwrap());
         assert_eq!((warnings, spec.every_commit), (Vec::new(), true));
+        assert_eq!(spec.runtime, Runtime::TimeMachine);
     }
 
     proptest! {

@@ -34,5 +34,6 @@ mod spec;
 mod substitutes;
 mod systems;
 mod tidy;
+mod time_machine;
 mod torture;
 mod versions;

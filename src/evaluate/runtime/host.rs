@@ -12,6 +12,8 @@ use super::key::{self, Compiler, Keys};
 use super::sources::{self, Kind, Layer};
 use super::{Counts, Environment, RuntimeError, channel_binds, search_path};
 
+/// Where the sandbox has the store.
+const STORE: &str = "/gnu/store";
 /// Answers must come within this time.
 const PROBE_LIMIT: Duration = Duration::from_mins(2);
 
@@ -45,6 +47,8 @@ pub struct Host {
     pub load_compiled_path: Vec<PathBuf>,
     /// What keys of compiled modules depend on beside sources.
     pub(super) compiler: Arc<Compiler>,
+    /// What the sandbox shows as `/gnu/store`, if that is not the root's own.
+    store: Option<PathBuf>,
     keys: Arc<OnceLock<HashMap<String, Keys>>>,
 }
 
@@ -56,20 +60,33 @@ impl Host {
     pub async fn probe(root: &Path) -> Result<Self, RuntimeError> {
         let root = fs_err::canonicalize(root)?;
         let program = find_guix(&root).ok_or_else(|| RuntimeError::NoGuix { root: root.clone() })?;
+        Self::ask(root, program, None).await
+    }
+
+    /// Asks the Guix whose program is `program` of the store `store`, in the surroundings of `root`.
+    ///
+    /// # Errors
+    /// When it does not answer as a Guix does.
+    pub(super) async fn probe_built(root: &Path, program: &Path, store: &Path) -> Result<Self, RuntimeError> {
+        Self::ask(root.to_owned(), program.to_owned(), Some(store.to_owned())).await
+    }
+
+    async fn ask(root: PathBuf, program: PathBuf, store: Option<PathBuf>) -> Result<Self, RuntimeError> {
         let script = tempfile::NamedTempFile::with_suffix(".scm")?;
         fs_err::write(script.path(), include_str!("probe.scm"))?;
         let inside = "/gorget/probe.scm";
         let guix = Confined::new(&root, program).args(["repl", inside]).readable(script.path(), inside);
+        let guix = store.iter().fold(guix, |guix, store| guix.readable(store, STORE));
         let finished = guix.spawn()?.finish(PROBE_LIMIT).await?;
         if !finished.success() {
             return Err(RuntimeError::Probe { root, reason: finished.reason() });
         }
-        let host = Self::learn(root, &String::from_utf8_lossy(&finished.stdout))?;
+        let host = Self::learn(root, store, &String::from_utf8_lossy(&finished.stdout))?;
         age::refuse_too_old(&host.outside(&host.sources), &format!("below {}", host.root.display()))?;
         Ok(host)
     }
 
-    fn learn(root: PathBuf, answer: &str) -> Result<Self, RuntimeError> {
+    fn learn(root: PathBuf, store: Option<PathBuf>, answer: &str) -> Result<Self, RuntimeError> {
         let facts: HashMap<&str, Vec<&str>> = answer
             .lines()
             .filter_map(|line| line.split_once('\t'))
@@ -84,7 +101,7 @@ impl Host {
         let others = |name: &str, own: &PathBuf| {
             let mut paths: Vec<PathBuf> = Vec::new();
             for path in all(name).into_iter().map(PathBuf::from) {
-                if path != *own && !paths.contains(&path) && below(&root, &path).is_dir() {
+                if path != *own && !paths.contains(&path) && below(&root, store.as_deref(), &path).is_dir() {
                     paths.push(path);
                 }
             }
@@ -106,13 +123,14 @@ impl Host {
             guile_modules,
             load_path,
             load_compiled_path,
+            store,
             root,
         })
     }
 
     /// Where a path inside the root is on this machine.
     pub(super) fn outside(&self, inside: &Path) -> PathBuf {
-        below(&self.root, inside)
+        below(&self.root, self.store.as_deref(), inside)
     }
 
     /// The layers of Guile libraries that Guix uses.
@@ -148,8 +166,11 @@ impl Host {
     }
 }
 
-/// `path`, which is absolute inside `root`, on this machine.
-fn below(root: &Path, path: &Path) -> PathBuf {
+/// `path`, which is absolute inside `root` with `store` as its store, on this machine.
+fn below(root: &Path, store: Option<&Path>, path: &Path) -> PathBuf {
+    if let (Some(store), Ok(rest)) = (store, path.strip_prefix(STORE)) {
+        return store.join(rest);
+    }
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
@@ -160,7 +181,8 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 /// # Errors
 /// When a channel's name cannot be part of a path.
 pub fn host(host: &Host, channels: &[(&str, &Path)]) -> Result<Environment, RuntimeError> {
-    let (binds, inside) = channel_binds(channels)?;
+    let (mut binds, inside) = channel_binds(channels)?;
+    binds.extend(host.store.clone().map(|store| (store, STORE.into())));
     let load_path: Vec<PathBuf> = host.load_path.iter().cloned().chain(inside).collect();
     let env = vec![
         ("GUILE_AUTO_COMPILE".to_owned(), "0".to_owned()),

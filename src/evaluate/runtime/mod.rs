@@ -1,8 +1,9 @@
 //! Which Guix evaluates.
 //!
-//! Two ways of running a revision, with one result: an [`Environment`], in which Guile finds Guix.
+//! Three ways of running a revision, with one result: an [`Environment`], in which Guile finds Guix.
 //! [`host`] is the installed Guix with other channels behind it. [`checkout`] is the revision's own
 //! Guix, straight from a checkout, with compiled modules from the installed Guix and a [`Cache`].
+//! [`TimeMachine`] has the revision's own Guix built by a real daemon, as `guix time-machine` does.
 //!
 //! # When is a compiled module the compiled form of a source file?
 //!
@@ -51,6 +52,7 @@ mod key;
 mod reader;
 mod runtimes;
 mod sources;
+mod time_machine;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -65,6 +67,7 @@ pub use checkout::checkout;
 pub use compile::{CompileFailure, Compiling};
 pub use host::{Host, host};
 pub use runtimes::{Prepared, Runtimes, Source};
+pub use time_machine::TimeMachine;
 
 /// Why there is no Guix to evaluate with.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +113,27 @@ pub enum RuntimeError {
         /// The file that every Guix has.
         missing: &'static str,
     },
+    /// Nobody builds.
+    #[error(
+        "the daemon at {} cannot be reached: {error}\nhint: start guix-daemon, or say in gorget.toml where it is: `daemon-socket` in [evaluate]",
+        socket.display()
+    )]
+    NoDaemon {
+        /// Its socket.
+        socket: PathBuf,
+        /// What is wrong.
+        error: io::Error,
+    },
+    /// The revision's Guix does not build.
+    #[error("Guix at commit {commit} cannot be built: {reason}\nhint: all that was printed is in {}", log.display())]
+    NotBuilt {
+        /// Which.
+        commit: String,
+        /// What went wrong.
+        reason: String,
+        /// A file.
+        log: PathBuf,
+    },
     /// A file or directory.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -118,7 +142,10 @@ pub enum RuntimeError {
 impl RuntimeError {
     /// Whether the channels are to blame, so that trying again is of no use.
     pub fn is_of_revision(&self) -> bool {
-        matches!(self, Self::TooOld { .. } | Self::NotGuix { .. } | Self::ChannelName { .. })
+        matches!(
+            self,
+            Self::TooOld { .. } | Self::NotGuix { .. } | Self::NotBuilt { .. } | Self::ChannelName { .. }
+        )
     }
 }
 

@@ -3,8 +3,11 @@ use std::path::{Path, PathBuf};
 use tokio::sync::OnceCell;
 
 use crate::revision::ChannelCommit;
+use crate::spec::Runtime;
 
-use super::{CHANNELS, Cache, Compiling, Environment, Host, RuntimeError, checkout, faster, host};
+use super::{
+    CHANNELS, Cache, Compiling, Environment, Host, RuntimeError, TimeMachine, checkout, faster, host,
+};
 
 /// Where the sandbox shows all of a channel whose modules are in a directory of it.
 const REPOSITORIES: &str = "/gorget/repositories";
@@ -17,8 +20,8 @@ pub struct Runtimes {
     cache: PathBuf,
     compiling: Compiling,
     cache_limit: u64,
+    time_machine: TimeMachine,
     host: OnceCell<Host>,
-    faster: OnceCell<PathBuf>,
 }
 
 /// The files of a channel.
@@ -26,6 +29,10 @@ pub struct Runtimes {
 pub struct Source {
     /// The channel's name.
     pub name: String,
+    /// Where it comes from.
+    pub url: String,
+    /// Its commit.
+    pub commit: String,
     /// Its checkout.
     pub checkout: PathBuf,
     /// The directory of its modules, relative to the checkout.
@@ -35,8 +42,8 @@ pub struct Source {
 impl Source {
     /// The files of `channel` in `checkout`.
     pub fn new(channel: &ChannelCommit, checkout: &Path) -> Self {
-        let ChannelCommit { name, origin, .. } = channel;
-        Self { name: name.clone(), checkout: checkout.to_owned(), directory: origin.directory.clone() }
+        let ChannelCommit { name, url, commit, origin } = channel.clone();
+        Self { name, url, commit, checkout: checkout.to_owned(), directory: origin.directory }
     }
 
     fn modules(&self) -> PathBuf {
@@ -55,17 +62,17 @@ pub struct Prepared {
 
 impl Runtimes {
     /// `root` is the system root that has Guix, `cache` the directory of compiled modules, `cache_limit`
-    /// the size in bytes that it may have, `jobs` the number of processes that compile side by side.
-    pub fn new(root: &Path, cache: PathBuf, cache_limit: u64, jobs: usize) -> Self {
+    /// the size in bytes that it may have, `jobs` the number of processes that compile side by side, `time_machine`
+    /// who builds Guix where a spec wants that.
+    pub fn new(
+        root: &Path,
+        cache: PathBuf,
+        cache_limit: u64,
+        jobs: usize,
+        time_machine: TimeMachine,
+    ) -> Self {
         let compiling = Compiling { jobs, ..Compiling::default() };
-        Self {
-            root: root.to_owned(),
-            cache,
-            compiling,
-            cache_limit,
-            host: OnceCell::new(),
-            faster: OnceCell::new(),
-        }
+        Self { root: root.to_owned(), cache, compiling, cache_limit, time_machine, host: OnceCell::new() }
     }
 
     /// The system root that has Guix.
@@ -75,7 +82,12 @@ impl Runtimes {
 
     /// Prepares to evaluate `channels` of the spec called `spec`. What is compiled for one spec is never
     /// used for another: see [`Cache`].
-    pub async fn prepare(&self, spec: &str, channels: &[Source]) -> Result<Prepared, RuntimeError> {
+    pub async fn prepare(
+        &self,
+        spec: &str,
+        runtime: Runtime,
+        channels: &[Source],
+    ) -> Result<Prepared, RuntimeError> {
         let installed = self.host.get_or_try_init(|| Host::probe(&self.root)).await?;
         let modules: Vec<PathBuf> = channels.iter().map(Source::modules).collect();
         let named: Vec<(&str, &Path)> = channels
@@ -83,18 +95,23 @@ impl Runtimes {
             .zip(&modules)
             .map(|(channel, modules)| (channel.name.as_str(), modules.as_path()))
             .collect();
-        let environment = async {
-            if named.iter().any(|(name, _)| *name == "guix") {
-                let cache = Cache::new(&self.cache, spec)?;
-                let environment = checkout(installed, &named, &cache, &self.compiling).await?;
-                self.trim(cache).await?;
-                Ok(environment)
-            } else {
-                host(installed, &named)
+        let is_guix = |channel: &&Source| channel.name == "guix";
+        let (mut environment, faster) = match (runtime, channels.iter().find(is_guix)) {
+            (_, None) => (host(installed, &named)?, faster::compiled(installed, &self.cache).await?),
+            (Runtime::Checkout, Some(_)) => {
+                let faster = faster::compiled(installed, &self.cache);
+                tokio::try_join!(self.checkout(installed, spec, &named), faster)?
+            }
+            (Runtime::TimeMachine, Some(guix)) => {
+                let built = self.time_machine.guix(installed, guix).await?;
+                let others: Vec<_> = named.iter().copied().filter(|(name, _)| *name != "guix").collect();
+                let mut environment = host(&built, &others)?;
+                // Its files, for manifests, but not its modules.
+                let place = Path::new(CHANNELS).join("guix");
+                environment.binds.push((fs_err::canonicalize(guix.modules())?, place));
+                (environment, faster::compiled(&built, &self.cache).await?)
             }
         };
-        let faster = self.faster.get_or_try_init(|| faster::compiled(installed, &self.cache));
-        let (mut environment, faster) = tokio::try_join!(environment, faster)?;
         environment.binds.push((fs_err::canonicalize(faster)?, faster::INSIDE.into()));
         for failure in &environment.failures {
             tracing::warn!(
@@ -135,14 +152,21 @@ impl Runtimes {
         Ok(Prepared { environment, channels: tops })
     }
 
-    /// Makes sure that the cache keeps its size.
-    async fn trim(&self, cache: Cache) -> Result<(), RuntimeError> {
+    /// The channels' own Guix. The cache of what is compiled for it keeps its size.
+    async fn checkout(
+        &self,
+        installed: &Host,
+        spec: &str,
+        named: &[(&str, &Path)],
+    ) -> Result<Environment, RuntimeError> {
+        let cache = Cache::new(&self.cache, spec)?;
+        let environment = checkout(installed, named, &cache, &self.compiling).await?;
         let limit = self.cache_limit;
         let trimmed = tokio::task::spawn_blocking(move || cache.trim(limit)).await;
         let removed = trimmed.map_err(std::io::Error::other)??;
         if removed > 0 {
             tracing::info!(modules = removed, "compiled modules that were not used for long are removed");
         }
-        Ok(())
+        Ok(environment)
     }
 }

@@ -50,6 +50,11 @@ impl Machine {
         self.directory.path().join("state/daemon-socket/socket")
     }
 
+    /// Where links to what it must keep are.
+    pub fn roots(&self) -> PathBuf {
+        self.directory.path().join("state/gcroots/auto")
+    }
+
     /// Runs its daemon.
     pub async fn serve(&self) -> Process {
         let mut process = self.begin(&format!("{DAEMON}wait"), "");

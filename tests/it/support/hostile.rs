@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use gorget::evaluate::runtime::{Runtimes, Source};
+use gorget::evaluate::runtime::{Runtimes, Source, TimeMachine};
 use gorget::evaluate::{self, Event, Failure, Limits, Outcome, Request, Summary, Wanted, Warm};
-use gorget::spec::{Build, Subset, System};
+use gorget::spec::{Build, Runtime, Subset, System};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, mpsc};
 
@@ -91,12 +91,24 @@ pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
     let (_, runtimes) = RUNTIMES
         .get_or_init(|| async {
             let cache = tempfile::tempdir().unwrap();
-            let runtimes = Runtimes::new(&guix_root(), cache.path().join("cache"), 1 << 30, 1);
+            let nobody = cache.path().join("nobody");
+            let time_machine = TimeMachine {
+                directory: nobody.clone(),
+                daemon: evaluate::Daemon { socket: nobody.clone(), store: nobody },
+                limit: Duration::ZERO,
+            };
+            let runtimes = Runtimes::new(&guix_root(), cache.path().join("cache"), 1 << 30, 1, time_machine);
             (cache, runtimes)
         })
         .await;
-    let evil = Source { name: "evil".to_owned(), checkout: channel.path().to_owned(), directory: None };
-    let prepared = runtimes.prepare("hostile", &[evil]).await.unwrap();
+    let evil = Source {
+        name: "evil".to_owned(),
+        url: String::new(),
+        commit: "0".repeat(40),
+        checkout: channel.path().to_owned(),
+        directory: None,
+    };
+    let prepared = runtimes.prepare("hostile", Runtime::default(), &[evil]).await.unwrap();
     let request = Request {
         root: guix_root(),
         environment: prepared.environment,

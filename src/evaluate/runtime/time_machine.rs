@@ -1,0 +1,124 @@
+//! A revision's Guix, built by a real daemon as `guix time-machine` has it built.
+//!
+//! The channel's own script says what to build. It runs in a sandbox, and asks the evaluation store for
+//! builds, which hands them on to the daemon. What was built is kept from the garbage collector by a link
+//! for each commit.
+
+use std::io::{self, Write as _};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::eval_store::{Builds, EvalStore, Memory};
+use crate::evaluate::Daemon;
+use crate::sandbox::Finished;
+use crate::store::path::StorePath;
+
+use super::{Host, RuntimeError, Source, host};
+
+/// What computing the derivation may add to the evaluation store, in bytes.
+const MOST_STORED: usize = 4 << 30;
+/// What a process that computes it may allocate, in bytes.
+const MEMORY: u64 = 8 << 30;
+
+/// Who builds Guix, and where it is kept.
+#[derive(Debug, Clone)]
+pub struct TimeMachine {
+    /// The directory of links to what was built, and of logs, by commit. The daemon has to be able to
+    /// read it.
+    pub directory: PathBuf,
+    /// Who builds.
+    pub daemon: Daemon,
+    /// How long a build may take.
+    pub limit: Duration,
+}
+
+impl TimeMachine {
+    /// The Guix of the channel `guix`, which is built if that did not happen before.
+    ///
+    /// # Errors
+    /// When it cannot be built, or what was built does not answer as a Guix does.
+    pub(super) async fn guix(&self, installed: &Host, channel: &Source) -> Result<Host, RuntimeError> {
+        let store = self.store()?;
+        let link = self.directory.join(&channel.commit);
+        let there = || fs_err::read_link(&link).ok().filter(|path| is_in(&store, path));
+        let path = match there() {
+            Some(path) => path,
+            None => self.build(installed, channel, &store, &link).await?,
+        };
+        Host::probe_built(&installed.root, &path.join("bin/guix"), &store).await
+    }
+
+    fn store(&self) -> Result<PathBuf, RuntimeError> {
+        let Daemon { socket, store } = &self.daemon;
+        let unreachable = |error| RuntimeError::NoDaemon { socket: socket.clone(), error };
+        UnixStream::connect(socket).map_err(unreachable)?;
+        Ok(fs_err::canonicalize(store)?)
+    }
+
+    async fn build(
+        &self,
+        installed: &Host,
+        channel: &Source,
+        store: &Path,
+        link: &Path,
+    ) -> Result<PathBuf, RuntimeError> {
+        fs_err::create_dir_all(&self.directory)?;
+        let log = link.with_extension("log");
+        let builds = Builds::new(self.daemon.socket.clone())?.logged_to(fs_err::File::create(&log)?);
+        let server = EvalStore::start(Memory::new(true, MOST_STORED).with_builds(builds))?;
+        tracing::info!(commit = channel.commit, log = %log.display(), "building Guix");
+        let (finished, said) = self.run(installed, channel, store, server.socket()).await?;
+        fs_err::OpenOptions::new().append(true).open(&log)?.write_all(&finished.stderr)?;
+        let path = finished.success().then(|| StorePath::parse(&said).ok()).flatten();
+        let path = path.map(|path| PathBuf::from(path.to_string())).filter(|path| is_in(store, path));
+        let Some(path) = path else {
+            let (commit, reason) = (channel.commit.clone(), finished.reason());
+            return Err(RuntimeError::NotBuilt { commit, reason, log });
+        };
+        // The daemon keeps what was built until it hears no more of this store; then the link counts.
+        let new = tempfile::tempdir_in(&self.directory)?;
+        symlink(&path, new.path().join("link"))?;
+        fs_err::rename(new.path().join("link"), link)?;
+        let (memory, root) = (server.memory(), link.to_owned());
+        let rooted = tokio::task::spawn_blocking(move || memory.root(&root)).await;
+        rooted.map_err(io::Error::other)??;
+        Ok(path)
+    }
+
+    /// Runs the script; gives what it names as its result, too.
+    async fn run(
+        &self,
+        installed: &Host,
+        channel: &Source,
+        store: &Path,
+        socket: PathBuf,
+    ) -> Result<(Finished, Vec<u8>), RuntimeError> {
+        let work = tempfile::Builder::new().prefix("gorget-").tempdir()?;
+        let (script, out) = (work.path().join("time-machine.scm"), work.path().join("out"));
+        fs_err::write(&script, include_str!("time_machine.scm"))?;
+        fs_err::create_dir(&out)?;
+        let inside = "/gorget/time-machine.scm";
+        let mut process = host(installed, &[])?
+            .confine(&installed.root)
+            .args(["--no-auto-compile", inside, &channel.commit, &channel.url, &MEMORY.to_string()])
+            .readable(&script, inside)
+            .readable(fs_err::canonicalize(&channel.checkout)?, "/gorget/source")
+            .readable(store, "/gnu/store")
+            .readable(socket, "/run/store")
+            .env("GUIX_DAEMON_SOCKET", "/run/store")
+            .writable(&out, "/gorget/out")
+            .spawn()?;
+        let finished = process.finish(self.limit).await?;
+        let said = out.join("path");
+        let is_file =
+            said.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() < 300);
+        Ok((finished, if is_file { fs_err::read(said)? } else { Vec::new() }))
+    }
+}
+
+/// Whether a store item is there.
+fn is_in(store: &Path, path: &Path) -> bool {
+    path.file_name().is_some_and(|name| store.join(name).is_dir())
+}
