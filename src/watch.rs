@@ -16,6 +16,8 @@ use crate::spec::{Channel, Period, is_pattern, matches};
 const SIDE_BY_SIDE: usize = 16;
 /// While looks are under way, how often it is asked whether others are due.
 const GLANCE: Duration = Duration::from_secs(1);
+/// So much lies between two looks at a branch, however often somebody asks for one.
+const DISTANCE: Seconds = 10;
 /// The longest time by which a look may be late, so that not all come at once; a tenth of the period
 /// if that is shorter.
 const MOST_LATE: Seconds = 60;
@@ -132,6 +134,7 @@ impl Watch {
                 Some(_) if branch.failures > 0 => branch.next_look,
                 Some(looked_at) => late(&branch.url, looked_at, after(looked_at)),
             };
+            let at = asked(&branch).map_or(at, |asked| at.min(asked));
             if self.once.wants(&name(&branch), at <= now) {
                 let (since, watched) = due.entry(branch.url.clone()).or_insert((at, Vec::new()));
                 *since = (*since).min(at);
@@ -277,6 +280,12 @@ fn watchers(specs: &[StoredSpec], newest: &[Evaluation]) -> BTreeMap<(String, St
 fn late(url: &str, looked_at: Seconds, next: Seconds) -> Seconds {
     let most = (next.saturating_sub(looked_at) / 10).min(MOST_LATE);
     next.saturating_add(spread(&format!("{url} {looked_at}"), most))
+}
+
+/// When a branch is to be looked at because somebody asked for that since the last look.
+fn asked(branch: &Branch) -> Option<Seconds> {
+    let looked_at = branch.looked_at?;
+    branch.asked_at.filter(|asked_at| *asked_at >= looked_at).map(|_| looked_at.saturating_add(DISTANCE))
 }
 
 fn name(branch: &Branch) -> String {

@@ -12,6 +12,7 @@ mod farm;
 mod generate;
 mod key;
 mod listing;
+mod look;
 mod progress;
 mod pushes;
 mod queue;
@@ -73,6 +74,7 @@ enum Command {
     Status(status::Status),
     Diff(diff::Diff),
     Queue(queue::Queue),
+    Look(look::Look),
     Pushes(pushes::Pushes),
     Acknowledge(acknowledge::Acknowledge),
     Retry(retry::Retry),
@@ -143,6 +145,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => within(status::run(&args, config()?)),
         Command::Diff(args) => within(diff::run(&args, config()?)),
         Command::Queue(args) => within(queue::run(&args, config()?)),
+        Command::Look(args) => within(look::run(&args, config()?)),
         Command::Pushes(args) => within(pushes::run(&args, config()?)),
         Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),
         Command::Retry(args) => within(retry::run(&args, config()?)),

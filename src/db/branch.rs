@@ -18,6 +18,8 @@ pub struct Branch {
     pub looked_at: Option<Seconds>,
     /// When to look again.
     pub next_look: Seconds,
+    /// When somebody asked last that it be looked at.
+    pub asked_at: Option<Seconds>,
     /// How many looks found no commit since the last that did.
     pub failures: i64,
     /// What was wrong at the last look.
@@ -93,9 +95,27 @@ impl Db {
 
     /// All branches, by URL and name.
     pub async fn branches(&self) -> Result<Vec<Branch>> {
-        const SQL: &str = "select id, url, name, tip, looked_at, next_look, failures, problem, reason
+        const SQL: &str =
+            "select id, url, name, tip, looked_at, next_look, asked_at, failures, problem, reason
             from branch order by url, name";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
+    }
+
+    /// Asks that branches be looked at soon.
+    pub async fn ask_for_looks(&self, branches: &[BranchId], now: Seconds) -> Result<()> {
+        let ids = rows(branches.iter().map(|id| json!(id)));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "update branch set asked_at = $2 where id in (select value from json_each($1))",
+                "update branch set asked_at = $2 where id in
+                   (select value::bigint from json_array_elements_text($1::json))"
+            ],
+            &ids,
+            now
+        );
+        tx.commit().await
     }
 
     /// Records looks at branches, and the pushes that they show: a branch is at another commit, is

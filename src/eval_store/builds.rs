@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::archive::Archive;
 use super::daemon::{Cut, Daemon, DaemonError};
-use super::memory::{Kind, Recorded};
+use super::memory::{Kind, Memory, Recorded};
 use crate::store::path::StorePath;
 
 /// So many of the last lines that a build printed are part of its error.
@@ -213,6 +213,41 @@ impl Builds {
             return Err(BuildError::Closed);
         }
         daemon.as_mut().ok_or(BuildError::Closed)
+    }
+}
+
+impl Memory {
+    /// The same, for an evaluation that may have builds made. Contents are kept.
+    #[must_use]
+    pub fn with_builds(mut self, builds: Builds) -> Self {
+        self.keep_contents = true;
+        self.builds = Some(builds);
+        self
+    }
+
+    /// Who makes builds, if the evaluation may have any.
+    pub(super) fn builds(&self) -> Option<&Builds> {
+        self.builds.as_ref()
+    }
+
+    /// Makes the link at `root`, which leads to something that was built, keep that from being collected as
+    /// garbage.
+    ///
+    /// # Errors
+    /// When the daemon does not, or there is none.
+    pub fn root(&self, root: &Path) -> io::Result<()> {
+        let builds = self.builds.as_ref().ok_or_else(|| io::Error::other("nothing is built"))?;
+        builds.root(root).map_err(io::Error::other)
+    }
+
+    /// What is being built for the evaluation.
+    pub fn building(&self) -> Option<String> {
+        self.builds.as_ref()?.current()
+    }
+
+    /// The time that builds have taken up to now.
+    pub fn build_time(&self) -> Duration {
+        self.builds.as_ref().map_or(Duration::ZERO, Builds::time)
     }
 }
 

@@ -1,6 +1,4 @@
 use std::collections::HashMap;
-use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -96,9 +94,9 @@ pub struct Memory {
     requests: AtomicU64,
     cpu_ns: AtomicU64,
     arriving: AtomicUsize,
-    keep_contents: bool,
+    pub(super) keep_contents: bool,
     most_bytes: usize,
-    builds: Option<Builds>,
+    pub(super) builds: Option<Builds>,
 }
 
 #[derive(Debug, Default)]
@@ -141,37 +139,6 @@ impl Memory {
             most_bytes,
             builds: None,
         }
-    }
-
-    /// The same, for an evaluation that may have builds made. Contents are kept.
-    #[must_use]
-    pub fn with_builds(self, builds: Builds) -> Self {
-        Self { keep_contents: true, builds: Some(builds), ..self }
-    }
-
-    /// Who makes builds, if the evaluation may have any.
-    pub(super) fn builds(&self) -> Option<&Builds> {
-        self.builds.as_ref()
-    }
-
-    /// Makes the link at `root`, which leads to something that was built, keep that from being collected as
-    /// garbage.
-    ///
-    /// # Errors
-    /// When the daemon does not, or there is none.
-    pub fn root(&self, root: &Path) -> io::Result<()> {
-        let builds = self.builds.as_ref().ok_or_else(|| io::Error::other("nothing is built"))?;
-        builds.root(root).map_err(io::Error::other)
-    }
-
-    /// What is being built for the evaluation.
-    pub fn building(&self) -> Option<String> {
-        self.builds.as_ref()?.current()
-    }
-
-    /// The time that builds have taken up to now.
-    pub fn build_time(&self) -> Duration {
-        self.builds.as_ref().map_or(Duration::ZERO, Builds::time)
     }
 
     /// Whether `path` was added, or built.

@@ -150,6 +150,31 @@ async fn a_thousand_branches_of_one_repository_cost_one_look() {
 }
 
 #[tokio::test]
+async fn whoever_asks_for_a_look_gets_one_and_whoever_asks_often_no_more() {
+    let remote = Remote::new();
+    remote.push("master", "a", "1");
+    let server = Server::new(&remote).await;
+    let mut bed = Bed::new(Duration::from_mins(1)).await;
+    bed.spec("own", &server.url, "authenticate = false");
+    bed.see().await;
+    let commit = remote.push("master", "a", "2");
+    for _ in 0..3 {
+        let branches = bed.db.branches().await.unwrap();
+        let ids: Vec<_> = branches.iter().map(|branch| branch.id).collect();
+        bed.db.ask_for_looks(&ids, bed.clock.now()).await.unwrap();
+        bed.see().await;
+        bed.clock.advance(1);
+    }
+    assert_eq!(server.line.visits(), 1, "that was a moment ago");
+    bed.clock.advance(10);
+    bed.see().await;
+    bed.clock.advance(15);
+    bed.see().await;
+    assert_eq!(server.line.visits(), 2, "once for all who asked");
+    assert_eq!(bed.db.branches().await.unwrap()[0].tip, Some(commit));
+}
+
+#[tokio::test]
 async fn a_silent_repository_does_not_hold_up_the_others() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut bed = Bed::new(Duration::from_secs(20)).await;
