@@ -1,4 +1,4 @@
-//! Removes checkouts, and Guixes that were built, when nothing needs them any more.
+//! Removes checkouts, mirrors, and Guixes that were built, when nothing needs them any more.
 
 use std::collections::HashSet;
 use std::io;
@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::channel::Checkouts;
+use crate::channel::{Checkouts, Mirrors};
+use crate::clock::{Clock, Seconds};
 use crate::daemon::{Keeper, Progress};
 use crate::db::Db;
 use crate::revision::Revision;
+
+/// A mirror that nothing needs stays for so long after its last fetch: specs come back, and first fetches
+/// are long.
+const MIRROR_REST: Seconds = 30 * 24 * 60 * 60;
 
 /// The keeper that removes.
 ///
@@ -22,8 +27,12 @@ pub struct Collect {
     pub db: Db,
     /// What it removes from.
     pub checkouts: Checkouts,
+    /// The same.
+    pub mirrors: Mirrors,
     /// The directory of links to Guixes that were built, and of logs, by commit.
     pub time_machine: PathBuf,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 impl Keeper for Collect {
@@ -42,7 +51,28 @@ impl Keeper for Collect {
         if removed > 0 {
             tracing::info!(commits = removed, "checkouts were removed");
         }
+        self.remove_mirrors(&needed).await?;
         Ok(Progress::Idle)
+    }
+}
+
+impl Collect {
+    /// Removes the mirrors of repositories that no spec has named, and no needed revision come from, for long.
+    async fn remove_mirrors(&self, needed: &[Revision]) -> anyhow::Result<()> {
+        let specs = self.db.specs().await?;
+        let named = specs.iter().filter(|stored| stored.present).flat_map(|stored| &stored.spec.channels);
+        let mut urls: HashSet<&str> = named.map(|channel| channel.url.as_str()).collect();
+        urls.extend(needed.iter().flat_map(Revision::channels).map(|channel| channel.url.as_str()));
+        let long_ago = self.clock.now() - MIRROR_REST;
+        for mirror in self.db.mirrors().await? {
+            let touched = mirror.fetched_at.max(mirror.failed_at).unwrap_or_default();
+            if !urls.contains(mirror.url.as_str()) && touched < long_ago {
+                self.mirrors.discard(&mirror.url).await.context("removing a mirror")?;
+                self.db.forget_mirror(&mirror.url).await?;
+                tracing::info!(url = mirror.url, "a mirror that nothing needs is removed");
+            }
+        }
+        Ok(())
     }
 }
 

@@ -89,7 +89,7 @@ impl Mirrors {
         result.unwrap_or_else(|_| Err(RemoteError::TimedOut { url: presentable(url, url), limit }))
     }
 
-    /// Removes the mirror of `url`, for one that turns out to be damaged while its files are read.
+    /// Removes the mirror of `url`: it turned out to be damaged, or nothing needs it.
     pub async fn discard(&self, url: &str) -> Result<(), RemoteError> {
         let _lock = self.lock(url).await?;
         let mirror = self.path(url);

@@ -134,7 +134,9 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
         collect: Collect {
             db: db.clone(),
             checkouts: farm::checkouts(config),
+            mirrors: farm::mirrors(config),
             time_machine: farm::time_machine(config),
+            clock: Clock::System,
         },
     })
 }

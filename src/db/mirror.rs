@@ -38,6 +38,13 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 
+    /// There is no mirror of `url` any more.
+    pub async fn forget_mirror(&self, url: &str) -> Result<()> {
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, "delete from mirror where url = $1", url);
+        tx.commit().await
+    }
+
     /// The mirror of the repository at `url`, if a fetch was ever tried.
     pub async fn mirror(&self, url: &str) -> Result<Option<Mirror>> {
         const SQL: &str = "select url, fetched_at, failed_at, next_fetch, failures, problem, reason

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gorget::bell::Bell;
-use gorget::channel::{Authenticator, Limits, Mirrors, Resolver};
+use gorget::channel::{Authenticator, Checkouts, Limits, Mirrors, Resolver};
 use gorget::clock::Clock;
+use gorget::collect::Collect;
 use gorget::daemon::{Bells, Keeper, Once, Progress, exhaust};
 use gorget::db::Db;
 use gorget::fetch::{Fetch, Fetches};
@@ -223,6 +224,40 @@ async fn a_fetch_that_gets_stuck_does_not_hold_up_the_others() {
     }
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(bed.db.holds().await.unwrap(), [], "the seventh is still under way");
+}
+
+#[tokio::test]
+async fn a_mirror_goes_a_month_after_it_was_needed_last() {
+    let remote = Remote::new();
+    let commit = remote.push("master", "a", "1");
+    let mut bed = Bed::new(Duration::from_mins(1)).await;
+    bed.spec("own", &remote.url(), "");
+    bed.see().await;
+    let mirrors = bed.watch.mirrors.clone();
+    mirrors.fetch(&remote.url(), "master", &commit).await.unwrap();
+    bed.db.record_fetch(&remote.url(), bed.clock.now()).await.unwrap();
+    let path = |name: &str| bed.directory.path().join(name);
+    let mut collect = Collect {
+        db: bed.db.clone(),
+        checkouts: Checkouts::new(path("checkouts")),
+        mirrors: mirrors.clone(),
+        time_machine: path("time-machine"),
+        clock: bed.clock.clone(),
+    };
+    let day = 24 * 60 * 60;
+    bed.clock.advance(31 * day);
+    exhaust(&mut collect).await.unwrap();
+    assert!(mirrors.path(&remote.url()).exists(), "a spec names it");
+    bed.db.record_fetch(&remote.url(), bed.clock.now()).await.unwrap();
+    std::fs::remove_file(path("specs/own.toml")).unwrap();
+    bed.see().await;
+    bed.clock.advance(29 * day);
+    exhaust(&mut collect).await.unwrap();
+    assert!(mirrors.path(&remote.url()).exists(), "specs come back");
+    bed.clock.advance(2 * day);
+    exhaust(&mut collect).await.unwrap();
+    assert!(!mirrors.path(&remote.url()).exists());
+    assert_eq!(bed.db.mirrors().await.unwrap(), []);
 }
 
 #[tokio::test]
