@@ -1,5 +1,7 @@
 //! What to submit, in which order: pure functions.
 
+pub mod order;
+
 use std::collections::BTreeMap;
 
 use crate::spec::First;

@@ -6,6 +6,7 @@ use super::{Exit, at_fault, browse, queue, tell};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
 use crate::db::{Build, BuildEvent, BuildState, Db, EvaluationState, FormerError, JobRecord};
+use crate::spec::RetryFailed;
 use crate::store::path::StorePath;
 
 /// How many of the builds that come first are named.
@@ -27,6 +28,8 @@ pub(super) struct Explain {
 struct Story {
     job: JobRecord,
     build: Option<Build>,
+    /// When the job's spec has what failed queued again.
+    retry_failed: RetryFailed,
     /// Builds that come before it, while it waits: how many, and the next few.
     ahead: Option<(i64, Vec<Build>)>,
     events: Vec<BuildEvent>,
@@ -83,7 +86,10 @@ async fn story(db: &Db, job: JobRecord) -> anyhow::Result<Story> {
             ahead = Some(db.ahead_of(build, NAMED).await?);
         }
     }
-    Ok(Story { job, build, ahead, events })
+    let specs = db.specs().await?;
+    let spec = specs.into_iter().find(|stored| stored.spec.name == job.spec);
+    let retry_failed = spec.map(|stored| stored.spec.retry_failed).unwrap_or_default();
+    Ok(Story { job, build, retry_failed, ahead, events })
 }
 
 impl Story {
@@ -118,14 +124,31 @@ impl Story {
             BuildState::Refused => ("refused", format!("the coordinator refused it: {said}")),
             BuildState::Started => ("started", format!("it is being built{named}")),
             BuildState::Succeeded => ("succeeded", format!("not queued: it was built{named}")),
-            BuildState::Failed => ("failed", format!("not queued: its build{named} failed")),
-            BuildState::Canceling => (
-                "canceling",
-                format!("nobody wants it any more; the coordinator is asked to give it up{named}"),
-            ),
-            BuildState::Canceled => {
-                ("canceled", "its build was canceled; it is queued when a new evaluation wants it".to_owned())
+            BuildState::Failed => {
+                ("failed", format!("not queued: its build{named} failed; {}", self.policy()))
             }
+            BuildState::Canceling => {
+                ("canceling", format!("given up: {said}; the coordinator is asked to cancel it{named}"))
+            }
+            BuildState::Canceled if build.unwanted_at.is_some() => {
+                ("superseded", format!("given up: {said}; it is queued when somebody wants it again"))
+            }
+            BuildState::Canceled => {
+                ("canceled", "its build was canceled; it is queued when a new evaluation has it".to_owned())
+            }
+        }
+    }
+
+    /// What becomes of it after it failed.
+    fn policy(&self) -> String {
+        match self.retry_failed {
+            RetryFailed::Never => format!("{} says that what failed is not tried again", self.job.spec),
+            RetryFailed::Next => format!("the next evaluation of {} queues it again", self.job.spec),
+            RetryFailed::After(seconds) => format!(
+                "the first evaluation of {} that is complete {} after that queues it again",
+                self.job.spec,
+                readable_span(seconds)
+            ),
         }
     }
 

@@ -99,6 +99,7 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             db: db.clone(),
             directory: config.specs.clone(),
             watch: watch.clone(),
+            schedule: bells.schedule.clone(),
             told: BTreeSet::new(),
         },
         watch: Watch {

@@ -75,12 +75,15 @@ mod graph;
 mod hold;
 mod id;
 mod item;
+mod live;
 mod lookup;
 mod mirror;
 mod push;
 mod record;
+mod snapshot;
 mod spec;
 mod task;
+mod wanted;
 
 pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
 pub use branch::{Branch, BranchProblem, Look, Seen};
@@ -93,12 +96,15 @@ pub use explain::{FormerError, JobRecord};
 pub use hold::{Hold, HoldKind, NewHold};
 pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
 pub use item::{ItemKind, StoredItem};
+pub use live::{Live, Outlook, Planned};
 pub use lookup::{Answered, SubstituteServer, WantedBuild};
 pub use mirror::{Mirror, MirrorProblem};
 pub use push::{Push, PushKind, Trust};
 pub use record::Recorder;
+pub use snapshot::{OpenBuild, Snapshot};
 pub use spec::StoredSpec;
 pub use task::Task;
+pub use wanted::Changes;
 
 /// How long a query waits for its turn before it fails.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -5,6 +5,7 @@
 //! applied, or *all* its faults as [`Diagnostic`]s. [`load_directory`] does this for all specs of a
 //! farm, [`parse`] for one text.
 
+mod again;
 mod build;
 mod channel;
 mod crontab;
@@ -18,6 +19,7 @@ mod written;
 
 use std::fmt;
 
+pub use again::RetryFailed;
 pub use channel::is_name;
 pub use diagnostic::{Diagnostic, Severity, harmless, position, render};
 pub use directory::{SpecFile, load_directory, load_file, refuse_equal_names};
@@ -49,6 +51,9 @@ pub struct Spec {
     /// Whether all commits of a branch are evaluated, one after another, or only the newest.
     #[serde(default)]
     pub every_commit: bool,
+    /// When what failed is queued again.
+    #[serde(default)]
+    pub retry_failed: RetryFailed,
     /// The spec that this one was made from, when that has a pattern as branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,

@@ -8,7 +8,7 @@ use super::channel::{channels, name};
 use super::diagnostic::{Diagnostic, Severity};
 use super::period::{Period, PeriodError};
 use super::section::{Section, Value, boolean, string, strings, unknown, wrong_type};
-use super::{First, Spec, System};
+use super::{First, RetryFailed, Spec, System};
 
 /// A spec that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,8 @@ fn spec<'a>(
     let active = section.take("active").map_or(Some(true), |value| boolean(value, faults));
     let first = section.take("first").map_or(Some(First::Queue), |value| first(value, faults));
     let every_commit = section.take("every-commit").map_or(Some(false), |value| boolean(value, faults));
+    let retry_failed =
+        section.take("retry-failed").map_or(Some(RetryFailed::Never), |value| retry_failed(value, faults));
     section.finish(faults);
     let spec = Spec {
         name: name?,
@@ -73,6 +75,7 @@ fn spec<'a>(
         active: active?,
         first: first?,
         every_commit: every_commit?,
+        retry_failed: retry_failed?,
         template: None,
     };
     Some((spec, name_span))
@@ -162,6 +165,17 @@ fn first(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<First> {
     }
 }
 
+fn retry_failed(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<RetryFailed> {
+    let text = string(value, faults)?;
+    let again = RetryFailed::new(text.get_ref());
+    if again.is_none() {
+        let message = format!("`{}` does not say when what failed is queued again", text.get_ref());
+        let fault = Diagnostic::fault(text.span(), message);
+        faults.push(fault.hint("there are `never`, `next` (evaluation), and intervals such as `7d`"));
+    }
+    again
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -193,6 +207,7 @@ mod tests {
             active = false
             first = "record"
             every-commit = true
+            retry-failed = "7d"
             [[channel]]
             name = "guix"
             url = "https://git.example.org/guix.git"
@@ -210,6 +225,7 @@ mod tests {
         assert_eq!((spec.systems.len(), spec.first), (2, First::Record));
         assert_eq!(spec.period, Period::crontab("0 3 * * mon-fri").unwrap());
         assert_eq!((warnings, spec.every_commit), (Vec::new(), true));
+        assert_eq!(spec.retry_failed, RetryFailed::After(7 * 86_400));
     }
 
     proptest! {
