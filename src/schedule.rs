@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Seconds};
 use crate::daemon::{Bells, Keeper, Progress};
-use crate::db::{BuildState, Changes, Db, Live, OpenBuild, Outlook, Snapshot, Task};
+use crate::db::{BuildState, Changes, Db, Live, OpenBuild, Outlook, Snapshot, SpecId, Task};
 use crate::plan::order::{Rank, ranks};
 use crate::plan::{Fate, fate};
 
@@ -35,6 +35,9 @@ impl Keeper for Schedule {
             self.queue(&task).await?;
             return Ok(Progress::Worked);
         }
+        if self.queue_inputs().await? {
+            return Ok(Progress::Worked);
+        }
         let outlook = self.db.outlook().await?;
         let planned = self.db.planned().await?;
         let now = self.clock.now();
@@ -43,7 +46,12 @@ impl Keeper for Schedule {
                 || planned.outlook.seen != outlook.seen && (now - planned.at >= AGAIN || now < planned.at)
         });
         if !is_due {
-            return Ok(Progress::Idle);
+            // What was staged may have its turn now.
+            let released = self.db.guard().await?;
+            if released > 0 {
+                self.bells.submit.ring();
+            }
+            return Ok(if released > 0 { Progress::Worked } else { Progress::Idle });
         }
         self.plan(&outlook, now).await?;
         Ok(Progress::Worked)
@@ -80,6 +88,23 @@ impl Schedule {
         );
         self.ring();
         Ok(())
+    }
+
+    /// Wants what queued builds need, for specs that ask for it.
+    async fn queue_inputs(&self) -> anyhow::Result<bool> {
+        let specs = self.db.specs().await?.into_iter();
+        let asking: Vec<SpecId> = specs
+            .filter(|stored| stored.present && stored.spec.queue_inputs)
+            .map(|stored| stored.id)
+            .collect();
+        if asking.is_empty() {
+            return Ok(false);
+        }
+        let looked_at = self.db.queue_inputs(&asking, self.queued(), self.clock.now()).await?;
+        if looked_at > 0 {
+            self.ring();
+        }
+        Ok(looked_at > 0)
     }
 
     /// Makes builds be what they should be, given who wants jobs.

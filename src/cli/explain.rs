@@ -28,6 +28,8 @@ pub(super) struct Explain {
 struct Story {
     job: JobRecord,
     build: Option<Build>,
+    /// The build that needs it, when it is no job itself.
+    needed_by: Option<Build>,
     /// When the job's spec has what failed queued again.
     retry_failed: RetryFailed,
     /// Builds that come before it, while it waits: how many, and the next few.
@@ -37,10 +39,14 @@ struct Story {
 
 pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
     let db = browse::open(&config).await?;
-    let (jobs, errors) = match StorePath::parse(args.job.as_bytes()) {
-        Ok(path) => (db.jobs_of_derivation(&path.hash_text()).await?, Vec::new()),
-        Err(_) => (db.jobs_called(&args.job).await?, db.errors_called(&args.job).await?),
+    let path = StorePath::parse(args.job.as_bytes()).ok().map(|path| path.hash_text());
+    let (mut jobs, errors) = match &path {
+        Some(hash) => (db.jobs_of_derivation(hash).await?, Vec::new()),
+        None => (db.jobs_called(&args.job).await?, db.errors_called(&args.job).await?),
     };
+    if jobs.is_empty() {
+        jobs = db.inputs_called(path.as_deref().unwrap_or(&args.job)).await?;
+    }
     if jobs.is_empty() && errors.is_empty() {
         return Err(unknown(&db, &args.job).await?);
     }
@@ -89,7 +95,11 @@ async fn story(db: &Db, job: JobRecord) -> anyhow::Result<Story> {
     let specs = db.specs().await?;
     let spec = specs.into_iter().find(|stored| stored.spec.name == job.spec);
     let retry_failed = spec.map(|stored| stored.spec.retry_failed).unwrap_or_default();
-    Ok(Story { job, build, retry_failed, ahead, events })
+    let needed_by = match build.as_ref().and_then(|build| build.needed_by) {
+        Some(id) => db.build(id).await?,
+        None => None,
+    };
+    Ok(Story { job, build, needed_by, retry_failed, ahead, events })
 }
 
 impl Story {
@@ -115,7 +125,8 @@ impl Story {
             BuildState::Held => (
                 "held",
                 format!(
-                    "held: its outputs were new in {first}, and somebody has to approve that they are built"
+                    "held: {said} (`gorget approve {}` has it built); its outputs were new in {first}",
+                    build.evaluation
                 ),
             ),
             BuildState::Substituted => ("substituted", format!("not queued: {said} has its outputs")),
@@ -192,6 +203,8 @@ impl Story {
         if let Some(last) = job.last_evaluation {
             lines.push(format!("  evaluation {last} was the last that had it"));
         }
+        let needed_by = self.needed_by.as_ref();
+        lines.extend(needed_by.map(|user| format!("  {} of {} needs it", user.job, user.spec)));
         lines.extend(self.shared().map(|text| format!("  {text}")));
         lines.extend(self.obstacle(now).map(|text| format!("  {text}")));
         if let Some((count, next)) = &self.ahead {
@@ -230,6 +243,7 @@ impl Story {
             "derivation": self.job.derivation, "outputs": outputs,
             "first_evaluation": self.job.first_evaluation, "last_evaluation": self.job.last_evaluation,
             "rule": rule, "because": because, "shared": self.shared(),
+            "needed_by": self.needed_by.as_ref().map(|user| &user.job),
             "build": self.build.as_ref().map(queue::object),
             "ahead": ahead, "events": events.collect::<Vec<_>>(),
         })

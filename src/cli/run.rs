@@ -204,6 +204,12 @@ async fn troubles(db: &Db) -> anyhow::Result<Exit> {
     for server in db.failing_servers().await? {
         say(format!("substitute server {}: {}", server.url, server.reason));
     }
+    for held in db.held().await? {
+        tell::note(&format!(
+            "{} builds of {} for {} are held: {}\nhint: `gorget approve {}` has them built",
+            held.count, held.spec, held.system, held.reason, held.evaluation
+        ));
+    }
     for evaluation in db.newest_evaluations().await? {
         if evaluation.state == EvaluationState::Failed {
             let reason = evaluation.reason.unwrap_or_default();

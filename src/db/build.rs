@@ -1,4 +1,5 @@
 use super::evaluation::stored_system;
+use super::guard::guard;
 use super::live::spec_of;
 use super::{BuildId, Db, DerivationId, Error, EvaluationId, Result, rows, stored};
 use crate::clock::Seconds;
@@ -33,6 +34,8 @@ pub struct Build {
     pub told_urgency: Option<i64>,
     /// Since when nobody has wanted it.
     pub unwanted_at: Option<Seconds>,
+    /// The build that needs it, when it is no job itself.
+    pub needed_by: Option<BuildId>,
     /// How far it is.
     pub state: BuildState,
     /// When it was queued or recorded.
@@ -125,7 +128,7 @@ macro_rules! builds {
         concat!(
             "select b.id, s.name as spec, b.evaluation_id, r.channels, b.system, b.job, b.derivation_id, ",
             derivation_path!(),
-            " as derivation, b.priority, b.urgency, b.told_urgency, b.unwanted_at, b.state, b.created_at, b.answered_at, b.reference, b.answer,
+            " as derivation, b.priority, b.urgency, b.told_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
                b.attempts, b.next_attempt
              from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
                join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
@@ -147,6 +150,7 @@ pub(super) struct Row {
     urgency: i64,
     told_urgency: Option<i64>,
     unwanted_at: Option<Seconds>,
+    needed_by: Option<BuildId>,
     state: BuildState,
     created_at: Seconds,
     answered_at: Option<Seconds>,
@@ -174,6 +178,7 @@ impl TryFrom<Row> for Build {
             urgency: row.urgency,
             told_urgency: row.told_urgency,
             unwanted_at: row.unwanted_at,
+            needed_by: row.needed_by,
             state: row.state,
             created_at: row.created_at,
             answered_at: row.answered_at,
@@ -218,7 +223,7 @@ impl Db {
               priority = excluded.priority, urgency = excluded.urgency, told_urgency = null,
               state = case build.state when 'canceling' then 'queued' else excluded.state end,
               created_at = excluded.created_at,
-              answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0, unwanted_at = null
+              answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false
             where excluded.state <> 'recorded' and (build.state in ('canceling', 'canceled', 'substituted')
               or build.state = 'failed' and build.evaluation_id <> excluded.evaluation_id and ",
             failed_at!("build"),
@@ -237,6 +242,7 @@ impl Db {
         let urgency = unranked(spec.priority, place);
         let count = execute!(&mut tx, QUEUE, evaluation, state, now, urgency, spec.retry_failed.up_to(now));
         execute!(&mut tx, SEEN, evaluation);
+        guard(&mut tx).await?;
         tx.commit().await?;
         Ok(count)
     }
@@ -308,6 +314,14 @@ impl Db {
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
             .bind(&filter.spec).bind(system).bind(filter.state).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// One build.
+    pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
+        const SQL: &str = concat!(builds!(), "where b.id = $1");
+        let row: Option<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?);
+        row.map(Build::try_from).transpose()
     }
 
     /// How many builds there are, by spec, system and state.

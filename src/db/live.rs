@@ -16,6 +16,8 @@ pub struct Live {
     pub priority: u8,
     /// The system's place among those of the spec: 0 first.
     pub place: u8,
+    /// The spec's share among those of the same priority.
+    pub share: u32,
     /// When what failed is queued again.
     pub retry_failed: RetryFailed,
     /// The newest complete evaluation.
@@ -65,6 +67,7 @@ impl Db {
                     system: system.clone(),
                     priority: stored.spec.priority,
                     place: u8::try_from(place).unwrap_or(u8::MAX),
+                    share: stored.spec.share,
                     retry_failed: stored.spec.retry_failed,
                     evaluation: found.map(|row| row.3),
                     known: known.map(|row| row.2),

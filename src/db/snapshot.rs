@@ -165,7 +165,7 @@ impl Db {
 }
 
 fn claim(live: &Live) -> Claim {
-    Claim { priority: live.priority, place: live.place, spec: live.spec.0, share: 1 }
+    Claim { priority: live.priority, place: live.place, spec: live.spec.0, share: live.share }
 }
 
 fn inputs(derivation: &Missing) -> Result<Vec<DerivationId>> {

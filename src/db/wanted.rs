@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use super::guard::guard;
 use super::live::store_plan;
 use super::{BuildId, BuildState, Db, Live, Outlook, Result, Tx, rows};
 use crate::clock::Seconds;
@@ -30,7 +31,7 @@ impl Db {
                        urgency = again.urgency, told_urgency = null,
                        state = case build.state when 'canceling' then 'queued' else $2 end,
                        created_at = $3, answered_at = null, reference = null, answer = null, attempts = 0,
-                       next_attempt = 0, unwanted_at = null
+                       next_attempt = 0, unwanted_at = null, inputs_queued = false
                      from (select b.id, j.name as job, j.derivation_id, l.evaluation, l.system, l.priority, l.urgency,
                          row_number() over (partition by b.id order by l.urgency desc, l.evaluation, j.id) as place
                        from build b join derivation d on d.output_set_id = b.output_set_id
@@ -40,7 +41,7 @@ impl Db {
                     " on l.spec = j.spec_id and l.system = j.system
                        where b.state in ('canceling', 'canceled', 'failed') and j.first_evaluation <= l.evaluation
                          and j.first_evaluation > l.known
-                         and (b.unwanted_at is not null or b.evaluation_id < l.evaluation
+                         and (b.state <> 'failed' and b.unwanted_at is not null or b.evaluation_id < l.evaluation
                            and (b.state = 'canceled' or b.state = 'failed' and ",
                     failed_at!("b"),
                     " <= l.failed_up_to))) as again
@@ -74,6 +75,7 @@ impl Db {
             state,
             now
         );
+        guard(&mut tx).await?;
         tx.commit().await?;
         Ok(count)
     }
@@ -86,6 +88,7 @@ impl Db {
         take_back(&mut tx, &changes.needed_again).await?;
         reorder(&mut tx, &changes.urgencies).await?;
         store_plan(&mut tx, outlook, now).await?;
+        guard(&mut tx).await?;
         tx.commit().await
     }
 }
@@ -95,7 +98,7 @@ async fn let_go(tx: &mut Tx, unwanted: &[(BuildId, String)], now: Seconds) -> Re
     macro_rules! let_go {
         ($lines:literal, $plus:literal) => {
             concat!(
-                "update build set answer = lines.reason, unwanted_at = $2, next_attempt = 0,
+                "update build set answer = lines.reason, unwanted_at = $2, next_attempt = 0, inputs_queued = false,
                    state = case when state in ('submitted', 'started') then 'canceling' else 'canceled' end
                  from ",
                 $lines,

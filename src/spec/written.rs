@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -64,6 +64,15 @@ fn spec<'a>(
     let every_commit = section.take("every-commit").map_or(Some(false), |value| boolean(value, faults));
     let retry_failed =
         section.take("retry-failed").map_or(Some(RetryFailed::Never), |value| retry_failed(value, faults));
+    let share = section
+        .take("share")
+        .map_or(Some(1), |value| whole(value, 1..=100, ("a share", "1 is usual"), faults));
+    let what = ("a budget", "leave it out for no limit");
+    let budget = section
+        .take("budget")
+        .map_or(Some(None), |value| whole(value, 0..=1_000_000, what, faults).map(Some));
+    let staged = section.take("staged").map_or(Some(false), |value| boolean(value, faults));
+    let queue_inputs = section.take("queue-inputs").map_or(Some(false), |value| boolean(value, faults));
     section.finish(faults);
     let spec = Spec {
         name: name?,
@@ -76,6 +85,10 @@ fn spec<'a>(
         first: first?,
         every_commit: every_commit?,
         retry_failed: retry_failed?,
+        share: share?,
+        budget: budget?,
+        staged: staged?,
+        queue_inputs: queue_inputs?,
         template: None,
     };
     Some((spec, name_span))
@@ -141,16 +154,27 @@ fn timed(
 }
 
 fn priority(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<u8> {
+    let what = ("a priority", "0 comes first, 9 last, 5 is usual");
+    whole(value, 0..=9, what, faults).and_then(|number| u8::try_from(number).ok())
+}
+
+/// A whole number; `what` says what it is, and gives a hint.
+fn whole(
+    value: Value<'_>,
+    range: RangeInclusive<u32>,
+    (what, hint): (&str, &str),
+    faults: &mut Vec<Diagnostic>,
+) -> Option<u32> {
     let Some(number) = value.get_ref().as_integer() else {
         wrong_type(value, "a whole number", faults);
         return None;
     };
-    let priority = u8::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| *number <= 9);
-    if priority.is_none() {
-        let fault = Diagnostic::fault(value.span(), "a priority is a number from 0 to 9");
-        faults.push(fault.hint("0 comes first, 9 last, 5 is usual"));
+    let number = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| range.contains(n));
+    if number.is_none() {
+        let message = format!("{what} is a number from {} to {}", range.start(), range.end());
+        faults.push(Diagnostic::fault(value.span(), message).hint(hint));
     }
-    priority
+    number
 }
 
 fn first(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<First> {
@@ -208,6 +232,10 @@ mod tests {
             first = "record"
             every-commit = true
             retry-failed = "7d"
+            share = 3
+            budget = 500
+            staged = true
+            queue-inputs = true
             [[channel]]
             name = "guix"
             url = "https://git.example.org/guix.git"
@@ -226,6 +254,7 @@ mod tests {
         assert_eq!(spec.period, Period::crontab("0 3 * * mon-fri").unwrap());
         assert_eq!((warnings, spec.every_commit), (Vec::new(), true));
         assert_eq!(spec.retry_failed, RetryFailed::After(7 * 86_400));
+        assert_eq!((spec.share, spec.budget, spec.staged, spec.queue_inputs), (3, Some(500), true, true));
     }
 
     proptest! {

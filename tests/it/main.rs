@@ -4,6 +4,7 @@
 
 mod support;
 
+mod approve;
 mod authentic;
 mod branches;
 mod broken;
@@ -30,6 +31,7 @@ mod hostile;
 mod planning;
 mod repository;
 mod runtimes;
+mod schedules;
 mod served;
 mod spec;
 mod substitutes;

@@ -8,10 +8,10 @@ use gorget::daemon::{Bells, exhaust};
 use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, NewEvent, QueueFilter, Recorder, SpecId};
 use gorget::plan::Attempt;
 use gorget::schedule::Schedule;
-use gorget::spec::{RetryFailed, Spec};
+use gorget::spec::{First, RetryFailed, Spec, System};
 use serde_json::json;
 
-use crate::support::{begin, derivation, hash, job, on_both, only_spec, spec, spec_id};
+use crate::support::{batch, begin, derivation, hash, job, on_both, only_spec, revision, spec, spec_id};
 
 const DAY: Seconds = 86_400;
 
@@ -195,6 +195,165 @@ async fn what_an_evaluation_found_stays_wanted_until_a_later_one_is_complete() {
         schedule(db, 4000).await;
         assert_eq!(state(db, "new").await, BuildState::Canceled);
         assert_eq!(state(db, "old").await, BuildState::Queued);
+    })
+    .await;
+}
+
+fn held_by<'a>(builds: &'a BTreeMap<String, Build>, reason: &str) -> Vec<&'a str> {
+    let held = builds.values().filter(|build| build.state == BuildState::Held);
+    held.filter(|build| build.answer.as_deref() == Some(reason)).map(|build| build.job.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_whole_world_is_held_until_somebody_approves_it() {
+    on_both(async |db| {
+        let careful = Spec { budget: Some(2), ..spec("careful") };
+        db.sync_specs(&[careful.clone(), spec("other")]).await.unwrap();
+        let (id, other) = (spec_id(db, "careful").await, spec_id(db, "other").await);
+        evaluate(db, other, "a", &[("x", &[]), ("y", &[]), ("z", &[])]).await;
+        evaluate(db, id, "a", &[("gcc", &[]), ("hello", &["gcc"])]).await;
+        schedule(db, 1000).await;
+        assert!(db.held().await.unwrap().is_empty(), "that is within the budget");
+
+        // The core has changed, and everything with it.
+        let world: &[Line] = &[("gcc2", &[]), ("hello2", &["gcc2"]), ("emacs2", &["gcc2"])];
+        let second = evaluate(db, id, "b", world).await;
+        schedule(db, 2000).await;
+        let reason = "more new builds than the budget of careful, which is 2";
+        assert_eq!(held_by(&builds(db).await, reason), ["emacs2", "gcc2", "hello2"]);
+        assert_eq!(state(db, "hello").await, BuildState::Canceled, "held or not, it took their place");
+        let next: Vec<_> = db.next_submissions(9000, 99).await.unwrap();
+        assert!(next.iter().all(|build| build.spec == "other"), "{next:?}");
+        let [held] = &db.held().await.unwrap()[..] else { panic!() };
+        assert_eq!((held.evaluation, held.count, held.reason.as_str()), (second, 3, reason));
+
+        // Another commit: what stays the same is held still, and goes with the approval of the new one.
+        let third = evaluate(db, id, "c", &[("gcc2", &[]), ("hello3", &["gcc2"])]).await;
+        schedule(db, 3000).await;
+        assert_eq!(state(db, "hello3").await, BuildState::Queued, "one build is within the budget");
+        assert_eq!(state(db, "emacs2").await, BuildState::Canceled);
+        assert_eq!(state(db, "gcc2").await, BuildState::Queued, "what is left of the world is within it too");
+        assert!(third > second);
+
+        evaluate(db, id, "d", world).await;
+        schedule(db, 4000).await;
+        let fourth = evaluate(db, id, "e", &[("a", &[]), ("b", &[]), ("c", &[])]).await;
+        schedule(db, 5000).await;
+        assert_eq!(held_by(&builds(db).await, reason), ["a", "b", "c"]);
+        assert_eq!(db.approve(&[fourth], 5500).await.unwrap(), 3);
+        assert_eq!(state(db, "a").await, BuildState::Queued);
+        schedule(db, 6000).await;
+        assert!(db.held().await.unwrap().is_empty(), "approved is approved");
+
+        evaluate(db, id, "f", &[("p", &[]), ("q", &[]), ("r", &[])]).await;
+        schedule(db, 7000).await;
+        assert_eq!(db.held().await.unwrap().len(), 1);
+        db.sync_specs(&[Spec { budget: None, ..careful }, spec("other")]).await.unwrap();
+        schedule(db, 8000).await;
+        assert!(db.held().await.unwrap().is_empty(), "the spec allows it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn other_systems_wait_until_the_first_is_through() {
+    on_both(async |db| {
+        let systems = ["x86_64-linux", "i686-linux"].map(|name| System::new(name).unwrap());
+        let staged = Spec { staged: true, systems: systems.to_vec(), ..spec("master") };
+        let id = only_spec(db, staged.clone()).await;
+        let revision = revision("a");
+        db.request_evaluations(id, &revision, &staged.build, &systems, 100).await.unwrap();
+        for word in ["first", "second"] {
+            let mut recorder = Recorder::new(db.claim_evaluation(101).await.unwrap().unwrap());
+            recorder.record(db, &batch(&[(word, word)])).await.unwrap();
+            recorder.finish(db, false, &json!({}), 200).await.unwrap();
+        }
+        schedule(db, 1000).await;
+        let reason = "master is staged: x86_64-linux comes first";
+        assert_eq!(held_by(&builds(db).await, reason), ["second"]);
+        assert_eq!(state(db, "first").await, BuildState::Queued);
+        tell(db, "first", "x", Attempt::Started, 1100).await;
+        schedule(db, 1200).await;
+        assert_eq!(state(db, "second").await, BuildState::Held);
+        tell(db, "first", "x", Attempt::Failed, 1300).await;
+        schedule(db, 1400).await;
+        assert_eq!(
+            state(db, "second").await,
+            BuildState::Queued,
+            "the first is through, for better or worse"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_builds_need_is_queued_with_them_where_the_spec_asks_for_it() {
+    on_both(async |db| {
+        let asking = Spec { queue_inputs: true, ..spec("asking") };
+        db.sync_specs(&[asking, Spec { first: First::Record, ..spec("known") }]).await.unwrap();
+        let (asking, known) = (spec_id(db, "asking").await, spec_id(db, "known").await);
+        evaluate(db, known, "a", &[("make", &[])]).await;
+        let task = begin(db, asking, "a").await;
+        let mut recorder = Recorder::new(task);
+        let derivations =
+            [("tar", &[][..]), ("source", &["tar"]), ("make", &[]), ("hello", &["source", "make"])];
+        let found = Batch {
+            derivations: derivations.iter().map(|(word, inputs)| derivation(word, inputs)).collect(),
+            jobs: vec![job("hello", "hello")],
+            ..Batch::default()
+        };
+        recorder.record(db, &found).await.unwrap();
+        recorder.finish(db, false, &json!({}), 200).await.unwrap();
+        schedule(db, 1000).await;
+        let all = builds(db).await;
+        let states: Vec<_> = all.values().map(|build| (build.job.as_str(), build.state)).collect();
+        assert_eq!(
+            states,
+            [
+                ("hello", BuildState::Queued),
+                ("make", BuildState::Recorded), // taken for known by another spec
+                ("source.drv", BuildState::Queued),
+                ("tar.drv", BuildState::Queued),
+            ]
+        );
+        assert_eq!(all["source.drv"].needed_by, Some(all["hello"].id));
+        let order = db.next_submissions(2000, 9).await.unwrap();
+        let order: Vec<_> = order.iter().map(|build| build.job.as_str()).collect();
+        assert_eq!(order, ["tar.drv", "source.drv", "hello"], "the longest chain first");
+
+        evaluate(db, asking, "b", &[("other", &[])]).await;
+        schedule(db, 3000).await;
+        for job in ["hello", "source.drv", "tar.drv"] {
+            assert_eq!(state(db, job).await, BuildState::Canceled, "{job}");
+        }
+        evaluate(db, asking, "c", &[("user", &["source"])]).await;
+        schedule(db, 4000).await;
+        assert_eq!(state(db, "tar.drv").await, BuildState::Queued, "it is needed again");
+        assert_eq!(state(db, "source.drv").await, BuildState::Queued);
+        assert_eq!(state(db, "hello").await, BuildState::Canceled);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_chain_that_takes_longest_comes_first_as_far_as_it_is_known() {
+    on_both(async |db| {
+        let id = only_spec(db, spec("master")).await;
+        evaluate(db, id, "a", &[("slow-1.0", &[])]).await;
+        schedule(db, 1000).await;
+        tell(db, "slow-1.0", "x", Attempt::Started, 2000).await;
+        tell(db, "slow-1.0", "x", Attempt::Succeeded, 2000 + 7200).await;
+        let jobs: &[Line] =
+            &[("one", &[]), ("two", &["one"]), ("three", &["two"]), ("quick", &[]), ("slow-2.0", &[])];
+        evaluate(db, id, "b", jobs).await;
+        schedule(db, 3000).await;
+        tell(db, "quick", "y", Attempt::Started, 4000).await;
+        tell(db, "quick", "y", Attempt::Succeeded, 4010).await;
+        evaluate(db, id, "c", jobs).await;
+        schedule(db, 5000).await;
+        let order = db.next_submissions(9000, 9).await.unwrap();
+        let order: Vec<_> = order.iter().map(|build| build.job.as_str()).collect();
+        assert_eq!(order, ["one", "two", "slow-2.0", "three"], "of what is not known, the mean is assumed");
     })
     .await;
 }
