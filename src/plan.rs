@@ -1,5 +1,8 @@
 //! What to submit, in which order: pure functions.
 
+pub mod guard;
+pub mod order;
+
 use std::collections::BTreeMap;
 
 use crate::spec::First;

@@ -20,6 +20,8 @@ pub struct Register {
     pub directory: PathBuf,
     /// Wakes who looks at branches.
     pub watch: Bell,
+    /// Wakes who gives up what nobody wants any more.
+    pub schedule: Bell,
     /// Faults that were told already.
     pub told: BTreeSet<String>,
 }
@@ -50,6 +52,7 @@ impl Keeper for Register {
         }
         self.db.sync_specs(&specs).await?;
         self.watch.ring();
+        self.schedule.ring();
         Ok(Progress::Worked)
     }
 }

@@ -6,6 +6,7 @@ use super::{Exit, at_fault, browse, queue, tell};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
 use crate::db::{Build, BuildEvent, BuildState, Db, EvaluationState, FormerError, JobRecord};
+use crate::spec::RetryFailed;
 use crate::store::path::StorePath;
 
 /// How many of the builds that come first are named.
@@ -27,6 +28,10 @@ pub(super) struct Explain {
 struct Story {
     job: JobRecord,
     build: Option<Build>,
+    /// The build that needs it, when it is no job itself.
+    needed_by: Option<Build>,
+    /// When the job's spec has what failed queued again.
+    retry_failed: RetryFailed,
     /// Builds that come before it, while it waits: how many, and the next few.
     ahead: Option<(i64, Vec<Build>)>,
     events: Vec<BuildEvent>,
@@ -34,10 +39,14 @@ struct Story {
 
 pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
     let db = browse::open(&config).await?;
-    let (jobs, errors) = match StorePath::parse(args.job.as_bytes()) {
-        Ok(path) => (db.jobs_of_derivation(&path.hash_text()).await?, Vec::new()),
-        Err(_) => (db.jobs_called(&args.job).await?, db.errors_called(&args.job).await?),
+    let path = StorePath::parse(args.job.as_bytes()).ok().map(|path| path.hash_text());
+    let (mut jobs, errors) = match &path {
+        Some(hash) => (db.jobs_of_derivation(hash).await?, Vec::new()),
+        None => (db.jobs_called(&args.job).await?, db.errors_called(&args.job).await?),
     };
+    if jobs.is_empty() {
+        jobs = db.inputs_called(path.as_deref().unwrap_or(&args.job)).await?;
+    }
     if jobs.is_empty() && errors.is_empty() {
         return Err(unknown(&db, &args.job).await?);
     }
@@ -83,7 +92,14 @@ async fn story(db: &Db, job: JobRecord) -> anyhow::Result<Story> {
             ahead = Some(db.ahead_of(build, NAMED).await?);
         }
     }
-    Ok(Story { job, build, ahead, events })
+    let specs = db.specs().await?;
+    let spec = specs.into_iter().find(|stored| stored.spec.name == job.spec);
+    let retry_failed = spec.map(|stored| stored.spec.retry_failed).unwrap_or_default();
+    let needed_by = match build.as_ref().and_then(|build| build.needed_by) {
+        Some(id) => db.build(id).await?,
+        None => None,
+    };
+    Ok(Story { job, build, needed_by, retry_failed, ahead, events })
 }
 
 impl Story {
@@ -109,7 +125,8 @@ impl Story {
             BuildState::Held => (
                 "held",
                 format!(
-                    "held: its outputs were new in {first}, and somebody has to approve that they are built"
+                    "held: {said} (`gorget approve {}` has it built); its outputs were new in {first}",
+                    build.evaluation
                 ),
             ),
             BuildState::Substituted => ("substituted", format!("not queued: {said} has its outputs")),
@@ -118,14 +135,31 @@ impl Story {
             BuildState::Refused => ("refused", format!("the coordinator refused it: {said}")),
             BuildState::Started => ("started", format!("it is being built{named}")),
             BuildState::Succeeded => ("succeeded", format!("not queued: it was built{named}")),
-            BuildState::Failed => ("failed", format!("not queued: its build{named} failed")),
-            BuildState::Canceling => (
-                "canceling",
-                format!("nobody wants it any more; the coordinator is asked to give it up{named}"),
-            ),
-            BuildState::Canceled => {
-                ("canceled", "its build was canceled; it is queued when a new evaluation wants it".to_owned())
+            BuildState::Failed => {
+                ("failed", format!("not queued: its build{named} failed; {}", self.policy()))
             }
+            BuildState::Canceling => {
+                ("canceling", format!("given up: {said}; the coordinator is asked to cancel it{named}"))
+            }
+            BuildState::Canceled if build.unwanted_at.is_some() => {
+                ("superseded", format!("given up: {said}; it is queued when somebody wants it again"))
+            }
+            BuildState::Canceled => {
+                ("canceled", "its build was canceled; it is queued when a new evaluation has it".to_owned())
+            }
+        }
+    }
+
+    /// What becomes of it after it failed.
+    fn policy(&self) -> String {
+        match self.retry_failed {
+            RetryFailed::Never => format!("{} says that what failed is not tried again", self.job.spec),
+            RetryFailed::Next => format!("the next evaluation of {} queues it again", self.job.spec),
+            RetryFailed::After(seconds) => format!(
+                "the first evaluation of {} that is complete {} after that queues it again",
+                self.job.spec,
+                readable_span(seconds)
+            ),
         }
     }
 
@@ -169,6 +203,8 @@ impl Story {
         if let Some(last) = job.last_evaluation {
             lines.push(format!("  evaluation {last} was the last that had it"));
         }
+        let needed_by = self.needed_by.as_ref();
+        lines.extend(needed_by.map(|user| format!("  {} of {} needs it", user.job, user.spec)));
         lines.extend(self.shared().map(|text| format!("  {text}")));
         lines.extend(self.obstacle(now).map(|text| format!("  {text}")));
         if let Some((count, next)) = &self.ahead {
@@ -207,6 +243,7 @@ impl Story {
             "derivation": self.job.derivation, "outputs": outputs,
             "first_evaluation": self.job.first_evaluation, "last_evaluation": self.job.last_evaluation,
             "rule": rule, "because": because, "shared": self.shared(),
+            "needed_by": self.needed_by.as_ref().map(|user| &user.job),
             "build": self.build.as_ref().map(queue::object),
             "ahead": ahead, "events": events.collect::<Vec<_>>(),
         })

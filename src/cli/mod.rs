@@ -1,6 +1,7 @@
 //! What people type. One file per command.
 
 mod acknowledge;
+mod approve;
 mod browse;
 mod channels;
 pub mod check;
@@ -77,6 +78,7 @@ enum Command {
     Look(look::Look),
     Pushes(pushes::Pushes),
     Acknowledge(acknowledge::Acknowledge),
+    Approve(approve::Approve),
     Retry(retry::Retry),
     Channels(channels::Channels),
     Explain(explain::Explain),
@@ -148,6 +150,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Look(args) => within(look::run(&args, config()?)),
         Command::Pushes(args) => within(pushes::run(&args, config()?)),
         Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),
+        Command::Approve(args) => within(approve::run(&args, config()?)),
         Command::Retry(args) => within(retry::run(&args, config()?)),
         Command::Channels(args) => within(channels::run(&args, config()?)),
         Command::Explain(args) => within(explain::run(&args, config()?)),

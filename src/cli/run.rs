@@ -99,6 +99,7 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             db: db.clone(),
             directory: config.specs.clone(),
             watch: watch.clone(),
+            schedule: bells.schedule.clone(),
             told: BTreeSet::new(),
         },
         watch: Watch {
@@ -209,6 +210,12 @@ async fn troubles(db: &Db) -> anyhow::Result<Exit> {
     }
     for server in db.failing_servers().await? {
         say(format!("substitute server {}: {}", server.url, server.reason));
+    }
+    for held in db.held().await? {
+        tell::note(&format!(
+            "{} builds of {} for {} are held: {}\nhint: `gorget approve {}` has them built",
+            held.count, held.spec, held.system, held.reason, held.evaluation
+        ));
     }
     for evaluation in db.newest_evaluations().await? {
         if evaluation.state == EvaluationState::Failed {

@@ -6,7 +6,7 @@ use super::{Exit, browse, evaluation, queue, tell};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
 use crate::db::{
-    Branch, Db, Evaluation, EvaluationId, EvaluationState, Hold, Mirror, StoredSpec, SubstituteServer,
+    Branch, Db, Evaluation, EvaluationId, EvaluationState, Held, Hold, Mirror, StoredSpec, SubstituteServer,
 };
 use crate::spec::Channel;
 
@@ -36,6 +36,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let holds = db.holds().await?;
     let evaluations = db.evaluations(EVALUATIONS).await?;
     let failing = db.failing_servers().await?;
+    let held = db.held().await?;
     if args.json {
         let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
             json!({ "spec": count.spec, "system": count.system, "state": queue::word(count.state), "count": count.count })
@@ -47,6 +48,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
             "mirrors": mirrors.iter().map(mirror_object).collect::<Vec<_>>(),
             "evaluations": evaluations.iter().map(evaluation_object).collect::<Vec<_>>(),
             "builds": builds,
+            "held": held.iter().map(held_object).collect::<Vec<_>>(),
             "substitute_servers": failing.iter().map(server_object).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Done);
@@ -76,6 +78,12 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     }
     tell::line("")?;
     show_evaluations(&db, &evaluations, now).await?;
+    for Held { evaluation, spec, system, count, reason } in &held {
+        let builds = tell::count(usize::try_from(*count)?, "build is", "builds are");
+        tell::line(&format!(
+            "\n{builds} held, of evaluation {evaluation} of {spec} for {system}: {reason}\n  `gorget approve {evaluation}` has them built"
+        ))?;
+    }
     tell::line("")?;
     let counts = db.build_counts().await?;
     let rows = counts.into_iter().map(|count| {
@@ -202,6 +210,13 @@ fn hold_object(hold: &Hold) -> serde_json::Value {
     json!({
         "spec": hold.spec, "kind": hold.kind.word(), "reason": hold.reason, "since": hold.since,
         "push": hold.push_id, "failures": hold.failures, "next_try": hold.next_try,
+    })
+}
+
+fn held_object(held: &Held) -> serde_json::Value {
+    json!({
+        "evaluation": held.evaluation, "spec": held.spec, "system": held.system, "count": held.count,
+        "reason": held.reason,
     })
 }
 

@@ -1,6 +1,9 @@
 use super::evaluation::stored_system;
+use super::guard::guard;
+use super::live::spec_of;
 use super::{BuildId, Db, DerivationId, Error, EvaluationId, Result, rows, stored};
 use crate::clock::Seconds;
+use crate::plan::order::unranked;
 use crate::revision::Revision;
 use crate::spec::System;
 
@@ -29,6 +32,10 @@ pub struct Build {
     pub urgency: i64,
     /// The one that the coordinator was told.
     pub told_urgency: Option<i64>,
+    /// Since when nobody has wanted it.
+    pub unwanted_at: Option<Seconds>,
+    /// The build that needs it, when it is no job itself.
+    pub needed_by: Option<BuildId>,
     /// How far it is.
     pub state: BuildState,
     /// When it was queued or recorded.
@@ -100,13 +107,28 @@ pub struct BuildCount {
     pub count: i64,
 }
 
+/// SQL for when the build `$build` failed, as far as that is known.
+macro_rules! failed_at {
+    ($build:literal) => {
+        concat!(
+            "coalesce((select max(received_at) from build_event where build_id = ",
+            $build,
+            ".id and attempt = 'failed'), ",
+            $build,
+            ".answered_at, ",
+            $build,
+            ".created_at)"
+        )
+    };
+}
+
 /// All columns of a [`Row`]; a condition may follow.
 macro_rules! builds {
     () => {
         concat!(
             "select b.id, s.name as spec, b.evaluation_id, r.channels, b.system, b.job, b.derivation_id, ",
             derivation_path!(),
-            " as derivation, b.priority, b.urgency, b.told_urgency, b.state, b.created_at, b.answered_at, b.reference, b.answer,
+            " as derivation, b.priority, b.urgency, b.told_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
                b.attempts, b.next_attempt
              from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
                join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
@@ -127,6 +149,8 @@ pub(super) struct Row {
     priority: i64,
     urgency: i64,
     told_urgency: Option<i64>,
+    unwanted_at: Option<Seconds>,
+    needed_by: Option<BuildId>,
     state: BuildState,
     created_at: Seconds,
     answered_at: Option<Seconds>,
@@ -153,6 +177,8 @@ impl TryFrom<Row> for Build {
             priority: row.priority,
             urgency: row.urgency,
             told_urgency: row.told_urgency,
+            unwanted_at: row.unwanted_at,
+            needed_by: row.needed_by,
             state: row.state,
             created_at: row.created_at,
             answered_at: row.answered_at,
@@ -167,20 +193,24 @@ impl TryFrom<Row> for Build {
 impl Db {
     /// Wants a build for each set of outputs that first appeared among the jobs of an evaluation,
     /// unless it was wanted before. A build that another spec had merely recorded, that was canceled,
-    /// or that a substitute server had, is wanted anew, unless `state` is [`BuildState::Recorded`]; it
-    /// can also be [`BuildState::Wanted`] or [`BuildState::Queued`]. Gives the number of builds that
-    /// came to that state.
+    /// that a substitute server had, or that failed and is to be tried again is wanted anew, unless
+    /// `state` is [`BuildState::Recorded`]; it can also be [`BuildState::Wanted`] or
+    /// [`BuildState::Queued`]. Gives the number of builds that came to that state.
+    ///
+    /// One that is being canceled is queued at once. Should the coordinator have been told already, it
+    /// has given the build up before it gets it again: the same keeper tells both, one after the other.
+    /// Should that keeper end in between, the build is given up after it was queued again, and is
+    /// queued with the next evaluation like anything that was canceled.
     pub async fn queue_builds(
         &self,
         evaluation: EvaluationId,
         state: BuildState,
         now: Seconds,
     ) -> Result<u64> {
-        const QUEUE: &str = "
-            insert into build
+        const QUEUE: &str = concat!(
+            "insert into build
               (output_set_id, derivation_id, evaluation_id, job, system, priority, urgency, state, created_at)
-            select new.output_set_id, new.derivation_id, e.id, new.name, e.system, s.priority, (9 - s.priority) * 100,
-              $2, $3
+            select new.output_set_id, new.derivation_id, e.id, new.name, e.system, s.priority, $4, $2, $3
             from evaluation e join spec s on s.id = e.spec_id join
               (select d.output_set_id, j.derivation_id, j.name, j.first_evaluation, row_number() over
                  (partition by d.output_set_id order by j.derivation_id, j.name) as place
@@ -190,18 +220,29 @@ impl Db {
             where new.place = 1
             on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
               evaluation_id = excluded.evaluation_id, job = excluded.job, system = excluded.system,
-              priority = excluded.priority, urgency = excluded.urgency, told_urgency = null, state = excluded.state, created_at = excluded.created_at,
-              answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0
-            where excluded.state <> 'recorded' and (build.state in ('canceled', 'substituted')
+              priority = excluded.priority, urgency = excluded.urgency, told_urgency = null,
+              state = case build.state when 'canceling' then 'queued' else excluded.state end,
+              created_at = excluded.created_at,
+              answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false
+            where excluded.state <> 'recorded' and (build.state in ('canceling', 'canceled', 'substituted')
+              or build.state = 'failed' and build.evaluation_id <> excluded.evaluation_id and ",
+            failed_at!("build"),
+            " <= $5
               or build.state = 'recorded' and (select spec_id from evaluation where id = build.evaluation_id)
-               <> (select spec_id from evaluation where id = excluded.evaluation_id))";
+               <> (select spec_id from evaluation where id = excluded.evaluation_id))"
+        );
         // Only what came since the last time is looked at: this is called many times while an
         // evaluation runs.
         const SEEN: &str = "update evaluation set unscheduled = false, scheduled_job =
             coalesce((select max(id) from job where first_evaluation = $1), 0) where id = $1";
         let mut tx = self.begin().await?;
-        let count = execute!(&mut tx, QUEUE, evaluation, state, now);
+        let (spec, system) = spec_of(&mut tx, evaluation).await?;
+        let place = spec.systems.iter().position(|other| other.as_str() == system);
+        let place = place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX);
+        let urgency = unranked(spec.priority, place);
+        let count = execute!(&mut tx, QUEUE, evaluation, state, now, urgency, spec.retry_failed.up_to(now));
         execute!(&mut tx, SEEN, evaluation);
+        guard(&mut tx).await?;
         tx.commit().await?;
         Ok(count)
     }
@@ -273,6 +314,14 @@ impl Db {
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
             .bind(&filter.spec).bind(system).bind(filter.state).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// One build.
+    pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
+        const SQL: &str = concat!(builds!(), "where b.id = $1");
+        let row: Option<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?);
+        row.map(Build::try_from).transpose()
     }
 
     /// How many builds there are, by spec, system and state.

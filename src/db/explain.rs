@@ -75,6 +75,21 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(hash).fetch_all(pool).await?))
     }
 
+    /// The builds that are no jobs, but are needed for others: those called `name`, or of the derivation
+    /// with this hash in its store path. They are told as if they were jobs.
+    pub async fn inputs_called(&self, name: &str) -> Result<Vec<JobRecord>> {
+        const SQL: &str = concat!(
+            "select b.job as name, s.name as spec, b.system, ",
+            derivation_path!(),
+            " as derivation, o.outputs, d.output_set_id, b.evaluation_id as first_evaluation,
+               e.state as first_state, cast(null as bigint) as last_evaluation
+             from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
+               join derivation d on d.id = b.derivation_id join output_set o on o.id = d.output_set_id
+             where b.needed_by is not null and (b.job = $1 or d.hash = $1) order by b.id"
+        );
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(name).fetch_all(pool).await?))
+    }
+
     /// Names of jobs that contain `text`, some of them.
     pub async fn jobs_like(&self, text: &str, limit: i64) -> Result<Vec<String>> {
         const SQL: [&str; 2] = [

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use super::guard::guard;
 use super::{BuildId, Db, Result, rows};
 use crate::clock::Seconds;
 
@@ -132,6 +133,7 @@ impl Db {
             &lines,
             now
         );
+        guard(&mut tx).await?;
         tx.commit().await
     }
 

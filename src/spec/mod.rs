@@ -5,6 +5,7 @@
 //! applied, or *all* its faults as [`Diagnostic`]s. [`load_directory`] does this for all specs of a
 //! farm, [`parse`] for one text.
 
+mod again;
 mod build;
 mod channel;
 mod crontab;
@@ -18,6 +19,7 @@ mod written;
 
 use std::fmt;
 
+pub use again::RetryFailed;
 pub use channel::is_name;
 pub use diagnostic::{Diagnostic, Severity, harmless, position, render};
 pub use directory::{SpecFile, load_directory, load_file, refuse_equal_names};
@@ -52,9 +54,28 @@ pub struct Spec {
     /// Which Guix evaluates, where one of the channels is Guix.
     #[serde(default)]
     pub runtime: Runtime,
+    /// When what failed is queued again.
+    #[serde(default)]
+    pub retry_failed: RetryFailed,
+    /// How many builds it gets for each one of another spec of the same priority that has one share.
+    #[serde(default = "one")]
+    pub share: u32,
+    /// How many new builds one evaluation of a system may queue without approval.
+    #[serde(default)]
+    pub budget: Option<u32>,
+    /// Whether other systems wait until the first one is through.
+    #[serde(default)]
+    pub staged: bool,
+    /// Whether what builds need and nobody has wanted is queued as well; else it is the coordinator's task.
+    #[serde(default)]
+    pub queue_inputs: bool,
     /// The spec that this one was made from, when that has a pattern as branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl Spec {

@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -8,7 +8,7 @@ use super::channel::{channels, name};
 use super::diagnostic::{Diagnostic, Severity};
 use super::period::{Period, PeriodError};
 use super::section::{Section, Value, boolean, string, strings, unknown, wrong_type};
-use super::{Channel, First, Runtime, Spec, System};
+use super::{Channel, First, RetryFailed, Runtime, Spec, System};
 
 /// A spec that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,17 @@ fn spec<'a>(
     let first = section.take("first").map_or(Some(First::Queue), |value| first(value, faults));
     let runtime = runtime(&mut section, channels.as_deref(), faults);
     let every_commit = section.take("every-commit").map_or(Some(false), |value| boolean(value, faults));
+    let retry_failed =
+        section.take("retry-failed").map_or(Some(RetryFailed::Never), |value| retry_failed(value, faults));
+    let share = section
+        .take("share")
+        .map_or(Some(1), |value| whole(value, 1..=100, ("a share", "1 is usual"), faults));
+    let what = ("a budget", "leave it out for no limit");
+    let budget = section
+        .take("budget")
+        .map_or(Some(None), |value| whole(value, 0..=1_000_000, what, faults).map(Some));
+    let staged = section.take("staged").map_or(Some(false), |value| boolean(value, faults));
+    let queue_inputs = section.take("queue-inputs").map_or(Some(false), |value| boolean(value, faults));
     section.finish(faults);
     let spec = Spec {
         name: name?,
@@ -75,6 +86,11 @@ fn spec<'a>(
         first: first?,
         every_commit: every_commit?,
         runtime: runtime?,
+        retry_failed: retry_failed?,
+        share: share?,
+        budget: budget?,
+        staged: staged?,
+        queue_inputs: queue_inputs?,
         template: None,
     };
     Some((spec, name_span))
@@ -140,16 +156,27 @@ fn timed(
 }
 
 fn priority(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<u8> {
+    let what = ("a priority", "0 comes first, 9 last, 5 is usual");
+    whole(value, 0..=9, what, faults).and_then(|number| u8::try_from(number).ok())
+}
+
+/// A whole number; `what` says what it is, and gives a hint.
+fn whole(
+    value: Value<'_>,
+    range: RangeInclusive<u32>,
+    (what, hint): (&str, &str),
+    faults: &mut Vec<Diagnostic>,
+) -> Option<u32> {
     let Some(number) = value.get_ref().as_integer() else {
         wrong_type(value, "a whole number", faults);
         return None;
     };
-    let priority = u8::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| *number <= 9);
-    if priority.is_none() {
-        let fault = Diagnostic::fault(value.span(), "a priority is a number from 0 to 9");
-        faults.push(fault.hint("0 comes first, 9 last, 5 is usual"));
+    let number = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| range.contains(n));
+    if number.is_none() {
+        let message = format!("{what} is a number from {} to {}", range.start(), range.end());
+        faults.push(Diagnostic::fault(value.span(), message).hint(hint));
     }
-    priority
+    number
 }
 
 fn runtime(
@@ -185,6 +212,17 @@ fn first(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<First> {
     }
 }
 
+fn retry_failed(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<RetryFailed> {
+    let text = string(value, faults)?;
+    let again = RetryFailed::new(text.get_ref());
+    if again.is_none() {
+        let message = format!("`{}` does not say when what failed is queued again", text.get_ref());
+        let fault = Diagnostic::fault(text.span(), message);
+        faults.push(fault.hint("there are `never`, `next` (evaluation), and intervals such as `7d`"));
+    }
+    again
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -217,6 +255,11 @@ mod tests {
             first = "record"
             every-commit = true
             runtime = "time-machine"
+            retry-failed = "7d"
+            share = 3
+            budget = 500
+            staged = true
+            queue-inputs = true
             [[channel]]
             name = "guix"
             url = "https://git.example.org/guix.git"
@@ -235,6 +278,8 @@ mod tests {
         assert_eq!(spec.period, Period::crontab("0 3 * * mon-fri").unwrap());
         assert_eq!((warnings, spec.every_commit), (Vec::new(), true));
         assert_eq!(spec.runtime, Runtime::TimeMachine);
+        assert_eq!(spec.retry_failed, RetryFailed::After(7 * 86_400));
+        assert_eq!((spec.share, spec.budget, spec.staged, spec.queue_inputs), (3, Some(500), true, true));
     }
 
     proptest! {

@@ -41,6 +41,7 @@ impl Bed {
             db: db.clone(),
             directory: path("specs"),
             watch: Bell::default(),
+            schedule: Bell::default(),
             told: BTreeSet::new(),
         };
         let watch = Watch {

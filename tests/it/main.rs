@@ -4,6 +4,7 @@
 
 mod support;
 
+mod approve;
 mod authentic;
 mod branches;
 mod broken;
@@ -27,8 +28,10 @@ mod explain;
 mod farm;
 mod full;
 mod hostile;
+mod planning;
 mod repository;
 mod runtimes;
+mod schedules;
 mod served;
 mod spec;
 mod substitutes;

@@ -1,0 +1,271 @@
+//! What planning costs and what it is worth: `cargo bench --bench planning [-- DATABASE]`.
+//!
+//! * 100,000 new derivations, from an evaluation's batches to the queue, in order;
+//! * with 300,000 builds in the queue, from opening the database to the next submission;
+//! * given the database of a farm that has evaluated something and built nothing: how long it takes to
+//!   plan that anew, and when it would be built on so many machines that each build one thing at a time,
+//!   in our order, in that of most dependents, and first come, first served.
+//!
+//! How long builds take is made up, from their names: most take some minutes, a few take hours. "Not
+//! known" means that our order is made without knowing that, by numbers of builds.
+
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "it is what a measurement is for")]
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use gorget::clock::Clock;
+use gorget::daemon::{Bells, exhaust};
+use gorget::db::{Batch, Db, NewDerivation, NewJob, Recorder};
+use gorget::job::Facts;
+use gorget::plan::order::{Graph, ranks};
+use gorget::revision::{ChannelCommit, Revision};
+use gorget::schedule::Schedule;
+use gorget::spec::{Build, Spec, Subset};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+/// How many derivations come in a batch, as when Guix is evaluated.
+const BATCH: usize = 500;
+/// Numbers of machines.
+const MACHINES: [usize; 4] = [8, 32, 128, 512];
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    runtime.block_on(enqueue(&file("new.db"), 100_000));
+    runtime.block_on(restart(&file("queue.db")));
+    // `cargo bench` adds an option of its own.
+    if let Some(database) = std::env::args().skip(1).find(|argument| !argument.starts_with("--")) {
+        // A copy, for it is brought up to date and planned.
+        for ending in ["", "-wal"] {
+            let _ = std::fs::copy(format!("{database}{ending}"), file(&format!("real.db{ending}")));
+        }
+        runtime.block_on(real(&file("real.db")));
+    }
+}
+
+/// Records an evaluation of so many new jobs, each of which needs some of those before it.
+async fn record(db: &Db, count: usize) {
+    let spec: Spec = serde_json::from_value(json!({
+        "name": "master", "channels": [], "build": Build::from(Subset::All), "systems": ["x86_64-linux"],
+        "period": "every 5m", "priority": 5, "active": true, "first": "queue",
+    }))
+    .unwrap();
+    let (build, systems) = (spec.build.clone(), spec.systems.clone());
+    db.sync_specs(&[spec]).await.unwrap();
+    let id = db.specs().await.unwrap()[0].id;
+    let revision = Revision::new(vec![ChannelCommit::new("guix", "https://example.org/", "a")]);
+    db.request_evaluations(id, &revision, &build, &systems, 1).await.unwrap();
+    let mut recorder = Recorder::new(db.claim_evaluation(1).await.unwrap().unwrap());
+    let hash = |number: usize| format!("{number:032}");
+    for from in (0..count).step_by(BATCH) {
+        let numbers = from..(from + BATCH).min(count);
+        let derivation = |number: usize| NewDerivation {
+            hash: hash(number),
+            name: format!("package-{number}"),
+            system: "x86_64-linux".to_owned(),
+            outputs: vec![("out".to_owned(), format!("{:0>32}-package", format!("x{number}")))],
+            inputs: (1..20).filter_map(|back| Some(hash(number.checked_sub(back * back * 50)?))).collect(),
+        };
+        let job = |number: usize| NewJob {
+            name: format!("package-{number}.x86_64-linux"),
+            derivation: hash(number),
+            facts: Facts::default(),
+        };
+        let batch = Batch {
+            derivations: numbers.clone().map(derivation).collect(),
+            jobs: numbers.map(job).collect(),
+            ..Batch::default()
+        };
+        recorder.record(db, &batch).await.unwrap();
+    }
+    recorder.finish(db, false, &json!({}), 2).await.unwrap();
+}
+
+fn keeper(db: &Db) -> Schedule {
+    Schedule { db: db.clone(), clock: Clock::manual(1000), bells: Bells::default(), look_up: false }
+}
+
+async fn enqueue(file: &str, count: usize) {
+    let db = Db::open(file).await.unwrap();
+    let begun = Instant::now();
+    record(&db, count).await;
+    let recorded = begun.elapsed();
+    exhaust(&mut keeper(&db)).await.unwrap();
+    let queued = db.build_counts().await.unwrap()[0].count;
+    println!(
+        "{queued} new derivations recorded in {:.2} s, and queued in order {:.2} s later",
+        recorded.as_secs_f64(),
+        (begun.elapsed() - recorded).as_secs_f64()
+    );
+    db.close().await;
+}
+
+async fn restart(file: &str) {
+    let db = Db::open(file).await.unwrap();
+    record(&db, 300_000).await;
+    exhaust(&mut keeper(&db)).await.unwrap();
+    db.close().await;
+    let begun = Instant::now();
+    let db = Db::open(file).await.unwrap();
+    let next = db.next_submissions(1000, 64).await.unwrap().len();
+    println!(
+        "300,000 builds queued: the next {next} are known {} ms after opening",
+        begun.elapsed().as_millis()
+    );
+    let begun = Instant::now();
+    exhaust(&mut keeper(&db)).await.unwrap();
+    println!("    and that there is nothing to plan {} ms later", begun.elapsed().as_millis());
+    let (begun, outlook) = (Instant::now(), db.outlook().await.unwrap());
+    let snapshot = db.snapshot(&outlook.live).await.unwrap();
+    let read = begun.elapsed();
+    let ranked = ranks(&snapshot.graph, &snapshot.claims).len();
+    println!(
+        "    {ranked} builds read in {} ms and put in order in {} ms",
+        read.as_millis(),
+        (begun.elapsed() - read).as_millis()
+    );
+}
+
+async fn real(file: &str) {
+    let db = Db::open(file).await.unwrap();
+    let begun = Instant::now();
+    exhaust(&mut keeper(&db)).await.unwrap();
+    let planned = begun.elapsed();
+    let (begun, outlook) = (Instant::now(), db.outlook().await.unwrap());
+    let mut snapshot = db.snapshot(&outlook.live).await.unwrap();
+    let read = begun.elapsed();
+    let order = ranks(&snapshot.graph, &snapshot.claims);
+    let ranked = begun.elapsed() - read;
+    let edges: usize = snapshot.graph.nodes.iter().map(|node| node.inputs.len()).sum();
+    println!(
+        "{} builds among {} derivations with {edges} inputs: planned in {} ms, of which reading {} ms and ordering {} ms",
+        snapshot.builds.len(),
+        snapshot.graph.nodes.len(),
+        planned.as_millis(),
+        read.as_millis(),
+        ranked.as_millis(),
+    );
+    let urgencies = |order: &[Option<gorget::plan::order::Rank>]| -> Vec<i64> {
+        order.iter().map(|rank| rank.map_or(0, |rank| rank.urgency)).collect()
+    };
+    let unknown = urgencies(&order);
+    for (build, place) in snapshot.builds.iter().zip(snapshot.graph.builds.clone()) {
+        snapshot.graph.nodes[place].seconds = made_up(build.derivation_id.0);
+    }
+    let known = urgencies(&ranks(&snapshot.graph, &snapshot.claims));
+    let first_come = vec![0; snapshot.builds.len()];
+    let most = dependents(&snapshot.graph);
+    println!(
+        "{:<10}{:>12}{:>16}{:>16}{:>16}{:>16}",
+        "machines", "bound", "ours", "ours, not known", "dependents", "first come"
+    );
+    for machines in MACHINES {
+        let bound = bound(&snapshot.graph, machines);
+        let ratio = |order: &[i64]| makespan(&snapshot.graph, order, machines) / bound;
+        println!(
+            "{machines:<10}{:>10.1} h{:>16.3}{:>16.3}{:>16.3}{:>16.3}",
+            bound / 3600.0,
+            ratio(&known),
+            ratio(&unknown),
+            ratio(&most),
+            ratio(&first_come)
+        );
+    }
+}
+
+/// A number of seconds that is as good as drawn by lot, and the same for the same number: half of
+/// all take less than two minutes, one in a hundred takes longer than an hour and a half.
+fn made_up(number: i64) -> u32 {
+    let digest = Sha256::digest(number.to_string());
+    // Twelve numbers between 0 and 1 add up to nearly a normal distribution around 6.
+    let normal: f64 = digest[..12].iter().map(|byte| f64::from(*byte) / 255.0).sum::<f64>() - 6.0;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is some seconds")]
+    let seconds = (120.0 * (1.7 * normal).exp()) as u32;
+    seconds.max(1)
+}
+
+/// Nothing is built earlier: the longest chain, and the whole work on all machines.
+fn bound(graph: &Graph, machines: usize) -> f64 {
+    let mut ends = vec![0_u64; graph.nodes.len()];
+    let mut work = 0;
+    for (place, node) in graph.nodes.iter().enumerate() {
+        let begin = node.inputs.iter().map(|input| ends[*input]).max().unwrap_or(0);
+        ends[place] = begin + u64::from(node.seconds);
+        work += u64::from(node.seconds);
+    }
+    let longest = f64::from(u32::try_from(ends.into_iter().max().unwrap_or(0)).unwrap());
+    let shared = f64::from(u32::try_from(work / machines as u64).unwrap());
+    longest.max(shared)
+}
+
+/// How many builds need each, directly or not.
+fn dependents(graph: &Graph) -> Vec<i64> {
+    const PIECE: usize = 4096;
+    let mut counts = vec![0; graph.builds.len()];
+    for from in (0..graph.builds.len()).step_by(PIECE) {
+        let mut users = vec![[0_u64; PIECE / 64]; graph.nodes.len()];
+        for (place, node) in graph.nodes.iter().enumerate().rev() {
+            let mut own = users[place];
+            if let Some(build) = node.build {
+                counts[build] += own.iter().map(|word| i64::from(word.count_ones())).sum::<i64>();
+                if (from..from + PIECE).contains(&build) {
+                    own[(build - from) / 64] |= 1 << ((build - from) % 64);
+                }
+            }
+            for input in &node.inputs {
+                users[*input].iter_mut().zip(own).for_each(|(all, own)| *all |= own);
+            }
+        }
+    }
+    counts
+}
+
+/// When everything is built, if a machine that is free takes the most urgent of what can be built.
+fn makespan(graph: &Graph, urgencies: &[i64], machines: usize) -> f64 {
+    let mut users = vec![Vec::new(); graph.nodes.len()];
+    let mut waits: Vec<usize> = graph.nodes.iter().map(|node| node.inputs.len()).collect();
+    for (place, node) in graph.nodes.iter().enumerate() {
+        node.inputs.iter().for_each(|input| users[*input].push(place));
+    }
+    let urgency = |place: usize| graph.nodes[place].build.map_or(i64::MAX, |build| urgencies[build]);
+    let mut ready: BinaryHeap<(i64, Reverse<usize>)> = BinaryHeap::new();
+    let mut running: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
+    ready.extend(
+        (0..waits.len()).filter(|place| waits[*place] == 0).map(|place| (urgency(place), Reverse(place))),
+    );
+    let mut now = 0;
+    loop {
+        while let Some(&(_, Reverse(place))) = ready.peek() {
+            // What nobody builds is there at once.
+            let takes_machine = graph.nodes[place].build.is_some();
+            if takes_machine && running.len() >= machines {
+                break;
+            }
+            ready.pop();
+            if takes_machine {
+                running.push(Reverse((now + u64::from(graph.nodes[place].seconds), place)));
+            } else {
+                free(place, &users, &mut waits, |user| ready.push((urgency(user), Reverse(user))));
+            }
+        }
+        let Some(Reverse((end, place))) = running.pop() else { break };
+        now = end;
+        free(place, &users, &mut waits, |user| ready.push((urgency(user), Reverse(user))));
+    }
+    f64::from(u32::try_from(now).unwrap())
+}
+
+/// Tells who can be built now that this is.
+fn free(place: usize, users: &[Vec<usize>], waits: &mut [usize], mut can: impl FnMut(usize)) {
+    for user in &users[place] {
+        waits[*user] -= 1;
+        if waits[*user] == 0 {
+            can(*user);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `gorget approve`: builds that are held are to be built.
+
+use super::{Exit, at_fault, browse, tell};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::Held;
+
+/// Has builds queued that are held, because there are too many of them or another system comes first
+///
+/// A spec can have a budget of new builds for each evaluation, and be staged: then other systems wait
+/// for the first one. What is held stands in `gorget status`. What an approved evaluation comes to want
+/// later is queued as well.
+#[derive(Debug, clap::Args)]
+pub(super) struct Approve {
+    /// Name of a spec, or number of an evaluation, as `gorget status` shows them. What is held of
+    /// earlier evaluations of the same spec and system, and still wanted, goes with an evaluation
+    which: String,
+    /// Only what is held for this system
+    #[arg(long)]
+    system: Option<String>,
+}
+
+pub(super) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> {
+    let db = browse::open(&config).await?;
+    let held = db.held().await?;
+    let number: Option<i64> = args.which.parse().ok();
+    let named = held.iter().find(|held| Some(held.evaluation.0) == number);
+    let is_meant = |held: &&Held| {
+        let is_of = match named {
+            Some(named) => {
+                (&held.spec, &held.system) == (&named.spec, &named.system)
+                    && held.evaluation <= named.evaluation
+            }
+            None => held.spec == args.which,
+        };
+        is_of && args.system.as_ref().is_none_or(|system| *system == held.system)
+    };
+    let meant: Vec<&Held> = held.iter().filter(is_meant).collect();
+    if meant.is_empty() {
+        let of_system = args.system.as_ref().map(|system| format!(" for {system}")).unwrap_or_default();
+        let hint = "hint: `gorget status` shows what is held";
+        return Err(at_fault(format!("nothing of {}{of_system} is held\n{hint}", args.which)));
+    }
+    let evaluations: Vec<_> = meant.iter().map(|held| held.evaluation).collect();
+    db.approve(&evaluations, Clock::System.now()).await?;
+    for Held { evaluation, spec, system, count, .. } in meant {
+        let builds = tell::count(usize::try_from(*count)?, "build", "builds");
+        tell::note(&format!("{builds} of evaluation {evaluation} ({spec}, {system}) may be built"));
+    }
+    Ok(Exit::Done)
+}

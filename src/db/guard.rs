@@ -1,0 +1,148 @@
+use std::collections::HashMap;
+
+use super::{Db, EvaluationId, Result, SpecId, Tx, stored};
+use crate::clock::Seconds;
+use crate::plan::guard::{Standing, hold};
+use crate::spec::{Spec, System};
+
+/// Builds of an evaluation that wait for somebody's approval.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Held {
+    /// Which evaluation.
+    pub evaluation: EvaluationId,
+    /// The name of its spec.
+    pub spec: String,
+    /// Its system.
+    pub system: String,
+    /// How many builds.
+    pub count: i64,
+    /// Why.
+    pub reason: String,
+}
+
+/// An evaluation with builds that are queued or held.
+#[derive(sqlx::FromRow)]
+struct Waiting {
+    id: EvaluationId,
+    spec_id: SpecId,
+    system: String,
+    approved: bool,
+    builds: i64,
+    held: i64,
+    queued: i64,
+}
+
+impl Db {
+    /// Holds what has to wait, and lets go what has not to wait any more. Gives the number of builds
+    /// that were queued by that.
+    pub async fn guard(&self) -> Result<u64> {
+        if self.held().await?.is_empty() {
+            return Ok(0);
+        }
+        let mut tx = self.begin().await?;
+        let released = guard(&mut tx).await?;
+        tx.commit().await?;
+        Ok(released)
+    }
+
+    /// The evaluations that have builds which are held, in the order of their priorities.
+    pub async fn held(&self) -> Result<Vec<Held>> {
+        const SQL: &str = "select e.id as evaluation, s.name as spec, e.system, count(*) as count,
+              coalesce(max(b.answer), '') as reason
+            from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
+            where b.state = 'held' group by e.id, s.name, e.system, s.priority order by s.priority, s.name, e.id";
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
+    }
+
+    /// What is held of these evaluations is to be built, and what they come to want later.
+    pub async fn approve(&self, evaluations: &[EvaluationId], now: Seconds) -> Result<u64> {
+        let mut tx = self.begin().await?;
+        for id in evaluations {
+            execute!(&mut tx, "update evaluation set approved_at = $2 where id = $1", id, now);
+        }
+        let released = guard(&mut tx).await?;
+        tx.commit().await?;
+        Ok(released)
+    }
+}
+
+/// Decides for each evaluation that has builds which are queued or held. To be called wherever builds
+/// are queued, before the transaction ends: what has to wait is never seen in the queue.
+pub(super) async fn guard(tx: &mut Tx) -> Result<u64> {
+    const HELD: &str = "select count(*) from (select 1 from build where state = 'held' limit 1) as one";
+    const SPECS: &str = "select id, definition from spec";
+    const WAITING: &str = "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
+          sum(case when b.state in ('held', 'queued', 'submitted', 'started', 'succeeded', 'failed', 'refused')
+            then 1 else 0 end) as builds,
+          sum(case when b.state = 'held' then 1 else 0 end) as held,
+          sum(case when b.state = 'queued' then 1 else 0 end) as queued
+        from build b join evaluation e on e.id = b.evaluation_id
+        where e.id in (select evaluation_id from build where state in ('queued', 'held'))
+        group by e.id, e.spec_id, e.system, e.approved_at";
+    const HOLD: &str =
+        "update build set state = 'held', answer = $2 where evaluation_id = $1 and state = 'queued'";
+    const REASON: &str =
+        "update build set answer = $2 where evaluation_id = $1 and state = 'held' and answer <> $2";
+    const RELEASE: &str =
+        "update build set state = 'queued', answer = null where evaluation_id = $1 and state = 'held'";
+    let definitions: Vec<(SpecId, String)> =
+        each!(tx, tx => sqlx::query_as(SPECS).fetch_all(&mut **tx).await?);
+    let mut specs: HashMap<SpecId, Spec> = HashMap::new();
+    for (id, definition) in definitions {
+        specs.insert(id, stored(&definition, || format!("spec {id}"))?);
+    }
+    let held: i64 = each!(tx, tx => sqlx::query_scalar(HELD).fetch_one(&mut **tx).await?);
+    if held == 0 && !specs.values().any(|spec| spec.budget.is_some() || spec.staged) {
+        return Ok(0);
+    }
+    let waiting: Vec<Waiting> = each!(tx, tx => sqlx::query_as(WAITING).fetch_all(&mut **tx).await?);
+    let mut released = 0;
+    for evaluation in waiting {
+        let Some(spec) = specs.get(&evaluation.spec_id) else { continue };
+        match hold(&standing(tx, &evaluation, spec).await?) {
+            Some(reason) => {
+                if evaluation.queued > 0 {
+                    execute!(tx, HOLD, evaluation.id, &reason);
+                }
+                execute!(tx, REASON, evaluation.id, &reason);
+            }
+            None if evaluation.held > 0 => released += execute!(tx, RELEASE, evaluation.id),
+            None => {}
+        }
+    }
+    Ok(released)
+}
+
+async fn standing(tx: &mut Tx, evaluation: &Waiting, spec: &Spec) -> Result<Standing> {
+    let first = spec.systems.first().map(System::as_str);
+    let before = match first.filter(|first| spec.staged && *first != evaluation.system) {
+        Some(first) => open_before(tx, evaluation.id, first).await?.map(|open| (first.to_owned(), open)),
+        None => None,
+    };
+    Ok(Standing {
+        spec: spec.name.clone(),
+        budget: spec.budget.map(i64::from),
+        builds: evaluation.builds,
+        approved: evaluation.approved,
+        before,
+    })
+}
+
+/// How many builds of the same revision for another system are not at their ends: none if it is not
+/// evaluated completely, nothing at all if nobody asked for that.
+async fn open_before(tx: &mut Tx, evaluation: EvaluationId, system: &str) -> Result<Option<Option<i64>>> {
+    const FIRST: &str =
+        "select f.id, f.state = 'complete' and not f.unscheduled from evaluation e join evaluation f
+          on f.spec_id = e.spec_id and f.revision_id = e.revision_id and f.system = $2
+        where e.id = $1 order by f.id desc limit 1";
+    const OPEN: &str = "select count(*) from build where evaluation_id = $1
+        and state in ('wanted', 'held', 'queued', 'submitted', 'started')";
+    let found: Option<(EvaluationId, bool)> = each!(tx, tx =>
+        sqlx::query_as(FIRST).bind(evaluation).bind(system).fetch_optional(&mut **tx).await?);
+    let Some((first, complete)) = found else { return Ok(None) };
+    if !complete {
+        return Ok(Some(None));
+    }
+    let open: i64 = each!(tx, tx => sqlx::query_scalar(OPEN).bind(first).fetch_one(&mut **tx).await?);
+    Ok(Some(Some(open)))
+}

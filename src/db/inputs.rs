@@ -1,0 +1,96 @@
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::guard::guard;
+use super::{BuildId, BuildState, Db, DerivationId, Error, Result, SpecId, rows};
+use crate::clock::Seconds;
+use crate::store::edges;
+
+/// How many builds are looked at in one transaction.
+const PIECE: i64 = 1000;
+
+impl Db {
+    /// Wants the inputs of queued builds of these specs that nobody has wanted so far, or that were
+    /// canceled; their own inputs follow once they are queued. `state` is [`BuildState::Wanted`] or
+    /// [`BuildState::Queued`]. Gives how many builds were looked at: there may be more.
+    pub async fn queue_inputs(&self, specs: &[SpecId], state: BuildState, now: Seconds) -> Result<usize> {
+        macro_rules! next {
+            ($specs:literal) => {
+                concat!(
+                    "select b.id, d.id, d.inputs from build b join evaluation e on e.id = b.evaluation_id
+                       join derivation d on d.id = b.derivation_id
+                     where b.state in ('queued', 'submitted', 'started') and not b.inputs_queued
+                       and e.spec_id in (select ",
+                    $specs,
+                    ") order by b.id limit $2"
+                )
+            };
+        }
+        let specs = rows(specs.iter().map(|id| Value::from(id.0)));
+        let found: Vec<(BuildId, DerivationId, Vec<u8>)> = each!(&self.readers, pool, sql:
+            next!("value from json_each($1)"),
+            next!("value::bigint from json_array_elements_text($1::json)")
+            => sqlx::query_as(sql).bind(&specs).bind(PIECE).fetch_all(pool).await?);
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let mut needed_by: HashMap<i64, BuildId> = HashMap::new();
+        for (build, derivation, inputs) in &found {
+            let damaged = |error: edges::Damaged| Error::Damaged {
+                what: format!("derivation {derivation}"),
+                reason: error.to_string(),
+            };
+            for input in edges::decode(inputs).map_err(damaged)? {
+                needed_by.entry(input).or_insert(*build);
+            }
+        }
+        let lines = rows(needed_by.iter().map(|(input, build)| json!({ "input": input, "build": build })));
+        macro_rules! add {
+            ($lines:literal) => {
+                concat!(
+                    "insert into build (output_set_id, derivation_id, evaluation_id, job, system, priority, urgency,
+                       state, created_at, needed_by)
+                     select new.output_set_id, new.id, u.evaluation_id, new.name || '.drv', u.system, u.priority,
+                       u.urgency, $2, $3, u.id
+                     from (select d.id, d.name, d.output_set_id, l.build,
+                             row_number() over (partition by d.output_set_id order by d.id) as place
+                           from ",
+                    $lines,
+                    " join derivation d on d.id = l.input) as new
+                       join build u on u.id = new.build
+                     where new.place = 1
+                     on conflict (output_set_id) do update set evaluation_id = excluded.evaluation_id,
+                       needed_by = excluded.needed_by, priority = excluded.priority, urgency = excluded.urgency,
+                       state = case build.state when 'canceling' then 'queued' else excluded.state end,
+                       created_at = excluded.created_at, told_urgency = null, answered_at = null, reference = null,
+                       answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false
+                     where build.state in ('canceling', 'canceled')"
+                )
+            };
+        }
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                add!("(select value->>'input' as input, value->>'build' as build from json_each($1)) as l"),
+                add!("json_to_recordset($1::json) as l (input bigint, build bigint)")
+            ],
+            lines,
+            state,
+            now
+        );
+        execute!(
+            &mut tx,
+            [
+                "update build set inputs_queued = true where id in (select value from json_each($1))",
+                "update build set inputs_queued = true
+                 where id in (select value::bigint from json_array_elements_text($1::json))"
+            ],
+            rows(found.iter().map(|(build, ..)| Value::from(build.0)))
+        );
+        guard(&mut tx).await?;
+        tx.commit().await?;
+        Ok(found.len())
+    }
+}
