@@ -31,6 +31,7 @@ pub use written::{Checked, parse};
 
 /// One branch specification, checked and complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each of them is a word of a spec")]
 pub struct Spec {
     /// Unique among the specs of a farm: letters, digits, `.`, `_`, `-`; at most 64 of them.
     pub name: String,
