@@ -5,6 +5,8 @@
 //! the order in which work flows through them; `ARCHITECTURE.md` is the map.
 
 // Words of the domain: pure, no I/O.
+/// How far attempts at builds are, and what follows for the build.
+pub mod attempt;
 /// Two evaluations of one spec and system compared.
 pub mod diff;
 /// What is known of a job beside its derivation.

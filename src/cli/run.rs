@@ -15,7 +15,7 @@ use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::collect::Collect;
 use crate::config::{Config, Coordinator, Listen};
-use crate::coordinator::{GuixBuildCoordinator, Submit};
+use crate::coordinator::{Follow, GuixBuildCoordinator, Hearing, Reconcile, Submit};
 use crate::daemon::{Bells, Once, exhaust, keep};
 use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec};
 use crate::evaluate::Evaluate;
@@ -49,6 +49,8 @@ struct Keepers {
     evaluate: Evaluate,
     schedule: Schedule,
     substitute: LookUp,
+    reconcile: Reconcile,
+    follow: Follow,
     submit: Submit,
     collect: Collect,
 }
@@ -129,6 +131,18 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
         },
         schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone(), look_up },
         substitute: LookUp { db: db.clone(), clock: clock.clone(), bells: bells.clone(), servers, once },
+        reconcile: Reconcile {
+            db: db.clone(),
+            clock: clock.clone(),
+            coordinator: coordinator.clone(),
+            since: once.then(|| clock.now()),
+        },
+        follow: Follow {
+            db: db.clone(),
+            clock: clock.clone(),
+            coordinator: coordinator.clone(),
+            hearing: Hearing::default(),
+        },
         submit: Submit { db: db.clone(), clock, coordinator, substitute_urls, once },
         collect: Collect { db: db.clone(), checkouts: farm::checkouts(config) },
     })
@@ -156,6 +170,7 @@ async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
     let mut schedule = Schedule { db: db.clone(), clock: Clock::System, bells, look_up };
     exhaust(&mut schedule).await.context("scheduling")?;
     exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
+    exhaust(&mut keepers.reconcile).await.context("asking how far builds are")?;
     exhaust(&mut keepers.submit).await.context("submitting")?;
     exhaust(&mut keepers.collect).await.context("tidying up")?;
     troubles(db).await
@@ -236,6 +251,8 @@ async fn serve(
     tasks.spawn(keep(keepers.evaluate, bells.evaluate.clone(), stop.clone()));
     tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
     tasks.spawn(keep(keepers.substitute, bells.substitute.clone(), stop.clone()));
+    tasks.spawn(keep(keepers.reconcile, Bell::default(), stop.clone()));
+    tasks.spawn(keep(keepers.follow, Bell::default(), stop.clone()));
     tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
     tasks.spawn(keep(keepers.collect, Bell::default(), stop.clone()));
     let mut server = tasks.spawn(web::serve(listener, web, stop.clone()));

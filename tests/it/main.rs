@@ -27,6 +27,7 @@ mod explain;
 mod farm;
 mod full;
 mod hostile;
+mod outcomes;
 mod repository;
 mod runtimes;
 mod served;
