@@ -24,6 +24,9 @@ use crate::spec::{harmless, position};
 /// How many requests a substitute server gets at the same time, unless told otherwise.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
+/// How much of the log of a build is kept, in bytes.
+const LOG_SIZE: u64 = 4 << 20;
+
 /// Everything that was decided, with defaults for the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -84,6 +87,13 @@ pub enum Coordinator {
         url: Location,
         /// Where it may fetch the derivations from.
         substitute_urls: Vec<String>,
+    },
+    /// To the daemon of this machine, whose socket is the one of [`Evaluate`].
+    GuixDaemon {
+        /// How many builds are made at the same time.
+        at_once: NonZeroUsize,
+        /// How much of the log of a build is kept, in bytes.
+        log_size: u64,
     },
 }
 
@@ -240,6 +250,10 @@ fn coordinator(written: written::Coordinator, file: &Path) -> Result<Coordinator
     match written.kind {
         None if written.url.is_some() => Err(ConfigError::NoKind(file.to_owned())),
         None | Some(written::Kind::None) => Ok(Coordinator::None),
+        Some(written::Kind::GuixDaemon) => Ok(Coordinator::GuixDaemon {
+            at_once: written.at_once.unwrap_or(NonZeroUsize::MIN),
+            log_size: written.log_size.map_or(LOG_SIZE, |size| size.0),
+        }),
         Some(written::Kind::GuixBuildCoordinator) => Ok(Coordinator::GuixBuildCoordinator {
             url: written.url.map_or_else(|| Location::new("http://127.0.0.1:8746"), |url| url.0),
             substitute_urls: written

@@ -55,6 +55,8 @@ pub mod daemon;
 pub mod db;
 /// A store daemon that only records: it answers an evaluator and keeps what that adds.
 pub mod eval_store;
+/// A client of a real guix-daemon.
+pub mod guix_daemon;
 /// The only place that starts processes.
 pub mod sandbox;
 /// Signatures on what substitute servers say, as Guix makes and checks them.

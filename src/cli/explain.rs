@@ -1,8 +1,10 @@
 //! `gorget explain`: why a job is built, or is not.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 
-use super::{Exit, at_fault, browse, queue, tell};
+use super::{Exit, at_fault, browse, farm, queue, tell};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
 use crate::db::{Build, BuildEvent, BuildState, Db, EvaluationState, FormerError, JobRecord};
@@ -30,6 +32,8 @@ struct Story {
     /// Builds that come before it, while it waits: how many, and the next few.
     ahead: Option<(i64, Vec<Build>)>,
     events: Vec<BuildEvent>,
+    /// The log of the last attempt, if it was made by this machine.
+    log: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
@@ -43,7 +47,7 @@ pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> 
     }
     let mut stories = Vec::new();
     for job in jobs {
-        stories.push(story(&db, job).await?);
+        stories.push(story(&db, job, &farm::logs(&config)).await?);
     }
     if args.json {
         let jobs: Vec<Value> = stories.iter().map(Story::object).collect();
@@ -74,7 +78,7 @@ async fn unknown(db: &Db, name: &str) -> anyhow::Result<anyhow::Error> {
     Ok(at_fault(format!("no evaluation has a job called {name}\n{hint}")))
 }
 
-async fn story(db: &Db, job: JobRecord) -> anyhow::Result<Story> {
+async fn story(db: &Db, job: JobRecord, logs: &Path) -> anyhow::Result<Story> {
     let build = db.build_of(&job).await?;
     let (mut ahead, mut events) = (None, Vec::new());
     if let Some(build) = &build {
@@ -83,7 +87,9 @@ async fn story(db: &Db, job: JobRecord) -> anyhow::Result<Story> {
             ahead = Some(db.ahead_of(build, NAMED).await?);
         }
     }
-    Ok(Story { job, build, ahead, events })
+    let named = |event: &BuildEvent| logs.join(format!("{}.log", event.reference));
+    let log = events.iter().rev().map(named).find(|file| file.starts_with(logs) && file.exists());
+    Ok(Story { job, build, ahead, events, log })
 }
 
 impl Story {
@@ -182,6 +188,7 @@ impl Story {
             let at = readable(event.happened_at.unwrap_or(event.received_at));
             format!("  {at} {} as {}", event.attempt.word(), event.reference)
         }));
+        lines.extend(self.log.iter().map(|log| format!("  its log is {}", log.display())));
         lines
     }
 
@@ -208,7 +215,7 @@ impl Story {
             "first_evaluation": self.job.first_evaluation, "last_evaluation": self.job.last_evaluation,
             "rule": rule, "because": because, "shared": self.shared(),
             "build": self.build.as_ref().map(queue::object),
-            "ahead": ahead, "events": events.collect::<Vec<_>>(),
+            "ahead": ahead, "events": events.collect::<Vec<_>>(), "log": self.log,
         })
     }
 }

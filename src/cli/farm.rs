@@ -1,5 +1,6 @@
 //! What `run` and `evaluate` are put together from.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -49,6 +50,11 @@ pub(super) fn limits(config: &Config) -> Limits {
 /// Who makes builds while evaluating.
 pub(super) fn daemon(config: &Config) -> Daemon {
     Daemon { socket: config.evaluate.daemon_socket.clone(), store: config.evaluate.daemon_store.clone() }
+}
+
+/// Where the logs of builds are that this machine makes.
+pub(super) fn logs(config: &Config) -> PathBuf {
+    config.state.join("logs")
 }
 
 /// Who is asked for substitutes.

@@ -3,11 +3,13 @@
 
 mod follow;
 mod guix_build_coordinator;
+mod guix_daemon;
 mod reconcile;
 mod submit;
 
 pub use follow::{Follow, Hearing};
 pub use guix_build_coordinator::GuixBuildCoordinator;
+pub use guix_daemon::{BuildHere, Site};
 pub use reconcile::Reconcile;
 pub use submit::Submit;
 

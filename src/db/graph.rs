@@ -48,7 +48,7 @@ impl Db {
     ///
     /// A derivation has a larger id than its inputs. So nothing older than the oldest target has to
     /// be looked at, and going through the rest by ascending id meets inputs before their users.
-    async fn reaching(
+    pub(super) async fn reaching(
         &self,
         roots: impl Iterator<Item = DerivationId>,
         targets: &HashSet<DerivationId>,

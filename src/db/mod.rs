@@ -83,6 +83,7 @@ mod record;
 mod settle;
 mod spec;
 mod task;
+mod waits;
 
 pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
 pub use branch::{Branch, BranchProblem, Look, Seen};
@@ -101,6 +102,7 @@ pub use push::{Push, PushKind, Trust};
 pub use record::Recorder;
 pub use spec::StoredSpec;
 pub use task::Task;
+pub use waits::Times;
 
 /// How long a query waits for its turn before it fails.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -26,6 +26,7 @@ mod exact;
 mod explain;
 mod farm;
 mod full;
+mod here;
 mod hostile;
 mod outcomes;
 mod repository;

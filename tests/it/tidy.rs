@@ -12,8 +12,19 @@ const WORDS: [&str; 8] = ["attempt", "diff", "job", "plan", "revision", "sexp", 
 const KEEPERS: [&str; 8] =
     ["collect", "coordinator", "evaluate", "fetch", "register", "schedule", "substitute", "watch"];
 /// What keepers stand on; imports words and its like.
-const GROUND: [&str; 10] =
-    ["bell", "channel", "clock", "config", "daemon", "db", "eval_store", "sandbox", "signing", "telemetry"];
+const GROUND: [&str; 11] = [
+    "bell",
+    "channel",
+    "clock",
+    "config",
+    "daemon",
+    "db",
+    "eval_store",
+    "guix_daemon",
+    "sandbox",
+    "signing",
+    "telemetry",
+];
 /// What people see: imports anything.
 const FRONT: [&str; 4] = ["cli", "lib", "main", "web"];
 
