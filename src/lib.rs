@@ -9,6 +9,8 @@
 pub mod attempt;
 /// Two evaluations of one spec and system compared.
 pub mod diff;
+/// Which jobs began to fail, still do, and do no more.
+pub mod failures;
 /// What is known of a job beside its derivation.
 pub mod job;
 /// What to submit next, in which order.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Exit, at_fault, browse, farm, queue, tell};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
-use crate::db::{Build, BuildEvent, BuildState, Db, EvaluationState, FormerError, JobRecord};
+use crate::db::{Blocker, Build, BuildEvent, BuildState, Db, EvaluationState, FormerError, JobRecord};
 use crate::store::path::StorePath;
 
 /// How many of the builds that come first are named.
@@ -32,6 +32,10 @@ struct Story {
     /// Builds that come before it, while it waits: how many, and the next few.
     ahead: Option<(i64, Vec<Build>)>,
     events: Vec<BuildEvent>,
+    /// What failed and keeps it from being built, and how many builds wait for each of these.
+    blockers: Vec<Blocker>,
+    /// How many builds wait for this one, if it failed.
+    blocks: usize,
     /// The log of the last attempt, if it was made by this machine.
     log: Option<PathBuf>,
 }
@@ -87,9 +91,34 @@ async fn story(db: &Db, job: JobRecord, logs: &Path) -> anyhow::Result<Story> {
             ahead = Some(db.ahead_of(build, NAMED).await?);
         }
     }
+    let (blockers, blocks) = match &build {
+        Some(build) => blockers(db, build).await?,
+        None => (Vec::new(), 0),
+    };
     let named = |event: &BuildEvent| logs.join(format!("{}.log", event.reference));
     let log = events.iter().rev().map(named).find(|file| file.starts_with(logs) && file.exists());
-    Ok(Story { job, build, ahead, events, log })
+    Ok(Story { job, build, ahead, events, blockers, blocks, log })
+}
+
+/// What keeps a build from being made, and how many builds it keeps from that itself.
+async fn blockers(db: &Db, build: &Build) -> anyhow::Result<(Vec<Blocker>, usize)> {
+    match build.state {
+        BuildState::Failed | BuildState::Refused => {
+            let all = db.blockers().await?;
+            let own = all.iter().find(|blocker| blocker.build.id == build.id);
+            Ok((Vec::new(), own.map_or(0, |blocker| blocker.blocked.len())))
+        }
+        BuildState::Wanted | BuildState::Held | BuildState::Queued | BuildState::Submitted => {
+            let own = db.blockers_of(build).await?;
+            if own.is_empty() {
+                return Ok((own, 0));
+            }
+            let mut all = db.blockers().await?;
+            all.retain(|blocker| own.iter().any(|cause| cause.build.id == blocker.build.id));
+            Ok((all, 0))
+        }
+        _ => Ok((Vec::new(), 0)),
+    }
 }
 
 impl Story {
@@ -99,6 +128,18 @@ impl Story {
         let first = format!("evaluation {} ({}, {})", build.evaluation, build.spec, build.revision.short());
         let said = build.answer.as_deref().unwrap_or("nothing");
         let named = build.reference.as_deref().map(|name| format!(" as {name}")).unwrap_or_default();
+        if let Some(blocker) = self.blockers.first() {
+            let cause = &blocker.build;
+            return (
+                "blocked",
+                format!(
+                    "blocked: it needs {} of {}, which {}",
+                    cause.job,
+                    cause.spec,
+                    queue::word(cause.state)
+                ),
+            );
+        }
         match build.state {
             BuildState::Recorded => (
                 "recorded",
@@ -176,6 +217,13 @@ impl Story {
             lines.push(format!("  evaluation {last} was the last that had it"));
         }
         lines.extend(self.shared().map(|text| format!("  {text}")));
+        lines.extend(self.blockers.iter().map(|blocker| {
+            let waiting = tell::count(blocker.blocked.len(), "build waits", "builds wait");
+            format!("  {waiting} for {}", blocker.build.derivation)
+        }));
+        if self.blocks > 0 {
+            lines.push(format!("  {} for it", tell::count(self.blocks, "build waits", "builds wait")));
+        }
         lines.extend(self.obstacle(now).map(|text| format!("  {text}")));
         if let Some((count, next)) = &self.ahead {
             let names: Vec<&str> = next.iter().map(|build| build.job.as_str()).collect();
@@ -215,6 +263,10 @@ impl Story {
             "first_evaluation": self.job.first_evaluation, "last_evaluation": self.job.last_evaluation,
             "rule": rule, "because": because, "shared": self.shared(),
             "build": self.build.as_ref().map(queue::object),
+            "blocked_by": self.blockers.iter().map(|blocker| json!({
+                "job": blocker.build.job, "derivation": blocker.build.derivation, "blocks": blocker.blocked.len(),
+            })).collect::<Vec<_>>(),
+            "blocks": self.blocks,
             "ahead": ahead, "events": events.collect::<Vec<_>>(), "log": self.log,
         })
     }

@@ -36,6 +36,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let holds = db.holds().await?;
     let evaluations = db.evaluations(EVALUATIONS).await?;
     let failing = db.failing_servers().await?;
+    let blockers = db.blockers().await?;
     if args.json {
         let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
             json!({ "spec": count.spec, "system": count.system, "state": queue::word(count.state), "count": count.count })
@@ -47,6 +48,13 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
             "mirrors": mirrors.iter().map(mirror_object).collect::<Vec<_>>(),
             "evaluations": evaluations.iter().map(evaluation_object).collect::<Vec<_>>(),
             "builds": builds,
+            "blockers": blockers.iter().map(|blocker| {
+                let build = &blocker.build;
+                json!({
+                    "job": build.job, "spec": build.spec, "derivation": build.derivation,
+                    "state": queue::word(build.state), "blocks": blocker.blocked.len(),
+                })
+            }).collect::<Vec<_>>(),
             "substitute_servers": failing.iter().map(server_object).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Done);
@@ -82,6 +90,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         vec![count.spec, count.system, queue::word(count.state).to_owned(), count.count.to_string()]
     });
     tell::table(&["SPEC", "SYSTEM", "BUILDS", "COUNT"], rows.collect())?;
+    queue::show_blockers(&blockers)?;
     Ok(Exit::Done)
 }
 

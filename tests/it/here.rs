@@ -124,6 +124,12 @@ async fn the_queue_is_built_inputs_first_and_what_fails_blocks_no_others() {
     assert!(log.contains("xxx\n[") && log.contains("bytes are left out]"), "{}", log.len());
     assert!(log.contains("xxxthe end\n"));
     assert!(text(&failing["build"]["answer"]).contains("failed"), "{failing}");
+    assert_eq!(failing["blocks"], 2);
+    let more = story(&farm, "more").await;
+    assert_eq!((&more["rule"], &more["blocked_by"][0]["job"]), (&"blocked".into(), &"failing".into()));
+    assert_eq!(more["blocked_by"][0]["blocks"], 2);
+    let queue = farm.queue().await;
+    assert!(queue.iter().all(|build| build["blocked_by"][0] == "failing"), "{queue:?}");
     // There is nothing left to do.
     farm.run_once().await;
     assert_eq!(story(&farm, "failing").await["events"].as_array().unwrap().len(), 3);

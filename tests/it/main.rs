@@ -24,6 +24,7 @@ mod eval_store;
 mod events;
 mod exact;
 mod explain;
+mod failing;
 mod farm;
 mod full;
 mod here;
