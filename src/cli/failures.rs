@@ -110,8 +110,10 @@ async fn report(
     Ok(Some(Report { system: system.clone(), from, to, found, blocked: blocked.clone() }))
 }
 
-/// The headings, and which changes belong there.
-const HEADINGS: [(&str, &str, fn(Change) -> bool); 3] = [
+/// A key, words for a person, and which changes belong there.
+type Heading = (&'static str, &'static str, fn(Change) -> bool);
+
+const HEADINGS: [Heading; 3] = [
     ("new", "newly failing", |change| matches!(change, Change::New { .. })),
     ("still", "still failing", |change| matches!(change, Change::Still { .. })),
     ("fixed", "fixed", |change| matches!(change, Change::Fixed { .. })),

@@ -75,7 +75,7 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     let servers: Vec<&str> = keepers.substitute.servers.iter().map(|server| server.name.as_str()).collect();
     db.forget_other_servers(&servers).await?;
     if args.once {
-        return once(keepers, &db).await;
+        return Box::pin(once(keepers, &db)).await;
     }
     let here = std::env::current_dir()?;
     let listen = args.listen.as_ref().map_or(config.web.listen.clone(), |place| Listen::new(place, &here));
@@ -273,15 +273,12 @@ async fn serve(
     tasks.spawn(keep(keepers.evaluate, bells.evaluate.clone(), stop.clone()));
     tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
     tasks.spawn(keep(keepers.substitute, bells.substitute.clone(), stop.clone()));
-    match keepers.build_here {
-        Some(build_here) => {
-            tasks.spawn(keep(build_here, bells.submit.clone(), stop.clone()));
-        }
-        None => {
-            tasks.spawn(keep(keepers.reconcile, Bell::default(), stop.clone()));
-            tasks.spawn(keep(keepers.follow, Bell::default(), stop.clone()));
-            tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
-        }
+    if let Some(build_here) = keepers.build_here {
+        tasks.spawn(keep(build_here, bells.submit.clone(), stop.clone()));
+    } else {
+        tasks.spawn(keep(keepers.reconcile, Bell::default(), stop.clone()));
+        tasks.spawn(keep(keepers.follow, Bell::default(), stop.clone()));
+        tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
     }
     tasks.spawn(keep(keepers.collect, Bell::default(), stop.clone()));
     let mut server = tasks.spawn(web::serve(listener, web, stop.clone()));

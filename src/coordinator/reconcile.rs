@@ -14,6 +14,9 @@ const PIECE: i64 = 64;
 /// How often the coordinator is asked about one build, in seconds.
 const EVERY: Seconds = 1800;
 
+/// When it is asked once more about what it did not answer, in seconds.
+const SOON: Seconds = 120;
+
 /// The keeper that asks the coordinator how far builds are: whatever was not told, or was told while
 /// nobody listened, is found out so. What the coordinator has lost is submitted again.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ impl Keeper for Reconcile {
         let mut under_way = JoinSet::new();
         let mut waiting = builds.into_iter();
         let (mut events, mut read, mut lost, mut away) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let mut unanswered = Vec::new();
         loop {
             while under_way.len() < AT_ONCE
                 && away.is_none()
@@ -61,11 +65,16 @@ impl Keeper for Reconcile {
                     events.extend(reports.iter().flat_map(|report| report.events(&about)));
                     lost.extend(reports.is_empty().then_some(build));
                 }
-                (Err(Unavailable(reason)), _) => away = Some(reason),
+                (Err(Unavailable(reason)), build) => {
+                    unanswered.push((build.id, None));
+                    away = Some(reason);
+                }
             }
         }
         self.record(&events, &lost).await?;
         self.db.record_readings(&read, now).await?;
+        // If it is about one build only, others get their turn before it is asked for again.
+        self.db.record_readings(&unanswered, now - EVERY + SOON).await?;
         let Some(reason) = away else { return Ok(Progress::Worked) };
         tracing::warn!("the coordinator does not say how far builds are: {reason}");
         Ok(Progress::Idle)

@@ -226,9 +226,10 @@ async fn carry_out(coordinator: &GuixBuildCoordinator, wish: Wish) -> Result<Out
         Wish::BuildAgain(submission, output, known) => {
             let mut others = coordinator.attempts_at(&output).await?;
             others.retain(|report| !known.contains(&report.reference));
-            match others.is_empty() {
-                true => coordinator.submit(&submission).await.map(Outcome::Answered),
-                false => Ok(Outcome::Found(others)),
+            if others.is_empty() {
+                coordinator.submit(&submission).await.map(Outcome::Answered)
+            } else {
+                Ok(Outcome::Found(others))
             }
         }
         Wish::Cancel(reference) => cancel(coordinator, reference).await,

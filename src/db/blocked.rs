@@ -51,8 +51,8 @@ impl Db {
         }
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
         let builds = rows.into_iter().map(Build::try_from).collect::<Result<Vec<_>>>()?;
-        let blocker = |build: Build| Some(Blocker { blocked: blocked.remove(&build.id)?, build });
-        let mut blockers: Vec<Blocker> = builds.into_iter().filter_map(blocker).collect();
+        let named = |build: Build| Some(Blocker { blocked: blocked.remove(&build.id)?, build });
+        let mut blockers: Vec<Blocker> = builds.into_iter().filter_map(named).collect();
         blockers.sort_by_key(|blocker| (std::cmp::Reverse(blocker.blocked.len()), blocker.build.id));
         Ok(blockers)
     }

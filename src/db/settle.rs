@@ -122,14 +122,13 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     let was_asked = |name: &str| row.given_up.as_deref() == Some(name);
     match (row.state, attempt) {
         (_, Attempt::Succeeded) => to(Succeeded),
-        // What was asked for has not happened yet.
-        (Canceling, Attempt::Scheduled | Attempt::Started) => None,
-        (Canceling, Attempt::Canceled | Attempt::Disturbed) => to(Canceled),
         // Somebody wants again what was given up too late: it is tried once more.
         (Submitted | Started, Attempt::Canceled) if was_asked(name) => anew(0),
         (Queued, Attempt::Canceled) if was_asked(name) => None,
-        (Queued | Submitted | Started | Failed | Succeeded | Canceled, Attempt::Canceled) => to(Canceled),
-        (_, Attempt::Canceled) => None,
+        (Canceling, Attempt::Canceled | Attempt::Disturbed)
+        | (Queued | Submitted | Started | Failed | Succeeded | Canceled, Attempt::Canceled) => to(Canceled),
+        // What was asked for has not happened yet, or is about a build that nobody submitted.
+        (Canceling, Attempt::Scheduled | Attempt::Started) | (_, Attempt::Canceled) => None,
         (_, Attempt::Scheduled) => to(Submitted),
         (_, Attempt::Started) => to(Started),
         (_, Attempt::Failed) => to(Failed),

@@ -48,7 +48,9 @@ mod tests {
 
     fn kept(pieces: &[&[u8]]) -> String {
         let mut log = Log::new(Vec::new(), 10);
-        pieces.iter().for_each(|piece| log.take(piece).unwrap());
+        for piece in pieces {
+            log.take(piece).unwrap();
+        }
         String::from_utf8(log.finish().unwrap()).unwrap()
     }
 
