@@ -26,6 +26,9 @@ const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Size of the compiled modules that are kept, in bytes, unless told otherwise.
 const COMPILED: u64 = 8 << 30;
 
+/// How much of the log of a build is kept, in bytes.
+const LOG_SIZE: u64 = 4 << 20;
+
 /// Everything that was decided, with defaults for the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -90,6 +93,13 @@ pub enum Coordinator {
         url: Location,
         /// Where it may fetch the derivations from.
         substitute_urls: Vec<String>,
+    },
+    /// To the daemon of this machine, whose socket is the one of [`Evaluate`].
+    GuixDaemon {
+        /// How many builds are made at the same time.
+        at_once: NonZeroUsize,
+        /// How much of the log of a build is kept, in bytes.
+        log_size: u64,
     },
 }
 
@@ -248,6 +258,10 @@ fn coordinator(written: written::Coordinator, file: &Path) -> Result<Coordinator
     match written.kind {
         None if written.url.is_some() => Err(ConfigError::NoKind(file.to_owned())),
         None | Some(written::Kind::None) => Ok(Coordinator::None),
+        Some(written::Kind::GuixDaemon) => Ok(Coordinator::GuixDaemon {
+            at_once: written.at_once.unwrap_or(NonZeroUsize::MIN),
+            log_size: written.log_size.map_or(LOG_SIZE, |size| size.0),
+        }),
         Some(written::Kind::GuixBuildCoordinator) => Ok(Coordinator::GuixBuildCoordinator {
             url: written.url.map_or_else(|| Location::new("http://127.0.0.1:8746"), |url| url.0),
             substitute_urls: written

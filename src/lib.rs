@@ -5,8 +5,12 @@
 //! the order in which work flows through them; `ARCHITECTURE.md` is the map.
 
 // Words of the domain: pure, no I/O.
+/// How far attempts at builds are, and what follows for the build.
+pub mod attempt;
 /// Two evaluations of one spec and system compared.
 pub mod diff;
+/// Which jobs began to fail, still do, and do no more.
+pub mod failures;
 /// What is known of a job beside its derivation.
 pub mod job;
 /// What to submit next, in which order.
@@ -53,6 +57,8 @@ pub mod daemon;
 pub mod db;
 /// A store daemon that only records: it answers an evaluator and keeps what that adds.
 pub mod eval_store;
+/// A client of a real guix-daemon.
+pub mod guix_daemon;
 /// The only place that starts processes.
 pub mod sandbox;
 /// Signatures on what substitute servers say, as Guix makes and checks them.

@@ -1,11 +1,13 @@
 //! `gorget explain`: why a job is built, or is not.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 
-use super::{Exit, at_fault, browse, queue, tell};
+use super::{Exit, at_fault, browse, farm, queue, tell};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
-use crate::db::{Build, BuildEvent, BuildState, Db, EvaluationState, FormerError, JobRecord};
+use crate::db::{Blocker, Build, BuildEvent, BuildState, Db, EvaluationState, FormerError, JobRecord};
 use crate::spec::RetryFailed;
 use crate::store::path::StorePath;
 
@@ -35,6 +37,12 @@ struct Story {
     /// Builds that come before it, while it waits: how many, and the next few.
     ahead: Option<(i64, Vec<Build>)>,
     events: Vec<BuildEvent>,
+    /// What failed and keeps it from being built, and how many builds wait for each of these.
+    blockers: Vec<Blocker>,
+    /// How many builds wait for this one, if it failed.
+    blocks: usize,
+    /// The log of the last attempt, if it was made by this machine.
+    log: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
@@ -52,7 +60,7 @@ pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> 
     }
     let mut stories = Vec::new();
     for job in jobs {
-        stories.push(story(&db, job).await?);
+        stories.push(story(&db, job, &farm::logs(&config)).await?);
     }
     if args.json {
         let jobs: Vec<Value> = stories.iter().map(Story::object).collect();
@@ -83,7 +91,7 @@ async fn unknown(db: &Db, name: &str) -> anyhow::Result<anyhow::Error> {
     Ok(at_fault(format!("no evaluation has a job called {name}\n{hint}")))
 }
 
-async fn story(db: &Db, job: JobRecord) -> anyhow::Result<Story> {
+async fn story(db: &Db, job: JobRecord, logs: &Path) -> anyhow::Result<Story> {
     let build = db.build_of(&job).await?;
     let (mut ahead, mut events) = (None, Vec::new());
     if let Some(build) = &build {
@@ -99,7 +107,34 @@ async fn story(db: &Db, job: JobRecord) -> anyhow::Result<Story> {
         Some(id) => db.build(id).await?,
         None => None,
     };
-    Ok(Story { job, build, needed_by, retry_failed, ahead, events })
+    let (blockers, blocks) = match &build {
+        Some(build) => blockers(db, build).await?,
+        None => (Vec::new(), 0),
+    };
+    let named = |event: &BuildEvent| logs.join(format!("{}.log", event.reference));
+    let log = events.iter().rev().map(named).find(|file| file.starts_with(logs) && file.exists());
+    Ok(Story { job, build, needed_by, retry_failed, ahead, events, blockers, blocks, log })
+}
+
+/// What keeps a build from being made, and how many builds it keeps from that itself.
+async fn blockers(db: &Db, build: &Build) -> anyhow::Result<(Vec<Blocker>, usize)> {
+    match build.state {
+        BuildState::Failed | BuildState::Refused => {
+            let all = db.blockers().await?;
+            let own = all.iter().find(|blocker| blocker.build.id == build.id);
+            Ok((Vec::new(), own.map_or(0, |blocker| blocker.blocked.len())))
+        }
+        BuildState::Wanted | BuildState::Held | BuildState::Queued | BuildState::Submitted => {
+            let own = db.blockers_of(build).await?;
+            if own.is_empty() {
+                return Ok((own, 0));
+            }
+            let mut all = db.blockers().await?;
+            all.retain(|blocker| own.iter().any(|cause| cause.build.id == blocker.build.id));
+            Ok((all, 0))
+        }
+        _ => Ok((Vec::new(), 0)),
+    }
 }
 
 impl Story {
@@ -109,6 +144,18 @@ impl Story {
         let first = format!("evaluation {} ({}, {})", build.evaluation, build.spec, build.revision.short());
         let said = build.answer.as_deref().unwrap_or("nothing");
         let named = build.reference.as_deref().map(|name| format!(" as {name}")).unwrap_or_default();
+        if let Some(blocker) = self.blockers.first() {
+            let cause = &blocker.build;
+            return (
+                "blocked",
+                format!(
+                    "blocked: it needs {} of {}, which {}",
+                    cause.job,
+                    cause.spec,
+                    queue::word(cause.state)
+                ),
+            );
+        }
         match build.state {
             BuildState::Recorded => (
                 "recorded",
@@ -206,6 +253,13 @@ impl Story {
         let needed_by = self.needed_by.as_ref();
         lines.extend(needed_by.map(|user| format!("  {} of {} needs it", user.job, user.spec)));
         lines.extend(self.shared().map(|text| format!("  {text}")));
+        lines.extend(self.blockers.iter().map(|blocker| {
+            let waiting = tell::count(blocker.blocked.len(), "build waits", "builds wait");
+            format!("  {waiting} for {}", blocker.build.derivation)
+        }));
+        if self.blocks > 0 {
+            lines.push(format!("  {} for it", tell::count(self.blocks, "build waits", "builds wait")));
+        }
         lines.extend(self.obstacle(now).map(|text| format!("  {text}")));
         if let Some((count, next)) = &self.ahead {
             let names: Vec<&str> = next.iter().map(|build| build.job.as_str()).collect();
@@ -218,6 +272,7 @@ impl Story {
             let at = readable(event.happened_at.unwrap_or(event.received_at));
             format!("  {at} {} as {}", event.attempt.word(), event.reference)
         }));
+        lines.extend(self.log.iter().map(|log| format!("  its log is {}", log.display())));
         lines
     }
 
@@ -245,7 +300,11 @@ impl Story {
             "rule": rule, "because": because, "shared": self.shared(),
             "needed_by": self.needed_by.as_ref().map(|user| &user.job),
             "build": self.build.as_ref().map(queue::object),
-            "ahead": ahead, "events": events.collect::<Vec<_>>(),
+            "blocked_by": self.blockers.iter().map(|blocker| json!({
+                "job": blocker.build.job, "derivation": blocker.build.derivation, "blocks": blocker.blocked.len(),
+            })).collect::<Vec<_>>(),
+            "blocks": self.blocks,
+            "ahead": ahead, "events": events.collect::<Vec<_>>(), "log": self.log,
         })
     }
 }

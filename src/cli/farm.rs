@@ -60,6 +60,11 @@ pub(super) fn daemon(config: &Config) -> Daemon {
     Daemon { socket: config.evaluate.daemon_socket.clone(), store: config.evaluate.daemon_store.clone() }
 }
 
+/// Where the logs of builds are that this machine makes.
+pub(super) fn logs(config: &Config) -> PathBuf {
+    config.state.join("logs")
+}
+
 /// Who is asked for substitutes.
 pub(super) fn substitute_servers(config: &Config) -> anyhow::Result<Vec<Server>> {
     let settings = &config.substitutes;

@@ -9,6 +9,7 @@ mod diff;
 mod evaluate;
 mod evaluation;
 mod explain;
+mod failures;
 mod farm;
 mod generate;
 mod key;
@@ -82,6 +83,7 @@ enum Command {
     Retry(retry::Retry),
     Channels(channels::Channels),
     Explain(explain::Explain),
+    Failures(failures::Failures),
     Key(key::Key),
     #[command(hide = true)]
     Generate(generate::Generate),
@@ -154,6 +156,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Retry(args) => within(retry::run(&args, config()?)),
         Command::Channels(args) => within(channels::run(&args, config()?)),
         Command::Explain(args) => within(explain::run(&args, config()?)),
+        Command::Failures(args) => within(failures::run(&args, config()?)),
         Command::Key(args) => key::run(&args, &config()?),
     }
 }

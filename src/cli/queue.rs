@@ -7,10 +7,13 @@ use serde_json::json;
 use super::{Exit, browse, tell};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
-use crate::db::{Build, BuildState, QueueFilter};
+use crate::db::{Blocker, Build, BuildState, QueueFilter};
 
 /// Most builds that are listed for a person.
 const LINES: i64 = 40;
+
+/// Most failed builds that are listed for others wait for them.
+const BLOCKERS: usize = 10;
 
 /// In which states builds are listed: those that are to be built, or need not be.
 const LISTED: [BuildState; 8] = [
@@ -53,10 +56,15 @@ pub(super) struct Queue {
 pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
     let db = browse::open(&config).await?;
     let filter = |state| QueueFilter { state: Some(state), ..QueueFilter::default() };
+    let blockers = db.blockers().await?;
     if args.json {
         for state in LISTED {
             for build in db.queue(&filter(state), i64::MAX).await? {
-                tell::json(&object(&build))?;
+                let mut object = object(&build);
+                let causes =
+                    blockers.iter().filter(|blocker| blocker.blocked.binary_search(&build.id).is_ok());
+                object["blocked_by"] = causes.map(|blocker| blocker.build.job.clone()).collect();
+                tell::json(&object)?;
             }
         }
         return Ok(Exit::Done);
@@ -76,7 +84,22 @@ pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
         STATES.iter().filter_map(|state| Some(format!("{} {}", counts.get(word(*state))?, word(*state))));
     let told: Vec<String> = told.collect();
     tell::line(&if told.is_empty() { "no builds".to_owned() } else { told.join(", ") })?;
+    show_blockers(&blockers)?;
     Ok(Exit::Done)
+}
+
+/// Shows what failed and keeps other builds from being made.
+pub(super) fn show_blockers(blockers: &[Blocker]) -> std::io::Result<()> {
+    let rows = blockers.iter().take(BLOCKERS).map(|blocker| {
+        let build = &blocker.build;
+        let (job, spec, derivation) = (build.job.clone(), build.spec.clone(), build.derivation.clone());
+        vec![blocker.blocked.len().to_string(), job, spec, word(build.state).to_owned(), derivation]
+    });
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        tell::line("")?;
+    }
+    tell::table(&["WAITING", "FOR", "SPEC", "STATE", "DERIVATION"], rows)
 }
 
 fn row(build: &Build, now: Seconds) -> Vec<String> {

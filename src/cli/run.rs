@@ -15,7 +15,7 @@ use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::collect::Collect;
 use crate::config::{Config, Coordinator, Listen};
-use crate::coordinator::{GuixBuildCoordinator, Submit};
+use crate::coordinator::{BuildHere, Follow, GuixBuildCoordinator, Hearing, Reconcile, Site, Submit};
 use crate::daemon::{Bells, Once, exhaust, keep};
 use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec};
 use crate::evaluate::Evaluate;
@@ -49,7 +49,11 @@ struct Keepers {
     evaluate: Evaluate,
     schedule: Schedule,
     substitute: LookUp,
+    reconcile: Reconcile,
+    follow: Follow,
     submit: Submit,
+    /// In the place of the three before it, if this machine builds.
+    build_here: Option<BuildHere>,
     collect: Collect,
 }
 
@@ -71,7 +75,7 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     let servers: Vec<&str> = keepers.substitute.servers.iter().map(|server| server.name.as_str()).collect();
     db.forget_other_servers(&servers).await?;
     if args.once {
-        return once(keepers, &db).await;
+        return Box::pin(once(keepers, &db)).await;
     }
     let here = std::env::current_dir()?;
     let listen = args.listen.as_ref().map_or(config.web.listen.clone(), |place| Listen::new(place, &here));
@@ -85,7 +89,7 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
     let (clock, mirrors) = (Clock::System, farm::mirrors(config));
     let wanted = || if once { Once::each() } else { Once::when_due() };
     let (coordinator, more_urls) = match &config.coordinator {
-        Coordinator::None => (None, Vec::new()),
+        Coordinator::None | Coordinator::GuixDaemon { .. } => (None, Vec::new()),
         Coordinator::GuixBuildCoordinator { url, substitute_urls } => {
             (Some(GuixBuildCoordinator::new(url.as_str())?), substitute_urls.clone())
         }
@@ -131,7 +135,20 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
         },
         schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone(), look_up },
         substitute: LookUp { db: db.clone(), clock: clock.clone(), bells: bells.clone(), servers, once },
+        reconcile: Reconcile {
+            db: db.clone(),
+            clock: clock.clone(),
+            coordinator: coordinator.clone(),
+            since: once.then(|| clock.now()),
+        },
+        follow: Follow {
+            db: db.clone(),
+            clock: clock.clone(),
+            coordinator: coordinator.clone(),
+            hearing: Hearing::default(),
+        },
         submit: Submit { db: db.clone(), clock, coordinator, substitute_urls, once },
+        build_here: build_here(config, db, &bells.submit, once),
         collect: Collect {
             db: db.clone(),
             checkouts: farm::checkouts(config),
@@ -139,6 +156,22 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             time_machine: farm::time_machine(config),
             clock: Clock::System,
         },
+    })
+}
+
+/// Who builds, if that is this machine.
+fn build_here(config: &Config, db: &Db, bell: &Bell, once: bool) -> Option<BuildHere> {
+    let Coordinator::GuixDaemon { at_once, log_size } = config.coordinator else { return None };
+    Some(BuildHere {
+        db: db.clone(),
+        clock: Clock::System,
+        bell: bell.clone(),
+        socket: config.evaluate.daemon_socket.clone(),
+        logs: farm::logs(config),
+        log_size,
+        at_once: at_once.get(),
+        once,
+        site: Site::default(),
     })
 }
 
@@ -164,7 +197,11 @@ async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
     let mut schedule = Schedule { db: db.clone(), clock: Clock::System, bells, look_up };
     exhaust(&mut schedule).await.context("scheduling")?;
     exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
+    exhaust(&mut keepers.reconcile).await.context("asking how far builds are")?;
     exhaust(&mut keepers.submit).await.context("submitting")?;
+    if let Some(build_here) = &mut keepers.build_here {
+        exhaust(build_here).await.context("building")?;
+    }
     exhaust(&mut keepers.collect).await.context("tidying up")?;
     troubles(db).await
 }
@@ -250,7 +287,13 @@ async fn serve(
     tasks.spawn(keep(keepers.evaluate, bells.evaluate.clone(), stop.clone()));
     tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
     tasks.spawn(keep(keepers.substitute, bells.substitute.clone(), stop.clone()));
-    tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
+    if let Some(build_here) = keepers.build_here {
+        tasks.spawn(keep(build_here, bells.submit.clone(), stop.clone()));
+    } else {
+        tasks.spawn(keep(keepers.reconcile, Bell::default(), stop.clone()));
+        tasks.spawn(keep(keepers.follow, Bell::default(), stop.clone()));
+        tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
+    }
     tasks.spawn(keep(keepers.collect, Bell::default(), stop.clone()));
     let mut server = tasks.spawn(web::serve(listener, web, stop.clone()));
     tasks.close();

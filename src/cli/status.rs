@@ -37,6 +37,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let evaluations = db.evaluations(EVALUATIONS).await?;
     let failing = db.failing_servers().await?;
     let held = db.held().await?;
+    let blockers = db.blockers().await?;
     if args.json {
         let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
             json!({ "spec": count.spec, "system": count.system, "state": queue::word(count.state), "count": count.count })
@@ -49,6 +50,13 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
             "evaluations": evaluations.iter().map(evaluation_object).collect::<Vec<_>>(),
             "builds": builds,
             "held": held.iter().map(held_object).collect::<Vec<_>>(),
+            "blockers": blockers.iter().map(|blocker| {
+                let build = &blocker.build;
+                json!({
+                    "job": build.job, "spec": build.spec, "derivation": build.derivation,
+                    "state": queue::word(build.state), "blocks": blocker.blocked.len(),
+                })
+            }).collect::<Vec<_>>(),
             "substitute_servers": failing.iter().map(server_object).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Done);
@@ -90,6 +98,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         vec![count.spec, count.system, queue::word(count.state).to_owned(), count.count.to_string()]
     });
     tell::table(&["SPEC", "SYSTEM", "BUILDS", "COUNT"], rows.collect())?;
+    queue::show_blockers(&blockers)?;
     Ok(Exit::Done)
 }
 

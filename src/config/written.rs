@@ -48,6 +48,8 @@ pub(super) struct Coordinator {
     pub(super) kind: Option<Kind>,
     pub(super) url: Option<Url>,
     pub(super) substitute_urls: Option<Vec<Url>>,
+    pub(super) at_once: Option<NonZeroUsize>,
+    pub(super) log_size: Option<Size>,
 }
 
 #[derive(Default, Deserialize)]
@@ -72,6 +74,7 @@ pub(super) struct Web {
 pub(super) enum Kind {
     None,
     GuixBuildCoordinator,
+    GuixDaemon,
 }
 
 /// A path or a `postgres:` URL.
@@ -173,7 +176,7 @@ impl Written {
             daemon_store,
         } = evaluate;
         let Git { look_time, fetch_time } = git;
-        let Coordinator { kind, url, substitute_urls } = coordinator;
+        let Coordinator { kind, url, substitute_urls, at_once: builds_at_once, log_size } = coordinator;
         let Substitutes { servers, acl, at_once } = substitutes;
         let Web { listen, public_url, signing_key, events_token } = web;
         let top = state.is_some() && database.is_some() && specs.is_some() && guix_root.is_some();
@@ -188,7 +191,9 @@ impl Written {
         let others = kind.is_some() && url.is_some() && substitute_urls.is_some();
         let substitutes = servers.is_some() && acl.is_some() && at_once.is_some();
         let files = signing_key.is_some() && events_token.is_some();
+        let builds = builds_at_once.is_some() && log_size.is_some();
         top && limits
+            && builds
             && daemon
             && times
             && others

@@ -1,20 +1,29 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{Answer, GuixBuildCoordinator, Submission};
+use super::{Answer, Cancellation, GuixBuildCoordinator, Report, Submission, Unavailable};
+use crate::attempt::Attempt;
 use crate::clock::{Clock, Seconds};
 use crate::daemon::{Keeper, Progress, back_off};
-use crate::db::{Build, Db};
+use crate::db::{Build, BuildId, Db, NewEvent, Told};
 
-/// How many builds are submitted at the same time.
+/// How many requests are under way at the same time.
 const AT_ONCE: usize = 8;
-/// How many builds one step submits at most.
+/// How many builds one step is about at most.
 const PIECE: i64 = 64;
+/// When to ask again for giving up what the coordinator still needs, in seconds.
+const STILL_NEEDED: Seconds = 3600;
+/// A tag that all submissions have.
+const OUR_TAG: &str = "gorget-spec";
 
 /// The keeper that submits: the outbox is the `build` table, and a build leaves it when the
 /// coordinator has answered. One whose answer was lost is submitted again, which the coordinator's
 /// "ignore if there is a build" turns into nothing.
+///
+/// What nobody wants any more is given up before anything is submitted, so that a build that is
+/// wanted again is never given up by an earlier word; and how urgent builds are is told last.
 #[derive(Debug)]
 pub struct Submit {
     /// Where builds stand.
@@ -29,73 +38,156 @@ pub struct Submit {
     pub once: bool,
 }
 
+/// What is asked of the coordinator for one build.
+#[derive(Debug, Clone)]
+enum Wish {
+    Build(Submission),
+    /// The same after attempts that failed. The coordinator's own flags do not help: what it knows is
+    /// asked for first. A store path of an output, and the names of the known attempts.
+    BuildAgain(Submission, String, HashSet<String>),
+    Cancel(String),
+    /// The store path of an output: the name of the attempt is not known.
+    CancelUnnamed(String),
+    /// With how urgent it is.
+    Hurry(String, i64),
+}
+
+/// What came of that.
+#[derive(Debug)]
+enum Outcome {
+    Answered(Answer),
+    /// There are other attempts, or they are known to be over.
+    Found(Vec<Report>),
+    Canceled(String),
+    NothingToCancel,
+    Needed,
+    Told,
+}
+
 impl Keeper for Submit {
     const NAME: &'static str = "submit";
     const PERIOD: Duration = Duration::from_secs(10);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let Some(coordinator) = self.coordinator.clone() else { return Ok(Progress::Idle) };
-        let due = if self.once { Seconds::MAX } else { self.clock.now() };
-        let builds = self.db.next_submissions(due, PIECE).await?;
-        if builds.is_empty() {
+        let mut wishes = self.cancellations().await?;
+        if wishes.is_empty() {
+            wishes = self.submissions().await?;
+        }
+        if wishes.is_empty() {
+            wishes = self.urgencies().await?;
+        }
+        if wishes.is_empty() {
             return Ok(Progress::Idle);
         }
         let mut under_way = JoinSet::new();
-        let mut waiting = builds.into_iter();
+        let mut waiting = wishes.into_iter();
         let mut lost = Vec::new();
+        let mut done = 0;
         loop {
             while under_way.len() < AT_ONCE
                 && lost.is_empty()
-                && let Some(build) = waiting.next()
+                && let Some((build, wish)) = waiting.next()
             {
-                let (coordinator, submission) = (coordinator.clone(), self.submission(&build));
-                under_way.spawn(async move { (build, coordinator.submit(&submission).await) });
+                let coordinator = coordinator.clone();
+                under_way.spawn(async move { (build, carry_out(&coordinator, wish).await) });
             }
-            let Some(done) = under_way.join_next().await else { break };
-            let (build, answer) = done?;
-            if let Some(reason) = self.record(&build, answer).await? {
-                lost.push((build, reason));
+            let Some(next) = under_way.join_next().await else { break };
+            match next? {
+                (build, Ok(outcome)) => done += usize::from(self.record(&build, outcome).await?),
+                (build, Err(Unavailable(reason))) => lost.push((build, reason)),
             }
         }
-        let Some((first, reason)) = lost.first() else { return Ok(Progress::Worked) };
+        let Some((first, reason)) = lost.first() else {
+            return Ok(if done > 0 { Progress::Worked } else { Progress::Idle });
+        };
         // The coordinator is away: everything waits for it, not each build for itself.
         let again = self.clock.now() + back_off(first.attempts, Self::NAME);
         tracing::warn!(builds = lost.len(), "the coordinator cannot be asked: {reason}");
         let mut ids: Vec<_> = lost.iter().map(|(build, _)| build.id).collect();
-        ids.extend(waiting.map(|build| build.id));
+        ids.extend(waiting.map(|(build, _)| build.id));
         self.db.postpone(&ids, reason, again).await?;
         Ok(Progress::Idle)
     }
 }
 
 impl Submit {
+    async fn cancellations(&self) -> anyhow::Result<Vec<(Build, Wish)>> {
+        let mut wishes = Vec::new();
+        // What is still needed is not asked for twice by `run --once`; what could not be asked for is.
+        let due = self.clock.now() + if self.once { STILL_NEEDED - 1 } else { 0 };
+        for build in self.db.begin_cancellations(due, PIECE).await? {
+            let wish = match &build.reference {
+                Some(reference) => Wish::Cancel(reference.clone()),
+                None => Wish::CancelUnnamed(self.db.an_output(&build).await?),
+            };
+            wishes.push((build, wish));
+        }
+        Ok(wishes)
+    }
+
+    async fn submissions(&self) -> anyhow::Result<Vec<(Build, Wish)>> {
+        let due = if self.once { Seconds::MAX } else { self.clock.now() };
+        let builds = self.db.next_submissions(due, PIECE).await?;
+        let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
+        let failed = self.db.failed_before(&ids).await?;
+        let mut wishes = Vec::new();
+        for build in builds {
+            let mut submission = self.submission(&build);
+            let wish = if failed.contains(&build.id) {
+                submission.again = true;
+                let known = self.db.known_attempts(build.id).await?;
+                Wish::BuildAgain(submission, self.db.an_output(&build).await?, known)
+            } else {
+                Wish::Build(submission)
+            };
+            wishes.push((build, wish));
+        }
+        Ok(wishes)
+    }
+
+    async fn urgencies(&self) -> anyhow::Result<Vec<(Build, Wish)>> {
+        let builds = self.db.untold_urgencies(PIECE).await?;
+        let wish = |build: Build| {
+            let reference = build.reference.clone()?;
+            let urgency = build.urgency;
+            Some((build, Wish::Hurry(reference, urgency)))
+        };
+        Ok(builds.into_iter().filter_map(wish).collect())
+    }
+
     fn submission(&self, build: &Build) -> Submission {
         let mut tags = vec![
-            ("gorget-spec".to_owned(), build.spec.clone()),
+            (OUR_TAG.to_owned(), build.spec.clone()),
             ("gorget-job".to_owned(), build.job.clone()),
             ("system".to_owned(), build.system.to_string()),
         ];
-        let commits = build.revision.channels().iter();
-        tags.extend(commits.map(|channel| (format!("channel-{}", channel.name), channel.commit.clone())));
+        for channel in build.revision.channels() {
+            tags.push((format!("channel-{}", channel.name), channel.commit.clone()));
+            if !channel.origin.branch.is_empty() {
+                tags.push((format!("branch-{}", channel.name), channel.origin.branch.clone()));
+            }
+        }
         Submission {
             derivation: build.derivation.clone(),
             priority: build.urgency,
             tags,
             substitute_urls: self.substitute_urls.clone(),
+            again: false,
         }
     }
 
-    /// Writes down what the coordinator said; gives the reason when it could not be asked.
-    async fn record(&self, build: &Build, answer: Answer) -> anyhow::Result<Option<String>> {
+    /// Writes down what came of a wish; says whether that build is done with.
+    async fn record(&self, build: &Build, outcome: Outcome) -> anyhow::Result<bool> {
         let now = self.clock.now();
-        match answer {
-            Answer::Accepted { reference } => {
+        match outcome {
+            Outcome::Answered(Answer::Accepted { reference }) => {
                 self.db.record_submission(build, Some(&reference), "accepted", now).await?;
             }
-            Answer::AlreadyThere { reason } => {
+            Outcome::Answered(Answer::AlreadyThere { reason }) => {
                 self.db.record_submission(build, None, &reason, now).await?;
             }
-            Answer::Refused { reason } => {
+            Outcome::Answered(Answer::Refused { reason }) => {
                 tracing::warn!(
                     job = build.job,
                     derivation = build.derivation,
@@ -103,8 +195,69 @@ impl Submit {
                 );
                 self.db.record_refusal(build.id, &reason, now).await?;
             }
-            Answer::Unavailable { reason } => return Ok(Some(reason)),
+            Outcome::Found(reports) => {
+                let about = Told::Asked(build.id);
+                let events: Vec<NewEvent> = reports.iter().flat_map(|report| report.events(&about)).collect();
+                return Ok(self.db.record_events(&events, now).await?.changed > 0);
+            }
+            Outcome::Canceled(reference) => {
+                let id = build.id;
+                self.db.give_up(id, &reference).await?;
+                let build = Told::Asked(id);
+                let event = NewEvent { build, reference, attempt: Attempt::Canceled, happened_at: Some(now) };
+                self.db.record_events(&[event], now).await?;
+                self.db.record_nothing_to_cancel(id).await?;
+            }
+            Outcome::NothingToCancel => self.db.record_nothing_to_cancel(build.id).await?,
+            Outcome::Needed => {
+                let reason = "another build at the coordinator needs it";
+                self.db.postpone(&[build.id], reason, now + STILL_NEEDED).await?;
+                return Ok(false);
+            }
+            Outcome::Told => self.db.record_urgency(build).await?,
         }
-        Ok(None)
+        Ok(true)
     }
+}
+
+async fn carry_out(coordinator: &GuixBuildCoordinator, wish: Wish) -> Result<Outcome, Unavailable> {
+    match wish {
+        Wish::Build(submission) => coordinator.submit(&submission).await.map(Outcome::Answered),
+        Wish::BuildAgain(submission, output, known) => {
+            let mut others = coordinator.attempts_at(&output).await?;
+            others.retain(|report| !known.contains(&report.reference));
+            if others.is_empty() {
+                coordinator.submit(&submission).await.map(Outcome::Answered)
+            } else {
+                Ok(Outcome::Found(others))
+            }
+        }
+        Wish::Cancel(reference) => cancel(coordinator, reference).await,
+        Wish::CancelUnnamed(output) => {
+            for attempt in coordinator.attempts_at(&output).await? {
+                // What somebody else asked for is not ours to give up.
+                let report = coordinator.read(&attempt.reference).await?.unwrap_or(attempt);
+                if !report.is_over() && report.tags.iter().any(|(key, _)| key == OUR_TAG) {
+                    return cancel(coordinator, report.reference).await;
+                }
+            }
+            Ok(Outcome::NothingToCancel)
+        }
+        // What it does not know any more is found out when it is asked how far it is.
+        Wish::Hurry(reference, urgency) => {
+            coordinator.reprioritise(&reference, urgency).await.map(|_known| Outcome::Told)
+        }
+    }
+}
+
+async fn cancel(coordinator: &GuixBuildCoordinator, reference: String) -> Result<Outcome, Unavailable> {
+    Ok(match coordinator.cancel(&reference).await? {
+        // What it does not know it does not build.
+        Cancellation::Canceled | Cancellation::Unknown => Outcome::Canceled(reference),
+        Cancellation::Over => match coordinator.read(&reference).await? {
+            Some(report) if report.is_over() => Outcome::Found(vec![report]),
+            _ => return Err(Unavailable(format!("{reference} is neither canceled nor over"))),
+        },
+        Cancellation::Needed => Outcome::Needed,
+    })
 }

@@ -126,7 +126,7 @@ macro_rules! failed_at {
 macro_rules! builds {
     () => {
         concat!(
-            "select b.id, s.name as spec, b.evaluation_id, r.channels, b.system, b.job, b.derivation_id, ",
+            "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, b.system, b.job, b.derivation_id, ",
             derivation_path!(),
             " as derivation, b.priority, b.urgency, b.told_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
                b.attempts, b.next_attempt
@@ -259,22 +259,6 @@ impl Db {
         rows.into_iter().map(Build::try_from).collect()
     }
 
-    /// The coordinator has a build, under a name of its own if it told us that.
-    pub async fn record_submission(
-        &self,
-        build: &Build,
-        reference: Option<&str>,
-        answer: &str,
-        now: Seconds,
-    ) -> Result<()> {
-        const SQL: &str =
-            "update build set state = 'submitted', reference = $2, answer = $3, answered_at = $4, told_urgency = $5,
-            attempts = attempts + 1 where id = $1 and state = 'queued'";
-        let mut tx = self.begin().await?;
-        execute!(&mut tx, SQL, build.id, reference, answer, now, build.urgency);
-        tx.commit().await
-    }
-
     /// The coordinator does not want a build, and will not.
     pub async fn record_refusal(&self, id: BuildId, answer: &str, now: Seconds) -> Result<()> {
         const SQL: &str = "update build set state = 'refused', answer = $2, answered_at = $3,
@@ -284,7 +268,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Builds could not be submitted, or substitute servers not be asked for them: they wait.
+    /// Builds could not be submitted or canceled, or substitute servers not be asked for them: they wait.
     pub async fn postpone(&self, ids: &[BuildId], reason: &str, next_attempt: Seconds) -> Result<()> {
         let ids = rows(ids.iter().map(|id| serde_json::Value::from(id.0)));
         let mut tx = self.begin().await?;
@@ -292,9 +276,9 @@ impl Db {
             &mut tx,
             [
                 "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
-                 where state in ('wanted', 'queued') and id in (select value from json_each($1))",
+                 where state in ('wanted', 'queued', 'canceling') and id in (select value from json_each($1))",
                 "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
-                 where state in ('wanted', 'queued') and id in (select value::bigint from json_array_elements_text($1::json))"
+                 where state in ('wanted', 'queued', 'canceling') and id in (select value::bigint from json_array_elements_text($1::json))"
             ],
             &ids,
             reason,

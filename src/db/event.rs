@@ -1,20 +1,34 @@
-use serde_json::{Value, json};
+use std::collections::HashSet;
 
-use super::{BuildId, BuildState, Db, Error, Result, Tx, rows};
+use serde_json::json;
+
+use super::settle::{Step, settle};
+use super::{BuildId, Db, Error, Result, Tx, rows};
+use crate::attempt::Attempt;
 use crate::clock::Seconds;
-use crate::plan::{Attempt, standing};
 
 /// A coordinator tells how far one of its attempts at a build is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
-    /// The 32 characters of the store path of the derivation that is built.
-    pub derivation: String,
+    /// Which build that is.
+    pub build: Told,
     /// The coordinator's name for the attempt.
     pub reference: String,
     /// How far it is.
     pub attempt: Attempt,
     /// When that happened, if it says.
     pub happened_at: Option<Seconds>,
+}
+
+/// By what a coordinator tells which build it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// The 32 characters of the store path of the derivation that is built.
+    Derivation(String),
+    /// Nothing but its name for the attempt, of which it told before.
+    Attempt,
+    /// It was asked about this one.
+    Asked(BuildId),
 }
 
 /// What came of events.
@@ -44,28 +58,21 @@ impl Db {
     /// about builds that nobody here wants, and such as were told before, change nothing.
     pub async fn record_events(&self, events: &[NewEvent], now: Seconds) -> Result<Noted> {
         let lines = rows(events.iter().map(|event| {
+            let (hash, build) = match &event.build {
+                Told::Derivation(hash) => (Some(hash), None),
+                Told::Attempt => (None, None),
+                Told::Asked(id) => (None, Some(id)),
+            };
             json!({
-                "hash": event.derivation, "reference": event.reference, "attempt": event.attempt.word(),
+                "hash": hash, "build": build, "reference": event.reference, "attempt": event.attempt.word(),
                 "happened_at": event.happened_at,
             })
         }));
         let mut tx = self.begin().await?;
-        let builds: Vec<BuildId> = each!(&mut tx, tx, sql:
-            "insert into build_event (build_id, reference, attempt, happened_at, received_at)
-             select b.id, value->>'reference', value->>'attempt', value->>'happened_at', $2
-             from json_each($1) join derivation d on d.hash = value->>'hash'
-               join build b on b.output_set_id = d.output_set_id
-             where true on conflict do nothing returning build_id",
-            "insert into build_event (build_id, reference, attempt, happened_at, received_at)
-             select b.id, new.reference, new.attempt, new.happened_at, $2
-             from json_to_recordset($1::json)
-               as new (hash text, reference text, attempt text, happened_at bigint)
-               join derivation d on d.hash = new.hash join build b on b.output_set_id = d.output_set_id
-             on conflict do nothing returning build_id"
-            => sqlx::query_scalar(sql).bind(&lines).bind(now).fetch_all(&mut **tx).await?);
-        let changed = settle(&mut tx, &builds, now).await?;
+        let new = insert(&mut tx, &lines, now).await?;
+        let changed = settle(&mut tx, &new, now).await?;
         tx.commit().await?;
-        Ok(Noted { new: builds.len() as u64, changed })
+        Ok(Noted { new: new.len() as u64, changed })
     }
 
     /// What a coordinator told about a build, in the order in which it did.
@@ -80,57 +87,46 @@ impl Db {
         };
         rows.into_iter().map(read).collect()
     }
-}
 
-/// Moves these builds to the states that follow from all that was told about them.
-async fn settle(tx: &mut Tx, builds: &[BuildId], now: Seconds) -> Result<u64> {
-    let wanted = rows(builds.iter().map(|id| Value::from(id.0)));
-    let told: Vec<(BuildId, String, String)> = each!(tx, tx, sql:
-        "select build_id, reference, attempt from build_event
-         where build_id in (select value from json_each($1)) order by build_id, id",
-        "select build_id, reference, attempt from build_event
-         where build_id in (select value::bigint from json_array_elements_text($1::json)) order by build_id, id"
-        => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
-    let mut lines = Vec::new();
-    for of_one in told.chunk_by(|one, next| one.0 == next.0) {
-        let id = of_one[0].0;
-        let step =
-            |(_, name, word): &'_ (BuildId, String, String)| Ok((name.clone(), stored_attempt(id, word)?));
-        let steps = of_one.iter().map(step).collect::<Result<Vec<_>>>()?;
-        let Some(attempt) = standing(steps.iter().map(|(name, attempt)| (name.as_str(), *attempt))) else {
-            continue;
-        };
-        let (name, _) = &steps[steps.len() - 1];
-        lines.push(json!({ "id": id, "state": state(attempt), "reference": name }));
-    }
-    Ok(execute!(
-        tx,
-        [
-            "update build set state = new.state, reference = new.reference, answered_at = coalesce(answered_at, $2)
-             from (select value->>'id' as id, value->>'state' as state, value->>'reference' as reference
-                   from json_each($1)) as new
-             where build.id = new.id and +build.state <> new.state",
-            "update build set state = new.state, reference = new.reference, answered_at = coalesce(answered_at, $2)
-             from json_to_recordset($1::json) as new (id bigint, state text, reference text)
-             where build.id = new.id and build.state <> new.state"
-        ],
-        rows(lines),
-        now
-    ))
-}
-
-/// The state of a build that stands there.
-fn state(attempt: Attempt) -> BuildState {
-    match attempt {
-        Attempt::Scheduled => BuildState::Submitted,
-        Attempt::Started => BuildState::Started,
-        Attempt::Canceled => BuildState::Canceled,
-        Attempt::Failed => BuildState::Failed,
-        Attempt::Succeeded => BuildState::Succeeded,
+    /// Which of these names of attempts were told of before.
+    pub async fn known_attempts(&self, build: BuildId) -> Result<HashSet<String>> {
+        const SQL: &str = "select distinct reference from build_event where build_id = $1";
+        let names: Vec<String> =
+            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(build).fetch_all(pool).await?);
+        Ok(names.into_iter().collect())
     }
 }
 
-fn stored_attempt(build: BuildId, word: &str) -> Result<Attempt> {
+/// Inserts those of the events that are new and about a known build; gives them.
+pub(super) async fn insert(tx: &mut Tx, lines: &str, now: Seconds) -> Result<Vec<Step>> {
+    let new: Vec<(BuildId, String, String, Seconds)> = each!(tx, tx, sql:
+        "with told as (select value->>'hash' as hash, value->>'build' as build, value->>'reference' as reference,
+             value->>'attempt' as attempt, value->>'happened_at' as happened_at from json_each($1)),
+           meant as (
+             select b.id, told.* from told join derivation d on d.hash = told.hash
+               join build b on b.output_set_id = d.output_set_id
+             union select b.id, told.* from told join build b on b.id = told.build
+             union select x.build_id, told.* from told join build_event x on x.reference = told.reference
+               where told.hash is null and told.build is null)
+         insert into build_event (build_id, reference, attempt, happened_at, received_at)
+         select id, reference, attempt, happened_at, $2 from meant where true
+         on conflict do nothing returning build_id, reference, attempt, received_at",
+        "with told as (select * from json_to_recordset($1::json)
+             as told (hash text, build bigint, reference text, attempt text, happened_at bigint)),
+           meant as (
+             select b.id, told.* from told join derivation d on d.hash = told.hash
+               join build b on b.output_set_id = d.output_set_id
+             union select b.id, told.* from told join build b on b.id = told.build
+             union select x.build_id, told.* from told join build_event x on x.reference = told.reference
+               where told.hash is null and told.build is null)
+         insert into build_event (build_id, reference, attempt, happened_at, received_at)
+         select id, reference, attempt, happened_at, $2 from meant
+         on conflict do nothing returning build_id, reference, attempt, received_at"
+        => sqlx::query_as(sql).bind(lines).bind(now).fetch_all(&mut **tx).await?);
+    new.into_iter().map(Step::stored).collect()
+}
+
+pub(super) fn stored_attempt(build: BuildId, word: &str) -> Result<Attempt> {
     let damaged = || Error::Damaged {
         what: format!("an event of build {build}"),
         reason: format!("`{word}` is no word for an attempt"),

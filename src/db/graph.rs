@@ -45,18 +45,33 @@ impl Db {
     }
 
     /// Which derivations below `roots`, roots included, have one of `targets` below them.
-    ///
-    /// A derivation has a larger id than its inputs. So nothing older than the oldest target has to
-    /// be looked at, and going through the rest by ascending id meets inputs before their users.
-    async fn reaching(
+    pub(super) async fn reaching(
         &self,
         roots: impl Iterator<Item = DerivationId>,
         targets: &HashSet<DerivationId>,
     ) -> Result<HashSet<DerivationId>> {
-        let Some(&oldest) = targets.iter().min() else { return Ok(HashSet::new()) };
+        let mut reaching = HashSet::new();
+        for (id, inputs) in self.graph_down_to(roots, targets).await? {
+            if inputs.iter().any(|input| targets.contains(input) || reaching.contains(input)) {
+                reaching.insert(id);
+            }
+        }
+        Ok(reaching)
+    }
+
+    /// The derivations from `roots` down to `targets`, with their inputs.
+    ///
+    /// A derivation has a larger id than its inputs. So nothing older than the oldest target has to
+    /// be looked at, and going through the rest by ascending id meets inputs before their users.
+    pub(super) async fn graph_down_to(
+        &self,
+        roots: impl Iterator<Item = DerivationId>,
+        targets: &HashSet<DerivationId>,
+    ) -> Result<BTreeMap<DerivationId, Vec<DerivationId>>> {
+        let mut graph = BTreeMap::new();
+        let Some(&oldest) = targets.iter().min() else { return Ok(graph) };
         let mut seen: HashSet<DerivationId> = roots.filter(|&id| id > oldest).collect();
         let mut level: Vec<DerivationId> = seen.iter().copied().collect();
-        let mut graph = BTreeMap::new();
         while !level.is_empty() {
             let found = self.derivation_inputs(&level).await?;
             level.clear();
@@ -66,13 +81,7 @@ impl Db {
                 graph.insert(id, inputs);
             }
         }
-        let mut reaching = HashSet::new();
-        for (id, inputs) in graph {
-            if inputs.iter().any(|input| targets.contains(input) || reaching.contains(input)) {
-                reaching.insert(id);
-            }
-        }
-        Ok(reaching)
+        Ok(graph)
     }
 
     async fn job_derivations(&self, evaluation: EvaluationId) -> Result<Vec<(String, DerivationId)>> {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Db, Error, Result, rows};
+use crate::store::derivation::Derivation;
+use crate::store::path::StorePath;
 
 /// How the contents of a store item are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
@@ -28,6 +30,23 @@ pub struct StoredItem {
     pub refs: Vec<String>,
     /// The item itself.
     pub contents: Vec<u8>,
+}
+
+impl StoredItem {
+    /// Base names of what the item at `path` refers to, sorted: of a derivation, its inputs and sources.
+    pub fn references(&self, path: &StorePath) -> Vec<String> {
+        let mut references = self.refs.clone();
+        if path.derivation_name().is_some()
+            && let Ok(derivation) = Derivation::parse(&self.contents)
+        {
+            let inputs = derivation.inputs.iter().map(|(path, _)| path).chain(&derivation.sources);
+            let base_names = inputs.filter_map(|path| Some(StorePath::parse(path).ok()?.base_name()));
+            references.extend(base_names);
+        }
+        references.sort_unstable();
+        references.dedup();
+        references
+    }
 }
 
 type Row = (String, ItemKind, String, i64, i64, i64);

@@ -5,8 +5,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use sha2::{Digest, Sha256};
-
 use super::memory::{Kind, Recorded};
 use crate::store::derivation::Derivation;
 use crate::store::path::{Hash, StorePath};
@@ -27,15 +25,6 @@ pub(super) struct Entry {
     pub(super) references: Vec<StorePath>,
     start: u64,
     length: usize,
-}
-
-impl Entry {
-    /// Whether it is named after the archive `contents`, and not after the file in it.
-    pub(super) fn is_recursive(&self, contents: &[u8]) -> bool {
-        let name = self.path.name().as_bytes();
-        StorePath::of_fixed(name, "sha256", &Sha256::digest(contents), true)
-            .is_ok_and(|path| path == self.path)
-    }
 }
 
 impl Archive {

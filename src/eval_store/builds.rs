@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::archive::Archive;
-use super::daemon::{Cut, Daemon, DaemonError};
 use super::memory::{Kind, Memory, Recorded};
+use crate::guix_daemon::{Contents, Cut, Daemon, DaemonError};
 use crate::store::path::StorePath;
 
 /// So many of the last lines that a build printed are part of its error.
@@ -57,8 +57,6 @@ pub(super) enum BuildError {
         socket.display()
     )]
     Unreachable { socket: PathBuf, error: io::Error },
-    #[error("the daemon has another path for {0}")]
-    OtherPath(StorePath),
     #[error(transparent)]
     Kept(#[from] io::Error),
     #[error("{error}{log}")]
@@ -173,17 +171,14 @@ impl Builds {
         let closure = lock(&self.archive).closure(derivations)?.ok_or(BuildError::Unknown)?;
         for entry in &closure {
             let contents = lock(&self.archive).contents(entry)?;
-            let name = entry.path.name();
-            let path = match entry.kind {
-                Kind::Text => {
-                    let references: Vec<String> = entry.references.iter().map(ToString::to_string).collect();
-                    daemon.add_text(name, &contents, &references)?
-                }
-                Kind::Nar => daemon.add_nar(name, entry.is_recursive(&contents), &contents)?,
-            };
-            if path != entry.path.to_string().into_bytes() {
-                return Err(BuildError::OtherPath(entry.path.clone()));
-            }
+            let references: Vec<String> = entry.references.iter().map(ToString::to_string).collect();
+            daemon.add(
+                &entry.path,
+                match entry.kind {
+                    Kind::Text => Contents::Text(&contents, &references),
+                    Kind::Nar => Contents::Nar(&contents),
+                },
+            )?;
         }
         let mut log = Log::default();
         let result = daemon.build(wanted, |text| {

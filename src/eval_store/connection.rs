@@ -5,7 +5,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::builds::derivation_of;
 use super::memory::Memory;
-use super::wire::{MAGIC_CLIENT, MAGIC_SERVER, Sink, Source, VERSION, broken};
+use crate::guix_daemon::wire::{MAGIC_CLIENT, MAGIC_SERVER, Sink, Source, VERSION, broken};
 use crate::store::nar;
 use crate::store::path::StorePath;
 

@@ -13,11 +13,9 @@
 mod archive;
 mod builds;
 mod connection;
-mod daemon;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod memory;
-mod wire;
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};

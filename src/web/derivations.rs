@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 
 use super::{Failure, Web};
 use crate::db::{ItemKind, StoredItem};
-use crate::store::derivation::Derivation;
 use crate::store::narinfo::Narinfo;
 use crate::store::path::{STORE, StorePath};
 use crate::store::{base32, nar};
@@ -53,7 +52,7 @@ impl Web {
     /// The whole narinfo of an item.
     fn describe(&self, base_name: &str, item: StoredItem) -> Result<String, Failure> {
         let path = StorePath::parse_base_name(base_name.as_bytes()).map_err(|_| Failure::NotFound)?;
-        let references = references(&path, &item);
+        let references = item.references(&path);
         let nar = packed(item);
         let (nar_hash, nar_size) = (Sha256::digest(&nar).into(), nar.len() as u64);
         let signed = Narinfo { path, nar_hash, nar_size, references }.signed_part();
@@ -66,21 +65,6 @@ impl Web {
         };
         Ok(format!("{signed}{signature}URL: nar/{base_name}\nCompression: none\nFileSize: {nar_size}\n"))
     }
-}
-
-/// Base names of what an item refers to, sorted: of a derivation, its inputs and sources.
-fn references(path: &StorePath, item: &StoredItem) -> Vec<String> {
-    let mut references = item.refs.clone();
-    if path.derivation_name().is_some()
-        && let Ok(derivation) = Derivation::parse(&item.contents)
-    {
-        let inputs = derivation.inputs.iter().map(|(path, _)| path).chain(&derivation.sources);
-        let base_names = inputs.filter_map(|path| Some(StorePath::parse(path).ok()?.base_name()));
-        references.extend(base_names);
-    }
-    references.sort_unstable();
-    references.dedup();
-    references
 }
 
 /// The NAR of an item.

@@ -15,8 +15,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::Web;
-use crate::db::NewEvent;
-use crate::plan::Attempt;
+use crate::attempt::Attempt;
+use crate::db::{NewEvent, Told};
 use crate::spec::harmless;
 use crate::store::path::StorePath;
 
@@ -87,7 +87,8 @@ fn read(body: &[u8]) -> Result<Vec<NewEvent>, String> {
         let path = StorePath::parse(derivation.as_bytes()).map_err(|error| fault(&error.to_string()))?;
         let name = item.get("build_id").and_then(name).ok_or_else(|| fault("no build_id"))?;
         let happened_at = item.get("timestamp").and_then(seconds);
-        events.push(NewEvent { derivation: path.hash_text(), reference: name, attempt, happened_at });
+        let build = Told::Derivation(path.hash_text());
+        events.push(NewEvent { build, reference: name, attempt, happened_at });
     }
     Ok(events)
 }

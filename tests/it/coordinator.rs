@@ -1,6 +1,6 @@
 //! Builds reach a coordinator once, whatever happens on the way.
 
-use gorget::coordinator::{Answer, GuixBuildCoordinator, Submission};
+use gorget::coordinator::{Answer, GuixBuildCoordinator, Submission, Unavailable};
 
 use crate::support::coordinator::{Mood, StandIn};
 
@@ -15,6 +15,7 @@ fn build(derivation: &str) -> Submission {
         priority: 550,
         tags: vec![pair("spec", "master"), pair("job", "hello.x86_64-linux")],
         substitute_urls: vec!["https://gorget.example.org".to_owned()],
+        again: false,
     }
 }
 
@@ -24,16 +25,12 @@ async fn farm() -> (StandIn, GuixBuildCoordinator) {
     (coordinator, adapter)
 }
 
-fn is_unavailable(answer: &Answer) -> bool {
-    matches!(answer, Answer::Unavailable { .. })
-}
-
 #[tokio::test]
 async fn a_build_is_taken_once_with_all_that_was_said_about_it() {
     let (coordinator, adapter) = farm().await;
-    let Answer::Accepted { reference } = adapter.submit(&build(HELLO)).await else { panic!("it is new") };
+    let Ok(Answer::Accepted { reference }) = adapter.submit(&build(HELLO)).await else { panic!("it is new") };
     let reason = "build-already-exists-for-this-derivation".to_owned();
-    assert_eq!(adapter.submit(&build(HELLO)).await, Answer::AlreadyThere { reason });
+    assert_eq!(adapter.submit(&build(HELLO)).await, Ok(Answer::AlreadyThere { reason }));
 
     let builds = coordinator.builds();
     assert_eq!(builds.len(), 1);
@@ -50,10 +47,10 @@ async fn another_derivation_of_the_same_outputs_is_not_built_again() {
     coordinator.know_outputs(HELLO, &[output]);
     coordinator.know_outputs(OTHER_HELLO, &[output]);
     coordinator.know_outputs(SED, &["/gnu/store/4f3vm1l4k7ss3n5icsrzfhffrgkqf1sm-sed-4.9"]);
-    assert!(matches!(adapter.submit(&build(HELLO)).await, Answer::Accepted { .. }));
+    assert!(matches!(adapter.submit(&build(HELLO)).await, Ok(Answer::Accepted { .. })));
     let reason = "build-already-exists-for-a-output".to_owned();
-    assert_eq!(adapter.submit(&build(OTHER_HELLO)).await, Answer::AlreadyThere { reason });
-    assert!(matches!(adapter.submit(&build(SED)).await, Answer::Accepted { .. }));
+    assert_eq!(adapter.submit(&build(OTHER_HELLO)).await, Ok(Answer::AlreadyThere { reason }));
+    assert!(matches!(adapter.submit(&build(SED)).await, Ok(Answer::Accepted { .. })));
     assert_eq!(coordinator.builds().len(), 2);
 }
 
@@ -61,7 +58,7 @@ async fn another_derivation_of_the_same_outputs_is_not_built_again() {
 async fn what_it_cannot_read_is_refused_in_its_own_words() {
     let (coordinator, adapter) = farm().await;
     let reason = "400 Bad Request: cannot read /gnu/store/hello".to_owned();
-    assert_eq!(adapter.submit(&build("/gnu/store/hello")).await, Answer::Refused { reason });
+    assert_eq!(adapter.submit(&build("/gnu/store/hello")).await, Ok(Answer::Refused { reason }));
     assert_eq!(coordinator.builds(), []);
 }
 
@@ -70,33 +67,33 @@ async fn a_lost_answer_costs_no_second_build() {
     let (coordinator, adapter) = farm().await;
     coordinator.feel(Mood::LosesAnswers);
     let answer = adapter.submit(&build(HELLO)).await;
-    assert!(is_unavailable(&answer), "{answer:?}");
+    assert!(answer.is_err(), "{answer:?}");
     assert_eq!(
-        (coordinator.builds().len(), coordinator.requests()),
+        (coordinator.builds().len(), coordinator.submissions()),
         (1, 1),
         "it was taken, and not sent twice unasked"
     );
 
     coordinator.feel(Mood::Sound);
-    assert!(matches!(adapter.submit(&build(HELLO)).await, Answer::AlreadyThere { .. }));
+    assert!(matches!(adapter.submit(&build(HELLO)).await, Ok(Answer::AlreadyThere { .. })));
     assert_eq!(coordinator.builds().len(), 1);
 }
 
 #[tokio::test]
 async fn a_coordinator_that_fails_or_is_away_gets_the_build_when_it_is_back() {
     let (mut coordinator, adapter) = farm().await;
-    assert!(matches!(adapter.submit(&build(SED)).await, Answer::Accepted { .. }));
+    assert!(matches!(adapter.submit(&build(SED)).await, Ok(Answer::Accepted { .. })));
     coordinator.feel(Mood::Fails);
     let reason = "500 Internal Server Error: out of luck".to_owned();
-    assert_eq!(adapter.submit(&build(HELLO)).await, Answer::Unavailable { reason });
+    assert_eq!(adapter.submit(&build(HELLO)).await, Err(Unavailable(reason)));
 
     coordinator.feel(Mood::Sound);
     coordinator.stop().await;
     let answer = adapter.submit(&build(HELLO)).await;
-    assert!(is_unavailable(&answer), "{answer:?}");
+    assert!(answer.is_err(), "{answer:?}");
 
     coordinator.restart().await;
-    assert!(matches!(adapter.submit(&build(HELLO)).await, Answer::Accepted { .. }));
+    assert!(matches!(adapter.submit(&build(HELLO)).await, Ok(Answer::Accepted { .. })));
     assert_eq!(coordinator.builds().len(), 2, "what it had before, it still has");
 }
 
@@ -105,7 +102,7 @@ async fn a_wrong_address_refuses_nothing() {
     let (coordinator, _) = farm().await;
     let adapter = GuixBuildCoordinator::new(&format!("{}/elsewhere", coordinator.url())).unwrap();
     let answer = adapter.submit(&build(HELLO)).await;
-    assert!(is_unavailable(&answer), "{answer:?}");
+    assert!(answer.is_err(), "{answer:?}");
     assert!(GuixBuildCoordinator::new("not a URL").is_err());
     assert!(GuixBuildCoordinator::new("file:///builds").is_err());
 }

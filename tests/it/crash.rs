@@ -53,11 +53,23 @@ async fn a_coordinator_that_is_away_or_loses_its_answers_gets_every_build_once()
     assert_eq!(unanswered, 3);
 
     coordinator.feel(Mood::Sound);
+    tell_outputs(&farm, &coordinator).await;
     farm.run_once().await;
     assert_all_are_there_once(&farm, &coordinator, 5).await;
-    let requests = coordinator.requests();
+    let submissions = coordinator.submissions();
     farm.run_once().await;
-    assert_eq!(coordinator.requests(), requests, "nothing is left to ask for");
+    assert_eq!(coordinator.submissions(), submissions, "nothing is left to ask for");
+}
+
+/// Tells the coordinator what the builds of the queue make, as it would read it in their derivations.
+async fn tell_outputs(farm: &Farm, coordinator: &StandIn) {
+    for build in farm.queue().await {
+        let said = farm.say(&["explain", "--json", &text(&build["derivation"])]).await;
+        let story: Value = serde_json::from_str(&said.data).unwrap();
+        let outputs: Vec<String> = story["jobs"][0]["outputs"].as_array().unwrap().iter().map(text).collect();
+        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        coordinator.know_outputs(&text(&build["derivation"]), &outputs);
+    }
 }
 
 /// Sixty packages; one in the middle takes its time.

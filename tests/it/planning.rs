@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use gorget::attempt::Attempt;
 use gorget::clock::{Clock, Seconds};
 use gorget::daemon::{Bells, exhaust};
-use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, NewEvent, QueueFilter, Recorder, SpecId};
-use gorget::plan::Attempt;
+use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, NewEvent, QueueFilter, Recorder, SpecId, Told};
 use gorget::schedule::Schedule;
 use gorget::spec::{First, RetryFailed, Spec, System};
 use serde_json::json;
@@ -41,8 +41,12 @@ async fn schedule(db: &Db, now: Seconds) {
 }
 
 async fn tell(db: &Db, word: &str, reference: &str, attempt: Attempt, now: Seconds) {
-    let event =
-        NewEvent { derivation: hash(word), reference: reference.to_owned(), attempt, happened_at: Some(now) };
+    let event = NewEvent {
+        build: Told::Derivation(hash(word)),
+        reference: reference.to_owned(),
+        attempt,
+        happened_at: Some(now),
+    };
     db.record_events(&[event], now).await.unwrap();
 }
 

@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::pin::pin;
 use std::task::Poll;
 
+use gorget::attempt::Attempt;
 use gorget::clock::Clock;
 use gorget::daemon::{Bells, Keeper as _, exhaust};
-use gorget::db::{Batch, Build, BuildState, Db, NewEvent, QueueFilter, Recorder};
-use gorget::plan::Attempt;
+use gorget::db::{Batch, Build, BuildState, Db, NewEvent, QueueFilter, Recorder, Told};
 use gorget::schedule::Schedule;
 use gorget::spec::{RetryFailed, Spec};
 use serde_json::json;
@@ -214,7 +214,12 @@ impl<'a> World<'a> {
         self.commits += 1;
         let reference = self.commits.to_string();
         let now = self.keeper.clock.now();
-        let event = NewEvent { derivation: hash(&self.word(*number)), reference, attempt, happened_at: None };
+        let event = NewEvent {
+            build: Told::Derivation(hash(&self.word(*number))),
+            reference,
+            attempt,
+            happened_at: None,
+        };
         self.db.record_events(&[event], now).await.unwrap();
     }
 

@@ -8,19 +8,24 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
+use tokio_util::io::ReaderStream;
 
 /// A coordinator that listens, or has been stopped.
 pub struct StandIn {
     address: SocketAddr,
-    memory: Arc<Mutex<Memory>>,
+    memory: Shared,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -30,16 +35,18 @@ pub enum Mood {
     /// As it should.
     #[default]
     Sound,
-    /// It keeps the build, and its answer never arrives.
+    /// It does what was asked, and its answer never arrives.
     LosesAnswers,
-    /// It answers 500 and keeps nothing.
+    /// It answers 500 and does nothing.
     Fails,
-    /// It keeps the build at once, and answers after a while.
+    /// It does what was asked at once, and answers after a while.
     Slow,
+    /// It tells everything twice, and what was before once more.
+    Repeats,
 }
 
 /// A build that it keeps.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Held {
     /// Its UUID.
     pub uuid: String,
@@ -47,6 +54,12 @@ pub struct Held {
     pub priority: i64,
     pub tags: Vec<(String, String)>,
     pub substitute_urls: Vec<String>,
+    pub canceled: bool,
+    pub started: bool,
+    /// Whether it succeeded, once it has come to its end.
+    pub result: Option<bool>,
+    /// How often no agent could set it up.
+    pub setup_failures: usize,
 }
 
 #[derive(Default)]
@@ -54,8 +67,16 @@ struct Memory {
     mood: Mood,
     builds: Vec<Held>,
     outputs: HashMap<String, HashSet<String>>,
-    requests: usize,
+    inputs: HashMap<String, HashSet<String>>,
+    submissions: usize,
+    /// What it told since it was started: name and data.
+    events: Vec<(&'static str, Value)>,
+    listeners: Option<broadcast::Sender<()>>,
+    silent: bool,
 }
+
+type Shared = Arc<Mutex<Memory>>;
+type Answer = (StatusCode, Json<Value>);
 
 impl StandIn {
     /// One that listens on a free port.
@@ -76,14 +97,19 @@ impl StandIn {
         self.memory().builds.clone()
     }
 
-    /// How many requests have reached it.
-    pub fn requests(&self) -> usize {
-        self.memory().requests
+    /// How many submissions have reached it.
+    pub fn submissions(&self) -> usize {
+        self.memory().submissions
     }
 
     /// Changes how it treats requests from now on.
     pub fn feel(&self, mood: Mood) {
         self.memory().mood = mood;
+    }
+
+    /// From now on it has no events, as some may have none.
+    pub fn fall_silent(&self) {
+        self.memory().silent = true;
     }
 
     /// Tells it what a derivation makes; it cannot read the store.
@@ -92,20 +118,76 @@ impl StandIn {
         self.memory().outputs.insert(derivation.to_owned(), outputs);
     }
 
+    /// Tells it what a derivation needs.
+    pub fn know_inputs(&self, derivation: &str, inputs: &[&str]) {
+        let inputs = inputs.iter().map(ToString::to_string).collect();
+        self.memory().inputs.insert(derivation.to_owned(), inputs);
+    }
+
+    /// An agent begins the newest build of what is called `name`.
+    pub fn begin(&self, name: &str) {
+        self.change(name, "build-started", |build| build.started = true);
+    }
+
+    /// The newest build of what is called `name` comes to its end.
+    pub fn finish(&self, name: &str, success: bool) {
+        let event = if success { "build-success" } else { "build-failure" };
+        self.change(name, event, |build| build.result = Some(success));
+    }
+
+    /// Somebody else gives it up there.
+    pub fn cancel(&self, name: &str) {
+        self.change(name, "build-canceled", |build| build.canceled = true);
+    }
+
+    /// An agent cannot set it up.
+    pub fn fail_setup(&self, name: &str) {
+        self.change(name, "build-setup-failure", |build| build.setup_failures += 1);
+    }
+
+    /// Its disk is lost.
+    pub fn forget_everything(&self) {
+        self.memory().builds.clear();
+    }
+
+    fn change(&self, name: &str, event: &'static str, how: impl FnOnce(&mut Held)) {
+        let mut memory = self.memory();
+        let ending = format!("-{name}.drv");
+        let found = memory.builds.iter_mut().rev().find(|held| held.derivation.ends_with(&ending));
+        let build = found.unwrap_or_else(|| panic!("it has no {name}"));
+        how(build);
+        let data = json!({ "build_id": build.uuid, "agent_id": "a" });
+        memory.tell(event, data);
+    }
+
     /// Nobody listens afterwards; what it keeps, it keeps.
     pub async fn stop(&mut self) {
         if let Some((stop, server)) = self.running.take() {
             let _ = stop.send(());
+            self.memory().listeners = None;
             server.await.expect("the server ends");
         }
     }
 
-    /// Listens again, on the same port as before.
+    /// Listens again, on the same port as before. What it told before, it does not know any more.
     pub async fn restart(&mut self) {
         self.stop().await;
         let listener = TcpListener::bind(self.address).await.expect("the port is free");
         self.address = listener.local_addr().expect("it has an address");
-        let router = Router::new().route("/builds", post(submit)).with_state(self.memory.clone());
+        {
+            let mut memory = self.memory();
+            memory.events.clear();
+            memory.listeners = Some(broadcast::channel(64).0);
+        }
+        let router = Router::new()
+            .route("/builds", post(submit))
+            .route("/build/{uuid}", get(show))
+            .route("/build/{uuid}/cancel", post(cancel))
+            .route("/build/{uuid}/update-priority", post(update_priority))
+            .route("/output/{*path}", get(makers))
+            .layer(from_fn_with_state(self.memory.clone(), be_moody))
+            .route("/events", get(events))
+            .with_state(self.memory.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stopped = async {
@@ -117,34 +199,154 @@ impl StandIn {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().expect("nobody panicked with it")
+        lock(&self.memory)
     }
 }
 
-async fn submit(
-    State(memory): State<Arc<Mutex<Memory>>>,
-    headers: HeaderMap,
-    body: String,
-) -> (StatusCode, Json<Value>) {
-    let (mood, answer) = {
-        let mut memory = memory.lock().expect("nobody panicked with it");
-        memory.requests += 1;
-        let answer = match memory.mood {
-            Mood::Fails => (StatusCode::INTERNAL_SERVER_ERROR, json!({ "error": "out of luck" })),
-            Mood::Sound | Mood::LosesAnswers | Mood::Slow => match read(&headers, &body) {
-                Err(fault) => (StatusCode::BAD_REQUEST, json!({ "error": fault })),
-                Ok(wanted) => (StatusCode::OK, memory.take(wanted)),
-            },
-        };
-        (memory.mood, answer)
-    };
+fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
+    memory.lock().expect("nobody panicked with it")
+}
+
+async fn be_moody(State(memory): State<Shared>, request: Request, next: Next) -> Response {
+    let mood = lock(&memory).mood;
+    if mood == Mood::Fails {
+        let mut answer = Response::new(Body::from(json!({ "error": "out of luck" }).to_string()));
+        *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return answer;
+    }
+    let answer = next.run(request).await;
     match mood {
         // Ends the task that serves the connection, and with it the connection, without a word.
         Mood::LosesAnswers => resume_unwind(Box::new("the answer is lost")),
         Mood::Slow => tokio::time::sleep(Duration::from_millis(300)).await,
-        Mood::Sound | Mood::Fails => {}
+        Mood::Sound | Mood::Fails | Mood::Repeats => {}
     }
-    (answer.0, Json(answer.1))
+    answer
+}
+
+async fn submit(State(memory): State<Shared>, headers: HeaderMap, body: String) -> Answer {
+    let mut memory = lock(&memory);
+    memory.submissions += 1;
+    match read(&headers, &body) {
+        Err(fault) => (StatusCode::BAD_REQUEST, Json(json!({ "error": fault }))),
+        Ok(wanted) => (StatusCode::OK, Json(memory.take(wanted))),
+    }
+}
+
+fn unknown() -> Answer {
+    (StatusCode::NOT_FOUND, Json(json!({ "error": "no build found" })))
+}
+
+async fn show(State(memory): State<Shared>, Path(uuid): Path<String>) -> Answer {
+    let memory = lock(&memory);
+    let build = memory.builds.iter().find(|held| held.uuid == uuid);
+    build.map_or_else(unknown, |build| (StatusCode::OK, Json(description(build))))
+}
+
+async fn makers(State(memory): State<Shared>, Path(path): Path<String>) -> Answer {
+    let (memory, path) = (lock(&memory), format!("/{path}"));
+    let makes = |held: &&Held| memory.outputs.get(&held.derivation).is_some_and(|set| set.contains(&path));
+    let short = |held: &Held| {
+        let mut build = description(held);
+        build.as_object_mut().expect("it is one").retain(|key, _| key != "tags" && key != "starts");
+        build
+    };
+    let builds: Vec<Value> = memory.builds.iter().filter(makes).map(short).collect();
+    (StatusCode::OK, Json(json!({ "builds": builds })))
+}
+
+async fn cancel(State(memory): State<Shared>, Path(uuid): Path<String>) -> Answer {
+    let mut memory = lock(&memory);
+    let Some(place) = memory.builds.iter().position(|held| held.uuid == uuid) else { return unknown() };
+    let build = memory.builds[place].clone();
+    let waiting = |held: &&Held| !held.canceled && held.result.is_none();
+    let needs = |held: &Held| {
+        memory.inputs.get(&held.derivation).is_some_and(|inputs| inputs.contains(&build.derivation))
+    };
+    let result = if build.canceled {
+        "already-canceled"
+    } else if build.result.is_some() {
+        "already-processed"
+    } else if memory.builds.iter().filter(waiting).any(needs) {
+        "skipped-as-build-required"
+    } else {
+        memory.builds[place].canceled = true;
+        memory.tell("build-canceled", json!({ "id": uuid }));
+        "build-canceled"
+    };
+    (StatusCode::OK, Json(json!({ "result": result })))
+}
+
+async fn update_priority(
+    State(memory): State<Shared>,
+    Path(uuid): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
+    let mut memory = lock(&memory);
+    let Some(priority) = query.get("new_priority").and_then(|text| text.parse().ok()) else {
+        return (StatusCode::BAD_REQUEST, Json(json!({ "error": "new_priority: not a whole number" })));
+    };
+    let Some(build) = memory.builds.iter_mut().find(|held| held.uuid == uuid) else { return unknown() };
+    build.priority = priority;
+    (StatusCode::OK, Json(json!({ "result": "ok" })))
+}
+
+fn description(build: &Held) -> Value {
+    let tags: Vec<Value> =
+        build.tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
+    let starts: Vec<Value> = build
+        .started
+        .then(|| json!({ "agent-id": "a", "time": "2026-01-02 03:04:05" }))
+        .into_iter()
+        .collect();
+    let failure = json!({ "agent-id": "a", "failure-reason": "missing_inputs" });
+    let mut text = json!({
+        "uuid": build.uuid, "derivation-name": build.derivation, "priority": build.priority,
+        "processed": build.result.is_some(), "canceled": build.canceled, "tags": tags, "starts": starts,
+        "created-at": "2026-01-02 03:00:00", "setup-failures": vec![failure; build.setup_failures],
+    });
+    if let Some(success) = build.result {
+        text["result"] = if success { "success" } else { "failure" }.into();
+        text["end-time"] = "2026-01-02 03:14:05".into();
+    }
+    text
+}
+
+async fn events(State(memory): State<Shared>, headers: HeaderMap) -> Result<Response, StatusCode> {
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<usize>().ok());
+    let (mut told, mut bell) = {
+        let memory = lock(&memory);
+        if memory.silent {
+            return Err(StatusCode::NOT_FOUND);
+        }
+        let listeners = memory.listeners.as_ref().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        (last.unwrap_or(memory.events.len()), listeners.subscribe())
+    };
+    let (reader, mut writer) = tokio::io::duplex(1 << 16);
+    tokio::spawn(async move {
+        loop {
+            let text: String = {
+                let memory = lock(&memory);
+                let from = if memory.mood == Mood::Repeats { 0 } else { told.min(memory.events.len()) };
+                let times = if memory.mood == Mood::Repeats { 2 } else { 1 };
+                told = memory.events.len();
+                let news = memory.events[from..].iter().enumerate();
+                let line = |(number, (name, data)): (usize, &(&str, Value))| {
+                    let id = from + number + 1;
+                    format!("id: {id}\nevent: {name}\ndata: {data}\n\n").repeat(times)
+                };
+                news.map(line).collect()
+            };
+            if writer.write_all(text.as_bytes()).await.is_err() {
+                return;
+            }
+            if let Err(broadcast::error::RecvError::Closed) = bell.recv().await {
+                return;
+            }
+        }
+    });
+    let answer = Response::builder().header("content-type", "text/event-stream");
+    Ok(answer.body(Body::from_stream(ReaderStream::new(reader))).expect("it is one"))
 }
 
 /// A request whose fields are what they should be.
@@ -157,7 +359,8 @@ struct Wanted {
 impl Memory {
     fn take(&mut self, wanted: Wanted) -> Value {
         let Wanted { mut build, unless_derivation, unless_outputs } = wanted;
-        if unless_derivation && self.builds.iter().any(|held| held.derivation == build.derivation) {
+        let alive = || self.builds.iter().filter(|held| !held.canceled);
+        if unless_derivation && alive().any(|held| held.derivation == build.derivation) {
             return json!({ "no-build-submitted": "build-already-exists-for-this-derivation" });
         }
         let makes_the_same =
@@ -165,16 +368,23 @@ impl Memory {
                 (Some(one), Some(other)) => !one.is_disjoint(other),
                 _ => false,
             };
-        if unless_outputs && self.builds.iter().any(makes_the_same) {
+        if unless_outputs && alive().any(makes_the_same) {
             return json!({ "no-build-submitted": "build-already-exists-for-a-output" });
         }
-        build.uuid = format!("00000000-0000-4000-8000-{:012x}", self.builds.len() + 1);
+        build.uuid = format!("00000000-0000-4000-8000-{:012x}", self.submissions);
         let answer = json!({ "build-submitted": build.uuid });
+        self.tell("build-submitted", json!({ "id": build.uuid, "derivation": build.derivation }));
         self.builds.push(build);
         answer
     }
-}
 
+    fn tell(&mut self, name: &'static str, data: Value) {
+        self.events.push((name, data));
+        if let Some(listeners) = &self.listeners {
+            let _ = listeners.send(());
+        }
+    }
+}
 fn read(headers: &HeaderMap, body: &str) -> Result<Wanted, String> {
     if headers.get("content-type").is_none_or(|kind| kind != "application/json") {
         return Err("the content type is not application/json".to_owned());
@@ -193,7 +403,7 @@ fn read(headers: &HeaderMap, body: &str) -> Result<Wanted, String> {
     let urls = list(body, "substitute-urls")?.iter().map(|url| text(url, "substitute-urls"));
     let substitute_urls = urls.collect::<Result<_, _>>()?;
     Ok(Wanted {
-        build: Held { uuid: String::new(), derivation, priority, tags, substitute_urls },
+        build: Held { derivation, priority, tags, substitute_urls, ..Held::default() },
         unless_derivation: flag(body, "ignore-if-build-for-derivation-exists")?,
         unless_outputs: flag(body, "ignore-if-build-for-outputs-exists")?,
     })

@@ -55,9 +55,10 @@ impl Machine {
         self.directory.path().join("state/gcroots/auto")
     }
 
-    /// Runs its daemon.
+    /// Runs its daemon, which is not root there: as root it would need users to build for it.
     pub async fn serve(&self) -> Process {
-        let mut process = self.begin(&format!("{DAEMON}wait"), "");
+        let nobody = ["--unshare-user", "--uid", "65534", "--gid", "65534"];
+        let mut process = self.begin_as(&nobody, &format!("{DAEMON}wait"), "");
         while UnixStream::connect(self.socket()).await.is_err() {
             let ended = tokio::time::timeout(Duration::from_millis(100), process.ended()).await;
             assert!(ended.is_err(), "{}", process.finish(PATIENCE).await.unwrap().reason());
@@ -67,10 +68,15 @@ impl Machine {
 
     /// Begins a shell script on it, with the network of this machine. `$1` is `argument`.
     fn begin(&self, script: &str, argument: &str) -> Process {
+        self.begin_as(&[], script, argument)
+    }
+
+    fn begin_as(&self, user: &[&str], script: &str, argument: &str) -> Process {
         let here = |name: &str| self.directory.path().join(name);
         let mut tool = Tool::new("bwrap").arg("--ro-bind").arg(guix_root()).arg("/");
         tool = tool.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run"]);
         tool = tool.args(["--tmpfs", "/root", "--unshare-all", "--share-net", "--die-with-parent"]);
+        tool = tool.args(user);
         for (name, inside) in
             [("store", "/gnu/store"), ("state", "/var/guix"), ("log", "/var/log"), ("etc", "/etc/guix")]
         {

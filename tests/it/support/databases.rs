@@ -7,17 +7,36 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gorget::db::Db;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, SqliteConnection};
 
 /// Tells a story twice: on a new `SQLite` file and in a new `PostgreSQL` database.
 pub async fn on_both(story: impl AsyncFn(&Db)) {
+    on_both_at(async |db, _| story(db).await).await;
+}
+
+/// The same for a story that has to know where its database is.
+pub async fn on_both_at(story: impl AsyncFn(&Db, &str)) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gorget.db").display().to_string();
     for (kind, location) in [("SQLite", file), ("PostgreSQL", postgres_database().await)] {
         let _guard = SaysWhere(kind);
         let db = Db::open(&location).await.unwrap();
-        story(&db).await;
+        story(&db, &location).await;
         db.close().await;
+    }
+}
+
+/// Has a statement executed behind Gorget's back.
+pub async fn write_down(location: &str, statement: &str) {
+    let statement = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()));
+    if location.starts_with("postgres:") {
+        let mut connection = PgConnection::connect(location).await.unwrap();
+        statement.execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    } else {
+        let mut connection = SqliteConnection::connect(&format!("sqlite:{location}")).await.unwrap();
+        statement.execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
     }
 }
 

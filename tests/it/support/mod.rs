@@ -10,5 +10,5 @@ pub mod oracle;
 pub mod program;
 pub mod signed;
 
-pub use databases::{on_both, postgres_database};
+pub use databases::{on_both, on_both_at, postgres_database, write_down};
 pub use farm::*;

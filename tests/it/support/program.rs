@@ -156,9 +156,14 @@ impl Farm {
         (diff.filter(|(_, jobs): &(_, Vec<_>)| !jobs.is_empty()).collect(), errors.collect())
     }
 
+    /// Where its database is.
+    pub fn database(&self) -> String {
+        self.directory.path().join("state/gorget.db").to_str().unwrap().to_owned()
+    }
+
     /// Its database.
     pub async fn db(&self) -> Db {
-        Db::open(self.directory.path().join("state/gorget.db").to_str().unwrap()).await.unwrap()
+        Db::open(&self.database()).await.unwrap()
     }
 
     /// Asks for the status until `enough` is true of it; the farm must be at work.

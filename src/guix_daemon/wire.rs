@@ -4,40 +4,40 @@
 use std::io::{self, Read, Write};
 
 /// First integer from the client.
-pub(super) const MAGIC_CLIENT: u64 = 0x6e69_7863;
+pub(crate) const MAGIC_CLIENT: u64 = 0x6e69_7863;
 /// First integer from the server.
-pub(super) const MAGIC_SERVER: u64 = 0x6478_696f;
+pub(crate) const MAGIC_SERVER: u64 = 0x6478_696f;
 /// The protocol version that is spoken, major in the upper byte.
-pub(super) const VERSION: u64 = 0x164;
+pub(crate) const VERSION: u64 = 0x164;
 /// Ends the log frames before an answer.
-pub(super) const STDERR_LAST: u64 = 0x616c_7473;
+pub(crate) const STDERR_LAST: u64 = 0x616c_7473;
 /// The frame that reports an error instead of an answer.
-pub(super) const STDERR_ERROR: u64 = 0x6378_7470;
+pub(crate) const STDERR_ERROR: u64 = 0x6378_7470;
 
 /// Something that is not the protocol.
-pub(super) fn broken(what: &str) -> io::Error {
+pub(crate) fn broken(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
 /// Reading side of a connection.
 #[derive(Debug)]
-pub(super) struct Source<R> {
-    pub(super) stream: R,
+pub(crate) struct Source<R> {
+    pub(crate) stream: R,
 }
 
 impl<R: Read> Source<R> {
-    pub(super) fn integer(&mut self) -> io::Result<u64> {
+    pub(crate) fn integer(&mut self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         self.stream.read_exact(&mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
-    pub(super) fn boolean(&mut self) -> io::Result<bool> {
+    pub(crate) fn boolean(&mut self) -> io::Result<bool> {
         Ok(self.integer()? != 0)
     }
 
     /// Reads a string of at most `longest` bytes into `buffer`.
-    pub(super) fn string(&mut self, buffer: &mut Vec<u8>, longest: u64) -> io::Result<()> {
+    pub(crate) fn string(&mut self, buffer: &mut Vec<u8>, longest: u64) -> io::Result<()> {
         let length = self.integer()?;
         if length > longest {
             return Err(broken("a string that is too long"));
@@ -53,14 +53,14 @@ impl<R: Read> Source<R> {
     }
 
     /// Reads a short string, such as a path or a name.
-    pub(super) fn word(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn word(&mut self) -> io::Result<Vec<u8>> {
         let mut buffer = Vec::new();
         self.string(&mut buffer, 4096)?;
         Ok(buffer)
     }
 
     /// Reads a list of short strings.
-    pub(super) fn words(&mut self) -> io::Result<Vec<Vec<u8>>> {
+    pub(crate) fn words(&mut self) -> io::Result<Vec<Vec<u8>>> {
         let count = self.integer()?;
         if count > 1 << 17 {
             return Err(broken("a list that is too long"));
@@ -71,33 +71,33 @@ impl<R: Read> Source<R> {
 
 /// Writing side of a connection.
 #[derive(Debug)]
-pub(super) struct Sink<W> {
-    pub(super) stream: W,
+pub(crate) struct Sink<W> {
+    pub(crate) stream: W,
 }
 
 impl<W: Write> Sink<W> {
-    pub(super) fn integer(&mut self, number: u64) -> io::Result<()> {
+    pub(crate) fn integer(&mut self, number: u64) -> io::Result<()> {
         self.stream.write_all(&number.to_le_bytes())
     }
 
-    pub(super) fn string(&mut self, text: &[u8]) -> io::Result<()> {
+    pub(crate) fn string(&mut self, text: &[u8]) -> io::Result<()> {
         self.integer(text.len() as u64)?;
         self.stream.write_all(text)?;
         self.stream.write_all(&[0; 8][..(8 - text.len() % 8) % 8])
     }
 
-    pub(super) fn strings<T: AsRef<[u8]>>(&mut self, texts: &[T]) -> io::Result<()> {
+    pub(crate) fn strings<T: AsRef<[u8]>>(&mut self, texts: &[T]) -> io::Result<()> {
         self.integer(texts.len() as u64)?;
         texts.iter().try_for_each(|text| self.string(text.as_ref()))
     }
 
     /// Says that a result follows.
-    pub(super) fn answer(&mut self) -> io::Result<()> {
+    pub(crate) fn answer(&mut self) -> io::Result<()> {
         self.integer(STDERR_LAST)
     }
 
     /// Reports an error; the connection goes on.
-    pub(super) fn error(&mut self, message: &str) -> io::Result<()> {
+    pub(crate) fn error(&mut self, message: &str) -> io::Result<()> {
         self.integer(STDERR_ERROR)?;
         self.string(message.as_bytes())?;
         self.integer(1)

@@ -1,0 +1,84 @@
+use std::time::Duration;
+
+use super::GuixBuildCoordinator;
+use super::guix_build_coordinator::{Events, News};
+use crate::clock::Clock;
+use crate::daemon::{Keeper, Progress};
+use crate::db::{Db, NewEvent, Told};
+use crate::store::path::StorePath;
+
+/// The keeper that listens to what the coordinator tells by itself. What it misses while nobody
+/// listens is found out by asking.
+#[derive(Debug)]
+pub struct Follow {
+    /// Where builds stand.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Clock,
+    /// Whom to listen to.
+    pub coordinator: Option<GuixBuildCoordinator>,
+    /// What is listened to, and how far it was heard.
+    pub hearing: Hearing,
+}
+
+/// What is listened to.
+#[derive(Debug, Default)]
+pub struct Hearing {
+    events: Option<Events>,
+    /// The name of the last event that was heard.
+    last: Option<String>,
+    /// Whether it was said that nothing is to be heard.
+    complained: bool,
+}
+
+impl Keeper for Follow {
+    const NAME: &'static str = "follow";
+    const PERIOD: Duration = Duration::from_mins(1);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let Some(coordinator) = &self.coordinator else { return Ok(Progress::Idle) };
+        let news = match self.hearing.hear(coordinator).await {
+            Ok(news) => news,
+            Err(reason) => {
+                if !std::mem::replace(&mut self.hearing.complained, true) {
+                    tracing::info!("the coordinator tells nothing by itself, so it is asked: {reason}");
+                }
+                return Ok(Progress::Idle);
+            }
+        };
+        let events: Vec<NewEvent> = news.into_iter().filter_map(event).collect();
+        if !events.is_empty() {
+            let noted = self.db.record_events(&events, self.clock.now()).await?;
+            tracing::debug!(
+                events = events.len(),
+                new = noted.new,
+                builds = noted.changed,
+                "builds moved on"
+            );
+        }
+        // Whatever was recorded need not be heard again.
+        self.hearing.last = self.hearing.events.as_ref().and_then(Events::last).map(str::to_owned);
+        Ok(Progress::Worked)
+    }
+}
+
+impl Hearing {
+    async fn hear(&mut self, coordinator: &GuixBuildCoordinator) -> Result<Vec<News>, super::Unavailable> {
+        let mut events = match self.events.take() {
+            Some(events) => events,
+            None => coordinator.follow(self.last.as_deref()).await?,
+        };
+        let news = events.next().await?;
+        self.complained = false;
+        self.events = Some(events);
+        Ok(news)
+    }
+}
+
+fn event(news: News) -> Option<NewEvent> {
+    let build = match news.derivation {
+        Some(path) => Told::Derivation(StorePath::parse(path.as_bytes()).ok()?.hash_text()),
+        None => Told::Attempt,
+    };
+    Some(NewEvent { build, reference: news.reference, attempt: news.attempt, happened_at: None })
+}

@@ -1,0 +1,184 @@
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use super::build::Row;
+use super::event::insert;
+use super::settle::settle;
+use super::{Build, BuildId, Db, Error, Result, rows};
+use crate::attempt::Attempt;
+use crate::clock::Seconds;
+
+impl Db {
+    /// The coordinator has a build, under a name of its own if it told us that.
+    pub async fn record_submission(
+        &self,
+        build: &Build,
+        reference: Option<&str>,
+        answer: &str,
+        now: Seconds,
+    ) -> Result<()> {
+        const SQL: &str = "update build set answer = $2, answered_at = $3, told_urgency = $4, read_at = $5,
+            attempts = attempts + 1 where id = $1 and state = 'queued'";
+        const TAKEN: &str =
+            "update build set state = 'submitted', reference = $2 where id = $1 and state = 'queued'";
+        // Whose name is not known has to be looked for.
+        let read_at = if reference.is_some() { now } else { 0 };
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, build.id, answer, now, build.urgency, read_at);
+        if let Some(reference) = reference {
+            let line =
+                json!({ "build": build.id, "reference": reference, "attempt": Attempt::Scheduled.word() });
+            let new = insert(&mut tx, &rows([line]), now).await?;
+            settle(&mut tx, &new, now).await?;
+        }
+        // Its events may have been faster.
+        execute!(&mut tx, TAKEN, build.id, reference);
+        tx.commit().await
+    }
+
+    /// Those of the builds of which an attempt failed or was disturbed before.
+    pub async fn failed_before(&self, ids: &[BuildId]) -> Result<HashSet<BuildId>> {
+        let ids = rows(ids.iter().map(|id| Value::from(id.0)));
+        let found: Vec<BuildId> = each!(&self.readers, pool, sql:
+            "select distinct build_id from build_event where attempt in ('failed', 'failed-other')
+             and build_id in (select value from json_each($1))",
+            "select distinct build_id from build_event where attempt in ('failed', 'failed-other')
+             and build_id in (select value::bigint from json_array_elements_text($1::json))"
+            => sqlx::query_scalar(sql).bind(ids).fetch_all(pool).await?);
+        Ok(found.into_iter().collect())
+    }
+
+    /// The builds that the coordinator is to give up, and may be asked about now; from now on, it is
+    /// said of them that it was asked.
+    pub async fn begin_cancellations(&self, now: Seconds, limit: i64) -> Result<Vec<Build>> {
+        const SQL: &str = concat!(
+            builds!(),
+            "where b.state = 'canceling' and b.next_attempt <= $1 order by b.derivation_id desc limit $2"
+        );
+        let found: Vec<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
+        let builds = found.into_iter().map(Build::try_from).collect::<Result<Vec<_>>>()?;
+        let lines = rows(builds.iter().map(|build| json!({ "id": build.id, "reference": build.reference })));
+        if !builds.is_empty() {
+            let mut tx = self.begin().await?;
+            execute!(
+                &mut tx,
+                [
+                    "update build set given_up = new.reference from
+                       (select value->>'id' as id, value->>'reference' as reference from json_each($1)) as new
+                     where build.id = new.id and new.reference is not null",
+                    "update build set given_up = new.reference
+                     from json_to_recordset($1::json) as new (id bigint, reference text)
+                     where build.id = new.id and new.reference is not null"
+                ],
+                lines
+            );
+            tx.commit().await?;
+        }
+        Ok(builds)
+    }
+
+    /// The coordinator was asked to give up this attempt at a build whose attempt had no name yet.
+    pub async fn give_up(&self, id: BuildId, reference: &str) -> Result<()> {
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, "update build set given_up = $2 where id = $1", id, reference);
+        tx.commit().await
+    }
+
+    /// The coordinator has nothing to give up for a build that nobody wants.
+    pub async fn record_nothing_to_cancel(&self, id: BuildId) -> Result<()> {
+        const SQL: &str = "update build set state = 'canceled' where id = $1 and state = 'canceling'";
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, id);
+        tx.commit().await
+    }
+
+    /// The builds that the coordinator has, and of whose urgency it was told something else, the most
+    /// urgent first.
+    pub async fn untold_urgencies(&self, limit: i64) -> Result<Vec<Build>> {
+        const SQL: &str = concat!(
+            builds!(),
+            "where b.state = 'submitted' and b.reference is not null and b.told_urgency is distinct from b.urgency
+             order by b.urgency desc limit $1"
+        );
+        let rows: Vec<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// The coordinator was told how urgent a build is.
+    pub async fn record_urgency(&self, build: &Build) -> Result<()> {
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, "update build set told_urgency = $2 where id = $1", build.id, build.urgency);
+        tx.commit().await
+    }
+
+    /// The builds that the coordinator has, and was not asked about since `then`, the longest first.
+    pub async fn next_readings(&self, then: Seconds, limit: i64) -> Result<Vec<Build>> {
+        const SQL: &str = concat!(
+            builds!(),
+            "where b.state in ('submitted', 'started', 'canceling') and b.read_at < $1
+             order by b.read_at limit $2"
+        );
+        let rows: Vec<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(then).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// The coordinator was asked about these builds; of some it says why they wait.
+    pub async fn record_readings(&self, read: &[(BuildId, Option<String>)], now: Seconds) -> Result<()> {
+        let lines = rows(read.iter().map(|(id, note)| json!({ "id": id, "note": note })));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "update build set read_at = $2, answer = coalesce(new.note, answer) from
+                   (select value->>'id' as id, value->>'note' as note from json_each($1)) as new
+                 where build.id = new.id",
+                "update build set read_at = $2, answer = coalesce(new.note, answer)
+                 from json_to_recordset($1::json) as new (id bigint, note text) where build.id = new.id"
+            ],
+            lines,
+            now
+        );
+        tx.commit().await
+    }
+
+    /// The coordinator has lost builds that it had: they are submitted again, or given up.
+    pub async fn record_loss(&self, builds: &[Build], now: Seconds) -> Result<()> {
+        const UNNAMED: [&str; 2] = [
+            "update build set state = 'queued', next_attempt = 0
+             where state = 'submitted' and reference is null and id in (select value from json_each($1))",
+            "update build set state = 'queued', next_attempt = 0 where state = 'submitted' and reference is null
+               and id in (select value::bigint from json_array_elements_text($1::json))",
+        ];
+        let mut tx = self.begin().await?;
+        for build in builds {
+            if let Some(reference) = &build.reference {
+                execute!(&mut tx, "update build set given_up = $2 where id = $1", build.id, reference);
+                let attempt = Attempt::Canceled.word();
+                let line = json!({ "build": build.id, "reference": reference, "attempt": attempt });
+                let new = insert(&mut tx, &rows([line]), now).await?;
+                settle(&mut tx, &new, now).await?;
+            }
+        }
+        let ids = rows(builds.iter().map(|build| Value::from(build.id.0)));
+        execute!(&mut tx, [UNNAMED[0], UNNAMED[1]], ids);
+        tx.commit().await
+    }
+
+    /// Store path of an output of a build.
+    pub async fn an_output(&self, build: &Build) -> Result<String> {
+        const SQL: &str =
+            "select o.outputs from build b join output_set o on o.id = b.output_set_id where b.id = $1";
+        let outputs: String =
+            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(build.id).fetch_one(pool).await?);
+        let first = outputs.lines().next().and_then(|line| line.split_once(' '));
+        let damaged = || Error::Damaged {
+            what: format!("the outputs of build {}", build.id),
+            reason: "there are none".to_owned(),
+        };
+        first.map(|(_, base_name)| format!("/gnu/store/{base_name}")).ok_or_else(damaged)
+    }
+}
