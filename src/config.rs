@@ -375,6 +375,16 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_can_build_by_itself() {
+        let coordinator = |text: &str| resolved(&format!("[coordinator]\n{text}")).unwrap().coordinator;
+        let Coordinator::GuixDaemon { at_once, log_size } = coordinator("kind = 'guix-daemon'\nat-once = 3")
+        else {
+            panic!("it is another one")
+        };
+        assert_eq!((at_once.get(), log_size), (3, 4 << 20));
+    }
+
+    #[test]
     fn a_user_who_is_not_root_has_everything_at_home() {
         let home = |state_home: Option<&str>| Machine {
             is_root: false,
@@ -413,7 +423,7 @@ mod tests {
         gorget.toml:1:41: invalid basic string, expected `"`
         "#);
         insta::assert_snapshot!(told("[coordinator]\nkind = \"cuirass\"\n"), @r#"
-        gorget.toml:2:8: unknown variant `cuirass`, expected `none` or `guix-build-coordinator`
+        gorget.toml:2:8: unknown variant `cuirass`, expected one of `none`, `guix-build-coordinator`, `guix-daemon`
         "#);
         insta::assert_snapshot!(told("[coordinator]\nurl = \"http://127.0.0.1:1\"\n"), @r#"
         /etc/gorget/gorget.toml: [coordinator] has `url`, but no `kind`
