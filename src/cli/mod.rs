@@ -10,8 +10,10 @@ mod evaluation;
 mod explain;
 mod farm;
 mod generate;
+mod history;
 mod key;
 mod listing;
+mod point;
 mod progress;
 mod pushes;
 mod queue;
@@ -72,6 +74,7 @@ enum Command {
     Check(check::Check),
     Status(status::Status),
     Diff(diff::Diff),
+    History(history::History),
     Queue(queue::Queue),
     Pushes(pushes::Pushes),
     Acknowledge(acknowledge::Acknowledge),
@@ -142,6 +145,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Evaluate(args) => within(evaluate::run(&args, config()?)),
         Command::Status(args) => within(status::run(&args, config()?)),
         Command::Diff(args) => within(diff::run(&args, config()?)),
+        Command::History(args) => within(history::run(&args, config()?)),
         Command::Queue(args) => within(queue::run(&args, config()?)),
         Command::Pushes(args) => within(pushes::run(&args, config()?)),
         Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),

@@ -11,6 +11,7 @@ mod builds;
 mod channel;
 mod channels;
 mod checkout;
+mod compare;
 mod coordinator;
 mod crash;
 mod db_builds;
