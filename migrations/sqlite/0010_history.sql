@@ -16,7 +16,13 @@ create index job_name on job (name);
 -- When somebody said that it is never to be forgotten.
 alter table evaluation add column pinned_at integer;
 create index evaluation_complete on evaluation (spec_id, system, finished_at) where state = 'complete';
-create index build_evaluation on build (evaluation_id);
+create index if not exists build_evaluation on build (evaluation_id);
+create index evaluation_revision on evaluation (revision_id);
+
+-- What is removed is looked for wherever somebody may refer to it.
+create index job_last on job (last_evaluation) where last_evaluation is not null;
+create index build_derivation on build (derivation_id);
+create index store_item_pack on store_item (pack_id);
 
 -- Who removes derivations and store items. Until then, no evaluation begins.
 create table sweep (

@@ -1,18 +1,22 @@
 //! What people type. One file per command.
 
 mod acknowledge;
+mod backup;
 mod browse;
 mod channels;
 pub mod check;
+mod database;
 mod diff;
 mod evaluate;
 mod evaluation;
 mod explain;
 mod farm;
+mod gc;
 mod generate;
 mod history;
 mod key;
 mod listing;
+mod pin;
 mod point;
 mod progress;
 mod pushes;
@@ -21,6 +25,7 @@ mod retry;
 mod run;
 mod status;
 mod tell;
+mod verify;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -75,6 +80,11 @@ enum Command {
     Status(status::Status),
     Diff(diff::Diff),
     History(history::History),
+    Pin(pin::Pin),
+    Gc(gc::Gc),
+    Backup(backup::Backup),
+    Verify(verify::Verify),
+    Db(database::Database),
     Queue(queue::Queue),
     Pushes(pushes::Pushes),
     Acknowledge(acknowledge::Acknowledge),
@@ -146,6 +156,11 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => within(status::run(&args, config()?)),
         Command::Diff(args) => within(diff::run(&args, config()?)),
         Command::History(args) => within(history::run(&args, config()?)),
+        Command::Pin(args) => within(pin::run(&args, config()?)),
+        Command::Gc(args) => within(gc::run(&args, config()?)),
+        Command::Backup(args) => within(backup::run(&args, config()?)),
+        Command::Db(args) => within(database::run(&args)),
+        Command::Verify(args) => within(verify::run(&args, config()?)),
         Command::Queue(args) => within(queue::run(&args, config()?)),
         Command::Pushes(args) => within(pushes::run(&args, config()?)),
         Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),

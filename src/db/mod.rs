@@ -61,10 +61,12 @@ macro_rules! derivation_path {
 }
 
 mod again;
+mod backup;
 mod batch;
 mod branch;
 #[macro_use]
 mod build;
+mod copy;
 mod diff;
 mod error;
 mod evaluation;
@@ -79,10 +81,14 @@ mod interval;
 mod item;
 mod lookup;
 mod mirror;
+mod pack;
 mod push;
 mod record;
+mod retention;
 mod spec;
+mod sweep;
 mod task;
+mod verify;
 
 pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
 pub use branch::{Branch, BranchProblem, Look, Seen};
@@ -100,8 +106,11 @@ pub use lookup::{Answered, SubstituteServer, WantedBuild};
 pub use mirror::{Mirror, MirrorProblem};
 pub use push::{Push, PushKind, Trust};
 pub use record::Recorder;
+pub use retention::Retained;
 pub use spec::StoredSpec;
+pub use sweep::{Sweeper, Swept};
 pub use task::Task;
+pub use verify::Finding;
 
 /// How long a query waits for its turn before it fails.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -7,8 +7,8 @@ use super::build::build;
 use super::channel::{channels, name};
 use super::diagnostic::{Diagnostic, Severity};
 use super::period::{Period, PeriodError};
-use super::section::{Section, Value, boolean, string, strings, unknown, wrong_type};
-use super::{First, Spec, System};
+use super::section::{Section, Value, boolean, string, strings, table, unknown, wrong_type};
+use super::{First, Keep, Spec, System};
 
 /// A spec that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,7 @@ fn spec<'a>(
     let active = section.take("active").map_or(Some(true), |value| boolean(value, faults));
     let first = section.take("first").map_or(Some(First::Queue), |value| first(value, faults));
     let every_commit = section.take("every-commit").map_or(Some(false), |value| boolean(value, faults));
+    let keep = section.take("keep").map_or(Some(None), |value| keep(value, faults).map(Some));
     section.finish(faults);
     let spec = Spec {
         name: name?,
@@ -73,6 +74,7 @@ fn spec<'a>(
         active: active?,
         first: first?,
         every_commit: every_commit?,
+        keep: keep?,
         template: None,
     };
     Some((spec, name_span))
@@ -162,6 +164,29 @@ fn first(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<First> {
     }
 }
 
+/// `keep = { newest = 50, days = 30, weeks = 8, months = 12 }`, all but the first of which can be left out.
+fn keep(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<Keep> {
+    let mut section = table(value, "`keep`", faults)?;
+    let newest = section.require("newest", "say how many of the newest evaluations are kept", faults);
+    let newest = newest.and_then(|value| count(value, 1, faults));
+    let [days, weeks, months] = ["days", "weeks", "months"]
+        .map(|key| section.take(key).map_or(Some(0), |value| count(value, 0, faults)));
+    section.finish(faults);
+    Some(Keep { newest: newest?, days: days?, weeks: weeks?, months: months? })
+}
+
+fn count(value: Value<'_>, least: usize, faults: &mut Vec<Diagnostic>) -> Option<usize> {
+    let Some(number) = value.get_ref().as_integer() else {
+        wrong_type(value, "a whole number", faults);
+        return None;
+    };
+    let count = usize::from_str_radix(number.as_str(), number.radix()).ok().filter(|count| *count >= least);
+    if count.is_none() {
+        faults.push(Diagnostic::fault(value.span(), format!("this is not a whole number from {least} on")));
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -193,6 +218,7 @@ mod tests {
             active = false
             first = "record"
             every-commit = true
+            keep = { newest = 20, weeks = 8 }
             [[channel]]
             name = "guix"
             url = "https://git.example.org/guix.git"
@@ -210,6 +236,7 @@ mod tests {
         assert_eq!((spec.systems.len(), spec.first), (2, First::Record));
         assert_eq!(spec.period, Period::crontab("0 3 * * mon-fri").unwrap());
         assert_eq!((warnings, spec.every_commit), (Vec::new(), true));
+        assert_eq!(spec.keep, Some(Keep { newest: 20, weeks: 8, ..Keep::default() }));
     }
 
     proptest! {

@@ -6,31 +6,21 @@ use gorget::db::{BuildState, Db, Error, EvaluationId, Job, JobError, Recorder};
 use gorget::job::{Facts, Location};
 use serde_json::json;
 
-use crate::support::{batch, begin, derivation, evaluate, hash, on_both, only_spec, spec, spec_id};
+use crate::support::{Dice, batch, begin, derivation, evaluate, hash, on_both, only_spec, spec, spec_id};
 
 type Jobs = BTreeSet<(String, String)>;
 
-/// Random, and the same every time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-
-    /// A few of the jobs change, vanish or come.
-    fn change(&mut self, jobs: &Jobs) -> Jobs {
-        let mut words: BTreeMap<String, String> = jobs.iter().cloned().collect();
-        for _ in 0..self.roll(5) {
-            let name = format!("job{}", self.roll(12));
-            match self.roll(4) {
-                0 => drop(words.remove(&name)),
-                version => drop(words.insert(name.clone(), format!("{name}v{version}"))),
-            }
+/// A few of the jobs change, vanish or come.
+fn change(dice: &mut Dice, jobs: &Jobs) -> Jobs {
+    let mut words: BTreeMap<String, String> = jobs.iter().cloned().collect();
+    for _ in 0..dice.roll(5) {
+        let name = format!("job{}", dice.roll(12));
+        match dice.roll(4) {
+            0 => drop(words.remove(&name)),
+            version => drop(words.insert(name.clone(), format!("{name}v{version}"))),
         }
-        words.into_iter().collect()
     }
+    words.into_iter().collect()
 }
 
 fn seen<'a>(jobs: impl IntoIterator<Item = (&'a String, &'a String)>) -> Jobs {
@@ -72,7 +62,7 @@ async fn any_two_of_many_evaluations_compare_as_if_each_had_been_kept_whole() {
         let mut history: Vec<(EvaluationId, Jobs)> = Vec::new();
         for number in 0..24 {
             let which = usize::try_from(dice.roll(2)).unwrap();
-            let next = dice.change(&jobs[which]);
+            let next = change(&mut dice, &jobs[which]);
             let mut task = begin(db, specs[which], &format!("commit{number}")).await;
             let id = task.id;
             if number % 5 == 4 {
