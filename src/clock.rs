@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::{DateTime, Local, Utc};
+use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
 /// Seconds since 1970, UTC: the only time that is stored.
 pub type Seconds = i64;
@@ -49,6 +49,22 @@ pub fn readable(at: Seconds) -> String {
     )
 }
 
+/// The last second that is meant by `2026-01-31`, `2026-01-31T16:00` or `2026-01-31T16:00:05` (a blank
+/// will do for the T), in the machine's time zone.
+pub fn end_of(text: &str) -> Option<Seconds> {
+    let text = text.replacen(' ', "T", 1);
+    let day = || {
+        Some((NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0)?, TimeDelta::days(1)))
+    };
+    let minute =
+        || Some((NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M").ok()?, TimeDelta::minutes(1)));
+    let second =
+        || Some((NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S").ok()?, TimeDelta::seconds(1)));
+    let (begin, length) = day().or_else(minute).or_else(second)?;
+    let end = begin.checked_add_signed(length)?.and_local_timezone(Local).earliest()?;
+    Some(end.timestamp() - 1)
+}
+
 /// A span as people say it: `3 s`, `2 min 5 s`, `1 h 3 min`, `4 d 2 h`.
 pub fn readable_span(seconds: Seconds) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -57,5 +73,21 @@ pub fn readable_span(seconds: Seconds) -> String {
         60..3600 => format!("{minutes} min {} s", seconds % 60),
         3600..86_400 => format!("{hours} h {} min", minutes % 60),
         _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_lasts_until_its_end() {
+        let at = |text: &str| end_of(text).map(readable);
+        assert_eq!(at("2026-01-31").as_deref(), Some("2026-01-31 23:59:59"));
+        assert_eq!(at("2026-01-31T16:00").as_deref(), Some("2026-01-31 16:00:59"));
+        assert_eq!(at("2026-01-31 16:00:05").as_deref(), Some("2026-01-31 16:00:05"));
+        for wrong in ["2026-02-30", "31.1.2026", "master", "2026", "2026-01-31T25:00"] {
+            assert_eq!(at(wrong), None, "{wrong}");
+        }
     }
 }

@@ -11,10 +11,12 @@ pub struct Job {
     pub name: String,
     /// Store path of its derivation.
     pub derivation: String,
-    /// Identity of its outputs: equal for builds that are the same.
-    pub outputs: String,
+    /// Number of its set of outputs: equal for builds that are the same.
+    pub outputs: i64,
     /// Version of the package.
     pub version: Option<String>,
+    /// Whether the other evaluation has these outputs as well, whatever the job or the derivation.
+    pub had: bool,
 }
 
 /// The difference. Every list is sorted by job.
@@ -30,6 +32,23 @@ pub struct Diff {
     pub broken: Vec<Removed>,
     /// Jobs that the first one could not evaluate and the second one has.
     pub mended: Vec<Added>,
+    /// How many builds the second one has whose outputs the first one has not.
+    #[serde(skip)]
+    pub rebuilds: usize,
+}
+
+/// The labels that nixpkgs gives to so many rebuilds, for `system` instead of its kernel: the range
+/// that they are in, and those that they are beyond.
+///
+/// From `ci/eval/compare/utils.nix` of nixpkgs.
+pub fn rebuild_labels(system: &str, rebuilds: usize) -> Vec<String> {
+    const RANGES: [(usize, usize); 8] =
+        [(0, 0), (1, 1), (1, 10), (11, 100), (101, 500), (501, 1000), (1001, 2500), (2501, 5000)];
+    const BEYOND: [usize; 4] = [501, 1001, 2501, 5001];
+    let ranges = RANGES.iter().filter(|(from, to)| (from..=to).contains(&&rebuilds));
+    let ranges = ranges.map(|(from, to)| if from == to { from.to_string() } else { format!("{from}-{to}") });
+    let beyond = BEYOND.iter().filter(|from| rebuilds >= **from).map(|from| format!("{from}+"));
+    ranges.chain(beyond).map(|range| format!("10.rebuild-{system}: {range}")).collect()
 }
 
 /// A job that appeared.
@@ -80,6 +99,8 @@ pub fn compare(
     failed_first: &BTreeSet<String>,
     failed_second: &BTreeSet<String>,
 ) -> Diff {
+    let new: BTreeSet<i64> = second.iter().filter(|job| !job.had).map(|job| job.outputs).collect();
+    let mut diff = Diff { rebuilds: new.len(), ..Diff::default() };
     let mut by_name: BTreeMap<String, (Vec<Job>, Vec<Job>)> = BTreeMap::new();
     for job in first {
         by_name.entry(job.name.clone()).or_default().0.push(job);
@@ -87,7 +108,6 @@ pub fn compare(
     for job in second {
         by_name.entry(job.name.clone()).or_default().1.push(job);
     }
-    let mut diff = Diff::default();
     for (name, (mut before, mut after)) in by_name {
         before.sort();
         after.sort();
@@ -139,9 +159,9 @@ fn pair(before: &mut Vec<Job>, after: &mut Vec<Job>) -> Vec<Changed> {
 mod tests {
     use super::*;
 
-    fn job(name: &str, version: &str, outputs: &str) -> Job {
+    fn job(name: &str, version: &str, outputs: i64) -> Job {
         let derivation = format!("/gnu/store/{:032}-{outputs}.drv", 0);
-        Job { name: name.into(), derivation, outputs: outputs.into(), version: Some(version.into()) }
+        Job { name: name.into(), derivation, outputs, version: Some(version.into()), had: false }
     }
 
     fn names(texts: &[&str]) -> BTreeSet<String> {
@@ -150,19 +170,34 @@ mod tests {
 
     #[test]
     fn versions_of_one_name_are_told_apart() {
-        let first = vec![job("gcc.x", "13.1", "a"), job("gcc.x", "14.1", "b")];
-        let second = vec![job("gcc.x", "15.0", "c"), job("gcc.x", "14.1", "d"), job("gcc.x", "9", "a")];
+        let first = vec![job("gcc.x", "13.1", 1), job("gcc.x", "14.1", 2)];
+        let second =
+            vec![job("gcc.x", "15.0", 3), job("gcc.x", "14.1", 4), Job { had: true, ..job("gcc.x", "9", 1) }];
         let diff = compare(first, second, &names(&[]), &names(&[]));
         let versions: Vec<_> = diff.changed.iter().map(|c| (c.versions.clone(), c.same_outputs)).collect();
         assert_eq!(versions, [(Some(("13.1".into(), "9".into())), true), (None, false)]);
         assert_eq!(diff.added.len(), 1);
         assert!(diff.removed.is_empty());
+        assert_eq!(diff.rebuilds, 2, "9 is there already");
+    }
+
+    #[test]
+    fn rebuilds_are_labelled_as_nixpkgs_does() {
+        let labels = |rebuilds| {
+            let labels = rebuild_labels("x", rebuilds).into_iter();
+            labels.map(|label| label.replace("10.rebuild-x: ", "")).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(0), ["0"]);
+        assert_eq!(labels(1), ["1", "1-10"]);
+        assert_eq!(labels(100), ["11-100"]);
+        assert_eq!(labels(1000), ["501-1000", "501+"]);
+        assert_eq!(labels(9999), ["501+", "1001+", "2501+", "5001+"]);
     }
 
     #[test]
     fn what_could_not_be_evaluated_is_never_removed() {
-        let first = vec![job("a.x", "1", "a"), job("b.x", "1", "b")];
-        let diff = compare(first, vec![job("c.x", "1", "c")], &names(&["c.x"]), &names(&["a.x"]));
+        let first = vec![job("a.x", "1", 1), job("b.x", "1", 2)];
+        let diff = compare(first, vec![job("c.x", "1", 3)], &names(&["c.x"]), &names(&["a.x"]));
         assert_eq!(diff.broken[0].job, "a.x");
         assert_eq!(diff.removed[0].job, "b.x");
         assert_eq!(diff.mended[0].job, "c.x");

@@ -15,6 +15,8 @@ pub mod failures;
 pub mod job;
 /// What to submit next, in which order.
 pub mod plan;
+/// Which evaluations of a spec are kept.
+pub mod retention;
 /// The set of channel commits that is evaluated together.
 pub mod revision;
 /// A reader for S-expressions with positions and a depth limit.

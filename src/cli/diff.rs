@@ -1,62 +1,118 @@
-//! `gorget diff`: two evaluations compared.
+//! `gorget diff`: two evaluations of a spec compared, for each system.
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Exit, at_fault, browse, tell};
+use super::{Exit, browse, point, tell};
 use crate::config::Config;
-use crate::db::{Db, Evaluation, EvaluationId, EvaluationState, Job};
-use crate::diff::{self, compare};
+use crate::db::{Db, Evaluation, JobError};
+use crate::diff::{self, compare, rebuild_labels};
 
 /// Compares two evaluations: which jobs were added, removed, changed, or could not be evaluated
+///
+/// A and B are each the number of an evaluation, the beginning of a commit, the name of a spec or a
+/// branch (its last complete evaluation), or a date (what was complete by then). Every system that both
+/// have is compared.
 #[derive(Debug, clap::Args)]
 pub(super) struct Diff {
-    /// Number of the first evaluation, as `gorget status` shows it
-    a: i64,
-    /// Number of the second one
-    b: i64,
-    /// Write one JSON object
+    /// The first: a number, a commit, a spec, a branch or a date
+    a: String,
+    /// The second
+    b: String,
+    /// Which spec is meant, when several have that branch, commit or date
+    #[arg(long, value_name = "NAME")]
+    spec: Option<String>,
+    /// Write one JSON object for every system
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(args: &Diff, config: Config) -> anyhow::Result<Exit> {
     let db = browse::open(&config).await?;
-    let (a, b) = (complete(&db, args.a).await?, complete(&db, args.b).await?);
-    let (first, second) = db.changed_jobs(a.id, b.id).await?;
-    let (failed_first, failed_second) = (db.errors(a.id).await?, db.errors(b.id).await?);
-    let names =
-        |errors: &[crate::db::JobError]| errors.iter().map(|e| e.name.clone()).collect::<BTreeSet<_>>();
-    let diff = compare(jobs(first), jobs(second), &names(&failed_first), &names(&failed_second));
-    let new_errors: Vec<_> = failed_second.iter().filter(|error| !failed_first.contains(error)).collect();
-    if args.json {
-        let errors: Vec<_> = new_errors
-            .iter()
-            .map(|e| json!({ "name": e.name, "cause": e.cause, "message": e.message }))
-            .collect();
-        tell::json(&json!({
-            "a": { "evaluation": a.id.0, "revision": a.revision, "system": a.system },
-            "b": { "evaluation": b.id.0, "revision": b.revision, "system": b.system },
-            "diff": diff,
-            "new_errors": errors,
-        }))?;
-        return Ok(Exit::Done);
+    let (pairs, alone) = point::pairs(&db, [&args.a, &args.b], args.spec.as_deref()).await?;
+    let several = pairs.len() > 1;
+    for [a, b] in pairs {
+        let comparison = Comparison::of(&db, a, b).await?;
+        if args.json {
+            tell::json(&comparison.object())?;
+        } else {
+            if several {
+                tell::line(&format!("{}:", comparison.b.system))?;
+            }
+            comparison.show()?;
+        }
     }
-    show(&diff)?;
-    for error in &new_errors {
-        tell::line(&format!("! {} ({}): {}", error.name, error.cause, error.message))?;
+    for system in alone {
+        tell::note(&format!("{system} is evaluated in only one of them"));
     }
-    tell::line(&format!(
-        "{} changed, {} added, {} removed, {} broken, {} mended; {} new",
-        diff.changed.len(),
-        diff.added.len(),
-        diff.removed.len(),
-        diff.broken.len(),
-        diff.mended.len(),
-        tell::count(new_errors.len(), "error", "errors")
-    ))?;
     Ok(Exit::Done)
+}
+
+struct Comparison {
+    a: Evaluation,
+    b: Evaluation,
+    diff: diff::Diff,
+    new_errors: Vec<JobError>,
+    gone_errors: Vec<JobError>,
+}
+
+impl Comparison {
+    async fn of(db: &Db, a: Evaluation, b: Evaluation) -> anyhow::Result<Self> {
+        let (first, second) = db.changed_jobs(a.id, b.id).await?;
+        let (failed_first, failed_second) = (db.errors(a.id).await?, db.errors(b.id).await?);
+        let names = |errors: &[JobError]| errors.iter().map(|e| e.name.clone()).collect::<BTreeSet<_>>();
+        let diff = compare(first, second, &names(&failed_first), &names(&failed_second));
+        let only = |these: &[JobError], others: &[JobError]| {
+            let others: BTreeSet<_> = others.iter().collect();
+            these.iter().filter(|error| !others.contains(error)).cloned().collect()
+        };
+        let new_errors = only(&failed_second, &failed_first);
+        let gone_errors = only(&failed_first, &failed_second);
+        Ok(Self { a, b, diff, new_errors, gone_errors })
+    }
+
+    fn object(&self) -> Value {
+        let side = |e: &Evaluation| json!({ "evaluation": e.id.0, "spec": e.spec, "revision": e.revision, "system": e.system });
+        let errors = |errors: &[JobError]| -> Value {
+            errors.iter().map(|e| json!({ "name": e.name, "cause": e.cause, "message": e.message })).collect()
+        };
+        json!({
+            "a": side(&self.a),
+            "b": side(&self.b),
+            "diff": self.diff,
+            "new_errors": errors(&self.new_errors),
+            "gone_errors": errors(&self.gone_errors),
+            "rebuilds": { "count": self.diff.rebuilds, "labels": self.labels() },
+        })
+    }
+
+    fn labels(&self) -> Vec<String> {
+        rebuild_labels(self.b.system.as_str(), self.diff.rebuilds)
+    }
+
+    fn show(&self) -> std::io::Result<()> {
+        let Self { diff, new_errors, gone_errors, .. } = self;
+        show(diff)?;
+        for error in new_errors {
+            tell::line(&format!("! {} ({}): {}", error.name, error.cause, error.message))?;
+        }
+        for error in gone_errors {
+            tell::line(&format!("no longer: {} ({}): {}", error.name, error.cause, error.message))?;
+        }
+        tell::line(&format!(
+            "{} changed, {} added, {} removed, {} broken, {} mended; {} new, {} gone",
+            diff.changed.len(),
+            diff.added.len(),
+            diff.removed.len(),
+            diff.broken.len(),
+            diff.mended.len(),
+            tell::count(new_errors.len(), "error", "errors"),
+            gone_errors.len(),
+        ))?;
+        let rebuilds = tell::count(diff.rebuilds, "rebuild", "rebuilds");
+        tell::line(&format!("{rebuilds}; {}", self.labels().join(", ")))
+    }
 }
 
 fn show(diff: &diff::Diff) -> std::io::Result<()> {
@@ -82,30 +138,4 @@ fn show(diff: &diff::Diff) -> std::io::Result<()> {
         tell::line(&format!("~ {}{what}", change.job))?;
     }
     Ok(())
-}
-
-fn jobs(jobs: Vec<Job>) -> Vec<diff::Job> {
-    jobs.into_iter()
-        .map(|Job { name, derivation, outputs, facts }| diff::Job {
-            name,
-            derivation,
-            outputs,
-            version: facts.version,
-        })
-        .collect()
-}
-
-async fn complete(db: &Db, number: i64) -> anyhow::Result<Evaluation> {
-    let hint = "hint: `gorget status` shows the numbers of evaluations";
-    let evaluation = db
-        .evaluation(EvaluationId(number))
-        .await?
-        .ok_or_else(|| at_fault(format!("there is no evaluation {number}\n{hint}")))?;
-    if evaluation.state == EvaluationState::Complete {
-        return Ok(evaluation);
-    }
-    Err(at_fault(format!(
-        "evaluation {number} is {}, not complete\n{hint}",
-        super::status::word(evaluation.state)
-    )))
 }

@@ -2,19 +2,25 @@
 
 mod acknowledge;
 mod approve;
+mod backup;
 mod browse;
 mod channels;
 pub mod check;
+mod database;
 mod diff;
 mod evaluate;
 mod evaluation;
 mod explain;
 mod failures;
 mod farm;
+mod gc;
 mod generate;
+mod history;
 mod key;
 mod listing;
 mod look;
+mod pin;
+mod point;
 mod progress;
 mod pushes;
 mod queue;
@@ -22,6 +28,7 @@ mod retry;
 mod run;
 mod status;
 mod tell;
+mod verify;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -75,6 +82,12 @@ enum Command {
     Check(check::Check),
     Status(status::Status),
     Diff(diff::Diff),
+    History(history::History),
+    Pin(pin::Pin),
+    Gc(gc::Gc),
+    Backup(backup::Backup),
+    Verify(verify::Verify),
+    Db(database::Database),
     Queue(queue::Queue),
     Look(look::Look),
     Pushes(pushes::Pushes),
@@ -148,6 +161,12 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Evaluate(args) => within(evaluate::run(&args, config()?)),
         Command::Status(args) => within(status::run(&args, config()?)),
         Command::Diff(args) => within(diff::run(&args, config()?)),
+        Command::History(args) => within(history::run(&args, config()?)),
+        Command::Pin(args) => within(pin::run(&args, config()?)),
+        Command::Gc(args) => within(gc::run(&args, config()?)),
+        Command::Backup(args) => within(backup::run(&args, config()?)),
+        Command::Db(args) => within(database::run(&args)),
+        Command::Verify(args) => within(verify::run(&args, config()?)),
         Command::Queue(args) => within(queue::run(&args, config()?)),
         Command::Look(args) => within(look::run(&args, config()?)),
         Command::Pushes(args) => within(pushes::run(&args, config()?)),

@@ -189,14 +189,18 @@ async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Resul
 
 /// What identifies a build: its output paths, whatever the outputs are called.
 fn output_key(outputs: &[(String, String)]) -> String {
-    let mut paths: Vec<&str> = outputs.iter().map(|(_, path)| path.as_str()).collect();
+    output_key_of(outputs.iter().map(|(_, path)| path.as_str()).collect())
+}
+
+/// The same of base names of output paths.
+pub(super) fn output_key_of(mut paths: Vec<&str>) -> String {
     paths.sort_unstable();
     paths.dedup();
     let digest = Sha256::digest(paths.join("\n"));
     data_encoding::HEXLOWER.encode(&digest[..20])
 }
 
-fn output_lines(outputs: &[(String, String)]) -> String {
+pub(super) fn output_lines(outputs: &[(String, String)]) -> String {
     let sorted: BTreeMap<_, _> = outputs.iter().map(|(name, path)| (name, path)).collect();
     sorted.into_iter().map(|(name, path)| format!("{name} {path}")).collect::<Vec<_>>().join("\n")
 }

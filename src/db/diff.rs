@@ -1,6 +1,8 @@
 use super::evaluation::Complete;
 use super::facts::{FactsRow, facts_columns};
+use super::interval::{on_path, path};
 use super::{Db, EvaluationId, Result};
+use crate::diff;
 use crate::job::Facts;
 
 /// A job of an evaluation.
@@ -26,32 +28,6 @@ struct Row {
     facts: FactsRow,
 }
 
-fn sorted(rows: Vec<Row>) -> Vec<Job> {
-    let job = |Row { name, derivation, outputs, line, facts }| {
-        let facts = FactsRow::facts(facts, line);
-        Job { name, derivation, outputs, facts }
-    };
-    let mut jobs: Vec<Job> = rows.into_iter().map(job).collect();
-    jobs.sort_unstable();
-    jobs
-}
-
-/// Reads a [`Row`] for each of the jobs `its`.
-macro_rules! rows_of {
-    ($its:literal) => {
-        concat!(
-            "select its.name, ",
-            derivation_path!(),
-            " as derivation, o.key as outputs, its.line, ",
-            facts_columns!(),
-            " from ",
-            $its,
-            " join derivation d on d.id = its.derivation_id join output_set o on o.id = d.output_set_id
-              left join job_facts f on f.id = its.facts_id"
-        )
-    };
-}
-
 /// A job that could not be evaluated, or a module that could not be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, sqlx::FromRow)]
 pub struct JobError {
@@ -63,28 +39,56 @@ pub struct JobError {
     pub message: String,
 }
 
-/// Name, derivation and facts of the jobs of the evaluation `$id` of the spec `$spec` for `$system`.
-/// Where several of one name have one derivation, the first one's facts stand for all.
-macro_rules! jobs_at {
-    ($spec:literal, $system:literal, $id:literal) => {
+/// Reads a [`Row`] for each job of the evaluation $3 of the spec $1 for $2, whose path is $4. Where several
+/// of one name have one derivation, the first one's facts stand for all.
+macro_rules! jobs {
+    ($database:ident) => {
         concat!(
-            "select name, derivation_id, min(facts_id) as facts_id, min(line) as line from
-             (select name, derivation_id, facts_id, line from job where spec_id = ",
-            $spec,
-            " and system = ",
-            $system,
-            "   and last_evaluation is null and first_evaluation <= ",
-            $id,
-            " union all
-              select name, derivation_id, facts_id, line from job where spec_id = ",
-            $spec,
-            " and system = ",
-            $system,
-            "   and last_evaluation >= ",
-            $id,
-            " and first_evaluation <= ",
-            $id,
-            ") as at_it group by name, derivation_id"
+            "with its as (select name, derivation_id, min(facts_id) as facts_id, min(line) as line from
+               (select name, derivation_id, facts_id, line from job where spec_id = $1 and system = $2
+                  and last_evaluation is null and first_evaluation <= $3
+                union all
+                select name, derivation_id, facts_id, line from job where spec_id = $1 and system = $2 and ",
+            on_path!($database "$4"),
+            "     and last_evaluation >= $3 and first_evaluation <= $3) as at_it
+               group by name, derivation_id)
+             select its.name, ",
+            derivation_path!(),
+            " as derivation, o.key as outputs, its.line, ",
+            facts_columns!(),
+            " from its join derivation d on d.id = its.derivation_id
+               join output_set o on o.id = d.output_set_id left join job_facts f on f.id = its.facts_id"
+        )
+    };
+}
+
+/// Reads a [`diff::Job`] for each job of the evaluation $3 of the spec $1 for $2, whose path is $4, that
+/// the evaluation $7 of the spec $5 for $6 has not. $8 says whether both are of one spec and system: then
+/// what contains both is passed over by itself.
+macro_rules! jobs_only_in {
+    ($database:ident) => {
+        concat!(
+            "with its as (
+               select name, derivation_id, facts_id from job where spec_id = $1 and system = $2
+                 and last_evaluation is null and first_evaluation <= $3
+                 and not ($8 and first_evaluation <= $7)
+               union all
+               select name, derivation_id, facts_id from job where spec_id = $1 and system = $2 and ",
+            on_path!($database "$4"),
+            "    and last_evaluation >= $3 and first_evaluation <= $3
+                 and not ($8 and first_evaluation <= $7 and last_evaluation >= $7))
+             select its.name, ",
+            derivation_path!(),
+            " as derivation, d.output_set_id as outputs, max(f.version) as version,
+               exists (select 1 from derivation x join job j on j.derivation_id = x.id
+                 where x.output_set_id = d.output_set_id and j.spec_id = $5 and j.system = $6
+                   and j.first_evaluation <= $7 and (j.last_evaluation is null or j.last_evaluation >= $7))
+               as had
+             from its join derivation d on d.id = its.derivation_id left join job_facts f on f.id = its.facts_id
+             where not exists (select 1 from job j where j.derivation_id = its.derivation_id
+               and j.name = its.name and j.spec_id = $5 and j.system = $6
+               and j.first_evaluation <= $7 and (j.last_evaluation is null or j.last_evaluation >= $7))
+             group by its.name, d.id"
         )
     };
 }
@@ -92,29 +96,43 @@ macro_rules! jobs_at {
 impl Db {
     /// All jobs of a complete evaluation, sorted.
     pub async fn jobs(&self, evaluation: EvaluationId) -> Result<Vec<Job>> {
-        const SQL: &str = concat!("with its as (", jobs_at!("$1", "$2", "$3"), ") ", rows_of!("its"));
         let at = Complete::find(self, evaluation).await?;
-        Ok(sorted(each!(&self.readers, pool =>
-            sqlx::query_as(SQL).bind(at.spec).bind(&at.system).bind(at.id).fetch_all(pool).await?)))
+        let rows: Vec<Row> = each!(&self.readers, pool, sql: jobs!(sqlite), jobs!(postgres) =>
+            sqlx::query_as(sql).bind(at.spec).bind(&at.system).bind(at.id).bind(path(at.id)).fetch_all(pool).await?);
+        let job = |Row { name, derivation, outputs, line, facts }| {
+            let facts = FactsRow::facts(facts, line);
+            Job { name, derivation, outputs, facts }
+        };
+        let mut jobs: Vec<Job> = rows.into_iter().map(job).collect();
+        jobs.sort_unstable();
+        Ok(jobs)
     }
 
     /// The jobs that only the first, and those that only the second of two complete evaluations
     /// has, each sorted; a job with another derivation is in both. The evaluations may be of
     /// different specs or systems.
-    pub async fn changed_jobs(&self, a: EvaluationId, b: EvaluationId) -> Result<(Vec<Job>, Vec<Job>)> {
+    pub async fn changed_jobs(
+        &self,
+        a: EvaluationId,
+        b: EvaluationId,
+    ) -> Result<(Vec<diff::Job>, Vec<diff::Job>)> {
         let (a, b) = (Complete::find(self, a).await?, Complete::find(self, b).await?);
-        Ok((self.jobs_only_in(&a, &b).await?, self.jobs_only_in(&b, &a).await?))
+        tokio::try_join!(self.jobs_only_in(&a, &b), self.jobs_only_in(&b, &a))
     }
 
-    async fn jobs_only_in(&self, at: &Complete, other: &Complete) -> Result<Vec<Job>> {
-        const SQL: &str = concat!(
-            "with all_its as (", jobs_at!("$1", "$2", "$3"), "), others as (", jobs_at!("$4", "$5", "$6"), "),
-               differing as (select name, derivation_id from all_its except select name, derivation_id from others) ",
-            rows_of!("(select all_its.* from all_its join differing using (name, derivation_id)) as its")
-        );
-        Ok(sorted(each!(&self.readers, pool => sqlx::query_as(SQL)
-            .bind(at.spec).bind(&at.system).bind(at.id).bind(other.spec).bind(&other.system).bind(other.id)
-            .fetch_all(pool).await?)))
+    async fn jobs_only_in(&self, at: &Complete, other: &Complete) -> Result<Vec<diff::Job>> {
+        type Row = (String, String, i64, Option<String>, bool);
+        let together = (at.spec, &at.system) == (other.spec, &other.system);
+        let rows: Vec<Row> = each!(&self.readers, pool, sql: jobs_only_in!(sqlite), jobs_only_in!(postgres) =>
+            sqlx::query_as(sql).bind(at.spec).bind(&at.system).bind(at.id).bind(path(at.id))
+                .bind(other.spec).bind(&other.system).bind(other.id).bind(together).fetch_all(pool).await?);
+        let job = |(name, derivation, outputs, version, had): Row| {
+            let version = version.filter(|version| !version.is_empty());
+            diff::Job { name, derivation, outputs, version, had }
+        };
+        let mut jobs: Vec<diff::Job> = rows.into_iter().map(job).collect();
+        jobs.sort_unstable();
+        Ok(jobs)
     }
 
     /// What went wrong in an evaluation, sorted. It need not be complete.

@@ -49,6 +49,19 @@ pub enum Error {
     /// The evaluation is not being worked on, or somebody else works on it by now.
     #[error("evaluation {0} is not running any more: nothing can be recorded for it")]
     NotRunning(EvaluationId),
+    /// An evaluation began, or somebody else sweeps.
+    #[error(
+        "the sweep was interrupted: an evaluation began, or another one took over\nhint: what was removed is gone; run it again"
+    )]
+    NotSweeping,
+    /// A database that was to be filled has something in it.
+    #[error("there are rows in `{0}` already\nhint: copy into a new, empty database")]
+    NotEmpty(String),
+    /// Both databases are `SQLite` files, or both are in `PostgreSQL`.
+    #[error(
+        "both databases are of one kind\nhint: `gorget backup` copies an SQLite file, `pg_dump` a PostgreSQL database"
+    )]
+    SameKind,
     /// Only complete evaluations can be asked that.
     #[error("evaluation {0} is not complete")]
     NotComplete(EvaluationId),

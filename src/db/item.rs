@@ -84,36 +84,47 @@ impl Db {
     /// The store item with this hash in its path, unpacked.
     pub async fn item(&self, hash: &str) -> Result<Option<StoredItem>> {
         const SQL: &str = "select name, kind, refs, pack_id, start, length from store_item where hash = $1";
-        let row: Option<Row> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(hash).fetch_optional(pool).await?);
-        let Some((name, kind, refs, pack, start, length)) = row else { return Ok(None) };
+        let mut unpacked = None;
+        let mut row: Option<Row> = None;
+        // Between the two look-ups, it may have moved to another pack.
+        for _ in 0..2 {
+            row = each!(&self.readers, pool => sqlx::query_as(SQL).bind(hash).fetch_optional(pool).await?);
+            let Some((.., pack, _, _)) = row else { return Ok(None) };
+            unpacked = self.pack(pack).await?;
+            if unpacked.is_some() {
+                break;
+            }
+        }
+        let Some((name, kind, refs, _, start, length)) = row else { return Ok(None) };
         let refs = refs.split_ascii_whitespace().map(str::to_owned).collect();
         let damaged =
             |reason: String| Error::Damaged { what: format!("the store item {hash}-{name}"), reason };
-        let pack = self.pack(pack).await?.map_err(|error| damaged(error.to_string()))?;
+        let unpacked = unpacked.ok_or_else(|| damaged("its pack is not there".to_owned()))?;
+        let pack = unpacked.map_err(|error| damaged(error.to_string()))?;
         let place = usize::try_from(start).ok().zip(usize::try_from(length).ok());
         let contents = place.and_then(|(start, length)| pack.get(start..start.checked_add(length)?));
         let contents = contents.ok_or_else(|| damaged("its pack is too short".to_owned()))?.to_vec();
         Ok(Some(StoredItem { name, kind, refs, contents }))
     }
 
-    /// The contents of a pack.
-    async fn pack(&self, id: i64) -> Result<io::Result<Arc<Vec<u8>>>> {
+    /// The contents of a pack, if it is there.
+    async fn pack(&self, id: i64) -> Result<Option<io::Result<Arc<Vec<u8>>>>> {
         const SQL: &str = "select contents from store_pack where id = $1";
         let kept = self.unpacked.lock().ok().and_then(|mut kept| kept.find(id));
         if let Some(contents) = kept {
-            return Ok(Ok(contents));
+            return Ok(Some(Ok(contents)));
         }
-        let packed: Vec<u8> =
-            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(id).fetch_one(pool).await?);
+        let packed: Option<Vec<u8>> =
+            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(id).fetch_optional(pool).await?);
+        let Some(packed) = packed else { return Ok(None) };
         let contents = match zstd::decode_all(&packed[..]) {
             Ok(contents) => Arc::new(contents),
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Some(Err(error))),
         };
         if let Ok(mut kept) = self.unpacked.lock() {
             kept.keep(id, &contents);
         }
-        Ok(Ok(contents))
+        Ok(Some(Ok(contents)))
     }
 
     /// Which of these hashes belong to items that are stored already.

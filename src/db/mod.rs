@@ -61,11 +61,13 @@ macro_rules! derivation_path {
 }
 
 mod again;
+mod backup;
 mod batch;
 mod branch;
 #[macro_use]
 mod build;
 mod blocked;
+mod copy;
 mod diff;
 mod error;
 mod evaluation;
@@ -75,20 +77,26 @@ mod facts;
 mod failures;
 mod graph;
 mod guard;
+mod history;
 mod hold;
 mod id;
 mod inputs;
+mod interval;
 mod item;
 mod live;
 mod lookup;
 mod mirror;
 mod outbox;
+mod pack;
 mod push;
 mod record;
+mod retention;
 mod settle;
 mod snapshot;
 mod spec;
+mod sweep;
 mod task;
+mod verify;
 mod waits;
 mod wanted;
 
@@ -103,6 +111,7 @@ pub use event::{BuildEvent, NewEvent, Noted, Told};
 pub use explain::{FormerError, JobRecord};
 pub use failures::JobRuns;
 pub use guard::Held;
+pub use history::Span;
 pub use hold::{Hold, HoldKind, NewHold};
 pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
 pub use item::{ItemKind, StoredItem};
@@ -111,9 +120,12 @@ pub use lookup::{Answered, SubstituteServer, WantedBuild};
 pub use mirror::{Mirror, MirrorProblem};
 pub use push::{Push, PushKind, Trust};
 pub use record::Recorder;
+pub use retention::Retained;
 pub use snapshot::{OpenBuild, Snapshot};
 pub use spec::StoredSpec;
+pub use sweep::{Sweeper, Swept};
 pub use task::Task;
+pub use verify::Finding;
 pub use waits::Times;
 pub use wanted::Changes;
 

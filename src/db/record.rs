@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::batch::{Batch, Known, Numbers, store_errors, store_pack};
 use super::facts::{FactNumbers, store_facts, without_line};
+use super::interval::{Ended, end_intervals};
 use super::task::still_ours;
-use super::{Db, DerivationId, EvaluationId, JobError, Result, Task, Tx, rows};
+use super::{Db, DerivationId, Error, EvaluationId, JobError, Result, Task, Tx, rows};
 use crate::clock::Seconds;
 
 /// Writes down what a running evaluation finds.
@@ -96,7 +97,7 @@ impl Recorder {
             finished_at = $4, errors = errors + $5 where id = $1";
         let mut tx = db.begin().await?;
         still_ours(&mut tx, &self.task).await?;
-        let gone = self.end_intervals(&mut tx).await?;
+        let gone = self.end_unseen(&mut tx).await?;
         let absent = if partial { self.absent(&mut tx, gone).await? } else { Vec::new() };
         let errors = store_errors(&mut tx, self.task.id, &absent).await?;
         execute!(&mut tx, COMPLETE, self.task.id, partial, figures.to_string(), now, errors.cast_signed());
@@ -104,30 +105,23 @@ impl Recorder {
     }
 
     /// Ends the open intervals of jobs that were not seen, and gives the names of those jobs.
-    async fn end_intervals(&self, tx: &mut Tx) -> Result<HashSet<String>> {
-        const OPEN: &str = "select id, name, derivation_id, facts_id from job
+    async fn end_unseen(&self, tx: &mut Tx) -> Result<HashSet<String>> {
+        const OPEN: &str = "select id, name, derivation_id, facts_id, first_evaluation from job
             where spec_id = $1 and system = $2 and last_evaluation is null";
-        let open: Vec<(i64, String, DerivationId, Option<i64>)> = each!(tx, tx => sqlx::query_as(OPEN)
-            .bind(self.task.spec_id).bind(self.task.system.as_str()).fetch_all(&mut **tx).await?);
+        let open: Vec<(i64, String, DerivationId, Option<i64>, EvaluationId)> = each!(tx, tx => sqlx::query_as(OPEN)
+                .bind(self.task.spec_id).bind(self.task.system.as_str()).fetch_all(&mut **tx).await?);
         let mut gone = Vec::new();
         let mut names = HashSet::new();
-        for (id, name, derivation, facts) in open {
+        for (id, name, derivation, facts, first) in open {
             let job = (name, derivation, facts);
             if !self.seen.contains(&job) {
-                gone.push(Value::from(id));
+                // What is open and not of this evaluation is of one before it.
+                let last = self.task.previous.ok_or(Error::NotRunning(self.task.id))?;
+                gone.push(Ended { id, first, last });
                 names.insert(job.0);
             }
         }
-        execute!(
-            tx,
-            [
-                "update job set last_evaluation = $2 where id in (select value from json_each($1))",
-                "update job set last_evaluation = $2
-                 where id in (select value::bigint from json_array_elements_text($1::json))"
-            ],
-            rows(gone),
-            self.task.previous
-        );
+        end_intervals(tx, &gone).await?;
         Ok(names)
     }
 

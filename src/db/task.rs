@@ -52,23 +52,24 @@ impl Db {
     /// Takes the evaluation that is next, if one waits: by priority of its spec, then the oldest.
     /// Of one spec and system only one runs at a time and none before an older one, because each is
     /// written as the difference to the one before it. One that failed for reasons outside of it comes
-    /// after those that were tried less often.
+    /// after those that were tried less often. None begins while somebody removes store items.
     pub async fn claim_evaluation(&self, now: Seconds) -> Result<Option<Task>> {
         const NEXT: &str = "select e.id from evaluation e join spec s on s.id = e.spec_id
             where e.state = 'waiting' and s.present and s.active and not exists
               (select 1 from evaluation o where o.spec_id = e.spec_id and o.system = e.system
                  and (o.state = 'running' or o.state = 'waiting' and o.id < e.id))
+              and not exists (select 1 from sweep where until > $1)
             order by s.priority, e.attempts, e.id limit 1";
         const TAKE: &str = "update evaluation set state = 'running', started_at = $2, attempts = attempts + 1
             where id = $1";
         let next: Option<EvaluationId> =
-            each!(&self.readers, pool => sqlx::query_scalar(NEXT).fetch_optional(pool).await?);
+            each!(&self.readers, pool => sqlx::query_scalar(NEXT).bind(now).fetch_optional(pool).await?);
         if next.is_none() {
             return Ok(None);
         }
         let mut tx = self.begin().await?;
         let next: Option<EvaluationId> =
-            each!(&mut tx, tx => sqlx::query_scalar(NEXT).fetch_optional(&mut **tx).await?);
+            each!(&mut tx, tx => sqlx::query_scalar(NEXT).bind(now).fetch_optional(&mut **tx).await?);
         let Some(id) = next else { return Ok(None) };
         execute!(&mut tx, TAKE, id, now);
         let row: Row = each!(&mut tx, tx => sqlx::query_as(TASK).bind(id).fetch_one(&mut **tx).await?);

@@ -70,6 +70,9 @@ pub struct Spec {
     /// Whether what builds need and nobody has wanted is queued as well; else it is the coordinator's task.
     #[serde(default)]
     pub queue_inputs: bool,
+    /// Which of its evaluations are kept; all of them, when that is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
     /// The spec that this one was made from, when that has a pattern as branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
@@ -199,6 +202,20 @@ pub enum First {
     Queue,
     /// They are recorded as known, and not queued.
     Record,
+}
+
+/// Which evaluations of a spec are kept, for each system: these, and those that [`crate::retention`]
+/// never lets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Keep {
+    /// The newest ones, so many; at least one.
+    pub newest: usize,
+    /// The last one of a day (UTC), for the last so many days that have one.
+    pub days: usize,
+    /// The last one of a week, which begins with its Monday.
+    pub weeks: usize,
+    /// The last one of a month.
+    pub months: usize,
 }
 
 /// A system that Guix builds for, such as `x86_64-linux`.

@@ -7,8 +7,8 @@ use super::build::build;
 use super::channel::{channels, name};
 use super::diagnostic::{Diagnostic, Severity};
 use super::period::{Period, PeriodError};
-use super::section::{Section, Value, boolean, string, strings, unknown, wrong_type};
-use super::{Channel, First, RetryFailed, Runtime, Spec, System};
+use super::section::{Section, Value, boolean, string, strings, table, unknown, wrong_type};
+use super::{Channel, First, Keep, RetryFailed, Runtime, Spec, System};
 
 /// A spec that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,7 @@ fn spec<'a>(
         .map_or(Some(None), |value| whole(value, 0..=1_000_000, what, faults).map(Some));
     let staged = section.take("staged").map_or(Some(false), |value| boolean(value, faults));
     let queue_inputs = section.take("queue-inputs").map_or(Some(false), |value| boolean(value, faults));
+    let keep = section.take("keep").map_or(Some(None), |value| keep(value, faults).map(Some));
     section.finish(faults);
     let spec = Spec {
         name: name?,
@@ -91,6 +92,7 @@ fn spec<'a>(
         budget: budget?,
         staged: staged?,
         queue_inputs: queue_inputs?,
+        keep: keep?,
         template: None,
     };
     Some((spec, name_span))
@@ -223,6 +225,22 @@ fn retry_failed(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<RetryF
     again
 }
 
+/// `keep = { newest = 50, days = 30, weeks = 8, months = 12 }`, all but the first of which can be left out.
+fn keep(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<Keep> {
+    let mut section = table(value, "`keep`", faults)?;
+    let newest = section.require("newest", "say how many of the newest evaluations are kept", faults);
+    let mut count = |value, least| {
+        let what =
+            ("what is kept", "that many evaluations, or one for each of so many days, weeks or months");
+        whole(value, least..=1_000_000, what, faults).map(|count| count as usize)
+    };
+    let newest = newest.and_then(|value| count(value, 1));
+    let [days, weeks, months] =
+        ["days", "weeks", "months"].map(|key| section.take(key).map_or(Some(0), |value| count(value, 0)));
+    section.finish(faults);
+    Some(Keep { newest: newest?, days: days?, weeks: weeks?, months: months? })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -260,6 +278,7 @@ mod tests {
             budget = 500
             staged = true
             queue-inputs = true
+            keep = { newest = 20, weeks = 8 }
             [[channel]]
             name = "guix"
             url = "https://git.example.org/guix.git"
@@ -280,6 +299,7 @@ mod tests {
         assert_eq!(spec.runtime, Runtime::TimeMachine);
         assert_eq!(spec.retry_failed, RetryFailed::After(7 * 86_400));
         assert_eq!((spec.share, spec.budget, spec.staged, spec.queue_inputs), (3, Some(500), true, true));
+        assert_eq!(spec.keep, Some(Keep { newest: 20, weeks: 8, ..Keep::default() }));
     }
 
     proptest! {

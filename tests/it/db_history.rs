@@ -6,41 +6,41 @@ use gorget::db::{BuildState, Db, Error, EvaluationId, Job, JobError, Recorder};
 use gorget::job::{Facts, Location};
 use serde_json::json;
 
-use crate::support::{batch, begin, derivation, evaluate, hash, on_both, only_spec, spec, spec_id};
+use crate::support::{Dice, batch, begin, derivation, evaluate, hash, on_both, only_spec, spec, spec_id};
 
 type Jobs = BTreeSet<(String, String)>;
 
-/// Random, and the same every time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-
-    /// A few of the jobs change, vanish or come.
-    fn change(&mut self, jobs: &Jobs) -> Jobs {
-        let mut words: BTreeMap<String, String> = jobs.iter().cloned().collect();
-        for _ in 0..self.roll(5) {
-            let name = format!("job{}", self.roll(12));
-            match self.roll(4) {
-                0 => drop(words.remove(&name)),
-                version => drop(words.insert(name.clone(), format!("{name}v{version}"))),
-            }
+/// A few of the jobs change, vanish or come.
+fn change(dice: &mut Dice, jobs: &Jobs) -> Jobs {
+    let mut words: BTreeMap<String, String> = jobs.iter().cloned().collect();
+    for _ in 0..dice.roll(5) {
+        let name = format!("job{}", dice.roll(12));
+        match dice.roll(4) {
+            0 => drop(words.remove(&name)),
+            version => drop(words.insert(name.clone(), format!("{name}v{version}"))),
         }
-        words.into_iter().collect()
     }
+    words.into_iter().collect()
 }
 
-fn seen(jobs: &[Job]) -> Jobs {
-    let word = |job: &Job| {
-        let base = job.derivation.strip_prefix("/gnu/store/").unwrap().strip_suffix(".drv").unwrap();
+fn seen<'a>(jobs: impl IntoIterator<Item = (&'a String, &'a String)>) -> Jobs {
+    let word = |(name, derivation): (&String, &'a String)| {
+        let base = derivation.strip_prefix("/gnu/store/").unwrap().strip_suffix(".drv").unwrap();
         let (digits, word) = base.split_once('-').unwrap();
         assert_eq!(digits, hash(word));
-        (job.name.clone(), word.to_owned())
+        (name.clone(), word.to_owned())
     };
-    jobs.iter().map(word).collect()
+    jobs.into_iter().map(word).collect()
+}
+
+/// The jobs of an evaluation.
+async fn jobs_of(db: &Db, id: EvaluationId) -> Jobs {
+    let jobs: Vec<Job> = db.jobs(id).await.unwrap();
+    seen(jobs.iter().map(|job| (&job.name, &job.derivation)))
+}
+
+fn differing(jobs: &[gorget::diff::Job]) -> Jobs {
+    seen(jobs.iter().map(|job| (&job.name, &job.derivation)))
 }
 
 /// Evaluates `jobs` in two halves, the first of which is recorded twice.
@@ -62,7 +62,7 @@ async fn any_two_of_many_evaluations_compare_as_if_each_had_been_kept_whole() {
         let mut history: Vec<(EvaluationId, Jobs)> = Vec::new();
         for number in 0..24 {
             let which = usize::try_from(dice.roll(2)).unwrap();
-            let next = dice.change(&jobs[which]);
+            let next = change(&mut dice, &jobs[which]);
             let mut task = begin(db, specs[which], &format!("commit{number}")).await;
             let id = task.id;
             if number % 5 == 4 {
@@ -81,11 +81,11 @@ async fn any_two_of_many_evaluations_compare_as_if_each_had_been_kept_whole() {
             history.push((id, next));
         }
         for (a, in_a) in &history {
-            assert_eq!(&seen(&db.jobs(*a).await.unwrap()), in_a);
+            assert_eq!(&jobs_of(db, *a).await, in_a);
             for (b, in_b) in &history {
                 let (only_a, only_b) = db.changed_jobs(*a, *b).await.unwrap();
-                assert_eq!(seen(&only_a), in_a - in_b, "only in {a}, not in {b}");
-                assert_eq!(seen(&only_b), in_b - in_a, "only in {b}, not in {a}");
+                assert_eq!(differing(&only_a), in_a - in_b, "only in {a}, not in {b}");
+                assert_eq!(differing(&only_b), in_b - in_a, "only in {b}, not in {a}");
             }
         }
     })
@@ -194,7 +194,7 @@ async fn facts_of_a_job_are_kept_with_it_and_lines_that_move_write_nothing() {
 
         let (newer, _) = evaluate(db, master, "d", "2", 9, 90).await;
         let (before, after) = db.changed_jobs(first, newer).await.unwrap();
-        let versions = [&before, &after].map(|jobs| jobs[0].facts.version.clone().unwrap());
+        let versions = [&before, &after].map(|jobs| jobs[0].version.clone().unwrap());
         assert_eq!((before.len(), after.len(), versions), (1, 1, ["1".to_owned(), "2".to_owned()]));
     })
     .await;

@@ -188,15 +188,15 @@ async fn a_change_of_urgency_is_told() {
     on_both_at(async |db, location| {
         let farm = Farm::new(db, location).await;
         farm.submit().await;
-        farm.decide("urgency = 777").await;
+        farm.decide("urgency = 777000").await;
         assert_eq!(db.untold_urgencies(10).await.unwrap().len(), 1);
         farm.coordinator.feel(Mood::LosesAnswers);
         farm.submit().await;
         assert_eq!(db.untold_urgencies(10).await.unwrap().len(), 1, "perhaps it heard, perhaps not");
         farm.coordinator.feel(Mood::Sound);
         farm.submit().await;
-        assert_eq!(farm.coordinator.builds()[0].priority, 777);
-        assert_eq!(farm.gcc().await.told_urgency, Some(777));
+        assert_eq!(farm.coordinator.builds()[0].priority, 777_000);
+        assert_eq!(farm.gcc().await.told_urgency, Some(777_000));
         assert_eq!(db.untold_urgencies(10).await.unwrap(), []);
     })
     .await;

@@ -3,12 +3,15 @@
 pub mod coordinator;
 pub mod daemon;
 mod databases;
+mod dice;
 mod farm;
 pub mod guix;
 pub mod hostile;
 pub mod oracle;
 pub mod program;
+pub mod real;
 pub mod signed;
 
 pub use databases::{on_both, on_both_at, postgres_database, write_down};
+pub use dice::Dice;
 pub use farm::*;

@@ -1,0 +1,26 @@
+//! `gorget pin`: evaluations that are never forgotten.
+
+use super::{Exit, at_fault, browse};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::EvaluationId;
+
+/// Keeps an evaluation for ever, whatever its spec says of keeping
+#[derive(Debug, clap::Args)]
+pub(super) struct Pin {
+    /// Number of the evaluation, as `gorget status` shows it
+    evaluation: i64,
+    /// Let it go again
+    #[arg(long)]
+    remove: bool,
+}
+
+pub(super) async fn run(args: &Pin, config: Config) -> anyhow::Result<Exit> {
+    let db = browse::open(&config).await?;
+    let since = (!args.remove).then(|| Clock::System.now());
+    if db.pin(EvaluationId(args.evaluation), since).await? {
+        return Ok(Exit::Done);
+    }
+    let number = args.evaluation;
+    Err(at_fault(format!("there is no evaluation {number}\nhint: `gorget status` lists the latest")))
+}

@@ -1,0 +1,38 @@
+//! `gorget verify`: whether the database is what it should be.
+
+use serde_json::json;
+
+use super::{Exit, browse, tell};
+use crate::config::Config;
+
+/// Checks the whole database: intervals of jobs, the graph of derivations, store items against their
+/// names, builds and all that they need
+///
+/// Exit code 2 when something is wrong. It reads every store item, which takes a while.
+#[derive(Debug, clap::Args)]
+pub(super) struct Verify {
+    /// Write one JSON object for every finding
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &Verify, config: Config) -> anyhow::Result<Exit> {
+    let db = browse::open(&config).await?;
+    let findings = db.verify().await?;
+    for finding in &findings {
+        if args.json {
+            tell::json(&json!({ "rule": finding.rule, "what": finding.what }))?;
+        } else {
+            tell::line(&format!("{}: {}", finding.rule, finding.what))?;
+        }
+    }
+    if findings.is_empty() {
+        tell::note("everything is as it should be");
+        return Ok(Exit::Done);
+    }
+    tell::note(&format!(
+        "{}\nhint: `gorget backup` before anything else; go back to an older backup, or evaluate anew with another --state",
+        tell::count(findings.len(), "thing is wrong", "things are wrong")
+    ));
+    Ok(Exit::Ours)
+}

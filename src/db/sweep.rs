@@ -1,0 +1,367 @@
+//! Derivations and store items that nothing needs any more are removed.
+//!
+//! An evaluation relies on what was there when it began, and keeps the numbers of derivations in memory.
+//! So nothing is removed while one runs, and none begins before the sweeper is done, or dead for a while.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::pack::{StoredPack, StoredRow};
+use super::retention::finished_states;
+use super::{Db, Error, EvaluationId, Result, SpecId, Tx, rows};
+use crate::clock::{Clock, Seconds};
+use crate::store::path::{Hash, StorePath};
+use crate::store::{base32, derivation::Derivation, edges};
+
+/// So long after a sign of life, a sweeper is taken for dead.
+const LEASE: Seconds = 60;
+/// How many derivations are removed, or read, at a time.
+const CHUNK: usize = 2000;
+/// zstd's level for what is packed anew: it is done once, with nobody waiting.
+const LEVEL: i32 = 9;
+
+/// What a sweep removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Derivations.
+    pub derivations: u64,
+    /// Store items.
+    pub items: u64,
+    /// Bytes of packs.
+    pub bytes: i64,
+}
+
+/// Somebody who removes what nothing needs.
+#[derive(Debug)]
+pub struct Sweeper {
+    db: Db,
+    clock: Clock,
+    /// Distinguishes it from others.
+    name: String,
+    /// Until when nobody takes it for dead.
+    until: Seconds,
+    /// When it only counts: the evaluations that it takes for forgotten.
+    dry: Option<BTreeSet<EvaluationId>>,
+}
+
+/// What stays.
+struct Needed {
+    /// By the number of the derivation, a bit each.
+    bits: Vec<u64>,
+    /// Hashes of store items.
+    items: HashSet<Hash>,
+    /// The derivations that go, the newest first: users before inputs.
+    garbage: Vec<i64>,
+}
+
+impl Needed {
+    fn has(&self, id: i64) -> bool {
+        let id = id.cast_unsigned();
+        usize::try_from(id / 64)
+            .ok()
+            .and_then(|place| self.bits.get(place))
+            .is_some_and(|bits| bits >> (id % 64) & 1 == 1)
+    }
+
+    fn add(&mut self, id: i64) {
+        let id = id.cast_unsigned();
+        if let Some(bits) = usize::try_from(id / 64).ok().and_then(|place| self.bits.get_mut(place)) {
+            *bits |= 1 << (id % 64);
+        }
+    }
+}
+
+impl Sweeper {
+    /// One that keeps evaluations from beginning until [`Sweeper::end`], or until it has said nothing for a
+    /// minute. `None`: there is one already.
+    pub async fn begin(db: &Db, clock: Clock, name: String) -> Result<Option<Self>> {
+        const TAKE: &str = "insert into sweep (id, holder, until) values (1, $1, $2)
+            on conflict (id) do update set holder = excluded.holder, until = excluded.until where sweep.until <= $3";
+        let now = clock.now();
+        let mut tx = db.begin().await?;
+        let taken = execute!(&mut tx, TAKE, &name, now + LEASE, now) > 0;
+        tx.commit().await?;
+        Ok(taken.then(|| Self { db: db.clone(), clock, name, until: now + LEASE, dry: None }))
+    }
+
+    /// One that only counts what others would remove if these evaluations were forgotten, and keeps nobody
+    /// from anything.
+    pub fn counting(db: &Db, clock: Clock, forgotten: BTreeSet<EvaluationId>) -> Self {
+        Self { db: db.clone(), clock, name: String::new(), until: 0, dry: Some(forgotten) }
+    }
+
+    /// Gives a sign of life, and whether evaluations run: as long as that is so, nothing can be removed.
+    pub async fn must_wait(&mut self) -> Result<bool> {
+        let mut tx = self.db.begin().await?;
+        let running = self.still(&mut tx).await?;
+        tx.commit().await?;
+        Ok(running)
+    }
+
+    /// Evaluations may begin again.
+    pub async fn end(self) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        execute!(&mut tx, "delete from sweep where id = 1 and holder = $1", &self.name);
+        tx.commit().await
+    }
+
+    /// Removes what no job of any evaluation and no build needs. Whatever interrupts it, all that is
+    /// left has all that it needs.
+    pub async fn sweep(&mut self) -> Result<Swept> {
+        let needed = self.mark().await?;
+        let mut swept = Swept { derivations: needed.garbage.len() as u64, ..Swept::default() };
+        if self.dry.is_none() {
+            for chunk in needed.garbage.chunks(CHUNK) {
+                self.remove_derivations(chunk).await?;
+            }
+        }
+        let mut last = 0;
+        while let Some(pack) = self.db.next_pack(last).await? {
+            last = pack.id;
+            self.sweep_pack(pack, &needed, &mut swept).await?;
+        }
+        Ok(swept)
+    }
+
+    /// Makes sure that this transaction may remove; gives whether an evaluation runs.
+    async fn still(&mut self, tx: &mut Tx) -> Result<bool> {
+        const HOLD: &str = "update sweep set until = $2 where id = 1 and holder = $1 and until > $3";
+        const RUNNING: &str = "select count(*) from evaluation where state = 'running'";
+        let now = self.clock.now();
+        if execute!(tx, HOLD, &self.name, now + LEASE, now) == 0 {
+            return Err(Error::NotSweeping);
+        }
+        self.until = now + LEASE;
+        let running: i64 = each!(tx, tx => sqlx::query_scalar(RUNNING).fetch_one(&mut **tx).await?);
+        Ok(running > 0)
+    }
+
+    /// While it only reads: gives a sign of life when one is due.
+    async fn go_on(&mut self) -> Result<()> {
+        let due = self.dry.is_none() && self.clock.now() + LEASE * 3 / 4 > self.until;
+        if due && self.must_wait().await? { Err(Error::NotSweeping) } else { Ok(()) }
+    }
+
+    async fn begin_removing(&mut self) -> Result<Tx> {
+        let mut tx = self.db.begin().await?;
+        if self.still(&mut tx).await? { Err(Error::NotSweeping) } else { Ok(tx) }
+    }
+
+    /// Finds out what jobs and builds need. Inputs have smaller numbers than their users, so going through
+    /// all derivations from the newest on meets users first.
+    async fn mark(&mut self) -> Result<Needed> {
+        const LAST: &str = "select coalesce(max(id), 0) from derivation";
+        const NEXT: &str = "select id, hash, inputs from derivation where id < $1 order by id desc limit $2";
+        let readers = &self.db.readers.clone();
+        let roots = self.roots().await?;
+        let last: i64 = each!(readers, pool => sqlx::query_scalar(LAST).fetch_one(pool).await?);
+        let size = usize::try_from(last / 64 + 1).unwrap_or_default();
+        let mut needed = Needed { bits: vec![0; size], items: HashSet::new(), garbage: Vec::new() };
+        for root in roots {
+            needed.add(root);
+        }
+        let mut before = last + 1;
+        loop {
+            self.go_on().await?;
+            let rows: Vec<(i64, String, Vec<u8>)> = each!(readers, pool =>
+                sqlx::query_as(NEXT).bind(before).bind(20_000_i64).fetch_all(pool).await?);
+            let Some((oldest, ..)) = rows.last() else { break };
+            before = *oldest;
+            for (id, hash, inputs) in rows {
+                if !needed.has(id) {
+                    needed.garbage.push(id);
+                    continue;
+                }
+                let damaged = |reason: String| Error::Damaged { what: format!("derivation {id}"), reason };
+                needed.items.insert(base32::decode(hash.as_bytes()).map_err(|e| damaged(e.to_string()))?);
+                let inputs = edges::decode(&inputs).map_err(|error| damaged(error.to_string()))?;
+                for input in inputs {
+                    needed.add(input);
+                }
+            }
+        }
+        self.mark_sources(&mut needed).await?;
+        Ok(needed)
+    }
+
+    /// The derivations of jobs and builds.
+    async fn roots(&self) -> Result<Vec<i64>> {
+        type Interval = (i64, SpecId, String, EvaluationId, Option<EvaluationId>);
+        const ROOTS: &str = "select derivation_id from job union select derivation_id from build";
+        const BUILDS: &str =
+            concat!("select derivation_id, evaluation_id, state not in ", finished_states!(), " from build");
+        const SEQUENCES: &str =
+            "select id, spec_id, system from evaluation where state in ('complete', 'running')";
+        const JOBS: &str =
+            "select distinct derivation_id, spec_id, system, first_evaluation, last_evaluation from job";
+        let readers = &self.db.readers;
+        let Some(forgotten) = &self.dry else {
+            return Ok(each!(readers, pool => sqlx::query_scalar(ROOTS).fetch_all(pool).await?));
+        };
+        let builds: Vec<(i64, EvaluationId, bool)> =
+            each!(readers, pool => sqlx::query_as(BUILDS).fetch_all(pool).await?);
+        let evaluations: Vec<(EvaluationId, SpecId, String)> =
+            each!(readers, pool => sqlx::query_as(SEQUENCES).fetch_all(pool).await?);
+        let jobs: Vec<Interval> = each!(readers, pool => sqlx::query_as(JOBS).fetch_all(pool).await?);
+        let mut left: HashMap<(SpecId, String), BTreeSet<EvaluationId>> = HashMap::new();
+        for (id, spec, system) in evaluations.into_iter().filter(|(id, ..)| !forgotten.contains(id)) {
+            left.entry((spec, system)).or_default().insert(id);
+        }
+        let builds =
+            builds.into_iter().filter(|(_, id, live)| *live || !forgotten.contains(id)).map(|(id, ..)| id);
+        let jobs = jobs.into_iter().filter(|(_, spec, system, first, last)| {
+            let left = left.get(&(*spec, system.clone()));
+            last.is_none()
+                || left.is_some_and(|left| left.range(first..).next().is_some_and(|id| Some(*id) <= *last))
+        });
+        Ok(builds.chain(jobs.map(|(id, ..)| id)).collect())
+    }
+
+    /// Adds the builders and sources that needed derivations name, and what those refer to.
+    async fn mark_sources(&mut self, needed: &mut Needed) -> Result<()> {
+        let mut waiting: Vec<Hash> = Vec::new();
+        let mut refers: HashMap<Hash, Vec<Hash>> = HashMap::new();
+        let mut last = 0;
+        while let Some(pack) = self.db.next_pack(last).await? {
+            last = pack.id;
+            self.go_on().await?;
+            let contents = pack.unpacked()?;
+            for item in &pack.items {
+                let hash = item.hash()?;
+                if !item.is_derivation() {
+                    let refs = item.refs.split_ascii_whitespace().map(|base| hash_of_base(base.as_bytes()));
+                    let refs: Vec<Hash> = refs.collect::<Result<_>>()?;
+                    if !refs.is_empty() {
+                        refers.insert(hash, refs);
+                    }
+                } else if needed.items.contains(&hash) {
+                    let text = item.bytes(&contents)?;
+                    let parsed = Derivation::parse(text).map_err(|error| item.damaged(&error.to_string()))?;
+                    for source in &parsed.sources {
+                        let path =
+                            StorePath::parse(source).map_err(|error| item.damaged(&error.to_string()))?;
+                        waiting.push(*path.hash());
+                    }
+                }
+            }
+        }
+        while let Some(hash) = waiting.pop() {
+            if needed.items.insert(hash) {
+                waiting.extend(refers.get(&hash).into_iter().flatten());
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_derivations(&mut self, ids: &[i64]) -> Result<()> {
+        let ids = rows(ids.iter().copied().map(Value::from));
+        let mut tx = self.begin_removing().await?;
+        let sets: Vec<i64> = each!(&mut tx, tx, sql:
+            "delete from derivation where id in (select value from json_each($1)) returning output_set_id",
+            "delete from derivation where id in (select value::bigint from json_array_elements_text($1::json))
+             returning output_set_id"
+            => sqlx::query_scalar(sql).bind(&ids).fetch_all(&mut **tx).await?);
+        let sets: BTreeSet<i64> = sets.into_iter().collect();
+        execute!(
+            &mut tx,
+            [
+                "delete from output_set where id in (select value from json_each($1))
+                 and not exists (select 1 from derivation d where d.output_set_id = output_set.id)",
+                "delete from output_set where id in (select value::bigint from json_array_elements_text($1::json))
+                 and not exists (select 1 from derivation d where d.output_set_id = output_set.id)"
+            ],
+            rows(sets.into_iter().map(Value::from))
+        );
+        tx.commit().await
+    }
+
+    /// Removes the items of a pack that are not needed, and packs the rest anew when that is less than half
+    /// of it.
+    async fn sweep_pack(&mut self, pack: StoredPack, needed: &Needed, swept: &mut Swept) -> Result<()> {
+        let mut dead = Vec::new();
+        let mut live = Vec::new();
+        for item in &pack.items {
+            if needed.items.contains(&item.hash()?) { live.push(item) } else { dead.push(item) }
+        }
+        if dead.is_empty() && !live.is_empty() {
+            return Ok(());
+        }
+        let contents = pack.unpacked()?;
+        let left: i64 = live.iter().map(|item| item.length).sum();
+        let mut smaller = None;
+        if !live.is_empty() && left < i64::try_from(contents.len()).unwrap_or(i64::MAX) / 2 {
+            let texts: Vec<&[u8]> = live.iter().map(|item| item.bytes(&contents)).collect::<Result<_>>()?;
+            let packed = zstd::encode_all(&texts.concat()[..], LEVEL);
+            smaller = Some(packed.map_err(|error| pack.damaged(&error.to_string()))?);
+        }
+        swept.items += dead.len() as u64;
+        swept.bytes += match (&smaller, live.is_empty()) {
+            (_, true) => i64::try_from(pack.contents.len()).unwrap_or_default(),
+            (Some(packed), _) => {
+                i64::try_from(pack.contents.len().saturating_sub(packed.len())).unwrap_or_default()
+            }
+            (None, false) => 0,
+        };
+        if self.dry.is_some() {
+            return Ok(());
+        }
+        let mut tx = self.begin_removing().await?;
+        remove_items(&mut tx, &dead).await?;
+        if let Some(packed) = smaller {
+            move_items(&mut tx, &live, &packed).await?;
+        }
+        // The last number is not given anew: others may have unpacked what was called so.
+        execute!(
+            &mut tx,
+            "delete from store_pack where id = $1 and not exists (select 1 from store_item where pack_id = $1)
+             and id < (select max(id) from store_pack)",
+            pack.id
+        );
+        tx.commit().await
+    }
+}
+
+async fn remove_items(tx: &mut Tx, items: &[&StoredRow]) -> Result<()> {
+    execute!(
+        tx,
+        [
+            "delete from store_item where hash in (select value from json_each($1))",
+            "delete from store_item where hash in (select json_array_elements_text($1::json))"
+        ],
+        rows(items.iter().map(|item| Value::from(item.hash.as_str())))
+    );
+    Ok(())
+}
+
+/// Lets items be those of a new pack, one after the other.
+async fn move_items(tx: &mut Tx, items: &[&StoredRow], packed: &[u8]) -> Result<()> {
+    const NEXT: &str = "select coalesce(max(id), 0) + 1 from store_pack";
+    let id: i64 = each!(tx, tx => sqlx::query_scalar(NEXT).fetch_one(&mut **tx).await?);
+    execute!(tx, "insert into store_pack (id, contents) values ($1, $2)", id, packed);
+    let mut start = 0;
+    let lines = rows(items.iter().map(|item| {
+        let line = serde_json::json!({ "hash": item.hash, "start": start });
+        start += item.length;
+        line
+    }));
+    execute!(
+        tx,
+        [
+            "update store_item set pack_id = $2, start = value->>'start' from json_each($1)
+             where store_item.hash = value->>'hash'",
+            "update store_item set pack_id = $2, start = moved.start
+             from json_to_recordset($1::json) as moved (hash text, start bigint) where store_item.hash = moved.hash"
+        ],
+        lines,
+        id
+    );
+    Ok(())
+}
+
+fn hash_of_base(base: &[u8]) -> Result<Hash> {
+    let path = StorePath::parse_base_name(base);
+    let path =
+        path.map_err(|error| Error::Damaged { what: "a reference".to_owned(), reason: error.to_string() })?;
+    Ok(*path.hash())
+}
