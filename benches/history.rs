@@ -192,7 +192,9 @@ async fn ingest(kind: &str, location: &str) {
     let id = spec(&db).await;
     let mut packages = Package::all(100_000);
     for changed in [packages.len(), CHANGES] {
-        packages.iter_mut().take(changed).for_each(|package| package.version += 1);
+        for package in packages.iter_mut().take(changed) {
+            package.version += 1;
+        }
         let (reader, stop) = (db.clone(), CancellationToken::new());
         let stopped = stop.clone();
         let reading = tokio::spawn(async move {
@@ -251,7 +253,9 @@ async fn year(file: &str, evaluations: usize) {
         }
         if is_world {
             worlds += 1;
-            packages.iter_mut().for_each(|package| package.state += 1);
+            for package in packages.iter_mut() {
+                package.state += 1;
+            }
         }
         last[which] =
             evaluate(&db, id, SYSTEMS[which], i64::try_from(number).unwrap() * 3600, packages, |package| {
@@ -284,7 +288,7 @@ fn megabytes(bytes: i64) -> f64 {
 async fn sizes(file: &str) -> [i64; 3] {
     const SIZES: [&str; 3] = [
         "select page_count * page_size from pragma_page_count, pragma_page_size",
-        "select sum(pgsize) from dbstat where aggregate and name in ('store_pack', 'store_item', 'store_item_pack')",
+        "select sum(pgsize) from dbstat where name in ('store_pack', 'store_item', 'store_item_pack')",
         "select count(*) from job",
     ];
     let pool = sqlx::SqlitePool::connect(file).await.unwrap();

@@ -261,6 +261,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_counted_and_at_least_one() {
+        let faults = |keep: &str| {
+            let source = format!(
+                "keep = {keep}\nbuild = \"hello\"\n[[channel]]\nname = \"guix\"\nurl = \"/srv/guix\"\n"
+            );
+            let faults = parse(&source, "farm").err().unwrap_or_default();
+            faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>()
+        };
+        assert_eq!(faults("{ newest = 1 }"), [""; 0]);
+        assert_eq!(faults("{ days = 3 }"), ["`keep` needs `newest`"]);
+        assert_eq!(
+            faults("{ newest = 0, days = -1 }"),
+            [1, 0].map(|least| format!("this is not a whole number from {least} on"))
+        );
+        assert_eq!(faults("{ newest = 1, day = 3 }"), ["`keep` has no key `day`"]);
+        assert_eq!(faults("100"), ["expected a table, found a whole number"]);
+    }
+
+    #[test]
     fn all_that_a_spec_can_say_is_heard() {
         let source = r#"
             name = "release"

@@ -73,7 +73,7 @@ async fn farm() -> Farm {
     std::fs::create_dir_all(farm.state()).unwrap();
     let db = farm.db().await;
     let mut other = spec("other");
-    other.channels[0].branch = "side".to_owned();
+    "side".clone_into(&mut other.channels[0].branch);
     db.sync_specs(&[spec("master"), other]).await.unwrap();
     let [a, b] = batches();
     assert_eq!(evaluate(&db, "master", "abcd0000", &a, NOON).await, [1, 2].map(EvaluationId));
