@@ -259,7 +259,8 @@ impl Db {
         rows.into_iter().map(Build::try_from).collect()
     }
 
-    /// The coordinator has a build, under a name of its own if it told us that.
+    /// The coordinator has a build, under a name of its own if it told us that. If nobody wants it since it
+    /// was sent, it is to be canceled there.
     pub async fn record_submission(
         &self,
         build: &Build,
@@ -268,8 +269,10 @@ impl Db {
         now: Seconds,
     ) -> Result<()> {
         const SQL: &str =
-            "update build set state = 'submitted', reference = $2, answer = $3, answered_at = $4, told_urgency = $5,
-            attempts = attempts + 1 where id = $1 and state = 'queued'";
+            "update build set state = case state when 'queued' then 'submitted' else 'canceling' end,
+            answer = case state when 'queued' then $3 else answer end, reference = $2, answered_at = $4,
+            told_urgency = $5, attempts = attempts + 1
+            where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, build.id, reference, answer, now, build.urgency);
         tx.commit().await

@@ -30,6 +30,7 @@ pub use template::{is_pattern, made, matches};
 pub use written::{Checked, parse};
 
 /// One branch specification, checked and complete.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// Unique among the specs of a farm: letters, digits, `.`, `_`, `-`; at most 64 of them.
