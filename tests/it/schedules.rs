@@ -221,7 +221,9 @@ impl<'a> World<'a> {
                     self.evaluate().await;
                     self.step_and_crash().await;
                 }
-                self.db.record_submission(&build, Some(&build.id.to_string()), "accepted", 1).await.unwrap();
+                self.commits += 1;
+                let reference = self.commits.to_string();
+                self.db.record_submission(&build, Some(&reference), "accepted", 1).await.unwrap();
                 return;
             }
             BuildState::Submitted => Attempt::Started,
@@ -236,7 +238,7 @@ impl<'a> World<'a> {
             _ => return,
         };
         self.commits += 1;
-        let reference = self.commits.to_string();
+        let reference = build.reference.clone().unwrap_or_else(|| self.commits.to_string());
         let now = self.keeper.clock.now();
         let event = NewEvent { derivation: hash(&self.word(*number)), reference, attempt, happened_at: None };
         self.db.record_events(&[event], now).await.unwrap();
