@@ -35,6 +35,10 @@ impl Keeper for Schedule {
             self.queue(&task).await?;
             return Ok(Progress::Worked);
         }
+        if self.db.give_up_late().await? > 0 {
+            self.bells.submit.ring();
+            return Ok(Progress::Worked);
+        }
         if self.queue_inputs().await? {
             return Ok(Progress::Worked);
         }

@@ -7,10 +7,14 @@ create table plan (
   seen text not null,                           -- how far builds were wanted then
   planned_at integer not null
 ) strict;
+-- Jobs that could not be evaluated stay wanted as they were last.
+create index job_closed on job (spec_id, system, name) where last_evaluation is not null;
 create index build_evaluation on build (evaluation_id);
 
 -- Since when nobody has wanted a build that is therefore canceled, or about to be.
 alter table build add column unwanted_at integer;
+-- Those that the coordinator has nevertheless.
+create index build_unwanted on build (id) where unwanted_at is not null and state in ('submitted', 'started');
 
 -- The build that needs it, when it is no job itself.
 alter table build add column needed_by integer references build;

@@ -197,6 +197,10 @@ async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
     let mut schedule = Schedule { db: db.clone(), clock: Clock::System, bells, look_up };
     exhaust(&mut schedule).await.context("scheduling")?;
     exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
+    // What substitute servers have not may need what nobody has wanted so far.
+    while exhaust(&mut schedule).await.context("scheduling")? {
+        exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
+    }
     exhaust(&mut keepers.reconcile).await.context("asking how far builds are")?;
     exhaust(&mut keepers.submit).await.context("submitting")?;
     if let Some(build_here) = &mut keepers.build_here {

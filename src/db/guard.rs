@@ -116,7 +116,7 @@ pub(super) async fn guard(tx: &mut Tx) -> Result<u64> {
 async fn standing(tx: &mut Tx, evaluation: &Waiting, spec: &Spec) -> Result<Standing> {
     let first = spec.systems.first().map(System::as_str);
     let before = match first.filter(|first| spec.staged && *first != evaluation.system) {
-        Some(first) => open_before(tx, evaluation.id, first).await?.map(|open| (first.to_owned(), open)),
+        Some(first) => open_before(tx, evaluation.id, first).await?,
         None => None,
     };
     Ok(Standing {
@@ -128,9 +128,13 @@ async fn standing(tx: &mut Tx, evaluation: &Waiting, spec: &Spec) -> Result<Stan
     })
 }
 
-/// How many builds of the same revision for another system are not at their ends: none if it is not
-/// evaluated completely, nothing at all if nobody asked for that.
-async fn open_before(tx: &mut Tx, evaluation: EvaluationId, system: &str) -> Result<Option<Option<i64>>> {
+/// Another system, and how many builds of the same revision for it are not at their ends: none if it is
+/// not evaluated completely; nothing at all if nobody asked for that.
+async fn open_before(
+    tx: &mut Tx,
+    evaluation: EvaluationId,
+    system: &str,
+) -> Result<Option<(String, Option<i64>)>> {
     const FIRST: &str =
         "select f.id, f.state = 'complete' and not f.unscheduled from evaluation e join evaluation f
           on f.spec_id = e.spec_id and f.revision_id = e.revision_id and f.system = $2
@@ -141,8 +145,8 @@ async fn open_before(tx: &mut Tx, evaluation: EvaluationId, system: &str) -> Res
         sqlx::query_as(FIRST).bind(evaluation).bind(system).fetch_optional(&mut **tx).await?);
     let Some((first, complete)) = found else { return Ok(None) };
     if !complete {
-        return Ok(Some(None));
+        return Ok(Some((system.to_owned(), None)));
     }
     let open: i64 = each!(tx, tx => sqlx::query_scalar(OPEN).bind(first).fetch_one(&mut **tx).await?);
-    Ok(Some(Some(open)))
+    Ok(Some((system.to_owned(), Some(open))))
 }

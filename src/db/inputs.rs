@@ -70,7 +70,7 @@ impl Db {
             };
         }
         let mut tx = self.begin().await?;
-        execute!(
+        let added = execute!(
             &mut tx,
             [
                 add!("(select value->>'input' as input, value->>'build' as build from json_each($1)) as l"),
@@ -80,6 +80,10 @@ impl Db {
             state,
             now
         );
+        if added > 0 {
+            // They may be needed sooner than for this: what is planned is to be seen as out of date.
+            execute!(&mut tx, "update plan set seen = ''");
+        }
         execute!(
             &mut tx,
             [

@@ -18,6 +18,8 @@ pub struct Live {
     pub place: u8,
     /// The spec's share among those of the same priority.
     pub share: u32,
+    /// Whether it wants the jobs of all its evaluations, not only of the newest.
+    pub every_commit: bool,
     /// When what failed is queued again.
     pub retry_failed: RetryFailed,
     /// The newest complete evaluation.
@@ -68,6 +70,7 @@ impl Db {
                     priority: stored.spec.priority,
                     place: u8::try_from(place).unwrap_or(u8::MAX),
                     share: stored.spec.share,
+                    every_commit: stored.spec.every_commit,
                     retry_failed: stored.spec.retry_failed,
                     evaluation: found.map(|row| row.3),
                     known: known.map(|row| row.2),

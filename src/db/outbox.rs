@@ -10,7 +10,8 @@ use crate::attempt::Attempt;
 use crate::clock::Seconds;
 
 impl Db {
-    /// The coordinator has a build, under a name of its own if it told us that.
+    /// The coordinator has a build, under a name of its own if it told us that. One that nobody wants since
+    /// it was sent counts as submitted as well, so that it is seen that it has to be given up there.
     pub async fn record_submission(
         &self,
         build: &Build,
@@ -18,10 +19,11 @@ impl Db {
         answer: &str,
         now: Seconds,
     ) -> Result<()> {
-        const SQL: &str = "update build set answer = $2, answered_at = $3, told_urgency = $4, read_at = $5,
-            attempts = attempts + 1 where id = $1 and state = 'queued'";
-        const TAKEN: &str =
-            "update build set state = 'submitted', reference = $2 where id = $1 and state = 'queued'";
+        const SQL: &str = "update build set answer = case state when 'queued' then $2 else answer end,
+            answered_at = $3, told_urgency = $4, read_at = $5, attempts = attempts + 1
+            where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
+        const TAKEN: &str = "update build set state = 'submitted', reference = $2
+            where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
         // Whose name is not known has to be looked for.
         let read_at = if reference.is_some() { now } else { 0 };
         let mut tx = self.begin().await?;

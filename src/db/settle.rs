@@ -37,6 +37,8 @@ struct Row {
     given_up: Option<String>,
     /// Since when it is wanted.
     created_at: Seconds,
+    /// Since when nobody wants it any more.
+    unwanted_at: Option<Seconds>,
 }
 
 /// What becomes of a build.
@@ -57,8 +59,8 @@ pub(super) async fn settle(tx: &mut Tx, new: &[Step], now: Seconds) -> Result<u6
     let ids: BTreeSet<BuildId> = new.iter().map(|step| step.build).collect();
     let ids = rows(ids.into_iter().map(|id| Value::from(id.0)));
     let builds: Vec<Row> = each!(tx, tx, sql:
-        "select id, state, given_up, created_at from build where id in (select value from json_each($1))",
-        "select id, state, given_up, created_at from build
+        "select id, state, given_up, created_at, unwanted_at from build where id in (select value from json_each($1))",
+        "select id, state, given_up, created_at, unwanted_at from build
          where id in (select value::bigint from json_array_elements_text($1::json))"
         => sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?);
     let told: Vec<(BuildId, String, String, Seconds)> = each!(tx, tx, sql:
@@ -118,7 +120,8 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
         standing(advanced.iter().copied())?
     };
     let to = |state| Some(Move { state, reference: Some(name), pause: 0 });
-    let anew = |pause| Some(Move { state: Queued, reference: None, pause });
+    let again = if row.unwanted_at.is_some() { Canceled } else { Queued };
+    let anew = |pause| Some(Move { state: again, reference: None, pause });
     let was_asked = |name: &str| row.given_up.as_deref() == Some(name);
     match (row.state, attempt) {
         (_, Attempt::Succeeded) => to(Succeeded),
@@ -158,7 +161,7 @@ mod tests {
             received_at: 10,
         };
         let steps: Vec<Step> = steps.iter().map(step).collect();
-        let row = Row { id, state, given_up: given_up.map(str::to_owned), created_at: 5 };
+        let row = Row { id, state, given_up: given_up.map(str::to_owned), created_at: 5, unwanted_at: None };
         follows(&row, &steps, &steps[steps.len() - 1..]).map(|moved| moved.state)
     }
 

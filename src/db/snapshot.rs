@@ -79,22 +79,52 @@ impl Db {
         Ok(Snapshot { graph: graph(&builds, &missing, &seconds)?, builds, claims })
     }
 
-    /// Who wants each build for its own sake: jobs of live evaluations; and evaluations that are not
-    /// complete, for as long as no later one is. What those have found is forgotten when they are begun
-    /// again or fail, but it was the branch's.
+    /// Who wants each build for its own sake: jobs of live evaluations, or of all evaluations where every
+    /// commit counts; jobs as they were last, where the newest evaluation could not evaluate them; and
+    /// evaluations that are not complete, for as long as no later one is. What those have found is
+    /// forgotten when they are begun again or fail, but it was the branch's.
     async fn claims(&self, builds: &[OpenBuild], live: &[Live]) -> Result<Vec<Option<Claim>>> {
-        const JOBS: &str = concat!(
+        macro_rules! jobs {
+            ($every:literal) => {
+                concat!(
+                    "select distinct b.id, j.spec_id, j.system
+                     from build b join derivation d on d.output_set_id = b.output_set_id
+                       join job j on j.derivation_id = d.id
+                     where b.state in ",
+                    open_states!(),
+                    " and (j.last_evaluation is null or j.spec_id in (select ",
+                    $every,
+                    "))"
+                )
+            };
+        }
+        const BROKEN: &str = concat!(
             "select distinct b.id, j.spec_id, j.system
              from build b join derivation d on d.output_set_id = b.output_set_id
-               join job j on j.derivation_id = d.id and j.last_evaluation is null
+               join job j on j.derivation_id = d.id and j.last_evaluation is not null
+               join evaluation n on n.id = (select max(id) from evaluation
+                 where spec_id = j.spec_id and system = j.system and state = 'complete')
              where b.state in ",
-            open_states!()
+            open_states!(),
+            " and not exists (select 1 from job k where k.spec_id = j.spec_id and k.system = j.system
+                 and k.name = j.name and k.last_evaluation is null)
+               and j.last_evaluation = (select max(k.last_evaluation) from job k where k.spec_id = j.spec_id
+                 and k.system = j.system and k.name = j.name and k.last_evaluation is not null)
+               and (exists (select 1 from evaluation_error x where x.evaluation_id = n.id and x.name = j.name)
+                 or n.partial and j.last_evaluation >= (select coalesce(max(w.id), 0) from evaluation w
+                   where w.spec_id = j.spec_id and w.system = j.system and w.state = 'complete' and not w.partial))"
         );
         const UNFINISHED: &str = "select e.id from evaluation e where e.state <> 'complete' and not exists
             (select 1 from evaluation c where c.spec_id = e.spec_id and c.system = e.system
                and c.state = 'complete' and c.id > e.id)";
-        let jobs: Vec<(BuildId, SpecId, String)> =
-            each!(&self.readers, pool => sqlx::query_as(JOBS).fetch_all(pool).await?);
+        let every = live.iter().filter(|live| live.every_commit);
+        let every = rows(every.map(|live| Value::from(live.spec.0)));
+        let jobs: Vec<(BuildId, SpecId, String)> = each!(&self.readers, pool, sql:
+            jobs!("value from json_each($1)"),
+            jobs!("value::bigint from json_array_elements_text($1::json)")
+            => sqlx::query_as(sql).bind(&every).fetch_all(pool).await?);
+        let broken: Vec<(BuildId, SpecId, String)> =
+            each!(&self.readers, pool => sqlx::query_as(BROKEN).fetch_all(pool).await?);
         let unfinished: Vec<EvaluationId> =
             each!(&self.readers, pool => sqlx::query_scalar(UNFINISHED).fetch_all(pool).await?);
         let unfinished: HashSet<EvaluationId> = unfinished.into_iter().collect();
@@ -103,7 +133,7 @@ impl Db {
         let by_place: HashMap<(SpecId, &str), Claim> =
             live.iter().map(|live| ((live.spec, live.system.as_str()), claim(live))).collect();
         let mut least: HashMap<BuildId, Claim> = HashMap::new();
-        for (build, spec, system) in jobs.into_iter().chain(found_by) {
+        for (build, spec, system) in jobs.into_iter().chain(broken).chain(found_by) {
             let Some(claim) = by_place.get(&(spec, system.as_str())) else { continue };
             least.entry(build).and_modify(|least| *least = (*least).min(*claim)).or_insert(*claim);
         }

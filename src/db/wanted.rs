@@ -80,6 +80,23 @@ impl Db {
         Ok(count)
     }
 
+    /// What was given up, and turns out to be at the coordinator all the same, is to be canceled there: it
+    /// was on its way when it was given up, or was begun before that was known. Gives the number of builds.
+    pub async fn give_up_late(&self) -> Result<u64> {
+        const LATE: &str =
+            "select count(*) from build where unwanted_at is not null and state in ('submitted', 'started')";
+        const SQL: &str = "update build set state = 'canceling'
+            where unwanted_at is not null and state in ('submitted', 'started')";
+        let late: i64 = each!(&self.readers, pool => sqlx::query_scalar(LATE).fetch_one(pool).await?);
+        if late == 0 {
+            return Ok(0);
+        }
+        let mut tx = self.begin().await?;
+        let count = execute!(&mut tx, SQL);
+        tx.commit().await?;
+        Ok(count)
+    }
+
     /// Makes the changes, and notes for what it was planned. What the coordinator has is to be canceled
     /// there; the rest is canceled by that. What came to an end meanwhile stays as it is.
     pub async fn change(&self, changes: &Changes, outlook: &Outlook, now: Seconds) -> Result<()> {

@@ -133,10 +133,8 @@ fn spread(graph: &Graph, claims: &[Option<Claim>]) -> (Vec<Option<Claim>>, Vec<u
                 claims[build] = better(claims[build], *claim);
             }
         }
-        let told = graph.builds.iter().zip(&claims);
-        let settled = told.fold(true, |settled, (place, claim)| {
-            settled && better(of_node[*place], *claim) == of_node[*place]
-        });
+        let mut told = graph.builds.iter().zip(&claims);
+        let settled = told.all(|(place, claim)| better(of_node[*place], *claim) == of_node[*place]);
         if settled {
             break;
         }

@@ -30,8 +30,8 @@ pub use template::{is_pattern, made, matches};
 pub use written::{Checked, parse};
 
 /// One branch specification, checked and complete.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each of them is a word of a spec")]
 pub struct Spec {
     /// Unique among the specs of a farm: letters, digits, `.`, `_`, `-`; at most 64 of them.
     pub name: String,

@@ -54,6 +54,7 @@ impl Keeper for LookUp {
         let settled = self.settle(&builds, &findings, now).await?;
         if settled > 0 {
             self.bells.submit.ring();
+            self.bells.schedule.ring();
         }
         Ok(if settled > 0 || !self.once { Progress::Worked } else { Progress::Idle })
     }

@@ -29,7 +29,8 @@ async fn a_package_that_raises_costs_that_job_only() {
 
     guix.reset(&good);
     farm.run_once().await;
-    assert!(farm.queued_by(3).await.is_empty());
+    let again = farm.queued_by(3).await;
+    assert_eq!(again, ["figlet.x86_64-linux"], "what could not be evaluated stayed wanted");
     assert_eq!(farm.diff(2, 3).await.0["mended"], ["clisp.x86_64-linux", "libffcall.x86_64-linux"]);
 }
 
@@ -119,5 +120,5 @@ async fn an_entry_that_raises_costs_itself_and_a_manifest_that_does_not_load_all
         (&diff["changed"], &diff["mended"], diff.len()),
         (&vec!["one-1".to_owned()], &vec!["two-1".to_owned()], 2)
     );
-    assert_eq!(farm.queue().await.len(), 4, "those of the good one were queued at first");
+    assert_eq!(farm.queue().await.len(), 3, "those of the good one");
 }

@@ -17,9 +17,10 @@ fn farm_of(channel: &Tree, coordinator: Option<&StandIn>) -> Farm {
     farm
 }
 
-/// The coordinator has every build of the queue exactly once, and the farm knows that.
+/// The coordinator has every build that is wanted exactly once, as all others, and the farm knows that.
 async fn assert_all_are_there_once(farm: &Farm, coordinator: &StandIn, count: usize) {
-    let queue = farm.queue().await;
+    let mut queue = farm.queue().await;
+    queue.retain(|build| build["state"] != "canceling");
     assert!(queue.iter().all(|build| build["state"] == "submitted"), "{queue:?}");
     let wanted: Vec<String> = queue.iter().map(|build| text(&build["derivation"])).collect();
     let mut times = BTreeMap::new();
@@ -27,7 +28,7 @@ async fn assert_all_are_there_once(farm: &Farm, coordinator: &StandIn, count: us
         *times.entry(held.derivation).or_insert(0) += 1;
     }
     assert!(times.values().all(|times| *times == 1), "{times:?}");
-    assert_eq!(times.into_keys().collect::<BTreeSet<_>>(), wanted.into_iter().collect());
+    assert!(wanted.iter().all(|derivation| times.contains_key(derivation)), "{times:?} {wanted:?}");
     assert_eq!(queue.len(), count);
 }
 
@@ -55,7 +56,7 @@ async fn a_coordinator_that_is_away_or_loses_its_answers_gets_every_build_once()
     coordinator.feel(Mood::Sound);
     tell_outputs(&farm, &coordinator).await;
     farm.run_once().await;
-    assert_all_are_there_once(&farm, &coordinator, 5).await;
+    assert_all_are_there_once(&farm, &coordinator, 3).await;
     let submissions = coordinator.submissions();
     farm.run_once().await;
     assert_eq!(coordinator.submissions(), submissions, "nothing is left to ask for");
@@ -117,7 +118,7 @@ async fn an_evaluation_that_is_killed_begins_again_and_ends_as_if_nothing_had_be
 
         farm.run_once().await;
         assert_eq!(end_state(&farm).await, end_state(&undisturbed).await);
-        assert_eq!(farm.queue().await.len(), if round == 1 { 59 } else { 117 });
+        assert_eq!(farm.queue().await.len(), 59, "those of the first round were given up");
         channel.write("manifest.scm", &sixty("--other"));
     }
     assert_eq!(farm.diff(1, 2).await, undisturbed.diff(1, 2).await);

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use gorget::attempt::Attempt;
 use gorget::clock::{Clock, Seconds};
 use gorget::daemon::{Bells, exhaust};
-use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, NewEvent, QueueFilter, Recorder, SpecId, Told};
+use gorget::db::{
+    Batch, Build, BuildState, Db, EvaluationId, JobError, NewEvent, QueueFilter, Recorder, SpecId, Told,
+};
 use gorget::schedule::Schedule;
 use gorget::spec::{First, RetryFailed, Spec, System};
 use serde_json::json;
@@ -146,6 +148,35 @@ async fn a_build_lives_while_somebody_wants_it_or_needs_it_for_another() {
         assert_eq!(state(db, "lone").await, BuildState::Queued);
         assert_eq!(state(db, "shared").await, BuildState::Canceled);
         assert_eq!(state(db, "gcc").await, BuildState::Queued, "lone needs it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_evaluated_is_not_given_up_and_every_commit_can_count() {
+    on_both(async |db| {
+        let every = Spec { every_commit: true, ..spec("every") };
+        db.sync_specs(&[spec("master"), every]).await.unwrap();
+        let (master, every) = (spec_id(db, "master").await, spec_id(db, "every").await);
+        evaluate(db, master, "a", &[("bad", &[]), ("gone", &[]), ("lost", &[])]).await;
+        evaluate(db, every, "a", &[("first", &[])]).await;
+        evaluate(db, every, "b", &[("second", &[])]).await;
+        schedule(db, 1000).await;
+        assert_eq!(state(db, "first").await, BuildState::Queued, "every commit is to be built");
+
+        let error =
+            JobError { name: "bad".to_owned(), cause: "exception".to_owned(), message: "no".to_owned() };
+        for (commit, partial, lost) in [("b", true, BuildState::Queued), ("c", false, BuildState::Canceled)] {
+            let mut recorder = Recorder::new(begin(db, master, commit).await);
+            recorder.record(db, &Batch { errors: vec![error.clone()], ..Batch::default() }).await.unwrap();
+            recorder.finish(db, partial, &json!({}), 200).await.unwrap();
+            schedule(db, 2000).await;
+            assert_eq!(state(db, "bad").await, BuildState::Queued, "{commit}");
+            assert_eq!([state(db, "gone").await, state(db, "lost").await], [lost, lost], "{commit}");
+        }
+        evaluate(db, master, "d", &[("other", &[])]).await;
+        schedule(db, 3000).await;
+        assert_eq!(state(db, "bad").await, BuildState::Canceled, "it could be evaluated, and is no job");
     })
     .await;
 }
@@ -321,6 +352,11 @@ async fn what_builds_need_is_queued_with_them_where_the_spec_asks_for_it() {
             ]
         );
         assert_eq!(all["source.drv"].needed_by, Some(all["hello"].id));
+        for name in ["source.drv", &hash("source")] {
+            let [source] = &db.inputs_called(name).await.unwrap()[..] else { panic!("{name}") };
+            assert_eq!((source.name.as_str(), source.last_evaluation), ("source.drv", None));
+            assert_eq!(db.build_of(source).await.unwrap().as_ref(), Some(&all["source.drv"]));
+        }
         let order = db.next_submissions(2000, 9).await.unwrap();
         let order: Vec<_> = order.iter().map(|build| build.job.as_str()).collect();
         assert_eq!(order, ["tar.drv", "source.drv", "hello"], "the longest chain first");

@@ -64,6 +64,7 @@ fn seeds() -> Range<u64> {
 #[tokio::test]
 async fn whatever_happens_what_is_wanted_is_queued_and_nothing_else() {
     on_both(async |db| {
+        let mut seen = BTreeSet::new();
         for seed in seeds() {
             let mut world = World::new(db, seed).await;
             for _ in 0..EVENTS {
@@ -71,6 +72,12 @@ async fn whatever_happens_what_is_wanted_is_queued_and_nothing_else() {
             }
             world.settle().await;
             world.check(seed).await;
+            seen.extend(world.builds().await.into_values().map(|build| format!("{:?}", build.state)));
+        }
+        for state in
+            ["Canceled", "Canceling", "Failed", "Held", "Queued", "Started", "Submitted", "Succeeded"]
+        {
+            assert!(seen.contains(state), "no schedule ends with anything {state}");
         }
     })
     .await;
@@ -107,7 +114,11 @@ impl<'a> World<'a> {
             0..3 => self.evaluate().await,
             3..6 => self.step_and_crash().await,
             6 => self.rest_or_wake().await,
-            _ => self.build_something().await,
+            _ => {
+                for _ in 0..4 {
+                    self.build_something().await;
+                }
+            }
         }
     }
 
@@ -116,7 +127,10 @@ impl<'a> World<'a> {
         let mut waits = self.lot.below(60);
         let mut step = pin!(self.keeper.step());
         std::future::poll_fn(|context| match step.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(assert!(result.is_ok(), "{result:?}")),
+            Poll::Ready(result) => {
+                assert!(result.is_ok(), "{result:?}");
+                Poll::Ready(())
+            }
             Poll::Pending if waits == 0 => Poll::Ready(()),
             Poll::Pending => {
                 waits -= 1;
@@ -132,7 +146,7 @@ impl<'a> World<'a> {
         if !self.specs[which].active {
             return;
         }
-        let Some(mut recorder) = self.record(which, &jobs).await else { return };
+        let mut recorder = self.record(which, &jobs).await;
         match self.lot.below(6) {
             0 => self.db.fail_evaluation(recorder.evaluation(), "it had to be", 1).await.unwrap(),
             1 => {
@@ -152,7 +166,7 @@ impl<'a> World<'a> {
         }
     }
 
-    async fn record(&mut self, which: usize, jobs: &BTreeSet<usize>) -> Option<Recorder> {
+    async fn record(&mut self, which: usize, jobs: &BTreeSet<usize>) -> Recorder {
         self.commits += 1;
         let id = spec_id(self.db, &self.specs[which].name).await;
         let task = begin(self.db, id, &format!("{}{}", self.prefix, self.commits)).await;
@@ -161,7 +175,7 @@ impl<'a> World<'a> {
         if self.lot.once_in(2) {
             self.step_and_crash().await;
         }
-        Some(recorder)
+        recorder
     }
 
     fn batch(&self, jobs: &BTreeSet<usize>) -> Batch {
@@ -201,18 +215,30 @@ impl<'a> World<'a> {
         let (number, build) = builds.iter().nth(self.lot.below(builds.len())).unwrap();
         let attempt = match build.state {
             BuildState::Queued => {
-                self.db.record_submission(build, Some(&build.id.to_string()), "accepted", 1).await.unwrap();
+                let build = build.clone();
+                if self.lot.once_in(3) {
+                    // Much may happen while the coordinator thinks about it.
+                    self.evaluate().await;
+                    self.step_and_crash().await;
+                }
+                self.commits += 1;
+                let reference = self.commits.to_string();
+                self.db.record_submission(&build, Some(&reference), "accepted", 1).await.unwrap();
                 return;
             }
             BuildState::Submitted => Attempt::Started,
             BuildState::Started => {
                 [Attempt::Succeeded, Attempt::Failed, Attempt::Canceled][self.lot.below(3)]
             }
-            BuildState::Canceling => [Attempt::Succeeded, Attempt::Canceled][self.lot.below(2)],
+            BuildState::Canceling => {
+                [Attempt::Started, Attempt::Succeeded, Attempt::Canceled][self.lot.below(3)]
+            }
+            // It was on its way when it was given up.
+            BuildState::Canceled if build.unwanted_at.is_some() && self.lot.once_in(2) => Attempt::Scheduled,
             _ => return,
         };
         self.commits += 1;
-        let reference = self.commits.to_string();
+        let reference = build.reference.clone().unwrap_or_else(|| self.commits.to_string());
         let now = self.keeper.clock.now();
         let event = NewEvent {
             build: Told::Derivation(hash(&self.word(*number))),
@@ -231,7 +257,7 @@ impl<'a> World<'a> {
         self.db.sync_specs(&self.specs).await.unwrap();
         for which in 0..2 {
             let jobs: BTreeSet<usize> = (0..WORDS).filter(|_| self.lot.once_in(3)).collect();
-            let recorder = self.record(which, &jobs).await.unwrap();
+            let recorder = self.record(which, &jobs).await;
             recorder.finish(self.db, false, &json!({}), 1).await.unwrap();
             self.jobs[which] = jobs;
         }
