@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(faults("{ days = 3 }"), ["`keep` needs `newest`"]);
         assert_eq!(
             faults("{ newest = 0, days = -1 }"),
-            [1, 0].map(|least| format!("this is not a whole number from {least} on"))
+            [1, 0].map(|least| format!("what is kept is a number from {least} to 1000000"))
         );
         assert_eq!(faults("{ newest = 1, day = 3 }"), ["`keep` has no key `day`"]);
         assert_eq!(faults("100"), ["expected a table, found a whole number"]);
