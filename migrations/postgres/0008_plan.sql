@@ -18,6 +18,7 @@ create index build_unwanted on build (id) where unwanted_at is not null and stat
 
 -- The build that needs it, when it is no job itself.
 alter table build add column needed_by bigint references build;
+create index build_needed_by on build (needed_by) where needed_by is not null;
 -- Whether its inputs were wanted after it was queued.
 alter table build add column inputs_queued boolean not null default false;
 

@@ -20,6 +20,8 @@ pub struct Recorder {
     facts: FactNumbers,
     /// Every job so far.
     seen: HashSet<Seen>,
+    /// The jobs of the complete evaluation before this one, once they are read: most are the same again.
+    open: Option<HashSet<Seen>>,
 }
 
 /// Name, derivation and facts of a job. Facts are missing in what was recorded before there were any.
@@ -28,7 +30,7 @@ type Seen = (String, DerivationId, Option<i64>);
 impl Recorder {
     /// A recorder for the task that was just claimed.
     pub fn new(task: Task) -> Self {
-        Self { task, numbers: HashMap::new(), facts: HashMap::new(), seen: HashSet::new() }
+        Self { task, numbers: HashMap::new(), facts: HashMap::new(), seen: HashSet::new(), open: None }
     }
 
     /// Records a batch, wholly or not at all.
@@ -37,6 +39,9 @@ impl Recorder {
             jobs_done = case when $4 > jobs_done then $4 else jobs_done end where id = $1";
         let mut tx = db.begin().await?;
         still_ours(&mut tx, &self.task).await?;
+        if self.open.is_none() {
+            self.open = Some(self.read_open(&mut tx).await?);
+        }
         let mut known = Known { before: &self.numbers, added: HashMap::new() };
         known.look_up(&mut tx, batch).await?;
         known.store_derivations(&mut tx, batch).await?;
@@ -62,11 +67,33 @@ impl Recorder {
         Ok(())
     }
 
+    /// The jobs whose intervals are open. Learns the numbers of their derivations.
+    async fn read_open(&mut self, tx: &mut Tx) -> Result<HashSet<Seen>> {
+        const OPEN: &str = "select j.name, j.derivation_id, j.facts_id, d.hash
+            from job j join derivation d on d.id = j.derivation_id
+            where j.spec_id = $1 and j.system = $2 and j.last_evaluation is null";
+        let open: Vec<(String, DerivationId, Option<i64>, String)> = each!(tx, tx => sqlx::query_as(OPEN)
+            .bind(self.task.spec_id).bind(self.task.system.as_str()).fetch_all(&mut **tx).await?);
+        let learn = |(name, derivation, facts, hash)| {
+            self.numbers.insert(hash, derivation);
+            (name, derivation, facts)
+        };
+        Ok(open.into_iter().map(learn).collect())
+    }
+
     /// Begins an interval for each job, defined at a line, that has none open.
     async fn begin_intervals(&self, tx: &mut Tx, jobs: &HashMap<Seen, Option<u32>>) -> Result<u64> {
-        let lines = rows(jobs.iter().map(|((name, derivation, facts), line)| {
-            json!({ "name": name, "derivation": derivation, "facts": facts, "line": line })
-        }));
+        let is_open = |job: &Seen| self.open.as_ref().is_some_and(|open| open.contains(job));
+        let new = jobs.iter().filter(|(job, _)| !is_open(job) && !self.seen.contains(job));
+        let lines: Vec<Value> = new
+            .map(|((name, derivation, facts), line)| {
+                json!({ "name": name, "derivation": derivation, "facts": facts, "line": line })
+            })
+            .collect();
+        if lines.is_empty() {
+            return Ok(0);
+        }
+        let lines = rows(lines);
         Ok(execute!(
             tx,
             [

@@ -203,8 +203,10 @@ async fn leave_builds(tx: &mut Tx, id: EvaluationId) -> Result<()> {
            where d.output_set_id = build.output_set_id), evaluation_id) where evaluation_id = $1";
     const EVENTS: &str =
         "delete from build_event where build_id in (select id from build where evaluation_id = $1)";
+    const NEEDED_BY: &str = "update build set needed_by = null where needed_by in (select id from build where evaluation_id = $1)";
     execute!(tx, MOVE, id);
     execute!(tx, EVENTS, id);
+    execute!(tx, NEEDED_BY, id);
     execute!(tx, "delete from build where evaluation_id = $1", id);
     Ok(())
 }

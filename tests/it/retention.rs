@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::program::Farm;
 use crate::support::real::{Real, in_one_pack, real, real_batch};
-use crate::support::{Dice, begin, on_both, only_spec, spec, spec_id};
+use crate::support::{Dice, batch, begin, on_both, on_both_at, only_spec, spec, spec_id, write_down};
 
 /// Jobs and the words that their derivations are made of.
 type Jobs = BTreeMap<String, String>;
@@ -317,6 +317,24 @@ async fn specs_say_what_is_kept_and_gc_says_why() {
 
 /// Whatever refers to what is removed must be known to those who remove it.
 #[tokio::test]
+async fn a_build_goes_though_another_was_wanted_for_its_sake() {
+    on_both_at(async |db, location| {
+        let master = only_spec(db, forgetful("master")).await;
+        let first = evaluate(db, master, "a", &batch(&[("a", "a1"), ("b", "b1")]), 1).await;
+        evaluate(db, master, "b", &batch(&[("a", "a2"), ("b", "b1")]), 2).await;
+        let a1 = "(select min(id) from build where job = 'a')";
+        write_down(location, &format!("update build set needed_by = {a1} where job = 'b'")).await;
+        refuse_all(db).await;
+        assert!(db.forget_evaluation(first).await.unwrap());
+        let left = db.queue(&QueueFilter::default(), 10).await.unwrap();
+        let mut left: Vec<_> = left.iter().map(|build| (build.job.as_str(), build.needed_by)).collect();
+        left.sort_unstable();
+        assert_eq!(left, [("a", None), ("b", None)]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn every_reference_to_what_is_removed_is_heeded() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("gorget.db").display().to_string();
@@ -333,6 +351,7 @@ async fn every_reference_to_what_is_removed_is_heeded() {
     let heeded = [
         "build.derivation_id",
         "build.evaluation_id",
+        "build.needed_by",
         "build.output_set_id",
         "build_event.build_id",
         "derivation.output_set_id",

@@ -210,7 +210,7 @@ async fn a_real_daemon_that_authorized_the_key_fetches_a_derivation_with_all_it_
            (catch #t
              (lambda () (with-store store (ensure-path store {hello:?})))
              (lambda args (if (> tries 1) (fetch (- tries 1)) (apply throw args)))))
-         (fetch 3)
+         (fetch 10)
          (with-store store
            (for-each (lambda (item) (format #t \"~a~%\" item)) (requisites store (list {hello:?})))
            (format #t \"~a~%\" (derivation-name (read-derivation-from-file {hello:?}))))"
