@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gorget::eval_store::{Kind, Recorded};
-use gorget::evaluate::runtime::Runtimes;
-use gorget::evaluate::{Event, Limits, Outcome, Request, Wanted, Warm};
-use gorget::spec::{Subset, System};
+use gorget::evaluate::runtime::{Runtimes, TimeMachine};
+use gorget::evaluate::{Daemon, Event, Limits, Outcome, Request, Wanted, Warm};
+use gorget::spec::{Runtime, Subset, System};
 use gorget::store::derivation::Derivation;
 use tokio::sync::mpsc;
 
@@ -50,8 +50,12 @@ fn main() -> Result<()> {
 /// What an evaluation of `hello` adds to the store, and what comes of it.
 async fn hello(root: &Path) -> Result<(Vec<Recorded>, Vec<Outcome>)> {
     let cache = tempfile::tempdir()?;
-    let prepared = Runtimes::new(root, cache.path().to_owned(), 1).prepare("seeds", &[]).await?;
     let limit = Duration::from_mins(5);
+    let nobody = cache.path().join("nobody");
+    let daemon = Daemon { socket: nobody.clone(), store: nobody.clone() };
+    let time_machine = TimeMachine { directory: nobody, daemon, limit };
+    let runtimes = Runtimes::new(root, cache.path().to_owned(), 1 << 30, 1, time_machine);
+    let prepared = runtimes.prepare("seeds", Runtime::default(), &[]).await?;
     let request = Request {
         root: root.to_owned(),
         environment: prepared.environment,

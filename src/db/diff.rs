@@ -64,7 +64,8 @@ macro_rules! jobs {
 
 /// Reads a [`diff::Job`] for each job of the evaluation $3 of the spec $1 for $2, whose path is $4, that
 /// the evaluation $7 of the spec $5 for $6 has not. $8 says whether both are of one spec and system: then
-/// what contains both is passed over by itself.
+/// what contains both is passed over by itself. Jobs are looked for by their derivations; `+ 0` and `|| ''` keep
+/// SQLite from reading all jobs of the spec for each.
 macro_rules! jobs_only_in {
     ($database:ident) => {
         concat!(
@@ -81,12 +82,12 @@ macro_rules! jobs_only_in {
             derivation_path!(),
             " as derivation, d.output_set_id as outputs, max(f.version) as version,
                exists (select 1 from derivation x join job j on j.derivation_id = x.id
-                 where x.output_set_id = d.output_set_id and j.spec_id = $5 and j.system = $6
+                 where x.output_set_id = d.output_set_id and j.spec_id + 0 = $5 and j.system || '' = $6
                    and j.first_evaluation <= $7 and (j.last_evaluation is null or j.last_evaluation >= $7))
                as had
              from its join derivation d on d.id = its.derivation_id left join job_facts f on f.id = its.facts_id
              where not exists (select 1 from job j where j.derivation_id = its.derivation_id
-               and j.name = its.name and j.spec_id = $5 and j.system = $6
+               and j.name = its.name and j.spec_id + 0 = $5 and j.system || '' = $6
                and j.first_evaluation <= $7 and (j.last_evaluation is null or j.last_evaluation >= $7))
              group by its.name, d.id"
         )
