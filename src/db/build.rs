@@ -199,8 +199,7 @@ impl Db {
     ///
     /// One that is being canceled is queued at once. Should the coordinator have been told already, it
     /// has given the build up before it gets it again: the same keeper tells both, one after the other.
-    /// Should that keeper end in between, the build is given up after it was queued again, and is
-    /// queued with the next evaluation like anything that was canceled.
+    /// Should that keeper end in between, late news that the former attempt was canceled change nothing.
     pub async fn queue_builds(
         &self,
         evaluation: EvaluationId,

@@ -4,22 +4,20 @@
 //! else does.
 
 use std::collections::{HashSet, VecDeque};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::archive::Archive;
 use super::memory::{Kind, Memory, Recorded};
-use crate::guix_daemon::{Contents, Cut, Daemon, DaemonError};
+use crate::guix_daemon::{Contents, Cut, Daemon, DaemonError, Log};
 use crate::store::path::StorePath;
 
 /// So many of the last lines that a build printed are part of its error.
 const LAST_LINES: usize = 12;
 /// Of each line no more than this, in bytes.
 const LONGEST_LINE: usize = 300;
-/// How much of all that builds print goes into a file, in bytes.
-const LONGEST_LOG: usize = 64 << 20;
 
 /// Who makes the builds of an evaluation.
 #[derive(Debug)]
@@ -31,8 +29,8 @@ pub struct Builds {
     /// Store paths of outputs that were built, and of what they are known to refer to.
     built: Mutex<HashSet<Vec<u8>>>,
     progress: Mutex<Progress>,
-    /// Where all that builds print goes, and how many bytes more that may be.
-    log: Option<Mutex<(fs_err::File, usize)>>,
+    /// Where all that builds print goes.
+    log: Option<Arc<Mutex<Log<fs_err::File>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -82,19 +80,10 @@ impl Builds {
         })
     }
 
-    /// Writes what builds print into a file, as far as that has reasonable length.
+    /// Writes what builds print into a file as well.
     #[must_use]
-    pub fn logged_to(self, file: fs_err::File) -> Self {
-        Self { log: Some(Mutex::new((file, LONGEST_LOG))), ..self }
-    }
-
-    fn print(&self, text: &[u8]) {
-        let Some(log) = &self.log else { return };
-        let (file, left) = &mut *lock(log);
-        let part = &text[..text.len().min(*left)];
-        *left -= part.len();
-        // A full disk is no reason to give a build up.
-        let _ = file.write_all(part);
+    pub fn logged_to(self, log: Arc<Mutex<Log<fs_err::File>>>) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// Makes the link at `root`, which leads into the store, keep that from being collected as garbage.
@@ -180,9 +169,10 @@ impl Builds {
                 },
             )?;
         }
-        let mut log = Log::default();
+        let mut log = LastLines::default();
         let result = daemon.build(wanted, |text| {
-            self.print(text);
+            // A full disk is no reason to give a build up.
+            let _ = self.log.as_ref().map(|log| lock(log).take(text));
             log.take(text);
         });
         result.map_err(|error| BuildError::Failed { error, log: log.end() })
@@ -258,12 +248,12 @@ pub(super) fn derivation_of(wanted: &[u8]) -> Option<StorePath> {
 
 /// The last lines of what builds print.
 #[derive(Debug, Default)]
-struct Log {
+struct LastLines {
     lines: VecDeque<String>,
     open: Vec<u8>,
 }
 
-impl Log {
+impl LastLines {
     fn take(&mut self, text: &[u8]) {
         for piece in text.split_inclusive(|byte| *byte == b'\n') {
             let room = LONGEST_LINE.saturating_sub(self.open.len());
@@ -297,7 +287,7 @@ mod tests {
 
     #[test]
     fn of_a_log_the_end_is_kept() {
-        let mut log = Log::default();
+        let mut log = LastLines::default();
         for number in 0..100 {
             log.take(format!("{number}\n\nbegun ").as_bytes());
         }

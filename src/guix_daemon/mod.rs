@@ -1,5 +1,6 @@
 //! A client of a real guix-daemon, as far as builds need one. Numbers are those of `guix/store.scm`.
 
+mod log;
 pub(crate) mod wire;
 
 use std::io::{self, BufReader, BufWriter, Write as _};
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 use wire::{MAGIC_CLIENT, MAGIC_SERVER, STDERR_ERROR, STDERR_LAST, Sink, Source, VERSION, broken};
 
 use crate::store::path::StorePath;
+pub use log::Log;
 
 /// A frame with something that a build printed.
 const STDERR_NEXT: u64 = 0x6f6c_6d67;

@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 
-use super::log::Log;
 use crate::attempt::Attempt;
 use crate::db::{Db, ItemKind, Times};
-use crate::guix_daemon::{Contents, Cut, Daemon, DaemonError};
+use crate::guix_daemon::{Contents, Cut, Daemon, DaemonError, Log};
 use crate::store::path::StorePath;
 
 /// The daemon's word for a builder that failed, and for one whose time was up.

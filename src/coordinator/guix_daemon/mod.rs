@@ -4,7 +4,6 @@
 //! waits for them, and one whose inputs failed waits until they have not.
 
 mod attempt;
-mod log;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

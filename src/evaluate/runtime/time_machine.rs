@@ -4,14 +4,16 @@
 //! builds, which hands them on to the daemon. What was built is kept from the garbage collector by a link
 //! for each commit.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::eval_store::{Builds, EvalStore, Memory};
 use crate::evaluate::Daemon;
+use crate::guix_daemon::Log;
 use crate::sandbox::Finished;
 use crate::store::path::StorePath;
 
@@ -21,6 +23,8 @@ use super::{Host, RuntimeError, Source, host};
 const MOST_STORED: usize = 4 << 30;
 /// What a process that computes it may allocate, in bytes.
 const MEMORY: u64 = 8 << 30;
+/// How much of the log is kept, in bytes.
+const LOG_SIZE: u64 = 16 << 20;
 
 /// Who builds Guix, and where it is kept.
 #[derive(Debug, Clone)]
@@ -66,11 +70,12 @@ impl TimeMachine {
     ) -> Result<PathBuf, RuntimeError> {
         fs_err::create_dir_all(&self.directory)?;
         let log = link.with_extension("log");
-        let builds = Builds::new(self.daemon.socket.clone())?.logged_to(fs_err::File::create(&log)?);
+        let printed = Arc::new(Mutex::new(Log::new(fs_err::File::create(&log)?, LOG_SIZE)));
+        let builds = Builds::new(self.daemon.socket.clone())?.logged_to(Arc::clone(&printed));
         let server = EvalStore::start(Memory::new(true, MOST_STORED).with_builds(builds))?;
         tracing::info!(commit = channel.commit, log = %log.display(), "building Guix");
         let (finished, said) = self.run(installed, channel, store, server.socket()).await?;
-        fs_err::OpenOptions::new().append(true).open(&log)?.write_all(&finished.stderr)?;
+        keep(&printed, &finished.stderr)?;
         let path = finished.success().then(|| StorePath::parse(&said).ok()).flatten();
         let path = path.map(|path| PathBuf::from(path.to_string())).filter(|path| is_in(store, path));
         let Some(path) = path else {
@@ -121,4 +126,11 @@ impl TimeMachine {
 /// Whether a store item is there.
 fn is_in(store: &Path, path: &Path) -> bool {
     path.file_name().is_some_and(|name| store.join(name).is_dir())
+}
+
+/// Ends the log with what the script printed itself.
+fn keep(log: &Mutex<Log<fs_err::File>>, stderr: &[u8]) -> io::Result<()> {
+    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    log.take(stderr)?;
+    log.finish()
 }

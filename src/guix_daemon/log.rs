@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 /// A log that takes no more than twice `half` bytes, and a line.
 #[derive(Debug)]
-pub(super) struct Log<W: Write> {
+pub struct Log<W: Write> {
     file: W,
     half: usize,
     begun: usize,
@@ -15,12 +15,13 @@ pub(super) struct Log<W: Write> {
 
 impl<W: Write> Log<W> {
     /// One that takes `most` bytes.
-    pub(super) fn new(file: W, most: u64) -> Self {
+    pub fn new(file: W, most: u64) -> Self {
         let half = usize::try_from(most / 2).unwrap_or(usize::MAX);
         Self { file, half, begun: 0, end: VecDeque::new(), left_out: 0 }
     }
 
-    pub(super) fn take(&mut self, text: &[u8]) -> io::Result<()> {
+    /// Takes what was printed next.
+    pub fn take(&mut self, text: &[u8]) -> io::Result<()> {
         let (beginning, rest) = text.split_at(text.len().min(self.half - self.begun));
         self.file.write_all(beginning)?;
         self.begun += beginning.len();
@@ -31,14 +32,14 @@ impl<W: Write> Log<W> {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> io::Result<W> {
+    /// Nothing more comes: writes the end, which is kept in memory till then.
+    pub fn finish(&mut self) -> io::Result<()> {
         if self.left_out > 0 {
             write!(self.file, "\n[{} bytes are left out]\n", self.left_out)?;
         }
         let (one, other) = self.end.as_slices();
         self.file.write_all(one)?;
-        self.file.write_all(other)?;
-        Ok(self.file)
+        self.file.write_all(other)
     }
 }
 
@@ -51,7 +52,8 @@ mod tests {
         for piece in pieces {
             log.take(piece).unwrap();
         }
-        String::from_utf8(log.finish().unwrap()).unwrap()
+        log.finish().unwrap();
+        String::from_utf8(log.file).unwrap()
     }
 
     #[test]
