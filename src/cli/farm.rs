@@ -9,7 +9,7 @@ use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, Res
 use crate::clock::Clock;
 use crate::config::{Config, Evaluate};
 use crate::db::Db;
-use crate::evaluate::runtime::{Runtimes, TimeMachine};
+use crate::evaluate::runtime::{Compiling, Runtimes, TimeMachine};
 use crate::evaluate::{Daemon, Limits};
 use crate::signing::{AuthorizedKeys, SigningKey};
 use crate::substitute::Server;
@@ -39,10 +39,12 @@ pub(super) fn time_machine(config: &Config) -> PathBuf {
 
 /// Which Guix runs.
 pub(super) fn runtimes(config: &Config) -> Runtimes {
-    let Evaluate { compiled, workers, time_machine_time, .. } = &config.evaluate;
+    let Evaluate { compiled, time_machine_time, .. } = &config.evaluate;
+    let limits = limits(config);
+    let compiling = Compiling { jobs: limits.workers, heap: limits.heap(), ..Compiling::default() };
     let time_machine =
         TimeMachine { directory: time_machine(config), daemon: daemon(config), limit: *time_machine_time };
-    Runtimes::new(&config.guix_root, config.state.join("compiled"), *compiled, workers.get(), time_machine)
+    Runtimes::new(&config.guix_root, config.state.join("compiled"), *compiled, compiling, time_machine)
 }
 
 /// What an evaluation may use.

@@ -25,7 +25,6 @@ pub(super) fn write_scripts(directory: &Path) -> io::Result<()> {
 /// The sandbox of an evaluation: Guix, the channels, the scripts and sockets in `directory`, and the
 /// socket of the store; where builds are made, the real store as well, for what they leave there.
 pub(super) fn confined(request: &Request, directory: &Path, store: PathBuf) -> io::Result<Confined> {
-    let heap = heap(request.limits.memory, request.limits.workers);
     let mut sandbox = request.environment.confine(&request.root);
     if let Some(daemon) = &request.daemon {
         let real = fs_err::canonicalize(&daemon.store).map_err(|error| {
@@ -42,12 +41,7 @@ pub(super) fn confined(request: &Request, directory: &Path, store: PathBuf) -> i
         .readable(store, "/run/store")
         .env("GUIX_DAEMON_SOCKET", "/run/store")
         // The heap only grows: collecting seldom costs memory and saves a quarter of the time.
-        .env("GC_INITIAL_HEAP_SIZE", heap.to_string())
+        .env("GC_INITIAL_HEAP_SIZE", request.limits.heap().to_string())
         .env("GC_FREE_SPACE_DIVISOR", "1")
         .args(["--no-auto-compile", "/run/gorget/worker.scm"]))
-}
-
-/// Bytes of heap that each process begins with: half of its part of the memory.
-fn heap(memory: u64, workers: usize) -> u64 {
-    (memory / (workers as u64 + 1) / 2).clamp(128 << 20, 2 << 30)
 }

@@ -88,3 +88,10 @@ pub struct Limits {
     /// Time for everything.
     pub evaluation_time: Duration,
 }
+
+impl Limits {
+    /// Bytes of heap that each process begins with: half of its part of the memory.
+    pub fn heap(&self) -> u64 {
+        (self.memory / (self.workers as u64 + 1) / 2).clamp(128 << 20, 2 << 30)
+    }
+}

@@ -1,6 +1,5 @@
 //! A revision's own Guix, straight from a checkout.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,14 +57,13 @@ pub async fn checkout(
         let planned = tokio::task::spawn_blocking(move || plan(&host, &layers, &inside, &cache)).await;
         planned.map_err(io::Error::other)??
     };
-    let jobs = std::mem::take(&mut plan.jobs);
+    let mut jobs = std::mem::take(&mut plan.jobs);
+    // The first are compiled while those that import them are loaded.
+    jobs.sort_by_key(|job| job.keys.imports);
     if !jobs.is_empty() {
         let environment = environment(host, &binds, &inside, &plan);
-        let failures = compile::compile(host, &environment, cache, &jobs, compiling).await?;
-        let failed: HashSet<&str> = failures.iter().map(|failure| failure.module.as_str()).collect();
-        for job in jobs.iter().filter(|job| !failed.contains(job.path.as_str())) {
-            plan.counts.compiled += usize::from(plan.farm.take(&job.path, cache, &job.keys.own)?);
-        }
+        let failures = compile::compile(host, &environment, cache, &plan.farm, &jobs, compiling).await?;
+        plan.counts.compiled += jobs.len() - failures.len();
         plan.failures.extend(failures);
     }
     Ok(environment(host, &binds, &inside, &plan))

@@ -1,6 +1,6 @@
 ;;; Compiles the modules that a request names, each in a process of its own.
 
-(use-modules (ice-9 match) (srfi srfi-1)
+(use-modules (ice-9 match) (srfi srfi-1) (srfi srfi-11)
              (system base compile) (system base message) (language tree-il optimize))
 
 (define out "/gorget/out/")
@@ -43,56 +43,78 @@
     (lambda (key . args)
       (say-and-exit (string-append out number ".error") key args))))
 
-(define (compile-all files jobs memory seconds)
-  (let loop ((files files) (running 0))
-    (cond ((and (pair? files) (< running jobs))
-           (match (car files)
-             ((number source level)
-              (when (zero? (primitive-fork))
-                (compile-one number source level memory seconds))))
-           (loop (cdr files) (+ running 1)))
-          ((> running 0)
-           (waitpid WAIT_ANY)
-           (loop files (- running 1))))))
+(define (take-slot slots)
+  (read-char (car slots)))
+
+(define (give-slot slots)
+  (write-char #\. (cdr slots)))
+
+(define (in-process thunk)
+  "Call THUNK in a process of its own, and return its number."
+  (match (primitive-fork)
+    (0 (thunk) (primitive-_exit 0))
+    (pid pid)))
+
+(define (compile-each files slots memory seconds)
+  "Compile FILES one after the other, each as soon as one of SLOTS is free."
+  (for-each (match-lambda
+              ((number _ source level)
+               (take-slot slots)
+               (waitpid (in-process (lambda () (compile-one number source level memory seconds))))
+               (give-slot slots)))
+            files))
 
 (define culprit "/tmp/culprit")
 
 (define (load-or-exit files)
-  "Load FILES; when one cannot be loaded, note its name and exit with code 3."
-  (for-each (lambda (file)
-              (catch #t
-                (lambda ()
-                  (resolve-interface (module-name file)))
-                (lambda (key . args)
-                  (call-with-output-file culprit
-                    (lambda (port)
-                      (write file port)))
-                  (call-with-output-file (string-append out "unloaded")
-                    (lambda (port)
-                      (format port "cannot load ~a: " file)
-                      (print-exception port #f key args)))
-                  (primitive-_exit 3))))
+  "Load FILES; when one cannot be loaded, note its number and exit with code 3."
+  (for-each (match-lambda
+              ((number file . _)
+               (catch #t
+                 (lambda ()
+                   (resolve-interface (module-name file)))
+                 (lambda (key . args)
+                   (call-with-output-file culprit
+                     (lambda (port)
+                       (write number port)))
+                   (call-with-output-file (string-append out "unloaded")
+                     (lambda (port)
+                       (format port "cannot load ~a: " file)
+                       (print-exception port #f key args)))
+                   (primitive-_exit 3)))))
             files))
 
-(define (call-with-loaded files patience proc)
-  "Call PROC in a process in which FILES are loaded, but for PATIENCE of them at most that cannot be.
+(define (load-and-compile files patience slots compile)
+  "Load FILES, but for PATIENCE of them at most that cannot be, and COMPILE them, a few at a time, as
+soon as they are loaded.  Loading takes one of SLOTS, which is given back at its end.
 A module that is loaded in part would spoil what is compiled after it, so every few modules a new
 process goes on, and the old one stays to try again without the culprit."
   (if (null? files)
-      (proc)
-      (let try ((few (take files (min 16 (length files)))) (patience patience))
-        (match (primitive-fork)
-          (0
-           (load-or-exit few)
-           (call-with-loaded (drop files (min 16 (length files))) patience proc)
-           (primitive-_exit 0))
-          (pid
-           (when (and (eqv? 3 (status:exit-val (cdr (waitpid pid))))
-                      (> patience 0))
-             (try (delete (call-with-input-file culprit read) few) (- patience 1))))))))
+      (give-slot slots)
+      (let-values (((few rest) (split-at files (min 16 (length files)))))
+        (define (go-on loadable patience)
+          (load-or-exit loadable)
+          (let ((compiler (in-process (lambda () (compile few)))))
+            (load-and-compile rest patience slots compile)
+            (waitpid compiler)))
+        (let try ((loadable few) (patience patience))
+          (match (status:exit-val (cdr (waitpid (in-process (lambda () (go-on loadable patience))))))
+            (0 #t)
+            ((and 3 (? (const (> patience 0))))
+             (try (alist-delete (call-with-input-file culprit read) loadable) (- patience 1)))
+            (_ (give-slot slots)))))))
 
 (match (call-with-input-file (last (command-line)) read)
-  ((preload files jobs memory seconds)
+  ((files jobs memory seconds)
    (and=> (optional '(system base compile) 'default-warning-level) (lambda (level) (level 0)))
    (compile #f)
-   (call-with-loaded preload 8 (lambda () (compile-all files jobs memory seconds)))))
+   (let ((slots (pipe)))
+     (for-each (lambda (port) (setvbuf port 'none)) (list (car slots) (cdr slots)))
+     (for-each (lambda (_) (give-slot slots)) (iota (- jobs 1)))
+     (match files
+       ((alone)
+        (give-slot slots)
+        (compile-each files slots memory seconds))
+       (_
+        (load-and-compile files 8 slots
+                          (lambda (files) (compile-each files slots memory seconds))))))))

@@ -21,6 +21,8 @@ pub struct Keys {
     pub host: Hash,
     /// For the fact that it does not compile: everything that it imports takes part.
     pub failure: Hash,
+    /// How many modules it imports, and those import.
+    pub imports: usize,
 }
 
 /// What keys depend on beside the sources.
@@ -96,11 +98,13 @@ impl Graph<'_> {
         own.extend(effects);
         let start = format!("{FORMAT}\n{}\n{level}\n{}\n", compiler.identity, file.path);
         let base = Sha256::new_with_prefix(start).chain_update(seen.hash).chain_update(hash_set(own));
+        let imports = all.len();
         let with = |more: Vec<Hash>, what: &str| base.clone().chain_update(what).chain_update(hash_set(more));
         Keys {
             own: base.clone().finalize().into(),
             host: with(if level > 1 { host } else { Vec::new() }, "host").finalize().into(),
             failure: with(all, "failure").finalize().into(),
+            imports,
         }
     }
 

@@ -68,10 +68,9 @@ impl Runtimes {
         root: &Path,
         cache: PathBuf,
         cache_limit: u64,
-        jobs: usize,
+        compiling: Compiling,
         time_machine: TimeMachine,
     ) -> Self {
-        let compiling = Compiling { jobs, ..Compiling::default() };
         Self { root: root.to_owned(), cache, compiling, cache_limit, time_machine, host: OnceCell::new() }
     }
 

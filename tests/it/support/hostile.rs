@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use gorget::evaluate::runtime::{Runtimes, Source, TimeMachine};
+use gorget::evaluate::runtime::{Compiling, Runtimes, Source, TimeMachine};
 use gorget::evaluate::{self, Event, Failure, Limits, Outcome, Request, Summary, Wanted, Warm};
 use gorget::spec::{Build, Runtime, Subset, System};
 use tempfile::TempDir;
@@ -97,7 +97,9 @@ pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
                 daemon: evaluate::Daemon { socket: nobody.clone(), store: nobody },
                 limit: Duration::ZERO,
             };
-            let runtimes = Runtimes::new(&guix_root(), cache.path().join("cache"), 1 << 30, 1, time_machine);
+            let directory = cache.path().join("cache");
+            let runtimes =
+                Runtimes::new(&guix_root(), directory, 1 << 30, Compiling::default(), time_machine);
             (cache, runtimes)
         })
         .await;
