@@ -17,8 +17,8 @@ use crate::spec::{
 /// Tells all that is wrong with spec files, and when the good ones are due
 #[derive(Debug, clap::Args)]
 pub struct Check {
-    /// Spec files, or directories of them
-    #[arg(required = true, value_name = "PATH")]
+    /// Spec files, or directories of them; by default the specs that are evaluated
+    #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Write one JSON object for every file
     #[arg(long)]
@@ -28,10 +28,16 @@ pub struct Check {
 /// Checks the files and tells about them: the good ones on standard output, faults on standard error.
 ///
 /// # Errors
-/// When nothing can be written, and when the Guix of this machine, as `config` has it, is one that
+/// When nothing can be written, when no path is given and `config` is at fault, and when the Guix of this machine, as `config` has it, is one that
 /// nothing can be evaluated with; a file that cannot be read is at fault itself.
-pub(super) async fn run(args: &Check, config: Option<Config>) -> anyhow::Result<Exit> {
-    let files = load(&args.paths);
+pub(super) async fn run(args: &Check, config: anyhow::Result<Config>) -> anyhow::Result<Exit> {
+    let (files, config) = match &args.paths[..] {
+        [] => {
+            let config = config?;
+            (load(std::slice::from_ref(&config.specs)), Some(config))
+        }
+        paths => (load(paths), config.ok()),
+    };
     let now = Clock::System.now();
     if args.json {
         tell_json(&files, now, &mut anstream::stdout().lock())?;

@@ -155,7 +155,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
     telemetry::begin(quiet);
     let config = || Config::load(cli.global.config.as_deref(), cli.global.state.as_deref());
     match cli.command {
-        Command::Check(args) => within(check::run(&args, config().ok())),
+        Command::Check(args) => within(check::run(&args, config().map_err(Into::into))),
         Command::Generate(generate) => generate::run(&generate),
         Command::Run(args) => within(run::run(&args, config()?)),
         Command::Evaluate(args) => within(evaluate::run(&args, config()?)),

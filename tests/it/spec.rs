@@ -6,6 +6,8 @@ use std::time::Duration;
 use gorget::sandbox::Tool;
 use gorget::spec::{Spec, Subset, check_branch, load_directory, parse, render};
 
+use crate::support::program::Farm;
+
 fn faults(source: &str) -> String {
     render(&parse(source, "farm").expect_err("this file has faults"), "farm.toml", source, false)
 }
@@ -535,6 +537,19 @@ fn the_specs_that_come_with_gorget_can_be_used() {
     assert!(matches!(spec("release").build.subset, Subset::Manifests(_)));
     assert!(spec("teams").is_template() && spec("teams").channels[0].introduction.is_some());
     assert_eq!(files.len(), 7, "each of them is named above");
+}
+
+#[tokio::test]
+async fn an_admin_checks_what_the_farm_evaluates_without_saying_where_it_is() {
+    let farm = Farm::new(None);
+    let said = farm.say(&["check"]).await;
+    assert!(said.code == Some(1) && said.talk.contains("no spec is in this directory"), "{}", said.talk);
+    farm.spec("good", "build = \"hello\"\n[[channel]]\nname = \"guix\"\nurl = \"/nowhere\"\n");
+    let said = farm.say(&["check"]).await;
+    assert!(said.code == Some(0) && said.data.contains("good"), "{}{}", said.data, said.talk);
+    farm.spec("bad", "build = \"helo\"\n");
+    let said = farm.say(&["check"]).await;
+    assert!(said.code == Some(1) && said.talk.contains("bad.toml"), "{}", said.talk);
 }
 
 /// Asks git itself about many names. It takes some that are refused here all the same: they would
