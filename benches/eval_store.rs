@@ -138,7 +138,7 @@ fn add_all(all: &[Adding]) -> Duration {
     }
     take_answers(&mut stream, &mut said, &mut open);
     let taken = begun.elapsed();
-    assert_eq!(store.memory().totals().1, all.len());
+    assert_eq!(store.memory().totals().0, all.len());
     taken
 }
 

@@ -156,7 +156,7 @@ fn add(totals: &mut Summary, summary: &Summary) {
     totals.total_ms += summary.total_ms;
     totals.cpu_ms += summary.cpu_ms;
     totals.peak_memory = totals.peak_memory.max(summary.peak_memory);
-    totals.store_requests += summary.store_requests;
+    totals.requests += summary.requests;
     totals.store_cpu_ms += summary.store_cpu_ms;
     totals.store_items += summary.store_items;
     totals.store_bytes += summary.store_bytes;

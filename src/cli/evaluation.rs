@@ -97,10 +97,10 @@ fn figures(figures: &Value) -> Vec<Line> {
                 ("died", count("deaths")),
             ]),
         ),
+        ("requests", asked(&figures["requests"])),
         (
             "store",
             list(&[
-                ("requests", count("store_requests")),
                 ("CPU", seconds("store_cpu_ms")),
                 ("items", count("store_items")),
                 ("size", mebibytes("store_bytes")),
@@ -112,4 +112,14 @@ fn figures(figures: &Value) -> Vec<Line> {
         .filter(|(_, text)| !text.is_empty())
         .map(|(name, text)| (name, text.trim().to_owned()))
         .collect()
+}
+
+/// How often the evaluation store was asked, and for what.
+fn asked(requests: &Value) -> String {
+    let kinds = requests.as_object().into_iter().flatten();
+    let mut kinds: Vec<(u64, &str)> =
+        kinds.filter_map(|(kind, count)| Some((count.as_u64()?, kind.as_str()))).collect();
+    kinds.sort_unstable_by_key(|(count, _)| std::cmp::Reverse(*count));
+    let kinds = kinds.iter().filter(|(count, _)| *count > 0).map(|(count, kind)| format!("{kind} {count}"));
+    kinds.collect::<Vec<_>>().join(", ")
 }

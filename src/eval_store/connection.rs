@@ -5,6 +5,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::builds::derivation_of;
 use super::memory::Memory;
+use super::requests::Asked;
 use crate::guix_daemon::wire::{MAGIC_CLIENT, MAGIC_SERVER, Sink, Source, VERSION, broken};
 use crate::store::nar;
 use crate::store::path::StorePath;
@@ -75,7 +76,6 @@ pub(super) fn serve<R: Read, W: Write>(input: R, output: W, memory: &Memory) -> 
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             operation => operation?,
         };
-        memory.count_request();
         match operation {
             8 => add_text(&mut source, &mut sink, memory, &mut text)?,
             7 => add_nar(&mut source, &mut sink, memory)?,
@@ -131,6 +131,7 @@ fn add_text<R: Read, W: Write>(
     let name = source.word()?;
     source.string(text, LONGEST_TEXT)?;
     let references = source.words()?;
+    memory.asked.count(Asked::Text { is_derivation: name.ends_with(b".drv") });
     match memory.add_text(&name, text, &references) {
         Ok(path) => {
             sink.answer()?;
@@ -145,6 +146,7 @@ fn add_nar<R: Read, W: Write>(
     sink: &mut Writer<W>,
     memory: &Memory,
 ) -> io::Result<()> {
+    memory.asked.count(Asked::Tree);
     let name = source.word()?;
     source.integer()?; // obsolete
     let recursive = source.boolean()?;
@@ -166,6 +168,7 @@ fn rare<R: Read, W: Write>(
     sink: &mut Writer<W>,
     memory: &Memory,
 ) -> io::Result<()> {
+    memory.asked.count(if matches!(operation, 9 | 10) { Asked::Build } else { Asked::Question });
     match operation {
         1 => {
             let path = source.word()?;
@@ -419,7 +422,7 @@ mod tests {
             let heard = answers(&memory, &said);
             // No answer is much longer than what was asked, and nothing is kept that was not sent.
             prop_assert!(heard <= 64 + 64 * said.len());
-            let (_, items, bytes) = memory.totals();
+            let (items, bytes) = memory.totals();
             prop_assert!(bytes <= said.len() && items <= said.len());
             prop_assert!(memory.drain().len() == items && memory.arrive(MOST_ARRIVING));
         }
@@ -432,7 +435,7 @@ mod tests {
             let parts = [operation, LONGEST_TEXT, LONGEST_TEXT].map(Part::Integer).to_vec();
             answers(&memory, &stream(&[parts]));
         }
-        assert_eq!(memory.totals().1, 0);
+        assert_eq!(memory.totals().0, 0);
     }
 
     #[test]
@@ -448,9 +451,9 @@ mod tests {
         let mut large = small.clone();
         large[2] = Part::Text(vec![1; 4 << 20]);
         answers(&memory, &stream(&[small.clone(), large.clone(), small.clone()]));
-        assert_eq!(memory.totals().1, 1);
+        assert_eq!(memory.totals().0, 1);
         memory.arrived(MOST_ARRIVING - (1 << 20));
         answers(&memory, &stream(&[small, large]));
-        assert_eq!(memory.totals().1, 2);
+        assert_eq!(memory.totals().0, 2);
     }
 }

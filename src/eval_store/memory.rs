@@ -6,6 +6,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::builds::Builds;
+use super::requests::{Counting, Requests};
 use crate::store::derivation::{Derivation, Modulo, OutputError, ParseError};
 use crate::store::nar::single_file;
 use crate::store::path::{Hash, PathError, StorePath};
@@ -91,7 +92,7 @@ pub enum StoreError {
 pub struct Memory {
     state: Mutex<State>,
     drained: Condvar,
-    requests: AtomicU64,
+    pub(super) asked: Counting,
     cpu_ns: AtomicU64,
     arriving: AtomicUsize,
     pub(super) keep_contents: bool,
@@ -132,7 +133,7 @@ impl Memory {
         Self {
             state: Mutex::default(),
             drained: Condvar::new(),
-            requests: AtomicU64::new(0),
+            asked: Counting::default(),
             cpu_ns: AtomicU64::new(0),
             arriving: AtomicUsize::new(0),
             keep_contents,
@@ -250,11 +251,6 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).pending_bytes
     }
 
-    /// Counts one request.
-    pub(super) fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Counts CPU time that answering took.
     pub(super) fn count_cpu(&self, used: Duration) {
         self.cpu_ns.fetch_add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -275,10 +271,15 @@ impl Memory {
         self.arriving.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// How many requests were answered, how many items and how many bytes were added.
-    pub fn totals(&self) -> (u64, usize, usize) {
+    /// How many requests were answered up to now.
+    pub fn requests(&self) -> Requests {
+        self.asked.so_far()
+    }
+
+    /// How many items and how many bytes were added.
+    pub fn totals(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.requests.load(Ordering::Relaxed), state.known.len(), state.bytes)
+        (state.known.len(), state.bytes)
     }
 
     /// Refuses everything from now on, and lets waiting clients go.

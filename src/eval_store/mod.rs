@@ -16,6 +16,7 @@ mod connection;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod memory;
+mod requests;
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -28,6 +29,7 @@ use tempfile::TempDir;
 
 pub use builds::Builds;
 pub use memory::{Kind, Memory, Recorded, RecordedDerivation, StoreError};
+pub use requests::Requests;
 
 /// More connections than this at a time are refused: a worker needs one.
 const MOST_CONNECTIONS: usize = 256;

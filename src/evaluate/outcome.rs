@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::eval_store::Recorded;
+use crate::eval_store::{Recorded, Requests};
 use crate::job::Facts;
 use crate::store::path::StorePath;
 
@@ -85,7 +85,7 @@ pub struct Summary {
     /// Milliseconds of CPU that the evaluating processes used, as far as it was seen.
     pub cpu_ms: u64,
     /// Requests that the evaluation store answered.
-    pub store_requests: u64,
+    pub requests: Requests,
     /// Milliseconds of CPU that it took for that.
     pub store_cpu_ms: u64,
     /// Store items that were added.

@@ -367,12 +367,13 @@ impl<'a> Supervisor<'a> {
     }
 
     fn summary(&mut self) -> Summary {
-        let (requests, items, bytes) = self.warm.crew.store().totals();
+        let store = self.warm.crew.store();
+        let (items, bytes) = store.totals();
         Summary {
             total_ms: milliseconds(self.started.elapsed()),
             cpu_ms: self.warm.crew.cpu_ms() - self.cpu_before,
-            store_requests: requests,
-            store_cpu_ms: milliseconds(self.warm.crew.store().cpu()),
+            requests: store.requests(),
+            store_cpu_ms: milliseconds(store.cpu()),
             store_items: items,
             store_bytes: bytes,
             ..self.summary.clone()
