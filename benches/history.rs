@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use gorget::clock::Clock;
 use gorget::db::{
-    Batch, Db, EvaluationId, Item, ItemKind, NewDerivation, NewJob, Pack, Recorder, SpecId, Sweeper,
+    Batch, Claimant, Db, EvaluationId, Item, ItemKind, NewDerivation, NewJob, Pack, Recorder, SpecId, Sweeper,
 };
 use gorget::job::{Facts, Location};
 use gorget::revision::{ChannelCommit, Revision};
@@ -168,7 +168,7 @@ async fn evaluate(
     let revision = Revision::new(vec![ChannelCommit::new("guix", "u", commit)]);
     let systems = [System::new(system).unwrap()];
     db.request_evaluations(spec, &revision, &Subset::All.into(), &systems, at).await.unwrap();
-    let mut recorder = Recorder::new(db.claim_evaluation(at).await.unwrap().unwrap());
+    let mut recorder = Recorder::new(db.claim_evaluation(&Claimant::default(), at).await.unwrap().unwrap());
     for chunk in packages.chunks(BATCH) {
         let derivations: Vec<NewDerivation> = chunk
             .iter()

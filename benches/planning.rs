@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use gorget::clock::Clock;
 use gorget::daemon::{Bells, exhaust};
-use gorget::db::{Batch, Db, NewDerivation, NewJob, Recorder};
+use gorget::db::{Batch, Claimant, Db, NewDerivation, NewJob, Recorder};
 use gorget::job::Facts;
 use gorget::plan::order::{Graph, ranks};
 use gorget::revision::{ChannelCommit, Revision};
@@ -60,7 +60,7 @@ async fn record(db: &Db, count: usize) {
     let id = db.specs().await.unwrap()[0].id;
     let revision = Revision::new(vec![ChannelCommit::new("guix", "https://example.org/", "a")]);
     db.request_evaluations(id, &revision, &build, &systems, 1).await.unwrap();
-    let mut recorder = Recorder::new(db.claim_evaluation(1).await.unwrap().unwrap());
+    let mut recorder = Recorder::new(db.claim_evaluation(&Claimant::default(), 1).await.unwrap().unwrap());
     let hash = |number: usize| format!("{number:032}");
     for from in (0..count).step_by(BATCH) {
         let numbers = from..(from + BATCH).min(count);

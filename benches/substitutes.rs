@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use gorget::clock::Clock;
 use gorget::config::{Listen, Location};
 use gorget::daemon::{Bells, exhaust};
-use gorget::db::{Batch, BuildState, Db, Item, ItemKind, NewDerivation, NewJob, Pack, Recorder};
+use gorget::db::{Batch, BuildState, Claimant, Db, Item, ItemKind, NewDerivation, NewJob, Pack, Recorder};
 use gorget::job::Facts;
 use gorget::revision::{ChannelCommit, Revision};
 use gorget::signing::{AuthorizedKeys, SigningKey};
@@ -82,7 +82,7 @@ async fn recorder(db: &Db) -> Recorder {
     let commit = ChannelCommit::new("guix", "u", "c");
     let systems = [System::new("x86_64-linux").unwrap()];
     db.request_evaluations(id, &Revision::new(vec![commit]), &Subset::All.into(), &systems, 0).await.unwrap();
-    Recorder::new(db.claim_evaluation(0).await.unwrap().unwrap())
+    Recorder::new(db.claim_evaluation(&Claimant::default(), 0).await.unwrap().unwrap())
 }
 
 /// Makes a database with all the derivations, in packs of one MiB; gives their hashes.

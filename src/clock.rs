@@ -14,6 +14,8 @@ pub enum Clock {
     /// The machine's clock.
     #[default]
     System,
+    /// The machine's clock, put right by so many seconds: many machines go by one of them.
+    Corrected(Arc<AtomicI64>),
     /// Stands still until somebody moves it.
     Manual(Arc<AtomicI64>),
 }
@@ -24,11 +26,24 @@ impl Clock {
         Self::Manual(Arc::new(AtomicI64::new(now)))
     }
 
+    /// The machine's clock, until somebody knows better.
+    pub fn corrected() -> Self {
+        Self::Corrected(Arc::default())
+    }
+
+    /// It is `now`, wherever the machine's own clock may be.
+    pub fn correct(&self, now: Seconds) {
+        if let Self::Corrected(by) = self {
+            by.store(now - Self::System.now(), Ordering::Relaxed);
+        }
+    }
+
     /// The present second.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Seconds {
         match self {
             Self::System => Utc::now().timestamp(),
+            Self::Corrected(by) => Utc::now().timestamp() + by.load(Ordering::Relaxed),
             Self::Manual(now) => now.load(Ordering::Relaxed),
         }
     }
@@ -79,6 +94,13 @@ pub fn readable_span(seconds: Seconds) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_wrong_is_put_right() {
+        let (right, clock) = (Clock::System.now() + 86_400, Clock::corrected());
+        clock.correct(right);
+        assert!((right..right + 5).contains(&clock.clone().now()));
+    }
 
     #[test]
     fn a_date_lasts_until_its_end() {

@@ -16,6 +16,8 @@ use crate::revision::Revision;
 /// A mirror that nothing needs stays for so long after its last fetch: specs come back, and first fetches
 /// are long.
 const MIRROR_REST: Seconds = 30 * 24 * 60 * 60;
+/// It is known so much longer, in which every machine removes its own.
+const GRACE: Seconds = 24 * 60 * 60;
 
 /// The keeper that removes.
 ///
@@ -66,10 +68,15 @@ impl Collect {
         let long_ago = self.clock.now() - MIRROR_REST;
         for mirror in self.db.mirrors().await? {
             let touched = mirror.fetched_at.max(mirror.failed_at).unwrap_or_default();
-            if !urls.contains(mirror.url.as_str()) && touched < long_ago {
+            if urls.contains(mirror.url.as_str()) || touched >= long_ago {
+                continue;
+            }
+            if self.mirrors.path(&mirror.url).exists() {
                 self.mirrors.discard(&mirror.url).await.context("removing a mirror")?;
-                self.db.forget_mirror(&mirror.url).await?;
                 tracing::info!(url = mirror.url, "a mirror that nothing needs is removed");
+            }
+            if touched < long_ago - GRACE {
+                self.db.forget_mirror(&mirror.url).await?;
             }
         }
         Ok(())

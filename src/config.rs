@@ -18,8 +18,9 @@ pub use location::Location;
 use machine::Machine;
 use thiserror::Error;
 use written::Written;
+pub use written::{HOST_NAMES, is_host_name};
 
-use crate::spec::{harmless, position};
+use crate::spec::{System, harmless, position};
 
 /// How many requests a substitute server gets at the same time, unless told otherwise.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
@@ -32,6 +33,8 @@ const LOG_SIZE: u64 = 4 << 20;
 /// Everything that was decided, with defaults for the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// What this machine is called in the farm.
+    pub host: String,
     /// The directory that holds all that Gorget keeps. Absolute.
     pub state: PathBuf,
     /// The database: an absolute path of an `SQLite` file, or a `postgres://` URL.
@@ -55,6 +58,8 @@ pub struct Config {
 /// What an evaluation may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluate {
+    /// The systems that this machine evaluates; none: all of them.
+    pub systems: Vec<System>,
     /// How many processes evaluate at once.
     pub workers: NonZeroUsize,
     /// Memory of all of them together, in bytes.
@@ -208,6 +213,7 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         None => Location::new("gorget.db"),
     };
     let evaluate = Evaluate {
+        systems: written.evaluate.systems.unwrap_or_default().into_iter().map(|system| system.0).collect(),
         workers: written.evaluate.workers.unwrap_or(machine.cores),
         memory: written.evaluate.memory.map_or(machine.memory / 2, |size| size.0),
         compiled: written.evaluate.compiled.map_or(COMPILED, |size| size.0),
@@ -224,6 +230,7 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
     };
     let guix_root = base.join(written.guix_root.unwrap_or_else(|| "/".into()));
     Ok(Config {
+        host: written.host.map_or_else(|| machine.name.clone(), |host| host.0),
         database: database.inside(&state).map_err(ConfigError::NotUtf8)?,
         specs,
         evaluate,
@@ -283,6 +290,7 @@ mod tests {
     /// The machine whose defaults the example shows.
     fn server() -> Machine {
         Machine {
+            name: "farm".to_owned(),
             is_root: true,
             home: None,
             state_home: None,
@@ -405,13 +413,19 @@ mod tests {
     fn a_fault_is_told_with_its_place_and_without_the_line() {
         let told = |text: &str| resolved(text).unwrap_err().to_string();
         insta::assert_snapshot!(told("\n[evaluate]\nworker = 3\n"), @r#"
-        gorget.toml:3:1: unknown field `worker`, expected one of `workers`, `memory`, `compiled`, `package-time`, `time-machine-time`, `evaluation-time`, `daemon-socket`, `daemon-store`
+        gorget.toml:3:1: unknown field `worker`, expected one of `systems`, `workers`, `memory`, `compiled`, `package-time`, `time-machine-time`, `evaluation-time`, `daemon-socket`, `daemon-store`
         "#);
         insta::assert_snapshot!(told("[evaluate]\nmemory = \"12X\"\n"), @r#"
         gorget.toml:2:10: `12X` is not a size: write a whole number and M, G or T, such as `12G`
         "#);
         insta::assert_snapshot!(told("[evaluate]\nworkers = 0\n"), @r#"
         gorget.toml:2:11: invalid value: integer `0`, expected a nonzero usize
+        "#);
+        insta::assert_snapshot!(told("host = \"a b\"\n"), @r#"
+        gorget.toml:1:8: the name of a host is made of at most 64 letters, digits, `.`, `-` and `_`
+        "#);
+        insta::assert_snapshot!(told("[evaluate]\nsystems = [\"vax\"]\n"), @r#"
+        gorget.toml:2:12: `vax` is no system that Guix has: write one of x86_64-linux, i686-linux, aarch64-linux, armhf-linux, powerpc64le-linux, riscv64-linux, i586-gnu, x86_64-gnu, mips64el-linux, powerpc-linux
         "#);
         insta::assert_snapshot!(told("[git]\nlook-time = \"0s\"\n"), @r#"
         gorget.toml:2:13: `0s` is not a span of time: write a whole number and s, m, h or d, such as `5m`

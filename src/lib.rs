@@ -61,6 +61,8 @@ pub mod db;
 pub mod eval_store;
 /// A client of a real guix-daemon.
 pub mod guix_daemon;
+/// This machine among those of the farm: signs of life, who schedules, who wakes it.
+pub mod host;
 /// The only place that starts processes.
 pub mod sandbox;
 /// Signatures on what substitute servers say, as Guix makes and checks them.

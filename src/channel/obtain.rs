@@ -15,7 +15,7 @@ pub enum ObtainError {
     Checkout(#[from] CheckoutError),
 }
 
-/// The files of a channel, whose mirror has its commit. A mirror that turns out to be damaged is
+/// The files of a channel. A mirror that lacks the commit gets it. One that turns out to be damaged is
 /// thrown away and fetched once more: commits are named by their contents, so what comes is the same.
 pub async fn obtain(
     mirrors: &Mirrors,
@@ -24,8 +24,13 @@ pub async fn obtain(
 ) -> Result<Checkout, ObtainError> {
     let ChannelCommit { url, commit, origin, .. } = channel;
     let mirror = mirrors.path(url);
+    let first = checkouts.checkout(&mirror, commit).await;
+    if !first.as_ref().is_err_and(lacks_something) {
+        return Ok(first?);
+    }
+    mirrors.fetch(url, &origin.branch, commit).await?;
     match checkouts.checkout(&mirror, commit).await {
-        Err(error @ (CheckoutError::Repository { .. } | CheckoutError::MissingCommit { .. })) => {
+        Err(error) if lacks_something(&error) => {
             tracing::warn!(url, commit, "a mirror is damaged and is made anew: {error}");
             mirrors.discard(url).await?;
             mirrors.fetch(url, &origin.branch, commit).await?;
@@ -33,4 +38,8 @@ pub async fn obtain(
         }
         result => Ok(result?),
     }
+}
+
+fn lacks_something(error: &CheckoutError) -> bool {
+    matches!(error, CheckoutError::Repository { .. } | CheckoutError::MissingCommit { .. })
 }

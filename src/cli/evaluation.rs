@@ -48,7 +48,8 @@ fn facts(evaluation: &Evaluation) -> Vec<Line> {
     lines.extend(evaluation.started_at.map(|at| {
         let attempts = evaluation.attempts;
         let which = if attempts > 1 { format!(" (attempt {attempts})") } else { String::new() };
-        ("begun", readable(at) + &which)
+        let host = evaluation.host.as_ref().map_or(String::new(), |host| format!(" on {host}"));
+        ("begun", readable(at) + &host + &which)
     }));
     lines.extend(evaluation.finished_at.map(|at| ("ended", readable(at))));
     let total = evaluation.jobs_total.map_or("?".to_owned(), |total| total.to_string());

@@ -1,28 +1,26 @@
 //! `gorget run`: the farm itself.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::progress::Progress;
-use super::{Exit, at_fault, farm, tell};
+use super::{Exit, at_fault, farm, once};
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::collect::Collect;
-use crate::config::{Config, Coordinator, Listen};
+use crate::config::{self, Config, Coordinator, HOST_NAMES, Listen, is_host_name};
 use crate::coordinator::{BuildHere, Follow, GuixBuildCoordinator, Hearing, Reconcile, Site, Submit};
-use crate::daemon::{Bells, Once, exhaust, keep};
-use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec};
+use crate::daemon::{Bells, Once, keep};
+use crate::db::{Db, Error, NewHost, Turn};
 use crate::evaluate::Evaluate;
 use crate::fetch::{Fetch, Fetches};
+use crate::host::{Presence, identity, listen};
 use crate::register::Register;
 use crate::schedule::Schedule;
-use crate::spec::harmless;
+use crate::spec::System;
 use crate::substitute::LookUp;
 use crate::watch::{Looks, Watch};
 use crate::web::{self, Listener, Web};
@@ -39,22 +37,73 @@ pub(super) struct Run {
     /// Serve at this address or Unix socket, whatever the configuration says
     #[arg(long, value_name = "HOST:PORT|PATH", conflicts_with = "once")]
     listen: Option<String>,
+    /// What this machine does for the farm: an evaluator needs the repositories and the database and
+    /// nothing else; of those that schedule, one does and the others stand by
+    #[arg(long, value_enum, default_value_t)]
+    role: Role,
+    /// What this machine is called in the farm, whatever the configuration says
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    host: Option<String>,
 }
 
-/// The keepers of one farm.
-struct Keepers {
-    register: Register,
-    watch: Watch,
-    fetch: Fetch,
-    evaluate: Evaluate,
-    schedule: Schedule,
-    substitute: LookUp,
-    reconcile: Reconcile,
-    follow: Follow,
-    submit: Submit,
+/// What a machine does for the farm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Role {
+    /// Evaluates what was asked for
+    Evaluate,
+    /// Watches, plans, submits and serves
+    Schedule,
+    /// Both
+    #[default]
+    All,
+}
+
+impl Role {
+    pub(super) fn evaluates(self) -> bool {
+        self != Self::Schedule
+    }
+
+    fn schedules(self) -> bool {
+        self != Self::Evaluate
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Evaluate => "evaluate",
+            Self::Schedule => "schedule",
+            Self::All => "evaluate schedule",
+        }
+    }
+}
+
+fn host_name(text: &str) -> Result<String, &'static str> {
+    if is_host_name(text) { Ok(text.to_owned()) } else { Err(HOST_NAMES) }
+}
+
+/// What keepers are made of.
+pub(super) struct Work {
+    /// What this machine is called in the farm.
+    pub(super) host: String,
+    pub(super) config: Config,
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) bells: Bells,
+    pub(super) watch: Bell,
+    pub(super) once: bool,
+}
+
+/// The keepers of the machine that schedules.
+pub(super) struct Keepers {
+    pub(super) register: Register,
+    pub(super) watch: Watch,
+    pub(super) fetch: Fetch,
+    pub(super) schedule: Schedule,
+    pub(super) substitute: LookUp,
+    pub(super) reconcile: Reconcile,
+    pub(super) follow: Follow,
+    pub(super) submit: Submit,
     /// In the place of the three before it, if this machine builds.
-    build_here: Option<BuildHere>,
-    collect: Collect,
+    pub(super) build_here: Option<BuildHere>,
 }
 
 pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
@@ -65,28 +114,97 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
         return Err(at_fault(format!("another `gorget run` works in {}", config.state.display())));
     }
     let db = Db::open(config.database.as_str()).await?;
-    let interrupted = db.reset_interrupted().await?;
-    if interrupted > 0 {
-        tracing::info!(evaluations = interrupted, "evaluations were interrupted and begin again");
+    let (clock, bells, watch) = (Clock::corrected(), Bells::default(), Bell::default());
+    let host = this_host(args, &config)?;
+    let name = host.name.clone();
+    let presence = match Presence::begin(&db, &clock, host).await {
+        Err(error @ Error::HostTaken(_)) => return Err(at_fault(error.to_string())),
+        presence => presence?,
+    };
+    let work = Work { host: name, config, db, clock, bells, watch, once: args.once };
+    let result = tokio::select! {
+        result = at_work(args, work, &presence) => result,
+        taken = presence.live() => Err(taken.into()),
+    };
+    // What did not stop in time is in the database as far as it went.
+    if let Err(error) = presence.end().await {
+        tracing::warn!("others do not hear that this host stops: {error:#}");
     }
-    let bells = Bells::default();
-    let watch = Bell::default();
-    let keepers = keepers(&config, &db, &bells, &watch, args.once)?;
-    let servers: Vec<&str> = keepers.substitute.servers.iter().map(|server| server.name.as_str()).collect();
-    db.forget_other_servers(&servers).await?;
+    result
+}
+
+fn this_host(args: &Run, config: &Config) -> anyhow::Result<NewHost> {
+    let config::Evaluate { systems, workers, memory, .. } = &config.evaluate;
+    Ok(NewHost {
+        name: args.host.clone().unwrap_or_else(|| config.host.clone()),
+        identity: identity(&config.state.join("identity"))?,
+        roles: args.role.words().to_owned(),
+        systems: systems.iter().map(System::as_str).collect::<Vec<_>>().join(" "),
+        workers: i64::try_from(workers.get())?,
+        memory: i64::try_from(*memory)?,
+    })
+}
+
+async fn at_work(args: &Run, work: Work, presence: &Presence) -> anyhow::Result<Exit> {
+    if args.once && !args.role.schedules() {
+        Box::pin(once::evaluate(&work)).await?;
+        return once::troubles(&work.db).await;
+    }
     if args.once {
-        return Box::pin(once(keepers, &db)).await;
+        let Some(turn) = presence.take_turn().await? else {
+            return Err(at_fault(
+                "another host schedules\nhint: `gorget status` says which; `--role evaluate` only evaluates",
+            ));
+        };
+        let keepers = keepers(&work, turn)?;
+        return tokio::select! {
+            exit = Box::pin(once::all(keepers, &work, args.role)) => exit,
+            () = presence.keep_turn(turn) => Err(Error::NotScheduling.into()),
+        };
     }
-    let here = std::env::current_dir()?;
+    let web = if args.role.schedules() { Some(web(args, &work).await?) } else { None };
+    serve(work, args.role, presence, web).await
+}
+
+/// What is served, and where.
+async fn web(args: &Run, work: &Work) -> anyhow::Result<(Listener, Web)> {
+    let (config, here) = (&work.config, std::env::current_dir()?);
     let listen = args.listen.as_ref().map_or(config.web.listen.clone(), |place| Listen::new(place, &here));
     let listener = Listener::bind(&listen).await?;
     tracing::info!("serving at {}", listener.place());
-    let web = farm::web(&config, &db)?;
-    serve(keepers, &bells, &watch, (listener, web)).await
+    Ok((listener, farm::web(config, &work.db)?))
 }
 
-fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) -> anyhow::Result<Keepers> {
-    let (clock, mirrors) = (Clock::System, farm::mirrors(config));
+pub(super) fn evaluator(work: &Work) -> Evaluate {
+    let config = &work.config;
+    Evaluate {
+        host: work.host.clone(),
+        systems: config.evaluate.systems.clone(),
+        db: work.db.clone(),
+        mirrors: farm::mirrors(config),
+        checkouts: farm::checkouts(config),
+        runtimes: farm::runtimes(config),
+        limits: farm::limits(config),
+        daemon: farm::daemon(config),
+        clock: work.clock.clone(),
+        bells: work.bells.clone(),
+        kept: None,
+    }
+}
+
+pub(super) fn collector(work: &Work) -> Collect {
+    Collect {
+        db: work.db.clone(),
+        checkouts: farm::checkouts(&work.config),
+        mirrors: farm::mirrors(&work.config),
+        time_machine: farm::time_machine(&work.config),
+        clock: work.clock.clone(),
+    }
+}
+
+fn keepers(work: &Work, turn: Turn) -> anyhow::Result<Keepers> {
+    let Work { config, clock, bells, watch, once, .. } = work;
+    let (db, once) = (work.db.scheduling(turn), *once);
     let wanted = || if once { Once::each() } else { Once::when_due() };
     let (coordinator, more_urls) = match &config.coordinator {
         Coordinator::None | Coordinator::GuixDaemon { .. } => (None, Vec::new()),
@@ -108,7 +226,7 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
         },
         watch: Watch {
             db: db.clone(),
-            mirrors: mirrors.clone(),
+            mirrors: farm::mirrors(config),
             clock: clock.clone(),
             bells: bells.clone(),
             once: wanted(),
@@ -121,17 +239,6 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             bells: bells.clone(),
             once: wanted(),
             fetches: Fetches::default(),
-        },
-        evaluate: Evaluate {
-            db: db.clone(),
-            mirrors,
-            checkouts: farm::checkouts(config),
-            runtimes: farm::runtimes(config),
-            limits: farm::limits(config),
-            daemon: farm::daemon(config),
-            clock: clock.clone(),
-            bells: bells.clone(),
-            kept: None,
         },
         schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone(), look_up },
         substitute: LookUp { db: db.clone(), clock: clock.clone(), bells: bells.clone(), servers, once },
@@ -147,148 +254,95 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
             coordinator: coordinator.clone(),
             hearing: Hearing::default(),
         },
-        submit: Submit { db: db.clone(), clock, coordinator, substitute_urls, once },
-        build_here: build_here(config, db, &bells.submit, once),
-        collect: Collect {
-            db: db.clone(),
-            checkouts: farm::checkouts(config),
-            mirrors: farm::mirrors(config),
-            time_machine: farm::time_machine(config),
-            clock: Clock::System,
-        },
+        submit: Submit { db: db.clone(), clock: clock.clone(), coordinator, substitute_urls, once },
+        build_here: build_here(work, &db),
     })
 }
 
 /// Who builds, if that is this machine.
-fn build_here(config: &Config, db: &Db, bell: &Bell, once: bool) -> Option<BuildHere> {
+fn build_here(work: &Work, db: &Db) -> Option<BuildHere> {
+    let config = &work.config;
     let Coordinator::GuixDaemon { at_once, log_size } = config.coordinator else { return None };
     Some(BuildHere {
         db: db.clone(),
-        clock: Clock::System,
-        bell: bell.clone(),
+        clock: work.clock.clone(),
+        bell: work.bells.submit.clone(),
         socket: config.evaluate.daemon_socket.clone(),
         logs: farm::logs(config),
         log_size,
         at_once: at_once.get(),
-        once,
+        once: work.once,
         site: Site::default(),
     })
 }
 
-/// Everything one time. What is found while evaluating is queued and submitted meanwhile.
-async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
-    exhaust(&mut keepers.register).await.context("reading specs")?;
-    exhaust(&mut keepers.watch).await.context("looking at branches")?;
-    // Specs are made for branches that were seen just now.
-    exhaust(&mut keepers.register).await.context("making specs from patterns")?;
-    exhaust(&mut keepers.fetch).await.context("fetching")?;
-    let (bells, look_up) = (keepers.schedule.bells.clone(), keepers.schedule.look_up);
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
-    let evaluated = tokio::select! {
-        evaluated = exhaust(&mut keepers.evaluate) => evaluated.context("evaluating"),
-        never = show_progress(db) => match never? {},
-    };
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
-    evaluated?;
-    let mut schedule = Schedule { db: db.clone(), clock: Clock::System, bells, look_up };
-    exhaust(&mut schedule).await.context("scheduling")?;
-    exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
-    // What substitute servers have not may need what nobody has wanted so far.
-    while exhaust(&mut schedule).await.context("scheduling")? {
-        exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
-    }
-    exhaust(&mut keepers.reconcile).await.context("asking how far builds are")?;
-    exhaust(&mut keepers.submit).await.context("submitting")?;
-    if let Some(build_here) = &mut keepers.build_here {
-        exhaust(build_here).await.context("building")?;
-    }
-    exhaust(&mut keepers.collect).await.context("tidying up")?;
-    troubles(db).await
-}
-
-/// Shows how far the running evaluation is, as the database says, until it is dropped.
-async fn show_progress(db: &Db) -> anyhow::Result<Infallible> {
-    let mut shown: Option<(EvaluationId, Progress, i64)> = None;
-    loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let newest = db.newest_evaluations().await?;
-        let Some(running) = newest.into_iter().find(|e| e.state == EvaluationState::Running) else {
-            shown = None;
-            continue;
-        };
-        let fresh = shown.as_ref().is_none_or(|(id, ..)| *id != running.id);
-        if fresh {
-            let what = format!("evaluating {} for {}", harmless(&running.spec), running.system);
-            shown = Some((running.id, Progress::begin(what), 0));
-        }
-        if let (Some((_, progress, done)), Some(total)) = (&mut shown, running.jobs_total) {
-            progress.of(usize::try_from(total)?);
-            progress.advance(usize::try_from(running.jobs_done - *done)?);
-            *done = running.jobs_done;
-        }
-    }
-}
-
-/// Says what is wrong after everything was done once.
-async fn troubles(db: &Db) -> anyhow::Result<Exit> {
-    let mut exit = Exit::Done;
-    let mut say = |text: String| {
-        exit = Exit::Input;
-        tell::note(&text);
-    };
-    let specs = db.specs().await?;
-    for branch in db.branches().await? {
-        if let Some(reason) = branch.reason.as_ref().filter(|_| is_watched(&branch, &specs)) {
-            say(format!("branch {} of {}: {reason}", branch.name, branch.url));
-        }
-    }
-    for hold in db.holds().await? {
-        say(format!("{} is not evaluated: {}", hold.spec, hold.reason));
-    }
-    for server in db.failing_servers().await? {
-        say(format!("substitute server {}: {}", server.url, server.reason));
-    }
-    for held in db.held().await? {
-        tell::note(&format!(
-            "{} builds of {} for {} are held: {}\nhint: `gorget approve {}` has them built",
-            held.count, held.spec, held.system, held.reason, held.evaluation
-        ));
-    }
-    for evaluation in db.newest_evaluations().await? {
-        if evaluation.state == EvaluationState::Failed {
-            let reason = evaluation.reason.unwrap_or_default();
-            say(format!("{} for {}: {reason}", evaluation.spec, evaluation.system));
-        }
-    }
-    Ok(exit)
-}
-
-/// Whether some spec of the farm names the branch; others are past, or needed by a channel, and then
-/// what is wrong with them is told as what holds the spec.
-fn is_watched(branch: &Branch, specs: &[StoredSpec]) -> bool {
-    let names = |stored: &StoredSpec| {
-        let channels = &stored.spec.channels;
-        channels.iter().any(|channel| (&channel.url, &channel.branch) == (&branch.url, &branch.name))
-    };
-    specs.iter().any(|stored| stored.present && stored.spec.active && names(stored))
-}
-
 async fn serve(
-    keepers: Keepers,
-    bells: &Bells,
-    watch: &Bell,
-    (listener, web): (Listener, Web),
+    work: Work,
+    role: Role,
+    presence: &Presence,
+    web: Option<(Listener, Web)>,
 ) -> anyhow::Result<Exit> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
+    tasks.spawn(listen(work.db.clone(), work.bells.clone(), stop.clone()));
+    tasks.spawn(keep(collector(&work), Bell::default(), stop.clone()));
+    if role.evaluates() {
+        tasks.spawn(keep(evaluator(&work), work.bells.evaluate.clone(), stop.clone()));
+    }
+    // These two go on for ever, or fail.
+    let (presence, ended) = (presence.clone(), stop.clone());
+    let mut scheduling = tasks.spawn(async move {
+        if role.schedules() { schedule(work, presence, ended).await } else { std::future::pending().await }
+    });
+    let ended = stop.clone();
+    let mut server = tasks.spawn(async move {
+        match web {
+            Some((listener, web)) => web::serve(listener, web, ended).await,
+            None => std::future::pending().await,
+        }
+    });
+    tasks.close();
+    tracing::info!("the farm is running");
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result?,
+        _ = terminate.recv() => {}
+        ended = &mut scheduling => ended??,
+        ended = &mut server => ended??,
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
+    Ok(Exit::Done)
+}
+
+/// Schedules whenever nobody else does.
+async fn schedule(work: Work, presence: Presence, stop: CancellationToken) -> anyhow::Result<()> {
+    while let Some(turn) = stop.run_until_cancelled(presence.wait_for_turn()).await {
+        let keepers = keepers(&work, turn)?;
+        if let Err(error) = forget_other_servers(&keepers).await {
+            tracing::error!("cannot begin to schedule: {error:#}");
+            continue;
+        }
+        let over = stop.child_token();
+        let tasks = keep_all(keepers, &work, &over);
+        over.run_until_cancelled(presence.keep_turn(turn)).await;
+        over.cancel();
+        tasks.wait().await;
+    }
+    Ok(())
+}
+
+pub(super) async fn forget_other_servers(keepers: &Keepers) -> Result<(), Error> {
+    let LookUp { db, servers, .. } = &keepers.substitute;
+    db.forget_other_servers(&servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>()).await
+}
+
+fn keep_all(keepers: Keepers, work: &Work, stop: &CancellationToken) -> TaskTracker {
+    let (tasks, bells) = (TaskTracker::new(), &work.bells);
     tasks.spawn(keep(keepers.register, bells.register.clone(), stop.clone()));
-    tasks.spawn(keep(keepers.watch, watch.clone(), stop.clone()));
+    tasks.spawn(keep(keepers.watch, work.watch.clone(), stop.clone()));
     tasks.spawn(keep(keepers.fetch, bells.fetch.clone(), stop.clone()));
-    tasks.spawn(keep(keepers.evaluate, bells.evaluate.clone(), stop.clone()));
     tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
     tasks.spawn(keep(keepers.substitute, bells.substitute.clone(), stop.clone()));
     if let Some(build_here) = keepers.build_here {
@@ -298,19 +352,6 @@ async fn serve(
         tasks.spawn(keep(keepers.follow, Bell::default(), stop.clone()));
         tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
     }
-    tasks.spawn(keep(keepers.collect, Bell::default(), stop.clone()));
-    let mut server = tasks.spawn(web::serve(listener, web, stop.clone()));
     tasks.close();
-    tracing::info!("the farm is running");
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result?,
-        _ = terminate.recv() => {}
-        ended = &mut server => ended??,
-    }
-    tracing::info!("stopping");
-    stop.cancel();
-    // What does not stop in time is in the database as far as it went.
-    let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
-    Ok(Exit::Done)
+    tasks
 }

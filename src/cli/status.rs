@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, browse, evaluation, queue, tell};
+use super::{Exit, browse, evaluation, hosts, queue, tell};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
 use crate::db::{
@@ -38,11 +38,13 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let failing = db.failing_servers().await?;
     let held = db.held().await?;
     let blockers = db.blockers().await?;
+    let hosts = db.hosts().await?;
     if args.json {
         let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
             json!({ "spec": count.spec, "system": count.system, "state": queue::word(count.state), "count": count.count })
         }).collect();
         tell::json(&json!({
+            "hosts": hosts.iter().map(hosts::object).collect::<Vec<_>>(),
             "specs": specs.iter().filter(|spec| spec.present).map(|stored| &stored.spec).collect::<Vec<_>>(),
             "branches": branches.iter().map(branch_object).collect::<Vec<_>>(),
             "holds": holds.iter().map(hold_object).collect::<Vec<_>>(),
@@ -62,6 +64,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let now = Clock::System.now();
+    hosts::show(&hosts, now)?;
     show_branches(&specs, &branches, &db.newest_evaluations().await?, now)?;
     for mirror in mirrors.iter().filter(|mirror| mirror.problem.is_some()) {
         let reason = mirror.reason.as_deref().unwrap_or_default();
@@ -248,7 +251,8 @@ pub(super) fn evaluation_object(evaluation: &Evaluation) -> serde_json::Value {
     json!({
         "id": evaluation.id.0, "spec": evaluation.spec, "system": evaluation.system,
         "revision": evaluation.revision, "state": word(evaluation.state), "reason": evaluation.reason,
-        "partial": evaluation.partial, "attempts": evaluation.attempts, "jobs_total": evaluation.jobs_total, "jobs_done": evaluation.jobs_done,
+        "partial": evaluation.partial, "attempts": evaluation.attempts, "host": evaluation.host,
+        "jobs_total": evaluation.jobs_total, "jobs_done": evaluation.jobs_done,
         "errors": evaluation.errors, "created_at": evaluation.created_at, "started_at": evaluation.started_at,
         "finished_at": evaluation.finished_at, "figures": evaluation.figures,
     })

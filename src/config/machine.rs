@@ -2,10 +2,12 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use super::ConfigError;
+use super::{ConfigError, is_host_name};
 
 /// What defaults depend on.
 pub(super) struct Machine {
+    /// Its host name, as far as it can be one in a farm.
+    pub(super) name: String,
     /// Whether Gorget runs as root.
     pub(super) is_root: bool,
     pub(super) home: Option<PathBuf>,
@@ -23,7 +25,9 @@ impl Machine {
     pub(super) fn here() -> io::Result<Self> {
         // Relative ones are to be ignored, says the XDG specification.
         let directory = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Ok(Self {
+            name: if is_host_name(&name) { name } else { "localhost".to_owned() },
             is_root: rustix::process::geteuid().is_root(),
             home: directory("HOME"),
             state_home: directory("XDG_STATE_HOME"),

@@ -5,12 +5,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Location;
-use crate::spec::interval;
+use crate::spec::{System, interval};
 
 /// `gorget.toml` as it is written.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Written {
+    pub(super) host: Option<HostName>,
     pub(super) state: Option<PathBuf>,
     pub(super) database: Option<Database>,
     pub(super) specs: Option<PathBuf>,
@@ -25,6 +26,7 @@ pub(super) struct Written {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Evaluate {
+    pub(super) systems: Option<Vec<KnownSystem>>,
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) memory: Option<Size>,
     pub(super) compiled: Option<Size>,
@@ -91,6 +93,43 @@ impl TryFrom<String> for Database {
             None if !text.is_empty() => Ok(Self(Location::new(text))),
             _ => Err("a database is the path of an SQLite file or `postgres://USER@HOST/NAME`"),
         }
+    }
+}
+
+/// The name of a machine.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct HostName(pub(super) String);
+
+impl TryFrom<String> for HostName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if is_host_name(&text) { Ok(Self(text)) } else { Err(HOST_NAMES) }
+    }
+}
+
+/// What names of machines are made of.
+pub const HOST_NAMES: &str = "the name of a host is made of at most 64 letters, digits, `.`, `-` and `_`";
+
+/// Whether a machine can be called that.
+pub fn is_host_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
+/// A system that Guix knows.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct KnownSystem(pub(super) System);
+
+impl TryFrom<String> for KnownSystem {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let known =
+            || format!("`{text}` is no system that Guix has: write one of {}", System::KNOWN.join(", "));
+        System::new(&text).map(Self).ok_or_else(known)
     }
 }
 
@@ -164,8 +203,10 @@ impl TryFrom<String> for Size {
 impl Written {
     /// Whether nothing was left out; it does not compile when a key is forgotten here.
     pub(super) fn is_complete(&self) -> bool {
-        let Self { state, database, specs, guix_root, evaluate, git, coordinator, substitutes, web } = self;
+        let Self { host, state, database, specs, guix_root, evaluate, git, coordinator, substitutes, web } =
+            self;
         let Evaluate {
+            systems,
             workers,
             memory,
             compiled,
@@ -179,8 +220,10 @@ impl Written {
         let Coordinator { kind, url, substitute_urls, at_once: builds_at_once, log_size } = coordinator;
         let Substitutes { servers, acl, at_once } = substitutes;
         let Web { listen, public_url, signing_key, events_token } = web;
-        let top = state.is_some() && database.is_some() && specs.is_some() && guix_root.is_some();
-        let limits = workers.is_some()
+        let top =
+            host.is_some() && state.is_some() && database.is_some() && specs.is_some() && guix_root.is_some();
+        let limits = systems.is_some()
+            && workers.is_some()
             && memory.is_some()
             && compiled.is_some()
             && package_time.is_some()

@@ -1,3 +1,4 @@
+use super::wake::{Wake, ring};
 use super::{Db, EvaluationId, Result};
 use crate::clock::Seconds;
 
@@ -15,6 +16,7 @@ impl Db {
         let mut tx = self.begin().await?;
         let added: Option<EvaluationId> = each!(&mut tx, tx =>
             sqlx::query_scalar(ADD).bind(id).bind(now).fetch_optional(&mut **tx).await?);
+        ring(&mut tx, Wake::Evaluate).await?;
         tx.commit().await?;
         Ok(added)
     }

@@ -46,9 +46,19 @@ pub enum Error {
         /// The derivation or job that names it.
         user: String,
     },
-    /// The evaluation is not being worked on, or somebody else works on it by now.
-    #[error("evaluation {0} is not running any more: nothing can be recorded for it")]
-    NotRunning(EvaluationId),
+    /// Somebody else has leased the evaluation since, or it is over.
+    #[error(
+        "evaluation {0} is not ours any more, so nothing is recorded for it: its lease was lost, or it is over"
+    )]
+    LeaseLost(EvaluationId),
+    /// Another host schedules by now.
+    #[error("this host does not schedule any more: another one took over")]
+    NotScheduling,
+    /// A host of that name is at work.
+    #[error(
+        "another host is called `{0}`, or another `gorget run` with a state directory of its own\nhint: give this one a name with --host, or `host` in gorget.toml"
+    )]
+    HostTaken(String),
     /// An evaluation began, or somebody else sweeps.
     #[error(
         "the sweep was interrupted: an evaluation began, or another one took over\nhint: what was removed is gone; run it again"
@@ -65,6 +75,21 @@ pub enum Error {
     /// Only complete evaluations can be asked that.
     #[error("evaluation {0} is not complete")]
     NotComplete(EvaluationId),
+}
+
+impl Error {
+    /// Whether the database was not there, or went away: what was to be done can be done once more when it
+    /// is back.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Query(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed) => true,
+            // Classes 08 and 57 of PostgreSQL: connections that broke, and a server that stops or starts.
+            Self::Query(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What the functions of this room return.

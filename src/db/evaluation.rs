@@ -1,5 +1,6 @@
 use serde_json::Value;
 
+use super::wake::{Wake, ring};
 use super::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
 use crate::clock::Seconds;
 use crate::revision::Revision;
@@ -28,6 +29,8 @@ pub struct Evaluation {
     pub partial: bool,
     /// How often it was begun.
     pub attempts: i64,
+    /// Who evaluates it, or did last.
+    pub host: Option<String>,
     /// When it was asked for.
     pub created_at: Seconds,
     /// When it was begun last.
@@ -63,7 +66,7 @@ pub enum EvaluationState {
 /// All columns of a [`Row`]; a condition may follow.
 macro_rules! evaluations {
     () => {
-        "select e.id, e.spec_id, s.name as spec, coalesce(e.channels, r.channels) as channels, e.build, e.system, e.state, e.reason, e.partial, e.attempts,
+        "select e.id, e.spec_id, s.name as spec, coalesce(e.channels, r.channels) as channels, e.build, e.system, e.state, e.reason, e.partial, e.attempts, e.host,
            e.created_at, e.started_at, e.finished_at, e.jobs_total, e.jobs_done, e.errors, e.unscheduled, e.figures
          from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
     };
@@ -81,6 +84,7 @@ struct Row {
     reason: Option<String>,
     partial: bool,
     attempts: i64,
+    host: Option<String>,
     created_at: Seconds,
     started_at: Option<Seconds>,
     finished_at: Option<Seconds>,
@@ -109,6 +113,7 @@ impl TryFrom<Row> for Evaluation {
             reason: row.reason,
             partial: row.partial,
             attempts: row.attempts,
+            host: row.host,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
@@ -144,6 +149,9 @@ impl Db {
         let mut requested = Vec::new();
         for system in systems {
             requested.extend(request(&mut tx, spec, &wanted, system, now).await?);
+        }
+        if !requested.is_empty() {
+            ring(&mut tx, Wake::Evaluate).await?;
         }
         tx.commit().await?;
         Ok(requested)

@@ -79,10 +79,12 @@ mod graph;
 mod guard;
 mod history;
 mod hold;
+mod host;
 mod id;
 mod inputs;
 mod interval;
 mod item;
+mod lease;
 mod live;
 mod lookup;
 mod mirror;
@@ -98,6 +100,7 @@ mod sweep;
 mod task;
 mod verify;
 mod waits;
+mod wake;
 mod wanted;
 
 pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
@@ -113,8 +116,10 @@ pub use failures::JobRuns;
 pub use guard::Held;
 pub use history::Span;
 pub use hold::{Hold, HoldKind, NewHold};
+pub use host::{Host, NewHost, Turn};
 pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
 pub use item::{ItemKind, StoredItem};
+pub use lease::{Claimant, LEASE};
 pub use live::{Live, Outlook, Planned};
 pub use lookup::{Answered, SubstituteServer, WantedBuild};
 pub use mirror::{Mirror, MirrorProblem};
@@ -127,7 +132,10 @@ pub use sweep::{Sweeper, Swept};
 pub use task::Task;
 pub use verify::Finding;
 pub use waits::Times;
+pub use wake::{Listener, Wake};
 pub use wanted::Changes;
+
+use host::still_schedules;
 
 /// How long a query waits for its turn before it fails.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -137,6 +145,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Db {
     readers: Pool,
     writer: Pool,
+    /// For signs of life and for listening, which wait for no writer.
+    aside: Pool,
+    /// The term under which this host schedules; without one, anything can be written.
+    term: Option<i64>,
     unpacked: Arc<Mutex<item::Unpacked>>,
 }
 
@@ -181,7 +193,8 @@ impl Db {
         let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;
         migrated.map_err(|source| Error::Migrate { location: location.clone(), source })?;
         let readers = pool(4).connect_with(options.read_only(true)).await.map_err(failed)?;
-        Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer)))
+        let aside = Either::Sqlite(writer.clone());
+        Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer), aside))
     }
 
     async fn open_postgres(options: PgConnectOptions) -> Result<Self> {
@@ -192,25 +205,36 @@ impl Db {
         let failed = |source| Error::Open { location: location.clone(), source };
         // A pool would go on trying for as long as its patience lasts.
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
-        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE);
-        let pool = pool.connect_with(options).await.map_err(failed)?;
+        let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
+        let aside = Either::Postgres(pool(2).connect_lazy_with(options.clone()));
+        let pool = pool(8).connect_with(options).await.map_err(failed)?;
         let migrated = sqlx::migrate!("migrations/postgres").run(&pool).await;
         migrated.map_err(|source| Error::Migrate { location, source })?;
-        Ok(Self::new(Either::Postgres(pool.clone()), Either::Postgres(pool)))
+        Ok(Self::new(Either::Postgres(pool.clone()), Either::Postgres(pool), aside))
     }
 
-    fn new(readers: Pool, writer: Pool) -> Self {
-        Self { readers, writer, unpacked: Arc::default() }
+    fn new(readers: Pool, writer: Pool, aside: Pool) -> Self {
+        Self { readers, writer, aside, term: None, unpacked: Arc::default() }
     }
 
     /// Waits for what is under way and closes all connections.
     pub async fn close(&self) {
         each!(&self.readers, pool => pool.close().await);
         each!(&self.writer, pool => pool.close().await);
+        each!(&self.aside, pool => pool.close().await);
     }
 
-    /// Begins a transaction that writes. It has the database for itself until it ends.
+    /// Begins a transaction that writes. It has the database for itself until it ends. That of a host that
+    /// schedules is refused once another one does.
     async fn begin(&self) -> Result<Tx> {
+        let mut tx = self.begin_unfenced().await?;
+        if let Some(term) = self.term {
+            still_schedules(&mut tx, term).await?;
+        }
+        Ok(tx)
+    }
+
+    async fn begin_unfenced(&self) -> Result<Tx> {
         /// Any number will do, if only everybody uses the same.
         const TAKE_TURN: &str = "select pg_advisory_xact_lock(7311148)";
         Ok(match &self.writer {

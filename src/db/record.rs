@@ -6,6 +6,7 @@ use super::batch::{Batch, Known, Numbers, store_errors, store_pack};
 use super::facts::{FactNumbers, store_facts, without_line};
 use super::interval::{Ended, end_intervals};
 use super::task::still_ours;
+use super::wake::{Wake, ring};
 use super::{Db, DerivationId, Error, EvaluationId, JobError, Result, Task, Tx, rows};
 use crate::clock::Seconds;
 
@@ -59,6 +60,9 @@ impl Recorder {
         let begun = self.begin_intervals(&mut tx, &jobs).await?;
         let errors = store_errors(&mut tx, self.task.id, &batch.errors).await?;
         execute!(&mut tx, PROGRESS, self.task.id, errors.cast_signed(), begun > 0, batch.done);
+        if begun > 0 {
+            ring(&mut tx, Wake::Schedule).await?;
+        }
         tx.commit().await?;
         let added = known.added;
         self.numbers.extend(added);
@@ -119,7 +123,7 @@ impl Recorder {
     /// Everything is recorded: the evaluation is complete. Jobs that it did not see ended with the
     /// complete evaluation before it. When it is `partial`, modules did not load, so what is absent
     /// was not removed: it gets an error with the cause `module`.
-    pub async fn finish(self, db: &Db, partial: bool, figures: &Value, now: Seconds) -> Result<()> {
+    pub async fn finish(&self, db: &Db, partial: bool, figures: &Value, now: Seconds) -> Result<()> {
         const COMPLETE: &str = "update evaluation set state = 'complete', partial = $2, figures = $3,
             finished_at = $4, errors = errors + $5 where id = $1";
         let mut tx = db.begin().await?;
@@ -128,6 +132,7 @@ impl Recorder {
         let absent = if partial { self.absent(&mut tx, gone).await? } else { Vec::new() };
         let errors = store_errors(&mut tx, self.task.id, &absent).await?;
         execute!(&mut tx, COMPLETE, self.task.id, partial, figures.to_string(), now, errors.cast_signed());
+        ring(&mut tx, Wake::Schedule).await?;
         tx.commit().await
     }
 
@@ -143,7 +148,7 @@ impl Recorder {
             let job = (name, derivation, facts);
             if !self.seen.contains(&job) {
                 // What is open and not of this evaluation is of one before it.
-                let last = self.task.previous.ok_or(Error::NotRunning(self.task.id))?;
+                let last = self.task.previous.ok_or(Error::LeaseLost(self.task.id))?;
                 gone.push(Ended { id, first, last });
                 names.insert(job.0);
             }
@@ -171,5 +176,10 @@ impl Recorder {
     /// The evaluation that is recorded.
     pub fn evaluation(&self) -> EvaluationId {
         self.task.id
+    }
+
+    /// The same, with its lease.
+    pub fn task(&self) -> &Task {
+        &self.task
     }
 }

@@ -11,17 +11,24 @@ use super::{Channel, Daemon, Event, Failure, Limits, Request, Summary, Wanted, W
 use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
-use crate::db::{self, Db, Recorder, SpecId, Task};
+use crate::db::{self, Claimant, Db, Recorder, SpecId, Task};
 use crate::revision::{Origin, Revision};
 use crate::sandbox::{forget_own_peak, own_peak};
-use crate::spec::Build;
+use crate::spec::{Build, System};
 
 /// How often an evaluation that fails for reasons outside of it is begun again.
 const ATTEMPTS: i64 = 3;
 
+/// While the database is away, how often it is tried again to record a batch.
+const RECORD_AGAIN: Duration = Duration::from_secs(2);
+
 /// The keeper that evaluates, one evaluation at a time.
 #[derive(Debug)]
 pub struct Evaluate {
+    /// What this machine is called in the farm.
+    pub host: String,
+    /// The systems that it evaluates; none: all of them.
+    pub systems: Vec<System>,
     /// Where evaluations stand.
     pub db: Db,
     /// Where commits are.
@@ -77,7 +84,7 @@ impl Keeper for Evaluate {
     const PERIOD: Duration = Duration::from_secs(15);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
-        let Some(task) = self.db.claim_evaluation(self.clock.now()).await? else {
+        let Some(task) = self.claim().await? else {
             self.kept = None;
             return Ok(Progress::Idle);
         };
@@ -85,7 +92,7 @@ impl Keeper for Evaluate {
         if !is_vouched_for(&task) {
             // It was asked for when the spec did not say so yet, and is asked for again.
             tracing::warn!(spec.name = task.spec.name, revision, "not evaluated: it was never authenticated");
-            self.db.drop_evaluation(task.id).await?;
+            self.db.drop_evaluation(&task).await?;
             self.bells.fetch.ring();
             return Ok(Progress::Worked);
         }
@@ -121,13 +128,28 @@ fn is_vouched_for(task: &Task) -> bool {
 }
 
 impl Evaluate {
+    /// Leases what is next, after what nobody works at any more was taken back.
+    async fn claim(&self) -> anyhow::Result<Option<Task>> {
+        let now = self.clock.now();
+        for (evaluation, host) in self.db.take_back(&self.host, now).await? {
+            tracing::warn!(%evaluation, host, "an evaluation was interrupted and begins again");
+        }
+        let warm = self.kept.as_ref().map(|kept| (kept.spec, kept.revision.clone()));
+        let claimant = Claimant { host: self.host.clone(), systems: self.systems.clone(), warm };
+        Ok(self.db.claim_evaluation(&claimant, now).await?)
+    }
+
     /// The fault of the revision is its result; any other is tried again a few times.
     async fn failed(&self, task: &Task, error: anyhow::Error) -> anyhow::Result<Progress> {
+        if let Some(db::Error::LeaseLost(_)) = error.downcast_ref() {
+            tracing::warn!(spec.name = task.spec.name, system = %task.system, "dropped: {error:#}");
+            return Ok(Progress::Worked);
+        }
         let failure = error.downcast_ref::<Failure>();
         let of_revision = failure.is_some_and(Failure::is_of_revision)
             || error.downcast_ref::<RuntimeError>().is_some_and(RuntimeError::is_of_revision);
         if !of_revision && task.attempts < ATTEMPTS {
-            self.db.wait_again(task.id).await?;
+            self.db.wait_again(task).await?;
             if !matches!(failure, Some(Failure::Still { .. })) {
                 return Err(error);
             }
@@ -137,7 +159,7 @@ impl Evaluate {
         }
         tracing::warn!(spec.name = task.spec.name, system = %task.system, "the evaluation failed: {error:#}");
         let reason = format!("{error:#}").replace('\0', "␀");
-        self.db.fail_evaluation(task.id, &reason, self.clock.now()).await?;
+        self.db.fail_evaluation(task, &reason, self.clock.now()).await?;
         Ok(Progress::Worked)
     }
 
@@ -205,7 +227,10 @@ impl Evaluate {
             record_ms: milliseconds(busy),
             own_peak_memory: own_peak(),
         };
-        recorder.finish(&self.db, is_partial, &serde_json::to_value(figures)?, self.clock.now()).await?;
+        let figures = serde_json::to_value(figures)?;
+        while let Err(error) = recorder.finish(&self.db, is_partial, &figures, self.clock.now()).await {
+            wait_for_database(error).await?;
+        }
         Ok(summary)
     }
 
@@ -236,14 +261,22 @@ impl Evaluate {
             let started = Instant::now();
             let batch = match event {
                 Event::Enumerated { units } => {
-                    self.db.set_total(task.id, i64::try_from(units)?).await?;
+                    let units = i64::try_from(units)?;
+                    while let Err(error) = self.db.set_total(task, units).await {
+                        wait_for_database(error).await?;
+                    }
                     continue;
                 }
                 Event::Batch(batch) => batch,
             };
             done += i64::try_from(batch.done)?;
             let hashes: Vec<String> = batch.items.iter().map(|item| item.path.hash_text()).collect();
-            let known = self.db.known_items(&hashes).await?;
+            let known = loop {
+                match self.db.known_items(&hashes).await {
+                    Ok(known) => break known,
+                    Err(error) => wait_for_database(error).await?,
+                }
+            };
             let mut rows = db::Batch { done, ..db::Batch::default() };
             let items = batch.items;
             (rows.derivations, rows.packs) = tokio::task::spawn_blocking(move || {
@@ -253,7 +286,9 @@ impl Evaluate {
             .await??;
             record::outcomes(batch.outcomes, &mut rows);
             let has_jobs = !rows.jobs.is_empty();
-            recorder.record(&self.db, &rows).await?;
+            while let Err(error) = recorder.record(&self.db, &rows).await {
+                wait_for_database(error).await?;
+            }
             if has_jobs {
                 self.bells.schedule.ring();
             }
@@ -280,6 +315,8 @@ impl Evaluate {
             let Some(before) = before.filter(|before| before.commit != channel.commit) else { continue };
             let mirror = self.mirrors.path(&channel.url);
             let files = changed_files(&mirror, &before.commit, &channel.commit).await?;
+            // Another machine may have evaluated it.
+            let _old = self.checkouts.checkout(&mirror, &before.commit).await?;
             let [old, new] = [&before.commit, &channel.commit].map(|commit| self.checkouts.path(commit));
             packages.extend(changed_packages(&old, &new, &files));
         }
@@ -287,4 +324,15 @@ impl Evaluate {
         let dependents = self.db.dependents_among_jobs(previous.id, &jobs).await?;
         Ok(jobs.into_iter().chain(dependents).collect())
     }
+}
+
+/// Waits a little if the database is away: evaluating goes on where it was when it is back, unless somebody
+/// else has leased it by then. Any other error is one.
+async fn wait_for_database(error: db::Error) -> db::Result<()> {
+    if !error.is_passing() {
+        return Err(error);
+    }
+    tracing::warn!("what was evaluated cannot be recorded yet: {error:#}");
+    tokio::time::sleep(RECORD_AGAIN).await;
+    Ok(())
 }

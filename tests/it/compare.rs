@@ -6,7 +6,7 @@ use gorget::spec::{Subset, System};
 use serde_json::{Value, json};
 
 use crate::support::program::{Farm, text};
-use crate::support::{derivation, job, spec, spec_id};
+use crate::support::{claimant, derivation, job, spec, spec_id};
 
 const SYSTEMS: [&str; 2] = ["x86_64-linux", "i686-linux"];
 /// Noon of the first day, UTC, and so much later each commit.
@@ -58,7 +58,7 @@ async fn evaluate(db: &Db, name: &str, commit: &str, batch: &Batch, at: i64) -> 
     let id = spec_id(db, name).await;
     db.request_evaluations(id, &revision, &Subset::All.into(), &systems, at).await.unwrap();
     let mut evaluations = Vec::new();
-    while let Some(task) = db.claim_evaluation(at).await.unwrap() {
+    while let Some(task) = db.claim_evaluation(&claimant("one"), at).await.unwrap() {
         evaluations.push(task.id);
         let mut recorder = Recorder::new(task);
         recorder.record(db, batch).await.unwrap();

@@ -4,7 +4,7 @@ use gorget::db::{Error, EvaluationState, JobError, Recorder};
 use gorget::spec::{Build, Subset, System};
 use serde_json::json;
 
-use crate::support::{batch, begin, evaluate, on_both, only_spec, revision, spec, spec_id, system};
+use crate::support::{batch, begin, claimant, evaluate, on_both, only_spec, revision, spec, spec_id, system};
 
 #[tokio::test]
 async fn going_back_to_an_earlier_revision_is_news() {
@@ -24,7 +24,7 @@ async fn going_back_to_an_earlier_revision_is_news() {
         assert_eq!(request("d").await, c, "nobody had begun with c, so d takes its place");
         let waiting = db.evaluation(c[0]).await.unwrap().unwrap();
         assert_eq!((waiting.revision, waiting.state), (revision("d"), EvaluationState::Waiting));
-        let task = db.claim_evaluation(400).await.unwrap().unwrap();
+        let task = db.claim_evaluation(&claimant("one"), 400).await.unwrap().unwrap();
         assert_eq!((task.id, task.previous, task.revision.short()), (c[0], Some(again), "d".to_owned()));
         assert_ne!(request("e").await, c, "d is being evaluated already");
         assert_eq!(db.evaluations(10).await.unwrap().len(), 5);
@@ -45,7 +45,7 @@ async fn asking_for_other_jobs_of_the_same_revision_is_news() {
         };
         assert_eq!(request(&all).await, []);
         assert_eq!(request(&fewer).await.len(), 1);
-        let task = db.claim_evaluation(400).await.unwrap().unwrap();
+        let task = db.claim_evaluation(&claimant("one"), 400).await.unwrap().unwrap();
         assert_eq!(task.spec.build, fewer);
     })
     .await;
@@ -66,14 +66,18 @@ async fn the_most_urgent_spec_is_served_first_and_each_system_by_one_worker_at_a
             db.request_evaluations(id, &revision("a"), &Subset::All.into(), systems, 100).await.unwrap();
         }
         let mut taken = Vec::new();
-        while let Some(task) = db.claim_evaluation(101).await.unwrap() {
+        while let Some(task) = db.claim_evaluation(&claimant("one"), 101).await.unwrap() {
             taken.push(format!("{} {}", task.spec.name, task.system));
         }
         assert_eq!(taken, ["urgent x86_64-linux", "slow x86_64-linux", "slow i686-linux"]);
 
         let id = spec_id(db, "urgent").await;
         db.request_evaluations(id, &revision("b"), &Subset::All.into(), &[system()], 102).await.unwrap();
-        assert_eq!(db.claim_evaluation(103).await.unwrap(), None, "the one before is still running");
+        assert_eq!(
+            db.claim_evaluation(&claimant("one"), 103).await.unwrap(),
+            None,
+            "the one before is still running"
+        );
         assert_eq!(db.newest_evaluations().await.unwrap().len(), 4);
     })
     .await;
@@ -107,7 +111,7 @@ async fn an_interrupted_evaluation_starts_over() {
         let master = only_spec(db, spec("master")).await;
         let first = evaluate(db, master, "a", &[("hello", "hello1")]).await;
         let task = begin(db, master, "b").await;
-        db.set_total(task.id, 2).await.unwrap();
+        db.set_total(&task, 2).await.unwrap();
         let mut zombie = Recorder::new(task.clone());
         let mut half = batch(&[("hello", "hello2")]);
         half.errors.push(JobError { name: "emacs".into(), cause: "exception".into(), message: "no".into() });
@@ -117,16 +121,16 @@ async fn an_interrupted_evaluation_starts_over() {
         assert_eq!((running.jobs_done, running.errors, running.unscheduled), (2, 1, true));
         assert!(matches!(db.jobs(task.id).await, Err(Error::NotComplete(_))));
 
-        assert_eq!(db.reset_interrupted().await.unwrap(), 1);
-        assert_eq!(db.reset_interrupted().await.unwrap(), 0);
+        assert_eq!(db.take_back("one", 102).await.unwrap(), [(task.id, "one".to_owned())]);
+        assert_eq!(db.take_back("one", 102).await.unwrap(), []);
         let waiting = db.evaluation(task.id).await.unwrap().unwrap();
         assert_eq!((waiting.jobs_total, waiting.jobs_done, waiting.errors), (None, 0, 0));
         assert_eq!(db.errors(task.id).await.unwrap(), []);
-        assert!(matches!(zombie.record(db, &half).await, Err(Error::NotRunning(_))));
+        assert!(matches!(zombie.record(db, &half).await, Err(Error::LeaseLost(_))));
 
-        let second = db.claim_evaluation(200).await.unwrap().unwrap();
+        let second = db.claim_evaluation(&claimant("one"), 200).await.unwrap().unwrap();
         assert_eq!((second.id, second.attempts, second.previous), (task.id, 2, Some(first)));
-        assert!(matches!(zombie.record(db, &half).await, Err(Error::NotRunning(_))), "not its turn");
+        assert!(matches!(zombie.record(db, &half).await, Err(Error::LeaseLost(_))), "not its turn");
         let mut recorder = Recorder::new(second);
         recorder.record(db, &batch(&[("hello", "hello1")])).await.unwrap();
         recorder.finish(db, false, &json!({ "memory": 5 }), 300).await.unwrap();
@@ -150,16 +154,22 @@ async fn a_system_that_waits_again_lets_the_others_go_first() {
             db.request_evaluations(id, &revision(commit), &Subset::All.into(), &systems, 100).await.unwrap();
         }
         let claim = async || {
-            let task = db.claim_evaluation(101).await.unwrap().unwrap();
-            (task.id, format!("{} {}", task.revision.short(), task.system))
+            let task = db.claim_evaluation(&claimant("one"), 101).await.unwrap().unwrap();
+            let what = format!("{} {}", task.revision.short(), task.system);
+            (task, what)
         };
         let (first, what) = claim().await;
         assert_eq!(what, "a x86_64-linux");
-        db.wait_again(first).await.unwrap();
-        assert!(matches!(db.wait_again(first).await, Err(Error::NotRunning(_))));
+        db.wait_again(&first).await.unwrap();
+        assert!(matches!(db.wait_again(&first).await, Err(Error::LeaseLost(_))));
         assert_eq!(claim().await.1, "a i686-linux", "that was not tried before");
-        assert_eq!(claim().await, (first, what), "b is the difference to a, so it does not come earlier");
-        assert_eq!(db.claim_evaluation(102).await.unwrap(), None);
+        let (again, what_again) = claim().await;
+        assert_eq!(
+            (again.id, what_again),
+            (first.id, what),
+            "b is the difference to a, so it does not come earlier"
+        );
+        assert_eq!(db.claim_evaluation(&claimant("one"), 102).await.unwrap(), None);
     })
     .await;
 }
@@ -172,9 +182,9 @@ async fn an_evaluation_that_is_over_can_be_asked_for_again() {
         let again = db.evaluate_again(first, 300).await.unwrap().unwrap();
         assert_eq!(db.evaluate_again(first, 301).await.unwrap(), None, "there is a newer one");
         assert_eq!(db.evaluate_again(again, 302).await.unwrap(), None, "it is not over");
-        let task = db.claim_evaluation(303).await.unwrap().unwrap();
-        assert_eq!((task.id, task.previous, task.revision), (again, Some(first), revision("a")));
-        db.fail_evaluation(again, "no memory", 304).await.unwrap();
+        let task = db.claim_evaluation(&claimant("one"), 303).await.unwrap().unwrap();
+        assert_eq!((task.id, task.previous, &task.revision), (again, Some(first), &revision("a")));
+        db.fail_evaluation(&task, "no memory", 304).await.unwrap();
         assert!(db.evaluate_again(again, 305).await.unwrap().is_some());
     })
     .await;
@@ -190,8 +200,8 @@ async fn a_failed_evaluation_says_why_and_changes_no_history() {
         let mut half = batch(&[("hello", "hello2")]);
         half.errors.push(JobError { name: "emacs".into(), cause: "exception".into(), message: "no".into() });
         recorder.record(db, &half).await.unwrap();
-        db.fail_evaluation(task.id, "(guix ui) does not compile", 300).await.unwrap();
-        assert!(matches!(db.fail_evaluation(task.id, "again", 301).await, Err(Error::NotRunning(_))));
+        db.fail_evaluation(&task, "(guix ui) does not compile", 300).await.unwrap();
+        assert!(matches!(db.fail_evaluation(&task, "again", 301).await, Err(Error::LeaseLost(_))));
         let failed = db.evaluation(task.id).await.unwrap().unwrap();
         assert_eq!((failed.state, failed.unscheduled), (EvaluationState::Failed, false));
         assert_eq!(failed.reason.as_deref(), Some("(guix ui) does not compile"));

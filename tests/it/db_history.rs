@@ -6,7 +6,9 @@ use gorget::db::{BuildState, Db, Error, EvaluationId, Job, JobError, Recorder};
 use gorget::job::{Facts, Location};
 use serde_json::json;
 
-use crate::support::{Dice, batch, begin, derivation, evaluate, hash, on_both, only_spec, spec, spec_id};
+use crate::support::{
+    Dice, batch, begin, claimant, derivation, evaluate, hash, on_both, only_spec, spec, spec_id,
+};
 
 type Jobs = BTreeSet<(String, String)>;
 
@@ -67,13 +69,13 @@ async fn any_two_of_many_evaluations_compare_as_if_each_had_been_kept_whole() {
             let id = task.id;
             if number % 5 == 4 {
                 evaluate_in_halves(db, &mut Recorder::new(task), &next).await;
-                db.reset_interrupted().await.unwrap();
-                task = db.claim_evaluation(150).await.unwrap().unwrap();
+                db.take_back("one", 0).await.unwrap();
+                task = db.claim_evaluation(&claimant("one"), 150).await.unwrap().unwrap();
             }
             let mut recorder = Recorder::new(task);
             evaluate_in_halves(db, &mut recorder, &next).await;
             if number % 7 == 6 {
-                db.fail_evaluation(id, "out of memory", 200).await.unwrap();
+                db.fail_evaluation(recorder.task(), "out of memory", 200).await.unwrap();
                 continue;
             }
             recorder.finish(db, false, &json!({}), 200).await.unwrap();

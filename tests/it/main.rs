@@ -31,6 +31,8 @@ mod farm;
 mod full;
 mod here;
 mod hostile;
+mod leases;
+mod machines;
 mod outcomes;
 mod planning;
 mod repository;

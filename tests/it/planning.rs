@@ -13,7 +13,9 @@ use gorget::schedule::Schedule;
 use gorget::spec::{First, RetryFailed, Spec, System};
 use serde_json::json;
 
-use crate::support::{batch, begin, derivation, hash, job, on_both, only_spec, revision, spec, spec_id};
+use crate::support::{
+    batch, begin, claimant, derivation, hash, job, on_both, only_spec, revision, spec, spec_id,
+};
 
 const DAY: Seconds = 86_400;
 
@@ -221,7 +223,7 @@ async fn what_an_evaluation_found_stays_wanted_until_a_later_one_is_complete() {
         schedule(db, 2000).await;
         assert_eq!(state(db, "old").await, BuildState::Queued, "the new evaluation may still come to it");
 
-        db.fail_evaluation(recorder.evaluation(), "no memory", 2500).await.unwrap();
+        db.fail_evaluation(recorder.task(), "no memory", 2500).await.unwrap();
         schedule(db, 3000).await;
         assert_eq!(state(db, "new").await, BuildState::Queued, "it was the branch's");
         assert_eq!(state(db, "old").await, BuildState::Queued);
@@ -299,7 +301,8 @@ async fn other_systems_wait_until_the_first_is_through() {
         let revision = revision("a");
         db.request_evaluations(id, &revision, &staged.build, &systems, 100).await.unwrap();
         for word in ["first", "second"] {
-            let mut recorder = Recorder::new(db.claim_evaluation(101).await.unwrap().unwrap());
+            let mut recorder =
+                Recorder::new(db.claim_evaluation(&claimant("one"), 101).await.unwrap().unwrap());
             recorder.record(db, &batch(&[(word, word)])).await.unwrap();
             recorder.finish(db, false, &json!({}), 200).await.unwrap();
         }

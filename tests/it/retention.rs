@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use crate::support::program::Farm;
 use crate::support::real::{Real, in_one_pack, real, real_batch};
-use crate::support::{Dice, batch, begin, on_both, on_both_at, only_spec, spec, spec_id, write_down};
+use crate::support::{
+    Dice, batch, begin, claimant, on_both, on_both_at, only_spec, spec, spec_id, write_down,
+};
 
 /// Jobs and the words that their derivations are made of.
 type Jobs = BTreeMap<String, String>;
@@ -73,9 +75,9 @@ async fn history(db: &Db, evaluations: u64) -> Seen {
         let batch = in_one_pack(real_batch(&graph), &graph);
         if number % 7 == 6 {
             let task = begin(db, specs[which], &format!("commit{number}")).await;
-            let (id, mut recorder) = (task.id, Recorder::new(task));
+            let mut recorder = Recorder::new(task);
             recorder.record(db, &batch).await.unwrap();
-            db.fail_evaluation(id, "out of memory", 200).await.unwrap();
+            db.fail_evaluation(recorder.task(), "out of memory", 200).await.unwrap();
             continue;
         }
         let id = evaluate(db, specs[which], &format!("commit{number}"), &batch, 200).await;
@@ -243,8 +245,11 @@ async fn while_somebody_sweeps_no_evaluation_begins_and_the_other_way_round() {
         )
         .await
         .unwrap();
-        assert_eq!(db.claim_evaluation(1059).await.unwrap(), None);
-        assert!(db.claim_evaluation(1060).await.unwrap().is_some(), "a sweeper that says nothing is dead");
+        assert_eq!(db.claim_evaluation(&claimant("one"), 1059).await.unwrap(), None);
+        assert!(
+            db.claim_evaluation(&claimant("one"), 1060).await.unwrap().is_some(),
+            "a sweeper that says nothing is dead"
+        );
         clock.advance(61);
         assert!(sweeper.sweep().await.is_err(), "it has lost its turn");
         let mut second = Sweeper::begin(db, clock, "other".to_owned()).await.unwrap().unwrap();

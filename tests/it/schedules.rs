@@ -17,7 +17,7 @@ use gorget::schedule::Schedule;
 use gorget::spec::{RetryFailed, Spec};
 use serde_json::json;
 
-use crate::support::{begin, derivation, hash, job, on_both, spec, spec_id};
+use crate::support::{begin, claimant, derivation, hash, job, on_both, spec, spec_id};
 
 /// How many schedules are tried, of both databases, unless told otherwise.
 const USUAL: u64 = 60;
@@ -148,12 +148,12 @@ impl<'a> World<'a> {
         }
         let mut recorder = self.record(which, &jobs).await;
         match self.lot.below(6) {
-            0 => self.db.fail_evaluation(recorder.evaluation(), "it had to be", 1).await.unwrap(),
+            0 => self.db.fail_evaluation(recorder.task(), "it had to be", 1).await.unwrap(),
             1 => {
                 // Killed in the middle, and begun again.
-                self.db.reset_interrupted().await.unwrap();
+                self.db.take_back("one", 0).await.unwrap();
                 self.step_and_crash().await;
-                let task = self.db.claim_evaluation(1).await.unwrap().unwrap();
+                let task = self.db.claim_evaluation(&claimant("one"), 1).await.unwrap().unwrap();
                 recorder = Recorder::new(task);
                 recorder.record(self.db, &self.batch(&jobs)).await.unwrap();
                 recorder.finish(self.db, false, &json!({}), 1).await.unwrap();

@@ -13,7 +13,7 @@ const WORDS: [&str; 10] =
 const KEEPERS: [&str; 8] =
     ["collect", "coordinator", "evaluate", "fetch", "register", "schedule", "substitute", "watch"];
 /// What keepers stand on; imports words and its like.
-const GROUND: [&str; 11] = [
+const GROUND: [&str; 12] = [
     "bell",
     "channel",
     "clock",
@@ -22,6 +22,7 @@ const GROUND: [&str; 11] = [
     "db",
     "eval_store",
     "guix_daemon",
+    "host",
     "sandbox",
     "signing",
     "telemetry",

@@ -1,8 +1,8 @@
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -65,8 +65,9 @@ pub async fn postgres_database() -> String {
 }
 
 /// A `PostgreSQL` server of our own, reachable through a socket in its directory only.
-struct Cluster {
+pub struct Cluster {
     dir: PathBuf,
+    answers: BufReader<ChildStdout>,
     /// Stops the server and removes the directory as soon as its standard input ends, which is when
     /// this process does, whatever the way.
     keeper: Child,
@@ -77,13 +78,14 @@ export PATH="$PATH:$2" LC_ALL=C
 initdb -D "$1/data" -U gorget -A trust -E UTF8 --no-sync >"$1/log" 2>&1 &&
 pg_ctl -D "$1/data" -w -l "$1/log" start >/dev/null 2>&1 -o "-k $1 -c listen_addresses='' \
   -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200" &&
-echo ready && read -r _
+echo ready &&
+while read -r _; do pg_ctl -D "$1/data" -w -l "$1/log" -m immediate restart >/dev/null 2>&1 && echo ready; done
 pg_ctl -D "$1/data" -m immediate stop >/dev/null 2>&1
 "#;
 
 impl Cluster {
     #[expect(clippy::disallowed_methods, reason = "the server is no part of Gorget")]
-    fn start() -> Self {
+    pub fn start() -> Self {
         let dir = tempfile::Builder::new().prefix("gorget-postgres-").tempdir().unwrap().keep();
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{KEEPER}\nrm -rf \"$1\""), "sh"]).arg(&dir).arg(debian_programs());
@@ -95,13 +97,25 @@ impl Cluster {
             command.uid(NOBODY).gid(NOBODY);
         }
         let mut keeper = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "PostgreSQL does not start\nhint: apt-get install postgresql");
-        Self { dir, keeper }
+        let answers = BufReader::new(keeper.stdout.take().unwrap());
+        let mut cluster = Self { dir, answers, keeper };
+        cluster.wait_until_ready();
+        cluster
     }
 
-    fn url(&self, database: &str) -> String {
+    fn wait_until_ready(&mut self) {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "PostgreSQL does not start\nhint: apt-get install postgresql");
+    }
+
+    /// Pulls its plug, and starts it again.
+    pub fn restart(&mut self) {
+        writeln!(self.keeper.stdin.as_ref().unwrap()).unwrap();
+        self.wait_until_ready();
+    }
+
+    pub fn url(&self, database: &str) -> String {
         assert!(self.keeper.stdin.is_some(), "the server stops when this closes");
         format!("postgres://gorget@localhost/{database}?host={}", self.dir.display())
     }

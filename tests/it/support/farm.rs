@@ -1,4 +1,4 @@
-use gorget::db::{Batch, Db, EvaluationId, NewDerivation, NewJob, Recorder, SpecId, Task};
+use gorget::db::{Batch, Claimant, Db, EvaluationId, NewDerivation, NewJob, Recorder, SpecId, Task};
 use gorget::job::Facts;
 use gorget::revision::{ChannelCommit, Revision};
 use gorget::spec::{Build, Spec, Subset, System};
@@ -37,11 +37,16 @@ pub async fn spec_id(db: &Db, name: &str) -> SpecId {
     db.specs().await.unwrap().into_iter().find(|stored| stored.spec.name == name).unwrap().id
 }
 
+/// A host that evaluates for all systems and has loaded nothing.
+pub fn claimant(host: &str) -> Claimant {
+    Claimant { host: host.to_owned(), ..Claimant::default() }
+}
+
 /// Requests and begins the evaluation of a commit; nothing else may be waiting.
 pub async fn begin(db: &Db, spec: SpecId, commit: &str) -> Task {
     let requested =
         db.request_evaluations(spec, &revision(commit), &Subset::All.into(), &[system()], 100).await.unwrap();
-    let task = db.claim_evaluation(101).await.unwrap().unwrap();
+    let task = db.claim_evaluation(&claimant("one"), 101).await.unwrap().unwrap();
     assert_eq!(requested, [task.id]);
     task
 }

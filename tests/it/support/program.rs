@@ -58,6 +58,25 @@ impl Farm {
         std::fs::write(file, format!("{config}\n{text}\n")).unwrap();
     }
 
+    /// Another machine of the same farm: it has the same database, and the same specs.
+    pub fn another(&self, database: &str) -> Self {
+        let other = Self::new(None);
+        other.share(database, &self.directory.path().join("specs"));
+        other
+    }
+
+    /// Has its database elsewhere.
+    pub fn at_database(&self, database: &str) {
+        self.share(database, Path::new("specs"));
+    }
+
+    fn share(&self, database: &str, specs: &Path) {
+        let file = self.directory.path().join("gorget.toml");
+        let config = std::fs::read_to_string(&file).unwrap();
+        let config = config.replace("specs = \"specs\"", &format!("specs = \"{}\"", specs.display()));
+        std::fs::write(file, format!("database = \"{database}\"\n{config}")).unwrap();
+    }
+
     /// The directory of all that it keeps.
     pub fn state(&self) -> PathBuf {
         self.directory.path().join("state")

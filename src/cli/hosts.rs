@@ -1,0 +1,53 @@
+//! The machines of a farm, as `gorget status` shows them.
+
+use serde_json::json;
+
+use super::tell;
+use crate::clock::{Seconds, readable_span};
+use crate::db::Host;
+
+/// All that is known of one.
+pub(super) fn object(host: &Host) -> serde_json::Value {
+    json!({
+        "host": host.name, "roles": host.roles.split_whitespace().collect::<Vec<_>>(), "schedules": host.schedules,
+        "systems": host.systems.split_whitespace().collect::<Vec<_>>(), "workers": host.workers,
+        "memory": host.memory, "started_at": host.started_at, "seen_at": host.seen_at,
+        "stopped_at": host.stopped_at, "evaluates": host.evaluates,
+    })
+}
+
+/// Shows those that work, and those that did.
+pub(super) fn show(hosts: &[Host], now: Seconds) -> std::io::Result<()> {
+    let rows = hosts.iter().map(|host| {
+        let evaluates: Vec<String> = host.evaluates.iter().map(ToString::to_string).collect();
+        vec![
+            host.name.clone(),
+            roles(host),
+            if host.systems.is_empty() { "all".to_owned() } else { host.systems.clone() },
+            format!("{} in {} MiB", host.workers, host.memory >> 20),
+            life(host, now),
+            evaluates.join(" "),
+        ]
+    });
+    tell::table(&["HOST", "ROLES", "SYSTEMS", "WORKERS", "SIGN OF LIFE", "EVALUATES"], rows.collect())?;
+    if hosts.is_empty() { Ok(()) } else { tell::line("") }
+}
+
+/// What it does; one that could schedule, and does not, stands by.
+fn roles(host: &Host) -> String {
+    let word = |role: &str| match role {
+        "schedule" if host.schedules => "schedules".to_owned(),
+        "schedule" => "stands by".to_owned(),
+        other => format!("{other}s"),
+    };
+    host.roles.split_whitespace().map(word).collect::<Vec<_>>().join(", ")
+}
+
+fn life(host: &Host, now: Seconds) -> String {
+    let ago = readable_span(now - host.seen_at);
+    match host.stopped_at {
+        Some(_) => format!("stopped {ago} ago"),
+        None if host.is_silent(now) => format!("none for {ago}"),
+        None => format!("{ago} ago"),
+    }
+}

@@ -1,0 +1,127 @@
+use serde_json::Value;
+
+use super::task::Task;
+use super::wake::{Wake, ring};
+use super::{Db, EvaluationId, Result, SpecId, Tx, rows};
+use crate::clock::Seconds;
+use crate::revision::Revision;
+use crate::spec::System;
+
+/// So long after a sign of life of its host, a lease stands, in seconds. What tells it apart from those before
+/// and after is its term, so a host that was taken for dead by mistake loses work and spoils nothing.
+pub const LEASE: Seconds = 30;
+
+/// Who asks for something to evaluate.
+#[derive(Debug, Clone, Default)]
+pub struct Claimant {
+    /// The name of the host.
+    pub host: String,
+    /// The systems that it evaluates; none: all of them.
+    pub systems: Vec<System>,
+    /// The spec and the revision that it has loaded.
+    pub warm: Option<(SpecId, Revision)>,
+}
+
+/// The evaluation to begin next at `$1`, for one of the systems `$2`, preferably of the spec `$3` at the
+/// revision `$4`.
+macro_rules! next {
+    ($systems:literal) => {
+        concat!(
+            "select e.id from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id
+            where e.state = 'waiting' and s.present and s.active and ($2 = '[]' or e.system in ",
+            $systems,
+            ") and not exists
+              (select 1 from evaluation o where o.spec_id = e.spec_id and o.system = e.system
+                 and (o.state = 'running' or o.state = 'waiting' and o.id < e.id))
+              and not exists (select 1 from sweep where until > $1)
+            order by s.priority, e.attempts, case
+              when e.spec_id = $3 and r.key = $4 then 0
+              when exists (select 1 from evaluation o where o.state = 'running' and o.spec_id = e.spec_id
+                and o.revision_id = e.revision_id) then 2
+              else 1 end, e.id limit 1"
+        )
+    };
+}
+const NEXT_SQLITE: &str = next!("(select value from json_each($2))");
+const NEXT_POSTGRES: &str = next!("(select json_array_elements_text($2::json))");
+
+impl Db {
+    /// Leases the evaluation that is next, if one waits: by priority of its spec, then the oldest.
+    ///
+    /// Of one spec and system only one runs at a time and none before an older one, because each is
+    /// written as the difference to the one before it. One that failed for reasons outside of it comes
+    /// after those that were tried less often. None begins while somebody removes store items. Other
+    /// systems of the revision that the claimant has loaded come first, those of one that another host
+    /// has loaded come last.
+    pub async fn claim_evaluation(&self, claimant: &Claimant, now: Seconds) -> Result<Option<Task>> {
+        const TAKE: &str =
+            "update evaluation set state = 'running', started_at = $2, attempts = attempts + 1,
+            host = $3, term = $4, leased_until = $5 where id = $1";
+        let systems = rows(claimant.systems.iter().map(|system| Value::from(system.as_str())));
+        let (spec, revision) = claimant.warm.as_ref().map(|(spec, revision)| (*spec, revision.key())).unzip();
+        let next: Option<EvaluationId> = each!(&self.readers, pool, sql: NEXT_SQLITE, NEXT_POSTGRES =>
+            sqlx::query_scalar(sql).bind(now).bind(&systems).bind(spec).bind(&revision)
+                .fetch_optional(pool).await?);
+        if next.is_none() {
+            return Ok(None);
+        }
+        let mut tx = self.begin().await?;
+        let next: Option<EvaluationId> = each!(&mut tx, tx, sql: NEXT_SQLITE, NEXT_POSTGRES =>
+            sqlx::query_scalar(sql).bind(now).bind(&systems).bind(spec).bind(&revision)
+                .fetch_optional(&mut **tx).await?);
+        let Some(id) = next else { return Ok(None) };
+        let term = next_term(&mut tx).await?;
+        execute!(&mut tx, TAKE, id, now, &claimant.host, term, now + LEASE);
+        let task = Task::find(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(Some(task))
+    }
+
+    /// Lets the evaluations wait again that `host` began and does not work at any more, and those whose
+    /// hosts have given no sign of life for the length of a lease; as if they had never been begun,
+    /// except that the attempt counts. Gives their numbers, and who had them.
+    pub async fn take_back(&self, host: &str, now: Seconds) -> Result<Vec<(EvaluationId, String)>> {
+        const LOST: &str = "select id, coalesce(host, '') from evaluation
+            where state = 'running' and (host = $1 or coalesce(leased_until, 0) <= $2) order by id";
+        type Lost = Vec<(EvaluationId, String)>;
+        let lost: Lost =
+            each!(&self.readers, pool => sqlx::query_as(LOST).bind(host).bind(now).fetch_all(pool).await?);
+        if lost.is_empty() {
+            return Ok(lost);
+        }
+        let mut tx = self.begin().await?;
+        let lost: Lost = each!(&mut tx, tx =>
+            sqlx::query_as(LOST).bind(host).bind(now).fetch_all(&mut **tx).await?);
+        reset(&mut tx, &lost.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await?;
+        ring(&mut tx, Wake::Evaluate).await?;
+        tx.commit().await?;
+        Ok(lost)
+    }
+
+    /// The host lives, and so do its leases.
+    pub(super) async fn renew_leases(&self, host: &str, now: Seconds) -> Result<()> {
+        const RENEW: &str = "update evaluation set leased_until = $2 where state = 'running' and host = $1";
+        each!(&self.aside, pool =>
+            sqlx::query(RENEW).bind(host).bind(now + LEASE).execute(pool).await.map(drop)?);
+        Ok(())
+    }
+}
+
+/// The next term: none is given twice.
+pub(super) async fn next_term(tx: &mut Tx) -> Result<i64> {
+    const SQL: &str = "insert into term (id, last) values (1, 1)
+        on conflict (id) do update set last = term.last + 1 returning last";
+    each!(tx, tx => Ok(sqlx::query_scalar(SQL).fetch_one(&mut **tx).await?))
+}
+
+/// Takes back all that these running evaluations have written, and lets them wait.
+pub(super) async fn reset(tx: &mut Tx, evaluations: &[EvaluationId]) -> Result<()> {
+    const WAIT: &str = "update evaluation set state = 'waiting', started_at = null, jobs_total = null,
+        jobs_done = 0, errors = 0, unscheduled = false, scheduled_job = 0 where id = $1 and state = 'running'";
+    for id in evaluations {
+        execute!(tx, "delete from job where first_evaluation = $1", id);
+        execute!(tx, "delete from evaluation_error where evaluation_id = $1", id);
+        execute!(tx, WAIT, id);
+    }
+    Ok(())
+}

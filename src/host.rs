@@ -1,0 +1,154 @@
+//! This machine among those of the farm: its signs of life, whether it may schedule, and who wakes it.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::rand::{GetRandomFlags, getrandom};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::daemon::Bells;
+use crate::db::{Db, Error, LEASE, NewHost, Turn, Wake};
+
+/// How often a host gives a sign of life: a lease stands three times as long.
+const BEAT: Duration = Duration::from_secs(LEASE.unsigned_abs() / 3);
+/// How long it waits before it listens again after the database went away.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+
+/// This machine, which the farm knows. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Presence {
+    db: Db,
+    clock: Clock,
+    host: NewHost,
+}
+
+impl Presence {
+    /// Makes it known. From now on `clock` goes by the database's, if that is elsewhere.
+    pub async fn begin(db: &Db, clock: &Clock, host: NewHost) -> Result<Self, Error> {
+        let presence = Self { db: db.clone(), clock: clock.clone(), host };
+        presence.set_clock().await?;
+        presence.db.arrive(&presence.host, clock.now()).await?;
+        Ok(presence)
+    }
+
+    /// Gives signs of life, for as long as nobody else takes the name.
+    pub async fn live(&self) -> Error {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            match self.beat().await {
+                Ok(()) => {}
+                Err(error @ Error::HostTaken(_)) => return error,
+                Err(error) => tracing::warn!("no sign of life could be given: {error:#}"),
+            }
+        }
+    }
+
+    /// Nobody has to wait until this host is taken for dead.
+    pub async fn end(self) -> Result<(), Error> {
+        self.db.leave(&self.host, self.clock.now()).await
+    }
+
+    /// Takes over scheduling if nobody does it.
+    pub async fn take_turn(&self) -> Result<Option<Turn>, Error> {
+        self.db.take_turn(&self.host.name, self.clock.now()).await
+    }
+
+    /// Waits until this host is the one that schedules.
+    pub async fn wait_for_turn(&self) -> Turn {
+        let mut told = false;
+        loop {
+            match self.take_turn().await {
+                Ok(Some(turn)) => {
+                    tracing::info!(host = self.host.name, "this host schedules");
+                    return turn;
+                }
+                Ok(None) if told => {}
+                Ok(None) => {
+                    tracing::info!(host = self.host.name, "another host schedules; this one stands by");
+                    told = true;
+                }
+                Err(error) => tracing::warn!("it is not known who schedules: {error:#}"),
+            }
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    /// Returns when this host does not schedule any more, or cannot know.
+    pub async fn keep_turn(&self, turn: Turn) {
+        let mut kept = Instant::now();
+        loop {
+            tokio::time::sleep(BEAT).await;
+            match self.db.keep_turn(turn, self.clock.now()).await {
+                Ok(true) => kept = Instant::now(),
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!("this host may not schedule much longer: {error:#}");
+                    if kept.elapsed().as_secs() >= LEASE.unsigned_abs() {
+                        break;
+                    }
+                }
+            }
+        }
+        tracing::warn!(host = self.host.name, "this host does not schedule any more");
+    }
+
+    async fn beat(&self) -> Result<(), Error> {
+        self.set_clock().await?;
+        self.db.sign_of_life(&self.host, self.clock.now()).await
+    }
+
+    async fn set_clock(&self) -> Result<(), Error> {
+        if let Some(now) = self.db.time().await? {
+            self.clock.correct(now);
+        }
+        Ok(())
+    }
+}
+
+/// Rings for keepers of this process when others have written something for them. They would find it by
+/// themselves, later.
+pub async fn listen(db: Db, bells: Bells, stop: CancellationToken) {
+    let ears = async {
+        loop {
+            if let Err(error) = ring_what_is_heard(&db, &bells).await {
+                tracing::debug!("nothing is heard of other hosts: {error:#}");
+            } else {
+                return;
+            }
+            tokio::time::sleep(LISTEN_AGAIN).await;
+        }
+    };
+    stop.run_until_cancelled(ears).await;
+}
+
+async fn ring_what_is_heard(db: &Db, bells: &Bells) -> Result<(), Error> {
+    let Some(mut listener) = db.listen().await? else { return Ok(()) };
+    loop {
+        for wake in listener.heard().await? {
+            match wake {
+                Wake::Fetch => bells.fetch.ring(),
+                Wake::Evaluate => bells.evaluate.ring(),
+                Wake::Schedule => bells.schedule.ring(),
+            }
+        }
+    }
+}
+
+/// What tells the host with this state directory from others of its name: a number in `file`, drawn by lot
+/// the first time.
+pub fn identity(file: &Path) -> io::Result<String> {
+    match fs_err::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        identity => return Ok(identity?.trim().to_owned()),
+    }
+    let mut bytes = [0; 16];
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    let identity = data_encoding::HEXLOWER.encode(&bytes);
+    // Whoever is interrupted leaves nothing that could be read.
+    let mut new = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
+    writeln!(new, "{identity}")?;
+    new.persist(file).map_err(|error| error.error)?;
+    Ok(identity)
+}

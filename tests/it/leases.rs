@@ -1,0 +1,192 @@
+//! Many hosts on one database: who has what, and what becomes of it when a host falls silent.
+
+use std::collections::BTreeSet;
+
+use gorget::db::{Claimant, Error, EvaluationState, LEASE, NewHost, Recorder};
+use gorget::spec::{Subset, System};
+use serde_json::json;
+
+use crate::support::{batch, claimant, on_both, only_spec, revision, spec, spec_id};
+
+fn host(name: &str, identity: &str) -> NewHost {
+    let (roles, systems) = ("evaluate schedule".to_owned(), String::new());
+    NewHost {
+        name: name.to_owned(),
+        identity: identity.to_owned(),
+        roles,
+        systems,
+        workers: 2,
+        memory: 1 << 30,
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_falls_silent_loses_its_evaluation_and_can_write_nothing_more() {
+    on_both(async |db| {
+        let [one, two] = [host("one", "a"), host("two", "b")];
+        for host in [&one, &two] {
+            db.arrive(host, 100).await.unwrap();
+        }
+        let master = only_spec(db, spec("master")).await;
+        let systems = [System::new("x86_64-linux").unwrap()];
+        db.request_evaluations(master, &revision("a"), &Subset::All.into(), &systems, 100).await.unwrap();
+        let task = db.claim_evaluation(&claimant("one"), 100).await.unwrap().unwrap();
+        let mut zombie = Recorder::new(task.clone());
+        let mut half = batch(&[("hello", "hello1")]);
+        half.done = 1;
+        zombie.record(db, &half).await.unwrap();
+
+        db.sign_of_life(&one, 100 + LEASE - 1).await.unwrap();
+        let expiry = 100 + 2 * LEASE - 1;
+        assert_eq!(db.take_back("two", expiry - 1).await.unwrap(), [], "it gave a sign of life");
+        let running = db.hosts().await.unwrap();
+        assert_eq!((&running[0].evaluates[..], running[0].is_silent(expiry - 1)), (&[task.id][..], false));
+        assert!(running[0].is_silent(expiry));
+        assert_eq!(db.take_back("two", expiry).await.unwrap(), [(task.id, "one".to_owned())]);
+        assert_eq!(db.evaluation(task.id).await.unwrap().unwrap().state, EvaluationState::Waiting);
+
+        // Whatever the stale one wants to write, before and after somebody else took its place.
+        let refused = async |zombie: &mut Recorder| {
+            assert!(matches!(zombie.record(db, &half).await, Err(Error::LeaseLost(_))));
+            assert!(matches!(zombie.finish(db, false, &json!({}), 300).await, Err(Error::LeaseLost(_))));
+            assert!(matches!(db.set_total(&task, 7).await, Err(Error::LeaseLost(_))));
+            assert!(matches!(db.wait_again(&task).await, Err(Error::LeaseLost(_))));
+            assert!(matches!(db.fail_evaluation(&task, "no", 300).await, Err(Error::LeaseLost(_))));
+            assert!(matches!(db.drop_evaluation(&task).await, Err(Error::LeaseLost(_))));
+        };
+        refused(&mut zombie).await;
+        let taken = db.claim_evaluation(&claimant("two"), 200).await.unwrap().unwrap();
+        Recorder::new(taken.clone()).record(db, &batch(&[("hello", "hello2")])).await.unwrap();
+        refused(&mut zombie).await;
+        db.sign_of_life(&one, 300).await.unwrap();
+        assert!(taken.term > task.term, "terms grow");
+        assert_eq!(db.take_back("three", 200 + LEASE).await.unwrap(), [(task.id, "two".to_owned())]);
+        let third = db.claim_evaluation(&claimant("one"), 300).await.unwrap().unwrap();
+        let mut recorder = Recorder::new(third);
+        recorder.record(db, &batch(&[("hello", "hello3")])).await.unwrap();
+        recorder.finish(db, false, &json!({}), 301).await.unwrap();
+        assert!(
+            matches!(recorder.finish(db, false, &json!({}), 302).await, Err(Error::LeaseLost(_))),
+            "it is over"
+        );
+        let jobs = db.jobs(task.id).await.unwrap();
+        assert_eq!(jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["hello"]);
+        assert!(db.verify().await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_that_expired_and_that_nobody_took_goes_on() {
+    on_both(async |db| {
+        let one = host("one", "a");
+        db.arrive(&one, 100).await.unwrap();
+        let master = only_spec(db, spec("master")).await;
+        let systems = [System::new("x86_64-linux").unwrap()];
+        db.request_evaluations(master, &revision("a"), &Subset::All.into(), &systems, 100).await.unwrap();
+        let task = db.claim_evaluation(&claimant("one"), 100).await.unwrap().unwrap();
+        db.sign_of_life(&one, 5000).await.unwrap();
+        let mut recorder = Recorder::new(task);
+        recorder.record(db, &batch(&[("hello", "hello1")])).await.unwrap();
+        assert_eq!(db.take_back("two", 5000 + LEASE - 1).await.unwrap(), []);
+        recorder.finish(db, false, &json!({}), 5001).await.unwrap();
+
+        // One that is stopped does not keep others waiting.
+        db.request_evaluations(master, &revision("b"), &Subset::All.into(), &systems, 5002).await.unwrap();
+        let task = db.claim_evaluation(&claimant("one"), 5002).await.unwrap().unwrap();
+        db.leave(&one, 5003).await.unwrap();
+        assert_eq!(db.take_back("two", 5003).await.unwrap(), [(task.id, "one".to_owned())]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_host_takes_what_it_has_loaded_and_no_system_that_is_not_its_own() {
+    on_both(async |db| {
+        let mut specs = ["first", "second"].map(spec);
+        for spec in &mut specs {
+            spec.systems =
+                ["x86_64-linux", "i686-linux", "aarch64-linux"].map(|name| System::new(name).unwrap()).into();
+        }
+        db.sync_specs(&specs).await.unwrap();
+        let [first, second] = [spec_id(db, "first").await, spec_id(db, "second").await];
+        for id in [first, second] {
+            let build = Subset::All.into();
+            db.request_evaluations(id, &revision("a"), &build, &specs[0].systems, 100).await.unwrap();
+        }
+        let claim = async |who: &Claimant| {
+            let task = db.claim_evaluation(who, 100).await.unwrap()?;
+            Some(format!("{} {}", task.spec.name, task.system))
+        };
+        let warm = |host: &str, spec| Claimant { warm: Some((spec, revision("a"))), ..claimant(host) };
+        let only = Claimant { systems: vec![System::new("aarch64-linux").unwrap()], ..claimant("arm") };
+
+        assert_eq!(claim(&claimant("one")).await.unwrap(), "first x86_64-linux");
+        assert_eq!(claim(&claimant("two")).await.unwrap(), "second x86_64-linux", "one has loaded the first");
+        assert_eq!(claim(&warm("two", second)).await.unwrap(), "second i686-linux");
+        assert_eq!(claim(&only).await.unwrap(), "first aarch64-linux");
+        assert_eq!(claim(&only).await.unwrap(), "second aarch64-linux");
+        assert_eq!(claim(&only).await, None, "what is left is for other systems");
+        assert_eq!(claim(&warm("one", second)).await.unwrap(), "first i686-linux");
+        assert_eq!(claim(&claimant("one")).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_one_host_until_that_stops_or_falls_silent() {
+    on_both(async |db| {
+        db.arrive(&host("one", "a"), 100).await.unwrap();
+        db.arrive(&host("one", "a"), 101).await.unwrap();
+        let late = 101 + LEASE;
+        assert!(matches!(db.arrive(&host("one", "b"), late - 1).await, Err(Error::HostTaken(name)) if name == "one"));
+        db.arrive(&host("one", "b"), late).await.unwrap();
+        assert!(matches!(db.sign_of_life(&host("one", "a"), late).await, Err(Error::HostTaken(_))));
+        db.leave(&host("one", "a"), late).await.unwrap();
+        db.sign_of_life(&host("one", "b"), late).await.unwrap();
+        assert_eq!(db.hosts().await.unwrap()[0].stopped_at, None, "a stale one cannot stop it");
+        db.leave(&host("one", "b"), late + 1).await.unwrap();
+        db.arrive(&host("one", "c"), late + 2).await.unwrap();
+
+        db.arrive(&host("two", "d"), late + 60 * 24 * 3600).await.unwrap();
+        let names: BTreeSet<String> = db.hosts().await.unwrap().into_iter().map(|host| host.name).collect();
+        assert_eq!(names, BTreeSet::from(["two".to_owned()]), "the other is forgotten");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_host_schedules_and_who_did_before_can_write_nothing() {
+    on_both(async |db| {
+        for name in ["one", "two"] {
+            db.arrive(&host(name, name), 100).await.unwrap();
+        }
+        let turn = db.take_turn("one", 100).await.unwrap().unwrap();
+        let first = db.scheduling(turn);
+        first.sync_specs(&[spec("master")]).await.unwrap();
+        assert_eq!(db.take_turn("two", 101).await.unwrap(), None);
+        assert!(db.keep_turn(turn, 120).await.unwrap());
+        assert_eq!(db.take_turn("two", 119 + LEASE).await.unwrap(), None);
+        let schedules =
+            async || db.hosts().await.unwrap().iter().map(|host| host.schedules).collect::<Vec<_>>();
+        assert_eq!(schedules().await, [true, false]);
+
+        let second = db.scheduling(db.take_turn("two", 120 + LEASE).await.unwrap().unwrap());
+        assert_eq!(schedules().await, [false, true]);
+        assert!(!db.keep_turn(turn, 121 + LEASE).await.unwrap());
+        assert!(matches!(first.sync_specs(&[]).await, Err(Error::NotScheduling)));
+        second.sync_specs(&[spec("other")]).await.unwrap();
+        db.leave(&host("two", "two"), 122 + LEASE).await.unwrap();
+        assert!(
+            db.take_turn("one", 123 + LEASE).await.unwrap().is_some(),
+            "nobody waits for one that was stopped"
+        );
+        assert!(matches!(second.sync_specs(&[]).await, Err(Error::NotScheduling)));
+        assert!(
+            matches!(first.sync_specs(&[]).await, Err(Error::NotScheduling)),
+            "nor does the old turn come back"
+        );
+        assert_eq!(db.specs().await.unwrap().iter().filter(|spec| spec.present).count(), 1);
+    })
+    .await;
+}
