@@ -102,7 +102,7 @@ impl Db {
     }
 
     async fn reset(&self, only: Option<EvaluationId>) -> Result<u64> {
-        const JOBS: &str = "delete from job where first_evaluation in
+        const JOBS: &str = "delete from span where first_evaluation in
             (select id from evaluation where state = 'running' and id = coalesce($1, id))";
         const ERRORS: &str = "delete from evaluation_error where evaluation_id in
             (select id from evaluation where state = 'running' and id = coalesce($1, id))";
@@ -140,7 +140,7 @@ impl Db {
             unscheduled = false where id = $1 and state = 'running'";
         let mut tx = self.begin().await?;
         running(id, execute!(&mut tx, FAIL, id, reason, now))?;
-        execute!(&mut tx, "delete from job where first_evaluation = $1", id);
+        execute!(&mut tx, "delete from span where first_evaluation = $1", id);
         tx.commit().await
     }
 }
