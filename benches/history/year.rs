@@ -41,7 +41,7 @@ pub async fn year(file: &str, evaluations: usize) {
         let month = YEAR / SYSTEMS.len() / MONTHS;
         for _ in 0..CHANGES {
             let package = roll(&mut dice, JOBS);
-            tree.change(package, package % 10 == 0);
+            tree.change(package, package.is_multiple_of(10));
         }
         // In the middle of each month, so that a part of a year has its share.
         if revision % month == month / 2 {
