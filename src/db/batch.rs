@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, HashMap};
 
+use data_encoding::HEXLOWER;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{DerivationId, Error, ItemKind, JobError, Result, Tx, rows};
+use super::{DerivationId, Error, ItemKind, JobError, Result, Tx, as_rows, rows};
 use crate::job::Facts;
 use crate::store::edges;
 
@@ -75,6 +77,36 @@ pub struct NewJob {
     pub facts: Facts,
 }
 
+/// A new row of `derivation`.
+#[derive(Serialize)]
+struct DerivationLine<'a> {
+    id: i64,
+    hash: &'a str,
+    name: &'a str,
+    system: &'a str,
+    output_set: i64,
+    inputs: String,
+}
+
+/// A new row of `output_set`.
+#[derive(Serialize)]
+struct OutputLine {
+    id: i64,
+    key: String,
+    outputs: String,
+}
+
+/// A row of `store_item`, but for its pack.
+#[derive(Serialize)]
+struct ItemLine<'a> {
+    hash: &'a str,
+    name: &'a str,
+    kind: ItemKind,
+    refs: String,
+    start: u64,
+    length: u64,
+}
+
 /// Numbers of derivations by their hashes.
 pub(super) type Numbers = HashMap<String, DerivationId>;
 
@@ -132,10 +164,9 @@ impl Known<'_> {
             let inputs = derivation.inputs.iter().map(|input| Ok(self.number(input, &derivation.name)?.0));
             let inputs = edges::encode(&inputs.collect::<Result<Vec<_>>>()?);
             last += 1;
-            lines.push(json!({
-                "id": last, "hash": derivation.hash, "name": derivation.name, "system": derivation.system,
-                "output_set": set, "inputs": data_encoding::HEXLOWER.encode(&inputs),
-            }));
+            let NewDerivation { hash, name, system, .. } = derivation;
+            let inputs = HEXLOWER.encode(&inputs);
+            lines.push(DerivationLine { id: last, hash, name, system, output_set: set, inputs });
             self.added.insert(derivation.hash.clone(), DerivationId(last));
         }
         execute!(
@@ -143,12 +174,12 @@ impl Known<'_> {
             [
                 "insert into derivation (id, hash, name, system, output_set_id, inputs)
                  select value->>'id', value->>'hash', value->>'name', value->>'system', value->>'output_set',
-                   unhex(value->>'inputs') from json_each($1)",
+                   unhex(value->>'inputs') from jsonb_each($1)",
                 "insert into derivation (id, hash, name, system, output_set_id, inputs)
                  select id, hash, name, system, output_set, decode(inputs, 'hex') from json_to_recordset($1::json)
                    as new (id bigint, hash text, name text, system text, output_set bigint, inputs text)"
             ],
-            rows(lines)
+            as_rows(lines)
         );
         Ok(())
     }
@@ -156,21 +187,26 @@ impl Known<'_> {
 
 /// Numbers of the output sets of `derivations`, in the same order; new ones are stored.
 async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<Vec<i64>> {
-    let keys: Vec<String> = derivations.iter().map(|derivation| output_key(&derivation.outputs)).collect();
-    let wanted = rows(keys.iter().map(|key| Value::from(key.as_str())));
-    let found: Vec<(String, i64)> = each!(tx, tx, sql:
-        "select key, id from output_set where key in (select value from json_each($1))",
-        "select key, id from output_set where key in (select json_array_elements_text($1::json))"
+    let keys: Vec<[u8; 20]> = derivations.iter().map(|derivation| output_key(&derivation.outputs)).collect();
+    let wanted = rows(keys.iter().map(|key| Value::from(HEXLOWER.encode(key))));
+    let found: Vec<(Vec<u8>, i64)> = each!(tx, tx, sql:
+        "select key, id from output_set where key in (select unhex(value) from json_each($1))",
+        "select key, id from output_set
+         where key in (select decode(json_array_elements_text($1::json), 'hex'))"
         => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
-    let mut numbers: HashMap<String, i64> = found.into_iter().collect();
+    let mut numbers: HashMap<Vec<u8>, i64> = found.into_iter().collect();
     let mut last: i64 = each!(tx, tx => sqlx::query_scalar("select coalesce(max(id), 0) from output_set")
         .fetch_one(&mut **tx).await?);
     let mut lines = Vec::new();
     let mut sets = Vec::with_capacity(keys.len());
     for (key, derivation) in keys.into_iter().zip(derivations) {
-        sets.push(*numbers.entry(key).or_insert_with_key(|key| {
+        sets.push(*numbers.entry(key.to_vec()).or_insert_with_key(|key| {
             last += 1;
-            lines.push(json!({ "id": last, "key": key, "outputs": output_lines(&derivation.outputs) }));
+            lines.push(OutputLine {
+                id: last,
+                key: HEXLOWER.encode(key),
+                outputs: output_lines(&derivation.outputs),
+            });
             last
         }));
     }
@@ -178,26 +214,29 @@ async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Resul
         tx,
         [
             "insert into output_set (id, key, outputs)
-             select value->>'id', value->>'key', value->>'outputs' from json_each($1)",
+             select value->>'id', unhex(value->>'key'), value->>'outputs' from jsonb_each($1)",
             "insert into output_set (id, key, outputs)
-             select id, key, outputs from json_to_recordset($1::json) as new (id bigint, key text, outputs text)"
+             select id, decode(key, 'hex'), outputs from json_to_recordset($1::json)
+               as new (id bigint, key text, outputs text)"
         ],
-        rows(lines)
+        as_rows(lines)
     );
     Ok(sets)
 }
 
 /// What identifies a build: its output paths, whatever the outputs are called.
-fn output_key(outputs: &[(String, String)]) -> String {
+fn output_key(outputs: &[(String, String)]) -> [u8; 20] {
     output_key_of(outputs.iter().map(|(_, path)| path.as_str()).collect())
 }
 
 /// The same of base names of output paths.
-pub(super) fn output_key_of(mut paths: Vec<&str>) -> String {
+pub(super) fn output_key_of(mut paths: Vec<&str>) -> [u8; 20] {
     paths.sort_unstable();
     paths.dedup();
-    let digest = Sha256::digest(paths.join("\n"));
-    data_encoding::HEXLOWER.encode(&digest[..20])
+    let digest: [u8; 32] = Sha256::digest(paths.join("\n")).into();
+    let mut key = [0; 20];
+    key.copy_from_slice(&digest[..20]);
+    key
 }
 
 pub(super) fn output_lines(outputs: &[(String, String)]) -> String {
@@ -210,18 +249,20 @@ pub(super) async fn store_pack(tx: &mut Tx, pack: &Pack) -> Result<()> {
     const NEXT: &str = "select coalesce(max(id), 0) + 1 from store_pack";
     let id: i64 = each!(tx, tx => sqlx::query_scalar(NEXT).fetch_one(&mut **tx).await?);
     execute!(tx, "insert into store_pack (id, contents) values ($1, $2)", id, &pack.contents);
-    let lines = rows(pack.items.iter().map(|item| {
-        json!({
-            "hash": item.hash, "name": item.name, "kind": item.kind, "refs": item.refs.join(" "),
-            "start": item.start, "length": item.length,
-        })
+    let lines = as_rows(pack.items.iter().map(|Item { hash, name, kind, refs, start, length }| ItemLine {
+        hash,
+        name,
+        kind: *kind,
+        refs: refs.join(" "),
+        start: *start,
+        length: *length,
     }));
     let added = execute!(
         tx,
         [
             "insert into store_item (hash, name, kind, refs, pack_id, start, length)
              select value->>'hash', value->>'name', value->>'kind', value->>'refs', $2,
-               value->>'start', value->>'length' from json_each($1) where true on conflict (hash) do nothing",
+               value->>'start', value->>'length' from jsonb_each($1) where true on conflict (hash) do nothing",
             "insert into store_item (hash, name, kind, refs, pack_id, start, length)
              select hash, name, kind, refs, $2, start, length from json_to_recordset($1::json)
                as new (hash text, name text, kind text, refs text, start bigint, length bigint)

@@ -233,7 +233,7 @@ impl Db {
         // Only what came since the last time is looked at: this is called many times while an
         // evaluation runs.
         const SEEN: &str = "update evaluation set unscheduled = false, scheduled_job =
-            coalesce((select max(id) from job where first_evaluation = $1), 0) where id = $1";
+            coalesce((select max(id) from span where first_evaluation = $1), 0) where id = $1";
         let mut tx = self.begin().await?;
         let (spec, system) = spec_of(&mut tx, evaluation).await?;
         let place = spec.systems.iter().position(|other| other.as_str() == system);

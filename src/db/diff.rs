@@ -1,3 +1,5 @@
+use data_encoding::HEXLOWER;
+
 use super::evaluation::Complete;
 use super::facts::{FactsRow, facts_columns};
 use super::interval::{on_path, path};
@@ -22,7 +24,7 @@ pub struct Job {
 struct Row {
     name: String,
     derivation: String,
-    outputs: String,
+    outputs: Vec<u8>,
     line: Option<i64>,
     #[sqlx(flatten)]
     facts: FactsRow,
@@ -39,57 +41,58 @@ pub struct JobError {
     pub message: String,
 }
 
-/// Reads a [`Row`] for each job of the evaluation $3 of the spec $1 for $2, whose path is $4. Where several
+/// Reads a [`Row`] for each job of the evaluation $2 of the sequence $1, whose path is $3. Where several
 /// of one name have one derivation, the first one's facts stand for all.
 macro_rules! jobs {
     ($database:ident) => {
         concat!(
-            "with its as (select name, derivation_id, min(facts_id) as facts_id, min(line) as line from
-               (select name, derivation_id, facts_id, line from job where spec_id = $1 and system = $2
-                  and last_evaluation is null and first_evaluation <= $3
+            "with its as (select name_id, derivation_id, min(facts_id) as facts_id, min(line) as line from
+               (select name_id, derivation_id, facts_id, line from span where sequence_id = $1
+                  and last_evaluation is null and first_evaluation <= $2
                 union all
-                select name, derivation_id, facts_id, line from job where spec_id = $1 and system = $2 and ",
-            on_path!($database "$4"),
-            "     and last_evaluation >= $3 and first_evaluation <= $3) as at_it
-               group by name, derivation_id)
-             select its.name, ",
+                select name_id, derivation_id, facts_id, line from span where sequence_id = $1 and ",
+            on_path!($database "$3"),
+            "     and last_evaluation >= $2 and first_evaluation <= $2) as at_it
+               group by name_id, derivation_id)
+             select n.name, ",
             derivation_path!(),
             " as derivation, o.key as outputs, its.line, ",
             facts_columns!(),
-            " from its join derivation d on d.id = its.derivation_id
+            " from its join job_name n on n.id = its.name_id join derivation d on d.id = its.derivation_id
                join output_set o on o.id = d.output_set_id left join job_facts f on f.id = its.facts_id"
         )
     };
 }
 
-/// Reads a [`diff::Job`] for each job of the evaluation $3 of the spec $1 for $2, whose path is $4, that
-/// the evaluation $7 of the spec $5 for $6 has not. $8 says whether both are of one spec and system: then
-/// what contains both is passed over by itself. Jobs are looked for by their derivations; `+ 0` and `|| ''` keep
-/// SQLite from reading all jobs of the spec for each.
+/// Reads a [`diff::Job`] for each job of the evaluation $2 of the sequence $1, whose path is $3, that
+/// the evaluation $5 of the sequence $4 has not. When both are of one sequence, what contains both is
+/// passed over by itself. Jobs are looked for by their derivations; `+ 0` keeps SQLite from reading all
+/// jobs of the sequence, or all of one name, for each.
 macro_rules! jobs_only_in {
     ($database:ident) => {
         concat!(
             "with its as (
-               select name, derivation_id, facts_id from job where spec_id = $1 and system = $2
-                 and last_evaluation is null and first_evaluation <= $3
-                 and not ($8 and first_evaluation <= $7)
+               select name_id, derivation_id, facts_id from span where sequence_id = $1
+                 and last_evaluation is null and first_evaluation <= $2
+                 and not (sequence_id = $4 and first_evaluation <= $5)
                union all
-               select name, derivation_id, facts_id from job where spec_id = $1 and system = $2 and ",
-            on_path!($database "$4"),
-            "    and last_evaluation >= $3 and first_evaluation <= $3
-                 and not ($8 and first_evaluation <= $7 and last_evaluation >= $7))
-             select its.name, ",
+               select name_id, derivation_id, facts_id from span where sequence_id = $1 and ",
+            on_path!($database "$3"),
+            "    and last_evaluation >= $2 and first_evaluation <= $2
+                 and not (sequence_id = $4 and first_evaluation <= $5 and last_evaluation >= $5))
+             select n.name, ",
             derivation_path!(),
             " as derivation, d.output_set_id as outputs, max(f.version) as version,
-               exists (select 1 from derivation x join job j on j.derivation_id = x.id
-                 where x.output_set_id = d.output_set_id and j.spec_id + 0 = $5 and j.system || '' = $6
-                   and j.first_evaluation <= $7 and (j.last_evaluation is null or j.last_evaluation >= $7))
+               exists (select 1 from derivation x join span j on j.derivation_id = x.id
+                 where x.output_set_id = d.output_set_id and j.sequence_id + 0 = $4
+                   and j.first_evaluation <= $5 and (j.last_evaluation is null or j.last_evaluation >= $5))
                as had
-             from its join derivation d on d.id = its.derivation_id left join job_facts f on f.id = its.facts_id
-             where not exists (select 1 from job j where j.derivation_id = its.derivation_id
-               and j.name = its.name and j.spec_id + 0 = $5 and j.system || '' = $6
-               and j.first_evaluation <= $7 and (j.last_evaluation is null or j.last_evaluation >= $7))
-             group by its.name, d.id"
+             from its join job_name n on n.id = its.name_id join derivation d on d.id = its.derivation_id
+               left join job_facts f on f.id = its.facts_id
+             where not exists (select 1 from span j where j.derivation_id = its.derivation_id
+               and j.name_id + 0 = its.name_id and j.sequence_id + 0 = $4
+               and j.first_evaluation <= $5 and (j.last_evaluation is null or j.last_evaluation >= $5))
+             group by n.id, d.id"
         )
     };
 }
@@ -99,9 +102,9 @@ impl Db {
     pub async fn jobs(&self, evaluation: EvaluationId) -> Result<Vec<Job>> {
         let at = Complete::find(self, evaluation).await?;
         let rows: Vec<Row> = each!(&self.readers, pool, sql: jobs!(sqlite), jobs!(postgres) =>
-            sqlx::query_as(sql).bind(at.spec).bind(&at.system).bind(at.id).bind(path(at.id)).fetch_all(pool).await?);
+            sqlx::query_as(sql).bind(at.sequence).bind(at.id).bind(path(at.id)).fetch_all(pool).await?);
         let job = |Row { name, derivation, outputs, line, facts }| {
-            let facts = FactsRow::facts(facts, line);
+            let (facts, outputs) = (FactsRow::facts(facts, line), HEXLOWER.encode(&outputs));
             Job { name, derivation, outputs, facts }
         };
         let mut jobs: Vec<Job> = rows.into_iter().map(job).collect();
@@ -123,10 +126,9 @@ impl Db {
 
     async fn jobs_only_in(&self, at: &Complete, other: &Complete) -> Result<Vec<diff::Job>> {
         type Row = (String, String, i64, Option<String>, bool);
-        let together = (at.spec, &at.system) == (other.spec, &other.system);
         let rows: Vec<Row> = each!(&self.readers, pool, sql: jobs_only_in!(sqlite), jobs_only_in!(postgres) =>
-            sqlx::query_as(sql).bind(at.spec).bind(&at.system).bind(at.id).bind(path(at.id))
-                .bind(other.spec).bind(&other.system).bind(other.id).bind(together).fetch_all(pool).await?);
+            sqlx::query_as(sql).bind(at.sequence).bind(at.id).bind(path(at.id)).bind(other.sequence).bind(other.id)
+                .fetch_all(pool).await?);
         let job = |(name, derivation, outputs, version, had): Row| {
             let version = version.filter(|version| !version.is_empty());
             diff::Job { name, derivation, outputs, version, had }

@@ -276,17 +276,17 @@ pub(super) fn stored_system(name: &str, what: impl FnOnce() -> String) -> Result
 /// An evaluation that is complete: its jobs are the intervals that contain it.
 pub(super) struct Complete {
     pub(super) id: EvaluationId,
-    pub(super) spec: SpecId,
-    pub(super) system: String,
+    /// The number of its spec and system.
+    pub(super) sequence: i64,
 }
 
 impl Complete {
     /// Makes sure that the evaluation is complete.
     pub(super) async fn find(db: &Db, id: EvaluationId) -> Result<Self> {
-        const SQL: &str = "select spec_id, system from evaluation where id = $1 and state = 'complete'";
-        let found: Option<(SpecId, String)> =
-            each!(&db.readers, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?);
-        let (spec, system) = found.ok_or(Error::NotComplete(id))?;
-        Ok(Self { id, spec, system })
+        const SQL: &str = "select coalesce((select q.id from sequence q where q.spec_id = e.spec_id
+            and q.system = e.system), 0) from evaluation e where e.id = $1 and e.state = 'complete'";
+        let found: Option<i64> =
+            each!(&db.readers, pool => sqlx::query_scalar(SQL).bind(id).fetch_optional(pool).await?);
+        Ok(Self { id, sequence: found.ok_or(Error::NotComplete(id))? })
     }
 }

@@ -93,8 +93,10 @@ impl Db {
     /// Names of jobs that contain `text`, some of them.
     pub async fn jobs_like(&self, text: &str, limit: i64) -> Result<Vec<String>> {
         const SQL: [&str; 2] = [
-            "select distinct name from job where instr(name, $1) > 0 order by name limit $2",
-            "select distinct name from job where position($1 in name) > 0 order by name limit $2",
+            "select name from job_name n where instr(name, $1) > 0 and exists (select 1 from span where name_id = n.id)
+             order by name limit $2",
+            "select name from job_name n where position($1 in name) > 0
+               and exists (select 1 from span where name_id = n.id) order by name limit $2",
         ];
         each!(&self.readers, pool, sql: SQL[0], SQL[1] =>
             Ok(sqlx::query_scalar(sql).bind(text).bind(limit).fetch_all(pool).await?))

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::{NewJob, Result, Tx, rows};
+use super::{NewJob, Result, Tx, rows, stored};
 use crate::job::{Facts, Location};
 
 /// Numbers of facts. The line is no part of them.
@@ -68,6 +68,40 @@ pub(super) fn without_line(facts: &Facts) -> (Facts, Option<u32>) {
     (facts, line)
 }
 
+/// The numbers of the facts that open intervals of a sequence have.
+pub(super) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<FactNumbers> {
+    type Texts = (String, String, String, String, String);
+    type Row = (i64, Texts, (i64, i64), (i64, i64, i64));
+    let text: Option<String> = each!(tx, tx, sql:
+        "select json_group_array(json_array(id, json_array(package, version, file, target, channel),
+           json_array(max_silent_time, timeout), json_array(hidden, replacement, substitutable))) from job_facts
+         where id in (select facts_id from span where sequence_id = $1 and last_evaluation is null)",
+        "select json_agg(json_build_array(id, json_build_array(package, version, file, target, channel),
+           json_build_array(max_silent_time, timeout),
+           json_build_array(hidden::int, replacement::int, substitutable::int)))::text from job_facts
+         where id in (select facts_id from span where sequence_id = $1 and last_evaluation is null)"
+        => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
+    let rows: Vec<Row> = stored(text.as_deref().unwrap_or("[]"), || format!("facts of sequence {sequence}"))?;
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    let facts = |(id, texts, (max_silent_time, timeout), (hidden, replacement, substitutable)): Row| {
+        let (package, version, file, target, channel) = texts;
+        let facts = Facts {
+            package: some(package),
+            version: some(version),
+            location: some(file).map(|file| Location { file, line: 0 }),
+            target: some(target),
+            channel: some(channel),
+            max_silent_time,
+            timeout,
+            hidden: hidden != 0,
+            replacement: replacement != 0,
+            substitutable: substitutable != 0,
+        };
+        (facts, id)
+    };
+    Ok(rows.into_iter().map(facts).collect())
+}
+
 /// Learns the numbers of all facts of `jobs` that are not `known`; new ones are stored.
 pub(super) async fn store_facts(tx: &mut Tx, jobs: &[NewJob], known: &FactNumbers) -> Result<FactNumbers> {
     let mut new: Vec<Facts> = jobs.iter().map(|job| without_line(&job.facts).0).collect();
@@ -85,7 +119,7 @@ pub(super) async fn store_facts(tx: &mut Tx, jobs: &[NewJob], known: &FactNumber
                replacement, substitutable)
              select value->>'package', value->>'version', value->>'file', value->>'target', value->>'channel',
                value->>'max_silent_time', value->>'timeout', value->>'hidden', value->>'replacement',
-               value->>'substitutable' from json_each($1) where true on conflict do nothing",
+               value->>'substitutable' from jsonb_each($1) where true on conflict do nothing",
             concat!(
                 "insert into job_facts (package, version, file, target, channel, max_silent_time, timeout, hidden,
                    replacement, substitutable)
@@ -99,7 +133,7 @@ pub(super) async fn store_facts(tx: &mut Tx, jobs: &[NewJob], known: &FactNumber
         &lines
     );
     let numbers: Vec<(i64, i64)> = each!(tx, tx, sql:
-        "select value->>'place', f.id from json_each($1) join job_facts f on f.package = value->>'package'
+        "select value->>'place', f.id from jsonb_each($1) join job_facts f on f.package = value->>'package'
            and f.version = value->>'version' and f.file = value->>'file' and f.target = value->>'target'
            and f.channel = value->>'channel' and f.max_silent_time = value->>'max_silent_time'
            and f.timeout = value->>'timeout' and f.hidden = value->>'hidden'

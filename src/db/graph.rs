@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::Value;
 
 use super::evaluation::Complete;
+use super::interval::{on_path, path};
 use super::{Db, DerivationId, Error, EvaluationId, Result, rows};
 use crate::store::edges;
 
@@ -85,10 +86,21 @@ impl Db {
     }
 
     async fn job_derivations(&self, evaluation: EvaluationId) -> Result<Vec<(String, DerivationId)>> {
-        const SQL: &str = "select name, derivation_id from job where spec_id = $1 and system = $2
-            and first_evaluation <= $3 and (last_evaluation is null or last_evaluation >= $3)";
+        macro_rules! jobs {
+            ($database:ident) => {
+                concat!(
+                    "select n.name, s.derivation_id from span s join job_name n on n.id = s.name_id
+                     where s.sequence_id = $1 and s.last_evaluation is null and s.first_evaluation <= $2
+                     union all
+                     select n.name, s.derivation_id from span s join job_name n on n.id = s.name_id
+                     where s.sequence_id = $1 and ",
+                    on_path!($database "$3"),
+                    " and s.last_evaluation >= $2 and s.first_evaluation <= $2"
+                )
+            };
+        }
         let at = Complete::find(self, evaluation).await?;
-        each!(&self.readers, pool =>
-            Ok(sqlx::query_as(SQL).bind(at.spec).bind(&at.system).bind(at.id).fetch_all(pool).await?))
+        each!(&self.readers, pool, sql: jobs!(sqlite), jobs!(postgres) =>
+            Ok(sqlx::query_as(sql).bind(at.sequence).bind(at.id).bind(path(at.id)).fetch_all(pool).await?))
     }
 }

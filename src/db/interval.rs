@@ -39,7 +39,7 @@ pub(super) use on_path;
 
 /// An interval that contains `last` and goes no further.
 pub(super) struct Ended {
-    /// Which row of `job`.
+    /// Which row of `span`.
     pub(super) id: i64,
     pub(super) first: EvaluationId,
     pub(super) last: EvaluationId,
@@ -53,11 +53,11 @@ pub(super) async fn end_intervals(tx: &mut Tx, ended: &[Ended]) -> Result<()> {
     execute!(
         tx,
         [
-            "update job set first_evaluation = value->>'first', last_evaluation = value->>'last',
-               node = value->>'node' from json_each($1) where job.id = value->>'id'",
-            "update job set first_evaluation = ended.first, last_evaluation = ended.last, node = ended.node
+            "update span set first_evaluation = value->>'first', last_evaluation = value->>'last',
+               node = value->>'node' from json_each($1) where span.id = value->>'id'",
+            "update span set first_evaluation = ended.first, last_evaluation = ended.last, node = ended.node
              from json_to_recordset($1::json) as ended (id bigint, first bigint, last bigint, node bigint)
-             where job.id = ended.id"
+             where span.id = ended.id"
         ],
         lines
     );

@@ -119,7 +119,7 @@ pub(super) async fn reset(tx: &mut Tx, evaluations: &[EvaluationId]) -> Result<(
     const WAIT: &str = "update evaluation set state = 'waiting', started_at = null, jobs_total = null,
         jobs_done = 0, errors = 0, unscheduled = false, scheduled_job = 0 where id = $1 and state = 'running'";
     for id in evaluations {
-        execute!(tx, "delete from job where first_evaluation = $1", id);
+        execute!(tx, "delete from span where first_evaluation = $1", id);
         execute!(tx, "delete from evaluation_error where evaluation_id = $1", id);
         execute!(tx, WAIT, id);
     }

@@ -10,10 +10,12 @@
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
@@ -188,10 +190,16 @@ impl Db {
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(PATIENCE);
+        // Where a migration puts a table in the place of another, what refers to it is left alone.
         let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
-        let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;
+        let migrating = pool(1).connect_with(options.clone().foreign_keys(false)).await.map_err(failed)?;
+        let migrated = sqlx::migrate!("migrations/sqlite").run(&migrating).await;
+        migrating.close().await;
         migrated.map_err(|source| Error::Migrate { location: location.clone(), source })?;
+        // What is new stands all over the indices: with little memory, the same pages are read and written anew
+        // with each batch.
+        let writing = options.clone().pragma("cache_size", "-65536").pragma("wal_autocheckpoint", "8192");
+        let writer = pool(1).connect_with(writing).await.map_err(failed)?;
         let readers = pool(4).connect_with(options.read_only(true)).await.map_err(failed)?;
         let aside = Either::Sqlite(writer.clone());
         Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer), aside))
@@ -205,11 +213,12 @@ impl Db {
         let failed = |source| Error::Open { location: location.clone(), source };
         // A pool would go on trying for as long as its patience lasts.
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
+        migrate_postgres(&options)
+            .await
+            .map_err(|source| Error::Migrate { location: location.clone(), source })?;
         let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
         let aside = Either::Postgres(pool(2).connect_lazy_with(options.clone()));
         let pool = pool(8).connect_with(options).await.map_err(failed)?;
-        let migrated = sqlx::migrate!("migrations/postgres").run(&pool).await;
-        migrated.map_err(|source| Error::Migrate { location, source })?;
         Ok(Self::new(Either::Postgres(pool.clone()), Either::Postgres(pool), aside))
     }
 
@@ -254,9 +263,47 @@ impl Tx {
     }
 }
 
+/// Brings the tables up to date. A change of a table waits for whoever reads it, and meanwhile keeps others
+/// from beginning to; so it gives way after a second, and tries again.
+async fn migrate_postgres(options: &PgConnectOptions) -> Result<(), MigrateError> {
+    const NOT_AVAILABLE: &str = "55P03";
+    let options = options.clone().options([("lock_timeout", "1s")]);
+    let begun = Instant::now();
+    loop {
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
+        let pool = pool.connect_with(options.clone()).await?;
+        let result = sqlx::migrate!("migrations/postgres").run(&pool).await;
+        pool.close().await;
+        match &result {
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
+                if begun.elapsed() < PATIENCE
+                    && error
+                        .as_database_error()
+                        .is_some_and(|error| error.code().as_deref() == Some(NOT_AVAILABLE)) =>
+            {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            _ => return result,
+        }
+    }
+}
+
 /// Rows for one bulk statement.
 fn rows(values: impl IntoIterator<Item = Value>) -> String {
     Value::Array(values.into_iter().collect()).to_string()
+}
+
+/// The same for thousands of rows: none of them is made a value first.
+fn as_rows(lines: impl IntoIterator<Item = impl Serialize>) -> String {
+    let mut text = String::from("[");
+    for line in lines {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        // Nothing that is written down has a map whose keys are no texts.
+        text.push_str(&serde_json::to_string(&line).unwrap_or_default());
+    }
+    text + "]"
 }
 
 /// Reads JSON that we stored; `what` names the place.

@@ -188,7 +188,7 @@ impl Sweeper {
     /// The derivations of jobs and builds.
     async fn roots(&self) -> Result<Vec<i64>> {
         type Interval = (i64, SpecId, String, EvaluationId, Option<EvaluationId>);
-        const ROOTS: &str = "select derivation_id from job union select derivation_id from build";
+        const ROOTS: &str = "select derivation_id from span union select derivation_id from build";
         const BUILDS: &str =
             concat!("select derivation_id, evaluation_id, state not in ", finished_states!(), " from build");
         const SEQUENCES: &str =

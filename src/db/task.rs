@@ -106,7 +106,7 @@ impl Db {
         let mut tx = self.begin().await?;
         still_ours(&mut tx, task).await?;
         execute!(&mut tx, FAIL, task.id, reason, now);
-        execute!(&mut tx, "delete from job where first_evaluation = $1", task.id);
+        execute!(&mut tx, "delete from span where first_evaluation = $1", task.id);
         ring(&mut tx, Wake::Schedule).await?;
         tx.commit().await
     }

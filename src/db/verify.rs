@@ -91,7 +91,7 @@ impl Db {
 
     /// Intervals hang where they are looked for.
     async fn verify_nodes(&self, findings: &mut Vec<Finding>) -> Result<()> {
-        const NEXT: &str = "select id, first_evaluation, last_evaluation, node from job where id > $1
+        const NEXT: &str = "select id, first_evaluation, last_evaluation, node from span where id > $1
             order by id limit $2";
         type Row = (i64, EvaluationId, Option<EvaluationId>, Option<i64>);
         let mut after = 0;
@@ -115,13 +115,13 @@ impl Db {
         const NEXT: &str = "select id, key, outputs from output_set where id > $1 order by id limit $2";
         let mut after = 0;
         loop {
-            let rows: Vec<(i64, String, String)> = each!(&self.readers, pool =>
+            let rows: Vec<(i64, Vec<u8>, String)> = each!(&self.readers, pool =>
                 sqlx::query_as(NEXT).bind(after).bind(CHUNK).fetch_all(pool).await?);
             let Some((last, ..)) = rows.last() else { return Ok(()) };
             after = *last;
             for (id, key, outputs) in rows {
                 let paths = outputs.lines().filter_map(|line| Some(line.split_once(' ')?.1)).collect();
-                if output_key_of(paths) != key {
+                if key != output_key_of(paths) {
                     let what = format!("output set {id} has the key of other outputs");
                     findings.push(Finding { rule: "outputs", what });
                 }

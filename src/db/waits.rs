@@ -30,7 +30,7 @@ impl Db {
     /// How long the builder of a derivation may take, as some job says.
     pub async fn times(&self, derivation: DerivationId) -> Result<Times> {
         const SQL: &str =
-            "select f.max_silent_time, f.timeout from job j join job_facts f on f.id = j.facts_id
+            "select f.max_silent_time, f.timeout from span j join job_facts f on f.id = j.facts_id
             where j.derivation_id = $1 order by j.id limit 1";
         let times: Option<Times> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(derivation).fetch_optional(pool).await?);

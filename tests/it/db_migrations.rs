@@ -1,6 +1,7 @@
 //! Farms that ran before a migration lose nothing by it.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use gorget::db::{BuildState, Db, EvaluationId};
 use sqlx::migrate::Migrator;
@@ -23,7 +24,7 @@ const BUILDS: &str = "
     insert into evaluation (id, spec_id, revision_id, build, system, state, created_at)
       values (1, 1, 1, '\"all\"', 'x86_64-linux', 'complete', 1), (2, 1, 1, '\"all\"', 'x86_64-linux', 'complete', 1),
         (3, 1, 1, '\"all\"', 'x86_64-linux', 'complete', 1);
-    insert into output_set (id, key, outputs) values (1, 'a', 'out x-a'), (2, 'b', 'out x-b');
+    insert into output_set (id, key, outputs) values (1, 'aa', 'out x-a'), (2, 'bb', 'out x-b');
     insert into derivation (id, hash, name, system, output_set_id, inputs)
       values (1, 'a', 'a', 'x86_64-linux', 1, ''), (2, 'b', 'b', 'x86_64-linux', 2, '');
     insert into build (output_set_id, derivation_id, evaluation_id, job, system, priority, state, created_at)
@@ -67,4 +68,110 @@ async fn builds_keep_their_states_and_jobs_their_evaluations() {
         }
         db.close().await;
     }
+}
+
+/// Tables that have a row for each job, derivation, store item or build that there ever was.
+const LARGE: [&str; 10] = [
+    "build",
+    "build_event",
+    "derivation",
+    "evaluation_error",
+    "job",
+    "job_facts",
+    "output_set",
+    "span",
+    "store_item",
+    "store_pack",
+];
+
+/// The statement, when it reads or writes all of a large table, or keeps others from it for as long as that
+/// takes.
+fn takes_long(statement: &str, is_sqlite: bool) -> bool {
+    let words: Vec<&str> = statement.split(|c: char| c.is_whitespace() || c == '(' || c == ',').collect();
+    let after = |word: &str| words.iter().skip_while(|found| **found != word).nth(1).copied();
+    let is_large = |table: Option<&str>| table.is_some_and(|table| LARGE.contains(&table));
+    let has = |word: &str| words.contains(&word);
+    match words.first().copied().unwrap_or_default() {
+        "create" if has("index") => is_large(after("on")) && !has("concurrently"),
+        "alter" if is_sqlite => is_large(after("table")) && has("drop"),
+        "alter" => {
+            let validates = has("type") || has("constraint") && has("add") && !has("valid") || has("set");
+            is_large(after("table")) && (validates || has("references") && has("add"))
+        }
+        "insert" | "delete" => is_large(after("from")) || is_large(after("join")),
+        "update" => is_large(words.get(1).copied()),
+        _ => false,
+    }
+}
+
+#[test]
+fn a_migration_that_takes_long_on_a_large_database_says_so() {
+    assert!(takes_long("create unique index a on span (id)", true));
+    assert!(takes_long("create index a on span (id)", false));
+    assert!(!takes_long("create index concurrently a on span (id)", false));
+    assert!(!takes_long("create index a on branch (id)", false));
+    assert!(takes_long("alter table output_set alter column key type bytea", false));
+    assert!(takes_long("update build set urgency = 1", true));
+    assert!(takes_long("insert into x select * from derivation", true));
+    assert!(!takes_long("alter table build add column a bigint", false));
+    for (is_sqlite, migrator) in
+        [(true, sqlx::migrate!("migrations/sqlite")), (false, sqlx::migrate!("migrations/postgres"))]
+    {
+        // The first ones are older than this rule, and than any farm with a long history.
+        for migration in migrator.iter().filter(|migration| migration.version >= 14) {
+            let text = migration.sql.as_str().to_lowercase();
+            let code: Vec<&str> =
+                text.lines().map(|line| line.split_once("--").map_or(line, |(code, _)| code)).collect();
+            let long: Vec<String> = code
+                .join("\n")
+                .split(';')
+                .map(|statement| statement.trim().to_owned())
+                .filter(|statement| takes_long(statement, is_sqlite))
+                .collect();
+            let says_so = text.lines().next().is_some_and(|line| line.starts_with("-- takes long: "));
+            assert!(
+                long.is_empty() || says_so,
+                "migration {} must begin with `-- Takes long: WHY`, or not do this: {long:?}",
+                migration.version
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_a_migration_waits_for_a_reader_others_read() {
+    let url = postgres_database().await;
+    let mut reader = PgConnection::connect(&url).await.unwrap();
+    before(14, sqlx::migrate!("migrations/postgres")).run(&mut reader).await.unwrap();
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("begin; select * from job").execute(&mut reader).await.unwrap();
+    let opening = tokio::spawn(async move { Db::open(&url).await });
+    for _ in 0..30 {
+        let read = sqlx::query("select * from job").execute(&mut other);
+        let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+        read.expect("who reads is let through, though the migration still waits").unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!opening.is_finished(), "the first reader still has the table");
+    sqlx::raw_sql("rollback").execute(&mut reader).await.unwrap();
+    opening.await.unwrap().unwrap().close().await;
+}
+
+#[tokio::test]
+async fn an_index_can_be_built_while_others_write() {
+    let url = postgres_database().await;
+    Db::open(&url).await.unwrap().close().await;
+    let dir = tempfile::tempdir().unwrap();
+    let sql = "-- no-transaction\ncreate index concurrently probe on span (line);";
+    std::fs::write(dir.path().join("9000_probe.sql"), sql).unwrap();
+    let mut migrator = Migrator::new(dir.path()).await.unwrap();
+    migrator.set_ignore_missing(true);
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    migrator.run(&mut connection).await.unwrap();
+    let is_valid: bool =
+        sqlx::query_scalar("select indisvalid from pg_index where indexrelid = 'probe'::regclass")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    assert!(is_valid, "this is how ARCHITECTURE.md has it done");
 }

@@ -347,7 +347,7 @@ async fn every_reference_to_what_is_removed_is_heeded() {
     let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&file).await.unwrap();
     let references: Vec<String> = sqlx::query_scalar(
         "select t.name || '.' || f.\"from\" from pragma_table_list t join pragma_foreign_key_list(t.name) f
-         where f.\"table\" in ('evaluation', 'build', 'derivation', 'output_set', 'store_pack', 'store_item', 'job')
+         where f.\"table\" in ('evaluation', 'build', 'derivation', 'output_set', 'store_pack', 'store_item', 'span')
          order by 1",
     )
     .fetch_all(&mut connection)
@@ -361,9 +361,9 @@ async fn every_reference_to_what_is_removed_is_heeded() {
         "build_event.build_id",
         "derivation.output_set_id",
         "evaluation_error.evaluation_id",
-        "job.derivation_id",
-        "job.first_evaluation",
-        "job.last_evaluation",
+        "span.derivation_id",
+        "span.first_evaluation",
+        "span.last_evaluation",
         "store_item.pack_id",
     ];
     assert_eq!(references, heeded, "see src/db/retention.rs and src/db/sweep.rs, then add it here");

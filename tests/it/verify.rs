@@ -40,20 +40,20 @@ async fn meddle(location: &str, sql: &str) {
 
 /// What is done, the rule that it breaks, and a word of what is said.
 const HARM: [(&str, &str, &str); 14] = [
-    ("update job set last_evaluation = 2, node = 2 where last_evaluation = 1", "", ""),
-    ("update job set node = 2 where last_evaluation = 1", "interval", "is not found"),
-    ("update job set node = null where last_evaluation = 1", "interval", "is not found"),
-    ("update job set first_evaluation = 2 where last_evaluation = 1", "interval", "wrong order"),
+    ("update span set last_evaluation = 2, node = 2 where last_evaluation = 1", "", ""),
+    ("update span set node = 2 where last_evaluation = 1", "interval", "is not found"),
+    ("update span set node = null where last_evaluation = 1", "interval", "is not found"),
+    ("update span set first_evaluation = 2 where last_evaluation = 1", "interval", "wrong order"),
     ("update evaluation set state = 'failed' where id = 1", "interval", "not complete"),
     (
-        "insert into job (spec_id, system, name, derivation_id, facts_id, line, first_evaluation)
-           select spec_id, system, name, derivation_id, facts_id, line, 1 from job where last_evaluation = 1",
+        "insert into span (sequence_id, name_id, derivation_id, facts_id, line, first_evaluation)
+           select sequence_id, name_id, derivation_id, facts_id, line, 1 from span where last_evaluation = 1",
         "overlap",
         "are the same",
     ),
     ("update derivation set inputs = '\\x7f' where id = 2", "graph", "not older"),
     ("update derivation set inputs = '\\x80' where id = 2", "graph", "cannot be read"),
-    ("update output_set set key = 'other' where id = 1", "outputs", "other outputs"),
+    ("update output_set set key = '\\x00' where id = 1", "outputs", "other outputs"),
     (
         "update output_set set outputs = 'out other' where id = 1",
         "derivation",
