@@ -14,10 +14,10 @@ use super::{Exit, at_fault, farm, tell};
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::collect::Collect;
-use crate::config::{Config, Coordinator, Listen};
-use crate::coordinator::{BuildHere, Follow, GuixBuildCoordinator, Hearing, Reconcile, Site, Submit};
+use crate::config::{Config, Kind, Listen};
+use crate::coordinator::{BuildHere, Follow, GuixBuildCoordinator, Hearing, LetGo, Reconcile, Site, Submit};
 use crate::daemon::{Bells, Once, exhaust, keep};
-use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec};
+use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec, Unserved};
 use crate::evaluate::Evaluate;
 use crate::fetch::{Fetch, Fetches};
 use crate::register::Register;
@@ -49,12 +49,19 @@ struct Keepers {
     evaluate: Evaluate,
     schedule: Schedule,
     substitute: LookUp,
+    /// For each Guix Build Coordinator.
+    remote: Vec<Remote>,
+    /// If this machine builds.
+    build_here: Option<BuildHere>,
+    let_go: LetGo,
+    collect: Collect,
+}
+
+/// The keepers that deal with one Guix Build Coordinator.
+struct Remote {
     reconcile: Reconcile,
     follow: Follow,
     submit: Submit,
-    /// In the place of the three before it, if this machine builds.
-    build_here: Option<BuildHere>,
-    collect: Collect,
 }
 
 pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
@@ -74,6 +81,10 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     let keepers = keepers(&config, &db, &bells, &watch, args.once)?;
     let servers: Vec<&str> = keepers.substitute.servers.iter().map(|server| server.name.as_str()).collect();
     db.forget_other_servers(&servers).await?;
+    let routes = config.routes();
+    if !routes.0.is_empty() {
+        db.route_anew(&routes).await?;
+    }
     if args.once {
         return Box::pin(once(keepers, &db)).await;
     }
@@ -88,14 +99,6 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
 fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) -> anyhow::Result<Keepers> {
     let (clock, mirrors) = (Clock::System, farm::mirrors(config));
     let wanted = || if once { Once::each() } else { Once::when_due() };
-    let (coordinator, more_urls) = match &config.coordinator {
-        Coordinator::None | Coordinator::GuixDaemon { .. } => (None, Vec::new()),
-        Coordinator::GuixBuildCoordinator { url, substitute_urls } => {
-            (Some(GuixBuildCoordinator::new(url.as_str())?), substitute_urls.clone())
-        }
-    };
-    let own_url = config.web.public_url.iter().map(|url| url.as_str().to_owned());
-    let substitute_urls = own_url.chain(more_urls).collect();
     let servers = farm::substitute_servers(config)?;
     let look_up = !servers.is_empty();
     Ok(Keepers {
@@ -135,39 +138,84 @@ fn keepers(config: &Config, db: &Db, bells: &Bells, watch: &Bell, once: bool) ->
         },
         schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone(), look_up },
         substitute: LookUp { db: db.clone(), clock: clock.clone(), bells: bells.clone(), servers, once },
-        reconcile: Reconcile {
-            db: db.clone(),
-            clock: clock.clone(),
-            coordinator: coordinator.clone(),
-            since: once.then(|| clock.now()),
-        },
-        follow: Follow {
-            db: db.clone(),
-            clock: clock.clone(),
-            coordinator: coordinator.clone(),
-            hearing: Hearing::default(),
-        },
-        submit: Submit { db: db.clone(), clock, coordinator, substitute_urls, once },
+        remote: remotes(config, db, once)?,
         build_here: build_here(config, db, &bells.submit, once),
+        let_go: LetGo { db: db.clone(), told: told(config) },
         collect: Collect {
             db: db.clone(),
             checkouts: farm::checkouts(config),
             mirrors: farm::mirrors(config),
             time_machine: farm::time_machine(config),
+            roots: farm::roots(config),
             clock: Clock::System,
         },
     })
 }
 
+/// What deals with each Guix Build Coordinator.
+fn remotes(config: &Config, db: &Db, once: bool) -> anyhow::Result<Vec<Remote>> {
+    let clock = Clock::System;
+    let mut remotes = Vec::new();
+    for coordinator in &config.coordinators {
+        let Kind::GuixBuildCoordinator { url, substitute_urls, retries } = &coordinator.kind else {
+            continue;
+        };
+        let name = coordinator.serves.coordinator.clone();
+        let own_url = config.web.public_url.iter().map(|url| url.as_str().to_owned());
+        let substitute_urls = own_url.chain(substitute_urls.iter().cloned()).collect();
+        let coordinator = GuixBuildCoordinator::new(url.as_str())?;
+        let coordinator = coordinator.with_emulating_agents(retries.emulating.clone());
+        remotes.push(Remote {
+            reconcile: Reconcile {
+                db: db.clone(),
+                clock: clock.clone(),
+                name: name.clone(),
+                coordinator: coordinator.clone(),
+                since: once.then(|| clock.now()),
+            },
+            follow: Follow {
+                db: db.clone(),
+                clock: clock.clone(),
+                name: name.clone(),
+                coordinator: coordinator.clone(),
+                hearing: Hearing::default(),
+            },
+            submit: Submit {
+                db: db.clone(),
+                clock: clock.clone(),
+                name,
+                coordinator,
+                routes: config.routes(),
+                substitute_urls,
+                retry_tags: retries.tags.clone(),
+                once,
+            },
+        });
+    }
+    Ok(remotes)
+}
+
+/// The names of the coordinators that are told what nobody wants any more.
+fn told(config: &Config) -> Vec<String> {
+    let all = config.coordinators.iter().filter(|coordinator| coordinator.kind != Kind::None);
+    all.map(|coordinator| coordinator.serves.coordinator.clone()).collect()
+}
+
 /// Who builds, if that is this machine.
 fn build_here(config: &Config, db: &Db, bell: &Bell, once: bool) -> Option<BuildHere> {
-    let Coordinator::GuixDaemon { at_once, log_size } = config.coordinator else { return None };
+    let (name, at_once, log_size) = config.coordinators.iter().find_map(|coordinator| {
+        let Kind::GuixDaemon { at_once, log_size } = coordinator.kind else { return None };
+        Some((coordinator.serves.coordinator.clone(), at_once, log_size))
+    })?;
     Some(BuildHere {
         db: db.clone(),
         clock: Clock::System,
-        bell: bell.clone(),
+        name,
+        routes: config.routes(),
+        bell: bell.echo(),
         socket: config.evaluate.daemon_socket.clone(),
         logs: farm::logs(config),
+        roots: farm::roots(config),
         log_size,
         at_once: at_once.get(),
         once,
@@ -201,8 +249,11 @@ async fn once(mut keepers: Keepers, db: &Db) -> anyhow::Result<Exit> {
     while exhaust(&mut schedule).await.context("scheduling")? {
         exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
     }
-    exhaust(&mut keepers.reconcile).await.context("asking how far builds are")?;
-    exhaust(&mut keepers.submit).await.context("submitting")?;
+    exhaust(&mut keepers.let_go).await.context("giving up builds")?;
+    for remote in &mut keepers.remote {
+        exhaust(&mut remote.reconcile).await.context("asking how far builds are")?;
+        exhaust(&mut remote.submit).await.context("submitting")?;
+    }
     if let Some(build_here) = &mut keepers.build_here {
         exhaust(build_here).await.context("building")?;
     }
@@ -258,6 +309,11 @@ async fn troubles(db: &Db) -> anyhow::Result<Exit> {
             held.count, held.spec, held.system, held.reason, held.evaluation
         ));
     }
+    for Unserved { spec, system, count } in db.unserved().await? {
+        say(format!(
+            "no coordinator serves {count} builds of {spec} for {system}\nhint: say in gorget.toml which one does"
+        ));
+    }
     for evaluation in db.newest_evaluations().await? {
         if evaluation.state == EvaluationState::Failed {
             let reason = evaluation.reason.unwrap_or_default();
@@ -291,13 +347,16 @@ async fn serve(
     tasks.spawn(keep(keepers.evaluate, bells.evaluate.clone(), stop.clone()));
     tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
     tasks.spawn(keep(keepers.substitute, bells.substitute.clone(), stop.clone()));
-    if let Some(build_here) = keepers.build_here {
-        tasks.spawn(keep(build_here, bells.submit.clone(), stop.clone()));
-    } else {
-        tasks.spawn(keep(keepers.reconcile, Bell::default(), stop.clone()));
-        tasks.spawn(keep(keepers.follow, Bell::default(), stop.clone()));
-        tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
+    for remote in keepers.remote {
+        tasks.spawn(keep(remote.reconcile, Bell::default(), stop.clone()));
+        tasks.spawn(keep(remote.follow, Bell::default(), stop.clone()));
+        tasks.spawn(keep(remote.submit, bells.submit.echo(), stop.clone()));
     }
+    if let Some(build_here) = keepers.build_here {
+        let bell = build_here.bell.clone();
+        tasks.spawn(keep(build_here, bell, stop.clone()));
+    }
+    tasks.spawn(keep(keepers.let_go, bells.submit.echo(), stop.clone()));
     tasks.spawn(keep(keepers.collect, Bell::default(), stop.clone()));
     let mut server = tasks.spawn(web::serve(listener, web, stop.clone()));
     tasks.close();

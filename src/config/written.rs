@@ -4,20 +4,24 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Location;
+use super::{Location, coordinator};
 use crate::spec::interval;
 
 /// `gorget.toml` as it is written.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Written {
+    /// All of it.
+    #[serde(skip)]
+    pub(super) text: String,
     pub(super) state: Option<PathBuf>,
     pub(super) database: Option<Database>,
     pub(super) specs: Option<PathBuf>,
     pub(super) guix_root: Option<PathBuf>,
     pub(super) evaluate: Evaluate,
     pub(super) git: Git,
-    pub(super) coordinator: Coordinator,
+    pub(super) coordinator: coordinator::Written,
+    pub(super) coordinators: coordinator::Named,
     pub(super) substitutes: Substitutes,
     pub(super) web: Web,
 }
@@ -44,16 +48,6 @@ pub(super) struct Git {
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Coordinator {
-    pub(super) kind: Option<Kind>,
-    pub(super) url: Option<Url>,
-    pub(super) substitute_urls: Option<Vec<Url>>,
-    pub(super) at_once: Option<NonZeroUsize>,
-    pub(super) log_size: Option<Size>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Substitutes {
     pub(super) servers: Option<Vec<Url>>,
     pub(super) acl: Option<PathBuf>,
@@ -67,14 +61,6 @@ pub(super) struct Web {
     pub(super) public_url: Option<PerhapsUrl>,
     pub(super) signing_key: Option<PathBuf>,
     pub(super) events_token: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Kind {
-    None,
-    GuixBuildCoordinator,
-    GuixDaemon,
 }
 
 /// A path or a `postgres:` URL.
@@ -164,7 +150,19 @@ impl TryFrom<String> for Size {
 impl Written {
     /// Whether nothing was left out; it does not compile when a key is forgotten here.
     pub(super) fn is_complete(&self) -> bool {
-        let Self { state, database, specs, guix_root, evaluate, git, coordinator, substitutes, web } = self;
+        let Self {
+            text: _,
+            state,
+            database,
+            specs,
+            guix_root,
+            evaluate,
+            git,
+            coordinator,
+            coordinators: _,
+            substitutes,
+            web,
+        } = self;
         let Evaluate {
             workers,
             memory,
@@ -176,7 +174,18 @@ impl Written {
             daemon_store,
         } = evaluate;
         let Git { look_time, fetch_time } = git;
-        let Coordinator { kind, url, substitute_urls, at_once: builds_at_once, log_size } = coordinator;
+        let coordinator::Written {
+            kind,
+            specs: served_specs,
+            systems,
+            url,
+            substitute_urls,
+            at_once: builds_at_once,
+            log_size,
+            events_id,
+            retry_tags,
+            emulating_agents,
+        } = coordinator;
         let Substitutes { servers, acl, at_once } = substitutes;
         let Web { listen, public_url, signing_key, events_token } = web;
         let top = state.is_some() && database.is_some() && specs.is_some() && guix_root.is_some();
@@ -188,7 +197,9 @@ impl Written {
             && evaluation_time.is_some();
         let daemon = daemon_socket.is_some() && daemon_store.is_some();
         let times = look_time.is_some() && fetch_time.is_some();
-        let others = kind.is_some() && url.is_some() && substitute_urls.is_some();
+        let others = kind.is_some() && url.is_some() && substitute_urls.is_some() && events_id.is_some();
+        let served = served_specs.is_some() && systems.is_some();
+        let retries = retry_tags.is_some() && emulating_agents.is_some();
         let substitutes = servers.is_some() && acl.is_some() && at_once.is_some();
         let files = signing_key.is_some() && events_token.is_some();
         let builds = builds_at_once.is_some() && log_size.is_some();
@@ -197,6 +208,8 @@ impl Written {
             && daemon
             && times
             && others
+            && served
+            && retries
             && substitutes
             && files
             && listen.is_some()

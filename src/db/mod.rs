@@ -9,6 +9,7 @@
 //! none is ever rolled back for the sake of another, and none has to be tried again.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -83,6 +84,7 @@ mod id;
 mod inputs;
 mod interval;
 mod item;
+mod kept;
 mod live;
 mod lookup;
 mod mirror;
@@ -91,6 +93,7 @@ mod pack;
 mod push;
 mod record;
 mod retention;
+mod route;
 mod settle;
 mod snapshot;
 mod spec;
@@ -121,6 +124,7 @@ pub use mirror::{Mirror, MirrorProblem};
 pub use push::{Push, PushKind, Trust};
 pub use record::Recorder;
 pub use retention::Retained;
+pub use route::{CoordinatorCount, Unserved};
 pub use snapshot::{OpenBuild, Snapshot};
 pub use spec::StoredSpec;
 pub use sweep::{Sweeper, Swept};
@@ -138,6 +142,8 @@ pub struct Db {
     readers: Pool,
     writer: Pool,
     unpacked: Arc<Mutex<item::Unpacked>>,
+    /// How many more transactions may begin that write.
+    writes: Arc<AtomicI64>,
 }
 
 #[derive(Debug, Clone)]
@@ -200,7 +206,7 @@ impl Db {
     }
 
     fn new(readers: Pool, writer: Pool) -> Self {
-        Self { readers, writer, unpacked: Arc::default() }
+        Self { readers, writer, unpacked: Arc::default(), writes: Arc::new(AtomicI64::new(i64::MAX)) }
     }
 
     /// Waits for what is under way and closes all connections.
@@ -209,10 +215,24 @@ impl Db {
         each!(&self.writer, pool => pool.close().await);
     }
 
+    /// Lets so many more transactions begin that write. Who would begin one after that waits for ever, or until
+    /// it is dropped: so it can be seen what a process leaves behind that ends there, before any of its writes.
+    pub fn permit_writes(&self, count: i64) {
+        self.writes.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has waited for ever.
+    pub fn is_cut_off(&self) -> bool {
+        self.writes.load(Ordering::Relaxed) < 0
+    }
+
     /// Begins a transaction that writes. It has the database for itself until it ends.
     async fn begin(&self) -> Result<Tx> {
         /// Any number will do, if only everybody uses the same.
         const TAKE_TURN: &str = "select pg_advisory_xact_lock(7311148)";
+        if self.writes.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            return std::future::pending().await;
+        }
         Ok(match &self.writer {
             Either::Sqlite(pool) => Either::Sqlite(pool.begin_with("begin immediate").await?),
             Either::Postgres(pool) => {
