@@ -16,11 +16,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
+use gorget::attempt::Attempt;
 use gorget::clock::Clock;
 use gorget::daemon::{Bells, exhaust};
-use gorget::db::{Batch, Claimant, Db, NewDerivation, NewJob, Recorder};
+use gorget::db::{self, Batch, Claimant, Db, NewDerivation, NewEvent, NewJob, QueueFilter, Recorder, Told};
 use gorget::job::Facts;
 use gorget::plan::order::{Graph, ranks};
+use gorget::plan::route::{Route, Routes};
 use gorget::revision::{ChannelCommit, Revision};
 use gorget::schedule::Schedule;
 use gorget::spec::{Build, Spec, Subset};
@@ -110,10 +112,15 @@ async fn restart(file: &str) {
     let db = Db::open(file).await.unwrap();
     record(&db, 300_000).await;
     exhaust(&mut keeper(&db)).await.unwrap();
+    let routes = Routes(vec![Route { coordinator: "default".to_owned(), ..Route::default() }]);
+    let begun = Instant::now();
+    db.route(&routes).await.unwrap();
+    println!("300,000 builds given to a coordinator in {} ms", begun.elapsed().as_millis());
     db.close().await;
     let begun = Instant::now();
     let db = Db::open(file).await.unwrap();
-    let next = db.next_submissions(1000, 64).await.unwrap().len();
+    db.route_anew(&routes).await.unwrap();
+    let next = db.next_submissions("default", 1000, 64).await.unwrap().len();
     println!(
         "300,000 builds queued: the next {next} are known {} ms after opening",
         begun.elapsed().as_millis()
@@ -129,6 +136,28 @@ async fn restart(file: &str) {
     println!(
         "    {ranked} builds read in {} ms and put in order in {} ms",
         read.as_millis(),
+        begun.elapsed().as_millis()
+    );
+    blocking(&db).await;
+}
+
+/// How long it takes to find out what failed builds block, if one in a thousand of many failed.
+async fn blocking(db: &Db) {
+    let failed = |build: &db::Build| NewEvent {
+        build: Told::Asked(build.id),
+        reference: build.id.to_string(),
+        attempt: Attempt::Failed,
+        happened_at: None,
+    };
+    let builds = db.queue(&QueueFilter::default(), i64::MAX).await.unwrap();
+    let events: Vec<NewEvent> = builds.iter().step_by(1000).map(failed).collect();
+    db.record_events("default", &events, 2000).await.unwrap();
+    let begun = Instant::now();
+    let blockers = db.blockers().await.unwrap();
+    println!(
+        "    {} failed builds block up to {} others: known in {} ms",
+        blockers.len(),
+        blockers.first().map_or(0, |blocker| blocker.blocked.len()),
         begun.elapsed().as_millis()
     );
 }

@@ -25,7 +25,7 @@ use gorget::spec::{Spec, Subset, System};
 use gorget::store::narinfo::Narinfo;
 use gorget::store::path::StorePath;
 use gorget::substitute::{LookUp, Server};
-use gorget::web::{Listener, Token, Web, serve};
+use gorget::web::{Listener, Web, serve};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -123,7 +123,7 @@ fn serving(file: &str, hashes: &[String], step: usize) -> f64 {
     });
     let (url, end) = (listener.place(), CancellationToken::new());
     let key = Some(SigningKey::generate().unwrap());
-    let web = Web { db, clock: Clock::System, key, events_token: Token::new("") };
+    let web = Web { db, clock: Clock::System, key, tellers: Vec::new() };
     let ended = end.clone();
     let thread = std::thread::spawn(move || server.block_on(serve(listener, web, ended)).unwrap());
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,4 +1,4 @@
-//! Removes checkouts, mirrors, and Guixes that were built, when nothing needs them any more.
+//! Removes checkouts, mirrors, and links to Guixes and outputs that were built, when nothing needs them any more.
 
 use std::collections::HashSet;
 use std::io;
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use crate::channel::{Checkouts, Mirrors};
 use crate::clock::{Clock, Seconds};
 use crate::daemon::{Keeper, Progress};
-use crate::db::Db;
+use crate::db::{BuildId, Db};
 use crate::revision::Revision;
 
 /// A mirror that nothing needs stays for so long after its last fetch: specs come back, and first fetches
@@ -33,6 +33,8 @@ pub struct Collect {
     pub mirrors: Mirrors,
     /// The directory of links to Guixes that were built, and of logs, by commit.
     pub time_machine: PathBuf,
+    /// The directory of links to what this machine built, called `BUILD-OUTPUT`.
+    pub roots: PathBuf,
     /// What time it is.
     pub clock: Clock,
 }
@@ -49,6 +51,10 @@ impl Keeper for Collect {
         if links > 0 {
             tracing::info!(links, "Guixes that were built are left to the garbage collector");
         }
+        let links = self.let_go().await.context("removing links to what was built")?;
+        if links > 0 {
+            tracing::info!(links, "outputs of builds are left to the garbage collector");
+        }
         let removed = self.checkouts.remove_unused(commits).await.context("removing checkouts")?;
         if removed > 0 {
             tracing::info!(commits = removed, "checkouts were removed");
@@ -59,6 +65,27 @@ impl Keeper for Collect {
 }
 
 impl Collect {
+    /// Removes the links to outputs that nobody wants any more.
+    async fn let_go(&self) -> anyhow::Result<usize> {
+        if !self.roots.exists() {
+            return Ok(0);
+        }
+        let mut links: Vec<(BuildId, PathBuf)> = Vec::new();
+        for entry in fs_err::read_dir(&self.roots)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.split_once('-')?.0.parse().ok());
+            links.extend(number.map(|number| (BuildId(number), entry.path())));
+        }
+        let builds: Vec<BuildId> = links.iter().map(|(build, _)| *build).collect();
+        let kept = self.db.to_be_kept(&builds, &self.db.outlook().await?.live).await?;
+        links.retain(|(build, _)| !kept.contains(build));
+        for (_, link) in &links {
+            fs_err::remove_file(link)?;
+        }
+        Ok(links.len())
+    }
+
     /// Removes the mirrors of repositories that no spec has named, and no needed revision come from, for long.
     async fn remove_mirrors(&self, needed: &[Revision]) -> anyhow::Result<()> {
         let specs = self.db.specs().await?;

@@ -3,6 +3,7 @@
 //! A file is read in two steps: the written form leaves everything optional; resolving it fills in
 //! what this machine suggests. `gorget.toml.example` explains every key.
 
+mod coordinator;
 mod listen;
 mod location;
 mod machine;
@@ -13,6 +14,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use coordinator::{Coordinator, DEFAULT, Kind, Retries};
 pub use listen::Listen;
 pub use location::Location;
 use machine::Machine;
@@ -20,15 +22,13 @@ use thiserror::Error;
 use written::Written;
 pub use written::{HOST_NAMES, is_host_name};
 
+use crate::plan::route::Routes;
 use crate::spec::{System, harmless, position};
 
 /// How many requests a substitute server gets at the same time, unless told otherwise.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Size of the compiled modules that are kept, in bytes, unless told otherwise.
 const COMPILED: u64 = 8 << 30;
-
-/// How much of the log of a build is kept, in bytes.
-const LOG_SIZE: u64 = 4 << 20;
 
 /// Everything that was decided, with defaults for the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub struct Config {
     pub evaluate: Evaluate,
     /// How long Git may take.
     pub git: Git,
-    /// Who builds.
-    pub coordinator: Coordinator,
+    /// Who builds; nobody if there are none: the queue is the result.
+    pub coordinators: Vec<Coordinator>,
     /// What need not be built.
     pub substitutes: Substitutes,
     /// What is served.
@@ -85,27 +85,6 @@ pub struct Git {
     pub look_time: Duration,
     /// For fetching, the first time included.
     pub fetch_time: Duration,
-}
-
-/// Where wanted builds go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Coordinator {
-    /// Nowhere: the queue is the result.
-    None,
-    /// To a Guix Build Coordinator.
-    GuixBuildCoordinator {
-        /// Its client address: an `http://` or `https://` URL, perhaps with credentials.
-        url: Location,
-        /// Where it may fetch the derivations from.
-        substitute_urls: Vec<String>,
-    },
-    /// To the daemon of this machine, whose socket is the one of [`Evaluate`].
-    GuixDaemon {
-        /// How many builds are made at the same time.
-        at_once: NonZeroUsize,
-        /// How much of the log of a build is kept, in bytes.
-        log_size: u64,
-    },
 }
 
 /// Which substitutes count as built.
@@ -150,9 +129,6 @@ pub enum ConfigError {
         /// What is wrong, and what would be right.
         message: String,
     },
-    /// A coordinator's address without saying what it is would be left unused.
-    #[error("{}: [coordinator] has `url`, but no `kind`\nhint: add `kind = \"guix-build-coordinator\"`", .0.display())]
-    NoKind(PathBuf),
     /// There is no place for the default directories.
     #[error("neither HOME nor a directory for Gorget's state is known\nhint: set HOME, or give --state DIR")]
     NoHome,
@@ -162,6 +138,11 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Which builds each coordinator serves.
+    pub fn routes(&self) -> Routes {
+        Routes(self.coordinators.iter().map(|coordinator| coordinator.serves.clone()).collect())
+    }
+
     /// Reads the file, or, when none is given, `gorget.toml` in `/etc/gorget` (as root) or
     /// `~/.config/gorget` if it is there. A given `state` directory comes before the file's.
     ///
@@ -190,11 +171,18 @@ impl Config {
 
 fn read(file: &Path) -> Result<Written, ConfigError> {
     let text = fs_err::read_to_string(file)?;
-    toml::from_str(&text).map_err(|error| {
+    let written = toml::from_str(&text).map_err(|error| {
         // Its own text would show the line, and the line may hold a password.
-        let (line, column) = position(&text, error.span().map_or(0, |span| span.start));
-        ConfigError::Text { path: file.to_owned(), line, column, message: harmless(error.message()) }
-    })
+        fault(file, &text, error.span().map_or(0, |span| span.start), error.message())
+    })?;
+    Ok(Written { text, ..written })
+}
+
+fn fault(file: &Path, text: &str, at: usize, message: &str) -> ConfigError {
+    let (line, column) = position(text, at);
+    // Lines of a hint stay lines.
+    let message = message.lines().map(harmless).collect::<Vec<_>>().join("\n");
+    ConfigError::Text { path: file.to_owned(), line, column, message }
 }
 
 /// Fills in what was left out. `file` is where the written form comes from.
@@ -229,15 +217,18 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         fetch_time: written.git.fetch_time.map_or(Duration::from_mins(30), |time| time.0),
     };
     let guix_root = base.join(written.guix_root.unwrap_or_else(|| "/".into()));
+    let web = web(written.web, &state);
+    let coordinators = coordinator::resolve(written.coordinator, written.coordinators, &web.events_token);
+    let wrong = |coordinator::Fault(at, message)| fault(file, &written.text, at, &message);
     Ok(Config {
         host: written.host.map_or_else(|| machine.name.clone(), |host| host.0),
         database: database.inside(&state).map_err(ConfigError::NotUtf8)?,
         specs,
         evaluate,
         git,
-        coordinator: coordinator(written.coordinator, file)?,
+        coordinators: coordinators.map_err(wrong)?,
         substitutes: substitutes(written.substitutes, base, &guix_root),
-        web: web(written.web, &state),
+        web,
         guix_root,
         state,
     })
@@ -258,26 +249,6 @@ fn web(written: written::Web, state: &Path) -> Web {
         public_url: written.public_url.and_then(|url| url.0).map(|url| url.0),
         signing_key: inside(written.signing_key, "signing-key.sec"),
         events_token: inside(written.events_token, "events-token"),
-    }
-}
-
-fn coordinator(written: written::Coordinator, file: &Path) -> Result<Coordinator, ConfigError> {
-    match written.kind {
-        None if written.url.is_some() => Err(ConfigError::NoKind(file.to_owned())),
-        None | Some(written::Kind::None) => Ok(Coordinator::None),
-        Some(written::Kind::GuixDaemon) => Ok(Coordinator::GuixDaemon {
-            at_once: written.at_once.unwrap_or(NonZeroUsize::MIN),
-            log_size: written.log_size.map_or(LOG_SIZE, |size| size.0),
-        }),
-        Some(written::Kind::GuixBuildCoordinator) => Ok(Coordinator::GuixBuildCoordinator {
-            url: written.url.map_or_else(|| Location::new("http://127.0.0.1:8746"), |url| url.0),
-            substitute_urls: written
-                .substitute_urls
-                .unwrap_or_default()
-                .into_iter()
-                .map(|url| url.0.as_str().to_owned())
-                .collect(),
-        }),
     }
 }
 
@@ -348,8 +319,8 @@ mod tests {
         assert_eq!(config.state, Path::new("/etc/gorget/state"));
         assert_eq!((config.evaluate.workers.get(), config.evaluate.memory), (3, 512 << 20));
         assert_eq!(config.evaluate.package_time, Duration::from_secs(90));
-        let Coordinator::GuixBuildCoordinator { url, substitute_urls } = &config.coordinator else {
-            panic!("{:?}", config.coordinator)
+        let Kind::GuixBuildCoordinator { url, substitute_urls, .. } = &config.coordinators[0].kind else {
+            panic!("{:?}", config.coordinators)
         };
         assert_eq!((url.as_str(), substitute_urls.len()), ("http://127.0.0.1:8746", 1));
         assert!(config.database.as_str().contains("s3cret"));
@@ -384,12 +355,68 @@ mod tests {
 
     #[test]
     fn a_machine_can_build_by_itself() {
-        let coordinator = |text: &str| resolved(&format!("[coordinator]\n{text}")).unwrap().coordinator;
-        let Coordinator::GuixDaemon { at_once, log_size } = coordinator("kind = 'guix-daemon'\nat-once = 3")
-        else {
+        let config = resolved("[coordinator]\nkind = 'guix-daemon'\nat-once = 3").unwrap();
+        let Kind::GuixDaemon { at_once, log_size } = config.coordinators[0].kind else {
             panic!("it is another one")
         };
         assert_eq!((at_once.get(), log_size), (3, 4 << 20));
+    }
+
+    #[test]
+    fn there_can_be_several_coordinators_each_with_its_own_builds() {
+        let config = resolved(
+            r#"
+            [coordinator]
+            kind = "guix-daemon"
+            [coordinators.arm]
+            kind = "guix-build-coordinator"
+            systems = ["aarch64-linux"]
+            events-id = 2
+            [coordinators.release]
+            kind = "guix-build-coordinator"
+            url = "http://127.0.0.1:9746"
+            specs = ["release"]
+            "#,
+        )
+        .unwrap();
+        let routes = config.routes();
+        let serving = |spec, system| routes.serving(spec, system).unwrap();
+        assert_eq!(serving("master", "x86_64-linux"), "default");
+        assert_eq!(serving("master", "aarch64-linux"), "arm");
+        assert_eq!(serving("release", "aarch64-linux"), "release");
+        let token = |place: usize| config.coordinators[place].events_token.as_deref();
+        assert_eq!(token(0), Some(Path::new("/var/lib/gorget/events-token")));
+        assert_eq!(token(1), Some(Path::new("/var/lib/gorget/events-token-arm")));
+        assert_eq!(token(2), None, "it has no number to tell events with");
+    }
+
+    #[test]
+    fn coordinators_that_cannot_be_told_apart_are_a_fault() {
+        let told = |text: &str| resolved(text).unwrap_err().to_string();
+        let gbc = |name: &str, port: u16, rest: &str| {
+            format!(
+                "[coordinators.{name}]\nkind = 'guix-build-coordinator'\nurl = 'http://x:{port}'\n{rest}\n"
+            )
+        };
+        let one = gbc("a", 1, "systems = ['x86_64-linux', 'i686-linux']\nevents-id = 7");
+        let here = "[coordinators.here]\nkind = 'guix-daemon'\nspecs = ['x']\n";
+        for (text, place, what) in [
+            (one.clone() + &gbc("b", 2, "systems = ['i686-linux']"), "6:15", "a and b serve the same builds"),
+            (one.clone() + &gbc("b", 1, ""), "6:15", "a and b have the same address"),
+            (one + &gbc("b", 2, "events-id = 7"), "6:15", "a and b have the same `events-id`"),
+            (
+                gbc("a", 1, "systems = ['x86-linux']"),
+                "4:12",
+                "Guix knows no such system; it knows x86_64-linux",
+            ),
+            (gbc("'a b'", 1, ""), "1:15", "a coordinator cannot have this name"),
+            ("[coordinators.a]\nspecs = ['x']".to_owned(), "1:15", "[coordinators.a] has no `kind`"),
+            ("[coordinators.a]\nkind = 'none'\nsystem = []".to_owned(), "3:1", "unknown field `system`"),
+            (format!("[coordinator]\nkind = 'guix-daemon'\n{here}"), "3:15", "are the same guix-daemon"),
+        ] {
+            let told = told(&text);
+            assert!(told.contains(&format!("gorget.toml:{place}: ")) && told.contains(what), "{told}");
+        }
     }
 
     #[test]
@@ -440,7 +467,7 @@ mod tests {
         gorget.toml:2:8: unknown variant `cuirass`, expected one of `none`, `guix-build-coordinator`, `guix-daemon`
         "#);
         insta::assert_snapshot!(told("[coordinator]\nurl = \"http://127.0.0.1:1\"\n"), @r#"
-        /etc/gorget/gorget.toml: [coordinator] has `url`, but no `kind`
+        /etc/gorget/gorget.toml:2:7: [coordinator] has `url`, but no `kind`
         hint: add `kind = "guix-build-coordinator"`
         "#);
         insta::assert_snapshot!(told("[coordinator]\nurl = \"ftp://u:s3cret@x\"\n"), @r#"

@@ -2,6 +2,7 @@
 
 pub mod guard;
 pub mod order;
+pub mod route;
 
 use crate::spec::First;
 

@@ -17,7 +17,7 @@
 
 use std::time::{Duration, Instant};
 
-use gorget::db::{Batch, BuildState, Db, EvaluationId, Recorder, SpecId};
+use gorget::db::{Batch, BuildState, Claimant, Db, EvaluationId, Recorder, SpecId};
 use gorget::revision::{ChannelCommit, Revision};
 use gorget::spec::{Spec, Subset, System};
 use gorget::store::path::StorePath;

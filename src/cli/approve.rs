@@ -1,5 +1,7 @@
 //! `gorget approve`: builds that are held are to be built.
 
+use serde_json::json;
+
 use super::{Exit, at_fault, browse, tell};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -18,6 +20,9 @@ pub(super) struct Approve {
     /// Only what is held for this system
     #[arg(long)]
     system: Option<String>,
+    /// Write one JSON object for every evaluation of which builds were held
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> {
@@ -44,6 +49,10 @@ pub(super) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> 
     let evaluations: Vec<_> = meant.iter().map(|held| held.evaluation).collect();
     db.approve(&evaluations, Clock::System.now()).await?;
     for Held { evaluation, spec, system, count, .. } in meant {
+        if args.json {
+            tell::json(&json!({ "evaluation": evaluation, "spec": spec, "system": system, "count": count }))?;
+            continue;
+        }
         let builds = tell::count(usize::try_from(*count)?, "build", "builds");
         tell::note(&format!("{builds} of evaluation {evaluation} ({spec}, {system}) may be built"));
     }

@@ -1,12 +1,12 @@
 //! `gorget explain`: why a job is built, or is not.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::{Exit, at_fault, browse, farm, queue, tell};
 use crate::clock::{Clock, Seconds, readable, readable_span};
-use crate::config::Config;
+use crate::config::{Config, DEFAULT};
 use crate::db::{Blocker, Build, BuildEvent, BuildState, Db, EvaluationState, FormerError, JobRecord};
 use crate::spec::RetryFailed;
 use crate::store::path::StorePath;
@@ -41,6 +41,8 @@ struct Story {
     blockers: Vec<Blocker>,
     /// How many builds wait for this one, if it failed.
     blocks: usize,
+    /// Whether its coordinator is none of the farm's any more.
+    is_gone: bool,
     /// The log of the last attempt, if it was made by this machine.
     log: Option<PathBuf>,
 }
@@ -60,7 +62,7 @@ pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> 
     }
     let mut stories = Vec::new();
     for job in jobs {
-        stories.push(story(&db, job, &farm::logs(&config)).await?);
+        stories.push(story(&db, job, &config).await?);
     }
     if args.json {
         let jobs: Vec<Value> = stories.iter().map(Story::object).collect();
@@ -91,7 +93,7 @@ async fn unknown(db: &Db, name: &str) -> anyhow::Result<anyhow::Error> {
     Ok(at_fault(format!("no evaluation has a job called {name}\n{hint}")))
 }
 
-async fn story(db: &Db, job: JobRecord, logs: &Path) -> anyhow::Result<Story> {
+async fn story(db: &Db, job: JobRecord, config: &Config) -> anyhow::Result<Story> {
     let build = db.build_of(&job).await?;
     let (mut ahead, mut events) = (None, Vec::new());
     if let Some(build) = &build {
@@ -111,9 +113,14 @@ async fn story(db: &Db, job: JobRecord, logs: &Path) -> anyhow::Result<Story> {
         Some(build) => blockers(db, build).await?,
         None => (Vec::new(), 0),
     };
+    let logs = farm::logs(config);
+    let routes = config.routes();
+    let is_known = |name: &str| routes.0.iter().any(|route| route.coordinator == name);
+    let has_it = build.as_ref().filter(|build| build.offered).and_then(|build| build.coordinator.as_deref());
+    let is_gone = has_it.is_some_and(|name| !is_known(name));
     let named = |event: &BuildEvent| logs.join(format!("{}.log", event.reference));
-    let log = events.iter().rev().map(named).find(|file| file.starts_with(logs) && file.exists());
-    Ok(Story { job, build, needed_by, retry_failed, ahead, events, blockers, blocks, log })
+    let log = events.iter().rev().map(named).find(|file| file.starts_with(&logs) && file.exists());
+    Ok(Story { job, build, needed_by, retry_failed, ahead, events, blockers, blocks, is_gone, log })
 }
 
 /// What keeps a build from being made, and how many builds it keeps from that itself.
@@ -156,7 +163,21 @@ impl Story {
                 ),
             );
         }
+        let who = coordinator(build);
+        if self.is_gone {
+            let name = build.coordinator.as_deref().unwrap_or_default();
+            let text = format!(
+                "{who} may have it{named}, and is not in gorget.toml any more (`gorget release {name}` takes back what it has)"
+            );
+            return ("coordinator-gone", text);
+        }
         match build.state {
+            BuildState::Queued if queue::is_unserved(build) => (
+                "unserved",
+                format!(
+                    "queued, but no coordinator serves it: [coordinators] in gorget.toml says which builds each gets; its outputs were new in {first}"
+                ),
+            ),
             BuildState::Recorded => (
                 "recorded",
                 format!(
@@ -177,16 +198,18 @@ impl Story {
                 ),
             ),
             BuildState::Substituted => ("substituted", format!("not queued: {said} has its outputs")),
-            BuildState::Queued => ("new-outputs", format!("queued: its outputs were new in {first}")),
-            BuildState::Submitted => ("submitted", format!("the coordinator has it{named}: {said}")),
-            BuildState::Refused => ("refused", format!("the coordinator refused it: {said}")),
+            BuildState::Queued => {
+                ("new-outputs", format!("queued{}: its outputs were new in {first}", whose(build)))
+            }
+            BuildState::Submitted => ("submitted", format!("{who} has it{named}: {said}")),
+            BuildState::Refused => ("refused", format!("{who} refused it: {said}")),
             BuildState::Started => ("started", format!("it is being built{named}")),
             BuildState::Succeeded => ("succeeded", format!("not queued: it was built{named}")),
             BuildState::Failed => {
                 ("failed", format!("not queued: its build{named} failed; {}", self.policy()))
             }
             BuildState::Canceling => {
-                ("canceling", format!("given up: {said}; the coordinator is asked to cancel it{named}"))
+                ("canceling", format!("given up: {said}; {who} is asked to cancel it{named}"))
             }
             BuildState::Canceled if build.unwanted_at.is_some() => {
                 ("superseded", format!("given up: {said}; it is queued when somebody wants it again"))
@@ -306,6 +329,22 @@ impl Story {
             "blocks": self.blocks,
             "ahead": ahead, "events": events.collect::<Vec<_>>(), "log": self.log,
         })
+    }
+}
+
+/// What its coordinator is called in a sentence.
+fn coordinator(build: &Build) -> String {
+    match build.coordinator.as_deref() {
+        None | Some("" | DEFAULT) => "the coordinator".to_owned(),
+        Some(name) => format!("the coordinator {name}"),
+    }
+}
+
+/// For which coordinator it is, if that has a name.
+fn whose(build: &Build) -> String {
+    match build.coordinator.as_deref() {
+        None | Some("" | DEFAULT) => String::new(),
+        Some(name) => format!(" for {name}"),
     }
 }
 

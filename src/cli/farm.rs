@@ -1,19 +1,19 @@
 //! What `run` and `evaluate` are put together from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, Resolver};
 use crate::clock::Clock;
-use crate::config::{Config, Evaluate};
+use crate::config::{Config, DEFAULT, Evaluate, Kind};
 use crate::db::Db;
 use crate::evaluate::runtime::{Compiling, Runtimes, TimeMachine};
 use crate::evaluate::{Daemon, Limits};
 use crate::signing::{AuthorizedKeys, SigningKey};
 use crate::substitute::Server;
-use crate::web::{Token, Web};
+use crate::web::{Teller, Token, Web};
 
 /// Where repositories are mirrored.
 pub(super) fn mirrors(config: &Config) -> Mirrors {
@@ -67,6 +67,11 @@ pub(super) fn logs(config: &Config) -> PathBuf {
     config.state.join("logs")
 }
 
+/// Where the links are to what this machine built.
+pub(super) fn roots(config: &Config) -> PathBuf {
+    config.state.join("roots")
+}
+
 /// Who is asked for substitutes.
 pub(super) fn substitute_servers(config: &Config) -> anyhow::Result<Vec<Server>> {
     let settings = &config.substitutes;
@@ -92,6 +97,30 @@ pub(super) fn web(config: &Config, db: &Db) -> anyhow::Result<Web> {
         );
         None
     };
-    let events_token = Token::load(&config.web.events_token)?;
-    Ok(Web { db: db.clone(), clock: Clock::System, key, events_token })
+    Ok(Web { db: db.clone(), clock: Clock::System, key, tellers: tellers(config)? })
+}
+
+/// Who may tell of builds: coordinators, and, where there are none, whoever works on the queue.
+fn tellers(config: &Config) -> anyhow::Result<Vec<Teller>> {
+    let default = |token: &Path| -> anyhow::Result<Teller> {
+        let (coordinator, token) = (DEFAULT.to_owned(), Token::load(token)?);
+        Ok(Teller { coordinator, id: None, token, asks_about_failures: false })
+    };
+    if config.coordinators.is_empty() {
+        return Ok(vec![default(&config.web.events_token)?]);
+    }
+    let mut tellers = Vec::new();
+    for coordinator in &config.coordinators {
+        let (name, id) = (&coordinator.serves.coordinator, coordinator.events_id);
+        let Some(file) = &coordinator.events_token else { continue };
+        let asks_about_failures = matches!(&coordinator.kind,
+            Kind::GuixBuildCoordinator { retries, .. } if !retries.emulating.is_empty());
+        if name == DEFAULT {
+            tellers.push(Teller { asks_about_failures, ..default(file)? });
+        } else {
+            let (coordinator, token) = (name.clone(), Token::load(file)?);
+            tellers.push(Teller { coordinator, id, token, asks_about_failures });
+        }
+    }
+    Ok(tellers)
 }

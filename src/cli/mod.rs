@@ -6,6 +6,7 @@ mod backup;
 mod browse;
 mod channels;
 pub mod check;
+mod coordinators;
 mod database;
 mod diff;
 mod evaluate;
@@ -26,6 +27,7 @@ mod point;
 mod progress;
 mod pushes;
 mod queue;
+mod release;
 mod retry;
 mod run;
 mod status;
@@ -96,6 +98,7 @@ enum Command {
     Acknowledge(acknowledge::Acknowledge),
     Approve(approve::Approve),
     Retry(retry::Retry),
+    Release(release::Release),
     Channels(channels::Channels),
     Explain(explain::Explain),
     Failures(failures::Failures),
@@ -175,6 +178,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),
         Command::Approve(args) => within(approve::run(&args, config()?)),
         Command::Retry(args) => within(retry::run(&args, config()?)),
+        Command::Release(args) => within(release::run(&args, config()?)),
         Command::Channels(args) => within(channels::run(&args, config()?)),
         Command::Explain(args) => within(explain::run(&args, config()?)),
         Command::Failures(args) => within(failures::run(&args, config()?)),

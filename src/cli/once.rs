@@ -8,16 +8,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::progress::Progress;
-use super::run::{Keepers, Role, Work, collector, evaluator, forget_other_servers};
+use super::run::{Keepers, Role, Work, collector, configure, evaluator};
 use super::{Exit, tell};
 use crate::daemon::{exhaust, keep};
-use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec};
+use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec, Unserved};
 use crate::schedule::Schedule;
 use crate::spec::harmless;
 
 /// Everything one time. What is found while evaluating is queued and submitted meanwhile.
 pub(super) async fn all(mut keepers: Keepers, work: &Work, role: Role) -> anyhow::Result<Exit> {
-    forget_other_servers(&keepers).await?;
+    configure(&keepers, work).await?;
     exhaust(&mut keepers.register).await.context("reading specs")?;
     exhaust(&mut keepers.watch).await.context("looking at branches")?;
     // Specs are made for branches that were seen just now.
@@ -42,8 +42,11 @@ pub(super) async fn all(mut keepers: Keepers, work: &Work, role: Role) -> anyhow
     while exhaust(&mut schedule).await.context("scheduling")? {
         exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
     }
-    exhaust(&mut keepers.reconcile).await.context("asking how far builds are")?;
-    exhaust(&mut keepers.submit).await.context("submitting")?;
+    exhaust(&mut keepers.let_go).await.context("giving up builds")?;
+    for remote in &mut keepers.remote {
+        exhaust(&mut remote.reconcile).await.context("asking how far builds are")?;
+        exhaust(&mut remote.submit).await.context("submitting")?;
+    }
     if let Some(build_here) = &mut keepers.build_here {
         exhaust(build_here).await.context("building")?;
     }
@@ -106,6 +109,11 @@ pub(super) async fn troubles(db: &Db) -> anyhow::Result<Exit> {
         tell::note(&format!(
             "{} builds of {} for {} are held: {}\nhint: `gorget approve {}` has them built",
             held.count, held.spec, held.system, held.reason, held.evaluation
+        ));
+    }
+    for Unserved { spec, system, count } in db.unserved().await? {
+        say(format!(
+            "no coordinator serves {count} builds of {spec} for {system}\nhint: say in gorget.toml which one does"
         ));
     }
     for evaluation in db.newest_evaluations().await? {

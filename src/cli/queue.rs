@@ -102,6 +102,11 @@ pub(super) fn show_blockers(blockers: &[Blocker]) -> std::io::Result<()> {
     tell::table(&["WAITING", "FOR", "SPEC", "STATE", "DERIVATION"], rows)
 }
 
+/// Whether it is queued for nobody.
+pub(super) fn is_unserved(build: &Build) -> bool {
+    build.state == BuildState::Queued && build.coordinator.as_deref() == Some("")
+}
+
 fn row(build: &Build, now: Seconds) -> Vec<String> {
     vec![
         build.job.clone(),
@@ -109,7 +114,10 @@ fn row(build: &Build, now: Seconds) -> Vec<String> {
         word(build.state).to_owned(),
         readable_span(now - build.created_at),
         build.derivation.clone(),
-        build.answer.clone().unwrap_or_default(),
+        match &build.answer {
+            None if is_unserved(build) => "no coordinator serves it".to_owned(),
+            answer => answer.clone().unwrap_or_default(),
+        },
     ]
 }
 
@@ -146,6 +154,8 @@ pub(super) fn object(build: &Build) -> serde_json::Value {
         "urgency": build.urgency,
         "created_at": build.created_at,
         "created": readable(build.created_at),
+        "coordinator": build.coordinator.as_ref().filter(|name| !name.is_empty()),
+        "unserved": is_unserved(build),
         "reference": build.reference,
         "answer": build.answer,
         "attempts": build.attempts,

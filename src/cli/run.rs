@@ -11,8 +11,8 @@ use super::{Exit, at_fault, farm, once};
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::collect::Collect;
-use crate::config::{self, Config, Coordinator, HOST_NAMES, Listen, is_host_name};
-use crate::coordinator::{BuildHere, Follow, GuixBuildCoordinator, Hearing, Reconcile, Site, Submit};
+use crate::config::{self, Config, HOST_NAMES, Kind, Listen, is_host_name};
+use crate::coordinator::{BuildHere, Follow, GuixBuildCoordinator, Hearing, LetGo, Reconcile, Site, Submit};
 use crate::daemon::{Bells, Once, keep};
 use crate::db::{Db, Error, NewHost, Turn};
 use crate::evaluate::Evaluate;
@@ -99,11 +99,18 @@ pub(super) struct Keepers {
     pub(super) fetch: Fetch,
     pub(super) schedule: Schedule,
     pub(super) substitute: LookUp,
+    /// For each Guix Build Coordinator.
+    pub(super) remote: Vec<Remote>,
+    /// If this machine builds.
+    pub(super) build_here: Option<BuildHere>,
+    pub(super) let_go: LetGo,
+}
+
+/// The keepers that deal with one Guix Build Coordinator.
+pub(super) struct Remote {
     pub(super) reconcile: Reconcile,
     pub(super) follow: Follow,
     pub(super) submit: Submit,
-    /// In the place of the three before it, if this machine builds.
-    pub(super) build_here: Option<BuildHere>,
 }
 
 pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
@@ -198,6 +205,7 @@ pub(super) fn collector(work: &Work) -> Collect {
         checkouts: farm::checkouts(&work.config),
         mirrors: farm::mirrors(&work.config),
         time_machine: farm::time_machine(&work.config),
+        roots: farm::roots(&work.config),
         clock: work.clock.clone(),
     }
 }
@@ -206,14 +214,6 @@ fn keepers(work: &Work, turn: Turn) -> anyhow::Result<Keepers> {
     let Work { config, clock, bells, watch, once, .. } = work;
     let (db, once) = (work.db.scheduling(turn), *once);
     let wanted = || if once { Once::each() } else { Once::when_due() };
-    let (coordinator, more_urls) = match &config.coordinator {
-        Coordinator::None | Coordinator::GuixDaemon { .. } => (None, Vec::new()),
-        Coordinator::GuixBuildCoordinator { url, substitute_urls } => {
-            (Some(GuixBuildCoordinator::new(url.as_str())?), substitute_urls.clone())
-        }
-    };
-    let own_url = config.web.public_url.iter().map(|url| url.as_str().to_owned());
-    let substitute_urls = own_url.chain(more_urls).collect();
     let servers = farm::substitute_servers(config)?;
     let look_up = !servers.is_empty();
     Ok(Keepers {
@@ -242,33 +242,78 @@ fn keepers(work: &Work, turn: Turn) -> anyhow::Result<Keepers> {
         },
         schedule: Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone(), look_up },
         substitute: LookUp { db: db.clone(), clock: clock.clone(), bells: bells.clone(), servers, once },
-        reconcile: Reconcile {
-            db: db.clone(),
-            clock: clock.clone(),
-            coordinator: coordinator.clone(),
-            since: once.then(|| clock.now()),
-        },
-        follow: Follow {
-            db: db.clone(),
-            clock: clock.clone(),
-            coordinator: coordinator.clone(),
-            hearing: Hearing::default(),
-        },
-        submit: Submit { db: db.clone(), clock: clock.clone(), coordinator, substitute_urls, once },
+        remote: remotes(work, &db)?,
         build_here: build_here(work, &db),
+        let_go: LetGo { db: db.clone(), told: told(config) },
     })
+}
+
+/// What deals with each Guix Build Coordinator.
+fn remotes(work: &Work, db: &Db) -> anyhow::Result<Vec<Remote>> {
+    let Work { config, clock, once, .. } = work;
+    let once = *once;
+    let mut remotes = Vec::new();
+    for coordinator in &config.coordinators {
+        let Kind::GuixBuildCoordinator { url, substitute_urls, retries } = &coordinator.kind else {
+            continue;
+        };
+        let name = coordinator.serves.coordinator.clone();
+        let own_url = config.web.public_url.iter().map(|url| url.as_str().to_owned());
+        let substitute_urls = own_url.chain(substitute_urls.iter().cloned()).collect();
+        let coordinator = GuixBuildCoordinator::new(url.as_str())?;
+        let coordinator = coordinator.with_emulating_agents(retries.emulating.clone());
+        remotes.push(Remote {
+            reconcile: Reconcile {
+                db: db.clone(),
+                clock: clock.clone(),
+                name: name.clone(),
+                coordinator: coordinator.clone(),
+                since: once.then(|| clock.now()),
+            },
+            follow: Follow {
+                db: db.clone(),
+                clock: clock.clone(),
+                name: name.clone(),
+                coordinator: coordinator.clone(),
+                hearing: Hearing::default(),
+            },
+            submit: Submit {
+                db: db.clone(),
+                clock: clock.clone(),
+                name,
+                coordinator,
+                routes: config.routes(),
+                substitute_urls,
+                retry_tags: retries.tags.clone(),
+                once,
+            },
+        });
+    }
+    Ok(remotes)
+}
+
+/// The names of the coordinators that are told what nobody wants any more.
+fn told(config: &Config) -> Vec<String> {
+    let all = config.coordinators.iter().filter(|coordinator| coordinator.kind != Kind::None);
+    all.map(|coordinator| coordinator.serves.coordinator.clone()).collect()
 }
 
 /// Who builds, if that is this machine.
 fn build_here(work: &Work, db: &Db) -> Option<BuildHere> {
     let config = &work.config;
-    let Coordinator::GuixDaemon { at_once, log_size } = config.coordinator else { return None };
+    let (name, at_once, log_size) = config.coordinators.iter().find_map(|coordinator| {
+        let Kind::GuixDaemon { at_once, log_size } = coordinator.kind else { return None };
+        Some((coordinator.serves.coordinator.clone(), at_once, log_size))
+    })?;
     Some(BuildHere {
         db: db.clone(),
         clock: work.clock.clone(),
-        bell: work.bells.submit.clone(),
+        name,
+        routes: config.routes(),
+        bell: work.bells.submit.echo(),
         socket: config.evaluate.daemon_socket.clone(),
         logs: farm::logs(config),
+        roots: farm::roots(config),
         log_size,
         at_once: at_once.get(),
         once: work.once,
@@ -320,7 +365,7 @@ async fn serve(
 async fn schedule(work: Work, presence: Presence, stop: CancellationToken) -> anyhow::Result<()> {
     while let Some(turn) = stop.run_until_cancelled(presence.wait_for_turn()).await {
         let keepers = keepers(&work, turn)?;
-        if let Err(error) = forget_other_servers(&keepers).await {
+        if let Err(error) = configure(&keepers, &work).await {
             tracing::error!("cannot begin to schedule: {error:#}");
             continue;
         }
@@ -333,9 +378,12 @@ async fn schedule(work: Work, presence: Presence, stop: CancellationToken) -> an
     Ok(())
 }
 
-pub(super) async fn forget_other_servers(keepers: &Keepers) -> Result<(), Error> {
+/// Lets the database know what the configuration says now.
+pub(super) async fn configure(keepers: &Keepers, work: &Work) -> Result<(), Error> {
     let LookUp { db, servers, .. } = &keepers.substitute;
-    db.forget_other_servers(&servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>()).await
+    db.forget_other_servers(&servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>()).await?;
+    let routes = work.config.routes();
+    if routes.0.is_empty() { Ok(()) } else { db.route_anew(&routes).await.map(drop) }
 }
 
 fn keep_all(keepers: Keepers, work: &Work, stop: &CancellationToken) -> TaskTracker {
@@ -345,13 +393,16 @@ fn keep_all(keepers: Keepers, work: &Work, stop: &CancellationToken) -> TaskTrac
     tasks.spawn(keep(keepers.fetch, bells.fetch.clone(), stop.clone()));
     tasks.spawn(keep(keepers.schedule, bells.schedule.clone(), stop.clone()));
     tasks.spawn(keep(keepers.substitute, bells.substitute.clone(), stop.clone()));
-    if let Some(build_here) = keepers.build_here {
-        tasks.spawn(keep(build_here, bells.submit.clone(), stop.clone()));
-    } else {
-        tasks.spawn(keep(keepers.reconcile, Bell::default(), stop.clone()));
-        tasks.spawn(keep(keepers.follow, Bell::default(), stop.clone()));
-        tasks.spawn(keep(keepers.submit, bells.submit.clone(), stop.clone()));
+    for remote in keepers.remote {
+        tasks.spawn(keep(remote.reconcile, Bell::default(), stop.clone()));
+        tasks.spawn(keep(remote.follow, Bell::default(), stop.clone()));
+        tasks.spawn(keep(remote.submit, bells.submit.echo(), stop.clone()));
     }
+    if let Some(build_here) = keepers.build_here {
+        let bell = build_here.bell.clone();
+        tasks.spawn(keep(build_here, bell, stop.clone()));
+    }
+    tasks.spawn(keep(keepers.let_go, bells.submit.echo(), stop.clone()));
     tasks.close();
     tasks
 }

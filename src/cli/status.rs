@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, browse, evaluation, hosts, queue, tell};
+use super::{Exit, browse, coordinators, evaluation, hosts, queue, tell};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
 use crate::db::{
@@ -39,6 +39,8 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let held = db.held().await?;
     let blockers = db.blockers().await?;
     let hosts = db.hosts().await?;
+    let unserved = db.unserved().await?;
+    let coordinators = coordinators::all(&db, &config).await?;
     if args.json {
         let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
             json!({ "spec": count.spec, "system": count.system, "state": queue::word(count.state), "count": count.count })
@@ -58,6 +60,10 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
                     "job": build.job, "spec": build.spec, "derivation": build.derivation,
                     "state": queue::word(build.state), "blocks": blocker.blocked.len(),
                 })
+            }).collect::<Vec<_>>(),
+            "coordinators": coordinators.iter().map(coordinators::object).collect::<Vec<_>>(),
+            "unserved": unserved.iter().map(|unserved| {
+                json!({ "spec": unserved.spec, "system": unserved.system, "count": unserved.count })
             }).collect::<Vec<_>>(),
             "substitute_servers": failing.iter().map(server_object).collect::<Vec<_>>(),
         }))?;
@@ -101,6 +107,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         vec![count.spec, count.system, queue::word(count.state).to_owned(), count.count.to_string()]
     });
     tell::table(&["SPEC", "SYSTEM", "BUILDS", "COUNT"], rows.collect())?;
+    coordinators::show(&coordinators, &unserved)?;
     queue::show_blockers(&blockers)?;
     Ok(Exit::Done)
 }

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Location;
+use super::{Location, coordinator};
 use crate::spec::{System, interval};
 
 /// `gorget.toml` as it is written.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Written {
+    /// All of it.
+    #[serde(skip)]
+    pub(super) text: String,
     pub(super) host: Option<HostName>,
     pub(super) state: Option<PathBuf>,
     pub(super) database: Option<Database>,
@@ -18,7 +21,8 @@ pub(super) struct Written {
     pub(super) guix_root: Option<PathBuf>,
     pub(super) evaluate: Evaluate,
     pub(super) git: Git,
-    pub(super) coordinator: Coordinator,
+    pub(super) coordinator: coordinator::Written,
+    pub(super) coordinators: coordinator::Named,
     pub(super) substitutes: Substitutes,
     pub(super) web: Web,
 }
@@ -46,16 +50,6 @@ pub(super) struct Git {
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Coordinator {
-    pub(super) kind: Option<Kind>,
-    pub(super) url: Option<Url>,
-    pub(super) substitute_urls: Option<Vec<Url>>,
-    pub(super) at_once: Option<NonZeroUsize>,
-    pub(super) log_size: Option<Size>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Substitutes {
     pub(super) servers: Option<Vec<Url>>,
     pub(super) acl: Option<PathBuf>,
@@ -69,14 +63,6 @@ pub(super) struct Web {
     pub(super) public_url: Option<PerhapsUrl>,
     pub(super) signing_key: Option<PathBuf>,
     pub(super) events_token: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Kind {
-    None,
-    GuixBuildCoordinator,
-    GuixDaemon,
 }
 
 /// A path or a `postgres:` URL.
@@ -203,8 +189,20 @@ impl TryFrom<String> for Size {
 impl Written {
     /// Whether nothing was left out; it does not compile when a key is forgotten here.
     pub(super) fn is_complete(&self) -> bool {
-        let Self { host, state, database, specs, guix_root, evaluate, git, coordinator, substitutes, web } =
-            self;
+        let Self {
+            text: _,
+            host,
+            state,
+            database,
+            specs,
+            guix_root,
+            evaluate,
+            git,
+            coordinator,
+            coordinators: _,
+            substitutes,
+            web,
+        } = self;
         let Evaluate {
             systems,
             workers,
@@ -217,7 +215,18 @@ impl Written {
             daemon_store,
         } = evaluate;
         let Git { look_time, fetch_time } = git;
-        let Coordinator { kind, url, substitute_urls, at_once: builds_at_once, log_size } = coordinator;
+        let coordinator::Written {
+            kind,
+            specs: served_specs,
+            systems: served_systems,
+            url,
+            substitute_urls,
+            at_once: builds_at_once,
+            log_size,
+            events_id,
+            retry_tags,
+            emulating_agents,
+        } = coordinator;
         let Substitutes { servers, acl, at_once } = substitutes;
         let Web { listen, public_url, signing_key, events_token } = web;
         let top =
@@ -231,7 +240,9 @@ impl Written {
             && evaluation_time.is_some();
         let daemon = daemon_socket.is_some() && daemon_store.is_some();
         let times = look_time.is_some() && fetch_time.is_some();
-        let others = kind.is_some() && url.is_some() && substitute_urls.is_some();
+        let others = kind.is_some() && url.is_some() && substitute_urls.is_some() && events_id.is_some();
+        let served = served_specs.is_some() && served_systems.is_some();
+        let retries = retry_tags.is_some() && emulating_agents.is_some();
         let substitutes = servers.is_some() && acl.is_some() && at_once.is_some();
         let files = signing_key.is_some() && events_token.is_some();
         let builds = builds_at_once.is_some() && log_size.is_some();
@@ -240,6 +251,8 @@ impl Written {
             && daemon
             && times
             && others
+            && served
+            && retries
             && substitutes
             && files
             && listen.is_some()

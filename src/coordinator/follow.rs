@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::GuixBuildCoordinator;
 use super::guix_build_coordinator::{Events, News};
+use crate::attempt::Attempt;
 use crate::clock::Clock;
 use crate::daemon::{Keeper, Progress};
 use crate::db::{Db, NewEvent, Told};
@@ -15,8 +16,10 @@ pub struct Follow {
     pub db: Db,
     /// What time it is.
     pub clock: Clock,
+    /// The name of the coordinator.
+    pub name: String,
     /// Whom to listen to.
-    pub coordinator: Option<GuixBuildCoordinator>,
+    pub coordinator: GuixBuildCoordinator,
     /// What is listened to, and how far it was heard.
     pub hearing: Hearing,
 }
@@ -36,20 +39,24 @@ impl Keeper for Follow {
     const PERIOD: Duration = Duration::from_mins(1);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
-        let Some(coordinator) = &self.coordinator else { return Ok(Progress::Idle) };
-        let news = match self.hearing.hear(coordinator).await {
+        let news = match self.hearing.hear(&self.coordinator).await {
             Ok(news) => news,
             Err(reason) => {
                 if !std::mem::replace(&mut self.hearing.complained, true) {
-                    tracing::info!("the coordinator tells nothing by itself, so it is asked: {reason}");
+                    tracing::info!(
+                        coordinator = self.name,
+                        "the coordinator tells nothing by itself, so it is asked: {reason}"
+                    );
                 }
                 return Ok(Progress::Idle);
             }
         };
-        let events: Vec<NewEvent> = news.into_iter().filter_map(event).collect();
+        let mut events: Vec<NewEvent> = news.into_iter().filter_map(event).collect();
+        self.judge(&mut events).await;
         if !events.is_empty() {
-            let noted = self.db.record_events(&events, self.clock.now()).await?;
+            let noted = self.db.record_events(&self.name, &events, self.clock.now()).await?;
             tracing::debug!(
+                coordinator = self.name,
                 events = events.len(),
                 new = noted.new,
                 builds = noted.changed,
@@ -59,6 +66,21 @@ impl Keeper for Follow {
         // Whatever was recorded need not be heard again.
         self.hearing.last = self.hearing.events.as_ref().and_then(Events::last).map(str::to_owned);
         Ok(Progress::Worked)
+    }
+}
+
+impl Follow {
+    /// Asks about what failed, where it matters which agent it was. What is not answered is passed over:
+    /// it is asked about later.
+    async fn judge(&self, events: &mut [NewEvent]) {
+        if !self.coordinator.has_emulating_agents() {
+            return;
+        }
+        for event in events.iter_mut().filter(|event| event.attempt == Attempt::Failed) {
+            let report = self.coordinator.read(&event.reference).await.ok().flatten();
+            let ends = report.and_then(|report| report.steps.into_iter().rfind(|(step, _)| step.is_over()));
+            event.attempt = ends.map_or(Attempt::Started, |(step, _)| step);
+        }
     }
 }
 

@@ -4,12 +4,14 @@
 mod follow;
 mod guix_build_coordinator;
 mod guix_daemon;
+mod let_go;
 mod reconcile;
 mod submit;
 
 pub use follow::{Follow, Hearing};
 pub use guix_build_coordinator::GuixBuildCoordinator;
 pub use guix_daemon::{BuildHere, Site};
+pub use let_go::LetGo;
 pub use reconcile::Reconcile;
 pub use submit::Submit;
 
@@ -82,6 +84,8 @@ pub struct Report {
     pub note: Option<String>,
     /// The tags that it was submitted with, as far as the answer has them.
     pub tags: Vec<(String, String)>,
+    /// The name of the agent that began it last, as far as it says.
+    pub agent: Option<String>,
 }
 
 impl Report {

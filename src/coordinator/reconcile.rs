@@ -25,8 +25,10 @@ pub struct Reconcile {
     pub db: Db,
     /// What time it is.
     pub clock: Clock,
+    /// The name of the coordinator.
+    pub name: String,
     /// Whom to ask.
-    pub coordinator: Option<GuixBuildCoordinator>,
+    pub coordinator: GuixBuildCoordinator,
     /// Asks about all builds that it was not asked about since then, whether that is long ago or not:
     /// used by `run --once`.
     pub since: Option<Seconds>,
@@ -37,10 +39,9 @@ impl Keeper for Reconcile {
     const PERIOD: Duration = Duration::from_secs(30);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
-        let Some(coordinator) = self.coordinator.clone() else { return Ok(Progress::Idle) };
         let now = self.clock.now();
         let then = self.since.unwrap_or(now - EVERY);
-        let builds = self.db.next_readings(then, PIECE).await?;
+        let builds = self.db.next_readings(&self.name, then, PIECE).await?;
         if builds.is_empty() {
             return Ok(Progress::Idle);
         }
@@ -54,7 +55,7 @@ impl Keeper for Reconcile {
                 && let Some(build) = waiting.next()
             {
                 let output = self.db.an_output(&build).await?;
-                let coordinator = coordinator.clone();
+                let coordinator = self.coordinator.clone();
                 under_way.spawn(async move { (ask(&coordinator, &build, &output).await, build) });
             }
             let Some(next) = under_way.join_next().await else { break };
@@ -76,19 +77,23 @@ impl Keeper for Reconcile {
         // If it is about one build only, others get their turn before it is asked for again.
         self.db.record_readings(&unanswered, now - EVERY + SOON).await?;
         let Some(reason) = away else { return Ok(Progress::Worked) };
-        tracing::warn!("the coordinator does not say how far builds are: {reason}");
+        tracing::warn!(coordinator = self.name, "the coordinator does not say how far builds are: {reason}");
         Ok(Progress::Idle)
     }
 }
 
 impl Reconcile {
     async fn record(&self, events: &[NewEvent], lost: &[Build]) -> anyhow::Result<()> {
-        let noted = self.db.record_events(events, self.clock.now()).await?;
+        let noted = self.db.record_events(&self.name, events, self.clock.now()).await?;
         if noted.changed > 0 {
-            tracing::info!(builds = noted.changed, "builds moved on without an event");
+            tracing::info!(
+                coordinator = self.name,
+                builds = noted.changed,
+                "builds moved on without an event"
+            );
         }
         if !lost.is_empty() {
-            tracing::warn!(builds = lost.len(), "the coordinator has lost builds");
+            tracing::warn!(coordinator = self.name, builds = lost.len(), "the coordinator has lost builds");
             self.db.record_loss(lost, self.clock.now()).await?;
         }
         Ok(())
@@ -105,8 +110,9 @@ async fn ask(
         return Ok(coordinator.read(reference).await?.into_iter().collect());
     }
     let mut reports = coordinator.attempts_at(output).await?;
-    // Lists do not say everything.
-    for report in reports.iter_mut().filter(|report| !report.is_over()) {
+    // Lists do not say everything, such as the agent.
+    let in_full = |report: &&mut Report| !report.is_over() || coordinator.has_emulating_agents();
+    for report in reports.iter_mut().filter(in_full) {
         if let Some(more) = coordinator.read(&report.reference).await? {
             *report = more;
         }

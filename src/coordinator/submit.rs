@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -8,6 +8,7 @@ use crate::attempt::Attempt;
 use crate::clock::{Clock, Seconds};
 use crate::daemon::{Keeper, Progress, back_off};
 use crate::db::{Build, BuildId, Db, NewEvent, Told};
+use crate::plan::route::Routes;
 
 /// How many requests are under way at the same time.
 const AT_ONCE: usize = 8;
@@ -30,10 +31,16 @@ pub struct Submit {
     pub db: Db,
     /// What time it is.
     pub clock: Clock,
-    /// Whom to hand them to; without one, the queue is the result.
-    pub coordinator: Option<GuixBuildCoordinator>,
+    /// The name of the coordinator.
+    pub name: String,
+    /// Whom to hand builds to.
+    pub coordinator: GuixBuildCoordinator,
+    /// Which builds go to which coordinator.
+    pub routes: Routes,
     /// Where the coordinator may fetch derivations from.
     pub substitute_urls: Vec<String>,
+    /// Tags that a build gets in addition when it is tried again.
+    pub retry_tags: BTreeMap<String, String>,
     /// Whether to submit also what is not due: used by `run --once`.
     pub once: bool,
 }
@@ -69,7 +76,7 @@ impl Keeper for Submit {
     const PERIOD: Duration = Duration::from_secs(10);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
-        let Some(coordinator) = self.coordinator.clone() else { return Ok(Progress::Idle) };
+        self.db.route(&self.routes).await?;
         let mut wishes = self.cancellations().await?;
         if wishes.is_empty() {
             wishes = self.submissions().await?;
@@ -89,7 +96,7 @@ impl Keeper for Submit {
                 && lost.is_empty()
                 && let Some((build, wish)) = waiting.next()
             {
-                let coordinator = coordinator.clone();
+                let coordinator = self.coordinator.clone();
                 under_way.spawn(async move { (build, carry_out(&coordinator, wish).await) });
             }
             let Some(next) = under_way.join_next().await else { break };
@@ -103,7 +110,11 @@ impl Keeper for Submit {
         };
         // The coordinator is away: everything waits for it, not each build for itself.
         let again = self.clock.now() + back_off(first.attempts, Self::NAME);
-        tracing::warn!(builds = lost.len(), "the coordinator cannot be asked: {reason}");
+        tracing::warn!(
+            coordinator = self.name,
+            builds = lost.len(),
+            "the coordinator cannot be asked: {reason}"
+        );
         let mut ids: Vec<_> = lost.iter().map(|(build, _)| build.id).collect();
         ids.extend(waiting.map(|(build, _)| build.id));
         self.db.postpone(&ids, reason, again).await?;
@@ -116,7 +127,7 @@ impl Submit {
         let mut wishes = Vec::new();
         // What is still needed is not asked for twice by `run --once`; what could not be asked for is.
         let due = self.clock.now() + if self.once { STILL_NEEDED - 1 } else { 0 };
-        for build in self.db.begin_cancellations(due, PIECE).await? {
+        for build in self.db.begin_cancellations(&self.name, due, PIECE).await? {
             let wish = match &build.reference {
                 Some(reference) => Wish::Cancel(reference.clone()),
                 None => Wish::CancelUnnamed(self.db.an_output(&build).await?),
@@ -128,17 +139,25 @@ impl Submit {
 
     async fn submissions(&self) -> anyhow::Result<Vec<(Build, Wish)>> {
         let due = if self.once { Seconds::MAX } else { self.clock.now() };
-        let builds = self.db.next_submissions(due, PIECE).await?;
+        let builds = self.db.next_submissions(&self.name, due, PIECE).await?;
         let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
+        let new = builds.iter().filter(|build| !build.offered).map(|build| build.id);
+        let new: Vec<BuildId> = new.collect();
+        if !new.is_empty() {
+            self.db.offer(&new).await?;
+        }
         let failed = self.db.failed_before(&ids).await?;
         let mut wishes = Vec::new();
         for build in builds {
             let mut submission = self.submission(&build);
             let wish = if failed.contains(&build.id) {
                 submission.again = true;
+                submission.tags.extend(self.retry_tags.clone());
                 let known = self.db.known_attempts(build.id).await?;
                 Wish::BuildAgain(submission, self.db.an_output(&build).await?, known)
             } else {
+                // Agents that emulate take only what has their tags.
+                submission.tags.extend(self.coordinator.emulating_agents().clone());
                 Wish::Build(submission)
             };
             wishes.push((build, wish));
@@ -147,7 +166,7 @@ impl Submit {
     }
 
     async fn urgencies(&self) -> anyhow::Result<Vec<(Build, Wish)>> {
-        let builds = self.db.untold_urgencies(PIECE).await?;
+        let builds = self.db.untold_urgencies(&self.name, PIECE).await?;
         let wish = |build: Build| {
             let reference = build.reference.clone()?;
             let urgency = build.urgency;
@@ -189,6 +208,7 @@ impl Submit {
             }
             Outcome::Answered(Answer::Refused { reason }) => {
                 tracing::warn!(
+                    coordinator = self.name,
                     job = build.job,
                     derivation = build.derivation,
                     "a build is refused: {reason}"
@@ -198,14 +218,14 @@ impl Submit {
             Outcome::Found(reports) => {
                 let about = Told::Asked(build.id);
                 let events: Vec<NewEvent> = reports.iter().flat_map(|report| report.events(&about)).collect();
-                return Ok(self.db.record_events(&events, now).await?.changed > 0);
+                return Ok(self.db.record_events(&self.name, &events, now).await?.changed > 0);
             }
             Outcome::Canceled(reference) => {
                 let id = build.id;
                 self.db.give_up(id, &reference).await?;
                 let build = Told::Asked(id);
                 let event = NewEvent { build, reference, attempt: Attempt::Canceled, happened_at: Some(now) };
-                self.db.record_events(&[event], now).await?;
+                self.db.record_events(&self.name, &[event], now).await?;
                 self.db.record_nothing_to_cancel(id).await?;
             }
             Outcome::NothingToCancel => self.db.record_nothing_to_cancel(build.id).await?,
@@ -226,6 +246,12 @@ async fn carry_out(coordinator: &GuixBuildCoordinator, wish: Wish) -> Result<Out
         Wish::BuildAgain(submission, output, known) => {
             let mut others = coordinator.attempts_at(&output).await?;
             others.retain(|report| !known.contains(&report.reference));
+            // A list need not say which agent it was.
+            for report in others.iter_mut().filter(|_| coordinator.has_emulating_agents()) {
+                if let Some(more) = coordinator.read(&report.reference).await? {
+                    *report = more;
+                }
+            }
             if others.is_empty() {
                 coordinator.submit(&submission).await.map(Outcome::Answered)
             } else {

@@ -50,6 +50,10 @@ pub struct Build {
     pub attempts: i64,
     /// Not to be submitted before.
     pub next_attempt: Seconds,
+    /// Who has it, or is to get it; empty if nobody serves it, nothing as long as that is not decided.
+    pub coordinator: Option<String>,
+    /// Whether that one may have heard of it.
+    pub offered: bool,
 }
 
 /// How far a build is.
@@ -92,6 +96,8 @@ pub struct QueueFilter {
     pub system: Option<System>,
     /// Only those in this state.
     pub state: Option<BuildState>,
+    /// Only those of this coordinator.
+    pub coordinator: Option<String>,
 }
 
 /// How many builds there are of one kind.
@@ -129,7 +135,7 @@ macro_rules! builds {
             "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, b.system, b.job, b.derivation_id, ",
             derivation_path!(),
             " as derivation, b.priority, b.urgency, b.told_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
-               b.attempts, b.next_attempt
+               b.attempts, b.next_attempt, b.coordinator, b.offered
              from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
                join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
         )
@@ -158,6 +164,8 @@ pub(super) struct Row {
     answer: Option<String>,
     attempts: i64,
     next_attempt: Seconds,
+    coordinator: Option<String>,
+    offered: bool,
 }
 
 impl TryFrom<Row> for Build {
@@ -186,6 +194,8 @@ impl TryFrom<Row> for Build {
             answer: row.answer,
             attempts: row.attempts,
             next_attempt: row.next_attempt,
+            coordinator: row.coordinator,
+            offered: row.offered,
         })
     }
 }
@@ -222,7 +232,8 @@ impl Db {
               priority = excluded.priority, urgency = excluded.urgency, told_urgency = null,
               state = case build.state when 'canceling' then 'queued' else excluded.state end,
               created_at = excluded.created_at,
-              answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false
+              answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false,
+              coordinator = case when build.offered then build.coordinator end
             where excluded.state <> 'recorded' and (build.state in ('canceling', 'canceled', 'substituted')
               or build.state = 'failed' and build.evaluation_id <> excluded.evaluation_id and ",
             failed_at!("build"),
@@ -246,21 +257,23 @@ impl Db {
         Ok(count)
     }
 
-    /// The queued builds that may be submitted now, first things first: the most urgent, then inputs
-    /// before what needs them, as derivations are numbered.
-    pub async fn next_submissions(&self, now: Seconds, limit: i64) -> Result<Vec<Build>> {
+    /// The queued builds of a coordinator that may be submitted now, first things first: the most urgent,
+    /// then inputs before what needs them, as derivations are numbered.
+    pub async fn next_submissions(&self, coordinator: &str, now: Seconds, limit: i64) -> Result<Vec<Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where b.state = 'queued' and b.next_attempt <= $1 order by b.urgency desc, b.derivation_id limit $2"
+            "where b.state = 'queued' and b.coordinator = $1 and b.next_attempt <= $2
+             order by b.urgency desc, b.derivation_id limit $3"
         );
-        let rows: Vec<Row> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(coordinator).bind(now).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
     }
 
     /// The coordinator does not want a build, and will not.
     pub async fn record_refusal(&self, id: BuildId, answer: &str, now: Seconds) -> Result<()> {
-        const SQL: &str = "update build set state = 'refused', answer = $2, answered_at = $3,
+        const SQL: &str =
+            "update build set state = 'refused', answer = $2, answered_at = $3, offered = false,
             attempts = attempts + 1 where id = $1 and state = 'queued'";
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, id, answer, now);
@@ -291,11 +304,12 @@ impl Db {
         const SQL: &str = concat!(
             builds!(),
             "where ($1 is null or s.name = $1) and ($2 is null or b.system = $2) and ($3 is null or b.state = $3)
-             order by b.urgency desc, b.derivation_id limit $4"
+               and ($4 is null or b.coordinator = $4)
+             order by b.urgency desc, b.derivation_id limit $5"
         );
         let system = filter.system.as_ref().map(System::as_str);
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
-            .bind(&filter.spec).bind(system).bind(filter.state).bind(limit).fetch_all(pool).await?);
+            .bind(&filter.spec).bind(system).bind(filter.state).bind(&filter.coordinator).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
     }
 

@@ -55,8 +55,9 @@ pub struct BuildEvent {
 
 impl Db {
     /// Writes down what a coordinator tells, and moves the builds to the states that follow. Events
-    /// about builds that nobody here wants, and such as were told before, change nothing.
-    pub async fn record_events(&self, events: &[NewEvent], now: Seconds) -> Result<Noted> {
+    /// about builds that nobody here wants or that are another coordinator's, and such as were told
+    /// before, change nothing.
+    pub async fn record_events(&self, coordinator: &str, events: &[NewEvent], now: Seconds) -> Result<Noted> {
         let lines = rows(events.iter().map(|event| {
             let (hash, build) = match &event.build {
                 Told::Derivation(hash) => (Some(hash), None),
@@ -69,8 +70,8 @@ impl Db {
             })
         }));
         let mut tx = self.begin().await?;
-        let new = insert(&mut tx, &lines, now).await?;
-        let changed = settle(&mut tx, &new, now).await?;
+        let new = insert(&mut tx, &lines, Some(coordinator), now).await?;
+        let changed = settle(&mut tx, &new, Some(coordinator), now).await?;
         tx.commit().await?;
         Ok(Noted { new: new.len() as u64, changed })
     }
@@ -97,8 +98,14 @@ impl Db {
     }
 }
 
-/// Inserts those of the events that are new and about a known build; gives them.
-pub(super) async fn insert(tx: &mut Tx, lines: &str, now: Seconds) -> Result<Vec<Step>> {
+/// Inserts those of the events that are new and about a known build, which may not be another
+/// coordinator's if one is given; gives them.
+pub(super) async fn insert(
+    tx: &mut Tx,
+    lines: &str,
+    coordinator: Option<&str>,
+    now: Seconds,
+) -> Result<Vec<Step>> {
     let new: Vec<(BuildId, String, String, Seconds)> = each!(tx, tx, sql:
         "with told as (select value->>'hash' as hash, value->>'build' as build, value->>'reference' as reference,
              value->>'attempt' as attempt, value->>'happened_at' as happened_at from json_each($1)),
@@ -109,7 +116,8 @@ pub(super) async fn insert(tx: &mut Tx, lines: &str, now: Seconds) -> Result<Vec
              union select x.build_id, told.* from told join build_event x on x.reference = told.reference
                where told.hash is null and told.build is null)
          insert into build_event (build_id, reference, attempt, happened_at, received_at)
-         select id, reference, attempt, happened_at, $2 from meant where true
+         select id, reference, attempt, happened_at, $2 from meant where exists (select 1 from build o
+           where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3))
          on conflict do nothing returning build_id, reference, attempt, received_at",
         "with told as (select * from json_to_recordset($1::json)
              as told (hash text, build bigint, reference text, attempt text, happened_at bigint)),
@@ -120,9 +128,10 @@ pub(super) async fn insert(tx: &mut Tx, lines: &str, now: Seconds) -> Result<Vec
              union select x.build_id, told.* from told join build_event x on x.reference = told.reference
                where told.hash is null and told.build is null)
          insert into build_event (build_id, reference, attempt, happened_at, received_at)
-         select id, reference, attempt, happened_at, $2 from meant
+         select id, reference, attempt, happened_at, $2 from meant where exists (select 1 from build o
+           where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3))
          on conflict do nothing returning build_id, reference, attempt, received_at"
-        => sqlx::query_as(sql).bind(lines).bind(now).fetch_all(&mut **tx).await?);
+        => sqlx::query_as(sql).bind(lines).bind(now).bind(coordinator).fetch_all(&mut **tx).await?);
     new.into_iter().map(Step::stored).collect()
 }
 

@@ -119,19 +119,21 @@ impl Db {
         row.map(Build::try_from).transpose()
     }
 
-    /// The builds in the same state that come before this one: how many, and the next few.
+    /// The builds in the same state and of the same coordinator that come before this one: how many, and the next few.
     pub async fn ahead_of(&self, build: &Build, limit: i64) -> Result<(i64, Vec<Build>)> {
-        const COUNT: &str = "select count(*) from build where state = $1
+        const COUNT: &str =
+            "select count(*) from build where state = $1 and coordinator is not distinct from $4
             and (urgency > $2 or urgency = $2 and derivation_id < $3)";
         const SQL: &str = concat!(
             builds!(),
             "where b.state = $1 and (b.urgency > $2 or b.urgency = $2 and b.derivation_id < $3)
-             order by b.urgency desc, b.derivation_id limit $4"
+               and b.coordinator is not distinct from $4
+             order by b.urgency desc, b.derivation_id limit $5"
         );
         let count: i64 = each!(&self.readers, pool => sqlx::query_scalar(COUNT)
-            .bind(build.state).bind(build.urgency).bind(build.derivation_id).fetch_one(pool).await?);
+            .bind(build.state).bind(build.urgency).bind(build.derivation_id).bind(&build.coordinator).fetch_one(pool).await?);
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
-            .bind(build.state).bind(build.urgency).bind(build.derivation_id).bind(limit)
+            .bind(build.state).bind(build.urgency).bind(build.derivation_id).bind(&build.coordinator).bind(limit)
             .fetch_all(pool).await?);
         Ok((count, rows.into_iter().map(Build::try_from).collect::<Result<_>>()?))
     }

@@ -64,7 +64,8 @@ impl Db {
                        needed_by = excluded.needed_by, priority = excluded.priority, urgency = excluded.urgency,
                        state = case build.state when 'canceling' then 'queued' else excluded.state end,
                        created_at = excluded.created_at, told_urgency = null, answered_at = null, reference = null,
-                       answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false
+                       answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false,
+                       coordinator = case when build.offered then build.coordinator end
                      where build.state in ('canceling', 'canceled')"
                 )
             };

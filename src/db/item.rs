@@ -1,5 +1,5 @@
 use std::collections::{HashSet, VecDeque};
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -56,7 +56,7 @@ const KEPT: usize = 24;
 /// The largest pack that is kept at hand, in bytes.
 const LARGEST_KEPT: usize = 4 << 20;
 
-/// The packs that were used last, unpacked, the latest at the end.
+/// The packs that were used last, unpacked as far as they were used, the latest at the end.
 #[derive(Debug, Default)]
 pub(super) struct Unpacked(VecDeque<(i64, Arc<Vec<u8>>)>);
 
@@ -70,7 +70,11 @@ impl Unpacked {
     }
 
     fn keep(&mut self, id: i64, contents: &Arc<Vec<u8>>) {
-        if contents.len() > LARGEST_KEPT || self.find(id).is_some() {
+        if contents.len() > LARGEST_KEPT {
+            return;
+        }
+        self.0.retain(|(kept, longer)| *kept != id || longer.len() > contents.len());
+        if self.find(id).is_some() {
             return;
         }
         if self.0.len() == KEPT {
@@ -89,8 +93,8 @@ impl Db {
         // Between the two look-ups, it may have moved to another pack.
         for _ in 0..2 {
             row = each!(&self.readers, pool => sqlx::query_as(SQL).bind(hash).fetch_optional(pool).await?);
-            let Some((.., pack, _, _)) = row else { return Ok(None) };
-            unpacked = self.pack(pack).await?;
+            let Some((.., pack, start, length)) = row else { return Ok(None) };
+            unpacked = self.pack(pack, usize::try_from(start.saturating_add(length)).unwrap_or(0)).await?;
             if unpacked.is_some() {
                 break;
             }
@@ -107,17 +111,19 @@ impl Db {
         Ok(Some(StoredItem { name, kind, refs, contents }))
     }
 
-    /// The contents of a pack, if it is there.
-    async fn pack(&self, id: i64) -> Result<Option<io::Result<Arc<Vec<u8>>>>> {
+    /// The contents of a pack up to `end`, if it is there. Who asks for the first time may want a single item;
+    /// who asks for more is given all of it, since the neighbours come next.
+    async fn pack(&self, id: i64, end: usize) -> Result<Option<io::Result<Arc<Vec<u8>>>>> {
         const SQL: &str = "select contents from store_pack where id = $1";
         let kept = self.unpacked.lock().ok().and_then(|mut kept| kept.find(id));
-        if let Some(contents) = kept {
-            return Ok(Some(Ok(contents)));
+        if let Some(contents) = kept.as_ref().filter(|contents| contents.len() >= end) {
+            return Ok(Some(Ok(Arc::clone(contents))));
         }
+        let end = if kept.is_some() { usize::MAX } else { end };
         let packed: Option<Vec<u8>> =
             each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(id).fetch_optional(pool).await?);
         let Some(packed) = packed else { return Ok(None) };
-        let contents = match zstd::decode_all(&packed[..]) {
+        let contents = match unpack(&packed, end) {
             Ok(contents) => Arc::new(contents),
             Err(error) => return Ok(Some(Err(error))),
         };
@@ -136,4 +142,11 @@ impl Db {
             => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
+}
+
+/// What comes before `end` in a pack, and no more than that is unpacked.
+fn unpack(packed: &[u8], end: usize) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::with_capacity(end.min(LARGEST_KEPT));
+    zstd::Decoder::with_buffer(packed)?.take(end as u64).read_to_end(&mut contents)?;
+    Ok(contents)
 }

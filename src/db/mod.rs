@@ -9,6 +9,7 @@
 //! none is ever rolled back for the sake of another, and none has to be tried again.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -86,6 +87,7 @@ mod id;
 mod inputs;
 mod interval;
 mod item;
+mod kept;
 mod lease;
 mod live;
 mod lookup;
@@ -95,6 +97,7 @@ mod pack;
 mod push;
 mod record;
 mod retention;
+mod route;
 mod settle;
 mod snapshot;
 mod spec;
@@ -128,6 +131,7 @@ pub use mirror::{Mirror, MirrorProblem};
 pub use push::{Push, PushKind, Trust};
 pub use record::Recorder;
 pub use retention::Retained;
+pub use route::{CoordinatorCount, Unserved};
 pub use snapshot::{OpenBuild, Snapshot};
 pub use spec::StoredSpec;
 pub use sweep::{Sweeper, Swept};
@@ -152,6 +156,8 @@ pub struct Db {
     /// The term under which this host schedules; without one, anything can be written.
     term: Option<i64>,
     unpacked: Arc<Mutex<item::Unpacked>>,
+    /// How many more transactions may begin that write.
+    writes: Arc<AtomicI64>,
 }
 
 #[derive(Debug, Clone)]
@@ -223,7 +229,8 @@ impl Db {
     }
 
     fn new(readers: Pool, writer: Pool, aside: Pool) -> Self {
-        Self { readers, writer, aside, term: None, unpacked: Arc::default() }
+        let unpacked = Arc::default();
+        Self { readers, writer, aside, term: None, unpacked, writes: Arc::new(AtomicI64::new(i64::MAX)) }
     }
 
     /// Waits for what is under way and closes all connections.
@@ -231,6 +238,17 @@ impl Db {
         each!(&self.readers, pool => pool.close().await);
         each!(&self.writer, pool => pool.close().await);
         each!(&self.aside, pool => pool.close().await);
+    }
+
+    /// Lets so many more transactions begin that write. Who would begin one after that waits for ever, or until
+    /// it is dropped: so it can be seen what a process leaves behind that ends there, before any of its writes.
+    pub fn permit_writes(&self, count: i64) {
+        self.writes.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has waited for ever.
+    pub fn is_cut_off(&self) -> bool {
+        self.writes.load(Ordering::Relaxed) < 0
     }
 
     /// Begins a transaction that writes. It has the database for itself until it ends. That of a host that
@@ -246,6 +264,9 @@ impl Db {
     async fn begin_unfenced(&self) -> Result<Tx> {
         /// Any number will do, if only everybody uses the same.
         const TAKE_TURN: &str = "select pg_advisory_xact_lock(7311148)";
+        if self.writes.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            return std::future::pending().await;
+        }
         Ok(match &self.writer {
             Either::Sqlite(pool) => Either::Sqlite(pool.begin_with("begin immediate").await?),
             Either::Postgres(pool) => {

@@ -22,7 +22,7 @@ impl Db {
         const SQL: &str = "update build set answer = case state when 'queued' then $2 else answer end,
             answered_at = $3, told_urgency = $4, read_at = $5, attempts = attempts + 1
             where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
-        const TAKEN: &str = "update build set state = 'submitted', reference = $2
+        const TAKEN: &str = "update build set state = 'submitted', offered = true, reference = $2
             where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
         // Whose name is not known has to be looked for.
         let read_at = if reference.is_some() { now } else { 0 };
@@ -31,8 +31,8 @@ impl Db {
         if let Some(reference) = reference {
             let line =
                 json!({ "build": build.id, "reference": reference, "attempt": Attempt::Scheduled.word() });
-            let new = insert(&mut tx, &rows([line]), now).await?;
-            settle(&mut tx, &new, now).await?;
+            let new = insert(&mut tx, &rows([line]), None, now).await?;
+            settle(&mut tx, &new, None, now).await?;
         }
         // Its events may have been faster.
         execute!(&mut tx, TAKEN, build.id, reference);
@@ -51,15 +51,21 @@ impl Db {
         Ok(found.into_iter().collect())
     }
 
-    /// The builds that the coordinator is to give up, and may be asked about now; from now on, it is
+    /// The builds that a coordinator is to give up, and may be asked about now; from now on, it is
     /// said of them that it was asked.
-    pub async fn begin_cancellations(&self, now: Seconds, limit: i64) -> Result<Vec<Build>> {
+    pub async fn begin_cancellations(
+        &self,
+        coordinator: &str,
+        now: Seconds,
+        limit: i64,
+    ) -> Result<Vec<Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where b.state = 'canceling' and b.next_attempt <= $1 order by b.derivation_id desc limit $2"
+            "where b.state = 'canceling' and b.coordinator = $1 and b.next_attempt <= $2
+             order by b.derivation_id desc limit $3"
         );
-        let found: Vec<Row> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
+        let found: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(coordinator).bind(now).bind(limit).fetch_all(pool).await?);
         let builds = found.into_iter().map(Build::try_from).collect::<Result<Vec<_>>>()?;
         let lines = rows(builds.iter().map(|build| json!({ "id": build.id, "reference": build.reference })));
         if !builds.is_empty() {
@@ -90,22 +96,23 @@ impl Db {
 
     /// The coordinator has nothing to give up for a build that nobody wants.
     pub async fn record_nothing_to_cancel(&self, id: BuildId) -> Result<()> {
-        const SQL: &str = "update build set state = 'canceled' where id = $1 and state = 'canceling'";
+        const SQL: &str = "update build set state = 'canceled', offered = false
+            where id = $1 and state = 'canceling'";
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, id);
         tx.commit().await
     }
 
-    /// The builds that the coordinator has, and of whose urgency it was told something else, the most
+    /// The builds that a coordinator has, and of whose urgency it was told something else, the most
     /// urgent first.
-    pub async fn untold_urgencies(&self, limit: i64) -> Result<Vec<Build>> {
+    pub async fn untold_urgencies(&self, coordinator: &str, limit: i64) -> Result<Vec<Build>> {
         const SQL: &str = concat!(
             builds!(),
             "where b.state = 'submitted' and b.reference is not null and b.told_urgency is distinct from b.urgency
-             order by b.urgency desc limit $1"
+               and b.coordinator = $1 order by b.urgency desc limit $2"
         );
-        let rows: Vec<Row> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?);
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(coordinator).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
     }
 
@@ -116,15 +123,15 @@ impl Db {
         tx.commit().await
     }
 
-    /// The builds that the coordinator has, and was not asked about since `then`, the longest first.
-    pub async fn next_readings(&self, then: Seconds, limit: i64) -> Result<Vec<Build>> {
+    /// The builds that a coordinator has, and was not asked about since `then`, the longest first.
+    pub async fn next_readings(&self, coordinator: &str, then: Seconds, limit: i64) -> Result<Vec<Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where b.state in ('submitted', 'started', 'canceling') and b.read_at < $1
-             order by b.read_at limit $2"
+            "where b.state in ('submitted', 'started', 'canceling') and b.coordinator = $1 and b.read_at < $2
+             order by b.read_at limit $3"
         );
-        let rows: Vec<Row> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(then).bind(limit).fetch_all(pool).await?);
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(coordinator).bind(then).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
     }
 
@@ -147,12 +154,15 @@ impl Db {
         tx.commit().await
     }
 
-    /// The coordinator has lost builds that it had: they are submitted again, or given up.
+    /// The coordinator has lost builds that it had: they are submitted again, perhaps to another one, or
+    /// given up.
     pub async fn record_loss(&self, builds: &[Build], now: Seconds) -> Result<()> {
         const UNNAMED: [&str; 2] = [
-            "update build set state = 'queued', next_attempt = 0
-             where state = 'submitted' and reference is null and id in (select value from json_each($1))",
-            "update build set state = 'queued', next_attempt = 0 where state = 'submitted' and reference is null
+            "update build set state = case state when 'canceling' then 'canceled' else 'queued' end, next_attempt = 0
+             where +state in ('submitted', 'canceling') and reference is null
+               and id in (select value from json_each($1))",
+            "update build set state = case state when 'canceling' then 'canceled' else 'queued' end, next_attempt = 0
+             where state in ('submitted', 'canceling') and reference is null
                and id in (select value::bigint from json_array_elements_text($1::json))",
         ];
         let mut tx = self.begin().await?;
@@ -161,13 +171,44 @@ impl Db {
                 execute!(&mut tx, "update build set given_up = $2 where id = $1", build.id, reference);
                 let attempt = Attempt::Canceled.word();
                 let line = json!({ "build": build.id, "reference": reference, "attempt": attempt });
-                let new = insert(&mut tx, &rows([line]), now).await?;
-                settle(&mut tx, &new, now).await?;
+                let new = insert(&mut tx, &rows([line]), None, now).await?;
+                settle(&mut tx, &new, None, now).await?;
             }
         }
         let ids = rows(builds.iter().map(|build| Value::from(build.id.0)));
-        execute!(&mut tx, [UNNAMED[0], UNNAMED[1]], ids);
+        execute!(&mut tx, [UNNAMED[0], UNNAMED[1]], &ids);
+        execute!(
+            &mut tx,
+            [
+                "update build set coordinator = null, offered = false
+                 where +state = 'queued' and id in (select value from json_each($1))",
+                "update build set coordinator = null, offered = false where state = 'queued'
+                   and id in (select value::bigint from json_array_elements_text($1::json))"
+            ],
+            ids
+        );
         tx.commit().await
+    }
+
+    /// What nobody wants any more is given up at once, unless it is at one of these coordinators, which
+    /// are told. Gives the number of builds.
+    pub async fn give_up_untold(&self, told: &[String]) -> Result<u64> {
+        const CANCELING: &str =
+            "select distinct coalesce(coordinator, '') from build where state = 'canceling'";
+        let names: Vec<String> =
+            each!(&self.readers, pool => sqlx::query_scalar(CANCELING).fetch_all(pool).await?);
+        let mut count = 0;
+        for name in names.iter().filter(|name| !told.contains(name)) {
+            let mut tx = self.begin().await?;
+            count += execute!(
+                &mut tx,
+                "update build set state = 'canceled', offered = false
+                 where state = 'canceling' and coalesce(coordinator, '') = $1",
+                name
+            );
+            tx.commit().await?;
+        }
+        Ok(count)
     }
 
     /// Store path of an output of a build.

@@ -51,8 +51,15 @@ struct Move<'a> {
     pause: i64,
 }
 
-/// Moves builds to the states that follow from all that was told about them, `new` being the news.
-pub(super) async fn settle(tx: &mut Tx, new: &[Step], now: Seconds) -> Result<u64> {
+/// Moves builds to the states that follow from all that was told about them, `new` being the news, which
+/// came from `coordinator`. It has the builds that it tells of if nobody else has; what came to its end is
+/// nobody's any more.
+pub(super) async fn settle(
+    tx: &mut Tx,
+    new: &[Step],
+    coordinator: Option<&str>,
+    now: Seconds,
+) -> Result<u64> {
     if new.is_empty() {
         return Ok(0);
     }
@@ -84,20 +91,23 @@ pub(super) async fn settle(tx: &mut Tx, new: &[Step], now: Seconds) -> Result<u6
         tx,
         [
             "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
-               answered_at = coalesce(answered_at, $2)
+               answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
+               offered = new.state in ('submitted', 'started') or new.state in ('queued', 'canceling') and offered
              from (select value->>'id' as id, value->>'state' as state, value->>'reference' as reference,
                      value->>'next_attempt' as next_attempt from json_each($1)) as new
              where build.id = new.id
                and (+build.state <> new.state or build.reference is distinct from new.reference)",
             "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
-               answered_at = coalesce(answered_at, $2)
+               answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
+               offered = new.state in ('submitted', 'started') or new.state in ('queued', 'canceling') and offered
              from json_to_recordset($1::json)
                as new (id bigint, state text, reference text, next_attempt bigint)
              where build.id = new.id
                and (build.state <> new.state or build.reference is distinct from new.reference)"
         ],
         rows(lines),
-        now
+        now,
+        coordinator
     ))
 }
 

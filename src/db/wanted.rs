@@ -31,7 +31,8 @@ impl Db {
                        urgency = again.urgency, told_urgency = null,
                        state = case build.state when 'canceling' then 'queued' else $2 end,
                        created_at = $3, answered_at = null, reference = null, answer = null, attempts = 0,
-                       next_attempt = 0, unwanted_at = null, inputs_queued = false
+                       next_attempt = 0, unwanted_at = null, inputs_queued = false,
+                       coordinator = case when build.offered then build.coordinator end
                      from (select b.id, j.name as job, j.derivation_id, l.evaluation, l.system, l.priority, l.urgency,
                          row_number() over (partition by b.id order by l.urgency desc, l.evaluation, j.id) as place
                        from build b join derivation d on d.output_set_id = b.output_set_id
@@ -104,6 +105,8 @@ impl Db {
         let_go(&mut tx, &changes.unwanted, now).await?;
         take_back(&mut tx, &changes.needed_again).await?;
         reorder(&mut tx, &changes.urgencies).await?;
+        // Somebody may want it now whose builds are served.
+        execute!(&mut tx, "update build set coordinator = null where state = 'queued' and coordinator = ''");
         store_plan(&mut tx, outlook, now).await?;
         guard(&mut tx).await?;
         tx.commit().await

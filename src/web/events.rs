@@ -1,6 +1,6 @@
 //! What a coordinator tells of builds, in the form in which the Guix Data Service takes it:
 //! `POST /build-server/ID/build-events?token=TOKEN` with `{"items": [{"type": "build", "build_id": …,
-//! "derivation": …, "event": …, "timestamp": …}]}`. Any number will do for ID: builds are known by
+//! "derivation": …, "event": …, "timestamp": …}]}`. ID says which coordinator tells; builds are known by
 //! their derivations.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::Web;
+use super::{Token, Web};
 use crate::attempt::Attempt;
 use crate::db::{NewEvent, Told};
 use crate::spec::harmless;
@@ -25,6 +25,19 @@ const LARGEST: usize = 32 << 20;
 /// Longest name of a build that is taken, in bytes.
 const LONGEST_NAME: usize = 200;
 
+/// A coordinator that may tell of builds.
+#[derive(Debug)]
+pub struct Teller {
+    /// Its name.
+    pub coordinator: String,
+    /// The number in its address; none if it may use any that no other has.
+    pub id: Option<i64>,
+    /// What it has to know.
+    pub token: Token,
+    /// Whether that a build failed says nothing until it was asked which agent it was.
+    pub asks_about_failures: bool,
+}
+
 pub(super) fn routes() -> Router<Arc<Web>> {
     let route = post(receive).layer(DefaultBodyLimit::max(LARGEST));
     Router::new().route("/build-server/{id}/build-events", route)
@@ -32,23 +45,30 @@ pub(super) fn routes() -> Router<Arc<Web>> {
 
 async fn receive(
     State(web): State<Arc<Web>>,
-    Path(_): Path<i64>,
+    Path(id): Path<i64>,
     Query(query): Query<HashMap<String, String>>,
     body: Bytes,
 ) -> Response {
     let wrong = |code: StatusCode, what: &str| (code, Json(json!({ "error": what }))).into_response();
-    match query.get("token") {
-        None => return wrong(StatusCode::BAD_REQUEST, "no token provided"),
-        Some(token) if !web.events_token.is(token) => return wrong(StatusCode::FORBIDDEN, "error"),
-        Some(_) => {}
-    }
+    let Some(token) = query.get("token") else {
+        return wrong(StatusCode::BAD_REQUEST, "no token provided");
+    };
+    let own = web.tellers.iter().find(|teller| teller.id == Some(id));
+    let teller = own.or_else(|| web.tellers.iter().find(|teller| teller.id.is_none()));
+    let Some(teller) = teller.filter(|teller| teller.token.is(token)) else {
+        return wrong(StatusCode::FORBIDDEN, "error");
+    };
     let events = match read(&body) {
-        Ok(events) => events,
+        Ok(mut events) => {
+            events.retain(|event| event.attempt != Attempt::Failed || !teller.asks_about_failures);
+            events
+        }
         Err(fault) => return wrong(StatusCode::BAD_REQUEST, &fault),
     };
-    match web.db.record_events(&events, web.clock.now()).await {
+    match web.db.record_events(&teller.coordinator, &events, web.clock.now()).await {
         Ok(noted) => {
             tracing::debug!(
+                coordinator = teller.coordinator,
                 events = events.len(),
                 new = noted.new,
                 builds = noted.changed,

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
+pub use events::Teller;
 pub use listener::Listener;
 pub use token::Token;
 
@@ -31,8 +32,8 @@ pub struct Web {
     pub clock: Clock,
     /// What signs; without it, what is served has no signature.
     pub key: Option<SigningKey>,
-    /// What a coordinator has to know that tells of builds.
-    pub events_token: Token,
+    /// Who may tell of builds.
+    pub tellers: Vec<Teller>,
 }
 
 /// Answers requests until `stop` is cancelled, and then those that are under way.

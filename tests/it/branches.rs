@@ -243,6 +243,7 @@ async fn a_mirror_goes_a_month_after_it_was_needed_last() {
         checkouts: Checkouts::new(path("checkouts")),
         mirrors: mirrors.clone(),
         time_machine: path("time-machine"),
+        roots: path("roots"),
         clock: bed.clock.clone(),
     };
     let day = 24 * 60 * 60;

@@ -4,7 +4,9 @@ use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, QueueFilter, Record
 use gorget::spec::System;
 use serde_json::json;
 
-use crate::support::{begin, derivation, evaluate, hash, job, on_both, only_spec, spec, spec_id};
+use crate::support::{
+    begin, derivation, evaluate, hash, job, next_builds, on_both, only_spec, spec, spec_id,
+};
 
 async fn schedule(db: &Db, state: BuildState) -> (EvaluationId, u64) {
     let task = db.unscheduled_evaluation().await.unwrap().unwrap();
@@ -63,7 +65,7 @@ async fn what_one_spec_only_recorded_another_may_queue() {
         let (recorder, urgent) = (spec_id(db, "recorder").await, spec_id(db, "urgent").await);
         evaluate(db, recorder, "a", &[("hello", "hello1"), ("vim", "vim1")]).await;
         assert_eq!(schedule(db, BuildState::Recorded).await.1, 2);
-        assert_eq!(db.next_submissions(1000, 10).await.unwrap(), []);
+        assert_eq!(next_builds(db, 1000, 10).await, []);
 
         evaluate(db, recorder, "b", &[("vim", "vim1")]).await;
         evaluate(db, recorder, "a", &[("hello", "hello1"), ("vim", "vim1")]).await;
@@ -71,7 +73,7 @@ async fn what_one_spec_only_recorded_another_may_queue() {
 
         evaluate(db, urgent, "a", &[("hello", "hello1")]).await;
         assert_eq!(schedule(db, BuildState::Queued).await.1, 1);
-        let [build] = &db.next_submissions(1000, 10).await.unwrap()[..] else { panic!() };
+        let [build] = &next_builds(db, 1000, 10).await[..] else { panic!() };
         assert_eq!((build.job.as_str(), build.spec.as_str(), build.priority), ("hello", "urgent", 1));
 
         let counts = db.build_counts().await.unwrap();
@@ -93,13 +95,13 @@ async fn the_queue_empties_in_order_and_waits_while_nobody_answers() {
         schedule(db, BuildState::Queued).await;
         schedule(db, BuildState::Queued).await;
 
-        let next = db.next_submissions(1000, 3).await.unwrap();
+        let next = next_builds(db, 1000, 3).await;
         assert_eq!(names(&next), ["z", "a", "b"]);
         db.record_submission(&next[0], Some("build-7"), "201", 1001).await.unwrap();
         db.record_refusal(next[1].id, "no such system", 1002).await.unwrap();
         db.postpone(&[next[2].id], "connection refused", 2000).await.unwrap();
-        assert_eq!(names(&db.next_submissions(1999, 9).await.unwrap()), ["c"]);
-        assert_eq!(names(&db.next_submissions(2000, 9).await.unwrap()), ["b", "c"]);
+        assert_eq!(names(&next_builds(db, 1999, 9).await), ["c"]);
+        assert_eq!(names(&next_builds(db, 2000, 9).await), ["b", "c"]);
 
         let submitted = QueueFilter { state: Some(BuildState::Submitted), ..QueueFilter::default() };
         let [z] = &db.queue(&submitted, 10).await.unwrap()[..] else { panic!() };

@@ -3,7 +3,7 @@
 use gorget::clock::Clock;
 use gorget::config::Listen;
 use gorget::db::{BuildState, Db, QueueFilter};
-use gorget::web::{Listener, Token, Web, serve};
+use gorget::web::{Listener, Teller, Token, Web, serve};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -17,10 +17,20 @@ async fn farm(db: &Db) -> (String, CancellationToken) {
     db.queue_builds(id, BuildState::Queued, 500).await.unwrap();
     let listener = Listener::bind(&Listen::Address("127.0.0.1:0".to_owned())).await.unwrap();
     let (url, stop) = (listener.place(), CancellationToken::new());
-    let web =
-        Web { db: db.clone(), clock: Clock::manual(1000), key: None, events_token: Token::new("s3cret") };
+    let web = Web { db: db.clone(), clock: Clock::manual(1000), key: None, tellers: tellers() };
     tokio::spawn(serve(listener, web, stop.clone()));
     (format!("{url}/build-server/1/build-events"), stop)
+}
+
+/// One that may use any number but that of another one.
+fn tellers() -> Vec<Teller> {
+    let teller = |name: &str, id, word| Teller {
+        coordinator: name.to_owned(),
+        id,
+        token: Token::new(word),
+        asks_about_failures: id.is_some(),
+    };
+    vec![teller("default", None, "s3cret"), teller("other", Some(2), "0ther")]
 }
 
 fn event(word: &str, name: &str, event: &str) -> Value {

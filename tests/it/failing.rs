@@ -5,7 +5,7 @@ use gorget::db::{Batch, BuildState, Db, EvaluationId, NewEvent, Recorder, SpecId
 use serde_json::{Value, json};
 
 use crate::support::program::Farm;
-use crate::support::{begin, derivation, hash, job, on_both, only_spec, spec};
+use crate::support::{begin, derivation, hash, job, next_builds, on_both, only_spec, spec};
 
 /// Evaluates a commit with jobs: the name of each, its derivation, and what that needs; and queues them.
 async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str, &[&str])]) -> EvaluationId {
@@ -26,7 +26,7 @@ async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str, &[&s
 async fn tell(db: &Db, word: &str, attempt: Attempt) {
     let build = Told::Derivation(hash(word));
     let event = NewEvent { build, reference: format!("of {word}"), attempt, happened_at: None };
-    assert_eq!(db.record_events(&[event], 400).await.unwrap().changed, 1);
+    assert_eq!(db.record_events("default", &[event], 400).await.unwrap().changed, 1);
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn builds_that_wait_for_what_failed_are_counted() {
         tell(db, "gcc1", Attempt::Failed).await;
         assert_eq!(counts().await, [("gcc".to_owned(), 2), ("lib".to_owned(), 2)]);
 
-        let queue = db.next_submissions(1000, 10).await.unwrap();
+        let queue = next_builds(db, 1000, 10).await;
         assert_eq!(queue.iter().map(|build| build.job.as_str()).collect::<Vec<_>>(), ["vim", "sed"]);
         assert_eq!(db.needing_others(&queue).await.unwrap().len(), 2);
         tell(db, "lib1", Attempt::Succeeded).await;

@@ -167,6 +167,31 @@ async fn a_build_that_is_killed_begins_again_and_one_that_nobody_wants_ends() {
 }
 
 #[tokio::test]
+async fn what_was_built_outlives_the_garbage_collector_for_as_long_as_somebody_wants_it() {
+    let machine = Machine::new();
+    let jobs = r#"("base" "echo base > $out") ("user" "read -r word < $1; echo used > $out" "base")"#;
+    let (farm, channel) = farm(&machine, jobs, "").await;
+    std::fs::create_dir_all(farm.state()).unwrap();
+    machine.show(&farm.state());
+    let daemon = machine.serve().await;
+    farm.run_once().await;
+    let [base, user] = [output(&farm, &machine, "base").await, output(&farm, &machine, "user").await];
+    let stray = machine.store().join("0a3vm1l4k7ss3n5icsrzfhffrgkqf1sm-stray");
+    std::fs::write(&stray, "").unwrap();
+    machine.collect_garbage().await;
+    assert!(base.exists() && user.exists() && !stray.exists());
+
+    // Another commit has another `base`, and nothing else.
+    let module = MODULE.replace("JOBS", r#"("base" "echo other > $out")"#);
+    channel.write("own/ci.scm", &module.replace("URL", &serve_licence().await));
+    farm.run_once().await;
+    let other = output(&farm, &machine, "base").await;
+    machine.collect_garbage().await;
+    assert!(other.exists() && !base.exists() && !user.exists());
+    drop(daemon);
+}
+
+#[tokio::test]
 async fn a_daemon_that_is_not_there_is_waited_for() {
     let machine = Machine::new();
     let (farm, _channel) = farm(&machine, r#"("base" "echo base > $out")"#, "").await;

@@ -14,6 +14,7 @@ mod channels;
 mod checkout;
 mod compare;
 mod coordinator;
+mod coordinators;
 mod crash;
 mod db_builds;
 mod db_evaluations;

@@ -10,7 +10,7 @@ use gorget::daemon::{Keeper, exhaust};
 use gorget::db::{Build, BuildState, Db, NewEvent, QueueFilter, Told};
 
 use crate::support::coordinator::{Mood, StandIn};
-use crate::support::{evaluate, hash, on_both_at, only_spec, spec, write_down};
+use crate::support::{evaluate, everything, hash, on_both_at, only_spec, spec, write_down};
 
 /// A farm with builds of `gcc1` and `vim1`, queued.
 struct Farm<'a> {
@@ -38,8 +38,19 @@ impl<'a> Farm<'a> {
     /// Hands over everything that can be handed over.
     async fn submit(&self) {
         let (db, clock) = (self.db.clone(), self.clock.clone());
-        let coordinator = Some(self.adapter.clone());
-        let mut submit = Submit { db, clock, coordinator, substitute_urls: Vec::new(), once: false };
+        let (name, coordinator, routes) = (NAME.to_owned(), self.adapter.clone(), everything());
+        let urls = Vec::new();
+        let tags = [("native".to_owned(), "true".to_owned())].into();
+        let mut submit = Submit {
+            db,
+            clock,
+            name,
+            coordinator,
+            routes,
+            substitute_urls: urls,
+            retry_tags: tags,
+            once: false,
+        };
         exhaust(&mut submit).await.unwrap();
     }
 
@@ -47,8 +58,8 @@ impl<'a> Farm<'a> {
     async fn ask(&self) {
         self.clock.advance(3601);
         let (db, clock) = (self.db.clone(), self.clock.clone());
-        let coordinator = Some(self.adapter.clone());
-        exhaust(&mut Reconcile { db, clock, coordinator, since: None }).await.unwrap();
+        let (name, coordinator) = (NAME.to_owned(), self.adapter.clone());
+        exhaust(&mut Reconcile { db, clock, name, coordinator, since: None }).await.unwrap();
     }
 
     async fn builds(&self) -> Vec<Build> {
@@ -81,6 +92,8 @@ fn derivation(name: &str) -> String {
     format!("/gnu/store/{}-{name}.drv", hash(name))
 }
 
+/// What the coordinator is called.
+const NAME: &str = "default";
 const CANCEL: &str = "state = 'canceling'";
 const WANT_AGAIN: &str = "state = 'queued', reference = null, told_urgency = null, next_attempt = 0";
 
@@ -102,7 +115,7 @@ async fn what_nobody_wants_any_more_is_given_up_until_somebody_does() {
         // Old news come late.
         let late =
             |attempt| NewEvent { build: Told::Attempt, reference: first.clone(), attempt, happened_at: None };
-        db.record_events(&[late(Attempt::Started), late(Attempt::Canceled)], 2000).await.unwrap();
+        db.record_events("default", &[late(Attempt::Started), late(Attempt::Canceled)], 2000).await.unwrap();
         let gcc = farm.gcc().await;
         assert_eq!((gcc.state, gcc.reference), (BuildState::Submitted, Some(second)));
 
@@ -189,15 +202,15 @@ async fn a_change_of_urgency_is_told() {
         let farm = Farm::new(db, location).await;
         farm.submit().await;
         farm.decide("urgency = 777000").await;
-        assert_eq!(db.untold_urgencies(10).await.unwrap().len(), 1);
+        assert_eq!(db.untold_urgencies(NAME, 10).await.unwrap().len(), 1);
         farm.coordinator.feel(Mood::LosesAnswers);
         farm.submit().await;
-        assert_eq!(db.untold_urgencies(10).await.unwrap().len(), 1, "perhaps it heard, perhaps not");
+        assert_eq!(db.untold_urgencies(NAME, 10).await.unwrap().len(), 1, "perhaps it heard, perhaps not");
         farm.coordinator.feel(Mood::Sound);
         farm.submit().await;
         assert_eq!(farm.coordinator.builds()[0].priority, 777_000);
         assert_eq!(farm.gcc().await.told_urgency, Some(777_000));
-        assert_eq!(db.untold_urgencies(10).await.unwrap(), []);
+        assert_eq!(db.untold_urgencies(NAME, 10).await.unwrap(), []);
     })
     .await;
 }
@@ -255,8 +268,8 @@ async fn listening_alone_finds_out_what_became_of_builds() {
     on_both_at(async |db, location| {
         let mut farm = Farm::new(db, location).await;
         let (keeper_db, clock) = (db.clone(), farm.clock.clone());
-        let coordinator = Some(farm.adapter.clone());
-        let mut follow = Follow { db: keeper_db, clock, coordinator, hearing: Hearing::default() };
+        let (name, coordinator) = (NAME.to_owned(), farm.adapter.clone());
+        let mut follow = Follow { db: keeper_db, clock, name, coordinator, hearing: Hearing::default() };
         let listening = tokio::spawn(async move {
             loop {
                 follow.step().await.unwrap();
@@ -296,8 +309,8 @@ async fn a_coordinator_that_tells_nothing_is_no_trouble() {
         let farm = Farm::new(db, location).await;
         farm.coordinator.fall_silent();
         let (db, clock) = (db.clone(), farm.clock.clone());
-        let coordinator = Some(farm.adapter.clone());
-        let mut follow = Follow { db, clock, coordinator, hearing: Hearing::default() };
+        let (name, coordinator) = (NAME.to_owned(), farm.adapter.clone());
+        let mut follow = Follow { db, clock, name, coordinator, hearing: Hearing::default() };
         assert!(!exhaust(&mut follow).await.unwrap());
     })
     .await;
@@ -314,7 +327,7 @@ async fn what_was_disturbed_is_tried_again_some_times_and_never_twice_at_once() 
             let build = Told::Asked(gcc.id);
             farm.coordinator.finish("gcc1", false);
             let event = NewEvent { build, reference, attempt: Attempt::Disturbed, happened_at: None };
-            db.record_events(&[event], farm.clock.now()).await.unwrap();
+            db.record_events("default", &[event], farm.clock.now()).await.unwrap();
         };
         disturb().await;
         assert_eq!(farm.gcc().await.state, BuildState::Queued);
@@ -341,6 +354,39 @@ async fn what_was_disturbed_is_tried_again_some_times_and_never_twice_at_once() 
         }
         disturb().await;
         assert_eq!(farm.gcc().await.state, BuildState::Failed, "that was enough");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_failed_where_it_was_emulated_is_tried_again_where_it_is_native() {
+    on_both_at(async |db, location| {
+        let mut farm = Farm::new(db, location).await;
+        farm.adapter =
+            farm.adapter.with_emulating_agents([("emulates".to_owned(), "true".to_owned())].into());
+        farm.coordinator.know_agent("qemu", &[("emulates", "true")]);
+        farm.coordinator.know_agent("native", &[("native", "true")]);
+        farm.coordinator.know_agent("plain", &[]);
+        farm.submit().await;
+        assert!(!farm.coordinator.begin_at("gcc1", "native"), "a first attempt has no such tag");
+        assert!(farm.coordinator.begin_at("gcc1", "qemu"), "but may be emulated");
+        farm.coordinator.finish("gcc1", false);
+        // That `vim` failed says all that is to be said, since its agent does not emulate.
+        assert!(farm.coordinator.begin_at("vim1", "plain"));
+        farm.coordinator.finish("vim1", false);
+        farm.ask().await;
+        let gcc = farm.gcc().await;
+        assert_eq!(farm.states().await, [BuildState::Queued, BuildState::Failed]);
+        assert_eq!(gcc.answer.as_deref(), Some("it failed at agent qemu, which emulates"));
+
+        farm.clock.advance(300);
+        farm.submit().await;
+        assert_eq!(farm.attempts().len(), 2);
+        assert!(!farm.coordinator.begin_at("gcc1", "qemu"), "it lacks that agent's tag");
+        assert!(farm.coordinator.begin_at("gcc1", "native"));
+        farm.coordinator.finish("gcc1", false);
+        farm.ask().await;
+        assert_eq!(farm.gcc().await.state, BuildState::Failed);
     })
     .await;
 }

@@ -14,7 +14,7 @@ use gorget::spec::{First, RetryFailed, Spec, System};
 use serde_json::json;
 
 use crate::support::{
-    batch, begin, claimant, derivation, hash, job, on_both, only_spec, revision, spec, spec_id,
+    batch, begin, claimant, derivation, hash, job, next_builds, on_both, only_spec, revision, spec, spec_id,
 };
 
 const DAY: Seconds = 86_400;
@@ -51,7 +51,7 @@ async fn tell(db: &Db, word: &str, reference: &str, attempt: Attempt, now: Secon
         attempt,
         happened_at: Some(now),
     };
-    db.record_events(&[event], now).await.unwrap();
+    db.record_events("default", &[event], now).await.unwrap();
 }
 
 async fn builds(db: &Db) -> BTreeMap<String, Build> {
@@ -259,7 +259,7 @@ async fn a_whole_world_is_held_until_somebody_approves_it() {
         let reason = "more new builds than the budget of careful, which is 2";
         assert_eq!(held_by(&builds(db).await, reason), ["emacs2", "gcc2", "hello2"]);
         assert_eq!(state(db, "hello").await, BuildState::Canceled, "held or not, it took their place");
-        let next: Vec<_> = db.next_submissions(9000, 99).await.unwrap();
+        let next: Vec<_> = next_builds(db, 9000, 99).await;
         assert!(next.iter().all(|build| build.spec == "other"), "{next:?}");
         let [held] = &db.held().await.unwrap()[..] else { panic!() };
         assert_eq!((held.evaluation, held.count, held.reason.as_str()), (second, 3, reason));
@@ -360,7 +360,7 @@ async fn what_builds_need_is_queued_with_them_where_the_spec_asks_for_it() {
             assert_eq!((source.name.as_str(), source.last_evaluation), ("source.drv", None));
             assert_eq!(db.build_of(source).await.unwrap().as_ref(), Some(&all["source.drv"]));
         }
-        let order = db.next_submissions(2000, 9).await.unwrap();
+        let order = next_builds(db, 2000, 9).await;
         let order: Vec<_> = order.iter().map(|build| build.job.as_str()).collect();
         assert_eq!(order, ["tar.drv", "source.drv", "hello"], "the longest chain first");
 
@@ -394,7 +394,7 @@ async fn the_chain_that_takes_longest_comes_first_as_far_as_it_is_known() {
         tell(db, "quick", "y", Attempt::Succeeded, 4010).await;
         evaluate(db, id, "c", jobs).await;
         schedule(db, 5000).await;
-        let order = db.next_submissions(9000, 9).await.unwrap();
+        let order = next_builds(db, 9000, 9).await;
         let order: Vec<_> = order.iter().map(|build| build.job.as_str()).collect();
         assert_eq!(order, ["one", "two", "slow-2.0", "three"], "of what is not known, the mean is assumed");
     })

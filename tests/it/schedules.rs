@@ -1,4 +1,4 @@
-//! Farms that live through hundreds of random schedules, with a crash in the middle of each step, end
+//! Farms that live through hundreds of random schedules, with a crash before any write or in the middle of a step, end
 //! where they should: nothing that is wanted is lost, and nothing is built for nobody.
 //!
 //! `GORGET_TEST_SCHEDULES` says how many are tried, from which number on: `100000` or `5+1`.
@@ -23,6 +23,8 @@ use crate::support::{begin, claimant, derivation, hash, job, on_both, spec, spec
 const USUAL: u64 = 60;
 /// How many derivations a farm knows.
 const WORDS: usize = 10;
+/// One more than a step of the keeper writes at most.
+const MOST_WRITES: usize = 5;
 /// How much happens in a schedule.
 const EVENTS: usize = 25;
 
@@ -122,22 +124,27 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A step of the keeper, which may end before it is done.
+    /// A step of the keeper, which may end before it is done: before one of its writes, or while it waits for
+    /// an answer of the database.
     async fn step_and_crash(&mut self) {
-        let mut waits = self.lot.below(60);
+        let mut waits = if self.lot.once_in(2) { usize::MAX } else { self.lot.below(60) };
+        if waits == usize::MAX {
+            self.db.permit_writes(i64::try_from(self.lot.below(MOST_WRITES)).unwrap());
+        }
         let mut step = pin!(self.keeper.step());
         std::future::poll_fn(|context| match step.as_mut().poll(context) {
             Poll::Ready(result) => {
                 assert!(result.is_ok(), "{result:?}");
                 Poll::Ready(())
             }
-            Poll::Pending if waits == 0 => Poll::Ready(()),
+            Poll::Pending if waits == 0 || self.db.is_cut_off() => Poll::Ready(()),
             Poll::Pending => {
                 waits -= 1;
                 Poll::Pending
             }
         })
         .await;
+        self.db.permit_writes(i64::MAX);
     }
 
     async fn evaluate(&mut self) {
@@ -246,7 +253,7 @@ impl<'a> World<'a> {
             attempt,
             happened_at: None,
         };
-        self.db.record_events(&[event], now).await.unwrap();
+        self.db.record_events("default", &[event], now).await.unwrap();
     }
 
     /// Both specs have one more evaluation that is complete, and all is done that there is to do.
@@ -257,7 +264,7 @@ impl<'a> World<'a> {
         self.db.sync_specs(&self.specs).await.unwrap();
         for which in 0..2 {
             let jobs: BTreeSet<usize> = (0..WORDS).filter(|_| self.lot.once_in(3)).collect();
-            let recorder = self.record(which, &jobs).await;
+            let mut recorder = self.record(which, &jobs).await;
             recorder.finish(self.db, false, &json!({}), 1).await.unwrap();
             self.jobs[which] = jobs;
         }

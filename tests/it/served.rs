@@ -11,7 +11,7 @@ use gorget::signing::SigningKey;
 use gorget::store::derivation::Derivation;
 use gorget::store::path::StorePath;
 use gorget::store::{base32, nar};
-use gorget::web::{Listener, Token, Web, serve};
+use gorget::web::{Listener, Web, serve};
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -55,7 +55,7 @@ async fn serving(db: &Db, batch: &Batch, key: Option<SigningKey>) -> (String, Ca
     recorder.finish(db, false, &json!({}), 200).await.unwrap();
     let listener = Listener::bind(&Listen::Address("127.0.0.1:0".to_owned())).await.unwrap();
     let (url, stop) = (listener.place(), CancellationToken::new());
-    let web = Web { db: db.clone(), clock: Clock::manual(1000), key, events_token: Token::new("word") };
+    let web = Web { db: db.clone(), clock: Clock::manual(1000), key, tellers: Vec::new() };
     tokio::spawn(serve(listener, web, stop.clone()));
     (url, stop)
 }

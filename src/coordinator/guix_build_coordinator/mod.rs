@@ -6,6 +6,7 @@
 mod events;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub use events::{Events, News};
 use wire::{clip, key, reference, words};
 
 use super::{Answer, Cancellation, Report, Submission, Unavailable};
+use crate::attempt::Attempt;
 
 /// For a whole request, from connecting to the last byte of the answer.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -34,7 +36,11 @@ pub struct GuixBuildCoordinator {
     /// For what has no end.
     listener: Client,
     base: Url,
+    emulating: Tags,
 }
+
+/// Keys and values.
+pub type Tags = BTreeMap<String, String>;
 
 /// An answer that was read.
 struct Said {
@@ -50,6 +56,23 @@ impl GuixBuildCoordinator {
         Self::with_time_limit(url, TIME_LIMIT)
     }
 
+    /// The same, whose agents with all of these tags, if any are given, emulate what they build for: that a
+    /// build failed there says less.
+    #[must_use]
+    pub fn with_emulating_agents(self, tags: Tags) -> Self {
+        Self { emulating: tags, ..self }
+    }
+
+    /// The tags of those agents.
+    pub fn emulating_agents(&self) -> &Tags {
+        &self.emulating
+    }
+
+    /// Whether a failure can be the fault of an agent that emulates.
+    pub fn has_emulating_agents(&self) -> bool {
+        !self.emulating.is_empty()
+    }
+
     fn with_time_limit(url: &str, limit: Duration) -> anyhow::Result<Self> {
         let base = Url::parse(url).context("the coordinator's address is not a URL")?;
         ensure!(["http", "https"].contains(&base.scheme()), "the coordinator's address is not http or https");
@@ -60,6 +83,7 @@ impl GuixBuildCoordinator {
             client: client().timeout(limit).build().context("setting up an HTTP client")?,
             listener: listener.build().context("setting up an HTTP client")?,
             base,
+            emulating: Tags::new(),
         })
     }
 
@@ -96,10 +120,30 @@ impl GuixBuildCoordinator {
     pub async fn read(&self, reference: &str) -> Result<Option<Report>, Unavailable> {
         let said = ask(self.client.get(self.at(&["build", reference]))).await?;
         if said.status.is_success() {
-            return wire::report(&said.json).map(Some).ok_or_else(|| said.nonsense());
+            let report = wire::report(&said.json).ok_or_else(|| said.nonsense())?;
+            return self.judge(report).await.map(Some);
         }
         said.is_unknown()?;
         Ok(None)
+    }
+
+    /// Takes a failure for a disturbance, if the agent emulates.
+    async fn judge(&self, mut report: Report) -> Result<Report, Unavailable> {
+        let failed = report.steps.iter().any(|(attempt, _)| *attempt == Attempt::Failed);
+        if let Some(agent) = report.agent.as_ref().filter(|_| failed && self.has_emulating_agents()) {
+            let said = ask(self.client.get(self.at(&["agent", agent]))).await?;
+            if !said.status.is_success() {
+                // An agent that is not known any more cannot be told from others.
+                return said.is_unknown().map(|()| report);
+            }
+            let tags = wire::tags(&said.json);
+            if self.emulating.iter().all(|(key, value)| tags.contains(&(key.clone(), value.clone()))) {
+                let failures = report.steps.iter_mut().filter(|(attempt, _)| *attempt == Attempt::Failed);
+                failures.for_each(|(attempt, _)| *attempt = Attempt::Disturbed);
+                report.note = Some(format!("it failed at agent {agent}, which emulates"));
+            }
+        }
+        Ok(report)
     }
 
     /// Asks for all attempts at what makes the store path `output`, whoever wanted them.
@@ -108,7 +152,12 @@ impl GuixBuildCoordinator {
         let said = ask(self.client.get(self.at(&path))).await?;
         let builds = key(&said.json, "builds").and_then(Value::as_array);
         let Some(builds) = builds.filter(|_| said.status.is_success()) else { return Err(said.nonsense()) };
-        builds.iter().map(|build| wire::report(build).ok_or_else(|| said.nonsense())).collect()
+        let mut reports = Vec::with_capacity(builds.len());
+        for build in builds {
+            let report = wire::report(build).ok_or_else(|| said.nonsense())?;
+            reports.push(self.judge(report).await?);
+        }
+        Ok(reports)
     }
 
     /// Listens to what happens, from after the event called `last` on.

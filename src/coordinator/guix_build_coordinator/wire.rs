@@ -34,6 +34,8 @@ const EVENTS: [(&str, Attempt); 8] = [
 
 /// Under which keys a build's name can be found.
 const NAMES: [&str; 3] = ["uuid", "build-id", "id"];
+/// Under which keys an agent's name can be found.
+const AGENTS: [&str; 3] = ["agent-id", "agent-uuid", "agent"];
 /// Under which keys a start tells its time.
 const START_TIMES: [&str; 3] = ["started-at", "start-time", "time"];
 
@@ -85,7 +87,13 @@ pub(super) fn report(build: &Value) -> Option<Report> {
         Some("failure") => steps.push((Attempt::Failed, ended)),
         _ => {}
     }
-    Some(Report { reference: name, steps, note: note(build), tags: tags(build) })
+    let agent = starts.last().into_iter().chain([build]).find_map(agent);
+    Some(Report { reference: name, steps, note: note(build), tags: tags(build), agent })
+}
+
+/// The name of the agent that something is about.
+fn agent(value: &Value) -> Option<String> {
+    AGENTS.iter().find_map(|name| reference(key(value, name)?))
 }
 
 /// What the coordinator says about a build that cannot be set up, or why it failed.
@@ -101,7 +109,8 @@ fn note(build: &Value) -> Option<String> {
     }
 }
 
-fn tags(build: &Value) -> Vec<(String, String)> {
+/// The tags of a build or an agent.
+pub(super) fn tags(build: &Value) -> Vec<(String, String)> {
     let pair = |tag: &Value| Some((key(tag, "key")?.as_str()?.into(), key(tag, "value")?.as_str()?.into()));
     key(build, "tags").and_then(Value::as_array).into_iter().flatten().filter_map(pair).collect()
 }
@@ -171,6 +180,7 @@ mod tests {
         assert_eq!(steps(r#"{"uuid": "a", "processed": 0, "canceled?": 1}"#), [Scheduled, Canceled]);
         let started = r#"{"uuid": "a", "starts": [{"agent_id": "x", "time": "2026-01-02 03:04:05"}]}"#;
         assert_eq!(read(started).steps[1], (Started, Some(1_767_323_045)));
+        assert_eq!(read(started).agent.as_deref(), Some("x"));
         let ended = r#"{"uuid": "a", "result": "failure", "end_time": "2026-01-02T03:04:05Z"}"#;
         assert_eq!(read(ended).steps[1], (Failed, Some(1_767_323_045)));
         assert_eq!(steps(r#"{"uuid": "a", "result": "success", "starts": []}"#), [Scheduled, Succeeded]);

@@ -25,6 +25,8 @@ pub(super) struct Work {
     /// Where to keep what is printed, and how much of it, in bytes.
     pub(super) log: PathBuf,
     pub(super) log_size: u64,
+    /// What is built: the links that keep it from being collected as garbage, and where they lead.
+    pub(super) roots: Vec<(PathBuf, String)>,
 }
 
 /// Ends an attempt from outside.
@@ -70,8 +72,8 @@ enum Obstacle {
     Missing(String),
     #[error("the database does not give what is to be built: {0}")]
     Db(#[from] crate::db::Error),
-    #[error("its log cannot be kept: {0}")]
-    Log(#[from] io::Error),
+    #[error("its log or its outputs cannot be kept: {0}")]
+    Files(#[from] io::Error),
 }
 
 /// Builds; gives how it ended, and why if not well.
@@ -83,7 +85,7 @@ pub(super) fn build(work: &Work, mut daemon: Daemon, stop: &Stop) -> (Attempt, O
             let failed = match &obstacle {
                 Obstacle::Daemon(DaemonError::Refused { status, .. }) => BUILD_FAILED.contains(status),
                 Obstacle::Daemon(DaemonError::OtherPath(_)) | Obstacle::Missing(_) => true,
-                Obstacle::Daemon(DaemonError::Broken(_)) | Obstacle::Db(_) | Obstacle::Log(_) => false,
+                Obstacle::Daemon(DaemonError::Broken(_)) | Obstacle::Db(_) | Obstacle::Files(_) => false,
             };
             (if failed { Attempt::Failed } else { Attempt::Disturbed }, Some(obstacle.to_string()))
         }
@@ -102,7 +104,20 @@ fn try_to_build(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
     });
     kept?;
     log.finish()?;
-    Ok(built?)
+    built?;
+    keep(work, daemon)
+}
+
+/// Has the daemon keep what was built. It does so anyhow while the connection is open.
+fn keep(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
+    for (link, output) in &work.roots {
+        match fs_err::os::unix::fs::symlink(output, link) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        daemon.add_indirect_root(link)?;
+    }
+    Ok(())
 }
 
 /// Adds to the daemon's store what is not there of the closure of a derivation, inputs first.

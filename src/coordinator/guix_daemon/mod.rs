@@ -18,6 +18,7 @@ use crate::clock::{Clock, Seconds};
 use crate::daemon::{Keeper, Progress};
 use crate::db::{Build, BuildId, BuildState, Db, NewEvent, QueueFilter, Told};
 use crate::guix_daemon::Daemon;
+use crate::plan::route::Routes;
 use attempt::{Stop, Work};
 
 /// Of so many builds at the front of the queue it is looked at first which can be made.
@@ -32,12 +33,18 @@ pub struct BuildHere {
     pub db: Db,
     /// What time it is.
     pub clock: Clock,
+    /// What it is called among the coordinators.
+    pub name: String,
+    /// Which builds go to which coordinator.
+    pub routes: Routes,
     /// Rings for this keeper.
     pub bell: Bell,
     /// The socket of the daemon.
     pub socket: PathBuf,
     /// The directory of the logs.
     pub logs: PathBuf,
+    /// The directory of links to what was built. They are called `BUILD-OUTPUT`.
+    pub roots: PathBuf,
     /// How much of one log is kept, in bytes.
     pub log_size: u64,
     /// How many builds are made at the same time.
@@ -76,6 +83,7 @@ impl Keeper for BuildHere {
     async fn step(&mut self) -> anyhow::Result<Progress> {
         self.clear().await?;
         self.cancel().await?;
+        self.db.route(&self.routes).await?;
         if let Some(ended) = self.site.tasks.try_join_next() {
             let (id, (attempt, note)) = ended?;
             self.record_end(id, attempt, note).await?;
@@ -98,10 +106,11 @@ impl Keeper for BuildHere {
 }
 
 impl BuildHere {
-    /// What was under way when Gorget ended, or at another coordinator, is made here from the beginning.
+    /// What was under way when Gorget ended, or at another coordinator of this name, is made here from the
+    /// beginning.
     async fn clear(&mut self) -> anyhow::Result<()> {
         if !self.site.is_clear {
-            let builds = self.db.next_readings(Seconds::MAX, i64::MAX).await?;
+            let builds = self.db.next_readings(&self.name, Seconds::MAX, i64::MAX).await?;
             self.db.record_loss(&builds, self.clock.now()).await?;
             self.site.is_clear = true;
         }
@@ -110,7 +119,11 @@ impl BuildHere {
 
     /// Ends what nobody wants any more.
     async fn cancel(&self) -> anyhow::Result<()> {
-        let filter = QueueFilter { state: Some(BuildState::Canceling), ..QueueFilter::default() };
+        let filter = QueueFilter {
+            state: Some(BuildState::Canceling),
+            coordinator: Some(self.name.clone()),
+            ..QueueFilter::default()
+        };
         for build in self.db.queue(&filter, i64::MAX).await? {
             match self.site.running.get(&build.id) {
                 Some(running) => {
@@ -128,7 +141,7 @@ impl BuildHere {
         let mut looked_at = 0;
         let mut limit = FRONT;
         loop {
-            let builds = self.db.next_submissions(self.clock.now(), limit).await?;
+            let builds = self.db.next_submissions(&self.name, self.clock.now(), limit).await?;
             let all = builds.len();
             let mut fresh: Vec<Build> = builds.into_iter().skip(looked_at).collect();
             fresh.retain(|build| !self.site.running.contains_key(&build.id));
@@ -153,13 +166,20 @@ impl BuildHere {
         let number = self.db.known_attempts(build.id).await?.len() + 1;
         let reference = format!("here-{}-{number}", build.id);
         tokio::fs::create_dir_all(&self.logs).await?;
+        tokio::fs::create_dir_all(&self.roots).await?;
+        let outputs = self.db.outputs(build.id).await?.into_iter();
+        let root = |(name, base_name): (String, String)| {
+            (self.roots.join(format!("{}-{name}", build.id)), format!("/gnu/store/{base_name}"))
+        };
         let work = Work {
             db: self.db.clone(),
             derivation: build.derivation.clone(),
             times: self.db.times(build.derivation_id).await?,
             log: self.logs.join(format!("{reference}.log")),
             log_size: self.log_size,
+            roots: outputs.map(root).collect(),
         };
+        self.db.offer(&[build.id]).await?;
         self.tell(build.id, &reference, &[Attempt::Scheduled, Attempt::Started]).await?;
         tracing::info!(job = build.job, derivation = build.derivation, "a build begins");
         let (stop, bell) = (Stop::default(), self.bell.clone());
@@ -204,7 +224,7 @@ impl BuildHere {
             happened_at: Some(now),
         };
         let events: Vec<NewEvent> = attempts.iter().map(event).collect();
-        self.db.record_events(&events, now).await?;
+        self.db.record_events(&self.name, &events, now).await?;
         Ok(())
     }
 }

@@ -56,6 +56,8 @@ pub struct Held {
     pub substitute_urls: Vec<String>,
     pub canceled: bool,
     pub started: bool,
+    /// The agent that began it last, if that has a name.
+    pub agent: Option<String>,
     /// Whether it succeeded, once it has come to its end.
     pub result: Option<bool>,
     /// How often no agent could set it up.
@@ -67,8 +69,12 @@ struct Memory {
     mood: Mood,
     builds: Vec<Held>,
     outputs: HashMap<String, HashSet<String>>,
+    /// The tags of agents, by their names.
+    agents: HashMap<String, Vec<(String, String)>>,
     inputs: HashMap<String, HashSet<String>>,
     submissions: usize,
+    /// Makes its names of builds differ from those of others.
+    port: u16,
     /// What it told since it was started: name and data.
     events: Vec<(&'static str, Value)>,
     listeners: Option<broadcast::Sender<()>>,
@@ -129,6 +135,27 @@ impl StandIn {
         self.change(name, "build-started", |build| build.started = true);
     }
 
+    /// It has an agent called `name` with these tags.
+    pub fn know_agent(&self, name: &str, tags: &[(&str, &str)]) {
+        let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.memory().agents.insert(name.to_owned(), tags);
+    }
+
+    /// An agent asks for the newest build of what is called `name`, and begins it if it may: one that has
+    /// tags gets only builds that have the same.
+    pub fn begin_at(&self, name: &str, agent: &str) -> bool {
+        let mut allowed = false;
+        let tags = self.memory().agents[agent].clone();
+        self.change(name, "build-started", |build| {
+            allowed = tags.iter().all(|tag| build.tags.contains(tag));
+            if allowed {
+                build.started = true;
+                build.agent = Some(agent.to_owned());
+            }
+        });
+        allowed
+    }
+
     /// The newest build of what is called `name` comes to its end.
     pub fn finish(&self, name: &str, success: bool) {
         let event = if success { "build-success" } else { "build-failure" };
@@ -176,6 +203,7 @@ impl StandIn {
         self.address = listener.local_addr().expect("it has an address");
         {
             let mut memory = self.memory();
+            memory.port = self.address.port();
             memory.events.clear();
             memory.listeners = Some(broadcast::channel(64).0);
         }
@@ -183,6 +211,7 @@ impl StandIn {
             .route("/builds", post(submit))
             .route("/build/{uuid}", get(show))
             .route("/build/{uuid}/cancel", post(cancel))
+            .route("/agent/{uuid}", get(show_agent))
             .route("/build/{uuid}/update-priority", post(update_priority))
             .route("/output/{*path}", get(makers))
             .layer(from_fn_with_state(self.memory.clone(), be_moody))
@@ -243,6 +272,13 @@ async fn show(State(memory): State<Shared>, Path(uuid): Path<String>) -> Answer 
     build.map_or_else(unknown, |build| (StatusCode::OK, Json(description(build))))
 }
 
+async fn show_agent(State(memory): State<Shared>, Path(uuid): Path<String>) -> Answer {
+    let memory = lock(&memory);
+    let Some(tags) = memory.agents.get(&uuid) else { return unknown() };
+    let tags: Vec<Value> = tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
+    (StatusCode::OK, Json(json!({ "uuid": uuid, "active": true, "tags": tags })))
+}
+
 async fn makers(State(memory): State<Shared>, Path(path): Path<String>) -> Answer {
     let (memory, path) = (lock(&memory), format!("/{path}"));
     let makes = |held: &&Held| memory.outputs.get(&held.derivation).is_some_and(|set| set.contains(&path));
@@ -296,7 +332,7 @@ fn description(build: &Held) -> Value {
         build.tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
     let starts: Vec<Value> = build
         .started
-        .then(|| json!({ "agent-id": "a", "time": "2026-01-02 03:04:05" }))
+        .then(|| json!({ "agent-id": build.agent.as_deref().unwrap_or("a"), "time": "2026-01-02 03:04:05" }))
         .into_iter()
         .collect();
     let failure = json!({ "agent-id": "a", "failure-reason": "missing_inputs" });
@@ -371,7 +407,7 @@ impl Memory {
         if unless_outputs && alive().any(makes_the_same) {
             return json!({ "no-build-submitted": "build-already-exists-for-a-output" });
         }
-        build.uuid = format!("00000000-0000-4000-8000-{:012x}", self.submissions);
+        build.uuid = format!("{:08x}-0000-4000-8000-{:012x}", self.port, self.submissions);
         let answer = json!({ "build-submitted": build.uuid });
         self.tell("build-submitted", json!({ "id": build.uuid, "derivation": build.derivation }));
         self.builds.push(build);

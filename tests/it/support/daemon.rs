@@ -1,7 +1,8 @@
 //! A real guix-daemon, with a store and a state of its own, and programs that talk to it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use gorget::sandbox::{Finished, Process, Tool};
@@ -23,6 +24,8 @@ until [ -S /var/guix/daemon-socket/socket ]; do kill -0 $daemon || exit 2; sleep
 /// The machine that such a daemon runs on.
 pub struct Machine {
     directory: TempDir,
+    /// Other directories that are seen there, under the names that they have here.
+    shown: Mutex<Vec<PathBuf>>,
 }
 
 impl Machine {
@@ -32,7 +35,7 @@ impl Machine {
         for name in ["store", "state", "log", "etc"] {
             std::fs::create_dir(directory.path().join(name)).unwrap();
         }
-        Self { directory }
+        Self { directory, shown: Mutex::default() }
     }
 
     /// Where its `/etc/guix` is.
@@ -53,6 +56,18 @@ impl Machine {
     /// Where links to what it must keep are.
     pub fn roots(&self) -> PathBuf {
         self.directory.path().join("state/gcroots/auto")
+    }
+
+    /// Has this directory be seen there by what is begun from now on.
+    pub fn show(&self, directory: &Path) {
+        self.shown.lock().unwrap().push(directory.to_owned());
+    }
+
+    /// Has its daemon, which must run, collect garbage.
+    pub async fn collect_garbage(&self) {
+        let mut process = self.begin("guix gc", "");
+        let finished = process.finish(PATIENCE).await.unwrap();
+        assert!(finished.success(), "{}", finished.reason());
     }
 
     /// Runs its daemon, which is not root there: as root it would need users to build for it.
@@ -81,6 +96,9 @@ impl Machine {
             [("store", "/gnu/store"), ("state", "/var/guix"), ("log", "/var/log"), ("etc", "/etc/guix")]
         {
             tool = tool.arg("--bind").arg(here(name)).arg(inside);
+        }
+        for shown in &*self.shown.lock().unwrap() {
+            tool = tool.arg("--ro-bind").arg(shown).arg(shown);
         }
         tool =
             tool.args(["--setenv", "HOME", "/tmp", "--setenv", "PATH", "/usr/bin:/bin", "--chdir", "/tmp"]);

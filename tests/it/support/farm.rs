@@ -1,7 +1,8 @@
-use gorget::db::{Batch, Claimant, Db, EvaluationId, NewDerivation, NewJob, Recorder, SpecId, Task};
+use gorget::db::{Batch, Build, Claimant, Db, EvaluationId, NewDerivation, NewJob, Recorder, SpecId, Task};
 use gorget::job::Facts;
+use gorget::plan::route::{Route, Routes};
 use gorget::revision::{ChannelCommit, Revision};
-use gorget::spec::{Build, Spec, Subset, System};
+use gorget::spec::{self, Spec, Subset, System};
 use serde_json::json;
 
 /// An active spec called `name` with one channel, for `x86_64-linux`.
@@ -9,7 +10,7 @@ pub fn spec(name: &str) -> Spec {
     serde_json::from_value(json!({
         "name": name,
         "channels": [{ "name": "guix", "url": "https://example.org/guix.git", "branch": "master" }],
-        "build": Build::from(Subset::All), "systems": ["x86_64-linux"], "period": "every 5m", "priority": 5, "active": true,
+        "build": spec::Build::from(Subset::All), "systems": ["x86_64-linux"], "period": "every 5m", "priority": 5, "active": true,
         "first": "queue",
     }))
     .unwrap()
@@ -49,6 +50,17 @@ pub async fn begin(db: &Db, spec: SpecId, commit: &str) -> Task {
     let task = db.claim_evaluation(&claimant("one"), 101).await.unwrap().unwrap();
     assert_eq!(requested, [task.id]);
     task
+}
+
+/// That one coordinator, called `default`, gets everything.
+pub fn everything() -> Routes {
+    Routes(vec![Route { coordinator: "default".to_owned(), ..Route::default() }])
+}
+
+/// What that one gets next.
+pub async fn next_builds(db: &Db, now: i64, limit: i64) -> Vec<Build> {
+    db.route(&everything()).await.unwrap();
+    db.next_submissions("default", now, limit).await.unwrap()
 }
 
 /// A hash that is made of `word`.
