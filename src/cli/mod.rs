@@ -18,6 +18,7 @@ mod gc;
 mod generate;
 mod history;
 mod hosts;
+mod keepers;
 mod key;
 mod listing;
 mod look;

@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::keepers::{Keepers, Work, collector, configure, evaluator};
 use super::progress::Progress;
-use super::run::{Keepers, Role, Work, collector, configure, evaluator};
+use super::run::Role;
 use super::{Exit, tell};
 use crate::daemon::{exhaust, keep};
 use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec, Unserved};
