@@ -1,3 +1,5 @@
+use serde_json::Value;
+
 use super::evaluation::stored_system;
 use super::lease::reset;
 use super::wake::{Wake, ring};
@@ -95,6 +97,14 @@ impl Db {
         let mut tx = self.begin().await?;
         still_ours(&mut tx, task).await?;
         execute!(&mut tx, "update evaluation set jobs_total = $2 where id = $1", task.id, total);
+        tx.commit().await
+    }
+
+    /// Writes down what was measured of an evaluation that is about to fail, or to wait again.
+    pub async fn note_figures(&self, task: &Task, figures: &Value) -> Result<()> {
+        let mut tx = self.begin().await?;
+        still_ours(&mut tx, task).await?;
+        execute!(&mut tx, "update evaluation set figures = $2 where id = $1", task.id, figures.to_string());
         tx.commit().await
     }
 

@@ -219,15 +219,21 @@ impl Evaluate {
             self.record(task, &mut recorder, received),
         );
         let busy = busy.context("recording the evaluation")?;
-        let summary = summary?;
-        let is_partial = summary.broken_modules > 0;
         let figures = Figures {
-            summary: summary.clone(),
+            summary: warm.measured.clone(),
             prepare_ms,
             record_ms: milliseconds(busy),
             own_peak_memory: own_peak(),
         };
         let figures = serde_json::to_value(figures)?;
+        let summary = match summary {
+            Ok(summary) => summary,
+            Err(failure) => {
+                self.db.note_figures(task, &figures).await?;
+                return Err(failure.into());
+            }
+        };
+        let is_partial = summary.broken_modules > 0;
         while let Err(error) = recorder.finish(&self.db, is_partial, &figures, self.clock.now()).await {
             wait_for_database(error).await?;
         }

@@ -47,15 +47,14 @@ pub(super) async fn run(
     let limit = warm.request.limits.evaluation_time;
     let mut supervisor = Supervisor::new(warm, wanted, events);
     let result = tokio::time::timeout(limit, supervisor.evaluate()).await;
-    let result = match result {
-        Ok(result) => result.map(|()| supervisor.summary()),
-        Err(_) => Err(supervisor.out_of_time(limit)),
-    };
+    let result = result.unwrap_or_else(|_| Err(supervisor.out_of_time(limit)));
+    let summary = supervisor.summary();
     if let Err(error) = supervisor.leave().await {
         // It is cleared once more before the next one begins.
         tracing::warn!("what an evaluation left could not be cleared away: {error}");
     }
-    result
+    warm.measured = summary.clone();
+    result.map(|()| summary)
 }
 
 struct Supervisor<'a> {

@@ -23,6 +23,8 @@ pub struct Warm {
     pub(super) loaded: Option<Result<Loaded, Failure>>,
     /// What a worker was seen to need for itself, in bytes.
     pub(super) need: u64,
+    /// What was measured of the last evaluation, whatever came of it.
+    pub(super) measured: Summary,
 }
 
 /// The modules are loaded.
@@ -39,7 +41,7 @@ impl Warm {
     /// Starts Guile; nothing is loaded before there is something to evaluate.
     pub fn start(request: Request) -> Result<Self, Failure> {
         let crew = Crew::start(&request)?;
-        Ok(Self { request, crew, begun: false, loaded: None, need: FIRST_NEED })
+        Ok(Self { request, crew, begun: false, loaded: None, need: FIRST_NEED, measured: Summary::default() })
     }
 
     /// Evaluates for one system; sends what happens to `events` until it returns.

@@ -174,6 +174,9 @@ async fn a_system_that_fails_is_tried_again_alone() {
     }
     let requests = &third["figures"]["requests"];
     assert!(requests["derivations"].as_u64() > Some(0) && requests["texts"].as_u64() > Some(0), "{third}");
+    let said = farm.say(&["status", "2", "--json"]).await;
+    let second: Value = serde_json::from_str(&said.data).unwrap();
+    assert!(second["figures"]["peak_memory"].is_u64(), "also of what failed: {second}");
     let said = farm.say(&["status", "3"]).await;
     assert!(said.data.contains("evaluating processes") && said.data.contains("requests"), "{}", said.data);
 }
