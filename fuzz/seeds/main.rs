@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gorget::eval_store::{Kind, Recorded};
-use gorget::evaluate::runtime::{Runtimes, TimeMachine};
+use gorget::evaluate::runtime::{Compiling, Runtimes, TimeMachine};
 use gorget::evaluate::{Daemon, Event, Limits, Outcome, Request, Wanted, Warm};
 use gorget::spec::{Runtime, Subset, System};
 use gorget::store::derivation::Derivation;
@@ -54,7 +54,7 @@ async fn hello(root: &Path) -> Result<(Vec<Recorded>, Vec<Outcome>)> {
     let nobody = cache.path().join("nobody");
     let daemon = Daemon { socket: nobody.clone(), store: nobody.clone() };
     let time_machine = TimeMachine { directory: nobody, daemon, limit };
-    let runtimes = Runtimes::new(root, cache.path().to_owned(), 1 << 30, 1, time_machine);
+    let runtimes = Runtimes::new(root, cache.path().to_owned(), 1 << 30, Compiling::default(), time_machine);
     let prepared = runtimes.prepare("seeds", Runtime::default(), &[]).await?;
     let request = Request {
         root: root.to_owned(),
