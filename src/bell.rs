@@ -1,6 +1,6 @@
 //! Wakes keepers early. A bell carries no data: what there is to do stands in the database.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
@@ -11,22 +11,22 @@ pub struct Bell(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     notify: Notify,
-    echoes: Mutex<Vec<Bell>>,
+    echoes: Mutex<Vec<Weak<Self>>>,
 }
 
 impl Bell {
     /// Wakes the keeper, or its next wait.
     pub fn ring(&self) {
         self.0.notify.notify_one();
-        let echoes = self.0.echoes.lock().unwrap_or_else(PoisonError::into_inner);
-        echoes.iter().for_each(Self::ring);
+        let mut echoes = self.0.echoes.lock().unwrap_or_else(PoisonError::into_inner);
+        echoes.retain(|echo| echo.upgrade().map(|echo| Self(echo).ring()).is_some());
     }
 
-    /// Another bell, for one more keeper, which rings whenever this one does.
+    /// Another bell, for one more keeper, which rings whenever this one does, until it is dropped.
     #[must_use]
     pub fn echo(&self) -> Self {
         let echo = Self::default();
-        self.0.echoes.lock().unwrap_or_else(PoisonError::into_inner).push(echo.clone());
+        self.0.echoes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&echo.0));
         echo
     }
 

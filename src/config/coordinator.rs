@@ -6,9 +6,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Location;
-use super::written::{Size, Url};
+use super::written::{KnownSystem, Size, Url};
 use crate::plan::route::Route;
-use crate::spec::{System, is_name};
+use crate::spec::is_name;
 
 /// The name of the one that `[coordinator]` describes.
 pub const DEFAULT: &str = "default";
@@ -68,8 +68,8 @@ pub struct Retries {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Written {
     pub(super) kind: Option<WrittenKind>,
-    pub(super) specs: Option<Vec<Spanned<String>>>,
-    pub(super) systems: Option<Vec<Spanned<String>>>,
+    pub(super) specs: Option<Vec<String>>,
+    pub(super) systems: Option<Vec<KnownSystem>>,
     pub(super) url: Option<Spanned<Url>>,
     pub(super) substitute_urls: Option<Vec<Url>>,
     pub(super) at_once: Option<NonZeroUsize>,
@@ -130,20 +130,15 @@ fn one(name: &str, at: usize, written: Written) -> Result<Option<Coordinator>, F
     if name == DEFAULT && at == 0 && kind == WrittenKind::None {
         return Ok(None);
     }
-    let systems = written.systems.unwrap_or_default();
-    if let Some(system) = systems.iter().find(|system| System::new(system.get_ref()).is_none()) {
-        let known = System::KNOWN.join(", ");
-        return Err(Fault(system.span().start, format!("Guix knows no such system; it knows {known}")));
-    }
     if let Some(id) = written.events_id.as_ref().filter(|id| *id.get_ref() < 0) {
         return Err(Fault(id.span().start, "`events-id` is a whole number from 0 on".to_owned()));
     }
-    let names = |names: Vec<Spanned<String>>| names.into_iter().map(Spanned::into_inner).collect();
+    let systems = written.systems.unwrap_or_default().into_iter();
     Ok(Some(Coordinator {
         serves: Route {
             coordinator: name.to_owned(),
-            specs: names(written.specs.unwrap_or_default()),
-            systems: names(systems),
+            specs: written.specs.unwrap_or_default(),
+            systems: systems.map(|system| system.0.as_str().to_owned()).collect(),
         },
         kind: match kind {
             WrittenKind::None => Kind::None,
