@@ -1,8 +1,8 @@
 //! Who lowers what: a pure account of all units.
 //!
-//! Packages that are near each other in the list share dependencies, so every worker gets a long
-//! contiguous range and takes small pieces from its front; who has nothing left takes the rear half
-//! of the longest range that another has. What is likely to have changed comes first.
+//! Every worker has a lane, a long range of units that need much of the same (`shares.rs`), and takes small pieces
+//! from its front; who has nothing left takes the rear half of the longest range that another has. What is
+//! likely to have changed comes first.
 //!
 //! A unit in flight when its worker dies gets the blame: it is tried once more, alone in a new
 //! worker, and given up when that dies too. Everything else that the worker held is handed out again.
@@ -45,20 +45,21 @@ pub(super) enum Blame {
 }
 
 impl Book {
-    /// An account of `total` units for `lanes` workers; `first` says which units come first.
-    pub(super) fn new(total: usize, lanes: usize, first: impl Fn(usize) -> bool) -> Self {
-        let (early, late): (Vec<usize>, Vec<usize>) = (0..total).partition(|unit| first(*unit));
+    /// An account for `lanes` workers of units, of which it is given in which lane each is; `first` says
+    /// which come first, whose they are not minding.
+    pub(super) fn new(lane_of: &[usize], lanes: usize, first: impl Fn(usize) -> bool) -> Self {
+        let total = lane_of.len();
+        let (early, mut late): (Vec<usize>, Vec<usize>) = (0..total).partition(|unit| first(*unit));
+        late.sort_by_key(|unit| lane_of[*unit]);
         let boundary = early.len();
-        let share = |part: Range<usize>, lane: usize| {
-            let cut = |n: usize| part.start + part.len() * n / lanes;
-            cut(lane)..cut(lane + 1)
-        };
-        let ranges = |lane| [share(0..boundary, lane), share(boundary..total, lane)];
+        let cut_early = |lane: usize| boundary * lane / lanes;
+        let cut_late = |lane: usize| boundary + late.partition_point(|unit| lane_of[*unit] < lane);
+        let ranges = |lane| [cut_early(lane)..cut_early(lane + 1), cut_late(lane)..cut_late(lane + 1)];
+        let lanes =
+            (0..lanes).map(|lane| ranges(lane).into_iter().filter(|r| !r.is_empty()).collect()).collect();
         Self {
             order: [early, late].concat(),
-            lanes: (0..lanes)
-                .map(|lane| ranges(lane).into_iter().filter(|r| !r.is_empty()).collect())
-                .collect(),
+            lanes,
             suspects: VecDeque::new(),
             held: BTreeMap::new(),
             finished: vec![false; total],
@@ -244,7 +245,7 @@ mod tests {
             accidents in proptest::collection::vec(0_usize..40, 0..30),
             some in 1_usize..5,
         ) {
-            let mut book = Book::new(total, lanes, |unit| likely.contains(&unit));
+            let mut book = Book::new(&dealt(total, lanes), lanes, |unit| likely.contains(&unit));
             let mut results = vec![0; total];
             let mut given_up = Vec::new();
             let mut accidents = accidents.into_iter().cycle().take(60);
@@ -290,9 +291,13 @@ mod tests {
         }
     }
 
+    fn dealt(total: usize, lanes: usize) -> Vec<usize> {
+        (0..total).map(|unit| unit * lanes / total).collect()
+    }
+
     #[test]
     fn what_is_likely_to_have_changed_comes_first() {
-        let mut book = Book::new(1000, 2, |unit| unit % 100 == 50);
+        let mut book = Book::new(&dealt(1000, 2), 2, |unit| unit % 100 == 50);
         let first: Vec<usize> = [book.next(0, true), book.next(1, true)].concat();
         assert_eq!(first.len(), 10);
         assert!(first.iter().all(|unit| unit % 100 == 50));
@@ -300,7 +305,7 @@ mod tests {
 
     #[test]
     fn who_dies_with_others_is_not_given_up_for_that() {
-        let mut book = Book::new(1, 1, |_| false);
+        let mut book = Book::new(&dealt(1, 1), 1, |_| false);
         for worker in 0..5 {
             assert_eq!(book.next(worker, true), [0]);
             assert!(book.begin(worker, 0));
@@ -312,7 +317,7 @@ mod tests {
 
     #[test]
     fn units_keep_their_results_and_their_turns_when_they_are_renumbered() {
-        let mut book = Book::new(4, 1, |_| false);
+        let mut book = Book::new(&dealt(4, 1), 1, |_| false);
         assert_eq!(book.next(0, true), [0, 1, 2, 3]);
         assert!(book.begin(0, 0) && book.finish(0, 0) && book.begin(0, 1));
         assert_eq!(book.died(0, true), Blame::Suspect(1));
@@ -324,7 +329,7 @@ mod tests {
     /// `make torture` found it tried among others again.
     #[test]
     fn a_suspect_that_was_not_begun_is_still_tried_alone() {
-        let mut book = Book::new(10, 1, |_| false);
+        let mut book = Book::new(&dealt(10, 1), 1, |_| false);
         assert_eq!(book.next(0, true).len(), 10);
         assert!(book.begin(0, 0));
         assert_eq!(book.died(0, true), Blame::Suspect(0));
@@ -340,7 +345,7 @@ mod tests {
 
     #[test]
     fn an_idle_worker_takes_from_the_rear() {
-        let mut book = Book::new(100, 2, |_| false);
+        let mut book = Book::new(&dealt(100, 2), 2, |_| false);
         for unit in 50..100 {
             book.close(unit);
         }

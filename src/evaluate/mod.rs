@@ -12,6 +12,7 @@ mod protocol;
 mod record;
 mod request;
 pub mod runtime;
+mod shares;
 mod supervisor;
 mod warm;
 

@@ -6,13 +6,14 @@
 //! | supervisor | `(load SUBSET OPTIONS ((NAME DIRECTORY COMMIT) ...))` | what will be evaluated; the channels |
 //! | loader | `(derivations faster)`, `(derivations own)` | how they are made |
 //! | loader, parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load |
+//! | loader | `(uses (FILE PACKAGE ...) ...)` | for each package, all by number, where it is defined and what it uses |
 //! | loader | `(loaded)` | ready to fork a parent for each system |
 //! | loader, parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
 //! | supervisor | `(fork ID TOKEN)` → `(forked ID PID)` | to the loader: make a parent; to a parent: make a worker |
 //! | supervisor | `(reap PID)` → `(reaped PID CODE SIGNAL)` | how did it end? |
 //! | parent | `(parent ID TOKEN)` | connected; the token proves that it is the parent |
 //! | supervisor | `(enumerate SYSTEM)` | say what there is to do |
-//! | parent | `(enumerated (LABEL ...) (INDEX ...))` | the units of work; those that most others need |
+//! | parent | `(enumerated (LABEL ...) (INDEX ...) (PACKAGE ...))` | the units of work; those that most others need; of which package each is, `#f` for none |
 //! | supervisor | `(warm INDEX ...)` | lower these before forking |
 //! | worker | `(worker ID TOKEN)` | connected; the token proves that it is the worker |
 //! | supervisor | `(units INDEX ...)` | lower these |
@@ -43,7 +44,8 @@ pub(super) enum Message {
     Parent { id: usize, token: String },
     ModuleError { name: String, cause: String, message: String },
     Derivations { faster: bool },
-    Enumerated { labels: Vec<String>, popular: Vec<usize> },
+    Uses(Vec<Uses>),
+    Enumerated { labels: Vec<String>, popular: Vec<usize>, packages: Vec<Option<usize>> },
     Fatal { cause: String, message: String },
     Forked { id: usize, pid: usize },
     Reaped { pid: usize, code: i64, signal: i64 },
@@ -53,6 +55,13 @@ pub(super) enum Message {
     Nothing { unit: usize },
     Error { unit: usize, cause: String, message: String },
     Idle,
+}
+
+/// Where a package is defined, and the packages among its inputs: all by number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Uses {
+    pub(super) file: usize,
+    pub(super) packages: Vec<usize>,
 }
 
 /// A job that came of a unit.
@@ -96,9 +105,11 @@ impl Message {
                 Self::ModuleError { name: text(module)?, cause: name(cause)?, message: text(message)? }
             }
             ("derivations", [how]) => Self::Derivations { faster: how.symbol()? == "faster" },
-            ("enumerated", [labels, popular]) => Self::Enumerated {
+            ("uses", packages) => Self::Uses(packages.iter().map(read_uses).collect::<Option<_>>()?),
+            ("enumerated", [labels, popular, packages]) => Self::Enumerated {
                 labels: labels.list()?.iter().map(text).collect::<Option<_>>()?,
                 popular: popular.list()?.iter().map(Sexp::index).collect::<Option<_>>()?,
+                packages: packages.list()?.iter().map(read_number).collect::<Option<_>>()?,
             },
             ("fatal", [cause, message]) => Self::Fatal { cause: name(cause)?, message: text(message)? },
             ("forked", [id, pid]) => Self::Forked { id: id.index()?, pid: pid.index()? },
@@ -122,6 +133,17 @@ impl Message {
             _ => return None,
         })
     }
+}
+
+fn read_uses(package: &Sexp) -> Option<Uses> {
+    let numbers: Vec<usize> = package.list()?.iter().map(Sexp::index).collect::<Option<_>>()?;
+    let (file, packages) = numbers.split_first()?;
+    Some(Uses { file: *file, packages: packages.to_vec() })
+}
+
+/// A number, or none where there is `#f`.
+fn read_number(datum: &Sexp) -> Option<Option<usize>> {
+    if *datum == Sexp::Boolean(false) { Some(None) } else { datum.index().map(Some) }
 }
 
 /// Whether something can be substituted stands in its derivation, not in here.

@@ -135,7 +135,7 @@ impl<'a> Supervisor<'a> {
             parent_pid: None,
             labels: Vec::new(),
             popular: Vec::new(),
-            book: Book::new(0, 1, |_| false),
+            book: Book::new(&[], 1, |_| false),
             batch: Batch::default(),
             summary: Summary::default(),
             workers: BTreeMap::new(),

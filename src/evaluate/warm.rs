@@ -1,9 +1,12 @@
 //! Guix with the modules of one revision loaded, kept from one system to the next.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
 use super::outcome::{Event, Failure, Summary};
 use super::process::Crew;
+use super::protocol::Uses;
 use super::request::{Request, Wanted};
 use super::supervisor;
 
@@ -35,6 +38,8 @@ pub(super) struct Loaded {
     pub(super) faster_derivations: bool,
     /// Name, cause and message of each module that is not.
     pub(super) broken: Vec<[String; 3]>,
+    /// What each package uses; nothing where only some are evaluated.
+    pub(super) uses: Arc<[Uses]>,
 }
 
 impl Warm {

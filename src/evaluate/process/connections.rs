@@ -63,7 +63,7 @@ async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival
     let mut reader = BufReader::with_capacity(64 * 1024, reader);
     let Some(message) = next_message(&mut reader, LONGEST_OF_WORKER).await else { return };
     let (id, longest) = match &message {
-        Message::Loader { .. } => (LOADER, LONGEST_OF_WORKER),
+        Message::Loader { .. } => (LOADER, LONGEST_LINE),
         Message::Parent { .. } => (PARENT, LONGEST_LINE),
         Message::Worker { id, .. } if *id < LOADER => (*id, LONGEST_OF_WORKER),
         _ => return,

@@ -6,7 +6,9 @@ use super::super::book::Book;
 use super::super::outcome::{Event, Failure, milliseconds};
 use super::super::process::{Heard, LOADER, PARENT};
 use super::super::protocol::{self, Message};
+use super::super::shares::share;
 use super::super::warm::Loaded;
+use super::parent::Units;
 use super::{MOST_GIVEN_UP, Supervisor, TICK};
 
 /// With fewer units than this, nothing is lowered before forking.
@@ -71,6 +73,7 @@ impl Supervisor<'_> {
                     let line = protocol::load(&request.build, &request.channels);
                     self.warm.crew.tell(LOADER, &line).await;
                 }
+                Message::Uses(uses) => loaded.uses = uses.into(),
                 Message::Derivations { faster } => loaded.faster_derivations = faster,
                 Message::ModuleError { name, cause, message } => {
                     loaded.broken.push([name, cause, message]);
@@ -98,12 +101,17 @@ impl Supervisor<'_> {
 
     pub(super) async fn enumerate(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
-        let units = self.new_parent(true).await?;
-        self.popular = units.popular.into_iter().filter(|unit| *unit < units.labels.len()).collect();
-        self.labels = units.labels;
-        let (units, likely) = (self.labels.len(), &self.wanted.likely);
+        let Units { labels, popular, mut packages } = self.new_parent(true).await?;
+        let units = labels.len();
+        self.popular = popular.into_iter().filter(|unit| *unit < units).collect();
+        self.labels = labels;
         self.lanes = self.lanes.min(units.div_ceil(WORTH_A_WORKER)).max(1);
-        self.book = Book::new(units, self.lanes, |unit| likely.contains(&self.labels[unit]));
+        packages.resize(units, None);
+        let (uses, lanes) = (self.loaded().await?.uses, self.lanes);
+        let shared = tokio::task::spawn_blocking(move || share(&uses, &packages, lanes)).await;
+        let shared = shared.map_err(|_| Failure::Abandoned)?;
+        let likely = &self.wanted.likely;
+        self.book = Book::new(&shared, lanes, |unit| likely.contains(&self.labels[unit]));
         self.summary.units = units;
         self.summary.enumerate_ms = milliseconds(started.elapsed());
         self.events.send(Event::Enumerated { units }).await.map_err(|_| Failure::Abandoned)

@@ -17,6 +17,8 @@ pub(super) struct Units {
     pub(super) labels: Vec<String>,
     /// Indexes of those that most others need.
     pub(super) popular: Vec<usize>,
+    /// Of which package each is, by number.
+    pub(super) packages: Vec<Option<usize>>,
 }
 
 impl Supervisor<'_> {
@@ -57,7 +59,9 @@ impl Supervisor<'_> {
                 (PARENT, Message::Fatal { cause, message }) => {
                     return Err(Failure::Revision { cause, message });
                 }
-                (PARENT, Message::Enumerated { labels, popular }) => return Ok(Units { labels, popular }),
+                (PARENT, Message::Enumerated { labels, popular, packages }) => {
+                    return Ok(Units { labels, popular, packages });
+                }
                 _ => {}
             }
         }

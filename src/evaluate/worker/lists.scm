@@ -2,8 +2,8 @@
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 
 (define-module (gorget lists)
-  #:use-module ((srfi srfi-1) #:select (delete-duplicates take))
-  #:export (use-hashing-delete-duplicates! most-used))
+  #:use-module ((srfi srfi-1) #:select (delete-duplicates filter-map take))
+  #:export (use-hashing-delete-duplicates! numbering distinct numbers-of-inputs most-used))
 
 ;; Fewer elements than this are compared with each other faster than they are hashed.
 (define %worth-hashing 8)
@@ -32,18 +32,45 @@ it for the inputs of every derivation."
 
   (variable-set! (module-variable (resolve-module '(srfi srfi-1)) 'delete-duplicates) either))
 
-(define (most-used packages package? direct-inputs count)
-  "Return those COUNT packages that most of PACKAGES have among their DIRECT-INPUTS, most used first."
-  (define users (make-hash-table 50000))
+(define (numbering things)
+  "Return a procedure that says which of THINGS something is, counted from 0; #f for none of them."
+  (define numbers (make-hash-table 50000))
 
-  (define (count! input)
-    (when (and (pair? input) (pair? (cdr input)) (package? (cadr input)))
-      (hashq-set! users (cadr input)
-                  (+ 1 (hashq-ref users (cadr input) 0)))))
+  (let loop ((things things) (number 0))
+    (unless (null? things)
+      (hashq-set! numbers (car things) number)
+      (loop (cdr things) (+ number 1))))
+  (lambda (thing)
+    (hashq-ref numbers thing)))
 
-  (for-each (lambda (package)
-              (for-each count! (or (false-if-exception (direct-inputs package)) '())))
-            packages)
-  (let ((ranking (sort (hash-map->list cons users)
-                       (lambda (one other) (> (cdr one) (cdr other))))))
-    (map car (take ranking (min count (length ranking))))))
+(define (distinct things)
+  "Return each of THINGS once."
+  (define seen (make-hash-table 50000))
+
+  (filter (lambda (thing)
+            (let ((handle (hashq-create-handle! seen thing #f)))
+              (and (not (cdr handle))
+                   (begin (set-cdr! handle #t) #t))))
+          things))
+
+(define (numbers-of-inputs packages number direct-inputs)
+  "Return for each of PACKAGES the numbers of those of its DIRECT-INPUTS that have a NUMBER."
+  (define (input-number input)
+    (and (pair? input) (pair? (cdr input)) (number (cadr input))))
+
+  (map (lambda (package)
+         (filter-map input-number (or (false-if-exception (direct-inputs package)) '())))
+       packages))
+
+(define (most-used packages inputs count)
+  "Return those COUNT of PACKAGES whose numbers are most often among INPUTS, most used first."
+  (define users (make-vector (length packages) 0))
+
+  (for-each (lambda (numbers)
+              (for-each (lambda (number)
+                          (vector-set! users number (+ 1 (vector-ref users number))))
+                        numbers))
+            inputs)
+  (let ((ranking (stable-sort (map cons (vector->list users) packages)
+                              (lambda (one other) (> (car one) (car other))))))
+    (map cdr (take ranking (min count (length ranking))))))

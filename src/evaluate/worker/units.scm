@@ -5,10 +5,14 @@
 ;;; returns the jobs that come of it, as a list: most often one, none when (gnu ci) has none.
 
 (define-record-type <unit>
-  (make-unit label proc)
+  (%make-unit label proc package)
   unit?
-  (label unit-label)
-  (proc  unit-proc))
+  (label   unit-label)
+  (proc    unit-proc)
+  (package unit-package))               ;#f where it is not known before
+
+(define* (make-unit label proc #:optional package)
+  (%make-unit label proc package))
 
 ;; What the spec leaves out, cross-builds beside (gnu ci), and so on: an association list.
 (define options '())
@@ -128,7 +132,8 @@ the order is the same in every process."
     (make-unit label
                (lambda ()
                  (let ((drv (package-job-derivation package system base)))
-                   (if drv (list (package-job label package drv)) '()))))))
+                   (if drv (list (package-job label package drv)) '())))
+               package)))
 
 (define (tuned-unit package system base micro-architecture)
   (define tuned-package
@@ -141,7 +146,8 @@ the order is the same in every process."
                (let ((drv (and (package-job-derivation package system base)
                                (package-job-derivation (tuned-package package micro-architecture)
                                                        system #f))))
-                 (if drv (list (package-job label package drv)) '())))))
+                 (if drv (list (package-job label package drv)) '())))
+             package))
 
 (define %micro-architectures
   '("haswell" "skylake" "x86-64-v2" "x86-64-v3" "x86-64-v4"))
@@ -283,10 +289,41 @@ channel 'guix'."
                        (package-unit package system (base? package))))
                 (all-packages))))
 
+;; What is numbered: packages, first those to build.
+(define-once (known-packages)
+  (distinct (append (all-packages)
+                    (fold-packages cons '() #:select? (const #t)))))
+
+(define-once (package-number)
+  (numbering (known-packages)))
+
+;; For each of them, the numbers of those among its inputs.
+(define-once (uses)
+  (numbers-of-inputs (known-packages) (package-number) package-direct-inputs))
+
 ;; The packages that most others have among their inputs, most popular first.
 (define-once (popular-packages)
-  (most-used (fold-packages cons '() #:select? (const #t))
-             package? package-direct-inputs %most-popular))
+  (most-used (known-packages) (uses) %most-popular))
+
+(define (say-uses)
+  "Say of each package which file defines it, by number, and what is among its inputs."
+  (define files (make-hash-table))
+  (define known 0)
+
+  (define (file-number package)
+    (let* ((location (package-location package))
+           (file (and location (location-file location))))
+      (or (hash-ref files file)
+          (let ((number known))
+            (set! known (+ 1 number))
+            (hash-set! files file number)
+            number))))
+
+  (apply say 'uses
+         (map (lambda (package used)
+                (cons (file-number package) used))
+              (known-packages)
+              (uses))))
 
 (define (popular-units units system)
   "Return the indexes of those of UNITS, a list, that lower the popular packages, most popular first."
@@ -308,8 +345,8 @@ channel 'guix'."
   "Load, and compute, what all systems need to enumerate SUBSET."
   (match subset
     ('all
-     (all-packages)
      (popular-packages)
+     (say-uses)
      (core-packages))
     ('core
      (resolve-module '(gnu packages commencement))

@@ -225,9 +225,12 @@ proves that.  Give OTHERS all else that is said."
    (lambda ()
      (let ((all (enumerate subset system)))
        (set! units (list->vector all))
-       (send 'enumerated
-             (map unit-label all)
-             (if (eq? subset 'all) (popular-units all system) '()))))
+       (if (eq? subset 'all)
+           (send 'enumerated
+                 (map unit-label all)
+                 (popular-units all system)
+                 (map (compose (package-number) unit-package) all))
+           (send 'enumerated (map unit-label all) '() '()))))
    give-up))
 
 (define (serve-parent subset)

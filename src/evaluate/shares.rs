@@ -1,0 +1,213 @@
+//! Which worker lowers what, so that little is lowered by two.
+//!
+//! Whoever lowers a package lowers all that it needs, and others who need the same do it again. The packages of
+//! one file stay together; files are dealt to lanes so that the lane with most to lower has as little as
+//! possible, what it needs included. That is graph partitioning, so it is approximated: beginning with long runs
+//! of neighbours, files change lanes at random, at first also to its disadvantage (simulated annealing).
+//! The same revision is always dealt in the same way.
+
+use std::collections::BTreeMap;
+
+use super::protocol::Uses;
+
+/// So many changes are tried, which takes a quarter of a second.
+const STEPS: u32 = 60_000;
+/// How much worse a change may be at first: this part of what a lane has.
+const FIRST_HEAT: f64 = 1. / 150.;
+/// What the most loaded lane has more than the mean counts so much.
+const BALANCE: f64 = 0.8;
+
+/// The lane, of so many, of each unit, whose package is given. Units of which no package is known, or of whose
+/// packages it is not said what they use, are dealt as they come.
+pub(super) fn share(uses: &[Uses], packages: &[Option<usize>], lanes: usize) -> Vec<usize> {
+    let contiguous = |unit: usize| unit * lanes / packages.len();
+    if uses.is_empty() || lanes < 2 {
+        return (0..packages.len()).map(contiguous).collect();
+    }
+    let groups = groups(uses, packages);
+    let mut deal = Deal::new(&groups, uses.len(), lanes, packages.len());
+    deal.improve();
+    let mut lane_of = vec![0; packages.len()];
+    for (group, lane) in groups.iter().zip(&deal.lane_of) {
+        group.units.iter().for_each(|unit| lane_of[*unit] = *lane);
+    }
+    lane_of
+}
+
+/// The units of one file.
+#[derive(Debug, Default)]
+struct Group {
+    units: Vec<usize>,
+    /// The packages that lowering all of them lowers.
+    needs: Vec<usize>,
+}
+
+/// Units by file, in their order; those of no package are by themselves.
+fn groups(uses: &[Uses], packages: &[Option<usize>]) -> Vec<Group> {
+    let mut by_file: BTreeMap<Option<usize>, Group> = BTreeMap::new();
+    for (unit, package) in packages.iter().enumerate() {
+        let package = package.filter(|package| *package < uses.len());
+        let group = by_file.entry(package.map(|package| uses[package].file)).or_default();
+        group.units.push(unit);
+        group.needs.extend(package);
+    }
+    let mut seen = vec![usize::MAX; uses.len()];
+    let mut groups: Vec<Group> = by_file.into_values().collect();
+    for (number, group) in groups.iter_mut().enumerate() {
+        let mut next = std::mem::take(&mut group.needs);
+        while let Some(package) = next.pop() {
+            if std::mem::replace(&mut seen[package], number) != number {
+                group.needs.push(package);
+                next.extend(uses[package].packages.iter().filter(|used| **used < uses.len()));
+            }
+        }
+    }
+    groups.sort_by_key(|group| group.units.first().copied());
+    groups
+}
+
+/// Who has which group.
+struct Deal<'a> {
+    groups: &'a [Group],
+    lane_of: Vec<usize>,
+    /// For each lane, how many of its groups need each package.
+    users: Vec<Vec<u32>>,
+    /// What each lane has to lower.
+    loads: Vec<f64>,
+    chance: u64,
+}
+
+impl<'a> Deal<'a> {
+    fn new(groups: &'a [Group], packages: usize, lanes: usize, units: usize) -> Self {
+        let mut deal = Self {
+            groups,
+            lane_of: Vec::with_capacity(groups.len()),
+            users: vec![vec![0; packages]; lanes],
+            loads: vec![0.; lanes],
+            chance: 0,
+        };
+        let mut dealt = 0;
+        for group in groups {
+            let lane = dealt * lanes / units;
+            deal.loads[lane] += deal.gained(group, lane);
+            group.needs.iter().for_each(|package| deal.users[lane][*package] += 1);
+            deal.lane_of.push(lane);
+            dealt += group.units.len();
+        }
+        deal
+    }
+
+    fn improve(&mut self) {
+        let mean = self.loads.iter().sum::<f64>() / self.lanes();
+        for step in 0..STEPS {
+            let left = 1. - f64::from(step) / f64::from(STEPS);
+            let heat = 1. + mean * FIRST_HEAT * left * left;
+            let group = self.below(self.groups.len());
+            let lane = self.below(self.loads.len());
+            self.try_to_move(group, lane, heat);
+        }
+    }
+
+    fn try_to_move(&mut self, group: usize, to: usize, heat: f64) {
+        let from = self.lane_of[group];
+        if from == to {
+            return;
+        }
+        let moved = &self.groups[group];
+        let before = self.cost();
+        let (lost, gained) = (self.lost(moved, from), self.gained(moved, to));
+        self.loads[from] -= lost;
+        self.loads[to] += gained;
+        let worse = self.cost() - before;
+        if worse > 0. && self.part() >= (-worse / heat).exp() {
+            self.loads[from] += lost;
+            self.loads[to] -= gained;
+            return;
+        }
+        for package in &moved.needs {
+            self.users[from][*package] -= 1;
+            self.users[to][*package] += 1;
+        }
+        self.lane_of[group] = to;
+    }
+
+    /// What `lane` would have to lower less without this group, which it has.
+    fn lost(&self, group: &Group, lane: usize) -> f64 {
+        let only = group.needs.iter().filter(|package| self.users[lane][**package] == 1);
+        weight(group, only.count())
+    }
+
+    /// What `lane` would have to lower more with this group.
+    fn gained(&self, group: &Group, lane: usize) -> f64 {
+        let new = group.needs.iter().filter(|package| self.users[lane][**package] == 0);
+        weight(group, new.count())
+    }
+
+    fn cost(&self) -> f64 {
+        let mean = self.loads.iter().sum::<f64>() / self.lanes();
+        let most = self.loads.iter().copied().fold(0., f64::max);
+        mean + BALANCE * (most - mean)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "lanes are few")]
+    fn lanes(&self) -> f64 {
+        self.loads.len() as f64
+    }
+
+    /// `SplitMix64`: what is drawn is the same each time.
+    fn draw(&mut self) -> u64 {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.chance ^ (self.chance >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.draw() % limit as u64).unwrap_or(0)
+    }
+
+    /// From 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "32 bits are exact")]
+    fn part(&mut self) -> f64 {
+        (self.draw() >> 32) as f64 / (1_u64 << 32) as f64
+    }
+}
+
+/// Units are the packages that are needed, or are by themselves.
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+fn weight(group: &Group, needed: usize) -> f64 {
+    let own = if group.needs.is_empty() { group.units.len() } else { 0 };
+    (own + needed) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Eighty files, each of five packages that use a tenth of a library; every other file another one's.
+    #[test]
+    fn files_that_use_the_same_are_lowered_by_the_same_worker() {
+        let mut uses = vec![Uses { file: 100, packages: Vec::new() }; 600];
+        for file in 0..80 {
+            let used = |n: usize| 300 * (file % 2) + (file * 7 + n) % 300;
+            uses.extend(
+                (0..5).map(|_| Uses { file, packages: (0..30).map(used).chain([7_000_000]).collect() }),
+            );
+        }
+        let mut packages: Vec<Option<usize>> = (600..1000).map(Some).collect();
+        packages.extend([None, Some(8_000_000)]);
+        let lanes = share(&uses, &packages, 2);
+        assert_eq!(lanes.len(), packages.len());
+        let astray = (0..400).filter(|unit| lanes[*unit] != lanes[unit % 10 / 5 * 5]).count();
+        assert!(astray <= 20, "{lanes:?}");
+        assert_ne!(lanes[0], lanes[5]);
+        assert_eq!(share(&uses, &packages, 2), lanes);
+    }
+
+    #[test]
+    fn units_of_which_nothing_is_known_are_dealt_as_they_come() {
+        assert_eq!(share(&[], &[None, Some(3), None, None], 2), [0, 0, 1, 1]);
+        assert!(share(&[], &[], 2).is_empty());
+        assert_eq!(share(&[Uses::default()], &[None, Some(0), Some(0)], 1), [0, 0, 0]);
+    }
+}
