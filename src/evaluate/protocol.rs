@@ -6,7 +6,7 @@
 //! | supervisor | `(load SUBSET OPTIONS ((NAME DIRECTORY COMMIT) ...))` | what will be evaluated; the channels |
 //! | loader | `(derivations faster)`, `(derivations own)` | how they are made |
 //! | loader, parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load |
-//! | loader | `(uses (FILE PACKAGE ...) ...)` | for each package, all by number, where it is defined and what it uses |
+//! | loader | `(uses (FILE USED ...) ...)` | packages and what they use, by number: where each is defined, what it uses |
 //! | loader | `(loaded)` | ready to fork a parent for each system |
 //! | loader, parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
 //! | supervisor | `(fork ID TOKEN)` → `(forked ID PID)` | to the loader: make a parent; to a parent: make a worker |
@@ -57,11 +57,11 @@ pub(super) enum Message {
     Idle,
 }
 
-/// Where a package is defined, and the packages among its inputs: all by number.
+/// Where a package, or what packages use, is defined, and what it uses: all by number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Uses {
     pub(super) file: usize,
-    pub(super) packages: Vec<usize>,
+    pub(super) used: Vec<usize>,
 }
 
 /// A job that came of a unit.
@@ -137,8 +137,8 @@ impl Message {
 
 fn read_uses(package: &Sexp) -> Option<Uses> {
     let numbers: Vec<usize> = package.list()?.iter().map(Sexp::index).collect::<Option<_>>()?;
-    let (file, packages) = numbers.split_first()?;
-    Some(Uses { file: *file, packages: packages.to_vec() })
+    let (file, used) = numbers.split_first()?;
+    Some(Uses { file: *file, used: used.to_vec() })
 }
 
 /// A number, or none where there is `#f`.

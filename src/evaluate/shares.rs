@@ -10,25 +10,28 @@ use std::collections::BTreeMap;
 
 use super::protocol::Uses;
 
-/// So many changes are tried, which takes a quarter of a second.
+/// So many deals are made, of which the best counts.
+const TRIES: u64 = 4;
+/// So many changes of each are tried; all tries together take a quarter of a second.
 const STEPS: u32 = 60_000;
 /// How much worse a change may be at first: this part of what a lane has.
-const FIRST_HEAT: f64 = 1. / 150.;
+const FIRST_HEAT: f64 = 1. / 300.;
 /// What the most loaded lane has more than the mean counts so much.
-const BALANCE: f64 = 0.8;
+const BALANCE: f64 = 0.4;
 
-/// The lane, of so many, of each unit, whose package is given. Units of which no package is known, or of whose
-/// packages it is not said what they use, are dealt as they come.
-pub(super) fn share(uses: &[Uses], packages: &[Option<usize>], lanes: usize) -> Vec<usize> {
+/// The lane, of so many, of each unit, whose package is given; `before` are units that are lowered before all
+/// others, for all. Units of which no package is known are by themselves; when it is not said what packages use,
+/// all are dealt as they come.
+pub(super) fn share(uses: &[Uses], packages: &[Option<usize>], before: &[usize], lanes: usize) -> Vec<usize> {
     let contiguous = |unit: usize| unit * lanes / packages.len();
     if uses.is_empty() || lanes < 2 {
         return (0..packages.len()).map(contiguous).collect();
     }
-    let groups = groups(uses, packages);
-    let mut deal = Deal::new(&groups, uses.len(), lanes, packages.len());
-    deal.improve();
+    let groups = groups(uses, packages, before);
+    let tries = (0..TRIES).map(|chance| Deal::improved(&groups, uses.len(), lanes, chance));
+    let best = tries.min_by(|one, other| one.cost().total_cmp(&other.cost()));
     let mut lane_of = vec![0; packages.len()];
-    for (group, lane) in groups.iter().zip(&deal.lane_of) {
+    for (group, lane) in groups.iter().zip(best.iter().flat_map(|deal| &deal.lane_of)) {
         group.units.iter().for_each(|unit| lane_of[*unit] = *lane);
     }
     lane_of
@@ -38,32 +41,45 @@ pub(super) fn share(uses: &[Uses], packages: &[Option<usize>], lanes: usize) -> 
 #[derive(Debug, Default)]
 struct Group {
     units: Vec<usize>,
-    /// The packages that lowering all of them lowers.
+    /// All that lowering them lowers.
     needs: Vec<usize>,
 }
 
 /// Units by file, in their order; those of no package are by themselves.
-fn groups(uses: &[Uses], packages: &[Option<usize>]) -> Vec<Group> {
+fn groups(uses: &[Uses], packages: &[Option<usize>], before: &[usize]) -> Vec<Group> {
+    let known = |package: &usize| *package < uses.len();
     let mut by_file: BTreeMap<Option<usize>, Group> = BTreeMap::new();
     for (unit, package) in packages.iter().enumerate() {
-        let package = package.filter(|package| *package < uses.len());
+        let package = package.filter(known);
         let group = by_file.entry(package.map(|package| uses[package].file)).or_default();
         group.units.push(unit);
         group.needs.extend(package);
     }
-    let mut seen = vec![usize::MAX; uses.len()];
     let mut groups: Vec<Group> = by_file.into_values().collect();
+    groups.sort_by_key(|group| group.units.first().copied());
+    let before = before.iter().filter_map(|unit| packages.get(*unit).copied().flatten());
+    let mut everybodys = vec![false; uses.len()];
+    reached(uses, before.filter(known).collect(), |one| !std::mem::replace(&mut everybodys[one], true));
+    // Of which group each was seen last.
+    let mut last = vec![usize::MAX; uses.len()];
     for (number, group) in groups.iter_mut().enumerate() {
-        let mut next = std::mem::take(&mut group.needs);
-        while let Some(package) = next.pop() {
-            if std::mem::replace(&mut seen[package], number) != number {
-                group.needs.push(package);
-                next.extend(uses[package].packages.iter().filter(|used| **used < uses.len()));
-            }
+        let begin = std::mem::take(&mut group.needs);
+        let enter = |one: usize| !everybodys[one] && std::mem::replace(&mut last[one], number) != number;
+        group.needs = reached(uses, begin, enter);
+    }
+    groups
+}
+
+/// All that can be reached from `next` by what is used, as far as `enter` says to go.
+fn reached(uses: &[Uses], mut next: Vec<usize>, mut enter: impl FnMut(usize) -> bool) -> Vec<usize> {
+    let mut reached = Vec::new();
+    while let Some(one) = next.pop() {
+        if enter(one) {
+            reached.push(one);
+            next.extend(uses[one].used.iter().filter(|used| **used < uses.len()));
         }
     }
-    groups.sort_by_key(|group| group.units.first().copied());
-    groups
+    reached
 }
 
 /// Who has which group.
@@ -78,13 +94,15 @@ struct Deal<'a> {
 }
 
 impl<'a> Deal<'a> {
-    fn new(groups: &'a [Group], packages: usize, lanes: usize, units: usize) -> Self {
+    /// One that began with long runs of groups; `chance` tells it from others.
+    fn improved(groups: &'a [Group], packages: usize, lanes: usize, chance: u64) -> Self {
+        let units: usize = groups.iter().map(|group| group.units.len()).sum();
         let mut deal = Self {
             groups,
             lane_of: Vec::with_capacity(groups.len()),
             users: vec![vec![0; packages]; lanes],
             loads: vec![0.; lanes],
-            chance: 0,
+            chance,
         };
         let mut dealt = 0;
         for group in groups {
@@ -94,18 +112,13 @@ impl<'a> Deal<'a> {
             deal.lane_of.push(lane);
             dealt += group.units.len();
         }
-        deal
-    }
-
-    fn improve(&mut self) {
-        let mean = self.loads.iter().sum::<f64>() / self.lanes();
+        let heat = deal.mean() * FIRST_HEAT;
         for step in 0..STEPS {
             let left = 1. - f64::from(step) / f64::from(STEPS);
-            let heat = 1. + mean * FIRST_HEAT * left * left;
-            let group = self.below(self.groups.len());
-            let lane = self.below(self.loads.len());
-            self.try_to_move(group, lane, heat);
+            let (group, lane) = (deal.below(groups.len()), deal.below(lanes));
+            deal.try_to_move(group, lane, 1. + heat * left * left);
         }
+        deal
     }
 
     fn try_to_move(&mut self, group: usize, to: usize, heat: f64) {
@@ -144,14 +157,13 @@ impl<'a> Deal<'a> {
     }
 
     fn cost(&self) -> f64 {
-        let mean = self.loads.iter().sum::<f64>() / self.lanes();
         let most = self.loads.iter().copied().fold(0., f64::max);
-        mean + BALANCE * (most - mean)
+        self.mean() + BALANCE * (most - self.mean())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "lanes are few")]
-    fn lanes(&self) -> f64 {
-        self.loads.len() as f64
+    fn mean(&self) -> f64 {
+        self.loads.iter().sum::<f64>() / self.loads.len() as f64
     }
 
     /// `SplitMix64`: what is drawn is the same each time.
@@ -187,27 +199,25 @@ mod tests {
     /// Eighty files, each of five packages that use a tenth of a library; every other file another one's.
     #[test]
     fn files_that_use_the_same_are_lowered_by_the_same_worker() {
-        let mut uses = vec![Uses { file: 100, packages: Vec::new() }; 600];
+        let mut uses = vec![Uses { file: 100, used: Vec::new() }; 600];
         for file in 0..80 {
             let used = |n: usize| 300 * (file % 2) + (file * 7 + n) % 300;
-            uses.extend(
-                (0..5).map(|_| Uses { file, packages: (0..30).map(used).chain([7_000_000]).collect() }),
-            );
+            uses.extend((0..5).map(|_| Uses { file, used: (0..30).map(used).chain([7_000_000]).collect() }));
         }
         let mut packages: Vec<Option<usize>> = (600..1000).map(Some).collect();
         packages.extend([None, Some(8_000_000)]);
-        let lanes = share(&uses, &packages, 2);
+        let lanes = share(&uses, &packages, &[401, 9_000_000], 2);
         assert_eq!(lanes.len(), packages.len());
         let astray = (0..400).filter(|unit| lanes[*unit] != lanes[unit % 10 / 5 * 5]).count();
         assert!(astray <= 20, "{lanes:?}");
         assert_ne!(lanes[0], lanes[5]);
-        assert_eq!(share(&uses, &packages, 2), lanes);
+        assert_eq!(share(&uses, &packages, &[401, 9_000_000], 2), lanes);
     }
 
     #[test]
     fn units_of_which_nothing_is_known_are_dealt_as_they_come() {
-        assert_eq!(share(&[], &[None, Some(3), None, None], 2), [0, 0, 1, 1]);
-        assert!(share(&[], &[], 2).is_empty());
-        assert_eq!(share(&[Uses::default()], &[None, Some(0), Some(0)], 1), [0, 0, 0]);
+        assert_eq!(share(&[], &[None, Some(3), None, None], &[], 2), [0, 0, 1, 1]);
+        assert!(share(&[], &[], &[], 2).is_empty());
+        assert_eq!(share(&[Uses::default()], &[None, Some(0), Some(0)], &[], 1), [0, 0, 0]);
     }
 }

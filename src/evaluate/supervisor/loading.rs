@@ -108,7 +108,8 @@ impl Supervisor<'_> {
         self.lanes = self.lanes.min(units.div_ceil(WORTH_A_WORKER)).max(1);
         packages.resize(units, None);
         let (uses, lanes) = (self.loaded().await?.uses, self.lanes);
-        let shared = tokio::task::spawn_blocking(move || share(&uses, &packages, lanes)).await;
+        let popular = self.popular.clone();
+        let shared = tokio::task::spawn_blocking(move || share(&uses, &packages, &popular, lanes)).await;
         let shared = shared.map_err(|_| Failure::Abandoned)?;
         let likely = &self.wanted.likely;
         self.book = Book::new(&shared, lanes, |unit| likely.contains(&self.labels[unit]));

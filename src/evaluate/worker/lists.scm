@@ -3,7 +3,7 @@
 
 (define-module (gorget lists)
   #:use-module ((srfi srfi-1) #:select (delete-duplicates filter-map take))
-  #:export (use-hashing-delete-duplicates! numbering distinct numbers-of-inputs most-used))
+  #:export (use-hashing-delete-duplicates! numberer distinct numbers-of-inputs most-used))
 
 ;; Fewer elements than this are compared with each other faster than they are hashed.
 (define %worth-hashing 8)
@@ -32,43 +32,54 @@ it for the inputs of every derivation."
 
   (variable-set! (module-variable (resolve-module '(srfi srfi-1)) 'delete-duplicates) either))
 
-(define (numbering things)
-  "Return a procedure that says which of THINGS something is, counted from 0; #f for none of them."
-  (define numbers (make-hash-table 50000))
+(define (numberer things)
+  "Return a procedure that gives whatever it is called with a number from 0 on, THINGS first, and
+says without an argument how many have one."
+  (define numbers (make-hash-table 100000))
+  (define known 0)
 
-  (let loop ((things things) (number 0))
-    (unless (null? things)
-      (hashq-set! numbers (car things) number)
-      (loop (cdr things) (+ number 1))))
-  (lambda (thing)
-    (hashq-ref numbers thing)))
+  (define number
+    (case-lambda
+      (() known)
+      ((thing)
+       (or (hashq-ref numbers thing)
+           (let ((new known))
+             (set! known (+ new 1))
+             (hashq-set! numbers thing new)
+             new)))))
 
-(define (distinct things)
-  "Return each of THINGS once."
+  (for-each number things)
+  number)
+
+(define* (distinct things #:optional (key identity))
+  "Return the first of THINGS with each KEY."
   (define seen (make-hash-table 50000))
 
   (filter (lambda (thing)
-            (let ((handle (hashq-create-handle! seen thing #f)))
+            (let ((handle (hashq-create-handle! seen (key thing) #f)))
               (and (not (cdr handle))
                    (begin (set-cdr! handle #t) #t))))
           things))
 
 (define (numbers-of-inputs packages number direct-inputs)
-  "Return for each of PACKAGES the numbers of those of its DIRECT-INPUTS that have a NUMBER."
+  "Return for each of PACKAGES the numbers of its DIRECT-INPUTS."
   (define (input-number input)
-    (and (pair? input) (pair? (cdr input)) (number (cadr input))))
+    (and (pair? input) (pair? (cdr input)) (struct? (cadr input))
+         (number (cadr input))))
 
   (map (lambda (package)
          (filter-map input-number (or (false-if-exception (direct-inputs package)) '())))
        packages))
 
 (define (most-used packages inputs count)
-  "Return those COUNT of PACKAGES whose numbers are most often among INPUTS, most used first."
+  "Return those COUNT of PACKAGES, which have the first numbers, that are most often among INPUTS,
+most used first."
   (define users (make-vector (length packages) 0))
 
   (for-each (lambda (numbers)
               (for-each (lambda (number)
-                          (vector-set! users number (+ 1 (vector-ref users number))))
+                          (when (< number (vector-length users))
+                            (vector-set! users number (+ 1 (vector-ref users number)))))
                         numbers))
             inputs)
   (let ((ranking (stable-sort (map cons (vector->list users) packages)

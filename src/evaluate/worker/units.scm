@@ -34,9 +34,6 @@
                    (option 'exclude))))
       (any (lambda (regexp) (regexp-exec regexp name)) regexps))))
 
-;; So many popular packages are named to the supervisor.
-(define %most-popular 100)
-
 (define (report-module-error file module args)
   (match args
     ((key . args)
@@ -288,57 +285,6 @@ channel 'guix'."
                            (member (location-channel (package-location package)) names))
                        (package-unit package system (base? package))))
                 (all-packages))))
-
-;; What is numbered: packages, first those to build.
-(define-once (known-packages)
-  (distinct (append (all-packages)
-                    (fold-packages cons '() #:select? (const #t)))))
-
-(define-once (package-number)
-  (numbering (known-packages)))
-
-;; For each of them, the numbers of those among its inputs.
-(define-once (uses)
-  (numbers-of-inputs (known-packages) (package-number) package-direct-inputs))
-
-;; The packages that most others have among their inputs, most popular first.
-(define-once (popular-packages)
-  (most-used (known-packages) (uses) %most-popular))
-
-(define (say-uses)
-  "Say of each package which file defines it, by number, and what is among its inputs."
-  (define files (make-hash-table))
-  (define known 0)
-
-  (define (file-number package)
-    (let* ((location (package-location package))
-           (file (and location (location-file location))))
-      (or (hash-ref files file)
-          (let ((number known))
-            (set! known (+ 1 number))
-            (hash-set! files file number)
-            number))))
-
-  (apply say 'uses
-         (map (lambda (package used)
-                (cons (file-number package) used))
-              (known-packages)
-              (uses))))
-
-(define (popular-units units system)
-  "Return the indexes of those of UNITS, a list, that lower the popular packages, most popular first."
-  (define places
-    (let ((table (make-hash-table (length units))))
-      (fold (lambda (unit index)
-              (hash-set! table (unit-label unit) index)
-              (+ index 1))
-            0
-            units)
-      table))
-
-  (filter-map (lambda (package)
-                (hash-ref places (string-append (package-name package) "." system)))
-              (popular-packages)))
 
 ;; (gnu ci) has what (core-packages) returns, and imports what computes most other jobs.
 (define (load-for subset)

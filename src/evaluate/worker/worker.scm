@@ -120,6 +120,7 @@
 (primitive-load "/run/gorget/store.scm")
 (primitive-load "/run/gorget/jobs.scm")
 (primitive-load "/run/gorget/units.scm")
+(primitive-load "/run/gorget/uses.scm")
 (primitive-load "/run/gorget/ci.scm")
 
 
@@ -229,7 +230,9 @@ proves that.  Give OTHERS all else that is said."
            (send 'enumerated
                  (map unit-label all)
                  (popular-units all system)
-                 (map (compose (package-number) unit-package) all))
+                 (map (lambda (unit)
+                        (and=> (unit-package unit) (number)))
+                      all))
            (send 'enumerated (map unit-label all) '() '()))))
    give-up))
 
