@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use gorget::attempt::Attempt;
 use gorget::clock::Clock;
@@ -168,6 +169,7 @@ impl<'a> World<'a> {
     async fn submit_and_crash(&mut self) {
         let mut keeper = self.submit();
         until_crash(self.db, &mut self.lot, 12, keeper.step()).await;
+        what_was_sent_arrives().await;
     }
 
     async fn reconcile_and_crash(&mut self) {
@@ -198,6 +200,7 @@ impl<'a> World<'a> {
             }
         }
         self.coordinator.feel(Mood::Sound);
+        what_was_sent_arrives().await;
     }
 
     async fn evaluate(&mut self) {
@@ -379,6 +382,14 @@ fn event(name: &str, data: &Value, disturbed: bool) -> Option<NewEvent> {
         _ => return None,
     };
     Some(NewEvent { build, reference, attempt, happened_at: None })
+}
+
+/// The coordinator takes what is on its way, though whoever sent it is gone: nobody starts again faster than that.
+async fn what_was_sent_arrives() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
 }
 
 pub fn is_going_on(held: &Held) -> bool {

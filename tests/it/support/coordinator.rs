@@ -428,7 +428,11 @@ impl Memory {
     fn mood_now(&mut self) -> Mood {
         let mood = *self.mood.borrow();
         match mood {
-            Mood::Fickle(_) => [Mood::Sound, Mood::LosesAnswers, Mood::Fails][self.dice.roll(3) as usize],
+            Mood::Fickle(_) => match self.dice.roll(3) {
+                0 => Mood::Sound,
+                1 => Mood::LosesAnswers,
+                _ => Mood::Fails,
+            },
             mood => mood,
         }
     }

@@ -73,7 +73,8 @@ impl Wiper {
             (Either::Sqlite(connection), "begin immediate;", tables)
         };
         let tables = tables.iter().filter(|table| *table != "_sqlx_migrations");
-        let deletions: String = tables.map(|table| format!("delete from {table};")).collect();
+        let deletions: Vec<String> = tables.map(|table| format!("delete from {table};")).collect();
+        let deletions = deletions.concat();
         Self { connection, statements: format!("{begin}{deletions}commit") }
     }
 
