@@ -3,7 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gorget::daemon::exhaust;
 use gorget::db::{Build, BuildState};
 
-use super::world::{World, is_going_on};
+use super::agents::is_going_on;
+use super::world::World;
 use crate::support::coordinator::Mood;
 
 impl World<'_> {

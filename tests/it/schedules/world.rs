@@ -3,14 +3,13 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use gorget::attempt::Attempt;
 use gorget::clock::Clock;
 use gorget::coordinator::{GuixBuildCoordinator, Reconcile, Submit};
 use gorget::daemon::{Bells, Keeper as _};
-use gorget::db::{Batch, Build, Db, NewEvent, QueueFilter, Recorder, Told};
+use gorget::db::{Batch, Build, Db, NewEvent, QueueFilter, Recorder};
 use gorget::schedule::Schedule;
 use gorget::spec::{RetryFailed, Spec};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::coordinator::{Held, Mood, StandIn};
 use crate::support::{Dice, begin, claimant, derivation, everything, hash, job, spec, spec_id};
@@ -18,7 +17,7 @@ use crate::support::{Dice, begin, claimant, derivation, everything, hash, job, s
 /// How many outputs a farm knows. Each is made by either of two derivations.
 pub const WORDS: usize = 10;
 /// What the coordinator is called.
-const NAME: &str = "default";
+pub const NAME: &str = "default";
 
 /// A farm with two specs, and its coordinator.
 pub struct World<'a> {
@@ -34,9 +33,9 @@ pub struct World<'a> {
     pub jobs: Vec<BTreeSet<usize>>,
     commits: usize,
     /// What the coordinator has told, and has not arrived yet.
-    news: Vec<NewEvent>,
+    pub news: Vec<NewEvent>,
     /// How much it has told.
-    heard: usize,
+    pub heard: usize,
 }
 
 /// Numbers as good as drawn by lot, the same for the same seed.
@@ -293,95 +292,6 @@ impl<'a> World<'a> {
         }
         attempts
     }
-
-    pub fn assert_nothing_is_built_twice(&self) {
-        for (number, attempts) in self.attempts() {
-            let going_on = attempts.iter().filter(|held| is_going_on(held)).count();
-            assert!(going_on <= 1, "{number} is built twice at once: {attempts:?}");
-            let built = attempts.iter().position(|held| held.result == Some(true));
-            let again =
-                built.map_or(0, |built| attempts[built + 1..].iter().filter(|held| !held.canceled).count());
-            assert_eq!(again, 0, "{number} was built, and is built again: {attempts:?}");
-        }
-    }
-
-    async fn coordinator_changes(&mut self) {
-        match self.lot.below(6) {
-            0 => self.coordinator.stop().await,
-            1 | 2 => {
-                // What it told and nobody heard is lost.
-                self.hear();
-                self.news.retain(|_| self.lot.once_in(2));
-                self.coordinator.restart().await;
-                self.heard = 0;
-                self.coordinator.feel(Mood::Sound);
-            }
-            3 => self.coordinator.feel(Mood::Sound),
-            _ => {
-                let seed = u64::try_from(self.lot.below(1 << 30)).unwrap();
-                self.coordinator.feel(Mood::Fickle(seed));
-            }
-        }
-    }
-
-    /// Agents go on, somebody gives something up, and some of what is told arrives.
-    async fn something_is_built(&mut self) {
-        for _ in 0..4 {
-            let waiting: Vec<Held> = self.coordinator.builds().into_iter().filter(is_going_on).collect();
-            if waiting.is_empty() {
-                break;
-            }
-            let held = &waiting[self.lot.below(waiting.len())];
-            let name = held.derivation["/gnu/store/".len() + 33..].trim_end_matches(".drv").to_owned();
-            match self.lot.below(12) {
-                0 => self.coordinator.cancel(&name),
-                1 => self.coordinator.fail_setup(&name),
-                _ if !held.started => self.coordinator.begin(&name),
-                _ => self.coordinator.finish(&name, self.lot.once_in(2)),
-            }
-        }
-        self.hear();
-        for _ in 0..self.lot.below(4) {
-            if self.news.is_empty() {
-                break;
-            }
-            let place = self.lot.below(self.news.len());
-            let event = self.news[place].clone();
-            if !self.lot.once_in(3) {
-                self.news.remove(place);
-            }
-            let (db, now) = (self.db, self.clock.now());
-            let telling = async { Ok(db.record_events(NAME, &[event], now).await?) };
-            until_crash(db, &mut self.lot, 2, telling).await;
-        }
-    }
-
-    fn hear(&mut self) {
-        let told = self.coordinator.told();
-        for (name, data) in &told[self.heard..] {
-            self.news.extend(event(name, data, self.lot.once_in(3)));
-        }
-        self.heard = told.len();
-    }
-}
-
-/// What an event of the coordinator means. That something failed can be told as a disturbance.
-fn event(name: &str, data: &Value, disturbed: bool) -> Option<NewEvent> {
-    let reference = data.get("id").or_else(|| data.get("build_id")).unwrap().as_str().unwrap().to_owned();
-    let build = data.get("derivation").map_or(Told::Attempt, |derivation| {
-        let path = derivation.as_str().unwrap();
-        Told::Derivation(path["/gnu/store/".len()..][..32].to_owned())
-    });
-    let attempt = match name {
-        "build-submitted" => Attempt::Scheduled,
-        "build-started" => Attempt::Started,
-        "build-canceled" => Attempt::Canceled,
-        "build-success" => Attempt::Succeeded,
-        "build-failure" if disturbed => Attempt::Disturbed,
-        "build-failure" => Attempt::Failed,
-        _ => return None,
-    };
-    Some(NewEvent { build, reference, attempt, happened_at: None })
 }
 
 /// The coordinator takes what is on its way, though whoever sent it is gone: nobody starts again faster than that.
@@ -392,12 +302,8 @@ async fn what_was_sent_arrives() {
     }
 }
 
-pub fn is_going_on(held: &Held) -> bool {
-    !held.canceled && held.result.is_none()
-}
-
 /// Does a step, which may end before it is done: before one of its writes, or while it waits for an answer.
-async fn until_crash<T>(
+pub async fn until_crash<T>(
     db: &Db,
     lot: &mut Lot,
     most_writes: usize,
