@@ -3,7 +3,8 @@
 //! they end where they should. Nothing that is wanted is lost, nothing is built twice, and nothing for nobody.
 //!
 //! The keepers and the adapter are the real ones, and so is HTTP; only the time is made up.
-//! `GORGET_TEST_SCHEDULES` says how many schedules are tried, from which number on: `500` or `4711+1`.
+//! A number repeats its schedule as far as the threads of a database answer at the same moments, so what fails rarely
+//! has to be repeated some times. `GORGET_TEST_SCHEDULES` says how many schedules are tried, from which number on: `500` or `4711+1`.
 //! `make simulate` tries 100,000.
 
 #![expect(clippy::print_stderr, reason = "the schedule that fails is what a failure is understood by")]
@@ -99,7 +100,7 @@ async fn whatever_happens_what_is_wanted_is_built_once_and_nothing_else() {
 }
 
 #[test]
-#[ignore = "takes a quarter of an hour: `make simulate`"]
+#[ignore = "takes the better part of an hour: `make simulate`"]
 fn whatever_happens_in_a_hundred_thousand_schedules() {
     let (seeds, begun) = (seeds(MANY), Instant::now());
     let next = AtomicU64::new(seeds.start);
