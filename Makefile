@@ -1,7 +1,7 @@
 PREFIX ?= /usr/local
 CARGO ?= cargo
 
-.PHONY: help build test demo check parity bench fuzz torture install clean
+.PHONY: help build test demo check parity bench fuzz torture simulate install clean
 
 help:
 	@echo 'make demo     watch, evaluate and queue a real Guix tree, on this machine'
@@ -12,6 +12,7 @@ help:
 	@echo 'make bench    measure an evaluation against what Guix itself needs for it'
 	@echo 'make fuzz     feed the readers of strangers what a fuzzer makes, for longer than the tests do'
 	@echo 'make torture  kill workers 10,000 times while they evaluate all of Guix'
+	@echo 'make simulate live through 100,000 random schedules of a farm, with a crash in each'
 	@echo 'make install  put the program, man pages and completions below PREFIX ($(PREFIX))'
 	@echo 'make clean    remove what was built'
 
@@ -49,6 +50,11 @@ fuzz:
 torture: build
 	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
 	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked --release --test it -- --ignored --nocapture torture
+
+# Some of them, or one again: make simulate SCHEDULES=4711+1
+simulate:
+	scripts/setup test
+	GORGET_TEST_SCHEDULES=$(SCHEDULES) $(CARGO) test --locked --release --test it -- --ignored --nocapture schedules::
 
 # Packagers set DESTDIR.
 install:

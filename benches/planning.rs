@@ -198,7 +198,7 @@ async fn real(file: &str) {
     );
     for machines in MACHINES {
         let bound = bound(&snapshot.graph, machines);
-        let ratio = |order: &[i64]| makespan(&snapshot.graph, order, machines) / bound;
+        let ratio = |order: &[i64]| makespan(&snapshot.graph, order, machines).0 / bound;
         println!(
             "{machines:<10}{:>10.1} h{:>16.3}{:>16.3}{:>16.3}{:>16.3}",
             bound / 3600.0,
@@ -207,6 +207,16 @@ async fn real(file: &str) {
             ratio(&most),
             ratio(&first_come)
         );
+        for (what, order) in [("ours, not known", &unknown), ("dependents", &most)] {
+            let (end, last) = makespan(&snapshot.graph, order, machines);
+            let takes = f64::from(snapshot.graph.nodes[last].seconds);
+            let users = snapshot.graph.nodes.iter().filter(|node| node.inputs.contains(&last)).count();
+            println!(
+                "    {what}: what ends last, number {last}, takes {:.1} h from {:.1} h on, and {users} need it",
+                takes / 3600.0,
+                (end - takes) / 3600.0,
+            );
+        }
     }
 }
 
@@ -257,8 +267,9 @@ fn dependents(graph: &Graph) -> Vec<i64> {
     counts
 }
 
-/// When everything is built, if a machine that is free takes the most urgent of what can be built.
-fn makespan(graph: &Graph, urgencies: &[i64], machines: usize) -> f64 {
+/// When everything is built, if a machine that is free takes the most urgent of what can be built; and the place of
+/// what ends last.
+fn makespan(graph: &Graph, urgencies: &[i64], machines: usize) -> (f64, usize) {
     let mut users = vec![Vec::new(); graph.nodes.len()];
     let mut waits: Vec<usize> = graph.nodes.iter().map(|node| node.inputs.len()).collect();
     for (place, node) in graph.nodes.iter().enumerate() {
@@ -270,7 +281,7 @@ fn makespan(graph: &Graph, urgencies: &[i64], machines: usize) -> f64 {
     ready.extend(
         (0..waits.len()).filter(|place| waits[*place] == 0).map(|place| (urgency(place), Reverse(place))),
     );
-    let mut now = 0;
+    let (mut now, mut last) = (0, 0);
     loop {
         while let Some(&(_, Reverse(place))) = ready.peek() {
             // What nobody builds is there at once.
@@ -286,10 +297,10 @@ fn makespan(graph: &Graph, urgencies: &[i64], machines: usize) -> f64 {
             }
         }
         let Some(Reverse((end, place))) = running.pop() else { break };
-        now = end;
+        (now, last) = (end, place);
         free(place, &users, &mut waits, |user| ready.push((urgency(user), Reverse(user))));
     }
-    f64::from(u32::try_from(now).unwrap())
+    (f64::from(u32::try_from(now).unwrap()), last)
 }
 
 /// Tells who can be built now that this is.

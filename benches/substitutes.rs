@@ -4,7 +4,7 @@
 //!   database with 100,000 derivations, in the order in which they were added and in any order;
 //! * signatures that are checked in a second, which is what an item costs that is there;
 //! * 100,000 look-ups at a static server in the same process, for the first time and from the
-//!   database, when nothing or every tenth item is there.
+//!   database, when nothing, every tenth item or everything is there.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
@@ -21,7 +21,7 @@ use gorget::db::{Batch, BuildState, Claimant, Db, Item, ItemKind, NewDerivation,
 use gorget::job::Facts;
 use gorget::revision::{ChannelCommit, Revision};
 use gorget::signing::{AuthorizedKeys, SigningKey};
-use gorget::spec::{Spec, Subset, System};
+use gorget::spec::{Build, Spec, Subset, System};
 use gorget::store::narinfo::Narinfo;
 use gorget::store::path::StorePath;
 use gorget::substitute::{LookUp, Server};
@@ -49,7 +49,7 @@ fn main() {
         println!("narinfos served on one core, {order}: {per_second:.0} a second");
     }
     println!("signatures checked on one core: {:.0} a second", checking());
-    for (there, what) in [(0, "nothing is"), (10, "one in ten is")] {
+    for (there, what) in [(0, "nothing is"), (10, "one in ten is"), (1, "everything is")] {
         let file = directory.path().join(format!("asked-{there}.db"));
         runtime(2).block_on(asking(file.to_str().unwrap(), there, what));
     }
@@ -73,7 +73,7 @@ fn derivation(number: usize) -> (StorePath, String) {
 
 async fn recorder(db: &Db) -> Recorder {
     let spec: Spec = serde_json::from_value(json!({
-        "name": "all", "channels": [{ "name": "guix", "url": "u", "branch": "master" }], "build": "all",
+        "name": "all", "channels": [{ "name": "guix", "url": "u", "branch": "master" }], "build": Build::from(Subset::All),
         "systems": ["x86_64-linux"], "period": "every 5m", "priority": 5, "active": true, "first": "queue",
     }))
     .unwrap();

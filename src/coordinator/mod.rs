@@ -94,6 +94,11 @@ impl Report {
         self.steps.iter().any(|(attempt, _)| attempt.is_over())
     }
 
+    /// Whether somebody gave it up.
+    fn is_canceled(&self) -> bool {
+        self.steps.iter().any(|(attempt, _)| *attempt == Attempt::Canceled)
+    }
+
     /// The same as events about the build that was asked about.
     fn events(&self, build: &Told) -> Vec<NewEvent> {
         let event = |&(attempt, happened_at)| NewEvent {

@@ -48,7 +48,7 @@ impl Keeper for Reconcile {
         let mut under_way = JoinSet::new();
         let mut waiting = builds.into_iter();
         let (mut events, mut read, mut lost, mut away) = (Vec::new(), Vec::new(), Vec::new(), None);
-        let mut unanswered = Vec::new();
+        let (mut unanswered, mut going_on) = (Vec::new(), Vec::new());
         loop {
             while under_way.len() < AT_ONCE
                 && away.is_none()
@@ -63,6 +63,9 @@ impl Keeper for Reconcile {
                 (Ok(reports), build) => {
                     let about = Told::Asked(build.id);
                     read.push((build.id, reports.iter().rev().find_map(|report| report.note.clone())));
+                    let attempt = reports.iter().rev().find(|report| !report.is_over());
+                    let unnamed = attempt.filter(|_| build.reference.is_none());
+                    going_on.extend(unnamed.map(|attempt| (build.id, attempt.reference.clone())));
                     events.extend(reports.iter().flat_map(|report| report.events(&about)));
                     lost.extend(reports.is_empty().then_some(build));
                 }
@@ -73,6 +76,7 @@ impl Keeper for Reconcile {
             }
         }
         self.record(&events, &lost).await?;
+        self.db.name_attempts(&going_on).await?;
         self.db.record_readings(&read, now).await?;
         // If it is about one build only, others get their turn before it is asked for again.
         self.db.record_readings(&unanswered, now - EVERY + SOON).await?;

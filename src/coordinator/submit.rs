@@ -245,7 +245,8 @@ async fn carry_out(coordinator: &GuixBuildCoordinator, wish: Wish) -> Result<Out
         Wish::Build(submission) => coordinator.submit(&submission).await.map(Outcome::Answered),
         Wish::BuildAgain(submission, output, known) => {
             let mut others = coordinator.attempts_at(&output).await?;
-            others.retain(|report| !known.contains(&report.reference));
+            // What was canceled before anybody knew of it is over, and says nothing of a build that is wanted.
+            others.retain(|report| !known.contains(&report.reference) && !report.is_canceled());
             // A list need not say which agent it was.
             for report in others.iter_mut().filter(|_| coordinator.has_emulating_agents()) {
                 if let Some(more) = coordinator.read(&report.reference).await? {

@@ -79,8 +79,9 @@ pub(super) async fn guard(tx: &mut Tx) -> Result<u64> {
         from build b join evaluation e on e.id = b.evaluation_id
         where e.id in (select evaluation_id from build where state in ('queued', 'held'))
         group by e.id, e.spec_id, e.system, e.approved_at";
-    const HOLD: &str =
-        "update build set state = 'held', answer = $2 where evaluation_id = $1 and state = 'queued'";
+    // What a coordinator may have stays there.
+    const HOLD: &str = "update build set state = 'held', answer = $2
+        where evaluation_id = $1 and state = 'queued' and not offered";
     const REASON: &str =
         "update build set answer = $2 where evaluation_id = $1 and state = 'held' and answer <> $2";
     const RELEASE: &str =

@@ -51,8 +51,8 @@ impl StoredItem {
 
 type Row = (String, ItemKind, String, i64, i64, i64);
 
-/// How many unpacked packs are kept at hand: those who fetch one item go on to its neighbours.
-const KEPT: usize = 24;
+/// How much of what was unpacked is kept at hand, in bytes: those who fetch one item go on to its neighbours.
+const KEPT: usize = 96 << 20;
 /// The largest pack that is kept at hand, in bytes.
 const LARGEST_KEPT: usize = 4 << 20;
 
@@ -77,10 +77,13 @@ impl Unpacked {
         if self.find(id).is_some() {
             return;
         }
-        if self.0.len() == KEPT {
-            self.0.pop_front();
-        }
         self.0.push_back((id, Arc::clone(contents)));
+        let mut kept: usize = self.0.iter().map(|(_, contents)| contents.len()).sum();
+        while kept > KEPT
+            && let Some((_, oldest)) = self.0.pop_front()
+        {
+            kept -= oldest.len();
+        }
     }
 }
 

@@ -27,7 +27,9 @@ impl Db {
         // Whose name is not known has to be looked for.
         let read_at = if reference.is_some() { now } else { 0 };
         let mut tx = self.begin().await?;
-        execute!(&mut tx, SQL, build.id, answer, now, build.urgency, read_at);
+        // What it had before, it has with the urgency of then.
+        let told = reference.map(|_| build.urgency);
+        execute!(&mut tx, SQL, build.id, answer, now, told, read_at);
         if let Some(reference) = reference {
             let line =
                 json!({ "build": build.id, "reference": reference, "attempt": Attempt::Scheduled.word() });
@@ -133,6 +135,22 @@ impl Db {
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
             .bind(coordinator).bind(then).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// What the coordinator calls the attempts at builds that it has, as far as that was not known: it may have
+    /// told of them before, and then that is no news.
+    pub async fn name_attempts(&self, attempts: &[(BuildId, String)]) -> Result<()> {
+        for (id, reference) in attempts {
+            let mut tx = self.begin().await?;
+            execute!(
+                &mut tx,
+                "update build set reference = $2 where id = $1 and state = 'submitted' and reference is null",
+                id,
+                reference
+            );
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// The coordinator was asked about these builds; of some it says why they wait.

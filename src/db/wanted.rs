@@ -98,8 +98,8 @@ impl Db {
         Ok(count)
     }
 
-    /// Makes the changes, and notes for what it was planned. What the coordinator has is to be canceled
-    /// there; the rest is canceled by that. What came to an end meanwhile stays as it is.
+    /// Makes the changes, and notes for what it was planned. What the coordinator has, or may have, is to be
+    /// canceled there; the rest is canceled by that. What came to an end meanwhile stays as it is.
     pub async fn change(&self, changes: &Changes, outlook: &Outlook, now: Seconds) -> Result<()> {
         let mut tx = self.begin().await?;
         let_go(&mut tx, &changes.unwanted, now).await?;
@@ -119,7 +119,7 @@ async fn let_go(tx: &mut Tx, unwanted: &[(BuildId, String)], now: Seconds) -> Re
         ($lines:literal, $plus:literal) => {
             concat!(
                 "update build set answer = lines.reason, unwanted_at = $2, next_attempt = 0, inputs_queued = false,
-                   state = case when state in ('submitted', 'started') then 'canceling' else 'canceled' end
+                   state = case when offered or state in ('submitted', 'started') then 'canceling' else 'canceled' end
                  from ",
                 $lines,
                 " where build.id = lines.id

@@ -1,15 +1,31 @@
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
-use super::SigningError;
+use super::ecdsa::{Public, Signature};
 use super::gcrypt::Sexp;
+use super::{SigningError, is_plain};
 
-/// The public keys whose signatures count.
+/// The public keys whose signatures count, by their canonical forms; those of Guix's own kind as points.
 #[derive(Debug, Clone, Default)]
-pub struct AuthorizedKeys(HashSet<Vec<u8>>);
+pub struct AuthorizedKeys(HashMap<Vec<u8>, Option<Public>>);
+
+impl Sexp {
+    /// The point of a public key of the kind that Guix makes.
+    fn point(&self) -> Option<Public> {
+        let key = self.find("ecc").filter(|key| key.find("flags").is_none())?;
+        let curve = key.find("curve").is_some_and(|curve| curve.data(1) == Some(b"Ed25519"));
+        Public::read(key.find("q").filter(|_| curve)?.data(1)?)
+    }
+
+    /// The numbers of a signature that such a key made.
+    fn numbers(&self) -> Option<Signature> {
+        let numbers = self.find("ecdsa")?;
+        Signature::read(numbers.find("r")?.data(1)?, numbers.find("s")?.data(1)?)
+    }
+}
 
 /// Why a signature does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +58,8 @@ impl AuthorizedKeys {
             tag.is_some_and(|tag| tag.data(1) == Some(b"import"))
         };
         let entries = acl.lists().filter(|entry| entry.data(0) == Some(b"entry") && is_import(entry));
-        Ok(Self(entries.filter_map(|entry| Some(entry.find("public-key")?.canonical())).collect()))
+        let keys = entries.filter_map(|entry| entry.find("public-key"));
+        Ok(Self(keys.map(|key| (key.canonical(), key.point())).collect()))
     }
 
     /// Checks the value of a narinfo's `Signature` line against the text that it covers.
@@ -55,17 +72,18 @@ impl AuthorizedKeys {
         let signature = Sexp::read(&decoded).map_err(|_| Distrust::Corrupt)?;
         let part = |token| signature.find(token).ok_or(Distrust::Corrupt);
         let (data, value, key) = (part("data")?, part("sig-val")?, part("public-key")?);
-        if !self.0.contains(&key.canonical()) {
-            return Err(Distrust::Unauthorized);
-        }
+        let known = self.0.get(&key.canonical()).ok_or(Distrust::Unauthorized)?;
         let hash = data.find("hash").ok_or(Distrust::Corrupt)?;
-        if hash.data(1) != Some(b"sha256") || hash.data(2) != Some(&Sha256::digest(text)[..]) {
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        if hash.data(1) != Some(b"sha256") || hash.data(2) != Some(&digest) {
             return Err(Distrust::OtherText);
         }
-        match key.verify(&value, &data) {
-            Ok(true) => Ok(()),
-            _ => Err(Distrust::Wrong),
-        }
+        let right = match (known, value.numbers()) {
+            (Some(point), Some(numbers)) if is_plain(&data, &digest) => point.verify(&numbers, digest),
+            // Of whatever kind it is, libgcrypt knows it.
+            _ => matches!(key.verify(&value, &data), Ok(true)),
+        };
+        if right { Ok(()) } else { Err(Distrust::Wrong) }
     }
 }
 
@@ -107,6 +125,30 @@ mod tests {
         let forged = format!("{before}(sig-val{foreign}(public-key{after}");
         let forged = format!("1;farm;{}", BASE64.encode(forged.as_bytes()));
         assert_eq!(authorizing(&key).check(&forged, "one"), Err(Distrust::Wrong));
+    }
+
+    #[test]
+    fn libgcrypt_finds_the_same_right_and_wrong() {
+        let key = SigningKey::generate().unwrap();
+        let keys = authorizing(&key);
+        let public = Sexp::read(key.public_text().as_bytes()).unwrap();
+        assert!(keys.0.values().all(Option::is_some), "it is of Guix's own kind");
+        let mut right = 0;
+        for number in 0..300 {
+            let text = format!("text {number}");
+            let signature = key.sign("farm", &text).unwrap();
+            let mut inside = BASE64.decode(signature.rsplit(';').next().unwrap().as_bytes()).unwrap();
+            // A digit of a number is another one, in most of them.
+            let digits = inside.windows(3).position(|part| part == b"(r ").unwrap() + 4;
+            inside[digits + number % 150] = b"0123456789ABCDEF"[number % 16];
+            let Ok(sexp) = Sexp::read(&inside) else { continue };
+            let Some((data, value)) = sexp.find("data").zip(sexp.find("sig-val")) else { continue };
+            let sound = matches!(public.verify(&value, &data), Ok(true));
+            let ours = keys.check(&format!("1;farm;{}", BASE64.encode(&inside)), &text);
+            assert_eq!(ours.is_ok(), sound, "{number}: {ours:?} {}", String::from_utf8_lossy(&inside));
+            right += usize::from(sound);
+        }
+        assert!((1..300).contains(&right), "{right}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The little of libgcrypt that signatures take. This is the only module with `unsafe` code: Guix
-//! signs with libgcrypt's ECDSA over the curve Ed25519, which no Rust library speaks.
+//! The little of libgcrypt that signatures take. This is the only module with `unsafe` code: whatever
+//! libgcrypt takes for a key or a signature, Guix does, and no Rust library knows all of that.
 
 #![expect(unsafe_code, reason = "libgcrypt is a C library")]
 

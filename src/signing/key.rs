@@ -2,8 +2,10 @@ use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXUPPER};
+use sha2::{Digest as _, Sha256};
 
+use super::ecdsa::Secret;
 use super::gcrypt::Sexp;
 use super::{SigningError, signed_data};
 
@@ -14,6 +16,8 @@ const PARAMETERS: &[u8] = b"(genkey (ecdsa (curve Ed25519) (flags rfc6979)))";
 pub struct SigningKey {
     secret: Sexp,
     public: Sexp,
+    /// The secret key once more, if it is of the kind that Guix makes: that is faster.
+    number: Option<Secret>,
 }
 
 impl fmt::Debug for SigningKey {
@@ -27,7 +31,7 @@ impl SigningKey {
     pub fn generate() -> Result<Self, SigningError> {
         let pair = Sexp::generate(&Sexp::read(PARAMETERS)?)?;
         match (pair.find("private-key"), pair.find("public-key")) {
-            (Some(secret), Some(public)) => Ok(Self { secret, public }),
+            (Some(secret), Some(public)) => Self::new(secret, public),
             _ => Err(SigningError::Gcrypt { what: "making a key pair", reason: "a half is missing".into() }),
         }
     }
@@ -40,13 +44,27 @@ impl SigningKey {
         };
         let secret = part(file, "private-key", "secret key")?;
         let public = part(&file.with_extension("pub"), "public-key", "public key")?;
-        let key = Self { secret, public };
+        let key = Self::new(secret, public)?;
         let data = signed_data(b"", &key.public)?;
         let signature = key.secret.sign(&data)?;
         if matches!(key.public.verify(&signature, &data), Ok(true)) {
             return Ok(key);
         }
         Err(SigningError::NotAPair(file.to_owned()))
+    }
+
+    /// What is signed without libgcrypt has to be signed as libgcrypt does it; one text shows that.
+    fn new(secret: Sexp, public: Sexp) -> Result<Self, SigningError> {
+        const TEXT: &[u8] = b"Gorget";
+        let theirs = secret.sign(&signed_data(TEXT, &public)?)?.canonical();
+        let numbers = secret.find("ecc").filter(|key| key.find("flags").is_none());
+        let number = numbers.and_then(|key| Secret::read(key.find("d")?.data(1)?));
+        let same = |number: &Secret| Ok::<_, SigningError>(sign(number, TEXT)?.canonical() == theirs);
+        let number = match number {
+            Some(number) if same(&number)? => Some(number),
+            _ => None,
+        };
+        Ok(Self { secret, public, number })
     }
 
     /// Writes both files, which must not be there yet. Only their owner may read the secret one.
@@ -72,7 +90,10 @@ impl SigningKey {
     /// Signs `text`: the value of a narinfo's `Signature` line. `host` names who signs, for people.
     pub fn sign(&self, host: &str, text: &str) -> Result<String, SigningError> {
         let data = signed_data(text.as_bytes(), &self.public)?;
-        let value = self.secret.sign(&data)?;
+        let value = match &self.number {
+            Some(number) => sign(number, text.as_bytes())?,
+            None => self.secret.sign(&data)?,
+        };
         let mut signature = b"(signature ".to_vec();
         for part in [&data, &value, &self.public] {
             signature.extend(part.print());
@@ -81,5 +102,29 @@ impl SigningKey {
         signature.push(b')');
         let signature = Sexp::read(&signature)?.print();
         Ok(format!("1;{host};{}", BASE64.encode(&signature)))
+    }
+}
+
+/// What libgcrypt would make of it.
+fn sign(number: &Secret, text: &[u8]) -> Result<Sexp, SigningError> {
+    let [r, s] = number.sign(Sha256::digest(text).into()).numbers().map(|number| HEXUPPER.encode(&number));
+    Sexp::read(format!("(sig-val (ecdsa (r #{r}#) (s #{s}#)))").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_are_those_of_libgcrypt() {
+        for number in 0..20 {
+            let mut key = SigningKey::generate().unwrap();
+            assert!(key.number.is_some(), "it is of Guix's own kind");
+            let texts: Vec<String> = (0..20).map(|text| format!("{number} {text}")).collect();
+            let ours: Vec<String> = texts.iter().map(|text| key.sign("farm", text).unwrap()).collect();
+            key.number = None;
+            let theirs: Vec<String> = texts.iter().map(|text| key.sign("farm", text).unwrap()).collect();
+            assert_eq!(ours, theirs);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Signatures on what substitute servers say, as Guix makes and checks them.
 
 mod authorized;
+mod ecdsa;
+mod field;
 mod gcrypt;
 mod key;
 
@@ -49,4 +51,10 @@ fn signed_data(text: &[u8], public: &Sexp) -> Result<Sexp, SigningError> {
     let flags = if public.find("rsa").is_some() { "pkcs1" } else { "rfc6979" };
     let hash = data_encoding::HEXUPPER.encode(&Sha256::digest(text));
     Sexp::read(format!("(data (flags {flags}) (hash sha256 #{hash}#))").as_bytes())
+}
+
+/// Whether what is signed is just this SHA-256, as Guix has it signed with a key of its own kind.
+fn is_plain(data: &Sexp, hash: &[u8; 32]) -> bool {
+    let plain = [&b"(4:data(5:flags7:rfc6979)(4:hash6:sha25632:"[..], hash, b"))"].concat();
+    data.canonical() == plain
 }

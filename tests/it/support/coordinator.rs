@@ -18,9 +18,11 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
+
+use crate::support::Dice;
 
 /// A coordinator that listens, or has been stopped.
 pub struct StandIn {
@@ -43,6 +45,10 @@ pub enum Mood {
     Slow,
     /// It tells everything twice, and what was before once more.
     Repeats,
+    /// It does what was asked at once, and answers when it feels otherwise.
+    KeepsAnswers,
+    /// Of each request it is drawn by lot, from this seed, whether it is as it should be, loses its answer, or fails.
+    Fickle(u64),
 }
 
 /// A build that it keeps.
@@ -66,7 +72,10 @@ pub struct Held {
 
 #[derive(Default)]
 struct Memory {
-    mood: Mood,
+    mood: watch::Sender<Mood>,
+    /// Rings when an answer is kept back.
+    keeps: Arc<Notify>,
+    dice: Dice,
     builds: Vec<Held>,
     outputs: HashMap<String, HashSet<String>>,
     /// The tags of agents, by their names.
@@ -110,7 +119,23 @@ impl StandIn {
 
     /// Changes how it treats requests from now on.
     pub fn feel(&self, mood: Mood) {
-        self.memory().mood = mood;
+        let mut memory = self.memory();
+        memory.keeps = Arc::default();
+        if let Mood::Fickle(seed) = mood {
+            memory.dice = Dice(seed);
+        }
+        memory.mood.send_replace(mood);
+    }
+
+    /// Returns when it has done what was asked, and keeps the answer back.
+    pub async fn has_something_to_answer(&self) {
+        let keeps = Arc::clone(&self.memory().keeps);
+        keeps.notified().await;
+    }
+
+    /// What it told by itself since it was started: names and data of its events.
+    pub fn told(&self) -> Vec<(&'static str, Value)> {
+        self.memory().events.clone()
     }
 
     /// From now on it has no events, as some may have none.
@@ -237,7 +262,7 @@ fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
 }
 
 async fn be_moody(State(memory): State<Shared>, request: Request, next: Next) -> Response {
-    let mood = lock(&memory).mood;
+    let mood = lock(&memory).mood_now();
     if mood == Mood::Fails {
         let mut answer = Response::new(Body::from(json!({ "error": "out of luck" }).to_string()));
         *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
@@ -248,7 +273,12 @@ async fn be_moody(State(memory): State<Shared>, request: Request, next: Next) ->
         // Ends the task that serves the connection, and with it the connection, without a word.
         Mood::LosesAnswers => resume_unwind(Box::new("the answer is lost")),
         Mood::Slow => tokio::time::sleep(Duration::from_millis(300)).await,
-        Mood::Sound | Mood::Fails | Mood::Repeats => {}
+        Mood::KeepsAnswers => {
+            let mut moods = lock(&memory).mood.subscribe();
+            lock(&memory).keeps.notify_one();
+            let _ = moods.wait_for(|mood| *mood != Mood::KeepsAnswers).await;
+        }
+        Mood::Sound | Mood::Fails | Mood::Repeats | Mood::Fickle(_) => {}
     }
     answer
 }
@@ -363,8 +393,9 @@ async fn events(State(memory): State<Shared>, headers: HeaderMap) -> Result<Resp
         loop {
             let text: String = {
                 let memory = lock(&memory);
-                let from = if memory.mood == Mood::Repeats { 0 } else { told.min(memory.events.len()) };
-                let times = if memory.mood == Mood::Repeats { 2 } else { 1 };
+                let repeats = *memory.mood.borrow() == Mood::Repeats;
+                let from = if repeats { 0 } else { told.min(memory.events.len()) };
+                let times = if repeats { 2 } else { 1 };
                 told = memory.events.len();
                 let news = memory.events[from..].iter().enumerate();
                 let line = |(number, (name, data)): (usize, &(&str, Value))| {
@@ -393,6 +424,19 @@ struct Wanted {
 }
 
 impl Memory {
+    /// How it treats the request that has just come.
+    fn mood_now(&mut self) -> Mood {
+        let mood = *self.mood.borrow();
+        match mood {
+            Mood::Fickle(_) => match self.dice.roll(3) {
+                0 => Mood::Sound,
+                1 => Mood::LosesAnswers,
+                _ => Mood::Fails,
+            },
+            mood => mood,
+        }
+    }
+
     fn take(&mut self, wanted: Wanted) -> Value {
         let Wanted { mut build, unless_derivation, unless_outputs } = wanted;
         let alive = || self.builds.iter().filter(|held| !held.canceled);

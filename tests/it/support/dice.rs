@@ -1,4 +1,5 @@
 /// Random, and the same every time.
+#[derive(Default)]
 pub struct Dice(pub u64);
 
 impl Dice {

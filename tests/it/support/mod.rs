@@ -12,6 +12,6 @@ pub mod program;
 pub mod real;
 pub mod signed;
 
-pub use databases::{Cluster, on_both, on_both_at, postgres_database, write_down};
+pub use databases::{Cluster, Wiper, on_both, on_both_at, postgres_database, write_down};
 pub use dice::Dice;
 pub use farm::*;
