@@ -1,5 +1,3 @@
-use data_encoding::HEXLOWER;
-
 use super::evaluation::Complete;
 use super::facts::{FactsRow, facts_columns};
 use super::interval::{on_path, path};
@@ -14,8 +12,8 @@ pub struct Job {
     pub name: String,
     /// Store path of its derivation.
     pub derivation: String,
-    /// Names the set of its outputs: equal keys, equal builds.
-    pub outputs: String,
+    /// Names the set of its outputs: equal numbers, equal builds.
+    pub outputs: i64,
     /// What else is known of it; the line is that of the first evaluation that had the job so.
     pub facts: Facts,
 }
@@ -24,7 +22,7 @@ pub struct Job {
 struct Row {
     name: String,
     derivation: String,
-    outputs: Vec<u8>,
+    outputs: i64,
     line: Option<i64>,
     #[sqlx(flatten)]
     facts: FactsRow,
@@ -56,10 +54,10 @@ macro_rules! jobs {
                group by name_id, derivation_id)
              select n.name, ",
             derivation_path!(),
-            " as derivation, o.key as outputs, its.line, ",
+            " as derivation, d.output_set_id as outputs, its.line, ",
             facts_columns!(),
             " from its join job_name n on n.id = its.name_id join derivation d on d.id = its.derivation_id
-               join output_set o on o.id = d.output_set_id left join job_facts f on f.id = its.facts_id"
+               left join job_facts f on f.id = its.facts_id"
         )
     };
 }
@@ -103,9 +101,11 @@ impl Db {
         let at = Complete::find(self, evaluation).await?;
         let rows: Vec<Row> = each!(&self.readers, pool, sql: jobs!(sqlite), jobs!(postgres) =>
             sqlx::query_as(sql).bind(at.sequence).bind(at.id).bind(path(at.id)).fetch_all(pool).await?);
-        let job = |Row { name, derivation, outputs, line, facts }| {
-            let (facts, outputs) = (FactsRow::facts(facts, line), HEXLOWER.encode(&outputs));
-            Job { name, derivation, outputs, facts }
+        let job = |Row { name, derivation, outputs, line, facts }| Job {
+            name,
+            derivation,
+            outputs,
+            facts: FactsRow::facts(facts, line),
         };
         let mut jobs: Vec<Job> = rows.into_iter().map(job).collect();
         jobs.sort_unstable();

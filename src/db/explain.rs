@@ -69,7 +69,9 @@ impl Db {
         const SQL: &str = concat!(
             job_records!(),
             "where j.id in (select max(j.id) from job j join derivation d on d.id = j.derivation_id
-               where d.hash = $1 group by j.spec_id, j.system, j.name)
+               where ",
+            has_hash!("$1"),
+            " group by j.spec_id, j.system, j.name)
              order by s.name, j.system, j.name"
         );
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(hash).fetch_all(pool).await?))
@@ -79,7 +81,7 @@ impl Db {
     /// with this hash in its store path. They are told as if they were jobs.
     pub async fn inputs_called(&self, name: &str) -> Result<Vec<JobRecord>> {
         const SQL: &str = concat!(
-            "select b.job as name, s.name as spec, b.system, ",
+            "select b.job as name, s.name as spec, e.system, ",
             derivation_path!(),
             " as derivation, o.outputs, d.output_set_id, b.evaluation_id as first_evaluation,
                e.state as first_state, cast(null as bigint) as last_evaluation

@@ -49,9 +49,9 @@ impl Db {
         macro_rules! add {
             ($lines:literal) => {
                 concat!(
-                    "insert into build (output_set_id, derivation_id, evaluation_id, job, system, priority, urgency,
+                    "insert into build (output_set_id, derivation_id, evaluation_id, job, priority, urgency,
                        state, created_at, needed_by)
-                     select new.output_set_id, new.id, u.evaluation_id, new.name || '.drv', u.system, u.priority,
+                     select new.output_set_id, new.id, u.evaluation_id, new.name || '.drv', u.priority,
                        u.urgency, $2, $3, u.id
                      from (select d.id, d.name, d.output_set_id, l.build,
                              row_number() over (partition by d.output_set_id order by d.id) as place

@@ -9,14 +9,23 @@ use crate::store::derivation::Derivation;
 use crate::store::path::StorePath;
 
 /// How the contents of a store item are written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum ItemKind {
     /// A plain file: its bytes.
     Text,
     /// Anything: a NAR.
     Nar,
+}
+
+impl ItemKind {
+    /// As it stands in the database.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Nar => "nar",
+        }
+    }
 }
 
 /// An item of the store that an evaluation added.

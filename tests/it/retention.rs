@@ -354,7 +354,6 @@ async fn every_reference_to_what_is_removed_is_heeded() {
     .await
     .unwrap();
     let heeded = [
-        "build.derivation_id",
         "build.evaluation_id",
         "build.needed_by",
         "build.output_set_id",
