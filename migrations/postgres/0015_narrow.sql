@@ -1,4 +1,4 @@
--- Takes long: derivations and output sets are written anew.
+-- Takes long: derivations, output sets and builds are written anew.
 -- What is looked for by a hash is found by the beginning of that, and what a row of another table says is
 -- not written again. That a derivation, or a set of outputs, is there once is seen to by those who write; so is,
 -- where rows come by the thousand, that they refer to what is there: `gorget verify` looks whether it is so.
@@ -17,15 +17,30 @@ alter table build
   drop constraint build_output_set_id_fkey, drop constraint build_derivation_id_fkey,
   drop constraint build_evaluation_id_fkey, drop constraint build_needed_by_fkey, drop column system;
 drop index build_derivation;
+-- Of the job that wanted it, or of the derivation.
+insert into job_name (id, name)
+  select (select coalesce(max(id), 0) from job_name) + row_number() over (order by job), job
+  from (select distinct job collate "C" as job from build) b where not exists (select 1 from job_name where name = b.job);
+alter table build add column name_id bigint;
+update build set name_id = n.id from job_name n where n.name = build.job;
+alter table build alter column name_id set not null, drop column job;
+drop index span_last;
+create or replace view job as
+  select s.id, q.spec_id, q.system, n.name, s.derivation_id, s.facts_id, s.line, s.first_evaluation,
+    s.last_evaluation, s.node, s.name_id
+  from span s join sequence q on q.id = s.sequence_id join job_name n on n.id = s.name_id;
 alter table store_item drop constraint store_item_pack_id_fkey;
 -- It is compressed already.
 alter table store_pack alter column contents set storage external;
 
 create table new_output_set (
   id bigint primary key,
-  outputs text not null                         -- "NAME HASH-NAME" lines, sorted by output name
+  outputs text not null                         -- "NAME HASH-NAME" lines, sorted by output name; `*` stands for the
+                                                -- name of the derivations that make them, if that is one
 );
-insert into new_output_set (id, outputs) select id, outputs from output_set order by id;
+insert into new_output_set (id, outputs)
+  select o.id, case count(distinct d.name) when 1 then replace(o.outputs, '-' || min(d.name), '-*') else o.outputs end
+  from output_set o left join derivation d on d.output_set_id = o.id group by o.id order by o.id;
 create table new_derivation (
   id bigint primary key,
   hash text not null,                           -- the 32 characters of its store path

@@ -1,4 +1,4 @@
--- Takes long: derivations, output sets and builds are written anew.
+-- Takes long: derivations, output sets, jobs and builds are written anew.
 -- What is looked for by a hash is found by the beginning of that, and what a row of another table says is
 -- not written again. That a derivation, or a set of outputs, is there once is seen to by those who write.
 
@@ -10,9 +10,12 @@ insert into system (name) select distinct system from derivation;
 
 create table new_output_set (
   id integer primary key,
-  outputs text not null                         -- "NAME HASH-NAME" lines, sorted by output name
+  outputs text not null                         -- "NAME HASH-NAME" lines, sorted by output name; `*` stands for the
+                                                -- name of the derivations that make them, if that is one
 ) strict;
-insert into new_output_set (id, outputs) select id, outputs from output_set order by id;
+insert into new_output_set (id, outputs)
+  select o.id, case count(distinct d.name) when 1 then replace(o.outputs, '-' || min(d.name), '-*') else o.outputs end
+  from output_set o left join derivation d on d.output_set_id = o.id group by o.id order by o.id;
 create table new_derivation (
   id integer primary key,
   hash text not null,                           -- the 32 characters of its store path
@@ -37,7 +40,7 @@ create table new_build (
   output_set_id integer not null unique references output_set,
   derivation_id integer not null,               -- makes that
   evaluation_id integer not null references evaluation,   -- why: the first that wanted it; its system is the build's
-  job text not null,
+  name_id integer not null references job_name, -- of the job that wanted it, or of the derivation
   priority integer not null,                    -- of its spec: 0 first
   state text not null check (state in
     ('recorded', 'wanted', 'held', 'substituted', 'queued', 'submitted', 'refused', 'started', 'succeeded', 'failed',
@@ -58,13 +61,14 @@ create table new_build (
   coordinator text,                             -- whose it is; empty: nobody serves it, null: not decided
   offered integer not null default false        -- whether that one may have heard of it
 ) strict;
-insert into new_build (id, output_set_id, derivation_id, evaluation_id, job, priority, state, created_at, answered_at,
+insert into job_name (name) select job from build where true on conflict do nothing;
+insert into new_build (id, output_set_id, derivation_id, evaluation_id, name_id, priority, state, created_at, answered_at,
     reference, answer, attempts, next_attempt, urgency, told_urgency, unwanted_at, needed_by, inputs_queued, given_up,
     read_at, coordinator, offered)
-  select id, output_set_id, derivation_id, evaluation_id, job, priority, state, created_at, answered_at, reference,
+  select b.id, output_set_id, derivation_id, evaluation_id, n.id, priority, state, created_at, answered_at, reference,
     answer, attempts, next_attempt, urgency, told_urgency, unwanted_at, needed_by, inputs_queued, given_up, read_at,
     coordinator, offered
-  from build order by id;
+  from build b join job_name n on n.name = b.job order by b.id;
 drop table build;
 alter table new_build rename to build;
 create index build_evaluation on build (evaluation_id);
@@ -77,5 +81,29 @@ create index build_reading on build (coordinator, read_at) where state in ('subm
 create index build_offer on build (coordinator, urgency desc, derivation_id) where state = 'queued';
 create index build_unrouted on build (id) where state = 'queued' and coordinator is null;
 
-drop index span_first;
+drop view job;
+create table new_span (
+  id integer primary key,
+  sequence_id integer not null references sequence,
+  name_id integer not null references job_name,
+  derivation_id integer not null references derivation,
+  facts_id integer references job_facts,        -- null: recorded before there were facts
+  line integer,                                 -- in the file, at the first of those evaluations
+  first_evaluation integer not null references evaluation,
+  last_evaluation integer,
+  node integer                                  -- see db/interval.rs; null while the interval is open
+) strict;
+insert into new_span (id, sequence_id, name_id, derivation_id, facts_id, line, first_evaluation, last_evaluation, node)
+  select id, sequence_id, name_id, derivation_id, facts_id, line, first_evaluation, last_evaluation, node
+  from span order by id;
+drop table span;
+alter table new_span rename to span;
+create index span_open on span (sequence_id, name_id) where last_evaluation is null;
+create index span_node on span (sequence_id, node, last_evaluation, first_evaluation) where node is not null;
+create index span_name on span (name_id, sequence_id);
+create index span_derivation on span (derivation_id);
 create index span_first on span (first_evaluation);
+create view job as
+  select s.id, q.spec_id, q.system, s.name_id, n.name, s.derivation_id, s.facts_id, s.line, s.first_evaluation,
+    s.last_evaluation, s.node
+  from span s join sequence q on q.id = s.sequence_id join job_name n on n.id = s.name_id;

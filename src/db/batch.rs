@@ -159,31 +159,48 @@ async fn store_systems(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<Ha
 
 /// Numbers of the output sets of `derivations`, in the same order; new ones are stored. What identifies a
 /// set are its paths, whatever the outputs are called; it is looked for by the beginning of any of them.
+///
+/// For the name of the derivations that make a set stands `*` in it, which is in no store path, as long as
+/// all of them have one name.
 async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<Vec<i64>> {
     const LAST: &str = "select coalesce(max(id), 0) from output_set";
     let paths = derivations.iter().flat_map(|derivation| &derivation.outputs).map(|(_, path)| path);
     let beginnings: BTreeSet<&str> = paths.map(|path| path.get(..12).unwrap_or(path)).chain([""]).collect();
     let wanted = rows(beginnings.into_iter().map(Value::from));
-    let found: Vec<(i64, String)> = each!(tx, tx, sql:
-        "select o.id, o.outputs from json_each($1) w cross join output_set o
+    let found: Vec<(i64, String, String)> = each!(tx, tx, sql:
+        "select o.id, o.outputs, (select name from derivation where output_set_id = o.id limit 1)
+         from json_each($1) w cross join output_set o
            on substr(o.outputs, instr(o.outputs, ' ') + 1, 12) = w.value",
-        "select o.id, o.outputs from json_array_elements_text($1::json) w (value) join output_set o
+        "select o.id, o.outputs, (select name from derivation where output_set_id = o.id limit 1)
+         from json_array_elements_text($1::json) w (value) join output_set o
            on substr(o.outputs, position(' ' in o.outputs) + 1, 12) = w.value"
         => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
-    let mut numbers: HashMap<String, i64> =
-        found.into_iter().map(|(id, outputs)| (path_set(paths_of(&outputs)), id)).collect();
+    let known = found.into_iter().map(|(id, stored, name)| {
+        let outputs = stored.replace('*', &name);
+        (path_set(paths_of(&outputs)), (id, outputs, name))
+    });
+    let mut known: HashMap<String, (i64, String, String)> = known.collect();
     let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
     let mut lines: Vec<[Cell; 2]> = Vec::new();
+    let mut named = Vec::new();
     let mut sets = Vec::with_capacity(derivations.len());
     for derivation in derivations {
         let paths = path_set(derivation.outputs.iter().map(|(_, path)| path.as_str()));
-        sets.push(*numbers.entry(paths).or_insert_with(|| {
+        let (id, outputs, name) = known.entry(paths).or_insert_with(|| {
+            let outputs = output_lines(&derivation.outputs);
             last += 1;
-            lines.push([last.into(), output_lines(&derivation.outputs).into()]);
-            last
-        }));
+            lines.push([last.into(), outputs.replace(&format!("-{}", derivation.name), "-*").into()]);
+            (last, outputs, derivation.name.clone())
+        });
+        if *name != derivation.name {
+            named.push((*id, outputs.clone()));
+        }
+        sets.push(*id);
     }
     insert(tx, "output_set", ["id", "outputs"], &lines).await?;
+    for (id, outputs) in named {
+        execute!(tx, "update output_set set outputs = $2 where id = $1", id, outputs);
+    }
     Ok(sets)
 }
 

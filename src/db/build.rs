@@ -132,12 +132,12 @@ macro_rules! failed_at {
 macro_rules! builds {
     () => {
         concat!(
-            "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, e.system, b.job, b.derivation_id, ",
+            "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, e.system, n.name as job, b.derivation_id, ",
             derivation_path!(),
             " as derivation, b.priority, b.urgency, b.told_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
                b.attempts, b.next_attempt, b.coordinator, b.offered
              from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
-               join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
+               join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id join job_name n on n.id = b.name_id "
         )
     };
 }
@@ -218,17 +218,17 @@ impl Db {
     ) -> Result<u64> {
         const QUEUE: &str = concat!(
             "insert into build
-              (output_set_id, derivation_id, evaluation_id, job, priority, urgency, state, created_at)
-            select new.output_set_id, new.derivation_id, e.id, new.name, s.priority, $4, $2, $3
+              (output_set_id, derivation_id, evaluation_id, name_id, priority, urgency, state, created_at)
+            select new.output_set_id, new.derivation_id, e.id, new.name_id, s.priority, $4, $2, $3
             from evaluation e join spec s on s.id = e.spec_id join
-              (select d.output_set_id, j.derivation_id, j.name, j.first_evaluation, row_number() over
+              (select d.output_set_id, j.derivation_id, j.name_id, j.first_evaluation, row_number() over
                  (partition by d.output_set_id order by j.derivation_id, j.name) as place
                from job j join derivation d on d.id = j.derivation_id
                where j.first_evaluation = $1 and j.id > (select scheduled_job from evaluation where id = $1)) as new
               on new.first_evaluation = e.id
             where new.place = 1
             on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
-              evaluation_id = excluded.evaluation_id, job = excluded.job,
+              evaluation_id = excluded.evaluation_id, name_id = excluded.name_id,
               priority = excluded.priority, urgency = excluded.urgency, told_urgency = null,
               state = case build.state when 'canceling' then 'queued' else excluded.state end,
               created_at = excluded.created_at,

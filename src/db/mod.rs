@@ -63,6 +63,13 @@ macro_rules! has_hash {
     };
 }
 
+// SQL for the outputs of the set `o`, which the derivation `d` makes: its name is left out there.
+macro_rules! outputs {
+    () => {
+        "replace(o.outputs, '*', d.name)"
+    };
+}
+
 // SQL for the store path of the derivation `d`.
 macro_rules! derivation_path {
     () => {

@@ -49,7 +49,7 @@ const RULES: [(&str, &str); 6] = [
     ),
     (
         "build",
-        "select 'build ' || b.id || ' (' || b.job || ') and its derivation make different outputs' from build b
+        "select 'build ' || b.id || ' and its derivation make different outputs' from build b
          left join derivation d on d.id = b.derivation_id where d.id is null or d.output_set_id <> b.output_set_id",
     ),
     (
@@ -212,7 +212,9 @@ impl Db {
         macro_rules! derivations {
             ($hashes:literal) => {
                 concat!(
-                    "select d.id, d.hash, y.name, o.outputs, d.inputs from ",
+                    "select d.id, d.hash, y.name, ",
+                    outputs!(),
+                    ", d.inputs from ",
                     $hashes,
                     " join derivation d on ",
                     has_hash!("w.value"),
@@ -248,7 +250,7 @@ impl Db {
 
 /// The rows of `PostgreSQL`'s large tables refer to rows that are there. Others see to evaluations.
 async fn verify_references(pool: &PgPool) -> Result<Vec<Finding>> {
-    const REFERENCES: [(&str, &str, &str); 12] = [
+    const REFERENCES: [(&str, &str, &str); 13] = [
         ("span", "sequence_id", "sequence"),
         ("span", "name_id", "job_name"),
         ("span", "derivation_id", "derivation"),
@@ -259,6 +261,7 @@ async fn verify_references(pool: &PgPool) -> Result<Vec<Finding>> {
         ("build", "output_set_id", "output_set"),
         ("build", "derivation_id", "derivation"),
         ("build", "evaluation_id", "evaluation"),
+        ("build", "name_id", "job_name"),
         ("build", "needed_by", "build"),
         ("span", "last_evaluation", "evaluation"),
     ];
