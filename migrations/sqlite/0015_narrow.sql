@@ -1,6 +1,6 @@
--- Takes long: derivations, output sets, jobs and builds are written anew.
+-- Takes long: derivations, output sets, jobs, builds and store items are written anew.
 -- What is looked for by a hash is found by the beginning of that, and what a row of another table says is
--- not written again. That a derivation, or a set of outputs, is there once is seen to by those who write.
+-- not written again. That a derivation, a set of outputs or a store item is there once is seen to by those who write.
 
 create table system (
   id integer primary key,
@@ -98,7 +98,7 @@ insert into new_span (id, sequence_id, name_id, derivation_id, facts_id, line, f
   from span order by id;
 drop table span;
 alter table new_span rename to span;
-create index span_open on span (sequence_id, name_id) where last_evaluation is null;
+create index span_open on span (sequence_id, first_evaluation) where last_evaluation is null;
 create index span_node on span (sequence_id, node, last_evaluation, first_evaluation) where node is not null;
 create index span_name on span (name_id, sequence_id);
 create index span_derivation on span (derivation_id);
@@ -107,3 +107,20 @@ create view job as
   select s.id, q.spec_id, q.system, s.name_id, n.name, s.derivation_id, s.facts_id, s.line, s.first_evaluation,
     s.last_evaluation, s.node
   from span s join sequence q on q.id = s.sequence_id join job_name n on n.id = s.name_id;
+
+create table new_store_item (
+  id integer primary key,
+  hash text not null,                           -- the 32 characters of its store path
+  name text not null,
+  kind text not null check (kind in ('text', 'nar')),
+  refs text not null,                           -- "HASH-NAME" of each reference, separated by blanks
+  pack_id integer not null references store_pack,
+  start integer not null,                       -- where it stands in the unpacked contents
+  length integer not null
+) strict;
+insert into new_store_item (hash, name, kind, refs, pack_id, start, length)
+  select hash, name, kind, refs, pack_id, start, length from store_item order by pack_id, start;
+drop table store_item;
+alter table new_store_item rename to store_item;
+create index store_item_hash on store_item (substr(hash, 1, 12));
+create index store_item_pack on store_item (pack_id);

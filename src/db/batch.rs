@@ -108,10 +108,10 @@ impl Known<'_> {
         }
         let wanted = rows(missing.into_iter().map(Value::from));
         let found: Vec<(String, DerivationId)> = each!(tx, tx, sql:
-            concat!("select d.hash, d.id from json_each($1) w cross join derivation d on ", has_hash!("w.value")),
+            concat!("select d.hash, d.id from json_each($1) w cross join derivation d on ", has_hash!("d", "w.value")),
             concat!(
                 "select d.hash, d.id from json_array_elements_text($1::json) w (value) join derivation d on ",
-                has_hash!("w.value")
+                has_hash!("d", "w.value")
             )
             => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
         self.added.extend(found);
@@ -229,12 +229,10 @@ pub(super) async fn store_packs(tx: &mut Tx, packs: &[Pack]) -> Result<()> {
     }
     let wanted = rows(items().map(|item| Value::from(item.hash.as_str())));
     let found: Vec<String> = each!(tx, tx, sql:
-        "select hash from store_item where hash in (select value from json_each($1))",
-        "select hash from store_item where hash in (select json_array_elements_text($1::json))"
-        => sqlx::query_scalar(sql).bind(&wanted).fetch_all(&mut **tx).await?);
+        known_items!(sqlite), known_items!(postgres) => sqlx::query_scalar(sql).bind(&wanted).fetch_all(&mut **tx).await?);
     let mut known: HashSet<&str> = found.iter().map(String::as_str).collect();
     let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
-    let mut lines = Vec::new();
+    let mut lines: Vec<[Cell; 7]> = Vec::new();
     for pack in packs {
         let new: Vec<&Item> = pack.items.iter().filter(|item| known.insert(&item.hash)).collect();
         if new.is_empty() {
@@ -243,17 +241,11 @@ pub(super) async fn store_packs(tx: &mut Tx, packs: &[Pack]) -> Result<()> {
         last += 1;
         execute!(tx, "insert into store_pack (id, contents) values ($1, $2)", last, &pack.contents);
         lines.extend(new.into_iter().map(|item| {
-            let place = [item.start, item.length].map(|bytes| bytes.cast_signed().into());
-            let ([start, length], hash, name) = (place, item.hash.as_str().into(), item.name.as_str().into());
-            (
-                &item.hash,
-                [hash, name, item.kind.word().into(), item.refs.join(" ").into(), last.into(), start, length],
-            )
+            let [start, length] = [item.start, item.length].map(|bytes| bytes.cast_signed().into());
+            let (hash, name) = (item.hash.as_str().into(), item.name.as_str().into());
+            [hash, name, item.kind.word().into(), item.refs.join(" ").into(), last.into(), start, length]
         }));
     }
-    // In the order in which they stand in the index.
-    lines.sort_unstable_by_key(|(hash, _)| *hash);
-    let lines: Vec<[Cell; 7]> = lines.into_iter().map(|(_, line)| line).collect();
     insert(tx, "store_item", ["hash", "name", "kind", "refs", "pack_id", "start", "length"], &lines).await
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn insert(
         concat!("with told as (select value->>'hash' as hash, value->>'build' as build, value->>'reference' as reference,
              value->>'attempt' as attempt, value->>'happened_at' as happened_at, key as place from json_each($1)),
            meant as (
-             select b.id, told.* from told join derivation d on ", has_hash!("told.hash"), "
+             select b.id, told.* from told join derivation d on ", has_hash!("d", "told.hash"), "
                join build b on b.output_set_id = d.output_set_id
              union select b.id, told.* from told join build b on b.id = told.build
              union select x.build_id, told.* from told join build_event x on x.reference = told.reference
@@ -123,7 +123,7 @@ pub(super) async fn insert(
                as (hash text, build bigint, reference text, attempt text, happened_at bigint))
              with ordinality as told (hash, build, reference, attempt, happened_at, place)),
            meant as (
-             select b.id, told.* from told join derivation d on ", has_hash!("told.hash"), "
+             select b.id, told.* from told join derivation d on ", has_hash!("d", "told.hash"), "
                join build b on b.output_set_id = d.output_set_id
              union select b.id, told.* from told join build b on b.id = told.build
              union select x.build_id, told.* from told join build_event x on x.reference = told.reference

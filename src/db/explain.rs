@@ -72,7 +72,7 @@ impl Db {
             job_records!(),
             "where j.id in (select max(j.id) from job j join derivation d on d.id = j.derivation_id
                where ",
-            has_hash!("$1"),
+            has_hash!("d", "$1"),
             " group by j.spec_id, j.system, j.name)
              order by s.name, j.system, j.name"
         );

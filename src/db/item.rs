@@ -96,7 +96,10 @@ impl Unpacked {
 impl Db {
     /// The store item with this hash in its path, unpacked.
     pub async fn item(&self, hash: &str) -> Result<Option<StoredItem>> {
-        const SQL: &str = "select name, kind, refs, pack_id, start, length from store_item where hash = $1";
+        const SQL: &str = concat!(
+            "select name, kind, refs, pack_id, start, length from store_item s where ",
+            has_hash!("s", "$1")
+        );
         let mut unpacked = None;
         let mut row: Option<Row> = None;
         // Between the two look-ups, it may have moved to another pack.
@@ -146,9 +149,7 @@ impl Db {
     pub async fn known_items<S: AsRef<str>>(&self, hashes: &[S]) -> Result<HashSet<String>> {
         let wanted = rows(hashes.iter().map(|hash| Value::from(hash.as_ref())));
         let found: Vec<String> = each!(&self.readers, pool, sql:
-            "select hash from store_item where hash in (select value from json_each($1))",
-            "select hash from store_item where hash in (select json_array_elements_text($1::json))"
-            => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
+            known_items!(sqlite), known_items!(postgres) => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
 }

@@ -55,11 +55,24 @@ macro_rules! execute {
     };
 }
 
-// SQL for the condition that the derivation `d` has this hash. The index has the beginning of hashes only, which
-// is enough to find them.
+// SQL for the condition that a row of `derivation` or `store_item` has this hash. The index has the beginning of
+// hashes only, which is enough to find them.
 macro_rules! has_hash {
-    ($hash:literal) => {
-        concat!("substr(d.hash, 1, 12) = substr(", $hash, ", 1, 12) and d.hash = ", $hash)
+    ($row:literal, $hash:literal) => {
+        concat!("substr(", $row, ".hash, 1, 12) = substr(", $hash, ", 1, 12) and ", $row, ".hash = ", $hash)
+    };
+}
+
+// SQL for the hashes among $1 that store items have.
+macro_rules! known_items {
+    (sqlite) => {
+        concat!("select s.hash from json_each($1) w cross join store_item s on ", has_hash!("s", "w.value"))
+    };
+    (postgres) => {
+        concat!(
+            "select s.hash from json_array_elements_text($1::json) w (value) join store_item s on ",
+            has_hash!("s", "w.value")
+        )
     };
 }
 

@@ -28,7 +28,7 @@ pub struct Finding {
 /// How many rows are read at a time.
 const CHUNK: i64 = 20_000;
 /// SQL that finds rows which break a rule: its name, and a text for each of them.
-const RULES: [(&str, &str); 6] = [
+const RULES: [(&str, &str); 7] = [
     (
         "interval",
         "select 'job ' || j.id || ' (' || j.name || ') is from evaluation ' || j.first_evaluation || ' to '
@@ -55,6 +55,11 @@ const RULES: [(&str, &str); 6] = [
     (
         "twice",
         "select 'derivations ' || min(id) || ' and ' || max(id) || ' are both ' || hash from derivation
+         group by hash having count(*) > 1",
+    ),
+    (
+        "twice",
+        "select 'store items ' || min(id) || ' and ' || max(id) || ' are both ' || hash from store_item
          group by hash having count(*) > 1",
     ),
     (
@@ -217,7 +222,7 @@ impl Db {
                     ", d.inputs from ",
                     $hashes,
                     " join derivation d on ",
-                    has_hash!("w.value"),
+                    has_hash!("d", "w.value"),
                     " join system y on y.id = d.system_id join output_set o on o.id = d.output_set_id"
                 )
             };

@@ -39,7 +39,7 @@ async fn meddle(location: &str, sql: &str) {
 }
 
 /// What is done, the rule that it breaks, and a word of what is said.
-const HARM: [(&str, &str, &str); 15] = [
+const HARM: [(&str, &str, &str); 16] = [
     ("update span set last_evaluation = 2, node = 2 where last_evaluation = 1", "", ""),
     ("update span set node = 2 where last_evaluation = 1", "interval", "is not found"),
     ("update span set node = null where last_evaluation = 1", "interval", "is not found"),
@@ -63,6 +63,12 @@ const HARM: [(&str, &str, &str); 15] = [
            select 99, hash, name, system_id, output_set_id, inputs from derivation where id = 2",
         "twice",
         "derivations 2 and 99 are both",
+    ),
+    (
+        "insert into store_item (hash, name, kind, refs, pack_id, start, length)
+           select hash, name, kind, refs, pack_id, start, length from store_item where id = 2",
+        "twice",
+        "store items 2 and",
     ),
     (
         "update output_set set outputs = 'out other' where id = 1",
