@@ -235,7 +235,8 @@ impl Db {
         let writing = options.clone().pragma("cache_size", "-131072").pragma("temp_store", "memory");
         let writing = writing.pragma("wal_autocheckpoint", "32768");
         let writer = pool(1).connect_with(writing).await.map_err(failed)?;
-        let readers = pool(4).connect_with(options.read_only(true)).await.map_err(failed)?;
+        let reading = options.read_only(true).pragma("cache_size", "-16384");
+        let readers = pool(4).connect_with(reading).await.map_err(failed)?;
         let aside = Either::Sqlite(writer.clone());
         Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer), aside))
     }
