@@ -171,8 +171,9 @@ fn pack(derivations: &[NewDerivation]) -> Pack {
 fn write_derivation(text: &mut String, derivation: &NewDerivation, builder: &str) {
     let NewDerivation { name, outputs, inputs, system, .. } = derivation;
     let _ = write!(text, "Derive([(\"out\",\"/gnu/store/{}\",\"\",\"\")],[", outputs[0].1);
-    for input in inputs {
-        let _ = write!(text, "(\"/gnu/store/{input}-{}.drv\",[\"out\"]),", package_name(input));
+    for (place, input) in inputs.iter().enumerate() {
+        let comma = if place > 0 { "," } else { "" };
+        let _ = write!(text, "{comma}(\"/gnu/store/{input}-{}.drv\",[\"out\"])", package_name(input));
     }
     let _ = write!(
         text,

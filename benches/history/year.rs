@@ -93,7 +93,7 @@ async fn sizes(file: &str) -> [i64; 3] {
     const SIZES: [&str; 3] = [
         "select page_count * page_size from pragma_page_count, pragma_page_size",
         "select coalesce(sum(pgsize), 0) from dbstat where aggregate = true
-           and name in ('store_pack', 'store_item', 'store_item_pack')",
+           and name like 'store\\_%' escape '\\'",
         "select coalesce(max(id), 0) from span",
     ];
     let pool = sqlx::SqlitePool::connect(file).await.unwrap();

@@ -1,11 +1,9 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use data_encoding::HEXLOWER;
-use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::{DerivationId, Error, ItemKind, JobError, Result, Tx, as_rows, rows};
+use super::bulk::{Cell, insert};
+use super::{DerivationId, Error, ItemKind, JobError, Result, Tx, rows};
 use crate::job::Facts;
 use crate::store::edges;
 
@@ -77,36 +75,6 @@ pub struct NewJob {
     pub facts: Facts,
 }
 
-/// A new row of `derivation`.
-#[derive(Serialize)]
-struct DerivationLine<'a> {
-    id: i64,
-    hash: &'a str,
-    name: &'a str,
-    system: &'a str,
-    output_set: i64,
-    inputs: String,
-}
-
-/// A new row of `output_set`.
-#[derive(Serialize)]
-struct OutputLine {
-    id: i64,
-    key: String,
-    outputs: String,
-}
-
-/// A row of `store_item`, but for its pack.
-#[derive(Serialize)]
-struct ItemLine<'a> {
-    hash: &'a str,
-    name: &'a str,
-    kind: ItemKind,
-    refs: String,
-    start: u64,
-    length: u64,
-}
-
 /// Numbers of derivations by their hashes.
 pub(super) type Numbers = HashMap<String, DerivationId>;
 
@@ -140,8 +108,11 @@ impl Known<'_> {
         }
         let wanted = rows(missing.into_iter().map(Value::from));
         let found: Vec<(String, DerivationId)> = each!(tx, tx, sql:
-            "select hash, id from derivation where hash in (select value from json_each($1))",
-            "select hash, id from derivation where hash in (select json_array_elements_text($1::json))"
+            concat!("select d.hash, d.id from json_each($1) w cross join derivation d on ", has_hash!("d", "w.value")),
+            concat!(
+                "select d.hash, d.id from json_array_elements_text($1::json) w (value) join derivation d on ",
+                has_hash!("d", "w.value")
+            )
             => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
         self.added.extend(found);
         Ok(())
@@ -154,6 +125,7 @@ impl Known<'_> {
             return Ok(());
         }
         let sets = store_output_sets(tx, &new).await?;
+        let systems = store_systems(tx, &new).await?;
         let mut last: i64 = each!(tx, tx => sqlx::query_scalar("select coalesce(max(id), 0) from derivation")
             .fetch_one(&mut **tx).await?);
         let mut lines = Vec::with_capacity(new.len());
@@ -165,78 +137,82 @@ impl Known<'_> {
             let inputs = edges::encode(&inputs.collect::<Result<Vec<_>>>()?);
             last += 1;
             let NewDerivation { hash, name, system, .. } = derivation;
-            let inputs = HEXLOWER.encode(&inputs);
-            lines.push(DerivationLine { id: last, hash, name, system, output_set: set, inputs });
+            let system = systems.get(system).copied();
+            let (hash, name) = (hash.as_str().into(), name.as_str().into());
+            lines.push([last.into(), hash, name, system.into(), set.into(), Cell::Bytes(inputs)]);
             self.added.insert(derivation.hash.clone(), DerivationId(last));
         }
-        execute!(
-            tx,
-            [
-                "insert into derivation (id, hash, name, system, output_set_id, inputs)
-                 select value->>'id', value->>'hash', value->>'name', value->>'system', value->>'output_set',
-                   unhex(value->>'inputs') from jsonb_each($1)",
-                "insert into derivation (id, hash, name, system, output_set_id, inputs)
-                 select id, hash, name, system, output_set, decode(inputs, 'hex') from json_to_recordset($1::json)
-                   as new (id bigint, hash text, name text, system text, output_set bigint, inputs text)"
-            ],
-            as_rows(lines)
-        );
-        Ok(())
+        insert(tx, "derivation", ["id", "hash", "name", "system_id", "output_set_id", "inputs"], &lines).await
     }
 }
 
-/// Numbers of the output sets of `derivations`, in the same order; new ones are stored.
-async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<Vec<i64>> {
-    let keys: Vec<[u8; 20]> = derivations.iter().map(|derivation| output_key(&derivation.outputs)).collect();
-    let wanted = rows(keys.iter().map(|key| Value::from(HEXLOWER.encode(key))));
-    let found: Vec<(Vec<u8>, i64)> = each!(tx, tx, sql:
-        "select key, id from output_set where key in (select unhex(value) from json_each($1))",
-        "select key, id from output_set
-         where key in (select decode(json_array_elements_text($1::json), 'hex'))"
-        => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
-    let mut numbers: HashMap<Vec<u8>, i64> = found.into_iter().collect();
-    let mut last: i64 = each!(tx, tx => sqlx::query_scalar("select coalesce(max(id), 0) from output_set")
-        .fetch_one(&mut **tx).await?);
-    let mut lines = Vec::new();
-    let mut sets = Vec::with_capacity(keys.len());
-    for (key, derivation) in keys.into_iter().zip(derivations) {
-        sets.push(*numbers.entry(key.to_vec()).or_insert_with_key(|key| {
-            last += 1;
-            lines.push(OutputLine {
-                id: last,
-                key: HEXLOWER.encode(key),
-                outputs: output_lines(&derivation.outputs),
-            });
-            last
-        }));
+/// Numbers of the systems of `derivations`; new ones are stored.
+async fn store_systems(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<HashMap<String, i64>> {
+    let systems: BTreeSet<&str> = derivations.iter().map(|derivation| derivation.system.as_str()).collect();
+    for system in systems {
+        execute!(tx, "insert into system (name) values ($1) on conflict do nothing", system);
     }
-    execute!(
-        tx,
-        [
-            "insert into output_set (id, key, outputs)
-             select value->>'id', unhex(value->>'key'), value->>'outputs' from jsonb_each($1)",
-            "insert into output_set (id, key, outputs)
-             select id, decode(key, 'hex'), outputs from json_to_recordset($1::json)
-               as new (id bigint, key text, outputs text)"
-        ],
-        as_rows(lines)
-    );
+    let known: Vec<(String, i64)> =
+        each!(tx, tx => sqlx::query_as("select name, id from system").fetch_all(&mut **tx).await?);
+    Ok(known.into_iter().collect())
+}
+
+/// Numbers of the output sets of `derivations`, in the same order; new ones are stored. What identifies a
+/// set are its paths, whatever the outputs are called; it is looked for by the beginning of any of them.
+///
+/// For the name of the derivations that make a set stands `*` in it, which is in no store path, as long as
+/// all of them have one name.
+async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<Vec<i64>> {
+    const LAST: &str = "select coalesce(max(id), 0) from output_set";
+    let paths = derivations.iter().flat_map(|derivation| &derivation.outputs).map(|(_, path)| path);
+    let beginnings: BTreeSet<&str> = paths.map(|path| path.get(..12).unwrap_or(path)).chain([""]).collect();
+    let wanted = rows(beginnings.into_iter().map(Value::from));
+    let found: Vec<(i64, String, String)> = each!(tx, tx, sql:
+        "select o.id, o.outputs, (select name from derivation where output_set_id = o.id limit 1)
+         from json_each($1) w cross join output_set o
+           on substr(o.outputs, instr(o.outputs, ' ') + 1, 12) = w.value",
+        "select o.id, o.outputs, (select name from derivation where output_set_id = o.id limit 1)
+         from json_array_elements_text($1::json) w (value) join output_set o
+           on substr(o.outputs, position(' ' in o.outputs) + 1, 12) = w.value"
+        => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
+    let known = found.into_iter().map(|(id, stored, name)| {
+        let outputs = stored.replace('*', &name);
+        (path_set(paths_of(&outputs)), (id, outputs, name))
+    });
+    let mut known: HashMap<String, (i64, String, String)> = known.collect();
+    let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
+    let mut lines: Vec<[Cell; 2]> = Vec::new();
+    let mut named = Vec::new();
+    let mut sets = Vec::with_capacity(derivations.len());
+    for derivation in derivations {
+        let paths = path_set(derivation.outputs.iter().map(|(_, path)| path.as_str()));
+        let (id, outputs, name) = known.entry(paths).or_insert_with(|| {
+            let outputs = output_lines(&derivation.outputs);
+            last += 1;
+            lines.push([last.into(), outputs.replace(&format!("-{}", derivation.name), "-*").into()]);
+            (last, outputs, derivation.name.clone())
+        });
+        if *name != derivation.name {
+            named.push((*id, outputs.clone()));
+        }
+        sets.push(*id);
+    }
+    insert(tx, "output_set", ["id", "outputs"], &lines).await?;
+    for (id, outputs) in named {
+        execute!(tx, "update output_set set outputs = $2 where id = $1", id, outputs);
+    }
     Ok(sets)
 }
 
-/// What identifies a build: its output paths, whatever the outputs are called.
-fn output_key(outputs: &[(String, String)]) -> [u8; 20] {
-    output_key_of(outputs.iter().map(|(_, path)| path.as_str()).collect())
+/// What identifies a build: its output paths.
+fn path_set<'a>(paths: impl Iterator<Item = &'a str>) -> String {
+    let sorted: BTreeSet<&str> = paths.collect();
+    sorted.into_iter().collect::<Vec<_>>().join("\n")
 }
 
-/// The same of base names of output paths.
-pub(super) fn output_key_of(mut paths: Vec<&str>) -> [u8; 20] {
-    paths.sort_unstable();
-    paths.dedup();
-    let digest: [u8; 32] = Sha256::digest(paths.join("\n")).into();
-    let mut key = [0; 20];
-    key.copy_from_slice(&digest[..20]);
-    key
+/// The paths that [`output_lines`] wrote.
+fn paths_of(outputs: &str) -> impl Iterator<Item = &str> {
+    outputs.lines().filter_map(|line| Some(line.split_once(' ')?.1))
 }
 
 pub(super) fn output_lines(outputs: &[(String, String)]) -> String {
@@ -244,37 +220,33 @@ pub(super) fn output_lines(outputs: &[(String, String)]) -> String {
     sorted.into_iter().map(|(name, path)| format!("{name} {path}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Stores those items of a pack that are new, and the pack for their sake.
-pub(super) async fn store_pack(tx: &mut Tx, pack: &Pack) -> Result<()> {
-    const NEXT: &str = "select coalesce(max(id), 0) + 1 from store_pack";
-    let id: i64 = each!(tx, tx => sqlx::query_scalar(NEXT).fetch_one(&mut **tx).await?);
-    execute!(tx, "insert into store_pack (id, contents) values ($1, $2)", id, &pack.contents);
-    let lines = as_rows(pack.items.iter().map(|Item { hash, name, kind, refs, start, length }| ItemLine {
-        hash,
-        name,
-        kind: *kind,
-        refs: refs.join(" "),
-        start: *start,
-        length: *length,
-    }));
-    let added = execute!(
-        tx,
-        [
-            "insert into store_item (hash, name, kind, refs, pack_id, start, length)
-             select value->>'hash', value->>'name', value->>'kind', value->>'refs', $2,
-               value->>'start', value->>'length' from jsonb_each($1) where true on conflict (hash) do nothing",
-            "insert into store_item (hash, name, kind, refs, pack_id, start, length)
-             select hash, name, kind, refs, $2, start, length from json_to_recordset($1::json)
-               as new (hash text, name text, kind text, refs text, start bigint, length bigint)
-             on conflict (hash) do nothing"
-        ],
-        &lines,
-        id
-    );
-    if added == 0 {
-        execute!(tx, "delete from store_pack where id = $1", id);
+/// Stores those items that are new, and their packs.
+pub(super) async fn store_packs(tx: &mut Tx, packs: &[Pack]) -> Result<()> {
+    const LAST: &str = "select coalesce(max(id), 0) from store_pack";
+    let items = || packs.iter().flat_map(|pack| &pack.items);
+    if items().next().is_none() {
+        return Ok(());
     }
-    Ok(())
+    let wanted = rows(items().map(|item| Value::from(item.hash.as_str())));
+    let found: Vec<String> = each!(tx, tx, sql:
+        known_items!(sqlite), known_items!(postgres) => sqlx::query_scalar(sql).bind(&wanted).fetch_all(&mut **tx).await?);
+    let mut known: HashSet<&str> = found.iter().map(String::as_str).collect();
+    let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
+    let mut lines: Vec<[Cell; 7]> = Vec::new();
+    for pack in packs {
+        let new: Vec<&Item> = pack.items.iter().filter(|item| known.insert(&item.hash)).collect();
+        if new.is_empty() {
+            continue;
+        }
+        last += 1;
+        execute!(tx, "insert into store_pack (id, contents) values ($1, $2)", last, &pack.contents);
+        lines.extend(new.into_iter().map(|item| {
+            let [start, length] = [item.start, item.length].map(|bytes| bytes.cast_signed().into());
+            let (hash, name) = (item.hash.as_str().into(), item.name.as_str().into());
+            [hash, name, item.kind.word().into(), item.refs.join(" ").into(), last.into(), start, length]
+        }));
+    }
+    insert(tx, "store_item", ["hash", "name", "kind", "refs", "pack_id", "start", "length"], &lines).await
 }
 
 /// Stores errors that are not stored yet, and gives their number.

@@ -132,12 +132,12 @@ macro_rules! failed_at {
 macro_rules! builds {
     () => {
         concat!(
-            "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, b.system, b.job, b.derivation_id, ",
+            "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, e.system, n.name as job, b.derivation_id, ",
             derivation_path!(),
             " as derivation, b.priority, b.urgency, b.told_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
                b.attempts, b.next_attempt, b.coordinator, b.offered
              from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
-               join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
+               join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id join job_name n on n.id = b.name_id "
         )
     };
 }
@@ -218,17 +218,17 @@ impl Db {
     ) -> Result<u64> {
         const QUEUE: &str = concat!(
             "insert into build
-              (output_set_id, derivation_id, evaluation_id, job, system, priority, urgency, state, created_at)
-            select new.output_set_id, new.derivation_id, e.id, new.name, e.system, s.priority, $4, $2, $3
+              (output_set_id, derivation_id, evaluation_id, name_id, priority, urgency, state, created_at)
+            select new.output_set_id, new.derivation_id, e.id, new.name_id, s.priority, $4, $2, $3
             from evaluation e join spec s on s.id = e.spec_id join
-              (select d.output_set_id, j.derivation_id, j.name, j.first_evaluation, row_number() over
+              (select d.output_set_id, j.derivation_id, j.name_id, j.first_evaluation, row_number() over
                  (partition by d.output_set_id order by j.derivation_id, j.name) as place
                from job j join derivation d on d.id = j.derivation_id
                where j.first_evaluation = $1 and j.id > (select scheduled_job from evaluation where id = $1)) as new
               on new.first_evaluation = e.id
             where new.place = 1
             on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
-              evaluation_id = excluded.evaluation_id, job = excluded.job, system = excluded.system,
+              evaluation_id = excluded.evaluation_id, name_id = excluded.name_id,
               priority = excluded.priority, urgency = excluded.urgency, told_urgency = null,
               state = case build.state when 'canceling' then 'queued' else excluded.state end,
               created_at = excluded.created_at,
@@ -303,7 +303,7 @@ impl Db {
     pub async fn queue(&self, filter: &QueueFilter, limit: i64) -> Result<Vec<Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where ($1 is null or s.name = $1) and ($2 is null or b.system = $2) and ($3 is null or b.state = $3)
+            "where ($1 is null or s.name = $1) and ($2 is null or e.system = $2) and ($3 is null or b.state = $3)
                and ($4 is null or b.coordinator = $4)
              order by b.urgency desc, b.derivation_id limit $5"
         );
@@ -323,9 +323,9 @@ impl Db {
 
     /// How many builds there are, by spec, system and state.
     pub async fn build_counts(&self) -> Result<Vec<BuildCount>> {
-        const SQL: &str = "select s.name as spec, b.system, b.state, count(*) as count
+        const SQL: &str = "select s.name as spec, e.system, b.state, count(*) as count
             from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
-            group by s.name, b.system, b.state order by s.name, b.system, b.state";
+            group by s.name, e.system, b.state order by s.name, e.system, b.state";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 }

@@ -107,10 +107,10 @@ pub(super) async fn insert(
     now: Seconds,
 ) -> Result<Vec<Step>> {
     let new: Vec<(BuildId, String, String, Seconds)> = each!(tx, tx, sql:
-        "with told as (select value->>'hash' as hash, value->>'build' as build, value->>'reference' as reference,
+        concat!("with told as (select value->>'hash' as hash, value->>'build' as build, value->>'reference' as reference,
              value->>'attempt' as attempt, value->>'happened_at' as happened_at, key as place from json_each($1)),
            meant as (
-             select b.id, told.* from told join derivation d on d.hash = told.hash
+             select b.id, told.* from told join derivation d on ", has_hash!("d", "told.hash"), "
                join build b on b.output_set_id = d.output_set_id
              union select b.id, told.* from told join build b on b.id = told.build
              union select x.build_id, told.* from told join build_event x on x.reference = told.reference
@@ -118,12 +118,12 @@ pub(super) async fn insert(
          insert into build_event (build_id, reference, attempt, happened_at, received_at)
          select id, reference, attempt, happened_at, $2 from meant where exists (select 1 from build o
            where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3))
-         order by place on conflict do nothing returning build_id, reference, attempt, received_at",
-        "with told as (select * from rows from (json_to_recordset($1::json)
+         order by place on conflict do nothing returning build_id, reference, attempt, received_at"),
+        concat!("with told as (select * from rows from (json_to_recordset($1::json)
                as (hash text, build bigint, reference text, attempt text, happened_at bigint))
              with ordinality as told (hash, build, reference, attempt, happened_at, place)),
            meant as (
-             select b.id, told.* from told join derivation d on d.hash = told.hash
+             select b.id, told.* from told join derivation d on ", has_hash!("d", "told.hash"), "
                join build b on b.output_set_id = d.output_set_id
              union select b.id, told.* from told join build b on b.id = told.build
              union select x.build_id, told.* from told join build_event x on x.reference = told.reference
@@ -131,7 +131,7 @@ pub(super) async fn insert(
          insert into build_event (build_id, reference, attempt, happened_at, received_at)
          select id, reference, attempt, happened_at, $2 from meant where exists (select 1 from build o
            where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3))
-         order by place on conflict do nothing returning build_id, reference, attempt, received_at"
+         order by place on conflict do nothing returning build_id, reference, attempt, received_at")
         => sqlx::query_as(sql).bind(lines).bind(now).bind(coordinator).fetch_all(&mut **tx).await?);
     new.into_iter().map(Step::stored).collect()
 }

@@ -45,7 +45,9 @@ macro_rules! job_records {
         concat!(
             "select j.name, s.name as spec, j.system, ",
             derivation_path!(),
-            " as derivation, o.outputs, d.output_set_id, j.first_evaluation, e.state as first_state,
+            " as derivation, ",
+            outputs!(),
+            " as outputs, d.output_set_id, j.first_evaluation, e.state as first_state,
                j.last_evaluation
              from job j join spec s on s.id = j.spec_id join evaluation e on e.id = j.first_evaluation
                join derivation d on d.id = j.derivation_id join output_set o on o.id = d.output_set_id "
@@ -69,7 +71,9 @@ impl Db {
         const SQL: &str = concat!(
             job_records!(),
             "where j.id in (select max(j.id) from job j join derivation d on d.id = j.derivation_id
-               where d.hash = $1 group by j.spec_id, j.system, j.name)
+               where ",
+            has_hash!("d", "$1"),
+            " group by j.spec_id, j.system, j.name)
              order by s.name, j.system, j.name"
         );
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(hash).fetch_all(pool).await?))
@@ -79,13 +83,16 @@ impl Db {
     /// with this hash in its store path. They are told as if they were jobs.
     pub async fn inputs_called(&self, name: &str) -> Result<Vec<JobRecord>> {
         const SQL: &str = concat!(
-            "select b.job as name, s.name as spec, b.system, ",
+            "select n.name, s.name as spec, e.system, ",
             derivation_path!(),
-            " as derivation, o.outputs, d.output_set_id, b.evaluation_id as first_evaluation,
+            " as derivation, ",
+            outputs!(),
+            " as outputs, d.output_set_id, b.evaluation_id as first_evaluation,
                e.state as first_state, cast(null as bigint) as last_evaluation
              from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
                join derivation d on d.id = b.derivation_id join output_set o on o.id = d.output_set_id
-             where b.needed_by is not null and (b.job = $1 or d.hash = $1) order by b.id"
+               join job_name n on n.id = b.name_id
+             where b.needed_by is not null and (n.name = $1 or d.hash = $1) order by b.id"
         );
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(name).fetch_all(pool).await?))
     }

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use super::bulk::{Cell, insert};
 use super::{NewJob, Result, Tx, rows, stored};
 use crate::job::{Facts, Location};
 
@@ -104,6 +105,7 @@ pub(super) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<FactNumbers
 
 /// Learns the numbers of all facts of `jobs` that are not `known`; new ones are stored.
 pub(super) async fn store_facts(tx: &mut Tx, jobs: &[NewJob], known: &FactNumbers) -> Result<FactNumbers> {
+    const LAST: &str = "select coalesce(max(id), 0) from job_facts";
     let mut new: Vec<Facts> = jobs.iter().map(|job| without_line(&job.facts).0).collect();
     new.retain(|facts| !known.contains_key(facts));
     new.sort_unstable();
@@ -112,26 +114,6 @@ pub(super) async fn store_facts(tx: &mut Tx, jobs: &[NewJob], known: &FactNumber
         return Ok(FactNumbers::new());
     }
     let lines = rows(new.iter().enumerate().map(line));
-    execute!(
-        tx,
-        [
-            "insert into job_facts (package, version, file, target, channel, max_silent_time, timeout, hidden,
-               replacement, substitutable)
-             select value->>'package', value->>'version', value->>'file', value->>'target', value->>'channel',
-               value->>'max_silent_time', value->>'timeout', value->>'hidden', value->>'replacement',
-               value->>'substitutable' from jsonb_each($1) where true on conflict do nothing",
-            concat!(
-                "insert into job_facts (package, version, file, target, channel, max_silent_time, timeout, hidden,
-                   replacement, substitutable)
-                 select ",
-                facts_columns!(),
-                " from ",
-                recordset!(),
-                " on conflict do nothing"
-            )
-        ],
-        &lines
-    );
     let numbers: Vec<(i64, i64)> = each!(tx, tx, sql:
         "select value->>'place', f.id from jsonb_each($1) join job_facts f on f.package = value->>'package'
            and f.version = value->>'version' and f.file = value->>'file' and f.target = value->>'target'
@@ -141,13 +123,59 @@ pub(super) async fn store_facts(tx: &mut Tx, jobs: &[NewJob], known: &FactNumber
         concat!("select f.place, stored.id from ", recordset!(), " join job_facts stored using
            (package, version, file, target, channel, max_silent_time, timeout, hidden, replacement, substitutable)")
         => sqlx::query_as(sql).bind(&lines).fetch_all(&mut **tx).await?);
-    let mut ids = vec![0; new.len()];
+    let mut ids: Vec<Option<i64>> = vec![None; new.len()];
     for (place, id) in numbers {
         if let Some(slot) = usize::try_from(place).ok().and_then(|place| ids.get_mut(place)) {
-            *slot = id;
+            *slot = Some(id);
         }
     }
-    Ok(new.into_iter().zip(ids).collect())
+    let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
+    let mut lines = Vec::new();
+    let mut numbers = FactNumbers::new();
+    for (facts, id) in new.into_iter().zip(ids) {
+        let id = id.unwrap_or_else(|| {
+            last += 1;
+            lines.push(row(last, &facts));
+            last
+        });
+        numbers.insert(facts, id);
+    }
+    insert(tx, "job_facts", COLUMNS, &lines).await?;
+    Ok(numbers)
+}
+
+/// The columns of what [`row`] makes.
+const COLUMNS: [&str; 11] = [
+    "id",
+    "package",
+    "version",
+    "file",
+    "target",
+    "channel",
+    "max_silent_time",
+    "timeout",
+    "hidden",
+    "replacement",
+    "substitutable",
+];
+
+fn row(id: i64, facts: &Facts) -> [Cell<'static>; 11] {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default().into();
+    let flag = |flag: bool| i64::from(flag).into();
+    let file = facts.location.as_ref().map_or_else(String::new, |location| location.file.clone()).into();
+    [
+        id.into(),
+        text(&facts.package),
+        text(&facts.version),
+        file,
+        text(&facts.target),
+        text(&facts.channel),
+        facts.max_silent_time.into(),
+        facts.timeout.into(),
+        flag(facts.hidden),
+        flag(facts.replacement),
+        flag(facts.substitutable),
+    ]
 }
 
 fn line((place, facts): (usize, &Facts)) -> Value {

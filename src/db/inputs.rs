@@ -49,16 +49,16 @@ impl Db {
         macro_rules! add {
             ($lines:literal) => {
                 concat!(
-                    "insert into build (output_set_id, derivation_id, evaluation_id, job, system, priority, urgency,
+                    "insert into build (output_set_id, derivation_id, evaluation_id, name_id, priority, urgency,
                        state, created_at, needed_by)
-                     select new.output_set_id, new.id, u.evaluation_id, new.name || '.drv', u.system, u.priority,
+                     select new.output_set_id, new.id, u.evaluation_id, n.id, u.priority,
                        u.urgency, $2, $3, u.id
                      from (select d.id, d.name, d.output_set_id, l.build,
                              row_number() over (partition by d.output_set_id order by d.id) as place
                            from ",
                     $lines,
                     " join derivation d on d.id = l.input) as new
-                       join build u on u.id = new.build
+                       join build u on u.id = new.build join job_name n on n.name = new.name || '.drv'
                      where new.place = 1
                      on conflict (output_set_id) do update set evaluation_id = excluded.evaluation_id,
                        needed_by = excluded.needed_by, priority = excluded.priority, urgency = excluded.urgency,
@@ -70,14 +70,34 @@ impl Db {
                 )
             };
         }
+        macro_rules! name {
+            ($inputs:literal) => {
+                concat!(
+                    "insert into job_name (id, name)
+                     select (select coalesce(max(id), 0) from job_name) + row_number() over (order by new.name), new.name
+                     from (select distinct d.name || '.drv' as name from ",
+                    $inputs,
+                    " join derivation d on d.id = l.input) as new
+                     where not exists (select 1 from job_name n where n.name = new.name)"
+                )
+            };
+        }
         let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                name!("(select value->>'input' as input from json_each($1)) as l"),
+                name!("json_to_recordset($1::json) as l (input bigint)")
+            ],
+            &lines
+        );
         let added = execute!(
             &mut tx,
             [
                 add!("(select value->>'input' as input, value->>'build' as build from json_each($1)) as l"),
                 add!("json_to_recordset($1::json) as l (input bigint, build bigint)")
             ],
-            lines,
+            &lines,
             state,
             now
         );

@@ -9,14 +9,23 @@ use crate::store::derivation::Derivation;
 use crate::store::path::StorePath;
 
 /// How the contents of a store item are written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum ItemKind {
     /// A plain file: its bytes.
     Text,
     /// Anything: a NAR.
     Nar,
+}
+
+impl ItemKind {
+    /// As it stands in the database.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Nar => "nar",
+        }
+    }
 }
 
 /// An item of the store that an evaluation added.
@@ -90,7 +99,10 @@ impl Unpacked {
 impl Db {
     /// The store item with this hash in its path, unpacked.
     pub async fn item(&self, hash: &str) -> Result<Option<StoredItem>> {
-        const SQL: &str = "select name, kind, refs, pack_id, start, length from store_item where hash = $1";
+        const SQL: &str = concat!(
+            "select name, kind, refs, pack_id, start, length from store_item s where ",
+            has_hash!("s", "$1")
+        );
         let mut unpacked = None;
         let mut row: Option<Row> = None;
         // Between the two look-ups, it may have moved to another pack.
@@ -140,9 +152,7 @@ impl Db {
     pub async fn known_items<S: AsRef<str>>(&self, hashes: &[S]) -> Result<HashSet<String>> {
         let wanted = rows(hashes.iter().map(|hash| Value::from(hash.as_ref())));
         let found: Vec<String> = each!(&self.readers, pool, sql:
-            "select hash from store_item where hash in (select value from json_each($1))",
-            "select hash from store_item where hash in (select json_array_elements_text($1::json))"
-            => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
+            known_items!(sqlite), known_items!(postgres) => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
 }

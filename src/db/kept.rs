@@ -7,8 +7,12 @@ use super::{BuildId, Db, Error, Live, Result, rows};
 impl Db {
     /// Names and base names of the store paths of the outputs of a build.
     pub async fn outputs(&self, build: BuildId) -> Result<Vec<(String, String)>> {
-        const SQL: &str =
-            "select o.outputs from build b join output_set o on o.id = b.output_set_id where b.id = $1";
+        const SQL: &str = concat!(
+            "select ",
+            outputs!(),
+            " from build b join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
+             where b.id = $1"
+        );
         let outputs: String =
             each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(build).fetch_one(pool).await?);
         let damaged = |line: &str| Error::Damaged {

@@ -44,9 +44,12 @@ pub struct SubstituteServer {
 impl Db {
     /// The builds for which substitute servers may be asked now, first things first.
     pub async fn wanted_builds(&self, now: Seconds, limit: i64) -> Result<Vec<WantedBuild>> {
-        const SQL: &str = "select b.id, b.created_at, o.outputs
-            from build b join output_set o on o.id = b.output_set_id
-            where b.state = 'wanted' and b.next_attempt <= $1 order by b.urgency desc, b.derivation_id limit $2";
+        const SQL: &str = concat!(
+            "select b.id, b.created_at, ",
+            outputs!(),
+            " from build b join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
+             where b.state = 'wanted' and b.next_attempt <= $1 order by b.urgency desc, b.derivation_id limit $2"
+        );
         let rows: Vec<(BuildId, Seconds, String)> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
         let read = |(id, created_at, outputs): (_, _, String)| {

@@ -2,7 +2,7 @@
 //!
 //! Two databases, one code: [`Db`] holds pools of either SQLite or PostgreSQL, and `each!` runs the
 //! same query against whichever it is. SQL that both understand is written once; where they differ
-//! the two texts stand side by side. Rows go in by the thousand, as one JSON array a statement.
+//! the two texts stand side by side. Rows go in by the thousand, see `bulk.rs`.
 //!
 //! Writers take turns, in both databases: `begin immediate` in SQLite, a lock for the length of the
 //! transaction in PostgreSQL. So a transaction that read something can rely on it until it commits,
@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::migrate::MigrateError;
@@ -56,6 +55,34 @@ macro_rules! execute {
     };
 }
 
+// SQL for the condition that a row of `derivation` or `store_item` has this hash. The index has the beginning of
+// hashes only, which is enough to find them.
+macro_rules! has_hash {
+    ($row:literal, $hash:literal) => {
+        concat!("substr(", $row, ".hash, 1, 12) = substr(", $hash, ", 1, 12) and ", $row, ".hash = ", $hash)
+    };
+}
+
+// SQL for the hashes among $1 that store items have.
+macro_rules! known_items {
+    (sqlite) => {
+        concat!("select s.hash from json_each($1) w cross join store_item s on ", has_hash!("s", "w.value"))
+    };
+    (postgres) => {
+        concat!(
+            "select s.hash from json_array_elements_text($1::json) w (value) join store_item s on ",
+            has_hash!("s", "w.value")
+        )
+    };
+}
+
+// SQL for the outputs of the set `o`, which the derivation `d` makes: its name is left out there.
+macro_rules! outputs {
+    () => {
+        "replace(o.outputs, '*', d.name)"
+    };
+}
+
 // SQL for the store path of the derivation `d`.
 macro_rules! derivation_path {
     () => {
@@ -70,6 +97,7 @@ mod branch;
 #[macro_use]
 mod build;
 mod blocked;
+mod bulk;
 mod copy;
 mod diff;
 mod error;
@@ -203,10 +231,12 @@ impl Db {
         migrating.close().await;
         migrated.map_err(|source| Error::Migrate { location: location.clone(), source })?;
         // What is new stands all over the indices: with little memory, the same pages are read and written anew
-        // with each batch.
-        let writing = options.clone().pragma("cache_size", "-65536").pragma("wal_autocheckpoint", "8192");
+        // with each batch. What a statement would have to undo is kept in memory, too, not in a file.
+        let writing = options.clone().pragma("cache_size", "-131072").pragma("temp_store", "memory");
+        let writing = writing.pragma("wal_autocheckpoint", "32768");
         let writer = pool(1).connect_with(writing).await.map_err(failed)?;
-        let readers = pool(4).connect_with(options.read_only(true)).await.map_err(failed)?;
+        let reading = options.read_only(true).pragma("cache_size", "-16384");
+        let readers = pool(4).connect_with(reading).await.map_err(failed)?;
         let aside = Either::Sqlite(writer.clone());
         Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer), aside))
     }
@@ -312,19 +342,6 @@ async fn migrate_postgres(options: &PgConnectOptions) -> Result<(), MigrateError
 /// Rows for one bulk statement.
 fn rows(values: impl IntoIterator<Item = Value>) -> String {
     Value::Array(values.into_iter().collect()).to_string()
-}
-
-/// The same for thousands of rows: none of them is made a value first.
-fn as_rows(lines: impl IntoIterator<Item = impl Serialize>) -> String {
-    let mut text = String::from("[");
-    for line in lines {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        // Nothing that is written down has a map whose keys are no texts.
-        text.push_str(&serde_json::to_string(&line).unwrap_or_default());
-    }
-    text + "]"
 }
 
 /// Reads JSON that we stored; `what` names the place.

@@ -231,8 +231,12 @@ impl Db {
 
     /// Store path of an output of a build.
     pub async fn an_output(&self, build: &Build) -> Result<String> {
-        const SQL: &str =
-            "select o.outputs from build b join output_set o on o.id = b.output_set_id where b.id = $1";
+        const SQL: &str = concat!(
+            "select ",
+            outputs!(),
+            " from build b join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
+             where b.id = $1"
+        );
         let outputs: String =
             each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(build.id).fetch_one(pool).await?);
         let first = outputs.lines().next().and_then(|line| line.split_once(' '));

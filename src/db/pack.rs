@@ -14,6 +14,7 @@ pub(super) struct StoredPack {
 /// A row of `store_item`.
 #[derive(sqlx::FromRow)]
 pub(super) struct StoredRow {
+    pub(super) id: i64,
     pub(super) hash: String,
     pub(super) name: String,
     pub(super) kind: ItemKind,
@@ -59,7 +60,7 @@ impl Db {
     /// The pack that comes after this one by its number.
     pub(super) async fn next_pack(&self, after: i64) -> Result<Option<StoredPack>> {
         const PACK: &str = "select id, contents from store_pack where id > $1 order by id limit 1";
-        const ITEMS: &str = "select hash, name, kind, refs, start, length from store_item where pack_id = $1 order by start, hash";
+        const ITEMS: &str = "select id, hash, name, kind, refs, start, length from store_item where pack_id = $1 order by start, hash";
         let pack: Option<(i64, Vec<u8>)> = each!(&self.readers, pool =>
             sqlx::query_as(PACK).bind(after).fetch_optional(pool).await?);
         let Some((id, contents)) = pack else { return Ok(None) };

@@ -1,14 +1,14 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use serde::Serialize;
 use serde_json::Value;
 
-use super::batch::{Batch, Known, Numbers, store_errors, store_pack};
+use super::batch::{Batch, Known, Numbers, store_errors, store_packs};
+use super::bulk::{Cell, insert};
 use super::facts::{FactNumbers, open_facts, store_facts, without_line};
 use super::interval::{Ended, end_intervals};
 use super::task::still_ours;
 use super::wake::{Wake, ring};
-use super::{Db, DerivationId, Error, EvaluationId, JobError, Result, Task, Tx, as_rows, rows, stored};
+use super::{Db, DerivationId, Error, EvaluationId, JobError, Result, Task, Tx, rows, stored};
 use crate::clock::Seconds;
 
 /// Writes down what a running evaluation finds.
@@ -29,15 +29,6 @@ pub struct Recorder {
 
 /// Name, derivation and facts of a job. Facts are missing in what was recorded before there were any.
 type Seen = (String, DerivationId, Option<i64>);
-
-/// A new row of `span`.
-#[derive(Serialize)]
-struct JobLine<'a> {
-    name: &'a str,
-    derivation: DerivationId,
-    facts: Option<i64>,
-    line: Option<u32>,
-}
 
 impl Recorder {
     /// A recorder for the task that was just claimed.
@@ -61,9 +52,7 @@ impl Recorder {
             let seen: Seen = (job.name.clone(), known.number(&job.derivation, &job.name)?, facts);
             jobs.entry(seen).or_insert(line);
         }
-        for pack in &batch.packs {
-            store_pack(&mut tx, pack).await?;
-        }
+        store_packs(&mut tx, &batch.packs).await?;
         let begun = self.begin_intervals(&mut tx, &jobs).await?;
         let errors = store_errors(&mut tx, self.task.id, &batch.errors).await?;
         execute!(&mut tx, PROGRESS, self.task.id, errors.cast_signed(), begun > 0, batch.done);
@@ -135,36 +124,23 @@ impl Recorder {
         // Inputs before what needs them, so that rows of neighbours in the index are neighbours.
         new.sort_unstable_by_key(|((_, derivation, facts), _)| (*derivation, *facts));
         let sequence = self.sequence(tx).await?;
-        let lines = as_rows(new.into_iter().map(|((name, derivation, facts), line)| JobLine {
-            name,
-            derivation: *derivation,
-            facts: *facts,
-            line: *line,
-        }));
-        execute!(
-            tx,
+        let names = store_names(tx, new.iter().map(|((name, ..), _)| name.as_str())).await?;
+        let lines = new.iter().map(|((name, derivation, facts), line)| {
+            let name = names.get(name).copied();
+            let line = line.map(i64::from);
             [
-                "insert into job_name (name) select value->>'name' from jsonb_each($1) where true on conflict do nothing",
-                "insert into job_name (name) select name from json_to_recordset($1::json) as new (name text)
-                 on conflict do nothing"
-            ],
-            &lines
-        );
-        Ok(execute!(
-            tx,
-            [
-                "insert into span (sequence_id, name_id, derivation_id, facts_id, line, first_evaluation)
-                 select $2, (select id from job_name where name = value->>'name'), value->>'derivation',
-                   value->>'facts', value->>'line', $3 from jsonb_each($1)",
-                "insert into span (sequence_id, name_id, derivation_id, facts_id, line, first_evaluation)
-                 select $2, n.id, new.derivation, new.facts, new.line, $3
-                 from json_to_recordset($1::json) as new (name text, derivation bigint, facts bigint, line bigint)
-                   join job_name n on n.name = new.name order by new.derivation"
-            ],
-            &lines,
-            sequence,
-            self.task.id
-        ))
+                sequence.into(),
+                name.into(),
+                derivation.0.into(),
+                (*facts).into(),
+                line.into(),
+                self.task.id.0.into(),
+            ]
+        });
+        let lines: Vec<[Cell; 6]> = lines.collect();
+        let columns = ["sequence_id", "name_id", "derivation_id", "facts_id", "line", "first_evaluation"];
+        insert(tx, "span", columns, &lines).await?;
+        Ok(lines.len() as u64)
     }
 
     /// Everything is recorded: the evaluation is complete. Jobs that it did not see ended with the
@@ -228,4 +204,23 @@ impl Recorder {
     pub fn task(&self) -> &Task {
         &self.task
     }
+}
+
+/// Numbers of names of jobs; new ones are stored.
+async fn store_names<'a>(tx: &mut Tx, names: impl Iterator<Item = &'a str>) -> Result<HashMap<String, i64>> {
+    const LAST: &str = "select coalesce(max(id), 0) from job_name";
+    let names: BTreeSet<&str> = names.collect();
+    let wanted = rows(names.iter().map(|name| Value::from(*name)));
+    let found: Vec<(String, i64)> = each!(tx, tx, sql:
+        "select name, id from job_name where name in (select value from json_each($1))",
+        "select name, id from job_name where name in (select json_array_elements_text($1::json))"
+        => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
+    let mut numbers: HashMap<String, i64> = found.into_iter().collect();
+    let last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
+    let new: Vec<(i64, &str)> =
+        (last + 1..).zip(names.into_iter().filter(|name| !numbers.contains_key(*name))).collect();
+    let lines: Vec<[Cell; 2]> = new.iter().map(|(id, name)| [(*id).into(), (*name).into()]).collect();
+    insert(tx, "job_name", ["id", "name"], &lines).await?;
+    numbers.extend(new.into_iter().map(|(id, name)| (name.to_owned(), id)));
+    Ok(numbers)
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::interval::{Ended, end_intervals};
+use super::interval::{Ended, end_intervals, on_path, path};
 use super::spec::StoredSpec;
 use super::{Db, Error, EvaluationId, Result, SpecId, Tx};
 use crate::clock::Seconds;
@@ -149,7 +149,16 @@ async fn neighbour(tx: &mut Tx, row: &Row, after: bool) -> Result<Option<Evaluat
 /// Takes an evaluation out of the intervals that begin or end with it: they begin with the complete one
 /// after it, or end with the one before it. What was interrupted by it alone becomes one interval.
 async fn leave_intervals(tx: &mut Tx, row: &Row) -> Result<()> {
-    const ENDING: &str = "select id, first_evaluation from span where last_evaluation = $1";
+    macro_rules! ending {
+        ($database:ident) => {
+            concat!(
+                "select id, first_evaluation from span
+                 where sequence_id = (select id from sequence where spec_id = $3 and system = $4) and ",
+                on_path!($database "$2"),
+                " and last_evaluation = $1"
+            )
+        };
+    }
     const BEGINNING: &str = "select id, last_evaluation from span where first_evaluation = $1";
     let id = row.id;
     execute!(tx, "delete from span where first_evaluation = $1 and last_evaluation = $1", id);
@@ -158,8 +167,8 @@ async fn leave_intervals(tx: &mut Tx, row: &Row) -> Result<()> {
         what: format!("the jobs of evaluation {id}"),
         reason: format!("it is in the middle of something, and there is no complete evaluation {what} it"),
     };
-    let ending: Vec<(i64, EvaluationId)> =
-        each!(tx, tx => sqlx::query_as(ENDING).bind(id).fetch_all(&mut **tx).await?);
+    let ending: Vec<(i64, EvaluationId)> = each!(tx, tx, sql: ending!(sqlite), ending!(postgres) =>
+        sqlx::query_as(sql).bind(id).bind(path(id)).bind(row.spec_id).bind(&row.system).fetch_all(&mut **tx).await?);
     let last = if ending.is_empty() { id } else { before.ok_or_else(|| damaged("before"))? };
     let mut ended: Vec<Ended> = ending.into_iter().map(|(id, first)| Ended { id, first, last }).collect();
     let beginning: Vec<(i64, Option<EvaluationId>)> =

@@ -45,9 +45,10 @@ struct Row {
 macro_rules! routed {
     ($condition:literal) => {
         concat!(
-            "select b.id, s.name as spec, d.system, b.coordinator
+            "select b.id, s.name as spec, y.name as system, b.coordinator
              from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
-               join derivation d on d.id = b.derivation_id where b.state = 'queued' and ",
+               join derivation d on d.id = b.derivation_id join system y on y.id = d.system_id
+             where b.state = 'queued' and ",
             $condition
         )
     };
@@ -122,8 +123,8 @@ impl Db {
         macro_rules! wanting {
             ($ids:literal) => {
                 concat!(
-                    "select distinct b.id, s.name, d.system, s.priority
-                     from build b join derivation d on d.id = b.derivation_id
+                    "select distinct b.id, s.name, y.name, s.priority
+                     from build b join derivation d on d.id = b.derivation_id join system y on y.id = d.system_id
                        join derivation o on o.output_set_id = b.output_set_id
                        join job j on j.derivation_id = o.id and j.last_evaluation is null
                        join spec s on s.id = j.spec_id
@@ -171,10 +172,10 @@ impl Db {
 
     /// The queued builds that no coordinator serves.
     pub async fn unserved(&self) -> Result<Vec<Unserved>> {
-        const SQL: &str = "select s.name as spec, d.system, count(*) as count
+        const SQL: &str = "select s.name as spec, y.name as system, count(*) as count
             from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
-              join derivation d on d.id = b.derivation_id
-            where b.state = 'queued' and b.coordinator = '' group by s.name, d.system order by s.name, d.system";
+              join derivation d on d.id = b.derivation_id join system y on y.id = d.system_id
+            where b.state = 'queued' and b.coordinator = '' group by s.name, y.name order by s.name, y.name";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 

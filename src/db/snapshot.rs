@@ -146,8 +146,8 @@ impl Db {
         macro_rules! missing {
             ($ids:literal) => {
                 concat!(
-                    "select d.id, d.output_set_id, d.inputs, d.name, d.system
-                     from derivation d left join build b on b.output_set_id = d.output_set_id
+                    "select d.id, d.output_set_id, d.inputs, d.name, y.name as system
+                     from derivation d join system y on y.id = d.system_id left join build b on b.output_set_id = d.output_set_id
                      where d.id in (select ",
                     $ids,
                     ") and (b.id is null or b.state = 'canceled' or b.state in ",
@@ -177,10 +177,11 @@ impl Db {
     /// How long builds took, by the names of their packages and their systems, as far as a coordinator
     /// told: the newest counts.
     async fn durations(&self) -> Result<HashMap<(String, String), u32>> {
-        const SQL: &str = "select d.name, d.system, ended.happened_at - begun.happened_at
+        const SQL: &str = "select d.name, y.name, ended.happened_at - begun.happened_at
             from build_event begun join build_event ended
                 on ended.build_id = begun.build_id and ended.reference = begun.reference and ended.attempt = 'succeeded'
               join build b on b.id = begun.build_id join derivation d on d.id = b.derivation_id
+              join system y on y.id = d.system_id
             where begun.attempt = 'started' and ended.happened_at >= begun.happened_at
             order by begun.id desc limit 100000";
         let told: Vec<(String, String, i64)> =

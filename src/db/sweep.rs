@@ -326,10 +326,10 @@ async fn remove_items(tx: &mut Tx, items: &[&StoredRow]) -> Result<()> {
     execute!(
         tx,
         [
-            "delete from store_item where hash in (select value from json_each($1))",
-            "delete from store_item where hash in (select json_array_elements_text($1::json))"
+            "delete from store_item where id in (select value from json_each($1))",
+            "delete from store_item where id in (select value::bigint from json_array_elements_text($1::json))"
         ],
-        rows(items.iter().map(|item| Value::from(item.hash.as_str())))
+        rows(items.iter().map(|item| Value::from(item.id)))
     );
     Ok(())
 }
@@ -341,7 +341,7 @@ async fn move_items(tx: &mut Tx, items: &[&StoredRow], packed: &[u8]) -> Result<
     execute!(tx, "insert into store_pack (id, contents) values ($1, $2)", id, packed);
     let mut start = 0;
     let lines = rows(items.iter().map(|item| {
-        let line = serde_json::json!({ "hash": item.hash, "start": start });
+        let line = serde_json::json!({ "id": item.id, "start": start });
         start += item.length;
         line
     }));
@@ -349,9 +349,9 @@ async fn move_items(tx: &mut Tx, items: &[&StoredRow], packed: &[u8]) -> Result<
         tx,
         [
             "update store_item set pack_id = $2, start = value->>'start' from json_each($1)
-             where store_item.hash = value->>'hash'",
+             where store_item.id = value->>'id'",
             "update store_item set pack_id = $2, start = moved.start
-             from json_to_recordset($1::json) as moved (hash text, start bigint) where store_item.hash = moved.hash"
+             from json_to_recordset($1::json) as moved (id bigint, start bigint) where store_item.id = moved.id"
         ],
         lines,
         id

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use sqlx::{AssertSqlSafe, PgPool};
 
-use super::batch::{output_key_of, output_lines};
+use super::batch::output_lines;
 use super::interval::node;
 use super::item::ItemKind;
 use super::pack::StoredRow;
@@ -27,7 +28,7 @@ pub struct Finding {
 /// How many rows are read at a time.
 const CHUNK: i64 = 20_000;
 /// SQL that finds rows which break a rule: its name, and a text for each of them.
-const RULES: [(&str, &str); 4] = [
+const RULES: [(&str, &str); 7] = [
     (
         "interval",
         "select 'job ' || j.id || ' (' || j.name || ') is from evaluation ' || j.first_evaluation || ' to '
@@ -48,8 +49,23 @@ const RULES: [(&str, &str); 4] = [
     ),
     (
         "build",
-        "select 'build ' || b.id || ' (' || b.job || ') and its derivation make different outputs' from build b
+        "select 'build ' || b.id || ' and its derivation make different outputs' from build b
          left join derivation d on d.id = b.derivation_id where d.id is null or d.output_set_id <> b.output_set_id",
+    ),
+    (
+        "twice",
+        "select 'derivations ' || min(id) || ' and ' || max(id) || ' are both ' || hash from derivation
+         group by hash having count(*) > 1",
+    ),
+    (
+        "twice",
+        "select 'store items ' || min(id) || ' and ' || max(id) || ' are both ' || hash from store_item
+         group by hash having count(*) > 1",
+    ),
+    (
+        "twice",
+        "select 'output sets ' || min(id) || ' and ' || max(id) || ' are the same' from output_set
+         group by outputs having count(*) > 1",
     ),
     (
         "errors",
@@ -69,18 +85,21 @@ impl Db {
             findings.extend(found.into_iter().map(|what| Finding { rule, what }));
         }
         self.verify_nodes(&mut findings).await?;
-        self.verify_output_sets(&mut findings).await?;
         let live = self.verify_graph(&mut findings).await?;
         self.verify_items(live, &mut findings).await?;
         Ok(findings)
     }
 
-    /// What the database itself can say; `PostgreSQL` makes sure of that all the time.
+    /// What the database itself can say, or, of `PostgreSQL`, could: where rows come by the thousand, it is
+    /// not told to make sure of what they refer to.
     async fn verify_file(&self) -> Result<Vec<Finding>> {
         const LOOSE: &str =
             "select \"table\" || ' row ' || coalesce(rowid, '?') || ' refers to a row of ' || parent
             || ' that is not there' from pragma_foreign_key_check";
-        let Either::Sqlite(pool) = &self.readers else { return Ok(Vec::new()) };
+        let pool = match &self.readers {
+            Either::Sqlite(pool) => pool,
+            Either::Postgres(pool) => return verify_references(pool).await,
+        };
         let said: Vec<String> = sqlx::query_scalar("pragma integrity_check").fetch_all(pool).await?;
         let damage = said.into_iter().filter(|line| line != "ok");
         let mut findings: Vec<Finding> = damage.map(|what| Finding { rule: "file", what }).collect();
@@ -105,25 +124,6 @@ impl Db {
                 if stands != right {
                     let what = format!("job {id} is not found where its interval is looked for");
                     findings.push(Finding { rule: "interval", what });
-                }
-            }
-        }
-    }
-
-    /// Sets of outputs are called what they are.
-    async fn verify_output_sets(&self, findings: &mut Vec<Finding>) -> Result<()> {
-        const NEXT: &str = "select id, key, outputs from output_set where id > $1 order by id limit $2";
-        let mut after = 0;
-        loop {
-            let rows: Vec<(i64, Vec<u8>, String)> = each!(&self.readers, pool =>
-                sqlx::query_as(NEXT).bind(after).bind(CHUNK).fetch_all(pool).await?);
-            let Some((last, ..)) = rows.last() else { return Ok(()) };
-            after = *last;
-            for (id, key, outputs) in rows {
-                let paths = outputs.lines().filter_map(|line| Some(line.split_once(' ')?.1)).collect();
-                if key != output_key_of(paths) {
-                    let what = format!("output set {id} has the key of other outputs");
-                    findings.push(Finding { rule: "outputs", what });
                 }
             }
         }
@@ -214,11 +214,22 @@ impl Db {
     ) -> Result<()> {
         type Row = (i64, String, String, String, Vec<u8>);
         let hashes = rows(derivations.keys().map(|hash| Value::from(hash.as_str())));
+        macro_rules! derivations {
+            ($hashes:literal) => {
+                concat!(
+                    "select d.id, d.hash, y.name, ",
+                    outputs!(),
+                    ", d.inputs from ",
+                    $hashes,
+                    " join derivation d on ",
+                    has_hash!("d", "w.value"),
+                    " join system y on y.id = d.system_id join output_set o on o.id = d.output_set_id"
+                )
+            };
+        }
         let found: Vec<Row> = each!(&self.readers, pool, sql:
-            "select d.id, d.hash, d.system, o.outputs, d.inputs from derivation d
-               join output_set o on o.id = d.output_set_id where d.hash in (select value from json_each($1))",
-            "select d.id, d.hash, d.system, o.outputs, d.inputs from derivation d join output_set o
-               on o.id = d.output_set_id where d.hash in (select json_array_elements_text($1::json))"
+            derivations!("json_each($1) w cross"),
+            derivations!("json_array_elements_text($1::json) w (value)")
             => sqlx::query_as(sql).bind(&hashes).fetch_all(pool).await?);
         let decoded: Vec<Vec<i64>> =
             found.iter().map(|(.., inputs)| edges::decode(inputs).unwrap_or_default()).collect();
@@ -240,6 +251,35 @@ impl Db {
         }
         Ok(())
     }
+}
+
+/// The rows of `PostgreSQL`'s large tables refer to rows that are there. Others see to evaluations.
+async fn verify_references(pool: &PgPool) -> Result<Vec<Finding>> {
+    const REFERENCES: [(&str, &str, &str); 13] = [
+        ("span", "sequence_id", "sequence"),
+        ("span", "name_id", "job_name"),
+        ("span", "derivation_id", "derivation"),
+        ("span", "facts_id", "job_facts"),
+        ("derivation", "system_id", "system"),
+        ("derivation", "output_set_id", "output_set"),
+        ("store_item", "pack_id", "store_pack"),
+        ("build", "output_set_id", "output_set"),
+        ("build", "derivation_id", "derivation"),
+        ("build", "evaluation_id", "evaluation"),
+        ("build", "name_id", "job_name"),
+        ("build", "needed_by", "build"),
+        ("span", "last_evaluation", "evaluation"),
+    ];
+    let mut findings = Vec::new();
+    for (table, column, parent) in REFERENCES {
+        let sql = format!(
+            "select format('{table} rows refer to %s of {parent}, which is not there', c.{column}) from {table} c
+             left join {parent} p on p.id = c.{column} where c.{column} is not null and p.id is null"
+        );
+        let loose: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(pool).await?;
+        findings.extend(loose.into_iter().map(|what| Finding { rule: "reference", what }));
+    }
+    Ok(findings)
 }
 
 /// What a derivation says of itself.

@@ -146,7 +146,9 @@ async fn what_a_coordinator_has_stays_there_until_it_ends_or_is_given_up() {
         assert_eq!(db.route_anew(&after).await.unwrap(), 0);
 
         // One that nobody wants any more is given up, though the old one cannot be told.
-        write_down(location, "update build set state = 'canceling', unwanted_at = 1 where job = 'p1'").await;
+        let cancel = "update build set state = 'canceling', unwanted_at = 1
+            where name_id = (select id from job_name where name = 'p1')";
+        write_down(location, cancel).await;
         exhaust(&mut LetGo { db: db.clone(), told: vec!["old".to_owned()] }).await.unwrap();
         assert_eq!(at(db, "p1").await.0, BuildState::Canceling);
         exhaust(&mut LetGo { db: db.clone(), told: vec!["new".to_owned()] }).await.unwrap();

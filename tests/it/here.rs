@@ -154,7 +154,7 @@ async fn a_build_that_is_killed_begins_again_and_one_that_nobody_wants_ends() {
     std::fs::write(wait, "").unwrap();
     until(&farm, &mut process, "slow", "succeeded").await;
 
-    let cancel = "update build set state = 'canceling' where job = 'endless'";
+    let cancel = "update build set state = 'canceling' where name_id = (select id from job_name where name = 'endless')";
     write_down(&farm.database(), cancel).await;
     until(&farm, &mut process, "endless", "canceled").await;
     let begun = Instant::now();

@@ -77,7 +77,11 @@ impl<'a> Farm<'a> {
 
     /// Somebody decides that about gcc.
     async fn decide(&self, what: &str) {
-        write_down(self.location, &format!("update build set {what} where job = 'gcc'")).await;
+        write_down(
+            self.location,
+            &format!("update build set {what} where name_id = (select id from job_name where name = 'gcc')"),
+        )
+        .await;
     }
 
     /// What the coordinator keeps for gcc: each attempt, and whether it was canceled.
