@@ -13,7 +13,7 @@
 //! | supervisor | `(reap PID)` → `(reaped PID CODE SIGNAL)` | how did it end? |
 //! | parent | `(parent ID TOKEN)` | connected; the token proves that it is the parent |
 //! | supervisor | `(enumerate SYSTEM)` | say what there is to do |
-//! | parent | `(enumerated (LABEL ...) (INDEX ...) (PACKAGE ...))` | the units of work; those that most others need; of which package each is, `#f` for none |
+//! | parent | `(enumerated (LABEL ...) (INDEX ...) (PACKAGE ...))` | the units of work; those that most others need; of which package each is; a number that nothing has for none |
 //! | supervisor | `(warm INDEX ...)` | lower these before forking |
 //! | worker | `(worker ID TOKEN)` | connected; the token proves that it is the worker |
 //! | supervisor | `(units INDEX ...)` | lower these |
@@ -45,7 +45,7 @@ pub(super) enum Message {
     ModuleError { name: String, cause: String, message: String },
     Derivations { faster: bool },
     Uses(Vec<Uses>),
-    Enumerated { labels: Vec<String>, popular: Vec<usize>, packages: Vec<Option<usize>> },
+    Enumerated { labels: Vec<String>, popular: Vec<usize>, packages: Vec<usize> },
     Fatal { cause: String, message: String },
     Forked { id: usize, pid: usize },
     Reaped { pid: usize, code: i64, signal: i64 },
@@ -109,7 +109,7 @@ impl Message {
             ("enumerated", [labels, popular, packages]) => Self::Enumerated {
                 labels: labels.list()?.iter().map(text).collect::<Option<_>>()?,
                 popular: popular.list()?.iter().map(Sexp::index).collect::<Option<_>>()?,
-                packages: packages.list()?.iter().map(read_number).collect::<Option<_>>()?,
+                packages: packages.list()?.iter().map(Sexp::index).collect::<Option<_>>()?,
             },
             ("fatal", [cause, message]) => Self::Fatal { cause: name(cause)?, message: text(message)? },
             ("forked", [id, pid]) => Self::Forked { id: id.index()?, pid: pid.index()? },
@@ -139,11 +139,6 @@ fn read_uses(package: &Sexp) -> Option<Uses> {
     let numbers: Vec<usize> = package.list()?.iter().map(Sexp::index).collect::<Option<_>>()?;
     let (file, used) = numbers.split_first()?;
     Some(Uses { file: *file, used: used.to_vec() })
-}
-
-/// A number, or none where there is `#f`.
-fn read_number(datum: &Sexp) -> Option<Option<usize>> {
-    if *datum == Sexp::Boolean(false) { Some(None) } else { datum.index().map(Some) }
 }
 
 /// Whether something can be substituted stands in its derivation, not in here.

@@ -19,10 +19,10 @@ const FIRST_HEAT: f64 = 1. / 300.;
 /// What the most loaded lane has more than the mean counts so much.
 const BALANCE: f64 = 0.4;
 
-/// The lane, of so many, of each unit, whose package is given; `before` are units that are lowered before all
-/// others, for all. Units of which no package is known are by themselves; when it is not said what packages use,
-/// all are dealt as they come.
-pub(super) fn share(uses: &[Uses], packages: &[Option<usize>], before: &[usize], lanes: usize) -> Vec<usize> {
+/// The lane, of so many, of each unit, whose package is given by number; `before` are units that are lowered
+/// before all others, for all. Units whose package has no such number are by themselves; when it is not said what
+/// packages use, all are dealt as they come.
+pub(super) fn share(uses: &[Uses], packages: &[usize], before: &[usize], lanes: usize) -> Vec<usize> {
     let contiguous = |unit: usize| unit * lanes / packages.len();
     if uses.is_empty() || lanes < 2 {
         return (0..packages.len()).map(contiguous).collect();
@@ -46,18 +46,18 @@ struct Group {
 }
 
 /// Units by file, in their order; those of no package are by themselves.
-fn groups(uses: &[Uses], packages: &[Option<usize>], before: &[usize]) -> Vec<Group> {
+fn groups(uses: &[Uses], packages: &[usize], before: &[usize]) -> Vec<Group> {
     let known = |package: &usize| *package < uses.len();
     let mut by_file: BTreeMap<Option<usize>, Group> = BTreeMap::new();
     for (unit, package) in packages.iter().enumerate() {
-        let package = package.filter(known);
+        let package = Some(*package).filter(known);
         let group = by_file.entry(package.map(|package| uses[package].file)).or_default();
         group.units.push(unit);
         group.needs.extend(package);
     }
     let mut groups: Vec<Group> = by_file.into_values().collect();
     groups.sort_by_key(|group| group.units.first().copied());
-    let before = before.iter().filter_map(|unit| packages.get(*unit).copied().flatten());
+    let before = before.iter().filter_map(|unit| packages.get(*unit).copied());
     let mut everybodys = vec![false; uses.len()];
     reached(uses, before.filter(known).collect(), |one| !std::mem::replace(&mut everybodys[one], true));
     // Of which group each was seen last.
@@ -201,11 +201,13 @@ mod tests {
     fn files_that_use_the_same_are_lowered_by_the_same_worker() {
         let mut uses = vec![Uses { file: 100, used: Vec::new() }; 600];
         for file in 0..80 {
-            let used = |n: usize| 300 * (file % 2) + (file * 7 + n) % 300;
-            uses.extend((0..5).map(|_| Uses { file, used: (0..30).map(used).chain([7_000_000]).collect() }));
+            let library = |n: usize| 300 * (file % 2) + (file * 7 + n) % 300;
+            uses.extend(
+                (0..5).map(|_| Uses { file, used: (0..30).map(library).chain([7_000_000]).collect() }),
+            );
         }
-        let mut packages: Vec<Option<usize>> = (600..1000).map(Some).collect();
-        packages.extend([None, Some(8_000_000)]);
+        let mut packages: Vec<usize> = (600..1000).collect();
+        packages.extend([usize::MAX, 8_000_000]);
         let lanes = share(&uses, &packages, &[401, 9_000_000], 2);
         assert_eq!(lanes.len(), packages.len());
         let astray = (0..400).filter(|unit| lanes[*unit] != lanes[unit % 10 / 5 * 5]).count();
@@ -216,8 +218,8 @@ mod tests {
 
     #[test]
     fn units_of_which_nothing_is_known_are_dealt_as_they_come() {
-        assert_eq!(share(&[], &[None, Some(3), None, None], &[], 2), [0, 0, 1, 1]);
+        assert_eq!(share(&[], &[0, 3, 1, 2], &[], 2), [0, 0, 1, 1]);
         assert!(share(&[], &[], &[], 2).is_empty());
-        assert_eq!(share(&[Uses::default()], &[None, Some(0), Some(0)], &[], 1), [0, 0, 0]);
+        assert_eq!(share(&[Uses::default()], &[9, 0, 0], &[], 1), [0, 0, 0]);
     }
 }

@@ -106,7 +106,7 @@ impl Supervisor<'_> {
         self.popular = popular.into_iter().filter(|unit| *unit < units).collect();
         self.labels = labels;
         self.lanes = self.lanes.min(units.div_ceil(WORTH_A_WORKER)).max(1);
-        packages.resize(units, None);
+        packages.resize(units, usize::MAX);
         let (uses, lanes) = (self.loaded().await?.uses, self.lanes);
         let popular = self.popular.clone();
         let shared = tokio::task::spawn_blocking(move || share(&uses, &packages, &popular, lanes)).await;

@@ -17,8 +17,8 @@ pub(super) struct Units {
     pub(super) labels: Vec<String>,
     /// Indexes of those that most others need.
     pub(super) popular: Vec<usize>,
-    /// Of which package each is, by number.
-    pub(super) packages: Vec<Option<usize>>,
+    /// Of which package each is, by number, if that is of a package.
+    pub(super) packages: Vec<usize>,
 }
 
 impl Supervisor<'_> {
