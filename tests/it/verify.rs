@@ -101,7 +101,7 @@ async fn each_rule_is_missed_when_it_is_broken() {
 }
 
 /// What refers to what in the tables that have rows by the thousand, where PostgreSQL is not told so.
-const REFERENCES: [(&str, &str); 10] = [
+const REFERENCES: [(&str, &str); 11] = [
     ("span", "sequence_id"),
     ("span", "name_id"),
     ("span", "derivation_id"),
@@ -111,6 +111,7 @@ const REFERENCES: [(&str, &str); 10] = [
     ("store_item", "pack_id"),
     ("build", "output_set_id"),
     ("build", "evaluation_id"),
+    ("build", "name_id"),
     ("build", "needed_by"),
 ];
 
