@@ -48,7 +48,7 @@
 
 (define (say . message)
   "Have MESSAGE sent with the next that is."
-  (write message control)
+  (put-datum message control)
   (newline control))
 
 (define (send . message)
