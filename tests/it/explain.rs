@@ -4,8 +4,8 @@ use gorget::sandbox::Process;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::support::Port;
 use crate::support::coordinator::StandIn;
-use crate::support::daemon::free_address;
 use crate::support::guix::{MODULES, Tree, entry, manifest};
 use crate::support::program::{Farm, text};
 
@@ -47,7 +47,8 @@ async fn a_job_is_explained_from_the_queue_to_its_result() {
     assert_eq!(held.substitute_urls, ["https://farm.example.org"], "the farm has the derivations itself");
 
     // The coordinator tells how it went on.
-    let address = free_address().await;
+    let port = Port::free();
+    let address = port.address;
     let mut process = farm.start(&["--listen", &address.to_string()]);
     send_event(&farm, &mut process, address, &derivation, "succeeded").await;
     assert_eq!(rule(&farm, "two-1").await, "succeeded");

@@ -1,6 +1,5 @@
 //! Repositories for stories: made with libgit2, served by a real `git daemon`, on lines that can be cut.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +10,8 @@ use gorget::sandbox::{Process, Tool};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::Port;
 
 /// A bare repository that a test fills.
 pub struct Remote {
@@ -115,29 +116,27 @@ impl Line {
 
 impl Server {
     pub async fn new(remote: &Remote) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let daemon_address = free.local_addr().unwrap();
-        drop(free);
+        let port = Port::free();
         let daemon = Tool::new("git")
             .args(["daemon", "--listen=127.0.0.1", "--reuseaddr", "--export-all"])
-            .arg(format!("--port={}", daemon_address.port()))
+            .arg(format!("--port={}", port.address.port()))
             .arg(format!("--base-path={}", remote.directory.path().display()))
             .spawn()
             .unwrap();
-        while TcpStream::connect(daemon_address).await.is_err() {
+        while TcpStream::connect(port.address).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("git://{}/repository", listener.local_addr().unwrap());
         let line = Arc::new(Line::default());
-        tokio::spawn(accept(listener, daemon_address, Arc::clone(&line)));
+        tokio::spawn(accept(listener, port, Arc::clone(&line)));
         Self { url, line, _daemon: daemon }
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, line: Arc<Line>) {
+async fn accept(listener: TcpListener, port: Port, line: Arc<Line>) {
     while let Ok((client, _)) = listener.accept().await {
-        let line = Arc::clone(&line);
+        let (line, server) = (Arc::clone(&line), port.address);
         line.visits.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let server = TcpStream::connect(server).await.unwrap();

@@ -19,10 +19,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::daemon::{Machine, free_address};
+use crate::support::daemon::Machine;
 use crate::support::guix::Tree;
 use crate::support::program::{Farm, text};
-use crate::support::{begin, on_both, only_spec, spec};
+use crate::support::{Port, begin, on_both, only_spec, spec};
 
 /// A plain file that refers to another one, and that one as an archive.
 fn two_items() -> (StorePath, StorePath, Batch) {
@@ -200,7 +200,8 @@ async fn a_real_daemon_that_authorized_the_key_fetches_a_derivation_with_all_it_
     let public_key = farm.say(&["key", "show"]).await.data;
     assert_eq!(made.data, public_key);
 
-    let address = free_address().await;
+    let port = Port::free();
+    let address = port.address;
     let mut process = farm.start(&["--listen", &address.to_string()]);
     until_served(&mut process, async || TcpStream::connect(address).await.is_ok()).await;
     // `guix substitute` waits five seconds for an answer, which a busy machine may need: people try again.

@@ -3,7 +3,6 @@
 //! It is written from the description of the interface and shares nothing with the adapter.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -22,11 +21,11 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 
-use crate::support::Dice;
+use crate::support::{Dice, Port};
 
 /// A coordinator that listens, or has been stopped.
 pub struct StandIn {
-    address: SocketAddr,
+    port: Port,
     memory: Shared,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
@@ -96,15 +95,15 @@ type Answer = (StatusCode, Json<Value>);
 impl StandIn {
     /// One that listens on a free port.
     pub async fn start() -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut stand_in = Self { address, memory: Arc::default(), running: None };
+        let mut stand_in = Self { port: Port::free(), memory: Arc::default(), running: None };
+        stand_in.memory().port = stand_in.port.address.port();
         stand_in.restart().await;
         stand_in
     }
 
     /// Its client address.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.port.address)
     }
 
     /// What it keeps, in the order in which it was taken.
@@ -224,11 +223,9 @@ impl StandIn {
     /// Listens again, on the same port as before. What it told before, it does not know any more.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let listener = TcpListener::bind(self.address).await.expect("the port is free");
-        self.address = listener.local_addr().expect("it has an address");
+        let listener = TcpListener::bind(self.port.address).await.expect("nobody else has the port");
         {
             let mut memory = self.memory();
-            memory.port = self.address.port();
             memory.events.clear();
             memory.listeners = Some(broadcast::channel(64).0);
         }

@@ -1,14 +1,14 @@
 //! A real guix-daemon, with a store and a state of its own, and programs that talk to it.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use gorget::sandbox::{Finished, Process, Tool};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 
+use super::Port;
 use super::guix::guix_root;
 
 /// More than any of these stories takes on a slow machine.
@@ -122,23 +122,18 @@ impl Machine {
 
     /// Runs a real substitute server, with a key of its own, which this machine trusts. Gives its URL.
     pub async fn publish(&self) -> (Process, String) {
-        let address = free_address().await;
+        let port = Port::free();
         let script = format!(
             "{DAEMON}guix archive --generate-key 2> /dev/null
             guix archive --authorize < /etc/guix/signing-key.pub
             guix publish --listen=127.0.0.1 --port={}",
-            address.port()
+            port.address.port()
         );
         let mut process = self.begin(&script, "");
-        while TcpStream::connect(address).await.is_err() {
+        while TcpStream::connect(port.address).await.is_err() {
             let ended = tokio::time::timeout(Duration::from_millis(100), process.ended()).await;
             assert!(ended.is_err(), "{}", process.finish(PATIENCE).await.unwrap().reason());
         }
-        (process, format!("http://{address}"))
+        (process, format!("http://{}", port.address))
     }
-}
-
-/// An address of this machine that nobody listens at.
-pub async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
