@@ -70,6 +70,17 @@ struct Evaluated {
     log: String,
 }
 
+/// How much the torturer may do.
+#[derive(Debug, Clone, Copy)]
+struct Licence {
+    /// How many processes it kills at most: an evaluation comes to its end after that.
+    kills: usize,
+    /// How many of them are parents at most.
+    parents: usize,
+    /// How long it waits between two deeds, on average.
+    pause: Duration,
+}
+
 /// What the torturer did.
 #[derive(Debug, Default)]
 struct Deeds {
@@ -135,20 +146,22 @@ impl Rack {
         result
     }
 
-    /// Evaluates, and does something to a process every `pause` or so; kills at most `parents` parents.
-    async fn tortured(&self, chance: &mut Chance, pause: Duration, parents: usize) -> (Evaluated, Deeds) {
+    /// Evaluates, and does something to a process now and then.
+    async fn tortured(&self, chance: &mut Chance, licence: Licence) -> (Evaluated, Deeds) {
         let mut process = self.start();
         let gorget = process.id().unwrap();
         let mut deeds = Deeds::default();
         let begun = Instant::now();
         loop {
-            let micros = chance.below(2 * u64::try_from(pause.as_micros()).unwrap());
+            let micros = chance.below(2 * u64::try_from(licence.pause.as_micros()).unwrap());
             let ended = tokio::time::timeout(Duration::from_micros(micros), process.ended()).await;
             if ended.is_ok() {
                 return (self.result(), deeds);
             }
-            assert!(begun.elapsed() < Duration::from_mins(30), "it never ends: {}", self.result().log);
-            torment(gorget, chance, parents, &mut deeds).await;
+            assert!(begun.elapsed() < Duration::from_hours(3), "it never ends: {}", self.result().log);
+            if deeds.killed.len() < licence.kills {
+                torment(gorget, chance, licence.parents, &mut deeds).await;
+            }
         }
     }
 }
@@ -281,7 +294,8 @@ async fn random_kills_cost_only_what_they_hit_twice() {
     let rack = Rack::new(channel, &spec);
     let undisturbed = rack.undisturbed().await;
     assert_eq!((undisturbed.jobs.len(), undisturbed.errors.len()), (600, 0), "{}", undisturbed.log);
-    let (tortured, deeds) = rack.tortured(&mut Chance::new(), Duration::from_millis(100), 1).await;
+    let licence = Licence { kills: usize::MAX, parents: 1, pause: Duration::from_millis(100) };
+    let (tortured, deeds) = rack.tortured(&mut Chance::new(), licence).await;
     let casualties = assert_only_casualties(&undisturbed, &tortured, &deeds);
     println!("{} killed, {} stopped: {casualties} casualties", deeds.killed.len(), deeds.stopped);
     assert!(deeds.killed.len() > 5, "{deeds:?}");
@@ -303,7 +317,8 @@ async fn ten_thousand_kills_while_all_of_guix_is_evaluated() {
     let mut total = 0;
     while total < kills {
         let begun = Instant::now();
-        let (tortured, deeds) = rack.tortured(&mut chance, pause, 2).await;
+        let licence = Licence { kills: kills - total, parents: 2, pause };
+        let (tortured, deeds) = rack.tortured(&mut chance, licence).await;
         let casualties = assert_only_casualties(&undisturbed, &tortured, &deeds);
         total += deeds.killed.len();
         println!(
