@@ -48,7 +48,7 @@ impl Keeper for Reconcile {
         let mut under_way = JoinSet::new();
         let mut waiting = builds.into_iter();
         let (mut events, mut read, mut lost, mut away) = (Vec::new(), Vec::new(), Vec::new(), None);
-        let (mut unanswered, mut going_on) = (Vec::new(), Vec::new());
+        let (mut silent, mut going_on, mut listed) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             while under_way.len() < AT_ONCE
                 && away.is_none()
@@ -64,22 +64,24 @@ impl Keeper for Reconcile {
                     let about = Told::Asked(build.id);
                     read.push((build.id, reports.iter().rev().find_map(|report| report.note.clone())));
                     let attempt = reports.iter().rev().find(|report| !report.is_over());
-                    let unnamed = attempt.filter(|_| build.reference.is_none());
+                    let unnamed = attempt.filter(|_| build.reference.is_none() || build.unanswered);
+                    listed.extend(build.unanswered.then_some(build.id));
                     going_on.extend(unnamed.map(|attempt| (build.id, attempt.reference.clone())));
                     events.extend(reports.iter().flat_map(|report| report.events(&about)));
                     lost.extend(reports.is_empty().then_some(build));
                 }
                 (Err(Unavailable(reason)), build) => {
-                    unanswered.push((build.id, None));
+                    silent.push((build.id, None));
                     away = Some(reason);
                 }
             }
         }
         self.record(&events, &lost).await?;
         self.db.name_attempts(&going_on).await?;
+        self.db.all_attempts_known(&listed).await?;
         self.db.record_readings(&read, now).await?;
         // If it is about one build only, others get their turn before it is asked for again.
-        self.db.record_readings(&unanswered, now - EVERY + SOON).await?;
+        self.db.record_readings(&silent, now - EVERY + SOON).await?;
         let Some(reason) = away else { return Ok(Progress::Worked) };
         tracing::warn!(coordinator = self.name, "the coordinator does not say how far builds are: {reason}");
         Ok(Progress::Idle)
@@ -110,7 +112,7 @@ async fn ask(
     build: &Build,
     output: &str,
 ) -> Result<Vec<Report>, Unavailable> {
-    if let Some(reference) = &build.reference {
+    if let Some(reference) = build.reference.as_ref().filter(|_| !build.unanswered) {
         return Ok(coordinator.read(reference).await?.into_iter().collect());
     }
     let mut reports = coordinator.attempts_at(output).await?;

@@ -20,8 +20,7 @@ const STILL_NEEDED: Seconds = 3600;
 const OUR_TAG: &str = "gorget-spec";
 
 /// The keeper that submits: the outbox is the `build` table, and a build leaves it when the
-/// coordinator has answered. One whose answer was lost is submitted again, which the coordinator's
-/// "ignore if there is a build" turns into nothing.
+/// coordinator has answered. One whose answer was lost is looked for there before it is submitted again.
 ///
 /// What nobody wants any more is given up before anything is submitted, so that a build that is
 /// wanted again is never given up by an earlier word; and how urgent builds are is told last.
@@ -49,8 +48,8 @@ pub struct Submit {
 #[derive(Debug, Clone)]
 enum Wish {
     Build(Submission),
-    /// The same after attempts that failed. The coordinator's own flags do not help: what it knows is
-    /// asked for first. A store path of an output, and the names of the known attempts.
+    /// The same after attempts that failed, or that there may be. The coordinator's own flags do not help: what it
+    /// knows is asked for first. A store path of an output, and the names of the known attempts.
     BuildAgain(Submission, String, HashSet<String>),
     Cancel(String),
     /// The store path of an output: the name of the attempt is not known.
@@ -65,6 +64,9 @@ enum Outcome {
     Answered(Answer),
     /// There are other attempts, or they are known to be over.
     Found(Vec<Report>),
+    /// There were others that somebody canceled before it was known of them. That says nothing of a build that is
+    /// wanted; but late news of them must not be taken for news of the attempt that is asked for next.
+    FoundCanceled(Vec<Report>),
     Canceled(String),
     NothingToCancel,
     Needed,
@@ -129,8 +131,8 @@ impl Submit {
         let due = self.clock.now() + if self.once { STILL_NEEDED - 1 } else { 0 };
         for build in self.db.begin_cancellations(&self.name, due, PIECE).await? {
             let wish = match &build.reference {
-                Some(reference) => Wish::Cancel(reference.clone()),
-                None => Wish::CancelUnnamed(self.db.an_output(&build).await?),
+                Some(reference) if !build.unanswered => Wish::Cancel(reference.clone()),
+                _ => Wish::CancelUnnamed(self.db.an_output(&build).await?),
             };
             wishes.push((build, wish));
         }
@@ -141,7 +143,7 @@ impl Submit {
         let due = if self.once { Seconds::MAX } else { self.clock.now() };
         let builds = self.db.next_submissions(&self.name, due, PIECE).await?;
         let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
-        let new = builds.iter().filter(|build| !build.offered).map(|build| build.id);
+        let new = builds.iter().filter(|build| !build.unanswered).map(|build| build.id);
         let new: Vec<BuildId> = new.collect();
         if !new.is_empty() {
             self.db.offer(&new).await?;
@@ -150,14 +152,17 @@ impl Submit {
         let mut wishes = Vec::new();
         for build in builds {
             let mut submission = self.submission(&build);
-            let wish = if failed.contains(&build.id) {
-                submission.again = true;
-                submission.tags.extend(self.retry_tags.clone());
+            submission.again = failed.contains(&build.id);
+            submission.tags.extend(if submission.again {
+                self.retry_tags.clone()
+            } else {
+                // Agents that emulate take only what has their tags.
+                self.coordinator.emulating_agents().clone()
+            });
+            let wish = if submission.again || build.unanswered {
                 let known = self.db.known_attempts(build.id).await?;
                 Wish::BuildAgain(submission, self.db.an_output(&build).await?, known)
             } else {
-                // Agents that emulate take only what has their tags.
-                submission.tags.extend(self.coordinator.emulating_agents().clone());
                 Wish::Build(submission)
             };
             wishes.push((build, wish));
@@ -216,9 +221,13 @@ impl Submit {
                 self.db.record_refusal(build.id, &reason, now).await?;
             }
             Outcome::Found(reports) => {
-                let about = Told::Asked(build.id);
-                let events: Vec<NewEvent> = reports.iter().flat_map(|report| report.events(&about)).collect();
-                return Ok(self.db.record_events(&self.name, &events, now).await?.changed > 0);
+                let events = events(build.id, &reports);
+                let changed = self.db.record_events(&self.name, &events, now).await?.changed;
+                self.db.all_attempts_known(&[build.id]).await?;
+                return Ok(changed > 0);
+            }
+            Outcome::FoundCanceled(reports) => {
+                self.db.note_attempts(&self.name, &events(build.id, &reports), now).await?;
             }
             Outcome::Canceled(reference) => {
                 let id = build.id;
@@ -240,13 +249,17 @@ impl Submit {
     }
 }
 
+fn events(build: BuildId, reports: &[Report]) -> Vec<NewEvent> {
+    let about = Told::Asked(build);
+    reports.iter().flat_map(|report| report.events(&about)).collect()
+}
+
 async fn carry_out(coordinator: &GuixBuildCoordinator, wish: Wish) -> Result<Outcome, Unavailable> {
     match wish {
         Wish::Build(submission) => coordinator.submit(&submission).await.map(Outcome::Answered),
         Wish::BuildAgain(submission, output, known) => {
             let mut others = coordinator.attempts_at(&output).await?;
-            // What was canceled before anybody knew of it is over, and says nothing of a build that is wanted.
-            others.retain(|report| !known.contains(&report.reference) && !report.is_canceled());
+            others.retain(|report| !known.contains(&report.reference));
             // A list need not say which agent it was.
             for report in others.iter_mut().filter(|_| coordinator.has_emulating_agents()) {
                 if let Some(more) = coordinator.read(&report.reference).await? {
@@ -255,6 +268,8 @@ async fn carry_out(coordinator: &GuixBuildCoordinator, wish: Wish) -> Result<Out
             }
             if others.is_empty() {
                 coordinator.submit(&submission).await.map(Outcome::Answered)
+            } else if others.iter().all(Report::is_canceled) {
+                Ok(Outcome::FoundCanceled(others))
             } else {
                 Ok(Outcome::Found(others))
             }

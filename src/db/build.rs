@@ -54,6 +54,8 @@ pub struct Build {
     pub coordinator: Option<String>,
     /// Whether that one may have heard of it.
     pub offered: bool,
+    /// Whether it may have one attempt that is not known: its answer is outstanding or lost.
+    pub unanswered: bool,
 }
 
 /// How far a build is.
@@ -135,7 +137,7 @@ macro_rules! builds {
             "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, e.system, n.name as job, b.derivation_id, ",
             derivation_path!(),
             " as derivation, b.priority, b.urgency, b.told_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
-               b.attempts, b.next_attempt, b.coordinator, b.offered
+               b.attempts, b.next_attempt, b.coordinator, b.offered, b.unanswered
              from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
                join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id join job_name n on n.id = b.name_id "
         )
@@ -166,6 +168,7 @@ pub(super) struct Row {
     next_attempt: Seconds,
     coordinator: Option<String>,
     offered: bool,
+    unanswered: bool,
 }
 
 impl TryFrom<Row> for Build {
@@ -196,6 +199,7 @@ impl TryFrom<Row> for Build {
             next_attempt: row.next_attempt,
             coordinator: row.coordinator,
             offered: row.offered,
+            unanswered: row.unanswered,
         })
     }
 }
@@ -274,7 +278,7 @@ impl Db {
     pub async fn record_refusal(&self, id: BuildId, answer: &str, now: Seconds) -> Result<()> {
         const SQL: &str =
             "update build set state = 'refused', answer = $2, answered_at = $3, offered = false,
-            attempts = attempts + 1 where id = $1 and state = 'queued'";
+            unanswered = false, attempts = attempts + 1 where id = $1 and state = 'queued'";
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, id, answer, now);
         tx.commit().await

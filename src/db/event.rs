@@ -58,22 +58,18 @@ impl Db {
     /// about builds that nobody here wants or that are another coordinator's, and such as were told
     /// before, change nothing.
     pub async fn record_events(&self, coordinator: &str, events: &[NewEvent], now: Seconds) -> Result<Noted> {
-        let lines = rows(events.iter().map(|event| {
-            let (hash, build) = match &event.build {
-                Told::Derivation(hash) => (Some(hash), None),
-                Told::Attempt => (None, None),
-                Told::Asked(id) => (None, Some(id)),
-            };
-            json!({
-                "hash": hash, "build": build, "reference": event.reference, "attempt": event.attempt.word(),
-                "happened_at": event.happened_at,
-            })
-        }));
         let mut tx = self.begin().await?;
-        let new = insert(&mut tx, &lines, Some(coordinator), now).await?;
+        let new = insert(&mut tx, &lines(events), Some(coordinator), now).await?;
         let changed = settle(&mut tx, &new, Some(coordinator), now).await?;
         tx.commit().await?;
         Ok(Noted { new: new.len() as u64, changed })
+    }
+
+    /// Writes down attempts that nobody knew of, and that mean nothing for their builds.
+    pub async fn note_attempts(&self, coordinator: &str, events: &[NewEvent], now: Seconds) -> Result<()> {
+        let mut tx = self.begin().await?;
+        insert(&mut tx, &lines(events), Some(coordinator), now).await?;
+        tx.commit().await
     }
 
     /// What a coordinator told about a build, in the order in which it did.
@@ -98,8 +94,24 @@ impl Db {
     }
 }
 
+fn lines(events: &[NewEvent]) -> String {
+    rows(events.iter().map(|event| {
+        let (hash, build) = match &event.build {
+            Told::Derivation(hash) => (Some(hash), None),
+            Told::Attempt => (None, None),
+            Told::Asked(id) => (None, Some(id)),
+        };
+        json!({
+            "hash": hash, "build": build, "reference": event.reference, "attempt": event.attempt.word(),
+            "happened_at": event.happened_at,
+        })
+    }))
+}
+
 /// Inserts those of the events that are new and about a known build, which may not be another
 /// coordinator's if one is given; gives them. They are kept in the order in which they were told.
+///
+/// While the coordinator may have an attempt that is not known, it is no news that another one came to nothing.
 pub(super) async fn insert(
     tx: &mut Tx,
     lines: &str,
@@ -117,7 +129,9 @@ pub(super) async fn insert(
                where told.hash is null and told.build is null)
          insert into build_event (build_id, reference, attempt, happened_at, received_at)
          select id, reference, attempt, happened_at, $2 from meant where exists (select 1 from build o
-           where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3))
+           where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3)
+             and (meant.build is not null or not o.unanswered or meant.attempt in ('scheduled', 'started', 'succeeded')
+               or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
          order by place on conflict do nothing returning build_id, reference, attempt, received_at"),
         concat!("with told as (select * from rows from (json_to_recordset($1::json)
                as (hash text, build bigint, reference text, attempt text, happened_at bigint))
@@ -130,7 +144,9 @@ pub(super) async fn insert(
                where told.hash is null and told.build is null)
          insert into build_event (build_id, reference, attempt, happened_at, received_at)
          select id, reference, attempt, happened_at, $2 from meant where exists (select 1 from build o
-           where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3))
+           where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3)
+             and (meant.build is not null or not o.unanswered or meant.attempt in ('scheduled', 'started', 'succeeded')
+               or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
          order by place on conflict do nothing returning build_id, reference, attempt, received_at")
         => sqlx::query_as(sql).bind(lines).bind(now).bind(coordinator).fetch_all(&mut **tx).await?);
     new.into_iter().map(Step::stored).collect()

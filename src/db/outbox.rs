@@ -22,7 +22,8 @@ impl Db {
         const SQL: &str = "update build set answer = case state when 'queued' then $2 else answer end,
             answered_at = $3, told_urgency = $4, read_at = $5, attempts = attempts + 1
             where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
-        const TAKEN: &str = "update build set state = 'submitted', offered = true, reference = $2
+        const TAKEN: &str = "update build set state = 'submitted', offered = true, reference = $2,
+              unanswered = false
             where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
         // Whose name is not known has to be looked for.
         let read_at = if reference.is_some() { now } else { 0 };
@@ -96,9 +97,28 @@ impl Db {
         tx.commit().await
     }
 
+    /// The coordinator was asked for all attempts at these builds that it has.
+    pub async fn all_attempts_known(&self, ids: &[BuildId]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let ids = rows(ids.iter().map(|id| Value::from(id.0)));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "update build set unanswered = false where id in (select value from json_each($1))",
+                "update build set unanswered = false
+                 where id in (select value::bigint from json_array_elements_text($1::json))"
+            ],
+            ids
+        );
+        tx.commit().await
+    }
+
     /// The coordinator has nothing to give up for a build that nobody wants.
     pub async fn record_nothing_to_cancel(&self, id: BuildId) -> Result<()> {
-        const SQL: &str = "update build set state = 'canceled', offered = false
+        const SQL: &str = "update build set state = 'canceled', offered = false, unanswered = false
             where id = $1 and state = 'canceling'";
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, id);
@@ -110,8 +130,8 @@ impl Db {
     pub async fn untold_urgencies(&self, coordinator: &str, limit: i64) -> Result<Vec<Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where b.state = 'submitted' and b.reference is not null and b.told_urgency is distinct from b.urgency
-               and b.coordinator = $1 order by b.urgency desc limit $2"
+            "where b.state = 'submitted' and b.reference is not null and not b.unanswered
+               and b.told_urgency is distinct from b.urgency and b.coordinator = $1 order by b.urgency desc limit $2"
         );
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
             .bind(coordinator).bind(limit).fetch_all(pool).await?);
@@ -144,7 +164,8 @@ impl Db {
             let mut tx = self.begin().await?;
             execute!(
                 &mut tx,
-                "update build set reference = $2 where id = $1 and state = 'submitted' and reference is null",
+                "update build set reference = $2
+                 where id = $1 and state in ('submitted', 'started') and (reference is null or unanswered)",
                 id,
                 reference
             );
@@ -220,7 +241,7 @@ impl Db {
             let mut tx = self.begin().await?;
             count += execute!(
                 &mut tx,
-                "update build set state = 'canceled', offered = false
+                "update build set state = 'canceled', offered = false, unanswered = false
                  where state = 'canceling' and coalesce(coordinator, '') = $1",
                 name
             );

@@ -145,15 +145,17 @@ impl Db {
         Ok(found.into_iter().map(|(id, spec, system, _)| (id, spec, system)).collect())
     }
 
-    /// From now on, the coordinators of these builds may have heard of them. To be said before they do.
+    /// From now on, the coordinators of these builds may have heard of them, and may have an attempt at each that is
+    /// not known. To be said before they do.
     pub async fn offer(&self, ids: &[BuildId]) -> Result<()> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
         let mut tx = self.begin().await?;
         execute!(
             &mut tx,
             [
-                "update build set offered = true where id in (select value from json_each($1))",
-                "update build set offered = true
+                "update build set offered = true, unanswered = true, told_urgency = null
+                 where id in (select value from json_each($1))",
+                "update build set offered = true, unanswered = true, told_urgency = null
                  where id in (select value::bigint from json_array_elements_text($1::json))"
             ],
             ids

@@ -49,6 +49,8 @@ struct Move<'a> {
     reference: Option<&'a str>,
     /// In how many seconds it may be submitted again.
     pause: i64,
+    /// Whether the news are about an attempt that was not known: there is no other such.
+    names: bool,
 }
 
 /// Moves builds to the states that follow from all that was told about them, `new` being the news, which
@@ -85,6 +87,7 @@ pub(super) async fn settle(
         let moved = follows(row, &steps[&row.id], new)?;
         Some(json!({
             "id": row.id, "state": moved.state, "reference": moved.reference, "next_attempt": now + moved.pause,
+            "names": moved.names,
         }))
     });
     Ok(execute!(
@@ -92,16 +95,18 @@ pub(super) async fn settle(
         [
             "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
                answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
+               unanswered = unanswered and not new.names,
                offered = new.state in ('submitted', 'started') or new.state in ('queued', 'canceling') and offered
              from (select value->>'id' as id, value->>'state' as state, value->>'reference' as reference,
-                     value->>'next_attempt' as next_attempt from json_each($1)) as new
+                     value->>'next_attempt' as next_attempt, value->>'names' as names from json_each($1)) as new
              where build.id = new.id
                and (+build.state <> new.state or build.reference is distinct from new.reference)",
             "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
                answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
+               unanswered = unanswered and not new.names,
                offered = new.state in ('submitted', 'started') or new.state in ('queued', 'canceling') and offered
              from json_to_recordset($1::json)
-               as new (id bigint, state text, reference text, next_attempt bigint)
+               as new (id bigint, state text, reference text, next_attempt bigint, names boolean)
              where build.id = new.id
                and (build.state <> new.state or build.reference is distinct from new.reference)"
         ],
@@ -129,9 +134,12 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     } else {
         standing(advanced.iter().copied())?
     };
-    let to = |state| Some(Move { state, reference: Some(name), pause: 0 });
+    let is_new = |step: &Step| new.contains(step);
+    let names =
+        advanced.iter().any(|(name, _)| steps.iter().all(|step| step.reference != *name || is_new(step)));
+    let to = |state| Some(Move { state, reference: Some(name), pause: 0, names });
     let again = if row.unwanted_at.is_some() { Canceled } else { Queued };
-    let anew = |pause| Some(Move { state: again, reference: None, pause });
+    let anew = |pause| Some(Move { state: again, reference: None, pause, names });
     let was_asked = |name: &str| row.given_up.as_deref() == Some(name);
     match (row.state, attempt) {
         (_, Attempt::Succeeded) => to(Succeeded),
