@@ -14,6 +14,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::time::Instant;
 
 use gorget::attempt::Attempt;
@@ -26,6 +27,7 @@ use gorget::plan::route::{Route, Routes};
 use gorget::revision::{ChannelCommit, Revision};
 use gorget::schedule::Schedule;
 use gorget::spec::{Build, Spec, Subset};
+use gorget::store::path::StorePath;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -50,8 +52,39 @@ fn main() {
     }
 }
 
-/// Records an evaluation of so many new jobs, each of which needs some of those before it.
-async fn record(db: &Db, count: usize) {
+/// So many new jobs, each of which needs some of those before it.
+fn batches(count: usize) -> Vec<Batch> {
+    let texts = |what: &str| -> Vec<String> {
+        let text = |number| format!("{what} {number}");
+        let hash = |text: String| StorePath::of_text(b"x", text.as_bytes(), &[""; 0]).unwrap().hash_text();
+        (0..count).map(|number| hash(text(number))).collect()
+    };
+    let (hashes, outputs) = (texts("derivation"), texts("output"));
+    let derivation = |number: usize| NewDerivation {
+        hash: hashes[number].clone(),
+        name: format!("package-{number}"),
+        system: "x86_64-linux".to_owned(),
+        outputs: vec![("out".to_owned(), format!("{}-package-{number}", outputs[number]))],
+        inputs: (1..20)
+            .filter_map(|back| Some(hashes[number.checked_sub(back * back * 50)?].clone()))
+            .collect(),
+    };
+    let job = |number: usize| NewJob {
+        name: format!("package-{number}.x86_64-linux"),
+        derivation: hashes[number].clone(),
+        facts: Facts::default(),
+    };
+    let numbers = (0..count).step_by(BATCH).map(|from| from..(from + BATCH).min(count));
+    let batch = |numbers: Range<usize>| Batch {
+        derivations: numbers.clone().map(derivation).collect(),
+        jobs: numbers.map(job).collect(),
+        ..Batch::default()
+    };
+    numbers.map(batch).collect()
+}
+
+/// Records an evaluation that finds this.
+async fn record(db: &Db, batches: &[Batch]) {
     let spec: Spec = serde_json::from_value(json!({
         "name": "master", "channels": [], "build": Build::from(Subset::All), "systems": ["x86_64-linux"],
         "period": "every 5m", "priority": 5, "active": true, "first": "queue",
@@ -63,27 +96,8 @@ async fn record(db: &Db, count: usize) {
     let revision = Revision::new(vec![ChannelCommit::new("guix", "https://example.org/", "a")]);
     db.request_evaluations(id, &revision, &build, &systems, 1).await.unwrap();
     let mut recorder = Recorder::new(db.claim_evaluation(&Claimant::default(), 1).await.unwrap().unwrap());
-    let hash = |number: usize| format!("{number:032}");
-    for from in (0..count).step_by(BATCH) {
-        let numbers = from..(from + BATCH).min(count);
-        let derivation = |number: usize| NewDerivation {
-            hash: hash(number),
-            name: format!("package-{number}"),
-            system: "x86_64-linux".to_owned(),
-            outputs: vec![("out".to_owned(), format!("{:0>32}-package", format!("x{number}")))],
-            inputs: (1..20).filter_map(|back| Some(hash(number.checked_sub(back * back * 50)?))).collect(),
-        };
-        let job = |number: usize| NewJob {
-            name: format!("package-{number}.x86_64-linux"),
-            derivation: hash(number),
-            facts: Facts::default(),
-        };
-        let batch = Batch {
-            derivations: numbers.clone().map(derivation).collect(),
-            jobs: numbers.map(job).collect(),
-            ..Batch::default()
-        };
-        recorder.record(db, &batch).await.unwrap();
+    for batch in batches {
+        recorder.record(db, batch).await.unwrap();
     }
     recorder.finish(db, false, &json!({}), 2).await.unwrap();
 }
@@ -94,8 +108,9 @@ fn keeper(db: &Db) -> Schedule {
 
 async fn enqueue(file: &str, count: usize) {
     let db = Db::open(file).await.unwrap();
+    let batches = batches(count);
     let begun = Instant::now();
-    record(&db, count).await;
+    record(&db, &batches).await;
     let recorded = begun.elapsed();
     let begun = Instant::now();
     exhaust(&mut keeper(&db)).await.unwrap();
@@ -110,7 +125,7 @@ async fn enqueue(file: &str, count: usize) {
 
 async fn restart(file: &str) {
     let db = Db::open(file).await.unwrap();
-    record(&db, 300_000).await;
+    record(&db, &batches(300_000)).await;
     exhaust(&mut keeper(&db)).await.unwrap();
     let routes = Routes(vec![Route { coordinator: "default".to_owned(), ..Route::default() }]);
     let begun = Instant::now();

@@ -226,7 +226,8 @@ async fn asking_alone_finds_out_what_became_of_builds() {
         // Another farm has asked for them before, so this one is not told what their attempts are called.
         for build in farm.builds().await {
             let (derivation, tags, urls) = (build.derivation, Vec::new(), Vec::new());
-            let submission = Submission { derivation, priority: 1, tags, substitute_urls: urls, again: false };
+            let submission =
+                Submission { derivation, priority: 1, tags, substitute_urls: urls, again: false };
             farm.adapter.submit(&submission).await.unwrap();
         }
         farm.submit().await;
