@@ -108,11 +108,8 @@ impl Known<'_> {
         }
         let wanted = rows(missing.into_iter().map(Value::from));
         let found: Vec<(String, DerivationId)> = each!(tx, tx, sql:
-            concat!("select d.hash, d.id from json_each($1) w cross join derivation d on ", has_hash!("d", "w.value")),
-            concat!(
-                "select d.hash, d.id from json_array_elements_text($1::json) w (value) join derivation d on ",
-                has_hash!("d", "w.value")
-            )
+            of_hashes!(sqlite "t.hash, t.id", "derivation"),
+            of_hashes!(postgres "t.hash, t.id", "derivation")
             => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
         self.added.extend(found);
         Ok(())
@@ -172,8 +169,8 @@ async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Resul
          from json_each($1) w cross join output_set o
            on substr(o.outputs, instr(o.outputs, ' ') + 1, 12) = w.value",
         "select o.id, o.outputs, (select name from derivation where output_set_id = o.id limit 1)
-         from json_array_elements_text($1::json) w (value) join output_set o
-           on substr(o.outputs, position(' ' in o.outputs) + 1, 12) = w.value"
+         from json_array_elements_text($1::json) w (value) cross join lateral (select id, outputs from output_set
+           where substr(outputs, position(' ' in outputs) + 1, 12) = w.value offset 0) o"
         => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
     let known = found.into_iter().map(|(id, stored, name)| {
         let outputs = stored.replace('*', &name);
@@ -229,7 +226,9 @@ pub(super) async fn store_packs(tx: &mut Tx, packs: &[Pack]) -> Result<()> {
     }
     let wanted = rows(items().map(|item| Value::from(item.hash.as_str())));
     let found: Vec<String> = each!(tx, tx, sql:
-        known_items!(sqlite), known_items!(postgres) => sqlx::query_scalar(sql).bind(&wanted).fetch_all(&mut **tx).await?);
+        of_hashes!(sqlite "t.hash", "store_item"),
+        of_hashes!(postgres "t.hash", "store_item")
+        => sqlx::query_scalar(sql).bind(&wanted).fetch_all(&mut **tx).await?);
     let mut known: HashSet<&str> = found.iter().map(String::as_str).collect();
     let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
     let mut lines: Vec<[Cell; 7]> = Vec::new();

@@ -152,7 +152,9 @@ impl Db {
     pub async fn known_items<S: AsRef<str>>(&self, hashes: &[S]) -> Result<HashSet<String>> {
         let wanted = rows(hashes.iter().map(|hash| Value::from(hash.as_ref())));
         let found: Vec<String> = each!(&self.readers, pool, sql:
-            known_items!(sqlite), known_items!(postgres) => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
+            of_hashes!(sqlite "t.hash", "store_item"),
+            of_hashes!(postgres "t.hash", "store_item")
+            => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
 }

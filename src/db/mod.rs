@@ -63,15 +63,28 @@ macro_rules! has_hash {
     };
 }
 
-// SQL for the hashes among $1 that store items have.
-macro_rules! known_items {
-    (sqlite) => {
-        concat!("select s.hash from json_each($1) w cross join store_item s on ", has_hash!("s", "w.value"))
-    };
-    (postgres) => {
+// SQL for rows of a table whose hashes are in the JSON array $1, one look into the index for each: PostgreSQL would
+// read the whole table as long as it has no statistics of what is in it.
+macro_rules! of_hashes {
+    (sqlite $columns:literal, $table:literal) => {
         concat!(
-            "select s.hash from json_array_elements_text($1::json) w (value) join store_item s on ",
-            has_hash!("s", "w.value")
+            "select ",
+            $columns,
+            " from json_each($1) w cross join ",
+            $table,
+            " t on ",
+            has_hash!("t", "w.value")
+        )
+    };
+    (postgres $columns:literal, $table:literal) => {
+        concat!(
+            "select found.* from json_array_elements_text($1::json) w (value) cross join lateral (select ",
+            $columns,
+            " from ",
+            $table,
+            " t where ",
+            has_hash!("t", "w.value"),
+            " limit 1) found"
         )
     };
 }
