@@ -227,7 +227,7 @@ impl Submit {
                 return Ok(changed > 0);
             }
             Outcome::FoundCanceled(reports) => {
-                self.db.note_attempts(&self.name, &events(build.id, &reports), now).await?;
+                self.db.note_attempts(build.id, &self.name, &events(build.id, &reports), now).await?;
             }
             Outcome::Canceled(reference) => {
                 let id = build.id;

@@ -65,10 +65,22 @@ impl Db {
         Ok(Noted { new: new.len() as u64, changed })
     }
 
-    /// Writes down attempts that nobody knew of, and that mean nothing for their builds.
-    pub async fn note_attempts(&self, coordinator: &str, events: &[NewEvent], now: Seconds) -> Result<()> {
+    /// Writes down attempts at a build that nobody knew of, and that mean nothing for it as long as it is queued.
+    pub async fn note_attempts(
+        &self,
+        build: BuildId,
+        coordinator: &str,
+        events: &[NewEvent],
+        now: Seconds,
+    ) -> Result<()> {
+        const QUEUED: &str = "select state = 'queued' from build where id = $1";
         let mut tx = self.begin().await?;
-        insert(&mut tx, &lines(events), Some(coordinator), now).await?;
+        let new = insert(&mut tx, &lines(events), Some(coordinator), now).await?;
+        let is_queued: bool =
+            each!(&mut tx, tx => sqlx::query_scalar(QUEUED).bind(build).fetch_one(&mut **tx).await?);
+        if !is_queued {
+            settle(&mut tx, &new, Some(coordinator), now).await?;
+        }
         tx.commit().await
     }
 
