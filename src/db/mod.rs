@@ -257,8 +257,10 @@ impl Db {
     async fn open_postgres(options: PgConnectOptions) -> Result<Self> {
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         let location = format!("{database} at {}", options.get_host());
-        // Who holds the writers' lock and says nothing any more must not hold it for ever.
-        let options = options.options([("idle_in_transaction_session_timeout", "60s")]);
+        // Who holds the writers' lock and says nothing any more must not hold it for ever. What was committed has to
+        // outlast a server that breaks down, whatever that server does for others: an evaluation goes on after it.
+        let options =
+            options.options([("idle_in_transaction_session_timeout", "60s"), ("synchronous_commit", "on")]);
         let failed = |source| Error::Open { location: location.clone(), source };
         // A pool would go on trying for as long as its patience lasts.
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
