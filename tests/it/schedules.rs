@@ -10,6 +10,7 @@
 #![expect(clippy::print_stderr, reason = "the schedule that fails is what a failure is understood by")]
 
 mod agents;
+mod crash;
 mod ending;
 mod world;
 

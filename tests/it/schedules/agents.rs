@@ -2,7 +2,8 @@ use gorget::attempt::Attempt;
 use gorget::db::{NewEvent, Told};
 use serde_json::Value;
 
-use super::world::{NAME, World, until_crash};
+use super::crash::until_crash;
+use super::world::{NAME, World};
 use crate::support::coordinator::{Held, Mood};
 
 impl World<'_> {
