@@ -178,6 +178,12 @@ impl Story {
                     "queued, but no coordinator serves it: [coordinators] in gorget.toml says which builds each gets; its outputs were new in {first}"
                 ),
             ),
+            BuildState::Queued if build.unanswered => (
+                "unanswered",
+                format!(
+                    "queued: {who} was asked for it and has not answered; it is looked for there before that is asked again; its outputs were new in {first}"
+                ),
+            ),
             BuildState::Recorded => (
                 "recorded",
                 format!(

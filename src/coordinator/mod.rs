@@ -7,6 +7,7 @@ mod guix_daemon;
 mod let_go;
 mod reconcile;
 mod submit;
+mod wish;
 
 pub use follow::{Follow, Hearing};
 pub use guix_build_coordinator::GuixBuildCoordinator;

@@ -1,9 +1,10 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{Answer, Cancellation, GuixBuildCoordinator, Report, Submission, Unavailable};
+use super::wish::{OUR_TAG, Outcome, Wish};
+use super::{Answer, GuixBuildCoordinator, Report, Submission, Unavailable};
 use crate::attempt::Attempt;
 use crate::clock::{Clock, Seconds};
 use crate::daemon::{Keeper, Progress, back_off};
@@ -16,8 +17,6 @@ const AT_ONCE: usize = 8;
 const PIECE: i64 = 64;
 /// When to ask again for giving up what the coordinator still needs, in seconds.
 const STILL_NEEDED: Seconds = 3600;
-/// A tag that all submissions have.
-const OUR_TAG: &str = "gorget-spec";
 
 /// The keeper that submits: the outbox is the `build` table, and a build leaves it when the
 /// coordinator has answered. One whose answer was lost is looked for there before it is submitted again.
@@ -42,35 +41,6 @@ pub struct Submit {
     pub retry_tags: BTreeMap<String, String>,
     /// Whether to submit also what is not due: used by `run --once`.
     pub once: bool,
-}
-
-/// What is asked of the coordinator for one build.
-#[derive(Debug, Clone)]
-enum Wish {
-    Build(Submission),
-    /// The same after attempts that failed, or that there may be. The coordinator's own flags do not help: what it
-    /// knows is asked for first. A store path of an output, and the names of the known attempts.
-    BuildAgain(Submission, String, HashSet<String>),
-    Cancel(String),
-    /// The store path of an output: the name of the attempt is not known.
-    CancelUnnamed(String),
-    /// With how urgent it is.
-    Hurry(String, i64),
-}
-
-/// What came of that.
-#[derive(Debug)]
-enum Outcome {
-    Answered(Answer),
-    /// There are other attempts, or they are known to be over.
-    Found(Vec<Report>),
-    /// There were others that somebody canceled before it was known of them. That says nothing of a build that is
-    /// wanted; but late news of them must not be taken for news of the attempt that is asked for next.
-    FoundCanceled(Vec<Report>),
-    Canceled(String),
-    NothingToCancel,
-    Needed,
-    Told,
 }
 
 impl Keeper for Submit {
@@ -99,7 +69,7 @@ impl Keeper for Submit {
                 && let Some((build, wish)) = waiting.next()
             {
                 let coordinator = self.coordinator.clone();
-                under_way.spawn(async move { (build, carry_out(&coordinator, wish).await) });
+                under_way.spawn(async move { (build, wish.carry_out(&coordinator).await) });
             }
             let Some(next) = under_way.join_next().await else { break };
             match next? {
@@ -117,9 +87,11 @@ impl Keeper for Submit {
             builds = lost.len(),
             "the coordinator cannot be asked: {reason}"
         );
-        let mut ids: Vec<_> = lost.iter().map(|(build, _)| build.id).collect();
-        ids.extend(waiting.map(|(build, _)| build.id));
+        let unsent: Vec<Build> = waiting.map(|(build, _)| build).collect();
+        let ids: Vec<_> = lost.iter().map(|(build, _)| build.id).chain(unsent.iter().map(|b| b.id)).collect();
         self.db.postpone(&ids, reason, again).await?;
+        let new: Vec<_> = unsent.iter().filter(|build| !build.offered).map(|build| build.id).collect();
+        self.db.withdraw(&new).await?;
         Ok(Progress::Idle)
     }
 }
@@ -252,54 +224,4 @@ impl Submit {
 fn events(build: BuildId, reports: &[Report]) -> Vec<NewEvent> {
     let about = Told::Asked(build);
     reports.iter().flat_map(|report| report.events(&about)).collect()
-}
-
-async fn carry_out(coordinator: &GuixBuildCoordinator, wish: Wish) -> Result<Outcome, Unavailable> {
-    match wish {
-        Wish::Build(submission) => coordinator.submit(&submission).await.map(Outcome::Answered),
-        Wish::BuildAgain(submission, output, known) => {
-            let mut others = coordinator.attempts_at(&output).await?;
-            others.retain(|report| !known.contains(&report.reference));
-            // A list need not say which agent it was.
-            for report in others.iter_mut().filter(|_| coordinator.has_emulating_agents()) {
-                if let Some(more) = coordinator.read(&report.reference).await? {
-                    *report = more;
-                }
-            }
-            if others.is_empty() {
-                coordinator.submit(&submission).await.map(Outcome::Answered)
-            } else if others.iter().all(Report::is_canceled) {
-                Ok(Outcome::FoundCanceled(others))
-            } else {
-                Ok(Outcome::Found(others))
-            }
-        }
-        Wish::Cancel(reference) => cancel(coordinator, reference).await,
-        Wish::CancelUnnamed(output) => {
-            for attempt in coordinator.attempts_at(&output).await? {
-                // What somebody else asked for is not ours to give up.
-                let report = coordinator.read(&attempt.reference).await?.unwrap_or(attempt);
-                if !report.is_over() && report.tags.iter().any(|(key, _)| key == OUR_TAG) {
-                    return cancel(coordinator, report.reference).await;
-                }
-            }
-            Ok(Outcome::NothingToCancel)
-        }
-        // What it does not know any more is found out when it is asked how far it is.
-        Wish::Hurry(reference, urgency) => {
-            coordinator.reprioritise(&reference, urgency).await.map(|_known| Outcome::Told)
-        }
-    }
-}
-
-async fn cancel(coordinator: &GuixBuildCoordinator, reference: String) -> Result<Outcome, Unavailable> {
-    Ok(match coordinator.cancel(&reference).await? {
-        // What it does not know it does not build.
-        Cancellation::Canceled | Cancellation::Unknown => Outcome::Canceled(reference),
-        Cancellation::Over => match coordinator.read(&reference).await? {
-            Some(report) if report.is_over() => Outcome::Found(vec![report]),
-            _ => return Err(Unavailable(format!("{reference} is neither canceled nor over"))),
-        },
-        Cancellation::Needed => Outcome::Needed,
-    })
 }

@@ -219,10 +219,10 @@ impl Db {
         execute!(
             &mut tx,
             [
-                "update build set coordinator = null, offered = false
+                "update build set coordinator = null, offered = false, unanswered = false
                  where +state = 'queued' and id in (select value from json_each($1))",
-                "update build set coordinator = null, offered = false where state = 'queued'
-                   and id in (select value::bigint from json_array_elements_text($1::json))"
+                "update build set coordinator = null, offered = false, unanswered = false
+                 where state = 'queued' and id in (select value::bigint from json_array_elements_text($1::json))"
             ],
             ids
         );

@@ -163,6 +163,23 @@ impl Db {
         tx.commit().await
     }
 
+    /// The coordinators of these builds did not hear of them after all.
+    pub async fn withdraw(&self, ids: &[BuildId]) -> Result<()> {
+        let ids = rows(ids.iter().map(|id| Value::from(id.0)));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "update build set offered = false, unanswered = false
+                 where +state = 'queued' and id in (select value from json_each($1))",
+                "update build set offered = false, unanswered = false
+                 where state = 'queued' and id in (select value::bigint from json_array_elements_text($1::json))"
+            ],
+            ids
+        );
+        tx.commit().await
+    }
+
     /// How many builds each coordinator has or is to get, by its name and their states.
     pub async fn coordinator_counts(&self, now: Seconds) -> Result<Vec<CoordinatorCount>> {
         const SQL: &str = "select coordinator, state, count(*) as count,
