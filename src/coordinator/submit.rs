@@ -115,7 +115,7 @@ impl Submit {
         let due = if self.once { Seconds::MAX } else { self.clock.now() };
         let builds = self.db.next_submissions(&self.name, due, PIECE).await?;
         let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
-        let new = builds.iter().filter(|build| !build.unanswered).map(|build| build.id);
+        let new = builds.iter().filter(|build| !(build.offered && build.unanswered)).map(|build| build.id);
         let new: Vec<BuildId> = new.collect();
         if !new.is_empty() {
             self.db.offer(&new).await?;
