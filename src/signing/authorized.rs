@@ -49,7 +49,7 @@ impl AuthorizedKeys {
     /// `(acl (entry KEY (tag (guix import))) …)`.
     pub fn load(file: &Path) -> Result<Self, SigningError> {
         let nothing = || SigningError::NoList(file.to_owned());
-        let acl = Sexp::read(&fs_err::read(file)?).map_err(|_| nothing())?;
+        let acl = Sexp::read_text(&fs_err::read(file)?).map_err(|_| nothing())?;
         if acl.data(0) != Some(b"acl") {
             return Err(nothing());
         }
@@ -69,7 +69,7 @@ impl AuthorizedKeys {
             _ => return Err(Distrust::Corrupt),
         };
         let decoded = BASE64.decode(encoded.as_bytes()).map_err(|_| Distrust::Corrupt)?;
-        let signature = Sexp::read(&decoded).map_err(|_| Distrust::Corrupt)?;
+        let signature = Sexp::read_text(&decoded).map_err(|_| Distrust::Corrupt)?;
         let part = |token| signature.find(token).ok_or(Distrust::Corrupt);
         let (data, value, key) = (part("data")?, part("sig-val")?, part("public-key")?);
         let known = self.0.get(&key.canonical()).ok_or(Distrust::Unauthorized)?;
@@ -149,6 +149,28 @@ mod tests {
             right += usize::from(sound);
         }
         assert!((1..300).contains(&right), "{right}");
+    }
+
+    #[test]
+    fn numbers_that_are_written_down_as_strings_are_the_same_numbers() {
+        let key = SigningKey::generate().unwrap();
+        let keys = authorizing(&key);
+        let mut texts = (0..100_000).map(|number| format!("text {number}"));
+        let is_plain = |signature: &str| {
+            BASE64.decode(signature.rsplit(';').next().unwrap().as_bytes()).unwrap().is_ascii()
+        };
+        let signed = texts.by_ref().map(|text| (key.sign("farm", &text).unwrap(), text));
+        let odd: Vec<_> = signed.filter(|(signature, _)| !is_plain(signature)).take(3).collect();
+        assert_eq!(odd.len(), 3);
+        for (signature, text) in odd {
+            assert_eq!(keys.check(&signature, &text), Ok(()), "{text}");
+        }
+        let point = b"(10:public-key(3:ecc(5:curve7:Ed25519)(1:q4:Zo\xe9!)))";
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("acl");
+        let list = "(acl (entry (public-key (ecc (curve Ed25519) (q \"Zoé!\"))) (tag (guix import))))";
+        fs_err::write(&file, list).unwrap();
+        assert!(AuthorizedKeys::load(&file).unwrap().0.contains_key(&point[..]));
     }
 
     #[test]

@@ -104,15 +104,24 @@ impl Sexp {
         Self::take(what, result)
     }
 
+    /// Reads one as Guix writes it down: each byte is a character of Latin-1, and those are encoded in UTF-8.
+    pub(super) fn read_text(text: &[u8]) -> Result<Self, SigningError> {
+        let characters = str::from_utf8(text).ok().map(str::chars);
+        let bytes: Option<Vec<u8>> =
+            characters.and_then(|all| all.map(|character| u8::try_from(character).ok()).collect());
+        Self::read(bytes.as_deref().unwrap_or(text))
+    }
+
     /// Takes what libgcrypt made.
     fn take(what: &'static str, pointer: Pointer) -> Result<Self, SigningError> {
         let nothing = || SigningError::Gcrypt { what, reason: "it is empty".to_owned() };
         NonNull::new(pointer).map(Self).ok_or_else(nothing)
     }
 
-    /// Prints it as Guix does, in many lines, for people.
-    pub(super) fn print(&self) -> Vec<u8> {
-        self.print_as(ADVANCED)
+    /// Prints it as Guix does, in many lines, for people. libgcrypt writes numbers as strings in which most bytes happen
+    /// to be characters of Latin-1.
+    pub(super) fn print(&self) -> String {
+        self.print_as(ADVANCED).into_iter().map(char::from).collect()
     }
 
     /// Prints it in the one form that equal ones share.

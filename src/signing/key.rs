@@ -39,7 +39,7 @@ impl SigningKey {
     /// Reads the secret key in `file` and the public one beside it, whose name ends in `.pub`.
     pub fn load(file: &Path) -> Result<Self, SigningError> {
         let part = |path: &Path, token, half| {
-            let found = Sexp::read(&fs_err::read(path)?).ok().and_then(|sexp| sexp.find(token));
+            let found = Sexp::read_text(&fs_err::read(path)?).ok().and_then(|sexp| sexp.find(token));
             found.ok_or_else(|| SigningError::NoKey { path: path.to_owned(), half })
         };
         let secret = part(file, "private-key", "secret key")?;
@@ -75,7 +75,7 @@ impl SigningKey {
         }
         let write = |path: &Path, mode, key: &Sexp| {
             let mut options = fs_err::OpenOptions::new();
-            options.write(true).create_new(true).mode(mode).open(path)?.write_all(&key.print())
+            options.write(true).create_new(true).mode(mode).open(path)?.write_all(key.print().as_bytes())
         };
         write(file, 0o400, &self.secret)?;
         write(&file.with_extension("pub"), 0o444, &self.public)?;
@@ -84,7 +84,7 @@ impl SigningKey {
 
     /// The public key, as `guix archive --authorize` reads it.
     pub fn public_text(&self) -> String {
-        String::from_utf8_lossy(&self.public.print()).into_owned()
+        self.public.print()
     }
 
     /// Signs `text`: the value of a narinfo's `Signature` line. `host` names who signs, for people.
@@ -96,12 +96,11 @@ impl SigningKey {
         };
         let mut signature = b"(signature ".to_vec();
         for part in [&data, &value, &self.public] {
-            signature.extend(part.print());
-            signature.push(b' ');
+            signature.extend(part.canonical());
         }
         signature.push(b')');
         let signature = Sexp::read(&signature)?.print();
-        Ok(format!("1;{host};{}", BASE64.encode(&signature)))
+        Ok(format!("1;{host};{}", BASE64.encode(signature.as_bytes())))
     }
 }
 
