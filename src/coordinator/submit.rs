@@ -132,8 +132,9 @@ impl Submit {
                 self.coordinator.emulating_agents().clone()
             });
             let wish = if submission.again || build.unanswered {
-                let known = self.db.known_attempts(build.id).await?;
-                Wish::BuildAgain(submission, self.db.an_output(&build).await?, known)
+                let attempts = self.db.attempts(build.id).await?.into_iter();
+                let past = attempts.filter(|(_, attempt)| attempt.is_over()).map(|(name, _)| name).collect();
+                Wish::BuildAgain(submission, self.db.an_output(&build).await?, past)
             } else {
                 Wish::Build(submission)
             };
@@ -196,7 +197,10 @@ impl Submit {
                 let events = events(build.id, &reports);
                 let changed = self.db.record_events(&self.name, &events, now).await?.changed;
                 self.db.all_attempts_known(&[build.id]).await?;
-                return Ok(changed > 0);
+                let Some(attempt) = reports.iter().find(|report| !report.is_over()) else {
+                    return Ok(changed > 0);
+                };
+                self.db.resume(build.id, &attempt.reference, now).await?;
             }
             Outcome::FoundCanceled(reports) => {
                 self.db.note_attempts(build.id, &self.name, &events(build.id, &reports), now).await?;

@@ -10,7 +10,7 @@ pub(super) const OUR_TAG: &str = "gorget-spec";
 pub(super) enum Wish {
     Build(Submission),
     /// The same after attempts that failed, or that there may be. The coordinator's own flags do not help: what it
-    /// knows is asked for first. A store path of an output, and the names of the known attempts.
+    /// knows is asked for first. A store path of an output, and the names of the attempts that are known to be over.
     BuildAgain(Submission, String, HashSet<String>),
     Cancel(String),
     /// The store path of an output: the name of the attempt is not known.
@@ -23,7 +23,7 @@ pub(super) enum Wish {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Answered(Answer),
-    /// There are other attempts, or they are known to be over.
+    /// There are other attempts, which go on or are over.
     Found(Vec<Report>),
     /// There were others that somebody canceled before it was known of them. That says nothing of a build that is
     /// wanted; but late news of them must not be taken for news of the attempt that is asked for next.
@@ -39,9 +39,9 @@ impl Wish {
     pub(super) async fn carry_out(self, coordinator: &GuixBuildCoordinator) -> Result<Outcome, Unavailable> {
         match self {
             Self::Build(submission) => coordinator.submit(&submission).await.map(Outcome::Answered),
-            Self::BuildAgain(submission, output, known) => {
+            Self::BuildAgain(submission, output, past) => {
                 let mut others = coordinator.attempts_at(&output).await?;
-                others.retain(|report| !known.contains(&report.reference));
+                others.retain(|report| !past.contains(&report.reference));
                 // A list need not say which agent it was.
                 for report in others.iter_mut().filter(|_| coordinator.has_emulating_agents()) {
                     if let Some(more) = coordinator.read(&report.reference).await? {

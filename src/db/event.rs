@@ -1,10 +1,8 @@
-use std::collections::HashSet;
-
 use serde_json::json;
 
 use super::settle::{Step, settle};
 use super::{BuildId, Db, Error, Result, Tx, rows};
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, furthest};
 use crate::clock::Seconds;
 
 /// A coordinator tells how far one of its attempts at a build is.
@@ -97,12 +95,11 @@ impl Db {
         rows.into_iter().map(read).collect()
     }
 
-    /// Which of these names of attempts were told of before.
-    pub async fn known_attempts(&self, build: BuildId) -> Result<HashSet<String>> {
-        const SQL: &str = "select distinct reference from build_event where build_id = $1";
-        let names: Vec<String> =
-            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(build).fetch_all(pool).await?);
-        Ok(names.into_iter().collect())
+    /// The attempts at a build of which was told, by their names, and how far each came.
+    pub async fn attempts(&self, build: BuildId) -> Result<Vec<(String, Attempt)>> {
+        let events = self.build_events(build).await?;
+        let steps = events.iter().map(|event| (event.reference.as_str(), event.attempt));
+        Ok(furthest(steps).into_iter().map(|(name, attempt)| (name.to_owned(), attempt)).collect())
     }
 }
 

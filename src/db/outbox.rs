@@ -42,6 +42,17 @@ impl Db {
         tx.commit().await
     }
 
+    /// The coordinator still has an attempt at a build that was to be given up, and is wanted again.
+    pub async fn resume(&self, id: BuildId, reference: &str, now: Seconds) -> Result<()> {
+        const SQL: &str =
+            "update build set state = 'submitted', reference = $2, answer = 'it had it already',
+              answered_at = $3, told_urgency = null, read_at = 0
+            where id = $1 and state = 'queued'";
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, id, reference, now);
+        tx.commit().await
+    }
+
     /// Those of the builds of which an attempt failed or was disturbed before.
     pub async fn failed_before(&self, ids: &[BuildId]) -> Result<HashSet<BuildId>> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));

@@ -163,7 +163,7 @@ impl BuildHere {
             Ok((daemon, cut)) => (daemon, cut),
             Err(error) => return self.complain(&build, &error).await,
         };
-        let number = self.db.known_attempts(build.id).await?.len() + 1;
+        let number = self.db.attempts(build.id).await?.len() + 1;
         let reference = format!("here-{}-{number}", build.id);
         tokio::fs::create_dir_all(&self.logs).await?;
         tokio::fs::create_dir_all(&self.roots).await?;
