@@ -20,11 +20,14 @@ impl Db {
         now: Seconds,
     ) -> Result<()> {
         const SQL: &str = "update build set answer = case state when 'queued' then $2 else answer end,
-            answered_at = $3, told_urgency = $4, read_at = $5, attempts = attempts + 1
+            answered_at = $3, told_urgency = $4, read_at = $5, attempts = attempts + 1, unanswered = false
             where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
-        const TAKEN: &str = "update build set state = 'submitted', offered = true, reference = $2,
-              unanswered = false
-            where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
+        // It may be told already that this attempt is over, and the build may be queued again since then.
+        const TAKEN: &str =
+            "update build set state = 'submitted', offered = true, reference = $2, coordinator = $3
+            where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)
+              and not exists (select 1 from build_event where build_id = $1 and reference = $2
+                and attempt not in ('scheduled', 'started'))";
         // Whose name is not known has to be looked for.
         let read_at = if reference.is_some() { now } else { 0 };
         let mut tx = self.begin().await?;
@@ -38,7 +41,7 @@ impl Db {
             settle(&mut tx, &new, None, now).await?;
         }
         // Its events may have been faster.
-        execute!(&mut tx, TAKEN, build.id, reference);
+        execute!(&mut tx, TAKEN, build.id, reference, build.coordinator.as_deref());
         tx.commit().await
     }
 

@@ -27,6 +27,7 @@ impl World<'_> {
             self.clock.advance(8000);
             exhaust(&mut self.reconcile()).await.unwrap();
             let planned = exhaust(&mut self.schedule()).await.unwrap();
+            self.tell("all is asked for and planned").await;
             if !exhaust(&mut self.submit()).await.unwrap() && !planned {
                 return;
             }

@@ -35,6 +35,8 @@ pub struct World<'a> {
     pub news: Vec<NewEvent>,
     /// How much it has told.
     pub heard: usize,
+    /// Whether what happens is told, for people.
+    pub aloud: bool,
 }
 
 /// Numbers as good as drawn by lot, the same for the same seed.
@@ -113,22 +115,24 @@ impl<'a> World<'a> {
             commits: 0,
             news: Vec::new(),
             heard,
+            aloud: false,
         }
     }
 
     pub async fn something_happens(&mut self) {
         self.clock.advance([10, 10, 10, 400, 4000][self.lot.below(5)]);
-        match self.lot.below(16) {
-            0..3 => self.evaluate().await,
-            3..5 => self.schedule_and_crash().await,
-            5..8 => self.submit_and_crash().await,
-            8 => self.submit_while_much_happens().await,
-            9 => self.reconcile_and_crash().await,
-            10 => self.rest_or_wake().await,
-            11 => self.coordinator_changes().await,
-            12 => self.approve().await,
-            _ => self.something_is_built().await,
-        }
+        let what = match self.lot.below(16) {
+            0..3 => (self.evaluate().await, "an evaluation"),
+            3..5 => (self.schedule_and_crash().await, "a plan"),
+            5..8 => (self.submit_and_crash().await, "builds are submitted"),
+            8 => (self.submit_while_much_happens().await, "builds are submitted while much happens"),
+            9 => (self.reconcile_and_crash().await, "it is asked how far they are"),
+            10 => (self.rest_or_wake().await, "a spec rests or wakes"),
+            11 => (self.coordinator_changes().await, "the coordinator changes"),
+            12 => (self.approve().await, "what is held is approved"),
+            _ => (self.something_is_built().await, "something is built"),
+        };
+        self.tell(what.1).await;
         self.assert_nothing_is_built_twice();
     }
 
