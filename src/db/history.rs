@@ -46,7 +46,8 @@ struct Row {
 
 impl Db {
     /// What the job called `word`, or the jobs of the package called so, had for derivations, the newest
-    /// first; all specs, or only one. A package's jobs are those whose names begin with its own.
+    /// first; all specs, or only one. A package's jobs are those whose names begin with its own, and go on with
+    /// neither a letter nor a digit: those of other packages are not even read.
     pub async fn history(&self, word: &str, spec: Option<&str>, limit: i64) -> Result<Vec<Span>> {
         const SQL: &str = concat!(
             "select j.name, s.name as spec, j.system, ",
@@ -58,6 +59,8 @@ impl Db {
                join evaluation a on a.id = j.first_evaluation join revision r on r.id = a.revision_id
                left join evaluation z on z.id = j.last_evaluation left join job_facts f on f.id = j.facts_id
              where j.name >= $1 and j.name < $2 and (j.name = $1 or f.package = $1)
+               and (j.name = $1 or substr(j.name, length($1) + 1, 1) not between '0' and '9'
+                 and lower(substr(j.name, length($1) + 1, 1)) not between 'a' and 'z')
                and ($3 is null or s.name = $3)
              order by j.first_evaluation desc, j.name, j.id desc limit $4"
         );
