@@ -192,7 +192,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Db {
     readers: Pool,
     writer: Pool,
-    /// For signs of life and for listening, which wait for no writer.
+    /// For signs of life and for listening, which wait for no writer, and for what is written beside.
     aside: Pool,
     /// The term under which this host schedules; without one, anything can be written.
     term: Option<i64>,
@@ -268,7 +268,7 @@ impl Db {
             .await
             .map_err(|source| Error::Migrate { location: location.clone(), source })?;
         let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
-        let aside = Either::Postgres(pool(2).connect_lazy_with(options.clone()));
+        let aside = Either::Postgres(pool(3).connect_lazy_with(options.clone()));
         let pool = pool(8).connect_with(options).await.map_err(failed)?;
         Ok(Self::new(Either::Postgres(pool.clone()), Either::Postgres(pool), aside))
     }
@@ -304,6 +304,16 @@ impl Db {
             still_schedules(&mut tx, term).await?;
         }
         Ok(tx)
+    }
+
+    /// Begins a transaction beside the one that writes, so that the database's server has two to work for; none
+    /// where only one can write.
+    async fn begin_beside(&self) -> Result<Option<Tx>> {
+        let Either::Postgres(pool) = &self.aside else { return Ok(None) };
+        if self.writes.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            return std::future::pending().await;
+        }
+        Ok(Some(Either::Postgres(pool.begin().await?)))
     }
 
     async fn begin_unfenced(&self) -> Result<Tx> {

@@ -30,6 +30,15 @@ pub struct Recorder {
 /// Name, derivation and facts of a job. Facts are missing in what was recorded before there were any.
 type Seen = (String, DerivationId, Option<i64>);
 
+/// What a batch had in it.
+struct Found {
+    numbers: Numbers,
+    facts: FactNumbers,
+    jobs: Vec<Seen>,
+    /// How many intervals began with it.
+    begun: u64,
+}
+
 impl Recorder {
     /// A recorder for the task that was just claimed.
     pub fn new(task: Task) -> Self {
@@ -41,22 +50,21 @@ impl Recorder {
         const PROGRESS: &str = "update evaluation set errors = errors + $2, unscheduled = unscheduled or $3,
             jobs_done = case when $4 > jobs_done then $4 else jobs_done end where id = $1";
         let mut tx = self.begin(db).await?;
-        let mut known = Known { before: &self.numbers, added: HashMap::new() };
-        known.look_up(&mut tx, batch).await?;
-        known.store_derivations(&mut tx, batch).await?;
-        let new_facts = store_facts(&mut tx, &batch.jobs, &self.facts).await?;
-        let mut jobs = HashMap::new();
-        for job in &batch.jobs {
-            let (facts, line) = without_line(&job.facts);
-            let facts = self.facts.get(&facts).or_else(|| new_facts.get(&facts)).copied();
-            let seen: Seen = (job.name.clone(), known.number(&job.derivation, &job.name)?, facts);
-            jobs.entry(seen).or_insert(line);
+        let mut beside = if batch.packs.is_empty() { None } else { db.begin_beside().await? };
+        let known = Known { before: &self.numbers, added: HashMap::new() };
+        let (found, ()) = match &mut beside {
+            Some(beside) => {
+                tokio::try_join!(self.store(&mut tx, known, batch), store_packs(beside, &batch.packs))?
+            }
+            None => (self.store(&mut tx, known, batch).await?, store_packs(&mut tx, &batch.packs).await?),
+        };
+        // Store items that nothing refers to yet do no harm.
+        if let Some(beside) = beside {
+            beside.commit().await?;
         }
-        store_packs(&mut tx, &batch.packs).await?;
-        let begun = self.begin_intervals(&mut tx, &jobs).await?;
         let errors = store_errors(&mut tx, self.task.id, &batch.errors).await?;
-        execute!(&mut tx, PROGRESS, self.task.id, errors.cast_signed(), begun > 0, batch.done);
-        if begun > 0 {
+        execute!(&mut tx, PROGRESS, self.task.id, errors.cast_signed(), found.begun > 0, batch.done);
+        if found.begun > 0 {
             ring(&mut tx, Wake::Schedule).await?;
         }
         let committed = tx.commit().await;
@@ -65,11 +73,26 @@ impl Recorder {
             self.open = None;
         }
         committed?;
-        let added = known.added;
-        self.numbers.extend(added);
-        self.facts.extend(new_facts);
-        self.seen.extend(jobs.into_keys());
+        self.numbers.extend(found.numbers);
+        self.facts.extend(found.facts);
+        self.seen.extend(found.jobs);
         Ok(())
+    }
+
+    /// Stores the derivations and jobs of a batch.
+    async fn store(&self, tx: &mut Tx, mut known: Known<'_>, batch: &Batch) -> Result<Found> {
+        known.look_up(tx, batch).await?;
+        known.store_derivations(tx, batch).await?;
+        let new_facts = store_facts(tx, &batch.jobs, &self.facts).await?;
+        let mut jobs = HashMap::new();
+        for job in &batch.jobs {
+            let (facts, line) = without_line(&job.facts);
+            let facts = self.facts.get(&facts).or_else(|| new_facts.get(&facts)).copied();
+            let seen: Seen = (job.name.clone(), known.number(&job.derivation, &job.name)?, facts);
+            jobs.entry(seen).or_insert(line);
+        }
+        let begun = self.begin_intervals(tx, &jobs).await?;
+        Ok(Found { numbers: known.added, facts: new_facts, jobs: jobs.into_keys().collect(), begun })
     }
 
     /// Begins a transaction that may record, knowing what was there before.
