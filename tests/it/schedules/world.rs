@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
+use std::time::Duration;
 
 use gorget::clock::Clock;
 use gorget::coordinator::{GuixBuildCoordinator, Reconcile, Submit};
@@ -8,6 +8,7 @@ use gorget::db::{Batch, Build, Db, NewEvent, QueueFilter, Recorder};
 use gorget::schedule::Schedule;
 use gorget::spec::{RetryFailed, Spec};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::crash::{until_crash, what_was_sent_arrives};
 use crate::support::coordinator::{Held, Mood, StandIn};
@@ -183,9 +184,11 @@ impl<'a> World<'a> {
     async fn submit_while_much_happens(&mut self) {
         let mut keeper = self.submit();
         self.coordinator.feel(Mood::KeepsAnswers);
-        let mut step = pin!(keeper.step());
+        // By itself, as it may have begun to write when nobody else waits for it.
+        let mut step = JoinSet::new();
+        step.spawn(async move { keeper.step().await.unwrap() });
         tokio::select! {
-            result = &mut step => drop(result.unwrap()),
+            result = step.join_next() => drop(result.unwrap().unwrap()),
             () = self.coordinator.has_something_to_answer() => {
                 for _ in 0..=self.lot.below(2) {
                     match self.lot.below(3) {
@@ -197,10 +200,13 @@ impl<'a> World<'a> {
                 }
                 self.coordinator.feel(Mood::Sound);
                 if !self.lot.once_in(3) {
-                    step.await.unwrap();
+                    // With one of those it may have come to a write that a crash forbade.
+                    let end = tokio::time::timeout(Duration::from_secs(3), step.join_next()).await;
+                    drop(end.map(|result| result.unwrap().unwrap()));
                 }
             }
         }
+        drop(step);
         self.coordinator.feel(Mood::Sound);
         what_was_sent_arrives().await;
     }
