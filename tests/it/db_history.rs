@@ -95,6 +95,30 @@ async fn any_two_of_many_evaluations_compare_as_if_each_had_been_kept_whole() {
 }
 
 #[tokio::test]
+async fn nearly_all_of_a_large_evaluation_changes() {
+    fn words(jobs: &[(String, String)]) -> Vec<(&str, &str)> {
+        jobs.iter().map(|(name, word)| (name.as_str(), word.as_str())).collect()
+    }
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let all =
+            |letter: char| (0..2100).map(move |number| (format!("j{number}"), format!("{letter}{number}")));
+        let before: Vec<(String, String)> = all('a').collect();
+        let mut after: Vec<(String, String)> = all('b').collect();
+        after[0].1 = "a0".to_owned();
+        after[1].1 = "a0".to_owned();
+        let first = evaluate(db, master, "a", &words(&before)).await;
+        let second = evaluate(db, master, "b", &words(&after)).await;
+        let (only_before, only_after) = db.changed_jobs(first, second).await.unwrap();
+        assert_eq!((only_before.len(), only_after.len()), (2099, 2099), "j0 is as it was");
+        let had: Vec<&str> = only_after.iter().filter(|job| job.had).map(|job| job.name.as_str()).collect();
+        assert_eq!(had, ["j1"], "it is what j0 was before");
+        assert!(only_before.iter().all(|job| !job.had), "nobody has any of those any more");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_job_that_could_not_be_evaluated_is_an_error_and_not_gone() {
     on_both(async |db| {
         let master = only_spec(db, spec("master")).await;
