@@ -200,7 +200,7 @@ impl Submit {
                 let Some(attempt) = reports.iter().find(|report| !report.is_over()) else {
                     return Ok(changed > 0);
                 };
-                self.db.resume(build.id, &attempt.reference, now).await?;
+                self.db.resume(build, &attempt.reference, now).await?;
             }
             Outcome::FoundCanceled(reports) => {
                 self.db.note_attempts(build.id, &self.name, &events(build.id, &reports), now).await?;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::build::Row;
 use super::event::insert;
 use super::settle::settle;
-use super::{Build, BuildId, Db, Error, Result, rows};
+use super::{Build, BuildId, Db, Error, Result, Tx, rows};
 use crate::attempt::Attempt;
 use crate::clock::Seconds;
 
@@ -22,12 +22,6 @@ impl Db {
         const SQL: &str = "update build set answer = case state when 'queued' then $2 else answer end,
             answered_at = $3, told_urgency = $4, read_at = $5, attempts = attempts + 1, unanswered = false
             where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
-        // It may be told already that this attempt is over, and the build may be queued again since then.
-        const TAKEN: &str =
-            "update build set state = 'submitted', offered = true, reference = $2, coordinator = $3
-            where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)
-              and not exists (select 1 from build_event where build_id = $1 and reference = $2
-                and attempt not in ('scheduled', 'started'))";
         // Whose name is not known has to be looked for.
         let read_at = if reference.is_some() { now } else { 0 };
         let mut tx = self.begin().await?;
@@ -41,18 +35,19 @@ impl Db {
             settle(&mut tx, &new, None, now).await?;
         }
         // Its events may have been faster.
-        execute!(&mut tx, TAKEN, build.id, reference, build.coordinator.as_deref());
+        take(&mut tx, build, reference).await?;
         tx.commit().await
     }
 
-    /// The coordinator still has an attempt at a build that was to be given up, and is wanted again.
-    pub async fn resume(&self, id: BuildId, reference: &str, now: Seconds) -> Result<()> {
+    /// The coordinator still has an attempt at a build that was to be given up, and is wanted again. How urgent that is
+    /// there, is not known.
+    pub async fn resume(&self, build: &Build, reference: &str, now: Seconds) -> Result<()> {
         const SQL: &str =
-            "update build set state = 'submitted', reference = $2, answer = 'it had it already',
-              answered_at = $3, told_urgency = null, read_at = 0
-            where id = $1 and state = 'queued'";
+            "update build set answer = 'it had it already', answered_at = $2, told_urgency = null,
+            read_at = 0 where id = $1 and state = 'queued'";
         let mut tx = self.begin().await?;
-        execute!(&mut tx, SQL, id, reference, now);
+        execute!(&mut tx, SQL, build.id, now);
+        take(&mut tx, build, Some(reference)).await?;
         tx.commit().await
     }
 
@@ -281,4 +276,15 @@ impl Db {
         };
         first.map(|(_, base_name)| format!("/gnu/store/{base_name}")).ok_or_else(damaged)
     }
+}
+
+/// The coordinator has a build. It may be told already that this attempt is over, and
+/// the build may be queued again since then.
+async fn take(tx: &mut Tx, build: &Build, reference: Option<&str>) -> Result<()> {
+    const SQL: &str = "update build set state = 'submitted', offered = true, reference = $2, coordinator = $3
+        where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)
+          and not exists (select 1 from build_event where build_id = $1 and reference = $2
+            and attempt not in ('scheduled', 'started'))";
+    execute!(tx, SQL, build.id, reference, build.coordinator.as_deref());
+    Ok(())
 }

@@ -45,18 +45,21 @@ impl Recorder {
         Self { task, numbers: HashMap::new(), facts: HashMap::new(), seen: HashSet::new(), open: None }
     }
 
-    /// Records a batch, wholly or not at all.
+    /// Records a batch, wholly or not at all; but its store items may be there without the rest.
     pub async fn record(&mut self, db: &Db, batch: &Batch) -> Result<()> {
         const PROGRESS: &str = "update evaluation set errors = errors + $2, unscheduled = unscheduled or $3,
             jobs_done = case when $4 > jobs_done then $4 else jobs_done end where id = $1";
         let mut tx = self.begin(db).await?;
         let mut beside = if batch.packs.is_empty() { None } else { db.begin_beside().await? };
         let known = Known { before: &self.numbers, added: HashMap::new() };
-        let (found, ()) = match &mut beside {
-            Some(beside) => {
-                tokio::try_join!(self.store(&mut tx, known, batch), store_packs(beside, &batch.packs))?
-            }
-            None => (self.store(&mut tx, known, batch).await?, store_packs(&mut tx, &batch.packs).await?),
+        let found = if let Some(beside) = &mut beside {
+            // Each goes to its end: a connection that is let go in the middle of an answer is of no use any more.
+            let (found, packs) =
+                tokio::join!(self.store(&mut tx, known, batch), store_packs(beside, &batch.packs));
+            packs.and(found)?
+        } else {
+            store_packs(&mut tx, &batch.packs).await?;
+            self.store(&mut tx, known, batch).await?
         };
         // Store items that nothing refers to yet do no harm.
         if let Some(beside) = beside {

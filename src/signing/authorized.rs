@@ -155,11 +155,11 @@ mod tests {
     fn numbers_that_are_written_down_as_strings_are_the_same_numbers() {
         let key = SigningKey::generate().unwrap();
         let keys = authorizing(&key);
-        let mut texts = (0..100_000).map(|number| format!("text {number}"));
+        let texts = (0..100_000).map(|number| format!("text {number}"));
         let is_plain = |signature: &str| {
             BASE64.decode(signature.rsplit(';').next().unwrap().as_bytes()).unwrap().is_ascii()
         };
-        let signed = texts.by_ref().map(|text| (key.sign("farm", &text).unwrap(), text));
+        let signed = texts.map(|text| (key.sign("farm", &text).unwrap(), text));
         let odd: Vec<_> = signed.filter(|(signature, _)| !is_plain(signature)).take(3).collect();
         assert_eq!(odd.len(), 3);
         for (signature, text) in odd {

@@ -188,6 +188,34 @@ async fn cut_off_anywhere_it_loses_nothing_and_goes_on() {
     assert_eq!(outcomes.len(), 1, "the end is the same, whatever happened: {outcomes:?}");
 }
 
+#[tokio::test]
+async fn a_batch_that_is_cut_off_anywhere_is_recorded_whole_by_who_comes_next() {
+    on_both_at(async |db, location| {
+        let master = only_spec(db, spec("master")).await;
+        for steps in 1.. {
+            let jobs = Jobs::from([("app".to_owned(), format!("app-{steps}"))]);
+            let batch = real_batch(&graph(&jobs, steps as u64));
+            let mut recorder = Recorder::new(begin(db, master, &steps.to_string()).await);
+            let dying = Db::open(location).await.unwrap();
+            let done = for_steps(steps, recorder.record(&dying, &batch)).await;
+            drop(dying);
+            assert_eq!(db.verify().await.unwrap(), [], "after {steps} steps");
+            db.take_back("one", 0).await.unwrap();
+            let mut next = Recorder::new(db.claim_evaluation(&claimant("one"), 101).await.unwrap().unwrap());
+            next.record(db, &batch).await.unwrap();
+            next.finish(db, false, &json!({}), 200).await.unwrap();
+            assert_eq!(db.verify().await.unwrap(), [], "in the end");
+            let derivation = &db.jobs(next.evaluation()).await.unwrap()[0].derivation;
+            assert!(derivation.ends_with(&format!("-app-{steps}.drv")), "{derivation}");
+            if done.is_some() {
+                assert!(steps > 3, "{steps}");
+                break;
+            }
+        }
+    })
+    .await;
+}
+
 async fn rows(db: &Db) -> [usize; 2] {
     let evaluations = db.evaluations(1000).await.unwrap();
     let mut derivations = BTreeSet::new();
