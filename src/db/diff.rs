@@ -169,7 +169,9 @@ impl Db {
         b: EvaluationId,
     ) -> Result<(Vec<diff::Job>, Vec<diff::Job>)> {
         let (a, b) = (Complete::find(self, a).await?, Complete::find(self, b).await?);
-        let (only_a, only_b) = tokio::try_join!(self.jobs_only_in(&a, &b), self.jobs_only_in(&b, &a))?;
+        // Both go to their ends: a connection that is let go in the middle of an answer is of no use any more.
+        let (only_a, only_b) = tokio::join!(self.jobs_only_in(&a, &b), self.jobs_only_in(&b, &a));
+        let (only_a, only_b) = (only_a?, only_b?);
         let outputs: BTreeSet<i64> =
             only_a.iter().chain(&only_b).map(|(_, _, outputs, ..)| *outputs).collect();
         let both = self.jobs_in_both(&a, &b, &outputs).await?;

@@ -104,9 +104,13 @@ pub(super) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<FactNumbers
 }
 
 /// Learns the numbers of all facts of `jobs` that are not `known`; new ones are stored.
-pub(super) async fn store_facts(tx: &mut Tx, jobs: &[NewJob], known: &FactNumbers) -> Result<FactNumbers> {
+pub(super) async fn store_facts<'a>(
+    tx: &mut Tx,
+    jobs: impl Iterator<Item = &'a NewJob>,
+    known: &FactNumbers,
+) -> Result<FactNumbers> {
     const LAST: &str = "select coalesce(max(id), 0) from job_facts";
-    let mut new: Vec<Facts> = jobs.iter().map(|job| without_line(&job.facts).0).collect();
+    let mut new: Vec<Facts> = jobs.map(|job| without_line(&job.facts).0).collect();
     new.retain(|facts| !known.contains_key(facts));
     new.sort_unstable();
     new.dedup();

@@ -112,6 +112,7 @@ mod build;
 mod blocked;
 mod bulk;
 mod copy;
+mod describe;
 mod diff;
 mod error;
 mod evaluation;
@@ -269,8 +270,11 @@ impl Db {
             .map_err(|source| Error::Migrate { location: location.clone(), source })?;
         let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
         let aside = Either::Postgres(pool(3).connect_lazy_with(options.clone()));
-        let pool = pool(8).connect_with(options).await.map_err(failed)?;
-        Ok(Self::new(Either::Postgres(pool.clone()), Either::Postgres(pool), aside))
+        // Each connection is a process that has to become acquainted with the tables and with the memory they are in;
+        // one is enough where only one can write.
+        let writer = pool(1).connect_lazy_with(options.clone());
+        let readers = pool(7).connect_with(options).await.map_err(failed)?;
+        Ok(Self::new(Either::Postgres(readers), Either::Postgres(writer), aside))
     }
 
     fn new(readers: Pool, writer: Pool, aside: Pool) -> Self {

@@ -1,14 +1,15 @@
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::batch::{Batch, Known, Numbers, store_errors, store_packs};
 use super::bulk::{Cell, insert};
-use super::facts::{FactNumbers, open_facts, store_facts, without_line};
+use super::describe::{Described, describe};
+use super::facts::{FactNumbers, open_facts, without_line};
 use super::interval::{Ended, end_intervals};
 use super::task::still_ours;
 use super::wake::{Wake, ring};
-use super::{Db, DerivationId, Error, EvaluationId, JobError, Result, Task, Tx, rows, stored};
+use super::{Db, DerivationId, Error, EvaluationId, JobError, NewJob, Result, Task, Tx, rows, stored};
 use crate::clock::Seconds;
 
 /// Writes down what a running evaluation finds.
@@ -45,26 +46,29 @@ impl Recorder {
         Self { task, numbers: HashMap::new(), facts: HashMap::new(), seen: HashSet::new(), open: None }
     }
 
-    /// Records a batch, wholly or not at all; but its store items may be there without the rest.
+    /// Records a batch, wholly or not at all; but its names, facts and store items may be there without the rest.
     pub async fn record(&mut self, db: &Db, batch: &Batch) -> Result<()> {
         const PROGRESS: &str = "update evaluation set errors = errors + $2, unscheduled = unscheduled or $3,
             jobs_done = case when $4 > jobs_done then $4 else jobs_done end where id = $1";
         let mut tx = self.begin(db).await?;
-        let mut beside = if batch.packs.is_empty() { None } else { db.begin_beside().await? };
-        let known = Known { before: &self.numbers, added: HashMap::new() };
-        let found = if let Some(beside) = &mut beside {
+        let beside = if batch.packs.is_empty() { None } else { db.begin_beside().await? };
+        let found = match beside {
+            None => {
+                let described = self.describe(&mut tx, batch).await?;
+                let numbers = self.store_derivations(&mut tx, batch).await?;
+                self.begin_intervals(&mut tx, batch, numbers, described).await?
+            }
             // Each goes to its end: a connection that is let go in the middle of an answer is of no use any more.
-            let (found, packs) =
-                tokio::join!(self.store(&mut tx, known, batch), store_packs(beside, &batch.packs));
-            packs.and(found)?
-        } else {
-            store_packs(&mut tx, &batch.packs).await?;
-            self.store(&mut tx, known, batch).await?
+            Some(mut beside) => {
+                let (numbers, described) =
+                    tokio::join!(self.store_derivations(&mut tx, batch), self.describe(&mut beside, batch));
+                let (numbers, described) = (numbers?, described?);
+                // Names, facts and store items that nothing refers to yet do no harm.
+                let (found, committed) =
+                    tokio::join!(self.begin_intervals(&mut tx, batch, numbers, described), beside.commit());
+                committed.and(found)?
+            }
         };
-        // Store items that nothing refers to yet do no harm.
-        if let Some(beside) = beside {
-            beside.commit().await?;
-        }
         let errors = store_errors(&mut tx, self.task.id, &batch.errors).await?;
         execute!(&mut tx, PROGRESS, self.task.id, errors.cast_signed(), found.begun > 0, batch.done);
         if found.begun > 0 {
@@ -82,20 +86,33 @@ impl Recorder {
         Ok(())
     }
 
-    /// Stores the derivations and jobs of a batch.
-    async fn store(&self, tx: &mut Tx, mut known: Known<'_>, batch: &Batch) -> Result<Found> {
+    /// Stores the derivations of a batch, and learns their numbers.
+    async fn store_derivations(&self, tx: &mut Tx, batch: &Batch) -> Result<Numbers> {
+        let mut known = Known { before: &self.numbers, added: HashMap::new() };
         known.look_up(tx, batch).await?;
         known.store_derivations(tx, batch).await?;
-        let new_facts = store_facts(tx, &batch.jobs, &self.facts).await?;
-        let mut jobs = HashMap::new();
-        for job in &batch.jobs {
-            let (facts, line) = without_line(&job.facts);
-            let facts = self.facts.get(&facts).or_else(|| new_facts.get(&facts)).copied();
-            let seen: Seen = (job.name.clone(), known.number(&job.derivation, &job.name)?, facts);
-            jobs.entry(seen).or_insert(line);
-        }
-        let begun = self.begin_intervals(tx, &jobs).await?;
-        Ok(Found { numbers: known.added, facts: new_facts, jobs: jobs.into_keys().collect(), begun })
+        Ok(known.added)
+    }
+
+    /// Stores all of a batch that refers to nothing else: its store items, and names and facts of its jobs.
+    async fn describe(&self, tx: &mut Tx, batch: &Batch) -> Result<Described> {
+        let new = batch.jobs.iter().filter(|job| !self.knows(job));
+        let described = describe(tx, new, &self.facts).await?;
+        store_packs(tx, &batch.packs).await?;
+        Ok(described)
+    }
+
+    /// Whether a job has an interval that is open.
+    fn knows(&self, job: &NewJob) -> bool {
+        let derivation = self.numbers.get(&job.derivation);
+        let facts = self.facts.get(&without_line(&job.facts).0);
+        let job =
+            derivation.zip(facts).map(|(derivation, facts)| (job.name.clone(), *derivation, Some(*facts)));
+        job.is_some_and(|job| self.is_open(&job))
+    }
+
+    fn is_open(&self, job: &Seen) -> bool {
+        self.seen.contains(job) || self.open.as_ref().is_some_and(|open| open.contains_key(job))
     }
 
     /// Begins a transaction that may record, knowing what was there before.
@@ -139,20 +156,28 @@ impl Recorder {
         each!(tx, tx => Ok(sqlx::query_scalar(FIND).bind(spec).bind(system).fetch_one(&mut **tx).await?))
     }
 
-    /// Begins an interval for each job, defined at a line, that has none open.
-    async fn begin_intervals(&self, tx: &mut Tx, jobs: &HashMap<Seen, Option<u32>>) -> Result<u64> {
-        let is_open = |job: &Seen| self.open.as_ref().is_some_and(|open| open.contains_key(job));
-        let mut new: Vec<_> =
-            jobs.iter().filter(|(job, _)| !is_open(job) && !self.seen.contains(*job)).collect();
-        if new.is_empty() {
-            return Ok(0);
+    /// Begins an interval for each job that has none open.
+    async fn begin_intervals(
+        &self,
+        tx: &mut Tx,
+        batch: &Batch,
+        numbers: Numbers,
+        described: Described,
+    ) -> Result<Found> {
+        let known = Known { before: &self.numbers, added: numbers };
+        let mut jobs = HashMap::new();
+        for job in &batch.jobs {
+            let (facts, line) = without_line(&job.facts);
+            let facts = self.facts.get(&facts).or_else(|| described.facts.get(&facts)).copied();
+            let seen: Seen = (job.name.clone(), known.number(&job.derivation, &job.name)?, facts);
+            jobs.entry(seen).or_insert(line);
         }
+        let mut new: Vec<_> = jobs.iter().filter(|(job, _)| !self.is_open(job)).collect();
         // Inputs before what needs them, so that rows of neighbours in the index are neighbours.
         new.sort_unstable_by_key(|((_, derivation, facts), _)| (*derivation, *facts));
-        let sequence = self.sequence(tx).await?;
-        let names = store_names(tx, new.iter().map(|((name, ..), _)| name.as_str())).await?;
+        let sequence = if new.is_empty() { 0 } else { self.sequence(tx).await? };
         let lines = new.iter().map(|((name, derivation, facts), line)| {
-            let name = names.get(name).copied();
+            let name = described.names.get(name).copied();
             let line = line.map(i64::from);
             [
                 sequence.into(),
@@ -166,7 +191,8 @@ impl Recorder {
         let lines: Vec<[Cell; 6]> = lines.collect();
         let columns = ["sequence_id", "name_id", "derivation_id", "facts_id", "line", "first_evaluation"];
         insert(tx, "span", columns, &lines).await?;
-        Ok(lines.len() as u64)
+        let begun = lines.len() as u64;
+        Ok(Found { numbers: known.added, facts: described.facts, jobs: jobs.into_keys().collect(), begun })
     }
 
     /// Everything is recorded: the evaluation is complete. Jobs that it did not see ended with the
@@ -230,23 +256,4 @@ impl Recorder {
     pub fn task(&self) -> &Task {
         &self.task
     }
-}
-
-/// Numbers of names of jobs; new ones are stored.
-async fn store_names<'a>(tx: &mut Tx, names: impl Iterator<Item = &'a str>) -> Result<HashMap<String, i64>> {
-    const LAST: &str = "select coalesce(max(id), 0) from job_name";
-    let names: BTreeSet<&str> = names.collect();
-    let wanted = rows(names.iter().map(|name| Value::from(*name)));
-    let found: Vec<(String, i64)> = each!(tx, tx, sql:
-        "select name, id from job_name where name in (select value from json_each($1))",
-        "select name, id from job_name where name in (select json_array_elements_text($1::json))"
-        => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
-    let mut numbers: HashMap<String, i64> = found.into_iter().collect();
-    let last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
-    let new: Vec<(i64, &str)> =
-        (last + 1..).zip(names.into_iter().filter(|name| !numbers.contains_key(*name))).collect();
-    let lines: Vec<[Cell; 2]> = new.iter().map(|(id, name)| [(*id).into(), (*name).into()]).collect();
-    insert(tx, "job_name", ["id", "name"], &lines).await?;
-    numbers.extend(new.into_iter().map(|(id, name)| (name.to_owned(), id)));
-    Ok(numbers)
 }
