@@ -52,6 +52,30 @@ struct Missing {
     system: String,
 }
 
+/// How long builds took, in seconds, by the names of their packages: the newest of each.
+#[derive(Default)]
+struct Durations {
+    by_system: HashMap<(String, String), u32>,
+    anywhere: HashMap<String, u32>,
+}
+
+impl Durations {
+    /// How long this takes by what is known. Where its system has not built the package, others may have: what is long
+    /// there is long here.
+    fn of(&self, derivation: &Missing) -> Option<u32> {
+        let package = package(&derivation.name);
+        let here = self.by_system.get(&(package.to_owned(), derivation.system.clone()));
+        here.or_else(|| self.anywhere.get(package)).copied()
+    }
+
+    /// The mean.
+    fn usual(&self) -> u32 {
+        let all: u64 = self.by_system.values().map(|seconds| u64::from(*seconds)).sum();
+        let mean = all.checked_div(self.by_system.len() as u64);
+        mean.and_then(|mean| u32::try_from(mean).ok()).unwrap_or(USUAL)
+    }
+}
+
 /// The states of builds that are not at their ends.
 macro_rules! open_states {
     () => {
@@ -174,9 +198,8 @@ impl Db {
         Ok(missing)
     }
 
-    /// How long builds took, by the names of their packages and their systems, as far as a coordinator
-    /// told: the newest counts.
-    async fn durations(&self) -> Result<HashMap<(String, String), u32>> {
+    /// How long builds took, as far as a coordinator told.
+    async fn durations(&self) -> Result<Durations> {
         const SQL: &str = "select d.name, y.name, ended.happened_at - begun.happened_at
             from build_event begun join build_event ended
                 on ended.build_id = begun.build_id and ended.reference = begun.reference and ended.attempt = 'succeeded'
@@ -186,10 +209,11 @@ impl Db {
             order by begun.id desc limit 100000";
         let told: Vec<(String, String, i64)> =
             each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
-        let mut durations = HashMap::new();
+        let mut durations = Durations::default();
         for (name, system, seconds) in told {
             let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
-            durations.entry((package(&name).to_owned(), system)).or_insert(seconds);
+            durations.anywhere.entry(package(&name).to_owned()).or_insert(seconds);
+            durations.by_system.entry((package(&name).to_owned(), system)).or_insert(seconds);
         }
         Ok(durations)
     }
@@ -217,19 +241,16 @@ fn package(name: &str) -> &str {
 fn graph(
     builds: &[OpenBuild],
     missing: &BTreeMap<DerivationId, Missing>,
-    durations: &HashMap<(String, String), u32>,
+    durations: &Durations,
 ) -> Result<Graph> {
     let places: HashMap<DerivationId, usize> = missing.keys().copied().zip(0..).collect();
     let by_outputs: HashMap<i64, usize> =
         builds.iter().enumerate().map(|(place, build)| (build.output_set_id, place)).collect();
-    let usual = durations.values().map(|seconds| u64::from(*seconds)).sum::<u64>();
-    let usual = usual.checked_div(durations.len() as u64).and_then(|mean| u32::try_from(mean).ok());
-    let usual = usual.unwrap_or(USUAL);
+    let usual = durations.usual();
     let mut nodes = Vec::with_capacity(missing.len());
     for derivation in missing.values() {
         let build = by_outputs.get(&derivation.output_set_id).copied();
-        let key = (package(&derivation.name).to_owned(), derivation.system.clone());
-        let seconds = build.map_or(0, |_| durations.get(&key).copied().unwrap_or(usual));
+        let seconds = build.map_or(0, |_| durations.of(derivation).unwrap_or(usual));
         let inputs = inputs(derivation)?.iter().filter_map(|input| places.get(input).copied()).collect();
         nodes.push(Node { inputs, build, seconds });
     }

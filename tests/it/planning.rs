@@ -7,7 +7,8 @@ use gorget::attempt::Attempt;
 use gorget::clock::{Clock, Seconds};
 use gorget::daemon::{Bells, exhaust};
 use gorget::db::{
-    Batch, Build, BuildState, Db, EvaluationId, JobError, NewEvent, QueueFilter, Recorder, SpecId, Told,
+    Batch, Build, BuildState, Db, EvaluationId, JobError, NewDerivation, NewEvent, QueueFilter, Recorder,
+    SpecId, Told,
 };
 use gorget::schedule::Schedule;
 use gorget::spec::{First, RetryFailed, Spec, System};
@@ -397,6 +398,22 @@ async fn the_chain_that_takes_longest_comes_first_as_far_as_it_is_known() {
         let order = next_builds(db, 9000, 9).await;
         let order: Vec<_> = order.iter().map(|build| build.job.as_str()).collect();
         assert_eq!(order, ["one", "two", "slow-2.0", "three"], "of what is not known, the mean is assumed");
+
+        let task = begin(db, id, "d").await;
+        let mut recorder = Recorder::new(task);
+        let elsewhere = NewDerivation { system: "riscv64-linux".to_owned(), ..derivation("slow-3.0", &[]) };
+        let jobs = ["one", "two", "three", "slow-3.0"].map(|word| job(word, word));
+        let found = Batch { derivations: vec![elsewhere], jobs: jobs.to_vec(), ..Batch::default() };
+        recorder.record(db, &found).await.unwrap();
+        recorder.finish(db, false, &json!({}), 200).await.unwrap();
+        schedule(db, 6000).await;
+        let order = next_builds(db, 9000, 9).await;
+        let order: Vec<_> = order.iter().map(|build| build.job.as_str()).collect();
+        assert_eq!(
+            order,
+            ["one", "two", "slow-3.0", "three"],
+            "what is long for one system is long for another"
+        );
     })
     .await;
 }
