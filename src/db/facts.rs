@@ -124,8 +124,11 @@ pub(super) async fn store_facts<'a>(
            and f.channel = value->>'channel' and f.max_silent_time = value->>'max_silent_time'
            and f.timeout = value->>'timeout' and f.hidden = value->>'hidden'
            and f.replacement = value->>'replacement' and f.substitutable = value->>'substitutable'",
-        concat!("select f.place, stored.id from ", recordset!(), " join job_facts stored using
-           (package, version, file, target, channel, max_silent_time, timeout, hidden, replacement, substitutable)")
+        // Without statistics, PostgreSQL would read all facts each time.
+        concat!("select f.place, stored.id from ", recordset!(), " cross join lateral (select id from job_facts s
+           where (s.package, s.version, s.file, s.target, s.channel, s.max_silent_time, s.timeout, s.hidden,
+             s.replacement, s.substitutable) = (f.package, f.version, f.file, f.target, f.channel, f.max_silent_time,
+             f.timeout, f.hidden, f.replacement, f.substitutable) limit 1) stored")
         => sqlx::query_as(sql).bind(&lines).fetch_all(&mut **tx).await?);
     let mut ids: Vec<Option<i64>> = vec![None; new.len()];
     for (place, id) in numbers {

@@ -11,11 +11,10 @@
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
@@ -55,7 +54,7 @@ macro_rules! execute {
     };
 }
 
-// SQL for the condition that a row of `derivation` or `store_item` has this hash. The index has the beginning of
+// SQL for the condition that a row of `derivation` or `store_item` has this hash. SQLite's index has the beginning of
 // hashes only, which is enough to find them.
 macro_rules! has_hash {
     ($row:literal, $hash:literal) => {
@@ -82,9 +81,7 @@ macro_rules! of_hashes {
             $columns,
             " from ",
             $table,
-            " t where ",
-            has_hash!("t", "w.value"),
-            " limit 1) found"
+            " t where t.hash = w.value limit 1) found"
         )
     };
 }
@@ -133,6 +130,7 @@ mod kept;
 mod lease;
 mod live;
 mod lookup;
+mod migrate;
 mod mirror;
 mod outbox;
 mod pack;
@@ -238,12 +236,11 @@ impl Db {
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(PATIENCE);
-        // Where a migration puts a table in the place of another, what refers to it is left alone.
         let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
-        let migrating = pool(1).connect_with(options.clone().foreign_keys(false)).await.map_err(failed)?;
-        let migrated = sqlx::migrate!("migrations/sqlite").run(&migrating).await;
-        migrating.close().await;
-        migrated.map_err(|source| Error::Migrate { location: location.clone(), source })?;
+        options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
+        migrate::sqlite(&options)
+            .await
+            .map_err(|source| Error::Migrate { location: location.clone(), source })?;
         // What is new stands all over the indices: with little memory, the same pages are read and written anew
         // with each batch. What a statement would have to undo is kept in memory, too, not in a file.
         let writing = options.clone().pragma("cache_size", "-131072").pragma("temp_store", "memory");
@@ -265,7 +262,7 @@ impl Db {
         let failed = |source| Error::Open { location: location.clone(), source };
         // A pool would go on trying for as long as its patience lasts.
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
-        migrate_postgres(&options)
+        migrate::postgres(&options)
             .await
             .map_err(|source| Error::Migrate { location: location.clone(), source })?;
         let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
@@ -340,31 +337,6 @@ impl Db {
 impl Tx {
     async fn commit(self) -> Result<()> {
         each!(self, tx => Ok(tx.commit().await?))
-    }
-}
-
-/// Brings the tables up to date. A change of a table waits for whoever reads it, and meanwhile keeps others
-/// from beginning to; so it gives way after a second, and tries again.
-async fn migrate_postgres(options: &PgConnectOptions) -> Result<(), MigrateError> {
-    const NOT_AVAILABLE: &str = "55P03";
-    let options = options.clone().options([("lock_timeout", "1s")]);
-    let begun = Instant::now();
-    loop {
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
-        let pool = pool.connect_with(options.clone()).await?;
-        let result = sqlx::migrate!("migrations/postgres").run(&pool).await;
-        pool.close().await;
-        match &result {
-            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
-                if begun.elapsed() < PATIENCE
-                    && error
-                        .as_database_error()
-                        .is_some_and(|error| error.code().as_deref() == Some(NOT_AVAILABLE)) =>
-            {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-            _ => return result,
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Farms that ran before a migration lose nothing by it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gorget::db::{BuildState, Db, EvaluationId};
@@ -157,21 +158,52 @@ async fn while_a_migration_waits_for_a_reader_others_read() {
     opening.await.unwrap().unwrap().close().await;
 }
 
+/// The indices that are there, and whether they are of use.
+async fn indices(connection: &mut PgConnection) -> BTreeMap<String, bool> {
+    const SQL: &str = "select relname::text, indisvalid from pg_index join pg_class on oid = indexrelid";
+    let indices: Vec<(String, bool)> = sqlx::query_as(SQL).fetch_all(connection).await.unwrap();
+    indices.into_iter().collect()
+}
+
 #[tokio::test]
-async fn an_index_can_be_built_while_others_write() {
+async fn indices_are_built_while_others_write_and_anew_where_that_was_cut_off() {
+    const WRITE: &str = "insert into derivation (id, hash, name, system_id, output_set_id, inputs)
+        values ((random() * 1e15)::bigint, 'hash', 'name', 1, 1, '')";
     let url = postgres_database().await;
-    Db::open(&url).await.unwrap().close().await;
-    let dir = tempfile::tempdir().unwrap();
-    let sql = "-- no-transaction\ncreate index concurrently probe on span (line);";
-    std::fs::write(dir.path().join("9000_probe.sql"), sql).unwrap();
-    let mut migrator = Migrator::new(dir.path()).await.unwrap();
-    migrator.set_ignore_missing(true);
-    let mut connection = PgConnection::connect(&url).await.unwrap();
-    migrator.run(&mut connection).await.unwrap();
-    let is_valid: bool =
-        sqlx::query_scalar("select indisvalid from pg_index where indexrelid = 'probe'::regclass")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-    assert!(is_valid, "this is how ARCHITECTURE.md has it done");
+    let mut hasty = PgConnection::connect(&url).await.unwrap();
+    before(17, sqlx::migrate!("migrations/postgres")).run(&mut hasty).await.unwrap();
+    let mut slow = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("begin").execute(&mut slow).await.unwrap();
+    sqlx::raw_sql(WRITE).execute(&mut slow).await.unwrap();
+    let sql = "set lock_timeout = '300ms'";
+    sqlx::raw_sql(sql).execute(&mut hasty).await.unwrap();
+    let sql = "create index concurrently derivation_by_hash on derivation using hash (hash)";
+    sqlx::raw_sql(sql).execute(&mut hasty).await.unwrap_err();
+    assert!(!indices(&mut hasty).await["derivation_by_hash"], "somebody gave up in the middle");
+
+    let (place, other) = (url.clone(), url.clone());
+    let opening = tokio::spawn(async move { Db::open(&place).await });
+    let another = tokio::spawn(async move { Db::open(&other).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut writer = PgConnection::connect(&url).await.unwrap();
+    for _ in 0..30 {
+        let written =
+            tokio::time::timeout(Duration::from_secs(20), sqlx::raw_sql(WRITE).execute(&mut writer));
+        written.await.expect("who writes is let through").unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!opening.is_finished(), "the slow one still writes");
+    sqlx::raw_sql("commit").execute(&mut slow).await.unwrap();
+    for opened in [opening, another] {
+        opened.await.unwrap().unwrap().close().await;
+    }
+    let indices = indices(&mut hasty).await;
+    assert!(indices.values().all(|is_valid| *is_valid), "{indices:?}");
+    for (new, old) in [
+        ("derivation_by_hash", "derivation_hash"),
+        ("store_item_by_hash", "store_item_hash"),
+        ("output_set_by_first", "output_set_first"),
+    ] {
+        assert!(indices.contains_key(new) && !indices.contains_key(old), "{indices:?}");
+    }
 }

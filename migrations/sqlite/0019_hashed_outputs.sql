@@ -1,0 +1,1 @@
+-- SQLite has no such indices, and goes on with those that it has.

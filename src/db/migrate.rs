@@ -1,0 +1,85 @@
+use std::time::{Duration, Instant};
+
+use sqlx::error::DatabaseError;
+use sqlx::migrate::{Migrate as _, MigrateError};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{AssertSqlSafe, PgPool};
+
+use super::PATIENCE;
+
+/// Brings the tables up to date. Where a migration puts a table in the place of another, what refers to it is left
+/// alone.
+pub(super) async fn sqlite(options: &SqliteConnectOptions) -> Result<(), MigrateError> {
+    let options = options.clone().foreign_keys(false);
+    let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
+    let pool = pool.connect_with(options).await?;
+    let result = sqlx::migrate!("migrations/sqlite").run(&pool).await;
+    pool.close().await;
+    result
+}
+
+/// Brings the tables up to date. A change of a table waits for whoever reads it, and meanwhile keeps others
+/// from beginning to; so it gives way after a second, and tries again.
+pub(super) async fn postgres(options: &PgConnectOptions) -> Result<(), MigrateError> {
+    let begun = Instant::now();
+    loop {
+        match attempt(options).await {
+            Err(error) if begun.elapsed() < PATIENCE && gave_way(&error) => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Over a single connection, which ends with it, and with that its lock.
+async fn attempt(options: &PgConnectOptions) -> Result<(), MigrateError> {
+    let options = options.clone().options([("lock_timeout", "1s")]);
+    let pool =
+        PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options).await?;
+    let result = migrate(&pool).await;
+    pool.close().await;
+    result
+}
+
+async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    pool.acquire().await?.lock().await?;
+    // What is done beside writers keeps nobody waiting, and has to wait for all of them.
+    let [patient, hasty] = ["set lock_timeout = 0", "set lock_timeout = '1s'"];
+    sqlx::query(patient).execute(pool).await?;
+    drop_unfinished(pool).await?;
+    sqlx::query(hasty).execute(pool).await?;
+    let mut migrator = sqlx::migrate!("migrations/postgres");
+    migrator.set_locking(false);
+    for beside in migrator.iter().filter(|migration| migration.no_tx) {
+        migrator.run_to(beside.version - 1, pool).await?;
+        sqlx::query(patient).execute(pool).await?;
+        migrator.run_to(beside.version, pool).await?;
+        sqlx::query(hasty).execute(pool).await?;
+    }
+    migrator.run(pool).await
+}
+
+/// Removes indices that somebody began to build beside writers and did not finish: they are there, and of no use.
+async fn drop_unfinished(pool: &PgPool) -> Result<(), MigrateError> {
+    const UNFINISHED: &str = "select quote_ident(relname) from pg_index join pg_class c on c.oid = indexrelid
+        where not indisvalid and relnamespace = current_schema()::regnamespace";
+    let names: Vec<String> = sqlx::query_scalar(UNFINISHED).fetch_all(pool).await?;
+    for name in names {
+        let sql = AssertSqlSafe(format!("drop index concurrently if exists {name}"));
+        sqlx::query(sql).execute(pool).await?;
+    }
+    Ok(())
+}
+
+/// Whether it waited too long for a lock, or two waited for each other.
+fn gave_way(error: &MigrateError) -> bool {
+    const NOT_AVAILABLE: &str = "55P03";
+    const DEADLOCK: &str = "40P01";
+    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
+        return false;
+    };
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| [NOT_AVAILABLE, DEADLOCK].contains(&code.as_ref()))
+}
