@@ -7,8 +7,8 @@
 //! * at that size: opening it, comparing any two evaluations, the history of a package, forgetting.
 //!
 //! `GORGET_BENCH_EVALUATIONS` says how many evaluations the year has: 8,760 unless told.
-//! `GORGET_BENCH_FILE` names the database of the year, which is gone on with if it is there; without, it
-//! is removed in the end.
+//! `GORGET_BENCH_FILE` names the database of the year, a file or the URL of a PostgreSQL database, which is gone on
+//! with if it is there; without, it is a file that is removed in the end.
 //! `GORGET_BENCH_DATABASE` is the URL of an empty PostgreSQL database for the first of these; without, it
 //! is measured in SQLite alone.
 
@@ -25,6 +25,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 mod guix;
+mod size;
 mod year;
 
 /// As the program has it.
@@ -119,4 +120,8 @@ async fn ingest(kind: &str, location: &str) {
         batches = tree.batches();
     }
     db.close().await;
+}
+
+fn megabytes(bytes: i64) -> f64 {
+    f64::from(i32::try_from(bytes / 1000).unwrap()) / 1000.0
 }

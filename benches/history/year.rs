@@ -6,7 +6,8 @@ use gorget::clock::Clock;
 use gorget::db::{BuildState, Db, Evaluation, EvaluationId, EvaluationState, Sweeper};
 
 use crate::guix::Tree;
-use crate::{CHANGES, SYSTEMS, YEAR, evaluate, spec};
+use crate::size::{sizes, tables};
+use crate::{CHANGES, SYSTEMS, YEAR, evaluate, megabytes, spec};
 
 const JOBS: usize = 31_000;
 const MONTHS: usize = 12;
@@ -17,8 +18,8 @@ fn roll(state: &mut u64, sides: usize) -> usize {
     usize::try_from((*state >> 33) % sides as u64).unwrap()
 }
 
-pub async fn year(file: &str, evaluations: usize) {
-    let db = Db::open(file).await.unwrap();
+pub async fn year(location: &str, evaluations: usize) {
+    let db = Db::open(location).await.unwrap();
     let id = spec(&db).await;
     let mut trees = SYSTEMS.map(|system| Tree::new(system, JOBS));
     // Numbers of evaluations count from 1 without a gap. One that was interrupted begins again.
@@ -66,10 +67,10 @@ pub async fn year(file: &str, evaluations: usize) {
             first.push(evaluation);
         }
         if (number + 1) % (evaluations / 24).max(4) == 0 || number + 1 == evaluations {
-            let [all, items, jobs] = sizes(file).await;
+            let [all, items, jobs] = sizes(location).await;
             let each = since.as_millis() / recorded;
             (since, recorded) = (Duration::ZERO, 0);
-            let [open, compare, history] = times(file, &db, &first).await;
+            let [open, compare, history] = times(location, &db, &first).await;
             println!(
                 "{:>11} {worlds:>15} {:>11.1} {:>23.1} {jobs:>6} {each:>8} {open:>11.1} {compare:>14.1} {history:>17.1}  ({} s)",
                 number + 1,
@@ -80,50 +81,17 @@ pub async fn year(file: &str, evaluations: usize) {
         }
     }
     db.close().await;
-    tables(file).await;
-    at_that_size(file, &first).await;
-}
-
-fn megabytes(bytes: i64) -> f64 {
-    f64::from(i32::try_from(bytes / 1000).unwrap()) / 1000.0
-}
-
-/// Bytes of the database, of the store items in it, and how many intervals it has.
-async fn sizes(file: &str) -> [i64; 3] {
-    const SIZES: [&str; 3] = [
-        "select page_count * page_size from pragma_page_count, pragma_page_size",
-        "select coalesce(sum(pgsize), 0) from dbstat where aggregate = true
-           and name like 'store\\_%' escape '\\'",
-        "select coalesce(max(id), 0) from span",
-    ];
-    let pool = sqlx::SqlitePool::connect(file).await.unwrap();
-    let mut sizes = [0; 3];
-    for (size, sql) in sizes.iter_mut().zip(SIZES) {
-        *size = sqlx::query_scalar(sql).fetch_one(&pool).await.unwrap();
-    }
-    pool.close().await;
-    sizes
-}
-
-/// What takes the space.
-async fn tables(file: &str) {
-    const TABLES: &str =
-        "select name, pgsize, ncell from dbstat where aggregate = true order by pgsize desc limit 24";
-    let pool = sqlx::SqlitePool::connect(file).await.unwrap();
-    let tables: Vec<(String, i64, i64)> = sqlx::query_as(TABLES).fetch_all(&pool).await.unwrap();
-    for (name, bytes, entries) in tables {
-        println!("{name:>34} {:>9.1} MB, {:>4} bytes an entry", megabytes(bytes), bytes / entries.max(1));
-    }
-    pool.close().await;
+    tables(location).await;
+    at_that_size(location, &first).await;
 }
 
 /// Milliseconds to open the database, to compare two evaluations ten apart in the middle, and for the history
 /// of a package; the better of two times.
-async fn times(file: &str, db: &Db, evaluations: &[EvaluationId]) -> [f64; 3] {
+async fn times(location: &str, db: &Db, evaluations: &[EvaluationId]) -> [f64; 3] {
     let (newest, middle) = (evaluations.len() - 1, evaluations.len() / 2);
     let (a, b) = (evaluations[middle], evaluations[(middle + 10).min(newest)]);
     [
-        better(async || Db::open(file).await.unwrap().close().await).await.0,
+        better(async || Db::open(location).await.unwrap().close().await).await.0,
         better(async || drop(db.changed_jobs(a, b).await.unwrap())).await.0,
         better(async || drop(db.history("package-170", None, 50).await.unwrap())).await.0,
     ]
@@ -144,9 +112,9 @@ async fn timed<T>(what: &str, work: impl AsyncFn() -> T) -> T {
     result
 }
 
-async fn at_that_size(file: &str, evaluations: &[EvaluationId]) {
-    timed("opening the database", async || Db::open(file).await.unwrap().close().await).await;
-    let db = Db::open(file).await.unwrap();
+async fn at_that_size(location: &str, evaluations: &[EvaluationId]) {
+    timed("opening the database", async || Db::open(location).await.unwrap().close().await).await;
+    let db = Db::open(location).await.unwrap();
     let (newest, middle) = (evaluations.len() - 1, evaluations.len() / 2);
     for (what, a, b) in [
         ("the newest two", newest - 1, newest),

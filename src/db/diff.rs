@@ -67,8 +67,8 @@ macro_rules! jobs {
 }
 
 /// Reads an [`Only`] for each job of the evaluation $2 of the sequence $1, whose path is $3. When the evaluation $5 of
-/// the sequence $4 is of the same sequence, what contains both is passed over. They come as one text, which takes less
-/// time than as many rows.
+/// the sequence $4 is of the same sequence, what contains both is passed over, and not even looked at: of what contains
+/// the one, that is what goes on to the other. They come as one text, which takes less time than as many rows.
 macro_rules! jobs_only_in {
     ($database:ident, $array:literal, $all:literal) => {
         concat!(
@@ -80,7 +80,8 @@ macro_rules! jobs_only_in {
                select name_id, derivation_id, facts_id from span where sequence_id = $1 and ",
             on_path!($database "$3"),
             "    and last_evaluation >= $2 and first_evaluation <= $2
-                 and not (sequence_id = $4 and first_evaluation <= $5 and last_evaluation >= $5))
+                 and last_evaluation < case when $1 = $4 and $5 >= $2 then $5 else 9223372036854775807 end
+                 and first_evaluation > case when $1 = $4 and $5 < $2 then $5 else 0 end)
              select cast(coalesce(",
             $all,
             "(",
