@@ -89,6 +89,13 @@ pub enum BuildState {
     Canceled,
 }
 
+/// The states of builds that are not at their ends: in any other, nothing more is to happen by itself.
+macro_rules! open_states {
+    () => {
+        "('wanted', 'held', 'queued', 'submitted', 'started', 'canceling')"
+    };
+}
+
 /// Which builds to list; nothing given, all.
 #[derive(Debug, Clone, Default)]
 pub struct QueueFilter {

@@ -66,6 +66,20 @@ macro_rules! jobs {
     };
 }
 
+/// Joins names, derivations and facts to the intervals `its`, one by one: PostgreSQL takes them for more than they are,
+/// since systems begin with different evaluations, and would read all derivations.
+macro_rules! of_intervals {
+    (sqlite) => {
+        "from its join job_name n on n.id = its.name_id join derivation d on d.id = its.derivation_id
+           left join job_facts f on f.id = its.facts_id"
+    };
+    (postgres) => {
+        "from its cross join lateral (select * from job_name where id = its.name_id limit 1) n
+           cross join lateral (select * from derivation where id = its.derivation_id limit 1) d
+           left join lateral (select * from job_facts where id = its.facts_id limit 1) f on true"
+    };
+}
+
 /// Reads an [`Only`] for each job of the evaluation $2 of the sequence $1, whose path is $3. When the evaluation $5 of
 /// the sequence $4 is of the same sequence, what contains both is passed over, and not even looked at: of what contains
 /// the one, that is what goes on to the other. They come as one text, which takes less time than as many rows.
@@ -88,9 +102,8 @@ macro_rules! jobs_only_in {
             $array,
             "(n.id, d.id, d.output_set_id, n.name, ",
             derivation_path!(),
-            ", f.version)), '[]') as text)
-             from its join job_name n on n.id = its.name_id join derivation d on d.id = its.derivation_id
-               left join job_facts f on f.id = its.facts_id"
+            ", f.version)), '[]') as text) ",
+            of_intervals!($database)
         )
     };
 }
@@ -136,7 +149,7 @@ macro_rules! jobs_in_both_with {
 }
 
 /// Up to so many sets of outputs are looked for one by one.
-const FEW: usize = 4000;
+const FEW: usize = 16_000;
 
 /// A job that an interval of one evaluation has which does not contain the other: numbers of its name, its derivation
 /// and its outputs; its name, its derivation, the version of its package.

@@ -257,8 +257,12 @@ impl Db {
         let location = format!("{database} at {}", options.get_host());
         // Who holds the writers' lock and says nothing any more must not hold it for ever. What was committed has to
         // outlast a server that breaks down, whatever that server does for others: an evaluation goes on after it.
-        let options =
-            options.options([("idle_in_transaction_session_timeout", "60s"), ("synchronous_commit", "on")]);
+        // Compiling a query takes longer than any of ours.
+        let options = options.options([
+            ("idle_in_transaction_session_timeout", "60s"),
+            ("synchronous_commit", "on"),
+            ("jit", "off"),
+        ]);
         let failed = |source| Error::Open { location: location.clone(), source };
         // A pool would go on trying for as long as its patience lasts.
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;

@@ -6,14 +6,6 @@ use super::{Db, Error, EvaluationId, Result, SpecId, Tx};
 use crate::clock::Seconds;
 use crate::retention::{Bound, Finished, Reason, kept};
 
-/// States of a build to which nothing more is to happen by itself; in any other it is live.
-macro_rules! finished_states {
-    () => {
-        "('recorded', 'substituted', 'refused', 'succeeded', 'failed', 'canceled')"
-    };
-}
-pub(super) use finished_states;
-
 /// What becomes of an evaluation when all is done that specs say of keeping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retained {
@@ -38,11 +30,12 @@ macro_rules! finished {
                  or e.id in (select max(id) from evaluation where state = 'complete' group by spec_id, system)
                  then 'tip'
                when e.pinned_at is not null then 'pinned'
-               when exists (select 1 from build b where b.evaluation_id = e.id and b.state not in ",
-            finished_states!(),
+               when e.id in (select evaluation_id from build where state in ",
+            open_states!(),
             ") then 'builds'
-               when exists (select 1 from evaluation u where u.spec_id = e.spec_id and u.system = e.system
-                 and u.unscheduled and u.state = 'complete') then 'unscheduled' end as bound
+               when (e.spec_id, e.system) in
+                   (select spec_id, system from evaluation where unscheduled and state = 'complete')
+                 then 'unscheduled' end as bound
              from evaluation e where e.state in ('complete', 'failed') ",
             $condition,
             " order by e.id desc"

@@ -76,13 +76,6 @@ impl Durations {
     }
 }
 
-/// The states of builds that are not at their ends.
-macro_rules! open_states {
-    () => {
-        "('wanted', 'held', 'queued', 'submitted', 'started', 'canceling')"
-    };
-}
-
 impl Db {
     /// What is to be planned.
     pub async fn snapshot(&self, live: &[Live]) -> Result<Snapshot> {

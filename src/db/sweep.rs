@@ -8,7 +8,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_json::Value;
 
 use super::pack::{StoredPack, StoredRow};
-use super::retention::finished_states;
 use super::{Db, Error, EvaluationId, Result, SpecId, Tx, rows};
 use crate::clock::{Clock, Seconds};
 use crate::store::path::{Hash, StorePath};
@@ -190,7 +189,7 @@ impl Sweeper {
         type Interval = (i64, SpecId, String, EvaluationId, Option<EvaluationId>);
         const ROOTS: &str = "select derivation_id from span union select derivation_id from build";
         const BUILDS: &str =
-            concat!("select derivation_id, evaluation_id, state not in ", finished_states!(), " from build");
+            concat!("select derivation_id, evaluation_id, state in ", open_states!(), " from build");
         const SEQUENCES: &str =
             "select id, spec_id, system from evaluation where state in ('complete', 'running')";
         const JOBS: &str =

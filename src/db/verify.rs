@@ -10,7 +10,6 @@ use super::batch::output_lines;
 use super::interval::node;
 use super::item::ItemKind;
 use super::pack::StoredRow;
-use super::retention::finished_states;
 use super::{Db, Either, EvaluationId, Result, rows};
 use crate::store::derivation::Derivation;
 use crate::store::path::{Hash, STORE, StorePath};
@@ -132,7 +131,7 @@ impl Db {
     /// Derivations come after their inputs, which are there. Gives the hashes of those that live builds need.
     async fn verify_graph(&self, findings: &mut Vec<Finding>) -> Result<HashSet<Hash>> {
         const NEXT: &str = "select id, hash, inputs from derivation where id < $1 order by id desc limit $2";
-        const LIVE: &str = concat!("select derivation_id from build where state not in ", finished_states!());
+        const LIVE: &str = concat!("select derivation_id from build where state in ", open_states!());
         let live: Vec<i64> = each!(&self.readers, pool => sqlx::query_scalar(LIVE).fetch_all(pool).await?);
         let mut live: HashSet<i64> = live.into_iter().collect();
         let mut named: BTreeMap<i64, i64> = BTreeMap::new();
