@@ -121,7 +121,3 @@ async fn ingest(kind: &str, location: &str) {
     }
     db.close().await;
 }
-
-fn megabytes(bytes: i64) -> f64 {
-    f64::from(i32::try_from(bytes / 1000).unwrap()) / 1000.0
-}

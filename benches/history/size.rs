@@ -2,8 +2,6 @@
 
 use sqlx::{PgPool, SqlitePool};
 
-use crate::megabytes;
-
 /// Bytes of the database, of the store items in it, and how many intervals it has.
 pub async fn sizes(location: &str) -> [i64; 3] {
     const SQLITE: &str = "select (select page_count * page_size from pragma_page_count, pragma_page_size),
@@ -45,4 +43,8 @@ pub async fn tables(location: &str) {
 
 fn is_postgres(location: &str) -> bool {
     location.starts_with("postgres")
+}
+
+pub fn megabytes(bytes: i64) -> f64 {
+    f64::from(i32::try_from(bytes / 1000).unwrap()) / 1000.0
 }

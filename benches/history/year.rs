@@ -6,8 +6,8 @@ use gorget::clock::Clock;
 use gorget::db::{BuildState, Db, Evaluation, EvaluationId, EvaluationState, Sweeper};
 
 use crate::guix::Tree;
-use crate::size::{sizes, tables};
-use crate::{CHANGES, SYSTEMS, YEAR, evaluate, megabytes, spec};
+use crate::size::{megabytes, sizes, tables};
+use crate::{CHANGES, SYSTEMS, YEAR, evaluate, spec};
 
 const JOBS: usize = 31_000;
 const MONTHS: usize = 12;
