@@ -1,6 +1,7 @@
 //! Two evaluations compared: what a person wants to know of the jobs that differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::iter::Peekable;
 
 use serde::Serialize;
 
@@ -101,16 +102,7 @@ pub fn compare(
 ) -> Diff {
     let new: BTreeSet<i64> = second.iter().filter(|job| !job.had).map(|job| job.outputs).collect();
     let mut diff = Diff { rebuilds: new.len(), ..Diff::default() };
-    let mut by_name: BTreeMap<String, (Vec<Job>, Vec<Job>)> = BTreeMap::new();
-    for job in first {
-        by_name.entry(job.name.clone()).or_default().0.push(job);
-    }
-    for job in second {
-        by_name.entry(job.name.clone()).or_default().1.push(job);
-    }
-    for (name, (mut before, mut after)) in by_name {
-        before.sort();
-        after.sort();
+    for (name, mut before, mut after) in by_name(first, second) {
         diff.changed.extend(pair(&mut before, &mut after));
         let gone = before.into_iter().map(|Job { name, derivation, version, .. }| Removed {
             job: name,
@@ -130,6 +122,22 @@ pub fn compare(
         if failed_first.contains(&name) { diff.mended.extend(come) } else { diff.added.extend(come) }
     }
     diff
+}
+
+/// The jobs of each name, those of the first and those of the second, sorted.
+fn by_name(mut first: Vec<Job>, mut second: Vec<Job>) -> Vec<(String, Vec<Job>, Vec<Job>)> {
+    first.sort();
+    second.sort();
+    let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
+    let mut groups = Vec::new();
+    while let Some(name) = first.peek().into_iter().chain(second.peek()).map(|job| job.name.clone()).min() {
+        let of_name = |jobs: &mut Peekable<_>| {
+            std::iter::from_fn(|| jobs.next_if(|job: &Job| job.name == name)).collect::<Vec<Job>>()
+        };
+        let (before, after) = (of_name(&mut first), of_name(&mut second));
+        groups.push((name, before, after));
+    }
+    groups
 }
 
 /// Takes jobs of one name from both sides, the most alike first, until one side is empty.

@@ -126,6 +126,7 @@ mod id;
 mod inputs;
 mod interval;
 mod item;
+mod jobs;
 mod kept;
 mod lease;
 mod live;
@@ -147,12 +148,12 @@ mod verify;
 mod waits;
 mod wake;
 mod wanted;
+mod words;
 
 pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
 pub use blocked::Blocker;
 pub use branch::{Branch, BranchProblem, Look, Seen};
 pub use build::{Build, BuildCount, BuildState, QueueFilter};
-pub use diff::{Job, JobError};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, EvaluationState};
 pub use event::{BuildEvent, NewEvent, Noted, Told};
@@ -164,6 +165,7 @@ pub use hold::{Hold, HoldKind, NewHold};
 pub use host::{Host, NewHost, Turn};
 pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
 pub use item::{ItemKind, StoredItem};
+pub use jobs::{Job, JobError};
 pub use lease::{Claimant, LEASE};
 pub use live::{Live, Outlook, Planned};
 pub use lookup::{Answered, SubstituteServer, WantedBuild};
@@ -246,7 +248,9 @@ impl Db {
         let writing = options.clone().pragma("cache_size", "-131072").pragma("temp_store", "memory");
         let writing = writing.pragma("wal_autocheckpoint", "32768");
         let writer = pool(1).connect_with(writing).await.map_err(failed)?;
-        let reading = options.read_only(true).pragma("cache_size", "-16384");
+        // Whoever compares reads half a million rows out of pages that the system has in memory anyway.
+        let reading =
+            options.read_only(true).pragma("cache_size", "-16384").pragma("mmap_size", "1099511627776");
         let readers = pool(4).connect_with(reading).await.map_err(failed)?;
         let aside = Either::Sqlite(writer.clone());
         Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer), aside))
