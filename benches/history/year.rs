@@ -51,8 +51,10 @@ pub async fn year(location: &str, evaluations: usize) {
         }
         if number < there {
             tree.pass();
-            if which == 0 {
-                first.push(EvaluationId(i64::try_from(number + 1).unwrap()));
+            let id = EvaluationId(i64::try_from(number + 1).unwrap());
+            // The oldest may be forgotten.
+            if which == 0 && db.evaluation(id).await.unwrap().is_some() {
+                first.push(id);
             }
             continue;
         }
@@ -143,9 +145,9 @@ async fn at_that_size(location: &str, evaluations: &[EvaluationId]) {
     let begun = Instant::now();
     let gone: Vec<_> = db.retained().await.unwrap().into_iter().filter(|e| e.reason.is_none()).collect();
     let mut longest = Duration::ZERO;
-    // A day of them: a year's would take long, and leave nothing to look at.
-    let day: Vec<_> = gone.iter().rev().take(24).collect();
-    for evaluation in &day {
+    // The oldest day of them, as they are forgotten: a year's would take long, and leave nothing to look at.
+    let day = &gone[gone.len().saturating_sub(24)..];
+    for evaluation in day {
         let begun = Instant::now();
         assert!(db.forget_evaluation(evaluation.id).await.unwrap());
         longest = longest.max(begun.elapsed());

@@ -9,8 +9,9 @@ use crate::store::derivation::Derivation;
 use crate::store::path::StorePath;
 
 /// How the contents of a store item are written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, serde::Deserialize)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub enum ItemKind {
     /// A plain file: its bytes.
     Text,

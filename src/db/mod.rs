@@ -100,6 +100,23 @@ macro_rules! derivation_path {
     };
 }
 
+// SQL that reads these columns of many rows as one text, an array of arrays: in SQLite, that takes a third of the time
+// of as many rows.
+macro_rules! lines {
+    (sqlite $columns:literal, $from:literal) => {
+        concat!("select json_group_array(json_array(", $columns, ")) from (select * ", $from, ") t")
+    };
+    (postgres $columns:literal, $from:literal) => {
+        concat!(
+            "select cast(coalesce(json_agg(json_build_array(",
+            $columns,
+            ")), '[]') as text) from (select * ",
+            $from,
+            ") t"
+        )
+    };
+}
+
 mod again;
 mod backup;
 mod batch;
@@ -131,6 +148,7 @@ mod kept;
 mod lease;
 mod live;
 mod lookup;
+mod mark;
 mod migrate;
 mod mirror;
 mod outbox;

@@ -1,20 +1,26 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::resume_unwind;
+
+use serde::Deserialize;
+use tokio::task::JoinHandle;
+
 use super::item::ItemKind;
-use super::{Db, Error, Result};
+use super::{Db, Error, Result, stored};
 use crate::store::base32;
 use crate::store::path::Hash;
 
-/// A pack with what is in it.
+/// A pack, by what is in it.
 pub(super) struct StoredPack {
     pub(super) id: i64,
-    /// Compressed.
-    pub(super) contents: Vec<u8>,
+    /// In the order in which they stand there.
     pub(super) items: Vec<StoredRow>,
 }
 
-/// A row of `store_item`.
-#[derive(sqlx::FromRow)]
+/// A row of `store_item`, which comes as an array.
+#[derive(Deserialize)]
 pub(super) struct StoredRow {
     pub(super) id: i64,
+    pack: i64,
     pub(super) hash: String,
     pub(super) name: String,
     pub(super) kind: ItemKind,
@@ -24,8 +30,8 @@ pub(super) struct StoredRow {
 }
 
 impl StoredPack {
-    pub(super) fn unpacked(&self) -> Result<Vec<u8>> {
-        zstd::decode_all(&self.contents[..]).map_err(|error| self.damaged(&error.to_string()))
+    pub(super) fn unpacked(&self, packed: &[u8]) -> Result<Vec<u8>> {
+        zstd::decode_all(packed).map_err(|error| self.damaged(&error.to_string()))
     }
 
     pub(super) fn damaged(&self, reason: &str) -> Error {
@@ -56,15 +62,70 @@ impl StoredRow {
     }
 }
 
+/// All packs, one after the other by their numbers: while some are looked through, the next are read.
+pub(super) struct Packs {
+    db: Db,
+    here: VecDeque<StoredPack>,
+    ahead: Option<JoinHandle<Result<Vec<StoredPack>>>>,
+}
+
+impl Packs {
+    pub(super) fn of(db: &Db) -> Self {
+        let mut packs = Self { db: db.clone(), here: VecDeque::new(), ahead: None };
+        packs.read_ahead(0);
+        packs
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<StoredPack>> {
+        if self.here.is_empty()
+            && let Some(ahead) = self.ahead.take()
+        {
+            self.here = ahead.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))?.into();
+            if let Some(last) = self.here.back() {
+                self.read_ahead(last.id);
+            }
+        }
+        Ok(self.here.pop_front())
+    }
+
+    fn read_ahead(&mut self, after: i64) {
+        let db = self.db.clone();
+        self.ahead = Some(tokio::spawn(async move { db.packs(after).await }));
+    }
+}
+
 impl Db {
-    /// The pack that comes after this one by its number.
-    pub(super) async fn next_pack(&self, after: i64) -> Result<Option<StoredPack>> {
-        const PACK: &str = "select id, contents from store_pack where id > $1 order by id limit 1";
-        const ITEMS: &str = "select id, hash, name, kind, refs, start, length from store_item where pack_id = $1 order by start, hash";
-        let pack: Option<(i64, Vec<u8>)> = each!(&self.readers, pool =>
-            sqlx::query_as(PACK).bind(after).fetch_optional(pool).await?);
-        let Some((id, contents)) = pack else { return Ok(None) };
-        let items = each!(&self.readers, pool => sqlx::query_as(ITEMS).bind(id).fetch_all(pool).await?);
-        Ok(Some(StoredPack { id, contents, items }))
+    /// Some packs that come after this one; none: there are no more.
+    async fn packs(&self, after: i64) -> Result<Vec<StoredPack>> {
+        const IDS: &str = "select id from store_pack where id > $1 order by id limit 32";
+        let ids: Vec<i64> =
+            each!(&self.readers, pool => sqlx::query_scalar(IDS).bind(after).fetch_all(pool).await?);
+        let Some(last) = ids.last() else { return Ok(Vec::new()) };
+        let text: String = each!(&self.readers, pool, sql:
+            lines!(sqlite "id, pack_id, hash, name, kind, refs, start, length",
+                "from store_item where pack_id > $1 and pack_id <= $2"),
+            lines!(postgres "id, pack_id, hash, name, kind, refs, start, length",
+                "from store_item where pack_id > $1 and pack_id <= $2")
+            => sqlx::query_scalar(sql).bind(after).bind(last).fetch_one(pool).await?);
+        let rows: Vec<StoredRow> = stored(&text, || format!("packs {after} to {last}"))?;
+        let mut packs: BTreeMap<i64, StoredPack> =
+            ids.into_iter().map(|id| (id, StoredPack { id, items: Vec::new() })).collect();
+        for row in rows {
+            if let Some(pack) = packs.get_mut(&row.pack) {
+                pack.items.push(row);
+            }
+        }
+        for pack in packs.values_mut() {
+            pack.items.sort_unstable_by(|a, b| (a.start, &a.hash).cmp(&(b.start, &b.hash)));
+        }
+        Ok(packs.into_values().collect())
+    }
+
+    /// The contents of a pack, compressed.
+    pub(super) async fn packed(&self, pack: &StoredPack) -> Result<Vec<u8>> {
+        const SQL: &str = "select contents from store_pack where id = $1";
+        let packed: Option<Vec<u8>> =
+            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(pack.id).fetch_optional(pool).await?);
+        packed.ok_or_else(|| pack.damaged("it is not there any more"))
     }
 }

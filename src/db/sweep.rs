@@ -3,15 +3,14 @@
 //! An evaluation relies on what was there when it began, and keeps the numbers of derivations in memory.
 //! So nothing is removed while one runs, and none begins before the sweeper is done, or dead for a while.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::pack::{StoredPack, StoredRow};
-use super::{Db, Error, EvaluationId, Result, SpecId, Tx, rows};
+use super::mark::Needed;
+use super::pack::{Packs, StoredPack, StoredRow};
+use super::{Db, Error, EvaluationId, Result, Tx, rows};
 use crate::clock::{Clock, Seconds};
-use crate::store::path::{Hash, StorePath};
-use crate::store::{base32, derivation::Derivation, edges};
 
 /// So long after a sign of life, a sweeper is taken for dead.
 const LEASE: Seconds = 60;
@@ -34,41 +33,14 @@ pub struct Swept {
 /// Somebody who removes what nothing needs.
 #[derive(Debug)]
 pub struct Sweeper {
-    db: Db,
+    pub(super) db: Db,
     clock: Clock,
     /// Distinguishes it from others.
     name: String,
     /// Until when nobody takes it for dead.
     until: Seconds,
     /// When it only counts: the evaluations that it takes for forgotten.
-    dry: Option<BTreeSet<EvaluationId>>,
-}
-
-/// What stays.
-struct Needed {
-    /// By the number of the derivation, a bit each.
-    bits: Vec<u64>,
-    /// Hashes of store items.
-    items: HashSet<Hash>,
-    /// The derivations that go, the newest first: users before inputs.
-    garbage: Vec<i64>,
-}
-
-impl Needed {
-    fn has(&self, id: i64) -> bool {
-        let id = id.cast_unsigned();
-        usize::try_from(id / 64)
-            .ok()
-            .and_then(|place| self.bits.get(place))
-            .is_some_and(|bits| bits >> (id % 64) & 1 == 1)
-    }
-
-    fn add(&mut self, id: i64) {
-        let id = id.cast_unsigned();
-        if let Some(bits) = usize::try_from(id / 64).ok().and_then(|place| self.bits.get_mut(place)) {
-            *bits |= 1 << (id % 64);
-        }
-    }
+    pub(super) dry: Option<BTreeSet<EvaluationId>>,
 }
 
 impl Sweeper {
@@ -115,9 +87,9 @@ impl Sweeper {
                 self.remove_derivations(chunk).await?;
             }
         }
-        let mut last = 0;
-        while let Some(pack) = self.db.next_pack(last).await? {
-            last = pack.id;
+        let mut packs = Packs::of(&self.db);
+        while let Some(pack) = packs.next().await? {
+            self.go_on().await?;
             self.sweep_pack(pack, &needed, &mut swept).await?;
         }
         Ok(swept)
@@ -137,7 +109,7 @@ impl Sweeper {
     }
 
     /// While it only reads: gives a sign of life when one is due.
-    async fn go_on(&mut self) -> Result<()> {
+    pub(super) async fn go_on(&mut self) -> Result<()> {
         let due = self.dry.is_none() && self.clock.now() + LEASE * 3 / 4 > self.until;
         if due && self.must_wait().await? { Err(Error::NotSweeping) } else { Ok(()) }
     }
@@ -145,112 +117,6 @@ impl Sweeper {
     async fn begin_removing(&mut self) -> Result<Tx> {
         let mut tx = self.db.begin().await?;
         if self.still(&mut tx).await? { Err(Error::NotSweeping) } else { Ok(tx) }
-    }
-
-    /// Finds out what jobs and builds need. Inputs have smaller numbers than their users, so going through
-    /// all derivations from the newest on meets users first.
-    async fn mark(&mut self) -> Result<Needed> {
-        const LAST: &str = "select coalesce(max(id), 0) from derivation";
-        const NEXT: &str = "select id, hash, inputs from derivation where id < $1 order by id desc limit $2";
-        let readers = &self.db.readers.clone();
-        let roots = self.roots().await?;
-        let last: i64 = each!(readers, pool => sqlx::query_scalar(LAST).fetch_one(pool).await?);
-        let size = usize::try_from(last / 64 + 1).unwrap_or_default();
-        let mut needed = Needed { bits: vec![0; size], items: HashSet::new(), garbage: Vec::new() };
-        for root in roots {
-            needed.add(root);
-        }
-        let mut before = last + 1;
-        loop {
-            self.go_on().await?;
-            let rows: Vec<(i64, String, Vec<u8>)> = each!(readers, pool =>
-                sqlx::query_as(NEXT).bind(before).bind(20_000_i64).fetch_all(pool).await?);
-            let Some((oldest, ..)) = rows.last() else { break };
-            before = *oldest;
-            for (id, hash, inputs) in rows {
-                if !needed.has(id) {
-                    needed.garbage.push(id);
-                    continue;
-                }
-                let damaged = |reason: String| Error::Damaged { what: format!("derivation {id}"), reason };
-                needed.items.insert(base32::decode(hash.as_bytes()).map_err(|e| damaged(e.to_string()))?);
-                let inputs = edges::decode(&inputs).map_err(|error| damaged(error.to_string()))?;
-                for input in inputs {
-                    needed.add(input);
-                }
-            }
-        }
-        self.mark_sources(&mut needed).await?;
-        Ok(needed)
-    }
-
-    /// The derivations of jobs and builds.
-    async fn roots(&self) -> Result<Vec<i64>> {
-        type Interval = (i64, SpecId, String, EvaluationId, Option<EvaluationId>);
-        const ROOTS: &str = "select derivation_id from span union select derivation_id from build";
-        const BUILDS: &str =
-            concat!("select derivation_id, evaluation_id, state in ", open_states!(), " from build");
-        const SEQUENCES: &str =
-            "select id, spec_id, system from evaluation where state in ('complete', 'running')";
-        const JOBS: &str =
-            "select distinct derivation_id, spec_id, system, first_evaluation, last_evaluation from job";
-        let readers = &self.db.readers;
-        let Some(forgotten) = &self.dry else {
-            return Ok(each!(readers, pool => sqlx::query_scalar(ROOTS).fetch_all(pool).await?));
-        };
-        let builds: Vec<(i64, EvaluationId, bool)> =
-            each!(readers, pool => sqlx::query_as(BUILDS).fetch_all(pool).await?);
-        let evaluations: Vec<(EvaluationId, SpecId, String)> =
-            each!(readers, pool => sqlx::query_as(SEQUENCES).fetch_all(pool).await?);
-        let jobs: Vec<Interval> = each!(readers, pool => sqlx::query_as(JOBS).fetch_all(pool).await?);
-        let mut left: HashMap<(SpecId, String), BTreeSet<EvaluationId>> = HashMap::new();
-        for (id, spec, system) in evaluations.into_iter().filter(|(id, ..)| !forgotten.contains(id)) {
-            left.entry((spec, system)).or_default().insert(id);
-        }
-        let builds =
-            builds.into_iter().filter(|(_, id, live)| *live || !forgotten.contains(id)).map(|(id, ..)| id);
-        let jobs = jobs.into_iter().filter(|(_, spec, system, first, last)| {
-            let left = left.get(&(*spec, system.clone()));
-            last.is_none()
-                || left.is_some_and(|left| left.range(first..).next().is_some_and(|id| Some(*id) <= *last))
-        });
-        Ok(builds.chain(jobs.map(|(id, ..)| id)).collect())
-    }
-
-    /// Adds the builders and sources that needed derivations name, and what those refer to.
-    async fn mark_sources(&mut self, needed: &mut Needed) -> Result<()> {
-        let mut waiting: Vec<Hash> = Vec::new();
-        let mut refers: HashMap<Hash, Vec<Hash>> = HashMap::new();
-        let mut last = 0;
-        while let Some(pack) = self.db.next_pack(last).await? {
-            last = pack.id;
-            self.go_on().await?;
-            let contents = pack.unpacked()?;
-            for item in &pack.items {
-                let hash = item.hash()?;
-                if !item.is_derivation() {
-                    let refs = item.refs.split_ascii_whitespace().map(|base| hash_of_base(base.as_bytes()));
-                    let refs: Vec<Hash> = refs.collect::<Result<_>>()?;
-                    if !refs.is_empty() {
-                        refers.insert(hash, refs);
-                    }
-                } else if needed.items.contains(&hash) {
-                    let text = item.bytes(&contents)?;
-                    let parsed = Derivation::parse(text).map_err(|error| item.damaged(&error.to_string()))?;
-                    for source in &parsed.sources {
-                        let path =
-                            StorePath::parse(source).map_err(|error| item.damaged(&error.to_string()))?;
-                        waiting.push(*path.hash());
-                    }
-                }
-            }
-        }
-        while let Some(hash) = waiting.pop() {
-            if needed.items.insert(hash) {
-                waiting.extend(refers.get(&hash).into_iter().flatten());
-            }
-        }
-        Ok(())
     }
 
     async fn remove_derivations(&mut self, ids: &[i64]) -> Result<()> {
@@ -281,25 +147,24 @@ impl Sweeper {
         let mut dead = Vec::new();
         let mut live = Vec::new();
         for item in &pack.items {
-            if needed.items.contains(&item.hash()?) { live.push(item) } else { dead.push(item) }
+            if needed.has_item(&item.hash()?) { live.push(item) } else { dead.push(item) }
         }
         if dead.is_empty() && !live.is_empty() {
             return Ok(());
         }
-        let contents = pack.unpacked()?;
+        let packed = self.db.packed(&pack).await?;
+        let contents = pack.unpacked(&packed)?;
         let left: i64 = live.iter().map(|item| item.length).sum();
         let mut smaller = None;
         if !live.is_empty() && left < i64::try_from(contents.len()).unwrap_or(i64::MAX) / 2 {
             let texts: Vec<&[u8]> = live.iter().map(|item| item.bytes(&contents)).collect::<Result<_>>()?;
-            let packed = zstd::encode_all(&texts.concat()[..], LEVEL);
-            smaller = Some(packed.map_err(|error| pack.damaged(&error.to_string()))?);
+            let anew = zstd::encode_all(&texts.concat()[..], LEVEL);
+            smaller = Some(anew.map_err(|error| pack.damaged(&error.to_string()))?);
         }
         swept.items += dead.len() as u64;
         swept.bytes += match (&smaller, live.is_empty()) {
-            (_, true) => i64::try_from(pack.contents.len()).unwrap_or_default(),
-            (Some(packed), _) => {
-                i64::try_from(pack.contents.len().saturating_sub(packed.len())).unwrap_or_default()
-            }
+            (_, true) => i64::try_from(packed.len()).unwrap_or_default(),
+            (Some(anew), _) => i64::try_from(packed.len().saturating_sub(anew.len())).unwrap_or_default(),
             (None, false) => 0,
         };
         if self.dry.is_some() {
@@ -307,8 +172,8 @@ impl Sweeper {
         }
         let mut tx = self.begin_removing().await?;
         remove_items(&mut tx, &dead).await?;
-        if let Some(packed) = smaller {
-            move_items(&mut tx, &live, &packed).await?;
+        if let Some(anew) = smaller {
+            move_items(&mut tx, &live, &anew).await?;
         }
         // The last number is not given anew: others may have unpacked what was called so.
         execute!(
@@ -356,11 +221,4 @@ async fn move_items(tx: &mut Tx, items: &[&StoredRow], packed: &[u8]) -> Result<
         id
     );
     Ok(())
-}
-
-fn hash_of_base(base: &[u8]) -> Result<Hash> {
-    let path = StorePath::parse_base_name(base);
-    let path =
-        path.map_err(|error| Error::Damaged { what: "a reference".to_owned(), reason: error.to_string() })?;
-    Ok(*path.hash())
 }

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use super::batch::output_lines;
 use super::interval::node;
 use super::item::ItemKind;
-use super::pack::StoredRow;
+use super::pack::{Packs, StoredRow};
 use super::{Db, Either, EvaluationId, Result, rows};
 use crate::store::derivation::Derivation;
 use crate::store::path::{Hash, STORE, StorePath};
@@ -170,11 +170,10 @@ impl Db {
     async fn verify_items(&self, live: HashSet<Hash>, findings: &mut Vec<Finding>) -> Result<()> {
         let mut needed: HashSet<Hash> = live.clone();
         let mut present = HashSet::new();
-        let mut last = 0;
-        while let Some(pack) = self.next_pack(last).await? {
-            last = pack.id;
+        let mut packs = Packs::of(self);
+        while let Some(pack) = packs.next().await? {
             let mut derivations = BTreeMap::new();
-            let contents = pack.unpacked().unwrap_or_else(|error| {
+            let contents = pack.unpacked(&self.packed(&pack).await?).unwrap_or_else(|error| {
                 findings.push(Finding { rule: "items", what: error.to_string() });
                 Vec::new()
             });

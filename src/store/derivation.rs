@@ -49,6 +49,7 @@ pub enum OutputError {
 }
 
 type Text<'a> = Cow<'a, [u8]>;
+type Input<'a> = (Text<'a>, Vec<Text<'a>>);
 
 /// One output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub struct Derivation<'a> {
     /// What it makes, in the file's order (sorted by name).
     pub outputs: Vec<Output<'a>>,
     /// Paths of the derivations that it needs, with the names of the outputs that it needs of them.
-    pub inputs: Vec<(Text<'a>, Vec<Text<'a>>)>,
+    pub inputs: Vec<Input<'a>>,
     /// Paths of plain store items that it needs.
     pub sources: Vec<Text<'a>>,
     /// `x86_64-linux`, …
@@ -90,24 +91,7 @@ impl<'a> Derivation<'a> {
     /// Reads a `.drv` file.
     pub fn parse(text: &'a [u8]) -> Result<Self, ParseError> {
         let mut cursor = Cursor { text, at: 0 };
-        cursor.expect(b"Derive(", "Derive(")?;
-        let outputs = cursor.list(|c| {
-            c.expect(b"(", "an output")?;
-            let name = c.string()?;
-            let [path, algorithm, hash] = [c.next_string()?, c.next_string()?, c.next_string()?];
-            c.expect(b")", "the end of an output")?;
-            Ok(Output { name, path, algorithm, hash })
-        })?;
-        cursor.comma()?;
-        let inputs = cursor.list(|c| {
-            c.expect(b"(", "an input")?;
-            let path = c.string()?;
-            c.comma()?;
-            let names = c.list(Cursor::string)?;
-            c.expect(b")", "the end of an input")?;
-            Ok((path, names))
-        })?;
-        cursor.comma()?;
+        let (outputs, inputs) = cursor.outputs_and_inputs()?;
         let sources = cursor.list(Cursor::string)?;
         let [system, builder] = [cursor.next_string()?, cursor.next_string()?];
         cursor.comma()?;
@@ -124,6 +108,13 @@ impl<'a> Derivation<'a> {
             return Err(ParseError { at: cursor.at, expected: "the end of the file" });
         }
         Ok(Self { outputs, inputs, sources, system, builder, arguments, environment })
+    }
+
+    /// Reads the sources of a `.drv` file, and nothing that comes after them.
+    pub fn parse_sources(text: &'a [u8]) -> Result<Vec<Text<'a>>, ParseError> {
+        let mut cursor = Cursor { text, at: 0 };
+        cursor.outputs_and_inputs()?;
+        cursor.list(Cursor::string)
     }
 
     /// Prints it as a `.drv` file.
@@ -314,6 +305,29 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// From the beginning to where the sources begin.
+    fn outputs_and_inputs(&mut self) -> Result<(Vec<Output<'a>>, Vec<Input<'a>>), ParseError> {
+        self.expect(b"Derive(", "Derive(")?;
+        let outputs = self.list(|c| {
+            c.expect(b"(", "an output")?;
+            let name = c.string()?;
+            let [path, algorithm, hash] = [c.next_string()?, c.next_string()?, c.next_string()?];
+            c.expect(b")", "the end of an output")?;
+            Ok(Output { name, path, algorithm, hash })
+        })?;
+        self.comma()?;
+        let inputs = self.list(|c| {
+            c.expect(b"(", "an input")?;
+            let path = c.string()?;
+            c.comma()?;
+            let names = c.list(Cursor::string)?;
+            c.expect(b")", "the end of an input")?;
+            Ok((path, names))
+        })?;
+        self.comma()?;
+        Ok((outputs, inputs))
+    }
+
     fn next_string(&mut self) -> Result<Text<'a>, ParseError> {
         self.comma()?;
         self.string()
@@ -392,6 +406,8 @@ mod tests {
         #[test]
         fn what_is_printed_reads_back(derivation in derivation()) {
             let text = derivation.print();
+            let sources = Derivation::parse_sources(&text);
+            prop_assert_eq!(sources.as_ref(), Ok(&derivation.sources));
             prop_assert_eq!(Derivation::parse(&text), Ok(derivation));
         }
 
