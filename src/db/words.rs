@@ -19,7 +19,7 @@ macro_rules! words {
             $column,
             "), '[]') as text) from json_array_elements_text($1::json) w (value) cross join lateral (select * from ",
             $table,
-            " where id = w.value::bigint limit 1) t"
+            " where id = w.value::bigint offset 0) t"
         )
     };
 }
