@@ -3,6 +3,8 @@
 //! It is written from the description of the interface and shares nothing with the adapter.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -223,7 +225,7 @@ impl StandIn {
     /// Listens again, on the same port as before. What it told before, it does not know any more.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let listener = TcpListener::bind(self.port.address).await.expect("nobody else has the port");
+        let listener = listen(self.port.address).await;
         {
             let mut memory = self.memory();
             memory.events.clear();
@@ -252,6 +254,20 @@ impl StandIn {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         lock(&self.memory)
     }
+}
+
+/// Listens where somebody may just have ended to. A process that some other story begins at this moment has that one's
+/// socket as well, until it has become its program.
+async fn listen(address: SocketAddr) -> TcpListener {
+    for _ in 0..1000 {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                std::thread::sleep(Duration::from_millis(2))
+            }
+            listener => return listener.expect("an address of this machine"),
+        }
+    }
+    panic!("somebody else listens at {address}");
 }
 
 fn lock(memory: &Shared) -> MutexGuard<'_, Memory> {
