@@ -262,7 +262,7 @@ async fn listen(address: SocketAddr) -> TcpListener {
     for _ in 0..1000 {
         match TcpListener::bind(address).await {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                std::thread::sleep(Duration::from_millis(2))
+                std::thread::sleep(Duration::from_millis(2));
             }
             listener => return listener.expect("an address of this machine"),
         }
