@@ -6,8 +6,8 @@ use super::words::Words;
 use super::{Db, Error, EvaluationId, Result, rows, stored};
 use crate::diff;
 
-/// Numbers of all rows found, as one text: with one text for each column, a comparison takes half the time that it takes
-/// with a row for each job. PostgreSQL takes longer for JSON than for texts.
+/// Numbers of all rows found, as one text, which takes less time than as many rows. PostgreSQL takes longer for JSON than
+/// for texts.
 macro_rules! numbers {
     (sqlite $expression:expr) => {
         concat!("json_group_array(", $expression, ")")
@@ -70,6 +70,19 @@ macro_rules! jobs_only_in {
     };
 }
 
+/// The columns of [`Common`].
+macro_rules! common {
+    ($database:ident) => {
+        concat!(
+            numbers!($database "its.name_id"),
+            ", ",
+            numbers!($database "d.id"),
+            ", ",
+            numbers!($database "d.output_set_id")
+        )
+    };
+}
+
 /// Reads [`Common`], in columns, for each job that all evaluations from $2 to $3 of the sequence $1 have; the path of $2
 /// is $4.
 macro_rules! jobs_in_both {
@@ -83,11 +96,7 @@ macro_rules! jobs_in_both {
             on_path!($database "$4"),
             "    and last_evaluation >= $3 and first_evaluation <= $2)
              select ",
-            numbers!($database "its.name_id"),
-            ", ",
-            numbers!($database "d.id"),
-            ", ",
-            numbers!($database "d.output_set_id"),
+            common!($database),
             with_derivations!($database)
         )
     };
@@ -99,16 +108,12 @@ macro_rules! jobs_in_both_with {
     ($database:ident, $outputs:literal) => {
         concat!(
             "select ",
-            numbers!($database "s.name_id"),
-            ", ",
-            numbers!($database "d.id"),
-            ", ",
-            numbers!($database "d.output_set_id"),
+            common!($database),
             " from ",
             $outputs,
-            " cross join derivation d join span s on s.derivation_id = d.id
-             where d.output_set_id = wanted.value and s.sequence_id + 0 = $1 and s.first_evaluation <= $2
-               and (s.last_evaluation is null or s.last_evaluation >= $3)"
+            " cross join derivation d join span its on its.derivation_id = d.id
+             where d.output_set_id = wanted.value and its.sequence_id + 0 = $1 and its.first_evaluation <= $2
+               and (its.last_evaluation is null or its.last_evaluation >= $3)"
         )
     };
 }
