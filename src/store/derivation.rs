@@ -4,22 +4,13 @@
 //! Reading is strict: what [`Derivation::parse`] takes is exactly what [`Derivation::print`] makes,
 //! so that nobody can smuggle a second meaning past a reader that is more lenient.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+pub use super::aterm::ParseError;
+use super::aterm::{Cursor, Text, print_list, print_string, print_tuple};
 use super::path::{PathError, StorePath, fixed_output_text};
-
-/// A text that is not a derivation, with the place where that shows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("at byte {at} of the derivation: expected {expected}")]
-pub struct ParseError {
-    /// Offset into the text.
-    pub at: usize,
-    /// What should stand there.
-    pub expected: &'static str,
-}
 
 /// Why a derivation's outputs are not what they claim to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +39,6 @@ pub enum OutputError {
     Count,
 }
 
-type Text<'a> = Cow<'a, [u8]>;
 type Input<'a> = (Text<'a>, Vec<Text<'a>>);
 
 /// One output.
@@ -90,8 +80,8 @@ pub type Modulo = [u8; 32];
 impl<'a> Derivation<'a> {
     /// Reads a `.drv` file.
     pub fn parse(text: &'a [u8]) -> Result<Self, ParseError> {
-        let mut cursor = Cursor { text, at: 0 };
-        let (outputs, inputs) = cursor.outputs_and_inputs()?;
+        let mut cursor = Cursor::new(text);
+        let (outputs, inputs) = outputs_and_inputs(&mut cursor)?;
         let sources = cursor.list(Cursor::string)?;
         let [system, builder] = [cursor.next_string()?, cursor.next_string()?];
         cursor.comma()?;
@@ -104,16 +94,14 @@ impl<'a> Derivation<'a> {
             Ok(pair)
         })?;
         cursor.expect(b")", "the end of the derivation")?;
-        if cursor.at != text.len() {
-            return Err(ParseError { at: cursor.at, expected: "the end of the file" });
-        }
+        cursor.end()?;
         Ok(Self { outputs, inputs, sources, system, builder, arguments, environment })
     }
 
     /// Reads the sources of a `.drv` file, and nothing that comes after them.
     pub fn parse_sources(text: &'a [u8]) -> Result<Vec<Text<'a>>, ParseError> {
-        let mut cursor = Cursor { text, at: 0 };
-        cursor.outputs_and_inputs()?;
+        let mut cursor = Cursor::new(text);
+        outputs_and_inputs(&mut cursor)?;
         cursor.list(Cursor::string)
     }
 
@@ -216,6 +204,29 @@ impl<'a> Derivation<'a> {
     }
 }
 
+/// From the beginning to where the sources begin.
+fn outputs_and_inputs<'a>(cursor: &mut Cursor<'a>) -> Result<(Vec<Output<'a>>, Vec<Input<'a>>), ParseError> {
+    cursor.expect(b"Derive(", "Derive(")?;
+    let outputs = cursor.list(|c| {
+        c.expect(b"(", "an output")?;
+        let name = c.string()?;
+        let [path, algorithm, hash] = [c.next_string()?, c.next_string()?, c.next_string()?];
+        c.expect(b")", "the end of an output")?;
+        Ok(Output { name, path, algorithm, hash })
+    })?;
+    cursor.comma()?;
+    let inputs = cursor.list(|c| {
+        c.expect(b"(", "an input")?;
+        let path = c.string()?;
+        c.comma()?;
+        let names = c.list(Cursor::string)?;
+        c.expect(b")", "the end of an input")?;
+        Ok((path, names))
+    })?;
+    cursor.comma()?;
+    Ok((outputs, inputs))
+}
+
 fn expect_path(output: &Output<'_>, actual: StorePath) -> Result<(), OutputError> {
     if output.path[..] == *actual.to_string().as_bytes() {
         return Ok(());
@@ -227,156 +238,10 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn print_list<T>(out: &mut Vec<u8>, items: &[T], mut print: impl FnMut(&mut Vec<u8>, &T)) {
-    out.push(b'[');
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        print(out, item);
-    }
-    out.push(b']');
-}
-
-fn print_tuple(out: &mut Vec<u8>, texts: &[&[u8]]) {
-    for (index, text) in texts.iter().enumerate() {
-        out.push(if index == 0 { b'(' } else { b',' });
-        print_string(out, text);
-    }
-    out.push(b')');
-}
-
-fn print_string(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
-    let mut rest = text;
-    while let Some(index) = rest.iter().position(|byte| b"\"\\\n\r\t".contains(byte)) {
-        out.extend_from_slice(&rest[..index]);
-        out.push(b'\\');
-        out.push(match rest[index] {
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            byte => byte,
-        });
-        rest = &rest[index + 1..];
-    }
-    out.extend_from_slice(rest);
-    out.push(b'"');
-}
-
-struct Cursor<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn expect(&mut self, wanted: &[u8], expected: &'static str) -> Result<(), ParseError> {
-        if !self.text[self.at..].starts_with(wanted) {
-            return Err(ParseError { at: self.at, expected });
-        }
-        self.at += wanted.len();
-        Ok(())
-    }
-
-    fn comma(&mut self) -> Result<(), ParseError> {
-        self.expect(b",", "a comma")
-    }
-
-    fn list<T>(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<T, ParseError>,
-    ) -> Result<Vec<T>, ParseError> {
-        self.expect(b"[", "a list")?;
-        let mut items = Vec::new();
-        if self.text.get(self.at) == Some(&b']') {
-            self.at += 1;
-            return Ok(items);
-        }
-        loop {
-            items.push(item(self)?);
-            match self.text.get(self.at) {
-                Some(b',') => self.at += 1,
-                Some(b']') => {
-                    self.at += 1;
-                    return Ok(items);
-                }
-                _ => return Err(ParseError { at: self.at, expected: "a comma or the end of a list" }),
-            }
-        }
-    }
-
-    /// From the beginning to where the sources begin.
-    fn outputs_and_inputs(&mut self) -> Result<(Vec<Output<'a>>, Vec<Input<'a>>), ParseError> {
-        self.expect(b"Derive(", "Derive(")?;
-        let outputs = self.list(|c| {
-            c.expect(b"(", "an output")?;
-            let name = c.string()?;
-            let [path, algorithm, hash] = [c.next_string()?, c.next_string()?, c.next_string()?];
-            c.expect(b")", "the end of an output")?;
-            Ok(Output { name, path, algorithm, hash })
-        })?;
-        self.comma()?;
-        let inputs = self.list(|c| {
-            c.expect(b"(", "an input")?;
-            let path = c.string()?;
-            c.comma()?;
-            let names = c.list(Cursor::string)?;
-            c.expect(b")", "the end of an input")?;
-            Ok((path, names))
-        })?;
-        self.comma()?;
-        Ok((outputs, inputs))
-    }
-
-    fn next_string(&mut self) -> Result<Text<'a>, ParseError> {
-        self.comma()?;
-        self.string()
-    }
-
-    fn string(&mut self) -> Result<Text<'a>, ParseError> {
-        self.expect(b"\"", "a string")?;
-        let start = self.at;
-        let special = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\r' | b'\t');
-        let mut escaped: Option<Vec<u8>> = None;
-        loop {
-            let rest = &self.text[self.at..];
-            let Some(length) = rest.iter().position(special) else {
-                return Err(ParseError { at: self.text.len(), expected: "the end of a string" });
-            };
-            if let Some(bytes) = &mut escaped {
-                bytes.extend_from_slice(&rest[..length]);
-            }
-            self.at += length;
-            match self.text[self.at] {
-                b'"' => {
-                    self.at += 1;
-                    let plain = &self.text[start..self.at - 1];
-                    return Ok(escaped.map_or(Cow::Borrowed(plain), Cow::Owned));
-                }
-                b'\\' => {
-                    let bytes = escaped.get_or_insert_with(|| self.text[start..self.at].to_vec());
-                    bytes.push(match self.text.get(self.at + 1) {
-                        Some(b'n') => b'\n',
-                        Some(b'r') => b'\r',
-                        Some(b't') => b'\t',
-                        Some(byte @ (b'"' | b'\\')) => *byte,
-                        _ => return Err(ParseError { at: self.at, expected: "a known escape" }),
-                    });
-                    self.at += 2;
-                }
-                _ => {
-                    return Err(ParseError {
-                        at: self.at,
-                        expected: "an escape instead of a bare control character",
-                    });
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
 

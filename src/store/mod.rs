@@ -1,5 +1,6 @@
 //! What Guix's store is made of.
 
+mod aterm;
 pub mod base32;
 pub mod derivation;
 pub mod edges;
