@@ -3,12 +3,11 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::builds::derivation_of;
 use super::memory::Memory;
+use super::rare::rare;
 use super::requests::Asked;
 use crate::guix_daemon::wire::{MAGIC_CLIENT, MAGIC_SERVER, Sink, Source, VERSION, broken};
 use crate::store::nar;
-use crate::store::path::StorePath;
 
 /// Longest text that is taken.
 const LONGEST_TEXT: u64 = 64 << 20;
@@ -19,15 +18,14 @@ const KEPT_BUFFER: usize = 1 << 20;
 /// So many bytes go unnoticed before they are counted.
 const UNCOUNTED: usize = 64 << 10;
 
-/// Functions that every real daemon of this protocol version builds itself.
-const BUILT_IN_BUILDERS: [&str; 2] = ["download", "git-download"];
-
-type Reader<'a, R> = Source<Metered<'a, R>>;
-type Writer<W> = Sink<BufWriter<W>>;
+/// What a client says.
+pub(super) type Reader<'a, R> = Source<Metered<'a, R>>;
+/// What it is answered.
+pub(super) type Writer<W> = Sink<BufWriter<W>>;
 
 /// Reads from a client, and counts what its request takes: many clients with large requests at a
 /// time must not take all memory.
-struct Metered<'a, R> {
+pub(super) struct Metered<'a, R> {
     stream: BufReader<R>,
     memory: &'a Memory,
     counted: usize,
@@ -159,143 +157,6 @@ fn add_nar<R: Read, W: Write>(
         }
         Err(error) => sink.error(&error.to_string()),
     }
-}
-
-/// Everything that an evaluation rarely asks. Numbers are those of `guix/store.scm`.
-fn rare<R: Read, W: Write>(
-    operation: u64,
-    source: &mut Reader<'_, R>,
-    sink: &mut Writer<W>,
-    memory: &Memory,
-) -> io::Result<()> {
-    memory.asked.count(if matches!(operation, 9 | 10) { Asked::Build } else { Asked::Question });
-    match operation {
-        1 => {
-            let path = source.word()?;
-            sink.answer()?;
-            sink.integer(memory.is_valid(&path).into())
-        }
-        3 => {
-            source.word()?;
-            sink.answer()?;
-            sink.integer(0) // there are no substitutes
-        }
-        9 => {
-            let wanted = source.words()?;
-            source.integer()?; // build mode
-            match build(memory, &wanted) {
-                Ok(()) => {
-                    sink.answer()?;
-                    sink.integer(1)
-                }
-                Err(message) => sink.error(&message),
-            }
-        }
-        10 => {
-            let path = source.word()?;
-            if memory.is_valid(&path) {
-                sink.answer()?;
-                sink.integer(1)
-            } else {
-                sink.error(&asked_for(&[path]))
-            }
-        }
-        11 | 12 => {
-            source.word()?;
-            sink.answer()?;
-            sink.integer(1)
-        }
-        13 => {
-            sink.answer()?;
-            sink.integer(1)
-        }
-        19 => set_options(source, sink),
-        22 => {
-            let path = source.word()?;
-            match memory.derivation(&path) {
-                Some((outputs, _)) => {
-                    sink.answer()?;
-                    let paths: Vec<String> = outputs.iter().map(|(_, path)| path.to_string()).collect();
-                    sink.strings(&paths)
-                }
-                None => sink.error(&format!("{} is not a known derivation", String::from_utf8_lossy(&path))),
-            }
-        }
-        31 => {
-            let paths = source.words()?;
-            let known: Vec<&Vec<u8>> = paths.iter().filter(|path| memory.is_valid(path)).collect();
-            sink.answer()?;
-            sink.strings(&known)
-        }
-        30 | 32 => {
-            source.words()?;
-            sink.answer()?;
-            sink.integer(0) // there are no substitutes
-        }
-        80 => {
-            sink.answer()?;
-            sink.strings(&BUILT_IN_BUILDERS)
-        }
-        5 => {
-            let path = source.word()?;
-            let built = memory.builds().filter(|builds| builds.has_built(&path));
-            match built.map(|builds| builds.references(&path)) {
-                Some(Ok(references)) => {
-                    sink.answer()?;
-                    sink.strings(&references)
-                }
-                Some(Err(error)) => sink.error(&error.to_string()),
-                None => sink.error(&hidden(&path, operation)),
-            }
-        }
-        4 | 6 | 18 | 26 | 28 | 33 => {
-            let path = source.word()?;
-            sink.error(&hidden(&path, operation))
-        }
-        _ => {
-            sink.error(&format!("request {operation} is not answered while evaluating"))?;
-            sink.stream.flush()?;
-            Err(broken("a request that evaluations do not make"))
-        }
-    }
-}
-
-/// Has `wanted` built if the evaluation may; else, and when that fails, gives the error.
-fn build(memory: &Memory, wanted: &[Vec<u8>]) -> Result<(), String> {
-    let Some(builds) = memory.builds() else {
-        let hint = "with `builds-while-evaluating = true` in the spec, such builds are made";
-        return Err(format!("{}\nhint: {hint}", asked_for(wanted)));
-    };
-    let derivations = wanted.iter().filter_map(|text| derivation_of(text));
-    let outputs = derivations.filter_map(|path| memory.derivation(path.to_string().as_bytes()));
-    let outputs: Vec<StorePath> = outputs.flat_map(|(outputs, _)| outputs).map(|(_, path)| path).collect();
-    let failed = |error| format!("{}, and was not made: {error}", asked_for(wanted));
-    builds.build(wanted, &outputs).map_err(failed)
-}
-
-/// What evaluated code is told about a build; its first words are how the worker knows it.
-fn asked_for(wanted: &[Vec<u8>]) -> String {
-    let names: Vec<_> = wanted.iter().map(|path| String::from_utf8_lossy(path)).collect();
-    format!("a build was asked for while evaluating: {}", names.join(" "))
-}
-
-fn hidden(path: &[u8], operation: u64) -> String {
-    format!("{} cannot be looked into while evaluating (request {operation})", String::from_utf8_lossy(path))
-}
-
-fn set_options<R: Read, W: Write>(source: &mut Reader<'_, R>, sink: &mut Writer<W>) -> io::Result<()> {
-    for _ in 0..9 {
-        source.integer()?;
-    }
-    let pairs = source.integer()?;
-    if pairs > 1000 {
-        return Err(broken("a list that is too long"));
-    }
-    for _ in 0..pairs {
-        source.word()?;
-        source.word()?;
-    }
-    sink.answer()
 }
 
 #[cfg(test)]

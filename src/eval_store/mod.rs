@@ -16,6 +16,7 @@ mod connection;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod memory;
+mod rare;
 mod requests;
 
 use std::io;
