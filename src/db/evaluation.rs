@@ -274,6 +274,7 @@ pub(super) fn stored_system(name: &str, what: impl FnOnce() -> String) -> Result
 }
 
 /// An evaluation that is complete: its jobs are the intervals that contain it.
+#[derive(Clone, Copy)]
 pub(super) struct Complete {
     pub(super) id: EvaluationId,
     /// The number of its spec and system.

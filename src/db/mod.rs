@@ -165,7 +165,6 @@ mod verify;
 mod waits;
 mod wake;
 mod wanted;
-mod words;
 
 pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
 pub use blocked::Blocker;
