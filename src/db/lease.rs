@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::task::Task;
+use super::task::{Task, fail};
 use super::wake::{Wake, ring};
 use super::{Db, EvaluationId, Result, SpecId, Tx, rows};
 use crate::clock::Seconds;
@@ -20,6 +20,20 @@ pub struct Claimant {
     pub systems: Vec<System>,
     /// The spec and the revision that it has loaded.
     pub warm: Option<(SpecId, Revision)>,
+}
+
+/// An evaluation that is interrupted so often is not begun again: it may be what ends its hosts.
+pub const INTERRUPTIONS: i64 = 5;
+
+/// An evaluation that nobody worked at any more.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Interrupted {
+    /// Which one.
+    pub id: EvaluationId,
+    /// The name of the host that had it.
+    pub host: String,
+    /// Whether it happened too often.
+    pub failed: bool,
 }
 
 /// The evaluation to begin next at `$1`, for one of the systems `$2`, preferably of the spec `$3` at the
@@ -77,22 +91,25 @@ impl Db {
         Ok(Some(task))
     }
 
-    /// Lets the evaluations wait again that `host` began and does not work at any more, and those whose
-    /// hosts have given no sign of life for the length of a lease; as if they had never been begun,
-    /// except that the attempt counts. Gives their numbers, and who had them.
-    pub async fn take_back(&self, host: &str, now: Seconds) -> Result<Vec<(EvaluationId, String)>> {
-        const LOST: &str = "select id, coalesce(host, '') from evaluation
+    /// Takes back the evaluations that `host` began and does not work at any more, and those whose hosts have given
+    /// no sign of life for the length of a lease. They wait again as if they had never been begun, except that the
+    /// attempt counts; those that this happened to [`INTERRUPTIONS`] times have failed.
+    pub async fn take_back(&self, host: &str, now: Seconds) -> Result<Vec<Interrupted>> {
+        const LOST: &str = "select id, coalesce(host, '') as host, attempts >= $3 as failed from evaluation
             where state = 'running' and (host = $1 or coalesce(leased_until, 0) <= $2) order by id";
-        type Lost = Vec<(EvaluationId, String)>;
-        let lost: Lost =
-            each!(&self.readers, pool => sqlx::query_as(LOST).bind(host).bind(now).fetch_all(pool).await?);
+        let lost: Vec<Interrupted> = each!(&self.readers, pool =>
+            sqlx::query_as(LOST).bind(host).bind(now).bind(INTERRUPTIONS).fetch_all(pool).await?);
         if lost.is_empty() {
             return Ok(lost);
         }
         let mut tx = self.begin().await?;
-        let lost: Lost = each!(&mut tx, tx =>
-            sqlx::query_as(LOST).bind(host).bind(now).fetch_all(&mut **tx).await?);
-        reset(&mut tx, &lost.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await?;
+        let lost: Vec<Interrupted> = each!(&mut tx, tx =>
+            sqlx::query_as(LOST).bind(host).bind(now).bind(INTERRUPTIONS).fetch_all(&mut **tx).await?);
+        let (failed, again): (Vec<_>, Vec<_>) = lost.iter().partition(|evaluation| evaluation.failed);
+        reset(&mut tx, &again.iter().map(|evaluation| evaluation.id).collect::<Vec<_>>()).await?;
+        for Interrupted { id, host, .. } in failed {
+            fail(&mut tx, *id, &interrupted(*id, host), now).await?;
+        }
         ring(&mut tx, Wake::Evaluate).await?;
         tx.commit().await?;
         Ok(lost)
@@ -112,6 +129,15 @@ pub(super) async fn next_term(tx: &mut Tx) -> Result<i64> {
     const SQL: &str = "insert into term (id, last) values (1, 1)
         on conflict (id) do update set last = term.last + 1 returning last";
     each!(tx, tx => Ok(sqlx::query_scalar(SQL).fetch_one(&mut **tx).await?))
+}
+
+/// Why an evaluation is given up.
+fn interrupted(id: EvaluationId, host: &str) -> String {
+    format!(
+        "it was begun {INTERRUPTIONS} times, and each time the host that had it was stopped or lost, at last {host:?}\n\
+         hint: that host's logs say what ended it; if it is out of memory, let `memory` in gorget.toml be less, then \
+         `gorget retry {id}`"
+    )
 }
 
 /// Takes back all that these running evaluations have written, and lets them wait.

@@ -111,15 +111,20 @@ impl Db {
     /// The evaluation came to nothing. Its errors stay, for people to read; its jobs are forgotten,
     /// so that the next evaluation is compared with the last complete one.
     pub async fn fail_evaluation(&self, task: &Task, reason: &str, now: Seconds) -> Result<()> {
-        const FAIL: &str = "update evaluation set state = 'failed', reason = $2, finished_at = $3,
-            unscheduled = false where id = $1";
         let mut tx = self.begin().await?;
         still_ours(&mut tx, task).await?;
-        execute!(&mut tx, FAIL, task.id, reason, now);
-        execute!(&mut tx, "delete from span where first_evaluation = $1", task.id);
-        ring(&mut tx, Wake::Schedule).await?;
+        fail(&mut tx, task.id, reason, now).await?;
         tx.commit().await
     }
+}
+
+/// See [`Db::fail_evaluation`].
+pub(super) async fn fail(tx: &mut Tx, id: EvaluationId, reason: &str, now: Seconds) -> Result<()> {
+    const FAIL: &str = "update evaluation set state = 'failed', reason = $2, finished_at = $3,
+        unscheduled = false where id = $1";
+    execute!(tx, FAIL, id, reason, now);
+    execute!(tx, "delete from span where first_evaluation = $1", id);
+    ring(tx, Wake::Schedule).await
 }
 
 /// Makes sure that the task is still ours to write: nobody has leased it since, and it is not over. That

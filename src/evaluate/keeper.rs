@@ -11,7 +11,7 @@ use super::{Channel, Daemon, Event, Failure, Limits, Request, Summary, Wanted, W
 use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
-use crate::db::{self, Claimant, Db, Recorder, SpecId, Task};
+use crate::db::{self, Claimant, Db, Interrupted, Recorder, SpecId, Task};
 use crate::revision::{Origin, Revision};
 use crate::sandbox::{forget_own_peak, own_peak};
 use crate::spec::{Build, System};
@@ -131,8 +131,9 @@ impl Evaluate {
     /// Leases what is next, after what nobody works at any more was taken back.
     async fn claim(&self) -> anyhow::Result<Option<Task>> {
         let now = self.clock.now();
-        for (evaluation, host) in self.db.take_back(&self.host, now).await? {
-            tracing::warn!(%evaluation, host, "an evaluation was interrupted and begins again");
+        for Interrupted { id, host, failed } in self.db.take_back(&self.host, now).await? {
+            let what = if failed { "has failed: that was too often" } else { "begins again" };
+            tracing::warn!(evaluation = %id, host, "an evaluation was interrupted and {what}");
         }
         let warm = self.kept.as_ref().map(|kept| (kept.spec, kept.revision.clone()));
         let claimant = Claimant { host: self.host.clone(), systems: self.systems.clone(), warm };

@@ -4,7 +4,9 @@ use gorget::db::{Error, EvaluationState, JobError, Recorder};
 use gorget::spec::{Build, Subset, System};
 use serde_json::json;
 
-use crate::support::{batch, begin, claimant, evaluate, on_both, only_spec, revision, spec, spec_id, system};
+use crate::support::{
+    batch, begin, claimant, evaluate, interrupted, on_both, only_spec, revision, spec, spec_id, system,
+};
 
 #[tokio::test]
 async fn going_back_to_an_earlier_revision_is_news() {
@@ -121,7 +123,7 @@ async fn an_interrupted_evaluation_starts_over() {
         assert_eq!((running.jobs_done, running.errors, running.unscheduled), (2, 1, true));
         assert!(matches!(db.jobs(task.id).await, Err(Error::NotComplete(_))));
 
-        assert_eq!(db.take_back("one", 102).await.unwrap(), [(task.id, "one".to_owned())]);
+        assert_eq!(db.take_back("one", 102).await.unwrap(), [interrupted(task.id, "one")]);
         assert_eq!(db.take_back("one", 102).await.unwrap(), []);
         let waiting = db.evaluation(task.id).await.unwrap().unwrap();
         assert_eq!((waiting.jobs_total, waiting.jobs_done, waiting.errors), (None, 0, 0));

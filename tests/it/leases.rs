@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use gorget::db::{Claimant, Error, EvaluationState, LEASE, NewHost, Recorder};
+use gorget::db::{Claimant, Error, EvaluationState, INTERRUPTIONS, Interrupted, LEASE, NewHost, Recorder};
 use gorget::spec::{Subset, System};
 use serde_json::json;
 
-use crate::support::{batch, claimant, on_both, only_spec, revision, spec, spec_id};
+use crate::support::{batch, claimant, interrupted, on_both, only_spec, revision, spec, spec_id};
 
 fn host(name: &str, identity: &str) -> NewHost {
     let (roles, systems) = ("evaluate schedule".to_owned(), String::new());
@@ -42,7 +42,7 @@ async fn a_host_that_falls_silent_loses_its_evaluation_and_can_write_nothing_mor
         let running = db.hosts().await.unwrap();
         assert_eq!((&running[0].evaluates[..], running[0].is_silent(expiry - 1)), (&[task.id][..], false));
         assert!(running[0].is_silent(expiry));
-        assert_eq!(db.take_back("two", expiry).await.unwrap(), [(task.id, "one".to_owned())]);
+        assert_eq!(db.take_back("two", expiry).await.unwrap(), [interrupted(task.id, "one")]);
         assert_eq!(db.evaluation(task.id).await.unwrap().unwrap().state, EvaluationState::Waiting);
 
         // Whatever the stale one wants to write, before and after somebody else took its place.
@@ -60,7 +60,7 @@ async fn a_host_that_falls_silent_loses_its_evaluation_and_can_write_nothing_mor
         refused(&mut zombie).await;
         db.sign_of_life(&one, 300).await.unwrap();
         assert!(taken.term > task.term, "terms grow");
-        assert_eq!(db.take_back("three", 200 + LEASE).await.unwrap(), [(task.id, "two".to_owned())]);
+        assert_eq!(db.take_back("three", 200 + LEASE).await.unwrap(), [interrupted(task.id, "two")]);
         let third = db.claim_evaluation(&claimant("one"), 300).await.unwrap().unwrap();
         let mut recorder = Recorder::new(third);
         recorder.record(db, &batch(&[("hello", "hello3")])).await.unwrap();
@@ -72,6 +72,46 @@ async fn a_host_that_falls_silent_loses_its_evaluation_and_can_write_nothing_mor
         let jobs = db.jobs(task.id).await.unwrap();
         assert_eq!(jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["hello"]);
         assert!(db.verify().await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_evaluation_that_ends_each_of_its_hosts_is_given_up() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let systems = [System::new("x86_64-linux").unwrap()];
+        let push = async |commit, at| {
+            db.request_evaluations(master, &revision(commit), &Subset::All.into(), &systems, at)
+                .await
+                .unwrap();
+        };
+        push("a", 100).await;
+        for attempt in 1..=INTERRUPTIONS {
+            let task = db.claim_evaluation(&claimant("one"), 100).await.unwrap().unwrap();
+            assert_eq!(task.attempts, attempt);
+            let mut recorder = Recorder::new(task.clone());
+            recorder.record(db, &batch(&[("hello", "hello1")])).await.unwrap();
+            // The host starts again, or another one finds that it is gone.
+            let (finder, at) = if attempt % 2 == 0 { ("one", 101) } else { ("two", 100 + LEASE) };
+            let failed = attempt == INTERRUPTIONS;
+            let lost = Interrupted { failed, ..interrupted(task.id, "one") };
+            assert_eq!(db.take_back(finder, at).await.unwrap(), [lost]);
+        }
+        assert_eq!(db.claim_evaluation(&claimant("one"), 200).await.unwrap(), None);
+        let given_up = db.newest_evaluations().await.unwrap().remove(0);
+        assert_eq!(given_up.state, EvaluationState::Failed);
+        let reason = given_up.reason.unwrap();
+        assert!(reason.contains("begun 5 times") && reason.contains("hint: "), "{reason}");
+        assert!(db.verify().await.unwrap().is_empty());
+
+        // A person has given it less memory, or something else was pushed.
+        let again = db.evaluate_again(given_up.id, 300).await.unwrap().unwrap();
+        let task = db.claim_evaluation(&claimant("one"), 300).await.unwrap().unwrap();
+        assert_eq!((task.id, task.attempts), (again, 1));
+        Recorder::new(task).finish(db, false, &json!({}), 301).await.unwrap();
+        push("b", 400).await;
+        assert!(db.claim_evaluation(&claimant("one"), 400).await.unwrap().is_some());
     })
     .await;
 }
@@ -95,7 +135,7 @@ async fn a_lease_that_expired_and_that_nobody_took_goes_on() {
         db.request_evaluations(master, &revision("b"), &Subset::All.into(), &systems, 5002).await.unwrap();
         let task = db.claim_evaluation(&claimant("one"), 5002).await.unwrap().unwrap();
         db.leave(&one, 5003).await.unwrap();
-        assert_eq!(db.take_back("two", 5003).await.unwrap(), [(task.id, "one".to_owned())]);
+        assert_eq!(db.take_back("two", 5003).await.unwrap(), [interrupted(task.id, "one")]);
     })
     .await;
 }

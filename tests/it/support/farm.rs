@@ -1,4 +1,6 @@
-use gorget::db::{Batch, Build, Claimant, Db, EvaluationId, NewDerivation, NewJob, Recorder, SpecId, Task};
+use gorget::db::{
+    Batch, Build, Claimant, Db, EvaluationId, Interrupted, NewDerivation, NewJob, Recorder, SpecId, Task,
+};
 use gorget::job::Facts;
 use gorget::plan::route::{Route, Routes};
 use gorget::revision::{ChannelCommit, Revision};
@@ -41,6 +43,11 @@ pub async fn spec_id(db: &Db, name: &str) -> SpecId {
 /// A host that evaluates for all systems and has loaded nothing.
 pub fn claimant(host: &str) -> Claimant {
     Claimant { host: host.to_owned(), ..Claimant::default() }
+}
+
+/// An evaluation that was taken back from a host and begins again.
+pub fn interrupted(id: EvaluationId, host: &str) -> Interrupted {
+    Interrupted { id, host: host.to_owned(), failed: false }
 }
 
 /// Requests and begins the evaluation of a commit; nothing else may be waiting.
