@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Exit, browse, point, tell};
@@ -57,6 +58,17 @@ struct Comparison {
     gone_errors: Vec<JobError>,
 }
 
+/// A comparison as JSON.
+#[derive(Serialize)]
+struct Object<'a> {
+    a: Value,
+    b: Value,
+    diff: &'a diff::Diff,
+    new_errors: Value,
+    gone_errors: Value,
+    rebuilds: Value,
+}
+
 impl Comparison {
     async fn of(db: &Db, a: Evaluation, b: Evaluation) -> anyhow::Result<Self> {
         let (first, second) = db.changed_jobs(a.id, b.id).await?;
@@ -72,19 +84,19 @@ impl Comparison {
         Ok(Self { a, b, diff, new_errors, gone_errors })
     }
 
-    fn object(&self) -> Value {
+    fn object(&self) -> impl Serialize {
         let side = |e: &Evaluation| json!({ "evaluation": e.id.0, "spec": e.spec, "revision": e.revision, "system": e.system });
         let errors = |errors: &[JobError]| -> Value {
             errors.iter().map(|e| json!({ "name": e.name, "cause": e.cause, "message": e.message })).collect()
         };
-        json!({
-            "a": side(&self.a),
-            "b": side(&self.b),
-            "diff": self.diff,
-            "new_errors": errors(&self.new_errors),
-            "gone_errors": errors(&self.gone_errors),
-            "rebuilds": { "count": self.diff.rebuilds, "labels": self.labels() },
-        })
+        Object {
+            a: side(&self.a),
+            b: side(&self.b),
+            diff: &self.diff,
+            new_errors: errors(&self.new_errors),
+            gone_errors: errors(&self.gone_errors),
+            rebuilds: json!({ "count": self.diff.rebuilds, "labels": self.labels() }),
+        }
     }
 
     fn labels(&self) -> Vec<String> {
@@ -93,14 +105,12 @@ impl Comparison {
 
     fn show(&self) -> std::io::Result<()> {
         let Self { diff, new_errors, gone_errors, .. } = self;
-        show(diff)?;
-        for error in new_errors {
-            tell::line(&format!("! {} ({}): {}", error.name, error.cause, error.message))?;
-        }
-        for error in gone_errors {
-            tell::line(&format!("no longer: {} ({}): {}", error.name, error.cause, error.message))?;
-        }
-        tell::line(&format!(
+        let mut lines = lines(diff);
+        lines.extend(new_errors.iter().map(|e| format!("! {} ({}): {}", e.name, e.cause, e.message)));
+        lines.extend(
+            gone_errors.iter().map(|e| format!("no longer: {} ({}): {}", e.name, e.cause, e.message)),
+        );
+        lines.push(format!(
             "{} changed, {} added, {} removed, {} broken, {} mended; {} new, {} gone",
             diff.changed.len(),
             diff.added.len(),
@@ -109,33 +119,30 @@ impl Comparison {
             diff.mended.len(),
             tell::count(new_errors.len(), "error", "errors"),
             gone_errors.len(),
-        ))?;
+        ));
         let rebuilds = tell::count(diff.rebuilds, "rebuild", "rebuilds");
-        tell::line(&format!("{rebuilds}; {}", self.labels().join(", ")))
+        lines.push(format!("{rebuilds}; {}", self.labels().join(", ")));
+        tell::lines(&lines)
     }
 }
 
-fn show(diff: &diff::Diff) -> std::io::Result<()> {
+/// A line for each job that differs.
+fn lines(diff: &diff::Diff) -> Vec<String> {
     let named = |job: &str, version: &Option<String>| match version {
         Some(version) => format!("{job} {version}"),
         None => job.to_owned(),
     };
-    for job in diff.added.iter().chain(&diff.mended) {
-        tell::line(&format!("+ {}", named(&job.job, &job.version)))?;
-    }
-    for job in &diff.removed {
-        tell::line(&format!("- {}", named(&job.job, &job.version)))?;
-    }
-    for job in &diff.broken {
-        tell::line(&format!("! {} could not be evaluated", job.job))?;
-    }
-    for change in &diff.changed {
+    let come =
+        diff.added.iter().chain(&diff.mended).map(|job| format!("+ {}", named(&job.job, &job.version)));
+    let gone = diff.removed.iter().map(|job| format!("- {}", named(&job.job, &job.version)));
+    let broken = diff.broken.iter().map(|job| format!("! {} could not be evaluated", job.job));
+    let changed = diff.changed.iter().map(|change| {
         let what = match (&change.versions, change.same_outputs) {
             (Some((before, after)), _) => format!(" {before} -> {after}"),
             (None, true) => " (same outputs, nothing to build)".to_owned(),
             (None, false) => String::new(),
         };
-        tell::line(&format!("~ {}{what}", change.job))?;
-    }
-    Ok(())
+        format!("~ {}{what}", change.job)
+    });
+    come.chain(gone).chain(broken).chain(changed).collect()
 }

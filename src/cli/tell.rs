@@ -26,6 +26,12 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(anstream::stdout(), "{}", harmless(text))
 }
 
+/// Many lines of data, written as one.
+pub(super) fn lines(lines: &[String]) -> io::Result<()> {
+    let lines: Vec<_> = lines.iter().map(|line| harmless(line)).collect();
+    if lines.is_empty() { Ok(()) } else { writeln!(anstream::stdout(), "{}", lines.join("\n")) }
+}
+
 /// Some lines of data.
 pub(super) fn text(text: &str) -> io::Result<()> {
     writeln!(anstream::stdout(), "{}", harmless_lines(text))
@@ -33,10 +39,9 @@ pub(super) fn text(text: &str) -> io::Result<()> {
 
 /// One JSON document on a line of its own.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
-    serde_json::to_writer(&mut stdout, value).map_err(io::Error::from)?;
-    writeln!(stdout)?;
-    Ok(())
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    Ok(io::stdout().write_all(&text)?)
 }
 
 /// A table; nothing when it has no rows.
