@@ -100,31 +100,28 @@ async fn times(location: &str, db: &Db, evaluations: &[EvaluationId]) -> [f64; 3
 }
 
 async fn better(work: impl AsyncFn()) -> f64 {
-    let mut times = [Duration::ZERO; 2];
-    for time in &mut times {
-        let begun = Instant::now();
-        work().await;
-        *time = begun.elapsed();
-    }
-    times[0].min(times[1]).as_secs_f64() * 1000.0
+    several(2, work).await.0.into_iter().fold(f64::INFINITY, f64::min)
 }
 
-/// Times that something is done to see how long it takes: others use the machine, too.
-const TIMES: usize = 9;
-
 async fn timed<T>(what: &str, work: impl AsyncFn() -> T) -> T {
-    let mut times = Vec::new();
-    let mut result = None;
-    for _ in 0..TIMES {
+    // Others use the machine, too.
+    let (mut times, result) = several(9, work).await;
+    let first = times[0];
+    times.sort_by(f64::total_cmp);
+    println!("{what}: {:.1} ms, at least {:.1}, first {first:.1}", times[times.len() / 2], times[0]);
+    result
+}
+
+/// Does something several times: the milliseconds of each, and the last result.
+async fn several<T>(times: usize, work: impl AsyncFn() -> T) -> (Vec<f64>, T) {
+    let (mut taken, mut result) = (Vec::new(), None);
+    for _ in 0..times {
         drop(result.take());
         let begun = Instant::now();
         result = Some(work().await);
-        times.push(begun.elapsed().as_secs_f64() * 1000.0);
+        taken.push(begun.elapsed().as_secs_f64() * 1000.0);
     }
-    let first = times[0];
-    times.sort_by(f64::total_cmp);
-    println!("{what}: {:.1} ms, at least {:.1}, first {first:.1}", times[TIMES / 2], times[0]);
-    result.unwrap()
+    (taken, result.unwrap())
 }
 
 async fn at_that_size(location: &str, evaluations: &[EvaluationId]) {

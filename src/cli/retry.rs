@@ -8,8 +8,8 @@ use crate::db::{Db, Evaluation, EvaluationId, EvaluationState};
 /// Has a revision evaluated once more, for the system of one evaluation
 ///
 /// Other systems of the revision stay as they are. What failed for reasons outside of the revision is
-/// tried three times without being asked for, and what its host was stopped or lost with five times; this
-/// is for what a person has mended since, such as too little memory.
+/// tried three times without being asked for, and what is interrupted is begun five times; this is for
+/// what a person has mended since, such as too little memory.
 #[derive(Debug, clap::Args)]
 pub(super) struct Retry {
     /// Number of the evaluation, as `gorget status` shows it: the newest of its spec and system

@@ -26,10 +26,10 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(anstream::stdout(), "{}", harmless(text))
 }
 
-/// Many lines of data, written as one.
+/// Many lines of data, at least one, written together.
 pub(super) fn lines(lines: &[String]) -> io::Result<()> {
     let lines: Vec<_> = lines.iter().map(|line| harmless(line)).collect();
-    if lines.is_empty() { Ok(()) } else { writeln!(anstream::stdout(), "{}", lines.join("\n")) }
+    writeln!(anstream::stdout(), "{}", lines.join("\n"))
 }
 
 /// Some lines of data.

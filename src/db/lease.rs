@@ -22,8 +22,8 @@ pub struct Claimant {
     pub warm: Option<(SpecId, Revision)>,
 }
 
-/// An evaluation that is interrupted so often is not begun again: it may be what ends its hosts.
-pub const INTERRUPTIONS: i64 = 5;
+/// An evaluation that is interrupted when it was begun so often is not begun again: it may be what ends its hosts.
+pub const BEGINNINGS: i64 = 5;
 
 /// An evaluation that nobody worked at any more.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -32,7 +32,7 @@ pub struct Interrupted {
     pub id: EvaluationId,
     /// The name of the host that had it.
     pub host: String,
-    /// Whether it happened too often.
+    /// Whether it had been begun too often, and has failed.
     pub failed: bool,
 }
 
@@ -93,18 +93,18 @@ impl Db {
 
     /// Takes back the evaluations that `host` began and does not work at any more, and those whose hosts have given
     /// no sign of life for the length of a lease. They wait again as if they had never been begun, except that the
-    /// attempt counts; those that this happened to [`INTERRUPTIONS`] times have failed.
+    /// attempt counts; those that were begun [`BEGINNINGS`] times have failed.
     pub async fn take_back(&self, host: &str, now: Seconds) -> Result<Vec<Interrupted>> {
         const LOST: &str = "select id, coalesce(host, '') as host, attempts >= $3 as failed from evaluation
             where state = 'running' and (host = $1 or coalesce(leased_until, 0) <= $2) order by id";
         let lost: Vec<Interrupted> = each!(&self.readers, pool =>
-            sqlx::query_as(LOST).bind(host).bind(now).bind(INTERRUPTIONS).fetch_all(pool).await?);
+            sqlx::query_as(LOST).bind(host).bind(now).bind(BEGINNINGS).fetch_all(pool).await?);
         if lost.is_empty() {
             return Ok(lost);
         }
         let mut tx = self.begin().await?;
         let lost: Vec<Interrupted> = each!(&mut tx, tx =>
-            sqlx::query_as(LOST).bind(host).bind(now).bind(INTERRUPTIONS).fetch_all(&mut **tx).await?);
+            sqlx::query_as(LOST).bind(host).bind(now).bind(BEGINNINGS).fetch_all(&mut **tx).await?);
         let (failed, again): (Vec<_>, Vec<_>) = lost.iter().partition(|evaluation| evaluation.failed);
         reset(&mut tx, &again.iter().map(|evaluation| evaluation.id).collect::<Vec<_>>()).await?;
         for Interrupted { id, host, .. } in failed {
@@ -134,7 +134,7 @@ pub(super) async fn next_term(tx: &mut Tx) -> Result<i64> {
 /// Why an evaluation is given up.
 fn interrupted(id: EvaluationId, host: &str) -> String {
     format!(
-        "it was begun {INTERRUPTIONS} times, and each time the host that had it was stopped or lost, at last {host:?}\n\
+        "it was begun {BEGINNINGS} times and never came to an end; at last its host, {host:?}, was stopped or lost\n\
          hint: that host's logs say what ended it; if it is out of memory, let `memory` in gorget.toml be less, then \
          `gorget retry {id}`"
     )

@@ -182,7 +182,7 @@ pub use host::{Host, NewHost, Turn};
 pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
 pub use item::{ItemKind, StoredItem};
 pub use jobs::{Job, JobError};
-pub use lease::{Claimant, INTERRUPTIONS, Interrupted, LEASE};
+pub use lease::{BEGINNINGS, Claimant, Interrupted, LEASE};
 pub use live::{Live, Outlook, Planned};
 pub use lookup::{Answered, SubstituteServer, WantedBuild};
 pub use mirror::{Mirror, MirrorProblem};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gorget::db::{Claimant, Error, EvaluationState, INTERRUPTIONS, Interrupted, LEASE, NewHost, Recorder};
+use gorget::db::{BEGINNINGS, Claimant, Error, EvaluationState, Interrupted, LEASE, NewHost, Recorder};
 use gorget::spec::{Subset, System};
 use serde_json::json;
 
@@ -87,14 +87,14 @@ async fn an_evaluation_that_ends_each_of_its_hosts_is_given_up() {
                 .unwrap();
         };
         push("a", 100).await;
-        for attempt in 1..=INTERRUPTIONS {
+        for attempt in 1..=BEGINNINGS {
             let task = db.claim_evaluation(&claimant("one"), 100).await.unwrap().unwrap();
             assert_eq!(task.attempts, attempt);
             let mut recorder = Recorder::new(task.clone());
             recorder.record(db, &batch(&[("hello", "hello1")])).await.unwrap();
             // The host starts again, or another one finds that it is gone.
             let (finder, at) = if attempt % 2 == 0 { ("one", 101) } else { ("two", 100 + LEASE) };
-            let failed = attempt == INTERRUPTIONS;
+            let failed = attempt == BEGINNINGS;
             let lost = Interrupted { failed, ..interrupted(task.id, "one") };
             assert_eq!(db.take_back(finder, at).await.unwrap(), [lost]);
         }
@@ -102,7 +102,10 @@ async fn an_evaluation_that_ends_each_of_its_hosts_is_given_up() {
         let given_up = db.newest_evaluations().await.unwrap().remove(0);
         assert_eq!(given_up.state, EvaluationState::Failed);
         let reason = given_up.reason.unwrap();
-        assert!(reason.contains("begun 5 times") && reason.contains("hint: "), "{reason}");
+        assert!(
+            reason.contains(&format!("begun {BEGINNINGS} times")) && reason.contains("hint: "),
+            "{reason}"
+        );
         assert!(db.verify().await.unwrap().is_empty());
 
         // A person has given it less memory, or something else was pushed.
