@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::memory::{Kind, Recorded};
+use super::recorded::{Kind, Recorded};
 use crate::store::derivation::Derivation;
 use crate::store::path::{Hash, StorePath};
 

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::archive::Archive;
-use super::memory::{Kind, Memory, Recorded};
+use super::memory::Memory;
+use super::recorded::{Kind, Recorded};
 use crate::guix_daemon::{Contents, Cut, Daemon, DaemonError, Log};
 use crate::store::path::StorePath;
 
@@ -135,19 +136,24 @@ impl Builds {
         let begun = Instant::now();
         lock(&self.progress).current = Some((what.clone(), begun));
         let result = self.build_with(&mut daemon, &derivations, wanted);
-        let mut progress = lock(&self.progress);
-        progress.current = None;
-        progress.total += begun.elapsed();
+        let closed = {
+            let mut progress = lock(&self.progress);
+            progress.current = None;
+            progress.total += begun.elapsed();
+            progress.closed
+        };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &result {
             Ok(()) => {
                 tracing::info!(derivation = what, duration_ms, "built while evaluating");
-                lock(&self.built).extend(outputs.iter().map(|path| path.to_string().into_bytes()));
+                let outputs: Vec<Vec<u8>> =
+                    outputs.iter().map(|path| path.to_string().into_bytes()).collect();
+                lock(&self.built).extend(outputs);
             }
             Err(BuildError::Failed { error: DaemonError::Broken(_), .. }) => *daemon = None,
             Err(_) => {}
         }
-        if progress.closed { Err(BuildError::Closed) } else { result }
+        if closed { Err(BuildError::Closed) } else { result }
     }
 
     fn build_with(

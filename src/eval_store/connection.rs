@@ -12,7 +12,7 @@ use crate::store::nar;
 /// Longest text that is taken.
 const LONGEST_TEXT: u64 = 64 << 20;
 /// Largest archive that is taken.
-const LARGEST_NAR: usize = 512 << 20;
+const LARGEST_NAR: usize = 256 << 20;
 /// A buffer that grew beyond this for one text is not kept for the next.
 const KEPT_BUFFER: usize = 1 << 20;
 /// So many bytes go unnoticed before they are counted.

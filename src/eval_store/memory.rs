@@ -1,91 +1,28 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::builds::Builds;
+use super::recorded::{Kind, NAME, Recorded, StoreError, check_references, check_system, record_derivation};
 use super::requests::{Counting, Requests};
-use crate::store::derivation::{Derivation, Modulo, OutputError, ParseError};
+use super::unreadable::Unreadable;
+use crate::store::derivation::{Derivation, Modulo};
 use crate::store::nar::single_file;
-use crate::store::path::{Hash, PathError, StorePath};
+use crate::store::path::{Hash, StorePath};
 
-/// Clients wait while more bytes than this have been recorded and not yet drained.
-const MOST_PENDING: usize = 32 << 20;
+/// Clients wait while more bytes than this are recorded here and not yet in a database.
+const MOST_PENDING: usize = 64 << 20;
 /// What a recorded item takes beside its contents, in bytes, roughly.
 const BOOKKEEPING: usize = 512;
-/// What all clients together may have on its way to the store, in bytes.
-pub(super) const MOST_ARRIVING: usize = 768 << 20;
-
-/// How an item's contents are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The file's own bytes: a derivation or a builder.
-    Text,
-    /// A NAR.
-    Nar,
-}
-
-/// A store item that the evaluation added, once.
-#[derive(Debug)]
-pub struct Recorded {
-    /// Its path.
-    pub path: StorePath,
-    /// What [`Recorded::contents`] is.
-    pub kind: Kind,
-    /// Its contents; empty unless the store keeps them.
-    pub contents: Vec<u8>,
-    /// What it refers to, sorted; empty for a derivation, whose contents name that.
-    pub references: Vec<StorePath>,
-    /// What the derivation says, if it is one. Its inputs were recorded earlier.
-    pub derivation: Option<RecordedDerivation>,
-}
-
-/// The part of a derivation that Gorget works with.
-#[derive(Debug, Clone)]
-pub struct RecordedDerivation {
-    /// `x86_64-linux`, …
-    pub system: String,
-    /// Name and path of each output, sorted by name.
-    pub outputs: Vec<(String, StorePath)>,
-    /// Hash parts of its input derivations.
-    pub inputs: Vec<Hash>,
-    /// Whether its outputs may be had from a substitute server.
-    pub substitutable: bool,
-}
-
-/// Why a request was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The name or a reference is no store path.
-    #[error(transparent)]
-    Path(#[from] PathError),
-    /// A reference is to something that the evaluation did not add.
-    #[error("{0} refers to {1}, which is not in the store of this evaluation")]
-    UnknownReference(StorePath, StorePath),
-    /// The text is called `.drv`, but is no derivation.
-    #[error("{0}: {1}")]
-    NotADerivation(StorePath, ParseError),
-    /// The derivation lies about its outputs, or its inputs are not known.
-    #[error("{0}: {1}")]
-    Outputs(StorePath, Box<OutputError>),
-    /// The references that were given are not the inputs and sources of the derivation.
-    #[error("{0}: its references are not its inputs and sources")]
-    References(StorePath),
-    /// The hash algorithm is unknown, or the archive does not fit it.
-    #[error("cannot add {0:?} with the hash {1:?}")]
-    Hash(String, String),
-    /// More was added than the evaluation may add.
-    #[error("this evaluation added more than {0} bytes to the store")]
-    Full(usize),
-    /// It could not be kept for builds.
-    #[error("cannot keep {0}: {1}")]
-    Keep(StorePath, std::io::Error),
-    /// The evaluation is over.
-    #[error("the evaluation is over")]
-    Closed,
-}
+/// More items than this are freed by a thread of their own.
+const FREED_AT_ONCE: usize = 10_000;
+/// What all clients together may have on its way to the store, in bytes: a little more than the largest archive.
+pub(super) const MOST_ARRIVING: usize = 320 << 20;
 
 /// What all connections of one evaluation share.
 #[derive(Debug)]
@@ -105,6 +42,10 @@ struct State {
     known: HashMap<Hash, Known>,
     pending: Vec<Recorded>,
     pending_bytes: usize,
+    /// What is about to be added to that.
+    reserved_bytes: usize,
+    /// What was drained and is still held.
+    held_bytes: usize,
     bytes: usize,
     closed: bool,
 }
@@ -113,6 +54,15 @@ struct State {
 struct Known {
     name: Box<str>,
     derivation: Option<Box<KnownDerivation>>,
+    /// What cannot be read back, in it or in what it needs.
+    unreadable: Option<Arc<Unreadable>>,
+}
+
+/// What is known of what a text refers to.
+struct Referred {
+    /// Of each derivation among the references.
+    modulos: Vec<Option<Modulo>>,
+    unreadable: Option<Arc<Unreadable>>,
 }
 
 /// What later requests need of a derivation.
@@ -159,35 +109,57 @@ impl Memory {
         references.dedup();
         let referred = references.iter().map(|path| StorePath::parts(path)).collect::<Result<Vec<_>, _>>()?;
         let path = StorePath::of_text(name, contents, &references)?;
-        let state = self.lock_with_room()?;
-        if state.knows(&path) {
-            return Ok(path);
-        }
-        let is_unknown = |(hash, name): &(Hash, &str)| state.find(hash, name).is_none();
-        if let Some(unknown) = referred.iter().position(is_unknown) {
-            return Err(StoreError::UnknownReference(path, StorePath::parse(references[unknown])?));
-        }
+        let Some(known) = self.referred(&path, &referred, &references)? else { return Ok(path) };
+        let Referred { modulos, unreadable } = known;
+        let unreadable = Unreadable::find(path.name(), contents).or(unreadable);
         let mut derivation = None;
         let mut known = None;
         if let Some(drv_name) = path.derivation_name() {
             let parsed =
                 Derivation::parse(contents).map_err(|e| StoreError::NotADerivation(path.clone(), e))?;
             check_references(&path, &parsed, &references)?;
+            let modulo_of = |input: &[u8]| modulos[references.binary_search(&input).ok()?];
             let modulo = parsed
-                .check_outputs(drv_name, |input| state.modulo(input))
+                .check_outputs(drv_name, modulo_of)
                 .map_err(|error| StoreError::Outputs(path.clone(), Box::new(error)))?;
             let recorded = record_derivation(&parsed)?;
+            check_system(&path, &recorded.system)?;
             let (outputs, substitutable) = (recorded.outputs.clone(), recorded.substitutable);
             known = Some(Box::new(KnownDerivation { modulo, outputs, substitutable }));
             derivation = Some(recorded);
             references.clear();
         }
         let references = references.iter().map(|path| StorePath::parse(path)).collect::<Result<_, _>>()?;
-        let size = contents.len();
-        let contents = if self.keep_contents { contents.to_vec() } else { Vec::new() };
-        let item = Recorded { path: path.clone(), kind: Kind::Text, contents, references, derivation };
-        self.push(state, item, size, known)?;
+        let item =
+            Recorded { path: path.clone(), kind: Kind::Text, contents: Vec::new(), references, derivation };
+        self.push(item, Cow::Borrowed(contents), known, unreadable)?;
         Ok(path)
+    }
+
+    /// What is known of what a text refers to; nothing when the text itself is known.
+    fn referred(
+        &self,
+        path: &StorePath,
+        referred: &[(Hash, &str)],
+        references: &[&[u8]],
+    ) -> Result<Option<Referred>, StoreError> {
+        let mut result = Referred { modulos: Vec::with_capacity(referred.len()), unreadable: None };
+        let state = self.lock()?;
+        if state.knows(path) {
+            return Ok(None);
+        }
+        for ((hash, name), reference) in referred.iter().zip(references) {
+            let Some(known) = state.find(hash, name) else {
+                return Err(StoreError::UnknownReference(path.clone(), StorePath::parse(reference)?));
+            };
+            result.modulos.push(known.derivation.as_ref().map(|derivation| derivation.modulo));
+            if let Some(unreadable) = &known.unreadable {
+                // Of several, the same one each time, whatever the hashes are.
+                let other = result.unreadable.take_if(|other| *other < *unreadable);
+                result.unreadable = other.or_else(|| Some(unreadable.clone()));
+            }
+        }
+        Ok(Some(result))
     }
 
     /// Takes a file tree as a NAR, to be named by the hash `algorithm` of the NAR (`recursive`) or
@@ -207,20 +179,17 @@ impl Memory {
         }
         let hashed = if recursive { &nar[..] } else { single_file(&nar).ok_or_else(wrong)? };
         let path = StorePath::of_fixed(name, "sha256", &Sha256::digest(hashed), recursive)?;
-        let state = self.lock_with_room()?;
-        if state.knows(&path) {
+        if self.lock()?.knows(&path) {
             return Ok(path);
         }
-        let size = nar.len();
-        let contents = if self.keep_contents { nar } else { Vec::new() };
         let item = Recorded {
             path: path.clone(),
             kind: Kind::Nar,
-            contents,
+            contents: Vec::new(),
             references: Vec::new(),
             derivation: None,
         };
-        self.push(state, item, size, None)?;
+        self.push(item, Cow::Owned(nar), None, None)?;
         Ok(path)
     }
 
@@ -238,12 +207,28 @@ impl Memory {
         known.derivation.as_ref().map(|derivation| (derivation.outputs.clone(), derivation.substitutable))
     }
 
+    /// What stands in the derivation at `path`, or in anything that it needs, and makes it another one in each
+    /// evaluation.
+    pub fn unreadable(&self, path: &StorePath) -> Option<Arc<Unreadable>> {
+        self.lock().ok()?.find(path.hash(), path.name())?.unreadable.clone()
+    }
+
     /// Takes what was recorded since the last call, in the order in which it was added.
     pub fn drain(&self) -> Vec<Recorded> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.pending_bytes = 0;
         self.drained.notify_all();
         std::mem::take(&mut state.pending)
+    }
+
+    /// The same; it counts as recorded here until the second thing is dropped.
+    pub fn drain_and_hold(self: Arc<Self>) -> (Vec<Recorded>, Held) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = std::mem::take(&mut state.pending_bytes);
+        state.held_bytes += bytes;
+        let items = std::mem::take(&mut state.pending);
+        drop(state);
+        (items, Held { memory: self, bytes })
     }
 
     /// Bytes that wait to be drained.
@@ -296,34 +281,78 @@ impl Memory {
         if state.closed { Err(StoreError::Closed) } else { Ok(state) }
     }
 
-    /// Waits until more can be recorded. Only clients may wait: who drains must not.
-    fn lock_with_room(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        let mut state = self.lock()?;
-        while state.pending_bytes > MOST_PENDING && !state.closed {
-            state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        if state.closed { Err(StoreError::Closed) } else { Ok(state) }
-    }
-
+    /// Records an item with these contents, unless it became known meanwhile. Room is reserved before
+    /// they are copied: of what many clients send at a time, little is held twice.
     fn push(
         &self,
-        mut state: MutexGuard<'_, State>,
-        item: Recorded,
-        size: usize,
+        mut item: Recorded,
+        contents: Cow<'_, [u8]>,
         derivation: Option<Box<KnownDerivation>>,
+        unreadable: Option<Arc<Unreadable>>,
     ) -> Result<(), StoreError> {
-        let bookkeeping = BOOKKEEPING * (state.known.len() + 1);
-        if state.bytes + size + bookkeeping > self.most_bytes {
-            return Err(StoreError::Full(self.most_bytes));
+        let size =
+            contents.len() + item.references.iter().map(|path| path.name().len() + NAME).sum::<usize>();
+        let kept = if self.keep_contents { contents.len() } else { 0 };
+        let weight = kept + BOOKKEEPING + item.names_len();
+        self.reserve(size, weight)?;
+        if self.keep_contents {
+            item.contents = contents.into_owned();
         }
-        if let Some(builds) = &self.builds {
-            builds.keep(&item).map_err(|error| StoreError::Keep(item.path.clone(), error))?;
+        let kept = self.builds.as_ref().map_or(Ok(()), |builds| builds.keep(&item));
+        let known = Known { name: item.path.name().into(), derivation, unreadable };
+        let mut state = self.lock()?;
+        state.reserved_bytes -= weight;
+        if kept.is_err() || state.knows(&item.path) {
+            state.bytes -= size;
+            self.drained.notify_all();
+            return kept.map_err(|error| StoreError::Keep(item.path.clone(), error));
         }
-        state.bytes += size;
-        state.pending_bytes += item.contents.len() + BOOKKEEPING;
-        state.known.insert(*item.path.hash(), Known { name: item.path.name().into(), derivation });
+        state.pending_bytes += weight;
+        state.known.insert(*item.path.hash(), known);
         state.pending.push(item);
         Ok(())
+    }
+
+    /// Waits until more can be recorded. Only clients may wait: who drains must not. The lock is never held
+    /// while something is computed, for who drains is an asynchronous task.
+    fn reserve(&self, size: usize, weight: usize) -> Result<(), StoreError> {
+        let mut state = self.lock()?;
+        while state.pending_bytes + state.reserved_bytes + state.held_bytes > MOST_PENDING && !state.closed {
+            state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        if state.bytes + size + BOOKKEEPING * (state.known.len() + 1) > self.most_bytes {
+            return Err(StoreError::Full(self.most_bytes));
+        }
+        state.bytes += size;
+        state.reserved_bytes += weight;
+        Ok(())
+    }
+}
+
+/// What was drained and is not yet somewhere else.
+#[derive(Debug)]
+pub struct Held {
+    memory: Arc<Memory>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.memory.state.lock().unwrap_or_else(PoisonError::into_inner).held_bytes -= self.bytes;
+        self.memory.drained.notify_all();
+    }
+}
+
+impl Drop for Memory {
+    /// Freeing a great many small things takes long, and this may be an asynchronous task.
+    fn drop(&mut self) {
+        let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if state.known.len() > FREED_AT_ONCE {
+            let _ = thread::Builder::new().name("eval-store-end".into()).spawn(move || drop(state));
+        }
     }
 }
 
@@ -335,38 +364,69 @@ impl State {
     fn knows(&self, path: &StorePath) -> bool {
         self.find(path.hash(), path.name()).is_some()
     }
+}
 
-    fn modulo(&self, path: &[u8]) -> Option<Modulo> {
-        let (hash, name) = StorePath::parts(path).ok()?;
-        self.find(&hash, name)?.derivation.as_ref().map(|derivation| derivation.modulo)
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn add(memory: &Memory, number: usize, references: &[Vec<u8>]) -> StorePath {
+        memory.add_text(b"x", number.to_string().as_bytes(), references).unwrap()
     }
-}
 
-fn check_references(
-    path: &StorePath,
-    derivation: &Derivation<'_>,
-    references: &[&[u8]],
-) -> Result<(), StoreError> {
-    let mut named: Vec<&[u8]> = derivation.inputs.iter().map(|(input, _)| &input[..]).collect();
-    named.extend(derivation.sources.iter().map(|source| &source[..]));
-    named.sort_unstable();
-    named.dedup();
-    if named == references { Ok(()) } else { Err(StoreError::References(path.clone())) }
-}
+    /// What is small in the store may be large here.
+    #[test]
+    fn references_and_inputs_are_counted() {
+        let memory = Memory::new(false, 1 << 30);
+        let known: Vec<Vec<u8>> =
+            (0..1000).map(|number| add(&memory, number, &[]).to_string().into_bytes()).collect();
+        memory.drain();
+        for number in 1000..1100 {
+            add(&memory, number, &known);
+        }
+        let held: usize =
+            memory.drain().iter().map(|item| item.references.len() * size_of::<StorePath>()).sum();
+        assert!(memory.totals().1 > held, "{:?}, {held}", memory.totals());
+    }
 
-fn record_derivation(derivation: &Derivation<'_>) -> Result<RecordedDerivation, PathError> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut outputs = derivation
-        .outputs
-        .iter()
-        .map(|output| Ok((text(&output.name), StorePath::parse(&output.path)?)))
-        .collect::<Result<Vec<_>, PathError>>()?;
-    outputs.sort();
-    let inputs = derivation.inputs.iter().map(|(path, _)| Ok(StorePath::parts(path)?.0));
-    Ok(RecordedDerivation {
-        system: text(&derivation.system),
-        outputs,
-        inputs: inputs.collect::<Result<_, PathError>>()?,
-        substitutable: derivation.is_substitutable(),
-    })
+    #[test]
+    fn clients_wait_until_what_was_drained_is_no_longer_held() {
+        let memory = Arc::new(Memory::new(true, 1 << 30));
+        memory.add_text(b"large", &vec![b'x'; MOST_PENDING], &[]).unwrap();
+        let (items, held) = memory.clone().drain_and_hold();
+        assert_eq!(items.len(), 1);
+        let client = memory.clone();
+        let waiting = thread::spawn(move || add(&client, 1, &[]));
+        thread::sleep(Duration::from_millis(100));
+        assert!(!waiting.is_finished() && memory.pending_bytes() == 0);
+        drop(held);
+        waiting.join().unwrap();
+        assert_eq!(memory.drain().len(), 1);
+    }
+
+    /// The same text of many clients at a time is one item.
+    #[test]
+    fn what_several_add_at_a_time_is_added_once() {
+        let memory = Memory::new(true, 1 << 30);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..500).for_each(|number| drop(add(&memory, number, &[]))));
+            }
+        });
+        let items = memory.drain();
+        let bytes = items.iter().map(|item| item.contents.len()).sum::<usize>();
+        assert_eq!((items.len(), memory.totals()), (500, (500, bytes)));
+        assert_eq!(memory.pending_bytes(), 0);
+    }
+
+    #[test]
+    fn more_than_may_be_stored_is_refused_with_a_hint() {
+        let memory = Memory::new(true, 2 << 20);
+        let error = memory.add_text(b"x", &vec![b'x'; 2 << 20], &[]).unwrap_err().to_string();
+        assert!(error.starts_with("this evaluation added more than 2 MiB to the store\nhint: "), "{error}");
+        assert_eq!(memory.totals(), (0, 0));
+        add(&memory, 1, &[]);
+    }
 }

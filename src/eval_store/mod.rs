@@ -17,7 +17,9 @@ mod connection;
 pub mod fuzzed;
 mod memory;
 mod rare;
+mod recorded;
 mod requests;
+mod unreadable;
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -25,15 +27,21 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 pub use builds::Builds;
-pub use memory::{Kind, Memory, Recorded, RecordedDerivation, StoreError};
+pub use memory::{Held, Memory};
+pub use recorded::{Kind, Recorded, RecordedDerivation, StoreError};
 pub use requests::Requests;
+pub use unreadable::Unreadable;
 
 /// More connections than this at a time are refused: a worker needs one.
 const MOST_CONNECTIONS: usize = 256;
+
+/// How long nothing is accepted after that failed.
+const AFTER_A_FAULT: Duration = Duration::from_millis(50);
 
 /// A running server.
 #[derive(Debug)]
@@ -94,7 +102,11 @@ fn accept(listener: &UnixListener, memory: &Mutex<Arc<Memory>>, stopping: &Atomi
         if stopping.load(Ordering::SeqCst) {
             return;
         }
-        let Ok(stream) = stream else { continue };
+        let Ok(stream) = stream else {
+            // Most likely no descriptor is left.
+            thread::sleep(AFTER_A_FAULT);
+            continue;
+        };
         if open.fetch_add(1, Ordering::SeqCst) >= MOST_CONNECTIONS {
             open.fetch_sub(1, Ordering::SeqCst);
             continue;

@@ -12,6 +12,9 @@ use crate::store::path::StorePath;
 /// Functions that every real daemon of this protocol version builds itself.
 const BUILT_IN_BUILDERS: [&str; 2] = ["download", "git-download"];
 
+/// So many of the builds that were asked for are named.
+const MOST_NAMED: usize = 20;
+
 /// Answers everything but texts and archives that are added.
 pub(super) fn rare<R: Read, W: Write>(
     operation: u64,
@@ -108,7 +111,11 @@ fn build(memory: &Memory, wanted: &[Vec<u8>]) -> Result<(), String> {
 
 /// What evaluated code is told about a build; its first words are how the worker knows it.
 fn asked_for(wanted: &[Vec<u8>]) -> String {
-    let names: Vec<_> = wanted.iter().map(|path| String::from_utf8_lossy(path)).collect();
+    let mut names: Vec<_> =
+        wanted.iter().take(MOST_NAMED).map(|path| String::from_utf8_lossy(path)).collect();
+    if wanted.len() > MOST_NAMED {
+        names.push(format!("and {} more", wanted.len() - MOST_NAMED).into());
+    }
     format!("a build was asked for while evaluating: {}", names.join(" "))
 }
 

@@ -15,16 +15,26 @@ pub struct ParseError {
     pub expected: &'static str,
 }
 
+/// Most items of all lists of a text together. A real derivation has several thousand at most.
+const MOST_ITEMS: usize = 1 << 17;
+
 /// A place in a text that is read.
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
+    /// How many more items the lists may have.
+    items_left: usize,
 }
 
 impl<'a> Cursor<'a> {
     /// The beginning of a text.
     pub(super) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, items_left: MOST_ITEMS }
+    }
+
+    /// An error at this place.
+    pub(super) fn error(&self, expected: &'static str) -> ParseError {
+        ParseError { at: self.at, expected }
     }
 
     /// Makes sure that nothing comes after this.
@@ -61,6 +71,10 @@ impl<'a> Cursor<'a> {
             return Ok(items);
         }
         loop {
+            let Some(left) = self.items_left.checked_sub(1) else {
+                return Err(self.error("fewer items in its lists"));
+            };
+            self.items_left = left;
             items.push(item(self)?);
             match self.text.get(self.at) {
                 Some(b',') => self.at += 1,

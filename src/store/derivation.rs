@@ -4,13 +4,20 @@
 //! Reading is strict: what [`Derivation::parse`] takes is exactly what [`Derivation::print`] makes,
 //! so that nobody can smuggle a second meaning past a reader that is more lenient.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
 pub use super::aterm::ParseError;
 use super::aterm::{Cursor, Text, print_list, print_string, print_tuple};
 use super::path::{PathError, StorePath, fixed_output_text};
+
+/// Most outputs of a derivation. Real ones have fewer than ten.
+const MOST_OUTPUTS: usize = 128;
+/// With more outputs than this, their names are looked up in a hash table.
+const FEW_OUTPUTS: usize = 4;
+/// Longest part of a text that an error shows, in bytes.
+const LONGEST_SHOWN: usize = 300;
 
 /// Why a derivation's outputs are not what they claim to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +44,9 @@ pub enum OutputError {
     /// The derivation has no outputs, or several although one of them is fixed.
     #[error("a derivation has at least one output, and exactly one, called \"out\", if that is fixed")]
     Count,
+    /// Two outputs have the same name.
+    #[error("it has two outputs called {0:?}")]
+    Twice(String),
 }
 
 type Input<'a> = (Text<'a>, Vec<Text<'a>>);
@@ -136,8 +146,9 @@ impl<'a> Derivation<'a> {
         out.push(b',');
         print_list(&mut out, &self.arguments, |out, argument| print_string(out, argument));
         out.push(b',');
+        let outputs = OutputNames::new(&self.outputs);
         print_list(&mut out, &self.environment, |out, (name, value)| {
-            let hidden = masked && self.outputs.iter().any(|output| output.name == *name);
+            let hidden = masked && outputs.contains(name);
             print_tuple(out, &[name, if hidden { b"" } else { value }]);
         });
         out.push(b')');
@@ -162,6 +173,9 @@ impl<'a> Derivation<'a> {
     ) -> Result<Modulo, OutputError> {
         if self.outputs.is_empty() {
             return Err(OutputError::Count);
+        }
+        if let Some(name) = first_duplicate(&self.outputs) {
+            return Err(OutputError::Twice(lossy(name)));
         }
         if self.outputs.iter().any(|output| !output.algorithm.is_empty() || !output.hash.is_empty()) {
             return self.check_fixed(name);
@@ -204,10 +218,43 @@ impl<'a> Derivation<'a> {
     }
 }
 
+/// The names of all outputs, to be looked up for each variable.
+enum OutputNames<'a> {
+    Few(&'a [Output<'a>]),
+    Many(HashSet<&'a [u8]>),
+}
+
+impl<'a> OutputNames<'a> {
+    fn new(outputs: &'a [Output<'a>]) -> Self {
+        if outputs.len() <= FEW_OUTPUTS {
+            Self::Few(outputs)
+        } else {
+            Self::Many(outputs.iter().map(|output| &output.name[..]).collect())
+        }
+    }
+
+    fn contains(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Few(outputs) => outputs.iter().any(|output| output.name[..] == *name),
+            Self::Many(names) => names.contains(name),
+        }
+    }
+}
+
+fn first_duplicate<'a>(outputs: &'a [Output<'_>]) -> Option<&'a [u8]> {
+    if outputs.len() == 1 {
+        return None;
+    }
+    let mut seen = HashSet::new();
+    outputs.iter().map(|output| &output.name[..]).find(|name| !seen.insert(*name))
+}
+
 /// From the beginning to where the sources begin.
 fn outputs_and_inputs<'a>(cursor: &mut Cursor<'a>) -> Result<(Vec<Output<'a>>, Vec<Input<'a>>), ParseError> {
     cursor.expect(b"Derive(", "Derive(")?;
+    let mut outputs_left = MOST_OUTPUTS;
     let outputs = cursor.list(|c| {
+        outputs_left = outputs_left.checked_sub(1).ok_or_else(|| c.error("fewer outputs"))?;
         c.expect(b"(", "an output")?;
         let name = c.string()?;
         let [path, algorithm, hash] = [c.next_string()?, c.next_string()?, c.next_string()?];
@@ -235,7 +282,7 @@ fn expect_path(output: &Output<'_>, actual: StorePath) -> Result<(), OutputError
 }
 
 fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_SHOWN)]).into_owned()
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ pub const STORE: &str = "/gnu/store";
 /// Longest name that the store daemon takes.
 const LONGEST_NAME: usize = 211;
 
+/// Longest part of a text that an error shows, in bytes.
+const LONGEST_SHOWN: usize = 300;
+
 /// The fingerprint at the start of a store item's name.
 pub type Hash = [u8; 20];
 
@@ -48,7 +51,7 @@ impl StorePath {
 
     /// The hash part and the name of `/gnu/store/HASH-NAME`.
     pub fn parts(text: &[u8]) -> Result<(Hash, &str), PathError> {
-        let show = || String::from_utf8_lossy(text).into_owned();
+        let show = || shown(text);
         let rest = text.strip_prefix(b"/gnu/store/").ok_or_else(|| PathError::Elsewhere(show()))?;
         base_parts(rest)
     }
@@ -141,7 +144,7 @@ impl fmt::Display for StorePath {
 }
 
 fn base_parts(text: &[u8]) -> Result<(Hash, &str), PathError> {
-    let show = || String::from_utf8_lossy(text).into_owned();
+    let show = || shown(text);
     let (hash, name) = text.split_at_checked(32).ok_or_else(|| PathError::NoHash(show()))?;
     let hash = base32::decode(hash).map_err(|_| PathError::NoHash(show()))?;
     let name = name.strip_prefix(b"-").ok_or_else(|| PathError::NoHash(show()))?;
@@ -159,8 +162,13 @@ fn check_name(name: &[u8]) -> Result<&str, PathError> {
     let good = !name.is_empty() && name.len() <= LONGEST_NAME && name[0] != b'.' && name.iter().all(allowed);
     match std::str::from_utf8(name) {
         Ok(name) if good => Ok(name),
-        _ => Err(PathError::BadName(String::from_utf8_lossy(&name[..name.len().min(300)]).into_owned())),
+        _ => Err(PathError::BadName(shown(name))),
     }
+}
+
+/// The beginning of a text, for an error.
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(&text[..text.len().min(LONGEST_SHOWN)]).into_owned()
 }
 
 #[cfg(test)]
