@@ -27,6 +27,8 @@ use crate::spec::{System, harmless, position};
 
 /// How many requests a substitute server gets at the same time, unless told otherwise.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// What an evaluation may add to the store, in bytes, unless told otherwise. All packages of Guix take 425 MB.
+const MOST_STORED: u64 = 2 << 30;
 /// Size of the compiled modules that are kept, in bytes, unless told otherwise.
 const COMPILED: u64 = 8 << 30;
 
@@ -66,6 +68,8 @@ pub struct Evaluate {
     pub memory: u64,
     /// Size of the compiled modules that are kept for later evaluations, in bytes.
     pub compiled: u64,
+    /// What one evaluation may add to the store, in bytes.
+    pub most_stored: u64,
     /// Wall clock for one package.
     pub package_time: Duration,
     /// Wall clock for building a revision's Guix, where a spec wants that.
@@ -205,6 +209,7 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         workers: written.evaluate.workers.unwrap_or(machine.cores),
         memory: written.evaluate.memory.map_or(machine.memory / 2, |size| size.0),
         compiled: written.evaluate.compiled.map_or(COMPILED, |size| size.0),
+        most_stored: written.evaluate.most_stored.map_or(MOST_STORED, |size| size.0),
         package_time: written.evaluate.package_time.map_or(Duration::from_mins(5), |time| time.0),
         time_machine_time: written.evaluate.time_machine_time.map_or(Duration::from_hours(4), |time| time.0),
         evaluation_time: written.evaluate.evaluation_time.map_or(Duration::from_hours(6), |time| time.0),

@@ -6,6 +6,8 @@
 
 /// Deepest nesting that is read.
 const DEEPEST: usize = 64;
+/// Most data that are read, those in lists included: each takes some sixteen times as much memory as text.
+const MOST_DATA: usize = 1 << 18;
 
 /// A datum.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +39,13 @@ pub struct ReadError {
 impl Sexp {
     /// Reads the one datum that `text` holds.
     pub fn read(text: &str) -> Result<Self, ReadError> {
-        let mut reader = Reader { text, at: 0 };
+        Self::read_shortened(text, usize::MAX)
+    }
+
+    /// The same; of each string and symbol that is longer than so many bytes, only the beginning is kept, with
+    /// an ellipsis.
+    pub fn read_shortened(text: &str, longest: usize) -> Result<Self, ReadError> {
+        let mut reader = Reader { text, at: 0, data_left: MOST_DATA, longest };
         let datum = reader.datum(0)?;
         reader.blanks();
         if reader.at == text.len() { Ok(datum) } else { Err(reader.error("the end")) }
@@ -76,9 +84,23 @@ impl Sexp {
     }
 }
 
+/// The beginning of a text of more than `longest` bytes, with an ellipsis.
+pub fn shortened(mut text: String, longest: usize) -> String {
+    if text.len() > longest {
+        text.truncate(text.floor_char_boundary(longest));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// How many more data may be read.
+    data_left: usize,
+    /// Longest text that is kept.
+    longest: usize,
 }
 
 impl Reader<'_> {
@@ -112,6 +134,8 @@ impl Reader<'_> {
 
     fn datum(&mut self, depth: usize) -> Result<Sexp, ReadError> {
         self.blanks();
+        let Some(left) = self.data_left.checked_sub(1) else { return Err(self.error("fewer data")) };
+        self.data_left = left;
         match self.peek() {
             Some('(') if depth < DEEPEST => self.list(depth),
             Some('(') => Err(self.error("less deep nesting")),
@@ -150,11 +174,14 @@ impl Reader<'_> {
         self.next();
         let mut text = String::new();
         loop {
-            match self.next() {
+            let character = match self.next() {
                 None => return Err(self.error("the end of a string")),
-                Some('"') => return Ok(text),
-                Some('\\') => text.push(self.escape()?),
-                Some(character) => text.push(character),
+                Some('"') => return Ok(shortened(text, self.longest)),
+                Some('\\') => self.escape()?,
+                Some(character) => character,
+            };
+            if text.len() <= self.longest {
+                text.push(character);
             }
         }
     }
@@ -171,7 +198,7 @@ impl Reader<'_> {
             Some('r') => Some('\r'),
             Some('0') => Some('\0'),
             // R6RS style, `\x1b;`, and Guile's own of two, four or six digits.
-            Some('x') => match self.text[self.at..].find(';') {
+            Some('x') => match self.text.bytes().skip(self.at).take(7).position(|byte| byte == b';') {
                 Some(length @ 1..=6) => self.hexadecimal(length).inspect(|_| self.at += 1),
                 _ => self.hexadecimal(2),
             },
@@ -199,7 +226,8 @@ impl Reader<'_> {
             "#t" | "#true" => Ok(Sexp::Boolean(true)),
             "#f" | "#false" => Ok(Sexp::Boolean(false)),
             _ if word.starts_with("#:") || !word.starts_with('#') => {
-                Ok(word.parse().map_or_else(|_| Sexp::Symbol(word.to_owned()), Sexp::Integer))
+                let symbol = || Sexp::Symbol(shortened(word.to_owned(), self.longest));
+                Ok(word.parse().map_or_else(|_| symbol(), Sexp::Integer))
             }
             _ => Err(ReadError { at: start, expected: "a datum that can be read back" }),
         }
@@ -242,6 +270,16 @@ mod tests {
             assert!(Sexp::read(text).is_err(), "{text}");
         }
         assert!(Sexp::read(&"(".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn what_is_read_is_bounded() {
+        assert!(Sexp::read(&format!("({})", "a ".repeat(MOST_DATA - 1))).is_ok());
+        let error = Sexp::read(&format!("({})", "a ".repeat(MOST_DATA))).unwrap_err();
+        assert_eq!(error.expected, "fewer data");
+        let datum = Sexp::read_shortened("(abcdef \"ééé\" \"ab\\ncd\" abc 123456)", 3).unwrap();
+        let texts: Vec<_> = datum.list().unwrap().iter().map(|d| d.symbol().or(d.string())).collect();
+        assert_eq!(texts, [Some("abc…"), Some("é…"), Some("ab\n…"), Some("abc"), None]);
     }
 
     proptest! {

@@ -52,6 +52,7 @@ pub(super) fn limits(config: &Config) -> Limits {
     Limits {
         workers: config.evaluate.workers.get(),
         memory: config.evaluate.memory,
+        stored: config.evaluate.most_stored,
         package_time: config.evaluate.package_time,
         evaluation_time: config.evaluate.evaluation_time,
     }

@@ -34,6 +34,7 @@ pub(super) struct Evaluate {
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) memory: Option<Size>,
     pub(super) compiled: Option<Size>,
+    pub(super) most_stored: Option<Size>,
     pub(super) package_time: Option<Time>,
     pub(super) time_machine_time: Option<Time>,
     pub(super) evaluation_time: Option<Time>,
@@ -208,6 +209,7 @@ impl Written {
             workers,
             memory,
             compiled,
+            most_stored,
             package_time,
             time_machine_time,
             evaluation_time,
@@ -235,6 +237,7 @@ impl Written {
             && workers.is_some()
             && memory.is_some()
             && compiled.is_some()
+            && most_stored.is_some()
             && package_time.is_some()
             && time_machine_time.is_some()
             && evaluation_time.is_some();

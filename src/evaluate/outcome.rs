@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::eval_store::{Recorded, Requests};
+use crate::eval_store::{Held, Recorded, Requests};
 use crate::job::Facts;
 use crate::store::path::StorePath;
 
@@ -28,6 +28,8 @@ pub struct Batch {
     pub outcomes: Vec<Outcome>,
     /// Units that have a result now; units without a job count too.
     pub done: usize,
+    /// As long as this is there, the items count as waiting to be recorded, and little more is added.
+    pub held: Option<Held>,
 }
 
 /// What became of a unit.

@@ -4,6 +4,7 @@
 
 mod census;
 mod connections;
+mod kill;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -12,7 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
@@ -34,16 +34,13 @@ pub(super) const PARENT: usize = usize::MAX;
 /// The loader. Workers have smaller ids.
 pub(super) const LOADER: usize = usize::MAX - 1;
 
-/// What the evaluation for one system may add to the store, in bytes.
-const MOST_STORED: usize = 8 << 30;
-
 /// Something that a process did.
 #[derive(Debug)]
 pub(super) enum Heard {
     /// It said this.
     Said(usize, Message),
-    /// It closed its connection, or said something that is no message.
-    Left(usize),
+    /// It closed its connection, or was cut off for this fault.
+    Left(usize, Option<&'static str>),
 }
 
 /// A process that holds too much.
@@ -91,7 +88,8 @@ struct Member {
 
 /// What the evaluation for one system adds to.
 fn memory(request: &Request) -> io::Result<Memory> {
-    let memory = Memory::new(request.keep_contents, MOST_STORED);
+    let stored = usize::try_from(request.limits.stored).unwrap_or(usize::MAX);
+    let memory = Memory::new(request.keep_contents, stored);
     Ok(match &request.daemon {
         Some(daemon) => memory.with_builds(Builds::new(daemon.socket.clone())?),
         None => memory,
@@ -158,6 +156,11 @@ impl Crew {
         self.members.retain(|id, _| *id == LOADER);
     }
 
+    /// What the evaluation added, for who keeps it.
+    pub(super) fn shared_store(&self) -> Arc<Memory> {
+        self.store.clone()
+    }
+
     /// What the evaluation added.
     pub(super) fn store(&self) -> &Memory {
         &self.store
@@ -175,7 +178,7 @@ impl Crew {
                 }
             };
             match arrival {
-                None => return Heard::Left(LOADER),
+                None => return Heard::Left(LOADER, None),
                 Some(Arrival::Joined { connection, id, pid, writer, message, welcome }) => {
                     if self.expects(&message)
                         && let Entry::Vacant(place) = self.members.entry(id)
@@ -185,10 +188,13 @@ impl Crew {
                         return Heard::Said(id, message);
                     }
                 }
-                Some(Arrival::Said { connection, id, message }) if self.is(id, connection) => {
+                Some(Arrival::Said { connection, id, message, room }) if self.is(id, connection) => {
+                    drop(room);
                     return Heard::Said(id, message);
                 }
-                Some(Arrival::Left { connection, id }) if self.is(id, connection) => return Heard::Left(id),
+                Some(Arrival::Left { connection, id, why }) if self.is(id, connection) => {
+                    return Heard::Left(id, why.fault());
+                }
                 Some(_) => {}
             }
         }
@@ -289,8 +295,8 @@ impl Crew {
             Victim::Worker(id) => self.pid(id),
             Victim::Stray(pid) => Some(pid),
         };
-        if let Some(pid) = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
-            let _ = kill_process(pid, Signal::KILL);
+        if let Some((pid, outermost)) = pid.zip(self.sandbox.id()) {
+            kill::kill_below(outermost, pid);
         }
     }
 

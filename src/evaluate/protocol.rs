@@ -6,14 +6,15 @@
 //! | supervisor | `(load SUBSET OPTIONS ((NAME DIRECTORY COMMIT) ...))` | what will be evaluated; the channels |
 //! | loader | `(derivations faster)`, `(derivations own)` | how they are made |
 //! | loader, parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load |
-//! | loader | `(uses (FILE USED ...) ...)` | packages and what they use, by number: where each is defined, what it uses |
+//! | loader | `(uses (FILE USED ...) ...)` | some packages and what they use, by number: where each is defined, what it uses |
 //! | loader | `(loaded)` | ready to fork a parent for each system |
 //! | loader, parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
 //! | supervisor | `(fork ID TOKEN)` → `(forked ID PID)` | to the loader: make a parent; to a parent: make a worker |
 //! | supervisor | `(reap PID)` → `(reaped PID CODE SIGNAL)` | how did it end? |
 //! | parent | `(parent ID TOKEN)` | connected; the token proves that it is the parent |
 //! | supervisor | `(enumerate SYSTEM)` | say what there is to do |
-//! | parent | `(enumerated (LABEL ...) (INDEX ...) (PACKAGE ...))` | the units of work; those that most others need; of which package each is; a number that nothing has for none |
+//! | parent | `(labels LABEL ...)`, `(packages PACKAGE ...)` | some of the units of work; of which package each is; a number that nothing has for none |
+//! | parent | `(enumerated INDEX ...)` | that was all; the units that most others need |
 //! | supervisor | `(warm INDEX ...)` | lower these before forking |
 //! | worker | `(worker ID TOKEN)` | connected; the token proves that it is the worker |
 //! | supervisor | `(units INDEX ...)` | lower these |
@@ -27,7 +28,8 @@
 //! stands for what there is none of.
 //!
 //! Whoever sends them runs strangers' code, so nothing that they say is believed further than it
-//! can be checked.
+//! can be checked. A line has at most 256 KiB; long lists come in several messages. Of long texts only the
+//! beginning is kept.
 
 use std::fmt::Write as _;
 
@@ -35,6 +37,9 @@ use super::request::Channel;
 use crate::job::{Facts, Location};
 use crate::sexp::{ReadError, Sexp};
 use crate::spec::{Build, Subset};
+
+/// Longest text that is kept of a message, in bytes.
+pub(super) const LONGEST_TEXT: usize = 16 << 10;
 
 /// What a process says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +50,9 @@ pub(super) enum Message {
     ModuleError { name: String, cause: String, message: String },
     Derivations { faster: bool },
     Uses(Vec<Uses>),
-    Enumerated { labels: Vec<String>, popular: Vec<usize>, packages: Vec<usize> },
+    Labels(Vec<String>),
+    Packages(Vec<usize>),
+    Enumerated { popular: Vec<usize> },
     Fatal { cause: String, message: String },
     Forked { id: usize, pid: usize },
     Reaped { pid: usize, code: i64, signal: i64 },
@@ -87,7 +94,7 @@ pub(super) enum BadMessage {
 impl Message {
     /// Reads a line.
     pub(super) fn parse(line: &str) -> Result<Self, BadMessage> {
-        let datum = Sexp::read(line)?;
+        let datum = Sexp::read_shortened(line, LONGEST_TEXT)?;
         let [Sexp::Symbol(kind), rest @ ..] = datum.list().unwrap_or_default() else {
             return Err(BadMessage::Unknown);
         };
@@ -97,6 +104,7 @@ impl Message {
     fn from_parts(kind: &str, rest: &[Sexp]) -> Option<Self> {
         let text = |datum: &Sexp| datum.string().map(str::to_owned);
         let name = |datum: &Sexp| datum.symbol().map(str::to_owned);
+        let indexes = |list: &[Sexp]| list.iter().map(Sexp::index).collect::<Option<Vec<_>>>();
         Some(match (kind, rest) {
             ("loader", [guile, guix]) => Self::Loader { guile: text(guile)?, guix: text(guix)? },
             ("loaded", []) => Self::Loaded,
@@ -106,11 +114,9 @@ impl Message {
             }
             ("derivations", [how]) => Self::Derivations { faster: how.symbol()? == "faster" },
             ("uses", packages) => Self::Uses(packages.iter().map(read_uses).collect::<Option<_>>()?),
-            ("enumerated", [labels, popular, packages]) => Self::Enumerated {
-                labels: labels.list()?.iter().map(text).collect::<Option<_>>()?,
-                popular: popular.list()?.iter().map(Sexp::index).collect::<Option<_>>()?,
-                packages: packages.list()?.iter().map(Sexp::index).collect::<Option<_>>()?,
-            },
+            ("labels", labels) => Self::Labels(labels.iter().map(text).collect::<Option<_>>()?),
+            ("packages", packages) => Self::Packages(indexes(packages)?),
+            ("enumerated", popular) => Self::Enumerated { popular: indexes(popular)? },
             ("fatal", [cause, message]) => Self::Fatal { cause: name(cause)?, message: text(message)? },
             ("forked", [id, pid]) => Self::Forked { id: id.index()?, pid: pid.index()? },
             ("reaped", [pid, Sexp::Integer(code), Sexp::Integer(signal)]) => {

@@ -38,17 +38,13 @@ pub(super) fn packs(items: &[Recorded], known: impl Fn(&str) -> bool) -> std::io
         if known(&hash) {
             continue;
         }
-        packed.push(Item {
-            hash,
-            name: item.path.name().to_owned(),
-            kind: match item.kind {
-                Kind::Text => ItemKind::Text,
-                Kind::Nar => ItemKind::Nar,
-            },
-            refs: item.references.iter().map(StorePath::base_name).collect(),
-            start: contents.len() as u64,
-            length: item.contents.len() as u64,
-        });
+        if item.contents.len() >= PACK_SIZE {
+            // It is not copied, for it may be very large.
+            let contents = zstd::encode_all(&item.contents[..], LEVEL)?;
+            packs.push(Pack { contents, items: vec![row(item, hash, 0)] });
+            continue;
+        }
+        packed.push(row(item, hash, contents.len()));
         contents.extend_from_slice(&item.contents);
         if contents.len() >= PACK_SIZE {
             packs.push(Pack {
@@ -62,6 +58,21 @@ pub(super) fn packs(items: &[Recorded], known: impl Fn(&str) -> bool) -> std::io
         packs.push(Pack { contents: zstd::encode_all(&contents[..], LEVEL)?, items: packed });
     }
     Ok(packs)
+}
+
+/// What the database keeps of an item whose contents begin here in its pack.
+fn row(item: &Recorded, hash: String, start: usize) -> Item {
+    Item {
+        hash,
+        name: item.path.name().to_owned(),
+        kind: match item.kind {
+            Kind::Text => ItemKind::Text,
+            Kind::Nar => ItemKind::Nar,
+        },
+        refs: item.references.iter().map(StorePath::base_name).collect(),
+        start: start as u64,
+        length: item.contents.len() as u64,
+    }
 }
 
 /// Jobs and errors of `outcomes`.

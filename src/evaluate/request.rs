@@ -83,6 +83,8 @@ pub struct Limits {
     pub workers: usize,
     /// Memory of all processes together, in bytes.
     pub memory: u64,
+    /// What may be added to the store for one system, in bytes.
+    pub stored: u64,
     /// Time for one unit.
     pub package_time: Duration,
     /// Time for everything.

@@ -16,6 +16,11 @@ const TRIES: u64 = 4;
 const STEPS: u32 = 60_000;
 /// How much worse a change may be at first: this part of what a lane has.
 const FIRST_HEAT: f64 = 1. / 300.;
+/// What all files need together may be so many packages, counted for each file, and so many for all lanes;
+/// beyond that, units are dealt as they come. All packages of Guix need some three million.
+const MOST_NEEDED: usize = 16_000_000;
+/// How many packages are looked at for each try, roughly: if files need more, fewer changes are tried.
+const MOST_LOOKS: usize = 1_000_000_000;
 /// What the most loaded lane has more than the mean counts so much.
 const BALANCE: f64 = 0.4;
 
@@ -27,7 +32,8 @@ pub(super) fn share(uses: &[Uses], packages: &[usize], before: &[usize], lanes: 
     if uses.is_empty() || lanes < 2 {
         return (0..packages.len()).map(contiguous).collect();
     }
-    let groups = groups(uses, packages, before);
+    let groups = groups(uses, packages, before).filter(|_| uses.len() * lanes <= MOST_NEEDED);
+    let Some(groups) = groups else { return (0..packages.len()).map(contiguous).collect() };
     let tries = (0..TRIES).map(|chance| Deal::improved(&groups, uses.len(), lanes, chance));
     let best = tries.min_by(|one, other| one.cost().total_cmp(&other.cost()));
     let mut lane_of = vec![0; packages.len()];
@@ -45,8 +51,8 @@ struct Group {
     needs: Vec<usize>,
 }
 
-/// Units by file, in their order; those of no package are by themselves.
-fn groups(uses: &[Uses], packages: &[usize], before: &[usize]) -> Vec<Group> {
+/// Units by file, in their order; those of no package are by themselves. Nothing when they need too much.
+fn groups(uses: &[Uses], packages: &[usize], before: &[usize]) -> Option<Vec<Group>> {
     let known = |package: &usize| *package < uses.len();
     let mut by_file: BTreeMap<Option<usize>, Group> = BTreeMap::new();
     for (unit, package) in packages.iter().enumerate() {
@@ -62,12 +68,15 @@ fn groups(uses: &[Uses], packages: &[usize], before: &[usize]) -> Vec<Group> {
     reached(uses, before.filter(known).collect(), |one| !std::mem::replace(&mut everybodys[one], true));
     // Of which group each was seen last.
     let mut last = vec![usize::MAX; uses.len()];
+    let mut room = MOST_NEEDED;
     for (number, group) in groups.iter_mut().enumerate() {
         let begin = std::mem::take(&mut group.needs);
         let enter = |one: usize| !everybodys[one] && std::mem::replace(&mut last[one], number) != number;
         group.needs = reached(uses, begin, enter);
+        group.needs.shrink_to_fit();
+        room = room.checked_sub(group.needs.len())?;
     }
-    groups
+    Some(groups)
 }
 
 /// All that can be reached from `next` by what is used, as far as `enter` says to go.
@@ -113,8 +122,11 @@ impl<'a> Deal<'a> {
             dealt += group.units.len();
         }
         let heat = deal.mean() * FIRST_HEAT;
-        for step in 0..STEPS {
-            let left = 1. - f64::from(step) / f64::from(STEPS);
+        let needed: usize = groups.iter().map(|group| group.needs.len()).sum();
+        let looks = needed / groups.len().max(1) + 1;
+        let steps = STEPS.min(u32::try_from(MOST_LOOKS / looks).unwrap_or(STEPS));
+        for step in 0..steps {
+            let left = 1. - f64::from(step) / f64::from(steps);
             let (group, lane) = (deal.below(groups.len()), deal.below(lanes));
             deal.try_to_move(group, lane, 1. + heat * left * left);
         }
@@ -214,6 +226,20 @@ mod tests {
         assert!(astray <= 20, "{lanes:?}");
         assert_ne!(lanes[0], lanes[5]);
         assert_eq!(share(&uses, &packages, &[401, 9_000_000], 2), lanes);
+    }
+
+    /// Each file needs all others, so what all need is quadratic.
+    #[test]
+    fn packages_that_need_too_much_are_dealt_as_they_come() {
+        let count = 10_000;
+        let uses: Vec<Uses> = (0..count)
+            .map(|file| Uses { file, used: vec![(file + 1) % count, (file + 7) % count] })
+            .collect();
+        let packages: Vec<usize> = (0..count).collect();
+        let begun = std::time::Instant::now();
+        let dealt = share(&uses, &packages, &[], 2);
+        assert_eq!(dealt, (0..count).map(|unit| unit * 2 / count).collect::<Vec<_>>());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5));
     }
 
     #[test]

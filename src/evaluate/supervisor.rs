@@ -5,6 +5,7 @@
 mod limits;
 mod loading;
 mod memory;
+mod names;
 mod parent;
 mod results;
 
@@ -16,11 +17,13 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use memory::Weighed;
+use names::Names;
+use results::Unfinished;
 
 use super::book::{Blame, Book};
 use super::outcome::{Batch, Event, Failure, Summary, milliseconds};
 use super::process::{Heard, LOADER, PARENT};
-use super::protocol::{self, Job, Message};
+use super::protocol::{self, Message};
 use super::request::Wanted;
 use super::warm::Warm;
 
@@ -34,8 +37,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const STILL: Duration = Duration::from_mins(1);
 /// Those that do neither, and parents that die, are replaced so often.
 const MOST_GIVEN_UP: usize = 3;
-/// Results are passed on when so much has come together: outcomes, and bytes of store items.
-const FULL: (usize, usize) = (2000, 8 << 20);
 
 /// Evaluates for one system; sends what happens to `events` until it returns. Whatever comes of it,
 /// nothing of it is left that could disturb the next one.
@@ -66,14 +67,18 @@ struct Supervisor<'a> {
     /// Processes that lower side by side at most.
     lanes: usize,
     labels: Vec<String>,
+    names: Names,
     /// Units that most others need.
     popular: Vec<usize>,
     book: Book,
     batch: Batch,
+    /// About what the outcomes of the batch take.
+    batch_bytes: usize,
+    /// What the errors have taken up to now.
+    error_bytes: usize,
     summary: Summary,
     workers: BTreeMap<usize, Worker>,
-    /// Jobs of units that each worker has not finished: if it dies, they come again.
-    unfinished: BTreeMap<usize, Vec<Job>>,
+    unfinished: BTreeMap<usize, Unfinished>,
     /// One worker at a time, because it could not be told which of several was the cause of a death.
     alone: bool,
     /// Workers that died, one after the other, before they had begun anything.
@@ -82,6 +87,8 @@ struct Supervisor<'a> {
     given_up: usize,
     /// When memory was last measured exactly.
     weighed: Option<Weighed>,
+    /// When limits were last checked while loader or parent compute.
+    checked: Instant,
     /// When there was no room for one more worker.
     full: Option<Instant>,
     /// CPU milliseconds that others had used before.
@@ -134,9 +141,12 @@ impl<'a> Supervisor<'a> {
             events,
             parent_pid: None,
             labels: Vec::new(),
+            names: Names::default(),
             popular: Vec::new(),
             book: Book::new(&[], 1, |_| false),
             batch: Batch::default(),
+            batch_bytes: 0,
+            error_bytes: 0,
             summary: Summary::default(),
             workers: BTreeMap::new(),
             unfinished: BTreeMap::new(),
@@ -144,6 +154,7 @@ impl<'a> Supervisor<'a> {
             stillborn: 0,
             given_up: 0,
             weighed: None,
+            checked: Instant::now(),
             full: None,
             flushed: Instant::now(),
             started: Instant::now(),
@@ -198,7 +209,7 @@ impl<'a> Supervisor<'a> {
                     }
                 }
             }
-            if self.batch.outcomes.len() > FULL.0 || self.warm.crew.store().pending_bytes() > FULL.1 {
+            if self.is_full() {
                 self.flush().await?;
             }
         }
@@ -206,19 +217,17 @@ impl<'a> Supervisor<'a> {
         self.check_memory()
     }
 
-    /// How long results wait for more of them, so that writing them costs little: soon at first, for
-    /// most evaluations are short or find most of what is new early.
-    fn pause(&self) -> Duration {
-        (self.started.elapsed() / 16).clamp(TICK, 8 * TICK)
-    }
-
     async fn handle(&mut self, heard: Heard) -> Result<(), Failure> {
         match heard {
-            Heard::Left(id @ (LOADER | PARENT)) => {
-                let failure = self.death_of(id).await;
+            Heard::Left(id @ (LOADER | PARENT), fault) => {
+                let failure = self.death_of(id, fault).await;
                 self.replace_parent(failure).await
             }
-            Heard::Left(id) => {
+            Heard::Left(id, Some(_)) => {
+                self.dismiss(id, "protocol").await;
+                Ok(())
+            }
+            Heard::Left(id, None) => {
                 self.reap(id).await;
                 Ok(())
             }
@@ -239,7 +248,8 @@ impl<'a> Supervisor<'a> {
     }
 
     async fn said(&mut self, from: usize, message: Message) -> Result<(), Failure> {
-        if self.workers.get(&from).is_some_and(|worker| worker.killed == Some("protocol")) {
+        let is_cut_off = |worker: &Worker| matches!(worker.killed, Some("protocol" | "jobs"));
+        if self.workers.get(&from).is_some_and(is_cut_off) {
             return Ok(());
         }
         match message {
@@ -256,14 +266,16 @@ impl<'a> Supervisor<'a> {
                 self.warm.crew.parent_answered().await;
                 self.buried(pid, code, signal);
                 if self.stillborn > MOST_STILLBORN {
-                    return Err(self.death_of(LOADER).await);
+                    return Err(self.death_of(LOADER, None).await);
                 }
             }
             Message::Worker { .. } if self.is_expected(from) => self.give_work(from).await,
             Message::Idle if self.book.is_idle(from) => self.give_work(from).await,
             Message::Begin { unit } if self.book.begin(from, unit) => self.heard_of(from),
             Message::Job(job) if !job.last && self.book.has_begun(from, job.unit) => {
-                self.unfinished_job(from, *job)?;
+                if !self.unfinished_job(from, *job)? {
+                    self.dismiss(from, "jobs").await;
+                }
             }
             Message::Job(job) if job.last && self.book.finish(from, job.unit) => {
                 self.heard_of(from);
@@ -352,17 +364,6 @@ impl<'a> Supervisor<'a> {
             self.unit_failed(unit, cause, message);
         }
         blame
-    }
-
-    async fn flush(&mut self) -> Result<(), Failure> {
-        self.flushed = Instant::now();
-        let mut batch = std::mem::take(&mut self.batch);
-        // Taken after the outcomes: whatever these name has been added before.
-        batch.items = self.warm.crew.store().drain();
-        if batch.items.is_empty() && batch.outcomes.is_empty() && batch.done == 0 {
-            return Ok(());
-        }
-        self.events.send(Event::Batch(batch)).await.map_err(|_| Failure::Abandoned)
     }
 
     fn summary(&mut self) -> Summary {

@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::super::book::Book;
 use super::super::outcome::{Event, Failure, milliseconds};
 use super::super::process::{Heard, LOADER, PARENT};
-use super::super::protocol::{self, Message};
+use super::super::protocol::{self, Message, Uses};
 use super::super::shares::share;
 use super::super::warm::Loaded;
+use super::names::Names;
 use super::parent::Units;
 use super::{MOST_GIVEN_UP, Supervisor, TICK};
 
@@ -24,6 +25,10 @@ const WORTH_A_WORKER: usize = 40;
 const LOADING: u32 = 6;
 /// More modules than this that do not load, and something is wrong with all of them.
 const MOST_BROKEN: usize = 20_000;
+/// What is said of those may take so many bytes.
+const MOST_OF_BROKEN: usize = 32 << 20;
+/// More packages than this, or more of what they use, are dealt as they come: what they use is forgotten.
+const MOST_USES: (usize, usize) = (600_000, 6_000_000);
 
 impl Supervisor<'_> {
     /// Has the modules loaded, unless they are. What does not load is missing for every system.
@@ -65,6 +70,7 @@ impl Supervisor<'_> {
     async fn load_modules(&mut self) -> Result<Loaded, Failure> {
         let started = Instant::now();
         let mut loaded = Loaded::default();
+        let (mut uses, mut used, mut broken_bytes) = (Vec::new(), 0, 0);
         loop {
             match self.hear(started).await?.1 {
                 Message::Loader { guix, .. } => {
@@ -73,16 +79,23 @@ impl Supervisor<'_> {
                     let line = protocol::load(&request.build, &request.channels);
                     self.warm.crew.tell(LOADER, &line).await;
                 }
-                Message::Uses(uses) => loaded.uses = uses.into(),
+                Message::Uses(some) if used <= MOST_USES.1 => {
+                    used += some.iter().map(|package: &Uses| package.used.len()).sum::<usize>();
+                    uses.extend(some);
+                    if uses.len() > MOST_USES.0 || used > MOST_USES.1 {
+                        (uses, used) = (Vec::new(), usize::MAX);
+                    }
+                }
                 Message::Derivations { faster } => loaded.faster_derivations = faster,
                 Message::ModuleError { name, cause, message } => {
+                    broken_bytes += name.len() + cause.len() + message.len();
                     loaded.broken.push([name, cause, message]);
-                    if loaded.broken.len() > MOST_BROKEN {
+                    if loaded.broken.len() > MOST_BROKEN || broken_bytes > MOST_OF_BROKEN {
                         return Err(too_many_broken());
                     }
                 }
                 Message::Fatal { cause, message } => return Err(Failure::Revision { cause, message }),
-                Message::Loaded => return Ok(loaded),
+                Message::Loaded => return Ok(Loaded { uses: uses.into(), ..loaded }),
                 _ => {}
             }
         }
@@ -105,6 +118,7 @@ impl Supervisor<'_> {
         let units = labels.len();
         self.popular = popular.into_iter().filter(|unit| *unit < units).collect();
         self.labels = labels;
+        self.names = Names::new(&self.warm.request.build.subset, &self.labels);
         self.lanes = self.lanes.min(units.div_ceil(WORTH_A_WORKER)).max(1);
         packages.resize(units, usize::MAX);
         let (uses, lanes) = (self.loaded().await?.uses, self.lanes);
@@ -130,24 +144,32 @@ impl Supervisor<'_> {
         let popular = self.popular.iter().copied().take(MOST_POPULAR);
         let list: Vec<usize> = likely.take(MOST_LIKELY).chain(popular).collect();
         self.warm.crew.tell(PARENT, &protocol::with_indexes("warm", &list)).await;
+        let late = self.warm.request.limits.package_time;
         let mut heard = Instant::now();
         loop {
             match tokio::time::timeout(TICK, self.warm.crew.heard()).await {
                 Ok(Heard::Said(_, Message::Idle)) => break,
-                Ok(Heard::Said(_, message)) => {
-                    heard = Instant::now();
-                    self.result_of_parent(message)?;
-                    if self.flushed.elapsed() < TICK {
+                Ok(Heard::Said(PARENT, message)) => {
+                    let done = self.batch.done;
+                    if !self.result_of_parent(message)? {
+                        return Ok(false);
+                    }
+                    if self.batch.done > done {
+                        heard = Instant::now();
+                    }
+                    if self.flushed.elapsed() < TICK && !self.is_full() {
                         continue;
                     }
                 }
-                Ok(Heard::Left(id @ (LOADER | PARENT))) => {
-                    self.death_of(id).await;
+                Ok(Heard::Left(id @ (LOADER | PARENT), fault)) => {
+                    self.death_of(id, fault).await;
                     return Ok(false);
                 }
                 Err(_) if self.warm.crew.store().building().is_some() => heard = Instant::now(),
-                Err(_) if heard.elapsed() > self.warm.request.limits.package_time => return Ok(false),
-                Ok(Heard::Left(_)) | Err(_) => {}
+                Ok(_) | Err(_) => {}
+            }
+            if heard.elapsed() > late {
+                return Ok(false);
             }
             if self.check_memory().is_err() {
                 return Ok(false);
@@ -158,10 +180,11 @@ impl Supervisor<'_> {
         Ok(true)
     }
 
-    fn result_of_parent(&mut self, message: Message) -> Result<(), Failure> {
+    /// Takes a result of what is lowered in the parent; false when there are too many.
+    fn result_of_parent(&mut self, message: Message) -> Result<bool, Failure> {
         match message {
             Message::Job(job) if !job.last && !self.book.is_closed(job.unit) => {
-                self.unfinished_job(PARENT, *job)?;
+                return self.unfinished_job(PARENT, *job);
             }
             Message::Job(job) if job.last && self.book.close(job.unit) => {
                 self.batch.done += 1;
@@ -173,7 +196,7 @@ impl Supervisor<'_> {
             }
             _ => {}
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Waits for a message while loader or parent compute, which they began to do at `started`.
@@ -181,19 +204,23 @@ impl Supervisor<'_> {
         let limit = self.warm.request.limits.package_time * LOADING;
         let mut active = (self.warm.crew.cpu_ms(), Instant::now());
         loop {
-            match tokio::time::timeout(TICK, self.warm.crew.heard()).await {
-                Ok(Heard::Said(from, message)) => return Ok((from, message)),
-                Ok(Heard::Left(id @ (LOADER | PARENT))) => return Err(self.death_of(id).await),
-                Ok(Heard::Left(_)) => {}
-                Err(_) if started.elapsed() > limit + self.warm.crew.store().build_time() => {
+            // Who talks without end is held to the limits as well.
+            if self.checked.elapsed() >= TICK {
+                self.checked = Instant::now();
+                if started.elapsed() > limit + self.warm.crew.store().build_time() {
                     return Err(Failure::Limit {
                         what: "time limit for loading modules",
                         limit: format!("{limit:?}"),
                     });
                 }
+                self.check_processes().await?;
+                self.check_memory()?;
+            }
+            match tokio::time::timeout(TICK, self.warm.crew.heard()).await {
+                Ok(Heard::Said(from, message)) => return Ok((from, message)),
+                Ok(Heard::Left(id @ (LOADER | PARENT), fault)) => return Err(self.death_of(id, fault).await),
+                Ok(Heard::Left(..)) => {}
                 Err(_) => {
-                    self.check_processes().await?;
-                    self.check_memory()?;
                     let cpu = self.warm.crew.cpu_ms();
                     if cpu != active.0 || self.warm.crew.store().building().is_some() {
                         active = (cpu, Instant::now());
@@ -207,6 +234,9 @@ impl Supervisor<'_> {
 }
 
 fn too_many_broken() -> Failure {
-    let message = format!("more than {MOST_BROKEN} modules do not load");
+    let message = format!(
+        "more than {MOST_BROKEN} modules do not load, or more than {} MiB are said of them",
+        MOST_OF_BROKEN >> 20
+    );
     Failure::Revision { cause: "module".to_owned(), message }
 }

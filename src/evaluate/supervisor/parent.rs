@@ -8,6 +8,7 @@ use super::super::outcome::Failure;
 use super::super::process::{Heard, LOADER, PARENT};
 use super::super::protocol::{self, Message};
 use super::{MOST_GIVEN_UP, STILL, Supervisor};
+use crate::sexp::shortened;
 
 /// How long the loader may take to say how a parent ended.
 const FUNERAL: Duration = Duration::from_secs(10);
@@ -20,6 +21,13 @@ pub(super) struct Units {
     /// Of which package each is, by number, if that is of a package.
     pub(super) packages: Vec<usize>,
 }
+
+/// Most units of one evaluation: all packages of Guix are 31,330.
+const MOST_UNITS: usize = 400_000;
+/// Longest label of a unit, in bytes.
+const LONGEST_LABEL: usize = 1000;
+/// What all labels together may take, in bytes.
+const MOST_OF_LABELS: usize = 40 << 20;
 
 impl Supervisor<'_> {
     /// Has a parent forked and its units enumerated. On the `first` time, the modules that it cannot
@@ -46,6 +54,8 @@ impl Supervisor<'_> {
     async fn fork_parent(&mut self, first: bool) -> Result<Units, Failure> {
         let started = Instant::now();
         let id = self.warm.crew.fork_parent().await;
+        let mut units = Units { labels: Vec::new(), popular: Vec::new(), packages: Vec::new() };
+        let mut label_bytes = 0;
         loop {
             match self.hear(started).await? {
                 (LOADER, Message::Forked { id: forked, pid }) if forked == id => self.parent_pid = Some(pid),
@@ -59,9 +69,18 @@ impl Supervisor<'_> {
                 (PARENT, Message::Fatal { cause, message }) => {
                     return Err(Failure::Revision { cause, message });
                 }
-                (PARENT, Message::Enumerated { labels, popular, packages }) => {
-                    return Ok(Units { labels, popular, packages });
+                (PARENT, Message::Labels(labels)) => {
+                    let labels = labels.into_iter().map(|label| shortened(label, LONGEST_LABEL));
+                    units.labels.extend(labels.inspect(|label| label_bytes += label.len()));
+                    if units.labels.len() > MOST_UNITS || label_bytes > MOST_OF_LABELS {
+                        return Err(Failure::Limit { what: "limit of units", limit: MOST_UNITS.to_string() });
+                    }
                 }
+                (PARENT, Message::Packages(packages)) => {
+                    let room = units.labels.len().saturating_sub(units.packages.len());
+                    units.packages.extend(packages.into_iter().take(room));
+                }
+                (PARENT, Message::Enumerated { popular }) => return Ok(Units { popular, ..units }),
                 _ => {}
             }
         }
@@ -121,8 +140,13 @@ impl Supervisor<'_> {
         Failure::Still { limit: format!("{:?}", self.patience()) }
     }
 
-    /// How the loader or the parent ended, which has closed its connection.
-    pub(super) async fn death_of(&mut self, id: usize) -> Failure {
+    /// How the loader or the parent ended, which has closed its connection, or was cut off for this `fault`.
+    pub(super) async fn death_of(&mut self, id: usize, fault: Option<&'static str>) -> Failure {
+        let how = self.end_of(id).await;
+        Failure::Died(fault.map_or(how, str::to_owned))
+    }
+
+    async fn end_of(&mut self, id: usize) -> String {
         if id == PARENT
             && let Some(pid) = self.parent_pid.take()
         {
@@ -131,15 +155,15 @@ impl Supervisor<'_> {
             while let Ok(heard) = tokio::time::timeout_at(end, self.warm.crew.heard()).await {
                 match heard {
                     Heard::Said(LOADER, Message::Reaped { pid: reaped, code, signal }) if reaped == pid => {
-                        return Failure::Died(self.cause_of_death(None, code, signal).1);
+                        return self.cause_of_death(None, code, signal).1;
                     }
-                    Heard::Left(LOADER) => break,
+                    Heard::Left(LOADER, _) => break,
                     _ => {}
                 }
             }
         }
         self.warm.loaded = None;
-        Failure::Died(self.warm.crew.last_words().await)
+        self.warm.crew.last_words().await
     }
 }
 

@@ -15,8 +15,17 @@
 (define %package-timeout 72000)
 (define %timeout (* 5 3600))
 
+;; A message that is too long ends its sender.  Of names and facts that are longer than this, the rest
+;; makes no difference.
+(define %longest-text 2000)
+
+(define (cut text)
+  (if (> (string-length text) %longest-text)
+      (string-take text %longest-text)
+      text))
+
 (define (text object)
-  (and (string? object) object))
+  (and (string? object) (cut object)))
 
 (define (seconds object default)
   (if (and (real? object) (< 0 object (expt 2 31)))
@@ -61,12 +70,12 @@
 
 (define* (package-job name package drv #:key target (timeout %package-timeout))
   "Return the job NAME that builds DRV, which is PACKAGE's, for TARGET unless that is #f."
-  (list name (derivation-file-name drv) (package-facts package target timeout)))
+  (list (cut name) (derivation-file-name drv) (package-facts package target timeout)))
 
 (define* (other-job name derivation #:key package version
                     (max-silent-time %max-silent-time) (timeout %timeout))
   "Return the job NAME for the file name DERIVATION, of which not much is known."
-  (list name derivation
+  (list (cut name) (cut derivation)
         (list (text package) (text version) #f #f #f #f
               (seconds max-silent-time %max-silent-time)
               (seconds timeout %timeout))))

@@ -200,8 +200,9 @@ the order is the same in every process."
   "Return a unit that lowers the package that FIND returns, supported or not."
   (make-unit label
              (lambda ()
+               ;; One that supersedes what was asked for has another name; the job has not.
                (let ((package (find)))
-                 (list (package-job (job-label (package-name package) system target)
+                 (list (package-job label
                                     package
                                     (lower package system target)
                                     #:target target))))))

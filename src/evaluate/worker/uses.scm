@@ -1,6 +1,9 @@
 ;;; Gorget --- what packages use, so that those that use the same are lowered by the same worker.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 
+;; Of what something uses, no more is said than this.
+(define %most-used 5000)
+
 ;; So many popular packages are named to the supervisor.
 (define %most-popular 100)
 
@@ -56,8 +59,14 @@
                          (cons 0 inputs))
                        (numbers-of-inputs (representatives) (number) implicit-inputs)))
          (others (- ((number)) (length packages) (length systems))))
-    (apply say 'uses
-           (append packages systems (make-list others '(0))))))
+    (say-some 'uses
+              (map (lambda (numbers)
+                     (if (> (length numbers) %most-used)
+                         (take numbers %most-used)
+                         numbers))
+                   (append packages systems (make-list others '(0))))
+              %most-numbers
+              length)))
 
 (define (popular-units units system)
   "Return the indexes of those of UNITS, a list, that lower the popular packages, most popular first."

@@ -55,6 +55,21 @@
   (apply say message)
   (force-output control))
 
+(define* (say-some kind items most #:optional (size (const 1)))
+  "Say ITEMS in as many messages of KIND as it takes when each has no more than MOST of their SIZEs: a
+message that is too long is not heard."
+  (let loop ((items items) (some '()) (sum 0))
+    (match items
+      (()
+       (apply say kind (reverse some)))
+      ((item . rest)
+       (let ((new (+ sum (size item))))
+         (if (and (pair? some) (> new most))
+             (begin
+               (apply say kind (reverse some))
+               (loop items '() 0))
+             (loop rest (cons item some) new)))))))
+
 (primitive-load "/run/gorget/diagnosis.scm")
 
 ;;;
@@ -221,21 +236,37 @@ proves that.  Give OTHERS all else that is said."
        (loop))
       (_ (primitive-_exit 0)))))
 
+;; A character of a string takes ten bytes at most, a number and a blank eight, and a message has to have
+;; less than 256 KiB.
+(define %most-characters 18000)
+(define %most-numbers 20000)
+(define %longest-label 1000)
+
+(define (shorten-label label)
+  (if (> (string-length label) %longest-label)
+      (string-append (string-take label %longest-label) "…")
+      label))
+
 (define (enumerate-units subset system)
   (call-with-diagnosis
    (lambda ()
      (let ((all (enumerate subset system)))
        (set! units (list->vector all))
+       (say-some 'labels
+                 (map (lambda (unit) (shorten-label (unit-label unit))) all)
+                 %most-characters
+                 (lambda (label) (+ 1 (string-length label))))
        (if (eq? subset 'all)
-           (send 'enumerated
-                 (map unit-label all)
-                 (popular-units all system)
-                 (map (lambda (unit)
-                        (if (unit-package unit)
-                            ((number) (unit-package unit))
-                            ((number))))
-                      all))
-           (send 'enumerated (map unit-label all) '() '()))))
+           (begin
+             (say-some 'packages
+                       (map (lambda (unit)
+                              (if (unit-package unit)
+                                  ((number) (unit-package unit))
+                                  ((number))))
+                            all)
+                       %most-numbers)
+             (apply send 'enumerated (popular-units all system)))
+           (send 'enumerated))))
    give-up))
 
 (define (serve-parent subset)

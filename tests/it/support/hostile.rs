@@ -70,6 +70,7 @@ pub fn limits() -> Limits {
     Limits {
         workers: 2,
         memory: 3 << 30,
+        stored: 2 << 30,
         package_time: Duration::from_mins(2),
         evaluation_time: Duration::from_mins(8),
     }

@@ -1,0 +1,66 @@
+//! Killing a process of the sandbox, and never another one that got its number.
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+
+/// Most generations between the sandbox and a process in it.
+const MOST_GENERATIONS: usize = 10_000;
+
+/// Kills the process `pid` if it descends from `ancestor`. It may have ended since its number was read, and
+/// the number may be another process's by now.
+pub(super) fn kill_below(ancestor: u32, pid: u32) {
+    let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    // What is opened here stays the same process, so it is the one that is examined if it lives until then.
+    match pidfd_open(number, PidfdFlags::empty()) {
+        Ok(process) if descends(pid, ancestor) => {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        // A kernel without them.
+        Err(Errno::NOSYS) if descends(pid, ancestor) => {
+            let _ = kill_process(number, Signal::KILL);
+        }
+        _ => {}
+    }
+}
+
+fn descends(pid: u32, ancestor: u32) -> bool {
+    std::iter::successors(parent(pid), |pid| parent(*pid))
+        .take(MOST_GENERATIONS)
+        .take_while(|pid| *pid > 1)
+        .any(|pid| pid == ancestor)
+}
+
+/// The process that a process is a child of.
+fn parent(pid: u32) -> Option<u32> {
+    let text = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Its name stands in parentheses, and may have some itself.
+    let (_, fields) = text.rsplit_once(')')?;
+    fields.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Child, Command, id};
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("1000").spawn().unwrap()
+    }
+
+    #[test]
+    fn only_descendants_are_killed() {
+        let (mut one, mut other) = (sleeper(), sleeper());
+        kill_below(one.id(), other.id());
+        kill_below(other.id(), other.id());
+        kill_below(id(), id());
+        assert!(other.try_wait().unwrap().is_none());
+        kill_below(id(), other.id());
+        assert_eq!(other.wait().unwrap().signal(), Some(9));
+        // Its number is nobody's now.
+        kill_below(id(), other.id());
+        one.kill().unwrap();
+        one.wait().unwrap();
+    }
+}

@@ -1,0 +1,236 @@
+//! Strangers' code that says as much as it can, as long as it can, from every process: Gorget's own memory stays
+//! small, and it goes on answering.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use gorget::evaluate::{Failure, Limits};
+use gorget::sandbox::{forget_own_peak, own_peak};
+
+use crate::support::hostile::{Channel, Evaluated, evaluate, limits, packages};
+
+/// What this process may hold, tests that run at the same time included, in bytes.
+const MOST_MEMORY: u64 = 1 << 30;
+/// For how long an asynchronous task may be kept from running.
+const LONGEST_GAP: Duration = Duration::from_secs(1);
+/// How soon nothing runs any more when an evaluation is dropped.
+const END: Duration = Duration::from_secs(10);
+
+/// One at a time, for the memory is everybody's.
+static TURN: Mutex<()> = Mutex::new(());
+
+const PRELUDE: &str = r#"
+(sigaction SIGPIPE SIG_IGN)
+
+(define control (@@ (guile-user) control))
+(define x (make-string 250000 #\x))
+
+(define (say . message)
+  (write message control)
+  (newline control)
+  (force-output control))
+
+(define (unit) (@@ (guile-user) evaluating))
+(define %facts '(#f #f #f #f #f #f 1 1))
+
+(define (repeat count proc)
+  (let loop ((n 0))
+    (unless (eqv? n count)
+      (proc n)
+      (loop (+ n 1)))))
+"#;
+
+/// Runs what a channel with this code comes to, while a clock ticks in the same thread.
+async fn ticking<T>(run: impl Future<Output = T>) -> T {
+    forget_own_peak();
+    let gap = async {
+        let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+        let mut clock = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            clock.tick().await;
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+            assert!(longest < LONGEST_GAP, "nothing else could run for {longest:?}");
+        }
+    };
+    let result = tokio::select! {
+        result = run => result,
+        () = gap => unreachable!(),
+    };
+    assert!(own_peak() < MOST_MEMORY, "{} MiB", own_peak() >> 20);
+    result
+}
+
+fn channel(code: &str) -> Channel {
+    Channel::new(&format!("{PRELUDE}{code}"))
+}
+
+async fn flood(code: &str) -> Evaluated {
+    let limits = Limits { package_time: Duration::from_mins(4), ..limits() };
+    ticking(evaluate(&channel(code), packages(&["good", "bad", "fine"]), limits)).await
+}
+
+/// The packages that mean no harm have their derivations, and the one that does an error.
+fn assert_only_bad(result: &Evaluated, cause: &str, message: &str) {
+    assert!(result.end.is_ok(), "{result:#?}");
+    let names: Vec<&String> = result.jobs.keys().collect();
+    assert_eq!(names, ["fine.x86_64-linux", "good.x86_64-linux"], "{result:#?}");
+    let (actual, said) = result.error("bad");
+    assert_eq!(actual, cause, "{said}");
+    assert!(said.contains(message), "{said}");
+    assert!(said.len() < 20_000);
+}
+
+#[expect(clippy::await_holding_lock, reason = "each test has a thread of its own")]
+async fn one_at_a_time<T>(run: impl Future<Output = T>) -> T {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    run.await
+}
+
+#[tokio::test]
+async fn a_huge_derivation_is_refused_and_holds_nobody_up() {
+    one_at_a_time(async {
+        // A text that would be a derivation of so many outputs and variables.
+        let code = r#"
+(define (huge outputs variables)
+  (define (list-of count item)
+    (string-append "[" (string-join (map item (iota count)) ",") "]"))
+  (string-append "Derive("
+                 (list-of outputs (lambda (n)
+                                    (format #f "(\"o~a\",\"/gnu/store/00000000000000000000000000000000-bad-o~a\",\"\",\"\")" n n)))
+                 ",[],[],\"x86_64-linux\",\"/bin/sh\",[],"
+                 (list-of variables (lambda (n) (format #f "(\"v~a\",\"\")" n)))
+                 ")"))
+
+(define-bad bad
+  (with-store store
+    (for-each (match-lambda
+                ((outputs . variables)
+                 (let ((text (huge outputs variables)))
+                   (repeat 3 (lambda (n)
+                               (false-if-exception (add-text-to-store store "bad.drv" text '()))))
+                   (unless (= outputs 128)
+                     (add-text-to-store store "bad.drv" text '())))))
+              '((128 . 100000) (300000 . 300000)))))
+"#;
+        assert_only_bad(&flood(code).await, "exception", "expected fewer outputs");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_package_with_very_many_and_very_long_jobs_is_one_error() {
+    one_at_a_time(async {
+        let long = "(define-bad bad (repeat 14000 (lambda (n) (say 'also (unit) x \"/gnu/store/x\" %facts))))";
+        assert_only_bad(&flood(long).await, "protocol", "it has 14001 jobs, and should have one");
+        let many = "
+(define-bad bad
+  (repeat 300000 (lambda (n) (write (list 'also (unit) \"x\" \"/gnu/store/x\" %facts) control) (newline control))))";
+        assert_only_bad(&flood(many).await, "jobs", "it has more jobs than can be kept");
+        let one = "(define-bad bad (say 'also (unit) (string-append x x) \"/gnu/store/x\" %facts))";
+        assert_only_bad(&flood(one).await, "protocol", "it sent messages in the place of the evaluator");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn strangers_who_connect_and_talk_are_not_listened_to() {
+    one_at_a_time(async {
+        let code = r#"
+(define (connect-and-say text)
+  (let ((port (socket AF_UNIX SOCK_STREAM 0)))
+    (connect port AF_UNIX "/run/gorget/control")
+    (fcntl port F_SETFL (logior O_NONBLOCK (fcntl port F_GETFL)))
+    (false-if-exception (begin (display text port) (force-output port)))
+    port))
+
+(define-bad bad
+  (let ((talk (string-append "(loader \"" (make-string 3000 #\x) "\" \"1\")\n"))
+        (opening (make-string 250000 #\()))
+    (repeat 40 (lambda (n)
+                 (map connect-and-say (list talk opening x (string-append talk opening)))
+                 (gc)))))
+"#;
+        let result = flood(code).await;
+        assert!(result.end.is_ok(), "{result:#?}");
+        assert_eq!(result.jobs.len(), 3, "{result:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_loader_that_talks_without_end_costs_no_memory() {
+    one_at_a_time(async {
+        // It is heard, as far as a message goes.
+        let some = "(repeat 1000 (lambda (n) (say 'module-error (number->string n) 'exception x)))";
+        let result = flood(&format!("{some}\n(define-bad bad (error \"bad\"))")).await;
+        assert_only_bad(&result, "exception", "bad");
+        assert_eq!(result.errors.len(), 1001);
+        let said: usize = result.errors.values().map(|(_, message)| message.len()).sum();
+        assert!(said < 33 << 20, "{said}");
+
+        let many = "(repeat 60000 (lambda (n) (say 'module-error (number->string n) 'exception x)))";
+        let failure = flood(many).await.end.unwrap_err();
+        assert!(matches!(&failure, Failure::Revision { cause, .. } if cause == "module"), "{failure}");
+        let huge =
+            "(repeat 60 (lambda (n) (say 'module-error \"x\" 'exception (make-string 60000000 #\\x))))";
+        let failure = flood(huge).await.end.unwrap_err();
+        assert!(failure.to_string().contains("it sent a message of more than 256 KiB"), "{failure}");
+        // What packages use is forgotten when it is too much.
+        let uses = "
+(define some (make-list 30000 '(1 2)))
+(repeat 300 (lambda (n) (apply say 'uses some)))
+(define-bad bad (error \"bad\"))";
+        assert_only_bad(&flood(uses).await, "exception", "bad");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_parent_that_talks_without_end_costs_no_memory() {
+    one_at_a_time(async {
+        let labels = "
+(define some (make-list 50000 \"\"))
+(variable-set! (module-variable (resolve-module '(guile-user)) 'enumerate)
+               (lambda _ (repeat #f (lambda (n) (apply say 'labels some)))))";
+        let failure = flood(labels).await.end.unwrap_err();
+        assert!(matches!(failure, Failure::Limit { what: "limit of units", .. }), "{failure}");
+    })
+    .await;
+}
+
+/// Command lines of processes of this machine that contain `word`.
+fn running(word: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let lines =
+        processes.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
+    lines.filter(|line| line.contains(word)).count()
+}
+
+#[tokio::test]
+async fn an_evaluation_ends_when_it_is_dropped_whatever_is_said() {
+    one_at_a_time(async {
+        for code in [
+            "(repeat #f (lambda (n) (say 'module-error (number->string n) 'exception \"x\")))",
+            "(repeat #f (lambda (n) (say 'idle)))",
+            "(define-bad bad (repeat #f (lambda (n) (say 'also (unit) x \"/gnu/store/x\" %facts))))",
+            "(define-bad bad (repeat #f (lambda (n) (say 'begin (unit)))))",
+            "
+(define-bad bad
+  (with-store store
+    (repeat #f (lambda (n)
+                 (add-text-to-store store \"large\" (string-append (number->string n) x x) '())))))",
+        ] {
+            let channel = channel(code);
+            let word = channel.path().to_str().unwrap().to_owned();
+            let evaluation = evaluate(&channel, packages(&["good", "bad"]), limits());
+            let ended = ticking(tokio::time::timeout(Duration::from_secs(15), evaluation)).await;
+            let dropped = Instant::now();
+            while running(&word) > 0 {
+                assert!(dropped.elapsed() < END, "{code}: it still runs: {ended:#?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    })
+    .await;
+}
