@@ -8,7 +8,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::builds::Builds;
-use super::recorded::{Kind, NAME, Recorded, StoreError, check_references, check_system, record_derivation};
+use super::recorded::{Kind, Recorded, StoreError, check_references, check_system, record_derivation};
 use super::requests::{Counting, Requests};
 use super::unreadable::Unreadable;
 use crate::store::derivation::{Derivation, Modulo};
@@ -19,6 +19,11 @@ use crate::store::path::{Hash, StorePath};
 const MOST_PENDING: usize = 64 << 20;
 /// What a recorded item takes beside its contents, in bytes, roughly.
 const BOOKKEEPING: usize = 512;
+/// What an item counts beside its contents towards what an evaluation may add, in bytes: what is known of it
+/// takes a fourth of that.
+const COUNTED: usize = 1 << 10;
+/// How many times the names of outputs count towards that: they are known as long as the evaluation lasts.
+const OUTPUTS: usize = 4;
 /// More items than this are freed by a thread of their own.
 const FREED_AT_ONCE: usize = 10_000;
 /// What all clients together may have on its way to the store, in bytes: a little more than the largest archive.
@@ -47,6 +52,8 @@ struct State {
     /// What was drained and is still held.
     held_bytes: usize,
     bytes: usize,
+    /// The same with what is known of all items, which stays here until the evaluation is over.
+    counted: usize,
     closed: bool,
 }
 
@@ -290,11 +297,11 @@ impl Memory {
         derivation: Option<Box<KnownDerivation>>,
         unreadable: Option<Arc<Unreadable>>,
     ) -> Result<(), StoreError> {
-        let size =
-            contents.len() + item.references.iter().map(|path| path.name().len() + NAME).sum::<usize>();
+        let size = contents.len();
+        let counted = size + COUNTED + item.references_len() + OUTPUTS * item.outputs_len();
         let kept = if self.keep_contents { contents.len() } else { 0 };
         let weight = kept + BOOKKEEPING + item.names_len();
-        self.reserve(size, weight)?;
+        self.reserve(counted, weight)?;
         if self.keep_contents {
             item.contents = contents.into_owned();
         }
@@ -303,10 +310,11 @@ impl Memory {
         let mut state = self.lock()?;
         state.reserved_bytes -= weight;
         if kept.is_err() || state.knows(&item.path) {
-            state.bytes -= size;
+            state.counted -= counted;
             self.drained.notify_all();
             return kept.map_err(|error| StoreError::Keep(item.path.clone(), error));
         }
+        state.bytes += size;
         state.pending_bytes += weight;
         state.known.insert(*item.path.hash(), known);
         state.pending.push(item);
@@ -315,7 +323,7 @@ impl Memory {
 
     /// Waits until more can be recorded. Only clients may wait: who drains must not. The lock is never held
     /// while something is computed, for who drains is an asynchronous task.
-    fn reserve(&self, size: usize, weight: usize) -> Result<(), StoreError> {
+    fn reserve(&self, counted: usize, weight: usize) -> Result<(), StoreError> {
         let mut state = self.lock()?;
         while state.pending_bytes + state.reserved_bytes + state.held_bytes > MOST_PENDING && !state.closed {
             state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -323,10 +331,10 @@ impl Memory {
         if state.closed {
             return Err(StoreError::Closed);
         }
-        if state.bytes + size + BOOKKEEPING * (state.known.len() + 1) > self.most_bytes {
+        if state.counted + counted > self.most_bytes {
             return Err(StoreError::Full(self.most_bytes));
         }
-        state.bytes += size;
+        state.counted += counted;
         state.reserved_bytes += weight;
         Ok(())
     }
@@ -386,9 +394,10 @@ mod tests {
         for number in 1000..1100 {
             add(&memory, number, &known);
         }
-        let held: usize =
-            memory.drain().iter().map(|item| item.references.len() * size_of::<StorePath>()).sum();
-        assert!(memory.totals().1 > held, "{:?}, {held}", memory.totals());
+        let pending = memory.pending_bytes();
+        let names = 100 * 1000 * size_of::<StorePath>();
+        assert!(memory.drain().len() == 100 && pending > names, "{pending}, {names}");
+        assert!(memory.state.lock().unwrap().counted > names);
     }
 
     #[test]

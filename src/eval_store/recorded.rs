@@ -4,7 +4,7 @@ use crate::store::derivation::{Derivation, OutputError, ParseError};
 use crate::store::path::{Hash, PathError, StorePath};
 
 /// What a name in it takes beside its text, in bytes, roughly.
-pub(super) const NAME: usize = 48;
+const NAME: usize = 48;
 /// Longest name of a system that a derivation may have, in bytes.
 const LONGEST_SYSTEM: usize = 100;
 
@@ -86,13 +86,19 @@ pub enum StoreError {
 impl Recorded {
     /// About how many bytes the names in it take.
     pub(super) fn names_len(&self) -> usize {
-        let paths = |paths: &[StorePath]| paths.iter().map(|path| path.name().len() + NAME).sum::<usize>();
-        let of_derivation = |derivation: &RecordedDerivation| {
-            let outputs = derivation.outputs.iter();
-            outputs.map(|(name, path)| name.len() + path.name().len() + 2 * NAME).sum::<usize>()
-                + derivation.inputs.len() * size_of::<Hash>()
-        };
-        paths(&self.references) + self.derivation.as_ref().map_or(0, of_derivation)
+        let inputs = self.derivation.as_ref().map_or(0, |derivation| derivation.inputs.len());
+        self.references_len() + self.outputs_len() + inputs * size_of::<Hash>()
+    }
+
+    /// About how many of them are of references.
+    pub(super) fn references_len(&self) -> usize {
+        self.references.iter().map(|path| path.name().len() + NAME).sum()
+    }
+
+    /// About how many of them are of outputs.
+    pub(super) fn outputs_len(&self) -> usize {
+        let outputs = self.derivation.iter().flat_map(|derivation| &derivation.outputs);
+        outputs.map(|(name, path)| name.len() + path.name().len() + 2 * NAME).sum()
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) fn share(uses: &[Uses], packages: &[usize], before: &[usize], lanes: 
     }
     let groups = groups(uses, packages, before).filter(|_| uses.len() * lanes <= MOST_NEEDED);
     let Some(groups) = groups else { return (0..packages.len()).map(contiguous).collect() };
+    let needed: usize = groups.iter().map(|group| group.needs.len()).sum();
+    tracing::debug!(packages = uses.len(), files = groups.len(), needed, "units are dealt by what they use");
     let tries = (0..TRIES).map(|chance| Deal::improved(&groups, uses.len(), lanes, chance));
     let best = tries.min_by(|one, other| one.cost().total_cmp(&other.cost()));
     let mut lane_of = vec![0; packages.len()];
