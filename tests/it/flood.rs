@@ -25,10 +25,19 @@ const PRELUDE: &str = r#"
 (define control (@@ (guile-user) control))
 (define x (make-string 250000 #\x))
 
-(define (say . message)
-  (write message control)
-  (newline control)
+(define (put bytes)
+  (put-bytevector control bytes)
   (force-output control))
+
+;; What MESSAGE is as a line.
+(define (line . message)
+  (string->utf8 (string-append (object->string message) "\n")))
+
+(define (say . message)
+  (put (apply line message)))
+
+(define (module-error n text)
+  (put (string->utf8 (string-append "(module-error \"" (number->string n) "\" exception \"" text "\")\n"))))
 
 (define (unit) (@@ (guile-user) evaluating))
 (define %facts '(#f #f #f #f #f #f 1 1))
@@ -121,14 +130,21 @@ async fn a_huge_derivation_is_refused_and_holds_nobody_up() {
 #[tokio::test]
 async fn a_package_with_very_many_and_very_long_jobs_is_one_error() {
     one_at_a_time(async {
-        let long = "(define-bad bad (repeat 14000 (lambda (n) (say 'also (unit) x \"/gnu/store/x\" %facts))))";
-        assert_only_bad(&flood(long).await, "protocol", "it has 14001 jobs, and should have one");
-        let many = "
-(define-bad bad
-  (repeat 300000 (lambda (n) (write (list 'also (unit) \"x\" \"/gnu/store/x\" %facts) control) (newline control))))";
-        assert_only_bad(&flood(many).await, "jobs", "it has more jobs than can be kept");
-        let one = "(define-bad bad (say 'also (unit) (string-append x x) \"/gnu/store/x\" %facts))";
-        assert_only_bad(&flood(one).await, "protocol", "it sent messages in the place of the evaluator");
+        let also = |times: usize, name: &str| {
+            format!(
+                "(define-bad bad
+                   (let ((also (line 'also (unit) {name} \"/gnu/store/x\" %facts)))
+                     (repeat {times} (lambda (n) (put also)))))"
+            )
+        };
+        assert_only_bad(&flood(&also(4000, "x")).await, "protocol", "it has 4001 jobs, and should have one");
+        assert_only_bad(&flood(&also(300_000, "\"y\"")).await, "jobs", "it has more jobs than can be kept");
+        let too_long = also(1, "(string-append x x)");
+        assert_only_bad(
+            &flood(&too_long).await,
+            "protocol",
+            "it sent messages in the place of the evaluator",
+        );
     })
     .await;
 }
@@ -162,24 +178,23 @@ async fn strangers_who_connect_and_talk_are_not_listened_to() {
 async fn a_loader_that_talks_without_end_costs_no_memory() {
     one_at_a_time(async {
         // It is heard, as far as a message goes.
-        let some = "(repeat 1000 (lambda (n) (say 'module-error (number->string n) 'exception x)))";
+        let some = "(repeat 1000 (lambda (n) (module-error n x)))";
         let result = flood(&format!("{some}\n(define-bad bad (error \"bad\"))")).await;
         assert_only_bad(&result, "exception", "bad");
         assert_eq!(result.errors.len(), 1001);
         let said: usize = result.errors.values().map(|(_, message)| message.len()).sum();
         assert!(said < 33 << 20, "{said}");
 
-        let many = "(repeat 60000 (lambda (n) (say 'module-error (number->string n) 'exception x)))";
+        let many = "(repeat 60000 (lambda (n) (module-error n x)))";
         let failure = flood(many).await.end.unwrap_err();
         assert!(matches!(&failure, Failure::Revision { cause, .. } if cause == "module"), "{failure}");
-        let huge =
-            "(repeat 60 (lambda (n) (say 'module-error \"x\" 'exception (make-string 60000000 #\\x))))";
+        let huge = "(let ((x (make-string 60000000 #\\x))) (repeat 60 (lambda (n) (module-error n x))))";
         let failure = flood(huge).await.end.unwrap_err();
         assert!(failure.to_string().contains("it sent a message of more than 256 KiB"), "{failure}");
         // What packages use is forgotten when it is too much.
         let uses = "
-(define some (make-list 30000 '(1 2)))
-(repeat 300 (lambda (n) (apply say 'uses some)))
+(define some (apply line 'uses (make-list 30000 '(1 2))))
+(repeat 300 (lambda (n) (put some)))
 (define-bad bad (error \"bad\"))";
         assert_only_bad(&flood(uses).await, "exception", "bad");
     })
@@ -190,9 +205,9 @@ async fn a_loader_that_talks_without_end_costs_no_memory() {
 async fn a_parent_that_talks_without_end_costs_no_memory() {
     one_at_a_time(async {
         let labels = "
-(define some (make-list 50000 \"\"))
+(define some (apply line 'labels (make-list 50000 \"\")))
 (variable-set! (module-variable (resolve-module '(guile-user)) 'enumerate)
-               (lambda _ (repeat #f (lambda (n) (apply say 'labels some)))))";
+               (lambda _ (repeat #f (lambda (n) (put some)))))";
         let failure = flood(labels).await.end.unwrap_err();
         assert!(matches!(failure, Failure::Limit { what: "limit of units", .. }), "{failure}");
     })
@@ -211,7 +226,7 @@ fn running(word: &str) -> usize {
 async fn an_evaluation_ends_when_it_is_dropped_whatever_is_said() {
     one_at_a_time(async {
         for code in [
-            "(repeat #f (lambda (n) (say 'module-error (number->string n) 'exception \"x\")))",
+            "(repeat #f (lambda (n) (module-error n \"x\")))",
             "(repeat #f (lambda (n) (say 'idle)))",
             "(define-bad bad (repeat #f (lambda (n) (say 'also (unit) x \"/gnu/store/x\" %facts))))",
             "(define-bad bad (repeat #f (lambda (n) (say 'begin (unit)))))",
