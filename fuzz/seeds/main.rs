@@ -132,7 +132,7 @@ fn string(said: &mut Vec<u8>, text: &[u8]) {
 /// One message of each kind.
 fn messages(outcomes: &[Outcome]) -> Vec<String> {
     let mut messages: Vec<String> = [
-        "(parent \"3.0.9\" \"1.5.0\")\n(enumerated (\"hello.x86_64-linux\" \"guile.x86_64-linux\") (0 1))\n",
+        "(parent \"3.0.9\" \"1.5.0\")\n(labels \"hello.x86_64-linux\" \"guile.x86_64-linux\")\n(packages 0 1)\n(enumerated 0 1)\n",
         "(module-error \"(gnu packages x)\" unbound-variable \"x.scm:1: error: \\x1b;y\\tz\\n\")\n",
         "(fatal exception \"In \\\"x\\\\y\\\"\")\n(forked 0 12)\n(reaped 12 -1 9)\n",
         "(worker 0 \"0123456789abcdef\")\n(begin 0)\n(none 0)\n(begin 1)\n(error 1 time \"é\")\n(idle)\n",
