@@ -69,7 +69,7 @@ fn show(batch: Batch, system: &System, derivations: Option<&mut Derivations>) ->
         tell::json(&match outcome {
             Outcome::Job { name, derivation, outputs, facts } => {
                 let outputs: BTreeMap<_, _> =
-                    outputs.into_iter().map(|(name, path)| (name, path.to_string())).collect();
+                    outputs.iter().map(|(name, path)| (name.clone(), path.to_string())).collect();
                 let known = derivations.0.get(derivation.hash());
                 let mut job = json!({
                     "type": "job", "name": name, "system": system,

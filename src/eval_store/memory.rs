@@ -80,8 +80,8 @@ struct KnownDerivation {
     substitutable: bool,
 }
 
-/// Names and paths.
-type Outputs = Vec<(String, StorePath)>;
+/// Names and paths. They are shared by all jobs of the derivation: there may be many.
+type Outputs = Arc<[(String, StorePath)]>;
 
 impl Memory {
     /// Nothing yet. `keep_contents` says whether contents are recorded or only paths and
@@ -131,7 +131,7 @@ impl Memory {
                 .map_err(|error| StoreError::Outputs(path.clone(), Box::new(error)))?;
             let recorded = record_derivation(&parsed)?;
             check_system(&path, &recorded.system)?;
-            let (outputs, substitutable) = (recorded.outputs.clone(), recorded.substitutable);
+            let (outputs, substitutable) = (recorded.outputs.as_slice().into(), recorded.substitutable);
             known = Some(Box::new(KnownDerivation { modulo, outputs, substitutable }));
             derivation = Some(recorded);
             references.clear();

@@ -104,7 +104,9 @@ fn build(memory: &Memory, wanted: &[Vec<u8>]) -> Result<(), String> {
     };
     let derivations = wanted.iter().filter_map(|text| derivation_of(text));
     let outputs = derivations.filter_map(|path| memory.derivation(path.to_string().as_bytes()));
-    let outputs: Vec<StorePath> = outputs.flat_map(|(outputs, _)| outputs).map(|(_, path)| path).collect();
+    let outputs: Vec<StorePath> = outputs
+        .flat_map(|(outputs, _)| outputs.iter().map(|(_, path)| path.clone()).collect::<Vec<_>>())
+        .collect();
     let failed = |error| format!("{}, and was not made: {error}", asked_for(wanted));
     builds.build(wanted, &outputs).map_err(failed)
 }

@@ -42,7 +42,7 @@ pub enum Outcome {
         /// Its derivation.
         derivation: StorePath,
         /// Name and path of each output.
-        outputs: Vec<(String, StorePath)>,
+        outputs: Arc<[(String, StorePath)]>,
         /// What else is known of it.
         facts: Facts,
     },

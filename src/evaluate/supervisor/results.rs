@@ -105,9 +105,7 @@ impl Supervisor<'_> {
         }
         facts.substitutable = substitutable;
         self.summary.jobs += 1;
-        let of_outputs =
-            outputs.iter().map(|(name, path)| name.len() + path.name().len() + 100).sum::<usize>();
-        self.batch_bytes += BESIDE_TEXTS + name.len() + of_outputs + texts_len(&facts);
+        self.batch_bytes += BESIDE_TEXTS + name.len() + texts_len(&facts);
         self.batch.outcomes.push(Outcome::Job { name, derivation, outputs, facts });
         Ok(None)
     }
