@@ -12,6 +12,8 @@ use crate::store::path::StorePath;
 /// Functions that every real daemon of this protocol version builds itself.
 const BUILT_IN_BUILDERS: [&str; 2] = ["download", "git-download"];
 
+/// More builds than this are not asked for at a time.
+const MOST_WANTED: usize = 4096;
 /// So many of the builds that were asked for are named.
 const MOST_NAMED: usize = 20;
 
@@ -102,6 +104,9 @@ fn build(memory: &Memory, wanted: &[Vec<u8>]) -> Result<(), String> {
         let hint = "with `builds-while-evaluating = true` in the spec, such builds are made";
         return Err(format!("{}\nhint: {hint}", asked_for(wanted)));
     };
+    if wanted.len() > MOST_WANTED {
+        return Err(format!("{}: more than {MOST_WANTED} at a time are refused", asked_for(wanted)));
+    }
     let derivations = wanted.iter().filter_map(|text| derivation_of(text));
     let outputs = derivations.filter_map(|path| memory.derivation(path.to_string().as_bytes()));
     let outputs: Vec<StorePath> = outputs
