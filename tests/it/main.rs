@@ -44,6 +44,7 @@ mod retention;
 mod runtimes;
 mod schedules;
 mod served;
+mod siege;
 mod spec;
 mod substitutes;
 mod systems;

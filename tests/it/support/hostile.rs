@@ -13,7 +13,7 @@ use tokio::sync::{OnceCell, mpsc};
 use super::guix::guix_root;
 
 /// What every channel of these stories begins with.
-const PRELUDE: &str = include_str!("hostile.scm");
+pub const PRELUDE: &str = include_str!("hostile.scm");
 
 /// A channel with the module `(evil packages)`, which has the packages `good` and `fine` beside its own.
 pub struct Channel(TempDir);

@@ -11,6 +11,7 @@ pub mod oracle;
 mod port;
 pub mod program;
 pub mod real;
+pub mod siege;
 pub mod signed;
 
 pub use databases::{Cluster, Wiper, on_both, on_both_at, postgres_database, write_down};

@@ -58,6 +58,13 @@ impl Farm {
         std::fs::write(file, format!("{config}\n{text}\n")).unwrap();
     }
 
+    /// Adds to the section `[evaluate]`.
+    pub fn configure_evaluate(&self, text: &str) {
+        let file = self.directory.path().join("gorget.toml");
+        let config = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, config.replace("workers = 2\n", &format!("workers = 2\n{text}"))).unwrap();
+    }
+
     /// Another machine of the same farm: it has the same database, and the same specs.
     pub fn another(&self, database: &str) -> Self {
         let other = Self::new(None);
@@ -82,9 +89,14 @@ impl Farm {
         self.directory.path().join("state")
     }
 
+    /// Where the file of a spec is.
+    pub fn spec_file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("specs/{name}.toml"))
+    }
+
     /// Writes a spec file and says where.
     pub fn spec(&self, name: &str, text: &str) -> PathBuf {
-        let file = self.directory.path().join(format!("specs/{name}.toml"));
+        let file = self.spec_file(name);
         std::fs::write(&file, text).unwrap();
         file
     }
