@@ -98,7 +98,7 @@ impl Story {
 
     fn spec(&self, remote: &Remote) -> String {
         format!(
-            "build = {}\nevery = \"1s\"\nfirst = \"queue\"\n{}\n[[channel]]\nname = \"evil\"\nurl = \"{}\"\nbranch = \"main\"\n",
+            "build = {}\nevery = \"10s\"\nfirst = \"queue\"\n{}\n[[channel]]\nname = \"evil\"\nurl = \"{}\"\nbranch = \"main\"\n",
             self.build,
             self.options,
             remote.url()
@@ -184,6 +184,7 @@ impl Siege {
             let tip = remote.git.refname_to_id("refs/heads/main").unwrap().to_string();
             let second = story.commit(&remote, Some(&tip));
             remote.set("main", Some(&second));
+            self.farm.say(&["look", story.name]).await;
         }
         let commits = if story.second.is_empty() { 1 } else { 2 };
         self.stop_in_the_middle(story, commits).await;
@@ -318,6 +319,7 @@ fn is_over(status: &Value, spec: &str, commits: usize) -> bool {
 async fn jobs(db: &Db, farm: &Farm, spec: &str) -> BTreeMap<String, String> {
     let evaluations = farm.evaluations(spec).await;
     let newest = evaluations.last().unwrap();
-    let jobs = db.jobs(gorget::db::EvaluationId(newest["evaluation"].as_i64().unwrap())).await.unwrap();
+    let number = gorget::db::EvaluationId(newest["id"].as_i64().unwrap());
+    let jobs = db.jobs(number).await.unwrap_or_else(|error| panic!("{error}: {newest:#}"));
     jobs.into_iter().map(|job| (job.name.clone(), job.derivation.clone())).collect()
 }
