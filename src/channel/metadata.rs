@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use git2::{ErrorCode, ObjectType, Oid, Repository, Tree};
+use git2::{ErrorCode, FileMode, ObjectType, Oid, Repository, Tree};
 
 use super::{blocking, is_commit};
 use crate::sexp::Sexp;
@@ -132,7 +132,7 @@ fn read(text: &str, url: &str, tree: &Tree<'_>) -> Result<Metadata, String> {
     Ok(metadata)
 }
 
-/// The directory of modules: one of the tree's own, reached without links.
+/// The directory of modules, one of the tree's own. Where links lead to is seen in the checkout.
 fn directory(written: &str, tree: &Tree<'_>) -> Result<Option<String>, String> {
     let path = written.trim_matches('/');
     if path.is_empty() || path == "." {
@@ -144,9 +144,18 @@ fn directory(written: &str, tree: &Tree<'_>) -> Result<Option<String>, String> {
     }
     match tree.get_path(Path::new(path)) {
         Ok(entry) if entry.kind() == Some(ObjectType::Tree) => Ok(Some(path.to_owned())),
+        _ if leads_through_link(tree, path) => Ok(Some(path.to_owned())),
         Err(error) if error.code() != ErrorCode::NotFound => Err(error.message().to_owned()),
         _ => Err(not_there()),
     }
+}
+
+/// Whether `path`, or a directory that it is in, is a link.
+fn leads_through_link(tree: &Tree<'_>, path: &str) -> bool {
+    Path::new(path)
+        .ancestors()
+        .filter_map(|part| tree.get_path(part).ok())
+        .any(|entry| entry.filemode() == i32::from(FileMode::Link))
 }
 
 fn dependency(datum: &Sexp, asked_by: &str) -> Result<Dependency, String> {

@@ -7,10 +7,11 @@ use super::request::Request;
 use crate::sandbox::Confined;
 
 /// What the processes run; the first one is where they begin.
-const SCRIPTS: [(&str, &str); 8] = [
+const SCRIPTS: [(&str, &str); 9] = [
     ("worker.scm", include_str!("worker/worker.scm")),
     ("diagnosis.scm", include_str!("worker/diagnosis.scm")),
     ("instead.scm", include_str!("worker/instead.scm")),
+    ("files.scm", include_str!("worker/files.scm")),
     ("store.scm", include_str!("worker/store.scm")),
     ("jobs.scm", include_str!("worker/jobs.scm")),
     ("units.scm", include_str!("worker/units.scm")),

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use gorget::evaluate::runtime::{Cache, Compiling, Counts, Environment, Host, RuntimeError, checkout, host};
+use gorget::evaluate::runtime::{
+    Cache, Compiling, Counts, Environment, Host, RuntimeError, Source, checkout, host,
+};
 
 /// The system root with a real Guix that tests use.
 fn guix_root() -> PathBuf {
@@ -34,6 +36,12 @@ fn copy(from: &Path, to: &Path) {
 fn age(file: &Path) {
     let file = std::fs::File::options().append(true).open(file).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+}
+
+/// A channel whose modules are at the top.
+fn channel(name: &str, checkout: &Path) -> Source {
+    let (url, commit) = (String::new(), "0".repeat(40));
+    Source { name: name.to_owned(), url, commit, checkout: checkout.to_owned(), directory: None }
 }
 
 /// Guix as in a checkout of the installed version.
@@ -79,7 +87,7 @@ impl Bed {
     async fn checkout(&self) -> Environment {
         let cache = Cache::new(self.directory.path().join("cache"), "tests").unwrap();
         let guix = self.channel("guix");
-        checkout(&self.host, &[("guix", &guix)], &cache, &Compiling::default()).await.unwrap()
+        checkout(&self.host, &[&channel("guix", &guix)], &cache, &Compiling::default()).await.unwrap()
     }
 
     /// What `code` prints.
@@ -256,7 +264,7 @@ async fn the_installed_guix_takes_channels_behind_its_own_modules() {
         "(define-module (mine packages) #:use-module (gnu packages base) #:use-module (guix packages))
                   (define-public my-hello (package (inherit hello) (version \"1:mine\")))";
     std::fs::write(mine.path().join("mine/packages.scm"), module).unwrap();
-    let environment = host(&found, &[("mine", mine.path())]).unwrap();
+    let environment = host(&found, &[&channel("mine", mine.path())]).unwrap();
     let bed = Bed { directory: tempfile::tempdir().unwrap(), host: found };
     let code = "(use-modules (mine packages) (guix packages)) (display (package-version my-hello))";
     assert_eq!(bed.run(&environment, code).await, "1:mine");

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::age;
+use super::channel::Place;
 use super::compile::{self, CompileFailure, Compiling, Job};
 use super::farm::Farm;
 use super::key::{self, Keys};
 use super::sources::{self, File, Kind, Layer};
-use super::{Cache, Counts, Environment, Host, RuntimeError, channel_binds, search_path};
+use super::{Cache, Counts, Environment, Host, RuntimeError, Source, search_path};
 
 /// Where the links to modules are inside the sandbox.
 const FARM: &str = "/gorget/links";
@@ -24,8 +25,7 @@ struct Plan {
 
 /// Guix from the channel called `guix`, with the other channels behind it.
 ///
-/// `channels` are names and directories of modules: the checkout, or what its `.guix-channel` says.
-/// All files in them must be as old as can be (`mtime` 1), for Guile takes a compiled module only
+/// All files of `channels` must be as old as can be (`mtime` 1), for Guile takes a compiled module only
 /// if it is not older than its source. Compiles what is neither installed nor in the cache.
 ///
 /// # Errors
@@ -33,25 +33,27 @@ struct Plan {
 /// no error: see [`Environment::failures`].
 pub async fn checkout(
     host: &Host,
-    channels: &[(&str, &Path)],
+    channels: &[&Source],
     cache: &Cache,
     compiling: &Compiling,
 ) -> Result<Environment, RuntimeError> {
-    let guix = channels.iter().find(|(name, _)| *name == "guix").ok_or(RuntimeError::NoGuixChannel)?;
+    let is_guix = |channel: &&Source| channel.name == "guix";
+    let guix = channels.iter().copied().find(is_guix).ok_or(RuntimeError::NoGuixChannel)?.place()?;
     for missing in ["gnu/packages.scm", "guix/packages.scm"] {
-        if !guix.1.join(missing).is_file() {
+        if !guix.modules.join(missing).is_file() {
             return Err(RuntimeError::NotGuix { missing });
         }
     }
-    age::refuse_too_old(guix.1, "of the channel `guix`")?;
-    let mut ordered = channels.to_vec();
-    ordered.sort_by_key(|(name, _)| *name != "guix");
-    let (binds, inside) = channel_binds(&ordered)?;
-    let layers = binds.iter().enumerate().map(|(number, (directory, _))| {
+    age::refuse_too_old(&guix.modules, "of the channel `guix`")?;
+    let others = channels.iter().filter(|channel| !is_guix(channel)).map(|channel| channel.place());
+    let places: Vec<Place> = std::iter::once(Ok(guix)).chain(others).collect::<Result<_, _>>()?;
+    let layers = places.iter().enumerate().map(|(number, place)| {
         let kind = if number == 0 { Kind::Guix } else { Kind::Channel };
-        Layer { directory: directory.clone(), kind }
+        place.layer(kind)
     });
     let layers: Vec<Layer> = layers.chain(host.libraries()).collect();
+    let inside: Vec<PathBuf> = places.iter().map(|place| place.load.clone()).collect();
+    let binds: Vec<_> = places.iter().map(Place::bind).collect();
     let mut plan = {
         let (host, cache, inside) = (host.clone(), cache.clone(), inside.clone());
         let planned = tokio::task::spawn_blocking(move || plan(&host, &layers, &inside, &cache)).await;

@@ -11,9 +11,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::channel::CHANNELS;
 use super::farm::Farm;
 use super::key::Keys;
-use super::{CHANNELS, Cache, Environment, Host, RuntimeError};
+use super::{Cache, Environment, Host, RuntimeError};
 
 /// One file may take so much processor time, in seconds.
 const FILE_SECONDS: u64 = 900;

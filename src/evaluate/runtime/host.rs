@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::sandbox::{Confined, find_guix};
 
 use super::age;
+use super::channel::Place;
 use super::key::{self, Compiler, Keys};
 use super::sources::{self, Kind, Layer};
-use super::{Counts, Environment, RuntimeError, channel_binds, search_path};
+use super::{Counts, Environment, RuntimeError, Source, search_path};
 
 /// Where the sandbox has the store.
 const STORE: &str = "/gnu/store";
@@ -135,7 +136,7 @@ impl Host {
 
     /// The layers of Guile libraries that Guix uses.
     pub(super) fn libraries(&self) -> Vec<Layer> {
-        let layer = |path: &PathBuf| Layer { directory: self.outside(path), kind: Kind::Library };
+        let layer = |path: &PathBuf| Layer::trusted(self.outside(path), Kind::Library);
         // Guile's directory of everything lies above the others, and has no modules of its own.
         let inner = |path: &&PathBuf| !self.load_path.iter().any(|p| p != *path && p.starts_with(path));
         let inner_of_guile = |path: &&PathBuf| !self.guile_modules.0.starts_with(path);
@@ -143,21 +144,21 @@ impl Host {
     }
 
     /// The names of Guile's macros and primitives, with those of its libraries.
-    pub(super) fn compiler(&self) -> std::io::Result<Compiler> {
+    pub(super) fn compiler(&self) -> Result<Compiler, RuntimeError> {
         let mut compiler = (*self.compiler).clone();
         let directory = self.outside(&self.guile_modules.0);
         compiler
             .core
-            .extend(super::index::macros(&sources::files(&[Layer { directory, kind: Kind::Guile }])?));
+            .extend(super::index::macros(&sources::files(&[Layer::trusted(directory, Kind::Guile)])?));
         Ok(compiler)
     }
 
     /// The keys of the installed Guix's modules, computed once.
-    pub(super) fn keys(&self, compiler: &Compiler) -> std::io::Result<&HashMap<String, Keys>> {
+    pub(super) fn keys(&self, compiler: &Compiler) -> Result<&HashMap<String, Keys>, RuntimeError> {
         if let Some(keys) = self.keys.get() {
             return Ok(keys);
         }
-        let mut layers = vec![Layer { directory: self.outside(&self.sources), kind: Kind::Installed }];
+        let mut layers = vec![Layer::trusted(self.outside(&self.sources), Kind::Installed)];
         layers.extend(self.libraries());
         let mut files = sources::files(&layers)?;
         sources::replace(&mut files, "guix/config.scm", fs_err::read(self.outside(&self.config.0))?);
@@ -174,16 +175,18 @@ fn below(root: &Path, store: Option<&Path>, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// The installed Guix, with the modules of `channels` (names and directories) behind its own.
+/// The installed Guix, with the modules of `channels` behind its own.
 ///
 /// Channels are not compiled: Guile loads them from source.
 ///
 /// # Errors
-/// When a channel's name cannot be part of a path.
-pub fn host(host: &Host, channels: &[(&str, &Path)]) -> Result<Environment, RuntimeError> {
-    let (mut binds, inside) = channel_binds(channels)?;
+/// When a channel cannot be loaded from: see [`RuntimeError::is_of_revision`].
+pub fn host(host: &Host, channels: &[&Source]) -> Result<Environment, RuntimeError> {
+    let places = channels.iter().map(|channel| channel.place()).collect::<Result<Vec<_>, _>>()?;
+    let mut binds: Vec<_> = places.iter().map(Place::bind).collect();
     binds.extend(host.store.clone().map(|store| (store, STORE.into())));
-    let load_path: Vec<PathBuf> = host.load_path.iter().cloned().chain(inside).collect();
+    let load_path: Vec<PathBuf> =
+        host.load_path.iter().cloned().chain(places.into_iter().map(|place| place.load)).collect();
     let env = vec![
         ("GUILE_AUTO_COMPILE".to_owned(), "0".to_owned()),
         ("GUILE_LOAD_PATH".to_owned(), search_path(&load_path)),

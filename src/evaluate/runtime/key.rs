@@ -10,7 +10,7 @@ use super::reader::Symbol;
 use super::sources::{File, Kind, Layer};
 
 /// Goes up whenever keys or the way of compiling change.
-const FORMAT: &str = "gorget compiled module 1";
+const FORMAT: &str = "gorget compiled module 2";
 
 /// What identifies the compiled form of one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Graph<'_> {
             all.push(text);
         }
         own.extend(effects);
-        let start = format!("{FORMAT}\n{}\n{level}\n{}\n", compiler.identity, file.path);
+        let start = format!("{FORMAT}\n{}\n{level}\n{}\n{}\n", compiler.identity, file.path, file.place);
         let base = Sha256::new_with_prefix(start).chain_update(seen.hash).chain_update(hash_set(own));
         let imports = all.len();
         let with = |more: Vec<Hash>, what: &str| base.clone().chain_update(what).chain_update(hash_set(more));
@@ -148,9 +148,10 @@ mod tests {
 
     /// The keys of modules given as path and source.
     fn keys_of(modules: &[(&str, &str)]) -> HashMap<String, Keys> {
-        let layers = [Layer { directory: "nowhere".into(), kind: Kind::Guix }];
+        let layers = [Layer::trusted("nowhere".into(), Kind::Guix)];
         let file = |(path, text): &(&str, &str)| File {
             path: (*path).to_owned(),
+            place: (*path).to_owned(),
             layer: 0,
             kind: Kind::Guix,
             text: text.as_bytes().to_vec(),

@@ -40,6 +40,7 @@
 
 mod age;
 mod cache;
+mod channel;
 mod checkout;
 mod compile;
 mod definers;
@@ -63,10 +64,11 @@ use crate::sandbox::Confined;
 use farm::Farm;
 
 pub use cache::Cache;
+pub use channel::Source;
 pub use checkout::checkout;
 pub use compile::{CompileFailure, Compiling};
 pub use host::{Host, host};
-pub use runtimes::{Prepared, Runtimes, Source};
+pub use runtimes::{Prepared, Runtimes};
 pub use time_machine::TimeMachine;
 
 /// Why there is no Guix to evaluate with.
@@ -103,6 +105,24 @@ pub enum RuntimeError {
     ChannelName {
         /// The name.
         name: String,
+    },
+    /// A channel's modules are not in its repository.
+    #[error(
+        "the channel {channel} has no directory {directory:?} that Guile can load modules from\nhint: `directory` in its .guix-channel names a directory of its own repository, without a colon"
+    )]
+    NoModules {
+        /// The channel's name.
+        channel: String,
+        /// What its description says.
+        directory: String,
+    },
+    /// What Guile would find there is unknown.
+    #[error(
+        "{file} is a link to a file that is not in the channel's repository\nhint: let it lead to a file of the repository, or remove it"
+    )]
+    LinkLeadsOut {
+        /// The link, from the top of the repository.
+        file: String,
     },
     /// None of the channels is Guix.
     #[error("no channel is called `guix`\nhint: add it, or use the runtime `host`")]
@@ -144,7 +164,12 @@ impl RuntimeError {
     pub fn is_of_revision(&self) -> bool {
         matches!(
             self,
-            Self::TooOld { .. } | Self::NotGuix { .. } | Self::NotBuilt { .. } | Self::ChannelName { .. }
+            Self::TooOld { .. }
+                | Self::NotGuix { .. }
+                | Self::NotBuilt { .. }
+                | Self::ChannelName { .. }
+                | Self::NoModules { .. }
+                | Self::LinkLeadsOut { .. }
         )
     }
 }
@@ -186,26 +211,6 @@ impl Environment {
         let guile = self.env.iter().fold(guile, |guile, (name, value)| guile.env(name, value));
         self.binds.iter().fold(guile, |guile, (here, inside)| guile.readable(here, inside))
     }
-}
-
-/// Where channels are inside the sandbox.
-const CHANNELS: &str = "/gorget/channels";
-
-/// Paths here and inside the sandbox.
-type Binds = Vec<(PathBuf, PathBuf)>;
-
-/// How channels are shown to the sandbox, and where.
-fn channel_binds(channels: &[(&str, &Path)]) -> Result<(Binds, Vec<PathBuf>), RuntimeError> {
-    let mut binds = Vec::new();
-    for (name, directory) in channels {
-        let fine = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', ':', '\0']);
-        if !fine {
-            return Err(RuntimeError::ChannelName { name: (*name).to_owned() });
-        }
-        binds.push((fs_err::canonicalize(directory)?, Path::new(CHANNELS).join(name)));
-    }
-    let inside = binds.iter().map(|(_, inside)| inside.clone()).collect();
-    Ok((binds, inside))
 }
 
 /// A search path as Guile reads it.

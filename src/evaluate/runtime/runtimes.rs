@@ -2,15 +2,16 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
-use crate::revision::ChannelCommit;
 use crate::spec::Runtime;
 
 use super::{
-    CHANNELS, Cache, Compiling, Environment, Host, RuntimeError, TimeMachine, checkout, faster, host,
+    Cache, Compiling, Environment, Host, RuntimeError, Source, TimeMachine, checkout, faster, host,
+    search_path,
 };
 
-/// Where the sandbox shows all of a channel whose modules are in a directory of it.
-const REPOSITORIES: &str = "/gorget/repositories";
+/// What tells the worker where channels have their packages. Not Guix's own variable: that puts them
+/// before its own modules and patches, while it has channels behind them.
+const PACKAGE_PATH: &str = "GORGET_PACKAGE_PATH";
 
 /// Makes the Guix that a spec asks for: the revision's own when one of its channels is called
 /// `guix`, else the installed one.
@@ -22,33 +23,6 @@ pub struct Runtimes {
     cache_limit: u64,
     time_machine: TimeMachine,
     host: OnceCell<Host>,
-}
-
-/// The files of a channel.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// The channel's name.
-    pub name: String,
-    /// Where it comes from.
-    pub url: String,
-    /// Its commit.
-    pub commit: String,
-    /// Its checkout.
-    pub checkout: PathBuf,
-    /// The directory of its modules, relative to the checkout.
-    pub directory: Option<String>,
-}
-
-impl Source {
-    /// The files of `channel` in `checkout`.
-    pub fn new(channel: &ChannelCommit, checkout: &Path) -> Self {
-        let ChannelCommit { name, url, commit, origin } = channel.clone();
-        Self { name, url, commit, checkout: checkout.to_owned(), directory: origin.directory }
-    }
-
-    fn modules(&self) -> PathBuf {
-        self.directory.as_ref().map_or_else(|| self.checkout.clone(), |name| self.checkout.join(name))
-    }
 }
 
 /// A Guix that is ready to evaluate.
@@ -88,14 +62,9 @@ impl Runtimes {
         channels: &[Source],
     ) -> Result<Prepared, RuntimeError> {
         let installed = self.host.get_or_try_init(|| Host::probe(&self.root)).await?;
-        let modules: Vec<PathBuf> = channels.iter().map(Source::modules).collect();
-        let named: Vec<(&str, &Path)> = channels
-            .iter()
-            .zip(&modules)
-            .map(|(channel, modules)| (channel.name.as_str(), modules.as_path()))
-            .collect();
-        let is_guix = |channel: &&Source| channel.name == "guix";
-        let (mut environment, faster) = match (runtime, channels.iter().find(is_guix)) {
+        let named: Vec<&Source> = channels.iter().collect();
+        let (guix, others): (Vec<&Source>, Vec<_>) = named.iter().partition(|channel| channel.name == "guix");
+        let (mut environment, faster) = match (runtime, guix.first()) {
             (_, None) => (host(installed, &named)?, faster::compiled(installed, &self.cache).await?),
             (Runtime::Checkout, Some(_)) => {
                 let faster = faster::compiled(installed, &self.cache);
@@ -103,11 +72,9 @@ impl Runtimes {
             }
             (Runtime::TimeMachine, Some(guix)) => {
                 let built = self.time_machine.guix(installed, guix).await?;
-                let others: Vec<_> = named.iter().copied().filter(|(name, _)| *name != "guix").collect();
                 let mut environment = host(&built, &others)?;
                 // Its files, for manifests, but not its modules.
-                let place = Path::new(CHANNELS).join("guix");
-                environment.binds.push((fs_err::canonicalize(guix.modules())?, place));
+                environment.binds.push(guix.place()?.bind());
                 (environment, faster::compiled(&built, &self.cache).await?)
             }
         };
@@ -129,25 +96,13 @@ impl Runtimes {
             source = counts.source,
             "modules are ready"
         );
-        let inside = |name: &str| Path::new(CHANNELS).join(name).display().to_string();
-        // Where Guix looks for packages beside its own.
-        let others: Vec<String> =
-            named.iter().filter(|(name, _)| *name != "guix").map(|(name, _)| inside(name)).collect();
-        if !others.is_empty() {
-            environment.env.push(("GUIX_PACKAGE_PATH".to_owned(), others.join(":")));
-        }
-        let mut tops = Vec::new();
-        for channel in channels {
-            // Paths in specs begin at the top, whichever directory has the modules.
-            let top = if channel.directory.is_some() {
-                let top = Path::new(REPOSITORIES).join(&channel.name);
-                environment.binds.push((fs_err::canonicalize(&channel.checkout)?, top.clone()));
-                top.display().to_string()
-            } else {
-                inside(&channel.name)
-            };
-            tops.push((channel.name.clone(), top));
-        }
+        // Where Guix looks for packages behind its own.
+        let places = others.iter().map(|channel| Ok(channel.place()?.load));
+        let places = places.collect::<Result<Vec<PathBuf>, RuntimeError>>()?;
+        environment.env.push((PACKAGE_PATH.to_owned(), search_path(&places)));
+        let top =
+            |channel: &Source| Ok((channel.name.clone(), channel.place()?.inside.display().to_string()));
+        let tops = channels.iter().map(top).collect::<Result<_, RuntimeError>>()?;
         Ok(Prepared { environment, channels: tops })
     }
 
@@ -156,10 +111,10 @@ impl Runtimes {
         &self,
         installed: &Host,
         spec: &str,
-        named: &[(&str, &Path)],
+        channels: &[&Source],
     ) -> Result<Environment, RuntimeError> {
         let cache = Cache::new(&self.cache, spec)?;
-        let environment = checkout(installed, named, &cache, &self.compiling).await?;
+        let environment = checkout(installed, channels, &cache, &self.compiling).await?;
         let limit = self.cache_limit;
         let trimmed = tokio::task::spawn_blocking(move || cache.trim(limit)).await;
         let removed = trimmed.map_err(std::io::Error::other)??;

@@ -108,6 +108,15 @@ impl Tree {
 
     /// Commits `file` with another text.
     pub fn write(&self, file: &str, text: &str) -> String {
+        self.put(file, text, FileMode::Blob)
+    }
+
+    /// Commits a symbolic link.
+    pub fn link(&self, file: &str, target: &str) -> String {
+        self.put(file, target, FileMode::Link)
+    }
+
+    fn put(&self, file: &str, text: &str, mode: FileMode) -> String {
         let parent = self.git.find_reference("refs/heads/master").ok();
         let parent = parent.map(|tip| tip.peel_to_commit().unwrap());
         let before = match &parent {
@@ -115,8 +124,7 @@ impl Tree {
             None => self.git.find_tree(self.git.treebuilder(None).unwrap().write().unwrap()).unwrap(),
         };
         let blob = self.git.blob(text.as_bytes()).unwrap();
-        let tree =
-            TreeUpdateBuilder::new().upsert(file, blob, FileMode::Blob).create_updated(&self.git, &before);
+        let tree = TreeUpdateBuilder::new().upsert(file, blob, mode).create_updated(&self.git, &before);
         let tree = self.git.find_tree(tree.unwrap()).unwrap();
         let who = Signature::new("A", "a@example.org", &Time::new(1_700_000_000, 0)).unwrap();
         let message = format!("Change {file}");

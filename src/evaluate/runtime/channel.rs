@@ -1,0 +1,88 @@
+//! Where channels are, here and in the sandbox.
+//!
+//! The sandbox shows all of a channel's repository, and Guile loads modules from a directory of it, as
+//! Guix links its load path into the checkout: files are named relative to modules (`local-file`,
+//! `current-source-directory`), and `..` leads to other directories of the same repository.
+
+use std::path::{Path, PathBuf};
+
+use super::RuntimeError;
+use super::sources::{Kind, Layer};
+use crate::revision::ChannelCommit;
+
+/// Where the sandbox shows the repositories of channels.
+pub(super) const CHANNELS: &str = "/gorget/channels";
+
+/// The files of a channel.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The channel's name.
+    pub name: String,
+    /// Where it comes from.
+    pub url: String,
+    /// Its commit.
+    pub commit: String,
+    /// Its checkout.
+    pub checkout: PathBuf,
+    /// The directory of its modules, relative to the checkout.
+    pub directory: Option<String>,
+}
+
+impl Source {
+    /// The files of `channel` in `checkout`.
+    pub fn new(channel: &ChannelCommit, checkout: &Path) -> Self {
+        let ChannelCommit { name, url, commit, origin } = channel.clone();
+        Self { name, url, commit, checkout: checkout.to_owned(), directory: origin.directory }
+    }
+
+    /// Finds its directories.
+    ///
+    /// # Errors
+    /// When its name cannot be part of a search path, or its modules are not in the checkout.
+    pub(super) fn place(&self) -> Result<Place, RuntimeError> {
+        let name = &self.name;
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', ':', '\0']) {
+            return Err(RuntimeError::ChannelName { name: name.clone() });
+        }
+        let here = fs_err::canonicalize(&self.checkout)?;
+        let inside = Path::new(CHANNELS).join(name);
+        let Some(directory) = &self.directory else {
+            return Ok(Place { modules: here.clone(), load: inside.clone(), here, inside });
+        };
+        // Links in it count, as `..` does when files are opened.
+        let modules = here.join(directory).canonicalize().ok().filter(|modules| modules.is_dir());
+        let relative = modules.as_ref().and_then(|modules| modules.strip_prefix(&here).ok()?.to_str());
+        match (&modules, relative) {
+            (Some(modules), Some(relative)) if !relative.contains(':') => {
+                let load = if relative.is_empty() { inside.clone() } else { inside.join(relative) };
+                Ok(Place { modules: modules.clone(), load, here, inside })
+            }
+            _ => Err(RuntimeError::NoModules { channel: name.clone(), directory: directory.clone() }),
+        }
+    }
+}
+
+/// The directories of a channel.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The checkout.
+    pub(super) here: PathBuf,
+    /// Its modules.
+    pub(super) modules: PathBuf,
+    /// The checkout in the sandbox.
+    pub(super) inside: PathBuf,
+    /// The modules in the sandbox.
+    pub(super) load: PathBuf,
+}
+
+impl Place {
+    /// What the sandbox shows.
+    pub(super) fn bind(&self) -> (PathBuf, PathBuf) {
+        (self.here.clone(), self.inside.clone())
+    }
+
+    /// Its modules.
+    pub(super) fn layer(&self, kind: Kind) -> Layer {
+        Layer { directory: self.modules.clone(), top: self.here.clone(), kind }
+    }
+}
