@@ -25,7 +25,7 @@ pub(super) struct Evaluate {
     /// Evaluate for this system instead of the spec's
     #[arg(long)]
     system: Vec<String>,
-    /// Write JSON, an object a line: `job`, `error`, and `summary` last
+    /// Write JSON, an object a line: `job`, `error`, `warning`, and `summary` last
     #[arg(long)]
     json: bool,
 }
@@ -147,6 +147,7 @@ fn add(totals: &mut Summary, summary: &Summary) {
     totals.jobs += summary.jobs;
     totals.errors += summary.errors;
     totals.broken_modules += summary.broken_modules;
+    totals.warnings += summary.warnings;
     totals.guix_version.clone_from(&summary.guix_version);
     totals.faster_derivations = summary.faster_derivations;
     totals.load_ms = totals.load_ms.or(summary.load_ms);
@@ -175,9 +176,10 @@ fn summarize(totals: &Summary, exit: Exit, json: bool) -> anyhow::Result<()> {
     }
     let seconds = |milliseconds| Duration::from_millis(milliseconds).as_secs_f64();
     tell::note(&format!(
-        "{} and {} in {:.1} s ({:.1} s of CPU, {} MiB at most)",
+        "{}, {} and {} in {:.1} s ({:.1} s of CPU, {} MiB at most)",
         tell::count(totals.jobs, "job", "jobs"),
         tell::count(totals.errors, "error", "errors"),
+        tell::count(totals.warnings, "warning", "warnings"),
         seconds(totals.total_ms),
         seconds(totals.cpu_ms),
         totals.peak_memory >> 20

@@ -67,7 +67,9 @@ fn figures(figures: &Value) -> Vec<Line> {
         known.collect::<Vec<_>>().join(", ")
     };
     let count = |name: &str| number(name).map(|count| count.to_string());
+    let warnings = count("warnings").filter(|count| count != "0");
     let lines = vec![
+        ("warnings", list(&[("modules that do not load, without a job of this", warnings)])),
         ("jobs", list(&[("", count("jobs")), ("Guix", figures["guix_version"].as_str().map(str::to_owned))])),
         (
             "memory",

@@ -14,7 +14,7 @@ use crate::store::path::StorePath;
 /// How many of the builds that come first are named.
 const NAMED: i64 = 3;
 /// How many similar names are suggested.
-const SIMILAR: i64 = 5;
+const SIMILAR: u8 = 5;
 
 /// Tells why a job is queued, or is not: the rule, what it rests on, and what comes first
 #[derive(Debug, clap::Args)]
@@ -58,7 +58,9 @@ pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> 
         jobs = db.inputs_called(path.as_deref().unwrap_or(&args.job)).await?;
     }
     if jobs.is_empty() && errors.is_empty() {
-        return Err(unknown(&db, &args.job).await?);
+        let similar = db.jobs_like(&args.job, SIMILAR.into()).await?;
+        let Some(only) = only_job_of(&args.job, &similar) else { return Err(unknown(&args.job, &similar)) };
+        jobs = db.jobs_called(only).await?;
     }
     let mut stories = Vec::new();
     for job in jobs {
@@ -83,14 +85,25 @@ pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> 
     Ok(Exit::Done)
 }
 
-async fn unknown(db: &Db, name: &str) -> anyhow::Result<anyhow::Error> {
-    let similar = db.jobs_like(name, SIMILAR).await?;
+/// The job of the package called `name`, if it is the only one among `similar`.
+fn only_job_of<'a>(name: &str, similar: &'a [String]) -> Option<&'a str> {
+    let is_its = |job: &&String| {
+        let rest = job.strip_prefix("base.").unwrap_or(job).strip_prefix(name);
+        let version = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+        rest.is_some_and(|rest| rest.starts_with('.') || rest.strip_prefix('-').is_some_and(version))
+    };
+    let mut its = similar.iter().filter(is_its);
+    let only = its.next().filter(|_| its.next().is_none() && similar.len() < SIMILAR.into())?;
+    Some(only)
+}
+
+fn unknown(name: &str, similar: &[String]) -> anyhow::Error {
     let hint = if similar.is_empty() {
         "hint: `gorget diff` and `gorget queue` show names of jobs".to_owned()
     } else {
         format!("hint: there are {}", similar.join(", "))
     };
-    Ok(at_fault(format!("no evaluation has a job called {name}\n{hint}")))
+    at_fault(format!("no evaluation has a job called {name}\n{hint}"))
 }
 
 async fn story(db: &Db, job: JobRecord, config: &Config) -> anyhow::Result<Story> {

@@ -13,7 +13,7 @@ use crate::job::Facts;
 use crate::spec::System;
 use crate::store::path::{Hash, StorePath};
 
-/// Evaluates, and lists jobs and errors: a line each, or a JSON object.
+/// Evaluates, and lists jobs, errors and warnings: a line each, or a JSON object.
 pub(super) async fn list(
     warm: &mut Warm,
     wanted: Wanted,
@@ -60,6 +60,9 @@ fn show(batch: Batch, system: &System, derivations: Option<&mut Derivations>) ->
                 Outcome::Error { name, cause, message } => {
                     tell::note(&format!("{name} ({cause}): {message}"));
                 }
+                Outcome::Warning { name, cause, message } => {
+                    tell::note(&format!("warning: {name} ({cause}): {message}"));
+                }
             }
         }
         return Ok(());
@@ -82,6 +85,9 @@ fn show(batch: Batch, system: &System, derivations: Option<&mut Derivations>) ->
             }
             Outcome::Error { name, cause, message } => json!({
                 "type": "error", "name": name, "system": system, "cause": cause, "message": message,
+            }),
+            Outcome::Warning { name, cause, message } => json!({
+                "type": "warning", "name": name, "system": system, "cause": cause, "message": message,
             }),
         })?;
     }

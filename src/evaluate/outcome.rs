@@ -55,6 +55,15 @@ pub enum Outcome {
         /// What was said.
         message: String,
     },
+    /// A module or script does not load, and no job is missing because of that.
+    Warning {
+        /// Its name.
+        name: String,
+        /// As in [`Outcome::Error`].
+        cause: String,
+        /// What was said.
+        message: String,
+    },
 }
 
 /// The end of an evaluation that went through.
@@ -68,6 +77,8 @@ pub struct Summary {
     pub errors: usize,
     /// Modules or manifests that did not load: absent jobs may be theirs.
     pub broken_modules: usize,
+    /// Other modules and scripts that did not load.
+    pub warnings: usize,
     /// Version of the Guix that evaluated.
     pub guix_version: String,
     /// Whether derivations were made by Gorget's faster stand-in for the Guix's own procedures.

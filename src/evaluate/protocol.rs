@@ -5,7 +5,8 @@
 //! | loader | `(loader GUILE GUIX)` | connected; the versions |
 //! | supervisor | `(load SUBSET OPTIONS ((NAME DIRECTORY COMMIT) ...))` | what will be evaluated; the channels |
 //! | loader | `(derivations faster)`, `(derivations own)` | how they are made |
-//! | loader, parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load |
+//! | loader, parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load: jobs may be missing |
+//! | loader, parent | `(module-warning NAME CAUSE MESSAGE)` | a module or script does not load that has none of the jobs |
 //! | loader | `(uses (FILE USED ...) ...)` | some packages and what they use, by number: where each is defined, what it uses |
 //! | loader | `(loaded)` | ready to fork a parent for each system |
 //! | loader, parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
@@ -20,7 +21,7 @@
 //! | supervisor | `(units INDEX ...)` | lower these |
 //! | both | `(begin INDEX)` | in flight from now on; results may come later, some at a time |
 //! | both | `(also INDEX NAME DERIVATION FACTS)` | a job of it; there are more |
-//! | both | `(job INDEX NAME DERIVATION FACTS)`, `(none INDEX)`, `(error INDEX CAUSE MESSAGE)` | its result |
+//! | both | `(job INDEX NAME DERIVATION FACTS)`, `(none INDEX)`, `(error INDEX CAUSE MESSAGE)` | its result; an error may be about others than the jobs before it |
 //! | both | `(idle)` | all done, more please |
 //! | supervisor | `(quit)` | |
 //!
@@ -48,6 +49,7 @@ pub(super) enum Message {
     Loaded,
     Parent { id: usize, token: String },
     ModuleError { name: String, cause: String, message: String },
+    ModuleWarning { name: String, cause: String, message: String },
     Derivations { faster: bool },
     Uses(Vec<Uses>),
     Labels(Vec<String>),
@@ -111,6 +113,9 @@ impl Message {
             ("parent", [id, token]) => Self::Parent { id: id.index()?, token: text(token)? },
             ("module-error", [module, cause, message]) => {
                 Self::ModuleError { name: text(module)?, cause: name(cause)?, message: text(message)? }
+            }
+            ("module-warning", [module, cause, message]) => {
+                Self::ModuleWarning { name: text(module)?, cause: name(cause)?, message: text(message)? }
             }
             ("derivations", [how]) => Self::Derivations { faster: how.symbol()? == "faster" },
             ("uses", packages) => Self::Uses(packages.iter().map(read_uses).collect::<Option<_>>()?),

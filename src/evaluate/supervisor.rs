@@ -288,6 +288,7 @@ impl<'a> Supervisor<'a> {
             }
             Message::Error { unit, cause, message } if self.book.finish(from, unit) => {
                 self.heard_of(from);
+                self.jobs_before_error(from, unit)?;
                 self.unit_failed(unit, &cause, message);
             }
             Message::Fatal { cause, message } if from == PARENT => {

@@ -38,6 +38,8 @@ pub(super) struct Loaded {
     pub(super) faster_derivations: bool,
     /// Name, cause and message of each module that is not.
     pub(super) broken: Vec<[String; 3]>,
+    /// The same of modules that have none of the jobs.
+    pub(super) warnings: Vec<[String; 3]>,
     /// What each package uses; nothing where only some are evaluated.
     pub(super) uses: Arc<[Uses]>,
 }

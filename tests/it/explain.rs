@@ -96,6 +96,9 @@ async fn what_is_known_the_same_or_broken_is_told_apart() {
     assert!(told.contains("one-1 of first"), "{told}");
     assert!(told.contains("it is the same build as one-1 of second"), "{told}");
 
+    let told = farm.say(&["explain", "one"]).await.data;
+    assert!(told.contains("one-1 of first"), "a package's name does, too: {told}");
+
     let said = farm.say(&["explain", "ne-1"]).await;
     assert_eq!(said.code, Some(1));
     assert!(said.talk.contains("hint: there are one-1"), "{}", said.talk);

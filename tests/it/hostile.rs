@@ -54,7 +54,7 @@ const CAUSES: &str = r#"
 #[tokio::test]
 async fn each_cause_is_told_apart_and_costs_only_its_package() {
     let channel = Channel::new(CAUSES);
-    let at = |name: &str| channel.line_of(&format!("(define-bad {name}"));
+    let at = |name: &str| format!("{name}@1 at {}", channel.line_of(&format!("(define-bad {name}")));
     let expected = [
         ("raises", "exception", at("raises") + "this is wrong: 42"),
         ("unnamed", "unbound-variable", at("unnamed") + "error: this-is-nowhere: unbound variable"),

@@ -1,7 +1,10 @@
 //! However a channel lays out its files, its packages are what Guix computes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
 
+use gorget::evaluate::runtime::{Host, host};
 use serde_json::Value;
 
 use crate::support::guix::{Tree, guix_root};
@@ -163,4 +166,58 @@ async fn nothing_leads_out_of_the_repository() {
         let message = errors.get(&format!("{name}.{SYSTEM}")).unwrap_or_else(|| panic!("{errors:?}"));
         assert!(message.contains("of the sandbox"), "{name}: {message}");
     }
+}
+
+/// Guix before March 2022 reads gexps like this; to run all of it, it would have to be compiled.
+const OLD_READER: &str = r"
+(use-modules (guix gexp) (srfi srfi-1) (system base compile))
+(define (plainly operator) (lambda (char port) (list operator (read port))))
+(read-hash-extend #\~ (plainly 'gexp))
+(read-hash-extend #\$ (plainly 'ungexp))
+";
+
+const COMPILED: &str = r#"
+(set! %load-path (append %load-path '("/gorget/channels/own")))
+(compile-file "/gorget/channels/own/gnu/packages/own.scm" #:output-file "/tmp/own.go")
+(save-module-excursion (lambda () (load-compiled "/tmp/own.go")))
+(define exp (module-ref (resolve-module '(gnu packages own)) 'exp))
+(define file (find local-file? (map gexp-input-thing ((@@ (guix gexp) gexp-inputs) exp))))
+(write (cons (false-if-exception (local-file-absolute-file-name file))
+             ((@@ (guix gexp) gexp-outputs) exp)))
+"#;
+
+#[tokio::test]
+async fn a_file_in_a_gexp_of_an_older_guix_is_found_beside_its_module() {
+    let directory = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let file = directory.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    };
+    let module = |more: &str| {
+        let file = "#$(local-file \"aux-files/own.txt\")";
+        format!(
+            "(define-module (gnu packages own) #:use-module (guix gexp))\n(define-public exp #~(list {file} {more}))"
+        )
+    };
+    put("gnu/packages/aux-files/own.txt", "beside it\n");
+    put("without.scm", &format!("{OLD_READER}{COMPILED}"));
+    let reads = "(primitive-load \"/gorget/gexps.scm\") (read-gexps-with-locations!)";
+    put("with.scm", &format!("{OLD_READER}{reads}{COMPILED}"));
+    let root = guix_root();
+    let installed = Host::probe(&root).await.unwrap();
+    let gexps = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/evaluate/runtime/gexps.scm");
+    let run = async |script: &str, more: &str| {
+        put("gnu/packages/own.scm", &module(more));
+        let guile = host(&installed, &[]).unwrap().confine(&root).args(["--no-auto-compile", script]);
+        let guile = guile.readable(&gexps, "/gorget/gexps.scm");
+        let guile = guile.readable(directory.path(), "/gorget/channels/own");
+        let finished = guile.spawn().unwrap().finish(Duration::from_mins(2)).await.unwrap();
+        (String::from_utf8_lossy(&finished.stdout).into_owned(), finished.reason())
+    };
+    let (said, reason) = run("/gorget/channels/own/without.scm", "").await;
+    assert_eq!(said, "(#f)", "{reason}");
+    let all = "#$@'(1 2) #$output:debug #+\"native\"";
+    let (said, reason) = run("/gorget/channels/own/with.scm", all).await;
+    assert_eq!(said, "(\"/gorget/channels/own/gnu/packages/aux-files/own.txt\" \"debug\")", "{reason}");
 }

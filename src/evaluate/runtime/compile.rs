@@ -152,7 +152,10 @@ async fn run(
     let work = cache.work("compile-")?;
     let (script, request, out) =
         (work.path().join("compile.scm"), work.path().join("request"), work.path().join("out"));
-    fs_err::write(&script, include_str!("compile.scm"))?;
+    fs_err::write(
+        &script,
+        concat!(include_str!("compile.scm"), include_str!("gexps.scm"), "(compile-all)\n"),
+    )?;
     fs_err::write(&request, written(jobs, compiling))?;
     fs_err::create_dir(&out)?;
     let finished = environment

@@ -104,17 +104,22 @@ process goes on, and the old one stays to try again without the culprit."
              (try (alist-delete (call-with-input-file culprit read) loadable) (- patience 1)))
             (_ (give-slot slots)))))))
 
-(match (call-with-input-file (last (command-line)) read)
-  ((files jobs memory seconds)
-   (and=> (optional '(system base compile) 'default-warning-level) (lambda (level) (level 0)))
-   (compile #f)
-   (let ((slots (pipe)))
-     (for-each (lambda (port) (setvbuf port 'none)) (list (car slots) (cdr slots)))
-     (for-each (lambda (_) (give-slot slots)) (iota (- jobs 1)))
-     (match files
-       ((alone)
-        (give-slot slots)
-        (compile-each files slots memory seconds))
-       (_
-        (load-and-compile files 8 slots
-                          (lambda (files) (compile-each files slots memory seconds))))))))
+(define (compile-all)
+  (match (call-with-input-file (last (command-line)) read)
+    ((files jobs memory seconds)
+     (and=> (optional '(system base compile) 'default-warning-level) (lambda (level) (level 0)))
+     (compile #f)
+     ;; What is wrong with (guix gexp) is said of what needs it.
+     (when (may-read-without-locations?)
+       (false-if-exception (read-gexps-with-locations!)))
+     (let ((slots (pipe)))
+       (for-each (lambda (port) (setvbuf port 'none)) (list (car slots) (cdr slots)))
+       (for-each (lambda (_) (give-slot slots)) (iota (- jobs 1)))
+       (match files
+         ((alone)
+          (give-slot slots)
+          (compile-each files slots memory seconds))
+         (_
+          (load-and-compile files 8 slots
+                            (lambda (files) (compile-each files slots memory seconds)))))))))
+

@@ -56,7 +56,7 @@ mod sources;
 mod time_machine;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::sandbox::Confined;

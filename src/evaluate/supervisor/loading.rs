@@ -24,7 +24,7 @@ const WORTH_A_WORKER: usize = 40;
 /// Loading, and enumerating, may take so many times the time for one unit.
 const LOADING: u32 = 6;
 /// More modules than this that do not load, and something is wrong with all of them.
-const MOST_BROKEN: usize = 20_000;
+pub(super) const MOST_BROKEN: usize = 20_000;
 /// What is said of those may take so many bytes.
 const MOST_OF_BROKEN: usize = 32 << 20;
 /// More packages than this, or more of what they use, are dealt as they come: what they use is forgotten.
@@ -43,6 +43,9 @@ impl Supervisor<'_> {
         self.summary.faster_derivations = loaded.faster_derivations;
         for [name, cause, message] in loaded.broken {
             self.broken_module(name, cause, message)?;
+        }
+        for [name, cause, message] in loaded.warnings {
+            self.warn(name, cause, message);
         }
         Ok(())
     }
@@ -91,6 +94,13 @@ impl Supervisor<'_> {
                     broken_bytes += name.len() + cause.len() + message.len();
                     loaded.broken.push([name, cause, message]);
                     if loaded.broken.len() > MOST_BROKEN || broken_bytes > MOST_OF_BROKEN {
+                        return Err(too_many_broken());
+                    }
+                }
+                Message::ModuleWarning { name, cause, message } => {
+                    broken_bytes += name.len() + cause.len() + message.len();
+                    loaded.warnings.push([name, cause, message]);
+                    if loaded.warnings.len() > MOST_BROKEN || broken_bytes > MOST_OF_BROKEN {
                         return Err(too_many_broken());
                     }
                 }
@@ -192,6 +202,7 @@ impl Supervisor<'_> {
             }
             Message::Nothing { unit } if self.book.close(unit) => self.batch.done += 1,
             Message::Error { unit, cause, message } if self.book.close(unit) => {
+                self.jobs_before_error(PARENT, unit)?;
                 self.unit_failed(unit, &cause, message);
             }
             _ => {}

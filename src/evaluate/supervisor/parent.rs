@@ -7,6 +7,7 @@ use super::super::book::Blame;
 use super::super::outcome::Failure;
 use super::super::process::{Heard, LOADER, PARENT};
 use super::super::protocol::{self, Message};
+use super::loading::MOST_BROKEN;
 use super::{MOST_GIVEN_UP, STILL, Supervisor};
 use crate::sexp::shortened;
 
@@ -65,6 +66,11 @@ impl Supervisor<'_> {
                 }
                 (PARENT, Message::ModuleError { name, cause, message }) if first => {
                     self.broken_module(name, cause, message)?;
+                }
+                (PARENT, Message::ModuleWarning { name, cause, message })
+                    if first && self.summary.warnings < MOST_BROKEN =>
+                {
+                    self.warn(name, cause, message);
                 }
                 (PARENT, Message::Fatal { cause, message }) => {
                     return Err(Failure::Revision { cause, message });

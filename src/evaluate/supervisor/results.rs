@@ -54,17 +54,33 @@ impl Supervisor<'_> {
         Ok(fits)
     }
 
-    /// All jobs of a unit: those that `worker` named before, and the last one. Whatever is wrong with them is
-    /// one error.
+    /// All jobs of a unit: those that `worker` named before, and the last one.
     pub(super) fn jobs(&mut self, worker: usize, last: Job) -> Result<(), Failure> {
+        let unit = last.unit;
+        let mut jobs = self.jobs_named_by(worker, unit);
+        jobs.push(last);
+        self.take_jobs(unit, jobs)
+    }
+
+    /// The jobs of `unit` that `worker` named before its result, which is an error about others.
+    pub(super) fn jobs_before_error(&mut self, worker: usize, unit: usize) -> Result<(), Failure> {
+        let jobs = self.jobs_named_by(worker, unit);
+        self.take_jobs(unit, jobs)
+    }
+
+    /// Takes the jobs of `unit` from those that `worker` has named and not finished.
+    fn jobs_named_by(&mut self, worker: usize, unit: usize) -> Vec<Job> {
         let before = self.unfinished.remove(&worker).unwrap_or_default().jobs;
-        let (mut jobs, others): (Vec<_>, Vec<_>) = before.into_iter().partition(|job| job.unit == last.unit);
+        let (jobs, others): (Vec<_>, Vec<_>) = before.into_iter().partition(|job| job.unit == unit);
         if !others.is_empty() {
             let bytes = others.iter().map(size).sum();
             self.unfinished.insert(worker, Unfinished { jobs: others, bytes });
         }
-        let unit = last.unit;
-        jobs.push(last);
+        jobs
+    }
+
+    /// Takes the jobs of a unit. Everything that is wrong with them is one error.
+    fn take_jobs(&mut self, unit: usize, jobs: Vec<Job>) -> Result<(), Failure> {
         if jobs.len() > self.names.most_jobs() {
             self.blame(unit, "protocol", format!("it has {} jobs, and should have one", jobs.len()));
             return Ok(());
@@ -149,12 +165,24 @@ impl Supervisor<'_> {
 
     pub(super) fn fail(&mut self, name: String, cause: String, message: String) {
         self.summary.errors += 1;
+        let [name, cause, message] = self.cut([name, cause, message]);
+        self.batch.outcomes.push(Outcome::Error { name, cause, message });
+    }
+
+    pub(super) fn warn(&mut self, name: String, cause: String, message: String) {
+        self.summary.warnings += 1;
+        let [name, cause, message] = self.cut([name, cause, message]);
+        self.batch.outcomes.push(Outcome::Warning { name, cause, message });
+    }
+
+    /// Cuts the texts of an error or a warning to what may be kept of them, and counts them.
+    fn cut(&mut self, texts: [String; 3]) -> [String; 3] {
         let longest = if self.error_bytes > MOST_OF_ERRORS { SHORT_MESSAGE } else { LONGEST_MESSAGE };
-        let [name, cause, message] = [name, cause, message].map(|text| shortened(text, longest));
-        let size = name.len() + cause.len() + message.len();
+        let texts = texts.map(|text| shortened(text, longest));
+        let size: usize = texts.iter().map(String::len).sum();
         self.error_bytes += size;
         self.batch_bytes += BESIDE_TEXTS + size;
-        self.batch.outcomes.push(Outcome::Error { name, cause, message });
+        texts
     }
 }
 

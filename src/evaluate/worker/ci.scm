@@ -25,7 +25,18 @@ Guile opens files, it would be the name relative to a directory of the load path
     (save-module-excursion
      (lambda ()
        (set-current-module (make-user-module '((guix profiles) (gnu))))
-       (manifest-entries (load-file path))))))
+       (match (load-file path)
+         ((? manifest? manifest) (manifest-entries manifest))
+         (other
+          (error (string-append "the file does not return a manifest\n\
+hint: its last form must return one, as 'specifications->manifest' does; it returns:")
+                 (in-short other))))))))
+
+(define (in-short object)
+  "Return the beginning of OBJECT as 'write' writes it; it may have no end."
+  (call-with-output-string
+    (lambda (port)
+      (truncated-print object port #:width 200))))
 
 (define (units-or-error name thunk)
   "Return what THUNK returns; when it raises, report that nothing of NAME can be had."
@@ -35,11 +46,19 @@ Guile opens files, it would be the name relative to a directory of the load path
                          '())))
 
 (define (manifest-unit entry system)
-  (let ((label (string-append (manifest-entry-name entry) "-"
-                              (manifest-entry-version entry)))
+  (define (field get)
+    (let ((value (get entry)))
+      (if (string? value) value "unnamed")))
+
+  (let ((label (string-append (field manifest-entry-name) "-" (field manifest-entry-version)))
         (item  (manifest-entry-item entry)))
     (make-unit label
                (lambda ()
+                 (unless (and (string? (manifest-entry-name entry))
+                              (string? (manifest-entry-version entry)))
+                   (error "name and version of this entry must be strings:"
+                          (in-short (list (manifest-entry-name entry)
+                                          (manifest-entry-version entry)))))
                  (when (package? item)
                    (set! lowering item))
                  (let ((drv (run-with-store store
@@ -69,7 +88,7 @@ Guile opens files, it would be the name relative to a directory of the load path
 
 (define (manifest-units files system)
   (filter-map (lambda (entry)
-                (and (not (excluded? (manifest-entry-name entry)))
+                (and (not (and=> (text (manifest-entry-name entry)) excluded?))
                      (manifest-unit entry system)))
               (manifests-entries files)))
 
@@ -130,7 +149,23 @@ it was compiled."
   "Return the directory and the commit of the channel that brings Guix."
   (match (assoc "guix" channels)
     ((_ directory commit) (list directory commit))
-    (#f (error "no channel is called 'guix'"))))
+    (#f (error "no channel is called 'guix'\nhint: add it to the spec's channels"))))
+
+(define (channels-with-guix)
+  "Return the channels, among them the installed Guix unless another is called so.  Its commit is
+zeros where nobody knows it."
+  (define known
+    (find (lambda (channel)
+            (eq? 'guix ((optional-binding '(guix channels) 'channel-name) channel)))
+          (or (false-if-exception ((optional-binding '(guix describe) 'current-channels))) '())))
+
+  (if (assoc "guix" channels)
+      channels
+      (cons (list "guix"
+                  (dirname (dirname (%search-load-path "guix/packages.scm")))
+                  (or (and known ((optional-binding '(guix channels) 'channel-commit) known))
+                      (make-string 40 #\0)))
+            channels)))
 
 (define (call-with-guix-channel proc . arguments)
   "Call PROC with the store, ARGUMENTS, and the channel that brings Guix unless PROC does without."
@@ -196,12 +231,24 @@ it was compiled."
                            ;; Which branch that is on does not make a difference to anything.
                            `(repository (version 0) (url ,directory) (branch "master")
                                         (commit ,commit) (name ,(string->symbol name)))))
-                        channels))))
+                        (channels-with-guix)))))
 
-  (ci-unit module
-           (lambda ()
-             ((module-ref (resolve-interface (call-with-input-string module read)) 'cuirass-jobs)
-              store arguments))))
+  (define (job-or-problem job)
+    "Return what JOB describes as a list: nothing for #f, a text if it is no job."
+    (catch #t
+      (lambda ()
+        (if job (list (ci-job job)) '()))
+      (lambda (key . args)
+        (list (string-append "what 'cuirass-jobs' returns has an element that is no job: "
+                             (in-short job))))))
+
+  (make-unit module
+             (lambda ()
+               (match ((module-ref (resolve-interface (call-with-input-string module read))
+                                   'cuirass-jobs)
+                       store arguments)
+                 ((? list? jobs) (append-map job-or-problem jobs))
+                 (other (error "'cuirass-jobs' does not return a list:" (in-short other)))))))
 
 (define (ci-units subset system)
   (units-or-error

@@ -71,12 +71,67 @@
 
 (define (exception-cause key args text)
   (cond ((eq? key 'unbound-variable) 'unbound-variable)
-        ((eq? key 'quit) 'exit)
+        ((eq? key 'quit) (if (string-contains text "unknown package") 'unknown-package 'exit))
         ((eq? key 'stack-overflow) 'stack-overflow)
         ((eq? key 'out-of-memory) 'memory)
         ((string-contains text "a build was asked for while evaluating") 'build)
         ((string-contains text "no code for module") 'missing-module)
         (else 'exception)))
+
+(define (error-in said)
+  "Return the last error in SAID, which Guix printed before it exited, with what follows it, or #f.
+Warnings about anything else come before it."
+  (let loop ((lines (string-split said #\newline)) (found #f))
+    (match lines
+      (() (and found (string-trim-both (string-join found "\n"))))
+      ((line . rest)
+       (loop rest (if (string-contains line "error: ") lines found))))))
+
+(define (cause-and-text key args said)
+  "Return the cause, a symbol, and the text of an exception before which Guix printed SAID."
+  (if (eq? key 'quit)
+      (let ((text (or (error-in said)
+                      (if (string-null? said) (object->string (cons 'exit args)) said))))
+        (values (exception-cause key args text) text))
+      (let ((text (string-append (exception-text key args) (about-missing-file key args))))
+        (values (exception-cause key args text) text))))
+
+(define said-before '(#f . 0))
+
+(define (said-since-last-time)
+  "Return what Guix printed as warnings and errors since this was last called."
+  (let* ((port (and=> (optional-binding '(guix diagnostics) 'guix-warning-port)
+                      (lambda (warning-port) (warning-port))))
+         (said (or (false-if-exception (get-output-string port)) ""))
+         (from (match said-before
+                 ((before . size) (if (eq? port before) size 0)))))
+    (set! said-before (cons port (string-length said)))
+    (string-trim-both (string-drop said from))))
+
+;; What cannot work here, and what can be done instead.
+(define %network-hint
+  "\nhint: an evaluation has no network: name a version and its hash in the origin of a package, or a \
+file of the channel")
+(define %inferior-hint
+  "\nhint: an evaluation has neither a network nor a daemon to fetch and build another Guix with: \
+have a spec of its own for what is to come from that")
+
+(define (hint-about key text stack)
+  "Return a hint about an exception that was raised where STACK says, or an empty text."
+  (cond ((and stack (mentions-file? stack "guix/inferior.scm")) %inferior-hint)
+        ((or (memq key '(getaddrinfo-error git-error gnutls-error tls-certificate-error))
+             (string-contains text "getaddrinfo"))
+         %network-hint)
+        (else "")))
+
+(define (mentions-file? stack name)
+  "Whether a frame of STACK is code of the file NAME."
+  (let loop ((index 0))
+    (and (< index (stack-length stack))
+         (or (match (frame-source (stack-ref stack index))
+               ((_ (? string? file) . _) (string-suffix? name file))
+               (_ #f))
+             (loop (+ index 1))))))
 
 (define (uninteresting-file? file)
   (any (lambda (prefix) (string-contains file prefix))
@@ -126,6 +181,20 @@ module when its source is interpreted, or #f."
          (string-append ((field 'location-file) where) ":"
                         (number->string ((field 'location-line) where))))))
 
+(define (about-package package message)
+  "Return MESSAGE with which PACKAGE, unless that is #f, it is about: there may be several of a name."
+  (define name
+    (and package
+         (false-if-exception ((optional-binding '(guix packages) 'package-full-name) package))))
+  (define where
+    (and package (package-text package)))
+
+  (cond ((not name) message)
+        ((not where) (string-append name ": " message))
+        ((string-prefix? (string-append where ": ") message)
+         (string-append name " at " message))
+        (else (string-append name " at " where ": " message))))
+
 (define (best-location frame)
   "Return FRAME, a location, unless that is in Guix's own machinery and the package is known."
   (or (and lowering
@@ -138,6 +207,7 @@ module when its source is interpreted, or #f."
 a symbol, and the message."
   (define said (open-output-string))
   (define location #f)
+  (define stack #f)
 
   (set! missing-file #f)
   (catch #t
@@ -147,17 +217,16 @@ a symbol, and the message."
             (parameterize ((warning-port said)) (thunk))
             (thunk))))
     (lambda (key . args)
-      (let* ((text   (string-append (exception-text key args) (about-missing-file key args)))
-             (cause  (exception-cause key args text))
-             (said   (string-trim-both (get-output-string said)))
-             (detail (cond ((not (eq? cause 'exit)) text)
-                           ((string-null? said) (object->string (cons 'exit args)))
-                           (else said)))
-             (location (best-location location)))
-        (failed cause
-                (shorten (if location
-                             (string-append location ": " detail)
-                             detail)))))
+      (call-with-values
+          (lambda () (cause-and-text key args (string-trim-both (get-output-string said))))
+        (lambda (cause text)
+          (let ((location (best-location location)))
+            (failed cause
+                    (shorten (string-append (if location (string-append location ": ") "")
+                                            text
+                                            (hint-about key text stack))))))))
     (lambda _
-      (set! location
-            (false-if-exception (stack-location (make-stack #t)))))))
+      (false-if-exception
+       (begin
+         (set! stack (make-stack #t))
+         (set! location (stack-location stack)))))))

@@ -46,13 +46,22 @@ hint: above a channel's repository there is nothing to add to the store")))))
       (error (string-append "the local file \"" name "\" is outside of the channel's repository\n\
 hint: relative file names can lead to files of the same repository only")))))
 
+(define (wrap! module name wrapped)
+  "Replace the procedure NAME of MODULE by what WRAPPED returns for it, if there is one."
+  (let ((variable (module-variable (resolve-module module) name)))
+    (when variable
+      (variable-set! variable (wrapped (variable-ref variable))))))
+
+(define (refuse-downloads!)
+  "Have downloads while evaluating raise an exception: Guix has a package without a source when one fails."
+  (wrap! '(guix download) 'download-to-store
+         (lambda (download)
+           (lambda (store url . rest)
+             (or (apply download store url rest)
+                 (error (string-append "cannot download " url %network-hint)))))))
+
 (define (refuse-strange-files!)
   "Have Guix refuse files that are the sandbox's own, or not of the repository that they seem to be of."
-  (define (wrap! module name wrapped)
-    (let ((variable (module-variable (resolve-module module) name)))
-      (when variable
-        (variable-set! variable (wrapped (variable-ref variable))))))
-
   ;; Inside of the module that defines them, they call each other's original.
   (wrap! '(guix store) 'add-to-store
          (lambda (add)

@@ -34,14 +34,52 @@
                    (option 'exclude))))
       (any (lambda (regexp) (regexp-exec regexp name)) regexps))))
 
+;; What is to be evaluated.
+(define asked #f)
+
+(define (matters? file)
+  "Whether jobs that are asked for may be missing because FILE cannot be loaded."
+  (define (module?)
+    ;; Scripts, manifests and lists of channels have no packages.
+    (false-if-exception
+     (string-contains (call-with-input-file file get-string-all) "define-module")))
+
+  (and (match asked
+         (('channels names ...)
+          (or (member "guix" names) (member (file-channel file) names)))
+         ((or 'all 'hello ('packages _ ...)) #t)
+         (_ #f))
+       (module?)))
+
+;; Modules that were reported, by file: Guix loads all of them again for whoever looks for packages.
+(define reported (make-hash-table))
+
 (define (report-module-error file module args)
   (match args
     ((key . args)
-     (let ((text (exception-text key args)))
-       (send 'module-error
-             (object->string module)
-             (exception-cause key args text)
-             (shorten (string-append file ": " text)))))))
+     (unless (or worker? (hash-ref reported file))
+       (hash-set! reported file #t)
+       (call-with-values (lambda () (cause-and-text key args (said-since-last-time)))
+         (lambda (cause text)
+           (send (if (matters? file) 'module-error 'module-warning)
+                 (object->string module) cause
+                 (shorten (string-append file ": " text)))))))))
+
+(define (tolerate-faulty-modules!)
+  "Have a module that cannot be loaded, or a package with a faulty field, cost nothing else when
+evaluated code looks for packages.  What Guix says about such modules raises an exception itself when one
+calls 'exit', or lacks what another imports."
+  (define hidden?
+    (optional-binding '(guix packages) 'hidden-package?))
+
+  (when (optional-binding '(guix ui) 'warn-about-load-error)
+    (replace! '(guix ui) 'warn-about-load-error report-module-error))
+  (when hidden?
+    (replace! '(guix packages) 'hidden-package?
+              (lambda (package)
+                (catch #t
+                  (lambda () (hidden? package))
+                  (const #f))))))
 
 ;; What is the same for all systems is computed once, by the loader.
 (define-syntax-rule (define-once (name) body ...)
@@ -64,6 +102,64 @@
     (match (if (and system (takes-arguments? inputs)) (inputs system) (inputs))
       (((labels packages _ ...) ...) packages))))
 
+;; Packages with a field that raises an exception or is not what enumerating takes it for.  Each is an
+;; error of its own.
+(define flawed (make-hash-table))
+
+(define (flawed? package)
+  (hashq-ref flawed package))
+
+(define (examine package)
+  "Raise an exception if a field of PACKAGE that enumerating reads does, or is of a wrong type."
+  (define (check field value right? what)
+    (unless (right? value)
+      (error (string-append "the field '" field "' of this package is not " what ":") value)))
+
+  (define (nonempty-string? value)
+    (and (string? value) (not (string-null? value))))
+
+  (check "name" (package-name package) nonempty-string? "a string that is not empty")
+  (check "version" (package-version package) string? "a string")
+  (check "location" (package-location package)
+         (lambda (value)
+           (or (not value)
+               (and (location? value)
+                    (string? (location-file value))
+                    (exact-integer? (location-line value)))))
+         "a location or #f")
+  (check "properties" (package-properties package)
+         (lambda (value) (and (list? value) (every pair? value)))
+         "an association list")
+  (check "replacement" (package-replacement package)
+         (lambda (value) (or (not value) (package? value)))
+         "a package or #f"))
+
+(define (sound? package)
+  "Whether all is well with the fields of PACKAGE that enumerating reads; note if not."
+  (catch #t
+    (lambda ()
+      (examine package)
+      #t)
+    (lambda _
+      (hashq-set! flawed package #t)
+      #f)))
+
+(define (name-of package)
+  "Return the name of PACKAGE, or something in its place if that is none."
+  (let ((name (package-name package)))
+    (if (and (string? name) (not (string-null? name)))
+        name
+        (or (package-text package) "unnamed"))))
+
+(define (flawed-unit package system)
+  "Return a unit that raises what is wrong with PACKAGE."
+  (make-unit (string-append (name-of package) "." system)
+             (lambda ()
+               (set! lowering package)
+               (examine package)
+               (error "a field of this package could not be read before"))
+             package))
+
 (define (by-place packages)
   "Return PACKAGES in the order in which they are defined.  Neighbours there share dependencies, and
 the order is the same in every process."
@@ -75,22 +171,29 @@ the order is the same in every process."
                          "")
                      " " (package-full-name package))))
 
+  (define (place-or-name package)
+    (if (flawed? package)
+        (string-append " " (name-of package))
+        (place package)))
+
   (map cdr
-       (stable-sort (map (lambda (package) (cons (place package) package))
+       (stable-sort (map (lambda (package) (cons (place-or-name package) package))
                          packages)
                     (lambda (one other)
                       (string<? (car one) (car other))))))
 
 (define (wanted packages)
-  (remove (lambda (package) (excluded? (package-name package)))
+  (remove (lambda (package) (excluded? (name-of package)))
           packages))
 
 ;; The packages to build: those of (gnu ci), but for what is excluded.
 (define-once (all-packages)
   (define (adjust package result)
-    (let ((replacement (package-replacement package)))
-      (cond (replacement
+    (let ((replacement (and (sound? package) (package-replacement package))))
+      (cond ((flawed? package) (cons package result))
+            (replacement
              (hashq-set! replacements replacement #t)
+             (sound? replacement)
              (cons* replacement package result))
             ((package-superseded package) result)
             (else (cons package result)))))
@@ -154,14 +257,16 @@ the order is the same in every process."
   (define tunable?
     (or (optional-binding '(guix transformations) 'tunable-package?) (const #f)))
   (define base
-    (base? package))
+    (and (not (flawed? package)) (base? package)))
 
-  (cons (package-unit package system base)
-        (if (and (option 'tuned) (string=? system "x86_64-linux") (tunable? package))
-            (map (lambda (micro-architecture)
-                   (tuned-unit package system base micro-architecture))
-                 %micro-architectures)
-            '())))
+  (if (flawed? package)
+      (list (flawed-unit package system))
+      (cons (package-unit package system base)
+            (if (and (option 'tuned) (string=? system "x86_64-linux") (tunable? package))
+                (map (lambda (micro-architecture)
+                       (tuned-unit package system base micro-architecture))
+                     %micro-architectures)
+                '()))))
 
 (define (cross-targets system)
   "Return the targets that (gnu ci) cross-builds for on SYSTEM."
@@ -261,11 +366,8 @@ the order is the same in every process."
               (lambda () (specification->package specification))
               system target))
 
-;; Guix loads all modules to find one package.  Those that do not load are reported here; what it
-;; would say about them raises an exception itself when a module lacks what another imports.
+;; Guix loads all modules to find one package.
 (define-once (index-packages)
-  (when (optional-binding '(guix ui) 'warn-about-load-error)
-    (module-set! (resolve-module '(guix ui)) 'warn-about-load-error (const #f)))
   (loadable-modules)
   (find-packages-by-name "hello"))
 
@@ -280,11 +382,19 @@ the order is the same in every process."
 (define (channel-units names system)
   "Return units for the packages of the channels called NAMES.  To (gnu ci), all packages are of the
 channel 'guix'."
+  (define (wanted? package)
+    (or (member "guix" names)
+        (match (false-if-exception (list (location-channel (package-location package))))
+          ((channel) (member channel names))
+          ;; Nobody knows where it comes from.
+          (#f #t))))
+
   (let ((base? (base-package? system)))
     (filter-map (lambda (package)
-                  (and (or (member "guix" names)
-                           (member (location-channel (package-location package)) names))
-                       (package-unit package system (base? package))))
+                  (and (wanted? package)
+                       (if (flawed? package)
+                           (flawed-unit package system)
+                           (package-unit package system (base? package)))))
                 (all-packages))))
 
 ;; (gnu ci) has what (core-packages) returns, and imports what computes most other jobs.

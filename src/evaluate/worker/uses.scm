@@ -45,7 +45,7 @@
   "Say of all that has a number which file defines it, and what it uses."
   (define file-number (numberer '()))
   (define (file package)
-    (match (package-location package)
+    (match (and (not (flawed? package)) (package-location package))
       (#f #f)
       (location (string->symbol (location-file location)))))
 
@@ -80,5 +80,5 @@
       table))
 
   (filter-map (lambda (package)
-                (hash-ref places (string-append (package-name package) "." system)))
+                (hash-ref places (string-append (name-of package) "." system)))
               (popular-packages)))

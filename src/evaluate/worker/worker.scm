@@ -10,8 +10,10 @@
 
 (use-modules (ice-9 binary-ports)
              (ice-9 match)
+             ((ice-9 pretty-print) #:select (truncated-print))
              ((ice-9 regex) #:select (regexp-quote))
              ((ice-9 session) #:select (procedure-arguments))
+             ((ice-9 textual-ports) #:select (get-string-all))
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-9)
@@ -99,15 +101,21 @@ message that is too long is not heard."
 (use-modules (guix store)
              (guix packages)
              (guix derivations)
-             ((guix profiles) #:select (manifest-entries manifest-entry-item manifest-entry-name
+             ((guix profiles) #:select (manifest? manifest-entries manifest-entry-item manifest-entry-name
                                         manifest-entry-version manifest-entry=?))
              (guix monads)
              (guix gexp)
              ((guix base16) #:select (bytevector->base16-string))
-             ((guix diagnostics) #:select (location-file location-line))
+             ((guix diagnostics) #:select (location? location-file location-line))
              ((guix ui) #:select (make-user-module))
              ((gnu packages) #:select (fold-packages find-packages-by-name specification->package %package-module-path))
              ((guix discovery) #:select (all-modules)))
+
+;; Channels are behind Guix's own modules, as 'guix pull' has them.
+(%package-module-path
+ (append (%package-module-path)
+         (string-tokenize (or (getenv "GORGET_PACKAGE_PATH") "")
+                          (char-set-complement (char-set #\:)))))
 
 (define %graft?*
   (or (optional-binding '(guix grafts) '%graft?)
@@ -126,12 +134,16 @@ message that is too long is not heard."
 (define (evaluator?)
   (= (getpid) evaluator))
 
+;; Whether this process lowers what others enumerated.
+(define worker? #f)
+
 (define (leave-unless-evaluator)
   "End this process if a unit forked it."
   (unless (evaluator?)
     (primitive-_exit 0)))
 
 (primitive-load "/run/gorget/instead.scm")
+(primitive-load "/run/gorget/files.scm")
 (primitive-load "/run/gorget/store.scm")
 (primitive-load "/run/gorget/jobs.scm")
 (primitive-load "/run/gorget/units.scm")
@@ -186,13 +198,19 @@ message that is too long is not heard."
   (send 'begin index)
   (call-with-diagnosis
    (lambda ()
-     (match ((unit-proc (vector-ref units index)))
-       (() (result 'none index))
-       ((others ... job)
+     ;; A text is what is wrong with one of several jobs.
+     (match (call-with-values (lambda () (partition pair? ((unit-proc (vector-ref units index))))) list)
+       ((jobs (problems ..1))
+        (for-each (lambda (job) (apply result 'also index job)) jobs)
+        (result 'error index 'exception (shorten (string-join problems "\n"))))
+       ((() ()) (result 'none index))
+       (((others ... job) ())
         (for-each (lambda (other) (apply result 'also index other)) others)
         (apply result 'job index job))))
    (lambda (cause message)
-     (result 'error index cause message))))
+     (result 'error index cause
+             (shorten (about-package (or (unit-package (vector-ref units index)) lowering)
+                                     message))))))
 
 (define (evaluate-units indexes)
   (for-each evaluate-unit indexes)
@@ -228,6 +246,7 @@ proves that.  Give OTHERS all else that is said."
     (loop)))
 
 (define (serve-worker id token)
+  (set! worker? #t)
   (introduce 'worker id token)
   (let loop ()
     (match (read control)
@@ -286,10 +305,14 @@ proves that.  Give OTHERS all else that is said."
       (use-faster-sha256!)
       (lower-alike-packages-once!)
       (compile-regexps-once!)
+      (refuse-strange-files!)
+      (refuse-downloads!)
+      (tolerate-faulty-modules!)
       (connect-to-store)
       (say 'derivations (if faster-derivations? 'faster 'own))
       (set! options with)
       (set! channels places)
+      (set! asked subset)
       (load-for subset)
       (send 'loaded))
     give-up)

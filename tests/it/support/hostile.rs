@@ -157,6 +157,7 @@ async fn collect(mut events: mpsc::Receiver<Event>) -> Results {
                 Outcome::Error { name, cause, message } => {
                     assert_eq!(errors.insert(name, (cause, message)), None);
                 }
+                Outcome::Warning { .. } => {}
             }
         }
     }
