@@ -98,9 +98,11 @@ impl Collect {
             if urls.contains(mirror.url.as_str()) || touched >= long_ago {
                 continue;
             }
-            if self.mirrors.path(&mirror.url).exists() {
-                self.mirrors.discard(&mirror.url).await.context("removing a mirror")?;
-                tracing::info!(url = mirror.url, "a mirror that nothing needs is removed");
+            for mirrors in [&self.mirrors, &self.mirrors.of_strangers()] {
+                if mirrors.path(&mirror.url).exists() {
+                    mirrors.discard(&mirror.url).await.context("removing a mirror")?;
+                    tracing::info!(url = mirror.url, "a mirror that nothing needs is removed");
+                }
             }
             if touched < long_ago - GRACE {
                 self.db.forget_mirror(&mirror.url).await?;

@@ -22,6 +22,7 @@ use thiserror::Error;
 use written::Written;
 pub use written::{HOST_NAMES, is_host_name};
 
+use crate::channel::PrivateHost;
 use crate::plan::route::Routes;
 use crate::spec::{System, harmless, position};
 
@@ -47,7 +48,7 @@ pub struct Config {
     pub guix_root: PathBuf,
     /// What an evaluation may take.
     pub evaluate: Evaluate,
-    /// How long Git may take.
+    /// What Git may take and reach.
     pub git: Git,
     /// Who builds; nobody if there are none: the queue is the result.
     pub coordinators: Vec<Coordinator>,
@@ -82,13 +83,15 @@ pub struct Evaluate {
     pub daemon_store: PathBuf,
 }
 
-/// How long Git may take, in wall clock.
+/// What Git may take and reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Git {
     /// For asking a remote for the tip of a branch.
     pub look_time: Duration,
     /// For fetching, the first time included.
     pub fetch_time: Duration,
+    /// Where channels that no spec names may come from, although it is not public.
+    pub private_hosts: Vec<PrivateHost>,
 }
 
 /// Which substitutes count as built.
@@ -220,6 +223,7 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
     let git = Git {
         look_time: written.git.look_time.map_or(Duration::from_secs(30), |time| time.0),
         fetch_time: written.git.fetch_time.map_or(Duration::from_mins(30), |time| time.0),
+        private_hosts: written.git.private_hosts.unwrap_or_default().into_iter().map(|host| host.0).collect(),
     };
     let guix_root = base.join(written.guix_root.unwrap_or_else(|| "/".into()));
     let web = web(written.web, &state);

@@ -61,6 +61,13 @@ impl Origin {
     }
 }
 
+/// Whether only other channels name the repository of `channel`, one of `channels` that belong
+/// together, and not the spec.
+pub fn is_brought(channels: &[ChannelCommit], channel: &ChannelCommit) -> bool {
+    let named = |other: &ChannelCommit| other.origin.needed_by.is_none() && other.url == channel.url;
+    !channels.iter().any(named)
+}
+
 impl ChannelCommit {
     /// A channel of which nothing else is known.
     pub fn new(name: impl Into<String>, url: impl Into<String>, commit: impl Into<String>) -> Self {

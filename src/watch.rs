@@ -75,6 +75,8 @@ struct Watchers {
     periods: Vec<Period>,
     /// Channels whose pattern it is.
     patterns: Vec<Channel>,
+    /// Whether a spec names its repository.
+    named: bool,
 }
 
 /// A branch that is due.
@@ -82,6 +84,8 @@ struct Watchers {
 struct Watched {
     branch: Branch,
     patterns: Vec<Channel>,
+    /// Whether a spec names its repository.
+    named: bool,
     /// When it is to be looked at after a look that succeeds now.
     next: Seconds,
 }
@@ -126,7 +130,7 @@ impl Watch {
         let mut due: BTreeMap<String, (Seconds, Vec<Watched>)> = BTreeMap::new();
         for branch in self.db.branches().await? {
             let key = (branch.url.clone(), branch.name.clone());
-            let Some(Watchers { periods, patterns }) = watchers.remove(&key) else { continue };
+            let Some(Watchers { periods, patterns, named }) = watchers.remove(&key) else { continue };
             let after = |at| periods.iter().map(|period| period.next(at)).min().unwrap_or(at);
             // Judged from the last look, so that a period that was changed counts at once.
             let at = match branch.looked_at {
@@ -138,7 +142,7 @@ impl Watch {
             if self.once.wants(&name(&branch), at <= now) {
                 let (since, watched) = due.entry(branch.url.clone()).or_insert((at, Vec::new()));
                 *since = (*since).min(at);
-                watched.push(Watched { branch, patterns, next: after(now) });
+                watched.push(Watched { branch, patterns, named, next: after(now) });
             }
         }
         Ok(due.into_iter().map(|(url, (at, watched))| (at, url, watched)).collect())
@@ -169,7 +173,7 @@ impl Watch {
         let looks = match &tips {
             Ok(tips) => {
                 let mut looks = self.listed(&url, &due, tips, now).await?;
-                looks.extend(due.iter().map(|Watched { branch, patterns, next }| {
+                looks.extend(due.iter().map(|Watched { branch, patterns, next, .. }| {
                     match tips.get(&branch.name).and_then(Option::as_ref) {
                         _ if !patterns.is_empty() => (branch.clone(), Seen::Listed, *next),
                         Some(tip) => (branch.clone(), Seen::At(tip.clone()), *next),
@@ -241,6 +245,7 @@ async fn look(
     url: &str,
     due: &[Watched],
 ) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
+    let mirrors = if due.iter().any(|watched| watched.named) { mirrors } else { &mirrors.of_strangers() };
     if due.iter().any(|watched| !watched.patterns.is_empty()) {
         return mirrors.list(url).await;
     }
@@ -271,6 +276,12 @@ fn watchers(specs: &[StoredSpec], newest: &[Evaluation]) -> BTreeMap<(String, St
             let key = (channel.url.clone(), channel.branch.clone());
             watchers.entry(key).or_default().patterns.push(channel.clone());
         }
+    }
+    let present = specs.iter().filter(|stored| stored.present);
+    let named: BTreeSet<&str> =
+        present.flat_map(|stored| &stored.spec.channels).map(|channel| channel.url.as_str()).collect();
+    for ((url, _), watchers) in &mut watchers {
+        watchers.named = named.contains(url.as_str());
     }
     watchers
 }

@@ -18,8 +18,12 @@ use data_encoding::HEXLOWER;
 use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions};
 use sha2::{Digest, Sha256};
 
-use super::remote::{self, Limits, RemoteError, git, presentable, run};
+use super::access::{Access, Contact};
+use super::address::PrivateHosts;
+use super::listing;
+use super::remote::{Limits, RemoteError, git, presentable, run};
 use super::{blocking, is_commit};
+use crate::revision::{ChannelCommit, is_brought};
 
 /// How often a mirror that somebody else is changing is asked for again.
 const LOCK_PERIOD: Duration = Duration::from_millis(100);
@@ -29,6 +33,8 @@ const LOCK_PERIOD: Duration = Duration::from_millis(100);
 pub struct Mirrors {
     directory: PathBuf,
     limits: Limits,
+    private: PrivateHosts,
+    access: Access,
 }
 
 /// What there is of a mirror, judged from its files alone.
@@ -47,12 +53,41 @@ enum State {
 impl Mirrors {
     /// Keeps mirrors in `directory`, which is made when it is needed.
     pub fn new(directory: impl Into<PathBuf>, limits: Limits) -> Self {
-        Self { directory: directory.into(), limits }
+        let (private, access) = (PrivateHosts::default(), Access::Operator);
+        Self { directory: directory.into(), limits, private, access }
+    }
+
+    /// Permits these hosts, though they are not public, to channels that the spec does not name.
+    #[must_use]
+    pub fn permitting(self, private: PrivateHosts) -> Self {
+        Self { private, ..self }
+    }
+
+    /// The mirrors of repositories that only another channel names: fetched as anybody could, and kept
+    /// apart from what was fetched with the operator's credentials.
+    #[must_use]
+    pub fn of_strangers(&self) -> Self {
+        Self { access: Access::Stranger(self.private.clone()), ..self.clone() }
+    }
+
+    /// Whether the operator named what they mirror.
+    pub(super) fn are_of_operator(&self) -> bool {
+        matches!(self.access, Access::Operator)
+    }
+
+    /// Where `channel`, one of `channels` that belong together, is mirrored.
+    #[must_use]
+    pub fn of(&self, channels: &[ChannelCommit], channel: &ChannelCommit) -> Self {
+        if is_brought(channels, channel) { self.of_strangers() } else { self.clone() }
     }
 
     /// Where the mirror of `url` is, or will be.
     pub fn path(&self, url: &str) -> PathBuf {
-        self.directory.join(HEXLOWER.encode(&Sha256::digest(url)[..20]))
+        let name = match self.access {
+            Access::Operator => Sha256::digest(url),
+            Access::Stranger(_) => Sha256::digest(format!("brought {url}")),
+        };
+        self.directory.join(HEXLOWER.encode(&name[..20]))
     }
 
     /// Asks a remote where some of its branches are; `None` for a branch that it does not have.
@@ -63,13 +98,13 @@ impl Mirrors {
         url: &str,
         branches: &[&str],
     ) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
-        remote::look(url, branches, self.limits.look).await
+        listing::look(&self.access, url, branches, self.limits.look).await
     }
 
     /// Asks a remote for all of its branches, like [`Mirrors::look`]. Branches whose names are not UTF-8
     /// are left out: nobody could write them down.
     pub async fn list(&self, url: &str) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
-        remote::list(url, self.limits.look).await
+        listing::list(&self.access, url, self.limits.look).await
     }
 
     /// Makes sure that the mirror of `url` holds `commit` with its whole history.
@@ -86,7 +121,7 @@ impl Mirrors {
         let limit = self.limits.fetch;
         let result = tokio::time::timeout(limit, work).await;
         drop(lock);
-        result.unwrap_or_else(|_| Err(RemoteError::TimedOut { url: presentable(url, url), limit }))
+        result.unwrap_or_else(|_| Err(RemoteError::TimedOut { url: presentable(url), limit }))
     }
 
     /// Removes the mirror of `url`: it turned out to be damaged, or nothing needs it.
@@ -108,7 +143,7 @@ impl Mirrors {
             State::Absent | State::Broken => {}
         }
         let new = mirror.with_extension("new");
-        let (path, description) = (new.clone(), presentable(url, url));
+        let (path, description) = (new.clone(), presentable(url));
         blocking(move || create(&path, &description)).await?;
         self.update(&new, url, branch, commit).await?;
         blocking(move || {
@@ -128,8 +163,8 @@ impl Mirrors {
             error => return error,
         }
         let tips = self.look(url, &[branch]).await?;
-        let (Some(name), Some(Some(_))) = (remote::reference(branch), tips.get(branch)) else {
-            let (url, branch) = (presentable(url, url), branch.to_owned());
+        let (Some(name), Some(Some(_))) = (listing::reference(branch), tips.get(branch)) else {
+            let (url, branch) = (presentable(url), branch.to_owned());
             return Err(RemoteError::MissingBranch { url, branch });
         };
         self.get(mirror, url, &format!("+{name}:refs/tip")).await.map_err(|error| match error {
@@ -146,7 +181,8 @@ impl Mirrors {
 
     async fn get(&self, mirror: &Path, url: &str, refspec: &str) -> Result<(), RemoteError> {
         let options = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-prune"];
-        let git = git(mirror).args(options).args(["--", url, refspec]);
+        let Contact { git, url: place } = self.access.contact(mirror, url, self.limits.look).await?;
+        let git = git.args(options).args(["--", place.as_str(), refspec]);
         run(&git, url, self.limits.fetch).await.map(drop)
     }
 
@@ -173,7 +209,7 @@ impl Mirrors {
 
 fn missing_commit(url: &str, branch: &str, commit: &str) -> RemoteError {
     let (branch, commit) = (branch.to_owned(), commit.to_owned());
-    RemoteError::MissingCommit { url: presentable(url, url), branch, commit }
+    RemoteError::MissingCommit { url: presentable(url), branch, commit }
 }
 
 /// Makes an empty mirror in the place of whatever is there.

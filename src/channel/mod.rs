@@ -5,9 +5,12 @@
 //! the network, and does so through the `git` program, which can be killed; everything local is read
 //! with libgit2.
 
+mod access;
+mod address;
 mod authentic;
 mod checkout;
 mod history;
+mod listing;
 mod metadata;
 mod mirror;
 mod obtain;
@@ -15,6 +18,7 @@ mod remote;
 mod resolve;
 mod tree;
 
+pub use address::{PrivateHost, PrivateHosts};
 pub use authentic::{AuthenticationError, Authenticator, Verdict};
 pub use checkout::{Checkout, Checkouts};
 pub use history::{descends, steps};

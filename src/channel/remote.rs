@@ -1,17 +1,11 @@
 //! What is asked of a remote through the `git` program.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sandbox::Tool;
-
-use super::is_commit;
-
-/// The longest answer to "where are these branches?" that is read, in bytes: some ten thousand
-/// branches. As much of an output is kept.
-const LONGEST_LISTING: usize = 1 << 20;
+use crate::spec::without_credentials;
 
 /// The longest explanation by git that is kept, in characters.
 const LONGEST_REASON: usize = 2000;
@@ -43,6 +37,16 @@ pub enum RemoteError {
         /// The remote.
         url: String,
         /// What git says.
+        reason: String,
+    },
+    /// It is none of the places that a channel may have us reach.
+    #[error(
+        "{url} is not fetched for a channel that needs it: {reason}\nhint: name the channel in the spec if that is meant; a host in a network of your own can be listed in `private-hosts` of [git]"
+    )]
+    Forbidden {
+        /// The remote.
+        url: String,
+        /// Why it is out of bounds.
         reason: String,
     },
     /// It tells its branches, but a fetch fails.
@@ -134,162 +138,29 @@ pub(super) async fn run(git: &Tool, url: &str, limit: Duration) -> Result<Vec<u8
     if finished.success() {
         return Ok(finished.stdout);
     }
-    let url = url.to_owned();
+    let url = presentable(url);
     match finished.status {
-        None => Err(RemoteError::TimedOut { url: presentable(&url, &url), limit }),
-        Some(_) => Err(RemoteError::Unreachable {
-            reason: presentable(&finished.reason(), &url),
-            url: presentable(&url, &url),
-        }),
+        None => Err(RemoteError::TimedOut { url, limit }),
+        Some(_) => Err(RemoteError::Unreachable { reason: presentable(&finished.reason()), url }),
     }
 }
 
-/// Where `branches` are: one question to the remote, nothing is fetched.
-pub(super) async fn look(
-    url: &str,
-    branches: &[&str],
-    limit: Duration,
-) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
-    let mut tips: BTreeMap<String, Option<String>> =
-        branches.iter().map(|branch| ((*branch).to_owned(), None)).collect();
-    let references: Vec<_> = branches.iter().filter_map(|branch| reference(branch)).collect();
-    if references.is_empty() {
-        return Ok(tips);
-    }
-    let many = references.len() > MOST_NAMES;
-    let wanted = if many { vec![EVERY_BRANCH.to_owned()] } else { references };
-    for (name, tip) in ask(url, &wanted, limit).await? {
-        if let Some(known) = tips.get_mut(&name) {
-            *known = Some(tip);
-        }
-    }
-    Ok(tips)
-}
-
-/// Where all branches are whose names are UTF-8.
-pub(super) async fn list(
-    url: &str,
-    limit: Duration,
-) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
-    let tips = ask(url, &[EVERY_BRANCH.to_owned()], limit).await?;
-    Ok(tips.into_iter().map(|(name, tip)| (name, Some(tip))).collect())
-}
-
-/// What Git takes for all branches.
-const EVERY_BRANCH: &str = "refs/heads/*";
-/// The most branches that are asked for one by one: each costs Git a comparison with every other.
-const MOST_NAMES: usize = 64;
-
-async fn ask(
-    url: &str,
-    references: &[String],
-    limit: Duration,
-) -> Result<BTreeMap<String, String>, RemoteError> {
-    let git = git(Path::new("/dev/null")).args(["ls-remote", "--", url]).args(references);
-    let listing = run(&git, url, limit).await?;
-    read_listing(&listing).map_err(|reason| RemoteError::BadListing {
-        url: presentable(url, url),
-        reason: presentable(&reason, url),
-    })
-}
-
-/// The full name of a branch, or `None` when no branch can be called so.
-pub(super) fn reference(branch: &str) -> Option<String> {
-    let name = format!("refs/heads/{branch}");
-    (!name.contains('\0') && git2::Reference::is_valid_name(&name)).then_some(name)
-}
-
-/// The branches of a listing and their commits. It may name other things: git compares the ends of
-/// names.
-fn read_listing(listing: &[u8]) -> Result<BTreeMap<String, String>, String> {
-    if listing.len() >= LONGEST_LISTING {
-        return Err(format!("it is longer than {LONGEST_LISTING} bytes"));
-    }
-    let mut tips = BTreeMap::new();
-    for line in listing.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let Ok(line) = str::from_utf8(line) else { continue };
-        let (commit, name) = line.split_once('\t').ok_or_else(|| format!("the line {line:?}"))?;
-        if !is_commit(commit) {
-            return Err(format!("{commit:?} is not a commit hash"));
-        }
-        if let Some(branch) = name.strip_prefix("refs/heads/")
-            && tips.insert(branch.to_owned(), commit.to_owned()).is_some()
-        {
-            return Err(format!("it names {name:?} twice"));
-        }
-    }
-    Ok(tips)
-}
-
-/// What may be shown of a text about `url`: one line, no control characters, no password or token.
-pub(super) fn presentable(text: &str, url: &str) -> String {
-    let text = match secret(url) {
-        Some(secret) => text.replace(secret, "***"),
-        None => text.to_owned(),
-    };
+/// What may be shown of a text: one line, no control characters, no credentials.
+pub(super) fn presentable(text: &str) -> String {
+    let text = without_credentials(text);
     let lines = text.lines().map(|line| line.replace(char::is_control, ""));
     lines.collect::<Vec<_>>().join("; ").chars().take(LONGEST_REASON).collect()
-}
-
-/// The part of an HTTP URL between `//` and `@`, or of another URL what follows the user's name there.
-fn secret(url: &str) -> Option<&str> {
-    let (scheme, rest) = url.split_once("://")?;
-    let (user, _) = rest.split(['/', '?', '#']).next()?.rsplit_once('@')?;
-    let secret = if scheme.starts_with("http") { user } else { user.split_once(':')?.1 };
-    (!secret.is_empty()).then_some(secret)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ONE: &str = "1111111111111111111111111111111111111111";
-    const TWO: &str = "2222222222222222222222222222222222222222";
-
-    fn read(listing: &str) -> Result<BTreeMap<String, String>, String> {
-        read_listing(listing.as_bytes())
-    }
-
-    #[test]
-    fn a_listing_tells_of_branches_only() {
-        let text = format!("{ONE}\trefs/heads/main\n{TWO}\trefs/x/refs/heads/main\n{TWO}\trefs/heads/é\n");
-        let tips = read(&text).unwrap();
-        let expected = [("main".to_owned(), ONE.to_owned()), ("é".to_owned(), TWO.to_owned())];
-        assert_eq!(tips, expected.into());
-        let odd = [ONE.as_bytes(), b"\trefs/heads/\xff\n", TWO.as_bytes(), b"\trefs/heads/main\n"].concat();
-        assert_eq!(read_listing(&odd).unwrap().len(), 1, "who could write that down?");
-    }
-
-    #[test]
-    fn a_listing_that_makes_no_sense_is_not_an_empty_one() {
-        let wrong = [
-            "garbage".to_owned(),
-            format!("{}\trefs/heads/main\n", &ONE[1..]),
-            format!("{}\trefs/heads/main\n", ONE.replace('1', "G")),
-            format!("{ONE} refs/heads/main\n"),
-            format!("{ONE}\trefs/heads/main\n{TWO}\trefs/heads/main\n"),
-            format!("{ONE}\trefs/x/refs/heads/main\n").repeat(20_000),
-        ];
-        for listing in &wrong {
-            assert!(read(listing).is_err(), "{}", &listing[..60.min(listing.len())]);
-        }
-    }
-
     #[test]
     fn shown_texts_hold_no_passwords_and_no_escapes() {
         let url = "https://me:s3cret@example.org/guix.git";
         let text = format!("\x1b[31mfatal\x07: unable to access '{url}/'\nsecond\x00 line\r");
-        let shown = presentable(&text, url);
+        let shown = presentable(&text);
         assert_eq!(shown, "[31mfatal: unable to access 'https://***@example.org/guix.git/'; second line");
-        assert_eq!(presentable("ssh://git@a/b@c", "ssh://git@a/b@c"), "ssh://git@a/b@c");
-        assert_eq!(presentable("https://token@a/", "https://token@a/"), "https://***@a/");
-    }
-
-    #[test]
-    fn names_that_no_branch_can_have() {
-        for name in ["", "a b", "a..b", "*", "a:b", "a\0b", "a\nb", "x.lock", "+", "a/"] {
-            let expected = (name == "+").then(|| "refs/heads/+".to_owned());
-            assert_eq!(reference(name), expected, "{name:?}");
-        }
     }
 }

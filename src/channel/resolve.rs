@@ -8,11 +8,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::access::may_bring;
 use super::authentic::{AuthenticationError, Authenticator, Verdict};
 use super::metadata::{Metadata, MetadataError, metadata};
 use super::mirror::Mirrors;
 use super::remote::RemoteError;
-use crate::revision::{ChannelCommit, Origin, Revision};
+use crate::revision::{ChannelCommit, Origin, Revision, is_brought};
 use crate::spec::Introduction;
 
 /// The most channels that belong together.
@@ -36,10 +37,10 @@ pub enum Obstacle {
     /// A repository does not give what is asked of it.
     #[error("channel {channel}: {error}")]
     Remote {
-        /// The channel.
+        /// The channel, and which one needs it.
         channel: String,
-        /// Where it comes from.
-        url: String,
+        /// Where it comes from; none if the spec does not name that place.
+        url: Option<String>,
         /// What is wrong.
         error: RemoteError,
     },
@@ -105,13 +106,14 @@ impl Resolver {
         let mut found = named;
         let mut next = 0;
         while next < found.len() {
-            let metadata = match self.complete(&mut found[next]).await {
+            let here = self.reaching(&found, &found[next]);
+            let metadata = match here.complete(&mut found[next]).await {
                 Err(obstacle) if obstacle.is_damage() => {
-                    let ChannelCommit { name: channel, url, .. } = found[next].clone();
-                    tracing::warn!(url, "a mirror is damaged and is made anew: {obstacle}");
-                    let discarded = self.mirrors.discard(&url).await;
-                    discarded.map_err(|error| Obstacle::Remote { channel, url, error })?;
-                    self.complete(&mut found[next]).await?
+                    let channel = &found[next];
+                    tracing::warn!(channel.url, "a mirror is damaged and is made anew: {obstacle}");
+                    let discarded = here.mirrors.discard(&channel.url).await;
+                    discarded.map_err(|error| here.obstacle(channel, error))?;
+                    here.complete(&mut found[next]).await?
                 }
                 result => result?,
             };
@@ -124,10 +126,6 @@ impl Resolver {
                     return Err(Obstacle::TooMany { channel: dependency.name });
                 }
                 let pinned = dependency.commit.is_some();
-                let commit = match dependency.commit {
-                    Some(commit) => commit,
-                    None => self.tip(&dependency.name, &dependency.url, &dependency.branch, tips).await?,
-                };
                 let origin = Origin {
                     branch: dependency.branch,
                     pinned,
@@ -135,70 +133,97 @@ impl Resolver {
                     introduction: dependency.introduction,
                     ..Origin::default()
                 };
+                let commit = dependency.commit.unwrap_or_default();
                 let channel = ChannelCommit::new(dependency.name, dependency.url, commit);
-                found.push(ChannelCommit { origin, ..channel });
+                let mut channel = ChannelCommit { origin, ..channel };
+                let there = self.reaching(&found, &channel);
+                if is_brought(&found, &channel) {
+                    may_bring(&by.1, &channel.url).map_err(|error| there.obstacle(&channel, error))?;
+                }
+                if !pinned {
+                    channel.commit = there.tip(&channel, tips).await?;
+                }
+                found.push(channel);
             }
             next += 1;
         }
         Ok(Revision::new(found))
     }
 
-    async fn tip(&self, channel: &str, url: &str, branch: &str, tips: &Tips) -> Result<String, Obstacle> {
-        if let Some(tip) = tips.get(&(url.to_owned(), branch.to_owned())) {
+    /// A resolver that reaches `channel` as it may be reached among `channels`.
+    fn reaching(&self, channels: &[ChannelCommit], channel: &ChannelCommit) -> Self {
+        Self { mirrors: self.mirrors.of(channels, channel), authenticator: self.authenticator.clone() }
+    }
+
+    /// What is wrong with the repository of a channel.
+    fn obstacle(&self, channel: &ChannelCommit, error: RemoteError) -> Obstacle {
+        let url = self.mirrors.are_of_operator().then(|| channel.url.clone());
+        Obstacle::Remote { channel: label(channel), url, error }
+    }
+
+    async fn tip(&self, channel: &ChannelCommit, tips: &Tips) -> Result<String, Obstacle> {
+        let ChannelCommit { url, origin: Origin { branch, .. }, .. } = channel;
+        if let Some(tip) = tips.get(&(url.clone(), branch.clone())) {
             return Ok(tip.clone());
         }
-        let remote = |error| Obstacle::Remote { channel: channel.to_owned(), url: url.to_owned(), error };
-        let found = self.mirrors.look(url, &[branch]).await.map_err(remote)?;
-        let missing = || RemoteError::MissingBranch { url: url.to_owned(), branch: branch.to_owned() };
-        found.into_values().next().flatten().ok_or_else(|| remote(missing()))
+        let found = self.mirrors.look(url, &[branch]).await.map_err(|error| self.obstacle(channel, error))?;
+        let missing = || RemoteError::MissingBranch { url: url.clone(), branch: branch.clone() };
+        found.into_values().next().flatten().ok_or_else(|| self.obstacle(channel, missing()))
     }
 
     /// Fetches, authenticates and describes one channel.
     async fn complete(&self, channel: &mut ChannelCommit) -> Result<Metadata, Obstacle> {
-        let ChannelCommit { name, url, commit, origin } = channel;
-        let remote = |error| Obstacle::Remote { channel: name.clone(), url: url.clone(), error };
-        self.mirrors.fetch(url, &origin.branch, commit).await.map_err(remote)?;
-        let mirror = self.mirrors.path(url);
-        let described = metadata(&mirror, url, commit).await;
-        if let Some(introduction) = origin.introduction.clone() {
+        let (name, ChannelCommit { url, commit, origin, .. }) = (label(channel), channel.clone());
+        let fetched = self.mirrors.fetch(&url, &origin.branch, &commit).await;
+        fetched.map_err(|error| self.obstacle(channel, error))?;
+        let mirror = self.mirrors.path(&url);
+        let described = metadata(&mirror, &url, &commit).await;
+        if let Some(introduction) = &origin.introduction {
             let keyring = match &described {
                 Ok(metadata) => metadata.keyring.clone(),
                 // Whether it is authentic comes before what is wrong with it.
                 Err(_) => Metadata::default().keyring,
             };
-            let verdict = self.judge(name, url, &mirror, &introduction, &keyring, commit).await?;
-            let (channel, commit) = (name.clone(), commit.clone());
-            match verdict {
-                Verdict::Good { signer } => origin.signer = Some(signer),
-                Verdict::Unknown { reason } => return Err(Obstacle::Unknown { channel, commit, reason }),
-                Verdict::Bad { reason } => return Err(Obstacle::Bad { channel, commit, reason }),
+            match self.judge(channel, &mirror, introduction, &keyring).await? {
+                Verdict::Good { signer } => channel.origin.signer = Some(signer),
+                Verdict::Unknown { reason } => {
+                    return Err(Obstacle::Unknown { channel: name, commit, reason });
+                }
+                Verdict::Bad { reason } => return Err(Obstacle::Bad { channel: name, commit, reason }),
             }
         }
-        let metadata = described.map_err(|error| Obstacle::Metadata { channel: name.clone(), error })?;
-        origin.directory.clone_from(&metadata.directory);
-        origin.news.clone_from(&metadata.news);
+        let metadata = described.map_err(|error| Obstacle::Metadata { channel: name, error })?;
+        channel.origin.directory.clone_from(&metadata.directory);
+        channel.origin.news.clone_from(&metadata.news);
         Ok(metadata)
     }
 
     async fn judge(
         &self,
-        channel: &str,
-        url: &str,
+        channel: &ChannelCommit,
         mirror: &Path,
         introduction: &Introduction,
         keyring: &str,
-        commit: &str,
     ) -> Result<Verdict, Obstacle> {
-        let failed = |error| Obstacle::Authentication { channel: channel.to_owned(), error };
+        let ChannelCommit { url, commit, .. } = channel;
         if let Some(signer) = self.authenticator.knows(introduction, commit) {
             return Ok(Verdict::Good { signer });
         }
-        let remote = |error| Obstacle::Remote { channel: channel.to_owned(), url: url.to_owned(), error };
+        let remote = |error| self.obstacle(channel, error);
         let tips = self.mirrors.look(url, &[keyring]).await.map_err(remote)?;
         let Some(keys) = tips.into_values().next().flatten() else {
             return Ok(Verdict::Unknown { reason: format!("{url} has no branch {keyring:?} with keys") });
         };
         self.mirrors.fetch(url, keyring, &keys).await.map_err(remote)?;
-        self.authenticator.judge(mirror, introduction, &keys, commit).await.map_err(failed)
+        let judged = self.authenticator.judge(mirror, introduction, &keys, commit).await;
+        judged.map_err(|error| Obstacle::Authentication { channel: label(channel), error })
+    }
+}
+
+/// What a channel is called in messages: a name that its spec does not have is explained.
+fn label(channel: &ChannelCommit) -> String {
+    match &channel.origin.needed_by {
+        Some(by) => format!("{} (needed by {by})", channel.name),
+        None => channel.name.clone(),
     }
 }

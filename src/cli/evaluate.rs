@@ -135,7 +135,8 @@ async fn check_out(
     let revision = revision.map_err(|obstacle| at_fault(obstacle.to_string()))?;
     let (mut sources, mut checkouts) = (Vec::new(), Vec::new());
     for channel in revision.channels() {
-        let checkout = obtain(&resolver.mirrors, &farm::checkouts(config), channel).await?;
+        let mirrors = resolver.mirrors.of(revision.channels(), channel);
+        let checkout = obtain(&mirrors, &farm::checkouts(config), channel).await?;
         sources.push(Source::new(channel, &checkout));
         checkouts.push(checkout);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, Resolver};
+use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, PrivateHosts, Resolver};
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT, Evaluate, Kind};
 use crate::db::Db;
@@ -18,7 +18,8 @@ use crate::web::{Teller, Token, Web};
 /// Where repositories are mirrored.
 pub(super) fn mirrors(config: &Config) -> Mirrors {
     let limits = GitLimits { look: config.git.look_time, fetch: config.git.fetch_time };
-    Mirrors::new(config.state.join("mirrors"), limits)
+    let private = PrivateHosts::new(config.git.private_hosts.iter().cloned());
+    Mirrors::new(config.state.join("mirrors"), limits).permitting(private)
 }
 
 /// Who finds out what belongs to a revision.

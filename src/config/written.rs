@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Location, coordinator};
+use crate::channel::PrivateHost;
 use crate::spec::{System, interval};
 
 /// `gorget.toml` as it is written.
@@ -47,6 +48,7 @@ pub(super) struct Evaluate {
 pub(super) struct Git {
     pub(super) look_time: Option<Time>,
     pub(super) fetch_time: Option<Time>,
+    pub(super) private_hosts: Option<Vec<Host>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -117,6 +119,19 @@ impl TryFrom<String> for KnownSystem {
         let known =
             || format!("`{text}` is no system that Guix has: write one of {}", System::KNOWN.join(", "));
         System::new(&text).map(Self).ok_or_else(known)
+    }
+}
+
+/// A host or a network.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Host(pub(super) PrivateHost);
+
+impl TryFrom<String> for Host {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self)
     }
 }
 
@@ -216,7 +231,7 @@ impl Written {
             daemon_socket,
             daemon_store,
         } = evaluate;
-        let Git { look_time, fetch_time } = git;
+        let Git { look_time, fetch_time, private_hosts } = git;
         let coordinator::Written {
             kind,
             specs: served_specs,
@@ -242,7 +257,7 @@ impl Written {
             && time_machine_time.is_some()
             && evaluation_time.is_some();
         let daemon = daemon_socket.is_some() && daemon_store.is_some();
-        let times = look_time.is_some() && fetch_time.is_some();
+        let times = look_time.is_some() && fetch_time.is_some() && private_hosts.is_some();
         let others = kind.is_some() && url.is_some() && substitute_urls.is_some() && events_id.is_some();
         let served = served_specs.is_some() && served_systems.is_some();
         let retries = retry_tags.is_some() && emulating_agents.is_some();

@@ -62,6 +62,15 @@ impl Db {
         tx.commit().await
     }
 
+    /// A mirror is used. Problems of the repository stay: somebody else met them.
+    pub async fn touch_mirror(&self, url: &str, now: Seconds) -> Result<()> {
+        const SQL: &str = "insert into mirror (url, fetched_at) values ($1, $2)
+            on conflict (url) do update set fetched_at = excluded.fetched_at";
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, url, now);
+        tx.commit().await
+    }
+
     /// A fetch failed.
     pub async fn record_fetch_failure(
         &self,

@@ -245,9 +245,10 @@ impl Evaluate {
     async fn check_out(&self, task: &Task) -> anyhow::Result<(Vec<Source>, Vec<Checkout>)> {
         let (mut sources, mut checkouts) = (Vec::new(), Vec::new());
         for channel in task.revision.channels() {
-            let checkout = obtain(&self.mirrors, &self.checkouts, channel)
-                .await
-                .with_context(|| format!("checking out channel {}", channel.name))?;
+            let checkout =
+                obtain(&self.mirrors.of(task.revision.channels(), channel), &self.checkouts, channel)
+                    .await
+                    .with_context(|| format!("checking out channel {}", channel.name))?;
             sources.push(Source::new(channel, &checkout));
             checkouts.push(checkout);
         }
@@ -320,7 +321,7 @@ impl Evaluate {
         for channel in task.revision.channels() {
             let before = previous.revision.channels().iter().find(|other| other.name == channel.name);
             let Some(before) = before.filter(|before| before.commit != channel.commit) else { continue };
-            let mirror = self.mirrors.path(&channel.url);
+            let mirror = self.mirrors.of(task.revision.channels(), channel).path(&channel.url);
             let files = changed_files(&mirror, &before.commit, &channel.commit).await?;
             // Another machine may have evaluated it.
             let _old = self.checkouts.checkout(&mirror, &before.commit).await?;

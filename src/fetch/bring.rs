@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use crate::channel::{Mirrors, Resolver, Tips, descends, steps};
 use crate::clock::Clock;
 use crate::db::{Db, Evaluation, Look, PushKind, Seen, StoredSpec};
-use crate::revision::{ChannelCommit, Revision};
+use crate::revision::{ChannelCommit, Revision, is_brought};
 
 use super::trouble;
 
@@ -35,11 +35,17 @@ impl Bringer {
         };
         let now = self.clock.now();
         for channel in revision.channels() {
-            self.db.record_fetch(&channel.url, now).await?;
-            self.name_pushes(channel).await?;
+            let mirrors = self.resolver.mirrors.of(revision.channels(), channel);
+            if is_brought(revision.channels(), channel) {
+                self.db.touch_mirror(&channel.url, now).await?;
+            } else {
+                self.db.record_fetch(&channel.url, now).await?;
+            }
+            self.name_pushes(&mirrors, channel).await?;
         }
         for channel in revision.channels() {
-            if let Some(rollback) = self.rollback(channel).await? {
+            let mirrors = self.resolver.mirrors.of(revision.channels(), channel);
+            if let Some(rollback) = self.rollback(&mirrors, channel).await? {
                 return Ok(Err(rollback));
             }
         }
@@ -66,13 +72,17 @@ impl Bringer {
 
     /// What is wrong with the commit of a channel that is authenticated, but does not follow on the one
     /// before. A commit that somebody named is meant.
-    async fn rollback(&self, channel: &ChannelCommit) -> anyhow::Result<Option<trouble::Trouble>> {
+    async fn rollback(
+        &self,
+        mirrors: &Mirrors,
+        channel: &ChannelCommit,
+    ) -> anyhow::Result<Option<trouble::Trouble>> {
         let ChannelCommit { url, commit, origin, .. } = channel;
         if origin.signer.is_none() || origin.pinned {
             return Ok(None);
         }
         let Some(trust) = self.db.trust(url, &origin.branch).await? else { return Ok(None) };
-        let mirror = self.resolver.mirrors.path(url);
+        let mirror = mirrors.path(url);
         for base in &trust.bases {
             if descends(&mirror, commit, base).await.context("comparing commits")? {
                 return Ok(None);
@@ -137,11 +147,11 @@ impl Bringer {
     }
 
     /// Calls pushes to the channel's branch by their kind, now that the commits are here.
-    async fn name_pushes(&self, channel: &ChannelCommit) -> anyhow::Result<()> {
+    async fn name_pushes(&self, mirrors: &Mirrors, channel: &ChannelCommit) -> anyhow::Result<()> {
         let ChannelCommit { url, origin, .. } = channel;
         for push in self.db.unnamed_pushes(url, &origin.branch).await? {
             let (Some(before), Some(after)) = (&push.before, &push.after) else { continue };
-            if let Some(kind) = kind(&self.resolver.mirrors, url, before, after).await? {
+            if let Some(kind) = kind(mirrors, url, before, after).await? {
                 self.db.name_push(push.id, kind).await?;
             }
         }

@@ -46,7 +46,8 @@ impl From<Obstacle> for Trouble {
                 HoldKind::Metadata
             }
             Obstacle::Remote { url, error, .. } => {
-                remote = Some((url, problem(&error)));
+                // A repository that only this channel names has no say in when others are fetched.
+                remote = url.map(|url| (url, problem(&error)));
                 HoldKind::Failed
             }
             Obstacle::Metadata { .. } | Obstacle::Authentication { .. } => HoldKind::Failed,

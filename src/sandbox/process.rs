@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use crate::spec::without_credentials;
+
 /// How much of each output stream is kept: the end of it, for that is where the reason stands.
 const KEPT_OUTPUT: usize = 1 << 20;
 
@@ -42,13 +44,14 @@ impl Finished {
         self.status.is_some_and(|status| status.success())
     }
 
-    /// How it ended, in words, with the last lines that it printed on standard error.
+    /// How it ended, in words, with the last lines that it printed on standard error, without the
+    /// credentials of the URLs in them.
     pub fn reason(&self) -> String {
         let end = match self.status {
             None => "time limit reached".to_owned(),
             Some(status) => describe_exit(status),
         };
-        let text = String::from_utf8_lossy(&self.stderr);
+        let text = without_credentials(&String::from_utf8_lossy(&self.stderr));
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let tail = lines[lines.len().saturating_sub(8)..].join("\n");
         if tail.is_empty() { end } else { format!("{tail} ({end})") }

@@ -53,6 +53,13 @@ impl Tool {
         self
     }
 
+    /// Leaves out what it would keep of Gorget's own environment.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        self.env.retain(|(name, _)| names.iter().all(|without| name != without));
+        self
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {

@@ -8,6 +8,7 @@
 mod again;
 mod build;
 mod channel;
+mod credentials;
 mod crontab;
 mod diagnostic;
 mod directory;
@@ -21,6 +22,7 @@ use std::fmt;
 
 pub use again::RetryFailed;
 pub use channel::is_name;
+pub use credentials::without_credentials;
 pub use diagnostic::{Diagnostic, Severity, harmless, position, render};
 pub use directory::{SpecFile, load_directory, load_file, refuse_equal_names};
 pub use location::{BranchError, UrlError, check_branch, check_url, is_inside, is_local};

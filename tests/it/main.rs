@@ -40,6 +40,7 @@ mod linear;
 mod machines;
 mod outcomes;
 mod planning;
+mod remotes;
 mod repository;
 mod results;
 mod retention;

@@ -13,6 +13,7 @@ pub mod program;
 pub mod real;
 pub mod siege;
 pub mod signed;
+pub mod site;
 
 pub use databases::{Cluster, Wiper, on_both, on_both_at, postgres_database, write_down};
 pub use dice::Dice;

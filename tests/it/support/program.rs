@@ -115,6 +115,16 @@ impl Farm {
         Said { code, data: text(finished.stdout), talk: text(finished.stderr) }
     }
 
+    /// Runs a command to its end, as a user whose home is `home`.
+    pub async fn say_at(&self, home: &Path, arguments: &[&str]) -> Said {
+        let gorget = Tool::new(env!("CARGO_BIN_EXE_gorget")).env("HOME", home).arg("--config");
+        let gorget = gorget.arg(self.directory.path().join("gorget.toml")).args(arguments);
+        let finished = gorget.spawn().unwrap().finish(PATIENCE).await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let code = finished.status.and_then(|status| status.code());
+        Said { code, data: text(finished.stdout), talk: text(finished.stderr) }
+    }
+
     /// Does everything once; whatever there was to do went well.
     pub async fn run_once(&self) {
         let said = self.say(&["run", "--once"]).await;

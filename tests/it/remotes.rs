@@ -1,0 +1,206 @@
+//! Remotes that want more than to be fetched: our credentials, our network, our disk, our patience.
+
+use std::path::Path;
+use std::time::Duration;
+
+use gorget::sandbox::Tool;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::repository::{Remote, Server};
+use crate::support::guix::{Tree, manifest};
+use crate::support::program::{Farm, text};
+use crate::support::site::{Answer, Site, is_anywhere_in};
+
+/// A channel with a manifest of one package, which needs the channel `needed` at `url`.
+fn needing(url: &str) -> Tree {
+    let channel = Tree::channel("manifest.scm", &manifest(&[("own", "")]));
+    let needs = format!("(channel (version 0) (dependencies (channel (name needed) (url {url:?}))))");
+    channel.write(".guix-channel", &needs);
+    channel
+}
+
+fn spec(farm: &Farm, name: &str, channel: &str) {
+    farm.spec(name, &format!("build = {{ manifests = [\"manifest.scm\"] }}\n{channel}"));
+}
+
+/// Makes the files of a repository ready for a plain web server.
+async fn published(repository: &str) {
+    let git = Tool::new("git").args(["--git-dir", repository, "update-server-info"]);
+    assert!(git.spawn().unwrap().finish(Duration::from_mins(1)).await.unwrap().success());
+}
+
+/// A home in which everything that git asks knows the password.
+fn home(port: u16, private: &str) -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| std::fs::write(home.path().join(name), text).unwrap();
+    write(".netrc", "machine 127.0.0.1 login farm password s3cret-word\n".to_owned());
+    write(".git-credentials", format!("http://farm:s3cret-word@127.0.0.1:{port}\n"));
+    let helper = "!echo username=farm; echo password=s3cret-word; #";
+    write(
+        ".gitconfig",
+        format!(
+            "[credential]\nhelper = \"{helper}\"\nhelper = store\n[http]\nfollowRedirects = true\n\
+             extraHeader = \"X-Secret: s3cret-word\"\n[safe]\ndirectory = *\n\
+             [url \"{private}\"]\ninsteadOf = https://decoy.invalid/repository\n\
+             [url \"http://farm:s3cret-word@127.0.0.1:{port}/\"]\ninsteadOf = http://token.invalid/\n"
+        ),
+    );
+    home
+}
+
+/// "farm:s3cret-word"
+const AUTHORIZATION: &str = "Basic ZmFybTpzM2NyZXQtd29yZA==";
+
+#[tokio::test]
+async fn what_another_channel_names_is_not_fetched_with_the_operators_credentials() {
+    let private = Tree::channel("manifest.scm", &manifest(&[("private", "")]));
+    let marker = private.write("secret.scm", "; deep-s3cret\n");
+    published(&private.url()).await;
+    let site = Site::of(private.url(), Some(AUTHORIZATION)).await;
+    let url = site.url("127.0.0.1");
+    let home = home(site.port, &private.url());
+    let farm = Farm::new(None);
+    farm.configure("[git]\nprivate-hosts = [\"127.0.0.1\"]");
+    let (channel, decoy) = (needing(&url), needing("https://decoy.invalid/repository"));
+    spec(&farm, "deputy", &channel.as_channel("own"));
+    spec(&farm, "decoy", &decoy.as_channel("own"));
+    let said = farm.say_at(home.path(), &["run", "--once"]).await;
+    assert_eq!(said.code, Some(1), "{}", said.talk);
+    assert!(said.talk.contains("deputy is not evaluated: channel needed (needed by own)"), "{}", said.talk);
+    assert!(said.talk.contains("decoy is not evaluated: channel needed (needed by own)"), "{}", said.talk);
+    let asked = site.requests();
+    assert!(!asked.is_empty(), "the address is permitted");
+    assert!(
+        asked.iter().all(|head| !head.contains("uthorization") && !head.contains("Secret")),
+        "{asked:#?}"
+    );
+    assert!(!is_anywhere_in(&farm.state(), marker.as_bytes()), "not even the name of the commit is known");
+
+    // Named by a spec, it is fetched with them; that does not open it for the other.
+    let named = format!(
+        "[[channel]]\nname = \"private\"\nurl = \"{url}\"\nbranch = \"master\"\nauthenticate = false\n"
+    );
+    spec(&farm, "named", &named);
+    let said = farm.say_at(home.path(), &["run", "--once"]).await;
+    assert_eq!(said.code, Some(1), "{}", said.talk);
+    let status = farm.status().await;
+    let evaluated: Vec<String> =
+        status["evaluations"].as_array().unwrap().iter().map(|one| text(&one["spec"])).collect();
+    assert_eq!(evaluated, ["named"], "{status:#}");
+    assert!(site.requests().iter().any(|head| head.contains(AUTHORIZATION)));
+    assert!(!said.talk.contains("s3cret"), "{}", said.talk);
+    assert!(!is_anywhere_in(&farm.state(), b"s3cret-word"));
+}
+
+#[tokio::test]
+async fn what_another_channel_names_leads_neither_here_nor_to_networks_that_only_we_reach() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let redirecting = Site::new(move |_| {
+        let there = format!("Location: http://127.0.0.1:{port}/repository/info/refs\r\n");
+        Answer::Text("302 Found", there, Vec::new())
+    })
+    .await;
+    let farm = Farm::new(None);
+    farm.configure("[git]\nprivate-hosts = [\"127.0.0.2\"]");
+    let urls = [
+        format!("http://127.0.0.1:{port}/build/abc/cancel?x=y"),
+        format!("http://127.0.0.1:{port}/build"),
+        format!("http://localhost:{port}/build"),
+        format!("http://2130706433:{port}/build"),
+        format!("http://127.1:{port}/build"),
+        format!("http://0x7f000001:{port}/build"),
+        format!("http://0.0.0.0:{port}/build"),
+        format!("http://[::ffff:127.0.0.1]:{port}/build"),
+        format!("git://127.0.0.1:{port}/build"),
+        format!("git://localhost:{port}/build"),
+        "http://169.254.169.254/latest/meta-data".to_owned(),
+        "http://10.0.0.1/x".to_owned(),
+        "http://[fd00::1]/x".to_owned(),
+        redirecting.url("127.0.0.1"),
+    ];
+    let channels: Vec<Tree> = urls.iter().map(|url| needing(url)).collect();
+    for (number, channel) in channels.iter().enumerate() {
+        spec(&farm, &format!("spec-{number}"), &channel.as_channel("own"));
+    }
+    let talk = farm.run_once_in_trouble().await;
+    let status = farm.status().await;
+    let holds = status["holds"].as_array().unwrap();
+    assert_eq!(holds.len(), urls.len(), "{talk}");
+    for hold in holds {
+        let reason = text(&hold["reason"]);
+        assert!(reason.contains("is not fetched for a channel that needs it"), "{reason}");
+    }
+    assert_eq!(status["evaluations"], Value::Array(Vec::new()));
+    let contacted = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
+    assert!(contacted.is_err(), "a connection was made");
+    assert_eq!(redirecting.requests(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_redirect_from_what_another_channel_names_is_not_followed() {
+    let secret = Tree::channel("needed.scm", "(define-module (needed))\n");
+    published(&secret.url()).await;
+    let inside = Site::of(secret.url(), None).await;
+    let there = inside.url("127.0.0.1");
+    let outside = Site::new(move |head| {
+        let there =
+            format!("Location: {there}{}\r\n", head.split(' ').nth(1).unwrap().replace("/repository", ""));
+        Answer::Text("302 Found", there, Vec::new())
+    })
+    .await;
+    let farm = Farm::new(None);
+    farm.configure("[git]\nprivate-hosts = [\"127.0.0.0/8\"]");
+    let channel = needing(&outside.url("127.0.0.1"));
+    spec(&farm, "own", &channel.as_channel("own"));
+    let home = home(inside.port, "/nowhere");
+    let said = farm.say_at(home.path(), &["run", "--once"]).await;
+    assert_eq!(said.code, Some(1), "{}", said.talk);
+    assert!(!outside.requests().is_empty());
+    assert_eq!(inside.requests(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_the_operator_permits_is_fetched_by_its_name_over_each_protocol() {
+    let there = "(define-module (there) #:use-module (guix packages) #:use-module (gnu packages base))\n\
+                 (define-public there (package (inherit hello) (name \"there\")))\n";
+    let needed = Remote::new();
+    needed.push("master", "there.scm", there);
+    published(&needed.url()).await;
+    let (site, daemon) = (Site::of(needed.url(), None).await, Server::new(&needed).await);
+    let over_git = daemon.url.replace("127.0.0.1", "localhost");
+    for url in [site.url("localhost"), over_git, needed.url()] {
+        let farm = Farm::new(None);
+        farm.configure("[git]\nprivate-hosts = [\"localhost\"]");
+        let channel = needing(&url);
+        channel
+            .write("manifest.scm", "(use-modules (guix profiles) (there)) (packages->manifest (list there))");
+        spec(&farm, "own", &channel.as_channel("own"));
+        farm.run_once().await;
+        assert_eq!(farm.queued_by(1).await, ["there-2.12.1"], "{url}");
+    }
+}
+
+#[tokio::test]
+async fn what_git_says_never_shows_a_token() {
+    let site = Site::new(|_| {
+        let ask = "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned();
+        Answer::Text("401 Unauthorized", ask, Vec::new())
+    })
+    .await;
+    let home = home(site.port, "/nowhere");
+    // Git has no other way left than to complain.
+    std::fs::remove_file(home.path().join(".netrc")).unwrap();
+    let farm = Farm::new(None);
+    let url = "http://token.invalid/repository";
+    spec(&farm, "own", &format!("[[channel]]\nname = \"own\"\nurl = \"{url}\"\nauthenticate = false\n"));
+    let said = farm.say_at(home.path(), &["run", "--once"]).await;
+    let status = farm.say(&["status", "--json"]).await.data;
+    assert!(site.requests().iter().any(|head| head.contains(AUTHORIZATION)), "git knows it");
+    assert!(said.talk.contains("***@127.0.0.1"), "{}", said.talk);
+    assert!(status.contains("***@127.0.0.1"), "{status}");
+    assert!(!said.talk.contains("s3cret") && !status.contains("s3cret"), "{}{status}", said.talk);
+    assert!(!is_anywhere_in(Path::new(&farm.state()), b"s3cret"));
+}
