@@ -10,14 +10,20 @@ use anyhow::Context as _;
 use crate::channel::{Checkouts, Mirrors};
 use crate::clock::{Clock, Seconds};
 use crate::daemon::{Keeper, Progress};
-use crate::db::{BuildId, Db};
+use crate::db::{BranchId, BuildId, Db};
 use crate::revision::Revision;
 
 /// A mirror that nothing needs stays for so long after its last fetch: specs come back, and first fetches
 /// are long.
 const MIRROR_REST: Seconds = 30 * 24 * 60 * 60;
 /// It is known so much longer, in which every machine removes its own.
-const GRACE: Seconds = 24 * 60 * 60;
+const GRACE: Seconds = DAY;
+const DAY: Seconds = 24 * 60 * 60;
+/// A branch that nothing watches is known so long after it was seen last, and after it was gone.
+const BRANCH_REST: Seconds = 30 * DAY;
+const GONE_REST: Seconds = DAY;
+/// One with an authentic commit that others must descend from.
+const TRUST_REST: Seconds = 365 * DAY;
 
 /// The keeper that removes.
 ///
@@ -60,6 +66,7 @@ impl Keeper for Collect {
             tracing::info!(commits = removed, "checkouts were removed");
         }
         self.remove_mirrors(&needed).await?;
+        self.forget().await?;
         Ok(Progress::Idle)
     }
 }
@@ -84,6 +91,40 @@ impl Collect {
             fs_err::remove_file(link)?;
         }
         Ok(links.len())
+    }
+
+    /// Forgets pushes, branches and specs that a repository could otherwise make more of without end.
+    async fn forget(&self) -> anyhow::Result<()> {
+        let specs = self.db.specs().await?;
+        let present = || specs.iter().filter(|stored| stored.present);
+        let mut watched: HashSet<(&str, &str)> = present()
+            .flat_map(|stored| &stored.spec.channels)
+            .map(|channel| (channel.url.as_str(), channel.branch.as_str()))
+            .collect();
+        let newest = self.db.newest_evaluations().await?;
+        let newest = newest.iter().filter(|newest| present().any(|stored| stored.id == newest.spec_id));
+        let channels = newest.flat_map(|evaluation| evaluation.revision.channels());
+        watched.extend(channels.map(|channel| (channel.url.as_str(), channel.origin.branch.as_str())));
+        let trusted: HashSet<BranchId> = self.db.trusted_branches().await?.into_iter().collect();
+        let now = self.clock.now();
+        let branches = self.db.branches().await?;
+        let unwatched = branches.iter().filter(|b| !watched.contains(&(b.url.as_str(), b.name.as_str())));
+        let forgotten = unwatched.filter(|branch| {
+            let rest = match &branch.tip {
+                _ if trusted.contains(&branch.id) => TRUST_REST,
+                None => GONE_REST,
+                Some(_) => BRANCH_REST,
+            };
+            branch.looked_at.is_some_and(|looked_at| looked_at < now - rest)
+        });
+        let forgotten: Vec<BranchId> = forgotten.map(|branch| branch.id).collect();
+        let branches = self.db.forget_branches(&forgotten).await?;
+        let specs = self.db.forget_made_specs().await?;
+        let pushes = self.db.forget_old_pushes().await?;
+        if branches + specs + pushes > 0 {
+            tracing::info!(branches, specs, pushes, "what is long gone was forgotten");
+        }
+        Ok(())
     }
 
     /// Removes the mirrors of repositories that no spec has named, and no needed revision come from, for long.

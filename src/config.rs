@@ -33,6 +33,11 @@ const MOST_STORED: u64 = 2 << 30;
 /// Size of the compiled modules that are kept, in bytes, unless told otherwise.
 const COMPILED: u64 = 8 << 30;
 
+/// Size of the mirror of one repository, in bytes, unless told otherwise: Guix's own takes about 1 GiB.
+const MIRROR: u64 = 4 << 30;
+/// How many branches of one repository patterns may mean, unless told otherwise.
+const BRANCHES: NonZeroUsize = NonZeroUsize::new(500).unwrap();
+
 /// Everything that was decided, with defaults for the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -90,6 +95,10 @@ pub struct Git {
     pub look_time: Duration,
     /// For fetching, the first time included.
     pub fetch_time: Duration,
+    /// Size of the mirror of one repository, in bytes.
+    pub mirror_size: u64,
+    /// How many branches of one repository patterns may mean.
+    pub branches: NonZeroUsize,
     /// Where channels that no spec names may come from, although it is not public.
     pub private_hosts: Vec<PrivateHost>,
 }
@@ -223,6 +232,8 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
     let git = Git {
         look_time: written.git.look_time.map_or(Duration::from_secs(30), |time| time.0),
         fetch_time: written.git.fetch_time.map_or(Duration::from_mins(30), |time| time.0),
+        mirror_size: written.git.mirror_size.map_or(MIRROR, |size| size.0),
+        branches: written.git.branches.map_or(BRANCHES, |branches| branches.0),
         private_hosts: written.git.private_hosts.unwrap_or_default().into_iter().map(|host| host.0).collect(),
     };
     let guix_root = base.join(written.guix_root.unwrap_or_else(|| "/".into()));

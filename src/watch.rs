@@ -1,16 +1,20 @@
 //! Looks at remote branches and records pushes. One look at a repository serves all the branches
 //! of it that are due, whichever specs watch them; looks at several repositories run side by side.
 
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::channel::{Mirrors, RemoteError};
+use crate::channel::{Listing, Mirrors, RemoteError};
 use crate::clock::{Clock, Seconds};
-use crate::daemon::{Bells, Keeper, Once, Progress, back_off, spread};
+use crate::daemon::{Bells, Keeper, Once, Progress, spread};
 use crate::db::{Branch, Db, Evaluation, Look, Seen, StoredSpec};
-use crate::spec::{Channel, Period, is_pattern, matches};
+use crate::spec::{Channel, Period, is_pattern};
+
+use seen::{Sight, tell};
 
 /// How many repositories are looked at side by side.
 const SIDE_BY_SIDE: usize = 16;
@@ -90,47 +94,61 @@ struct Watched {
     next: Seconds,
 }
 
+/// A repository with branches that are due.
+#[derive(Debug)]
+struct Due {
+    url: String,
+    /// Since when the first of them is.
+    since: Seconds,
+    watched: Vec<Watched>,
+    /// All others that are known of it.
+    others: Vec<Branch>,
+}
+
 /// What came of a look at a repository.
 #[derive(Debug)]
 struct Looked {
-    url: String,
-    due: Vec<Watched>,
-    tips: Result<BTreeMap<String, Option<String>>, RemoteError>,
+    due: Due,
+    listing: Result<Listing, RemoteError>,
 }
 
 impl Watch {
     /// Begins to look at the repositories that are due, the one that waits longest first.
     async fn begin(&mut self) -> anyhow::Result<()> {
-        let mut due: Vec<(Seconds, String, Vec<Watched>)> = self.due().await?;
-        due.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
-        for (_, url, due) in due {
+        let mut all = self.due().await?;
+        all.sort_by(|one, other| (one.since, &one.url).cmp(&(other.since, &other.url)));
+        for due in all {
             if self.looks.urls.len() >= SIDE_BY_SIDE {
                 break;
             }
-            if !self.looks.urls.insert(url.clone()) {
+            if !self.looks.urls.insert(due.url.clone()) {
                 continue;
             }
-            for watched in &due {
+            for watched in &due.watched {
                 self.once.done(&name(&watched.branch));
             }
             let mirrors = self.mirrors.clone();
             self.looks.tasks.spawn(async move {
-                let tips = look(&mirrors, &url, &due).await;
-                Looked { url, due, tips }
+                let listing = due.look(&mirrors).await;
+                Looked { due, listing }
             });
         }
         Ok(())
     }
 
-    /// The repositories with branches that are due, and since when.
-    async fn due(&self) -> anyhow::Result<Vec<(Seconds, String, Vec<Watched>)>> {
+    /// The repositories with branches that are due.
+    async fn due(&self) -> anyhow::Result<Vec<Due>> {
         let now = self.clock.now();
         let mut watchers = watchers(&self.db.specs().await?, &self.db.newest_evaluations().await?);
         self.make_known(&watchers).await?;
-        let mut due: BTreeMap<String, (Seconds, Vec<Watched>)> = BTreeMap::new();
+        let mut all: BTreeMap<String, Due> = BTreeMap::new();
         for branch in self.db.branches().await? {
+            let due = all.entry(branch.url.clone()).or_insert_with(|| Due::none(&branch.url));
             let key = (branch.url.clone(), branch.name.clone());
-            let Some(Watchers { periods, patterns, named }) = watchers.remove(&key) else { continue };
+            let Some(Watchers { periods, patterns, named }) = watchers.remove(&key) else {
+                due.others.push(branch);
+                continue;
+            };
             let after = |at| periods.iter().map(|period| period.next(at)).min().unwrap_or(at);
             // Judged from the last look, so that a period that was changed counts at once.
             let at = match branch.looked_at {
@@ -140,12 +158,13 @@ impl Watch {
             };
             let at = asked(&branch).map_or(at, |asked| at.min(asked));
             if self.once.wants(&name(&branch), at <= now) {
-                let (since, watched) = due.entry(branch.url.clone()).or_insert((at, Vec::new()));
-                *since = (*since).min(at);
-                watched.push(Watched { branch, patterns, named, next: after(now) });
+                due.since = due.since.min(at);
+                due.watched.push(Watched { branch, patterns, named, next: after(now) });
+            } else {
+                due.others.push(branch);
             }
         }
-        Ok(due.into_iter().map(|(url, (at, watched))| (at, url, watched)).collect())
+        Ok(all.into_values().filter(|due| !due.watched.is_empty()).collect())
     }
 
     /// Gives rows to branches that have none.
@@ -166,91 +185,56 @@ impl Watch {
 
     /// Records what came of a look.
     async fn settle(&mut self, looked: Looked) -> anyhow::Result<()> {
-        let Looked { url, due, tips } = looked;
-        self.looks.urls.remove(&url);
+        let Looked { due, listing } = looked;
+        self.looks.urls.remove(&due.url);
         let now = self.clock.now();
-        let again = |branch: &Branch| now + back_off(branch.failures, &url);
-        let looks = match &tips {
-            Ok(tips) => {
-                let mut looks = self.listed(&url, &due, tips, now).await?;
-                looks.extend(due.iter().map(|Watched { branch, patterns, next, .. }| {
-                    match tips.get(&branch.name).and_then(Option::as_ref) {
-                        _ if !patterns.is_empty() => (branch.clone(), Seen::Listed, *next),
-                        Some(tip) => (branch.clone(), Seen::At(tip.clone()), *next),
-                        None => {
-                            let reason = format!("{url} has no branch {}", branch.name);
-                            (branch.clone(), Seen::Missing(reason), again(branch))
-                        }
-                    }
-                }));
+        let listing = match listing {
+            Ok(listing) if listing.is_empty && due.has_branches() => Err(format!(
+                "{} answered without any branch, which a login page or a server in maintenance does, too",
+                due.url
+            )),
+            Ok(listing) => Ok(listing),
+            Err(error) => Err(error.to_string()),
+        };
+        let looks = match &listing {
+            Ok(listing) => {
+                let mut looks = due.seen(listing, self.mirrors.limits().branches, now);
+                looks.extend(self.appeared(&due, listing, now).await?);
                 looks
             }
-            Err(error) => {
-                tracing::warn!(url, "cannot look at a repository: {error}");
-                let unreachable = Seen::Unreachable(error.to_string());
-                due.iter().map(|w| (w.branch.clone(), unreachable.clone(), again(&w.branch))).collect()
+            Err(reason) => {
+                tracing::warn!(url = due.url, "cannot look at a repository: {reason}");
+                due.unreachable(reason, now)
             }
         };
-        for (branch, seen, _) in &looks {
-            tell(branch, seen);
-        }
+        tell(&due.url, &looks, now);
         let rows =
             looks.into_iter().map(|(branch, seen, next_look)| Look { branch: branch.id, seen, next_look });
         self.db.record_looks(&rows.collect::<Vec<_>>(), now).await?;
-        if due.iter().any(|watched| !watched.patterns.is_empty()) {
+        if due.watched.iter().any(|watched| !watched.patterns.is_empty()) {
             self.bells.register.ring();
         }
         self.bells.fetch.ring();
         Ok(())
     }
 
-    /// What was seen of branches that patterns mean, but no spec watches yet, or any more.
-    async fn listed(
-        &self,
-        url: &str,
-        due: &[Watched],
-        tips: &BTreeMap<String, Option<String>>,
-        now: Seconds,
-    ) -> anyhow::Result<Vec<(Branch, Seen, Seconds)>> {
-        let patterns: Vec<&Channel> = due.iter().flat_map(|watched| &watched.patterns).collect();
-        if patterns.is_empty() {
+    /// Branches that patterns mean, and that nobody has seen before.
+    async fn appeared(&self, due: &Due, listing: &Listing, now: Seconds) -> anyhow::Result<Vec<Sight>> {
+        let known: BTreeSet<&str> = due.names();
+        let new = listing.tips.iter().filter(|(name, _)| !known.contains(name.as_str()));
+        let new: BTreeMap<&str, &String> =
+            new.filter_map(|(name, tip)| Some((name.as_str(), tip.as_ref()?))).collect();
+        if new.is_empty() {
             return Ok(Vec::new());
         }
-        let meant = |name: &str| patterns.iter().any(|channel| matches(channel, name));
-        let found: Vec<&str> = tips.keys().map(String::as_str).filter(|name| meant(name)).collect();
-        self.db.ensure_branches(url, &found).await?;
-        let watched: BTreeSet<&str> = due.iter().map(|watched| watched.branch.name.as_str()).collect();
-        let mut looks = Vec::new();
-        for branch in self.db.branches().await? {
-            let concerned = branch.url == url && !is_pattern(&branch.name) && meant(&branch.name);
-            if !concerned || watched.contains(branch.name.as_str()) {
-                continue;
-            }
-            match tips.get(&branch.name).and_then(Option::as_ref) {
-                Some(tip) => looks.push((branch, Seen::At(tip.clone()), now)),
-                None if branch.tip.is_some() => {
-                    let reason = format!("{url} has no branch {}", branch.name);
-                    looks.push((branch, Seen::Missing(reason), now));
-                }
-                None => {}
-            }
-        }
-        Ok(looks)
+        self.db.ensure_branches(&due.url, &new.keys().copied().collect::<Vec<_>>()).await?;
+        let branches = self.db.branches().await?.into_iter().filter(|branch| branch.url == due.url);
+        let seen = |branch: Branch| {
+            let tip = (*new.get(branch.name.as_str())?).clone();
+            Some((branch, Seen::At(tip), now))
+        };
+        Ok(branches.filter_map(seen).collect())
     }
-}
-
-/// Asks a repository for the branches that are due; for all of its branches, if patterns are.
-async fn look(
-    mirrors: &Mirrors,
-    url: &str,
-    due: &[Watched],
-) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
-    let mirrors = if due.iter().any(|watched| watched.named) { mirrors } else { &mirrors.of_strangers() };
-    if due.iter().any(|watched| !watched.patterns.is_empty()) {
-        return mirrors.list(url).await;
-    }
-    let names: Vec<&str> = due.iter().map(|watched| watched.branch.name.as_str()).collect();
-    mirrors.look(url, &names).await
 }
 
 /// Every branch that is watched: those that specs name, and those of channels that their newest
@@ -301,20 +285,6 @@ fn asked(branch: &Branch) -> Option<Seconds> {
 
 fn name(branch: &Branch) -> String {
     format!("{} {}", branch.url, branch.name)
-}
-
-/// Logs what is new.
-fn tell(branch: &Branch, seen: &Seen) {
-    let Branch { url, name, tip, .. } = branch;
-    match seen {
-        Seen::At(commit) if tip.as_ref() != Some(commit) => {
-            tracing::info!(url, branch = name, commit, "a branch moved");
-        }
-        Seen::Missing(_) if tip.is_some() || branch.looked_at.is_none() => {
-            tracing::warn!(url, branch = name, "a branch is missing");
-        }
-        _ => {}
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
+
 use super::address::{PrivateHosts, is_host_name, is_public};
 use super::remote::{RemoteError, git, presentable};
 use crate::sandbox::Tool;
@@ -71,11 +73,33 @@ impl Access {
         if place.host.parse::<IpAddr>().is_ok() {
             return Ok(Contact { git, url: url.to_owned() });
         }
+        if !can_pin().await? {
+            return Err(forbidden(
+                url,
+                "that takes git 2.37 or newer, which can be told the address of a host",
+            ));
+        }
         let pinned: Vec<String> = addresses.iter().map(|address| literal(*address)).collect();
         let pinned = if pinned.is_empty() { NOWHERE.to_owned() } else { pinned.join(",") };
         let pin = format!("http.curloptResolve={}:{}:{pinned}", place.host, place.port);
         Ok(Contact { git: git.arg("-c").arg(pin), url: url.to_owned() })
     }
+}
+
+/// Whether this machine's git knows `http.curloptResolve`; older ones pass over what they do not know.
+async fn can_pin() -> Result<bool, RemoteError> {
+    static KNOWN: OnceCell<bool> = OnceCell::const_new();
+    let ask = async || {
+        let finished = Tool::new("git").arg("--version").spawn()?.finish(Duration::from_secs(10)).await?;
+        Ok(is_new_enough(&String::from_utf8_lossy(&finished.stdout)))
+    };
+    KNOWN.get_or_try_init(ask).await.copied()
+}
+
+fn is_new_enough(version: &str) -> bool {
+    let number = version.split(' ').nth(2).unwrap_or_default();
+    let mut parts = number.split('.').map(|part| part.trim().parse::<u32>().unwrap_or(0));
+    (parts.next(), parts.next()) >= (Some(2), Some(37))
 }
 
 /// Takes everything from git that speaks for the operator.
@@ -290,6 +314,20 @@ mod tests {
             "https:///a",
         ] {
             assert!(Place::read(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_git_that_cannot_be_told_addresses_is_known_by_its_version() {
+        for (version, expected) in [
+            ("git version 2.47.3\n", true),
+            ("git version 2.37", true),
+            ("git version 3.0.0", true),
+            ("git version 2.36.9", false),
+            ("git version 1.99", false),
+            ("", false),
+        ] {
+            assert_eq!(is_new_enough(version), expected, "{version}");
         }
     }
 

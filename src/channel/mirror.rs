@@ -8,20 +8,21 @@
 //! Whoever changes a mirror holds a lock on the file beside it, so two processes can share a directory
 //! of mirrors, and whatever looks half-made to the holder of the lock was left behind by a crash.
 
-use std::collections::{BTreeMap, HashSet};
 use std::fs::TryLockError;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use git2::{ErrorCode, Oid, Repository, RepositoryInitOptions};
+use git2::{Oid, Repository, RepositoryInitOptions};
 use sha2::{Digest, Sha256};
 
 use super::access::{Access, Contact};
 use super::address::PrivateHosts;
-use super::listing;
-use super::remote::{Limits, RemoteError, git, presentable, run};
+use super::listing::{self, Listing, Question};
+use super::quota::{self, Resting, remove_leftovers};
+use super::remote::{Limits, RemoteError, git, presentable};
+use super::state::{State, state};
 use super::{blocking, is_commit};
 use crate::revision::{ChannelCommit, is_brought};
 
@@ -35,26 +36,14 @@ pub struct Mirrors {
     limits: Limits,
     private: PrivateHosts,
     access: Access,
-}
-
-/// What there is of a mirror, judged from its files alone.
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    /// Nothing.
-    Absent,
-    /// Something that cannot be a whole mirror.
-    Broken,
-    /// A mirror without the commit.
-    Lacks,
-    /// A mirror with the commit and all of its files.
-    Holds,
+    resting: Resting,
 }
 
 impl Mirrors {
     /// Keeps mirrors in `directory`, which is made when it is needed.
     pub fn new(directory: impl Into<PathBuf>, limits: Limits) -> Self {
         let (private, access) = (PrivateHosts::default(), Access::Operator);
-        Self { directory: directory.into(), limits, private, access }
+        Self { directory: directory.into(), limits, private, access, resting: Resting::default() }
     }
 
     /// Permits these hosts, though they are not public, to channels that the spec does not name.
@@ -68,6 +57,11 @@ impl Mirrors {
     #[must_use]
     pub fn of_strangers(&self) -> Self {
         Self { access: Access::Stranger(self.private.clone()), ..self.clone() }
+    }
+
+    /// What git may take.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Whether the operator named what they mirror.
@@ -90,21 +84,25 @@ impl Mirrors {
         self.directory.join(HEXLOWER.encode(&name[..20]))
     }
 
-    /// Asks a remote where some of its branches are; `None` for a branch that it does not have.
+    /// Asks a remote where some of its branches are.
     ///
     /// Nothing is fetched or written. An error concerns all of the branches.
-    pub async fn look(
+    pub async fn look(&self, url: &str, branches: &[&str]) -> Result<Listing, RemoteError> {
+        let question = Question { asked: branches, meant: &|_| false, room: 0, is_open: false };
+        listing::list(&self.access, url, &question, self.limits.look).await
+    }
+
+    /// Asks a remote for `branches` like [`Mirrors::look`], and for those besides that are `meant`, the
+    /// first by name if there are more than there is `room` for.
+    pub async fn list(
         &self,
         url: &str,
         branches: &[&str],
-    ) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
-        listing::look(&self.access, url, branches, self.limits.look).await
-    }
-
-    /// Asks a remote for all of its branches, like [`Mirrors::look`]. Branches whose names are not UTF-8
-    /// are left out: nobody could write them down.
-    pub async fn list(&self, url: &str) -> Result<BTreeMap<String, Option<String>>, RemoteError> {
-        listing::list(&self.access, url, self.limits.look).await
+        meant: &(dyn Fn(&str) -> bool + Sync),
+        room: usize,
+    ) -> Result<Listing, RemoteError> {
+        let question = Question { asked: branches, meant, room, is_open: true };
+        listing::list(&self.access, url, &question, self.limits.look).await
     }
 
     /// Makes sure that the mirror of `url` holds `commit` with its whole history.
@@ -133,19 +131,32 @@ impl Mirrors {
 
     async fn fetch_locked(&self, url: &str, branch: &str, commit: &str) -> Result<(), RemoteError> {
         let mirror = self.path(url);
-        match state(&mirror, commit).await {
-            State::Holds => return Ok(()),
-            State::Lacks => match self.update(&mirror, url, branch, commit).await {
+        let state = state(&mirror, commit).await;
+        if state == State::Holds {
+            return Ok(());
+        }
+        if self.resting.has(&mirror) {
+            return Err(RemoteError::TooLarge { url: presentable(url), limit: self.limits.size });
+        }
+        if state == State::Lacks {
+            match self.update(&mirror, url, branch, commit).await {
                 // The remote is well, so the fault may be here.
                 Err(RemoteError::Refused { .. }) if !self.is_connected(&mirror).await? => {}
+                // What is here may be of no use any more.
+                Err(RemoteError::TooLarge { .. }) => {}
                 result => return result,
-            },
-            State::Absent | State::Broken => {}
+            }
         }
         let new = mirror.with_extension("new");
         let (path, description) = (new.clone(), presentable(url));
         blocking(move || create(&path, &description)).await?;
-        self.update(&new, url, branch, commit).await?;
+        if let Err(error) = self.update(&new, url, branch, commit).await {
+            if matches!(error, RemoteError::TooLarge { .. }) {
+                self.resting.add(&mirror);
+            }
+            blocking(move || remove(&new)).await?;
+            return Err(error);
+        }
         blocking(move || {
             remove(&mirror)?;
             Ok(fs_err::rename(&new, &mirror)?)
@@ -153,24 +164,52 @@ impl Mirrors {
         .await
     }
 
-    /// Fetches into a whole mirror.
+    /// Fetches into a whole mirror, and leaves nothing there but what is whole.
     async fn update(&self, mirror: &Path, url: &str, branch: &str, commit: &str) -> Result<(), RemoteError> {
-        remove_stale_locks(mirror)?;
+        self.clear(mirror).await?;
+        let result = self.get_either(mirror, url, branch, commit).await;
+        self.clear(mirror).await?;
+        if result.is_ok() {
+            let git = git(mirror).args(["gc", "--quiet", "--auto"]);
+            // Failing to save space is no failure to fetch.
+            let _ = git.spawn()?.finish(self.limits.fetch).await?;
+            self.clear(mirror).await?;
+        }
+        result
+    }
+
+    async fn clear(&self, mirror: &Path) -> Result<(), RemoteError> {
+        let mirror = mirror.to_owned();
+        Ok(blocking(move || remove_leftovers(&mirror)).await?)
+    }
+
+    /// Fetches a commit by its hash, else with its branch.
+    async fn get_either(
+        &self,
+        mirror: &Path,
+        url: &str,
+        branch: &str,
+        commit: &str,
+    ) -> Result<(), RemoteError> {
         match self.get(mirror, url, &format!("{commit}:refs/gorget/{commit}")).await {
             // git takes some words for no remote at all, and is content with having fetched nothing.
-            Ok(()) if state(mirror, commit).await == State::Holds => return Ok(()),
-            Ok(()) | Err(RemoteError::Unreachable { .. }) => {}
-            error => return error,
+            Ok(_) if state(mirror, commit).await == State::Holds => return Ok(()),
+            Ok(_) | Err(RemoteError::Unreachable { .. }) => {}
+            Err(error) => return Err(error),
         }
-        let tips = self.look(url, &[branch]).await?;
-        let (Some(name), Some(Some(_))) = (listing::reference(branch), tips.get(branch)) else {
+        let listing = self.look(url, &[branch]).await?;
+        let (Some(name), Some(_)) = (listing::reference(branch), listing.tip()) else {
             let (url, branch) = (presentable(url), branch.to_owned());
-            return Err(RemoteError::MissingBranch { url, branch });
+            return Err(RemoteError::MissingBranch { url, branch, default: listing.default });
         };
-        self.get(mirror, url, &format!("+{name}:refs/tip")).await.map_err(|error| match error {
-            RemoteError::Unreachable { url, reason } => RemoteError::Refused { url, reason },
-            other => other,
-        })?;
+        let said =
+            self.get(mirror, url, &format!("+{name}:refs/tip")).await.map_err(|error| match error {
+                RemoteError::Unreachable { url, reason } => RemoteError::Refused { url, reason },
+                other => other,
+            })?;
+        if said.contains("shallow roots are not allowed") {
+            return Err(RemoteError::Shallow { url: presentable(url) });
+        }
         let (path, wanted) = (mirror.to_owned(), commit.to_owned());
         match blocking(move || keep(&path, &wanted)).await {
             Ok(true) => Ok(()),
@@ -179,11 +218,19 @@ impl Mirrors {
         }
     }
 
-    async fn get(&self, mirror: &Path, url: &str, refspec: &str) -> Result<(), RemoteError> {
-        let options = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-prune"];
+    /// Runs one fetch; gives what git said.
+    async fn get(&self, mirror: &Path, url: &str, refspec: &str) -> Result<String, RemoteError> {
+        let options = [
+            "fetch",
+            "--no-auto-maintenance",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-prune",
+            "--no-progress",
+        ];
         let Contact { git, url: place } = self.access.contact(mirror, url, self.limits.look).await?;
         let git = git.args(options).args(["--", place.as_str(), refspec]);
-        run(&git, url, self.limits.fetch).await.map(drop)
+        quota::run(&git, url, mirror, self.limits).await
     }
 
     /// Whether git finds everything that the references of a mirror lead to.
@@ -226,94 +273,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Removes the lock files of a git that was killed: as long as they lie there, no other can work.
-fn remove_stale_locks(mirror: &Path) -> io::Result<()> {
-    for directory in ["", "refs", "refs/gorget"] {
-        let Ok(entries) = fs_err::read_dir(mirror.join(directory)) else { continue };
-        for entry in entries {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "lock") {
-                fs_err::remove_file(path)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn state(mirror: &Path, commit: &str) -> State {
-    let (mirror, commit) = (mirror.to_owned(), commit.to_owned());
-    blocking(move || match inspect(&mirror, &commit) {
-        Ok(state) => state,
-        Err(_) if mirror.exists() => State::Broken,
-        Err(_) => State::Absent,
-    })
-    .await
-}
-
-fn inspect(mirror: &Path, commit: &str) -> Result<State, git2::Error> {
-    let repository = Repository::open_bare(mirror)?;
-    let odb = repository.odb()?;
-    for reference in repository.references()? {
-        if reference?.target().is_none_or(|target| !odb.exists(target)) {
-            return Ok(State::Broken);
-        }
-    }
-    if !packs_are_whole(&mirror.join("objects/pack")).unwrap_or(false) {
-        return Ok(State::Broken);
-    }
-    match repository.find_reference(&format!("refs/gorget/{commit}")) {
-        Ok(_) if has_every_file(&repository, commit)? => Ok(State::Holds),
-        Ok(_) => Ok(State::Broken),
-        Err(error) if error.code() == ErrorCode::NotFound => Ok(State::Lacks),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether every pack ends in the checksum that its index holds: one cut off does not.
-fn packs_are_whole(directory: &Path) -> io::Result<bool> {
-    fn checksum(path: &Path, from_end: i64) -> io::Result<[u8; 20]> {
-        let mut file = fs_err::File::open(path)?;
-        file.seek(SeekFrom::End(-from_end))?;
-        let mut checksum = [0; 20];
-        file.read_exact(&mut checksum).map(|()| checksum)
-    }
-    for entry in fs_err::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "idx")
-            && checksum(&path, 40)? != checksum(&path.with_extension("pack"), 20)?
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Whether all directories of `commit` can be read and all of its files exist.
-fn has_every_file(repository: &Repository, commit: &str) -> Result<bool, git2::Error> {
-    let odb = repository.odb()?;
-    let mut waiting = vec![repository.find_commit(Oid::from_str(commit)?)?.tree_id()];
-    let mut seen = HashSet::new();
-    while let Some(id) = waiting.pop() {
-        if !seen.insert(id) {
-            continue;
-        }
-        let Ok(tree) = repository.find_tree(id) else {
-            // Git allows more than libgit2: nothing is lost as long as the object can be read.
-            odb.read(id)?;
-            continue;
-        };
-        for entry in &tree {
-            match entry.filemode() {
-                0o040_000 => waiting.push(entry.id()),
-                0o160_000 => {}
-                _ if odb.exists(entry.id()) => {}
-                _ => return Ok(false),
-            }
-        }
-    }
-    Ok(true)
 }
 
 /// Refers to `commit` if the tip that was just fetched leads to it.

@@ -14,18 +14,21 @@ mod listing;
 mod metadata;
 mod mirror;
 mod obtain;
+mod quota;
 mod remote;
 mod resolve;
+mod state;
 mod tree;
 
 pub use address::{PrivateHost, PrivateHosts};
 pub use authentic::{AuthenticationError, Authenticator, Verdict};
 pub use checkout::{Checkout, Checkouts};
 pub use history::{descends, steps};
+pub use listing::Listing;
 pub use metadata::{Dependency, Metadata, MetadataError, metadata};
 pub use mirror::Mirrors;
 pub use obtain::{ObtainError, obtain};
-pub use remote::{Limits, RemoteError};
+pub use remote::{Limits, RemoteError, missing_branch};
 pub use resolve::{Obstacle, Resolver, Tips};
 pub use tree::{CheckoutError, Refusal, changed_files};
 

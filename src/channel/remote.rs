@@ -4,25 +4,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::sandbox::Tool;
+use crate::sandbox::{Finished, Tool};
 use crate::spec::without_credentials;
 
 /// The longest explanation by git that is kept, in characters.
 const LONGEST_REASON: usize = 2000;
 
-/// How long git may take.
+/// What git may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// For one look at a remote's branches.
     pub look: Duration,
     /// For one fetch, the first one of a big repository included.
     pub fetch: Duration,
+    /// Size of the mirror of one repository, in bytes.
+    pub size: u64,
+    /// How many branches of one repository patterns may mean.
+    pub branches: usize,
 }
 
 impl Default for Limits {
-    /// A minute for a look, an hour for a fetch.
+    /// A minute for a look, an hour for a fetch, 4 GiB for a mirror, 500 branches.
     fn default() -> Self {
-        Self { look: Duration::from_mins(1), fetch: Duration::from_hours(1) }
+        Self { look: Duration::from_mins(1), fetch: Duration::from_hours(1), size: 4 << 30, branches: 500 }
     }
 }
 
@@ -65,13 +69,39 @@ pub enum RemoteError {
         /// What is wrong with the list.
         reason: String,
     },
+    /// It sends more than there is room for.
+    #[error(
+        "{url} sends more than {} MiB, the limit for one repository; it is not fetched for an hour\nhint: if it needs more, raise `mirror-size` of [git]", .limit >> 20
+    )]
+    TooLarge {
+        /// The remote.
+        url: String,
+        /// How much its mirror may take, in bytes.
+        limit: u64,
+    },
+    /// Its hashes are of a kind that nothing here knows.
+    #[error("{url} is a repository with SHA-256 hashes, which neither Guix nor Gorget supports")]
+    Sha256 {
+        /// The remote.
+        url: String,
+    },
+    /// It lacks a part of its history.
+    #[error(
+        "{url} is a shallow clone, which lacks a part of its history\nhint: `git fetch --unshallow` there gets the rest"
+    )]
+    Shallow {
+        /// The remote.
+        url: String,
+    },
     /// It has no such branch, and does not give the commit without it either.
-    #[error("{url} has no branch {branch:?}")]
+    #[error("{}", missing_branch(url, branch, .default.as_deref()))]
     MissingBranch {
         /// The remote.
         url: String,
         /// The branch that was asked for.
         branch: String,
+        /// The one that it takes for its main one.
+        default: Option<String>,
     },
     /// It has the branch, but gives no such commit.
     #[error(
@@ -106,6 +136,28 @@ pub enum RemoteError {
     Local(#[from] io::Error),
 }
 
+/// Faults of commits and trees in real histories, made by old programs, that neither Git nor libgit2
+/// stumbles over. Guix takes them, too.
+const FORGIVEN: [&str; 17] = [
+    "badDate",
+    "badDateOverflow",
+    "badEmail",
+    "badFilemode",
+    "badName",
+    "badTimezone",
+    "gitmodulesBlob",
+    "gitmodulesName",
+    "gitmodulesParse",
+    "gitmodulesPath",
+    "gitmodulesSymlink",
+    "gitmodulesUrl",
+    "missingEmail",
+    "missingSpaceBeforeDate",
+    "missingSpaceBeforeEmail",
+    "zeroPaddedDate",
+    "zeroPaddedFilemode",
+];
+
 /// Begins a run of git on the repository at `directory`, which may be missing.
 ///
 /// Keys, credential helpers and proxies of the user count; nothing asks questions, runs hooks, or
@@ -116,13 +168,23 @@ pub(super) fn git(directory: &Path) -> Tool {
         "core.fsmonitor=false",
         // One fetch, one pack: packs are written durably and end in a checksum.
         "fetch.unpackLimit=1",
+        "fetch.fsckObjects=true",
         "fetch.recurseSubmodules=no",
         "gc.autoDetach=false",
         "maintenance.autoDetach=false",
+        // Of large files and of deltas, little is in memory at a time.
+        "core.bigFileThreshold=32m",
+        "core.deltaBaseCacheLimit=64m",
+        "pack.windowMemory=128m",
+        "pack.threads=2",
+        // A server that trickles makes way for others.
+        "http.lowSpeedLimit=1000",
+        "http.lowSpeedTime=120",
     ];
-    let settings = settings.iter().flat_map(|setting| ["-c", setting]);
+    let settings = settings.iter().map(|setting| (*setting).to_owned());
+    let forgiven = FORGIVEN.iter().map(|fault| format!("fetch.fsck.{fault}=ignore"));
     Tool::new("git")
-        .args(settings)
+        .args(settings.chain(forgiven).flat_map(|setting| ["-c".to_owned(), setting]))
         .env("GIT_DIR", directory)
         .env("GIT_ALLOW_PROTOCOL", "file:git:http:https:ssh")
         .env("GIT_TERMINAL_PROMPT", "0")
@@ -132,17 +194,21 @@ pub(super) fn git(directory: &Path) -> Tool {
         .env("LC_ALL", "C")
 }
 
-/// Runs git to its end; gives what it printed, or [`RemoteError::Unreachable`] when it failed.
-pub(super) async fn run(git: &Tool, url: &str, limit: Duration) -> Result<Vec<u8>, RemoteError> {
-    let finished = git.spawn()?.finish(limit).await?;
-    if finished.success() {
-        return Ok(finished.stdout);
-    }
+/// What it means that a git which contacts `url` failed.
+pub(super) fn run_failed(finished: &Finished, url: &str, limit: Duration) -> RemoteError {
     let url = presentable(url);
     match finished.status {
-        None => Err(RemoteError::TimedOut { url, limit }),
-        Some(_) => Err(RemoteError::Unreachable { reason: presentable(&finished.reason()), url }),
+        None => RemoteError::TimedOut { url, limit },
+        Some(_) => RemoteError::Unreachable { reason: presentable(&finished.reason()), url },
     }
+}
+
+/// That a remote lacks a branch, and which one may be meant.
+pub fn missing_branch(url: &str, branch: &str, default: Option<&str>) -> String {
+    let assumed = if branch == "master" { ", which is taken where none is given" } else { "" };
+    let main = default.filter(|default| *default != branch);
+    let main = main.map_or(String::new(), |main| format!(" (its main branch is {main:?})"));
+    format!("{url} has no branch {branch:?}{assumed}{main}")
 }
 
 /// What may be shown of a text: one line, no control characters, no credentials.

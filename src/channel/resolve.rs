@@ -167,8 +167,10 @@ impl Resolver {
             return Ok(tip.clone());
         }
         let found = self.mirrors.look(url, &[branch]).await.map_err(|error| self.obstacle(channel, error))?;
-        let missing = || RemoteError::MissingBranch { url: url.clone(), branch: branch.clone() };
-        found.into_values().next().flatten().ok_or_else(|| self.obstacle(channel, missing()))
+        found.tip().cloned().ok_or_else(|| {
+            let (url, branch, default) = (url.clone(), branch.clone(), found.default.clone());
+            self.obstacle(channel, RemoteError::MissingBranch { url, branch, default })
+        })
     }
 
     /// Fetches, authenticates and describes one channel.
@@ -210,12 +212,12 @@ impl Resolver {
             return Ok(Verdict::Good { signer });
         }
         let remote = |error| self.obstacle(channel, error);
-        let tips = self.mirrors.look(url, &[keyring]).await.map_err(remote)?;
-        let Some(keys) = tips.into_values().next().flatten() else {
+        let found = self.mirrors.look(url, &[keyring]).await.map_err(remote)?;
+        let Some(keys) = found.tip() else {
             return Ok(Verdict::Unknown { reason: format!("{url} has no branch {keyring:?} with keys") });
         };
-        self.mirrors.fetch(url, keyring, &keys).await.map_err(remote)?;
-        let judged = self.authenticator.judge(mirror, introduction, &keys, commit).await;
+        self.mirrors.fetch(url, keyring, keys).await.map_err(remote)?;
+        let judged = self.authenticator.judge(mirror, introduction, keys, commit).await;
         judged.map_err(|error| Obstacle::Authentication { channel: label(channel), error })
     }
 }

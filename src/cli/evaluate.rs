@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::progress::Progress;
 use super::{Exit, at_fault, farm, listing, tell};
-use crate::channel::{Checkout, Tips, obtain};
+use crate::channel::{Checkout, Tips, missing_branch, obtain};
 use crate::config::Config;
 use crate::evaluate::runtime::Source;
 use crate::evaluate::{self, Failure, Request, Summary, Wanted, Warm};
@@ -122,9 +122,9 @@ async fn check_out(
             commit.clone()
         } else {
             let looked = resolver.mirrors.look(url, &[branch]).await;
-            let tips = looked.map_err(|error| at_fault(error.to_string()))?;
-            let missing = || at_fault(format!("{url} has no branch {branch}"));
-            tips.into_values().next().flatten().ok_or_else(missing)?
+            let found = looked.map_err(|error| at_fault(error.to_string()))?;
+            let missing = || at_fault(missing_branch(url, branch, found.default.as_deref()));
+            found.tip().cloned().ok_or_else(missing)?
         };
         let (branch, introduction) = (branch.clone(), introduction.clone());
         let origin = Origin { branch, introduction, ..Origin::default() };

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, PrivateHosts, Resolver};
 use crate::clock::Clock;
-use crate::config::{Config, DEFAULT, Evaluate, Kind};
+use crate::config::{Config, DEFAULT, Evaluate, Git, Kind};
 use crate::db::Db;
 use crate::evaluate::runtime::{Compiling, Runtimes, TimeMachine};
 use crate::evaluate::{Daemon, Limits};
@@ -17,7 +17,9 @@ use crate::web::{Teller, Token, Web};
 
 /// Where repositories are mirrored.
 pub(super) fn mirrors(config: &Config) -> Mirrors {
-    let limits = GitLimits { look: config.git.look_time, fetch: config.git.fetch_time };
+    let Git { look_time, fetch_time, mirror_size, branches, .. } = config.git;
+    let limits =
+        GitLimits { look: look_time, fetch: fetch_time, size: mirror_size, branches: branches.get() };
     let private = PrivateHosts::new(config.git.private_hosts.iter().cloned());
     Mirrors::new(config.state.join("mirrors"), limits).permitting(private)
 }

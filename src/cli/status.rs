@@ -160,6 +160,9 @@ fn signer(channel: &Channel, evaluated: Option<&Evaluation>, tip: Option<&str>) 
 
 fn problem(branch: &Branch, now: Seconds) -> String {
     let Some(reason) = &branch.reason else { return String::new() };
+    if branch.problem.is_none() {
+        return reason.clone();
+    }
     format!("{reason} ({} in a row, next look {})", branch.failures, in_future(branch.next_look - now))
 }
 

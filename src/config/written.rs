@@ -48,6 +48,8 @@ pub(super) struct Evaluate {
 pub(super) struct Git {
     pub(super) look_time: Option<Time>,
     pub(super) fetch_time: Option<Time>,
+    pub(super) mirror_size: Option<Size>,
+    pub(super) branches: Option<Branches>,
     pub(super) private_hosts: Option<Vec<Host>>,
 }
 
@@ -119,6 +121,20 @@ impl TryFrom<String> for KnownSystem {
         let known =
             || format!("`{text}` is no system that Guix has: write one of {}", System::KNOWN.join(", "));
         System::new(&text).map(Self).ok_or_else(known)
+    }
+}
+
+/// A number of branches.
+#[derive(Deserialize)]
+#[serde(try_from = "usize")]
+pub(super) struct Branches(pub(super) NonZeroUsize);
+
+impl TryFrom<usize> for Branches {
+    type Error = &'static str;
+
+    fn try_from(number: usize) -> Result<Self, Self::Error> {
+        let number = NonZeroUsize::new(number).filter(|number| number.get() <= 1000);
+        number.map(Self).ok_or("write a number from 1 to 1000")
     }
 }
 
@@ -231,7 +247,7 @@ impl Written {
             daemon_socket,
             daemon_store,
         } = evaluate;
-        let Git { look_time, fetch_time, private_hosts } = git;
+        let Git { look_time, fetch_time, mirror_size, branches, private_hosts } = git;
         let coordinator::Written {
             kind,
             specs: served_specs,
@@ -258,6 +274,7 @@ impl Written {
             && evaluation_time.is_some();
         let daemon = daemon_socket.is_some() && daemon_store.is_some();
         let times = look_time.is_some() && fetch_time.is_some() && private_hosts.is_some();
+        let remotes = mirror_size.is_some() && branches.is_some();
         let others = kind.is_some() && url.is_some() && substitute_urls.is_some() && events_id.is_some();
         let served = served_specs.is_some() && served_systems.is_some();
         let retries = retry_tags.is_some() && emulating_agents.is_some();
@@ -268,6 +285,7 @@ impl Written {
             && builds
             && daemon
             && times
+            && remotes
             && others
             && served
             && retries

@@ -24,9 +24,15 @@ pub struct Branch {
     pub failures: i64,
     /// What was wrong at the last look.
     pub problem: Option<BranchProblem>,
-    /// The problem in words.
+    /// The problem in words; of a pattern, what is not watched.
     pub reason: Option<String>,
+    /// Since when it is missing.
+    pub missing_since: Option<Seconds>,
 }
+
+/// A branch that is missing is gone when it still is after so long: until then, its commit stands. A server
+/// that is being moved or replaced answers without branches, too.
+pub const GONE_AFTER: Seconds = 5 * 60;
 
 /// What keeps us from knowing a branch's commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
@@ -54,8 +60,8 @@ pub struct Look {
 pub enum Seen {
     /// It is at this commit.
     At(String),
-    /// The repository answered for a pattern.
-    Listed,
+    /// The repository answered for a pattern; what of it is not watched, in words.
+    Listed(Option<String>),
     /// The repository answered that it has no such branch; in words.
     Missing(String),
     /// The repository did not answer, so that what is known stays; in words.
@@ -66,7 +72,7 @@ impl Look {
     fn row(&self) -> serde_json::Value {
         let (tip, problem, reason) = match &self.seen {
             Seen::At(tip) => (Some(tip), None, None),
-            Seen::Listed => (None, None, None),
+            Seen::Listed(note) => (None, None, note.as_ref()),
             Seen::Missing(reason) => (None, Some("missing"), Some(reason)),
             Seen::Unreachable(reason) => (None, Some("unreachable"), Some(reason)),
         };
@@ -96,9 +102,15 @@ impl Db {
     /// All branches, by URL and name.
     pub async fn branches(&self) -> Result<Vec<Branch>> {
         const SQL: &str =
-            "select id, url, name, tip, looked_at, next_look, asked_at, failures, problem, reason
+            "select id, url, name, tip, looked_at, next_look, asked_at, failures, problem, reason, missing_since
             from branch order by url, name";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
+    }
+
+    /// The branches with a commit that others must descend from.
+    pub async fn trusted_branches(&self) -> Result<Vec<BranchId>> {
+        const SQL: &str = "select id from branch where trusted is not null";
+        each!(&self.readers, pool => Ok(sqlx::query_scalar(SQL).fetch_all(pool).await?))
     }
 
     /// Asks that branches be looked at soon.
@@ -121,6 +133,18 @@ impl Db {
     /// Records looks at branches, and the pushes that they show: a branch is at another commit, is
     /// new, or is gone. Gives the number of pushes.
     pub async fn record_looks(&self, looks: &[Look], now: Seconds) -> Result<u64> {
+        /// Whether what was seen is believed: that a branch is missing only after [`GONE_AFTER`].
+        macro_rules! believed {
+            ($branch:literal) => {
+                concat!(
+                    "(look.problem is null or look.problem = 'missing' and (",
+                    $branch,
+                    ".tip is null or $2 - ",
+                    $branch,
+                    ".missing_since >= $3))"
+                )
+            };
+        }
         /// What a push was, as far as that shows without the commits.
         macro_rules! push {
             ($from:literal) => {
@@ -132,8 +156,9 @@ impl Db {
                            then 'returned' end, $2 from ",
                     $from,
                     " join branch b on b.id = look.branch
-                     where b.tip is distinct from look.tip and look.problem is distinct from 'unreachable'
-                     order by b.id"
+                     where b.tip is distinct from look.tip and ",
+                    believed!("b"),
+                    " order by b.id"
                 )
             };
         }
@@ -142,7 +167,11 @@ impl Db {
                 concat!(
                     "update branch set looked_at = $2, next_look = look.next, problem = look.problem,
                        reason = look.reason, failures = case when look.problem is null then 0 else failures + 1 end,
-                       tip = case when look.problem = 'unreachable' then branch.tip else look.tip end
+                       tip = case when ",
+                    believed!("branch"),
+                    " then look.tip else branch.tip end,
+                       missing_since = case look.problem when 'missing' then coalesce(branch.missing_since, $2)
+                         when 'unreachable' then branch.missing_since end
                      from ",
                     $from,
                     " where branch.id = look.branch"
@@ -161,7 +190,8 @@ impl Db {
                 push!("json_to_recordset($1::json) as look (branch bigint, tip text, problem text)")
             ],
             &given,
-            now
+            now,
+            GONE_AFTER
         );
         execute!(
             &mut tx,
@@ -176,7 +206,8 @@ impl Db {
                 )
             ],
             &given,
-            now
+            now,
+            GONE_AFTER
         );
         tx.commit().await?;
         Ok(pushes)

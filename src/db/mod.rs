@@ -133,6 +133,7 @@ mod event;
 mod explain;
 mod facts;
 mod failures;
+mod forget;
 mod graph;
 mod guard;
 mod history;
@@ -168,7 +169,7 @@ mod wanted;
 
 pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
 pub use blocked::Blocker;
-pub use branch::{Branch, BranchProblem, Look, Seen};
+pub use branch::{Branch, BranchProblem, GONE_AFTER, Look, Seen};
 pub use build::{Build, BuildCount, BuildState, QueueFilter};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, EvaluationState};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use crate::spec::without_credentials;
@@ -68,13 +68,25 @@ pub fn describe_exit(status: ExitStatus) -> String {
 }
 
 impl Process {
-    #[expect(clippy::disallowed_methods, reason = "this is the room that starts processes")]
     pub(super) fn spawn(
         program: &Path,
         args: &[OsString],
         env: &[(OsString, OsString)],
         directory: Option<&Path>,
     ) -> io::Result<Self> {
+        let (mut process, stdout) = Self::spawn_reading(program, args, env, directory)?;
+        process.stdout = stdout.map(drain);
+        Ok(process)
+    }
+
+    /// Leaves it to the caller to read what it prints.
+    #[expect(clippy::disallowed_methods, reason = "this is the room that starts processes")]
+    pub(super) fn spawn_reading(
+        program: &Path,
+        args: &[OsString],
+        env: &[(OsString, OsString)],
+        directory: Option<&Path>,
+    ) -> io::Result<(Self, Option<ChildStdout>)> {
         let mut command = Command::new(program);
         command
             .args(args)
@@ -92,9 +104,9 @@ impl Process {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", program.display()))
         })?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let stdout = child.stdout.take().map(drain);
+        let stdout = child.stdout.take();
         let stderr = child.stderr.take().map(drain);
-        Ok(Self { child, group, stdout, stderr })
+        Ok((Self { child, group, stdout: None, stderr }, stdout))
     }
 
     /// The process id, as long as it has not been waited for.

@@ -2,6 +2,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tokio::process::ChildStdout;
+
 use super::process::Process;
 
 /// A trusted program, run with a scrubbed environment and without standard input.
@@ -77,5 +79,12 @@ impl Tool {
     /// Starts it.
     pub fn spawn(&self) -> io::Result<Process> {
         Process::spawn(&self.program, &self.args, &self.env, self.directory.as_deref())
+    }
+
+    /// Starts it; what it prints is left to the caller to read.
+    pub fn spawn_reading(&self) -> io::Result<(Process, ChildStdout)> {
+        let (process, stdout) =
+            Process::spawn_reading(&self.program, &self.args, &self.env, self.directory.as_deref())?;
+        Ok((process, stdout.ok_or_else(|| io::Error::other("no standard output"))?))
     }
 }

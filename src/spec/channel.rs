@@ -167,7 +167,9 @@ fn branch(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> 
     match check(text.get_ref()) {
         Ok(()) => Some((*text.get_ref()).to_owned()),
         Err(error) => {
-            faults.push(Diagnostic::fault(text.span(), error.to_string()));
+            let fault = Diagnostic::fault(text.span(), error.to_string());
+            let hint = "write the name of the main branch: `git ls-remote --symref URL HEAD` tells it";
+            faults.push(if *text.get_ref() == "HEAD" { fault.hint(hint) } else { fault });
             None
         }
     }

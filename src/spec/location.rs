@@ -118,6 +118,13 @@ pub fn is_local(url: &str) -> bool {
 #[error("this is not the name of a branch: {0}")]
 pub struct BranchError(&'static str);
 
+impl BranchError {
+    /// The rule that is broken.
+    pub fn rule(self) -> &'static str {
+        self.0
+    }
+}
+
 /// Refuses what Git does not take as the name of a branch.
 pub fn check_branch(name: &str) -> Result<(), BranchError> {
     let part_is_bad =

@@ -1,7 +1,9 @@
 //! Branches by the dozen and by the thousand: patterns, and what is skipped.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gorget::bell::Bell;
@@ -9,7 +11,7 @@ use gorget::channel::{Authenticator, Checkouts, Limits, Mirrors, Resolver};
 use gorget::clock::Clock;
 use gorget::collect::Collect;
 use gorget::daemon::{Bells, Keeper, Once, Progress, exhaust};
-use gorget::db::Db;
+use gorget::db::{BranchProblem, Db};
 use gorget::fetch::{Fetch, Fetches};
 use gorget::register::Register;
 use gorget::spec::Spec;
@@ -18,7 +20,9 @@ use tempfile::TempDir;
 
 use crate::repository::{Remote, Server};
 use crate::support::guix::{Tree, guix_root, manifest};
+use crate::support::on_both;
 use crate::support::program::{Farm, text};
+use crate::support::site::{Answer, Site, path, published};
 
 /// The keepers that see branches, with a clock that is moved by hand.
 struct Bed {
@@ -32,11 +36,16 @@ struct Bed {
 impl Bed {
     async fn new(look: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let db = Db::open(directory.path().join("gorget.db").to_str().unwrap()).await.unwrap();
+        Self::with(db, directory, look, 1000)
+    }
+
+    /// On this database, with so many branches of a repository at most.
+    fn with(db: Db, directory: TempDir, look: Duration, branches: usize) -> Self {
         let path = |name: &str| directory.path().join(name);
         std::fs::create_dir(path("specs")).unwrap();
-        let db = Db::open(path("gorget.db").to_str().unwrap()).await.unwrap();
         let clock = Clock::manual(1_000_000);
-        let limits = Limits { look, fetch: Duration::from_mins(1) };
+        let limits = Limits { look, fetch: Duration::from_mins(1), branches, ..Limits::default() };
         let register = Register {
             db: db.clone(),
             directory: path("specs"),
@@ -78,6 +87,18 @@ impl Bed {
             .collect()
     }
 
+    fn collect(&self) -> Collect {
+        let path = |name: &str| self.directory.path().join(name);
+        Collect {
+            db: self.db.clone(),
+            checkouts: Checkouts::new(path("checkouts")),
+            mirrors: self.watch.mirrors.clone(),
+            time_machine: path("time-machine"),
+            roots: path("roots"),
+            clock: self.clock.clone(),
+        }
+    }
+
     async fn branches_evaluated(&self) -> Vec<String> {
         let mut names: Vec<String> =
             self.evaluated().await.into_iter().map(|spec| spec.channels[0].branch.clone()).collect();
@@ -114,6 +135,9 @@ async fn a_pattern_makes_and_retires_specs_with_the_branches_that_it_means() {
     remote.push("ruby-team", "a", "1");
     bed.clock.advance(400);
     bed.see().await;
+    assert!(bed.branches_evaluated().await.contains(&"python-team".to_owned()), "it may be a slip");
+    bed.clock.advance(400);
+    bed.see().await;
     let expected: Vec<String> = expected.into_iter().filter(|name| name != "python-team").collect();
     let now: Vec<String> = bed.branches_evaluated().await;
     assert!(expected.iter().all(|name| now.contains(name)) && now.contains(&"ruby-team".to_owned()));
@@ -126,6 +150,109 @@ async fn a_pattern_makes_and_retires_specs_with_the_branches_that_it_means() {
     std::fs::remove_file(bed.directory.path().join("specs/teams.toml")).unwrap();
     bed.see().await;
     assert_eq!(bed.branches_evaluated().await, [""; 0], "and all go with the template");
+}
+
+#[tokio::test]
+async fn a_page_in_the_place_of_a_repository_takes_no_branch_away() {
+    on_both(async |db| {
+        let remote = Remote::new();
+        for branch in ["main", "a-team", "b-team", "c-team"] {
+            remote.push(branch, "a", "1");
+        }
+        published(&remote.url()).await;
+        let (repository, is_page) = (remote.path().to_owned(), Arc::new(AtomicBool::new(false)));
+        let is_page_now = Arc::clone(&is_page);
+        let site = Site::new(move |head| {
+            if is_page_now.load(Ordering::Relaxed) {
+                return Answer::Text("200 OK", "Content-Type: text/html\r\n".to_owned(), Vec::new());
+            }
+            Answer::File(repository.join(path(head).trim_start_matches("/repository/")))
+        })
+        .await;
+        let mut bed = Bed::with(db.clone(), tempfile::tempdir().unwrap(), Duration::from_mins(1), 500);
+        bed.spec("main", &site.url("127.0.0.1"), "branch = \"main\"\nauthenticate = false");
+        bed.spec("teams", &site.url("127.0.0.1"), "branch = \"*-team\"\nauthenticate = false");
+        bed.see().await;
+        let all = ["a-team", "b-team", "c-team", "main"];
+        assert_eq!(bed.branches_evaluated().await, all);
+        let tips =
+            async |bed: &Bed| bed.db.branches().await.unwrap().iter().filter(|b| b.tip.is_some()).count();
+        is_page.store(true, Ordering::Relaxed);
+        for _ in 0..5 {
+            bed.clock.advance(4000);
+            bed.see().await;
+        }
+        assert_eq!((bed.branches_evaluated().await, tips(&bed).await), (all.map(str::to_owned).to_vec(), 4));
+        let branches = bed.db.branches().await.unwrap();
+        let reason = branches[0].reason.as_deref().unwrap();
+        assert!(reason.contains("answered without any branch"), "{reason}");
+        assert_eq!(branches[0].problem, Some(BranchProblem::Unreachable));
+
+        // A half-restored repository is one look only; what is gone for good is gone at the second.
+        is_page.store(false, Ordering::Relaxed);
+        for branch in ["main", "a-team", "b-team"] {
+            remote.set(branch, None);
+        }
+        published(&remote.url()).await;
+        bed.clock.advance(4000);
+        bed.see().await;
+        assert_eq!((bed.branches_evaluated().await, tips(&bed).await), (all.map(str::to_owned).to_vec(), 4));
+        remote.push("main", "a", "1");
+        remote.push("a-team", "a", "1");
+        published(&remote.url()).await;
+        bed.clock.advance(299);
+        bed.see().await;
+        assert_eq!(tips(&bed).await, 4);
+        bed.clock.advance(400);
+        bed.see().await;
+        assert_eq!(
+            (bed.branches_evaluated().await, tips(&bed).await),
+            (["a-team", "c-team", "main"].map(str::to_owned).to_vec(), 3)
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_repository_with_ever_new_branches_costs_no_more_than_the_limit() {
+    on_both(async |db| {
+        let remote = Remote::new();
+        let tip = remote.push("main", "a", "1");
+        let rename = |poll: usize| {
+            let mut refs = format!("{tip} refs/heads/-team\n");
+            for number in 0..100_000 {
+                writeln!(refs, "{tip} refs/heads/p{poll}-{number:06}-team").unwrap();
+            }
+            std::fs::write(remote.path().join("packed-refs"), refs).unwrap();
+        };
+        let mut bed = Bed::with(db.clone(), tempfile::tempdir().unwrap(), Duration::from_mins(1), 50);
+        bed.spec("main", &remote.url(), "branch = \"main\"");
+        bed.spec("teams", &remote.url(), "branch = \"*-team\"");
+        for poll in 0..6 {
+            rename(poll);
+            bed.see().await;
+            bed.clock.advance(400);
+        }
+        let branches = bed.db.branches().await.unwrap();
+        assert_eq!(branches.len(), 52, "those of the first poll");
+        assert_eq!(bed.db.all_pushes(10_000).await.unwrap().len(), 101, "they came and went");
+        assert_eq!(bed.branches_evaluated().await, ["main"]);
+        let pattern = branches.iter().find(|branch| branch.name == "*-team").unwrap();
+        let note = pattern.reason.as_deref().unwrap();
+        assert!(note.contains("100000 more branches are not watched: the limit is 50"), "{note}");
+        assert!(note.contains("passed over: `-team` (it begins with `-`)"), "{note}");
+        assert_eq!((pattern.problem, pattern.failures), (None, 0));
+
+        let mut collect = bed.collect();
+        bed.clock.advance(24 * 60 * 60);
+        exhaust(&mut collect).await.unwrap();
+        assert_eq!(bed.db.branches().await.unwrap().len(), 2, "places are free again after a day");
+        assert_eq!(bed.db.specs().await.unwrap().len(), 2);
+        assert_eq!(bed.db.all_pushes(10_000).await.unwrap().len(), 1);
+        bed.see().await;
+        assert_eq!(bed.branches_evaluated().await.len(), 51);
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -238,14 +365,7 @@ async fn a_mirror_goes_a_month_after_it_was_needed_last() {
     mirrors.fetch(&remote.url(), "master", &commit).await.unwrap();
     bed.db.record_fetch(&remote.url(), bed.clock.now()).await.unwrap();
     let path = |name: &str| bed.directory.path().join(name);
-    let mut collect = Collect {
-        db: bed.db.clone(),
-        checkouts: Checkouts::new(path("checkouts")),
-        mirrors: mirrors.clone(),
-        time_machine: path("time-machine"),
-        roots: path("roots"),
-        clock: bed.clock.clone(),
-    };
+    let mut collect = bed.collect();
     let day = 24 * 60 * 60;
     bed.clock.advance(31 * day);
     exhaust(&mut collect).await.unwrap();

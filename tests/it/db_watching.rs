@@ -1,6 +1,8 @@
 //! Branches move, vanish, and cannot be reached; mirrors fall behind.
 
-use gorget::db::{Branch, BranchProblem, Db, HoldKind, Look, MirrorProblem, NewHold, PushId, PushKind, Seen};
+use gorget::db::{
+    Branch, BranchProblem, Db, GONE_AFTER, HoldKind, Look, MirrorProblem, NewHold, PushId, PushKind, Seen,
+};
 
 use crate::support::{on_both, only_spec, spec};
 
@@ -33,7 +35,7 @@ async fn a_branch_moves_vanishes_and_comes_back() {
         assert_eq!(look(db, "master", at("b"), 30).await, 1);
         let unreachable = Seen::Unreachable("no route".to_owned());
         look(db, "master", unreachable.clone(), 40).await;
-        assert_eq!(look(db, "master", unreachable, 50).await, 0);
+        assert_eq!(look(db, "master", unreachable.clone(), 50).await, 0);
         let master_now = branch(db, "master").await;
         let known = (master_now.tip.as_deref(), master_now.failures, master_now.next_look);
         assert_eq!(known, (Some("b"), 2, 60));
@@ -41,23 +43,29 @@ async fn a_branch_moves_vanishes_and_comes_back() {
         assert_eq!(master_now.reason.as_deref(), Some("no route"));
 
         let missing = Seen::Missing("no branch `master`".to_owned());
-        assert_eq!(look(db, "master", missing.clone(), 70).await, 1);
-        assert_eq!(look(db, "master", missing, 80).await, 0);
+        assert_eq!(look(db, "master", missing.clone(), 60).await, 0, "it may be a slip");
+        assert_eq!(look(db, "master", unreachable, 70).await, 0);
+        assert_eq!(look(db, "master", missing.clone(), 59 + GONE_AFTER).await, 0);
+        let master_now = branch(db, "master").await;
+        assert_eq!((master_now.missing_since, master_now.tip.as_deref()), (Some(60), Some("b")));
+        assert_eq!(look(db, "master", missing.clone(), 60 + GONE_AFTER).await, 1);
+        assert_eq!(look(db, "master", missing.clone(), 80 + GONE_AFTER).await, 0);
         let master_now = branch(db, "master").await;
         assert_eq!((master_now.problem, master_now.tip.as_deref()), (Some(BranchProblem::Missing), None));
 
-        assert_eq!(look(db, "master", at("b"), 90).await, 1, "it is back");
+        assert_eq!(look(db, "master", at("b"), 490).await, 1, "it is back");
         let master_now = branch(db, "master").await;
         assert_eq!((master_now.problem, &master_now.reason, master_now.failures), (None, &None, 0));
-        assert_eq!(look(db, "master", at("a"), 100).await, 1);
+        assert_eq!(look(db, "master", missing, 900).await, 0, "from the beginning");
+        assert_eq!(look(db, "master", at("a"), 1000).await, 1);
 
         let pushes = db.pushes(master, 10).await.unwrap();
         let moves: Vec<_> =
             pushes.iter().map(|p| (p.before.as_deref(), p.after.as_deref(), p.kind, p.seen_at)).collect();
         let expected = [
-            (Some("b"), Some("a"), Some(PushKind::Returned), 100),
-            (None, Some("b"), Some(PushKind::Created), 90),
-            (Some("b"), None, Some(PushKind::Deleted), 70),
+            (Some("b"), Some("a"), Some(PushKind::Returned), 1000),
+            (None, Some("b"), Some(PushKind::Created), 490),
+            (Some("b"), None, Some(PushKind::Deleted), 60 + GONE_AFTER),
             (Some("a"), Some("b"), None, 30),
             (None, Some("a"), Some(PushKind::Created), 10),
         ];

@@ -1,17 +1,20 @@
 //! Remotes that want more than to be fetched: our credentials, our network, our disk, our patience.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use gorget::channel::{Limits, Mirrors, RemoteError};
 use gorget::sandbox::Tool;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::repository::{Remote, Server};
+use crate::repository::{Remote, Server, noise};
 use crate::support::guix::{Tree, manifest};
 use crate::support::program::{Farm, text};
-use crate::support::site::{Answer, Site, is_anywhere_in};
+use crate::support::site::{Answer, Site, is_anywhere_in, published};
 
 /// A channel with a manifest of one package, which needs the channel `needed` at `url`.
 fn needing(url: &str) -> Tree {
@@ -23,12 +26,6 @@ fn needing(url: &str) -> Tree {
 
 fn spec(farm: &Farm, name: &str, channel: &str) {
     farm.spec(name, &format!("build = {{ manifests = [\"manifest.scm\"] }}\n{channel}"));
-}
-
-/// Makes the files of a repository ready for a plain web server.
-async fn published(repository: &str) {
-    let git = Tool::new("git").args(["--git-dir", repository, "update-server-info"]);
-    assert!(git.spawn().unwrap().finish(Duration::from_mins(1)).await.unwrap().success());
 }
 
 /// A home in which everything that git asks knows the password.
@@ -203,4 +200,158 @@ async fn what_git_says_never_shows_a_token() {
     assert!(status.contains("***@127.0.0.1"), "{status}");
     assert!(!said.talk.contains("s3cret") && !status.contains("s3cret"), "{}{status}", said.talk);
     assert!(!is_anywhere_in(Path::new(&farm.state()), b"s3cret"));
+}
+
+fn packet(text: &str) -> String {
+    format!("{:04x}{text}", text.len() + 4)
+}
+
+/// A server whose only branch is at a commit that comes in a pack without end.
+async fn endless() -> Site {
+    const COMMIT: &str = "1234567890123456789012345678901234567890";
+    let advertised = [
+        packet("# service=git-upload-pack\n"),
+        "0000".to_owned(),
+        packet(&format!("{COMMIT} HEAD\0symref=HEAD:refs/heads/master\n")),
+        packet(&format!("{COMMIT} refs/heads/master\n")),
+        "0000".to_owned(),
+    ];
+    let advertised = advertised.concat().into_bytes();
+    Site::new(move |head| {
+        if head.starts_with("GET") {
+            let kind = "Content-Type: application/x-git-upload-pack-advertisement\r\n".to_owned();
+            return Answer::Text("200 OK", kind, advertised.clone());
+        }
+        let start = [&b"0008NAK\nPACK\0\0\0\x02\xff\xff\xff\xff"[..]].concat();
+        Answer::Endless("application/x-git-upload-pack-result", start, blob(&noise(60_000)))
+    })
+    .await
+}
+
+/// A blob as it stands in a pack, not compressed.
+fn blob(content: &[u8]) -> Vec<u8> {
+    let mut size = content.len();
+    let mut bytes = vec![0xb0 | u8::try_from(size & 15).unwrap()];
+    size >>= 4;
+    while size > 0 {
+        bytes.push(u8::try_from(size & 127).unwrap() | if size > 127 { 128 } else { 0 });
+        size >>= 7;
+    }
+    let length = u16::try_from(content.len()).unwrap();
+    bytes.extend_from_slice(&[0x78, 0x01, 0x01]);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(&(!length).to_le_bytes());
+    bytes.extend_from_slice(content);
+    let (a, b) = content.iter().fold((1_u32, 0_u32), |(a, b), byte| {
+        let a = (a + u32::from(*byte)) % 65521;
+        (a, (a + b) % 65521)
+    });
+    bytes.extend_from_slice(&(b << 16 | a).to_be_bytes());
+    bytes
+}
+
+/// What a directory takes, in bytes.
+fn size(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
+    entries
+        .map(
+            |entry| if entry.path().is_dir() { size(&entry.path()) } else { entry.metadata().unwrap().len() },
+        )
+        .sum()
+}
+
+#[tokio::test]
+async fn a_pack_without_end_is_cut_off_and_nothing_is_left_of_it() {
+    let site = endless().await;
+    let farm = Farm::new(None);
+    farm.configure("[git]\nmirror-size = \"30M\"");
+    let url = site.url("127.0.0.1");
+    spec(&farm, "own", &format!("[[channel]]\nname = \"own\"\nurl = \"{url}\"\nauthenticate = false\n"));
+    let talk = farm.run_once_in_trouble().await;
+    assert!(talk.contains("sends more than 30 MiB"), "{talk}");
+    let status = farm.status().await;
+    assert!(text(&status["mirrors"][0]["reason"]).contains("sends more than 30 MiB"), "{status:#}");
+    assert_eq!(status["mirrors"][0]["failures"], 1);
+    assert!(size(&farm.state().join("mirrors")) < 1 << 20);
+}
+
+#[tokio::test]
+async fn what_is_there_already_survives_a_pack_without_end_and_the_server_is_left_alone() {
+    let (remote, hostile) = (Remote::new(), endless().await);
+    let first = remote.push("master", "a", "1");
+    published(&remote.url()).await;
+    let (repository, is_endless) = (remote.path().to_owned(), Arc::new(AtomicBool::new(false)));
+    let (is_endless_now, port) = (Arc::clone(&is_endless), hostile.port);
+    let site = Site::new(move |head| {
+        if is_endless_now.load(Ordering::Relaxed) {
+            let there = format!("Location: http://127.0.0.1:{port}{}\r\n", head.split(' ').nth(1).unwrap());
+            return Answer::Text("302 Found", there, Vec::new());
+        }
+        Answer::File(
+            repository.join(head.split([' ', '?']).nth(1).unwrap().trim_start_matches("/repository/")),
+        )
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let limits = Limits { size: 30 << 20, ..Limits::default() };
+    let mirrors = Mirrors::new(directory.path().join("mirrors"), limits);
+    let url = site.url("127.0.0.1");
+    mirrors.fetch(&url, "master", &first).await.unwrap();
+    is_endless.store(true, Ordering::Relaxed);
+    let wanted = "1234567890123456789012345678901234567890";
+    let error = mirrors.fetch(&url, "master", wanted).await.unwrap_err();
+    assert!(matches!(error, RemoteError::TooLarge { .. }), "{error}");
+    assert!(size(directory.path()) < 1 << 20, "{}", size(directory.path()));
+    mirrors.fetch(&url, "master", &first).await.unwrap();
+    let (begun, visits) = (Instant::now(), hostile.requests().len());
+    let error = mirrors.fetch(&url, "master", wanted).await.unwrap_err();
+    assert!(matches!(error, RemoteError::TooLarge { .. }), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(hostile.requests().len(), visits, "it is not asked again so soon");
+}
+
+/// Runs git on a repository.
+async fn git(arguments: &[&str]) {
+    let who = ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"];
+    let git = who.iter().fold(Tool::new("git"), |git, name| git.env(*name, "a@example.org"));
+    let finished = git.args(arguments).spawn().unwrap().finish(Duration::from_mins(1)).await.unwrap();
+    assert!(finished.success(), "{}", finished.reason());
+}
+
+#[tokio::test]
+async fn a_repository_that_cannot_do_is_told_by_its_kind() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let mirrors = Mirrors::new(path("mirrors"), Limits::default());
+    let whole = Remote::new();
+    let old = whole.push("main", "a", "1");
+    let tip = whole.push("main", "a", "2");
+    whole.git.set_head("refs/heads/main").unwrap();
+    let shallow = path("shallow");
+    git(&["clone", "--quiet", "--bare", "--depth=1", &format!("file://{}", whole.url()), &shallow]).await;
+    for commit in [&tip, &old] {
+        let error = mirrors.fetch(&shallow, "main", commit).await.unwrap_err();
+        assert!(matches!(error, RemoteError::Shallow { .. }), "{error}");
+        assert!(error.to_string().contains("git fetch --unshallow"), "{error}");
+    }
+    let other = path("sha256");
+    git(&["init", "--quiet", "--object-format=sha256", "--initial-branch=main", &other]).await;
+    git(&["-C", &other, "commit", "--quiet", "--allow-empty", "--message=x"]).await;
+    let error = mirrors.look(&other, &["main"]).await.unwrap_err();
+    assert!(error.to_string().contains("SHA-256 hashes, which neither Guix nor Gorget supports"), "{error}");
+
+    let listing = mirrors.look(&whole.url(), &["master"]).await.unwrap();
+    assert_eq!((listing.is_empty, listing.default.as_deref()), (false, Some("main")));
+    let error = mirrors.fetch(&whole.url(), "master", &"1".repeat(40)).await.unwrap_err().to_string();
+    let expected =
+        "has no branch \"master\", which is taken where none is given (its main branch is \"main\")";
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_spec_that_names_the_branch_head_is_told_what_to_write() {
+    let text = "build = \"hello\"\n[[channel]]\nname = \"own\"\nurl = \"/srv/own\"\nbranch = \"HEAD\"\n";
+    let faults = gorget::spec::parse(text, "own").unwrap_err();
+    let hint = faults[0].hint.as_deref().unwrap();
+    assert!(hint.contains("git ls-remote --symref URL HEAD"), "{hint}");
 }

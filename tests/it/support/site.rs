@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gorget::sandbox::Tool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -124,4 +125,10 @@ pub fn is_anywhere_in(directory: &Path, bytes: &[u8]) -> bool {
             if kind.is_file() { std::fs::read(entry.path()).unwrap_or_default() } else { Vec::new() };
         content.windows(bytes.len()).any(|window| window == bytes)
     })
+}
+
+/// Makes the files of a repository ready for a plain web server.
+pub async fn published(repository: &str) {
+    let git = Tool::new("git").args(["--git-dir", repository, "update-server-info"]);
+    assert!(git.spawn().unwrap().finish(Duration::from_mins(1)).await.unwrap().success());
 }

@@ -1,0 +1,97 @@
+//! What there is of a mirror, judged from its files alone.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use git2::{ErrorCode, Oid, Repository};
+
+use super::blocking;
+
+/// What there is of a mirror, judged from its files alone.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing.
+    Absent,
+    /// Something that cannot be a whole mirror.
+    Broken,
+    /// A mirror without the commit.
+    Lacks,
+    /// A mirror with the commit and all of its files.
+    Holds,
+}
+
+/// What there is of the mirror at `mirror`, as far as `commit` is concerned.
+pub(super) async fn state(mirror: &Path, commit: &str) -> State {
+    let (mirror, commit) = (mirror.to_owned(), commit.to_owned());
+    blocking(move || match inspect(&mirror, &commit) {
+        Ok(state) => state,
+        Err(_) if mirror.exists() => State::Broken,
+        Err(_) => State::Absent,
+    })
+    .await
+}
+
+fn inspect(mirror: &Path, commit: &str) -> Result<State, git2::Error> {
+    let repository = Repository::open_bare(mirror)?;
+    let odb = repository.odb()?;
+    for reference in repository.references()? {
+        if reference?.target().is_none_or(|target| !odb.exists(target)) {
+            return Ok(State::Broken);
+        }
+    }
+    if !packs_are_whole(&mirror.join("objects/pack")).unwrap_or(false) {
+        return Ok(State::Broken);
+    }
+    match repository.find_reference(&format!("refs/gorget/{commit}")) {
+        Ok(_) if has_every_file(&repository, commit)? => Ok(State::Holds),
+        Ok(_) => Ok(State::Broken),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(State::Lacks),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether every pack ends in the checksum that its index holds: one cut off does not.
+fn packs_are_whole(directory: &Path) -> io::Result<bool> {
+    fn checksum(path: &Path, from_end: i64) -> io::Result<[u8; 20]> {
+        let mut file = fs_err::File::open(path)?;
+        file.seek(SeekFrom::End(-from_end))?;
+        let mut checksum = [0; 20];
+        file.read_exact(&mut checksum).map(|()| checksum)
+    }
+    for entry in fs_err::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "idx")
+            && checksum(&path, 40)? != checksum(&path.with_extension("pack"), 20)?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether all directories of `commit` can be read and all of its files exist.
+fn has_every_file(repository: &Repository, commit: &str) -> Result<bool, git2::Error> {
+    let odb = repository.odb()?;
+    let mut waiting = vec![repository.find_commit(Oid::from_str(commit)?)?.tree_id()];
+    let mut seen = HashSet::new();
+    while let Some(id) = waiting.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let Ok(tree) = repository.find_tree(id) else {
+            // Git allows more than libgit2: nothing is lost as long as the object can be read.
+            odb.read(id)?;
+            continue;
+        };
+        for entry in &tree {
+            match entry.filemode() {
+                0o040_000 => waiting.push(entry.id()),
+                0o160_000 => {}
+                _ if odb.exists(entry.id()) => {}
+                _ => return Ok(false),
+            }
+        }
+    }
+    Ok(true)
+}
