@@ -182,6 +182,6 @@ fn who_breaks_the_protocol_is_cut_off_and_others_are_not() {
         assert!(matches!(end, Ok(0) | Err(io::ErrorKind::ConnectionReset)), "{end:?} {heard:?}");
     }
     let full = good.add_text("large", &"x".repeat(2 << 20), &[]).unwrap_err();
-    assert!(full.contains("more than 1048576 bytes"), "{full}");
+    assert!(full.contains("more than 1 MiB"), "{full}");
     good.add_text("small", "x", &[]).unwrap();
 }

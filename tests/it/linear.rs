@@ -3,28 +3,34 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gorget::sexp::Sexp;
 use gorget::store::derivation::{Derivation, Output};
 use gorget::store::path::StorePath;
 use gorget::store::{edges, nar, narinfo};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The second size is so many times the first.
 const TIMES: usize = 8;
 /// What was quadratic would take 64 times as long.
 const MOST_TIMES: u32 = 24;
-/// A busy machine may take this much of its own.
-const NOISE: Duration = Duration::from_millis(10);
+/// What cannot be measured exactly.
+const NOISE: Duration = Duration::from_millis(5);
+
+/// The CPU time that this thread has used: the machine may be busy with other things.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
+}
 
 /// Measures what takes `size` bytes or items, and `TIMES` as many.
 fn assert_linear<T>(what: &str, size: usize, make: impl Fn(usize) -> T, run: impl Fn(&T)) {
     let time = |size: usize| {
         let input = make(size);
         let times = (0..5).map(|_| {
-            let begun = Instant::now();
+            let begun = cpu_time();
             run(&input);
-            begun.elapsed()
+            cpu_time() - begun
         });
         times.min().unwrap()
     };
