@@ -7,13 +7,14 @@ use super::request::Request;
 use crate::sandbox::Confined;
 
 /// What the processes run; the first one is where they begin.
-const SCRIPTS: [(&str, &str); 9] = [
+const SCRIPTS: [(&str, &str); 10] = [
     ("worker.scm", include_str!("worker/worker.scm")),
     ("diagnosis.scm", include_str!("worker/diagnosis.scm")),
     ("instead.scm", include_str!("worker/instead.scm")),
     ("files.scm", include_str!("worker/files.scm")),
     ("store.scm", include_str!("worker/store.scm")),
     ("jobs.scm", include_str!("worker/jobs.scm")),
+    ("faults.scm", include_str!("worker/faults.scm")),
     ("units.scm", include_str!("worker/units.scm")),
     ("uses.scm", include_str!("worker/uses.scm")),
     ("ci.scm", include_str!("worker/ci.scm")),

@@ -67,7 +67,7 @@ async fn a_field_that_is_read_while_enumerating_costs_its_package() {
   (replaced-badly (replacement (package (inherit sound) (name \"badly\") (replacement (car '())))))
   (with-properties (properties 42))
   (with-pairless-properties (properties '(hidden?)))
-  (with-systems (supported-systems (list missing-two)))
+  (with-systems (supported-systems 42))
   (with-input (inputs (list with-inputs-that-raise)))
   (with-inputs-that-raise (inputs (missing-three)))
   (exiting (replacement (exit 3)))
@@ -94,7 +94,7 @@ async fn a_field_that_is_read_while_enumerating_costs_its_package() {
         ("badly", "exception", "own.scm"),
         ("with-properties", "exception", "the field 'properties'"),
         ("with-pairless-properties", "exception", "the field 'properties'"),
-        ("with-systems", "unbound-variable", "missing-two"),
+        ("with-systems", "exception", "with-systems@1"),
         ("with-input", "unbound-variable", "missing-three"),
         ("with-inputs-that-raise", "unbound-variable", "missing-three"),
         ("exiting", "exit", "own.scm"),

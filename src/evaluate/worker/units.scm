@@ -34,53 +34,6 @@
                    (option 'exclude))))
       (any (lambda (regexp) (regexp-exec regexp name)) regexps))))
 
-;; What is to be evaluated.
-(define asked #f)
-
-(define (matters? file)
-  "Whether jobs that are asked for may be missing because FILE cannot be loaded."
-  (define (module?)
-    ;; Scripts, manifests and lists of channels have no packages.
-    (false-if-exception
-     (string-contains (call-with-input-file file get-string-all) "define-module")))
-
-  (and (match asked
-         (('channels names ...)
-          (or (member "guix" names) (member (file-channel file) names)))
-         ((or 'all 'hello ('packages _ ...)) #t)
-         (_ #f))
-       (module?)))
-
-;; Modules that were reported, by file: Guix loads all of them again for whoever looks for packages.
-(define reported (make-hash-table))
-
-(define (report-module-error file module args)
-  (match args
-    ((key . args)
-     (unless (or worker? (hash-ref reported file))
-       (hash-set! reported file #t)
-       (call-with-values (lambda () (cause-and-text key args (said-since-last-time)))
-         (lambda (cause text)
-           (send (if (matters? file) 'module-error 'module-warning)
-                 (object->string module) cause
-                 (shorten (string-append file ": " text)))))))))
-
-(define (tolerate-faulty-modules!)
-  "Have a module that cannot be loaded, or a package with a faulty field, cost nothing else when
-evaluated code looks for packages.  What Guix says about such modules raises an exception itself when one
-calls 'exit', or lacks what another imports."
-  (define hidden?
-    (optional-binding '(guix packages) 'hidden-package?))
-
-  (when (optional-binding '(guix ui) 'warn-about-load-error)
-    (replace! '(guix ui) 'warn-about-load-error report-module-error))
-  (when hidden?
-    (replace! '(guix packages) 'hidden-package?
-              (lambda (package)
-                (catch #t
-                  (lambda () (hidden? package))
-                  (const #f))))))
-
 ;; What is the same for all systems is computed once, by the loader.
 (define-syntax-rule (define-once (name) body ...)
   (define name
@@ -101,55 +54,6 @@ calls 'exit', or lacks what another imports."
     ;; Until 1.3, they were the same for all systems.
     (match (if (and system (takes-arguments? inputs)) (inputs system) (inputs))
       (((labels packages _ ...) ...) packages))))
-
-;; Packages with a field that raises an exception or is not what enumerating takes it for.  Each is an
-;; error of its own.
-(define flawed (make-hash-table))
-
-(define (flawed? package)
-  (hashq-ref flawed package))
-
-(define (examine package)
-  "Raise an exception if a field of PACKAGE that enumerating reads does, or is of a wrong type."
-  (define (check field value right? what)
-    (unless (right? value)
-      (error (string-append "the field '" field "' of this package is not " what ":") value)))
-
-  (define (nonempty-string? value)
-    (and (string? value) (not (string-null? value))))
-
-  (check "name" (package-name package) nonempty-string? "a string that is not empty")
-  (check "version" (package-version package) string? "a string")
-  (check "location" (package-location package)
-         (lambda (value)
-           (or (not value)
-               (and (location? value)
-                    (string? (location-file value))
-                    (exact-integer? (location-line value)))))
-         "a location or #f")
-  (check "properties" (package-properties package)
-         (lambda (value) (and (list? value) (every pair? value)))
-         "an association list")
-  (check "replacement" (package-replacement package)
-         (lambda (value) (or (not value) (package? value)))
-         "a package or #f"))
-
-(define (sound? package)
-  "Whether all is well with the fields of PACKAGE that enumerating reads; note if not."
-  (catch #t
-    (lambda ()
-      (examine package)
-      #t)
-    (lambda _
-      (hashq-set! flawed package #t)
-      #f)))
-
-(define (name-of package)
-  "Return the name of PACKAGE, or something in its place if that is none."
-  (let ((name (package-name package)))
-    (if (and (string? name) (not (string-null? name)))
-        name
-        (or (package-text package) "unnamed"))))
 
 (define (flawed-unit package system)
   "Return a unit that raises what is wrong with PACKAGE."

@@ -146,6 +146,7 @@ message that is too long is not heard."
 (primitive-load "/run/gorget/files.scm")
 (primitive-load "/run/gorget/store.scm")
 (primitive-load "/run/gorget/jobs.scm")
+(primitive-load "/run/gorget/faults.scm")
 (primitive-load "/run/gorget/units.scm")
 (primitive-load "/run/gorget/uses.scm")
 (primitive-load "/run/gorget/ci.scm")
