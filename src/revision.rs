@@ -53,6 +53,9 @@ pub struct Origin {
     /// The file with its news.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub news: Option<String>,
+    /// What an admin has to know about how it came in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl Origin {
@@ -115,6 +118,11 @@ impl Revision {
     /// The channels that the spec names itself.
     pub fn named(&self) -> impl Iterator<Item = &ChannelCommit> {
         self.channels.iter().filter(|channel| channel.origin.needed_by.is_none())
+    }
+
+    /// The warnings about all of its channels.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().flat_map(|channel| &channel.origin.warnings).map(String::as_str)
     }
 
     /// The text that identifies it: equal keys, equal revisions.

@@ -10,11 +10,11 @@ use std::path::Path;
 
 use super::access::may_bring;
 use super::authentic::{AuthenticationError, Authenticator, Verdict};
-use super::metadata::{Metadata, MetadataError, metadata};
+use super::metadata::{Dependency, Metadata, MetadataError, metadata};
 use super::mirror::Mirrors;
 use super::remote::RemoteError;
 use crate::revision::{ChannelCommit, Origin, Revision, is_brought};
-use crate::spec::Introduction;
+use crate::spec::{Introduction, Unintroduced};
 
 /// The most channels that belong together.
 const MOST_CHANNELS: usize = 32;
@@ -72,6 +72,18 @@ pub enum Obstacle {
         /// What is wrong.
         error: MetadataError,
     },
+    /// A channel needs a Guix that nothing vouches for.
+    #[error(
+        "channel {needed_by}: it needs the channel {channel} at {url}, which has no introduction, so its commits cannot be authenticated\nhint: name the channel {channel} in the spec, with `introduction = {{ commit = \"…\", signer = \"…\" }}`"
+    )]
+    Unintroduced {
+        /// The channel that needs it.
+        needed_by: String,
+        /// The channel.
+        channel: String,
+        /// Where it comes from.
+        url: String,
+    },
     /// There are too many channels.
     #[error("channel {channel}: more than {MOST_CHANNELS} channels need each other")]
     TooMany {
@@ -125,12 +137,14 @@ impl Resolver {
                 if found.len() == MOST_CHANNELS {
                     return Err(Obstacle::TooMany { channel: dependency.name });
                 }
+                let (introduction, warnings) = introduction(&dependency, &by.0)?;
                 let pinned = dependency.commit.is_some();
                 let origin = Origin {
                     branch: dependency.branch,
                     pinned,
                     needed_by: Some(by.0.clone()),
-                    introduction: dependency.introduction,
+                    introduction,
+                    warnings,
                     ..Origin::default()
                 };
                 let commit = dependency.commit.unwrap_or_default();
@@ -227,5 +241,32 @@ fn label(channel: &ChannelCommit) -> String {
     match &channel.origin.needed_by {
         Some(by) => format!("{} (needed by {by})", channel.name),
         None => channel.name.clone(),
+    }
+}
+
+/// What a channel that `needed_by` needs is authenticated by, and what to warn of. The rules are those
+/// for channels that a spec names.
+fn introduction(
+    dependency: &Dependency,
+    needed_by: &str,
+) -> Result<(Option<Introduction>, Vec<String>), Obstacle> {
+    let Dependency { name, url, introduction, .. } = dependency;
+    if introduction.is_some() {
+        return Ok((introduction.clone(), Vec::new()));
+    }
+    match Unintroduced::of(name, url) {
+        Unintroduced::Standard(introduction) => Ok((Some(introduction), Vec::new())),
+        Unintroduced::Local => Ok((None, Vec::new())),
+        Unintroduced::Warned => {
+            let warning = format!(
+                "channel {name}: its commits are not authenticated, since channel {needed_by}, which needs it, \
+                 gives no introduction"
+            );
+            Ok((None, vec![warning]))
+        }
+        Unintroduced::Refused => {
+            let (needed_by, channel, url) = (needed_by.to_owned(), name.clone(), url.clone());
+            Err(Obstacle::Unintroduced { needed_by, channel, url })
+        }
     }
 }

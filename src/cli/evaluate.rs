@@ -126,13 +126,18 @@ async fn check_out(
             let missing = || at_fault(missing_branch(url, branch, found.default.as_deref()));
             found.tip().cloned().ok_or_else(missing)?
         };
-        let (branch, introduction) = (branch.clone(), introduction.clone());
-        let origin = Origin { branch, introduction, ..Origin::default() };
+        let origin = Origin {
+            branch: branch.clone(),
+            pinned: channel.commit.is_some(),
+            introduction: introduction.clone(),
+            ..Origin::default()
+        };
         named.push(ChannelCommit { origin, ..ChannelCommit::new(name, url, commit) });
     }
     progress.now(format!("fetching and authenticating the channels of {}", spec.name));
     let revision = resolver.resolve(named, &Tips::new()).await;
     let revision = revision.map_err(|obstacle| at_fault(obstacle.to_string()))?;
+    revision.warnings().for_each(|warning| tell::note(&format!("warning: {warning}")));
     let (mut sources, mut checkouts) = (Vec::new(), Vec::new());
     for channel in revision.channels() {
         let mirrors = resolver.mirrors.of(revision.channels(), channel);

@@ -1,5 +1,7 @@
 //! `gorget status`: what the farm knows, and what is wrong.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::{Exit, browse, coordinators, evaluation, hosts, queue, tell};
@@ -71,7 +73,9 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     }
     let now = Clock::System.now();
     hosts::show(&hosts, now)?;
-    show_branches(&specs, &branches, &db.newest_evaluations().await?, now)?;
+    let newest = db.newest_evaluations().await?;
+    show_branches(&specs, &branches, &newest, now)?;
+    show_warnings(&newest)?;
     for mirror in mirrors.iter().filter(|mirror| mirror.problem.is_some()) {
         let reason = mirror.reason.as_deref().unwrap_or_default();
         let again = in_future(mirror.next_fetch - now);
@@ -110,6 +114,19 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     coordinators::show(&coordinators, &unserved)?;
     queue::show_blockers(&blockers)?;
     Ok(Exit::Done)
+}
+
+/// Warnings about channels, of the newest evaluations.
+fn show_warnings(newest: &[Evaluation]) -> std::io::Result<()> {
+    let mut shown = BTreeSet::new();
+    for evaluation in newest {
+        for warning in evaluation.revision.warnings() {
+            if shown.insert((&evaluation.spec, warning)) {
+                tell::line(&format!("\nwarning for {}: {warning}", evaluation.spec))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn show_branches(

@@ -55,6 +55,9 @@ impl Bringer {
         };
         self.follow(&revision, tips).await?;
         let spec = &stored.spec;
+        for warning in revision.warnings() {
+            tracing::warn!(spec.name = spec.name, "{warning}");
+        }
         for revision in between.iter().chain([&revision]) {
             let asked =
                 self.db.request_evaluations(stored.id, revision, &spec.build, &spec.systems, now).await?;

@@ -40,7 +40,7 @@ impl From<Obstacle> for Trouble {
         let reason = obstacle.to_string();
         let mut remote = None;
         let kind = match obstacle {
-            Obstacle::Bad { .. } => HoldKind::Bad,
+            Obstacle::Bad { .. } | Obstacle::Unintroduced { .. } => HoldKind::Bad,
             Obstacle::Unknown { .. } => HoldKind::Unknown,
             Obstacle::Metadata { error: MetadataError::Wrong { .. }, .. } | Obstacle::TooMany { .. } => {
                 HoldKind::Metadata

@@ -97,10 +97,6 @@ fn authenticated(
     authenticate: Option<(Range<usize>, Option<bool>)>,
     faults: &mut Vec<Diagnostic>,
 ) -> Option<Introduction> {
-    let standard = (name == "guix" && GUIX_URLS.contains(&url)).then(|| {
-        let (commit, signer) = GUIX_INTRODUCTION;
-        Introduction { commit: commit.to_owned(), signer: signer.to_owned() }
-    });
     match (introduction, authenticate) {
         (Some(_), Some((span, Some(false)))) => {
             let fault = Diagnostic::fault(span, "there is an introduction, and nothing to be introduced");
@@ -109,21 +105,51 @@ fn authenticated(
         }
         (_, Some((_, Some(false) | None))) => None,
         (Some((_, introduction)), _) => introduction,
-        (None, None | Some((_, Some(true)))) if standard.is_some() => standard,
-        (None, Some((span, Some(true)))) => {
-            let fault = Diagnostic::fault(span, "there is nothing to authenticate this channel by");
-            faults.push(fault.hint(ADD_INTRODUCTION));
-            None
-        }
-        (None, None) => {
-            let hint = format!("{ADD_INTRODUCTION}, or say `authenticate = false`");
-            let message = format!("commits of the channel `{name}` are not authenticated");
-            if name == "guix" && !is_local(url) {
-                faults.push(Diagnostic::fault(span, message).label("it has no introduction").hint(hint));
-            } else if !is_local(url) {
-                faults.push(Diagnostic::warning(span, message).label("it has no introduction").hint(hint));
+        (None, authenticate) => match (Unintroduced::of(name, url), authenticate) {
+            (Unintroduced::Standard(introduction), _) => Some(introduction),
+            (_, Some((span, _))) => {
+                let fault = Diagnostic::fault(span, "there is nothing to authenticate this channel by");
+                faults.push(fault.hint(ADD_INTRODUCTION));
+                None
             }
-            None
+            (Unintroduced::Local, None) => None,
+            (rule, None) => {
+                let hint = format!("{ADD_INTRODUCTION}, or say `authenticate = false`");
+                let message = format!("commits of the channel `{name}` are not authenticated");
+                let refused = rule == Unintroduced::Refused;
+                let diagnostic = if refused { Diagnostic::fault } else { Diagnostic::warning };
+                faults.push(diagnostic(span, message).label("it has no introduction").hint(hint));
+                None
+            }
+        },
+    }
+}
+
+/// What applies to a channel that is given no introduction, whether a spec names it or another channel
+/// needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unintroduced {
+    /// Guix at one of its own addresses: it is authenticated by this introduction.
+    Standard(Introduction),
+    /// A repository of this machine: it is accepted.
+    Local,
+    /// It is accepted with a warning.
+    Warned,
+    /// Guix at any other address: it is refused.
+    Refused,
+}
+
+impl Unintroduced {
+    /// The rule for the channel `name` at `url`.
+    pub fn of(name: &str, url: &str) -> Self {
+        let (commit, signer) = GUIX_INTRODUCTION;
+        match name == "guix" {
+            true if GUIX_URLS.contains(&url) => {
+                Self::Standard(Introduction { commit: commit.to_owned(), signer: signer.to_owned() })
+            }
+            _ if is_local(url) => Self::Local,
+            true => Self::Refused,
+            false => Self::Warned,
         }
     }
 }

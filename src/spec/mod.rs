@@ -21,7 +21,7 @@ mod written;
 use std::fmt;
 
 pub use again::RetryFailed;
-pub use channel::is_name;
+pub use channel::{Unintroduced, is_name};
 pub use credentials::without_credentials;
 pub use diagnostic::{Diagnostic, Severity, harmless, position, render};
 pub use directory::{SpecFile, load_directory, load_file, refuse_equal_names};

@@ -38,6 +38,7 @@ mod layouts;
 mod leases;
 mod linear;
 mod machines;
+mod needed;
 mod outcomes;
 mod planning;
 mod remotes;
