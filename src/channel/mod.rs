@@ -9,6 +9,7 @@ mod access;
 mod address;
 mod authentic;
 mod checkout;
+mod demand;
 mod history;
 mod listing;
 mod metadata;

@@ -2,19 +2,24 @@
 //! that they need.
 //!
 //! A channel is fetched, then authenticated, and only then is its description heeded (but for where
-//! its keys are). Nothing of it is loaded. What a description asks for never takes the place of
-//! what the spec names; of two channels that ask for the same name, the first counts.
+//! its keys are). Nothing of it is loaded.
+//!
+//! Of several demands for one name, one is met. What the spec names always is. Of the others it is the
+//! first, unless it follows a branch and a later one names a commit: then that replaces it, while what
+//! the replaced channel needs stays. That is what Guix does, except that there a needed channel with a
+//! commit also replaces a channel of the spec without one. All other demands are reported.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use super::access::may_bring;
 use super::authentic::{AuthenticationError, Authenticator, Verdict};
+use super::demand::{Demand, warn};
 use super::metadata::{Dependency, Metadata, MetadataError, metadata};
 use super::mirror::Mirrors;
 use super::remote::RemoteError;
 use crate::revision::{ChannelCommit, Origin, Revision, is_brought};
-use crate::spec::{Introduction, Unintroduced};
+use crate::spec::Introduction;
 
 /// The most channels that belong together.
 const MOST_CHANNELS: usize = 32;
@@ -116,50 +121,32 @@ impl Resolver {
     /// introduction. Branches that `tips` does not have are asked for.
     pub async fn resolve(&self, named: Vec<ChannelCommit>, tips: &Tips) -> Result<Revision, Obstacle> {
         let mut found = named;
-        let mut next = 0;
-        while next < found.len() {
-            let here = self.reaching(&found, &found[next]);
-            let metadata = match here.complete(&mut found[next]).await {
-                Err(obstacle) if obstacle.is_damage() => {
-                    let channel = &found[next];
-                    tracing::warn!(channel.url, "a mirror is damaged and is made anew: {obstacle}");
-                    let discarded = here.mirrors.discard(&channel.url).await;
-                    discarded.map_err(|error| here.obstacle(channel, error))?;
-                    here.complete(&mut found[next]).await?
-                }
-                result => result?,
-            };
-            let by = (found[next].name.clone(), found[next].url.clone());
-            for dependency in metadata.dependencies {
-                if found.iter().any(|channel| channel.name == dependency.name) {
-                    continue;
-                }
-                if found.len() == MOST_CHANNELS {
-                    return Err(Obstacle::TooMany { channel: dependency.name });
-                }
-                let (introduction, warnings) = introduction(&dependency, &by.0)?;
-                let pinned = dependency.commit.is_some();
-                let origin = Origin {
-                    branch: dependency.branch,
-                    pinned,
-                    needed_by: Some(by.0.clone()),
-                    introduction,
-                    warnings,
-                    ..Origin::default()
-                };
-                let commit = dependency.commit.unwrap_or_default();
-                let channel = ChannelCommit::new(dependency.name, dependency.url, commit);
-                let mut channel = ChannelCommit { origin, ..channel };
-                let there = self.reaching(&found, &channel);
-                if is_brought(&found, &channel) {
-                    may_bring(&by.1, &channel.url).map_err(|error| there.obstacle(&channel, error))?;
-                }
-                if !pinned {
-                    channel.commit = there.tip(&channel, tips).await?;
-                }
-                found.push(channel);
+        let mut demands = VecDeque::new();
+        for place in 0..found.len() {
+            let mut channel = found[place].clone();
+            demands.extend(self.needs(&found, &mut channel).await?);
+            found[place] = channel;
+        }
+        let mut all = Vec::new();
+        while let Some(demand) = demands.pop_front() {
+            let place = found.iter().position(|channel| channel.name == demand.name());
+            if place.is_none() && found.len() == MOST_CHANNELS {
+                return Err(Obstacle::TooMany { channel: demand.name().to_owned() });
             }
-            next += 1;
+            if place.is_none_or(|place| demand.replaces(&found[place])) {
+                let mut channel = self.meet(&found, &demand, tips).await?;
+                demands.extend(self.needs(&found, &mut channel).await?);
+                match place {
+                    Some(place) => found[place] = channel,
+                    None => found.push(channel),
+                }
+            }
+            all.push(demand);
+        }
+        for channel in &mut found {
+            let of_channel = all.iter().filter(|demand| demand.name() == channel.name);
+            let conflicts: Vec<String> = of_channel.filter_map(|demand| demand.conflict(channel)).collect();
+            conflicts.into_iter().for_each(|warning| warn(channel, warning));
         }
         Ok(Revision::new(found))
     }
@@ -173,6 +160,51 @@ impl Resolver {
     fn obstacle(&self, channel: &ChannelCommit, error: RemoteError) -> Obstacle {
         let url = self.mirrors.are_of_operator().then(|| channel.url.clone());
         Obstacle::Remote { channel: label(channel), url, error }
+    }
+
+    /// The demands of a channel among `channels`, which is fetched, authenticated and described.
+    async fn needs(
+        &self,
+        channels: &[ChannelCommit],
+        channel: &mut ChannelCommit,
+    ) -> Result<Vec<Demand>, Obstacle> {
+        let here = self.reaching(channels, channel);
+        let metadata = match here.complete(channel).await {
+            Err(obstacle) if obstacle.is_damage() => {
+                tracing::warn!(channel.url, "a mirror is damaged and is made anew: {obstacle}");
+                let discarded = here.mirrors.discard(&channel.url).await;
+                discarded.map_err(|error| here.obstacle(channel, error))?;
+                here.complete(channel).await?
+            }
+            result => result?,
+        };
+        let (needed_by, by_url) = (&channel.name, &channel.url);
+        let demand = |dependency| Demand { dependency, needed_by: needed_by.clone(), by_url: by_url.clone() };
+        Ok(metadata.dependencies.into_iter().map(demand).collect())
+    }
+
+    /// The channel that meets a demand of one of `channels`.
+    async fn meet(
+        &self,
+        channels: &[ChannelCommit],
+        demand: &Demand,
+        tips: &Tips,
+    ) -> Result<ChannelCommit, Obstacle> {
+        let (introduction, warnings) = demand.introduction()?;
+        let Dependency { name, url, branch, commit, .. } = &demand.dependency;
+        let pinned = commit.is_some();
+        let (branch, needed_by) = (branch.clone(), Some(demand.needed_by.clone()));
+        let origin = Origin { branch, pinned, needed_by, introduction, warnings, ..Origin::default() };
+        let channel = ChannelCommit::new(name, url, commit.clone().unwrap_or_default());
+        let mut channel = ChannelCommit { origin, ..channel };
+        let there = self.reaching(channels, &channel);
+        if is_brought(channels, &channel) {
+            may_bring(&demand.by_url, url).map_err(|error| there.obstacle(&channel, error))?;
+        }
+        if !pinned {
+            channel.commit = there.tip(&channel, tips).await?;
+        }
+        Ok(channel)
     }
 
     async fn tip(&self, channel: &ChannelCommit, tips: &Tips) -> Result<String, Obstacle> {
@@ -241,32 +273,5 @@ fn label(channel: &ChannelCommit) -> String {
     match &channel.origin.needed_by {
         Some(by) => format!("{} (needed by {by})", channel.name),
         None => channel.name.clone(),
-    }
-}
-
-/// What a channel that `needed_by` needs is authenticated by, and what to warn of. The rules are those
-/// for channels that a spec names.
-fn introduction(
-    dependency: &Dependency,
-    needed_by: &str,
-) -> Result<(Option<Introduction>, Vec<String>), Obstacle> {
-    let Dependency { name, url, introduction, .. } = dependency;
-    if introduction.is_some() {
-        return Ok((introduction.clone(), Vec::new()));
-    }
-    match Unintroduced::of(name, url) {
-        Unintroduced::Standard(introduction) => Ok((Some(introduction), Vec::new())),
-        Unintroduced::Local => Ok((None, Vec::new())),
-        Unintroduced::Warned => {
-            let warning = format!(
-                "channel {name}: its commits are not authenticated, since channel {needed_by}, which needs it, \
-                 gives no introduction"
-            );
-            Ok((None, vec![warning]))
-        }
-        Unintroduced::Refused => {
-            let (needed_by, channel, url) = (needed_by.to_owned(), name.clone(), url.clone());
-            Err(Obstacle::Unintroduced { needed_by, channel, url })
-        }
     }
 }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::repository::Remote;
 use crate::support::guix::{Tree, guix_root, manifest};
 use crate::support::program::Farm;
+use crate::support::repl::repl;
 
 const GUIX: &str = "https://git.savannah.gnu.org/git/guix.git";
 const LIMIT: Duration = Duration::from_mins(1);
@@ -24,7 +25,7 @@ struct Elsewhere {
 }
 
 fn mirrors(directory: &Path) -> Mirrors {
-    Mirrors::new(directory, Limits { look: LIMIT, fetch: LIMIT })
+    Mirrors::new(directory, Limits { look: LIMIT, fetch: LIMIT, ..Limits::default() })
 }
 
 impl Elsewhere {
@@ -91,7 +92,7 @@ async fn a_needed_channel_is_authenticated_by_the_rules_for_a_named_one() {
     // At its own address it has Guix's introduction, which is what vouches for it here.
     elsewhere.put(GUIX, "master", other.path(), &unsigned);
     needs(&mut elsewhere, &format!("(channel (name guix) (url {GUIX:?}))"));
-    let written = format!("build = {{ subset = \"hello\" }}\n[[channel]]\nname = \"guix\"\nurl = {GUIX:?}\n");
+    let written = format!("build = \"hello\"\n[[channel]]\nname = \"guix\"\nurl = {GUIX:?}\n");
     let introduction = parse(&written, "a").unwrap().spec.channels[0].introduction.clone().unwrap();
     let memory = elsewhere.directory.path().join("authentic");
     std::fs::create_dir(&memory).unwrap();
@@ -137,4 +138,101 @@ async fn an_admin_sees_what_is_wrong_with_needed_channels() {
     assert!(shown.contains(&format!("warning for own: {warning}")), "{shown}");
     let origin = &farm.newest().await["revision"]["channels"][1]["origin"];
     assert!(origin["warnings"][0].as_str().unwrap().starts_with(warning), "{origin}");
+}
+
+/// Has `latest-channel-instances` find the channels; what it adds to the store stays where it is.
+const INSTANCES: &str = r#"
+(use-modules (guix channels) (guix git) (guix store) (ice-9 match))
+(define add (module-variable (resolve-module '(guix store)) 'add-to-store))
+(variable-set! add (lambda* (store name recursive? algorithm path #:key select?) path))
+(%repository-cache-directory "/tmp/cache")
+(define (parse name url commit)
+  (channel (name (string->symbol name)) (url url) (commit (if (string=? commit "-") #f commit))))
+(define channels
+  (let loop ((words (cdr (command-line))))
+    (match words
+      (() '())
+      ((name url commit rest ...) (cons (parse name url commit) (loop rest))))))
+(for-each (lambda (instance)
+            (format #t "~a ~a~%" (channel-name (channel-instance-channel instance))
+                    (channel-instance-commit instance)))
+          (latest-channel-instances #f channels))
+"#;
+
+/// What a spec names: a channel, where it is, and a commit.
+type Named<'a> = (&'a str, &'a Remote, Option<&'a str>);
+
+/// The commits of channels, by Guix.
+async fn by_guix(named: &[Named<'_>], all: &[&Remote]) -> Vec<String> {
+    let urls: Vec<String> = named.iter().map(|(_, remote, _)| remote.url()).collect();
+    let mut words = Vec::new();
+    for ((name, _, commit), url) in named.iter().zip(&urls) {
+        words.extend([*name, url, commit.unwrap_or("-")]);
+    }
+    let paths: Vec<&Path> = all.iter().map(|remote| remote.path()).collect();
+    let mut lines: Vec<String> = repl(INSTANCES, &words, &paths).await.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// The commits of channels, by Gorget, and its warnings.
+async fn by_gorget(named: &[Named<'_>]) -> (Vec<String>, Vec<String>) {
+    let elsewhere = Elsewhere::new();
+    let named = named.iter().map(|(name, remote, commit)| {
+        let tip = remote.git.refname_to_id("refs/heads/master").unwrap().to_string();
+        let mut channel = ChannelCommit::new(*name, remote.url(), commit.unwrap_or(&tip));
+        "master".clone_into(&mut channel.origin.branch);
+        channel.origin.pinned = commit.is_some();
+        channel
+    });
+    let revision = elsewhere.resolver.resolve(named.collect(), &Tips::new()).await.unwrap();
+    let line = |channel: &ChannelCommit| format!("{} {}", channel.name, channel.commit);
+    let mut lines: Vec<String> = revision.channels().iter().map(line).collect();
+    lines.sort();
+    (lines, revision.warnings().map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn of_conflicting_demands_the_one_is_met_that_guix_meets_and_the_others_are_told() {
+    let [a, b, c, d, e] = [(); 5].map(|()| Remote::new());
+    let all = [&a, &b, &c, &d, &e];
+    let needs = |remote: &Remote, text: &str| remote.push("master", ".guix-channel", needing(text));
+    d.push("master", "file", "d");
+    let elsewhere = e.push("master", "file", "another c");
+    let old = c.push("master", "file", "old");
+    c.set("dev", Some(&old));
+    let tip = needs(&c, &format!("(channel (name d) (url {:?}))", d.url()));
+    let at = |remote: &Remote, more: &str| format!("(channel (name c) (url {:?}) {more})", remote.url());
+    let pinned = |commit: &str| format!("(commit {commit:?})");
+    // What a and b need; how many demands are not met when the spec names both.
+    let table = [
+        (at(&c, ""), at(&c, ""), 0),
+        (at(&c, ""), at(&c, &pinned(&old)), 1),
+        (at(&c, &pinned(&old)), at(&c, ""), 1),
+        (at(&c, &pinned(&old)), at(&c, &pinned(&tip)), 1),
+        (at(&c, &pinned(&old)), at(&c, &pinned(&old)), 0),
+        (at(&c, "(branch \"dev\")"), at(&c, ""), 1),
+        (at(&c, ""), at(&e, ""), 1),
+        (at(&c, ""), at(&e, &pinned(&elsewhere)), 1),
+    ];
+    for (by_a, by_b, conflicts) in table {
+        needs(&a, &by_a);
+        needs(&b, &by_b);
+        for named in [[("a", &a, None), ("b", &b, None)], [("b", &b, None), ("a", &a, None)]] {
+            let (found, warnings) = by_gorget(&named).await;
+            assert_eq!(found, by_guix(&named, &all).await, "{by_a} {by_b}");
+            assert_eq!(warnings.len(), conflicts, "{by_a} {by_b}: {warnings:?}");
+        }
+    }
+    // What the spec names comes first of all, also where it follows a branch: there Guix differs.
+    needs(&a, &at(&c, &pinned(&old)));
+    for commit in [None, Some(&tip[..])] {
+        let named = [("a", &a, None), ("c", &c, commit)];
+        let (found, warnings) = by_gorget(&named).await;
+        assert!(found.contains(&format!("c {tip}")), "{found:?}");
+        assert_eq!(found == by_guix(&named, &all).await, commit.is_some());
+        let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+        let told = format!("which the spec names, is used, but channel a needs commit {old} of {}", c.url());
+        assert!(warning.contains(&told), "{warning}");
+    }
 }

@@ -11,6 +11,7 @@ pub mod oracle;
 mod port;
 pub mod program;
 pub mod real;
+pub mod repl;
 pub mod siege;
 pub mod signed;
 pub mod site;
