@@ -11,6 +11,8 @@ pub mod attempt;
 pub mod diff;
 /// Which jobs began to fail, still do, and do no more.
 pub mod failures;
+/// A reader for data as people write them for Guile.
+pub mod guile;
 /// What is known of a job beside its derivation.
 pub mod job;
 /// What to submit next, in which order.

@@ -3,19 +3,17 @@
 //! Its form is that of Guix ("Writing Channels" in its manual). Here it is hostile: it may not name
 //! what its writer could not reach, nor lead out of its repository.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use git2::{ErrorCode, FileMode, ObjectType, Oid, Repository, Tree};
+use git2::{Oid, Repository, Tree};
 
-use super::{blocking, is_commit};
-use crate::sexp::Sexp;
-use crate::spec::{Introduction, check_branch, check_url, is_inside, is_name};
+use super::blocking;
+use super::description::describe;
+use crate::guile::{self, Fault};
+use crate::spec::Introduction;
 
 /// The biggest file that is read, in bytes.
 const BIGGEST: usize = 64 << 10;
-/// The most channels that one may need.
-const MOST_DEPENDENCIES: usize = 32;
 
 /// What a channel says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +47,11 @@ pub struct Dependency {
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
     /// It says something that it may not, or makes no sense.
-    #[error(".guix-channel of commit {commit}: {reason}")]
+    #[error(".guix-channel{place}: {reason}")]
     Wrong {
-        /// Of the channel.
-        commit: String,
-        /// What is wrong.
+        /// `:LINE:COLUMN`, if it is at a place.
+        place: String,
+        /// What is wrong, with the commit, and a hint.
         reason: String,
     },
     /// The repository cannot be read.
@@ -79,7 +77,6 @@ impl Default for Metadata {
 pub async fn metadata(repository: &Path, url: &str, commit: &str) -> Result<Metadata, MetadataError> {
     let (repository, url, commit) = (repository.to_owned(), url.to_owned(), commit.to_owned());
     blocking(move || {
-        let wrong = |reason| MetadataError::Wrong { commit: commit.clone(), reason };
         let unreadable = |source| MetadataError::Repository {
             repository: repository.clone(),
             commit: commit.clone(),
@@ -89,10 +86,23 @@ pub async fn metadata(repository: &Path, url: &str, commit: &str) -> Result<Meta
         let tree = Oid::from_str(&commit).and_then(|id| git.find_commit(id)?.tree()).map_err(unreadable)?;
         match text(&git, &tree).map_err(unreadable)? {
             None => Ok(Metadata::default()),
-            Some(text) => text.and_then(|text| read(&text, &url, &tree)).map_err(wrong),
+            Some(Err(reason)) => {
+                let reason = format!("{reason} (commit {commit})");
+                Err(MetadataError::Wrong { place: String::new(), reason })
+            }
+            Some(Ok(text)) => guile::read(&text)
+                .and_then(|datum| describe(&datum, &url, &tree))
+                .map_err(|fault| misplaced(&text, &fault, &commit)),
         }
     })
     .await
+}
+
+fn misplaced(text: &str, fault: &Fault, commit: &str) -> MetadataError {
+    let (line, column) = guile::position(text, fault.at);
+    let hint = fault.hint.map_or(String::new(), |hint| format!("\nhint: {hint}"));
+    let reason = format!("{fault} (commit {commit}){hint}");
+    MetadataError::Wrong { place: format!(":{line}:{column}"), reason }
 }
 
 /// The text of the description, or why there is none; `None` without such a file.
@@ -105,144 +115,8 @@ fn text(git: &Repository, tree: &Tree<'_>) -> Result<Option<Result<String, Strin
     if size > BIGGEST {
         return Ok(Some(Err(format!("it is bigger than {BIGGEST} bytes"))));
     }
-    let content = git.find_blob(entry.id())?.content().to_owned();
-    Ok(Some(String::from_utf8(content).map_err(|_| "it is not UTF-8".to_owned())))
-}
-
-fn read(text: &str, url: &str, tree: &Tree<'_>) -> Result<Metadata, String> {
-    let datum = Sexp::read(text).map_err(|error| error.to_string())?;
-    let properties = versioned(&datum, "channel")?;
-    let mut metadata = Metadata::default();
-    if let Some(directory) = one(&properties, "directory")? {
-        metadata.directory = self::directory(directory, tree)?;
-    }
-    if let Some(keyring) = one(&properties, "keyring-reference")? {
-        check_branch(keyring).map_err(|error| format!("keyring-reference {keyring:?}: {error}"))?;
-        keyring.clone_into(&mut metadata.keyring);
-    }
-    if let Some(news) = one(&properties, "news-file")? {
-        let inside = is_inside(news).then(|| news.to_owned());
-        metadata.news = Some(inside.ok_or_else(|| format!("news-file {news:?} is not inside the channel"))?);
-    }
-    let dependencies = properties.get("dependencies").copied().unwrap_or_default();
-    if dependencies.len() > MOST_DEPENDENCIES {
-        return Err(format!("it needs more than {MOST_DEPENDENCIES} channels"));
-    }
-    metadata.dependencies = dependencies.iter().map(|one| dependency(one, url)).collect::<Result<_, _>>()?;
-    Ok(metadata)
-}
-
-/// The directory of modules, one of the tree's own. Where links lead to is seen in the checkout.
-fn directory(written: &str, tree: &Tree<'_>) -> Result<Option<String>, String> {
-    let path = written.trim_matches('/');
-    if path.is_empty() || path == "." {
-        return Ok(None);
-    }
-    let not_there = || format!("directory {written:?} is no directory of the channel");
-    if !is_inside(path) || path.contains(':') {
-        return Err(not_there());
-    }
-    match tree.get_path(Path::new(path)) {
-        Ok(entry) if entry.kind() == Some(ObjectType::Tree) => Ok(Some(path.to_owned())),
-        _ if leads_through_link(tree, path) => Ok(Some(path.to_owned())),
-        Err(error) if error.code() != ErrorCode::NotFound => Err(error.message().to_owned()),
-        _ => Err(not_there()),
-    }
-}
-
-/// Whether `path`, or a directory that it is in, is a link.
-fn leads_through_link(tree: &Tree<'_>, path: &str) -> bool {
-    Path::new(path)
-        .ancestors()
-        .filter_map(|part| tree.get_path(part).ok())
-        .any(|entry| entry.filemode() == i32::from(FileMode::Link))
-}
-
-fn dependency(datum: &Sexp, asked_by: &str) -> Result<Dependency, String> {
-    let properties = fields(datum, "channel")?;
-    let need = |key| one(&properties, key)?.ok_or_else(|| format!("a dependency has no {key}"));
-    let (name, url) = (need("name")?, need("url")?);
-    if !is_name(name) {
-        return Err(format!("{name:?} does not do as a channel's name"));
-    }
-    let about = |reason: String| format!("dependency {name}: {reason}");
-    check_url(url).map_err(|error| about(error.to_string()))?;
-    if reach(url) > reach(asked_by) {
-        return Err(about(format!("{url} is not for a channel that comes from {asked_by}")));
-    }
-    let branch = one(&properties, "branch")?.unwrap_or("master");
-    check_branch(branch).map_err(|error| about(error.to_string()))?;
-    let commit = one(&properties, "commit")?.map(str::to_owned);
-    if commit.as_ref().is_some_and(|commit| !is_commit(commit)) {
-        return Err(about("its commit is not a full hash".to_owned()));
-    }
-    let introduction = properties.get("introduction").and_then(|values| values.first());
-    Ok(Dependency {
-        name: name.to_owned(),
-        url: url.to_owned(),
-        branch: branch.to_owned(),
-        commit,
-        introduction: introduction.map(introduced).transpose().map_err(about)?,
-    })
-}
-
-fn introduced(datum: &Sexp) -> Result<Introduction, String> {
-    let properties = versioned(datum, "channel-introduction")?;
-    let need = |key| one(&properties, key)?.ok_or_else(|| format!("its introduction has no {key}"));
-    Introduction::new(need("commit")?, need("signer")?).ok_or("its introduction makes no sense".to_owned())
-}
-
-/// What fetching from a URL can get at. A channel may not have us fetch for it what only we can read.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Reach {
-    /// What anybody can read.
-    Network,
-    /// What our SSH keys open.
-    Keys,
-    /// This machine's own files.
-    Machine,
-}
-
-fn reach(url: &str) -> Reach {
-    match url.split_once("://") {
-        Some(("http" | "https" | "git", _)) => Reach::Network,
-        Some(("ssh", _)) => Reach::Keys,
-        None if !url.starts_with('/') => Reach::Keys,
-        _ => Reach::Machine,
-    }
-}
-
-type Properties<'a> = HashMap<&'a str, &'a [Sexp]>;
-
-/// The fields of `(NAME (version 0) (KEY VALUE ...) ...)`.
-fn versioned<'a>(datum: &'a Sexp, name: &str) -> Result<Properties<'a>, String> {
-    let properties = fields(datum, name)?;
-    match properties.get("version") {
-        Some([Sexp::Integer(0)]) => Ok(properties),
-        _ => Err(format!("`{name}` of another version than 0")),
-    }
-}
-
-/// The fields of `(NAME (KEY VALUE ...) ...)`. Of equal keys, the first counts.
-fn fields<'a>(datum: &'a Sexp, name: &str) -> Result<Properties<'a>, String> {
-    let expected = || format!("expected `({name} …)`");
-    let (head, rest) = datum.list().and_then(<[Sexp]>::split_first).ok_or_else(expected)?;
-    if head.symbol() != Some(name) {
-        return Err(expected());
-    }
-    let mut properties = HashMap::new();
-    for field in rest {
-        let field = field.list().and_then(<[Sexp]>::split_first);
-        let (key, values) = field.ok_or_else(|| format!("`{name}` has something that is no field"))?;
-        let key = key.symbol().ok_or_else(|| format!("`{name}` has a field without a name"))?;
-        properties.entry(key).or_insert(values);
-    }
-    Ok(properties)
-}
-
-/// The one value of a field: a string or a symbol.
-fn one<'a>(properties: &Properties<'a>, key: &str) -> Result<Option<&'a str>, String> {
-    let Some(values) = properties.get(key) else { return Ok(None) };
-    let value = values.first().and_then(|value| value.string().or_else(|| value.symbol()));
-    value.map(Some).ok_or_else(|| format!("{key} is not a text"))
+    // As Guile decodes it: what is not UTF-8 may stand in a comment.
+    let blob = git.find_blob(entry.id())?;
+    let text = String::from_utf8_lossy(blob.content());
+    Ok(Some(Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())))
 }

@@ -10,6 +10,7 @@ mod address;
 mod authentic;
 mod checkout;
 mod demand;
+mod description;
 mod history;
 mod listing;
 mod metadata;

@@ -10,6 +10,7 @@ mod branches;
 mod broken;
 mod builds;
 mod channel;
+mod channel_files;
 mod channels;
 mod checkout;
 mod compare;

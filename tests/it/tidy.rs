@@ -7,8 +7,8 @@ use std::time::Duration;
 use gorget::sandbox::Tool;
 
 /// Pure; they import each other at most.
-const WORDS: [&str; 10] =
-    ["attempt", "diff", "failures", "job", "plan", "retention", "revision", "sexp", "spec", "store"];
+const WORDS: [&str; 11] =
+    ["attempt", "diff", "failures", "guile", "job", "plan", "retention", "revision", "sexp", "spec", "store"];
 /// They import words and what they stand on, never each other.
 const KEEPERS: [&str; 8] =
     ["collect", "coordinator", "evaluate", "fetch", "register", "schedule", "substitute", "watch"];
