@@ -11,6 +11,8 @@
 //! whatever crashes. Files are dated one second after 1970: a later date would make compiled modules look
 //! out of date.
 //!
+//! Contents that attributes convert are stored by the hash of what comes out.
+//!
 //! Everything is created under a name that must be free, in directories that were just made, so a hostile
 //! tree cannot make a write go through a symbolic link.
 
@@ -28,12 +30,13 @@ use fs_err::os::unix::fs::symlink;
 use git2::{Odb, Oid};
 
 use super::blocking;
+use super::conversion::{Converted, convert};
 use super::tree::{CheckoutError, Entry, Kind, Refusal, Source};
 
 /// The biggest file of a commit, in bytes.
-const BIGGEST_FILE: usize = 256 << 20;
+pub(super) const BIGGEST_FILE: usize = 256 << 20;
 /// The most that one checkout writes, in bytes.
-const MOST_WRITTEN: usize = 4 << 30;
+pub(super) const MOST_WRITTEN: usize = 4 << 30;
 /// The longest target of a symbolic link, in bytes.
 const LONGEST_LINK: usize = 4095;
 
@@ -100,14 +103,15 @@ impl Checkouts {
         if tree.is_dir() {
             return Ok(Checkout::hold(tree)?);
         }
-        let entries = source.entries()?;
+        let mut entries = source.entries()?;
         let staging = tempfile::tempdir_in(self.directory.join("new"))?;
         let new = staging.path().join(commit);
         fs_err::create_dir(&new)?;
+        let converted = convert(&source, &mut entries, &staging.path().join("converted"))?;
         let odb = source.repository.odb().map_err(|error| source.unreadable(error))?;
         let blobs = self.directory.join("blobs");
-        let mut writer =
-            Writer { source: &source, odb, blobs, root: new.clone(), written: HashMap::new(), bytes: 0 };
+        let (root, written) = (new.clone(), HashMap::new());
+        let mut writer = Writer { source: &source, odb, blobs, root, converted, written, bytes: 0 };
         entries.iter().try_for_each(|entry| writer.write(entry))?;
         writer.publish()?;
         match fs_err::rename(&new, &tree) {
@@ -159,6 +163,7 @@ struct Writer<'a> {
     odb: Odb<'a>,
     blobs: PathBuf,
     root: PathBuf,
+    converted: Converted,
     /// Where in the new tree contents are that `blobs` lacks.
     written: HashMap<(Oid, Kind), PathBuf>,
     bytes: usize,
@@ -207,6 +212,9 @@ impl Writer<'_> {
 
     /// A content of at most `limit` bytes.
     fn read(&mut self, entry: &Entry, limit: usize) -> Result<Vec<u8>, CheckoutError> {
+        if let Some(path) = self.converted.get(&entry.id) {
+            return Ok(fs_err::read(path)?);
+        }
         let unreadable = |error| self.source.unreadable(error);
         let (size, _) = self.odb.read_header(entry.id).map_err(unreadable)?;
         self.bytes = self.bytes.saturating_add(size);

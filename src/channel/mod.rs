@@ -9,6 +9,7 @@ mod access;
 mod address;
 mod authentic;
 mod checkout;
+mod conversion;
 mod demand;
 mod description;
 mod history;

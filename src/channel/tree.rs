@@ -79,6 +79,9 @@ pub enum Refusal {
     /// A symbolic link to nothing at all, or to a name with a zero byte.
     #[error("is a symbolic link that cannot be made")]
     Link,
+    /// Attributes that libgit2 cannot apply, or not in a bearable time.
+    #[error("has attributes that cannot be applied, or that take too long to apply")]
+    Attributes,
 }
 
 /// A file or directory of a commit.
@@ -147,8 +150,18 @@ impl Source {
         Ok(entries)
     }
 
+    /// The size of a file, in bytes.
+    pub(super) fn size(&self, entry: &Entry) -> Result<usize, CheckoutError> {
+        let header = self.repository.odb().and_then(|odb| odb.read_header(entry.id));
+        header.map(|(size, _)| size).map_err(|error| self.unreadable(error))
+    }
+
+    pub(super) fn id(&self) -> Result<Oid, git2::Error> {
+        Oid::from_str(&self.commit)
+    }
+
     fn root(&self) -> Result<Oid, CheckoutError> {
-        let id = Oid::from_str(&self.commit).map_err(|error| self.unreadable(error))?;
+        let id = self.id().map_err(|error| self.unreadable(error))?;
         match self.repository.find_commit(id) {
             Ok(commit) => Ok(commit.tree_id()),
             Err(error) if error.code() == ErrorCode::NotFound => Err(CheckoutError::MissingCommit {

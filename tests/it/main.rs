@@ -14,6 +14,7 @@ mod channel_files;
 mod channels;
 mod checkout;
 mod compare;
+mod conversions;
 mod coordinator;
 mod coordinators;
 mod crash;
