@@ -26,6 +26,14 @@ const MOST: usize = 60;
 /// What the first integers of a client say: the protocol's, its version, no CPU, no reserve.
 const GREETING: [u64; 4] = [0x6e69_7863, 0x163, 0, 0];
 
+/// Declarations of channels, with all that Guile's syntax has.
+const CHANNEL_FILES: [&str; 3] = [
+    "(channel (version 0) (directory \"modules\") (dependencies (channel (name a) (url \"https://a.org/b\") \
+     (introduction (channel-introduction (version 0) (commit \"9edb\") (signer \"BBB0 2DDF\")))))) ; vim: x",
+    "#!/bin/sh\n!# #| a #| b |# |# #;(x) #!r6rs [channel '(version . -0) `(,a ,@b) #:key #{a b}# #\\space #(1)]",
+    "(channel \"\\x41\\u00e9\\U01F600\\n\\\n  x\" #t#false 1/2 +inf.0 #xff 1e3 ... #!fold-case A #'b #*01 #\\x41)",
+];
+
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let (Some(root), Some(directory)) = (arguments.next(), arguments.next()) else {
@@ -33,7 +41,7 @@ fn main() -> Result<()> {
     };
     let (items, outcomes) = tokio::runtime::Runtime::new()?.block_on(hello(&root))?;
     let small: Vec<&Recorded> = items.iter().filter(|item| item.contents.len() < LONGEST).collect();
-    for kind in ["derivation", "nar", "eval-store", "protocol"] {
+    for kind in ["derivation", "nar", "eval-store", "protocol", "guile"] {
         create_dir_all(directory.join(kind))?;
     }
     let of = |is: &dyn Fn(&Recorded) -> bool| -> Vec<&[u8]> {
@@ -44,6 +52,7 @@ fn main() -> Result<()> {
     leave(&directory.join("nar"), &of(&|item| item.kind == Kind::Nar))?;
     let adding = small.chunks(8).take(MOST).map(requests).collect::<Result<Vec<_>>>()?;
     leave(&directory.join("eval-store"), &adding)?;
+    leave(&directory.join("guile"), &CHANNEL_FILES)?;
     leave(&directory.join("protocol"), &messages(&outcomes))
 }
 
