@@ -74,7 +74,7 @@ fn may_convert(source: &Source, entries: &[Entry]) -> Result<bool, CheckoutError
         }
         let blob = source.repository.find_blob(entry.id).map_err(|error| source.unreadable(error))?;
         let says = |word: &[u8]| blob.content().windows(word.len()).any(|part| part == word);
-        found |= says(b"eol") || says(b"crlf") || says(b"ident");
+        found |= says(b"eol=crlf") || says(b"ident");
     }
     let paths: usize = entries.iter().map(|entry| entry.path.as_os_str().len()).sum();
     if found && size.saturating_mul(paths) > MOST_MATCHING {

@@ -201,6 +201,26 @@ async fn hostile_attributes_cost_little_and_reach_nothing() {
 
 #[tokio::test]
 #[ignore = "measures"]
+async fn how_long_the_worst_attributes_take() {
+    let remote = Remote::new();
+    let file = remote.blob("x\n");
+    let names: Vec<String> = (0..730).map(|number| format!("{}{number:04}", "abcdefg".repeat(30))).collect();
+    let many: Vec<_> = names.iter().map(|name| ("100644", name.as_bytes(), file)).collect();
+    let many = remote.tree(&many);
+    for line in ["**/a*b*c*d*e*f*g*h ident\n", "**/*a*/**/*?*?*[!z]*h eol=crlf\n", "a ident\n"] {
+        let attributes = remote.blob(line.repeat((60 << 10) / line.len()));
+        let entries = [("100644", &b".gitattributes"[..], attributes), ("40000", b"d", many)];
+        let commit = remote.commit_tree(remote.tree(&entries), None);
+        let directory = tempfile::tempdir().unwrap();
+        let begun = std::time::Instant::now();
+        let checkouts = Checkouts::new(directory.path().join("checkouts"));
+        checkouts.checkout(remote.path(), &commit).await.unwrap();
+        println!("{line:?}: {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+#[ignore = "measures"]
 async fn how_long_a_checkout_of_guix_takes() {
     let guix = Tree::guix().await;
     let (path, tip) = (guix.url(), guix.tip());
