@@ -146,7 +146,9 @@ impl Resolver {
         for channel in &mut found {
             let of_channel = all.iter().filter(|demand| demand.name() == channel.name);
             let conflicts: Vec<String> = of_channel.filter_map(|demand| demand.conflict(channel)).collect();
-            conflicts.into_iter().for_each(|warning| warn(channel, warning));
+            for warning in conflicts {
+                warn(channel, warning);
+            }
         }
         Ok(Revision::new(found))
     }
