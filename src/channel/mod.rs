@@ -8,6 +8,7 @@
 mod access;
 mod address;
 mod authentic;
+mod changes;
 mod checkout;
 mod conversion;
 mod demand;
@@ -25,6 +26,7 @@ mod tree;
 
 pub use address::{PrivateHost, PrivateHosts};
 pub use authentic::{AuthenticationError, Authenticator, Verdict};
+pub use changes::{Change, fold_changes};
 pub use checkout::{Checkout, Checkouts};
 pub use history::{descends, steps};
 pub use listing::Listing;
@@ -33,7 +35,7 @@ pub use mirror::Mirrors;
 pub use obtain::{ObtainError, obtain};
 pub use remote::{Limits, RemoteError, missing_branch};
 pub use resolve::{Obstacle, Resolver, Tips};
-pub use tree::{CheckoutError, Refusal, changed_files};
+pub use tree::{CheckoutError, Refusal};
 
 /// Runs work that reads or writes many files, where it cannot hold up anything else.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -1,6 +1,6 @@
 //! What a commit contains, read with suspicion.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
-use super::{blocking, is_commit};
+use super::is_commit;
 
 /// The most files and directories that a commit may have.
 const MOST_ENTRIES: usize = 300_000;
@@ -16,6 +16,9 @@ const MOST_ENTRIES: usize = 300_000;
 const DEEPEST: usize = 64;
 /// The longest path, in bytes.
 const LONGEST_PATH: usize = 1024;
+/// The most that all paths of a commit may take, in bytes: directories can be shared within a commit, so a
+/// small repository can have long paths without number.
+const MOST_PATHS: usize = 64 << 20;
 /// The longest list of one directory's entries that is read, in bytes.
 const BIGGEST_TREE: usize = 32 << 20;
 
@@ -136,10 +139,16 @@ impl Source {
     /// All entries, every directory before what is in it.
     pub(super) fn entries(&self) -> Result<Vec<Entry>, CheckoutError> {
         let mut entries = Vec::new();
+        let mut left = MOST_PATHS;
         let mut waiting = vec![(self.root()?, PathBuf::new(), 0)];
         while let Some((tree, directory, depth)) = waiting.pop() {
             let start = entries.len();
             self.read_directory(tree, &directory, &mut entries)?;
+            for entry in &entries[start..] {
+                left = left
+                    .checked_sub(entry.path.as_os_str().len())
+                    .ok_or_else(|| self.refused(&entry.path, Refusal::TooMany))?;
+            }
             for entry in entries[start..].iter().filter(|entry| entry.kind == Kind::Directory) {
                 if depth == DEEPEST {
                     return Err(self.refused(&entry.path, Refusal::TooDeep));
@@ -219,28 +228,4 @@ fn check(name: &[u8], mode: i32) -> Result<Kind, Refusal> {
         0o160_000 => Ok(Kind::Submodule),
         _ => Err(Refusal::Kind),
     }
-}
-
-/// Files that differ between two commits of the repository at `repository`: added, removed or with
-/// another content or kind; sorted. Directories are not named.
-pub async fn changed_files(repository: &Path, old: &str, new: &str) -> Result<Vec<PathBuf>, CheckoutError> {
-    let (repository, old, new) = (repository.to_owned(), old.to_owned(), new.to_owned());
-    blocking(move || {
-        let files = |commit: &str| -> Result<HashMap<PathBuf, (Kind, Oid)>, CheckoutError> {
-            let entries = Source::open(&repository, commit)?.entries()?;
-            let files = entries.into_iter().filter(|entry| entry.kind != Kind::Directory);
-            Ok(files.map(|entry| (entry.path, (entry.kind, entry.id))).collect())
-        };
-        let (old, mut new) = (files(&old)?, files(&new)?);
-        let mut changed = Vec::new();
-        for (path, before) in old {
-            if new.remove(&path) != Some(before) {
-                changed.push(path);
-            }
-        }
-        changed.extend(new.into_keys());
-        changed.sort();
-        Ok(changed)
-    })
-    .await
 }

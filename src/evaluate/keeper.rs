@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
-use super::likely::changed_packages;
+use super::likely::Likely;
 use super::outcome::milliseconds;
 use super::runtime::{RuntimeError, Runtimes, Source};
 use super::{Channel, Daemon, Event, Failure, Limits, Request, Summary, Wanted, Warm, record};
-use crate::channel::{Checkout, Checkouts, Mirrors, changed_files, obtain};
+use crate::channel::{Checkout, Checkouts, Mirrors, fold_changes, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
 use crate::db::{self, Claimant, Db, Interrupted, Recorder, SpecId, Task};
@@ -317,18 +317,16 @@ impl Evaluate {
     async fn guess(&self, task: &Task) -> anyhow::Result<HashSet<String>> {
         let Some(previous) = task.previous else { return Ok(HashSet::new()) };
         let Some(previous) = self.db.evaluation(previous).await? else { return Ok(HashSet::new()) };
-        let mut packages = Vec::new();
+        let mut likely = Likely::default();
         for channel in task.revision.channels() {
             let before = previous.revision.channels().iter().find(|other| other.name == channel.name);
             let Some(before) = before.filter(|before| before.commit != channel.commit) else { continue };
             let mirror = self.mirrors.of(task.revision.channels(), channel).path(&channel.url);
-            let files = changed_files(&mirror, &before.commit, &channel.commit).await?;
-            // Another machine may have evaluated it.
-            let _old = self.checkouts.checkout(&mirror, &before.commit).await?;
-            let [old, new] = [&before.commit, &channel.commit].map(|commit| self.checkouts.path(commit));
-            packages.extend(changed_packages(&old, &new, &files));
+            let commits = [before.commit.as_str(), &channel.commit];
+            likely = fold_changes(&mirror, commits, "scm", likely, Likely::compare).await?;
         }
-        let jobs: Vec<String> = packages.iter().map(|name| format!("{name}.{}", task.system)).collect();
+        let jobs: Vec<String> =
+            likely.packages().iter().map(|name| format!("{name}.{}", task.system)).collect();
         let dependents = self.db.dependents_among_jobs(previous.id, &jobs).await?;
         Ok(jobs.into_iter().chain(dependents).collect())
     }

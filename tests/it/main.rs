@@ -51,6 +51,7 @@ mod runtimes;
 mod schedules;
 mod served;
 mod siege;
+mod sources;
 mod spec;
 mod substitutes;
 mod systems;
