@@ -1,12 +1,15 @@
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
+use super::packed::PackedItem;
 use super::{Db, Error, Result, rows};
 use crate::store::derivation::Derivation;
-use crate::store::path::StorePath;
+use crate::store::nar;
+use crate::store::path::{PathError, STORE, StorePath};
 
 /// How the contents of a store item are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, serde::Deserialize)]
@@ -57,6 +60,55 @@ impl StoredItem {
         references.dedup();
         references
     }
+
+    /// Whether the contents are those that `path` names. Bits of a disk or of memory flip.
+    pub fn is_intact(&self, path: &StorePath) -> bool {
+        let name = path.name();
+        let found = match self.kind {
+            ItemKind::Text => text_path(name, &self.contents, self.refs.iter().map(String::as_str)),
+            ItemKind::Nar => nar_path(path, &self.contents),
+        };
+        found.is_ok_and(|found| found == *path)
+    }
+}
+
+/// The store path of a plain file with these contents. `references` are base names; a derivation names its own.
+pub(super) fn text_path<'a>(
+    name: &str,
+    contents: &[u8],
+    references: impl Iterator<Item = &'a str>,
+) -> std::result::Result<StorePath, String> {
+    let mut all: BTreeSet<Vec<u8>> = BTreeSet::new();
+    if name.ends_with(".drv") {
+        let parsed = Derivation::parse(contents).map_err(|error| error.to_string())?;
+        let inputs = parsed.inputs.iter().map(|(path, _)| path).chain(&parsed.sources);
+        all.extend(inputs.map(|path| path.to_vec()));
+    } else {
+        all.extend(references.map(|base_name| format!("{STORE}/{base_name}").into_bytes()));
+    }
+    let all: Vec<Vec<u8>> = all.into_iter().collect();
+    StorePath::of_text(name.as_bytes(), contents, &all).map_err(|error| error.to_string())
+}
+
+/// The store path of an archive that may be called `path`: the hash of the archive names it, or, if it is a single
+/// file, that of the file.
+pub(super) fn nar_path(path: &StorePath, archive: &[u8]) -> std::result::Result<StorePath, String> {
+    let file = nar::single_file(archive).map(|file| Sha256::digest(file).into());
+    name_of_nar(path, &Sha256::digest(archive).into(), file).map_err(|error| error.to_string())
+}
+
+/// The same from the hashes of the archive and of its single file.
+pub(super) fn name_of_nar(
+    path: &StorePath,
+    whole: &[u8; 32],
+    file: Option<[u8; 32]>,
+) -> std::result::Result<StorePath, PathError> {
+    let name = path.name().as_bytes();
+    let file = file.map(|hash| StorePath::of_fixed(name, "sha256", &hash, false));
+    match file {
+        Some(Ok(found)) if found == *path => Ok(found),
+        _ => StorePath::of_source(name, whole),
+    }
 }
 
 type Row = (String, ItemKind, String, i64, i64, i64);
@@ -97,49 +149,95 @@ impl Unpacked {
     }
 }
 
+/// Where a store item is.
+#[derive(Debug, Clone)]
+pub struct ItemPlace {
+    hash: String,
+    /// What follows the hash in its store path.
+    pub name: String,
+    /// How its contents are to be understood.
+    pub kind: ItemKind,
+    refs: Vec<String>,
+    pack: i64,
+    start: u64,
+    /// The length of its contents, in bytes.
+    pub length: u64,
+}
+
+impl ItemPlace {
+    fn end(&self) -> usize {
+        usize::try_from(self.start.saturating_add(self.length)).unwrap_or(usize::MAX)
+    }
+
+    fn damaged(&self, reason: &str) -> Error {
+        let what = format!("the store item {}-{}", self.hash, self.name);
+        Error::Damaged { what, reason: reason.to_owned() }
+    }
+}
+
 impl Db {
     /// The store item with this hash in its path, unpacked.
     pub async fn item(&self, hash: &str) -> Result<Option<StoredItem>> {
+        // Between the two look-ups, it may have moved to another pack.
+        for _ in 0..2 {
+            let Some(place) = self.find_item(hash).await? else { return Ok(None) };
+            if let Some(item) = self.read_item(&place).await? {
+                return Ok(Some(item));
+            }
+        }
+        let what = format!("the store item {hash}");
+        Err(Error::Damaged { what, reason: "its pack is not there".to_owned() })
+    }
+
+    /// Where the store item with this hash in its path is.
+    pub async fn find_item(&self, hash: &str) -> Result<Option<ItemPlace>> {
         const SQL: &str = concat!(
             "select name, kind, refs, pack_id, start, length from store_item s where ",
             has_hash!("s", "$1")
         );
-        let mut unpacked = None;
-        let mut row: Option<Row> = None;
-        // Between the two look-ups, it may have moved to another pack.
-        for _ in 0..2 {
-            row = each!(&self.readers, pool => sqlx::query_as(SQL).bind(hash).fetch_optional(pool).await?);
-            let Some((.., pack, start, length)) = row else { return Ok(None) };
-            unpacked = self.pack(pack, usize::try_from(start.saturating_add(length)).unwrap_or(0)).await?;
-            if unpacked.is_some() {
-                break;
-            }
-        }
-        let Some((name, kind, refs, _, start, length)) = row else { return Ok(None) };
+        let row: Option<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(hash).fetch_optional(pool).await?);
+        let Some((name, kind, refs, pack, start, length)) = row else { return Ok(None) };
         let refs = refs.split_ascii_whitespace().map(str::to_owned).collect();
-        let damaged =
-            |reason: String| Error::Damaged { what: format!("the store item {hash}-{name}"), reason };
-        let unpacked = unpacked.ok_or_else(|| damaged("its pack is not there".to_owned()))?;
-        let pack = unpacked.map_err(|error| damaged(error.to_string()))?;
-        let place = usize::try_from(start).ok().zip(usize::try_from(length).ok());
-        let contents = place.and_then(|(start, length)| pack.get(start..start.checked_add(length)?));
-        let contents = contents.ok_or_else(|| damaged("its pack is too short".to_owned()))?.to_vec();
-        Ok(Some(StoredItem { name, kind, refs, contents }))
+        let number = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
+        let (start, length) = (number(start), number(length));
+        Ok(Some(ItemPlace { hash: hash.to_owned(), name, kind, refs, pack, start, length }))
+    }
+
+    /// The item at a place; `None`: it has moved to another pack.
+    pub async fn read_item(&self, place: &ItemPlace) -> Result<Option<StoredItem>> {
+        let Some(unpacked) = self.pack(place.pack, place.end()).await? else { return Ok(None) };
+        let pack = unpacked.map_err(|error| place.damaged(&error.to_string()))?;
+        let start = usize::try_from(place.start).unwrap_or(usize::MAX);
+        let contents = pack.get(start..place.end()).ok_or_else(|| place.damaged("its pack is too short"))?;
+        let (name, refs) = (place.name.clone(), place.refs.clone());
+        Ok(Some(StoredItem { name, kind: place.kind, refs, contents: contents.to_vec() }))
+    }
+
+    /// The same of a large archive, which is unpacked piece by piece.
+    pub async fn open_item(&self, place: ItemPlace) -> Result<Option<PackedItem>> {
+        let ItemPlace { pack, start, length, .. } = place;
+        let packed = self.compressed(pack).await?;
+        Ok(packed.map(|packed| PackedItem { packed, start, length, refs: place.refs }))
+    }
+
+    async fn compressed(&self, pack: i64) -> Result<Option<Vec<u8>>> {
+        const SQL: &str = "select contents from store_pack where id = $1";
+        Ok(each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(pack).fetch_optional(pool).await?))
     }
 
     /// The contents of a pack up to `end`, if it is there. Who asks for the first time may want a single item;
-    /// who asks for more is given all of it, since the neighbours come next.
+    /// who asks for more is given all of it, if it is small, since the neighbours come next.
     async fn pack(&self, id: i64, end: usize) -> Result<Option<io::Result<Arc<Vec<u8>>>>> {
-        const SQL: &str = "select contents from store_pack where id = $1";
         let kept = self.unpacked.lock().ok().and_then(|mut kept| kept.find(id));
         if let Some(contents) = kept.as_ref().filter(|contents| contents.len() >= end) {
             return Ok(Some(Ok(Arc::clone(contents))));
         }
-        let end = if kept.is_some() { usize::MAX } else { end };
-        let packed: Option<Vec<u8>> =
-            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(id).fetch_optional(pool).await?);
-        let Some(packed) = packed else { return Ok(None) };
-        let contents = match unpack(&packed, end) {
+        let end = if kept.is_some() { end.max(LARGEST_KEPT) } else { end };
+        let Some(packed) = self.compressed(id).await? else { return Ok(None) };
+        // How long that takes is up to whoever made the items.
+        let unpacked = tokio::task::spawn_blocking(move || unpack(&packed, end)).await;
+        let contents = match unpacked.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(contents) => Arc::new(contents),
             Err(error) => return Ok(Some(Err(error))),
         };

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write as _};
 use std::panic::resume_unwind;
 
 use serde::Deserialize;
@@ -27,6 +28,15 @@ pub(super) struct StoredRow {
     pub(super) refs: String,
     start: i64,
     pub(super) length: i64,
+}
+
+/// Compresses the contents of a pack, with a checksum: a bit that flips is noticed when all of it is unpacked.
+pub fn compress(contents: &[u8], level: i32) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), level)?;
+    encoder.include_checksum(true)?;
+    encoder.set_pledged_src_size(Some(contents.len() as u64))?;
+    encoder.write_all(contents)?;
+    encoder.finish()
 }
 
 impl StoredPack {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::mark::Needed;
-use super::pack::{Packs, StoredPack, StoredRow};
+use super::pack::{Packs, StoredPack, StoredRow, compress};
 use super::{Db, Error, EvaluationId, Result, Tx, rows};
 use crate::clock::{Clock, Seconds};
 
@@ -158,7 +158,7 @@ impl Sweeper {
         let mut smaller = None;
         if !live.is_empty() && left < i64::try_from(contents.len()).unwrap_or(i64::MAX) / 2 {
             let texts: Vec<&[u8]> = live.iter().map(|item| item.bytes(&contents)).collect::<Result<_>>()?;
-            let anew = zstd::encode_all(&texts.concat()[..], LEVEL);
+            let anew = compress(&texts.concat(), LEVEL);
             smaller = Some(anew.map_err(|error| pack.damaged(&error.to_string()))?);
         }
         swept.items += dead.len() as u64;

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::batch::output_lines;
 use super::interval::node;
-use super::item::ItemKind;
+use super::item::{ItemKind, nar_path, text_path};
 use super::pack::{Packs, StoredRow};
 use super::{Db, Either, EvaluationId, Result, rows};
 use crate::store::derivation::Derivation;
-use crate::store::path::{Hash, STORE, StorePath};
-use crate::store::{base32, edges, nar};
+use crate::store::path::{Hash, StorePath};
+use crate::store::{base32, edges};
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -293,33 +292,19 @@ struct Said {
 /// Makes sure that a store item is called what follows from its contents.
 fn check_item(item: &StoredRow, bytes: &[u8]) -> Result<(StorePath, Option<Said>), String> {
     let wrong = |reason: String| format!("the store item {}-{} is damaged: {reason}", item.hash, item.name);
-    let name = item.name.as_bytes();
+    let name = format!("{}-{}", item.hash, item.name);
+    let named = StorePath::parse_base_name(name.as_bytes()).map_err(|error| wrong(error.to_string()))?;
     let mut said = None;
     let path = match item.kind {
-        ItemKind::Nar => {
-            let digest = |contents| Sha256::digest(contents);
-            let whole = StorePath::of_fixed(name, "sha256", &digest(bytes), true);
-            let file =
-                nar::single_file(bytes).map(|file| StorePath::of_fixed(name, "sha256", &digest(file), false));
-            file.filter(|path| path.as_ref().is_ok_and(|path| path.hash_text() == item.hash)).unwrap_or(whole)
-        }
-        ItemKind::Text if item.is_derivation() => {
-            let parsed = Derivation::parse(bytes).map_err(|error| wrong(error.to_string()))?;
-            let mut references: Vec<&[u8]> = parsed.inputs.iter().map(|(path, _)| &path[..]).collect();
-            references.extend(parsed.sources.iter().map(|path| &path[..]));
-            references.sort_unstable();
-            references.dedup();
-            said = Some(say(&parsed).map_err(wrong)?);
-            StorePath::of_text(name, bytes, &references)
-        }
-        ItemKind::Text => {
-            let references = item.refs.split_ascii_whitespace().map(|base| format!("{STORE}/{base}"));
-            let references: BTreeSet<String> = references.collect();
-            StorePath::of_text(name, bytes, &references.into_iter().collect::<Vec<_>>())
-        }
+        ItemKind::Nar => nar_path(&named, bytes),
+        ItemKind::Text => text_path(&item.name, bytes, item.refs.split_ascii_whitespace()),
     };
-    let path = path.map_err(|error| wrong(error.to_string()))?;
-    if path.hash_text() == item.hash {
+    let path = path.map_err(wrong)?;
+    if item.kind == ItemKind::Text && item.is_derivation() {
+        let parsed = Derivation::parse(bytes).map_err(|error| wrong(error.to_string()))?;
+        said = Some(say(&parsed).map_err(wrong)?);
+    }
+    if path == named {
         Ok((path, said))
     } else {
         Err(wrong(format!("its contents would be called {}", path.base_name())))

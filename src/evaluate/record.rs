@@ -1,6 +1,6 @@
 //! From what an evaluation adds and finds to what the database keeps.
 
-use crate::db::{self, Item, ItemKind, JobError, NewDerivation, NewJob, Pack};
+use crate::db::{self, Item, ItemKind, JobError, NewDerivation, NewJob, Pack, compress};
 use crate::eval_store::{Kind, Recorded};
 use crate::store::base32;
 use crate::store::path::StorePath;
@@ -39,23 +39,20 @@ pub(super) fn packs(items: &[Recorded], known: impl Fn(&str) -> bool) -> std::io
             continue;
         }
         if item.contents.len() >= PACK_SIZE {
-            // It is not copied, for it may be very large.
-            let contents = zstd::encode_all(&item.contents[..], LEVEL)?;
+            // A large item has a pack of its own: it is not copied, and its neighbours can be had without it.
+            let contents = compress(&item.contents, LEVEL)?;
             packs.push(Pack { contents, items: vec![row(item, hash, 0)] });
             continue;
         }
         packed.push(row(item, hash, contents.len()));
         contents.extend_from_slice(&item.contents);
         if contents.len() >= PACK_SIZE {
-            packs.push(Pack {
-                contents: zstd::encode_all(&contents[..], LEVEL)?,
-                items: std::mem::take(&mut packed),
-            });
+            packs.push(Pack { contents: compress(&contents, LEVEL)?, items: std::mem::take(&mut packed) });
             contents.clear();
         }
     }
     if !packed.is_empty() {
-        packs.push(Pack { contents: zstd::encode_all(&contents[..], LEVEL)?, items: packed });
+        packs.push(Pack { contents: compress(&contents, LEVEL)?, items: packed });
     }
     Ok(packs)
 }

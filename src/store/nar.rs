@@ -2,6 +2,7 @@
 //! eight bytes, in a fixed grammar. See `guix/serialization.scm` of any Guix.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 /// Deepest directory nesting that is read.
 const DEEPEST: usize = 256;
@@ -67,12 +68,19 @@ pub fn read(stream: &mut impl Read, limit: usize) -> Result<Vec<u8>, NarError> {
 
 /// The contents of an archive that is a single, not executable file.
 pub fn single_file(archive: &[u8]) -> Option<&[u8]> {
-    let mut rest = archive;
+    let range = single_file_range(archive)?;
+    archive.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
+}
+
+/// Where they are in the archive, of which `head` is the beginning.
+pub fn single_file_range(head: &[u8]) -> Option<Range<u64>> {
+    let mut rest = head;
     for word in [&b"nix-archive-1"[..], b"(", b"type", b"regular", b"contents"] {
         rest = rest.strip_prefix(&word_bytes(word)[..])?;
     }
     let (length, rest) = rest.split_first_chunk::<8>()?;
-    rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)
+    let start = (head.len() - rest.len()) as u64;
+    Some(start..start.checked_add(u64::from_le_bytes(*length))?)
 }
 
 /// Packs a single, not executable file.
