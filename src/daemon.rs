@@ -1,5 +1,9 @@
 //! Runs the keepers until told to stop.
 
+mod steps;
+mod stop;
+mod watchdog;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
@@ -7,7 +11,12 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+pub use steps::{Stuck, progress, stuck};
+pub use stop::stop_on_signals;
+pub use watchdog::watch;
+
 use crate::bell::Bell;
+use steps::Step;
 
 /// Longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
@@ -21,6 +30,8 @@ pub trait Keeper: Send {
     const NAME: &'static str;
     /// How long to wait when there is nothing to do and nobody rings.
     const PERIOD: Duration;
+    /// How long a step may take without [`progress`] before it is reported as stuck.
+    const LONGEST: Duration = Duration::from_mins(15);
     /// Does at most one unit of work.
     fn step(&mut self) -> impl Future<Output = anyhow::Result<Progress>> + Send;
 }
@@ -54,10 +65,11 @@ pub struct Bells {
 /// Lets one keeper work until `stop` is cancelled; a step that is under way is then given up.
 pub async fn keep<K: Keeper>(mut keeper: K, bell: Bell, stop: CancellationToken) {
     let mut failures = 0;
+    let step = Step::new(K::NAME, K::LONGEST);
     loop {
         let result = tokio::select! {
             () = stop.cancelled() => return,
-            result = keeper.step() => result,
+            result = step.run(keeper.step()) => result,
         };
         let pause = match result {
             Ok(Progress::Worked) => {

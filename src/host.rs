@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio_util::sync::CancellationToken;
 
@@ -133,6 +134,21 @@ async fn ring_what_is_heard(db: &Db, bells: &Bells) -> Result<(), Error> {
                 Wake::Schedule => bells.schedule.ring(),
             }
         }
+    }
+}
+
+/// Most files that are allowed to be open, whatever the system would allow: programs that are started inherit it,
+/// and some of them close all that might be open.
+const FILES: u64 = 8192;
+
+/// Lets this program have as many files open as it may.
+pub fn raise_file_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let most = maximum.unwrap_or(FILES).min(FILES);
+    if current.is_some_and(|current| current < most)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum })
+    {
+        tracing::warn!("the limit of open files cannot be raised: {error}");
     }
 }
 

@@ -38,6 +38,7 @@ mod verify;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -45,6 +46,9 @@ use crate::config::{Config, ConfigError};
 use crate::evaluate::runtime::RuntimeError;
 use crate::signing::SigningError;
 use crate::telemetry;
+
+/// How long what is still under way may take when a command has ended.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// How a command ended; the number is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +192,11 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
 }
 
 fn within(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // What still waits for a file or a lock must not keep the program from ending.
+    runtime.shutdown_timeout(LAST_WAIT);
+    result
 }
 
 impl From<Exit> for ExitCode {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -11,14 +11,16 @@ use super::{Exit, at_fault, farm, once};
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::config::{self, Config, HOST_NAMES, Listen, is_host_name};
-use crate::daemon::{Bells, keep};
+use crate::daemon::{self, Bells, keep};
 use crate::db::{Db, Error, NewHost};
-use crate::host::{Presence, identity, listen};
+use crate::host::{Presence, identity, listen, raise_file_limit};
 use crate::spec::System;
 use crate::web::{self, Listener, Web};
 
 /// How long keepers may take to stop.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(4);
+/// How long telling others that this host stops may take.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Watches, evaluates and queues until it is stopped
 #[derive(Debug, clap::Args)]
@@ -73,6 +75,7 @@ fn host_name(text: &str) -> Result<String, &'static str> {
 }
 
 pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
+    raise_file_limit();
     fs_err::create_dir_all(&config.state)?;
     // Held until the process ends, however it ends.
     let lock = fs_err::File::create(config.state.join("lock"))?;
@@ -87,14 +90,22 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
         Err(error @ Error::HostTaken(_)) => return Err(at_fault(error.to_string())),
         presence => presence?,
     };
+    // Until now, and without keepers, a signal ends the program by itself.
+    let stop = CancellationToken::new();
+    if !args.once {
+        daemon::stop_on_signals(stop.clone())?;
+        daemon::watch()?;
+    }
     let work = Work { host: name, config, db, clock, bells, watch, once: args.once };
     let result = tokio::select! {
-        result = at_work(args, work, &presence) => result,
+        result = at_work(args, work, &presence, stop) => result,
         taken = presence.live() => Err(taken.into()),
     };
     // What did not stop in time is in the database as far as it went.
-    if let Err(error) = presence.end().await {
-        tracing::warn!("others do not hear that this host stops: {error:#}");
+    match timeout(FAREWELL, presence.end()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("others do not hear that this host stops: {error:#}"),
+        Err(_) => tracing::warn!("others do not hear that this host stops: the database does not answer"),
     }
     result
 }
@@ -111,7 +122,12 @@ fn this_host(args: &Run, config: &Config) -> anyhow::Result<NewHost> {
     })
 }
 
-async fn at_work(args: &Run, work: Work, presence: &Presence) -> anyhow::Result<Exit> {
+async fn at_work(
+    args: &Run,
+    work: Work,
+    presence: &Presence,
+    stop: CancellationToken,
+) -> anyhow::Result<Exit> {
     if args.once && !args.role.schedules() {
         Box::pin(once::evaluate(&work)).await?;
         return once::troubles(&work.db).await;
@@ -129,7 +145,7 @@ async fn at_work(args: &Run, work: Work, presence: &Presence) -> anyhow::Result<
         };
     }
     let web = if args.role.schedules() { Some(web(args, &work).await?) } else { None };
-    serve(work, args.role, presence, web).await
+    serve(work, args.role, presence, web, stop).await
 }
 
 /// What is served, and where.
@@ -146,8 +162,8 @@ async fn serve(
     role: Role,
     presence: &Presence,
     web: Option<(Listener, Web)>,
+    stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
-    let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     tasks.spawn(listen(work.db.clone(), work.bells.clone(), stop.clone()));
     tasks.spawn(keep(collector(&work), Bell::default(), stop.clone()));
@@ -168,16 +184,15 @@ async fn serve(
     });
     tasks.close();
     tracing::info!("the farm is running");
-    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        result = tokio::signal::ctrl_c() => result?,
-        _ = terminate.recv() => {}
+        biased;
+        () = stop.cancelled() => {}
         ended = &mut scheduling => ended??,
         ended = &mut server => ended??,
     }
     tracing::info!("stopping");
     stop.cancel();
-    let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
+    let _ = timeout(GRACE, tasks.wait()).await;
     Ok(Exit::Done)
 }
 

@@ -195,6 +195,7 @@ impl<'a> Supervisor<'a> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while self.book.open() > 0 {
+            crate::daemon::progress();
             self.fork_missing().await;
             tokio::select! {
                 heard = self.warm.crew.heard() => self.handle(heard).await?,

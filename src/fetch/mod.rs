@@ -75,6 +75,8 @@ struct Brought {
 impl Keeper for Fetch {
     const NAME: &'static str = "fetch";
     const PERIOD: Duration = Duration::from_secs(15);
+    // A first fetch of Guix may take half an hour, and authenticating it as long.
+    const LONGEST: Duration = Duration::from_hours(2);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let mut wanted = self.wanted().await?;

@@ -5,12 +5,14 @@
 //! with nothing writable but what is listed. Both end up as a [`Process`], whose whole tree dies
 //! when its time is over, when it is dropped, or when Gorget dies.
 
+mod alive;
 mod confined;
 mod guix;
 mod measure;
 mod process;
 mod tool;
 
+pub use alive::kill_all;
 pub use confined::Confined;
 pub use guix::find_guix;
 pub use measure::{Held, Measured, forget_own_peak, measure_tree, own_peak};

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
+use super::alive;
 use crate::spec::without_credentials;
 
 /// How much of each output stream is kept: the end of it, for that is where the reason stands.
@@ -104,6 +105,9 @@ impl Process {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", program.display()))
         })?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(group) = group {
+            alive::add(group, program);
+        }
         let stdout = child.stdout.take();
         let stderr = child.stderr.take().map(drain);
         Ok((Self { child, group, stdout: None, stderr }, stdout))
@@ -148,6 +152,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+        if let Some(group) = self.group {
+            alive::remove(group);
+        }
     }
 }
 
