@@ -2,26 +2,38 @@
 //! `POST /build-server/ID/build-events?token=TOKEN` with `{"items": [{"type": "build", "build_id": …,
 //! "derivation": …, "event": …, "timestamp": …}]}`. ID says which coordinator tells; builds are known by
 //! their derivations.
+//!
+//! The token is checked before anything of the body is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::body::{Bytes, HttpBody as _};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
-use super::{Token, Web};
+use super::{Shared, Token};
 use crate::attempt::Attempt;
 use crate::db::{NewEvent, Told};
 use crate::spec::harmless;
 use crate::store::path::StorePath;
 
-/// Most that one request may hold, in bytes.
-const LARGEST: usize = 32 << 20;
+/// Most that one request may hold, in bytes: some thousand events. A coordinator sends each by itself.
+const LARGEST: usize = 1 << 20;
+/// Most events in one request.
+const MOST_ITEMS: usize = 10_000;
+/// How many bodies are read and parsed at a time.
+const AT_ONCE: usize = 8;
+/// How long sending a body may take, and waiting for one's turn.
+const BODY_TIME: Duration = Duration::from_secs(10);
 /// Longest name of a build that is taken, in bytes.
 const LONGEST_NAME: usize = 200;
 
@@ -38,18 +50,33 @@ pub struct Teller {
     pub asks_about_failures: bool,
 }
 
-pub(super) fn routes() -> Router<Arc<Web>> {
+/// Permission to send a body.
+#[derive(Debug)]
+pub(super) struct Bodies(Semaphore);
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self(Semaphore::new(AT_ONCE))
+    }
+}
+
+pub(super) fn routes() -> Router<Arc<Shared>> {
     let route = post(receive).layer(DefaultBodyLimit::max(LARGEST));
     Router::new().route("/build-server/{id}/build-events", route)
 }
 
+/// An answer that says what is wrong.
+fn wrong(code: StatusCode, what: &str) -> Response {
+    (code, Json(json!({ "error": what }))).into_response()
+}
+
 async fn receive(
-    State(web): State<Arc<Web>>,
+    State(shared): State<Arc<Shared>>,
     Path(id): Path<i64>,
     Query(query): Query<HashMap<String, String>>,
-    body: Bytes,
+    request: Request,
 ) -> Response {
-    let wrong = |code: StatusCode, what: &str| (code, Json(json!({ "error": what }))).into_response();
+    let web = &shared.web;
     let Some(token) = query.get("token") else {
         return wrong(StatusCode::BAD_REQUEST, "no token provided");
     };
@@ -58,13 +85,11 @@ async fn receive(
     let Some(teller) = teller.filter(|teller| teller.token.is(token)) else {
         return wrong(StatusCode::FORBIDDEN, "error");
     };
-    let events = match read(&body) {
-        Ok(mut events) => {
-            events.retain(|event| event.attempt != Attempt::Failed || !teller.asks_about_failures);
-            events
-        }
-        Err(fault) => return wrong(StatusCode::BAD_REQUEST, &fault),
+    let mut events = match read_body(&shared, request).await {
+        Ok(events) => events,
+        Err(answer) => return answer,
     };
+    events.retain(|event| event.attempt != Attempt::Failed || !teller.asks_about_failures);
     match web.db.record_events(&teller.coordinator, &events, web.clock.now()).await {
         Ok(noted) => {
             tracing::debug!(
@@ -83,6 +108,23 @@ async fn receive(
     }
 }
 
+/// Reads the body of a request that has the right token.
+async fn read_body(shared: &Shared, request: Request) -> Result<Vec<NewEvent>, Response> {
+    let late = |_| wrong(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+    let busy = |_| wrong(StatusCode::SERVICE_UNAVAILABLE, "too many requests are being read");
+    if request.body().size_hint().lower() > LARGEST as u64 {
+        let fault = format!("the body is larger than {LARGEST} bytes: send fewer items at a time");
+        return Err(wrong(StatusCode::PAYLOAD_TOO_LARGE, &fault));
+    }
+    let turn = timeout(BODY_TIME, shared.bodies.0.acquire()).await;
+    let _turn = turn.map_err(busy)?;
+    let body = timeout(BODY_TIME, Bytes::from_request(request, &())).await.map_err(late)?;
+    let body = body.map_err(|refusal| wrong(refusal.status(), &refusal.body_text()))?;
+    let read = spawn_blocking(move || read(&body)).await;
+    let failed = |_| wrong(StatusCode::INTERNAL_SERVER_ERROR, "could not process events");
+    read.map_err(failed)?.map_err(|fault| wrong(StatusCode::BAD_REQUEST, &fault))
+}
+
 /// Reads the events, all or none: what is sent again after an error must not be half known.
 fn read(body: &[u8]) -> Result<Vec<NewEvent>, String> {
     let json: Value = serde_json::from_slice(body).map_err(|_| "could not parse body as JSON".to_owned())?;
@@ -90,17 +132,23 @@ fn read(body: &[u8]) -> Result<Vec<NewEvent>, String> {
     if items.is_empty() {
         return Err("no items to process".to_owned());
     }
+    if items.len() > MOST_ITEMS {
+        return Err(format!("more than {MOST_ITEMS} items"));
+    }
+    let mut ignored = 0;
+    let mut example = String::new();
     let mut events = Vec::with_capacity(items.len());
     for (number, item) in items.iter().enumerate() {
         let fault = |what: &str| format!("item {number}: {what}");
         let word = |name: &str| item.get(name).and_then(Value::as_str);
         if word("type") != Some("build") {
-            tracing::warn!("an event is passed over: item {number} is not about a build");
+            (ignored, example) = (ignored + 1, format!("item {number} is not about a build"));
             continue;
         }
         let event = word("event").ok_or_else(|| fault("no event"))?;
         let Some(attempt) = Attempt::of_word(event) else {
-            tracing::warn!("an event is passed over: nothing is known about `{}`", harmless(event));
+            let event: String = event.chars().take(LONGEST_NAME).collect();
+            (ignored, example) = (ignored + 1, format!("nothing is known about `{}`", harmless(&event)));
             continue;
         };
         let derivation = word("derivation").ok_or_else(|| fault("no derivation"))?;
@@ -109,6 +157,9 @@ fn read(body: &[u8]) -> Result<Vec<NewEvent>, String> {
         let happened_at = item.get("timestamp").and_then(seconds);
         let build = Told::Derivation(path.hash_text());
         events.push(NewEvent { build, reference: name, attempt, happened_at });
+    }
+    if ignored > 0 {
+        tracing::warn!(ignored, "events ignored, for example: {example}");
     }
     Ok(events)
 }

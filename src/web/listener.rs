@@ -1,9 +1,11 @@
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_util::either::Either;
 
 use crate::config::Listen;
 
@@ -27,6 +29,17 @@ impl Listener {
         listener.with_context(|| format!("cannot listen at {listen}\n{hint}"))
     }
 
+    /// Takes the next connection, and says from which address, if it has one.
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
+        Ok(match self {
+            Self::Socket(listener) => (Stream::Left(listener.accept().await?.0), None),
+            Self::Address(listener) => {
+                let (stream, address) = listener.accept().await?;
+                (Stream::Right(stream), Some(address.ip()))
+            }
+        })
+    }
+
     /// Where it listens, for people.
     pub fn place(&self) -> String {
         match self {
@@ -41,6 +54,9 @@ impl Listener {
         }
     }
 }
+
+/// A connection of either kind.
+pub(super) type Stream = Either<UnixStream, TcpStream>;
 
 /// What an earlier run left behind is no hindrance; somebody who listens is.
 async fn bind_socket(path: &Path) -> io::Result<UnixListener> {

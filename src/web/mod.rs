@@ -1,18 +1,24 @@
 //! What `gorget run` serves over HTTP: derivations as substitutes, and a place for a coordinator's
 //! events. Whoever can reach it may read; only the events take a token.
+//!
+//! Everything that a peer can use up is limited: connections, time, the memory of large answers and of bodies.
 
+mod connections;
 mod derivations;
 mod events;
 mod listener;
+mod paced;
+mod slots;
 mod token;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use rustix::process::{Resource, getrlimit};
 use tokio_util::sync::CancellationToken;
 
 pub use events::Teller;
@@ -22,6 +28,8 @@ pub use token::Token;
 use crate::clock::Clock;
 use crate::db::{self, Db};
 use crate::signing::{SigningError, SigningKey};
+use crate::store::path::StorePath;
+use slots::{Most, Slots};
 
 /// What requests are answered from.
 #[derive(Debug)]
@@ -36,24 +44,33 @@ pub struct Web {
     pub tellers: Vec<Teller>,
 }
 
-/// Answers requests until `stop` is cancelled, and then those that are under way.
+/// What all requests share.
+#[derive(Debug)]
+struct Shared {
+    web: Web,
+    slots: Arc<Slots>,
+    memory: derivations::Memory,
+    bodies: events::Bodies,
+}
+
+/// Answers requests until `stop` is cancelled, and then those that are under way, for some seconds.
 pub async fn serve(listener: Listener, web: Web, stop: CancellationToken) -> anyhow::Result<()> {
-    let router = router(web);
-    let stopped = stop.cancelled_owned();
-    match listener {
-        Listener::Socket(listener) => axum::serve(listener, router).with_graceful_shutdown(stopped).await?,
-        Listener::Address(listener) => axum::serve(listener, router).with_graceful_shutdown(stopped).await?,
-    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let slots = Slots::new(Most::of_files(files));
+    let router = router(web, Arc::clone(&slots));
+    connections::serve(listener, router, slots, stop).await;
     Ok(())
 }
 
-fn router(web: Web) -> Router {
+fn router(web: Web, slots: Arc<Slots>) -> Router {
+    let shared =
+        Shared { web, slots, memory: derivations::Memory::default(), bodies: events::Bodies::default() };
     Router::new()
         .route("/nix-cache-info", get(derivations::cache_info))
         .route("/{file}", get(derivations::narinfo))
         .route("/nar/{item}", get(derivations::nar))
         .merge(events::routes())
-        .with_state(Arc::new(web))
+        .with_state(Arc::new(shared))
 }
 
 /// Why a request has no answer.
@@ -61,6 +78,14 @@ fn router(web: Web) -> Router {
 enum Failure {
     #[error("there is nothing")]
     NotFound,
+    #[error("too many large store items are being served")]
+    Busy,
+    #[error(
+        "store item corrupt: the contents of {0} have another hash\nhint: `gorget verify` finds all that are"
+    )]
+    Corrupt(StorePath),
+    #[error("store item corrupt: {0} cannot be unpacked: {1}\nhint: `gorget verify` finds all that are")]
+    Unreadable(StorePath, std::io::Error),
     #[error(transparent)]
     Db(#[from] db::Error),
     #[error(transparent)]
@@ -74,6 +99,10 @@ impl IntoResponse for Failure {
         if matches!(self, Self::NotFound) {
             return (StatusCode::NOT_FOUND, [(CACHE_CONTROL, "max-age=60")], "there is nothing here\n")
                 .into_response();
+        }
+        if matches!(self, Self::Busy) {
+            let headers = [(RETRY_AFTER, "10")];
+            return (StatusCode::SERVICE_UNAVAILABLE, headers, "too much is being served\n").into_response();
         }
         tracing::error!("a request failed: {:#}", anyhow::Error::from(self));
         (StatusCode::INTERNAL_SERVER_ERROR, "the farm failed; its log says why\n").into_response()

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod abuse;
 mod approve;
 mod authentic;
 mod branches;

@@ -143,6 +143,14 @@ impl Farm {
         self.gorget(&[&["run"], arguments].concat())
     }
 
+    /// The same of a program that may open so many files.
+    pub fn start_with_files(&self, files: u32, arguments: &[&str]) -> Process {
+        let limited = ["-c", "ulimit -n \"$0\" && exec \"$@\"", &files.to_string()].map(str::to_owned);
+        let gorget = Tool::new("sh").args(limited).arg(env!("CARGO_BIN_EXE_gorget")).arg("--config");
+        let gorget = gorget.arg(self.directory.path().join("gorget.toml")).arg("run");
+        gorget.args(arguments.iter().map(|word| (*word).to_owned())).spawn().unwrap()
+    }
+
     /// What `gorget status` says.
     pub async fn status(&self) -> Value {
         let said = self.say(&["status", "--json"]).await;

@@ -1,0 +1,240 @@
+//! Which connections are open. When there are too many, the one that has waited longest for its peer makes room, so
+//! that peers that send or take nothing cannot keep others out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+/// `waiting_since` of a connection that waits for an answer of ours.
+const AT_WORK: u64 = u64::MAX;
+/// A peer that took nothing for so many milliseconds loses its connection when memory is needed.
+const STALLED: u64 = 2000;
+
+/// How many connections may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Most {
+    pub(super) connections: usize,
+    /// From one address of another machine.
+    pub(super) per_address: usize,
+}
+
+impl Most {
+    /// As many as leave enough of `files` descriptors for Git, evaluations and the database.
+    pub(super) fn of_files(files: u64) -> Self {
+        let connections = usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(8, 1024);
+        Self { connections, per_address: (connections / 4).max(4) }
+    }
+}
+
+/// The open connections.
+#[derive(Debug)]
+pub(super) struct Slots {
+    most: Most,
+    started: Instant,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    last: u64,
+    connections: BTreeMap<u64, Arc<Connection>>,
+    per_address: HashMap<IpAddr, usize>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Connection {
+    started: Instant,
+    /// The peer's, if it is on another machine.
+    address: Option<IpAddr>,
+    /// Since when its peer neither completed a request nor took anything, in milliseconds.
+    waiting_since: AtomicU64,
+    /// Whether there is something that its peer does not take.
+    stalled: AtomicBool,
+    /// Closes it.
+    pub(super) closed: CancellationToken,
+}
+
+/// A connection, which is open as long as this is kept.
+pub(super) struct Slot {
+    slots: Arc<Slots>,
+    number: u64,
+    pub(super) connection: Arc<Connection>,
+}
+
+impl Slots {
+    pub(super) fn new(most: Most) -> Arc<Self> {
+        Arc::new(Self { most, started: Instant::now(), open: Mutex::default() })
+    }
+
+    /// Adds a connection from `address`; `None`: there is no room, and nobody who has to make it.
+    pub(super) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Slot> {
+        let address = address.and_then(counted);
+        let mut open = self.lock();
+        let of_address = address.and_then(|address| open.per_address.get(&address).copied());
+        if of_address.is_some_and(|count| count >= self.most.per_address) {
+            open.close_one(|connection| connection.address == address)?;
+        } else if open.connections.len() >= self.most.connections {
+            open.close_one(|_| true)?;
+        }
+        let connection = Arc::new(Connection {
+            started: self.started,
+            address,
+            waiting_since: AtomicU64::default(),
+            stalled: AtomicBool::default(),
+            closed: CancellationToken::new(),
+        });
+        connection.progress();
+        open.last += 1;
+        let number = open.last;
+        open.connections.insert(number, Arc::clone(&connection));
+        if let Some(address) = address {
+            *open.per_address.entry(address).or_default() += 1;
+        }
+        Some(Slot { slots: Arc::clone(self), number, connection })
+    }
+
+    /// Closes the connection that has waited longest for its peer.
+    pub(super) fn make_room(&self) {
+        self.lock().close_one(|_| true);
+    }
+
+    /// Closes a connection whose peer has taken nothing for a while.
+    pub(super) fn close_stalled(&self) {
+        let before = milliseconds(self.started).saturating_sub(STALLED);
+        self.lock().close_one(|connection| {
+            connection.stalled.load(Ordering::Relaxed)
+                && connection.waiting_since.load(Ordering::Relaxed) <= before
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Closes the one that has waited longest among those that are `eligible`.
+    fn close_one(&mut self, eligible: impl Fn(&Connection) -> bool) -> Option<()> {
+        let waiting = self.connections.iter().filter(|(_, connection)| eligible(connection));
+        let waiting = waiting.map(|(number, found)| (found.waiting_since.load(Ordering::Relaxed), *number));
+        let (_, number) = waiting.filter(|(since, _)| *since != AT_WORK).min()?;
+        self.remove(number)?.closed.cancel();
+        Some(())
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Arc<Connection>> {
+        let connection = self.connections.remove(&number)?;
+        if let Some(address) = connection.address
+            && let Some(count) = self.per_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&address);
+            }
+        }
+        Some(connection)
+    }
+}
+
+impl Connection {
+    /// Its peer took something, or is about to be answered.
+    pub(super) fn progress(&self) {
+        self.waiting_since.store(milliseconds(self.started), Ordering::Relaxed);
+    }
+
+    /// A request is being answered, until this is dropped.
+    pub(super) fn work(self: &Arc<Self>) -> Work {
+        self.waiting_since.store(AT_WORK, Ordering::Relaxed);
+        Work(Arc::clone(self))
+    }
+
+    pub(super) fn set_stalled(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Relaxed);
+    }
+}
+
+/// A request that is being answered.
+pub(super) struct Work(Arc<Connection>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.progress();
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.lock().remove(self.number);
+    }
+}
+
+/// What is counted as one address: of IPv6, a whole network. Reverse proxies on this machine speak for many.
+fn counted(address: IpAddr) -> Option<IpAddr> {
+    match address.to_canonical() {
+        address if address.is_loopback() => None,
+        IpAddr::V6(address) => {
+            let network = u128::from(address) >> 64 << 64;
+            Some(Ipv6Addr::from(network).into())
+        }
+        address => Some(address),
+    }
+}
+
+fn milliseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(AT_WORK - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn slots(connections: usize, per_address: usize) -> Arc<Slots> {
+        Slots::new(Most { connections, per_address })
+    }
+
+    fn is_closed(slot: &Slot) -> bool {
+        slot.connection.closed.is_cancelled()
+    }
+
+    #[test]
+    fn who_waited_longest_makes_room_and_who_is_answered_stays() {
+        let slots = slots(3, 3);
+        let [first, second, third] = [0, 1, 2].map(|_| slots.open(None).unwrap());
+        let answered = first.connection.work();
+        std::thread::sleep(Duration::from_millis(5));
+        second.connection.progress();
+        let fourth = slots.open(None).unwrap();
+        assert!(is_closed(&third) && !is_closed(&first) && !is_closed(&second));
+        let _answered = [&second, &fourth].map(|slot| slot.connection.work());
+        assert!(slots.open(None).is_none(), "all are at work");
+        drop(answered);
+        assert!(slots.open(None).is_some() && is_closed(&first));
+    }
+
+    #[test]
+    fn one_address_cannot_take_everything_unless_it_is_of_this_machine() {
+        let slots = slots(100, 2);
+        let open = |address: &str| slots.open(Some(address.parse().unwrap())).unwrap();
+        let flood: Vec<Slot> = (0..10).map(|number| open(&format!("2001:db8::{number}"))).collect();
+        assert_eq!(flood.iter().filter(|slot| !is_closed(slot)).count(), 2, "it is one network");
+        let others = [open("192.0.2.1"), open("192.0.2.2"), open("2001:db8:1::1")];
+        let local: Vec<Slot> = (0..50).map(|_| open("127.0.0.1")).chain([open("::ffff:127.0.0.1")]).collect();
+        assert!(others.iter().chain(&local).all(|slot| !is_closed(slot)));
+        drop((flood, others, local));
+        let open = slots.lock();
+        assert!(open.connections.is_empty() && open.per_address.is_empty());
+    }
+
+    #[test]
+    fn most_descriptors_are_left_to_others() {
+        let most = |files| Most::of_files(files).connections;
+        assert_eq!([most(0), most(300), most(1024), most(1 << 20)], [8, 75, 256, 1024]);
+    }
+}
