@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::error::Error;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use anyhow::Context as _;
 use reqwest::header::{CACHE_CONTROL, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 use crate::clock::Seconds;
@@ -21,6 +23,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// Largest narinfo that is read, in bytes.
 const LARGEST: usize = 256 << 10;
+/// What servers are told who asks.
+const USER_AGENT: &str = concat!("gorget/", env!("CARGO_PKG_VERSION"));
 /// How many requests may fail before the server is left alone for a while.
 const TOLERATED: usize = 8;
 
@@ -67,6 +71,7 @@ pub struct Failure {
 /// What came of one request.
 enum Reply {
     Known(bool, Seconds),
+    Forbidden,
     Failed { reason: String, pause: Seconds },
 }
 
@@ -75,6 +80,8 @@ struct Round {
     waiting: Mutex<Vec<String>>,
     answers: Mutex<Answers>,
     failures: AtomicUsize,
+    /// Whether the server answers at all where it says what it is, if that was asked.
+    introduced: OnceCell<bool>,
 }
 
 impl Server {
@@ -84,7 +91,8 @@ impl Server {
         let client = Client::builder()
             .connect_timeout(CONNECT_LIMIT)
             .timeout(TIME_LIMIT)
-            .redirect(Policy::limited(3))
+            .redirect(redirects(is_private(url.as_str())))
+            .user_agent(USER_AGENT)
             .pool_max_idle_per_host(at_once);
         let client = client.build().context("setting up an HTTP client")?;
         Ok(Self { name: url.to_string(), url: url.clone(), client, keys, at_once })
@@ -97,6 +105,7 @@ impl Server {
             waiting: Mutex::new(base_names),
             answers: Mutex::default(),
             failures: AtomicUsize::new(0),
+            introduced: OnceCell::new(),
         };
         let round = Arc::new(round);
         let mut askers = JoinSet::new();
@@ -126,10 +135,12 @@ impl Server {
             StatusCode::OK => {
                 let time = max_age(headers).unwrap_or(PRESENT_TIME);
                 match body(response).await {
+                    Ok(body) if body.len() > LARGEST => failed("its narinfo is too long".to_owned()),
                     Ok(body) => self.judge(base_name, &body, time),
                     Err(error) => failed(explain(error)),
                 }
             }
+            StatusCode::FORBIDDEN => Reply::Forbidden,
             StatusCode::NOT_FOUND | StatusCode::GONE => {
                 Reply::Known(false, max_age(headers).unwrap_or(ABSENT_TIME))
             }
@@ -137,6 +148,22 @@ impl Server {
                 let pause = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
                 Reply::Failed { reason: status.to_string(), pause: pause.unwrap_or(0) }
             }
+        }
+    }
+
+    /// What it means that the server forbids an item: object stores do that with what they do not have, unless one
+    /// may list all they have. A server that forbids everything fails.
+    async fn forbidden(&self, round: &Round) -> Reply {
+        let introduces = async || {
+            let url = format!("{}/nix-cache-info", self.url.as_str().trim_end_matches('/'));
+            let Ok(response) = self.client.get(url).send().await else { return false };
+            let is_good = response.status() == StatusCode::OK;
+            is_good && body(response).await.is_ok_and(|body| body.starts_with(b"StoreDir:"))
+        };
+        if *round.introduced.get_or_init(introduces).await {
+            Reply::Known(false, ABSENT_TIME)
+        } else {
+            Reply::Failed { reason: StatusCode::FORBIDDEN.to_string(), pause: 0 }
         }
     }
 
@@ -166,7 +193,10 @@ async fn asker(server: Server, round: Arc<Round>) {
     while round.failures.load(Ordering::Relaxed) < TOLERATED {
         let next = round.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let Some(base_name) = next else { return };
-        let reply = server.ask_for(&base_name).await;
+        let reply = match server.ask_for(&base_name).await {
+            Reply::Forbidden => server.forbidden(&round).await,
+            reply => reply,
+        };
         let mut answers = round.answers.lock().unwrap_or_else(PoisonError::into_inner);
         match reply {
             Reply::Known(present, time) => {
@@ -178,6 +208,7 @@ async fn asker(server: Server, round: Arc<Round>) {
                 let longest = answers.failure.as_ref().map_or(pause, |before| pause.max(before.pause));
                 answers.failure = Some(Failure { reason, pause: longest.min(LONGEST_PAUSE), is_down: false });
             }
+            Reply::Forbidden => {}
         }
     }
 }
@@ -189,14 +220,51 @@ fn max_age(headers: &HeaderMap) -> Option<Seconds> {
     seconds.next().map(|seconds| seconds.clamp(0, PRESENT_TIME))
 }
 
+/// What it sends, as far as it is needed to see whether it is too long.
 async fn body(mut response: Response) -> reqwest::Result<Vec<u8>> {
     let mut body = Vec::new();
-    while body.len() < LARGEST
+    while body.len() <= LARGEST
         && let Some(chunk) = response.chunk().await?
     {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// Some redirects are followed; but a public server cannot have this machine or its neighbours asked.
+fn redirects(from_private: bool) -> Policy {
+    Policy::custom(move |attempt| {
+        if attempt.previous().len() > 3 {
+            attempt.error("too many redirects")
+        } else if !from_private && is_private(attempt.url().as_str()) {
+            attempt.error("it redirects to a private address")
+        } else {
+            attempt.follow()
+        }
+    })
+}
+
+/// Whether a URL names this machine or a private network, as far as can be seen.
+fn is_private(url: &str) -> bool {
+    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let Some(host) = host else { return true };
+    let host = host.trim_matches(['[', ']']).trim_end_matches('.');
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => {
+            let [first, second, ..] = address.octets();
+            let is_shared = first == 100 && (64..128).contains(&second);
+            first == 0
+                || is_shared
+                || address.is_loopback()
+                || address.is_private()
+                || address.is_link_local()
+        }
+        Ok(IpAddr::V6(address)) => {
+            let is_local = address.is_unique_local() || address.is_unicast_link_local();
+            is_local || address.is_loopback() || address.is_unspecified()
+        }
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
 }
 
 /// An error with its causes, and without the URL, which may hold a password.
@@ -210,4 +278,35 @@ fn explain(error: reqwest::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_addresses_are_known_however_they_are_written() {
+        for host in [
+            "localhost",
+            "a.localhost.",
+            "127.0.0.1",
+            "2130706433",
+            "0x7f.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "[::1]",
+            "[::ffff:10.0.0.1]",
+            "[fe80::1]",
+            "[fd00::1]",
+        ] {
+            assert!(is_private(&format!("http://{host}:8080/x")), "{host}");
+        }
+        for host in ["ci.guix.gnu.org", "192.0.2.1", "100.128.0.1", "[2001:db8::1]", "localhost.example.org"]
+        {
+            assert!(!is_private(&format!("https://{host}/")), "{host}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use gorget::clock::Clock;
@@ -69,9 +69,11 @@ impl StandIn {
     }
 }
 
-async fn answer(State(stand_in): State<StandIn>, Path(file): Path<String>) -> Response {
+async fn answer(State(stand_in): State<StandIn>, Path(file): Path<String>, headers: HeaderMap) -> Response {
+    let agent = headers.get("user-agent").and_then(|agent| agent.to_str().ok());
+    assert!(agent.is_some_and(|agent| agent.starts_with("gorget/")), "{agent:?}");
     stand_in.requests.fetch_add(1, Ordering::Relaxed);
-    let hash = file.strip_suffix(".narinfo").unwrap();
+    let hash = file.strip_suffix(".narinfo").unwrap_or(&file);
     let word = stand_in.words.lock().unwrap().get(hash).cloned();
     match word {
         None => StatusCode::NOT_FOUND.into_response(),
@@ -237,6 +239,52 @@ async fn a_server_that_fails_says_nothing_and_is_left_alone_for_a_while() {
         assert_eq!(db.failing_servers().await.unwrap(), [], "nobody asks it any more");
     })
     .await;
+}
+
+/// Object stores do not say what they lack to those who may not list it.
+#[tokio::test]
+async fn what_is_forbidden_is_missing_unless_everything_is() {
+    on_both(async |db| {
+        let key = SigningKey::generate().unwrap();
+        let (server, url) = StandIn::start().await;
+        let words: Vec<String> = (0..20).map(|number| format!("forbidden-{number}")).collect();
+        for word in &words {
+            server.about(word, Some(Word::Fails(StatusCode::FORBIDDEN, None)));
+        }
+        let introduce = |word| server.words.lock().unwrap().insert("nix-cache-info".to_owned(), word);
+        introduce(Word::Fails(StatusCode::FORBIDDEN, None));
+        let mut all: Vec<NewDerivation> = words.iter().map(|word| with_output(word)).collect();
+        all.push(with_output("there"));
+        server.about("there", Some(signed("there", &key)));
+        want(db, "a", all).await;
+        let clock = Clock::manual(1000);
+        let mut keeper = keeper(db, vec![Server::new(&url, trusting(&[&key]), 1).unwrap()], &clock);
+        exhaust(&mut keeper).await.unwrap();
+        assert_eq!(builds(db, BuildState::Queued).await.len(), 0, "nothing is decided");
+        let said = builds(db, BuildState::Wanted).await["forbidden-0"].answer.clone().unwrap();
+        assert!(said.contains("403"), "{said}");
+
+        introduce(Word::Says("StoreDir: /gnu/store\nWantMassQuery: 0\n".to_owned()));
+        clock.advance(3600);
+        server.requests();
+        exhaust(&mut keeper).await.unwrap();
+        assert_eq!(builds(db, BuildState::Queued).await.len(), 20);
+        assert_eq!(names(db, BuildState::Substituted).await, ["there"]);
+        assert!(server.requests() <= 22, "it is asked once what it is");
+    })
+    .await;
+}
+
+/// However long it is, and however slowly it comes.
+#[tokio::test]
+async fn a_narinfo_without_end_is_not_read_to_its_end() {
+    let key = SigningKey::generate().unwrap();
+    let (server, url) = StandIn::start().await;
+    let Word::Says(text) = signed("endless", &key) else { unreachable!() };
+    server.about("endless", Some(Word::Says(text + &"x: y\n".repeat(100_000))));
+    let asker = Server::new(&url, trusting(&[&key]), 1).unwrap();
+    let answers = asker.ask(vec![output("endless").base_name()]).await;
+    assert!(answers.known.is_empty() && answers.failure.unwrap().reason.contains("too long"));
 }
 
 #[tokio::test]

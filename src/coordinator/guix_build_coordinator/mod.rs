@@ -26,6 +26,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// How long the stream of events may be silent before it is asked for anew.
 const SILENCE: Duration = Duration::from_mins(10);
 
+/// What the coordinator is told who asks.
+const USER_AGENT: &str = concat!("gorget/", env!("CARGO_PKG_VERSION"));
+
 /// How much of an answer is read, in bytes.
 const ANSWER_LIMIT: usize = 256 * 1024;
 
@@ -77,7 +80,7 @@ impl GuixBuildCoordinator {
         let base = Url::parse(url).context("the coordinator's address is not a URL")?;
         ensure!(["http", "https"].contains(&base.scheme()), "the coordinator's address is not http or https");
         // A redirected POST would become a GET.
-        let client = || Client::builder().redirect(Policy::none()).no_proxy();
+        let client = || Client::builder().redirect(Policy::none()).no_proxy().user_agent(USER_AGENT);
         let listener = client().connect_timeout(limit).read_timeout(SILENCE);
         Ok(Self {
             client: client().timeout(limit).build().context("setting up an HTTP client")?,
