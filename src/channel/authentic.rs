@@ -12,12 +12,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::is_commit;
-use crate::sandbox::{Confined, find_guix};
+use crate::sandbox::{Confined, Limits, find_guix};
 use crate::sexp::Sexp;
 use crate::spec::Introduction;
 
 /// The first time, all commits since the introduction are looked at: for Guix, some hundred thousand.
 const LIMIT: Duration = Duration::from_hours(2);
+/// Memory for that, in bytes.
+const MEMORY: u64 = 4 << 30;
 /// How many authentic commits are remembered for an introduction. Guix remembers as many.
 const REMEMBERED: usize = 200;
 /// The longest explanation that is kept, in characters.
@@ -116,7 +118,7 @@ impl Authenticator {
         let script = work.path().join("authentic.scm");
         fs_err::write(&script, include_str!("authentic.scm"))?;
         let (inside, here) = ("/gorget/authentic.scm", "/gorget/view");
-        let finished = Confined::new(root, guix)
+        let finished = Confined::new(root, guix, Limits::sandbox(MEMORY, LIMIT))
             .args(["repl", "--", inside, here, &introduction.commit, &introduction.signer, commit, KEYRING])
             .args(known)
             .readable(script, inside)

@@ -44,7 +44,12 @@ pub(super) fn time_machine(config: &Config) -> PathBuf {
 pub(super) fn runtimes(config: &Config) -> Runtimes {
     let Evaluate { compiled, time_machine_time, .. } = &config.evaluate;
     let limits = limits(config);
-    let compiling = Compiling { jobs: limits.workers, heap: limits.heap(), ..Compiling::default() };
+    let compiling = Compiling {
+        jobs: limits.workers,
+        memory: limits.memory,
+        heap: limits.heap(),
+        ..Compiling::default()
+    };
     let time_machine =
         TimeMachine { directory: time_machine(config), daemon: daemon(config), limit: *time_machine_time };
     Runtimes::new(&config.guix_root, config.state.join("compiled"), *compiled, compiling, time_machine)

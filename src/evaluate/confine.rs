@@ -28,7 +28,7 @@ pub(super) fn write_scripts(directory: &Path) -> io::Result<()> {
 /// The sandbox of an evaluation: Guix, the channels, the scripts and sockets in `directory`, and the
 /// socket of the store; where builds are made, the real store as well, for what they leave there.
 pub(super) fn confined(request: &Request, directory: &Path, store: PathBuf) -> io::Result<Confined> {
-    let mut sandbox = request.environment.confine(&request.root);
+    let mut confined = request.environment.confine(&request.root, request.limits.sandbox());
     if let Some(daemon) = &request.daemon {
         let real = fs_err::canonicalize(&daemon.store).map_err(|error| {
             let hint = "say in gorget.toml where the daemon's store is: `daemon-store` in [evaluate]";
@@ -37,9 +37,9 @@ pub(super) fn confined(request: &Request, directory: &Path, store: PathBuf) -> i
                 format!("builds while evaluating need a store: {error}\nhint: {hint}"),
             )
         })?;
-        sandbox = sandbox.readable(real, "/gnu/store");
+        confined = confined.readable(real, "/gnu/store");
     }
-    Ok(sandbox
+    Ok(confined
         .readable(directory, "/run/gorget")
         .readable(store, "/run/store")
         .env("GUIX_DAEMON_SOCKET", "/run/store")

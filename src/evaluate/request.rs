@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::runtime::Environment;
 use crate::revision::Revision;
+use crate::sandbox;
 use crate::spec::{Build, Spec, System};
 
 /// What to evaluate, whatever the system, and with what.
@@ -95,5 +96,18 @@ impl Limits {
     /// Bytes of heap that each process begins with: half of its part of the memory.
     pub fn heap(&self) -> u64 {
         (self.memory / (self.workers as u64 + 1) / 2).clamp(128 << 20, 2 << 30)
+    }
+
+    /// What the sandbox may use. The supervisor sees to it that processes keep to their memory, and ends
+    /// one of them; this is more, and what exceeds it ends them all.
+    pub(super) fn sandbox(&self) -> sandbox::Limits {
+        // CPU time for the garbage collector, which works on several processors.
+        let cpu = self.evaluation_time * u32::try_from(self.workers + 1).unwrap_or(u32::MAX) * 4;
+        sandbox::Limits {
+            processes: 512 + self.workers,
+            cpu,
+            all_at_once: false,
+            ..sandbox::Limits::sandbox(self.memory / 4 * 5, self.evaluation_time)
+        }
     }
 }

@@ -46,6 +46,7 @@ pub(super) async fn run(
     events: &mpsc::Sender<Event>,
 ) -> Result<Summary, Failure> {
     let limit = warm.request.limits.evaluation_time;
+    warm.crew.renew();
     let mut supervisor = Supervisor::new(warm, wanted, events);
     let result = tokio::time::timeout(limit, supervisor.evaluate()).await;
     let result = result.unwrap_or_else(|_| Err(supervisor.out_of_time(limit)));
@@ -91,6 +92,10 @@ struct Supervisor<'a> {
     checked: Instant,
     /// When there was no room for one more worker.
     full: Option<Instant>,
+    /// Files that packages have left are to be removed before another one begins.
+    littered: bool,
+    /// How often the kernel had killed for lack of memory.
+    out_of_memory: u64,
     /// CPU milliseconds that others had used before.
     cpu_before: u64,
     /// When results were last passed on.
@@ -136,6 +141,7 @@ impl<'a> Supervisor<'a> {
         Self {
             lanes: warm.request.limits.workers,
             cpu_before: warm.crew.cpu_ms(),
+            out_of_memory: warm.crew.out_of_memory(),
             warm,
             wanted,
             events,
@@ -156,6 +162,7 @@ impl<'a> Supervisor<'a> {
             weighed: None,
             checked: Instant::now(),
             full: None,
+            littered: false,
             flushed: Instant::now(),
             started: Instant::now(),
         }
@@ -332,7 +339,7 @@ impl<'a> Supervisor<'a> {
         };
         let Some(worker) = self.workers.remove(&id) else { return };
         let was_solo = self.book.is_solo(id);
-        let killed = worker.killed;
+        let killed = worker.killed.or_else(|| self.killed_by_kernel(signal));
         if worker.retires && killed.is_none() {
             self.summary.retired += 1;
         }
@@ -340,7 +347,12 @@ impl<'a> Supervisor<'a> {
         let process = self.warm.crew.pid(id);
         self.warm.crew.forget(id);
         // Memory is everybody's: only who was alone with it is surely to blame.
-        let conclusive = killed != Some("memory") || self.workers.is_empty();
+        let conclusive = match killed {
+            Some("memory") => self.workers.is_empty(),
+            // Files may be another's, even one's that has ended.
+            Some("files") => self.alone && self.workers.is_empty(),
+            _ => true,
+        };
         let cause = self.cause_of_death(killed, code, signal);
         if matches!(self.lost(id, process, conclusive, cause), Blame::Suspect(_)) {
             self.alone |= was_solo && !conclusive;

@@ -7,25 +7,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Names of programs, by their process groups.
-static ALIVE: Mutex<BTreeMap<i32, String>> = Mutex::new(BTreeMap::new());
+static ALIVE: Mutex<BTreeMap<u32, String>> = Mutex::new(BTreeMap::new());
 
-fn alive() -> MutexGuard<'static, BTreeMap<i32, String>> {
+fn alive() -> MutexGuard<'static, BTreeMap<u32, String>> {
     ALIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) fn add(group: Pid, program: &Path) {
+pub(super) fn add(group: u32, program: &Path) {
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
-    alive().insert(group.as_raw_pid(), name);
+    alive().insert(group, name);
 }
 
-pub(super) fn remove(group: Pid) {
-    alive().remove(&group.as_raw_pid());
+pub(super) fn remove(group: u32) {
+    alive().remove(&group);
 }
 
 /// Kills everything that was started and has not ended, and says what that was.
 pub fn kill_all() -> Vec<String> {
     let all = std::mem::take(&mut *alive());
-    for group in all.keys().filter_map(|group| Pid::from_raw(*group)) {
+    for group in all.keys().filter_map(|group| Pid::from_raw(i32::try_from(*group).ok()?)) {
         let _ = kill_process_group(group, Signal::KILL);
     }
     all.into_iter().map(|(group, name)| format!("{name} (process {group})")).collect()

@@ -2,7 +2,11 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::limits::Limits;
 use super::process::Process;
+use super::seccomp;
+use super::spawner;
+use super::start::{FILTER_FD, INFO_FD, RELEASE_FD, Start};
 
 /// Directories of a system root that programs need to run; the rest of it stays out of sight.
 const SYSTEM: [&str; 10] = [
@@ -18,24 +22,46 @@ const SYSTEM: [&str; 10] = [
     "etc/ld.so.cache",
 ];
 
-/// What `/tmp` can hold, in bytes. It is memory, and nobody's: no process is charged for it.
-const TMP_SIZE: u64 = 512 << 20;
+/// The only devices.
+const DEVICES: [&str; 3] = ["/dev/null", "/dev/random", "/dev/urandom"];
 
-/// A program that may run strangers' code: no network, no real daemon, own processes, own `/tmp`,
-/// no credentials, nothing writable but what [`Confined::writable`] lists. It cannot make
-/// namespaces of its own, in which it would be root. Takes bubblewrap 0.8.
+/// Links that programs expect beside devices.
+const LINKS: [(&str, &str); 4] = [
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+];
+
+/// Files of `/proc` that tell of more than the sandbox.
+const HIDDEN: [&str; 7] = [
+    "/proc/keys",
+    "/proc/key-users",
+    "/proc/kcore",
+    "/proc/kmsg",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+    "/proc/sysrq-trigger",
+];
+
+/// A program that may run strangers' code: no network, no real daemon, own processes, own `/tmp`, own
+/// session keyring, no credentials, and a system call filter. Nothing is writable but `/tmp`, which is in memory
+/// and has a size, so it can write nothing to a disk. It cannot make namespaces of its own, in which
+/// it would be root. Takes bubblewrap 0.8.
 #[derive(Debug, Clone)]
 pub struct Confined {
     root: PathBuf,
     program: PathBuf,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
-    binds: Vec<(&'static str, PathBuf, PathBuf)>,
+    binds: Vec<(PathBuf, PathBuf)>,
+    limits: Limits,
 }
 
 impl Confined {
-    /// Describes a run of `program`, a path inside the system root `root` (`/` for this machine's).
-    pub fn new(root: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
+    /// Describes a run of `program`, a path inside the system root `root` (`/` for this machine's), which
+    /// may use `limits`.
+    pub fn new(root: impl Into<PathBuf>, program: impl Into<PathBuf>, limits: Limits) -> Self {
         let env = [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")];
         Self {
             root: root.into(),
@@ -43,6 +69,7 @@ impl Confined {
             args: Vec::new(),
             env: env.map(|(name, value)| (name.into(), value.into())).to_vec(),
             binds: Vec::new(),
+            limits,
         }
     }
 
@@ -70,14 +97,7 @@ impl Confined {
     /// Shows `host` read-only at `inside`.
     #[must_use]
     pub fn readable(mut self, host: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Self {
-        self.binds.push(("--ro-bind", host.into(), inside.into()));
-        self
-    }
-
-    /// Shows `host` at `inside`, writable.
-    #[must_use]
-    pub fn writable(mut self, host: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Self {
-        self.binds.push(("--bind", host.into(), inside.into()));
+        self.binds.push((host.into(), inside.into()));
         self
     }
 
@@ -92,16 +112,31 @@ impl Confined {
             push(&[flag.as_ref()]);
         }
         push(&["--cap-drop".as_ref(), "ALL".as_ref(), "--hostname".as_ref(), "gorget".as_ref()]);
+        for (flag, fd) in [("--seccomp", FILTER_FD), ("--info-fd", INFO_FD), ("--block-fd", RELEASE_FD)] {
+            push(&[flag.as_ref(), fd.to_string().as_ref()]);
+        }
         for name in SYSTEM {
             let host = self.root.join(name);
             push(&["--ro-bind-try".as_ref(), host.as_os_str(), Path::new("/").join(name).as_os_str()]);
         }
-        push(&["--proc".as_ref(), "/proc".as_ref(), "--dev".as_ref(), "/dev".as_ref()]);
+        push(&["--proc".as_ref(), "/proc".as_ref()]);
+        for name in HIDDEN.iter().filter(|name| Path::new(name).exists()) {
+            push(&["--ro-bind".as_ref(), "/dev/null".as_ref(), name.as_ref()]);
+        }
         // To the kernel, root in here is root: it could write this machine's settings in /proc/sys.
-        push(&["--remount-ro".as_ref(), "/proc".as_ref(), "--remount-ro".as_ref(), "/dev".as_ref()]);
-        push(&["--size".as_ref(), TMP_SIZE.to_string().as_ref(), "--tmpfs".as_ref(), "/tmp".as_ref()]);
-        for (flag, host, inside) in &self.binds {
-            push(&[flag.as_ref(), host.as_os_str(), inside.as_os_str()]);
+        push(&["--remount-ro".as_ref(), "/proc".as_ref()]);
+        // Not bubblewrap's own /dev: mapping /dev/zero makes memory that no process is charged for, and
+        // terminals have buffers.
+        for device in DEVICES {
+            push(&["--dev-bind".as_ref(), device.as_ref(), device.as_ref()]);
+        }
+        for (target, link) in LINKS {
+            push(&["--symlink".as_ref(), target.as_ref(), link.as_ref()]);
+        }
+        let size = self.limits.writable.to_string();
+        push(&["--size".as_ref(), size.as_ref(), "--tmpfs".as_ref(), "/tmp".as_ref()]);
+        for (host, inside) in &self.binds {
+            push(&["--ro-bind".as_ref(), host.as_os_str(), inside.as_os_str()]);
         }
         for (name, value) in &self.env {
             push(&["--setenv".as_ref(), name, value]);
@@ -114,7 +149,13 @@ impl Confined {
 
     /// Starts it.
     pub fn spawn(&self) -> io::Result<Process> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        Process::spawn(Path::new("bwrap"), &self.argv(), &[("PATH".into(), path)], None)
+        let env = [("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
+        let (args, limits, filter) = (self.argv(), self.limits, seccomp::filter());
+        let runtime = tokio::runtime::Handle::current();
+        spawner::in_new_session(move || {
+            let _runtime = runtime.enter();
+            let program = Path::new("bwrap");
+            Start { program, args: &args, env: &env, directory: None, limits }.sandbox(&filter)
+        })
     }
 }

@@ -2,19 +2,28 @@
 //!
 //! Two kinds: a [`Tool`] is a trusted program (git) with a scrubbed environment; a [`Confined`]
 //! program runs strangers' code inside bubblewrap, without network, without the real store daemon,
-//! with nothing writable but what is listed. Both end up as a [`Process`], whose whole tree dies
-//! when its time is over, when it is dropped, or when Gorget dies.
+//! with nothing writable but memory. Both have [`Limits`] and end up as a [`Process`], whose whole tree
+//! dies when it exceeds them, when it is dropped, or when Gorget dies. `docs/security.md` lists who has which.
 
 mod alive;
+mod apart;
+mod cgroup;
 mod confined;
 mod guix;
+mod limits;
 mod measure;
 mod process;
+mod seccomp;
+mod spawner;
+mod start;
 mod tool;
+mod watch;
 
 pub use alive::kill_all;
+pub use cgroup::has_cgroups;
 pub use confined::Confined;
 pub use guix::find_guix;
+pub use limits::{Exceeded, Limits};
 pub use measure::{Held, Measured, forget_own_peak, measure_tree, own_peak};
 pub use process::{Finished, Process, describe_exit};
 pub use tool::Tool;

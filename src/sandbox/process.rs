@@ -1,29 +1,29 @@
-use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::Child;
 use tokio::task::JoinHandle;
 
 use super::alive;
+use super::apart;
+use super::cgroup::Cgroup;
+use super::limits::{Exceeded, Limits};
+use super::measure::{Measured, children, measure_tree};
+use super::watch::Watch;
 use crate::spec::without_credentials;
-
-/// How much of each output stream is kept: the end of it, for that is where the reason stands.
-const KEPT_OUTPUT: usize = 1 << 20;
 
 /// A running program with all that it started.
 ///
 /// Its output is always drained, so a program that prints without end neither blocks nor fills
-/// memory; the last 1 MiB of each stream is kept.
+/// memory; the end of each stream is kept.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    group: Option<Pid>,
+    limits: Limits,
+    watch: Watch,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
 }
@@ -33,6 +33,8 @@ pub struct Process {
 pub struct Finished {
     /// How it ended; `None` when its time was over and it was killed.
     pub status: Option<ExitStatus>,
+    /// The limit that it was killed for.
+    pub exceeded: Option<Exceeded>,
     /// The end of its standard output.
     pub stdout: Vec<u8>,
     /// The end of its standard error.
@@ -48,9 +50,10 @@ impl Finished {
     /// How it ended, in words, with the last lines that it printed on standard error, without the
     /// credentials of the URLs in them.
     pub fn reason(&self) -> String {
-        let end = match self.status {
-            None => "time limit reached".to_owned(),
-            Some(status) => describe_exit(status),
+        let end = match (self.exceeded, self.status) {
+            (Some(exceeded), _) => exceeded.to_string(),
+            (None, Some(status)) => describe_exit(status),
+            (None, None) => "time limit reached".to_owned(),
         };
         let text = without_credentials(&String::from_utf8_lossy(&self.stderr));
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -69,48 +72,18 @@ pub fn describe_exit(status: ExitStatus) -> String {
 }
 
 impl Process {
-    pub(super) fn spawn(
-        program: &Path,
-        args: &[OsString],
-        env: &[(OsString, OsString)],
-        directory: Option<&Path>,
+    /// Holds a program to its limits from now on. `is_confined`: it is a sandbox.
+    pub(super) fn watched(
+        mut child: Child,
+        limits: Limits,
+        cgroup: Option<Cgroup>,
+        is_confined: bool,
     ) -> io::Result<Self> {
-        let (mut process, stdout) = Self::spawn_reading(program, args, env, directory)?;
-        process.stdout = stdout.map(drain);
-        Ok(process)
-    }
-
-    /// Leaves it to the caller to read what it prints.
-    #[expect(clippy::disallowed_methods, reason = "this is the room that starts processes")]
-    pub(super) fn spawn_reading(
-        program: &Path,
-        args: &[OsString],
-        env: &[(OsString, OsString)],
-        directory: Option<&Path>,
-    ) -> io::Result<(Self, Option<ChildStdout>)> {
-        let mut command = Command::new(program);
-        command
-            .args(args)
-            .env_clear()
-            .envs(env.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        if let Some(directory) = directory {
-            command.current_dir(directory);
-        }
-        let mut child = command.spawn().map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot start {}: {error}", program.display()))
-        })?;
-        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        if let Some(group) = group {
-            alive::add(group, program);
-        }
-        let stdout = child.stdout.take();
-        let stderr = child.stderr.take().map(drain);
-        Ok((Self { child, group, stdout: None, stderr }, stdout))
+        let pid = child.id().ok_or_else(|| io::Error::other("it has ended already"))?;
+        let stdout = child.stdout.take().map(|stream| drain(stream, limits.output));
+        let stderr = child.stderr.take().map(|stream| drain(stream, limits.output));
+        let watch = Watch::start(pid, limits, cgroup, is_confined)?;
+        Ok(Self { child, limits, watch, stdout, stderr })
     }
 
     /// The process id, as long as it has not been waited for.
@@ -120,9 +93,43 @@ impl Process {
 
     /// Kills the program and everything that it started.
     pub fn kill(&self) {
-        if let Some(group) = self.group {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        self.watch.kill();
+    }
+
+    /// Has the limits of time count from now on.
+    pub fn renew(&self) {
+        self.watch.renew();
+    }
+
+    /// Of a sandbox: what runs in it, parents before their children.
+    pub fn inhabitants(&self) -> Vec<Measured> {
+        // The sandbox itself, two processes, comes first.
+        self.child
+            .id()
+            .map_or_else(Vec::new, |outermost| measure_tree(outermost).into_iter().skip(2).collect())
+    }
+
+    /// Of a sandbox: memory that it takes and no process of it is charged for, in bytes.
+    pub fn apart(&self) -> u64 {
+        self.init().and_then(|init| apart::memory(init, self.limits.writable)).unwrap_or(0)
+    }
+
+    /// Of a sandbox: removes all files that it has written.
+    pub async fn remove_files(&self) {
+        let Some(init) = self.init() else { return };
+        let size = self.limits.writable;
+        // It has ended if that fails.
+        let _ = tokio::task::spawn_blocking(move || apart::remove_files(init, size)).await;
+    }
+
+    /// The first process inside of a sandbox.
+    fn init(&self) -> Option<u32> {
+        children(self.child.id()?).first().copied()
+    }
+
+    /// How often the kernel killed in it for lack of memory, where it tells.
+    pub fn out_of_memory(&self) -> u64 {
+        self.watch.cgroup().and_then(Cgroup::out_of_memory).unwrap_or(0)
     }
 
     /// Waits until it ends; kills it when `limit` is over. What it printed is handed out once.
@@ -130,14 +137,18 @@ impl Process {
         let status = if let Ok(status) = tokio::time::timeout(limit, self.child.wait()).await {
             Some(status?)
         } else {
+            self.watch.out_of_time(limit);
             self.kill();
             self.child.wait().await?;
             None
         };
+        let exceeded = self.watch.exceeded();
+        let status = status.filter(|_| !matches!(exceeded, Some(Exceeded::Wall(_))));
         // What it started may hold its streams open: they die with it.
         self.kill();
         Ok(Finished {
             status,
+            exceeded,
             stdout: kept(self.stdout.take()).await,
             stderr: kept(self.stderr.take()).await,
         })
@@ -152,9 +163,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        if let Some(group) = self.group {
-            alive::remove(group);
-        }
+        alive::remove(self.watch.pid());
     }
 }
 
@@ -165,7 +174,7 @@ async fn kept(stream: Option<JoinHandle<Vec<u8>>>) -> Vec<u8> {
     }
 }
 
-fn drain(mut stream: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<Vec<u8>> {
+fn drain(mut stream: impl AsyncRead + Unpin + Send + 'static, most: usize) -> JoinHandle<Vec<u8>> {
     tokio::spawn(async move {
         let mut kept = Vec::new();
         let mut buffer = vec![0; 64 * 1024];
@@ -174,11 +183,11 @@ fn drain(mut stream: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<Vec<
                 break;
             }
             kept.extend_from_slice(&buffer[..count]);
-            if kept.len() > 2 * KEPT_OUTPUT {
-                kept.drain(..kept.len() - KEPT_OUTPUT);
+            if kept.len() > 2 * most {
+                kept.drain(..kept.len() - most);
             }
         }
-        let excess = kept.len().saturating_sub(KEPT_OUTPUT);
+        let excess = kept.len().saturating_sub(most);
         kept.drain(..excess);
         kept
     })

@@ -2,9 +2,11 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::limits::Limits;
 use tokio::process::ChildStdout;
 
 use super::process::Process;
+use super::start::Start;
 
 /// A trusted program, run with a scrubbed environment and without standard input.
 #[derive(Debug, Clone)]
@@ -13,6 +15,7 @@ pub struct Tool {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
+    limits: Limits,
 }
 
 /// What a tool keeps of Gorget's own environment: where programs, keys and proxies are.
@@ -34,11 +37,11 @@ const KEPT: [&str; 14] = [
 ];
 
 impl Tool {
-    /// Starts the description of a run of `program`.
+    /// Starts the description of a run of `program`, with [`Limits::tool`].
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let env =
             KEPT.iter().filter_map(|name| Some((OsString::from(*name), std::env::var_os(name)?))).collect();
-        Self { program: program.into(), args: Vec::new(), env, directory: None }
+        Self { program: program.into(), args: Vec::new(), env, directory: None, limits: Limits::tool() }
     }
 
     /// Adds one argument.
@@ -76,15 +79,26 @@ impl Tool {
         self
     }
 
+    /// Sets what it and all that it starts may use.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// Starts it.
     pub fn spawn(&self) -> io::Result<Process> {
-        Process::spawn(&self.program, &self.args, &self.env, self.directory.as_deref())
+        Ok(self.start().tool(false)?.0)
     }
 
     /// Starts it; what it prints is left to the caller to read.
     pub fn spawn_reading(&self) -> io::Result<(Process, ChildStdout)> {
-        let (process, stdout) =
-            Process::spawn_reading(&self.program, &self.args, &self.env, self.directory.as_deref())?;
+        let (process, stdout) = self.start().tool(true)?;
         Ok((process, stdout.ok_or_else(|| io::Error::other("no standard output"))?))
+    }
+
+    fn start(&self) -> Start<'_> {
+        let (program, args, env) = (&self.program, &self.args, &self.env);
+        Start { program, args, env, directory: self.directory.as_deref(), limits: self.limits }
     }
 }

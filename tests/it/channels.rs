@@ -1,9 +1,10 @@
 //! Channels that need channels: found, authenticated, recorded, and repeated.
 
 use std::path::Path;
+use std::time::Duration;
 
 use gorget::channel::{Dependency, Metadata, metadata};
-use gorget::sandbox::{Confined, find_guix};
+use gorget::sandbox::{Confined, Limits, find_guix};
 use serde_json::Value;
 
 use crate::repository::{Remote, noise};
@@ -187,7 +188,8 @@ async fn repeated(farm: &Farm, evaluation: usize) -> Vec<String> {
     };
     let (channels, script) = (file("channels.scm", &said.data), file("read.scm", READ));
     let guix = find_guix(&guix_root()).unwrap();
-    let guix = Confined::new(guix_root(), guix).args(["repl", "--", "/gorget/read.scm"]);
+    let limits = Limits::sandbox(2 << 30, Duration::from_mins(2));
+    let guix = Confined::new(guix_root(), guix, limits).args(["repl", "--", "/gorget/read.scm"]);
     let guix = guix.readable(channels, "/gorget/channels.scm").readable(script, "/gorget/read.scm");
     let finished = guix.spawn().unwrap().finish(std::time::Duration::from_mins(2)).await.unwrap();
     assert!(finished.success(), "{}\n{}", finished.reason(), said.data);

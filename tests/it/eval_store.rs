@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gorget::eval_store::{EvalStore, Memory};
 use gorget::evaluate::runtime::{Host, host};
+use gorget::sandbox::Limits;
 use gorget::sexp::Sexp;
 
 use crate::support::guix::guix_root;
@@ -117,7 +118,8 @@ async fn ask_guix(script: &str, tree: &std::path::Path) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
     let installed = Host::probe(&guix_root()).await.unwrap();
-    let guile = host(&installed, &[]).unwrap().confine(guix_root());
+    let limits = Limits::sandbox(4 << 30, Duration::from_mins(2));
+    let guile = host(&installed, &[]).unwrap().confine(guix_root(), limits);
     let guile = guile.readable(file.path(), "/gorget/script.scm").readable(tree, "/gorget/tree");
     let mut running = guile.args(["--no-auto-compile", "/gorget/script.scm"]).spawn().unwrap();
     let finished = running.finish(Duration::from_mins(2)).await.unwrap();

@@ -11,11 +11,12 @@ use gorget::spec::Subset;
 use serde_json::Value;
 
 use crate::repository::Remote;
+use crate::sandboxes::KERNEL;
 use crate::support::guix::guix_root;
 use crate::support::hostile::{Channel, Evaluated, evaluate, limits, packages};
 
 /// Evaluates the package `bad` of `code` between two good ones, which must not notice.
-async fn among_good_ones(code: &str, limits: Limits) -> Evaluated {
+pub async fn among_good_ones(code: &str, limits: Limits) -> Evaluated {
     let channel = Channel::new(code);
     let result = evaluate(&channel, packages(&["good", "bad", "fine"]), limits).await;
     assert_good_ones(&result).await;
@@ -88,7 +89,7 @@ async fn each_cause_is_told_apart_and_costs_only_its_package() {
 
 /// Tries everything, and raises an error that says what came of it.
 const SPY: &str = r#"
-(define (call name types . arguments)
+(define (call-by-name name types . arguments)
   (let ((result (apply (pointer->procedure int (dynamic-func name (dynamic-link)) types) arguments)))
     (and (>= result 0) result)))
 
@@ -96,7 +97,7 @@ const SPY: &str = r#"
   (let ((address (make-bytevector (+ 3 (string-length name)) 0)))
     (bytevector-u16-native-set! address 0 AF_UNIX)
     (bytevector-copy! (string->utf8 name) 0 address 3 (string-length name))
-    (call "connect" (list int '* int)
+    (call-by-name "connect" (list int '* int)
           (fileno (socket AF_UNIX SOCK_STREAM 0))
           (bytevector->pointer address) (bytevector-length address))))
 
@@ -143,10 +144,17 @@ const SPY: &str = r#"
                                           (contents (string-append "/proc/" file "/cmdline"))
                                           "/run/gorget/worker.scm"))))
                              (files "/proc")))
-          ("mount" (call "mount" (list '* '* '* long '*) (string->pointer "none")
+          ("mount" (call-by-name "mount" (list '* '* '* long '*) (string->pointer "none")
                          (string->pointer "/tmp") (string->pointer "tmpfs") 0 %null-pointer))
-          ("user namespace" (call "unshare" (list int) #x10000000))
-          ("chroot" (call "chroot" (list '*) (string->pointer "/tmp")))
+          ("user namespace" (call-by-name "unshare" (list int) #x10000000))
+          ("chroot" (call-by-name "chroot" (list '*) (string->pointer "/tmp")))
+          ("kernel" (match (what-the-kernel-grants) (() #f) (found found)))
+          ("another process's memory"
+           (find (lambda (file)
+                   (and (string->number file)
+                        (not (= (string->number file) (getpid)))
+                        (false-if-exception (open-file (string-append "/proc/" file "/mem") "r+"))))
+                 (files "/proc")))
           ("own files" (begin (writable "/tmp/@WORD@") (contents "/run/gorget/worker.scm") 'yes)))))
 "#;
 
@@ -160,7 +168,7 @@ async fn nothing_outside_of_the_sandbox_can_be_reached() {
     let unix = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&word).unwrap()).unwrap();
     tcp.set_nonblocking(true).unwrap();
     unix.set_nonblocking(true).unwrap();
-    let code = SPY
+    let code = format!("{KERNEL}{SPY}")
         .replace("@PORT@", &tcp.local_addr().unwrap().port().to_string())
         .replace("@ABSTRACT@", &word)
         .replace("@SECRET@", secret.to_str().unwrap())
@@ -326,7 +334,7 @@ async fn more_than_is_kept_waiting_is_taken_in_turn() {
 }
 
 /// Command lines of processes of this machine that contain `word`.
-fn running(word: &str) -> usize {
+pub fn running(word: &str) -> usize {
     let processes = std::fs::read_dir("/proc").unwrap();
     let lines =
         processes.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());

@@ -209,7 +209,8 @@ async fn a_file_in_a_gexp_of_an_older_guix_is_found_beside_its_module() {
     let gexps = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/evaluate/runtime/gexps.scm");
     let run = async |script: &str, more: &str| {
         put("gnu/packages/own.scm", &module(more));
-        let guile = host(&installed, &[]).unwrap().confine(&root).args(["--no-auto-compile", script]);
+        let limits = gorget::sandbox::Limits::sandbox(4 << 30, Duration::from_mins(5));
+        let guile = host(&installed, &[]).unwrap().confine(&root, limits).args(["--no-auto-compile", script]);
         let guile = guile.readable(&gexps, "/gorget/gexps.scm");
         let guile = guile.readable(directory.path(), "/gorget/channels/own");
         let finished = guile.spawn().unwrap().finish(Duration::from_mins(2)).await.unwrap();

@@ -49,6 +49,7 @@ mod repository;
 mod results;
 mod retention;
 mod runtimes;
+mod sandboxes;
 mod schedules;
 mod served;
 mod siege;

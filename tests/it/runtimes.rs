@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use gorget::evaluate::runtime::{
     Cache, Compiling, Counts, Environment, Host, RuntimeError, Source, checkout, host,
 };
+use gorget::sandbox::Limits;
 
 /// The system root with a real Guix that tests use.
 fn guix_root() -> PathBuf {
@@ -33,25 +34,25 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn age(file: &Path) {
+pub fn age(file: &Path) {
     let file = std::fs::File::options().append(true).open(file).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
 }
 
 /// A channel whose modules are at the top.
-fn channel(name: &str, checkout: &Path) -> Source {
+pub fn channel(name: &str, checkout: &Path) -> Source {
     let (url, commit) = (String::new(), "0".repeat(40));
     Source { name: name.to_owned(), url, commit, checkout: checkout.to_owned(), directory: None }
 }
 
 /// Guix as in a checkout of the installed version.
-struct Bed {
-    directory: tempfile::TempDir,
-    host: Host,
+pub struct Bed {
+    pub directory: tempfile::TempDir,
+    pub host: Host,
 }
 
 impl Bed {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let host = Host::probe(&guix_root()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let sources = host.root.join(host.sources.strip_prefix("/").unwrap());
@@ -71,12 +72,12 @@ impl Bed {
         bed
     }
 
-    fn channel(&self, name: &str) -> PathBuf {
+    pub fn channel(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Replaces text in a file of the channel `guix`.
-    fn edit(&self, file: &str, old: &str, new: &str) {
+    pub fn edit(&self, file: &str, old: &str, new: &str) {
         let path = self.channel("guix").join(file);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(old), "{file} has no {old}");
@@ -91,10 +92,12 @@ impl Bed {
     }
 
     /// What `code` prints.
-    async fn run(&self, environment: &Environment, code: &str) -> String {
+    pub async fn run(&self, environment: &Environment, code: &str) -> String {
         let script = self.directory.path().join("script.scm");
         std::fs::write(&script, code).unwrap();
-        let guile = environment.confine(&self.host.root).args(["--no-auto-compile", "/gorget/script.scm"]);
+        let limits = Limits::sandbox(4 << 30, Duration::from_mins(5));
+        let guile =
+            environment.confine(&self.host.root, limits).args(["--no-auto-compile", "/gorget/script.scm"]);
         let guile = guile.readable(&script, "/gorget/script.scm");
         let finished = guile.spawn().unwrap().finish(Duration::from_mins(5)).await.unwrap();
         assert!(finished.success(), "{}", finished.reason());

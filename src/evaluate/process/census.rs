@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::{Crew, LOADER, PARENT, Victim};
-use crate::sandbox::{Measured, measure_tree};
+use crate::sandbox::Measured;
 
 /// So often are processes that must not be there killed, as long as new ones come.
 const MOST_ROUNDS: usize = 100;
@@ -34,14 +34,6 @@ pub(in super::super) struct Census {
 }
 
 impl Crew {
-    /// The processes in the sandbox; the loader, which is the first, is among them.
-    fn inhabitants(&self) -> Vec<Measured> {
-        // The sandbox itself, two processes, comes first.
-        self.sandbox
-            .id()
-            .map_or_else(Vec::new, |outermost| measure_tree(outermost).into_iter().skip(2).collect())
-    }
-
     /// The worker that a process is.
     fn worker(&self, pid: u32) -> Option<usize> {
         let mut workers = self.members.iter().filter(|(id, _)| **id < LOADER);
@@ -53,7 +45,7 @@ impl Crew {
         let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
         let mut crowd = Crowd::default();
         let mut owners: HashMap<u32, Option<usize>> = HashMap::new();
-        for process in self.inhabitants() {
+        for process in self.sandbox.inhabitants() {
             if chiefs.contains(&Some(process.pid)) || (chiefs[0].is_none() && owners.is_empty()) {
                 owners.insert(process.pid, None);
             } else if let Some(worker) = self.worker(process.pid) {
@@ -74,18 +66,37 @@ impl Crew {
     /// What all processes hold, in bytes; notes their CPU as well. Pages that some share count for
     /// each of them, so it is too much, but had quickly.
     pub(in super::super) fn measure(&mut self) -> u64 {
-        let Some(outermost) = self.sandbox.id() else { return 0 };
-        let tree = measure_tree(outermost);
-        self.cpu.extend(tree.iter().map(|process| (process.pid, process.cpu_ms)));
-        tree.iter().map(|process| process.resident).sum()
+        let inhabitants = self.sandbox.inhabitants();
+        self.cpu.extend(inhabitants.iter().map(|process| (process.pid, process.cpu_ms)));
+        self.sandbox.apart() + inhabitants.iter().map(|process| process.resident).sum::<u64>()
+    }
+
+    /// What belongs to no process: files in `/tmp`, what sockets can hold; in bytes.
+    pub(in super::super) fn apart(&self) -> u64 {
+        self.sandbox.apart()
+    }
+
+    /// Removes all files in `/tmp`.
+    pub(in super::super) async fn remove_files(&self) {
+        self.sandbox.remove_files().await;
+    }
+
+    /// How often the kernel has killed a process for lack of memory.
+    pub(in super::super) fn out_of_memory(&self) -> u64 {
+        self.sandbox.out_of_memory()
+    }
+
+    /// Has the sandbox's limits of time count from now on.
+    pub(in super::super) fn renew(&self) {
+        self.sandbox.renew();
     }
 
     /// Measures exactly, which takes long.
     pub(in super::super) fn weigh(&self) -> Census {
         let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
-        let mut census = Census::default();
+        let mut census = Census { used: self.sandbox.apart(), ..Census::default() };
         let mut most = 0;
-        for process in self.inhabitants() {
+        for process in self.sandbox.inhabitants() {
             let held = process.held();
             census.used += held.share;
             if chiefs.contains(&Some(process.pid)) {
@@ -107,7 +118,7 @@ impl Crew {
             let loader = self.pid(LOADER);
             // Who has ended holds nothing until it is buried.
             let alive = |process: &Measured| Some(process.pid) != loader && process.resident > 0;
-            let others: Vec<Measured> = self.inhabitants().into_iter().filter(alive).collect();
+            let others: Vec<Measured> = self.sandbox.inhabitants().into_iter().filter(alive).collect();
             if loader.is_none() || others.is_empty() {
                 return;
             }

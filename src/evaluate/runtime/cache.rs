@@ -9,9 +9,7 @@ use sha2::{Digest, Sha256};
 use super::index::Hash;
 
 /// A compiled module may be so large, in bytes.
-const MAX_COMPILED: u64 = 256 << 20;
-/// What is kept of the message of a failed compilation, in bytes.
-const MAX_MESSAGE: usize = 8 << 10;
+pub(super) const MAX_COMPILED: u64 = 64 << 20;
 
 /// Compiled modules that were made for earlier revisions, and what failed to compile.
 ///
@@ -131,10 +129,7 @@ impl Cache {
         Some(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Takes in `file`, which a sandbox that has ended left behind; `false` when it is no compiled
-    /// module.
-    ///
-    /// The contents are copied, not the file moved: nobody else can have a hold of the copy.
+    /// Takes in `file`, which has what a sandbox handed over; `false` when it is no compiled module.
     pub(super) fn add(&self, key: &Hash, file: &Path) -> io::Result<bool> {
         let Ok(metadata) = file.symlink_metadata() else { return Ok(false) };
         if !metadata.is_file() || metadata.len() > MAX_COMPILED {
@@ -151,14 +146,6 @@ impl Cache {
     /// Remembers that the module with the failure key `key` does not compile.
     pub(super) fn add_failure(&self, key: &Hash, message: &str) -> io::Result<()> {
         self.write(&self.directory.join("failed").join(self.name(key)), message.as_bytes())
-    }
-
-    /// Reads the message in `file`, if a sandbox that has ended left a proper one.
-    pub(super) fn message(file: &Path) -> Option<String> {
-        let is_file = file.symlink_metadata().ok()?.is_file();
-        let text = is_file.then(|| fs_err::read(file).ok()).flatten()?;
-        let text = String::from_utf8_lossy(&text[..text.len().min(MAX_MESSAGE)]).trim().to_owned();
-        Some(text)
     }
 
     fn write(&self, path: &Path, contents: &[u8]) -> io::Result<()> {

@@ -13,8 +13,10 @@ use tokio::time::Instant;
 
 use super::channel::CHANNELS;
 use super::farm::Farm;
+use super::handover::{Given, Handover};
 use super::key::Keys;
 use super::{Cache, Environment, Host, RuntimeError};
+use crate::sandbox::Limits;
 
 /// One file may take so much processor time, in seconds.
 const FILE_SECONDS: u64 = 900;
@@ -23,6 +25,9 @@ const FILE_SECONDS: u64 = 900;
 /// Guile's message names. Each of many would load the same changed modules from source again.
 const FEW: usize = 16;
 
+/// The least memory to compile one module with, in bytes.
+const LEAST_MEMORY: u64 = 2 << 30;
+
 /// How to compile.
 #[derive(Debug, Clone)]
 pub struct Compiling {
@@ -30,7 +35,7 @@ pub struct Compiling {
     pub jobs: usize,
     /// When to stop: what is not compiled then is loaded from source.
     pub limit: Duration,
-    /// The address space of one process, in bytes.
+    /// The memory of all processes together, in bytes.
     pub memory: u64,
     /// Bytes of heap that each process begins with.
     pub heap: u64,
@@ -80,9 +85,9 @@ enum Outcome {
 /// Several are compiled by children of one Guile, which has loaded all of them before: changed
 /// modules that import each other would otherwise be expanded again for each, and modules that
 /// import each other in a circle could be compiled before the macros of the other are known. When one of
-/// them cannot be loaded, they are tried alone. A sandbox writes to a directory of its own, of which
-/// only the files that were asked for are taken: strange code can spoil the files of its own
-/// sandbox, hence those of its own domain, and nothing else.
+/// them cannot be loaded, they are tried alone. A sandbox hands its results over a socket, and only those
+/// that were asked for are taken: strange code can spoil the results of its own sandbox, hence
+/// those of its own domain, and nothing else.
 pub(super) async fn compile(
     host: &Host,
     environment: &Environment,
@@ -106,12 +111,14 @@ pub(super) async fn compile(
             _ => true,
         })
         .collect();
-    let slots = Arc::new(Semaphore::new(compiling.jobs.max(1)));
+    let at_once = compiling.jobs.min(usize::try_from(compiling.memory / LEAST_MEMORY).unwrap_or(1)).max(1);
+    let each = Compiling { jobs: 1, memory: compiling.memory / at_once as u64, ..compiling.clone() };
+    let slots = Arc::new(Semaphore::new(at_once));
     let mut alone = JoinSet::new();
     for (number, job) in left.iter().enumerate() {
         let (host, environment) = (host.clone(), environment.clone());
         let (cache, farm) = (cache.clone(), farm.clone());
-        let (slots, compiling) = (slots.clone(), compiling.clone());
+        let (slots, compiling) = (slots.clone(), each.clone());
         let job = [(*job).clone()];
         alone.spawn(async move {
             let _slot = slots.acquire_owned().await;
@@ -150,41 +157,53 @@ async fn run(
     end: Instant,
 ) -> io::Result<Vec<Outcome>> {
     let work = cache.work("compile-")?;
-    let (script, request, out) =
-        (work.path().join("compile.scm"), work.path().join("request"), work.path().join("out"));
+    let [script, request, results] = ["compile.scm", "request", "results"].map(|name| work.path().join(name));
     fs_err::write(
         &script,
         concat!(include_str!("compile.scm"), include_str!("gexps.scm"), "(compile-all)\n"),
     )?;
     fs_err::write(&request, written(jobs, compiling))?;
-    fs_err::create_dir(&out)?;
-    let finished = environment
-        .confine(&host.root)
+    let handover = Handover::listen(&results, work.path(), jobs.len())?;
+    let left = end.saturating_duration_since(Instant::now());
+    let mut process = environment
+        .confine(&host.root, limits(jobs.len(), compiling, left))
         // Collecting garbage seldom saves half of the time.
         .env("GC_INITIAL_HEAP_SIZE", compiling.heap.to_string())
         .env("GC_FREE_SPACE_DIVISOR", "1")
         .args(["--no-auto-compile", "/gorget/compile.scm", "/gorget/request"])
         .readable(script, "/gorget/compile.scm")
         .readable(request, "/gorget/request")
-        .writable(&out, "/gorget/out")
-        .spawn()?
-        .finish(end.saturating_duration_since(Instant::now()))
-        .await?;
+        .readable(results, "/gorget/results")
+        .spawn()?;
+    let finished = process.finish(left).await?;
+    let given = handover.end().await;
+    let presentable = |message: &String| message.replace(&format!("{CHANNELS}/guix/"), "");
     let mut outcomes = Vec::new();
     for (number, job) in jobs.iter().enumerate() {
-        let (key, compiled) = (&job.keys.own, out.join(format!("{number}.go")));
-        let outcome = if cache.add(key, &compiled)? && farm.take(&job.path, cache, key)? {
-            Outcome::Compiled
-        } else if let Some(message) = Cache::message(&out.join(format!("{number}.error"))) {
-            Outcome::Failed(message.replace(&format!("{CHANNELS}/guix/"), ""))
-        } else if let Some(message) = Cache::message(&out.join("unloaded")) {
-            Outcome::Unloaded(message.replace(&format!("{CHANNELS}/guix/"), ""))
-        } else {
-            Outcome::Nothing(format!("the compiler ended without a result: {}", finished.reason()))
+        let (key, result) = (&job.keys.own, given.of.get(&number));
+        let outcome = match (result, &given.unloaded) {
+            (Some(Given::Compiled(file)), _)
+                if cache.add(key, file)? && farm.take(&job.path, cache, key)? =>
+            {
+                Outcome::Compiled
+            }
+            (Some(Given::Failed(message)), _) => Outcome::Failed(presentable(message)),
+            (_, Some(message)) => Outcome::Unloaded(presentable(message)),
+            _ => Outcome::Nothing(format!("the compiler ended without a result: {}", finished.reason())),
         };
         outcomes.push(outcome);
     }
     Ok(outcomes)
+}
+
+/// What one sandbox may use that compiles `jobs` modules.
+fn limits(jobs: usize, compiling: &Compiling, wall: Duration) -> Limits {
+    // The garbage collector works on several processors.
+    let cpu = wall * u32::try_from(compiling.jobs + 1).unwrap_or(u32::MAX) * 4;
+    // Every 16 modules a process goes on, and the one before stays; some have to be loaded again.
+    let processes = 64 + 2 * compiling.jobs + jobs / 4;
+    let limits = Limits::sandbox(compiling.memory, wall);
+    Limits { processes, cpu, writable: 512 << 20, ..limits }
 }
 
 /// The request that `compile.scm` reads.
@@ -194,7 +213,7 @@ fn written(jobs: &[Job], compiling: &Compiling) -> String {
         let (path, source) = (quoted(&job.path), quoted(&job.source.display().to_string()));
         let _ = write!(text, "(\"{number}\" {path} {source} {}) ", job.level);
     }
-    let _ = write!(text, ") {} {} {FILE_SECONDS})", compiling.jobs.max(1), compiling.memory);
+    let _ = write!(text, ") {} {FILE_SECONDS})", compiling.jobs.max(1));
     text
 }
 

@@ -1,9 +1,29 @@
 ;;; Compiles the modules that a request names, each in a process of its own.
 
-(use-modules (ice-9 match) (srfi srfi-1) (srfi srfi-11)
+(use-modules (ice-9 binary-ports) (ice-9 match) (srfi srfi-1) (srfi srfi-11)
              (system base compile) (system base message) (language tree-il optimize))
 
-(define out "/gorget/out/")
+(define out "/tmp/")
+
+(define (hand-over kind name write)
+  "Have Gorget take a result: of this KIND, of the module with this number, what WRITE writes to a port.
+Only memory can be written to in here."
+  (let ((port (socket AF_UNIX SOCK_STREAM 0)))
+    (connect port AF_UNIX "/gorget/results")
+    (format port "~a ~a~%" kind name)
+    (write port)
+    (close-port port)))
+
+(define (copy-of file)
+  "A procedure that writes the contents of FILE to a port, and deletes it."
+  (lambda (to)
+    (call-with-input-file file
+      (lambda (from)
+        (let loop ()
+          (match (get-bytevector-n from 65536)
+            ((? eof-object?) (delete-file file))
+            (bytes (put-bytevector to bytes) (loop)))))
+      #:binary #t)))
 
 (define (optional module name)
   (false-if-exception (module-ref (resolve-interface module) name)))
@@ -25,23 +45,23 @@
 (define (module-name file)
   (map string->symbol (string-split (string-drop-right file (string-length ".scm")) #\/)))
 
-(define (say-and-exit file key args)
+(define (say-and-exit number key args)
   (false-if-exception
-   (call-with-output-file file
+   (hand-over 'failed number
      (lambda (port)
        (print-exception port #f key args))))
   (primitive-_exit 1))
 
-(define (compile-one number source level memory seconds)
-  (setrlimit 'as memory memory)
+(define (compile-one number source level seconds)
   (setrlimit 'cpu seconds seconds)
-  (setrlimit 'fsize (expt 2 28) (expt 2 28))
-  (catch #t
-    (lambda ()
-      (compile-file source #:output-file (string-append out number ".go") #:opts (options level))
-      (primitive-_exit 0))
-    (lambda (key . args)
-      (say-and-exit (string-append out number ".error") key args))))
+  (let ((compiled (string-append out number ".go")))
+    (catch #t
+      (lambda ()
+        (compile-file source #:output-file compiled #:opts (options level))
+        (hand-over 'compiled number (copy-of compiled))
+        (primitive-_exit 0))
+      (lambda (key . args)
+        (say-and-exit number key args)))))
 
 (define (take-slot slots)
   (read-char (car slots)))
@@ -55,12 +75,12 @@
     (0 (thunk) (primitive-_exit 0))
     (pid pid)))
 
-(define (compile-each files slots memory seconds)
+(define (compile-each files slots seconds)
   "Compile FILES one after the other, each as soon as one of SLOTS is free."
   (for-each (match-lambda
               ((number _ source level)
                (take-slot slots)
-               (waitpid (in-process (lambda () (compile-one number source level memory seconds))))
+               (waitpid (in-process (lambda () (compile-one number source level seconds))))
                (give-slot slots)))
             files))
 
@@ -77,10 +97,11 @@
                    (call-with-output-file culprit
                      (lambda (port)
                        (write number port)))
-                   (call-with-output-file (string-append out "unloaded")
-                     (lambda (port)
-                       (format port "cannot load ~a: " file)
-                       (print-exception port #f key args)))
+                   (false-if-exception
+                    (hand-over 'unloaded number
+                      (lambda (port)
+                        (format port "cannot load ~a: " file)
+                        (print-exception port #f key args))))
                    (primitive-_exit 3)))))
             files))
 
@@ -106,7 +127,7 @@ process goes on, and the old one stays to try again without the culprit."
 
 (define (compile-all)
   (match (call-with-input-file (last (command-line)) read)
-    ((files jobs memory seconds)
+    ((files jobs seconds)
      (and=> (optional '(system base compile) 'default-warning-level) (lambda (level) (level 0)))
      (compile #f)
      ;; What is wrong with (guix gexp) is said of what needs it.
@@ -118,8 +139,8 @@ process goes on, and the old one stays to try again without the culprit."
        (match files
          ((alone)
           (give-slot slots)
-          (compile-each files slots memory seconds))
+          (compile-each files slots seconds))
          (_
           (load-and-compile files 8 slots
-                            (lambda (files) (compile-each files slots memory seconds)))))))))
+                            (lambda (files) (compile-each files slots seconds)))))))))
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::{Host, RuntimeError, host};
+use crate::sandbox::Limits;
 
 /// Where evaluations find it: a directory.
 pub(super) const INSIDE: &str = "/gorget/faster";
@@ -24,6 +25,20 @@ const SOURCES: [(&str, &str); 6] = [
 const INCLUDED: (&str, &str) = ("buffer", include_str!("../worker/buffer.scm"));
 /// Compiling takes some seconds.
 const LIMIT: Duration = Duration::from_mins(2);
+/// Memory for that, in bytes.
+const MEMORY: u64 = 2 << 30;
+/// The compiled forms of all are smaller, in bytes.
+const MOST_COMPILED: usize = 32 << 20;
+/// Prints a compiled file.
+const PRINTER: &str = r#"
+(use-modules (system base compile) (ice-9 binary-ports) (rnrs bytevectors))
+(define (print name)
+  (let ((bytes (call-with-input-file (string-append "/tmp/" name ".go") get-bytevector-all #:binary #t)))
+    (format #t "~a~%" (bytevector-length bytes))
+    (force-output)
+    (put-bytevector (current-output-port) bytes)
+    (force-output)))
+"#;
 
 /// The directory of the compiled forms in `directory`, which are made where they are missing.
 ///
@@ -45,30 +60,47 @@ pub(super) async fn compiled(installed: &Host, directory: &Path) -> Result<PathB
     let (sources, out) = (work.path().join("sources"), work.path().join("out"));
     fs_err::create_dir(&sources)?;
     fs_err::create_dir(&out)?;
-    let mut script = "(use-modules (system base compile))".to_owned();
+    // What is printed is taken: the sandbox can write no file that outlives it.
+    let mut script = PRINTER.to_owned();
     fs_err::write(sources.join(INCLUDED.0).with_extension("scm"), INCLUDED.1)?;
     for (name, source) in SOURCES {
         fs_err::write(sources.join(name).with_extension("scm"), source)?;
         let _ = write!(
             script,
-            "(compile-file \"/gorget/sources/{name}.scm\" #:output-file \"/gorget/out/{name}.go\")"
+            "(compile-file \"/gorget/sources/{name}.scm\" #:output-file \"/tmp/{name}.go\")(print \"{name}\")"
         );
     }
     let finished = host(installed, &[])?
-        .confine(&installed.root)
+        .confine(&installed.root, Limits { output: MOST_COMPILED, ..Limits::sandbox(MEMORY, LIMIT) })
         .args(["--no-auto-compile", "-c", &script])
         .readable(sources, "/gorget/sources")
-        .writable(&out, "/gorget/out")
         .spawn()?
         .finish(LIMIT)
         .await?;
-    let made = SOURCES.iter().all(|(name, _)| out.join(name).with_extension("go").is_file());
-    if !finished.success() || !made {
+    let made = finished.success().then(|| split(&finished.stdout)).flatten();
+    let Some(made) = made.filter(|made| made.len() == SOURCES.len()) else {
         return Err(RuntimeError::Probe { root: installed.root.clone(), reason: finished.reason() });
+    };
+    for ((name, _), bytes) in SOURCES.iter().zip(made) {
+        fs_err::write(out.join(name).with_extension("go"), bytes)?;
     }
     match fs_err::rename(out, &path) {
         // Somebody else has made the same meanwhile.
         Err(error) if !path.is_dir() => Err(error.into()),
         _ => Ok(path),
     }
+}
+
+/// What was printed: for each file its length on a line, then its bytes.
+fn split(mut printed: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut files = Vec::new();
+    while !printed.is_empty() {
+        let end = printed.iter().position(|byte| *byte == b'\n')?;
+        let (line, rest) = printed.split_at(end);
+        let length = std::str::from_utf8(line).ok()?.parse().ok()?;
+        let (file, rest) = rest.get(1..)?.split_at_checked(length)?;
+        files.push(file);
+        printed = rest;
+    }
+    Some(files)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::sandbox::{Confined, find_guix};
+use crate::sandbox::{Confined, Limits, find_guix};
 
 use super::age;
 use super::channel::Place;
@@ -17,6 +17,8 @@ use super::{Counts, Environment, RuntimeError, Source, search_path};
 const STORE: &str = "/gnu/store";
 /// Answers must come within this time.
 const PROBE_LIMIT: Duration = Duration::from_mins(2);
+/// Memory for that, in bytes.
+const PROBE_MEMORY: u64 = 2 << 30;
 
 /// What was learnt of an installed Guix and its Guile. All paths but [`Host::root`] are as seen
 /// inside the root.
@@ -76,7 +78,9 @@ impl Host {
         let script = tempfile::NamedTempFile::with_suffix(".scm")?;
         fs_err::write(script.path(), include_str!("probe.scm"))?;
         let inside = "/gorget/probe.scm";
-        let guix = Confined::new(&root, program).args(["repl", inside]).readable(script.path(), inside);
+        let limits = Limits::sandbox(PROBE_MEMORY, PROBE_LIMIT);
+        let guix =
+            Confined::new(&root, program, limits).args(["repl", inside]).readable(script.path(), inside);
         let guix = store.iter().fold(guix, |guix, store| guix.readable(store, STORE));
         let finished = guix.spawn()?.finish(PROBE_LIMIT).await?;
         if !finished.success() {

@@ -47,6 +47,7 @@ mod definers;
 mod digest;
 mod farm;
 mod faster;
+mod handover;
 mod host;
 mod index;
 mod key;
@@ -59,7 +60,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::sandbox::Confined;
+use crate::sandbox::{Confined, Limits};
 
 use farm::Farm;
 
@@ -206,8 +207,8 @@ pub struct Environment {
 
 impl Environment {
     /// Describes a run of its Guile below the system root `root`.
-    pub fn confine(&self, root: impl Into<PathBuf>) -> Confined {
-        let guile = Confined::new(root, &self.program);
+    pub fn confine(&self, root: impl Into<PathBuf>, limits: Limits) -> Confined {
+        let guile = Confined::new(root, &self.program, limits);
         let guile = self.env.iter().fold(guile, |guile, (name, value)| guile.env(name, value));
         self.binds.iter().fold(guile, |guile, (here, inside)| guile.readable(here, inside))
     }

@@ -14,14 +14,14 @@ use std::time::Duration;
 use crate::eval_store::{Builds, EvalStore, Memory};
 use crate::evaluate::Daemon;
 use crate::guix_daemon::Log;
-use crate::sandbox::Finished;
+use crate::sandbox::{Finished, Limits};
 use crate::store::path::StorePath;
 
 use super::{Host, RuntimeError, Source, host};
 
 /// What computing the derivation may add to the evaluation store, in bytes.
 const MOST_STORED: usize = 4 << 30;
-/// What a process that computes it may allocate, in bytes.
+/// The memory of what computes it, in bytes.
 const MEMORY: u64 = 8 << 30;
 /// How much of the log is kept, in bytes.
 const LOG_SIZE: u64 = 16 << 20;
@@ -74,9 +74,12 @@ impl TimeMachine {
         let builds = Builds::new(self.daemon.socket.clone())?.logged_to(Arc::clone(&printed));
         let server = EvalStore::start(Memory::new(true, MOST_STORED).with_builds(builds))?;
         tracing::info!(commit = channel.commit, log = %log.display(), "building Guix");
-        let (finished, said) = self.run(installed, channel, store, server.socket()).await?;
+        let finished = self.run(installed, channel, store, server.socket()).await?;
         keep(&printed, &finished.stderr)?;
-        let path = finished.success().then(|| StorePath::parse(&said).ok()).flatten();
+        // The script prints its result last.
+        let said = finished.stdout.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
+        let said = said.filter(|_| finished.success());
+        let path = said.and_then(|said| StorePath::parse(said).ok());
         let path = path.map(|path| PathBuf::from(path.to_string())).filter(|path| is_in(store, path));
         let Some(path) = path else {
             let (commit, reason) = (channel.commit.clone(), finished.reason());
@@ -92,34 +95,30 @@ impl TimeMachine {
         Ok(path)
     }
 
-    /// Runs the script; gives what it names as its result, too.
+    /// Runs the script.
     async fn run(
         &self,
         installed: &Host,
         channel: &Source,
         store: &Path,
         socket: PathBuf,
-    ) -> Result<(Finished, Vec<u8>), RuntimeError> {
+    ) -> Result<Finished, RuntimeError> {
         let work = tempfile::Builder::new().prefix("gorget-").tempdir()?;
-        let (script, out) = (work.path().join("time-machine.scm"), work.path().join("out"));
+        let script = work.path().join("time-machine.scm");
         fs_err::write(&script, include_str!("time_machine.scm"))?;
-        fs_err::create_dir(&out)?;
+        // The clock goes on while the daemon builds.
+        let limits = Limits::sandbox(MEMORY, self.limit);
         let inside = "/gorget/time-machine.scm";
         let mut process = host(installed, &[])?
-            .confine(&installed.root)
+            .confine(&installed.root, limits)
             .args(["--no-auto-compile", inside, &channel.commit, &channel.url, &MEMORY.to_string()])
             .readable(&script, inside)
             .readable(fs_err::canonicalize(&channel.checkout)?, "/gorget/source")
             .readable(store, "/gnu/store")
             .readable(socket, "/run/store")
             .env("GUIX_DAEMON_SOCKET", "/run/store")
-            .writable(&out, "/gorget/out")
             .spawn()?;
-        let finished = process.finish(self.limit).await?;
-        let said = out.join("path");
-        let is_file =
-            said.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() < 300);
-        Ok((finished, if is_file { fs_err::read(said)? } else { Vec::new() }))
+        Ok(process.finish(self.limit).await?)
     }
 }
 

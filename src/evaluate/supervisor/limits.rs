@@ -107,6 +107,13 @@ impl Supervisor<'_> {
             Some("memory") => {
                 ("memory", format!("the evaluation needs more than its {} MiB", limits.memory >> 20))
             }
+            Some("files") => (
+                "memory",
+                format!(
+                    "files in /tmp and sockets take more than {} MiB, which all packages share",
+                    self.most_apart() >> 20
+                ),
+            ),
             Some("processes") => ("processes", format!("it started more than {MOST_PROCESSES} processes")),
             Some("protocol") => ("protocol", "it sent messages in the place of the evaluator".to_owned()),
             Some("jobs") => ("jobs", "it has more jobs than can be kept until it is done".to_owned()),

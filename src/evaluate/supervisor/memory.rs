@@ -27,7 +27,11 @@ impl Supervisor<'_> {
         if self.workers.is_empty() && !self.book.has_suspects() {
             self.alone = false;
         }
-        while self.book.has_work() && self.may_fork() {
+        if self.littered && self.workers.is_empty() {
+            self.littered = false;
+            self.warm.crew.remove_files().await;
+        }
+        while self.book.has_work() && !self.littered && self.may_fork() {
             let id = self.warm.crew.fork().await;
             let expected = Some(Instant::now() + PATIENCE);
             self.workers.insert(id, Worker { fresh: true, expected, ..Worker::default() });
@@ -65,6 +69,7 @@ impl Supervisor<'_> {
     pub(super) fn check_memory(&mut self) -> Result<(), Failure> {
         let allowed = self.warm.request.limits.memory;
         let rough = self.warm.crew.measure();
+        self.check_files();
         if !self.is_due(rough, allowed) {
             return Ok(());
         }
@@ -82,6 +87,29 @@ impl Supervisor<'_> {
             worker.retires = true;
         }
         Ok(())
+    }
+
+    /// Ends all workers when what belongs to no process is so much that others may come to lack it:
+    /// whose it is, cannot be told.
+    fn check_files(&mut self) {
+        if !self.littered && !self.workers.is_empty() && self.warm.crew.apart() > self.most_apart() {
+            self.littered = true;
+            for id in self.workers.keys().copied().collect::<Vec<_>>() {
+                self.kill(Victim::Worker(id), "files");
+            }
+        }
+    }
+
+    /// How much of that there may be, in bytes.
+    pub(super) fn most_apart(&self) -> u64 {
+        self.warm.request.limits.sandbox().writable / 2
+    }
+
+    /// Why the kernel killed a process, where it limits the sandbox's memory.
+    pub(super) fn killed_by_kernel(&mut self, signal: i64) -> Option<&'static str> {
+        let count = self.warm.crew.out_of_memory();
+        let more = count > std::mem::replace(&mut self.out_of_memory, count);
+        (more && signal == i64::from(libc::SIGKILL)).then_some("memory")
     }
 
     /// Whether memory has to be measured exactly, which takes long.

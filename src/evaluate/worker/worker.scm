@@ -17,7 +17,7 @@
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-9)
-             ((system foreign) #:select (void int size_t)))
+             ((system foreign) #:select (pointer->procedure void int size_t)))
 
 ;; Compiled, while all else is interpreted.
 (save-module-excursion
@@ -31,6 +31,13 @@
              (gorget writer)
              (gorget pipeline)
              (gorget derivations))
+
+;; Processes of one user can write each other's memory through /proc, unless they cannot be dumped.
+(define %pr-set-dumpable 4)
+(let ((prctl (pointer->procedure int (dynamic-func "prctl" (dynamic-link))
+                                 (list int size_t size_t size_t size_t))))
+  (unless (zero? (prctl %pr-set-dumpable 0 0 0 0))
+    (error "the evaluator's memory cannot be protected")))
 
 (define %control-socket "/run/gorget/control")
 

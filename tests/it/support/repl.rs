@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gorget::sandbox::{Confined, find_guix};
+use gorget::sandbox::{Confined, Limits, find_guix};
 
 use super::guix::guix_root;
 
@@ -15,7 +15,8 @@ pub async fn repl(script: &str, arguments: &[&str], paths: &[&Path]) -> String {
     let file = directory.path().join("script.scm");
     std::fs::write(&file, script).unwrap();
     let inside = "/gorget/script.scm";
-    let guix = Confined::new(guix_root(), find_guix(&guix_root()).unwrap());
+    let limits = Limits::sandbox(4 << 30, Duration::from_mins(5));
+    let guix = Confined::new(guix_root(), find_guix(&guix_root()).unwrap(), limits);
     let guix = guix.args(["repl", "--", inside]).args(arguments).readable(file, inside);
     let guix = paths.iter().fold(guix, |guix, path| guix.readable(*path, *path));
     let finished = guix.spawn().unwrap().finish(PATIENCE).await.unwrap();

@@ -1,0 +1,124 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::limits::Limits;
+
+/// Controllers that have to be delegated.
+const NEEDED: [&str; 2] = ["memory", "pids"];
+/// How often removing a cgroup is tried, 20 ms apart: the kernel needs a moment to end its processes.
+const TRIES: u32 = 250;
+
+/// A cgroup (v2) of one program and all that it starts.
+#[derive(Debug)]
+pub(super) struct Cgroup {
+    directory: PathBuf,
+}
+
+impl Cgroup {
+    /// A new one with `limits`; `None` where the machine has not delegated cgroups to us.
+    pub(super) fn new(limits: &Limits) -> io::Result<Option<Self>> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let Some(base) = base() else { return Ok(None) };
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let cgroup = Self { directory: base.join(format!("sandbox-{}-{number}", std::process::id())) };
+        fs_err::create_dir(&cgroup.directory)?;
+        cgroup.set("memory.max", &limits.memory.to_string())?;
+        cgroup.set("pids.max", &limits.threads().to_string())?;
+        cgroup.set("memory.oom.group", if limits.all_at_once { "1" } else { "0" })?;
+        if cgroup.directory.join("memory.swap.max").exists() {
+            cgroup.set("memory.swap.max", "0")?;
+        }
+        Ok(Some(cgroup))
+    }
+
+    fn set(&self, file: &str, value: &str) -> io::Result<()> {
+        fs_err::write(self.directory.join(file), value)
+    }
+
+    /// Moves a process into it, which should not have started others yet.
+    pub(super) fn enter(&self, pid: u32) -> io::Result<()> {
+        self.set("cgroup.procs", &pid.to_string())
+    }
+
+    /// Kills everything in it.
+    pub(super) fn kill(&self) {
+        let _ = self.set("cgroup.kill", "1");
+    }
+
+    /// How often the kernel killed in it for lack of memory; `None` when that cannot be read.
+    pub(super) fn out_of_memory(&self) -> Option<u64> {
+        let events = fs_err::read_to_string(self.directory.join("memory.events")).ok()?;
+        let count =
+            |name| events.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        count("oom_group_kill ").filter(|count| *count > 0).or_else(|| count("oom_kill "))
+    }
+
+    /// What it is charged for and cannot give back, in bytes; `None` when that cannot be read.
+    pub(super) fn memory(&self) -> Option<u64> {
+        let text = fs_err::read_to_string(self.directory.join("memory.stat")).ok()?;
+        let field = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok())
+        };
+        Some(field("anon")? + field("shmem")? + field("kernel").unwrap_or(0) + field("sock").unwrap_or(0))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        self.kill();
+        let directory = std::mem::take(&mut self.directory);
+        thread::spawn(move || {
+            for _ in 0..TRIES {
+                // A cgroup is removed as a directory, although it has files.
+                match fs_err::remove_dir(&directory) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                    _ => return,
+                }
+            }
+        });
+    }
+}
+
+/// Whether sandboxes have cgroups on this machine.
+pub fn has_cgroups() -> bool {
+    base().is_some()
+}
+
+/// The cgroup below which we make others: our own, if it was delegated to us and nobody else is in it.
+fn base() -> Option<&'static Path> {
+    static BASE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    BASE.get_or_init(|| own().filter(|own| take_over(own).is_ok())).as_deref()
+}
+
+/// Our own cgroup, where the controllers that we need are available to it.
+fn own() -> Option<PathBuf> {
+    let groups = fs_err::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo").ok()?;
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?;
+    let own = Path::new(mount).join(path);
+    let controllers = fs_err::read_to_string(own.join("cgroup.controllers")).ok()?;
+    NEEDED.iter().all(|needed| controllers.split_whitespace().any(|one| one == *needed)).then_some(own)
+}
+
+/// Moves ourselves to a leaf, because a cgroup that gives controllers to others has no processes.
+fn take_over(own: &Path) -> io::Result<()> {
+    let us = std::process::id().to_string();
+    let inhabitants = fs_err::read_to_string(own.join("cgroup.procs"))?;
+    if inhabitants.lines().any(|pid| pid != us) {
+        return Err(io::Error::other("other processes are in the cgroup"));
+    }
+    let leaf = own.join("gorget");
+    match fs_err::create_dir(&leaf) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs_err::write(leaf.join("cgroup.procs"), us)?;
+    fs_err::write(own.join("cgroup.subtree_control"), "+memory +pids")
+}

@@ -1,0 +1,208 @@
+//! Which system calls a sandbox refuses.
+//!
+//! Namespaces, the read-only root and dropped capabilities keep evaluated code from the machine. The
+//! filter takes away what they do not cover: kernel interfaces with a history of faults, objects that
+//! outlive a process or are charged to no process, and other processes' memory.
+
+/// One instruction of classic BPF, as `struct sock_filter` lays it out.
+type Instruction = (u16, u8, u8, u32);
+
+const LOAD: u16 = 0x20;
+const JUMP_EQUAL: u16 = 0x15;
+const JUMP_AT_LEAST: u16 = 0x35;
+const JUMP_ANY_BIT: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+const ALLOW: u32 = 0x7fff_0000;
+const KILL_PROCESS: u32 = 0x8000_0000;
+const EPERM: u32 = refuse(libc::EPERM);
+/// For what programs do in another way where the kernel does not know it.
+const ENOSYS: u32 = refuse(libc::ENOSYS);
+const EAFNOSUPPORT: u32 = refuse(libc::EAFNOSUPPORT);
+
+/// Offsets in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+
+#[cfg(target_arch = "x86_64")]
+const NATIVE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const NATIVE: u32 = 0xc000_00b7;
+
+/// Numbers from here on belong to the x32 ABI, under the same architecture as native ones.
+#[cfg(target_arch = "x86_64")]
+const X32: u32 = 0x4000_0000;
+
+/// Calls that are newer than this filter begin here, after `mseal`; programs do without them.
+const UNKNOWN: u32 = 463;
+
+const CLONE_NEW: u32 = 0x7e02_0000;
+const SOCKET_BUFFERS: [i32; 4] =
+    [libc::SO_SNDBUF, libc::SO_RCVBUF, libc::SO_SNDBUFFORCE, libc::SO_RCVBUFFORCE];
+
+/// Calls that are refused whatever their arguments.
+const REFUSED: &[libc::c_long] = &[
+    // Keys outlive the process and are shared with whoever started the sandbox.
+    libc::SYS_add_key,
+    libc::SYS_keyctl,
+    libc::SYS_request_key,
+    // Memory that no process is charged for.
+    libc::SYS_memfd_create,
+    libc::SYS_memfd_secret,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_shmdt,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_io_setup,
+    libc::SYS_remap_file_pages,
+    // Other processes.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_move_pages,
+    libc::SYS_migrate_pages,
+    // Large interfaces of the kernel that evaluating does not need.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_userfaultfd,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_fanotify_init,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_nfsservctl,
+    libc::SYS_personality,
+    libc::SYS_vhangup,
+    // Mounts and namespaces.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
+    // The machine.
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_syslog,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_adjtimex,
+    libc::SYS_clock_adjtime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_uselib,
+];
+
+const fn refuse(errno: i32) -> u32 {
+    0x0005_0000 | errno.cast_unsigned()
+}
+
+/// The filter, as bubblewrap reads it from a file.
+pub(super) fn filter() -> Vec<u8> {
+    let mut program = vec![
+        (LOAD, 0, 0, ARCHITECTURE),
+        (JUMP_EQUAL, 1, 0, NATIVE),
+        // 32-bit calls have other numbers, which the list below does not know.
+        (RETURN, 0, 0, KILL_PROCESS),
+        (LOAD, 0, 0, NUMBER),
+    ];
+    #[cfg(target_arch = "x86_64")]
+    program.extend([(JUMP_AT_LEAST, 0, 1, X32), (RETURN, 0, 0, KILL_PROCESS)]);
+    program.extend(by_arguments());
+    for call in REFUSED {
+        program.extend([(JUMP_EQUAL, 0, 1, number(*call)), (RETURN, 0, 0, EPERM)]);
+    }
+    for call in [number(libc::SYS_clone3)] {
+        // Its flags are in memory, where a filter cannot read them. The C library takes `clone`.
+        program.extend([(JUMP_EQUAL, 0, 1, call), (RETURN, 0, 0, ENOSYS)]);
+    }
+    program.extend([(JUMP_AT_LEAST, 0, 1, UNKNOWN), (RETURN, 0, 0, ENOSYS), (RETURN, 0, 0, ALLOW)]);
+    program.into_iter().flat_map(bytes).collect()
+}
+
+/// Calls that are refused only with some arguments. They end in a verdict.
+fn by_arguments() -> Vec<Instruction> {
+    let flag = |bits: i32| (JUMP_ANY_BIT, 0, 1, bits.cast_unsigned());
+    let value = |value: i32| (JUMP_EQUAL, 0, 1, value.cast_unsigned());
+    let refused = (RETURN, 0, 0, EPERM);
+    let mut program = Vec::new();
+    // Shared memory without a file, and huge pages, are charged to no process once it unmaps them.
+    program.extend(call(
+        libc::SYS_mmap,
+        3,
+        &[
+            flag(libc::MAP_HUGETLB),
+            refused,
+            (JUMP_ANY_BIT, 0, 2, libc::MAP_ANONYMOUS.cast_unsigned()),
+            flag(libc::MAP_SHARED),
+            refused,
+        ],
+    ));
+    // Only sockets of this machine's own kind: vsock reaches the host of a virtual machine.
+    for number in [libc::SYS_socket, libc::SYS_socketpair] {
+        let unix = (JUMP_EQUAL, 1, 0, libc::AF_UNIX.cast_unsigned());
+        program.extend(call(number, 0, &[unix, (RETURN, 0, 0, EAFNOSUPPORT)]));
+    }
+    // What a socket can hold stays what is charged for it.
+    let sizes = SOCKET_BUFFERS.iter().flat_map(|option| [value(*option), refused]);
+    program.extend(call(libc::SYS_setsockopt, 2, &sizes.collect::<Vec<_>>()));
+    program.extend(call(libc::SYS_clone, 0, &[(JUMP_ANY_BIT, 0, 1, CLONE_NEW), refused]));
+    program.extend(call(libc::SYS_ioctl, 1, &[value(0x5412), refused, value(0x541c), refused]));
+    program
+}
+
+/// `body` for one call, with the lower half of an argument loaded; it is allowed at the end of that.
+fn call(call: libc::c_long, argument: u32, body: &[Instruction]) -> Vec<Instruction> {
+    let length = u8::try_from(body.len() + 2).unwrap_or(u8::MAX);
+    let mut program = vec![(JUMP_EQUAL, 0, length, number(call)), (LOAD, 0, 0, 16 + 8 * argument)];
+    program.extend(body);
+    program.push((RETURN, 0, 0, ALLOW));
+    program
+}
+
+fn number(call: libc::c_long) -> u32 {
+    u32::try_from(call).unwrap_or(u32::MAX)
+}
+
+fn bytes((code, yes, no, operand): Instruction) -> Vec<u8> {
+    [&code.to_ne_bytes()[..], &[yes, no], &operand.to_ne_bytes()].concat()
+}
