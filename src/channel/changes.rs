@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use git2::{ObjectType, Odb, Oid};
+use tokio_util::sync::CancellationToken;
 
-use super::blocking;
-use super::tree::{CheckoutError, Kind, Source};
+use super::stoppable;
+use super::tree::{CheckoutError, Kind, Source, refuse_stopped};
 
 /// A file larger than this is passed over, in bytes.
 const LARGEST_TEXT: usize = 8 << 20;
@@ -36,11 +37,12 @@ pub async fn fold_changes<T: Send + 'static>(
     fold: fn(&mut T, Change<'_>) -> ControlFlow<()>,
 ) -> Result<T, CheckoutError> {
     let (repository, old, new) = (repository.to_owned(), old.to_owned(), new.to_owned());
-    blocking(move || {
+    stoppable(move |stop| {
         let (old, new) = (Source::open(&repository, &old)?, Source::open(&repository, &new)?);
         let odb = new.repository.odb().map_err(|error| new.unreadable(error))?;
         let mut left = MOST_READ;
-        for (path, [before, after]) in changed(&old, &new)? {
+        for (path, [before, after]) in changed(&old, &new, stop)? {
+            refuse_stopped(stop)?;
             if path.extension().is_none_or(|found| found != extension) {
                 continue;
             }
@@ -59,9 +61,13 @@ pub async fn fold_changes<T: Send + 'static>(
 type Version = Option<(Kind, Oid)>;
 
 /// Files that differ: added, removed or with another content or kind; sorted by path.
-fn changed(old: &Source, new: &Source) -> Result<Vec<(PathBuf, [Version; 2])>, CheckoutError> {
+fn changed(
+    old: &Source,
+    new: &Source,
+    stop: &CancellationToken,
+) -> Result<Vec<(PathBuf, [Version; 2])>, CheckoutError> {
     let files = |source: &Source| -> Result<HashMap<PathBuf, (Kind, Oid)>, CheckoutError> {
-        let entries = source.entries()?;
+        let entries = source.entries(stop)?;
         let files = entries.into_iter().filter(|entry| entry.kind != Kind::Directory);
         Ok(files.map(|entry| (entry.path, (entry.kind, entry.id))).collect())
     };

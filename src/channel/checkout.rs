@@ -28,10 +28,11 @@ use std::time::{Duration, SystemTime};
 
 use fs_err::os::unix::fs::symlink;
 use git2::{Odb, Oid};
+use tokio_util::sync::CancellationToken;
 
-use super::blocking;
 use super::conversion::{Converted, convert};
-use super::tree::{CheckoutError, Entry, Kind, Refusal, Source};
+use super::tree::{CheckoutError, Entry, Kind, Refusal, Source, refuse_stopped};
+use super::{blocking, stoppable};
 
 /// The biggest file of a commit, in bytes.
 pub(super) const BIGGEST_FILE: usize = 256 << 20;
@@ -85,7 +86,7 @@ impl Checkouts {
     /// Submodules are empty directories. Two of these at once for one commit do not disturb each other.
     pub async fn checkout(&self, repository: &Path, commit: &str) -> Result<Checkout, CheckoutError> {
         let (this, repository, commit) = (self.clone(), repository.to_owned(), commit.to_owned());
-        blocking(move || this.make(&repository, &commit)).await
+        stoppable(move |stop| this.make(&repository, &commit, stop)).await
     }
 
     /// Removes the files of all commits but those in `keep` and those that somebody uses, in this
@@ -95,7 +96,12 @@ impl Checkouts {
         blocking(move || this.sweep(&keep)).await
     }
 
-    fn make(&self, repository: &Path, commit: &str) -> Result<Checkout, CheckoutError> {
+    fn make(
+        &self,
+        repository: &Path,
+        commit: &str,
+        stop: &CancellationToken,
+    ) -> Result<Checkout, CheckoutError> {
         let source = Source::open(repository, commit)?;
         let tree = self.path(commit);
         let lock = self.open()?;
@@ -103,7 +109,7 @@ impl Checkouts {
         if tree.is_dir() {
             return Ok(Checkout::hold(tree)?);
         }
-        let mut entries = source.entries()?;
+        let mut entries = source.entries(stop)?;
         let staging = tempfile::tempdir_in(self.directory.join("new"))?;
         let new = staging.path().join(commit);
         fs_err::create_dir(&new)?;
@@ -112,7 +118,10 @@ impl Checkouts {
         let blobs = self.directory.join("blobs");
         let (root, written) = (new.clone(), HashMap::new());
         let mut writer = Writer { source: &source, odb, blobs, root, converted, written, bytes: 0 };
-        entries.iter().try_for_each(|entry| writer.write(entry))?;
+        for entry in &entries {
+            refuse_stopped(stop)?;
+            writer.write(entry)?;
+        }
         writer.publish()?;
         match fs_err::rename(&new, &tree) {
             // Somebody else has made the same one meanwhile.

@@ -37,12 +37,21 @@ pub use remote::{Limits, RemoteError, missing_branch};
 pub use resolve::{Obstacle, Resolver, Tips};
 pub use tree::{CheckoutError, Refusal};
 
+use tokio_util::sync::CancellationToken;
+
 /// Runs work that reads or writes many files, where it cannot hold up anything else.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// The same for work that ends soon when nobody waits for it any more: it looks at the token.
+async fn stoppable<T: Send + 'static>(work: impl FnOnce(&CancellationToken) -> T + Send + 'static) -> T {
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    blocking(move || work(&stop)).await
 }
 
 /// Whether `text` is a full commit hash, as Git prints it.

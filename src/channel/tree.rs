@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, ObjectType, Oid, Repository};
+use tokio_util::sync::CancellationToken;
 
 use super::is_commit;
 
@@ -137,11 +138,12 @@ impl Source {
     }
 
     /// All entries, every directory before what is in it.
-    pub(super) fn entries(&self) -> Result<Vec<Entry>, CheckoutError> {
+    pub(super) fn entries(&self, stop: &CancellationToken) -> Result<Vec<Entry>, CheckoutError> {
         let mut entries = Vec::new();
         let mut left = MOST_PATHS;
         let mut waiting = vec![(self.root()?, PathBuf::new(), 0)];
         while let Some((tree, directory, depth)) = waiting.pop() {
+            refuse_stopped(stop)?;
             let start = entries.len();
             self.read_directory(tree, &directory, &mut entries)?;
             for entry in &entries[start..] {
@@ -214,6 +216,11 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Ends work that nobody waits for any more.
+pub(super) fn refuse_stopped(stop: &CancellationToken) -> io::Result<()> {
+    if stop.is_cancelled() { Err(io::Error::other("stopped")) } else { Ok(()) }
 }
 
 fn check(name: &[u8], mode: i32) -> Result<Kind, Refusal> {

@@ -14,13 +14,16 @@ use crate::daemon::{Bells, Keeper, Progress};
 use crate::db::{self, Claimant, Db, Interrupted, Recorder, SpecId, Task};
 use crate::revision::{Origin, Revision};
 use crate::sandbox::{forget_own_peak, own_peak};
-use crate::spec::{Build, System};
+use crate::spec::{Build, Runtime, System};
 
 /// How often an evaluation that fails for reasons outside of it is begun again.
 const ATTEMPTS: i64 = 3;
 
 /// While the database is away, how often it is tried again to record a batch.
 const RECORD_AGAIN: Duration = Duration::from_secs(2);
+
+/// What was under way when there was no time left.
+const PREPARING: &str = "reading and compiling the modules of the revision";
 
 /// The keeper that evaluates, one evaluation at a time.
 #[derive(Debug)]
@@ -170,7 +173,10 @@ impl Evaluate {
         forget_own_peak();
         let started = Instant::now();
         let (mut kept, prepare_ms) = match self.kept.take() {
-            Some(kept) if kept.serves(task) => (kept, None),
+            Some(mut kept) if kept.serves(task) => {
+                kept.warm.request.limits = self.limits.clone();
+                (kept, None)
+            }
             former => {
                 drop(former);
                 (self.prepare(task).await?, Some(milliseconds(started.elapsed())))
@@ -181,17 +187,29 @@ impl Evaluate {
         result
     }
 
-    /// Makes a warm start.
+    /// Makes a warm start. The time that this takes is not left for the evaluation.
     async fn prepare(&self, task: &Task) -> anyhow::Result<Kept> {
         let (channels, checkouts) = self.check_out(task).await?;
-        let prepared = self.runtimes.prepare(&task.spec.name, task.spec.runtime, &channels).await?;
+        let (runtime, mut limits, started) = (task.spec.runtime, self.limits.clone(), Instant::now());
+        let prepare = self.runtimes.prepare(&task.spec.name, runtime, &channels);
+        let prepared = if runtime == Runtime::TimeMachine {
+            // Building Guix has a limit of its own.
+            prepare.await?
+        } else {
+            let limit = limits.evaluation_time;
+            let prepared = tokio::time::timeout(limit, prepare).await;
+            let late = Failure::Limit { what: "time limit", limit: format!("{limit:?}") };
+            let prepared = prepared.map_err(|_| late).context(PREPARING)??;
+            limits.evaluation_time = limit.saturating_sub(started.elapsed());
+            prepared
+        };
         let request = Request {
             root: self.runtimes.root().to_owned(),
             channels: Channel::list(&prepared.channels, &task.revision, &task.spec),
             environment: prepared.environment,
             build: task.spec.build.clone(),
             keep_contents: true,
-            limits: self.limits.clone(),
+            limits,
             daemon: task.spec.build.builds_while_evaluating.then(|| self.daemon.clone()),
         };
         Ok(Kept {
