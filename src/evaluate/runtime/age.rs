@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use super::RuntimeError;
+use super::beneath::{Beneath, Unreadable};
+use super::sources::MAX_SOURCE;
 
 /// What the evaluator needs of a Guix: files of its sources, and names in them. The last one to come
 /// was the place of a package in `(guix diagnostics)`, in July 2020; the first release with it is 1.2.0,
@@ -15,11 +17,14 @@ const NEEDED: [(&str, &str); 4] = [
 ];
 
 /// # Errors
-/// When `sources`, the directory of modules of a Guix, lack what the evaluator needs. `whose` says in
-/// messages which Guix that is.
-pub(super) fn refuse_too_old(sources: &Path, whose: &str) -> Result<(), RuntimeError> {
+/// When `sources`, the modules of a Guix, lack what the evaluator needs. `whose` says in messages which
+/// Guix that is.
+pub(super) fn refuse_too_old(sources: &Beneath, whose: &str) -> Result<(), RuntimeError> {
     for (file, name) in NEEDED {
-        let text = fs_err::read(sources.join(file)).unwrap_or_default();
+        let text = match sources.read(Path::new(file), MAX_SOURCE) {
+            Err(Unreadable::Io(error)) => return Err(error.into()),
+            text => text.unwrap_or_default(),
+        };
         if !text.windows(name.len()).any(|window| window == name.as_bytes()) {
             return Err(RuntimeError::TooOld { whose: whose.to_owned(), file, name });
         }
@@ -29,17 +34,19 @@ pub(super) fn refuse_too_old(sources: &Path, whose: &str) -> Result<(), RuntimeE
 
 #[cfg(test)]
 mod tests {
+    use super::super::sources::{Kind, Layer};
     use super::*;
 
     #[test]
     fn a_guix_without_what_is_needed_is_too_old_and_the_error_says_what_would_do() {
         let directory = tempfile::tempdir().unwrap();
         fs_err::create_dir(directory.path().join("guix")).unwrap();
+        let sources = Beneath::new(&Layer::alone(directory.path().to_owned(), Kind::Guix)).unwrap();
         for (file, name) in NEEDED {
-            let error = refuse_too_old(directory.path(), "of the channel `guix`").unwrap_err().to_string();
+            let error = refuse_too_old(&sources, "of the channel `guix`").unwrap_err().to_string();
             assert!(error.contains(file) && error.contains("hint: ") && error.contains("1.2.0"), "{error}");
             fs_err::write(directory.path().join(file), format!("#:export ({name})")).unwrap();
         }
-        refuse_too_old(directory.path(), "of the channel `guix`").unwrap();
+        refuse_too_old(&sources, "of the channel `guix`").unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! Compiled modules by key, on disk.
 
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -135,11 +135,13 @@ impl Cache {
         if !metadata.is_file() || metadata.len() > MAX_COMPILED {
             return Ok(false);
         }
-        let contents = fs_err::read(file)?;
-        if !contents.starts_with(b"\x7fELF") {
+        let mut compiled = fs_err::File::open(file)?.take(MAX_COMPILED);
+        let mut start = Vec::new();
+        compiled.by_ref().take(4).read_to_end(&mut start)?;
+        if start != b"\x7fELF" {
             return Ok(false);
         }
-        self.write(&self.compiled(key), &contents)?;
+        self.write(&self.compiled(key), start.as_slice().chain(compiled))?;
         Ok(true)
     }
 
@@ -148,9 +150,9 @@ impl Cache {
         self.write(&self.directory.join("failed").join(self.name(key)), message.as_bytes())
     }
 
-    fn write(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+    fn write(&self, path: &Path, mut contents: impl Read) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(self.directory.join("work"))?;
-        file.write_all(contents)?;
+        io::copy(&mut contents, &mut file)?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
     }

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::RuntimeError;
+use super::beneath::{Beneath, Unreadable};
 use super::sources::{Kind, Layer};
 use crate::revision::ChannelCommit;
 
@@ -50,7 +51,12 @@ impl Source {
             return Ok(Place { modules: here.clone(), load: inside.clone(), here, inside });
         };
         // Links in it count, as `..` does when files are opened.
-        let modules = here.join(directory).canonicalize().ok().filter(|modules| modules.is_dir());
+        let top =
+            Layer { name: name.clone(), directory: here.clone(), top: here.clone(), kind: Kind::Channel };
+        let modules = match Beneath::new(&top)?.directory(Path::new(directory)) {
+            Err(Unreadable::Io(error)) => return Err(error.into()),
+            modules => modules.ok(),
+        };
         let relative = modules.as_ref().and_then(|modules| modules.strip_prefix(&here).ok()?.to_str());
         match (&modules, relative) {
             (Some(modules), Some(relative)) if !relative.contains(':') => {
@@ -82,7 +88,7 @@ impl Place {
     }
 
     /// Its modules.
-    pub(super) fn layer(&self, kind: Kind) -> Layer {
-        Layer { directory: self.modules.clone(), top: self.here.clone(), kind }
+    pub(super) fn layer(&self, name: &str, kind: Kind) -> Layer {
+        Layer { name: name.to_owned(), directory: self.modules.clone(), top: self.here.clone(), kind }
     }
 }

@@ -4,12 +4,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::age;
+use super::beneath::{Beneath, Unreadable};
 use super::channel::Place;
 use super::compile::{self, CompileFailure, Compiling, Job};
+use super::effort::{Effort, Halt};
 use super::farm::Farm;
-use super::key::{self, Keys};
-use super::sources::{self, File, Kind, Layer};
+use super::key::{self, Keyed, Keys};
+use super::sources::{self, File, Kind, Layer, MAX_SOURCE};
 use super::{Cache, Counts, Environment, Host, RuntimeError, Source, search_path};
 
 /// Where the links to modules are inside the sandbox.
@@ -38,25 +42,24 @@ pub async fn checkout(
     compiling: &Compiling,
 ) -> Result<Environment, RuntimeError> {
     let is_guix = |channel: &&Source| channel.name == "guix";
-    let guix = channels.iter().copied().find(is_guix).ok_or(RuntimeError::NoGuixChannel)?.place()?;
-    for missing in ["gnu/packages.scm", "guix/packages.scm"] {
-        if !guix.modules.join(missing).is_file() {
-            return Err(RuntimeError::NotGuix { missing });
-        }
-    }
-    age::refuse_too_old(&guix.modules, "of the channel `guix`")?;
-    let others = channels.iter().filter(|channel| !is_guix(channel)).map(|channel| channel.place());
-    let places: Vec<Place> = std::iter::once(Ok(guix)).chain(others).collect::<Result<_, _>>()?;
-    let layers = places.iter().enumerate().map(|(number, place)| {
-        let kind = if number == 0 { Kind::Guix } else { Kind::Channel };
-        place.layer(kind)
+    let guix = channels.iter().copied().find(is_guix).ok_or(RuntimeError::NoGuixChannel)?;
+    let others = channels.iter().copied().filter(|channel| !is_guix(channel));
+    let ordered: Vec<&Source> = std::iter::once(guix).chain(others).collect();
+    let places: Vec<Place> = ordered.iter().map(|channel| channel.place()).collect::<Result<_, _>>()?;
+    let layers = ordered.iter().zip(&places).map(|(channel, place)| {
+        let kind = if is_guix(channel) { Kind::Guix } else { Kind::Channel };
+        place.layer(&channel.name, kind)
     });
     let layers: Vec<Layer> = layers.chain(host.libraries()).collect();
     let inside: Vec<PathBuf> = places.iter().map(|place| place.load.clone()).collect();
     let binds: Vec<_> = places.iter().map(Place::bind).collect();
     let mut plan = {
         let (host, cache, inside) = (host.clone(), cache.clone(), inside.clone());
-        let planned = tokio::task::spawn_blocking(move || plan(&host, &layers, &inside, &cache)).await;
+        // When nobody waits any more, it ends soon.
+        let stop = CancellationToken::new();
+        let _guard = stop.clone().drop_guard();
+        let plan = move || plan(&host, &layers, &inside, &cache, &stop);
+        let planned = tokio::task::spawn_blocking(plan).await;
         planned.map_err(io::Error::other)??
     };
     let mut jobs = std::mem::take(&mut plan.jobs);
@@ -71,17 +74,49 @@ pub async fn checkout(
     Ok(environment(host, &binds, &inside, &plan))
 }
 
+/// Refuses what is no Guix, or too old a one.
+fn check_guix(layer: &Layer) -> Result<(), RuntimeError> {
+    let guix = Beneath::new(layer)?;
+    for missing in ["gnu/packages.scm", "guix/packages.scm"] {
+        match guix.read(Path::new(missing), MAX_SOURCE) {
+            Ok(_) => {}
+            Err(Unreadable::Absent) => return Err(RuntimeError::NotGuix { missing }),
+            Err(error) => return Err(layer.unreadable(missing, error).into()),
+        }
+    }
+    age::refuse_too_old(&guix, "of the channel `guix`")
+}
+
 /// Looks up what is there. Takes about a second.
-fn plan(host: &Host, layers: &[Layer], inside: &[PathBuf], cache: &Cache) -> Result<Plan, RuntimeError> {
-    let compiler = host.compiler()?;
+fn plan(
+    host: &Host,
+    layers: &[Layer],
+    inside: &[PathBuf],
+    cache: &Cache,
+    stop: &CancellationToken,
+) -> Result<Plan, RuntimeError> {
+    check_guix(&layers[0])?;
+    let unlimited = Effort::unlimited(stop.clone());
+    let compiler = host.compiler(&unlimited)?;
     // One after the other: each has all sources in memory, and uses all processors.
-    let installed = host.keys(&compiler)?;
-    let mut files = sources::files(layers)?;
+    let installed = host.keys(&compiler, &unlimited)?;
+    let effort = Effort::limited(stop.clone());
+    let mut files = sources::files(layers, &effort)?;
     sources::replace(&mut files, "guix/config.scm", fs_err::read(host.outside(&host.config.0))?);
-    let keys = key::keys(&files, layers, &compiler);
+    let Keyed { keys, unknown } = key::keys(&files, layers, &compiler, &effort)?;
+    let (steps, bytes) = effort.used();
+    tracing::debug!(files = files.len(), steps, bytes, "the modules were compared");
     let farm = Farm::new(cache)?;
-    let (mut jobs, mut failures, mut counts) = (Vec::new(), Vec::new(), Counts::default());
+    let (mut jobs, mut counts) = (Vec::new(), Counts::default());
+    let unknown = unknown.into_iter().map(|(module, why)| CompileFailure {
+        module,
+        message: format!("it is not compiled, nor is what imports it: {why}"),
+    });
+    let mut failures: Vec<_> = unknown.collect();
     for file in &files {
+        if stop.is_cancelled() {
+            return Err(io::Error::other(Halt::Stopped).into());
+        }
         if file.path == "guix/config.scm" {
             farm.source(&file.path, &host.config.0)?;
             farm.compiled(&file.path, &host.config.1)?;

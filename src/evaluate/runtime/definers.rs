@@ -58,19 +58,27 @@ impl<'a> Definers<'a> {
 
     /// A macro defines nothing but values when it is made of templates in which nothing else stands.
     fn settle(&mut self, mentions: &HashMap<&'a [u8], HashSet<&'a [u8]>>) {
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for (name, words) in mentions {
-                let harmless = words.iter().all(|word| {
-                    word == name
-                        || (is_plain(word) && !self.macros.contains_key(word))
-                        || self.macros.get(word) == Some(&true)
-                });
-                if !harmless && self.macros.insert(name, false) == Some(true) {
-                    changed = true;
-                }
+        let mut users: HashMap<&[u8], Vec<&'a [u8]>> = HashMap::new();
+        for (name, words) in mentions {
+            for word in words {
+                users.entry(word).or_default().push(name);
             }
+        }
+        let is_harmless = |macros: &HashMap<&[u8], bool>, name: &[u8], word: &[u8]| match macros.get(word) {
+            _ if word == name => true,
+            Some(values) => *values,
+            None => is_plain(word),
+        };
+        let harmful = mentions.iter().filter(|(name, words)| {
+            self.macros.get(*name) == Some(&false)
+                || !words.iter().all(|word| is_harmless(&self.macros, name, word))
+        });
+        let mut waiting: Vec<&[u8]> = harmful.map(|(name, _)| *name).collect();
+        let mut settled: HashSet<&[u8]> = waiting.iter().copied().collect();
+        while let Some(name) = waiting.pop() {
+            self.macros.insert(name, false);
+            let users = users.get(name).into_iter().flatten();
+            waiting.extend(users.filter(|user| settled.insert(user)));
         }
     }
 

@@ -8,9 +8,11 @@ use std::time::Duration;
 use crate::sandbox::{Confined, Limits, find_guix};
 
 use super::age;
+use super::beneath::Beneath;
 use super::channel::Place;
+use super::effort::Effort;
 use super::key::{self, Compiler, Keys};
-use super::sources::{self, Kind, Layer};
+use super::sources::{self, Kind, Layer, SourcesError};
 use super::{Counts, Environment, RuntimeError, Source, search_path};
 
 /// Where the sandbox has the store.
@@ -87,7 +89,8 @@ impl Host {
             return Err(RuntimeError::Probe { root, reason: finished.reason() });
         }
         let host = Self::learn(root, store, &String::from_utf8_lossy(&finished.stdout))?;
-        age::refuse_too_old(&host.outside(&host.sources), &format!("below {}", host.root.display()))?;
+        let sources = Beneath::new(&Layer::alone(host.outside(&host.sources), Kind::Installed))?;
+        age::refuse_too_old(&sources, &format!("below {}", host.root.display()))?;
         Ok(host)
     }
 
@@ -140,7 +143,7 @@ impl Host {
 
     /// The layers of Guile libraries that Guix uses.
     pub(super) fn libraries(&self) -> Vec<Layer> {
-        let layer = |path: &PathBuf| Layer::trusted(self.outside(path), Kind::Library);
+        let layer = |path: &PathBuf| Layer::alone(self.outside(path), Kind::Library);
         // Guile's directory of everything lies above the others, and has no modules of its own.
         let inner = |path: &&PathBuf| !self.load_path.iter().any(|p| p != *path && p.starts_with(path));
         let inner_of_guile = |path: &&PathBuf| !self.guile_modules.0.starts_with(path);
@@ -148,25 +151,29 @@ impl Host {
     }
 
     /// The names of Guile's macros and primitives, with those of its libraries.
-    pub(super) fn compiler(&self) -> Result<Compiler, RuntimeError> {
+    pub(super) fn compiler(&self, effort: &Effort) -> Result<Compiler, SourcesError> {
         let mut compiler = (*self.compiler).clone();
-        let directory = self.outside(&self.guile_modules.0);
-        compiler
-            .core
-            .extend(super::index::macros(&sources::files(&[Layer::trusted(directory, Kind::Guile)])?));
+        let layer = Layer::alone(self.outside(&self.guile_modules.0), Kind::Guile);
+        let layers = [layer];
+        let macros = super::index::macros(&sources::files(&layers, effort)?, effort);
+        compiler.core.extend(macros.map_err(|halt| SourcesError::halted(&layers, halt))?);
         Ok(compiler)
     }
 
     /// The keys of the installed Guix's modules, computed once.
-    pub(super) fn keys(&self, compiler: &Compiler) -> Result<&HashMap<String, Keys>, RuntimeError> {
+    pub(super) fn keys(
+        &self,
+        compiler: &Compiler,
+        effort: &Effort,
+    ) -> Result<&HashMap<String, Keys>, SourcesError> {
         if let Some(keys) = self.keys.get() {
             return Ok(keys);
         }
-        let mut layers = vec![Layer::trusted(self.outside(&self.sources), Kind::Installed)];
+        let mut layers = vec![Layer::alone(self.outside(&self.sources), Kind::Installed)];
         layers.extend(self.libraries());
-        let mut files = sources::files(&layers)?;
+        let mut files = sources::files(&layers, effort)?;
         sources::replace(&mut files, "guix/config.scm", fs_err::read(self.outside(&self.config.0))?);
-        let keys = key::keys(&files, &layers, compiler);
+        let keys = key::keys(&files, &layers, compiler, effort)?.keys;
         Ok(self.keys.get_or_init(|| keys))
     }
 }

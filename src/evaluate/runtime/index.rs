@@ -1,14 +1,17 @@
 //! What each module of a revision defines, and what it can see.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
 use super::definers::{self, Class, Definers};
+use super::effort::{Effort, Halt, Meter};
+use super::includes::Includes;
+use super::makers::Makers;
+use super::reach::Reach;
 use super::reader::{self, Modules, Read, Symbol};
-use super::sources::{File, Kind, Layer};
+use super::sources::{File, Kind, Layer, SourcesError};
 
 /// SHA-256 of something.
 pub type Hash = [u8; 32];
@@ -48,12 +51,16 @@ pub struct Index {
     pub defining: Vec<Vec<u32>>,
     /// Who may define a symbol for nobody but its own file.
     pub hidden: Vec<Vec<u32>>,
-    /// Whose name is a part of a symbol, by symbol: it may be made by that form.
+    /// Groups of forms whose name is a part of a symbol, by symbol: it may be made by one of them.
     pub making: Vec<Vec<u32>>,
+    /// By group: forms that are about the same name.
+    pub made: Vec<Vec<u32>>,
     /// Files that export a symbol, by symbol.
     pub exporting: Vec<Vec<u32>>,
     /// By file.
     pub seen: Vec<Seen>,
+    /// Which files reach which.
+    pub reach: Reach,
 }
 
 /// What is known of a file beside its definitions.
@@ -69,6 +76,8 @@ pub struct Seen {
     pub stripped: HashMap<Symbol, Vec<Symbol>>,
     /// Forms that are neither imports nor definitions.
     pub effects: Vec<u32>,
+    /// Why it is unknown what it consists of.
+    pub unknown: Option<String>,
     /// Whether its text as a whole concerns whoever imports it.
     pub opaque: bool,
     /// Whether it is a module of packages, or of another channel: what it defines are values, which
@@ -76,70 +85,58 @@ pub struct Seen {
     pub packages: bool,
     /// Whether it declares the module that its path stands for.
     pub is_module: bool,
-    /// The files it reaches by imports, itself included: a set of bits.
-    pub reach: Vec<u64>,
 }
 
-impl Seen {
-    /// Whether it reaches `file` by imports.
-    pub fn reaches(&self, file: u32) -> bool {
-        self.reach[file as usize / 64] >> (file % 64) & 1 == 1
-    }
-}
+/// A symbol that is new to the index takes so much beside its name, in bytes.
+const SYMBOL_BYTES: usize = 160;
 
 /// Reads `files` with all processors.
-pub fn index(files: &[File], layers: &[Layer], core: &HashSet<&[u8]>) -> Index {
+///
+/// # Errors
+/// When it takes too much, or a file that a module includes cannot be read.
+pub fn index(
+    files: &[File],
+    layers: &[Layer],
+    core: &HashSet<&[u8]>,
+    effort: &Effort,
+) -> Result<Index, SourcesError> {
+    let halted = |halt| SourcesError::halted(layers, halt);
     let modules = Modules::new(files.iter().map(|file| file.path.as_str()));
-    let reads = read_all(files, &modules);
-    let mut index = Index::default();
-    let mut numbers: Vec<Vec<Symbol>> = Vec::with_capacity(reads.len());
-    for read in &reads {
-        numbers.push(read.symbols.iter().map(|name| index.number(name)).collect());
+    let mut reads = read_all(files, &modules, effort).map_err(halted)?;
+    let mut includes = Includes::new(layers, &modules)?;
+    let meter = effort.meter();
+    let mut seen = Vec::with_capacity(files.len());
+    for (file, read) in files.iter().zip(&mut reads) {
+        let included = includes.follow(file, read, &meter).map_err(|error| error.named(layers))?;
+        seen.push(Seen {
+            hash: included.hash,
+            unknown: read.unknown.map(str::to_owned).or(included.unknown),
+            opaque: read.opaque || included.any,
+            is_module: read.declares,
+            packages: file.kind == Kind::Channel || file.path.starts_with("gnu/packages/"),
+            ..Seen::default()
+        });
     }
-    index.defining.resize_with(index.names.len(), Vec::new);
-    index.hidden.resize_with(index.names.len(), Vec::new);
-    index.exporting.resize_with(index.names.len(), Vec::new);
-    let definers = Definers::new(&reads, core);
-    let mut makers = Makers::default();
-    for (file, (read, numbers)) in reads.iter().zip(&numbers).enumerate() {
-        index.add(
-            &files[file],
-            u32::try_from(file).unwrap_or(u32::MAX),
-            read,
-            numbers,
-            &definers,
-            &mut makers,
-        );
-        let included = included(&files[file], read, &layers[files[file].layer].directory);
-        let seen = &mut index.seen[file];
-        seen.opaque |= !included.is_empty();
-        let mut hash = Sha256::new_with_prefix(&files[file].text);
-        for text in &included {
-            hash.update(Sha256::digest(text));
-        }
-        seen.hash = hash.finalize().into();
-    }
-    index.strip_prefixes(&reads, &numbers);
-    index.reach(&reads);
-    index.making = makers.find(&index.names);
-    index
+    Index::of(files, &reads, seen, core, &meter).map_err(halted)
 }
 
 /// The names of the macros that `files` define.
-pub fn macros(files: &[File]) -> Vec<String> {
+pub fn macros(files: &[File], effort: &Effort) -> Result<Vec<String>, Halt> {
     let modules = Modules::new(files.iter().map(|file| file.path.as_str()));
-    let reads = read_all(files, &modules);
-    definers::macro_names(&reads).into_iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    let reads = read_all(files, &modules, effort)?;
+    let names = definers::macro_names(&reads).into_iter();
+    Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
 }
 
-fn read_all<'a>(files: &'a [File], modules: &Modules<'_>) -> Vec<Read<'a>> {
+fn read_all<'a>(files: &'a [File], modules: &Modules<'_>, effort: &Effort) -> Result<Vec<Read<'a>>, Halt> {
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut done = Vec::new();
+        let (mut done, meter) = (Vec::new(), effort.meter());
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(file) = files.get(number) else { return done };
-            let read = reader::read(&file.text, u32::try_from(number).unwrap_or(u32::MAX), modules);
+            let Some(file) = files.get(number) else { return Ok(done) };
+            let read = reader::read(&file.text, u32::try_from(number).unwrap_or(u32::MAX), modules, &meter)?;
+            meter.settle()?;
             done.push((number, read));
         }
     };
@@ -149,35 +146,58 @@ fn read_all<'a>(files: &'a [File], modules: &Modules<'_>) -> Vec<Read<'a>> {
         let mut reads = work();
         for other in others {
             match other.join() {
-                Ok(more) => reads.extend(more),
+                Ok(more) => {
+                    reads = reads.and_then(|reads| Ok([reads, more?].into_iter().flatten().collect()))
+                }
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
         reads
-    });
+    })?;
     reads.sort_unstable_by_key(|(number, _)| *number);
-    reads.into_iter().map(|(_, read)| read).collect()
-}
-
-/// The files whose text a file takes in while it is compiled.
-fn included(file: &File, read: &Read<'_>, layer: &Path) -> Vec<Vec<u8>> {
-    let beside = Path::new(&file.path).parent().unwrap_or(Path::new(""));
-    let names = read.includes.iter().map(|name| String::from_utf8_lossy(name).into_owned());
-    names
-        .flat_map(|name| [layer.join(beside).join(&name), layer.join(&name)])
-        .filter(|path| path.is_file())
-        .filter_map(|path| fs_err::read(path).ok())
-        .collect()
+    Ok(reads.into_iter().map(|(_, read)| read).collect())
 }
 
 impl Index {
-    fn number(&mut self, name: &[u8]) -> Symbol {
+    fn of(
+        files: &[File],
+        reads: &[Read<'_>],
+        seen: Vec<Seen>,
+        core: &HashSet<&[u8]>,
+        meter: &Meter<'_>,
+    ) -> Result<Self, Halt> {
+        let mut index = Self { seen, ..Self::default() };
+        let mut numbers: Vec<Vec<Symbol>> = Vec::with_capacity(reads.len());
+        for read in reads {
+            let file = read.symbols.iter().map(|name| index.number(name, meter));
+            numbers.push(file.collect::<Result<_, _>>()?);
+        }
+        index.defining.resize_with(index.names.len(), Vec::new);
+        index.hidden.resize_with(index.names.len(), Vec::new);
+        index.exporting.resize_with(index.names.len(), Vec::new);
+        let definers = Definers::new(reads, core);
+        let mut makers = Makers::default();
+        for (file, number) in files.iter().zip(0..) {
+            meter.steps(file.text.len() / 8)?;
+            let (read, numbers) = (&reads[number as usize], &numbers[number as usize]);
+            index.add(file, number, read, numbers, &definers, &mut makers);
+        }
+        index.strip_prefixes(reads, &numbers, meter)?;
+        let imports: Vec<_> = reads.iter().map(|read| &read.imports).collect();
+        index.reach = Reach::new(&imports, meter)?;
+        index.making = makers.find(&index.names, meter)?;
+        index.made = makers.groups;
+        Ok(index)
+    }
+
+    fn number(&mut self, name: &[u8], meter: &Meter<'_>) -> Result<Symbol, Halt> {
         let next = Symbol::try_from(self.names.len()).unwrap_or(Symbol::MAX);
         if let Some(number) = self.names.get(name) {
-            return *number;
+            return Ok(*number);
         }
+        meter.bytes(SYMBOL_BYTES + name.len())?;
         self.names.insert(name.into(), next);
-        next
+        Ok(next)
     }
 
     fn add(
@@ -190,8 +210,8 @@ impl Index {
         makers: &mut Makers,
     ) {
         let name = |symbol: Symbol| read.symbols[symbol as usize];
-        let packages = file.kind == Kind::Channel || file.path.starts_with("gnu/packages/");
-        let mut seen = Seen { opaque: read.opaque, is_module: read.declares, packages, ..Seen::default() };
+        let exports: HashSet<Symbol> = read.exports.iter().copied().collect();
+        let mut effects = Vec::new();
         for form in &read.forms {
             let head = form.head.map_or(&b""[..], name);
             let mut hidden = Vec::new();
@@ -206,7 +226,7 @@ impl Index {
                     hidden.extend(form.shallow.iter().map(|(symbol, ..)| *symbol).filter(|s| !known(*s)));
                     let names = form.shallow.iter().map(|(symbol, below, _)| (*symbol, *below));
                     let names = names.filter(|(symbol, below)| {
-                        *below == 0 || (read.exports.contains(symbol) && !known(*symbol))
+                        *below == 0 || (exports.contains(symbol) && !known(*symbol))
                     });
                     (Sort::Procedural, names.map(|(symbol, _)| symbol).collect())
                 }
@@ -219,7 +239,7 @@ impl Index {
                 self.hidden[numbers[symbol as usize] as usize].push(at);
             }
             if names.is_empty() {
-                seen.effects.push(at);
+                effects.push(at);
             }
             if sort != Sort::Plain
                 && !definers::is_macro(head)
@@ -243,53 +263,35 @@ impl Index {
             self.exporting[numbers[*symbol as usize] as usize].push(number);
         }
         let header: Vec<&[u8]> = read.header.iter().map(|range| &file.text[range.clone()]).collect();
+        let seen = &mut self.seen[number as usize];
         seen.header = texts_hash(&header);
         seen.symbols = numbers.to_vec();
-        self.seen.push(seen);
+        seen.effects = effects;
     }
 
     /// Finds the names behind `prefix:name`.
-    fn strip_prefixes(&mut self, reads: &[Read<'_>], numbers: &[Vec<Symbol>]) {
+    fn strip_prefixes(
+        &mut self,
+        reads: &[Read<'_>],
+        numbers: &[Vec<Symbol>],
+        meter: &Meter<'_>,
+    ) -> Result<(), Halt> {
         for ((seen, read), numbers) in self.seen.iter_mut().zip(reads).zip(numbers) {
-            for prefix in &read.prefixes {
-                let prefix = read.symbols[*prefix as usize];
+            let prefixes: HashSet<Symbol> = read.prefixes.iter().copied().collect();
+            for prefix in prefixes {
+                let prefix = read.symbols[prefix as usize];
                 for (name, number) in read.symbols.iter().zip(numbers) {
-                    let behind = name.strip_prefix(prefix).and_then(|rest| self.names.get(rest));
-                    if let Some(behind) = behind {
+                    meter.steps(1)?;
+                    let Some(rest) = name.strip_prefix(prefix) else { continue };
+                    meter.steps(name.len())?;
+                    if let Some(behind) = self.names.get(rest) {
+                        meter.bytes(64)?;
                         seen.stripped.entry(*number).or_default().push(*behind);
                     }
                 }
             }
         }
-    }
-
-    /// Fills in what each file reaches: its imports, their imports, and so on.
-    fn reach(&mut self, reads: &[Read<'_>]) {
-        let words = reads.len().div_ceil(64);
-        let mut sets: Vec<Vec<u64>> = (0..reads.len())
-            .map(|file| {
-                let mut set = vec![0; words];
-                set[file / 64] |= 1 << (file % 64);
-                set
-            })
-            .collect();
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for (file, read) in reads.iter().enumerate() {
-                let mut set = std::mem::take(&mut sets[file]);
-                for import in &read.imports {
-                    for (word, more) in set.iter_mut().zip(&sets[*import as usize]) {
-                        changed |= *more & !*word != 0;
-                        *word |= more;
-                    }
-                }
-                sets[file] = set;
-            }
-        }
-        for (seen, set) in self.seen.iter_mut().zip(sets) {
-            seen.reach = set;
-        }
+        Ok(())
     }
 }
 
@@ -301,38 +303,4 @@ pub fn texts_hash(texts: &[&[u8]]) -> Hash {
         hash.update(text);
     }
     hash.finalize().into()
-}
-
-/// Forms by the words of the name that they are about: macros make names out of such names.
-#[derive(Default)]
-struct Makers(HashMap<Vec<u8>, Vec<u32>>);
-
-/// The words of a name, separated by single blanks.
-fn words(name: &[u8]) -> Vec<&[u8]> {
-    name.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect()
-}
-
-impl Makers {
-    fn add(&mut self, name: &[u8], definition: u32) {
-        let words = words(name);
-        if !words.is_empty() {
-            self.0.entry(words.join(&b' ')).or_default().push(definition);
-        }
-    }
-
-    fn find(&self, names: &HashMap<Box<[u8]>, Symbol>) -> Vec<Vec<u32>> {
-        let mut found = vec![Vec::new(); names.len()];
-        for (name, symbol) in names {
-            let words = words(name);
-            let words = &words[..words.len().min(12)];
-            for start in 0..words.len() {
-                for end in start + 1..=words.len() {
-                    if let Some(forms) = self.0.get(words[start..end].join(&b' ').as_slice()) {
-                        found[*symbol as usize].extend(forms);
-                    }
-                }
-            }
-        }
-        found
-    }
 }

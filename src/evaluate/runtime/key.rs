@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use super::digest::{Graph, hash_set};
-use super::index::{Hash, Sort, texts_hash};
+use super::effort::{Effort, Halt, Meter};
+use super::index::{Hash, Index, Sort, texts_hash};
 use super::reader::Symbol;
-use super::sources::{File, Kind, Layer};
+use super::sources::{File, Kind, Layer, SourcesError};
 
 /// Goes up whenever keys or the way of compiling change.
 const FORMAT: &str = "gorget compiled module 2";
@@ -45,67 +46,154 @@ pub fn level(kind: Kind, path: &str) -> u8 {
     }
 }
 
-/// The keys of all files that are modules of Guix or another channel, by path.
-pub fn keys(files: &[File], layers: &[Layer], compiler: &Compiler) -> HashMap<String, Keys> {
+/// The keys of a revision's modules.
+#[derive(Debug, Default)]
+pub struct Keyed {
+    /// By path. A module that is missing here must be loaded from source.
+    pub keys: HashMap<String, Keys>,
+    /// Modules of which it is unknown what they consist of, and why. They have no keys, nor has what
+    /// imports them.
+    pub unknown: Vec<(String, String)>,
+}
+
+/// The keys of all files that are modules of Guix or another channel.
+///
+/// # Errors
+/// When it takes too much, or a file that a module includes cannot be read.
+pub fn keys(
+    files: &[File],
+    layers: &[Layer],
+    compiler: &Compiler,
+    effort: &Effort,
+) -> Result<Keyed, SourcesError> {
     let core = compiler.core.iter().map(String::as_bytes).collect();
-    let index = super::index::index(files, layers, &core);
-    let mut graph = Graph::new(&index, compiler);
-    graph.digest_all();
+    let index = super::index::index(files, layers, &core, effort)?;
+    let keys =
+        all_keys(files, &index, compiler, effort).map_err(|halt| SourcesError::halted(layers, halt))?;
+    let unknown = files.iter().zip(&index.seen);
+    let unknown = unknown.filter_map(|(file, seen)| Some((file.path.clone(), seen.unknown.clone()?)));
+    Ok(Keyed { keys, unknown: unknown.collect() })
+}
+
+fn all_keys(
+    files: &[File],
+    index: &Index,
+    compiler: &Compiler,
+    effort: &Effort,
+) -> Result<HashMap<String, Keys>, Halt> {
+    let mut graph = Graph::new(index, compiler);
+    graph.digest_all(&effort.meter())?;
     let graph = &graph;
-    let wanted: Vec<u32> = (0..)
+    let texts = files.iter().zip(&index.seen);
+    let texts: Vec<Hash> =
+        texts.map(|(file, seen)| texts_hash(&[file.path.as_bytes(), &seen.hash])).collect();
+    let mut wanted: Vec<u32> = (0..)
         .zip(files)
         .filter(|(number, file)| file.kind != Kind::Library && index.seen[*number as usize].is_module)
         .map(|(number, _)| number)
         .collect();
+    // Files that reach the same ones follow each other.
+    wanted.sort_by_key(|number| index.reach.component(*number));
     let half = wanted.len().div_ceil(2);
-    let work = |part: &[u32]| -> Vec<(String, Keys)> {
-        part.iter().map(|n| (files[*n as usize].path.clone(), graph.keys(files, *n, compiler))).collect()
+    let work = |part: &[u32]| -> Result<Vec<(String, Keys)>, Halt> {
+        let (mut keys, meter) = (Vec::new(), effort.meter());
+        for part in part.chunk_by(|a, b| index.reach.component(*a) == index.reach.component(*b)) {
+            let reached = graph.reached(files, index.reach.component(part[0]), &texts, &meter)?;
+            for file in part.iter().filter(|_| !reached.unknown) {
+                let path = files[*file as usize].path.clone();
+                keys.push((path, graph.keys(files, *file, compiler, &reached, &meter)?));
+            }
+        }
+        Ok(keys)
     };
     std::thread::scope(|scope| {
         let other = scope.spawn(|| work(&wanted[half..]));
-        let mut keys: HashMap<_, _> = work(&wanted[..half]).into_iter().collect();
+        let keys = work(&wanted[..half]);
         match other.join() {
-            Ok(more) => keys.extend(more),
+            Ok(more) => Ok(keys?.into_iter().chain(more?).collect()),
             Err(panic) => std::panic::resume_unwind(panic),
         }
-        keys
     })
 }
 
+/// What all files of one component reach, as far as keys depend on it.
+#[derive(Default)]
+struct Reached {
+    /// Whether it is unknown what one of them consists of.
+    unknown: bool,
+    /// The hashes of their texts.
+    texts: Vec<Hash>,
+    /// Those of the opaque ones.
+    opaque: Vec<Hash>,
+    /// Those of what Guix compiles at more than level 1.
+    optimized: Vec<Hash>,
+    /// What they do when they are loaded.
+    effects: Vec<Hash>,
+    /// Hash of all texts.
+    all: Hash,
+}
+
 impl Graph<'_> {
-    /// The keys of file number `number`.
-    fn keys(&self, files: &[File], number: u32, compiler: &Compiler) -> Keys {
+    fn reached(
+        &self,
+        files: &[File],
+        component: u32,
+        texts: &[Hash],
+        meter: &Meter<'_>,
+    ) -> Result<Reached, Halt> {
+        meter.steps(self.index.reach.words())?;
+        let mut reached = Reached::default();
+        for at in self.index.reach.files(component) {
+            let (file, seen, text) = (&files[at as usize], &self.index.seen[at as usize], texts[at as usize]);
+            // Each is sorted and hashed.
+            meter.steps(4 + seen.effects.len())?;
+            reached.unknown |= seen.unknown.is_some();
+            reached.effects.extend(seen.effects.iter().map(|effect| self.effect(*effect)));
+            if seen.opaque {
+                reached.opaque.push(text);
+            }
+            if level(file.kind, &file.path) > 1 {
+                reached.optimized.push(text);
+            }
+            reached.texts.push(text);
+        }
+        reached.all = hash_set(reached.texts.clone());
+        Ok(reached)
+    }
+
+    /// The keys of file number `number`, which reaches `reached`.
+    fn keys(
+        &self,
+        files: &[File],
+        number: u32,
+        compiler: &Compiler,
+        reached: &Reached,
+        meter: &Meter<'_>,
+    ) -> Result<Keys, Halt> {
         let file = &files[number as usize];
         let seen = &self.index.seen[number as usize];
         let level = level(file.kind, &file.path);
         let (mut own, mut host) = (Vec::new(), Vec::new());
         for symbol in &seen.symbols {
-            self.add_symbol(files, number, *symbol, &mut own, &mut host);
+            self.add_symbol(files, number, *symbol, (&mut own, &mut host), meter)?;
         }
-        let (mut effects, mut all) = (Vec::new(), Vec::new());
-        for (other, at) in self.index.seen.iter().zip(0..).filter(|(_, at)| seen.reaches(*at)) {
-            let foreign = &files[at as usize];
-            let text = texts_hash(&[foreign.path.as_bytes(), &other.hash]);
-            effects.extend(other.effects.iter().map(|effect| self.effect(*effect)));
-            if other.opaque || seen.opaque {
-                own.push(text);
-            }
-            if level > 1 && super::key::level(foreign.kind, &foreign.path) > 1 {
-                host.push(text);
-            }
-            all.push(text);
+        own.extend(if seen.opaque { &reached.texts } else { &reached.opaque });
+        own.extend(&reached.effects);
+        if level > 1 {
+            host.extend(&reached.optimized);
+        } else {
+            host.clear();
         }
-        own.extend(effects);
+        meter.steps(4 * (own.len() + host.len()))?;
         let start = format!("{FORMAT}\n{}\n{level}\n{}\n{}\n", compiler.identity, file.path, file.place);
         let base = Sha256::new_with_prefix(start).chain_update(seen.hash).chain_update(hash_set(own));
-        let imports = all.len();
-        let with = |more: Vec<Hash>, what: &str| base.clone().chain_update(what).chain_update(hash_set(more));
-        Keys {
+        let with = |more: Hash, what: &str| base.clone().chain_update(what).chain_update(more);
+        Ok(Keys {
             own: base.clone().finalize().into(),
-            host: with(if level > 1 { host } else { Vec::new() }, "host").finalize().into(),
-            failure: with(all, "failure").finalize().into(),
-            imports,
-        }
+            host: with(hash_set(host), "host").finalize().into(),
+            failure: with(reached.all, "failure").finalize().into(),
+            imports: reached.texts.len(),
+        })
     }
 
     /// A top-level effect counts by its text, and by what it reaches when it changes the language.
@@ -114,22 +202,22 @@ impl Graph<'_> {
         if this.sort == Sort::Plain { this.hash } else { self.digests[definition as usize] }
     }
 
-    /// Adds what `symbol` may mean in `file`.
+    /// Adds what `symbol` may mean in `file` to what goes into its own key and that of Guix's build.
     fn add_symbol(
         &self,
         files: &[File],
         file: u32,
         symbol: Symbol,
-        own: &mut Vec<Hash>,
-        host: &mut Vec<Hash>,
-    ) {
-        let mut meanings = Vec::new();
-        self.meanings(file, symbol, &mut |_, at| meanings.push(at));
+        (own, host): (&mut Vec<Hash>, &mut Vec<Hash>),
+        meter: &Meter<'_>,
+    ) -> Result<(), Halt> {
+        let meanings = self.meanings(file, symbol, meter)?;
         if meanings.is_empty() {
-            return;
+            return Ok(());
         }
         let special = self.is_special(symbol, &meanings);
-        let places = self.places(file, symbol, &meanings);
+        let places = self.places(file, symbol, &meanings, meter)?;
+        meter.steps(8 * places.len())?;
         let paths = places.iter().map(|place| files[*place as usize].path.as_bytes());
         let words: Vec<&[u8]> = std::iter::once(self.names[symbol as usize]).chain(paths).collect();
         let place = texts_hash(&words);
@@ -139,143 +227,9 @@ impl Graph<'_> {
             own.extend(macros.map(|at| self.digests[*at as usize]));
         }
         host.push(place);
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The keys of modules given as path and source.
-    fn keys_of(modules: &[(&str, &str)]) -> HashMap<String, Keys> {
-        let layers = [Layer::trusted("nowhere".into(), Kind::Guix)];
-        let file = |(path, text): &(&str, &str)| File {
-            path: (*path).to_owned(),
-            place: (*path).to_owned(),
-            layer: 0,
-            kind: Kind::Guix,
-            text: text.as_bytes().to_vec(),
-        };
-        let mut files: Vec<File> = modules.iter().map(file).collect();
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        let core = ["list", "define", "define-syntax", "let"].map(str::to_owned).to_vec();
-        keys(&files, &layers, &Compiler { identity: "3.0".to_owned(), core })
-    }
-
-    const BASE: [(&str, &str); 6] = [
-        (
-            "guix/base32.scm",
-            "(define-module (guix base32) #:export (decode)) (define (decode s) (split s)) (define (split s) s)",
-        ),
-        (
-            "guix/packages.scm",
-            "(define-module (guix packages) #:use-module (guix base32) #:use-module (guix records)
-               #:export (base32 package unit package-name))
-             (define-syntax base32 (lambda (s) (syntax-case s () ((_ x) (decode #'x)))))
-             (define-record-type* <package> package make-package package? (name package-name))
-             (define-syntax-rule (unit x) (wrap (helper x)))
-             (define-syntax-rule (wrap x) x)
-             (define (helper x) x)",
-        ),
-        (
-            "guix/records.scm",
-            "(define-module (guix records) #:export (define-record-type*)) (define-syntax define-record-type* (lambda (s) s))",
-        ),
-        (
-            "gnu/packages/a.scm",
-            "(define-module (gnu packages a) #:use-module (guix packages)) (define-public a (package (name \"a\")))",
-        ),
-        (
-            "gnu/packages/b.scm",
-            "(define-module (gnu packages b) #:use-module ((guix packages) #:prefix p:) #:use-module (gnu packages a)) (define-public b (p:base32 (list a))) (define (c x) (settings-x x))",
-        ),
-        ("guix/user.scm", "(define-module (guix user) #:use-module (guix packages)) (define u (unit 1))"),
-    ];
-
-    /// Which modules get other keys when `old` becomes `new` in one of them: for our own compiled
-    /// modules, and for those of the installed Guix.
-    fn changed(path: &str, old: &str, new: &str) -> (Vec<String>, Vec<String>) {
-        let mut modules = BASE;
-        let place = modules.iter().position(|(name, _)| *name == path).unwrap();
-        let text = modules[place].1.replacen(old, new, 1);
-        assert_ne!(text, modules[place].1, "{old}");
-        modules[place].1 = &text;
-        let (before, after) = (keys_of(&BASE), keys_of(&modules));
-        let other = |differs: &dyn Fn(&Keys, &Keys) -> bool| {
-            let mut paths: Vec<String> =
-                before.iter().filter(|(p, k)| differs(k, &after[*p])).map(|(p, _)| p.clone()).collect();
-            paths.sort();
-            paths
-        };
-        (other(&|a, b| a.own != b.own), other(&|a, b| a.host != b.host))
-    }
-
-    #[test]
-    fn a_value_concerns_its_own_file() {
-        let (own, host) = changed("gnu/packages/a.scm", "\"a\"", "\"A\"");
-        assert_eq!(own, ["gnu/packages/a.scm"]);
-        assert_eq!(host, own);
-        // Guix's own build may have copied the procedure into whatever imports it.
-        let (own, host) = changed("guix/packages.scm", "(helper x) x)", "(helper x) (+ x 1))");
-        assert_eq!(own, ["guix/packages.scm"]);
-        assert_eq!(host, ["guix/packages.scm", "guix/user.scm"]);
-    }
-
-    #[test]
-    fn a_macro_concerns_whoever_uses_it() {
-        // Through another macro.
-        assert_eq!(
-            changed("guix/packages.scm", "(wrap x) x)", "(wrap x) 1)").0,
-            ["guix/packages.scm", "guix/user.scm"]
-        );
-        // Through a prefix, and because it calls a procedure of another module, which calls another.
-        let users = ["gnu/packages/b.scm", "guix/base32.scm", "guix/packages.scm"];
-        assert_eq!(changed("guix/base32.scm", "(split s) s)", "(split s) 1)").0, users);
-        // Through the macro that made it.
-        let users = ["gnu/packages/a.scm", "guix/packages.scm", "guix/records.scm"];
-        assert_eq!(changed("guix/records.scm", "(lambda (s) s)", "(lambda (s) 1)").0, users);
-        // Through a name that it made.
-        let record = "(define-configuration settings (x 1)) (define-public a";
-        let (own, _) = changed("gnu/packages/a.scm", "(define-public a", record);
-        assert_eq!(own, ["gnu/packages/a.scm", "gnu/packages/b.scm"]);
-    }
-
-    #[test]
-    fn a_name_that_gets_another_meaning_concerns_whoever_uses_it() {
-        let (own, _) =
-            changed("gnu/packages/a.scm", "(define-public a", "(define-public (list . x) x)(define-public a");
-        assert_eq!(own, ["gnu/packages/a.scm", "gnu/packages/b.scm"], "a name of Guile");
-        let (own, _) =
-            changed("gnu/packages/a.scm", "(define-public a", "(define-public base32 1)(define-public a");
-        assert_eq!(own, ["gnu/packages/a.scm", "gnu/packages/b.scm"], "a name of a macro");
-        let (own, _) =
-            changed("gnu/packages/a.scm", "(define-public a (package", "(define-syntax a (package");
-        assert_eq!(own, ["gnu/packages/a.scm", "gnu/packages/b.scm"], "a variable that becomes a macro");
-    }
-
-    #[test]
-    fn effects_and_disguises_are_seen() {
-        for trick in [
-            "(set! list vector)",
-            "(eval-when (expand) (read-hash-extend #\\! decode))",
-            "(cond-expand (guile (define-syntax a 1)))",
-            "(begin #;(hidden) (define-syntax #{a}# 1))",
-            "#| #| |# |# (define-syntax #;b a 1)",
-            "(export (b . a))",
-        ] {
-            let (own, _) =
-                changed("gnu/packages/a.scm", "(define-public a", &format!("{trick} (define-public a"));
-            assert_eq!(own, ["gnu/packages/a.scm", "gnu/packages/b.scm"], "{trick}");
-        }
-        for comment in [
-            "; (define-syntax a 1)\n",
-            "#| (define-syntax a 1) |#",
-            "#! (define-syntax a 1) !#",
-            "\"(define-syntax a 1)\"",
-        ] {
-            let (own, _) =
-                changed("gnu/packages/a.scm", "(define-public a", &format!("{comment} (define-public a"));
-            assert_eq!(own, ["gnu/packages/a.scm"], "{comment}");
-        }
-    }
-}
+mod tests;

@@ -18,7 +18,13 @@
 //!   macros that run code while they expand, also the procedures they mention, and so on;
 //! * for each symbol that is a name of Guile or of a macro: the modules that define or export it;
 //! * what modules that it reaches do when they are loaded (`set!`, `read-hash-extend`);
-//! * the whole text of modules that cannot be followed (`include`, `#:renamer`, `import`).
+//! * the whole text of modules that cannot be followed (`#:renamer`, `import`, `include` with the text of
+//!   the included file).
+//!
+//! A module that includes what is not in a layer, or is nested as no real one is, has no key, nor has what
+//! imports it: these are loaded from source. Channels whose modules take more than `sources` and `effort`
+//! allow are refused. All of that is read by this program itself, outside of any sandbox, so nothing is
+//! opened but regular files below the top of each channel.
 //!
 //! Everything in doubt counts: names in forms with an unknown head, names that such a form may
 //! make out of other names, symbols in comments behind `#;`, local variables named like macros.
@@ -39,20 +45,28 @@
 //! reaches takes part: what is wrong may be elsewhere.
 
 mod age;
+mod beneath;
 mod cache;
 mod channel;
 mod checkout;
 mod compile;
 mod definers;
 mod digest;
+mod effort;
 mod farm;
 mod faster;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod handover;
 mod host;
+mod includes;
 mod index;
 mod key;
+mod makers;
+mod reach;
 mod reader;
 mod runtimes;
+mod search;
 mod sources;
 mod time_machine;
 
@@ -70,6 +84,7 @@ pub use checkout::checkout;
 pub use compile::{CompileFailure, Compiling};
 pub use host::{Host, host};
 pub use runtimes::{Prepared, Runtimes};
+pub use sources::SourcesError;
 pub use time_machine::TimeMachine;
 
 /// Why there is no Guix to evaluate with.
@@ -117,14 +132,6 @@ pub enum RuntimeError {
         /// What its description says.
         directory: String,
     },
-    /// What Guile would find there is unknown.
-    #[error(
-        "{file} is a link to a file that is not in the channel's repository\nhint: let it lead to a file of the repository, or remove it"
-    )]
-    LinkLeadsOut {
-        /// The link, from the top of the repository.
-        file: String,
-    },
     /// None of the channels is Guix.
     #[error("no channel is called `guix`\nhint: add it, or use the runtime `host`")]
     NoGuixChannel,
@@ -155,6 +162,9 @@ pub enum RuntimeError {
         /// A file.
         log: PathBuf,
     },
+    /// A channel's modules are not as they may be.
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
     /// A file or directory.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -169,8 +179,8 @@ impl RuntimeError {
                 | Self::NotGuix { .. }
                 | Self::NotBuilt { .. }
                 | Self::ChannelName { .. }
+                | Self::Sources(SourcesError::Refused { .. })
                 | Self::NoModules { .. }
-                | Self::LinkLeadsOut { .. }
         )
     }
 }

@@ -4,24 +4,22 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::RuntimeError;
+use rustix::fs::{Dir, FileType};
+
+use super::beneath::{Beneath, Unreadable};
+use super::effort::{Effort, Halt, Meter};
 
 /// A directory of modules; earlier layers hide equally named files of later ones.
 #[derive(Debug, Clone)]
 pub struct Layer {
+    /// The channel's name, or what else it is called in messages.
+    pub name: String,
     /// Where it is on this machine.
     pub directory: PathBuf,
     /// What it is a part of: links in a channel must lead to files below this.
     pub top: PathBuf,
     /// What it is.
     pub kind: Kind,
-}
-
-impl Layer {
-    /// Modules that can be trusted: their links lead anywhere.
-    pub fn trusted(directory: PathBuf, kind: Kind) -> Self {
-        Self { top: directory.clone(), directory, kind }
-    }
 }
 
 /// What a directory of modules is.
@@ -40,9 +38,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether these are files of a repository, which may be anything.
-    fn is_channel(self) -> bool {
-        matches!(self, Self::Guix | Self::Channel)
+    /// Whether the admin installed it, so that only a channel's limits do not apply to it.
+    pub(super) fn is_trusted(self) -> bool {
+        !matches!(self, Self::Guix | Self::Channel)
     }
 }
 
@@ -62,12 +60,37 @@ pub struct File {
     pub text: Vec<u8>,
 }
 
+/// Why the modules of a revision cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourcesError {
+    /// A layer holds what it may not, or too much; that does not change.
+    #[error("the modules of `{layer}` cannot be read: {reason}\nhint: {HINT}")]
+    Refused {
+        /// The layer's name.
+        layer: String,
+        /// What is wrong, with the path where it is one file.
+        reason: String,
+    },
+    /// The machine cannot read them now.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+const HINT: &str = "remove that file from the channel, or the channel from the spec; if the channel keeps its \
+    modules in a directory of their own, its .guix-channel can say so";
+
 /// Directories deeper than this are not looked at: links can make them endless.
 const MAX_DEPTH: usize = 24;
 /// A layer may have so many files and directories.
 const MAX_ENTRIES: usize = 500_000;
-/// A module file may be so large, in bytes.
-const MAX_SOURCE: u64 = 64 << 20;
+/// All channels together may have so many module files. Guix has 1,400.
+const MAX_FILES: usize = 40_000;
+/// The paths of a layer may take so much, in bytes.
+const MAX_PATHS: usize = 32 << 20;
+/// A module file may be so large, in bytes. The largest of Guix has 6 MiB.
+pub(super) const MAX_SOURCE: u64 = 16 << 20;
+/// All module files together may take so much, in bytes. Those of Guix take 60 MiB.
+pub(super) const MAX_SOURCES: u64 = 192 << 20;
 
 /// Whether the library layers leave out the file or directory `name`: it belongs to Guix.
 fn of_guix(name: &str) -> bool {
@@ -77,29 +100,36 @@ fn of_guix(name: &str) -> bool {
 /// Reads the module files of all layers, sorted by path.
 ///
 /// # Errors
-/// When a file cannot be read, is too large, or is a link that leads out of its channel: what Guile
-/// would find there can then not be known.
-pub fn files(layers: &[Layer]) -> Result<Vec<File>, RuntimeError> {
-    let mut found: HashMap<String, (usize, PathBuf)> = HashMap::new();
+/// When a file cannot be read, is a link that leads out of its channel, or there is more than is read: what
+/// Guile would find can then not be known.
+pub fn files(layers: &[Layer], effort: &Effort) -> Result<Vec<File>, SourcesError> {
+    let mut found: HashMap<String, (usize, bool)> = HashMap::new();
+    let meter = effort.meter();
+    let mut opened = Vec::with_capacity(layers.len());
     for (number, layer) in layers.iter().enumerate() {
-        let directory = fs_err::canonicalize(&layer.directory)?;
-        let mut lister = Lister { top: &layer.top, kind: layer.kind, left: MAX_ENTRIES, found: Vec::new() };
-        lister.list(&directory, "")?;
-        for (path, file) in lister.found {
-            found.entry(path).or_insert((number, file));
+        let files = Beneath::new(layer)?;
+        let (entries, paths) = (MAX_ENTRIES, MAX_PATHS);
+        let mut lister = Lister { files: &files, layer, meter: &meter, entries, paths, found: Vec::new() };
+        lister.list(Path::new("."), "", false)?;
+        for (path, linked) in lister.found {
+            found.entry(path).or_insert((number, linked));
         }
+        if !layer.kind.is_trusted() && found.len() > MAX_FILES {
+            return Err(layer.refused(format!("it brings the modules to more than {MAX_FILES}")));
+        }
+        opened.push(files);
     }
-    let mut files = found
-        .into_iter()
-        .map(|(path, (layer, file))| {
-            if fs_err::metadata(&file)?.len() > MAX_SOURCE {
-                return Err(io::Error::other(format!("{} is larger than 64 MiB", file.display())).into());
-            }
-            let Layer { top, kind, .. } = &layers[layer];
-            let place = if kind.is_channel() { relative(&file, top) } else { path.clone() };
-            Ok(File { path, place, layer, kind: *kind, text: fs_err::read(file)? })
-        })
-        .collect::<Result<Vec<_>, RuntimeError>>()?;
+    let mut left = MAX_SOURCES;
+    let mut files = Vec::with_capacity(found.len());
+    for (path, (layer, linked)) in found {
+        meter.settle().map_err(|halt| SourcesError::halted(layers, halt))?;
+        let text = opened[layer].read(Path::new(&path), left.min(MAX_SOURCE));
+        let text = text.map_err(|error| layers[layer].unreadable(&path, error))?;
+        left -= text.len() as u64;
+        let place = layers[layer].place(&opened[layer], &path, linked)?;
+        meter.bytes(place.len()).map_err(|halt| SourcesError::halted(layers, halt))?;
+        files.push(File { path, place, layer, kind: layers[layer].kind, text });
+    }
     files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }
@@ -114,53 +144,129 @@ pub fn replace(files: &mut Vec<File>, path: &str, text: Vec<u8>) {
     }
 }
 
+impl SourcesError {
+    /// That the modules in `layers` are not compared to the end.
+    pub(super) fn halted(layers: &[Layer], halt: Halt) -> Self {
+        let channels = layers.iter().filter(|layer| !layer.kind.is_trusted());
+        let names: Vec<&str> = channels.map(|layer| layer.name.as_str()).collect();
+        match halt {
+            Halt::Steps | Halt::Bytes if !names.is_empty() => {
+                Self::Refused { layer: names.join("`, `"), reason: halt.to_string() }
+            }
+            halt => Self::Io(io::Error::other(halt)),
+        }
+    }
+}
+
+impl Layer {
+    /// A directory that is no part of anything.
+    pub(super) fn alone(directory: PathBuf, kind: Kind) -> Self {
+        Self { name: directory.display().to_string(), top: directory.clone(), directory, kind }
+    }
+
+    /// Where the file at `path` is from the top of a channel's repository, links followed.
+    fn place(&self, files: &Beneath, path: &str, linked: bool) -> Result<String, SourcesError> {
+        let real = match (self.kind.is_trusted(), linked) {
+            (true, _) => return Ok(path.to_owned()),
+            (false, true) => files.real(Path::new(path)).map_err(|error| self.unreadable(path, error))?,
+            (false, false) => self.directory.join(path),
+        };
+        Ok(real.strip_prefix(&self.top).unwrap_or(&real).to_string_lossy().into_owned())
+    }
+
+    /// That this layer cannot be used. Only a channel's fault lasts.
+    pub(super) fn refused(&self, reason: String) -> SourcesError {
+        if self.kind.is_trusted() {
+            return SourcesError::Io(io::Error::other(format!("{}: {reason}", self.name)));
+        }
+        SourcesError::Refused { layer: self.name.clone(), reason }
+    }
+
+    /// Why this layer cannot be used when the file at `path` cannot be read.
+    pub(super) fn unreadable(&self, path: &str, error: Unreadable) -> SourcesError {
+        match error {
+            Unreadable::Io(error) => {
+                let what = format!("{}: {error}", self.directory.join(path).display());
+                SourcesError::Io(io::Error::new(error.kind(), what))
+            }
+            Unreadable::TooLarge => self.refused(format!(
+                "{path} is larger than {} MiB, or all modules are larger than {} MiB",
+                MAX_SOURCE >> 20,
+                MAX_SOURCES >> 20
+            )),
+            error => self.refused(format!("{path}: {error}")),
+        }
+    }
+}
+
 struct Lister<'a> {
-    top: &'a Path,
-    kind: Kind,
-    left: usize,
-    found: Vec<(String, PathBuf)>,
+    files: &'a Beneath,
+    layer: &'a Layer,
+    meter: &'a Meter<'a>,
+    /// How many more entries there may be.
+    entries: usize,
+    /// How many more bytes their paths may take.
+    paths: usize,
+    /// Paths, and whether there is a link on the way.
+    found: Vec<(String, bool)>,
 }
 
 impl Lister<'_> {
-    fn list(&mut self, directory: &Path, prefix: &str) -> Result<(), RuntimeError> {
-        for entry in fs_err::read_dir(directory)? {
-            let entry = entry?;
-            self.left = self.left.checked_sub(1).ok_or_else(|| {
-                io::Error::other(format!("{} has more than {MAX_ENTRIES} files", self.top.display()))
-            })?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            if name.starts_with('.') || (prefix.is_empty() && self.kind == Kind::Library && of_guix(&name)) {
+    /// Lists `directory`, whose path with a slash at its end is `prefix`.
+    fn list(&mut self, directory: &Path, prefix: &str, linked: bool) -> Result<(), SourcesError> {
+        let opened = self.files.open(directory).map_err(|error| self.layer.unreadable(prefix, error))?;
+        let entries = Dir::read_from(opened.file()).map_err(io::Error::from)?;
+        for entry in entries {
+            let entry = entry.map_err(io::Error::from)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name.starts_with('.')
+                || (prefix.is_empty() && self.layer.kind == Kind::Library && of_guix(name))
+            {
                 continue;
             }
-            let is_scheme = Path::new(&name).extension() == Some("scm".as_ref());
-            let (mut path, mut of) = (entry.path(), entry.file_type()?);
-            if of.is_symlink() {
-                let Some(target) = self.linked(&path, is_scheme)? else { continue };
-                path = target;
-                of = fs_err::metadata(&path)?.file_type();
-            }
-            if of.is_dir() && prefix.matches('/').count() < MAX_DEPTH {
-                self.list(&path, &format!("{prefix}{name}/"))?;
-            } else if of.is_file() && is_scheme {
-                self.found.push((format!("{prefix}{name}"), path));
+            let path = format!("{prefix}{name}");
+            self.count(&path)?;
+            let is_scheme = Path::new(name).extension() == Some("scm".as_ref());
+            let linked = linked || entry.file_type() == FileType::Symlink;
+            match self.kind(&path, is_scheme, entry.file_type())? {
+                FileType::Directory if prefix.matches('/').count() < MAX_DEPTH => {
+                    self.list(Path::new(&path), &format!("{path}/"), linked)?;
+                }
+                FileType::RegularFile if is_scheme => self.found.push((path, linked)),
+                _ => {}
             }
         }
         Ok(())
     }
 
-    /// Follows a link. Trusted layers may link anywhere: Guix profiles are made of links.
-    fn linked(&self, link: &Path, wanted: bool) -> Result<Option<PathBuf>, RuntimeError> {
-        match fs_err::canonicalize(link) {
-            Ok(target) if !self.kind.is_channel() || target.starts_with(self.top) => Ok(Some(target)),
-            Err(error) if !self.kind.is_channel() && wanted => Err(error.into()),
-            Ok(target) if !wanted && !target.is_dir() => Ok(None),
-            Err(_) if !wanted => Ok(None),
-            _ => Err(RuntimeError::LinkLeadsOut { file: relative(link, self.top) }),
+    fn count(&mut self, path: &str) -> Result<(), SourcesError> {
+        let left = (self.entries.checked_sub(1), self.paths.checked_sub(path.len()));
+        let (Some(entries), Some(paths)) = left else {
+            let reason = format!(
+                "it has more than {MAX_ENTRIES} files, or their names take more than {} MiB",
+                MAX_PATHS >> 20
+            );
+            return Err(self.layer.refused(reason));
+        };
+        (self.entries, self.paths) = (entries, paths);
+        self.meter.settle().map_err(|halt| SourcesError::halted(std::slice::from_ref(self.layer), halt))
+    }
+
+    /// What an entry is, or the link that it is leads to.
+    fn kind(&self, path: &str, is_scheme: bool, kind: FileType) -> Result<FileType, SourcesError> {
+        if !matches!(kind, FileType::Symlink | FileType::Unknown) {
+            return Ok(kind);
+        }
+        match self.files.open(Path::new(path)) {
+            Ok(file) => {
+                let kind = file.metadata()?.file_type();
+                let regular = if kind.is_file() { FileType::RegularFile } else { FileType::Unknown };
+                Ok(if kind.is_dir() { FileType::Directory } else { regular })
+            }
+            // Guile finds nothing there either.
+            Err(Unreadable::Absent) => Ok(FileType::Unknown),
+            Err(Unreadable::Unfit(_)) if !is_scheme => Ok(FileType::Unknown),
+            Err(error) => Err(self.layer.unreadable(path, error)),
         }
     }
-}
-
-/// Where `file` is, from `top`.
-fn relative(file: &Path, top: &Path) -> String {
-    file.strip_prefix(top).unwrap_or(file).to_string_lossy().into_owned()
 }

@@ -16,11 +16,20 @@ pub struct Form {
     /// The second symbol after the head.
     pub second: Option<Symbol>,
     /// Symbols no deeper than two lists below the form: how deep, and whether first in a list.
-    pub shallow: Vec<(Symbol, usize, bool)>,
+    pub shallow: Vec<(Symbol, u8, bool)>,
     /// The symbols behind the head, sorted; `true` when one stands outside of syntax templates.
     pub symbols: Vec<(Symbol, bool)>,
     /// Where it stands in the file, in bytes.
     pub text: Range<usize>,
+}
+
+/// A string in a form that includes a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Include<'a> {
+    /// What stands between the quotes.
+    pub name: &'a [u8],
+    /// Whether the form is data: it stands in a quotation or a G-expression.
+    pub quoted: bool,
 }
 
 /// What was read of a file.
@@ -44,8 +53,10 @@ pub struct Read<'a> {
     pub renamed: Vec<(Symbol, Symbol)>,
     /// Prefixes of imported names.
     pub prefixes: Vec<Symbol>,
-    /// Names of files that it includes.
-    pub includes: Vec<&'a [u8]>,
+    /// Files that it includes.
+    pub includes: Vec<Include<'a>>,
+    /// Why the rest of the file was not read.
+    pub unknown: Option<&'static str>,
     /// Whether there is something that only Guile can understand.
     pub opaque: bool,
 }

@@ -1,6 +1,17 @@
 //! Scheme's lexical syntax, with the reader extensions of `(guix gexp)`.
 
-use super::Reader;
+use super::{FORM_BYTES, Include, Reader, is_include};
+use Abbreviation::{Quotes, Template, Unquotes};
+
+/// What an abbreviation makes of the datum behind it.
+enum Abbreviation {
+    /// Data.
+    Quotes,
+    /// Code again.
+    Unquotes,
+    /// Part of a syntax template, or code again.
+    Template(bool),
+}
 
 const READER_DIRECTIVES: [&[u8]; 6] =
     [b"fold-case", b"no-fold-case", b"curly-infix", b"r6rs", b"r7rs", b"eof"];
@@ -30,10 +41,10 @@ impl<'a> Reader<'a, '_> {
                 self.at += line.map_or(rest.len(), |length| length + 1);
             }
             b'"' => self.string(),
-            b'\'' => self.prefix(1, b"quote", None),
-            b'`' => self.prefix(1, b"quasiquote", None),
-            b',' if rest.get(1) == Some(&b'@') => self.prefix(2, b"unquote-splicing", None),
-            b',' => self.prefix(1, b"unquote", None),
+            b'\'' => self.prefix(1, b"quote", Quotes),
+            b'`' => self.prefix(1, b"quasiquote", Quotes),
+            b',' if rest.get(1) == Some(&b'@') => self.prefix(2, b"unquote-splicing", Unquotes),
+            b',' => self.prefix(1, b"unquote", Unquotes),
             b'#' => self.sharp(rest),
             byte if byte <= b' ' => self.at += 1,
             _ => {
@@ -64,15 +75,15 @@ impl<'a> Reader<'a, '_> {
                 self.atom();
             }
             Some(b'{') => self.braced(),
-            Some(b'\'') => self.prefix(2, b"syntax", Some(true)),
-            Some(b'`') => self.prefix(2, b"quasisyntax", Some(true)),
-            Some(b',') if splicing => self.prefix(3, b"unsyntax-splicing", Some(false)),
-            Some(b',') => self.prefix(2, b"unsyntax", Some(false)),
-            Some(b'~') => self.prefix(2, b"gexp", None),
-            Some(b'$') if splicing => self.prefix(3, b"ungexp-splicing", None),
-            Some(b'$') => self.prefix(2, b"ungexp", None),
-            Some(b'+') if splicing => self.prefix(3, b"ungexp-native-splicing", None),
-            Some(b'+') => self.prefix(2, b"ungexp-native", None),
+            Some(b'\'') => self.prefix(2, b"syntax", Template(true)),
+            Some(b'`') => self.prefix(2, b"quasisyntax", Template(true)),
+            Some(b',') if splicing => self.prefix(3, b"unsyntax-splicing", Template(false)),
+            Some(b',') => self.prefix(2, b"unsyntax", Template(false)),
+            Some(b'~') => self.prefix(2, b"gexp", Quotes),
+            Some(b'$') if splicing => self.prefix(3, b"ungexp-splicing", Unquotes),
+            Some(b'$') => self.prefix(2, b"ungexp", Unquotes),
+            Some(b'+') if splicing => self.prefix(3, b"ungexp-native-splicing", Unquotes),
+            Some(b'+') => self.prefix(2, b"ungexp-native", Unquotes),
             other => {
                 self.out.opaque |= other == Some(&b'.');
                 let word = self.word();
@@ -142,19 +153,25 @@ impl<'a> Reader<'a, '_> {
         }
         let end = at.min(self.text.len());
         self.at = (at + 1).min(self.text.len());
+        let quoted = self.before.quoted;
         if self.atom()
-            && let Some(frame) = self.frames.last_mut()
+            && let Some(frame) = self.frames.last()
+            && frame.head.is_some_and(is_include)
         {
-            frame.string = Some(&self.text[start..end]);
+            let quoted = quoted.unwrap_or(frame.quoted);
+            self.kept += FORM_BYTES;
+            self.out.includes.push(Include { name: &self.text[start..end], quoted });
         }
     }
 
     /// Reads the abbreviation of a form with head `symbol`; what follows is its argument.
-    fn prefix(&mut self, length: usize, symbol: &'a [u8], template: Option<bool>) {
+    fn prefix(&mut self, length: usize, symbol: &'a [u8], meaning: Abbreviation) {
         self.at += length;
         self.mention(symbol);
-        if template.is_some() {
-            self.before.template = template;
+        match meaning {
+            Quotes => self.before.quoted = Some(true),
+            Unquotes => self.before.quoted = Some(false),
+            Template(is_template) => self.before.template = Some(is_template),
         }
     }
 }

@@ -1,0 +1,95 @@
+//! Reads the files of a layer of modules. A channel's are strangers': no name and no link leads out of it.
+
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::io::Errno;
+
+use super::sources::Layer;
+
+/// A directory whose files are read.
+pub(super) struct Beneath {
+    /// What no name leads out of.
+    top: OwnedFd,
+    /// The directory, from there.
+    within: PathBuf,
+    resolve: ResolveFlags,
+}
+
+/// Why a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    /// There is no file of this name.
+    #[error("there is no such file")]
+    Absent,
+    /// It is not what it should be, and never will be.
+    #[error("{0}")]
+    Unfit(&'static str),
+    /// It is longer than what may still be read.
+    #[error("it is too large")]
+    TooLarge,
+    /// The machine cannot read it now.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Beneath {
+    /// Only links within a channel's repository are followed. The installed Guix may link anywhere: profiles
+    /// are made of links.
+    pub(super) fn new(layer: &Layer) -> io::Result<Self> {
+        let within = layer.directory.strip_prefix(&layer.top).map_err(io::Error::other)?.to_owned();
+        let mut resolve = ResolveFlags::NO_MAGICLINKS;
+        resolve.set(ResolveFlags::BENEATH, !layer.kind.is_trusted());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { top: open(&layer.top, flags, Mode::empty())?, within, resolve })
+    }
+
+    /// Opens a file, whatever it is, without waiting for anything.
+    pub(super) fn open(&self, path: &Path) -> Result<fs_err::File, Unreadable> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let path = self.within.join(path);
+        let opened = openat2(&self.top, &path, flags, Mode::empty(), self.resolve);
+        let file = opened.map_err(|error| match error {
+            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => Unreadable::Absent,
+            Errno::XDEV => Unreadable::Unfit("it is a link that leads out of its channel"),
+            Errno::LOOP => Unreadable::Unfit("it is a link that leads nowhere"),
+            error => Unreadable::Io(error.into()),
+        })?;
+        Ok(fs_err::File::from_parts(file.into(), path))
+    }
+
+    /// Where a file really is on this machine, links followed.
+    pub(super) fn real(&self, path: &Path) -> Result<PathBuf, Unreadable> {
+        real(&self.open(path)?)
+    }
+
+    /// Where a directory really is.
+    pub(super) fn directory(&self, path: &Path) -> Result<PathBuf, Unreadable> {
+        let file = self.open(path)?;
+        if file.metadata()?.is_dir() { real(&file) } else { Err(Unreadable::Unfit("it is no directory")) }
+    }
+
+    /// The contents of a regular file of at most `limit` bytes.
+    pub(super) fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
+        let file = self.open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(Unreadable::Absent);
+        }
+        if !metadata.is_file() {
+            return Err(Unreadable::Unfit("it is no regular file"));
+        }
+        let mut text = Vec::new();
+        file.take(limit.saturating_add(1)).read_to_end(&mut text)?;
+        if text.len() as u64 > limit {
+            return Err(Unreadable::TooLarge);
+        }
+        Ok(text)
+    }
+}
+
+fn real(file: &fs_err::File) -> Result<PathBuf, Unreadable> {
+    Ok(fs_err::read_link(format!("/proc/self/fd/{}", file.file().as_raw_fd()))?)
+}

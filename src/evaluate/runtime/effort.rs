@@ -1,0 +1,109 @@
+//! How much computing keys may take, and until when they are wanted.
+//!
+//! Real channels come nowhere near these limits. Sources that are made for it could have the comparison of
+//! modules take time that grows with the square of their size.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+/// Steps of a computation that is not trusted, some tens of nanoseconds each. Guix takes 60 million.
+const MAX_STEPS: u64 = 3_000_000_000;
+/// What it may keep in memory beside the sources, in bytes, as counted here. For Guix that is 60 MiB.
+const MAX_BYTES: u64 = 512 << 20;
+/// So much is used before it is accounted for.
+const CHUNK: u64 = 1 << 16;
+
+/// What is left of the limits. Threads share it, each through a meter of its own.
+#[derive(Debug)]
+pub struct Effort {
+    steps: AtomicU64,
+    bytes: AtomicU64,
+    stop: CancellationToken,
+}
+
+/// Why a computation ends early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// It would take too long.
+    #[error("comparing them takes more than {MAX_STEPS} steps")]
+    Steps,
+    /// It would take too much memory.
+    #[error("comparing them takes more than {} MiB of memory", MAX_BYTES >> 20)]
+    Bytes,
+    /// Nobody wants the result any more.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Effort {
+    /// For channels.
+    pub fn limited(stop: CancellationToken) -> Self {
+        Self::of(MAX_STEPS, MAX_BYTES, stop)
+    }
+
+    /// For what is installed.
+    pub fn unlimited(stop: CancellationToken) -> Self {
+        Self::of(u64::MAX, u64::MAX, stop)
+    }
+
+    /// So many steps and bytes, until `stop` is cancelled.
+    pub(super) fn of(steps: u64, bytes: u64, stop: CancellationToken) -> Self {
+        Self { steps: steps.into(), bytes: bytes.into(), stop }
+    }
+
+    /// A meter for one thread.
+    pub fn meter(&self) -> Meter<'_> {
+        Meter { effort: self, steps: Cell::new(0), bytes: Cell::new(0) }
+    }
+
+    /// Steps and bytes that were used, of what channels may use.
+    pub fn used(&self) -> (u64, u64) {
+        let left = [&self.steps, &self.bytes].map(|left| left.load(Ordering::Relaxed));
+        (MAX_STEPS.saturating_sub(left[0]), MAX_BYTES.saturating_sub(left[1]))
+    }
+}
+
+/// Counts what one thread uses.
+pub struct Meter<'a> {
+    effort: &'a Effort,
+    steps: Cell<u64>,
+    bytes: Cell<u64>,
+}
+
+impl Meter<'_> {
+    /// Counts steps.
+    pub fn steps(&self, count: usize) -> Result<(), Halt> {
+        self.steps.set(self.steps.get() + count as u64);
+        if self.steps.get() < CHUNK { Ok(()) } else { self.settle() }
+    }
+
+    /// Counts bytes that are kept.
+    pub fn bytes(&self, count: usize) -> Result<(), Halt> {
+        self.bytes.set(self.bytes.get() + count as u64);
+        if self.bytes.get() < CHUNK { Ok(()) } else { self.settle() }
+    }
+
+    /// Accounts for what was used; says when the result is not wanted any more.
+    pub fn settle(&self) -> Result<(), Halt> {
+        let take = |left: &AtomicU64, count: u64| {
+            let less = |left: u64| Some(left.saturating_sub(count));
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok_and(|left| left >= count)
+        };
+        let steps = take(&self.effort.steps, self.steps.take());
+        let bytes = take(&self.effort.bytes, self.bytes.take());
+        match () {
+            () if self.effort.stop.is_cancelled() => Err(Halt::Stopped),
+            () if !steps => Err(Halt::Steps),
+            () if !bytes => Err(Halt::Bytes),
+            () => Ok(()),
+        }
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        let _ = self.settle();
+    }
+}
