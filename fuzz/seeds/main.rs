@@ -1,17 +1,18 @@
 //! `seeds GUIX-ROOT DIRECTORY`: evaluates `hello` with a real Guix, and leaves what came of it where the
-//! fuzzer begins: derivations, archives, the requests that add them to a store, and messages.
+//! fuzzer begins: derivations, archives, the requests that add them to a store, messages, and modules of that
+//! Guix.
 
 // Whatever is built for the fuzzer calls it at every edge.
 use libfuzzer_sys as _;
 
 use std::collections::HashSet;
 use std::error::Error;
-use std::fs::{create_dir_all, write};
+use std::fs::{create_dir_all, read, read_dir, write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gorget::eval_store::{Kind, Recorded};
-use gorget::evaluate::runtime::{Compiling, Runtimes, TimeMachine};
+use gorget::evaluate::runtime::{Compiling, Host, Runtimes, TimeMachine};
 use gorget::evaluate::{Daemon, Event, Limits, Outcome, Request, Wanted, Warm};
 use gorget::spec::{Runtime, Subset, System};
 use gorget::store::derivation::Derivation;
@@ -41,7 +42,7 @@ fn main() -> Result<()> {
     };
     let (items, outcomes) = tokio::runtime::Runtime::new()?.block_on(hello(&root))?;
     let small: Vec<&Recorded> = items.iter().filter(|item| item.contents.len() < LONGEST).collect();
-    for kind in ["derivation", "nar", "eval-store", "protocol", "guile"] {
+    for kind in ["derivation", "nar", "eval-store", "protocol", "guile", "scheme"] {
         create_dir_all(directory.join(kind))?;
     }
     let of = |is: &dyn Fn(&Recorded) -> bool| -> Vec<&[u8]> {
@@ -53,7 +54,25 @@ fn main() -> Result<()> {
     let adding = small.chunks(8).take(MOST).map(requests).collect::<Result<Vec<_>>>()?;
     leave(&directory.join("eval-store"), &adding)?;
     leave(&directory.join("guile"), &CHANNEL_FILES)?;
-    leave(&directory.join("protocol"), &messages(&outcomes))
+    leave(&directory.join("protocol"), &messages(&outcomes))?;
+    leave(&directory.join("scheme"), &modules(&root)?)
+}
+
+/// Small modules of Guix, in pairs.
+fn modules(root: &Path) -> Result<Vec<Vec<u8>>> {
+    let host = tokio::runtime::Runtime::new()?.block_on(Host::probe(root))?;
+    let sources = host.root.join(host.sources.strip_prefix("/")?);
+    let mut texts = Vec::new();
+    for directory in ["guix", "guix/build", "gnu/packages", "gnu/services"] {
+        let mut paths: Vec<_> =
+            read_dir(sources.join(directory))?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        let small = paths.iter().filter(|path| path.extension().is_some_and(|ending| ending == "scm"));
+        texts.extend(
+            small.filter_map(|path| read(path).ok()).filter(|text| text.len() < LONGEST).take(MOST / 2),
+        );
+    }
+    Ok(texts.chunks(2).map(|pair| pair.join(&0)).collect())
 }
 
 /// What an evaluation of `hello` adds to the store, and what comes of it.
