@@ -9,6 +9,9 @@ use rustix::io::Errno;
 
 use super::sources::Layer;
 
+/// So often is a file opened that the kernel cannot find for now.
+const TRIES: usize = 100;
+
 /// A directory whose files are read.
 pub(super) struct Beneath {
     /// What no name leads out of.
@@ -50,7 +53,9 @@ impl Beneath {
     pub(super) fn open(&self, path: &Path) -> Result<fs_err::File, Unreadable> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let path = self.within.join(path);
-        let opened = openat2(&self.top, &path, flags, Mode::empty(), self.resolve);
+        // While directories are renamed anywhere, the kernel may not be sure where `..` leads.
+        let mut tries = (0..TRIES).map(|_| openat2(&self.top, &path, flags, Mode::empty(), self.resolve));
+        let opened = tries.find(|opened| !matches!(opened, Err(Errno::AGAIN))).unwrap_or(Err(Errno::AGAIN));
         let file = opened.map_err(|error| match error {
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => Unreadable::Absent,
             Errno::XDEV => Unreadable::Unfit("it is a link that leads out of its channel"),
