@@ -85,15 +85,18 @@ impl Drop for Cgroup {
     }
 }
 
-/// Whether sandboxes have cgroups on this machine.
-pub fn has_cgroups() -> bool {
-    base().is_some()
-}
-
 /// The cgroup below which we make others: our own, if it was delegated to us and nobody else is in it.
 fn base() -> Option<&'static Path> {
     static BASE: OnceLock<Option<PathBuf>> = OnceLock::new();
-    BASE.get_or_init(|| own().filter(|own| take_over(own).is_ok())).as_deref()
+    BASE.get_or_init(|| {
+        let base = own().filter(|own| take_over(own).is_ok());
+        match &base {
+            Some(base) => tracing::debug!("sandboxes have cgroups below {}", base.display()),
+            None => tracing::debug!("no cgroup is delegated: memory of sandboxes is measured"),
+        }
+        base
+    })
+    .as_deref()
 }
 
 /// Our own cgroup, where the controllers that we need are available to it.

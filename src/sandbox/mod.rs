@@ -20,7 +20,6 @@ mod tool;
 mod watch;
 
 pub use alive::kill_all;
-pub use cgroup::has_cgroups;
 pub use confined::Confined;
 pub use guix::find_guix;
 pub use limits::{Exceeded, Limits};

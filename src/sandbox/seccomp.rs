@@ -151,10 +151,8 @@ pub(super) fn filter() -> Vec<u8> {
     for call in REFUSED {
         program.extend([(JUMP_EQUAL, 0, 1, number(*call)), (RETURN, 0, 0, EPERM)]);
     }
-    for call in [number(libc::SYS_clone3)] {
-        // Its flags are in memory, where a filter cannot read them. The C library takes `clone`.
-        program.extend([(JUMP_EQUAL, 0, 1, call), (RETURN, 0, 0, ENOSYS)]);
-    }
+    // Its flags are in memory, where a filter cannot read them. The C library takes `clone`.
+    program.extend([(JUMP_EQUAL, 0, 1, number(libc::SYS_clone3)), (RETURN, 0, 0, ENOSYS)]);
     program.extend([(JUMP_AT_LEAST, 0, 1, UNKNOWN), (RETURN, 0, 0, ENOSYS), (RETURN, 0, 0, ALLOW)]);
     program.into_iter().flat_map(bytes).collect()
 }
