@@ -16,8 +16,10 @@ use super::tree::{CheckoutError, Entry, Kind, Refusal, Source};
 
 /// The most that all `.gitattributes` of a commit may hold, in bytes.
 const MOST_ATTRIBUTES: usize = 64 << 10;
-/// The most bytes of patterns times bytes of paths: matching takes no longer than that.
-const MOST_MATCHING: usize = 10_000_000_000;
+/// The most steps that matching all paths against all patterns may take: some seconds.
+const MOST_STEPS: f64 = 1e10;
+/// The most `*` that a pattern may have.
+const MOST_STARS: usize = 8;
 
 /// Where the new contents of converted files are, by their hashes.
 pub(super) type Converted = HashMap<Oid, PathBuf>;
@@ -64,10 +66,9 @@ fn is_file(entry: &Entry) -> bool {
 
 /// Whether any attributes may change a file.
 fn may_convert(source: &Source, entries: &[Entry]) -> Result<bool, CheckoutError> {
-    let (mut found, mut size) = (false, 0);
-    let attributes =
-        |entry: &&Entry| is_file(entry) && entry.path.file_name().is_some_and(|n| n == ".gitattributes");
-    for entry in entries.iter().filter(attributes) {
+    let (mut found, mut size, mut lines) = (false, 0, Vec::new());
+    let is_attributes = |entry: &&Entry| entry.path.file_name().is_some_and(|name| name == ".gitattributes");
+    for entry in entries.iter().filter(|entry| is_file(entry)).filter(is_attributes) {
         size += source.size(entry)?;
         if size > MOST_ATTRIBUTES {
             return Err(source.refused(&entry.path, Refusal::Attributes));
@@ -75,12 +76,48 @@ fn may_convert(source: &Source, entries: &[Entry]) -> Result<bool, CheckoutError
         let blob = source.repository.find_blob(entry.id).map_err(|error| source.unreadable(error))?;
         let says = |word: &[u8]| blob.content().windows(word.len()).any(|part| part == word);
         found |= says(b"eol=crlf") || says(b"ident");
+        lines.extend(blob.content().split(|byte| *byte == b'\n').map(shape));
     }
-    let paths: usize = entries.iter().map(|entry| entry.path.as_os_str().len()).sum();
-    if found && size.saturating_mul(paths) > MOST_MATCHING {
+    if found && steps(&lines, entries) > MOST_STEPS {
         return Err(source.refused(".gitattributes", Refusal::Attributes));
     }
     Ok(found)
+}
+
+/// The length of the pattern of a line of attributes, and how many `*` it has, `**` being one.
+fn shape(line: &[u8]) -> (usize, usize) {
+    let line = line.trim_ascii_start();
+    if line.starts_with(b"#") {
+        return (0, 0);
+    }
+    // Where the end of the pattern is not plain to see, all of the line is taken for it.
+    let is_plain = !line.starts_with(b"\"") && !line.contains(&b'\\');
+    let end = line.iter().position(|byte| is_plain && byte.is_ascii_whitespace());
+    let pattern = &line[..end.unwrap_or(line.len())];
+    let is_star = |at: usize| pattern.get(at) == Some(&b'*');
+    (pattern.len(), (0..pattern.len()).filter(|at| is_star(*at) && !is_star(at + 1)).count())
+}
+
+/// How many steps libgit2 takes at most to match all files against these patterns. It tries all ways in
+/// which the `*` of a pattern can share a path, whose number grows exponentially with that of the `*`.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn steps(lines: &[(usize, usize)], entries: &[Entry]) -> f64 {
+    let mut ways = [0.0; MOST_STARS + 1];
+    for entry in entries.iter().filter(|entry| is_file(entry)) {
+        let length = entry.path.as_os_str().len() as f64;
+        let mut choices = 1.0;
+        for (stars, sum) in ways.iter_mut().enumerate() {
+            if stars > 0 {
+                choices *= (length / stars as f64).max(1.0);
+            }
+            *sum += choices.max(length);
+        }
+    }
+    let of_line = |(length, stars): &(usize, usize)| match ways.get(*stars) {
+        Some(ways) => *length as f64 * ways,
+        None => f64::INFINITY,
+    };
+    lines.iter().map(of_line).sum()
 }
 
 fn check_size(source: &Source, entries: &[Entry]) -> Result<(), CheckoutError> {
