@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use super::access::{Access, Contact};
 use super::is_commit;
 use super::remote::{RemoteError, presentable, run_failed};
-use crate::spec::check_branch;
+use crate::spec::{BranchError, check_branch};
 
 /// The longest answer that is read, in bytes.
 const LONGEST: usize = 64 << 20;
@@ -100,10 +100,8 @@ async fn ask(
     let Contact { git, url: place } = access.contact(Path::new("/dev/null"), url, limit).await?;
     let git = git.arg("ls-remote").args(options).args(["--", place.as_str()]).args(references);
     let (mut process, stdout) = git.spawn_reading()?;
-    let read = tokio::time::timeout(limit, read(stdout, tally)).await;
-    let read = match read {
-        Ok(read) => read,
-        Err(_) => return Err(RemoteError::TimedOut { url: presentable(url), limit }),
+    let Ok(read) = tokio::time::timeout(limit, read(stdout, tally)).await else {
+        return Err(RemoteError::TimedOut { url: presentable(url), limit });
     };
     match read {
         Ok(true) => Ok(()),
@@ -230,11 +228,8 @@ impl<'a> Tally<'a> {
         if !(self.question.meant)(branch) {
             return Ok(());
         }
-        let fault = if is_text {
-            check_branch(branch).err().map(|error| error.rule())
-        } else {
-            Some("it is not UTF-8")
-        };
+        let fault =
+            if is_text { check_branch(branch).err().map(BranchError::rule) } else { Some("it is not UTF-8") };
         if let Some(rule) = fault {
             let (count, names) = self.passed_over.entry(rule.to_owned()).or_default();
             *count += 1;

@@ -38,8 +38,8 @@ impl Due {
     /// there is room. A branch that vanished keeps its place until it is forgotten, so that a repository
     /// cannot have ever new ones watched.
     pub(super) async fn look(&self, mirrors: &Mirrors) -> Result<Listing, RemoteError> {
-        let named = self.watched.iter().any(|watched| watched.named);
-        let mirrors = if named { mirrors } else { &mirrors.of_strangers() };
+        let is_named = self.watched.iter().any(|watched| watched.named);
+        let mirrors = if is_named { mirrors } else { &mirrors.of_strangers() };
         let due =
             self.watched.iter().map(|watched| &watched.branch).filter(|branch| !is_pattern(&branch.name));
         let patterns = self.patterns();
