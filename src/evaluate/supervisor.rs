@@ -281,7 +281,8 @@ impl<'a> Supervisor<'a> {
             Message::Idle if self.book.is_idle(from) => self.give_work(from).await,
             Message::Begin { unit } if self.book.begin(from, unit) => self.heard_of(from),
             Message::Job(job) if !job.last && self.book.has_begun(from, job.unit) => {
-                if !self.unfinished_job(from, *job)? {
+                let fits = self.unfinished_job(from, *job)?;
+                if !fits {
                     self.dismiss(from, "jobs").await;
                 }
             }

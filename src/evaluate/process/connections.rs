@@ -177,7 +177,7 @@ mod tests {
                     assert_eq!(why, Left::Closed);
                     left += 1;
                 }
-                other => panic!("{other:?}"),
+                other @ Arrival::Said { .. } => panic!("{other:?}"),
             }
         }
         assert!(most <= 30 + MOST_WAITING / large.len(), "{most}");

@@ -45,6 +45,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "its number is known to be nobody's once it was waited for"
+    )]
     fn sleeper() -> Child {
         Command::new("sleep").arg("1000").spawn().unwrap()
     }

@@ -73,7 +73,7 @@ impl Supervisor<'_> {
     async fn load_modules(&mut self) -> Result<Loaded, Failure> {
         let started = Instant::now();
         let mut loaded = Loaded::default();
-        let (mut uses, mut used, mut broken_bytes) = (Vec::new(), 0, 0);
+        let (mut uses, mut mentioned, mut broken_bytes) = (Vec::new(), 0, 0);
         loop {
             match self.hear(started).await?.1 {
                 Message::Loader { guix, .. } => {
@@ -82,11 +82,11 @@ impl Supervisor<'_> {
                     let line = protocol::load(&request.build, &request.channels);
                     self.warm.crew.tell(LOADER, &line).await;
                 }
-                Message::Uses(some) if used <= MOST_USES.1 => {
-                    used += some.iter().map(|package: &Uses| package.used.len()).sum::<usize>();
+                Message::Uses(some) if mentioned <= MOST_USES.1 => {
+                    mentioned += some.iter().map(|package: &Uses| package.used.len()).sum::<usize>();
                     uses.extend(some);
-                    if uses.len() > MOST_USES.0 || used > MOST_USES.1 {
-                        (uses, used) = (Vec::new(), usize::MAX);
+                    if uses.len() > MOST_USES.0 || mentioned > MOST_USES.1 {
+                        (uses, mentioned) = (Vec::new(), usize::MAX);
                     }
                 }
                 Message::Derivations { faster } => loaded.faster_derivations = faster,
