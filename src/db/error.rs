@@ -1,3 +1,7 @@
+use sqlx::error::DatabaseError;
+use sqlx::migrate::MigrateError;
+use sqlx::sqlite::SqliteError;
+
 use super::EvaluationId;
 
 /// What can go wrong at the database.
@@ -12,24 +16,40 @@ pub enum Error {
         location: String,
     },
     /// It cannot be opened or reached.
-    #[error("cannot open the database {location}")]
+    #[error("cannot open the database {location}: {}", explain(.error))]
     Open {
         /// A path, or a host and a name: never a password.
         location: String,
         /// Why not.
-        source: sqlx::Error,
+        error: sqlx::Error,
+    },
+    /// The file is there and has nothing in it: what it had is lost, or nothing was ever written.
+    #[error(
+        "the database {0} is an empty file\nhint: restore a backup; if there never was a farm here, remove the file and start again"
+    )]
+    Empty(String),
+    /// A newer Gorget has changed the tables.
+    #[error(
+        "the database {location} was made by a newer Gorget: it has migration {version}, which this one does not know\n\
+         hint: install that version again, or restore the backup from before the upgrade"
+    )]
+    Newer {
+        /// A path, or a host and a name.
+        location: String,
+        /// The newest of its migrations.
+        version: i64,
     },
     /// Its tables could not be brought to the form that this version wants.
-    #[error("cannot bring the tables of the database {location} up to date")]
+    #[error("cannot bring the tables of the database {location} up to date: {}", explain_migration(.error))]
     Migrate {
         /// A path, or a host and a name: never a password.
         location: String,
         /// Why not.
-        source: sqlx::migrate::MigrateError,
+        error: sqlx::migrate::MigrateError,
     },
     /// The database did not do what it was told.
-    #[error("the database failed")]
-    Query(#[from] sqlx::Error),
+    #[error("the database failed: {}", explain(.0))]
+    Query(sqlx::Error),
     /// Something that was stored cannot be read back.
     #[error("the database is damaged: {what} cannot be read: {reason}")]
     Damaged {
@@ -77,20 +97,130 @@ pub enum Error {
     NotComplete(EvaluationId),
 }
 
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Query(error)
+    }
+}
+
 impl Error {
-    /// Whether the database was not there, or went away: what was to be done can be done once more when it
-    /// is back.
+    /// Whether the database was away or its machine at fault: the same can be tried again later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Query(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed) => true,
-            // Classes 08 and 57 of PostgreSQL: connections that broke, and a server that stops or starts.
-            Self::Query(sqlx::Error::Database(error)) => {
-                error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
-            }
+            Self::Query(error) | Self::Open { error, .. } => is_passing(error),
+            Self::Migrate {
+                error: MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _),
+                ..
+            } => is_passing(error),
             _ => false,
         }
     }
 }
 
+fn is_passing(error: &sqlx::Error) -> bool {
+    use sqlx::Error as Sqlx;
+    match error {
+        // The last two are of a connection whose transaction failed: it is replaced.
+        Sqlx::Io(_)
+        | Sqlx::PoolTimedOut
+        | Sqlx::WorkerCrashed
+        | Sqlx::BeginFailed
+        | Sqlx::InvalidSavePointStatement => true,
+        Sqlx::Database(error) => Trouble::of(error.as_ref()).is_some(),
+        _ => false,
+    }
+}
+
+/// What is wrong with the machine that has the database, by the code of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    DiskFull,
+    Io,
+    ReadOnly,
+    CannotOpen,
+    Memory,
+    Away,
+    Busy,
+}
+
+impl Trouble {
+    fn of(error: &(dyn DatabaseError + 'static)) -> Option<Self> {
+        let code = error.code()?;
+        if error.try_downcast_ref::<SqliteError>().is_some() {
+            Self::of_sqlite(code.parse().ok()?)
+        } else {
+            Self::of_postgres(&code, error.message())
+        }
+    }
+
+    /// SQLite's primary code is the lowest byte of an extended one.
+    fn of_sqlite(code: u32) -> Option<Self> {
+        Some(match code & 0xff {
+            5 | 6 | 15 => Self::Busy,
+            7 => Self::Memory,
+            8 => Self::ReadOnly,
+            10 => Self::Io,
+            13 => Self::DiskFull,
+            14 => Self::CannotOpen,
+            _ => return None,
+        })
+    }
+
+    fn of_postgres(code: &str, message: &str) -> Option<Self> {
+        Some(match code {
+            "53100" => Self::DiskFull,
+            "53200" => Self::Memory,
+            "58030" => Self::Io,
+            "25006" => Self::ReadOnly,
+            // The code is the one for missing permissions.
+            "42501" if message.contains("Read-only file system") => Self::ReadOnly,
+            "25P03" | "40001" | "40P01" | "55P03" => Self::Busy,
+            _ if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") => Self::Away,
+            _ => return None,
+        })
+    }
+
+    fn hint(self) -> Option<&'static str> {
+        Some(match self {
+            Self::DiskFull => "the disk is full: free space where the database is",
+            Self::Io => "the disk fails where the database is: see the kernel's log",
+            Self::ReadOnly => "the database is read-only: is its file system?",
+            Self::CannotOpen => "the file cannot be opened: see its permissions, and those of its directory",
+            Self::Memory => "no memory was left",
+            Self::Away | Self::Busy => return None,
+        })
+    }
+}
+
+/// The error with its cause, and what to do.
+fn explain(error: &sqlx::Error) -> String {
+    let hint = error.as_database_error().and_then(Trouble::of).and_then(Trouble::hint);
+    hint.map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
+}
+
+fn explain_migration(error: &MigrateError) -> String {
+    match error {
+        MigrateError::Execute(error) => explain(error),
+        MigrateError::ExecuteMigration(error, number) => format!("migration {number}: {}", explain(error)),
+        error => error.to_string(),
+    }
+}
+
 /// What the functions of this room return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::Trouble;
+
+    #[test]
+    fn faults_of_the_machine_are_known_by_their_codes() {
+        // SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_READONLY_DBMOVED, SQLITE_CORRUPT, SQLITE_CONSTRAINT_UNIQUE
+        let sqlite = [13, 778, 1032, 11, 2067].map(Trouble::of_sqlite);
+        assert_eq!(sqlite, [Some(Trouble::DiskFull), Some(Trouble::Io), Some(Trouble::ReadOnly), None, None]);
+        let postgres = ["53100", "53300", "57P01", "55P03", "58030", "XX001", "23505", "42501"];
+        let postgres = postgres.map(|code| Trouble::of_postgres(code, "permission denied"));
+        let [full, away, busy, io] = [Trouble::DiskFull, Trouble::Away, Trouble::Busy, Trouble::Io];
+        assert_eq!(postgres, [Some(full), Some(away), Some(away), Some(busy), Some(io), None, None, None]);
+    }
+}

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::PATIENCE;
+use super::{Error, PATIENCE};
 
 /// Brings the tables up to date. Where a migration puts a table in the place of another, what refers to it is left
 /// alone.
@@ -71,6 +71,15 @@ async fn drop_unfinished(pool: &PgPool) -> Result<(), MigrateError> {
         sqlx::query(sql).execute(pool).await?;
     }
     Ok(())
+}
+
+/// Says of a database that a newer Gorget has changed what to do.
+pub(super) fn failed(location: &str, error: MigrateError) -> Error {
+    let location = location.to_owned();
+    match error {
+        MigrateError::VersionMissing(version) => Error::Newer { location, version },
+        error => Error::Migrate { location, error },
+    }
 }
 
 /// Whether it waited too long for a lock, or two waited for each other.

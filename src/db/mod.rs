@@ -251,27 +251,24 @@ impl Db {
 
     async fn open_sqlite(options: SqliteConnectOptions) -> Result<Self> {
         let location = options.get_filename().display().to_string();
-        let failed = |source| Error::Open { location: location.clone(), source };
+        let failed = |error| Error::Open { location: location.clone(), error };
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(PATIENCE);
-        let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
-        migrate::sqlite(&options)
-            .await
-            .map_err(|source| Error::Migrate { location: location.clone(), source })?;
+        migrate::sqlite(&options).await.map_err(|error| migrate::failed(&location, error))?;
         // What is new stands all over the indices: with little memory, the same pages are read and written anew
         // with each batch. What a statement would have to undo is kept in memory, too, not in a file.
         let writing = options.clone().pragma("cache_size", "-131072").pragma("temp_store", "memory");
         let writing = writing.pragma("wal_autocheckpoint", "32768");
-        let writer = pool(1).connect_with(writing).await.map_err(failed)?;
+        let writer = sqlite_pool(1).connect_with(writing).await.map_err(failed)?;
         // Whoever compares reads half a million rows out of pages that the system has in memory anyway.
         let reading =
             options.read_only(true).pragma("cache_size", "-16384").pragma("mmap_size", "1099511627776");
-        let readers = pool(4).connect_with(reading).await.map_err(failed)?;
+        let readers = sqlite_pool(4).connect_with(reading).await.map_err(failed)?;
         let aside = Either::Sqlite(writer.clone());
         Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer), aside))
     }
@@ -287,12 +284,10 @@ impl Db {
             ("synchronous_commit", "on"),
             ("jit", "off"),
         ]);
-        let failed = |source| Error::Open { location: location.clone(), source };
+        let failed = |error| Error::Open { location: location.clone(), error };
         // A pool would go on trying for as long as its patience lasts.
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
-        migrate::postgres(&options)
-            .await
-            .map_err(|source| Error::Migrate { location: location.clone(), source })?;
+        migrate::postgres(&options).await.map_err(|error| migrate::failed(&location, error))?;
         let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
         let aside = Either::Postgres(pool(3).connect_lazy_with(options.clone()));
         // Each connection is a process that has to become acquainted with the tables and with the memory they are in;
@@ -366,6 +361,20 @@ impl Tx {
     async fn commit(self) -> Result<()> {
         each!(self, tx => Ok(tx.commit().await?))
     }
+}
+
+/// A pool that closes a connection whose transaction did not end as it should. SQLite ends one by itself when the
+/// disk is full or fails; the end that sqlx asks for then fails as well, and it refuses to begin another one.
+/// (PostgreSQL's driver does not wait for an answer to a rollback, and asks whether the server is there.)
+fn sqlite_pool(size: u32) -> SqlitePoolOptions {
+    let options = SqlitePoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
+    options.after_release(|connection, _| {
+        Box::pin(async move {
+            // A rollback that was begun is carried out first.
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    })
 }
 
 /// Rows for one bulk statement.

@@ -34,6 +34,7 @@ mod failing;
 mod farm;
 mod flawed;
 mod flood;
+mod faults;
 mod full;
 mod here;
 mod hostile;

@@ -1,6 +1,5 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
@@ -121,6 +120,9 @@ pub struct Cluster {
     keeper: Child,
 }
 
+/// Whose a server's files are that root starts: this is `nobody`.
+const NOBODY: u32 = 65534;
+
 const KEEPER: &str = r#"
 export PATH="$PATH:$2" LC_ALL=C
 initdb -D "$1/data" -U gorget -A trust -E UTF8 --no-sync >"$1/log" 2>&1 &&
@@ -132,23 +134,47 @@ pg_ctl -D "$1/data" -m immediate stop >/dev/null 2>&1
 "#;
 
 impl Cluster {
-    #[expect(clippy::disallowed_methods, reason = "the server is no part of Gorget")]
     pub fn start() -> Self {
+        Self::start_within(&[])
+    }
+
+    /// Starts it by a command that begins with `prefix`.
+    #[expect(clippy::disallowed_methods, reason = "the server is no part of Gorget")]
+    pub fn start_within(prefix: &[String]) -> Self {
         let dir = tempfile::Builder::new().prefix("gorget-postgres-").tempdir().unwrap().keep();
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("{KEEPER}\nrm -rf \"$1\""), "sh"]).arg(&dir).arg(debian_programs());
-        command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut words: Vec<&str> = prefix.iter().map(String::as_str).collect();
+        let (uid, gid) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
         if rustix::process::geteuid().is_root() {
-            // The server refuses to be root; this is `nobody`.
-            const NOBODY: u32 = 65534;
-            chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
-            command.uid(NOBODY).gid(NOBODY);
+            // The server refuses to be root.
+            own(&dir);
+            words.extend(["setpriv", &uid, &gid, "--clear-groups"]);
         }
+        words.push("sh");
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .args(["-c", &format!("{KEEPER}\nrm -rf \"$1\""), "sh"])
+            .arg(&dir)
+            .arg(debian_programs());
+        command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut keeper = command.spawn().unwrap();
         let answers = BufReader::new(keeper.stdout.take().unwrap());
         let mut cluster = Self { dir, answers, keeper };
         cluster.wait_until_ready();
         cluster
+    }
+
+    /// Makes a database in a directory of its own, which must be empty; all else of the server is elsewhere.
+    pub async fn database_in(&self, directory: &Path) -> String {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        for statement in [
+            format!("create tablespace apart location '{}'", directory.display()),
+            "create database apart tablespace apart".to_owned(),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+        }
+        connection.close().await.unwrap();
+        self.url("apart")
     }
 
     fn wait_until_ready(&mut self) {
@@ -166,6 +192,13 @@ impl Cluster {
     pub fn url(&self, database: &str) -> String {
         assert!(self.keeper.stdin.is_some(), "the server stops when this closes");
         format!("postgres://gorget@localhost/{database}?host={}", self.dir.display())
+    }
+}
+
+/// Gives a directory to the user that a server runs as.
+pub fn own(directory: &Path) {
+    if rustix::process::geteuid().is_root() {
+        chown(directory, Some(NOBODY), Some(NOBODY)).unwrap();
     }
 }
 

@@ -4,6 +4,7 @@ pub mod coordinator;
 pub mod daemon;
 mod databases;
 mod dice;
+pub mod disk;
 mod farm;
 pub mod guix;
 pub mod hostile;
@@ -16,7 +17,7 @@ pub mod siege;
 pub mod signed;
 pub mod site;
 
-pub use databases::{Cluster, Wiper, on_both, on_both_at, postgres_database, write_down};
+pub use databases::{Cluster, Wiper, on_both, on_both_at, own, postgres_database, write_down};
 pub use dice::Dice;
 pub use farm::*;
 pub use port::Port;

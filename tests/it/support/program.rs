@@ -9,6 +9,7 @@ use gorget::sandbox::{Process, Tool, describe_exit};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::disk::SmallDisk;
 use super::guix::guix_root;
 
 /// More time than any command needs on a slow machine.
@@ -17,6 +18,10 @@ const PATIENCE: Duration = Duration::from_mins(30);
 /// A farm: specs, a configuration, and all that Gorget keeps.
 pub struct Farm {
     directory: TempDir,
+    /// What every command begins with.
+    prefix: Vec<String>,
+    /// Environment variables of every command.
+    env: Vec<(String, String)>,
 }
 
 /// What a command said.
@@ -48,7 +53,20 @@ impl Farm {
             config.push_str(&coordinator);
         }
         std::fs::write(directory.path().join("gorget.toml"), config).unwrap();
-        Self { directory }
+        Self { directory, prefix: Vec::new(), env: Vec::new() }
+    }
+
+    /// Has all that it keeps on a disk of so many MiB.
+    pub fn on_small_disk(&mut self, mebibytes: u32) -> SmallDisk {
+        std::fs::create_dir(self.state()).unwrap();
+        let disk = SmallDisk::at(&self.state(), mebibytes);
+        self.prefix = disk.enter();
+        disk
+    }
+
+    /// Sets an environment variable for every command.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
     /// Adds to the configuration.
@@ -103,8 +121,11 @@ impl Farm {
 
     /// A run of `gorget` on this farm.
     fn gorget(&self, arguments: &[&str]) -> Process {
-        let gorget = Tool::new(env!("CARGO_BIN_EXE_gorget")).arg("--config");
-        gorget.arg(self.directory.path().join("gorget.toml")).args(arguments).spawn().unwrap()
+        let program = env!("CARGO_BIN_EXE_gorget").to_owned();
+        let mut words = self.prefix.iter().cloned().chain([program, "--config".to_owned()]);
+        let tool = Tool::new(words.next().unwrap()).args(words);
+        let tool = self.env.iter().fold(tool, |tool, (name, value)| tool.env(name, value));
+        tool.arg(self.directory.path().join("gorget.toml")).args(arguments).spawn().unwrap()
     }
 
     /// Runs a command to its end.
