@@ -28,6 +28,11 @@ pub enum Error {
         "the database {0} is an empty file\nhint: restore a backup; if there never was a farm here, remove the file and start again"
     )]
     Empty(String),
+    /// The file is missing, and its log is there.
+    #[error(
+        "the database {0} is gone, but not its log {0}-wal\nhint: restore a backup of both, or remove the log"
+    )]
+    Gone(String),
     /// A newer Gorget has changed the tables.
     #[error(
         "the database {location} was made by a newer Gorget: it has migration {version}, which this one does not know\n\
@@ -92,6 +97,19 @@ pub enum Error {
         "both databases are of one kind\nhint: `gorget backup` copies an SQLite file, `pg_dump` a PostgreSQL database"
     )]
     SameKind,
+    /// The store items of a spec take more than they may.
+    #[error(
+        "the store items that evaluations of {spec} added take {used} MiB, and would take more than the {limit} MiB that a spec may have\n\
+         hint: have the spec `keep` fewer evaluations and run `gorget gc`, or let `stored` in gorget.toml be more"
+    )]
+    OverQuota {
+        /// The spec's name.
+        spec: String,
+        /// What they take, in MiB.
+        used: u64,
+        /// What they may take, in MiB.
+        limit: u64,
+    },
     /// Only complete evaluations can be asked that.
     #[error("evaluation {0} is not complete")]
     NotComplete(EvaluationId),
@@ -107,8 +125,9 @@ impl Error {
     /// Whether the database was away or its machine at fault: the same can be tried again later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Query(error) | Self::Open { error, .. } => is_passing(error),
-            Self::Migrate {
+            Self::Query(error)
+            | Self::Open { error, .. }
+            | Self::Migrate {
                 error: MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _),
                 ..
             } => is_passing(error),

@@ -125,6 +125,7 @@ mod build;
 mod blocked;
 mod bulk;
 mod copy;
+mod create;
 mod describe;
 mod diff;
 mod error;
@@ -255,9 +256,12 @@ impl Db {
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
+            // A commit that others were told of has to outlast a power loss, as in PostgreSQL.
+            .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(PATIENCE);
+        create::if_missing(&options).await?;
+        let options = options.create_if_missing(false);
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
         migrate::sqlite(&options).await.map_err(|error| migrate::failed(&location, error))?;
         // What is new stands all over the indices: with little memory, the same pages are read and written anew

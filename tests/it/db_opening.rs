@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gorget::db::{Db, Error};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use crate::support::{only_spec, postgres_database, spec};
+use crate::support::{on_both_at, only_spec, postgres_database, spec, write_down};
 
 #[tokio::test]
 async fn both_databases_have_the_same_tables_and_columns() {
@@ -58,8 +58,45 @@ async fn what_cannot_be_opened_says_so_and_keeps_the_password() {
         assert!(matches!(Db::open(location).await, Err(Error::Location { .. })), "{location}");
     }
     let missing = Db::open("/nonexistent/gorget.db").await.unwrap_err();
-    assert_eq!(missing.to_string(), "cannot open the database /nonexistent/gorget.db");
+    let missing = missing.to_string();
+    assert!(missing.starts_with("cannot open the database /nonexistent/gorget.db: "), "{missing}");
     let closed = Db::open("postgres://me:secret@localhost:1/farm").await.unwrap_err();
-    assert_eq!(closed.to_string(), "cannot open the database farm at localhost");
+    assert!(closed.to_string().starts_with("cannot open the database farm at localhost: "), "{closed}");
     assert!(!format!("{closed:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn a_database_that_a_newer_gorget_changed_says_what_to_do() {
+    on_both_at(async |_, location| {
+        let success = if location.starts_with("postgres:") { "true" } else { "1" };
+        let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)";
+        write_down(location, &format!("{newer} values (9999, 'later', {success}, '', 1)")).await;
+        let refused = Db::open(location).await.unwrap_err().to_string();
+        assert!(refused.contains("made by a newer Gorget") && refused.contains("9999"), "{refused}");
+        assert!(refused.contains("hint: "), "{refused}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_lost_what_was_in_it_is_not_taken_for_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gorget.db");
+    let open = || async { Db::open(file.to_str().unwrap()).await };
+    std::fs::write(&file, "").unwrap();
+    let refused = open().await.unwrap_err();
+    assert!(matches!(refused, Error::Empty(_)) && refused.to_string().contains("hint: restore"), "{refused}");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(dir.path().join("gorget.db-wal"), "frames").unwrap();
+    let refused = open().await.unwrap_err();
+    assert!(matches!(refused, Error::Gone(_)), "{refused}");
+    std::fs::remove_file(dir.path().join("gorget.db-wal")).unwrap();
+    // Of those who begin at once, all have the same one.
+    let (one, other) = tokio::join!(open(), open());
+    let (one, other) = (one.unwrap(), other.unwrap());
+    only_spec(&one, spec("master")).await;
+    assert_eq!(other.specs().await.unwrap().len(), 1);
+    let names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| name.to_str().unwrap().starts_with("gorget.db")), "{names:?}");
 }

@@ -46,6 +46,7 @@ mod needed;
 mod outcomes;
 mod planning;
 mod remotes;
+mod power;
 mod repository;
 mod results;
 mod retention;

@@ -153,6 +153,8 @@ impl Cache {
     fn write(&self, path: &Path, mut contents: impl Read) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(self.directory.join("work"))?;
         io::copy(&mut contents, &mut file)?;
+        // After a power loss, an empty file of that name would be used for ever. Compiling took far longer.
+        file.as_file().sync_data()?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
     }

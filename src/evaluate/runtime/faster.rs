@@ -84,6 +84,7 @@ pub(super) async fn compiled(installed: &Host, directory: &Path) -> Result<PathB
     for ((name, _), bytes) in SOURCES.iter().zip(made) {
         fs_err::write(out.join(name).with_extension("go"), bytes)?;
     }
+    rustix::fs::syncfs(fs_err::File::open(&out)?.file()).map_err(std::io::Error::from)?;
     match fs_err::rename(out, &path) {
         // Somebody else has made the same meanwhile.
         Err(error) if !path.is_dir() => Err(error.into()),

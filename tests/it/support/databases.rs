@@ -129,7 +129,7 @@ initdb -D "$1/data" -U gorget -A trust -E UTF8 --no-sync >"$1/log" 2>&1 &&
 pg_ctl -D "$1/data" -w -l "$1/log" start >/dev/null 2>&1 -o "-k $1 -c listen_addresses='' \
   -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200" &&
 echo ready &&
-while read -r _; do pg_ctl -D "$1/data" -w -l "$1/log" -m immediate restart >/dev/null 2>&1 && echo ready; done
+while read -r what; do pg_ctl -D "$1/data" -w -l "$1/log" -m immediate "$what" >/dev/null 2>&1 && echo ready; done
 pg_ctl -D "$1/data" -m immediate stop >/dev/null 2>&1
 "#;
 
@@ -185,7 +185,16 @@ impl Cluster {
 
     /// Pulls its plug, and starts it again.
     pub fn restart(&mut self) {
-        writeln!(self.keeper.stdin.as_ref().unwrap()).unwrap();
+        self.tell("restart");
+    }
+
+    /// Pulls its plug, until it is restarted.
+    pub fn stop(&mut self) {
+        self.tell("stop");
+    }
+
+    fn tell(&mut self, what: &str) {
+        writeln!(self.keeper.stdin.as_ref().unwrap(), "{what}").unwrap();
         self.wait_until_ready();
     }
 

@@ -64,6 +64,11 @@ impl Farm {
         disk
     }
 
+    /// Has every command begin with these words.
+    pub fn begin_with(&mut self, words: Vec<String>) {
+        self.prefix = words;
+    }
+
     /// Sets an environment variable for every command.
     pub fn set(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
