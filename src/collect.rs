@@ -16,6 +16,8 @@ use crate::revision::Revision;
 /// A mirror that nothing needs stays for so long after its last fetch: specs come back, and first fetches
 /// are long.
 const MIRROR_REST: Seconds = 30 * 24 * 60 * 60;
+/// What the logs of builds may take, in bytes.
+const MOST_LOGS: u64 = 10 << 30;
 /// It is known so much longer, in which every machine removes its own.
 const GRACE: Seconds = DAY;
 const DAY: Seconds = 24 * 60 * 60;
@@ -41,6 +43,8 @@ pub struct Collect {
     pub time_machine: PathBuf,
     /// The directory of links to what this machine built, called `BUILD-OUTPUT`.
     pub roots: PathBuf,
+    /// The directory of the logs of builds that this machine made.
+    pub logs: PathBuf,
     /// What time it is.
     pub clock: Clock,
 }
@@ -60,6 +64,12 @@ impl Keeper for Collect {
         let links = self.let_go().await.context("removing links to what was built")?;
         if links > 0 {
             tracing::info!(links, "outputs of builds are left to the garbage collector");
+        }
+        let logs = self.logs.clone();
+        let removed = tokio::task::spawn_blocking(move || remove_logs(&logs, MOST_LOGS)).await?;
+        let removed = removed.context("removing logs of builds")?;
+        if removed > 0 {
+            tracing::info!(removed, "the oldest logs of builds were removed: they took more than they may");
         }
         let removed = self.checkouts.remove_unused(commits).await.context("removing checkouts")?;
         if removed > 0 {
@@ -153,6 +163,33 @@ impl Collect {
     }
 }
 
+/// Removes the oldest files of `directory` until the rest takes no more than `most` bytes.
+fn remove_logs(directory: &Path, most: u64) -> io::Result<usize> {
+    if !directory.exists() {
+        return Ok(0);
+    }
+    let mut files = Vec::new();
+    for entry in fs_err::read_dir(directory)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        if found.is_file() {
+            files.push((found.modified()?, found.len(), entry.path()));
+        }
+    }
+    files.sort_unstable();
+    let mut left: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+    let mut removed = 0;
+    for (_, bytes, path) in files {
+        if left <= most {
+            break;
+        }
+        fs_err::remove_file(path)?;
+        left -= bytes;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
 /// Removes the files of `directory` that are called by commits, unless these are `needed`.
 fn unlink(directory: &Path, needed: &HashSet<String>) -> io::Result<usize> {
     if !directory.exists() {
@@ -168,4 +205,25 @@ fn unlink(directory: &Path, needed: &HashSet<String>) -> io::Result<usize> {
         }
     }
     Ok(links)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_logs_go_when_they_take_too_much() {
+        let directory = tempfile::tempdir().unwrap();
+        for (age, name) in ["new", "old", "older"].iter().enumerate() {
+            let file = fs_err::File::create(directory.path().join(name)).unwrap();
+            file.set_len(1000).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(10 - age as u64)).unwrap();
+        }
+        assert_eq!(remove_logs(directory.path(), 3000).unwrap(), 0);
+        assert_eq!(remove_logs(directory.path(), 1999).unwrap(), 2);
+        assert!(directory.path().join("new").exists());
+        assert_eq!(remove_logs(&directory.path().join("none"), 0).unwrap(), 0);
+    }
 }

@@ -32,6 +32,8 @@ const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 const MOST_STORED: u64 = 2 << 30;
 /// Size of the compiled modules that are kept, in bytes, unless told otherwise.
 const COMPILED: u64 = 8 << 30;
+/// What is stored of one spec: a year of all of Guix takes a quarter of it.
+const STORED: u64 = 20 << 30;
 
 /// Size of the mirror of one repository, in bytes, unless told otherwise: Guix's own takes about 1 GiB.
 const MIRROR: u64 = 4 << 30;
@@ -76,6 +78,8 @@ pub struct Evaluate {
     pub compiled: u64,
     /// What one evaluation may add to the store, in bytes.
     pub most_stored: u64,
+    /// What the store items that evaluations of one spec added may take in the database, in bytes.
+    pub stored_per_spec: u64,
     /// Wall clock for one package.
     pub package_time: Duration,
     /// Wall clock for building a revision's Guix, where a spec wants that.
@@ -222,6 +226,7 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         memory: written.evaluate.memory.map_or(machine.memory / 2, |size| size.0),
         compiled: written.evaluate.compiled.map_or(COMPILED, |size| size.0),
         most_stored: written.evaluate.most_stored.map_or(MOST_STORED, |size| size.0),
+        stored_per_spec: written.evaluate.stored_per_spec.map_or(STORED, |size| size.0),
         package_time: written.evaluate.package_time.map_or(Duration::from_mins(5), |time| time.0),
         time_machine_time: written.evaluate.time_machine_time.map_or(Duration::from_hours(4), |time| time.0),
         evaluation_time: written.evaluate.evaluation_time.map_or(Duration::from_hours(6), |time| time.0),

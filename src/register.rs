@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use crate::bell::Bell;
 use crate::daemon::{Keeper, Progress};
 use crate::db::{Branch, Db};
-use crate::spec::{Spec, is_pattern, load_directory, made, refuse_equal_names};
+use crate::spec::{Spec, SpecFile, is_pattern, load_directory_again, made};
 
 /// The keeper that reads spec files.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Register {
     pub watch: Bell,
     /// Wakes who gives up what nobody wants any more.
     pub schedule: Bell,
+    /// What the files said the last time.
+    pub files: Vec<SpecFile>,
     /// Faults that were told already.
     pub told: BTreeSet<String>,
 }
@@ -87,11 +89,12 @@ impl Register {
     }
 
     async fn read(&mut self) -> anyhow::Result<Written> {
-        let directory = self.directory.clone();
-        let mut files = tokio::task::spawn_blocking(move || load_directory(&directory))
+        let (directory, mut before) = (self.directory.clone(), std::mem::take(&mut self.files));
+        let read = move || load_directory_again(&directory, &mut before).map(|files| (files, before));
+        let (files, before) = tokio::task::spawn_blocking(read)
             .await?
             .context("hint: put spec files there, or set `specs` in gorget.toml")?;
-        refuse_equal_names(&mut files);
+        self.files = before;
         let mut told = BTreeSet::new();
         let mut written = Written { good: Vec::new(), faulty: false };
         for file in files {

@@ -62,6 +62,7 @@ pub(super) fn evaluator(work: &Work) -> Evaluate {
         checkouts: farm::checkouts(config),
         runtimes: farm::runtimes(config),
         limits: farm::limits(config),
+        stored: config.evaluate.stored_per_spec,
         daemon: farm::daemon(config),
         clock: work.clock.clone(),
         bells: work.bells.clone(),
@@ -76,6 +77,7 @@ pub(super) fn collector(work: &Work) -> Collect {
         mirrors: farm::mirrors(&work.config),
         time_machine: farm::time_machine(&work.config),
         roots: farm::roots(&work.config),
+        logs: farm::logs(&work.config),
         clock: work.clock.clone(),
     }
 }
@@ -92,6 +94,7 @@ pub(super) fn keepers(work: &Work, turn: Turn) -> anyhow::Result<Keepers> {
             directory: config.specs.clone(),
             watch: watch.clone(),
             schedule: bells.schedule.clone(),
+            files: Vec::new(),
             told: BTreeSet::new(),
         },
         watch: Watch {
@@ -186,7 +189,6 @@ fn build_here(work: &Work, db: &Db) -> Option<BuildHere> {
         roots: farm::roots(config),
         log_size,
         at_once: at_once.get(),
-        once: work.once,
         site: Site::default(),
     })
 }

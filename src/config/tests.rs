@@ -182,7 +182,7 @@ fn a_user_who_is_not_root_has_everything_at_home() {
 fn a_fault_is_told_with_its_place_and_without_the_line() {
     let told = |text: &str| resolved(text).unwrap_err().to_string();
     insta::assert_snapshot!(told("\n[evaluate]\nworker = 3\n"), @r#"
-    gorget.toml:3:1: unknown field `worker`, expected one of `systems`, `workers`, `memory`, `compiled`, `most-stored`, `package-time`, `time-machine-time`, `evaluation-time`, `daemon-socket`, `daemon-store`
+    gorget.toml:3:1: unknown field `worker`, expected one of `systems`, `workers`, `memory`, `compiled`, `most-stored`, `stored-per-spec`, `package-time`, `time-machine-time`, `evaluation-time`, `daemon-socket`, `daemon-store`
     "#);
     insta::assert_snapshot!(told("[evaluate]\nmemory = \"12X\"\n"), @r#"
     gorget.toml:2:10: `12X` is not a size: write a whole number and M, G or T, such as `12G`

@@ -36,6 +36,7 @@ pub(super) struct Evaluate {
     pub(super) memory: Option<Size>,
     pub(super) compiled: Option<Size>,
     pub(super) most_stored: Option<Size>,
+    pub(super) stored_per_spec: Option<Size>,
     pub(super) package_time: Option<Time>,
     pub(super) time_machine_time: Option<Time>,
     pub(super) evaluation_time: Option<Time>,
@@ -241,6 +242,7 @@ impl Written {
             memory,
             compiled,
             most_stored,
+            stored_per_spec,
             package_time,
             time_machine_time,
             evaluation_time,
@@ -269,6 +271,7 @@ impl Written {
             && memory.is_some()
             && compiled.is_some()
             && most_stored.is_some()
+            && stored_per_spec.is_some()
             && package_time.is_some()
             && time_machine_time.is_some()
             && evaluation_time.is_some();

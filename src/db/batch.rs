@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde_json::{Value, json};
 
 use super::bulk::{Cell, insert};
-use super::{DerivationId, Error, ItemKind, JobError, Result, Tx, rows};
+use super::{DerivationId, Error, ItemKind, JobError, Result, SpecId, Tx, rows};
 use crate::job::Facts;
 use crate::store::edges;
 
@@ -218,7 +218,8 @@ pub(super) fn output_lines(outputs: &[(String, String)]) -> String {
 }
 
 /// Stores those items that are new, and their packs.
-pub(super) async fn store_packs(tx: &mut Tx, packs: &[Pack]) -> Result<()> {
+pub(super) async fn store_packs(tx: &mut Tx, spec: SpecId, packs: &[Pack]) -> Result<()> {
+    const OWN: &str = "insert into pack_owner (pack_id, spec_id, bytes) values ($1, $2, $3)";
     const LAST: &str = "select coalesce(max(id), 0) from store_pack";
     let items = || packs.iter().flat_map(|pack| &pack.items);
     if items().next().is_none() {
@@ -239,6 +240,7 @@ pub(super) async fn store_packs(tx: &mut Tx, packs: &[Pack]) -> Result<()> {
         }
         last += 1;
         execute!(tx, "insert into store_pack (id, contents) values ($1, $2)", last, &pack.contents);
+        execute!(tx, OWN, last, spec, i64::try_from(pack.contents.len()).unwrap_or(i64::MAX));
         lines.extend(new.into_iter().map(|item| {
             let [start, length] = [item.start, item.length].map(|bytes| bytes.cast_signed().into());
             let (hash, name) = (item.hash.as_str().into(), item.name.as_str().into());

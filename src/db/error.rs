@@ -100,7 +100,7 @@ pub enum Error {
     /// The store items of a spec take more than they may.
     #[error(
         "the store items that evaluations of {spec} added take {used} MiB, and would take more than the {limit} MiB that a spec may have\n\
-         hint: have the spec `keep` fewer evaluations and run `gorget gc`, or let `stored` in gorget.toml be more"
+         hint: have the spec `keep` fewer evaluations and run `gorget gc`, or let `stored-per-spec` in gorget.toml be more"
     )]
     OverQuota {
         /// The spec's name.

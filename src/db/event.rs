@@ -120,6 +120,7 @@ fn lines(events: &[NewEvent]) -> String {
 /// Inserts those of the events that are new and about a known build, which may not be another
 /// coordinator's if one is given; gives them. They are kept in the order in which they were told.
 ///
+/// A build of which a thousand events are known takes none but answers: no build has as many that mean anything.
 /// While the coordinator may have an attempt that is not known, it is no news that another one came to nothing.
 pub(super) async fn insert(
     tx: &mut Tx,
@@ -139,6 +140,7 @@ pub(super) async fn insert(
          insert into build_event (build_id, reference, attempt, happened_at, received_at)
          select id, reference, attempt, happened_at, $2 from meant where exists (select 1 from build o
            where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3)
+             and (meant.build is not null or (select count(*) from build_event k where k.build_id = o.id) < 1000)
              and (meant.build is not null or not o.unanswered or meant.attempt in ('scheduled', 'started', 'succeeded')
                or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
          order by place on conflict do nothing returning build_id, reference, attempt, received_at"),
@@ -154,6 +156,7 @@ pub(super) async fn insert(
          insert into build_event (build_id, reference, attempt, happened_at, received_at)
          select id, reference, attempt, happened_at, $2 from meant where exists (select 1 from build o
            where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3)
+             and (meant.build is not null or (select count(*) from build_event k where k.build_id = o.id) < 1000)
              and (meant.build is not null or not o.unanswered or meant.attempt in ('scheduled', 'started', 'succeeded')
                or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
          order by place on conflict do nothing returning build_id, reference, attempt, received_at")

@@ -9,7 +9,7 @@ use super::facts::{FactNumbers, open_facts, without_line};
 use super::interval::{Ended, end_intervals};
 use super::task::still_ours;
 use super::wake::{Wake, ring};
-use super::{Db, DerivationId, Error, EvaluationId, JobError, NewJob, Result, Task, Tx, rows, stored};
+use super::{Db, DerivationId, Error, EvaluationId, JobError, NewJob, Pack, Result, Task, Tx, rows, stored};
 use crate::clock::Seconds;
 
 /// Writes down what a running evaluation finds.
@@ -26,7 +26,17 @@ pub struct Recorder {
     /// The jobs of the complete evaluation before this one with the rows of their intervals, once they are
     /// read: most are the same again.
     open: Option<HashMap<Seen, i64>>,
+    /// What the store items of the spec may take, in bytes.
+    quota: u64,
+    /// What they take, once that is known.
+    stored: Option<u64>,
+    /// Bytes of messages so far.
+    told: usize,
 }
+
+/// Most bytes of the messages of one evaluation's errors. Every error is kept, because a job that has one was not
+/// removed; but only its name and cause when there is no room for what it says.
+const MOST_TOLD: usize = 16 << 20;
 
 /// Name, derivation and facts of a job. Facts are missing in what was recorded before there were any.
 type Seen = (String, DerivationId, Option<i64>);
@@ -43,7 +53,22 @@ struct Found {
 impl Recorder {
     /// A recorder for the task that was just claimed.
     pub fn new(task: Task) -> Self {
-        Self { task, numbers: HashMap::new(), facts: HashMap::new(), seen: HashSet::new(), open: None }
+        Self {
+            task,
+            numbers: HashMap::new(),
+            facts: HashMap::new(),
+            seen: HashSet::new(),
+            open: None,
+            quota: u64::MAX,
+            stored: None,
+            told: 0,
+        }
+    }
+
+    /// The same; all store items of the spec may take so many bytes, compressed.
+    #[must_use]
+    pub fn with_quota(self, quota: u64) -> Self {
+        Self { quota, ..self }
     }
 
     /// Records a batch, wholly or not at all; but its names, facts and store items may be there without the rest.
@@ -51,6 +76,8 @@ impl Recorder {
         const PROGRESS: &str = "update evaluation set errors = errors + $2, unscheduled = unscheduled or $3,
             jobs_done = case when $4 > jobs_done then $4 else jobs_done end where id = $1";
         let mut tx = self.begin(db).await?;
+        let stored = self.within_quota(&mut tx, &batch.packs).await?;
+        let (batch_errors, told) = self.cut(&batch.errors);
         let beside = if batch.packs.is_empty() { None } else { db.begin_beside().await? };
         let found = match beside {
             None => {
@@ -69,7 +96,7 @@ impl Recorder {
                 committed.and(found)?
             }
         };
-        let errors = store_errors(&mut tx, self.task.id, &batch.errors).await?;
+        let errors = store_errors(&mut tx, self.task.id, &batch_errors).await?;
         execute!(&mut tx, PROGRESS, self.task.id, errors.cast_signed(), found.begun > 0, batch.done);
         if found.begun > 0 {
             ring(&mut tx, Wake::Schedule).await?;
@@ -83,6 +110,7 @@ impl Recorder {
         self.numbers.extend(found.numbers);
         self.facts.extend(found.facts);
         self.seen.extend(found.jobs);
+        (self.stored, self.told) = (Some(stored), told);
         Ok(())
     }
 
@@ -98,8 +126,43 @@ impl Recorder {
     async fn describe(&self, tx: &mut Tx, batch: &Batch) -> Result<Described> {
         let new = batch.jobs.iter().filter(|job| !self.knows(job));
         let described = describe(tx, new, &self.facts).await?;
-        store_packs(tx, &batch.packs).await?;
+        store_packs(tx, self.task.spec_id, &batch.packs).await?;
         Ok(described)
+    }
+
+    /// What the store items of the spec will take with these.
+    async fn within_quota(&self, tx: &mut Tx, packs: &[Pack]) -> Result<u64> {
+        const STORED: &str =
+            "select cast(coalesce(sum(bytes), 0) as bigint) from pack_owner where spec_id = $1";
+        let before = if let Some(stored) = self.stored {
+            stored
+        } else {
+            let stored: i64 = each!(tx, tx =>
+                sqlx::query_scalar(STORED).bind(self.task.spec_id).fetch_one(&mut **tx).await?);
+            stored.cast_unsigned()
+        };
+        let after = before + packs.iter().map(|pack| pack.contents.len() as u64).sum::<u64>();
+        if packs.is_empty() || after <= self.quota {
+            return Ok(after);
+        }
+        let (spec, used, limit) = (self.task.spec.name.clone(), before >> 20, self.quota >> 20);
+        Err(Error::OverQuota { spec, used, limit })
+    }
+
+    /// Errors with as much of what they say as there is room for, and how much that is in all.
+    fn cut(&self, errors: &[JobError]) -> (Vec<JobError>, usize) {
+        let mut told = self.told;
+        let cut = errors.iter().cloned().map(|mut error| {
+            told += error.message.len();
+            if told > MOST_TOLD {
+                error.message = format!(
+                    "(left out: the messages of this evaluation take more than {} MiB)",
+                    MOST_TOLD >> 20
+                );
+            }
+            error
+        });
+        (cut.collect(), told)
     }
 
     /// Whether a job has an interval that is open.

@@ -173,7 +173,7 @@ impl Sweeper {
         let mut tx = self.begin_removing().await?;
         remove_items(&mut tx, &dead).await?;
         if let Some(anew) = smaller {
-            move_items(&mut tx, &live, &anew).await?;
+            move_items(&mut tx, &pack, &live, &anew).await?;
         }
         // The last number is not given anew: others may have unpacked what was called so.
         execute!(
@@ -199,10 +199,13 @@ async fn remove_items(tx: &mut Tx, items: &[&StoredRow]) -> Result<()> {
 }
 
 /// Lets items be those of a new pack, one after the other.
-async fn move_items(tx: &mut Tx, items: &[&StoredRow], packed: &[u8]) -> Result<()> {
+async fn move_items(tx: &mut Tx, pack: &StoredPack, items: &[&StoredRow], packed: &[u8]) -> Result<()> {
+    const OWN: &str = "insert into pack_owner (pack_id, spec_id, bytes)
+        select $1, spec_id, $3 from pack_owner where pack_id = $2";
     const NEXT: &str = "select coalesce(max(id), 0) + 1 from store_pack";
     let id: i64 = each!(tx, tx => sqlx::query_scalar(NEXT).fetch_one(&mut **tx).await?);
     execute!(tx, "insert into store_pack (id, contents) values ($1, $2)", id, packed);
+    execute!(tx, OWN, id, pack.id, i64::try_from(packed.len()).unwrap_or(i64::MAX));
     let mut start = 0;
     let lines = rows(items.iter().map(|item| {
         let line = serde_json::json!({ "id": item.id, "start": start });

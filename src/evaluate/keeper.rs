@@ -42,6 +42,8 @@ pub struct Evaluate {
     pub runtimes: Runtimes,
     /// What an evaluation may use.
     pub limits: Limits,
+    /// What store items of one spec may take in the database, in bytes.
+    pub stored: u64,
     /// Who makes the builds that evaluations of some specs may ask for.
     pub daemon: Daemon,
     /// What time it is.
@@ -228,7 +230,7 @@ impl Evaluate {
         prepare_ms: Option<u64>,
     ) -> anyhow::Result<Summary> {
         let wanted = Wanted { system: task.system.clone(), likely: self.likely(task).await };
-        let mut recorder = Recorder::new(task.clone());
+        let mut recorder = Recorder::new(task.clone()).with_quota(self.stored);
         // One batch waits while another is recorded.
         let (events, received) = mpsc::channel(1);
         let (summary, busy) = tokio::join!(

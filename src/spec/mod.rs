@@ -24,7 +24,7 @@ pub use again::RetryFailed;
 pub use channel::{Unintroduced, is_name};
 pub use credentials::without_credentials;
 pub use diagnostic::{Diagnostic, Severity, harmless, position, render};
-pub use directory::{SpecFile, load_directory, load_file, refuse_equal_names};
+pub use directory::{SpecFile, load_directory, load_directory_again, load_file, refuse_equal_names};
 pub use location::{BranchError, UrlError, check_branch, check_url, is_inside, is_local};
 pub use period::{Period, PeriodError, interval};
 use serde::{Deserialize, Serialize};

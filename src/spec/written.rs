@@ -10,6 +10,9 @@ use super::period::{Period, PeriodError};
 use super::section::{Section, Value, boolean, string, strings, table, unknown, wrong_type};
 use super::{Channel, First, Keep, RetryFailed, Runtime, Spec, System};
 
+/// How many faults of a file are told: showing each takes as long as the file is.
+const MOST_FAULTS: usize = 50;
+
 /// A spec that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
@@ -31,6 +34,13 @@ pub fn parse(source: &str, default_name: &str) -> Result<Checked, Vec<Diagnostic
     let mut faults = Vec::new();
     let spec = spec(document.get_ref(), default_name, &mut faults);
     faults.sort_by_key(|fault| fault.span.start);
+    if faults.len() > MOST_FAULTS {
+        let (more, span) = (faults.len() - MOST_FAULTS, faults[MOST_FAULTS].span.clone());
+        let worst = faults.iter().map(|fault| fault.severity).find(|severity| *severity == Severity::Fault);
+        faults.truncate(MOST_FAULTS);
+        let rest = Diagnostic::warning(span, format!("{more} more are not shown"));
+        faults.push(Diagnostic { severity: worst.unwrap_or(Severity::Warning), ..rest });
+    }
     match spec {
         Some((spec, name_span)) if faults.iter().all(|fault| fault.severity == Severity::Warning) => {
             Ok(Checked { spec, warnings: faults, name_span })

@@ -51,6 +51,7 @@ impl Bed {
             directory: path("specs"),
             watch: Bell::default(),
             schedule: Bell::default(),
+            files: Vec::new(),
             told: BTreeSet::new(),
         };
         let watch = Watch {
@@ -94,6 +95,7 @@ impl Bed {
             checkouts: Checkouts::new(path("checkouts")),
             mirrors: self.watch.mirrors.clone(),
             time_machine: path("time-machine"),
+            logs: path("logs"),
             roots: path("roots"),
             clock: self.clock.clone(),
         }

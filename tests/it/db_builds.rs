@@ -1,6 +1,7 @@
 //! New outputs are wanted once, and leave through the queue.
 
-use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, QueueFilter, Recorder};
+use gorget::attempt::Attempt;
+use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, NewEvent, QueueFilter, Recorder, Told};
 use gorget::spec::System;
 use serde_json::json;
 
@@ -112,6 +113,30 @@ async fn the_queue_empties_in_order_and_waits_while_nobody_answers() {
         assert_eq!(db.queue(&elsewhere, 10).await.unwrap(), []);
         db.record_submission(&next[1], None, "late", 3000).await.unwrap();
         assert_eq!(db.queue(&submitted, 10).await.unwrap().len(), 1, "what was refused stays refused");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_coordinator_that_tells_without_end_fills_no_disk() {
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        evaluate(db, master, "a", &[("hello", "hello1")]).await;
+        schedule(db, BuildState::Queued).await;
+        let event = |number: usize| NewEvent {
+            build: Told::Derivation(hash("hello1")),
+            reference: format!("attempt {number}"),
+            attempt: Attempt::Started,
+            happened_at: None,
+        };
+        for begin in (0..1500).step_by(250) {
+            let events: Vec<NewEvent> = (begin..begin + 250).map(event).collect();
+            db.record_events("default", &events, 600).await.unwrap();
+        }
+        let build = db.queue(&QueueFilter::default(), 10).await.unwrap()[0].id;
+        assert_eq!(db.build_events(build).await.unwrap().len(), 1000);
+        let asked = NewEvent { build: Told::Asked(build), ..event(2000) };
+        assert_eq!(db.record_events("default", &[asked], 700).await.unwrap().new, 1, "answers always count");
     })
     .await;
 }

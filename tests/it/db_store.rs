@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use gorget::db::{Batch, Db, EvaluationId, Item, ItemKind, Pack, Recorder, SpecId};
+use gorget::db::{Batch, Db, Error, EvaluationId, Item, ItemKind, JobError, Pack, Recorder, SpecId};
 use serde_json::json;
 
-use crate::support::{begin, derivation, hash, job, on_both, only_spec, spec};
+use crate::support::{begin, derivation, hash, job, on_both, only_spec, spec, spec_id};
 
 fn pack(items: &[(&str, &[u8])]) -> Pack {
     let mut start = 0;
@@ -101,4 +101,63 @@ async fn dependents_of_changed_jobs_are_found_through_the_graph() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_spec_whose_store_items_take_too_much_adds_no_more_and_others_do() {
+    on_both(async |db| {
+        db.sync_specs(&[spec("greedy"), spec("modest")]).await.unwrap();
+        let contents: Vec<u8> =
+            (0..4u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let pack = |word: &str| Batch { packs: vec![pack_of(word, &contents)], ..Batch::default() };
+        let greedy = begin(db, spec_id(db, "greedy").await, "a").await;
+        let mut recorder = Recorder::new(greedy.clone()).with_quota(6 << 20);
+        recorder.record(db, &pack("one")).await.unwrap();
+        let error = recorder.record(db, &pack("two")).await.unwrap_err();
+        assert!(error.to_string().contains("of greedy added take 4 MiB"), "{error}");
+        assert!(error.to_string().contains("hint: ") && !error.is_passing(), "{error}");
+        db.fail_evaluation(&greedy, &error.to_string(), 200).await.unwrap();
+        // It counts what is there, whoever recorded it.
+        let again = begin(db, spec_id(db, "greedy").await, "b").await;
+        let mut recorder = Recorder::new(again.clone()).with_quota(6 << 20);
+        assert!(matches!(recorder.record(db, &pack("two")).await, Err(Error::OverQuota { .. })));
+        recorder.record(db, &Batch::default()).await.unwrap();
+        db.fail_evaluation(&again, "", 200).await.unwrap();
+        let modest = begin(db, spec_id(db, "modest").await, "a").await;
+        Recorder::new(modest).with_quota(6 << 20).record(db, &pack("two")).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_error_of_an_evaluation_is_kept_but_not_all_that_it_says() {
+    on_both(async |db| {
+        let task = begin(db, only_spec(db, spec("master")).await, "a").await;
+        let id = task.id;
+        let mut recorder = Recorder::new(task);
+        for number in 0..40 {
+            let (name, cause) = (format!("job-{number}"), "exception".to_owned());
+            let errors = vec![JobError { name, cause, message: "x".repeat(1 << 20) }];
+            recorder.record(db, &Batch { errors, ..Batch::default() }).await.unwrap();
+        }
+        let errors = db.errors(id).await.unwrap();
+        assert_eq!(errors.len(), 40);
+        let whole = errors.iter().filter(|error| error.message.len() == 1 << 20).count();
+        assert_eq!(whole, 16);
+        assert!(errors.iter().any(|error| error.message.starts_with("(left out: ")));
+    })
+    .await;
+}
+
+fn pack_of(word: &str, contents: &[u8]) -> Pack {
+    let (start, length) = (0, contents.len() as u64);
+    let item = Item {
+        hash: hash(word),
+        name: word.to_owned(),
+        kind: ItemKind::Text,
+        refs: Vec::new(),
+        start,
+        length,
+    };
+    Pack { contents: contents.to_owned(), items: vec![item] }
 }

@@ -102,9 +102,11 @@ fn try_to_build(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
             kept = log.take(text);
         }
     });
-    kept?;
-    log.finish()?;
     built?;
+    // The build is worth more than what it printed.
+    if let Err(error) = kept.and_then(|()| log.finish()) {
+        tracing::warn!(log = %work.log.display(), "the log of a build is incomplete: {error}");
+    }
     keep(work, daemon)
 }
 
