@@ -16,10 +16,13 @@ pub use stop::stop_on_signals;
 pub use watchdog::watch;
 
 use crate::bell::Bell;
+use crate::fault::MachineFault;
 use steps::Step;
 
 /// Longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// Pause after a fault of the machine, which says nothing about the work: it is tried again soon after it is gone.
+const FAULT_PAUSE: Duration = Duration::from_secs(15);
 
 /// One kind of work the daemon keeps doing until there is none left.
 ///
@@ -66,11 +69,15 @@ pub struct Bells {
 pub async fn keep<K: Keeper>(mut keeper: K, bell: Bell, stop: CancellationToken) {
     let mut failures = 0;
     let step = Step::new(K::NAME, K::LONGEST);
+    let mut fault: Option<MachineFault> = None;
     loop {
         let result = tokio::select! {
             () = stop.cancelled() => return,
             result = step.run(keeper.step()) => result,
         };
+        if result.is_ok() && fault.take().is_some() {
+            tracing::info!(keeper = K::NAME, "the fault is gone");
+        }
         let pause = match result {
             Ok(Progress::Worked) => {
                 failures = 0;
@@ -81,9 +88,15 @@ pub async fn keep<K: Keeper>(mut keeper: K, bell: Bell, stop: CancellationToken)
                 K::PERIOD
             }
             Err(error) => {
-                failures += 1;
-                tracing::error!(keeper = K::NAME, failures, "{error:#}");
-                Duration::from_secs(1 << failures.min(8)).min(LONGEST_PAUSE)
+                let found = MachineFault::of(&error);
+                if found.is_none() || found != fault {
+                    failures += 1;
+                    tracing::error!(keeper = K::NAME, failures, "{error:#}");
+                }
+                let pause = Duration::from_secs(1 << failures.min(8)).min(LONGEST_PAUSE);
+                let pause = if found.is_some() { pause.min(FAULT_PAUSE) } else { pause };
+                fault = found;
+                pause
             }
         };
         tokio::select! {

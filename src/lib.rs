@@ -61,6 +61,8 @@ pub mod daemon;
 pub mod db;
 /// A store daemon that only records: it answers an evaluator and keeps what that adds.
 pub mod eval_store;
+/// What is the machine's fault, and no revision's.
+pub mod fault;
 /// A client of a real guix-daemon.
 pub mod guix_daemon;
 /// This machine among those of the farm: signs of life, who schedules, who wakes it.

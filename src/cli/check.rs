@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use chrono::DateTime;
 use serde::Serialize;
 
 use super::Exit;
 use crate::clock::{Clock, Seconds};
 use crate::config::Config;
+use crate::evaluate::check_guix;
 use crate::evaluate::runtime::{Host, RuntimeError};
 use crate::spec::{
     Diagnostic, Severity, Spec, SpecFile, harmless, load_directory, load_file, refuse_equal_names, render,
@@ -44,11 +46,13 @@ pub(super) async fn run(args: &Check, config: anyhow::Result<Config>) -> anyhow:
     } else {
         tell(&files, now, &mut anstream::stdout().lock(), &mut anstream::stderr().lock())?;
     }
-    // Without a Guix, specs can be written and checked all the same.
-    if let Some(config) = config
-        && let Err(error @ RuntimeError::TooOld { .. }) = Host::probe(&config.guix_root).await
-    {
-        return Err(error.into());
+    // With paths, what is asked is whether the files are right: they can be written where there is no Guix.
+    if let Some(config) = config {
+        if args.paths.is_empty() {
+            check_guix(&config.guix_root).await.context("this machine cannot evaluate")?;
+        } else if let Err(error @ RuntimeError::TooOld { .. }) = Host::probe(&config.guix_root).await {
+            return Err(error.into());
+        }
     }
     Ok(if files.iter().all(|file| file.outcome.is_ok()) { Exit::Done } else { Exit::Input })
 }

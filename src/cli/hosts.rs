@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::tell;
-use crate::clock::{Seconds, readable_span};
+use crate::clock::{Seconds, readable, readable_span};
 use crate::db::Host;
 
 /// All that is known of one.
@@ -12,7 +12,8 @@ pub(super) fn object(host: &Host) -> serde_json::Value {
         "host": host.name, "roles": host.roles.split_whitespace().collect::<Vec<_>>(), "schedules": host.schedules,
         "systems": host.systems.split_whitespace().collect::<Vec<_>>(), "workers": host.workers,
         "memory": host.memory, "started_at": host.started_at, "seen_at": host.seen_at,
-        "stopped_at": host.stopped_at, "evaluates": host.evaluates,
+        "stopped_at": host.stopped_at, "paused_at": host.paused_at, "paused_reason": host.paused_reason,
+        "evaluates": host.evaluates,
     })
 }
 
@@ -30,6 +31,11 @@ pub(super) fn show(hosts: &[Host], now: Seconds) -> std::io::Result<()> {
         ]
     });
     tell::table(&["HOST", "ROLES", "SYSTEMS", "WORKERS", "SIGN OF LIFE", "EVALUATES"], rows.collect())?;
+    for host in hosts.iter().filter(|host| host.stopped_at.is_none()) {
+        let Some((since, reason)) = host.paused_at.zip(host.paused_reason.as_ref()) else { continue };
+        tell::line(&format!("\n{} is paused since {} because:", host.name, readable(since)))?;
+        reason.lines().try_for_each(|line| tell::line(&format!("  {line}")))?;
+    }
     if hosts.is_empty() { Ok(()) } else { tell::line("") }
 }
 

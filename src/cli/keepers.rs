@@ -66,7 +66,11 @@ pub(super) fn evaluator(work: &Work) -> Evaluate {
         daemon: farm::daemon(config),
         clock: work.clock.clone(),
         bells: work.bells.clone(),
+        directories: vec![config.state.clone(), std::env::temp_dir()],
+        once: work.once,
         kept: None,
+        pause: None,
+        faults: 0,
     }
 }
 
@@ -189,6 +193,7 @@ fn build_here(work: &Work, db: &Db) -> Option<BuildHere> {
         roots: farm::roots(config),
         log_size,
         at_once: at_once.get(),
+        once: work.once,
         site: Site::default(),
     })
 }

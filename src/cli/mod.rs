@@ -42,6 +42,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use rustix::fs::Mode;
+
 use crate::config::{Config, ConfigError};
 use crate::evaluate::runtime::RuntimeError;
 use crate::signing::SigningError;
@@ -163,6 +165,10 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         _ => true,
     };
     telemetry::begin(quiet);
+    // What Gorget keeps is nobody else's; man pages and completions are everybody's.
+    if !matches!(cli.command, Command::Generate(_)) {
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    }
     let config = || Config::load(cli.global.config.as_deref(), cli.global.state.as_deref());
     match cli.command {
         Command::Check(args) => within(check::run(&args, config().map_err(Into::into))),

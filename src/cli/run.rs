@@ -1,5 +1,7 @@
 //! `gorget run`: the farm itself.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -13,10 +15,13 @@ use crate::clock::Clock;
 use crate::config::{self, Config, HOST_NAMES, Listen, is_host_name};
 use crate::daemon::{self, Bells, keep};
 use crate::db::{Db, Error, NewHost};
+use crate::fault::MachineFault;
 use crate::host::{Presence, identity, listen, raise_file_limit};
 use crate::spec::System;
 use crate::web::{self, Listener, Web};
 
+/// How long it is waited after a fault of the machine until scheduling is begun again.
+const AGAIN: Duration = Duration::from_secs(10);
 /// How long keepers may take to stop.
 const GRACE: Duration = Duration::from_secs(4);
 /// How long telling others that this host stops may take.
@@ -76,7 +81,7 @@ fn host_name(text: &str) -> Result<String, &'static str> {
 
 pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     raise_file_limit();
-    fs_err::create_dir_all(&config.state)?;
+    make_directories(&config)?;
     // Held until the process ends, however it ends.
     let lock = fs_err::File::create(config.state.join("lock"))?;
     if lock.file().try_lock().is_err() {
@@ -108,6 +113,20 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
         Err(_) => tracing::warn!("others do not hear that this host stops: the database does not answer"),
     }
     result
+}
+
+/// Makes the state directory, and what the guix-daemon, which may be another user, has to read of it: links
+/// that keep from being collected what they lead to. Others can go through the directory, and not list it.
+fn make_directories(config: &Config) -> std::io::Result<()> {
+    for (directory, mode) in
+        [(config.state.clone(), 0o711), (farm::roots(config), 0o755), (farm::time_machine(config), 0o755)]
+    {
+        if !directory.exists() {
+            fs_err::create_dir_all(&directory)?;
+            fs_err::set_permissions(&directory, Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
 }
 
 fn this_host(args: &Run, config: &Config) -> anyhow::Result<NewHost> {
@@ -199,11 +218,20 @@ async fn serve(
 /// Schedules whenever nobody else does.
 async fn schedule(work: Work, presence: Presence, stop: CancellationToken) -> anyhow::Result<()> {
     while let Some(turn) = stop.run_until_cancelled(presence.wait_for_turn()).await {
-        let keepers = keepers(&work, turn)?;
-        if let Err(error) = configure(&keepers, &work).await {
-            tracing::error!("cannot begin to schedule: {error:#}");
-            continue;
-        }
+        let begun = async {
+            let keepers = keepers(&work, turn)?;
+            configure(&keepers, &work).await?;
+            anyhow::Ok(keepers)
+        };
+        let keepers = match begun.await {
+            Err(error) if MachineFault::of(&error).is_none() => return Err(error),
+            Err(error) => {
+                tracing::error!("cannot begin to schedule: {error:#}");
+                stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
+                continue;
+            }
+            Ok(keepers) => keepers,
+        };
         let over = stop.child_token();
         let tasks = keep_all(keepers, &work, &over);
         over.run_until_cancelled(presence.keep_turn(turn)).await;

@@ -24,6 +24,10 @@ pub struct Host {
     pub seen_at: Seconds,
     /// When it was stopped, if it was.
     pub stopped_at: Option<Seconds>,
+    /// Since when it evaluates nothing because something is wrong with it.
+    pub paused_at: Option<Seconds>,
+    /// What is wrong with it, with a hint.
+    pub paused_reason: Option<String>,
     /// Whether it is the one that schedules.
     pub schedules: bool,
     /// What it evaluates.
@@ -71,7 +75,8 @@ impl Db {
             values ($1, $2, $3, $4, $5, $6, $7, $7)
             on conflict (name) do update set identity = excluded.identity, roles = excluded.roles,
               systems = excluded.systems, workers = excluded.workers, memory = excluded.memory,
-              started_at = excluded.started_at, seen_at = excluded.seen_at, stopped_at = null
+              started_at = excluded.started_at, seen_at = excluded.seen_at, stopped_at = null,
+              paused_at = null, paused_reason = null
             where host.identity = excluded.identity or host.stopped_at is not null or host.seen_at <= $8";
         const FORGET: &str = "delete from host where seen_at < $1";
         let NewHost { name, identity, roles, systems, workers, memory } = host;
@@ -111,10 +116,26 @@ impl Db {
         tx.commit().await
     }
 
+    /// The host evaluates nothing until something is put right. Waits for no writer.
+    pub async fn pause_host(&self, host: &str, reason: &str, now: Seconds) -> Result<()> {
+        const PAUSE: &str =
+            "update host set paused_at = coalesce(paused_at, $2), paused_reason = $3 where name = $1";
+        each!(&self.aside, pool =>
+            sqlx::query(PAUSE).bind(host).bind(now).bind(reason).execute(pool).await.map(drop)?);
+        Ok(())
+    }
+
+    /// The host evaluates again. Waits for no writer.
+    pub async fn resume_host(&self, host: &str) -> Result<()> {
+        const RESUME: &str = "update host set paused_at = null, paused_reason = null where name = $1";
+        each!(&self.aside, pool => sqlx::query(RESUME).bind(host).execute(pool).await.map(drop)?);
+        Ok(())
+    }
+
     /// All hosts that are remembered, by name.
     pub async fn hosts(&self) -> Result<Vec<Host>> {
         const HOSTS: &str = "select h.name, h.roles, h.systems, h.workers, h.memory, h.started_at, h.seen_at,
-              h.stopped_at, exists (select 1 from scheduler s where s.host = h.name and s.until > h.seen_at) as schedules
+              h.stopped_at, h.paused_at, h.paused_reason, exists (select 1 from scheduler s where s.host = h.name and s.until > h.seen_at) as schedules
             from host h order by h.name";
         const RUNNING: &str =
             "select host, id from evaluation where state = 'running' and host is not null order by id";

@@ -93,9 +93,11 @@ impl Db {
 
     /// Takes back the evaluations that `host` began and does not work at any more, and those whose hosts have given
     /// no sign of life for the length of a lease. They wait again as if they had never been begun, except that the
-    /// attempt counts; those that were begun [`BEGINNINGS`] times have failed.
+    /// attempt counts; those that were begun [`BEGINNINGS`] times have failed;
+    /// times that a fault of a machine ended do not count.
     pub async fn take_back(&self, host: &str, now: Seconds) -> Result<Vec<Interrupted>> {
-        const LOST: &str = "select id, coalesce(host, '') as host, attempts >= $3 as failed from evaluation
+        const LOST: &str =
+            "select id, coalesce(host, '') as host, attempts - faults >= $3 as failed from evaluation
             where state = 'running' and (host = $1 or coalesce(leased_until, 0) <= $2) order by id";
         let lost: Vec<Interrupted> = each!(&self.readers, pool =>
             sqlx::query_as(LOST).bind(host).bind(now).bind(BEGINNINGS).fetch_all(pool).await?);

@@ -23,14 +23,14 @@ pub struct Task {
     pub system: System,
     /// The newest complete evaluation of the same spec and system before this one.
     pub previous: Option<EvaluationId>,
-    /// How often it was begun, this time included.
+    /// How often it was begun, this time included; without the times that a fault of a machine ended.
     pub attempts: i64,
     /// The term of its lease: only who has the newest one can write anything of the evaluation.
     pub term: Option<i64>,
 }
 
 const TASK: &str =
-    "select e.spec_id, s.definition, coalesce(e.channels, r.channels), e.build, e.system, e.attempts, e.term,
+    "select e.spec_id, s.definition, coalesce(e.channels, r.channels), e.build, e.system, e.attempts - e.faults, e.term,
       (select max(p.id) from evaluation p where p.spec_id = e.spec_id and p.system = e.system
          and p.state = 'complete' and p.id < e.id)
     from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id
@@ -80,6 +80,16 @@ impl Db {
         let mut tx = self.begin().await?;
         still_ours(&mut tx, task).await?;
         reset(&mut tx, &[task.id]).await?;
+        tx.commit().await
+    }
+
+    /// Lets an evaluation that a fault of this machine ended wait again; the attempt does not count.
+    pub async fn give_back(&self, task: &Task) -> Result<()> {
+        let mut tx = self.begin().await?;
+        still_ours(&mut tx, task).await?;
+        reset(&mut tx, &[task.id]).await?;
+        execute!(&mut tx, "update evaluation set faults = faults + 1 where id = $1", task.id);
+        ring(&mut tx, Wake::Evaluate).await?;
         tx.commit().await
     }
 

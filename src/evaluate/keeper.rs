@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -6,8 +7,9 @@ use tokio::sync::mpsc;
 
 use super::likely::Likely;
 use super::outcome::milliseconds;
-use super::runtime::{RuntimeError, Runtimes, Source};
-use super::{Channel, Daemon, Event, Failure, Limits, Request, Summary, Wanted, Warm, record};
+use super::pause::Pause;
+use super::runtime::{Runtimes, Source};
+use super::{Channel, Daemon, Event, Limits, Request, Summary, Wanted, Warm, record};
 use crate::channel::{Checkout, Checkouts, Mirrors, fold_changes, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
@@ -16,11 +18,21 @@ use crate::revision::{Origin, Revision};
 use crate::sandbox::{forget_own_peak, own_peak};
 use crate::spec::{Build, Runtime, System};
 
-/// How often an evaluation that fails for reasons outside of it is begun again.
-const ATTEMPTS: i64 = 3;
-
-/// While the database is away, how often it is tried again to record a batch.
-const RECORD_AGAIN: Duration = Duration::from_secs(2);
+/// Does something with the database, as soon as that is there and has room for it.
+macro_rules! persist {
+    ($evaluate:expr, $work:expr) => {{
+        let mut since = None;
+        loop {
+            match $work.await {
+                Ok(done) => {
+                    $evaluate.recording_again(since).await?;
+                    break done;
+                }
+                Err(error) => $evaluate.wait_out(error, &mut since).await?,
+            }
+        }
+    }};
+}
 
 /// What was under way when there was no time left.
 const PREPARING: &str = "reading and compiling the modules of the revision";
@@ -50,8 +62,16 @@ pub struct Evaluate {
     pub clock: Clock,
     /// Whom to wake.
     pub bells: Bells,
+    /// Where evaluations write: all that Gorget keeps, and temporary files.
+    pub directories: Vec<PathBuf>,
+    /// Whether a fault of the machine is an error, because nobody waits until it is gone.
+    pub once: bool,
     /// Nothing at first: what the last evaluation left for the next system of its revision.
     pub kept: Option<Kept>,
+    /// Nothing at first: why nothing is evaluated here.
+    pub pause: Option<Pause>,
+    /// How many faults of the machine there were since an evaluation came to an end.
+    pub faults: u32,
 }
 
 /// A warm start, and what it was made of.
@@ -91,6 +111,9 @@ impl Keeper for Evaluate {
     const LONGEST: Duration = Duration::from_hours(6);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
+        if !self.is_able().await? {
+            return Ok(Progress::Idle);
+        }
         let Some(task) = self.claim().await? else {
             self.kept = None;
             return Ok(Progress::Idle);
@@ -108,6 +131,7 @@ impl Keeper for Evaluate {
         self.bells.schedule.ring();
         match result {
             Ok(summary) => {
+                self.worked();
                 tracing::info!(
                     spec.name = task.spec.name,
                     system = %task.system,
@@ -145,30 +169,6 @@ impl Evaluate {
         let warm = self.kept.as_ref().map(|kept| (kept.spec, kept.revision.clone()));
         let claimant = Claimant { host: self.host.clone(), systems: self.systems.clone(), warm };
         Ok(self.db.claim_evaluation(&claimant, now).await?)
-    }
-
-    /// The fault of the revision is its result; any other is tried again a few times.
-    async fn failed(&self, task: &Task, error: anyhow::Error) -> anyhow::Result<Progress> {
-        if let Some(db::Error::LeaseLost(_)) = error.downcast_ref() {
-            tracing::warn!(spec.name = task.spec.name, system = %task.system, "dropped: {error:#}");
-            return Ok(Progress::Worked);
-        }
-        let failure = error.downcast_ref::<Failure>();
-        let of_revision = failure.is_some_and(Failure::is_of_revision)
-            || error.downcast_ref::<RuntimeError>().is_some_and(RuntimeError::is_of_revision);
-        if !of_revision && task.attempts < ATTEMPTS {
-            self.db.wait_again(task).await?;
-            if !matches!(failure, Some(Failure::Still { .. })) {
-                return Err(error);
-            }
-            // The other systems come first.
-            tracing::warn!(spec.name = task.spec.name, system = %task.system, "begins again later: {error:#}");
-            return Ok(Progress::Worked);
-        }
-        tracing::warn!(spec.name = task.spec.name, system = %task.system, "the evaluation failed: {error:#}");
-        let reason = format!("{error:#}").replace('\0', "␀");
-        self.db.fail_evaluation(task, &reason, self.clock.now()).await?;
-        Ok(Progress::Worked)
     }
 
     async fn evaluate(&mut self, task: &Task) -> anyhow::Result<Summary> {
@@ -252,14 +252,12 @@ impl Evaluate {
         let summary = match summary {
             Ok(summary) => summary,
             Err(failure) => {
-                self.db.note_figures(task, &figures).await?;
+                persist!(self, self.db.note_figures(task, &figures));
                 return Err(failure.into());
             }
         };
         let is_partial = summary.broken_modules > 0;
-        while let Err(error) = recorder.finish(&self.db, is_partial, &figures, self.clock.now()).await {
-            wait_for_database(error).await?;
-        }
+        persist!(self, recorder.finish(&self.db, is_partial, &figures, self.clock.now()));
         Ok(summary)
     }
 
@@ -292,21 +290,14 @@ impl Evaluate {
             let batch = match event {
                 Event::Enumerated { units } => {
                     let units = i64::try_from(units)?;
-                    while let Err(error) = self.db.set_total(task, units).await {
-                        wait_for_database(error).await?;
-                    }
+                    persist!(self, self.db.set_total(task, units));
                     continue;
                 }
                 Event::Batch(batch) => batch,
             };
             done += i64::try_from(batch.done)?;
             let hashes: Vec<String> = batch.items.iter().map(|item| item.path.hash_text()).collect();
-            let known = loop {
-                match self.db.known_items(&hashes).await {
-                    Ok(known) => break known,
-                    Err(error) => wait_for_database(error).await?,
-                }
-            };
+            let known = persist!(self, self.db.known_items(&hashes));
             let mut rows = db::Batch { done, ..db::Batch::default() };
             let items = batch.items;
             (rows.derivations, rows.packs) = tokio::task::spawn_blocking(move || {
@@ -316,9 +307,7 @@ impl Evaluate {
             .await??;
             record::outcomes(batch.outcomes, &mut rows);
             let has_jobs = !rows.jobs.is_empty();
-            while let Err(error) = recorder.record(&self.db, &rows).await {
-                wait_for_database(error).await?;
-            }
+            persist!(self, recorder.record(&self.db, &rows));
             if has_jobs {
                 self.bells.schedule.ring();
             }
@@ -352,15 +341,4 @@ impl Evaluate {
         let dependents = self.db.dependents_among_jobs(previous.id, &jobs).await?;
         Ok(jobs.into_iter().chain(dependents).collect())
     }
-}
-
-/// Waits a little if the database is away: evaluating goes on where it was when it is back, unless somebody
-/// else has leased it by then. Any other error is one.
-async fn wait_for_database(error: db::Error) -> db::Result<()> {
-    if !error.is_passing() {
-        return Err(error);
-    }
-    tracing::warn!("what was evaluated cannot be recorded yet: {error:#}");
-    tokio::time::sleep(RECORD_AGAIN).await;
-    Ok(())
 }

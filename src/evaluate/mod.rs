@@ -6,7 +6,9 @@ mod confine;
 pub mod fuzzed;
 mod keeper;
 mod likely;
+mod machine;
 mod outcome;
+mod pause;
 mod process;
 mod protocol;
 mod record;
@@ -17,6 +19,8 @@ mod supervisor;
 mod warm;
 
 pub use keeper::Evaluate;
+pub use machine::check_guix;
 pub use outcome::{Batch, Event, Failure, Outcome, Summary};
 pub use request::{Channel, Daemon, Limits, Request, Wanted};
+use runtime::RuntimeError;
 pub use warm::Warm;

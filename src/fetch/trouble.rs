@@ -3,6 +3,7 @@
 use crate::channel::{MetadataError, Obstacle, RemoteError};
 use crate::daemon::back_off;
 use crate::db::{Hold, HoldKind, MirrorProblem, NewHold, PushId, StoredSpec, Trust};
+use crate::fault::blames_machine;
 use crate::revision::ChannelCommit;
 
 use super::Fetch;
@@ -78,13 +79,16 @@ impl Fetch {
         if before.is_none_or(|before| (before.wanted.as_str(), &before.reason) != (wanted, reason)) {
             tracing::warn!(spec.name = name, kind = kind.word(), "not evaluated: {reason}");
         }
+        // What the machine is to blame for is over when somebody has put it right, and is tried again soon.
+        let soon = *kind == HoldKind::Failed && blames_machine(reason);
+        let count = |failures: i64| if soon { 0 } else { failures };
         if let Some((url, problem)) = remote {
             let mirror = self.db.mirror(url).await?;
-            let again = now + back_off(mirror.map_or(0, |mirror| mirror.failures), url);
+            let again = now + back_off(count(mirror.map_or(0, |mirror| mirror.failures)), url);
             self.db.record_fetch_failure(url, *problem, reason, now, again).await?;
         }
         let failures = before.filter(|before| before.wanted == wanted).map_or(0, |before| before.failures);
-        let next_try = now + back_off(failures, name);
+        let next_try = now + back_off(count(failures), name);
         let hold = NewHold { wanted, kind: *kind, reason, push: *push, next_try };
         Ok(self.db.hold(stored.id, &hold, now).await?)
     }

@@ -6,6 +6,7 @@ use crate::channel::{Listing, Mirrors, RemoteError, missing_branch};
 use crate::clock::Seconds;
 use crate::daemon::back_off;
 use crate::db::{Branch, GONE_AFTER, Seen};
+use crate::fault::blames_machine;
 use crate::spec::{Channel, is_pattern, matches};
 
 use super::{Due, Watched};
@@ -97,7 +98,9 @@ impl Due {
 
     /// The same when there was no answer.
     pub(super) fn unreachable(&self, reason: &str, now: Seconds) -> Vec<Sight> {
-        let again = |branch: &Branch| now + back_off(branch.failures, &self.url);
+        // What the machine is to blame for is tried again soon.
+        let soon = blames_machine(reason);
+        let again = |branch: &Branch| now + back_off(if soon { 0 } else { branch.failures }, &self.url);
         let watched = self.watched.iter().map(|watched| &watched.branch);
         watched.map(|branch| (branch.clone(), Seen::Unreachable(reason.to_owned()), again(branch))).collect()
     }

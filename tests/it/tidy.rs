@@ -13,7 +13,7 @@ const WORDS: [&str; 11] =
 const KEEPERS: [&str; 8] =
     ["collect", "coordinator", "evaluate", "fetch", "register", "schedule", "substitute", "watch"];
 /// What keepers stand on; imports words and its like.
-const GROUND: [&str; 12] = [
+const GROUND: [&str; 13] = [
     "bell",
     "channel",
     "clock",
@@ -21,6 +21,7 @@ const GROUND: [&str; 12] = [
     "daemon",
     "db",
     "eval_store",
+    "fault",
     "guix_daemon",
     "host",
     "sandbox",

@@ -53,6 +53,11 @@ impl Runtimes {
         &self.root
     }
 
+    /// Asks the installed Guix anew the next time: it may be another one by then.
+    pub fn forget_host(&mut self) {
+        self.host = OnceCell::new();
+    }
+
     /// Prepares to evaluate `channels` of the spec called `spec`. What is compiled for one spec is never
     /// used for another: see [`Cache`].
     pub async fn prepare(
