@@ -9,7 +9,7 @@ use super::likely::Likely;
 use super::outcome::milliseconds;
 use super::pause::Pause;
 use super::runtime::{Runtimes, Source};
-use super::{Channel, Daemon, Event, Limits, Request, Summary, Wanted, Warm, record};
+use super::{Channel, Daemon, Event, Failure, Limits, Request, Summary, Wanted, Warm, record};
 use crate::channel::{Checkout, Checkouts, Mirrors, fold_changes, obtain};
 use crate::clock::Clock;
 use crate::daemon::{Bells, Keeper, Progress};
