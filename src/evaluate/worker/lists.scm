@@ -4,7 +4,7 @@
 (define-module (gorget lists)
   #:use-module ((ice-9 textual-ports) #:select (put-char put-string))
   #:use-module ((srfi srfi-1) #:select (delete-duplicates filter-map take))
-  #:export (use-hashing-delete-duplicates! put-datum numberer distinct numbers-of-inputs most-used))
+  #:export (use-hashing-delete-duplicates! put-datum numberer distinct in-pieces numbers-of-inputs most-used))
 
 ;; Fewer elements than this are compared with each other faster than they are hashed.
 (define %worth-hashing 8)
@@ -77,6 +77,17 @@ says without an argument how many have one."
               (and (not (cdr handle))
                    (begin (set-cdr! handle #t) #t))))
           things))
+
+(define (in-pieces items most size)
+  "Return ITEMS in lists of them: in each, the sum of their SIZEs and of one for each item is MOST at most,
+unless that is a single item."
+  (let loop ((items items) (piece '()) (sum 0) (pieces '()))
+    (if (null? items)
+        (reverse! (cons (reverse! piece) pieces))
+        (let ((new (+ sum 1 (size (car items)))))
+          (if (and (pair? piece) (> new most))
+              (loop items '() 0 (cons (reverse! piece) pieces))
+              (loop (cdr items) (cons (car items) piece) new pieces))))))
 
 (define (numbers-of-inputs packages number direct-inputs)
   "Return for each of PACKAGES the numbers of its DIRECT-INPUTS."

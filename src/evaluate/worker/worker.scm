@@ -64,20 +64,12 @@
   (apply say message)
   (force-output control))
 
-(define* (say-some kind items most #:optional (size (const 1)))
-  "Say ITEMS in as many messages of KIND as it takes when each has no more than MOST of their SIZEs: a
-message that is too long is not heard."
-  (let loop ((items items) (some '()) (sum 0))
-    (match items
-      (()
-       (apply say kind (reverse some)))
-      ((item . rest)
-       (let ((new (+ sum (size item))))
-         (if (and (pair? some) (> new most))
-             (begin
-               (apply say kind (reverse some))
-               (loop items '() 0))
-             (loop rest (cons item some) new)))))))
+(define* (say-some kind items most #:optional (size (const 0)))
+  "Say ITEMS in as many messages of KIND as it takes when each has no more than MOST of their SIZEs and of
+them: a message that is too long is not heard."
+  (for-each (lambda (items)
+              (apply say kind items))
+            (in-pieces items most size)))
 
 (primitive-load "/run/gorget/diagnosis.scm")
 
@@ -282,7 +274,7 @@ proves that.  Give OTHERS all else that is said."
        (say-some 'labels
                  (map (lambda (unit) (shorten-label (unit-label unit))) all)
                  %most-characters
-                 (lambda (label) (+ 1 (string-length label))))
+                 string-length)
        (if (eq? subset 'all)
            (begin
              (say-some 'packages
