@@ -4,7 +4,7 @@
 //! number is the object's address, so the text differs in every process: each evaluation would find a new
 //! derivation, and none of them can be built.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use memchr::memmem;
 
@@ -16,6 +16,9 @@ const ADDRESS: std::ops::RangeInclusive<usize> = 8..=16;
 const MOST_PLACES: usize = 1000;
 /// How much of an object is shown, in bytes.
 const LONGEST_SHOWN: usize = 200;
+
+/// Made once, for making it takes as long as searching a text.
+static BEGINNING: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"#<"));
 
 /// An object that stands in a text.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +32,7 @@ pub struct Unreadable {
 impl Unreadable {
     /// The first object in a text of this name.
     pub(super) fn find(name: &str, text: &[u8]) -> Option<Arc<Self>> {
-        let mut places = memmem::find_iter(text, b"#<").take(MOST_PLACES);
+        let mut places = BEGINNING.find_iter(text).take(MOST_PLACES);
         let object = places.find_map(|start| object(&text[start..]))?;
         Some(Arc::new(Self { name: name.to_owned(), object }))
     }
