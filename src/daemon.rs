@@ -68,12 +68,12 @@ pub struct Bells {
 /// Lets one keeper work until `stop` is cancelled; a step that is under way is then given up.
 pub async fn keep<K: Keeper>(mut keeper: K, bell: Bell, stop: CancellationToken) {
     let mut failures = 0;
-    let step = Step::new(K::NAME, K::LONGEST);
+    let current = Step::new(K::NAME, K::LONGEST);
     let mut fault: Option<MachineFault> = None;
     loop {
         let result = tokio::select! {
             () = stop.cancelled() => return,
-            result = step.run(keeper.step()) => result,
+            result = current.run(keeper.step()) => result,
         };
         if result.is_ok() && fault.take().is_some() {
             tracing::info!(keeper = K::NAME, "the fault is gone");

@@ -79,7 +79,7 @@ pub(super) fn text_path<'a>(
     references: impl Iterator<Item = &'a str>,
 ) -> std::result::Result<StorePath, String> {
     let mut all: BTreeSet<Vec<u8>> = BTreeSet::new();
-    if name.ends_with(".drv") {
+    if name.strip_suffix(".drv").is_some() {
         let parsed = Derivation::parse(contents).map_err(|error| error.to_string())?;
         let inputs = parsed.inputs.iter().map(|(path, _)| path).chain(&parsed.sources);
         all.extend(inputs.map(|path| path.to_vec()));

@@ -78,7 +78,7 @@ impl Pieces {
     }
 
     /// The next piece; an empty one is the end.
-    pub fn next(&mut self) -> io::Result<Vec<u8>> {
+    pub fn next_piece(&mut self) -> io::Result<Vec<u8>> {
         let mut piece = vec![0; PIECE.min(usize::try_from(self.left).unwrap_or(PIECE))];
         self.unpacked.read_exact(&mut piece)?;
         self.left -= piece.len() as u64;
@@ -131,7 +131,7 @@ mod tests {
         let mut pieces = packed(&archive).pieces().unwrap();
         let mut whole = Vec::new();
         loop {
-            let piece = pieces.next().unwrap();
+            let piece = pieces.next_piece().unwrap();
             if piece.is_empty() {
                 break;
             }
@@ -146,6 +146,6 @@ mod tests {
         let path = StorePath::of_source(b"tree", &Sha256::digest(&archive).into()).unwrap();
         let longer = PackedItem { length: 5000, ..packed(&archive) };
         assert_eq!(longer.hash(&path).unwrap(), None);
-        assert!(longer.pieces().unwrap().next().is_err());
+        assert!(longer.pieces().unwrap().next_piece().is_err());
     }
 }

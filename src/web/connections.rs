@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +25,7 @@ use tower::ServiceExt as _;
 use super::Listener;
 use super::listener::Stream;
 use super::paced::Paced;
-use super::slots::{Slot, Slots};
+use super::slots::{Full, Slot, Slots};
 
 /// How long a connection may take to send the head of a request, or be idle.
 const HEAD_TIME: Duration = Duration::from_secs(15);
@@ -35,6 +37,8 @@ const TAKE_TIME: Duration = Duration::from_secs(20);
 const DRAIN_TIME: Duration = Duration::from_secs(3);
 /// Largest head of a request, and most that is buffered of an answer, in bytes.
 const BUFFER: usize = 64 << 10;
+/// How often room for a connection is looked for before it is closed.
+const TRIES: usize = 100;
 /// Pause after a connection could not be taken.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often that is logged at most.
@@ -48,9 +52,11 @@ pub(super) async fn serve(listener: Listener, router: Router, slots: Arc<Slots>,
         let fault = match accepted {
             Ok((stream, address)) => {
                 // Without a slot, the connection is closed.
-                if let Some(slot) = slots.open(address) {
+                if let Some(slot) = room(&slots, address).await {
                     tasks.spawn(converse(stream, slot, router.clone(), stop.clone()));
                 }
+                // Those that were taken get their turn before they might have to make room.
+                yield_now().await;
                 continue;
             }
             Err(error) if is_of_peer(&error) => continue,
@@ -67,6 +73,18 @@ pub(super) async fn serve(listener: Listener, router: Router, slots: Arc<Slots>,
     drop(listener);
     tasks.close();
     tasks.wait().await;
+}
+
+/// Room for a connection, perhaps after a moment.
+async fn room(slots: &Arc<Slots>, address: Option<IpAddr>) -> Option<Slot> {
+    for _ in 0..TRIES {
+        match slots.open(address) {
+            Ok(slot) => return Some(slot),
+            Err(Full::Address) => return None,
+            Err(Full::All) => sleep(PAUSE / 10).await,
+        }
+    }
+    None
 }
 
 /// Whether it is the fault of a peer that has gone already.

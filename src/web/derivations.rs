@@ -31,7 +31,7 @@ const SMALL: u64 = 64 << 10;
 /// Archives from this size on are unpacked piece by piece while they are sent, in bytes.
 const LARGE: u64 = 1 << 20;
 /// What all items together may take that are not small, in KiB.
-const MEMORY: u32 = 256 << 10;
+const MEMORY: u32 = 128 << 10;
 /// How long a request waits for memory.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How often it is looked meanwhile whether a peer can be cut that takes nothing.
@@ -40,23 +40,29 @@ const GLANCE: Duration = Duration::from_millis(250);
 /// How many requests may wait: their connections cannot be closed to make room meanwhile.
 const QUEUE: usize = 32;
 
+/// How many large archives are read and hashed at a time: small items need the processors and the database, too.
+const HASHING: usize = 2;
+
 /// Memory for store items that are being served.
 #[derive(Debug)]
 pub(super) struct Memory {
     free: Arc<Semaphore>,
     queue: Semaphore,
+    hashing: Arc<Semaphore>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(MEMORY as usize)), queue: Semaphore::new(QUEUE) }
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        let (free, hashing) = (semaphore(MEMORY as usize), semaphore(HASHING));
+        Self { free, queue: Semaphore::new(QUEUE), hashing }
     }
 }
 
-/// A store item, as it was read.
+/// A store item, as it was read; a large one with the permission to hash it.
 enum Item {
     Whole(StoredItem),
-    Packed(PackedItem),
+    Packed(PackedItem, Permit),
 }
 
 /// One that is as its path says.
@@ -98,7 +104,10 @@ pub(super) async fn nar(
         let pieces = match item {
             Item::Whole(item) if memory.is_none() => return Ok((Body::from(packed(item)), nar_size)),
             Item::Whole(item) => Pieces::of(packed(item)),
-            Item::Packed(item) => item.pieces().map_err(|error| Failure::Unreadable(path, error))?,
+            Item::Packed(item, hashed) => {
+                drop(hashed);
+                item.pieces().map_err(|error| Failure::Unreadable(path, error))?
+            }
         };
         Ok::<_, Failure>((Body::from_stream(try_unfold((pieces, memory), next_piece)), nar_size))
     })
@@ -117,7 +126,7 @@ type Permit = Option<OwnedSemaphorePermit>;
 async fn next_piece(
     (mut pieces, memory): (Pieces, Permit),
 ) -> io::Result<Option<(Vec<u8>, (Pieces, Permit))>> {
-    let read = spawn_blocking(move || pieces.next().map(|piece| (piece, pieces))).await;
+    let read = spawn_blocking(move || pieces.next_piece().map(|piece| (piece, pieces))).await;
     let (piece, pieces) = read.map_err(io::Error::other)??;
     Ok((!piece.is_empty()).then_some((piece, (pieces, memory))))
 }
@@ -132,7 +141,8 @@ impl Shared {
             let path = StorePath::parse_base_name(base_name.as_bytes()).map_err(|_| Failure::NotFound)?;
             let memory = self.memory_for(&place).await?;
             let item = if place.kind == ItemKind::Nar && place.length > LARGE {
-                self.web.db.open_item(place).await?.map(Item::Packed)
+                let turn = Arc::clone(&self.memory.hashing).acquire_owned().await.ok();
+                self.web.db.open_item(place).await?.map(|item| Item::Packed(item, turn))
             } else {
                 self.web.db.read_item(&place).await?.map(Item::Whole)
             };
@@ -149,7 +159,7 @@ impl Shared {
             return Ok(None);
         }
         let size = u32::try_from(place.length >> 10).unwrap_or(MEMORY).min(MEMORY);
-        let Memory { free, queue } = &self.memory;
+        let Memory { free, queue, .. } = &self.memory;
         let _place = queue.try_acquire().map_err(|_| Failure::Busy)?;
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
@@ -169,7 +179,7 @@ impl Web {
         let Intact { item, nar_hash, nar_size } = intact(&path, item)?;
         let references = match item {
             Item::Whole(item) => item.references(&path),
-            Item::Packed(item) => item.references(),
+            Item::Packed(item, _) => item.references(),
         };
         let base_name = path.base_name();
         let signed = Narinfo { path, nar_hash, nar_size, references }.signed_part();
@@ -198,10 +208,10 @@ fn intact(path: &StorePath, item: Item) -> Result<Intact, Failure> {
             Ok(Intact { item: Item::Whole(item), nar_hash, nar_size: nar_size as u64 })
         }
         Item::Whole(_) => Err(Failure::Corrupt(path.clone())),
-        Item::Packed(item) => {
+        Item::Packed(item, turn) => {
             let hash = item.hash(path).map_err(|error| Failure::Unreadable(path.clone(), error))?;
             let nar_hash = hash.ok_or_else(|| Failure::Corrupt(path.clone()))?;
-            Ok(Intact { nar_size: item.length, item: Item::Packed(item), nar_hash })
+            Ok(Intact { nar_size: item.length, item: Item::Packed(item, turn), nar_hash })
         }
     }
 }

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// `waiting_since` of a connection that waits for an answer of ours.
 const AT_WORK: u64 = u64::MAX;
+/// A connection that has just begun is not closed for so many milliseconds: its peer is about to send a request.
+const YOUNG: u64 = 50;
 /// A peer that took nothing for so many milliseconds loses its connection when memory is needed.
 const STALLED: u64 = 2000;
 
@@ -59,6 +61,15 @@ pub(super) struct Connection {
     pub(super) closed: CancellationToken,
 }
 
+/// Why there is no room for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// There are too many from its address, and all are being answered.
+    Address,
+    /// There are too many, and all are being answered or have just begun.
+    All,
+}
+
 /// A connection, which is open as long as this is kept.
 pub(super) struct Slot {
     slots: Arc<Slots>,
@@ -71,15 +82,16 @@ impl Slots {
         Arc::new(Self { most, started: Instant::now(), open: Mutex::default() })
     }
 
-    /// Adds a connection from `address`; `None`: there is no room, and nobody who has to make it.
-    pub(super) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Slot> {
+    /// Adds a connection from `address`.
+    pub(super) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Slot, Full> {
         let address = address.and_then(counted);
         let mut open = self.lock();
         let of_address = address.and_then(|address| open.per_address.get(&address).copied());
         if of_address.is_some_and(|count| count >= self.most.per_address) {
-            open.close_one(|connection| connection.address == address)?;
+            let close = open.close_one(self.now(), 0, |connection| connection.address == address);
+            close.ok_or(Full::Address)?;
         } else if open.connections.len() >= self.most.connections {
-            open.close_one(|_| true)?;
+            open.close_one(self.now(), YOUNG, |_| true).ok_or(Full::All)?;
         }
         let connection = Arc::new(Connection {
             started: self.started,
@@ -95,21 +107,21 @@ impl Slots {
         if let Some(address) = address {
             *open.per_address.entry(address).or_default() += 1;
         }
-        Some(Slot { slots: Arc::clone(self), number, connection })
+        Ok(Slot { slots: Arc::clone(self), number, connection })
     }
 
     /// Closes the connection that has waited longest for its peer.
     pub(super) fn make_room(&self) {
-        self.lock().close_one(|_| true);
+        self.lock().close_one(self.now(), 0, |_| true);
     }
 
     /// Closes a connection whose peer has taken nothing for a while.
     pub(super) fn close_stalled(&self) {
-        let before = milliseconds(self.started).saturating_sub(STALLED);
-        self.lock().close_one(|connection| {
-            connection.stalled.load(Ordering::Relaxed)
-                && connection.waiting_since.load(Ordering::Relaxed) <= before
-        });
+        self.lock().close_one(self.now(), STALLED, |connection| connection.stalled.load(Ordering::Relaxed));
+    }
+
+    fn now(&self) -> u64 {
+        milliseconds(self.started)
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -118,11 +130,12 @@ impl Slots {
 }
 
 impl Open {
-    /// Closes the one that has waited longest among those that are `eligible`.
-    fn close_one(&mut self, eligible: impl Fn(&Connection) -> bool) -> Option<()> {
+    /// Closes the one that has waited longest, for `age` at least, among those that are `eligible`.
+    fn close_one(&mut self, now: u64, age: u64, eligible: impl Fn(&Connection) -> bool) -> Option<()> {
         let waiting = self.connections.iter().filter(|(_, connection)| eligible(connection));
         let waiting = waiting.map(|(number, found)| (found.waiting_since.load(Ordering::Relaxed), *number));
-        let (_, number) = waiting.filter(|(since, _)| *since != AT_WORK).min()?;
+        let (_, number) =
+            waiting.filter(|(since, _)| now.checked_sub(*since).is_some_and(|waited| waited >= age)).min()?;
         self.remove(number)?.closed.cancel();
         Some(())
     }
@@ -175,14 +188,17 @@ impl Drop for Slot {
 
 /// What is counted as one address: of IPv6, a whole network. Reverse proxies on this machine speak for many.
 fn counted(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        address if address.is_loopback() => None,
+    let address = address.to_canonical();
+    if address.is_loopback() {
+        return None;
+    }
+    Some(match address {
         IpAddr::V6(address) => {
             let network = u128::from(address) >> 64 << 64;
-            Some(Ipv6Addr::from(network).into())
+            Ipv6Addr::from(network).into()
         }
-        address => Some(address),
-    }
+        IpAddr::V4(_) => address,
+    })
 }
 
 fn milliseconds(since: Instant) -> u64 {
@@ -208,14 +224,16 @@ mod tests {
         let slots = slots(3, 3);
         let [first, second, third] = [0, 1, 2].map(|_| slots.open(None).unwrap());
         let answered = first.connection.work();
-        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(slots.open(None).err(), Some(Full::All), "all have just begun");
+        std::thread::sleep(Duration::from_millis(YOUNG + 10));
         second.connection.progress();
         let fourth = slots.open(None).unwrap();
         assert!(is_closed(&third) && !is_closed(&first) && !is_closed(&second));
         let _answered = [&second, &fourth].map(|slot| slot.connection.work());
-        assert!(slots.open(None).is_none(), "all are at work");
+        assert_eq!(slots.open(None).err(), Some(Full::All), "all are at work");
         drop(answered);
-        assert!(slots.open(None).is_some() && is_closed(&first));
+        std::thread::sleep(Duration::from_millis(YOUNG + 10));
+        assert!(slots.open(None).is_ok() && is_closed(&first));
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod served;
 mod siege;
 mod sources;
 mod spec;
+mod stop;
 mod substitutes;
 mod systems;
 mod tidy;
