@@ -103,7 +103,8 @@ impl Start<'_> {
         let Limits { memory, cpu, descriptors, file_size, .. } = self.limits;
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let each = [
-            (Resource::Cpu, cpu.as_secs().max(1)),
+            // Whoever measures is first, and says why it was killed.
+            (Resource::Cpu, cpu.as_secs() + 5),
             (Resource::Nofile, descriptors),
             (Resource::Fsize, file_size),
             // Where nothing else counts page tables, this bounds them.

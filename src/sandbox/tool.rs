@@ -2,9 +2,9 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::limits::Limits;
 use tokio::process::ChildStdout;
 
+use super::limits::Limits;
 use super::process::Process;
 use super::start::Start;
 

@@ -67,7 +67,7 @@ fn small() -> Limits {
 #[tokio::test]
 async fn every_limit_ends_all_of_a_sandbox() {
     let (memory, seconds) = (Exceeded::Memory(400 << 20), Duration::from_secs);
-    let short = Limits { cpu: seconds(3), wall: seconds(8), ..small() };
+    let (busy, short) = (Limits { cpu: seconds(3), ..small() }, Limits { wall: seconds(8), ..small() });
     let cases = [
         ("(let loop ((all '())) (loop (cons (make-bytevector 1000000 1) all)))", small(), memory),
         // Each holds little.
@@ -82,15 +82,15 @@ async fn every_limit_ends_all_of_a_sandbox() {
         ("(sockets)", Limits { processes: 400, ..small() }, memory),
         ("(let loop () (primitive-fork) (loop))", small(), Exceeded::Processes(40)),
         (
-            "(let loop () (call-with-new-thread (lambda () (sleep 3600))) (loop))",
+            "(let loop () (call-with-new-thread (lambda () (sleep 3600))) (usleep 2000) (loop))",
             Limits { processes: 4, memory: 4 << 30, ..small() },
             Exceeded::Threads(80),
         ),
-        ("(let loop () (loop))", short, Exceeded::Cpu(seconds(3))),
+        ("(let loop () (loop))", busy, Exceeded::Cpu(seconds(3))),
         // Processes that end at once count as well.
         (
             "(let loop () (let ((pid (primitive-fork))) (if (zero? pid) (primitive-_exit 0) (waitpid pid))) (loop))",
-            short,
+            busy,
             Exceeded::Cpu(seconds(3)),
         ),
         ("(sleep 3600)", short, Exceeded::Wall(seconds(8))),
