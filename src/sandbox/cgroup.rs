@@ -90,9 +90,10 @@ fn base() -> Option<&'static Path> {
     static BASE: OnceLock<Option<PathBuf>> = OnceLock::new();
     BASE.get_or_init(|| {
         let base = own().filter(|own| take_over(own).is_ok());
-        match &base {
-            Some(base) => tracing::debug!("sandboxes have cgroups below {}", base.display()),
-            None => tracing::debug!("no cgroup is delegated: memory of sandboxes is measured"),
+        if let Some(base) = &base {
+            tracing::debug!("sandboxes have cgroups below {}", base.display());
+        } else {
+            tracing::debug!("no cgroup is delegated: memory of sandboxes is measured");
         }
         base
     })

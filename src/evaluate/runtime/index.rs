@@ -107,11 +107,11 @@ pub fn index(
     let meter = effort.meter();
     let mut seen = Vec::with_capacity(files.len());
     for (file, read) in files.iter().zip(&mut reads) {
-        let included = includes.follow(file, read, &meter).map_err(|error| error.named(layers))?;
+        let taken_in = includes.follow(file, read, &meter).map_err(|error| error.named(layers))?;
         seen.push(Seen {
-            hash: included.hash,
-            unknown: read.unknown.map(str::to_owned).or(included.unknown),
-            opaque: read.opaque || included.any,
+            hash: taken_in.hash,
+            unknown: read.unknown.map(str::to_owned).or(taken_in.unknown),
+            opaque: read.opaque || taken_in.any,
             is_module: read.declares,
             packages: file.kind == Kind::Channel || file.path.starts_with("gnu/packages/"),
             ..Seen::default()
@@ -147,7 +147,7 @@ fn read_all<'a>(files: &'a [File], modules: &Modules<'_>, effort: &Effort) -> Re
         for other in others {
             match other.join() {
                 Ok(more) => {
-                    reads = reads.and_then(|reads| Ok([reads, more?].into_iter().flatten().collect()))
+                    reads = reads.and_then(|reads| Ok([reads, more?].into_iter().flatten().collect()));
                 }
                 Err(panic) => std::panic::resume_unwind(panic),
             }
