@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::beneath::{Beneath, Unreadable};
+use super::digest::hash_set;
 use super::effort::{Halt, Meter};
 use super::index::Hash;
 use super::reader::{self, Include, Modules, Read};
@@ -75,8 +76,8 @@ impl<'a> Includes<'a> {
         read: &mut Read<'_>,
         meter: &Meter<'_>,
     ) -> Result<Included, Failed> {
-        let mut hash = Sha256::new_with_prefix(&file.text);
-        let (mut any, mut unknown) = (false, None);
+        // The same files may be in several layers: Debian has Guix and its libraries in one directory.
+        let (mut texts, mut unknown) = (Vec::<Hash>::new(), None);
         let mut seen = HashSet::new();
         let mut waiting: Vec<Waiting> = waiting(&read.includes, Path::new(&file.path));
         while let Some(Waiting { name, beside, quoted }) = waiting.pop() {
@@ -102,8 +103,7 @@ impl<'a> Includes<'a> {
                 meter.settle().map_err(Failed::Halt)?;
                 match self.read(layer, &path) {
                     Ok(text) => {
-                        any = true;
-                        hash.update(Sha256::digest(&text));
+                        texts.push(Sha256::digest(&text).into());
                         let inner =
                             reader::read(&text, u32::MAX, self.modules, meter).map_err(Failed::Halt)?;
                         read.imports.extend(&inner.imports);
@@ -114,6 +114,11 @@ impl<'a> Includes<'a> {
                     Err(error) => refuse(&name, &error),
                 }
             }
+        }
+        let any = !texts.is_empty();
+        let mut hash = Sha256::new_with_prefix(&file.text);
+        if any {
+            hash.update(hash_set(texts));
         }
         Ok(Included { hash: hash.finalize().into(), any, unknown })
     }

@@ -105,10 +105,10 @@ pub fn index(
     let mut reads = read_all(files, &modules, effort).map_err(halted)?;
     let mut includes = Includes::new(layers, &modules)?;
     let meter = effort.meter();
-    let mut seen = Vec::with_capacity(files.len());
+    let mut known = Vec::with_capacity(files.len());
     for (file, read) in files.iter().zip(&mut reads) {
         let taken_in = includes.follow(file, read, &meter).map_err(|error| error.named(layers))?;
-        seen.push(Seen {
+        known.push(Seen {
             hash: taken_in.hash,
             unknown: read.unknown.map(str::to_owned).or(taken_in.unknown),
             opaque: read.opaque || taken_in.any,
@@ -117,7 +117,7 @@ pub fn index(
             ..Seen::default()
         });
     }
-    Index::of(files, &reads, seen, core, &meter).map_err(halted)
+    Index::of(files, &reads, known, core, &meter).map_err(halted)
 }
 
 /// The names of the macros that `files` define.
