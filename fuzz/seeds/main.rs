@@ -90,7 +90,13 @@ async fn hello(root: &Path) -> Result<(Vec<Recorded>, Vec<Outcome>)> {
         build: Subset::Hello.into(),
         channels: Vec::new(),
         keep_contents: true,
-        limits: Limits { workers: 1, memory: 2 << 30, package_time: limit, evaluation_time: limit },
+        limits: Limits {
+            workers: 1,
+            memory: 2 << 30,
+            package_time: limit,
+            evaluation_time: limit,
+            stored: 1 << 30,
+        },
         daemon: None,
     };
     let system = System::new("x86_64-linux").ok_or("no such system")?;
