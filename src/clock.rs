@@ -91,6 +91,13 @@ pub fn readable_span(seconds: Seconds) -> String {
     }
 }
 
+/// CPU time that this thread has used: other work on the machine does not count.
+#[cfg(test)]
+pub(crate) fn cpu_time() -> std::time::Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -53,7 +53,7 @@ impl Demand {
 
     /// What its channel is authenticated by, and what to warn of. The rules are those for channels that a
     /// spec names.
-    pub(super) fn introduction(&self) -> Result<(Option<Introduction>, Vec<String>), Obstacle> {
+    pub(super) fn introduction(&self) -> Result<(Option<Introduction>, Vec<String>), Box<Obstacle>> {
         let Dependency { name, url, introduction, .. } = &self.dependency;
         if introduction.is_some() {
             return Ok((introduction.clone(), Vec::new()));
@@ -71,7 +71,7 @@ impl Demand {
             }
             Unintroduced::Refused => {
                 let (needed_by, channel, url) = (needed_by.clone(), name.clone(), url.clone());
-                Err(Obstacle::Unintroduced { needed_by, channel, url })
+                Err(Box::new(Obstacle::Unintroduced { needed_by, channel, url }))
             }
         }
     }

@@ -192,7 +192,7 @@ impl Resolver {
         demand: &Demand,
         tips: &Tips,
     ) -> Result<ChannelCommit, Obstacle> {
-        let (introduction, warnings) = demand.introduction()?;
+        let (introduction, warnings) = demand.introduction().map_err(|obstacle| *obstacle)?;
         let Dependency { name, url, branch, commit, .. } = &demand.dependency;
         let pinned = commit.is_some();
         let (branch, needed_by) = (branch.clone(), Some(demand.needed_by.clone()));

@@ -7,7 +7,6 @@ use data_encoding::HEXLOWER;
 use gorget::channel::{CheckoutError, Checkouts, Refusal};
 
 use crate::repository::Remote;
-use crate::support::guix::Tree;
 use crate::support::repl::repl;
 
 /// Prints the files of a branch as Guix checks them out: names and contents in hexadecimal digits.
@@ -201,39 +200,4 @@ async fn hostile_attributes_cost_little_and_reach_nothing() {
     let tree = remote.tree(&[("100644", b".gitattributes", program), ("40000", b"d", odd)]);
     let commit = remote.commit_tree(tree, None);
     checkouts.checkout(remote.path(), &commit).await.unwrap();
-}
-
-#[tokio::test]
-#[ignore = "measures"]
-async fn how_long_the_worst_attributes_take() {
-    let remote = Remote::new();
-    let file = remote.blob("x\n");
-    for (line, count, files) in
-        [("*a*a*a*b ident\n", 1, 16), ("*a*a*b eol=crlf\n", 2, 550), ("*a*b ident\n", 90, 1000)]
-    {
-        let names: Vec<String> = (0..files).map(|number| format!("{}{number:04}", "a".repeat(200))).collect();
-        let attributes = remote.blob(line.repeat(count));
-        let mut entries = vec![("100644", &b".gitattributes"[..], attributes)];
-        entries.extend(names.iter().map(|name| ("100644", name.as_bytes(), file)));
-        let commit = remote.commit_tree(remote.tree(&entries), None);
-        let directory = tempfile::tempdir().unwrap();
-        let begun = std::time::Instant::now();
-        let checkouts = Checkouts::new(directory.path().join("checkouts"));
-        let done = checkouts.checkout(remote.path(), &commit).await.is_ok();
-        println!("{line:?}: {:?} {done}", begun.elapsed());
-    }
-}
-
-#[tokio::test]
-#[ignore = "measures"]
-async fn how_long_a_checkout_of_guix_takes() {
-    let guix = Tree::guix().await;
-    let (path, tip) = (guix.url(), guix.tip());
-    for _ in 0..7 {
-        let directory = tempfile::tempdir().unwrap();
-        let checkouts = Checkouts::new(directory.path().join("checkouts"));
-        let begun = std::time::Instant::now();
-        checkouts.checkout(Path::new(&path), &tip).await.unwrap();
-        println!("{:?}", begun.elapsed());
-    }
 }

@@ -108,7 +108,7 @@ async fn a_spec_whose_store_items_take_too_much_adds_no_more_and_others_do() {
     on_both(async |db| {
         db.sync_specs(&[spec("greedy"), spec("modest")]).await.unwrap();
         let contents: Vec<u8> =
-            (0..4u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            (0..4u32 << 20).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[1]).collect();
         let pack = |word: &str| Batch { packs: vec![pack_of(word, &contents)], ..Batch::default() };
         let greedy = begin(db, spec_id(db, "greedy").await, "a").await;
         let mut recorder = Recorder::new(greedy.clone()).with_quota(6 << 20);

@@ -41,10 +41,10 @@ async fn stop(process: &mut Process) -> String {
 
 /// What the farm says once `enough` is true of it, which must not take long.
 async fn until(farm: &Farm, process: &mut Process, enough: impl Fn(&Value) -> bool) -> Value {
-    match tokio::time::timeout(3 * PATIENCE, farm.until(process, enough)).await {
-        Ok(status) => status,
-        Err(_) => panic!("{}\n{}", farm.status().await, stop(process).await),
+    if let Ok(status) = tokio::time::timeout(3 * PATIENCE, farm.until(process, enough)).await {
+        return status;
     }
+    panic!("{}\n{}", farm.status().await, stop(process).await)
 }
 
 fn states(status: &Value) -> Vec<String> {
@@ -128,7 +128,9 @@ struct Programs(tempfile::TempDir);
 impl Programs {
     fn of(farm: &mut Farm) -> Self {
         let programs = Self(tempfile::tempdir().unwrap());
-        ["git", "bwrap"].iter().for_each(|name| programs.put_back(name));
+        for name in ["git", "bwrap"] {
+            programs.put_back(name);
+        }
         farm.set("PATH", programs.0.path().to_str().unwrap());
         programs
     }

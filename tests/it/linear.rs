@@ -30,7 +30,7 @@ fn assert_linear<T>(what: &str, size: usize, make: impl Fn(usize) -> T, run: imp
         let times = (0..5).map(|_| {
             let begun = cpu_time();
             run(&input);
-            cpu_time() - begun
+            cpu_time().saturating_sub(begun)
         });
         times.min().unwrap()
     };

@@ -1,6 +1,7 @@
 //! Stories about Gorget, told with the real programs that it works with.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::large_futures, reason = "a test awaits few of them")]
 
 mod support;
 

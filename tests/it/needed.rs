@@ -192,6 +192,7 @@ async fn by_gorget(named: &[Named<'_>]) -> (Vec<String>, Vec<String>) {
     (lines, revision.warnings().map(str::to_owned).collect())
 }
 
+#[expect(clippy::many_single_char_names, reason = "channels that are called so")]
 #[tokio::test]
 async fn of_conflicting_demands_the_one_is_met_that_guix_meets_and_the_others_are_told() {
     let [a, b, c, d, e] = [(); 5].map(|()| Remote::new());

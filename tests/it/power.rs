@@ -132,7 +132,7 @@ fn put(directory: &Path, disk: &[Vec<u8>; 2]) {
 fn told(steps: &[Step]) -> BTreeSet<String> {
     let sent = steps.iter().filter_map(|step| if let Step::Sent(text) = step { Some(text) } else { None });
     let paths = sent.flat_map(|text| text.split(['"', ' ']).filter(|word| word.starts_with("/gnu/store/")));
-    paths.filter(|path| path.ends_with(".drv")).map(str::to_owned).collect()
+    paths.filter(|path| path.strip_suffix(".drv").is_some()).map(str::to_owned).collect()
 }
 
 /// Those of `told` that the database takes for unknown to the coordinator.
@@ -143,8 +143,9 @@ async fn forgotten(disk: &[Vec<u8>; 2], told: &BTreeSet<String>) -> Vec<String> 
     assert_eq!(db.verify().await.unwrap(), []);
     let builds = db.queue(&QueueFilter::default(), i64::MAX).await.unwrap();
     db.close().await;
-    let knows = |build: &&Build| build.offered || build.state == BuildState::Submitted;
-    let known: BTreeSet<&str> = builds.iter().filter(knows).map(|build| build.derivation.as_str()).collect();
+    let is_known = |build: &&Build| build.offered || build.state == BuildState::Submitted;
+    let known: BTreeSet<&str> =
+        builds.iter().filter(is_known).map(|build| build.derivation.as_str()).collect();
     told.iter().filter(|path| !known.contains(path.as_str())).cloned().collect()
 }
 
@@ -195,8 +196,8 @@ async fn a_power_loss_costs_nothing_that_a_coordinator_was_told() {
     let disk = after_loss(&before, &unsynced, || false);
     let lazy: Vec<Step> =
         unsynced.into_iter().filter(|step| !matches!(step, Step::Synced { file: 1, .. })).collect();
-    let lost = forgotten(&after_loss(&before, &lazy, || false), &told(&lazy)).await;
-    assert!(!lost.is_empty(), "without the syncs of the log, this story would have failed");
+    let forgotten = forgotten(&after_loss(&before, &lazy, || false), &told(&lazy)).await;
+    assert!(!forgotten.is_empty(), "without the syncs of the log, this story would have failed");
     put(&farm.state(), &disk);
     farm.run_once().await;
     let builds = coordinator.builds();

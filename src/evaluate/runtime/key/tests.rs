@@ -178,7 +178,8 @@ fn steps(modules: &[(String, String)]) -> u64 {
 
 #[test]
 fn twice_as_many_modules_take_twice_as_many_steps() {
-    let shapes: [(&str, &dyn Fn(usize, usize) -> Vec<usize>); 3] = [
+    type Imports<'a> = &'a dyn Fn(usize, usize) -> Vec<usize>;
+    let shapes: [(&str, Imports<'_>); 3] = [
         ("independent", &|_, _| Vec::new()),
         ("with one base", &|number, _| if number == 0 { Vec::new() } else { vec![0] }),
         ("in a circle", &|number, count| vec![(number + 1) % count]),

@@ -4,6 +4,7 @@ use super::{FORM_BYTES, Include, Reader, is_include};
 use Abbreviation::{Quotes, Template, Unquotes};
 
 /// What an abbreviation makes of the datum behind it.
+#[derive(Clone, Copy)]
 enum Abbreviation {
     /// Data.
     Quotes,
