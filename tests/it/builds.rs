@@ -125,7 +125,7 @@ async fn the_time_of_the_evaluation_ends_a_build_and_the_time_of_a_package_does_
     let limits = format!("package-time = \"3s\"\n{}", settings(&machine));
     let (patient, _channel, file) = farm("/bin/sleep 20", PERMITTED, &limits);
     let said = patient.say(&["evaluate", &file]).await;
-    assert_says(&said, 0, &["2 jobs and 0 errors"]);
+    assert_says(&said, 0, &["2 jobs, 0 errors"]);
 
     let limits = format!("evaluation-time = \"5s\"\n{}", settings(&machine));
     let (hasty, _channel, file) = farm("/bin/sleep 1000", PERMITTED, &limits);
