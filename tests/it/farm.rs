@@ -68,7 +68,7 @@ async fn what_is_there_at_first_can_be_taken_for_known() {
 }
 
 #[tokio::test]
-async fn a_dead_remote_a_vanished_branch_and_a_missing_commit_stop_nobody_else() {
+async fn a_dead_remote_one_without_branches_and_a_missing_commit_stop_no_other() {
     let channels = ["fine", "dead", "branchless", "pinned"]
         .map(|name| (name, Tree::channel("manifest.scm", &manifest(&[(name, "")]))));
     let farm = Farm::new(None);
@@ -93,10 +93,10 @@ async fn a_dead_remote_a_vanished_branch_and_a_missing_commit_stop_nobody_else()
     branchless.remove_branch();
     fine.write("manifest.scm", &manifest(&[("fine", "--again")]));
     let talk = farm.run_once_in_trouble().await;
-    assert!(talk.contains("has no branch master") && talk.contains("cannot reach"), "{talk}");
+    assert!(talk.contains("answered without any branch") && talk.contains("cannot reach"), "{talk}");
     let status = farm.status().await;
     assert!(reason_of(&status["branches"], dead).contains("cannot reach"));
-    assert!(reason_of(&status["branches"], branchless).contains("has no branch master"));
+    assert!(reason_of(&status["branches"], branchless).contains("answered without any branch"));
     assert_eq!(reason_of(&status["branches"], fine), "");
     assert_eq!(farm.evaluations("fine").await.len(), 2);
     assert_eq!(farm.evaluations("dead").await.len(), 1, "nothing was made of what could not be read");
