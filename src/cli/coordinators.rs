@@ -61,7 +61,7 @@ pub(super) fn show(all: &[Coordinator], unserved: &[Unserved]) -> std::io::Resul
     )?;
     for Unserved { spec, system, count } in unserved {
         let builds = tell::count(usize::try_from(*count).unwrap_or(0), "build", "builds");
-        tell::line(&format!("\n{builds} of {spec} for {system}: no coordinator serves them"))?;
+        tell::paragraph(&format!("{builds} of {spec} for {system}: no coordinator serves them"))?;
     }
     Ok(())
 }

@@ -26,14 +26,13 @@ pub(super) async fn show(db: &Db, id: EvaluationId, json: bool) -> anyhow::Resul
         tell::line(&format!("  {name:<10} {text}"))?;
     }
     if let Some(reason) = &evaluation.reason {
-        tell::line("\nit failed:")?;
-        reason.lines().try_for_each(|line| tell::line(&format!("  {line}")))?;
+        tell::paragraph(&format!("it failed:\n{reason}"))?;
     }
     if !errors.is_empty() {
-        tell::line("\nerrors:")?;
+        tell::paragraph("errors:")?;
     }
     for error in errors {
-        tell::line(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
+        tell::entry(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
     }
     Ok(Exit::Done)
 }

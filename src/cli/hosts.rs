@@ -33,8 +33,8 @@ pub(super) fn show(hosts: &[Host], now: Seconds) -> std::io::Result<()> {
     tell::table(&["HOST", "ROLES", "SYSTEMS", "WORKERS", "SIGN OF LIFE", "EVALUATES"], rows.collect())?;
     for host in hosts.iter().filter(|host| host.stopped_at.is_none()) {
         let Some((since, reason)) = host.paused_at.zip(host.paused_reason.as_ref()) else { continue };
-        tell::line(&format!("\n{} is paused since {} because:", host.name, readable(since)))?;
-        reason.lines().try_for_each(|line| tell::line(&format!("  {line}")))?;
+        let what = format!("{} is paused since {} because:", host.name, readable(since));
+        tell::paragraph(&format!("{what}\n{reason}"))?;
     }
     if hosts.is_empty() { Ok(()) } else { tell::line("") }
 }

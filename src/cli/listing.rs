@@ -58,10 +58,10 @@ fn show(batch: Batch, system: &System, derivations: Option<&mut Derivations>) ->
             match outcome {
                 Outcome::Job { name, derivation, .. } => tell::line(&format!("{name} {derivation}"))?,
                 Outcome::Error { name, cause, message } => {
-                    tell::note(&format!("{name} ({cause}): {message}"));
+                    tell::note_entry(&format!("{name} ({cause}): {message}"));
                 }
                 Outcome::Warning { name, cause, message } => {
-                    tell::note(&format!("warning: {name} ({cause}): {message}"));
+                    tell::note_entry(&format!("warning: {name} ({cause}): {message}"));
                 }
             }
         }

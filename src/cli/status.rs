@@ -79,21 +79,21 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     for mirror in mirrors.iter().filter(|mirror| mirror.problem.is_some()) {
         let reason = mirror.reason.as_deref().unwrap_or_default();
         let again = in_future(mirror.next_fetch - now);
-        tell::line(&format!(
-            "\ncannot fetch {} ({} in a row, next {again}): {reason}",
+        tell::paragraph(&format!(
+            "cannot fetch {} ({} in a row, next {again}): {reason}",
             mirror.url, mirror.failures
         ))?;
     }
     for hold in &holds {
         let (kind, since) = (hold.kind.word(), readable_span(now - hold.since));
         let again = in_future(hold.next_try - now);
-        tell::line(&format!("\n{} is not evaluated, for {since} ({kind}, next try {again}):", hold.spec))?;
-        hold.reason.lines().try_for_each(|line| tell::line(&format!("  {line}")))?;
+        let what = format!("{} is not evaluated, for {since} ({kind}, next try {again}):", hold.spec);
+        tell::paragraph(&format!("{what}\n{}", hold.reason))?;
     }
     for server in &failing {
         let again = in_future(server.next_attempt - now);
-        tell::line(&format!(
-            "\nsubstitute server {} fails ({} in a row, next {again}): {}",
+        tell::paragraph(&format!(
+            "substitute server {} fails ({} in a row, next {again}): {}",
             server.url, server.failures, server.reason
         ))?;
     }
@@ -101,8 +101,8 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     show_evaluations(&db, &evaluations, now).await?;
     for Held { evaluation, spec, system, count, reason } in &held {
         let builds = tell::count(usize::try_from(*count)?, "build is", "builds are");
-        tell::line(&format!(
-            "\n{builds} held, of evaluation {evaluation} of {spec} for {system}: {reason}\n  `gorget approve {evaluation}` has them built"
+        tell::paragraph(&format!(
+            "{builds} held, of evaluation {evaluation} of {spec} for {system}: {reason}\n`gorget approve {evaluation}` has them built"
         ))?;
     }
     tell::line("")?;
@@ -122,7 +122,7 @@ fn show_warnings(newest: &[Evaluation]) -> std::io::Result<()> {
     for evaluation in newest {
         for warning in evaluation.revision.warnings() {
             if shown.insert((&evaluation.spec, warning)) {
-                tell::line(&format!("\nwarning for {}: {warning}", evaluation.spec))?;
+                tell::paragraph(&format!("warning for {}: {warning}", evaluation.spec))?;
             }
         }
     }
@@ -204,15 +204,14 @@ async fn show_evaluations(db: &Db, evaluations: &[Evaluation], now: Seconds) -> 
     tell::table(&["NO.", "SPEC", "SYSTEM", "REVISION", "STATE", "DONE", "ERRORS", "TIME"], rows.collect())?;
     for evaluation in evaluations {
         if let Some(reason) = &evaluation.reason {
-            tell::line(&format!("\nevaluation {} failed:", evaluation.id.0))?;
-            reason.lines().try_for_each(|line| tell::line(&format!("  {line}")))?;
+            tell::paragraph(&format!("evaluation {} failed:\n{reason}", evaluation.id.0))?;
         }
         let errors = if evaluation.errors > 0 { db.errors(evaluation.id).await? } else { Vec::new() };
         if !errors.is_empty() {
-            tell::line(&format!("\nerrors of evaluation {}:", evaluation.id.0))?;
+            tell::paragraph(&format!("errors of evaluation {}:", evaluation.id.0))?;
         }
         for error in errors.iter().take(ERRORS) {
-            tell::line(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
+            tell::entry(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
         }
         if errors.len() > ERRORS {
             let (more, id) = (errors.len() - ERRORS, evaluation.id);

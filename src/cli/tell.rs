@@ -26,6 +26,22 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(anstream::stdout(), "{}", harmless(text))
 }
 
+/// A blank line and a paragraph of data, whose lines but the first are indented.
+pub(super) fn paragraph(text: &str) -> io::Result<()> {
+    writeln!(anstream::stdout(), "\n{}", indented(text, "\n  "))
+}
+
+/// An entry of a list, of several lines perhaps. All but the first are indented, so that nothing in it
+/// looks like another entry.
+pub(super) fn entry(text: &str) -> io::Result<()> {
+    writeln!(anstream::stdout(), "{}", indented(text, "\n      "))
+}
+
+/// The same for what is not data.
+pub(super) fn note_entry(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{}", indented(text, "\n      "));
+}
+
 /// Many lines of data, at least one, written together.
 pub(super) fn lines(lines: &[String]) -> io::Result<()> {
     let lines: Vec<_> = lines.iter().map(|line| harmless(line)).collect();
@@ -66,6 +82,10 @@ pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+fn indented(text: &str, line_break: &str) -> String {
+    text.lines().map(harmless).collect::<Vec<_>>().join(line_break)
+}
+
 fn harmless_lines(text: &str) -> String {
-    text.lines().map(harmless).collect::<Vec<_>>().join("\n")
+    indented(text, "\n")
 }

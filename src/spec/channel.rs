@@ -19,13 +19,18 @@ const GUIX_URLS: [&str; 3] = [
 const GUIX_INTRODUCTION: (&str, &str) =
     ("9edb3f66fd807b096b48283debdcddccfea34bad", "BBB02DDF2CEAF6A80D1DE643A2A06DF2A33A54FA");
 
-/// All channels, of which there must be one, and no two of the same name or place.
+/// All channels, of which there must be one, and no two of the same name or place. `None` if one is
+/// faulty: what refers to it by name is not faulty as well.
 pub(super) fn channels(section: &mut Section<'_>, faults: &mut Vec<Diagnostic>) -> Option<Vec<Channel>> {
     let hint = "add `[[channel]]` with `name` and `url`";
     let tables = list(section.require("channel", hint, faults)?, faults)?;
     let mut channels: Vec<Channel> = Vec::new();
+    let mut all_sound = true;
     for value in tables {
-        let Some(channel) = channel(value, faults) else { continue };
+        let Some(channel) = channel(value, faults) else {
+            all_sound = false;
+            continue;
+        };
         let same_name = channels.iter().any(|other| other.name == channel.name);
         let same_place =
             channels.iter().any(|other| (&other.url, &other.branch) == (&channel.url, &channel.branch));
@@ -44,7 +49,7 @@ pub(super) fn channels(section: &mut Section<'_>, faults: &mut Vec<Diagnostic>) 
         }
         channels.push(channel);
     }
-    Some(channels)
+    all_sound.then_some(channels)
 }
 
 fn channel(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<Channel> {

@@ -69,6 +69,9 @@ impl Crontab {
         let text = text.trim();
         let fields = match NICKNAMES.iter().find(|(name, _)| text.eq_ignore_ascii_case(name)) {
             Some((_, fields)) => fields,
+            None if text.split_whitespace().next().is_some_and(|word| word.contains('=')) => {
+                return Err(PeriodError::TimeZone);
+            }
             None if text.starts_with('@') => return Err(PeriodError::Nickname(text.to_owned())),
             None => text,
         };
@@ -217,13 +220,14 @@ mod tests {
 
     #[test]
     fn what_would_fire_at_another_time_than_meant_is_refused() {
-        use PeriodError::{BothDays, Fields, Never, Nickname};
+        use PeriodError::{BothDays, Fields, Never, Nickname, TimeZone};
         for count in [0, 1, 4, 6, 7] {
             assert_eq!(Crontab::new(&"* ".repeat(count)), Err(Fields(count)));
         }
         assert_eq!(Crontab::new("0 3 1 * mon"), Err(BothDays { at: 8..11 }));
         assert_eq!(Crontab::new("0 3 1-31 * 1"), Err(BothDays { at: 11..12 }));
         assert_eq!(Crontab::new("0 0 31 2,4 *"), Err(Never));
+        assert_eq!(Crontab::new("CRON_TZ=Europe/Paris 0 3 * * *"), Err(TimeZone));
         assert_eq!(Crontab::new("@reboot"), Err(Nickname("@reboot".to_owned())));
         let wrong = [
             ("60 * * * *", "60"),

@@ -20,6 +20,12 @@ pub enum UrlError {
     /// There is a blank or a control character in it.
     #[error("this URL has a blank or a control character in it")]
     Blank,
+    /// There is one in a plain path, where Git takes `%20` as it is written.
+    #[error("this path has a blank or a control character in it")]
+    BlankInPath,
+    /// A branch or a query behind the address, as web pages have it.
+    #[error("this URL has a `#` or a `?` in it")]
+    Fragment,
     /// `ext::` and the like run programs.
     #[error("this URL asks for a transport helper")]
     Helper,
@@ -45,6 +51,8 @@ impl UrlError {
             Self::Relative => "a directory of this machine begins with `/`",
             Self::Incomplete => "a URL looks like `https://HOST/PATH` or `file:///PATH`",
             Self::Blank => "write `%20` for a blank",
+            Self::BlankInPath => "write `file://` before the path, and `%20` for each blank",
+            Self::Fragment => "leave it out; `branch` and `commit` say what is fetched",
             Self::Empty | Self::Option | Self::Helper | Self::Scheme => {
                 "use https, http, ssh, git, file, `user@host:path` or an absolute path"
             }
@@ -58,7 +66,7 @@ pub fn check_url(url: &str) -> Result<(), UrlError> {
         return Err(UrlError::Empty);
     }
     if url.chars().any(|char| char.is_control() || char.is_whitespace()) {
-        return Err(UrlError::Blank);
+        return Err(if url.starts_with('/') { UrlError::BlankInPath } else { UrlError::Blank });
     }
     if url.starts_with('-') {
         return Err(UrlError::Option);
@@ -84,6 +92,10 @@ fn check_absolute(scheme: &str, rest: &str) -> Result<(), UrlError> {
     }
     if authority.starts_with('-') || host.starts_with('-') {
         return Err(UrlError::Option);
+    }
+    // In the name of a file they mean nothing.
+    if scheme != "file" && path.contains(['#', '?']) {
+        return Err(UrlError::Fragment);
     }
     if path == "/" || (host.is_empty() != (scheme == "file")) {
         return Err(UrlError::Incomplete);
@@ -158,7 +170,9 @@ mod tests {
 
     #[test]
     fn git_gets_no_url_that_it_would_take_for_something_else() {
-        use UrlError::{Blank, Credentials, Empty, Helper, Incomplete, Option, Relative, Scheme};
+        use UrlError::{
+            Blank, BlankInPath, Credentials, Empty, Fragment, Helper, Incomplete, Option, Relative, Scheme,
+        };
         let table = [
             ("https://git.example.org/guix.git", None),
             ("http://localhost:8080/guix", None),
@@ -171,6 +185,11 @@ mod tests {
             ("https://[::1]/guix", None),
             ("/srv/git/guix", None),
             ("/srv/a::b", None),
+            ("/srv/a#b?c", None),
+            ("file:///srv/a%20b#c", None),
+            ("/srv/a b", Some(BlankInPath)),
+            ("https://example.org/y.git#main", Some(Fragment)),
+            ("https://example.org/y?ref=main", Some(Fragment)),
             ("", Some(Empty)),
             ("--upload-pack=touch x", Some(Blank)),
             ("--upload-pack=x", Some(Option)),

@@ -61,6 +61,9 @@ pub enum PeriodError {
         /// Where the weekday stands in the text, in bytes.
         at: Range<usize>,
     },
+    /// It begins with a time zone.
+    #[error("a time zone cannot be given")]
+    TimeZone,
     /// No day fits, such as 31 February.
     #[error("this never comes due")]
     Never,
@@ -83,6 +86,7 @@ impl PeriodError {
             }
             Self::Field { expected, .. } => format!("write `*`, `*/N`, or a list of {expected}"),
             Self::BothDays { .. } => "make one of the two `*`".to_owned(),
+            Self::TimeZone => "leave it out: all times are UTC".to_owned(),
             Self::Never => "check the day against the month".to_owned(),
         }
     }
