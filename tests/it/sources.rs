@@ -94,7 +94,7 @@ async fn evaluate(channel: &Remote) -> (String, u64, Duration) {
     farm.spec(
         "evil",
         &format!(
-            "build = \"hello\"\nperiod = \"every 1h\"\n\
+            "build = \"hello\"\n\
              [[channel]]\nname = \"guix\"\nurl = \"{}\"\nbranch = \"master\"\n\
              [[channel]]\nname = \"evil\"\nurl = \"{}\"\nbranch = \"master\"\n",
             guix.url(),
@@ -162,7 +162,7 @@ async fn modules_without_number_and_nests_without_end_take_little_memory() {
 async fn farm_of_guix() -> (Farm, Tree) {
     let (farm, guix) = (Farm::new(None), Tree::guix().await);
     let channel = guix.as_channel("guix");
-    farm.spec("guix", &format!("build = \"hello\"\nperiod = \"every 1h\"\n{channel}"));
+    farm.spec("guix", &format!("build = \"hello\"\n{channel}"));
     (farm, guix)
 }
 

@@ -7,12 +7,14 @@
 
 mod form;
 mod lexemes;
+mod modules;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::effort::{Halt, Meter};
 
 pub use form::{Form, Include, Read, Symbol};
+pub use modules::Modules;
 
 /// A file that is nested more deeply is not read.
 const MAX_DEPTH: usize = 10_000;
@@ -64,29 +66,6 @@ struct Before {
     drop: u32,
     template: Option<bool>,
     quoted: Option<bool>,
-}
-
-/// Which module files there are: paths without `.scm`, and all their first components.
-pub struct Modules<'a> {
-    files: HashMap<&'a [u8], u32>,
-    roots: HashSet<&'a [u8]>,
-}
-
-impl<'a> Modules<'a> {
-    /// Collects them from paths such as `guix/packages.scm`, numbered in this order.
-    pub fn new(paths: impl Iterator<Item = &'a str>) -> Self {
-        let files: HashMap<&[u8], u32> =
-            (0..).zip(paths).map(|(n, path)| (path.trim_end_matches(".scm").as_bytes(), n)).collect();
-        let roots = files.keys().filter_map(|path| path.split(|byte| *byte == b'/').next()).collect();
-        Self { files, roots }
-    }
-
-    fn find(&self, parts: &[&[u8]]) -> Option<u32> {
-        if !self.roots.contains(parts.first()?) || parts.len() > 12 {
-            return None;
-        }
-        self.files.get(parts.join(&b'/').as_slice()).copied()
-    }
 }
 
 /// Reads `text`, the source of the module file number `file`.
