@@ -102,11 +102,11 @@ fn try_to_build(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
             kept = log.take(text);
         }
     });
-    built?;
-    // The build is worth more than what it printed.
+    // Of a build that failed, the end of the log says why. A build is worth more than what it printed.
     if let Err(error) = kept.and_then(|()| log.finish()) {
         tracing::warn!(log = %work.log.display(), "the log of a build is incomplete: {error}");
     }
+    built?;
     keep(work, daemon)
 }
 
