@@ -53,15 +53,17 @@ impl Elsewhere {
     }
 }
 
+/// Whether a spec names the repository or only another channel does, this is what is there.
 fn put(mirrors: &Mirrors, url: &str, remote: &Path, commit: &str) {
     let mut options = RepositoryInitOptions::new();
     options.bare(true).external_template(false);
-    let path = mirrors.path(url);
-    let git = Repository::init_opts(&path, &options).unwrap();
-    let alternates = git.path().join("objects/info/alternates");
-    std::fs::write(alternates, format!("{}\n", remote.join("objects").display())).unwrap();
-    let git = Repository::open(&path).unwrap();
-    git.reference(&format!("refs/gorget/{commit}"), Oid::from_str(commit).unwrap(), true, "put").unwrap();
+    for path in [mirrors.path(url), mirrors.of_strangers().path(url)] {
+        let git = Repository::init_opts(&path, &options).unwrap();
+        let alternates = git.path().join("objects/info/alternates");
+        std::fs::write(alternates, format!("{}\n", remote.join("objects").display())).unwrap();
+        let git = Repository::open(&path).unwrap();
+        git.reference(&format!("refs/gorget/{commit}"), Oid::from_str(commit).unwrap(), true, "put").unwrap();
+    }
 }
 
 /// A channel that needs others.
