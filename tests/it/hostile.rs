@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gorget::evaluate::{Failure, Limits};
-use gorget::sandbox::Tool;
 use gorget::spec::Subset;
 use serde_json::Value;
 
@@ -14,6 +13,7 @@ use crate::repository::Remote;
 use crate::sandboxes::KERNEL;
 use crate::support::guix::guix_root;
 use crate::support::hostile::{Channel, Evaluated, evaluate, limits, packages};
+use crate::support::unlimited;
 
 /// Evaluates the package `bad` of `code` between two good ones, which must not notice.
 pub async fn among_good_ones(code: &str, limits: Limits) -> Evaluated {
@@ -199,7 +199,7 @@ async fn run_gorget(channel: &Channel, secret: &str) -> Vec<Value> {
     std::fs::write(&spec, format!("build = {{ packages = [\"good\", \"bad\", \"fine\"] }}\n{channel}"))
         .unwrap();
     std::fs::write(&config, format!("guix-root = \"{}\"\n", guix_root().display())).unwrap();
-    let mut gorget = Tool::new(env!("CARGO_BIN_EXE_gorget"))
+    let mut gorget = unlimited(env!("CARGO_BIN_EXE_gorget"))
         .env("AWS_SECRET_ACCESS_KEY", secret)
         .args(["evaluate", "--json", "--state"])
         .arg(state.path())

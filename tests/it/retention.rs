@@ -394,6 +394,7 @@ async fn every_reference_to_what_is_removed_is_heeded() {
         "build_event.build_id",
         "derivation.output_set_id",
         "evaluation_error.evaluation_id",
+        "pack_owner.pack_id",
         "span.derivation_id",
         "span.first_evaluation",
         "store_item.pack_id",

@@ -10,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
 
-use gorget::sandbox::{Process, Tool, measure_tree};
+use gorget::sandbox::{Process, measure_tree};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::guix::{Tree, guix_root};
+use crate::support::unlimited;
 
 /// Packages that need little, so that a new worker is soon at work; some take longer than the others.
 const CHANNEL: &str = "(define-module (own packages)
@@ -112,7 +113,7 @@ impl Rack {
         let [config, spec] = ["gorget.toml", "spec.toml"].map(|file| self.directory.path().join(file));
         let output = self.directory.path().join("output");
         // Longer than what a process keeps of its output.
-        Tool::new("sh")
+        unlimited("sh")
             .env("GORGET_LOG", "gorget::evaluate=info")
             .args(["-c", "exec \"$0\" evaluate --json --config \"$1\" \"$2\" > \"$3\" 2> \"$3.log\""])
             .arg(env!("CARGO_BIN_EXE_gorget"))

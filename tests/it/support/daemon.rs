@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use gorget::sandbox::{Finished, Process, Tool};
+use gorget::sandbox::{Finished, Process};
 use tempfile::TempDir;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Port;
 use super::guix::guix_root;
+use super::unlimited;
 
 /// More than any of these stories takes on a slow machine.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -88,7 +89,7 @@ impl Machine {
 
     fn begin_as(&self, user: &[&str], script: &str, argument: &str) -> Process {
         let here = |name: &str| self.directory.path().join(name);
-        let mut tool = Tool::new("bwrap").arg("--ro-bind").arg(guix_root()).arg("/");
+        let mut tool = unlimited("bwrap").arg("--ro-bind").arg(guix_root()).arg("/");
         tool = tool.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run"]);
         tool = tool.args(["--tmpfs", "/root", "--unshare-all", "--share-net", "--die-with-parent"]);
         tool = tool.args(user);

@@ -21,3 +21,16 @@ pub use databases::{Cluster, Wiper, on_both, on_both_at, own, postgres_database,
 pub use dice::Dice;
 pub use farm::*;
 pub use port::Port;
+
+/// A run of a program that limits itself, or has none: what tests start is not a stranger's.
+pub fn unlimited(program: impl Into<std::path::PathBuf>) -> gorget::sandbox::Tool {
+    let tool = gorget::sandbox::Limits::tool();
+    gorget::sandbox::Tool::new(program).limits(gorget::sandbox::Limits {
+        memory: u64::MAX,
+        processes: 1 << 20,
+        cpu: tool.cpu * 100,
+        descriptors: u64::MAX,
+        file_size: u64::MAX,
+        ..tool
+    })
+}

@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use gorget::sandbox::Tool;
 
+use super::unlimited;
+
 /// Names and derivations.
 pub type Jobs = BTreeSet<(String, String)>;
 
 /// Jobs and derivations of `subset` as `(gnu ci)` of the Guix below `root` computes them, with a real daemon.
 pub async fn jobs(root: &Path, subset: &str, system: &str, manifests: &Path) -> Jobs {
-    run(Tool::new(script()).arg(root).args([subset, system]).arg(manifests)).await
+    run(unlimited(script()).arg(root).args([subset, system]).arg(manifests)).await
 }
 
 /// Jobs and derivations of the packages of a channel whose repository is checked out in `checkout`, with
 /// its modules in the directory `modules` of it.
 pub async fn channel_jobs(root: &Path, checkout: &Path, modules: &str, system: &str) -> Jobs {
-    run(Tool::new(script()).arg(root).args(["(channels own)", system]).arg(checkout).arg(modules)).await
+    run(unlimited(script()).arg(root).args(["(channels own)", system]).arg(checkout).arg(modules)).await
 }
 
 fn script() -> PathBuf {

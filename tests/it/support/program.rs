@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gorget::db::Db;
-use gorget::sandbox::{Process, Tool, describe_exit};
+use gorget::sandbox::{Process, describe_exit};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::disk::SmallDisk;
 use super::guix::guix_root;
+use super::unlimited;
 
 /// More time than any command needs on a slow machine.
 const PATIENCE: Duration = Duration::from_mins(30);
@@ -128,7 +129,7 @@ impl Farm {
     fn gorget(&self, arguments: &[&str]) -> Process {
         let program = env!("CARGO_BIN_EXE_gorget").to_owned();
         let mut words = self.prefix.iter().cloned().chain([program, "--config".to_owned()]);
-        let tool = Tool::new(words.next().unwrap()).args(words);
+        let tool = unlimited(words.next().unwrap()).args(words);
         let tool = self.env.iter().fold(tool, |tool, (name, value)| tool.env(name, value));
         tool.arg(self.directory.path().join("gorget.toml")).args(arguments).spawn().unwrap()
     }
@@ -143,7 +144,7 @@ impl Farm {
 
     /// Runs a command to its end, as a user whose home is `home`.
     pub async fn say_at(&self, home: &Path, arguments: &[&str]) -> Said {
-        let gorget = Tool::new(env!("CARGO_BIN_EXE_gorget")).env("HOME", home).arg("--config");
+        let gorget = unlimited(env!("CARGO_BIN_EXE_gorget")).env("HOME", home).arg("--config");
         let gorget = gorget.arg(self.directory.path().join("gorget.toml")).args(arguments);
         let finished = gorget.spawn().unwrap().finish(PATIENCE).await.unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -172,7 +173,7 @@ impl Farm {
     /// The same of a program that may open so many files.
     pub fn start_with_files(&self, files: u32, arguments: &[&str]) -> Process {
         let limited = ["-c", "ulimit -n \"$0\" && exec \"$@\"", &files.to_string()].map(str::to_owned);
-        let gorget = Tool::new("sh").args(limited).arg(env!("CARGO_BIN_EXE_gorget")).arg("--config");
+        let gorget = unlimited("sh").args(limited).arg(env!("CARGO_BIN_EXE_gorget")).arg("--config");
         let gorget = gorget.arg(self.directory.path().join("gorget.toml")).arg("run");
         gorget.args(arguments.iter().map(|word| (*word).to_owned())).spawn().unwrap()
     }
