@@ -17,7 +17,7 @@ fn links() -> Vec<Story> {
         };
         let mut second: Vec<_> = files.iter().map(file).collect();
         second.push(("100644", "README".to_owned(), b"changed".to_vec()));
-        Story { second, build: packages(&["good", "fine"]), ..Story::new(name, "") }
+        Story { second, build: packages(&["good", "fine"]), end: End::Ends, ..Story::new(name, "") }
     };
     vec![
         second("zero", &[("evil/zero.scm", "/dev/zero")]),

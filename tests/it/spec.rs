@@ -508,7 +508,7 @@ fn a_bad_file_does_not_stop_the_others_but_a_name_given_twice_stops_both() {
     insta::assert_snapshot!(shown, @r#"
     b.toml: 0..0 `b` is also the name of the spec in DIR/twin.toml
     bad.toml: 0..0 a spec needs `channel`; 8..9 expected a string or a table, found a whole number
-    folder.toml: 0..0 failed to read from file `DIR/folder.toml`: Is a directory (os error 21)
+    folder.toml: 0..0 DIR/folder.toml is not a regular file
     good.toml: good
     latin-1.toml: 5..8 this is not UTF-8
     twin.toml: 7..10 `b` is also the name of the spec in DIR/b.toml
