@@ -113,7 +113,7 @@ async fn a_daemon_that_is_not_there_and_a_build_that_fails_say_so() {
     let daemon = machine.serve().await;
     let (failing, _channel, file) = farm("echo what went wrong; exit 7", PERMITTED, &settings(&machine));
     let said = failing.say(&["evaluate", &file]).await;
-    assert_says(&said, 1, &["(build)", "-names.drv", "exit code 7", "\n  what went wrong"]);
+    assert_says(&said, 1, &["(build)", "-names.drv", "exit code 7", "what went wrong"]);
     drop(daemon);
 }
 

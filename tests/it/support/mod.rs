@@ -1,5 +1,6 @@
 //! What several stories need.
 
+mod answers;
 pub mod coordinator;
 pub mod daemon;
 mod databases;
@@ -17,6 +18,7 @@ pub mod siege;
 pub mod signed;
 pub mod site;
 
+pub use answers::{Answers, LATEST};
 pub use databases::{Cluster, Wiper, on_both, on_both_at, own, postgres_database, write_down};
 pub use dice::Dice;
 pub use farm::*;
