@@ -114,7 +114,11 @@ impl Start<'_> {
         ];
         for (resource, most) in each {
             let ours = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-            let most = Some(most.min(ours));
+            if most >= ours {
+                // It has inherited a limit that is as low, and may have lowered it further by now.
+                continue;
+            }
+            let most = Some(most);
             match prlimit(pid, resource, Rlimit { current: most, maximum: most }) {
                 // It has ended.
                 Ok(_) | Err(rustix::io::Errno::SRCH) => {}
