@@ -49,7 +49,7 @@ fuzz:
 
 torture: build
 	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
-	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked --release --test it -- --ignored --nocapture torture
+	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked --release --test it -- --ignored --nocapture torture:: siege::
 
 # Some of them, or one again: make simulate SCHEDULES=4711+1
 simulate:

@@ -1,3 +1,6 @@
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
@@ -11,12 +14,30 @@ use super::{Error, PATIENCE};
 /// Brings the tables up to date. Where a migration puts a table in the place of another, what refers to it is left
 /// alone.
 pub(super) async fn sqlite(options: &SqliteConnectOptions) -> Result<(), MigrateError> {
+    let _lock = lock(options.get_filename()).await.map_err(sqlx::Error::from)?;
     let options = options.clone().foreign_keys(false);
     let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
     let pool = pool.connect_with(options).await?;
     let result = sqlx::migrate!("migrations/sqlite").run(&pool).await;
     pool.close().await;
     result
+}
+
+/// Locks the directory of a database, until the result is dropped: SQLite has no lock that outlasts a
+/// transaction, and two processes would begin the same migration. (A lock of the file itself would
+/// release SQLite's own when it is closed.)
+async fn lock(file: &Path) -> io::Result<File> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (directory, begun) = (fs_err::File::open(directory)?.into_file(), Instant::now());
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(directory),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Brings the tables up to date. A change of a table waits for whoever reads it, and meanwhile keeps others

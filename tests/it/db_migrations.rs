@@ -71,6 +71,30 @@ async fn builds_keep_their_states_and_jobs_their_evaluations() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_open_an_older_database_at_once_all_succeed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gorget.db").display().to_string();
+    let url = postgres_database().await;
+    let mut sqlite = SqliteConnection::connect(&format!("sqlite:{file}?mode=rwc")).await.unwrap();
+    before(5, sqlx::migrate!("migrations/sqlite")).run(&mut sqlite).await.unwrap();
+    sqlite.close().await.unwrap();
+    let mut postgres = PgConnection::connect(&url).await.unwrap();
+    before(5, sqlx::migrate!("migrations/postgres")).run(&mut postgres).await.unwrap();
+    postgres.close().await.unwrap();
+    for location in [file, url] {
+        let opening: Vec<_> = (0..6)
+            .map(|_| {
+                let location = location.clone();
+                tokio::spawn(async move { Db::open(&location).await.map(drop) })
+            })
+            .collect();
+        for opened in opening {
+            opened.await.unwrap().unwrap();
+        }
+    }
+}
+
 /// Tables that have a row for each job, derivation, store item or build that there ever was.
 const LARGE: [&str; 10] = [
     "build",

@@ -19,7 +19,8 @@ const END: Duration = Duration::from_secs(10);
 /// One at a time, for the memory is everybody's.
 static TURN: Mutex<()> = Mutex::new(());
 
-const PRELUDE: &str = r#"
+/// What the code of these stories uses.
+pub const PRELUDE: &str = r#"
 (sigaction SIGPIPE SIG_IGN)
 
 (define control (@@ (guile-user) control))
@@ -48,6 +49,72 @@ const PRELUDE: &str = r#"
       (proc n)
       (loop (+ n 1)))))
 "#;
+
+/// A text that would be a derivation of so many outputs and variables.
+pub const HUGE_DERIVATION: &str = r#"
+(define (huge outputs variables)
+  (define (list-of count item)
+    (string-append "[" (string-join (map item (iota count)) ",") "]"))
+  (string-append "Derive("
+                 (list-of outputs (lambda (n)
+                                    (format #f "(\"o~a\",\"/gnu/store/00000000000000000000000000000000-bad-o~a\",\"\",\"\")" n n)))
+                 ",[],[],\"x86_64-linux\",\"/bin/sh\",[],"
+                 (list-of variables (lambda (n) (format #f "(\"v~a\",\"\")" n)))
+                 ")"))
+
+(define-bad bad
+  (with-store store
+    (for-each (match-lambda
+                ((outputs . variables)
+                 (let ((text (huge outputs variables)))
+                   (repeat 3 (lambda (n)
+                               (false-if-exception (add-text-to-store store "bad.drv" text '()))))
+                   (unless (= outputs 128)
+                     (add-text-to-store store "bad.drv" text '())))))
+              '((128 . 100000) (300000 . 300000)))))
+"#;
+
+/// Connections that say half a message.
+pub const STRANGERS: &str = r#"
+(define (connect-and-say text)
+  (let ((port (socket AF_UNIX SOCK_STREAM 0)))
+    (connect port AF_UNIX "/run/gorget/control")
+    (fcntl port F_SETFL (logior O_NONBLOCK (fcntl port F_GETFL)))
+    (false-if-exception (begin (display text port) (force-output port)))
+    port))
+
+(define-bad bad
+  (let ((talk (string-append "(loader \"" (make-string 3000 #\x) "\" \"1\")\n"))
+        (opening (make-string 250000 #\()))
+    (repeat 40 (lambda (n)
+                 (map connect-and-say (list talk opening x (string-append talk opening)))
+                 (gc)))))
+"#;
+
+/// A loader that says without end what packages use.
+pub const USES: &str = "
+(define some (apply line 'uses (make-list 30000 '(1 2))))
+(repeat 300 (lambda (n) (put some)))
+(define-bad bad (error \"bad\"))";
+
+/// A parent that names units without end.
+pub const LABELS: &str = "
+(define some (apply line 'labels (make-list 50000 \"\")))
+(variable-set! (module-variable (resolve-module '(guile-user)) 'enumerate)
+               (lambda _ (repeat #f (lambda (n) (put some)))))";
+
+/// Code that never ends what it says.
+pub const ENDLESS: [&str; 5] = [
+    "(repeat #f (lambda (n) (module-error n \"x\")))",
+    "(repeat #f (lambda (n) (say 'idle)))",
+    "(define-bad bad (repeat #f (lambda (n) (say 'also (unit) x \"/gnu/store/x\" %facts))))",
+    "(define-bad bad (repeat #f (lambda (n) (say 'begin (unit)))))",
+    "
+(define-bad bad
+  (with-store store
+    (repeat #f (lambda (n)
+         (add-text-to-store store \"large\" (string-append (number->string n) x x) '())))))",
+];
 
 /// Runs what a channel with this code comes to, while a clock ticks in the same thread.
 async fn ticking<T>(run: impl Future<Output = T>) -> T {
@@ -99,30 +166,7 @@ async fn one_at_a_time<T>(run: impl Future<Output = T>) -> T {
 #[tokio::test]
 async fn a_huge_derivation_is_refused_and_holds_nobody_up() {
     one_at_a_time(async {
-        // A text that would be a derivation of so many outputs and variables.
-        let code = r#"
-(define (huge outputs variables)
-  (define (list-of count item)
-    (string-append "[" (string-join (map item (iota count)) ",") "]"))
-  (string-append "Derive("
-                 (list-of outputs (lambda (n)
-                                    (format #f "(\"o~a\",\"/gnu/store/00000000000000000000000000000000-bad-o~a\",\"\",\"\")" n n)))
-                 ",[],[],\"x86_64-linux\",\"/bin/sh\",[],"
-                 (list-of variables (lambda (n) (format #f "(\"v~a\",\"\")" n)))
-                 ")"))
-
-(define-bad bad
-  (with-store store
-    (for-each (match-lambda
-                ((outputs . variables)
-                 (let ((text (huge outputs variables)))
-                   (repeat 3 (lambda (n)
-                               (false-if-exception (add-text-to-store store "bad.drv" text '()))))
-                   (unless (= outputs 128)
-                     (add-text-to-store store "bad.drv" text '())))))
-              '((128 . 100000) (300000 . 300000)))))
-"#;
-        assert_only_bad(&flood(code).await, "exception", "expected fewer outputs");
+        assert_only_bad(&flood(HUGE_DERIVATION).await, "exception", "expected fewer outputs");
     })
     .await;
 }
@@ -152,22 +196,7 @@ async fn a_package_with_very_many_and_very_long_jobs_is_one_error() {
 #[tokio::test]
 async fn strangers_who_connect_and_talk_are_not_listened_to() {
     one_at_a_time(async {
-        let code = r#"
-(define (connect-and-say text)
-  (let ((port (socket AF_UNIX SOCK_STREAM 0)))
-    (connect port AF_UNIX "/run/gorget/control")
-    (fcntl port F_SETFL (logior O_NONBLOCK (fcntl port F_GETFL)))
-    (false-if-exception (begin (display text port) (force-output port)))
-    port))
-
-(define-bad bad
-  (let ((talk (string-append "(loader \"" (make-string 3000 #\x) "\" \"1\")\n"))
-        (opening (make-string 250000 #\()))
-    (repeat 40 (lambda (n)
-                 (map connect-and-say (list talk opening x (string-append talk opening)))
-                 (gc)))))
-"#;
-        let result = flood(code).await;
+        let result = flood(STRANGERS).await;
         assert!(result.end.is_ok(), "{result:#?}");
         assert_eq!(result.jobs.len(), 3, "{result:#?}");
     })
@@ -192,11 +221,7 @@ async fn a_loader_that_talks_without_end_costs_no_memory() {
         let failure = flood(huge).await.end.unwrap_err();
         assert!(failure.to_string().contains("it sent a message of more than 256 KiB"), "{failure}");
         // What packages use is forgotten when it is too much.
-        let uses = "
-(define some (apply line 'uses (make-list 30000 '(1 2))))
-(repeat 300 (lambda (n) (put some)))
-(define-bad bad (error \"bad\"))";
-        assert_only_bad(&flood(uses).await, "exception", "bad");
+        assert_only_bad(&flood(USES).await, "exception", "bad");
     })
     .await;
 }
@@ -204,11 +229,7 @@ async fn a_loader_that_talks_without_end_costs_no_memory() {
 #[tokio::test]
 async fn a_parent_that_talks_without_end_costs_no_memory() {
     one_at_a_time(async {
-        let labels = "
-(define some (apply line 'labels (make-list 50000 \"\")))
-(variable-set! (module-variable (resolve-module '(guile-user)) 'enumerate)
-               (lambda _ (repeat #f (lambda (n) (put some)))))";
-        let failure = flood(labels).await.end.unwrap_err();
+        let failure = flood(LABELS).await.end.unwrap_err();
         assert!(matches!(failure, Failure::Limit { what: "limit of units", .. }), "{failure}");
     })
     .await;
@@ -225,17 +246,7 @@ fn running(word: &str) -> usize {
 #[tokio::test]
 async fn an_evaluation_ends_when_it_is_dropped_whatever_is_said() {
     one_at_a_time(async {
-        for code in [
-            "(repeat #f (lambda (n) (module-error n \"x\")))",
-            "(repeat #f (lambda (n) (say 'idle)))",
-            "(define-bad bad (repeat #f (lambda (n) (say 'also (unit) x \"/gnu/store/x\" %facts))))",
-            "(define-bad bad (repeat #f (lambda (n) (say 'begin (unit)))))",
-            "
-(define-bad bad
-  (with-store store
-    (repeat #f (lambda (n)
-                 (add-text-to-store store \"large\" (string-append (number->string n) x x) '())))))",
-        ] {
+        for code in ENDLESS {
             let channel = channel(code);
             let word = channel.path().to_str().unwrap().to_owned();
             let evaluation = evaluate(&channel, packages(&["good", "bad"]), limits());

@@ -32,7 +32,8 @@ async fn assert_good_ones(result: &Evaluated) {
     assert!(result.end.is_ok(), "{result:#?}");
 }
 
-const CAUSES: &str = r#"
+/// Packages that fail, each in a way of its own.
+pub const CAUSES: &str = r#"
 (define-bad raises (error "this is wrong:" 42))
 (define-bad unnamed (this-is-nowhere 1))
 (define-bad lacks (resolve-interface '(no such thing)))
@@ -88,7 +89,7 @@ async fn each_cause_is_told_apart_and_costs_only_its_package() {
 }
 
 /// Tries everything, and raises an error that says what came of it.
-const SPY: &str = r#"
+pub const SPY: &str = r#"
 (define (call-by-name name types . arguments)
   (let ((result (apply (pointer->procedure int (dynamic-func name (dynamic-link)) types) arguments)))
     (and (>= result 0) result)))
@@ -213,7 +214,7 @@ async fn run_gorget(channel: &Channel, secret: &str) -> Vec<Value> {
 }
 
 /// What evaluated code may say to the supervisor, over a connection of its own or over ours.
-const LIARS: &str = r#"
+pub const LIARS: &str = r#"
 (define (say port . messages)
   (for-each (lambda (message) (write message port) (newline port)) messages)
   (force-output port))

@@ -16,7 +16,7 @@ use crate::support::hostile::limits;
 pub const KERNEL: &str = include_str!("support/kernel.scm");
 
 /// Fills memory in ways that no process is charged for.
-const HOGS: &str = r#"
+pub const HOGS: &str = r#"
 (define (fill file)
   (let ((block (make-bytevector 1000000 1)))
     (call-with-output-file file

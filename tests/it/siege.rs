@@ -3,6 +3,8 @@
 
 use crate::support::siege::{End, Siege, Story};
 
+mod every;
+
 /// Names of packages, as a spec has them.
 fn packages(names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
@@ -68,7 +70,7 @@ fn floods() -> Vec<Story> {
             (iota 14000)))"#,
         ),
         Story {
-            end: End::Fails(""),
+            end: End::Fails("more than 256 KiB"),
             ..story(
                 "large-errors-of-modules",
                 r"
@@ -153,7 +155,7 @@ fn sources() -> Vec<Story> {
         Story {
             files: many,
             build: packages(&["good", "fine"]),
-            end: End::Fails(""),
+            end: End::Fails("more than 40000"),
             ..Story::new("many-modules", "")
         },
         Story {

@@ -281,6 +281,7 @@ impl Siege {
             End::Ends => {}
             End::Fails(reason) => {
                 let said = status.to_string();
+                assert_ne!(reason, "", "{name}: which reason is expected? {status:#}");
                 assert!(evaluations(&status, name).all(|state| state == "failed"), "{name}: {status:#}");
                 assert!(said.contains(reason), "{name}: {status:#}");
             }
@@ -310,7 +311,7 @@ fn evaluations<'a>(status: &'a Value, spec: &'a str) -> impl Iterator<Item = &'a
 
 /// Whether so many evaluations of a spec have ended.
 fn is_evaluated(status: &Value, spec: &str, commits: usize) -> bool {
-    evaluations(status, spec).filter(|state| !["pending", "running"].contains(state)).count() >= commits
+    evaluations(status, spec).filter(|state| !["waiting", "running"].contains(state)).count() >= commits
 }
 
 /// The same, or the spec is held.
