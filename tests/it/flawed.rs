@@ -132,6 +132,34 @@ async fn errors_of_one_name_say_which_package_they_are_about() {
 }
 
 #[tokio::test]
+async fn a_source_that_breaks_off_while_it_is_sent_costs_no_other_package() {
+    let directory = |name: &str| {
+        format!(
+            "(define-public broken-{name}
+  (package (inherit sound) (name \"broken-{name}\")
+    (source (local-file \"{name}\" #:recursive? #t
+                        #:select? (lambda (file _) (or (not (string-suffix? \"/b\" file)) (missing file)))))))
+(define-public after-{name}
+  (package (inherit sound) (name \"after-{name}\") (source (local-file \"{name}\" #:recursive? #t))))
+"
+        )
+    };
+    let channel = Tree::channel("own.scm", &(PACKAGES.to_owned() + &directory("small") + &directory("large")));
+    // What is sent is held back until there are some KiB of it.
+    for (name, size) in [("small", 10), ("large", 100_000)] {
+        channel.write(&format!("{name}/a"), &"a".repeat(size));
+        channel.write(&format!("{name}/b"), "b");
+    }
+    let found = evaluate(&channel, "{ channels = [\"own\"] }").await;
+    let names = ["after-large", "after-small", "sound"].map(|name| format!("{name}.{SYSTEM}"));
+    assert_eq!(found.jobs, names, "{:?}", found.errors);
+    for name in ["broken-large", "broken-small"] {
+        found.says(&format!("{name}.{SYSTEM}"), "unbound-variable", &["missing"]);
+    }
+    assert_eq!(found.errors.len(), 2, "{:?}", found.errors);
+}
+
+#[tokio::test]
 async fn a_list_of_jobs_with_something_else_in_it_is_a_list_of_jobs() {
     let channel = Tree::channel(
         "own/ci.scm",

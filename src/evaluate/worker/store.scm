@@ -19,26 +19,49 @@
   (dup2 (fileno new) (fileno port))
   (close-port new))
 
+;; Whether a request to the store was begun and not ended.
+(define half-said? (const #f))
+
+;; Has Guix write what it holds back of requests.
+(define flush-requests (const #t))
+
+(define (mend-connection!)
+  "Begin a new connection to the store if an exception left a request half said: what follows would be
+taken for the rest of it."
+  (when (half-said?)
+    (let ((port    (store-connection-socket store))
+          (nowhere (open-output-file "/dev/null")))
+      (move-port! port nowhere)
+      (flush-requests)
+      (move-port! port (store-connection-socket (open-connection %store-uri))))))
+
 (define (waiting-connection connection)
   "Return a connection like CONNECTION that waits for open answers before each request."
   (define type (record-type-descriptor connection))
   (define (field name) ((record-accessor type name) connection))
   (define output (field 'buffer))
   (define flush (field 'flush))
+  (define begun? #f)
 
   (define (flush-in-turn)
     (wait-for-store)
     (force-output output)
-    (flush))
+    (flush)
+    (set! begun? #f))
 
   (define output-in-turn
     (make-custom-binary-output-port "in turn"
                                     (lambda (bytes start count)
                                       (wait-for-store)
+                                      (set! begun? #t)
                                       (put-bytevector output bytes start count)
                                       count)
                                     #f #f #f))
 
+  (set! half-said? (lambda ()
+                     (force-output output-in-turn)
+                     begun?))
+  (set! flush-requests flush-in-turn)
   (apply (record-constructor type)
          (map (lambda (name)
                 (case name

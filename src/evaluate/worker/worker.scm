@@ -210,7 +210,8 @@ them: a message that is too long is not heard."
    (lambda (cause message)
      (result 'error index cause
              (shorten (about-package (or (unit-package (vector-ref units index)) lowering)
-                                     message))))))
+                                     message)))
+     (mend-connection!))))
 
 (define (evaluate-units indexes)
   (for-each evaluate-unit indexes)
