@@ -1,7 +1,5 @@
 //! What is evaluated together.
 
-use std::cmp::Ordering;
-
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Introduction;
@@ -9,8 +7,9 @@ use crate::spec::Introduction;
 /// One commit of every channel of a spec, those included that its channels need: what an evaluation
 /// is made of.
 ///
-/// Two specs with the same channels at the same commits have the same revision, whatever the order
-/// in which they list them.
+/// Channels stand in the order in which Guix searches them: those that the spec names in its order,
+/// then those that they need, breadth first. Where two channels have a package of one name and
+/// version, the order decides which one others get; so two orders are two revisions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
     channels: Vec<ChannelCommit>,
@@ -91,26 +90,13 @@ impl PartialEq for ChannelCommit {
 
 impl Eq for ChannelCommit {}
 
-impl PartialOrd for ChannelCommit {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for ChannelCommit {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.identity().cmp(&other.identity())
-    }
-}
-
 impl Revision {
     /// Puts channels together.
-    pub fn new(mut channels: Vec<ChannelCommit>) -> Self {
-        channels.sort();
+    pub fn new(channels: Vec<ChannelCommit>) -> Self {
         Self { channels }
     }
 
-    /// Its channels, sorted by name.
+    /// Its channels, in the order in which Guix searches them.
     pub fn channels(&self) -> &[ChannelCommit] {
         &self.channels
     }

@@ -47,7 +47,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
     let mut totals = Summary::default();
     let mut warm = Warm::start(Request {
         root: runtimes.root().to_owned(),
-        channels: evaluate::Channel::list(&prepared.channels, &revision, &spec),
+        channels: evaluate::Channel::list(&prepared.channels, &revision),
         environment: prepared.environment,
         build: spec.build.clone(),
         keep_contents: false,

@@ -207,7 +207,7 @@ impl Evaluate {
         };
         let request = Request {
             root: self.runtimes.root().to_owned(),
-            channels: Channel::list(&prepared.channels, &task.revision, &task.spec),
+            channels: Channel::list(&prepared.channels, &task.revision),
             environment: prepared.environment,
             build: task.spec.build.clone(),
             keep_contents: true,

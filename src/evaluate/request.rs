@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::runtime::Environment;
 use crate::revision::Revision;
 use crate::sandbox;
-use crate::spec::{Build, Spec, System};
+use crate::spec::{Build, System};
 
 /// What to evaluate, whatever the system, and with what.
 #[derive(Debug)]
@@ -58,9 +58,8 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Channels as they were prepared, names and directories, at the commits of `revision` and in
-    /// the order of `spec`.
-    pub fn list(prepared: &[(String, String)], revision: &Revision, spec: &Spec) -> Vec<Self> {
+    /// Channels as they were prepared, names and directories, at the commits of `revision`.
+    pub fn list(prepared: &[(String, String)], revision: &Revision) -> Vec<Self> {
         let commit = |name: &str| {
             let channel = revision.channels().iter().find(|channel| channel.name == name);
             channel.map(|channel| channel.commit.clone()).unwrap_or_default()
@@ -70,10 +69,7 @@ impl Channel {
             directory: directory.clone(),
             commit: commit(name),
         };
-        let place = |name: &str| spec.channels.iter().position(|channel| channel.name == name);
-        let mut channels: Vec<Self> = prepared.iter().map(channel).collect();
-        channels.sort_by_key(|channel| place(&channel.name).unwrap_or(usize::MAX));
-        channels
+        prepared.iter().map(channel).collect()
     }
 }
 

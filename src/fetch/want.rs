@@ -47,14 +47,13 @@ pub(super) fn is_asked_for(
 
 fn is_current(evaluation: &Evaluation, named: &[ChannelCommit], tips: &Tips) -> bool {
     let revision = &evaluation.revision;
-    let is_evaluated = |channel: &ChannelCommit| revision.named().any(|other| is_same(channel, other));
     let stands = |needed: &ChannelCommit| {
         let ChannelCommit { url, commit, origin, .. } = needed;
         let tip = tips.get(&(url.clone(), origin.branch.clone()));
         origin.needed_by.is_none() || origin.pinned || tip.is_none_or(|tip| tip == commit)
     };
     revision.named().count() == named.len()
-        && named.iter().all(is_evaluated)
+        && revision.named().zip(named).all(|(one, other)| is_same(one, other))
         && revision.channels().iter().all(stands)
 }
 

@@ -144,7 +144,8 @@ async fn a_source_that_breaks_off_while_it_is_sent_costs_no_other_package() {
 "
         )
     };
-    let channel = Tree::channel("own.scm", &(PACKAGES.to_owned() + &directory("small") + &directory("large")));
+    let channel =
+        Tree::channel("own.scm", &(PACKAGES.to_owned() + &directory("small") + &directory("large")));
     // What is sent is held back until there are some KiB of it.
     for (name, size) in [("small", 10), ("large", 100_000)] {
         channel.write(&format!("{name}/a"), &"a".repeat(size));

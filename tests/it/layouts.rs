@@ -222,3 +222,54 @@ async fn a_file_in_a_gexp_of_an_older_guix_is_found_beside_its_module() {
     let (said, reason) = run("/gorget/channels/own/with.scm", all).await;
     assert_eq!(said, "(\"/gorget/channels/own/gnu/packages/aux-files/own.txt\" \"debug\")", "{reason}");
 }
+
+/// Two channels have a package of one name and version. Which one a third gets is decided by the order of
+/// the channels, and that is the spec's.
+#[tokio::test]
+async fn channels_are_searched_in_the_order_of_the_spec() {
+    let twin = |home: &str| {
+        package("twin", "#f")
+            .replace("(home-page \"\")", &format!("(home-page {home:?})"))
+            .replace("(mkdir #$output)", &format!("(mkdir (string-append #$output {home:?}))"))
+    };
+    let user = package("user", "#f")
+        .replace("(home-page", "(inputs (list (specification->package \"twin\"))) (home-page");
+    let [one, two] = ["zz", "aa"].map(|name| {
+        let channel = Tree::channel(".guix-channel", "(channel (version 0))\n");
+        let users = if name == "zz" { user.as_str() } else { "" };
+        channel.write(&format!("{name}.scm"), &(module(&format!("({name})")) + &twin(name) + users));
+        channel
+    });
+    let farm = Farm::new(None);
+    let user_with = async |channels: &[(&str, &Tree)]| {
+        let channels: Vec<String> = channels.iter().map(|(name, tree)| tree.as_channel(name)).collect();
+        let spec =
+            format!("build = {{ packages = [\"user\"] }}\nsystems = [{SYSTEM:?}]\n{}", channels.concat());
+        let (jobs, errors) = evaluate(&farm, &spec).await;
+        assert_eq!((jobs.len(), errors), (1, BTreeMap::new()));
+        jobs.into_iter().next().unwrap().1
+    };
+    let alone = user_with(&[("zz", &one)]).await;
+    let checkouts = [one.checkout(), two.checkout()];
+    for order in [[0, 1], [1, 0]] {
+        let channels = [("zz", &one), ("aa", &two)];
+        let found = user_with(&order.map(|place| channels[place])).await;
+        let path = order.map(|place| format!("/channels/{}", channels[place].0)).join(":");
+        assert_eq!(found == alone, guix_takes(&path, &checkouts).await == "zz", "{path}");
+    }
+}
+
+/// The home page of the package `twin` that the installed Guix takes when it searches this path.
+async fn guix_takes(path: &str, [zz, aa]: &[tempfile::TempDir; 2]) -> String {
+    let root = guix_root();
+    let installed = Host::probe(&root).await.unwrap();
+    let limits = gorget::sandbox::Limits::sandbox(4 << 30, Duration::from_mins(5));
+    let code = "(use-modules (gnu packages) (guix packages))
+      (display (package-home-page (specification->package \"twin\")))";
+    let guile = host(&installed, &[]).unwrap().confine(&root, limits).args(["--no-auto-compile", "-c", code]);
+    let guile = guile.env("GUIX_PACKAGE_PATH", path);
+    let guile = guile.readable(zz.path(), "/channels/zz").readable(aa.path(), "/channels/aa");
+    let finished = guile.spawn().unwrap().finish(Duration::from_mins(2)).await.unwrap();
+    assert!(finished.success(), "{}", finished.reason());
+    String::from_utf8(finished.stdout).unwrap()
+}
