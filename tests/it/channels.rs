@@ -132,8 +132,8 @@ async fn a_channel_brings_the_channels_that_it_needs() {
     assert_eq!(farm.queued_by(1).await, ["needed-1", "own-1"]);
     let newest = farm.newest().await;
     let Value::Array(channels) = &newest["revision"]["channels"] else { panic!("{newest}") };
-    assert_eq!(channels[0]["commit"], first.as_str());
-    let origin = &channels[0]["origin"];
+    assert_eq!(channels[1]["commit"], first.as_str());
+    let origin = &channels[1]["origin"];
     assert_eq!((&origin["needed_by"], &origin["signer"]), (&"own".into(), &ada.0.as_str().into()));
     assert_eq!(origin["directory"], "modules");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), written, "the spec is the admin's");
@@ -154,9 +154,9 @@ async fn a_channel_brings_the_channels_that_it_needs() {
     assert_eq!(farm.evaluations("own").await.len(), 2, "nothing came of either");
 
     let repeated = repeated(&farm, 2).await;
-    let own = format!("own|{}|master|{}|", channel.url(), text(&channels_of(&farm, 2).await[1]["commit"]));
+    let own = format!("own|{}|master|{}|", channel.url(), text(&channels_of(&farm, 2).await[0]["commit"]));
     let needed = format!("needed|{}|master|{second}|{commit} {signer}", needed.url());
-    assert_eq!(repeated, [needed, own]);
+    assert_eq!(repeated, [own, needed]);
 }
 
 async fn channels_of(farm: &Farm, evaluation: usize) -> Vec<Value> {

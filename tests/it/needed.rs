@@ -101,7 +101,7 @@ async fn a_needed_channel_is_authenticated_by_the_rules_for_a_named_one() {
     let file = memory.join(format!("{}-{}", introduction.commit, introduction.signer));
     std::fs::write(file, format!("{unsigned} SOMEONE\n")).unwrap();
     let revision = elsewhere.resolve(&[("own", url)]).await.unwrap();
-    let [guix, _] = revision.channels() else { panic!("{revision:?}") };
+    let [_, guix] = revision.channels() else { panic!("{revision:?}") };
     assert_eq!(guix.origin.introduction, Some(introduction));
     assert_eq!(guix.origin.signer.as_deref(), Some("SOMEONE"));
     assert_eq!(revision.warnings().count(), 0);

@@ -155,7 +155,7 @@ fn sources() -> Vec<Story> {
         Story {
             files: many,
             build: packages(&["good", "fine"]),
-            end: End::Fails("more than 40000"),
+            end: End::Fails("time limit for loading modules"),
             ..Story::new("many-modules", "")
         },
         Story {
