@@ -11,7 +11,7 @@ help:
 	@echo 'make parity   compare every derivation with what Guix itself computes'
 	@echo 'make bench    measure an evaluation against what Guix itself needs for it'
 	@echo 'make fuzz     feed the readers of strangers what a fuzzer makes, for longer than the tests do'
-	@echo 'make torture  kill workers 10,000 times while they evaluate all of Guix'
+	@echo 'make torture  kill workers 10,000 times while they evaluate all of Guix, and run every hostile channel'
 	@echo 'make simulate live through 100,000 random schedules of a farm, with a crash in each'
 	@echo 'make install  put the program, man pages and completions below PREFIX ($(PREFIX))'
 	@echo 'make clean    remove what was built'
