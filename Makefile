@@ -4,15 +4,15 @@ CARGO ?= cargo
 .PHONY: help build test demo check parity bench fuzz torture simulate install clean
 
 help:
-	@echo 'make demo     watch, evaluate and queue a real Guix tree, on this machine'
+	@echo 'make demo     evaluate a real Guix tree, move its branch, show the result'
 	@echo 'make test     set up what is missing, check the code, run all tests'
 	@echo 'make check    the quick part of that: format, lints, and whether it compiles'
 	@echo 'make build    the optimised program, target/release/gorget'
 	@echo 'make parity   compare every derivation with what Guix itself computes'
 	@echo 'make bench    measure an evaluation against what Guix itself needs for it'
-	@echo 'make fuzz     feed the readers of strangers what a fuzzer makes, for longer than the tests do'
+	@echo 'make fuzz     fuzz the parsers, longer than the tests do'
 	@echo 'make torture  kill workers 10,000 times while they evaluate all of Guix, and run every hostile channel'
-	@echo 'make simulate live through 100,000 random schedules of a farm, with a crash in each'
+	@echo 'make simulate run 100,000 random schedules of a farm, with a crash in each'
 	@echo 'make install  put the program, man pages and completions below PREFIX ($(PREFIX))'
 	@echo 'make clean    remove what was built'
 

@@ -13,9 +13,9 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gorget::eval_store::{EvalStore, Memory};
-use gorget::store::derivation::{Derivation, Modulo, Output, OutputError};
-use gorget::store::path::StorePath;
+use gorget::guix::derivation::{Derivation, Modulo, Output, OutputError};
+use gorget::guix::recording_store::{EvalStore, Recording};
+use gorget::guix::store_path::StorePath;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// How many texts are added to one store.
@@ -118,7 +118,7 @@ fn derivation(
 
 /// How long a store takes for all of it.
 fn add_all(all: &[Adding]) -> Duration {
-    let store = EvalStore::start(Memory::new(true, 1 << 30)).unwrap();
+    let store = EvalStore::start(Recording::new(true, 1 << 30)).unwrap();
     let mut stream = UnixStream::connect(store.socket()).unwrap();
     for greeting in [0x6e69_7863_u64, 0x163, 0, 0] {
         stream.write_all(&greeting.to_le_bytes()).unwrap();

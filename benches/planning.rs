@@ -17,17 +17,19 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::time::Instant;
 
-use gorget::attempt::Attempt;
 use gorget::clock::Clock;
-use gorget::daemon::{Bells, exhaust};
-use gorget::db::{self, Batch, Claimant, Db, NewDerivation, NewEvent, NewJob, QueueFilter, Recorder, Told};
-use gorget::job::Facts;
-use gorget::plan::order::{Graph, ranks};
-use gorget::plan::route::{Route, Routes};
-use gorget::revision::{ChannelCommit, Revision};
-use gorget::schedule::Schedule;
-use gorget::spec::{Build, Spec, Subset};
-use gorget::store::path::StorePath;
+use gorget::db::{
+    self, Batch, BuildRef, Claimant, Db, EvaluationWriter, NewDerivation, NewEvent, NewJob, QueueFilter,
+};
+use gorget::domain::attempt::Attempt;
+use gorget::domain::job::JobMetadata;
+use gorget::domain::plan::order::{Graph, ranks};
+use gorget::domain::plan::route::{Route, Routes};
+use gorget::domain::revision::{ChannelCommit, Revision};
+use gorget::domain::spec::{Build, Spec, Subset};
+use gorget::farm::reconciler::{Bells, exhaust};
+use gorget::guix::store_path::StorePath;
+use gorget::steps::schedule::Schedule;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -72,7 +74,7 @@ fn batches(count: usize) -> Vec<Batch> {
     let job = |number: usize| NewJob {
         name: format!("package-{number}.x86_64-linux"),
         derivation: hashes[number].clone(),
-        facts: Facts::default(),
+        facts: JobMetadata::default(),
     };
     let numbers = (0..count).step_by(BATCH).map(|from| from..(from + BATCH).min(count));
     let batch = |numbers: Range<usize>| Batch {
@@ -95,7 +97,8 @@ async fn record(db: &Db, batches: &[Batch]) {
     let id = db.specs().await.unwrap()[0].id;
     let revision = Revision::new(vec![ChannelCommit::new("guix", "https://example.org/", "a")]);
     db.request_evaluations(id, &revision, &build, &systems, 1).await.unwrap();
-    let mut recorder = Recorder::new(db.claim_evaluation(&Claimant::default(), 1).await.unwrap().unwrap());
+    let mut recorder =
+        EvaluationWriter::new(db.claim_evaluation(&Claimant::default(), 1).await.unwrap().unwrap());
     for batch in batches {
         recorder.record(db, batch).await.unwrap();
     }
@@ -159,7 +162,7 @@ async fn restart(file: &str) {
 /// How long it takes to find out what failed builds block, if one in a thousand of many failed.
 async fn blocking(db: &Db) {
     let failed = |build: &db::Build| NewEvent {
-        build: Told::Asked(build.id),
+        build: BuildRef::Asked(build.id),
         reference: build.id.to_string(),
         attempt: Attempt::Failed,
         happened_at: None,
@@ -197,7 +200,7 @@ async fn real(file: &str) {
         read.as_millis(),
         ranked.as_millis(),
     );
-    let urgencies = |order: &[Option<gorget::plan::order::Rank>]| -> Vec<i64> {
+    let urgencies = |order: &[Option<gorget::domain::plan::order::Rank>]| -> Vec<i64> {
         order.iter().map(|rank| rank.map_or(0, |rank| rank.urgency)).collect()
     };
     let unknown = urgencies(&order);

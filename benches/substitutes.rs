@@ -16,15 +16,17 @@ use std::time::{Duration, Instant};
 
 use gorget::clock::Clock;
 use gorget::config::{Listen, Location};
-use gorget::daemon::{Bells, exhaust};
-use gorget::db::{Batch, BuildState, Claimant, Db, Item, ItemKind, NewDerivation, NewJob, Pack, Recorder};
-use gorget::job::Facts;
-use gorget::revision::{ChannelCommit, Revision};
-use gorget::signing::{AuthorizedKeys, SigningKey};
-use gorget::spec::{Build, Spec, Subset, System};
-use gorget::store::narinfo::Narinfo;
-use gorget::store::path::StorePath;
-use gorget::substitute::{LookUp, Server};
+use gorget::db::{
+    Batch, BuildState, Claimant, Db, EvaluationWriter, Item, ItemKind, NewDerivation, NewJob, Pack,
+};
+use gorget::domain::job::JobMetadata;
+use gorget::domain::revision::{ChannelCommit, Revision};
+use gorget::domain::spec::{Build, Spec, Subset, System};
+use gorget::farm::reconciler::{Bells, exhaust};
+use gorget::guix::narinfo::Narinfo;
+use gorget::guix::signature::{AuthorizedKeys, SigningKey};
+use gorget::guix::store_path::StorePath;
+use gorget::steps::substitutes::{QuerySubstitutes, Server};
 use gorget::web::{Listener, Web, serve};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -71,7 +73,7 @@ fn derivation(number: usize) -> (StorePath, String) {
     )
 }
 
-async fn recorder(db: &Db) -> Recorder {
+async fn recorder(db: &Db) -> EvaluationWriter {
     let spec: Spec = serde_json::from_value(json!({
         "name": "all", "channels": [{ "name": "guix", "url": "u", "branch": "master" }], "build": Build::from(Subset::All),
         "systems": ["x86_64-linux"], "period": "every 5m", "priority": 5, "active": true, "first": "queue",
@@ -82,7 +84,7 @@ async fn recorder(db: &Db) -> Recorder {
     let commit = ChannelCommit::new("guix", "u", "c");
     let systems = [System::new("x86_64-linux").unwrap()];
     db.request_evaluations(id, &Revision::new(vec![commit]), &Subset::All.into(), &systems, 0).await.unwrap();
-    Recorder::new(db.claim_evaluation(&Claimant::default(), 0).await.unwrap().unwrap())
+    EvaluationWriter::new(db.claim_evaluation(&Claimant::default(), 0).await.unwrap().unwrap())
 }
 
 /// Makes a database with all the derivations, in packs of one MiB; gives their hashes.
@@ -193,7 +195,7 @@ fn authorizing(key: &SigningKey) -> AuthorizedKeys {
     AuthorizedKeys::load(acl.path()).unwrap()
 }
 
-/// Looks all items up at a server that has every item whose number is divisible by `there`.
+/// Polls all items up at a server that has every item whose number is divisible by `there`.
 async fn asking(file: &str, there: usize, what: &str) {
     let key = SigningKey::generate().unwrap();
     let (mut words, mut derivations, mut jobs) = (HashMap::new(), Vec::new(), Vec::new());
@@ -208,7 +210,7 @@ async fn asking(file: &str, there: usize, what: &str) {
             words.insert(format!("{hash}.narinfo"), format!("{signed}Signature: {signature}\n"));
         }
         let system = "x86_64-linux".to_owned();
-        jobs.push(NewJob { name: name.clone(), derivation: hash.clone(), facts: Facts::default() });
+        jobs.push(NewJob { name: name.clone(), derivation: hash.clone(), facts: JobMetadata::default() });
         derivations.push(NewDerivation { hash, name, system, outputs, inputs: vec![] });
     }
     let keys = Arc::new(authorizing(&key));
@@ -223,7 +225,7 @@ async fn asking(file: &str, there: usize, what: &str) {
     recorder.finish(&db, false, &json!({}), 0).await.unwrap();
     db.queue_builds(id, BuildState::Wanted, 0).await.unwrap();
     let server = Server::new(&url, keys, 64).unwrap();
-    let mut keeper = LookUp {
+    let mut keeper = QuerySubstitutes {
         db: db.clone(),
         clock: Clock::manual(0),
         bells: Bells::default(),

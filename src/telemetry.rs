@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal as _, Write, stderr};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::spec::harmless;
+use crate::domain::spec::sanitize;
 
 /// Begins to log. `quiet` leaves only warnings and errors, unless `GORGET_LOG` is set.
 pub fn begin(quiet: bool) {
@@ -44,12 +44,12 @@ fn readable(event: &str) -> String {
 
 fn readable_line(line: &str) -> String {
     let mut parts = line.split("\u{1b}[");
-    let mut text = harmless(parts.next().unwrap_or_default());
+    let mut text = sanitize(parts.next().unwrap_or_default());
     for part in parts {
         let parameters = part.find(|char: char| !char.is_ascii_digit() && char != ';').unwrap_or(part.len());
         let is_color = part[parameters..].starts_with('m');
         text.push_str(if is_color { "\u{1b}[" } else { "\u{fffd}[" });
-        text.push_str(&harmless(part));
+        text.push_str(&sanitize(part));
     }
     text
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use gorget::db::{Batch, Item, ItemKind, NewDerivation, NewJob, Pack};
-use gorget::job::{Facts, Location};
-use gorget::store::path::StorePath;
+use gorget::domain::job::{JobMetadata, Location};
+use gorget::guix::store_path::StorePath;
 
 /// Jobs in one batch, as an evaluation records them.
 const BATCH: usize = 2_000;
@@ -38,14 +38,14 @@ impl Package {
 
     fn job(self, system: &str) -> NewJob {
         let number = self.number;
-        let facts = Facts {
+        let facts = JobMetadata {
             package: Some(format!("package-{number}")),
             version: Some(self.version()),
             location: Some(Location { file: format!("gnu/packages/file-{}.scm", number % 400), line: 7 }),
             max_silent_time: 3600,
             timeout: 259_200,
             substitutable: true,
-            ..Facts::default()
+            ..JobMetadata::default()
         };
         NewJob { name: format!("package-{number}.{system}"), derivation: self.hash(system, "drv"), facts }
     }

@@ -17,10 +17,10 @@
 
 use std::time::{Duration, Instant};
 
-use gorget::db::{Batch, BuildState, Claimant, Db, EvaluationId, Recorder, SpecId};
-use gorget::revision::{ChannelCommit, Revision};
-use gorget::spec::{Spec, Subset, System};
-use gorget::store::path::StorePath;
+use gorget::db::{Batch, BuildState, Claimant, Db, EvaluationId, EvaluationWriter, SpecId};
+use gorget::domain::revision::{ChannelCommit, Revision};
+use gorget::domain::spec::{Spec, Subset, System};
+use gorget::guix::store_path::StorePath;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,7 @@ async fn main() {
 async fn spec(db: &Db) -> SpecId {
     let spec: Spec = serde_json::from_value(json!({
         "name": "master", "channels": [{ "name": "guix", "url": "u", "branch": "master" }], "systems": SYSTEMS,
-        "build": gorget::spec::Build::from(Subset::All), "period": "every 5m", "priority": 5, "active": true,
+        "build": gorget::domain::spec::Build::from(Subset::All), "period": "every 5m", "priority": 5, "active": true,
         "first": "record", "keep": { "newest": 1, "days": 0, "weeks": 0, "months": 0 },
     }))
     .unwrap();
@@ -72,7 +72,8 @@ async fn evaluate(db: &Db, spec: SpecId, system: &str, at: i64, batches: &[Batch
     let revision = Revision::new(vec![ChannelCommit::new("guix", "u", commit)]);
     let systems = [System::new(system).unwrap()];
     db.request_evaluations(spec, &revision, &Subset::All.into(), &systems, at).await.unwrap();
-    let mut recorder = Recorder::new(db.claim_evaluation(&Claimant::default(), at).await.unwrap().unwrap());
+    let mut recorder =
+        EvaluationWriter::new(db.claim_evaluation(&Claimant::default(), at).await.unwrap().unwrap());
     for batch in batches {
         recorder.record(db, batch).await.unwrap();
     }

@@ -23,7 +23,7 @@ pub async fn year(location: &str, evaluations: usize) {
     let id = spec(&db).await;
     let mut trees = SYSTEMS.map(|system| Tree::new(system, JOBS));
     // Numbers of evaluations count from 1 without a gap. One that was interrupted begins again.
-    db.take_back("", i64::MAX).await.unwrap();
+    db.reclaim_expired("", i64::MAX).await.unwrap();
     let newest = db.evaluations(1).await.unwrap();
     let is_complete = |newest: &Evaluation| newest.state == EvaluationState::Complete;
     let there = newest.first().map_or(0, |newest| newest.id.0 - i64::from(!is_complete(newest)));

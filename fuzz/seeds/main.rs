@@ -11,11 +11,11 @@ use std::fs::{create_dir_all, read, read_dir, write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gorget::eval_store::{Kind, Recorded};
-use gorget::evaluate::runtime::{Compiling, Host, Runtimes, TimeMachine};
-use gorget::evaluate::{Daemon, Event, Limits, Outcome, Request, Wanted, Warm};
-use gorget::spec::{Runtime, Subset, System};
-use gorget::store::derivation::Derivation;
+use gorget::domain::spec::{Runtime, Subset, System};
+use gorget::evaluator::runtime::{Compiling, Host, Runtimes, TimeMachine};
+use gorget::evaluator::{Daemon, Event, Limits, Outcome, Request, Wanted, Warm};
+use gorget::guix::derivation::Derivation;
+use gorget::guix::recording_store::{Kind, RecordedItem};
 use tokio::sync::mpsc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -41,11 +41,11 @@ fn main() -> Result<()> {
         return Err("two arguments are needed: the root of a Guix, and where to write".into());
     };
     let (items, outcomes) = tokio::runtime::Runtime::new()?.block_on(hello(&root))?;
-    let small: Vec<&Recorded> = items.iter().filter(|item| item.contents.len() < LONGEST).collect();
+    let small: Vec<&RecordedItem> = items.iter().filter(|item| item.contents.len() < LONGEST).collect();
     for kind in ["derivation", "nar", "eval-store", "protocol", "guile", "scheme"] {
         create_dir_all(directory.join(kind))?;
     }
-    let of = |is: &dyn Fn(&Recorded) -> bool| -> Vec<&[u8]> {
+    let of = |is: &dyn Fn(&RecordedItem) -> bool| -> Vec<&[u8]> {
         let chosen = small.iter().filter(|item| is(item));
         chosen.map(|item| &item.contents[..]).take(MOST).collect()
     };
@@ -76,7 +76,7 @@ fn modules(root: &Path) -> Result<Vec<Vec<u8>>> {
 }
 
 /// What an evaluation of `hello` adds to the store, and what comes of it.
-async fn hello(root: &Path) -> Result<(Vec<Recorded>, Vec<Outcome>)> {
+async fn hello(root: &Path) -> Result<(Vec<RecordedItem>, Vec<Outcome>)> {
     let cache = tempfile::tempdir()?;
     let limit = Duration::from_mins(5);
     let nobody = cache.path().join("nobody");
@@ -132,7 +132,7 @@ fn leave<T: AsRef<[u8]>>(directory: &Path, seeds: &[T]) -> Result<()> {
 }
 
 /// A client that adds some items and leaves. What they refer to may be missing: then it is told so.
-fn requests(items: &[&Recorded]) -> Result<Vec<u8>> {
+fn requests(items: &[&RecordedItem]) -> Result<Vec<u8>> {
     let mut said: Vec<u8> = GREETING.iter().flat_map(|number| number.to_le_bytes()).collect();
     for item in items {
         said.extend((if item.kind == Kind::Text { 8_u64 } else { 7 }).to_le_bytes());

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use gorget::store::derivation::Derivation;
+use gorget::guix::derivation::Derivation;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {

@@ -3,13 +3,13 @@
 
 #![no_main]
 
-use gorget::eval_store::{Kind, Memory, fuzzed};
-use gorget::store::derivation::Derivation;
-use gorget::store::path::StorePath;
+use gorget::guix::derivation::Derivation;
+use gorget::guix::recording_store::{Kind, Recording, fuzzed};
+use gorget::guix::store_path::StorePath;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|said: &[u8]| {
-    let memory = Memory::new(true, 1 << 20);
+    let memory = Recording::new(true, 1 << 20);
     let answers = fuzzed::answers(&memory, said);
     // No answer is much longer than what was asked.
     assert!(answers.len() <= 64 + 64 * said.len());

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use gorget::guile::{Datum, Value, position, read};
+use gorget::guix::guile::{Datum, Value, position, read};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

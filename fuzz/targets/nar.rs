@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use gorget::store::nar;
+use gorget::guix::nar;
 use libfuzzer_sys::fuzz_target;
 
 /// No archive may be larger.

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use gorget::evaluate::fuzzed;
+use gorget::evaluator::fuzzed;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

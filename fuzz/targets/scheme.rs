@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use gorget::evaluate::runtime::fuzzed::keys;
+use gorget::evaluator::runtime::fuzzed::keys;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

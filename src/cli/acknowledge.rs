@@ -1,6 +1,6 @@
 //! `gorget acknowledge`: a push that leads away from what was evaluated before is meant.
 
-use super::{Exit, at_fault, browse, tell};
+use super::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::PushId;
@@ -17,15 +17,15 @@ pub(super) struct Acknowledge {
 }
 
 pub(super) async fn run(args: &Acknowledge, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let missing = || format!("there is no push {}\nhint: `gorget pushes` lists them", args.push);
     let pushes = db.all_pushes(i64::MAX).await?;
     let push = pushes.into_iter().find(|push| push.id == PushId(args.push));
-    let push = push.ok_or_else(|| at_fault(missing()))?;
+    let push = push.ok_or_else(|| user_error(missing()))?;
     let Some(after) = push.after else {
-        return Err(at_fault(format!("push {} removed the branch: there is nothing to go to", args.push)));
+        return Err(user_error(format!("push {} removed the branch: there is nothing to go to", args.push)));
     };
     db.acknowledge_push(push.id, Clock::System.now()).await?;
-    tell::note(&format!("{} of {} may go to {after}", push.branch, push.url));
+    output::note(&format!("{} of {} may go to {after}", push.branch, push.url));
     Ok(Exit::Done)
 }

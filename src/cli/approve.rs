@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::{Exit, at_fault, browse, tell};
+use super::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::Held;
+use crate::db::AwaitingApproval;
 
 /// Has builds queued that are held, because there are too many of them or another system comes first
 ///
@@ -26,11 +26,11 @@ pub(super) struct Approve {
 }
 
 pub(super) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let held = db.held().await?;
     let number: Option<i64> = args.which.parse().ok();
     let named = held.iter().find(|held| Some(held.evaluation.0) == number);
-    let is_meant = |held: &&Held| {
+    let is_meant = |held: &&AwaitingApproval| {
         let is_of = match named {
             Some(named) => {
                 (&held.spec, &held.system) == (&named.spec, &named.system)
@@ -40,21 +40,23 @@ pub(super) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> 
         };
         is_of && args.system.as_ref().is_none_or(|system| *system == held.system)
     };
-    let meant: Vec<&Held> = held.iter().filter(is_meant).collect();
+    let meant: Vec<&AwaitingApproval> = held.iter().filter(is_meant).collect();
     if meant.is_empty() {
         let of_system = args.system.as_ref().map(|system| format!(" for {system}")).unwrap_or_default();
         let hint = "hint: `gorget status` shows what is held";
-        return Err(at_fault(format!("nothing of {}{of_system} is held\n{hint}", args.which)));
+        return Err(user_error(format!("nothing of {}{of_system} is held\n{hint}", args.which)));
     }
     let evaluations: Vec<_> = meant.iter().map(|held| held.evaluation).collect();
     db.approve(&evaluations, Clock::System.now()).await?;
-    for Held { evaluation, spec, system, count, .. } in meant {
+    for AwaitingApproval { evaluation, spec, system, count, .. } in meant {
         if args.json {
-            tell::json(&json!({ "evaluation": evaluation, "spec": spec, "system": system, "count": count }))?;
+            output::json(
+                &json!({ "evaluation": evaluation, "spec": spec, "system": system, "count": count }),
+            )?;
             continue;
         }
-        let builds = tell::count(usize::try_from(*count)?, "build", "builds");
-        tell::note(&format!("{builds} of evaluation {evaluation} ({spec}, {system}) may be built"));
+        let builds = output::count(usize::try_from(*count)?, "build", "builds");
+        output::note(&format!("{builds} of evaluation {evaluation} ({spec}, {system}) may be built"));
     }
     Ok(Exit::Done)
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Exit, at_fault, browse, tell};
+use super::{Exit, open_db, output, user_error};
 use crate::config::Config;
 
 /// Writes a copy of the database, as it is now, into a new file, while the farm runs
@@ -16,10 +16,10 @@ pub(super) struct Backup {
 }
 
 pub(super) async fn run(args: &Backup, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let file = std::path::absolute(&args.file)?;
     if file.exists() {
-        return Err(at_fault(format!("{} is there already\nhint: choose another name", file.display())));
+        return Err(user_error(format!("{} is there already\nhint: choose another name", file.display())));
     }
     // Nobody shall take half a copy for a whole one.
     let mut name = file.clone().into_os_string();
@@ -28,9 +28,9 @@ pub(super) async fn run(args: &Backup, config: Config) -> anyhow::Result<Exit> {
     if part.exists() {
         fs_err::remove_file(&part)?;
     }
-    let text = part.to_str().ok_or_else(|| at_fault("the name of the file is not UTF-8"))?;
+    let text = part.to_str().ok_or_else(|| user_error("the name of the file is not UTF-8"))?;
     if !db.backup(text).await? {
-        return Err(at_fault(format!(
+        return Err(user_error(format!(
             "the database is in PostgreSQL\nhint: pg_dump --format=custom --file={} makes a consistent copy while the farm runs",
             file.display()
         )));
@@ -40,6 +40,6 @@ pub(super) async fn run(args: &Backup, config: Config) -> anyhow::Result<Exit> {
     fs_err::rename(&part, &file)?;
     fs_err::File::open(directory)?.sync_all()?;
     let size = fs_err::metadata(&file)?.len() / 1_000_000;
-    tell::note(&format!("{size} MB in {}", file.display()));
+    output::note(&format!("{size} MB in {}", file.display()));
     Ok(Exit::Done)
 }

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Exit, at_fault, browse, tell};
+use super::{Exit, open_db, output, user_error};
 use crate::config::Config;
 use crate::db::{Evaluation, EvaluationId};
-use crate::revision::ChannelCommit;
+use crate::domain::revision::ChannelCommit;
 
 /// Prints the channels of an evaluation, for `guix time-machine -C FILE`
 #[derive(Debug, clap::Args)]
@@ -18,14 +18,14 @@ pub(super) struct Channels {
 }
 
 pub(super) async fn run(args: &Channels, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let evaluation = db.evaluation(EvaluationId(args.evaluation)).await?;
     let missing = || format!("there is no evaluation {}\nhint: `gorget status` lists them", args.evaluation);
-    let evaluation = evaluation.ok_or_else(|| at_fault(missing()))?;
+    let evaluation = evaluation.ok_or_else(|| user_error(missing()))?;
     if args.json {
-        tell::json(&evaluation.revision)?;
+        output::json(&evaluation.revision)?;
     } else {
-        tell::text(&written(&evaluation))?;
+        output::text(&written(&evaluation))?;
     }
     Ok(Exit::Done)
 }

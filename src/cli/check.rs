@@ -10,11 +10,11 @@ use serde::Serialize;
 use super::Exit;
 use crate::clock::{Clock, Seconds};
 use crate::config::Config;
-use crate::evaluate::check_guix;
-use crate::evaluate::runtime::{Host, RuntimeError};
-use crate::spec::{
-    Diagnostic, Severity, Spec, SpecFile, harmless, load_directory, load_file, refuse_equal_names, render,
+use crate::domain::spec::{
+    Diagnostic, Severity, Spec, SpecFile, load_directory, load_file, refuse_equal_names, render, sanitize,
 };
+use crate::evaluator::runtime::{InstalledGuix, RuntimeError};
+use crate::steps::evaluate::check_guix;
 
 /// Tells all that is wrong with spec files, and when the good ones are due
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,8 @@ pub(super) async fn run(args: &Check, config: anyhow::Result<Config>) -> anyhow:
     if let Some(config) = config {
         if args.paths.is_empty() {
             check_guix(&config.guix_root).await.context("this machine cannot evaluate")?;
-        } else if let Err(error @ RuntimeError::TooOld { .. }) = Host::probe(&config.guix_root).await {
+        } else if let Err(error @ RuntimeError::TooOld { .. }) = InstalledGuix::probe(&config.guix_root).await
+        {
             return Err(error.into());
         }
     }
@@ -91,7 +92,7 @@ fn tell(files: &[SpecFile], now: Seconds, out: &mut impl Write, err: &mut impl W
             writeln!(err, "{}", render(diagnostics, &name, &file.source, true))?;
         }
         match &file.outcome {
-            Ok(checked) => writeln!(out, "{}: {}", harmless(&name), due(&checked.spec, now))?,
+            Ok(checked) => writeln!(out, "{}: {}", sanitize(&name), due(&checked.spec, now))?,
             Err(_) => faults += diagnostics.iter().filter(|one| one.severity == Severity::Fault).count(),
         }
     }
@@ -127,7 +128,7 @@ fn diagnostics(file: &SpecFile) -> &[Diagnostic] {
 
 /// What `--json` tells about a file.
 #[derive(Serialize)]
-struct Told<'a> {
+struct BuildRef<'a> {
     file: String,
     /// `null` when the file is at fault.
     name: Option<&'a str>,
@@ -149,7 +150,7 @@ struct ToldDiagnostic<'a> {
 fn tell_json(files: &[SpecFile], now: Seconds, out: &mut impl Write) -> io::Result<()> {
     for file in files {
         let spec = file.outcome.as_ref().ok().map(|checked| &checked.spec);
-        let told = Told {
+        let told = BuildRef {
             file: file.path.display().to_string(),
             name: spec.map(|spec| spec.name.as_str()),
             due: spec.filter(|spec| spec.active).map(|spec| firings(spec, now)).unwrap_or_default(),

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{queue, tell};
+use super::{output, queue};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{BuildState, Db, Unserved};
-use crate::plan::route::Route;
+use crate::domain::plan::route::Route;
 
 /// The states in which a coordinator has builds, or is to get them.
 const STATES: [BuildState; 4] =
@@ -46,7 +46,7 @@ pub(super) async fn all(db: &Db, config: &Config) -> anyhow::Result<Vec<Coordina
 /// Shows them, and what none of them serves.
 pub(super) fn show(all: &[Coordinator], unserved: &[Unserved]) -> std::io::Result<()> {
     if !all.is_empty() {
-        tell::line("")?;
+        output::line("")?;
     }
     let rows = all.iter().map(|coordinator| {
         let count = |state: BuildState| coordinator.counts.get(queue::word(state)).copied().unwrap_or(0);
@@ -55,13 +55,13 @@ pub(super) fn show(all: &[Coordinator], unserved: &[Unserved]) -> std::io::Resul
         row.push(coordinator.problem.clone().unwrap_or_default());
         row
     });
-    tell::table(
+    output::table(
         &["COORDINATOR", "SERVES", "QUEUED", "SUBMITTED", "STARTED", "CANCELING", "PROBLEM"],
         rows.collect(),
     )?;
     for Unserved { spec, system, count } in unserved {
-        let builds = tell::count(usize::try_from(*count).unwrap_or(0), "build", "builds");
-        tell::paragraph(&format!("{builds} of {spec} for {system}: no coordinator serves them"))?;
+        let builds = output::count(usize::try_from(*count).unwrap_or(0), "build", "builds");
+        output::paragraph(&format!("{builds} of {spec} for {system}: no coordinator serves them"))?;
     }
     Ok(())
 }

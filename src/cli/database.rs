@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Exit, at_fault, tell};
+use super::{Exit, output, user_error};
 use crate::db::{Db, Error};
 
 /// Copies the farm's database into another one
@@ -28,19 +28,19 @@ pub(super) async fn run(args: &Database) -> anyhow::Result<Exit> {
     let Action::Copy { from, to } = &args.action;
     let is_file = !from.contains("://") && !from.starts_with("sqlite:");
     if is_file && !Path::new(from).exists() {
-        return Err(at_fault(format!(
+        return Err(user_error(format!(
             "there is no database {from}\nhint: a farm's is `gorget.db` in its state directory"
         )));
     }
     let (source, target) = (Db::open(from).await?, Db::open(to).await?);
-    let copied = source.copy(&target, |table, rows| tell::note(&format!("{rows:>10} {table}"))).await;
+    let copied = source.copy(&target, |table, rows| output::note(&format!("{rows:>10} {table}"))).await;
     source.close().await;
     target.close().await;
     match copied {
-        Err(error @ (Error::NotEmpty(_) | Error::SameKind)) => Err(at_fault(error.to_string())),
+        Err(error @ (Error::NotEmpty(_) | Error::SameKind)) => Err(user_error(error.to_string())),
         copied => {
             copied?;
-            tell::note("everything was copied; say `database = \"…\"` in gorget.toml to go on with it");
+            output::note("everything was copied; say `database = \"…\"` in gorget.toml to go on with it");
             Ok(Exit::Done)
         }
     }

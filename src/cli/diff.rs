@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Exit, browse, point, tell};
+use super::{Exit, evaluation_ref, open_db, output};
 use crate::config::Config;
 use crate::db::{Db, Evaluation, JobError};
-use crate::diff::{self, compare, rebuild_labels};
+use crate::domain::diff::{self, compare, rebuild_labels};
 
 /// Compares two evaluations: which jobs were added, removed, changed, or could not be evaluated
 ///
@@ -30,22 +30,22 @@ pub(super) struct Diff {
 }
 
 pub(super) async fn run(args: &Diff, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
-    let (pairs, alone) = point::pairs(&db, [&args.a, &args.b], args.spec.as_deref()).await?;
+    let db = open_db::open(&config).await?;
+    let (pairs, alone) = evaluation_ref::pairs(&db, [&args.a, &args.b], args.spec.as_deref()).await?;
     let several = pairs.len() > 1;
     for [a, b] in pairs {
         let comparison = Comparison::of(&db, a, b).await?;
         if args.json {
-            tell::json(&comparison.object())?;
+            output::json(&comparison.object())?;
         } else {
             if several {
-                tell::line(&format!("{}:", comparison.b.system))?;
+                output::line(&format!("{}:", comparison.b.system))?;
             }
             comparison.show()?;
         }
     }
     for system in alone {
-        tell::note(&format!("{system} is evaluated in only one of them"));
+        output::note(&format!("{system} is evaluated in only one of them"));
     }
     Ok(Exit::Done)
 }
@@ -117,12 +117,12 @@ impl Comparison {
             diff.removed.len(),
             diff.broken.len(),
             diff.mended.len(),
-            tell::count(new_errors.len(), "error", "errors"),
+            output::count(new_errors.len(), "error", "errors"),
             gone_errors.len(),
         ));
-        let rebuilds = tell::count(diff.rebuilds, "rebuild", "rebuilds");
+        let rebuilds = output::count(diff.rebuilds, "rebuild", "rebuilds");
         lines.push(format!("{rebuilds}; {}", self.labels().join(", ")));
-        tell::lines(&lines)
+        output::lines(&lines)
     }
 }
 

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::progress::Progress;
-use super::{Exit, at_fault, farm, listing, tell};
-use crate::channel::{Checkout, Tips, missing_branch, obtain};
+use super::{Exit, farm, listing, output, user_error};
 use crate::config::Config;
-use crate::evaluate::runtime::Source;
-use crate::evaluate::{self, Failure, Request, Summary, Wanted, Warm};
-use crate::revision::{ChannelCommit, Origin, Revision};
-use crate::spec::{Channel, Spec, System, load_file, render};
+use crate::domain::revision::{ChannelCommit, Origin, Revision};
+use crate::domain::spec::{Channel, Spec, System, load_file, render};
+use crate::evaluator::runtime::Source;
+use crate::evaluator::{self, Failure, Request, Summary, Target, Warm};
+use crate::git::{Checkout, Tips, checkout_channel, missing_branch};
 
 /// Evaluates the branch of one spec file now and lists its jobs; nothing is recorded or queued
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
     pin(&mut spec, &args.commit)?;
     if !args.system.is_empty() {
         let known =
-            |name: &String| System::new(name).ok_or_else(|| at_fault(format!("unknown system {name}")));
+            |name: &String| System::new(name).ok_or_else(|| user_error(format!("unknown system {name}")));
         spec.systems = args.system.iter().map(known).collect::<anyhow::Result<_>>()?;
     }
     let progress = Progress::begin(format!("fetching {}", spec.name));
@@ -47,7 +47,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
     let mut totals = Summary::default();
     let mut warm = Warm::start(Request {
         root: runtimes.root().to_owned(),
-        channels: evaluate::Channel::list(&prepared.channels, &revision),
+        channels: evaluator::Channel::list(&prepared.channels, &revision),
         environment: prepared.environment,
         build: spec.build.clone(),
         keep_contents: false,
@@ -56,7 +56,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
     })?;
     for system in &spec.systems {
         progress.now(format!("evaluating {} for {system}", spec.name));
-        let wanted = Wanted { system: system.clone(), likely: HashSet::new() };
+        let wanted = Target { system: system.clone(), likely: HashSet::new() };
         match listing::list(&mut warm, wanted, args.json, &progress).await {
             Ok(summary) => add(&mut totals, &summary),
             Err(error) => {
@@ -65,7 +65,7 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
                     return Err(error);
                 }
                 exit = Exit::Input;
-                progress.above(|| tell::error(&error.context(format!("{} for {system}", spec.name))));
+                progress.above(|| output::error(&error.context(format!("{} for {system}", spec.name))));
             }
         }
     }
@@ -82,7 +82,7 @@ fn read(args: &Evaluate) -> anyhow::Result<Spec> {
     let name = file.path.display().to_string();
     match file.outcome {
         Ok(checked) => Ok(checked.spec),
-        Err(faults) => Err(at_fault(render(&faults, &name, &file.source, false))),
+        Err(faults) => Err(user_error(render(&faults, &name, &file.source, false))),
     }
 }
 
@@ -92,13 +92,13 @@ fn pin(spec: &mut Spec, commits: &[String]) -> anyhow::Result<()> {
         let (name, commit) = match given.split_once('=') {
             Some((name, commit)) => (name.to_owned(), commit),
             None if spec.channels.len() == 1 => (spec.channels[0].name.clone(), given.as_str()),
-            None => return Err(at_fault("there are several channels\nhint: write --commit NAME=COMMIT")),
+            None => return Err(user_error("there are several channels\nhint: write --commit NAME=COMMIT")),
         };
         if commit.len() != 40 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(at_fault(format!("{commit} is not a full commit hash of 40 hexadecimal digits")));
+            return Err(user_error(format!("{commit} is not a full commit hash of 40 hexadecimal digits")));
         }
         let channel = spec.channels.iter_mut().find(|channel| channel.name == name);
-        let channel = channel.ok_or_else(|| at_fault(format!("there is no channel {name}")))?;
+        let channel = channel.ok_or_else(|| user_error(format!("there is no channel {name}")))?;
         channel.commit = Some(commit.to_ascii_lowercase());
     }
     Ok(())
@@ -112,7 +112,7 @@ async fn check_out(
     progress: &Progress,
 ) -> anyhow::Result<(Vec<Source>, Vec<Checkout>, Revision)> {
     if spec.is_template() {
-        return Err(at_fault("this spec has a pattern as branch\nhint: give a branch"));
+        return Err(user_error("this spec has a pattern as branch\nhint: give a branch"));
     }
     let resolver = farm::resolver(config);
     let mut named = Vec::new();
@@ -122,8 +122,8 @@ async fn check_out(
             commit.clone()
         } else {
             let looked = resolver.mirrors.look(url, &[branch]).await;
-            let found = looked.map_err(|error| at_fault(error.to_string()))?;
-            let missing = || at_fault(missing_branch(url, branch, found.default.as_deref()));
+            let found = looked.map_err(|error| user_error(error.to_string()))?;
+            let missing = || user_error(missing_branch(url, branch, found.default.as_deref()));
             found.tip().cloned().ok_or_else(missing)?
         };
         let origin = Origin {
@@ -135,13 +135,14 @@ async fn check_out(
         named.push(ChannelCommit { origin, ..ChannelCommit::new(name, url, commit) });
     }
     progress.now(format!("fetching and authenticating the channels of {}", spec.name));
-    let revision = resolver.resolve(named, &Tips::new()).await;
-    let revision = revision.map_err(|obstacle| at_fault(obstacle.to_string()))?;
-    revision.warnings().for_each(|warning| tell::note(&format!("warning: {warning}")));
+    let mut errand = resolver.errand(&named);
+    let revision = resolver.resolve(named, &Tips::new(), &mut errand).await;
+    let revision = revision.map_err(|obstacle| user_error(obstacle.to_string()))?;
+    revision.warnings().for_each(|warning| output::note(&format!("warning: {warning}")));
     let (mut sources, mut checkouts) = (Vec::new(), Vec::new());
     for channel in revision.channels() {
         let mirrors = resolver.mirrors.of(revision.channels(), channel);
-        let checkout = obtain(&mirrors, &farm::checkouts(config), channel).await?;
+        let checkout = checkout_channel(&mirrors, &farm::checkouts(config), channel).await?;
         sources.push(Source::new(channel, &checkout));
         checkouts.push(checkout);
     }
@@ -178,14 +179,14 @@ fn summarize(totals: &Summary, exit: Exit, json: bool) -> anyhow::Result<()> {
         let mut object = serde_json::to_value(totals)?;
         object["type"] = "summary".into();
         object["complete"] = (exit == Exit::Done).into();
-        return tell::json(&object);
+        return output::json(&object);
     }
     let seconds = |milliseconds| Duration::from_millis(milliseconds).as_secs_f64();
-    tell::note(&format!(
+    output::note(&format!(
         "{}, {} and {} in {:.1} s ({:.1} s of CPU, {} MiB at most)",
-        tell::count(totals.jobs, "job", "jobs"),
-        tell::count(totals.errors, "error", "errors"),
-        tell::count(totals.warnings, "warning", "warnings"),
+        output::count(totals.jobs, "job", "jobs"),
+        output::count(totals.errors, "error", "errors"),
+        output::count(totals.warnings, "warning", "warnings"),
         seconds(totals.total_ms),
         seconds(totals.cpu_ms),
         totals.peak_memory >> 20

@@ -2,37 +2,38 @@
 
 use serde_json::{Value, json};
 
-use super::{Exit, at_fault, status, tell};
+use super::{Exit, output, status, user_error};
 use crate::clock::readable;
 use crate::db::{Db, Evaluation, EvaluationId, JobError};
 
 /// Shows it.
 pub(super) async fn show(db: &Db, id: EvaluationId, json: bool) -> anyhow::Result<Exit> {
-    let missing = || at_fault(format!("there is no evaluation {id}\nhint: `gorget status` lists the latest"));
+    let missing =
+        || user_error(format!("there is no evaluation {id}\nhint: `gorget status` lists the latest"));
     let evaluation = db.evaluation(id).await?.ok_or_else(missing)?;
     let errors = db.errors(id).await?;
     if json {
         let mut object = status::evaluation_object(&evaluation);
         let error = |e: &JobError| json!({ "name": e.name, "cause": e.cause, "message": e.message });
         object["error_list"] = errors.iter().map(error).collect();
-        tell::json(&object)?;
+        output::json(&object)?;
         return Ok(Exit::Done);
     }
     let Evaluation { spec, system, .. } = &evaluation;
-    tell::line(&format!("evaluation {id} of {spec} for {system}: {}", status::state(&evaluation)))?;
+    output::line(&format!("evaluation {id} of {spec} for {system}: {}", status::state(&evaluation)))?;
     let mut lines = facts(&evaluation);
     lines.extend(evaluation.figures.as_ref().map(figures).unwrap_or_default());
     for (name, text) in lines {
-        tell::line(&format!("  {name:<10} {text}"))?;
+        output::line(&format!("  {name:<10} {text}"))?;
     }
     if let Some(reason) = &evaluation.reason {
-        tell::paragraph(&format!("it failed:\n{reason}"))?;
+        output::paragraph(&format!("it failed:\n{reason}"))?;
     }
     if !errors.is_empty() {
-        tell::paragraph("errors:")?;
+        output::paragraph("errors:")?;
     }
     for error in errors {
-        tell::entry(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
+        output::entry(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
     }
     Ok(Exit::Done)
 }

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Exit, at_fault, browse, farm, queue, tell};
+use super::{Exit, farm, open_db, output, queue, user_error};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::{Config, DEFAULT};
-use crate::db::{Blocker, Build, BuildEvent, BuildState, Db, EvaluationState, FormerError, JobRecord};
-use crate::spec::RetryFailed;
-use crate::store::path::StorePath;
+use crate::db::{
+    Blocker, Build, BuildEvent, BuildState, Db, EvaluationState, FailedDerivation, FormerError, JobRecord,
+};
+use crate::domain::spec::RetryFailed;
+use crate::guix::store_path::StorePath;
 
 /// How many of the builds that come first are named.
 const NAMED: i64 = 3;
@@ -37,6 +39,8 @@ struct Story {
     /// Builds that come before it, while it waits: how many, and the next few.
     ahead: Option<(i64, Vec<Build>)>,
     events: Vec<BuildEvent>,
+    /// The derivations with which its outputs were to be built in vain.
+    failed: Vec<FailedDerivation>,
     /// What failed and keeps it from being built, and how many builds wait for each of these.
     blockers: Vec<Blocker>,
     /// How many builds wait for this one, if it failed.
@@ -48,7 +52,7 @@ struct Story {
 }
 
 pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let path = StorePath::parse(args.job.as_bytes()).ok().map(|path| path.hash_text());
     let (mut jobs, errors) = match &path {
         Some(hash) => (db.jobs_of_derivation(hash).await?, Vec::new()),
@@ -69,15 +73,15 @@ pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> 
     if args.json {
         let jobs: Vec<Value> = stories.iter().map(Story::object).collect();
         let errors: Vec<Value> = errors.iter().map(error_object).collect();
-        tell::json(&json!({ "jobs": jobs, "errors": errors }))?;
+        output::json(&json!({ "jobs": jobs, "errors": errors }))?;
         return Ok(Exit::Done);
     }
     let now = Clock::System.now();
     for story in &stories {
-        story.lines(now).iter().try_for_each(|line| tell::line(line))?;
+        story.lines(now).iter().try_for_each(|line| output::line(line))?;
     }
     for error in &errors {
-        tell::line(&format!(
+        output::line(&format!(
             "{} of {} for {} could not be evaluated in evaluation {} ({}): {}",
             args.job, error.spec, error.system, error.evaluation_id, error.cause, error.message
         ))?;
@@ -103,14 +107,15 @@ fn unknown(name: &str, similar: &[String]) -> anyhow::Error {
     } else {
         format!("hint: there are {}", similar.join(", "))
     };
-    at_fault(format!("no evaluation has a job called {name}\n{hint}"))
+    user_error(format!("no evaluation has a job called {name}\n{hint}"))
 }
 
 async fn story(db: &Db, job: JobRecord, config: &Config) -> anyhow::Result<Story> {
     let build = db.build_of(&job).await?;
-    let (mut ahead, mut events) = (None, Vec::new());
+    let (mut ahead, mut events, mut failed) = (None, Vec::new(), Vec::new());
     if let Some(build) = &build {
         events = db.build_events(build.id).await?;
+        failed = db.failed_derivations(build.id).await?;
         if matches!(build.state, BuildState::Wanted | BuildState::Queued) {
             ahead = Some(db.ahead_of(build, NAMED).await?);
         }
@@ -133,7 +138,7 @@ async fn story(db: &Db, job: JobRecord, config: &Config) -> anyhow::Result<Story
     let is_gone = has_it.is_some_and(|name| !is_known(name));
     let named = |event: &BuildEvent| logs.join(format!("{}.log", event.reference));
     let log = events.iter().rev().map(named).find(|file| file.starts_with(&logs) && file.exists());
-    Ok(Story { job, build, needed_by, retry_failed, ahead, events, blockers, blocks, is_gone, log })
+    Ok(Story { job, build, needed_by, retry_failed, ahead, events, failed, blockers, blocks, is_gone, log })
 }
 
 /// What keeps a build from being made, and how many builds it keeps from that itself.
@@ -221,6 +226,10 @@ impl Story {
                 ("new-outputs", format!("queued{}: its outputs were new in {first}", whose(build)))
             }
             BuildState::Submitted => ("submitted", format!("{who} has it{named}: {said}")),
+            BuildState::Refused | BuildState::Failed if self.is_untried() => (
+                "other-failed",
+                "not queued yet: its outputs could not be built with another derivation; its own is tried with the next plan".to_owned(),
+            ),
             BuildState::Refused => ("refused", format!("{who} refused it: {said}")),
             BuildState::Started => ("started", format!("it is being built{named}")),
             BuildState::Succeeded => ("succeeded", format!("not queued: it was built{named}")),
@@ -237,6 +246,18 @@ impl Story {
                 ("canceled", "its build was canceled; it is queued when a new evaluation has it".to_owned())
             }
         }
+    }
+
+    /// Whether its outputs were only tried to be built with other derivations.
+    fn is_untried(&self) -> bool {
+        let is_own = |failed: &FailedDerivation| failed.derivation == self.job.derivation;
+        self.job.last_evaluation.is_none() && !self.failed.iter().any(is_own)
+    }
+
+    /// The derivations of others with which its outputs were to be built in vain.
+    fn failed_others(&self) -> impl Iterator<Item = String> {
+        let others = self.failed.iter().filter(|failed| failed.derivation != self.job.derivation);
+        others.map(|failed| format!("{} {} failed", readable(failed.failed_at), failed.derivation))
     }
 
     /// What becomes of it after it failed.
@@ -295,24 +316,27 @@ impl Story {
         let needed_by = self.needed_by.as_ref();
         lines.extend(needed_by.map(|user| format!("  {} of {} needs it", user.job, user.spec)));
         lines.extend(self.shared().map(|text| format!("  {text}")));
+        lines.extend(self.failed_others().map(|text| format!("  {text}")));
         lines.extend(self.blockers.iter().map(|blocker| {
-            let waiting = tell::count(blocker.blocked.len(), "build waits", "builds wait");
+            let waiting = output::count(blocker.blocked.len(), "build waits", "builds wait");
             format!("  {waiting} for {}", blocker.build.derivation)
         }));
         if self.blocks > 0 {
-            lines.push(format!("  {} for it", tell::count(self.blocks, "build waits", "builds wait")));
+            lines.push(format!("  {} for it", output::count(self.blocks, "build waits", "builds wait")));
         }
         lines.extend(self.obstacle(now).map(|text| format!("  {text}")));
         if let Some((count, next)) = &self.ahead {
             let names: Vec<&str> = next.iter().map(|build| build.job.as_str()).collect();
             let more = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
             let etc = if *count > NAMED { ", …" } else { "" };
-            let builds = tell::count(usize::try_from(*count).unwrap_or(0), "build comes", "builds come");
+            let builds = output::count(usize::try_from(*count).unwrap_or(0), "build comes", "builds come");
             lines.push(format!("  {builds} before it{more}{etc}"));
         }
         lines.extend(self.events.iter().map(|event| {
             let at = readable(event.happened_at.unwrap_or(event.received_at));
-            format!("  {at} {} as {}", event.attempt.word(), event.reference)
+            let other = event.derivation.as_ref().filter(|hash| !self.job.derivation.contains(*hash));
+            let other = other.map(|hash| format!(", of {hash}")).unwrap_or_default();
+            format!("  {at} {} as {}{other}", event.attempt.word(), event.reference)
         }));
         lines.extend(self.log.iter().map(|log| format!("  its log is {}", log.display())));
         lines
@@ -331,7 +355,7 @@ impl Story {
         });
         let events = self.events.iter().map(|event| {
             json!({
-                "attempt": event.attempt.word(), "reference": event.reference,
+                "attempt": event.attempt.word(), "reference": event.reference, "derivation": event.derivation,
                 "happened_at": event.happened_at, "received_at": event.received_at,
             })
         });
@@ -346,6 +370,7 @@ impl Story {
                 "job": blocker.build.job, "derivation": blocker.build.derivation, "blocks": blocker.blocked.len(),
             })).collect::<Vec<_>>(),
             "blocks": self.blocks,
+            "failed": self.failed,
             "ahead": ahead, "events": events.collect::<Vec<_>>(), "log": self.log,
         })
     }

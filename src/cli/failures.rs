@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::{Exit, at_fault, browse, tell};
+use super::{Exit, open_db, output, user_error};
 use crate::config::Config;
 use crate::db::{BuildId, Db, Evaluation, EvaluationId, JobRuns, StoredSpec};
-use crate::failures::{Change, change};
-use crate::spec::System;
+use crate::domain::failures::{Change, change};
+use crate::domain::spec::System;
 
 /// Tells which jobs of a spec began to fail, still fail or were fixed, and since which commits
 #[derive(Debug, clap::Args)]
@@ -44,11 +44,11 @@ struct Found {
 }
 
 pub(super) async fn run(args: &Failures, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let specs = db.specs().await?;
     let Some(spec) = specs.iter().find(|stored| stored.spec.name == args.spec) else {
         let names: Vec<&str> = specs.iter().map(|stored| stored.spec.name.as_str()).collect();
-        return Err(at_fault(format!(
+        return Err(user_error(format!(
             "there is no spec {}\nhint: there are {}",
             args.spec,
             names.join(", ")
@@ -57,7 +57,7 @@ pub(super) async fn run(args: &Failures, config: Config) -> anyhow::Result<Exit>
     let wanted = |system: &&System| args.system.as_ref().is_none_or(|name| name == system.as_str());
     let systems: Vec<&System> = spec.spec.systems.iter().filter(wanted).collect();
     if systems.is_empty() {
-        return Err(at_fault(format!("{} is not evaluated for that system", args.spec)));
+        return Err(user_error(format!("{} is not evaluated for that system", args.spec)));
     }
     let blockers = db.blockers().await?;
     let blocked: HashMap<BuildId, usize> =
@@ -65,11 +65,11 @@ pub(super) async fn run(args: &Failures, config: Config) -> anyhow::Result<Exit>
     for system in systems {
         let since = args.since.map(EvaluationId);
         let Some(report) = report(&db, spec, system, since, &blocked).await? else {
-            tell::note(&format!("{} has no complete evaluation for {system}", args.spec));
+            output::note(&format!("{} has no complete evaluation for {system}", args.spec));
             continue;
         };
         if args.json {
-            tell::json(&report.object(&args.spec))?;
+            output::json(&report.object(&args.spec))?;
         } else {
             report.show(&args.spec)?;
         }
@@ -102,7 +102,7 @@ async fn report(
     }
     let from = match from {
         Some(id) => {
-            Some(db.evaluation(id).await?.ok_or_else(|| at_fault(format!("there is no evaluation {id}")))?)
+            Some(db.evaluation(id).await?.ok_or_else(|| user_error(format!("there is no evaluation {id}")))?)
         }
         None => None,
     };
@@ -130,18 +130,18 @@ impl Report {
             .as_ref()
             .map_or("none".to_owned(), |from| format!("evaluation {} ({})", from.id, from.revision.short()));
         let (id, short) = (self.to.id, self.to.revision.short());
-        tell::line(&format!("{spec} for {}: evaluation {id} ({short}); before: {before}", self.system))?;
+        output::line(&format!("{spec} for {}: evaluation {id} ({short}); before: {before}", self.system))?;
         let mut counts = Vec::new();
         for (_, heading, belongs) in HEADINGS {
             counts.push(format!("{} {heading}", self.under(belongs).count()));
             for (place, found) in self.under(belongs).enumerate() {
                 if place == 0 {
-                    tell::line(&format!("{heading}:"))?;
+                    output::line(&format!("{heading}:"))?;
                 }
-                tell::line(&format!("  {}", self.line(found)))?;
+                output::line(&format!("  {}", self.line(found)))?;
             }
         }
-        Ok(tell::line(&counts.join(", "))?)
+        Ok(output::line(&counts.join(", "))?)
     }
 
     fn line(&self, found: &Found) -> String {
@@ -152,7 +152,7 @@ impl Report {
         );
         let blocked = self.blocked_by(found);
         let waiting = if blocked > 0 {
-            format!(", {} for it", tell::count(blocked, "build waits", "builds wait"))
+            format!(", {} for it", output::count(blocked, "build waits", "builds wait"))
         } else {
             String::new()
         };

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::channel::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, PrivateHosts, Resolver};
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT, Evaluate, Git, Kind};
 use crate::db::Db;
-use crate::evaluate::runtime::{Compiling, Runtimes, TimeMachine};
-use crate::evaluate::{Daemon, Limits};
-use crate::signing::{AuthorizedKeys, SigningKey};
-use crate::substitute::Server;
-use crate::web::{Teller, Token, Web};
+use crate::evaluator::runtime::{Compiling, Runtimes, TimeMachine};
+use crate::evaluator::{Daemon, Limits};
+use crate::git::{Authenticator, Checkouts, Limits as GitLimits, Mirrors, PrivateHosts, Resolver};
+use crate::guix::signature::{AuthorizedKeys, SigningKey};
+use crate::steps::substitutes::Server;
+use crate::web::{EventSource, Token, Web};
 
 /// Where repositories are mirrored.
 pub(super) fn mirrors(config: &Config) -> Mirrors {
@@ -27,7 +27,7 @@ pub(super) fn mirrors(config: &Config) -> Mirrors {
 /// Who finds out what belongs to a revision.
 pub(super) fn resolver(config: &Config) -> Resolver {
     let authenticator = Authenticator::new(&config.guix_root, config.state.join("authentic"));
-    Resolver { mirrors: mirrors(config), authenticator }
+    Resolver::new(mirrors(config), authenticator)
 }
 
 /// Where commits are checked out.
@@ -110,10 +110,10 @@ pub(super) fn web(config: &Config, db: &Db) -> anyhow::Result<Web> {
 }
 
 /// Who may tell of builds: coordinators, and, where there are none, whoever works on the queue.
-fn tellers(config: &Config) -> anyhow::Result<Vec<Teller>> {
-    let default = |token: &Path| -> anyhow::Result<Teller> {
+fn tellers(config: &Config) -> anyhow::Result<Vec<EventSource>> {
+    let default = |token: &Path| -> anyhow::Result<EventSource> {
         let (coordinator, token) = (DEFAULT.to_owned(), Token::load(token)?);
-        Ok(Teller { coordinator, id: None, token, asks_about_failures: false })
+        Ok(EventSource { coordinator, id: None, token, asks_about_failures: false })
     };
     if config.coordinators.is_empty() {
         return Ok(vec![default(&config.web.events_token)?]);
@@ -125,10 +125,10 @@ fn tellers(config: &Config) -> anyhow::Result<Vec<Teller>> {
         let asks_about_failures = matches!(&coordinator.kind,
             Kind::GuixBuildCoordinator { retries, .. } if !retries.emulating.is_empty());
         if name == DEFAULT {
-            tellers.push(Teller { asks_about_failures, ..default(file)? });
+            tellers.push(EventSource { asks_about_failures, ..default(file)? });
         } else {
             let (coordinator, token) = (name.clone(), Token::load(file)?);
-            tellers.push(Teller { coordinator, id, token, asks_about_failures });
+            tellers.push(EventSource { coordinator, id, token, asks_about_failures });
         }
     }
     Ok(tellers)

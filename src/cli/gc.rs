@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Exit, browse, tell};
+use super::{Exit, open_db, output};
 use crate::clock::{Clock, readable};
 use crate::config::Config;
 use crate::db::{Db, Retained, Sweeper, Swept};
@@ -35,7 +35,7 @@ pub(super) struct Gc {
 }
 
 pub(super) async fn run(args: &Gc, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let mut retained = db.retained().await?;
     if !args.dry_run {
         let mut forgotten = BTreeSet::new();
@@ -65,7 +65,7 @@ async fn sweep(args: &Gc, db: &Db, retained: &[Retained]) -> anyhow::Result<Opti
     }
     let name = format!("{} {}", std::process::id(), Clock::System.now());
     let Some(mut sweeper) = Sweeper::begin(db, Clock::System, name).await? else {
-        tell::note("another `gorget gc` removes store items already");
+        output::note("another `gorget gc` removes store items already");
         return Ok(None);
     };
     let mut running = sweeper.must_wait().await?;
@@ -76,7 +76,7 @@ async fn sweep(args: &Gc, db: &Db, retained: &[Retained]) -> anyhow::Result<Opti
     let swept = if running { None } else { Some(sweeper.sweep().await) };
     sweeper.end().await?;
     if swept.is_none() {
-        tell::note(
+        output::note(
             "no store item was removed, because an evaluation runs\nhint: --wait lets none begin and waits for it",
         );
     }
@@ -87,31 +87,31 @@ fn show_evaluations(args: &Gc, retained: &[Retained]) -> anyhow::Result<()> {
     let word = if args.dry_run { "would forget" } else { "forgot" };
     let mut kept: BTreeMap<(&str, &str), BTreeMap<&str, usize>> = BTreeMap::new();
     for Retained { id, spec, system, at, reason } in retained {
-        let reason = reason.map(crate::retention::Reason::words);
+        let reason = reason.map(crate::domain::retention::Reason::words);
         if args.json {
-            tell::json(
+            output::json(
                 &json!({ "evaluation": id, "spec": spec, "system": system, "at": at, "kept": reason }),
             )?;
         } else if let Some(reason) = reason {
             *kept.entry((spec, system)).or_default().entry(reason).or_default() += 1;
         } else {
-            tell::line(&format!("{word} evaluation {id} of {spec} for {system}, {}", readable(*at)))?;
+            output::line(&format!("{word} evaluation {id} of {spec} for {system}, {}", readable(*at)))?;
         }
     }
     for ((spec, system), reasons) in kept {
         let reasons: Vec<String> =
             reasons.iter().map(|(reason, count)| format!("{count} ({reason})")).collect();
-        tell::line(&format!("of {spec} for {system} stay {}", reasons.join(", ")))?;
+        output::line(&format!("of {spec} for {system} stay {}", reasons.join(", ")))?;
     }
     Ok(())
 }
 
 fn show_swept(args: &Gc, Swept { derivations, items, bytes }: Swept) -> anyhow::Result<()> {
     if args.json {
-        return tell::json(&json!({ "derivations": derivations, "items": items, "bytes": bytes }));
+        return output::json(&json!({ "derivations": derivations, "items": items, "bytes": bytes }));
     }
     let word = if args.dry_run { "would remove about" } else { "removed" };
     let megabytes = bytes / 1_000_000;
-    tell::line(&format!("{word} {derivations} derivations and {items} store items, {megabytes} MB"))?;
+    output::line(&format!("{word} {derivations} derivations and {items} store items, {megabytes} MB"))?;
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::{Exit, at_fault, browse, tell};
+use super::{Exit, open_db, output, user_error};
 use crate::clock::readable;
 use crate::config::Config;
 use crate::db::Span;
-use crate::spec::harmless;
+use crate::domain::spec::sanitize;
 
 /// Lists versions and derivations of a package or a job over time, the newest first
 #[derive(Debug, clap::Args)]
@@ -26,11 +26,11 @@ pub(super) struct History {
 }
 
 pub(super) async fn run(args: &History, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     if let Some(name) = &args.spec
         && !db.specs().await?.iter().any(|stored| stored.spec.name == *name)
     {
-        return Err(at_fault(format!("there is no spec {name}\nhint: `gorget status` lists specs")));
+        return Err(user_error(format!("there is no spec {name}\nhint: `gorget status` lists specs")));
     }
     let history = db.history(&args.word, args.spec.as_deref(), args.limit).await?;
     if history.is_empty() {
@@ -39,14 +39,14 @@ pub(super) async fn run(args: &History, config: Config) -> anyhow::Result<Exit> 
             [] => "`gorget explain` says why a job is not there".to_owned(),
             names => format!(
                 "there are {}",
-                names.iter().map(|name| harmless(name)).collect::<Vec<_>>().join(", ")
+                names.iter().map(|name| sanitize(name)).collect::<Vec<_>>().join(", ")
             ),
         };
-        let word = harmless(&args.word);
-        return Err(at_fault(format!("no evaluation has a package or job {word}\nhint: {hint}")));
+        let word = sanitize(&args.word);
+        return Err(user_error(format!("no evaluation has a package or job {word}\nhint: {hint}")));
     }
     if args.json {
-        history.iter().try_for_each(|held| tell::json(&object(held)))?;
+        history.iter().try_for_each(|held| output::json(&object(held)))?;
         return Ok(Exit::Done);
     }
     let rows = history.iter().map(|held| {
@@ -65,7 +65,7 @@ pub(super) async fn run(args: &History, config: Config) -> anyhow::Result<Exit> 
         ]
     });
     let header = ["JOB", "VERSION", "SPEC", "FIRST", "REVISION", "SINCE", "UNTIL", "DERIVATION"];
-    tell::table(&header, rows.collect())?;
+    output::table(&header, rows.collect())?;
     Ok(Exit::Done)
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::tell;
+use super::output;
 use crate::clock::{Seconds, readable, readable_span};
 use crate::db::Host;
 
@@ -30,13 +30,13 @@ pub(super) fn show(hosts: &[Host], now: Seconds) -> std::io::Result<()> {
             evaluates.join(" "),
         ]
     });
-    tell::table(&["HOST", "ROLES", "SYSTEMS", "WORKERS", "SIGN OF LIFE", "EVALUATES"], rows.collect())?;
+    output::table(&["HOST", "ROLES", "SYSTEMS", "WORKERS", "SIGN OF LIFE", "EVALUATES"], rows.collect())?;
     for host in hosts.iter().filter(|host| host.stopped_at.is_none()) {
         let Some((since, reason)) = host.paused_at.zip(host.paused_reason.as_ref()) else { continue };
         let what = format!("{} is paused since {} because:", host.name, readable(since));
-        tell::paragraph(&format!("{what}\n{reason}"))?;
+        output::paragraph(&format!("{what}\n{reason}"))?;
     }
-    if hosts.is_empty() { Ok(()) } else { tell::line("") }
+    if hosts.is_empty() { Ok(()) } else { output::line("") }
 }
 
 /// What it does; one that could schedule, and does not, stands by.

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Exit, at_fault, tell};
+use super::{Exit, output, user_error};
 use crate::config::Config;
-use crate::signing::SigningKey;
+use crate::guix::signature::SigningKey;
 
 /// Makes, imports or shows the key with which derivations are signed
 #[derive(Debug, clap::Args)]
@@ -33,11 +33,11 @@ pub(super) fn run(args: &Key, config: &Config) -> anyhow::Result<Exit> {
     let key = match &args.action {
         Action::Show if !file.exists() => {
             let hint = "hint: `gorget key generate` makes one";
-            return Err(at_fault(format!("there is no key in {}\n{hint}", file.display())));
+            return Err(user_error(format!("there is no key in {}\n{hint}", file.display())));
         }
         Action::Show => SigningKey::load(file)?,
         Action::Generate | Action::Import { .. } if file.exists() => {
-            return Err(at_fault(format!(
+            return Err(user_error(format!(
                 "there is a key in {}\nhint: remove it first, and the public one beside it; machines that build have to authorize the new one",
                 file.display()
             )));
@@ -47,8 +47,8 @@ pub(super) fn run(args: &Key, config: &Config) -> anyhow::Result<Exit> {
     };
     if !matches!(args.action, Action::Show) {
         key.store(file)?;
-        tell::note(&format!("the key is in {}; machines that build have to authorize:", file.display()));
+        output::note(&format!("the key is in {}; machines that build have to authorize:", file.display()));
     }
-    key.public_text().lines().try_for_each(tell::line)?;
+    key.public_text().lines().try_for_each(output::line)?;
     Ok(Exit::Done)
 }

@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::output;
 use super::progress::Progress;
-use super::tell;
-use crate::eval_store::Recorded;
-use crate::evaluate::{Batch, Event, Outcome, Summary, Wanted, Warm};
-use crate::job::Facts;
-use crate::spec::System;
-use crate::store::path::{Hash, StorePath};
+use crate::domain::job::JobMetadata;
+use crate::domain::spec::System;
+use crate::evaluator::{Batch, Event, Outcome, Summary, Target, Warm};
+use crate::guix::recording_store::RecordedItem;
+use crate::guix::store_path::{Hash, StorePath};
 
 /// Evaluates, and lists jobs, errors and warnings: a line each, or a JSON object.
 pub(super) async fn list(
     warm: &mut Warm,
-    wanted: Wanted,
+    wanted: Target,
     json: bool,
     progress: &Progress,
 ) -> anyhow::Result<Summary> {
@@ -56,12 +56,12 @@ fn show(batch: Batch, system: &System, derivations: Option<&mut Derivations>) ->
     let Some(derivations) = derivations else {
         for outcome in batch.outcomes {
             match outcome {
-                Outcome::Job { name, derivation, .. } => tell::line(&format!("{name} {derivation}"))?,
+                Outcome::Job { name, derivation, .. } => output::line(&format!("{name} {derivation}"))?,
                 Outcome::Error { name, cause, message } => {
-                    tell::note_entry(&format!("{name} ({cause}): {message}"));
+                    output::note_entry(&format!("{name} ({cause}): {message}"));
                 }
                 Outcome::Warning { name, cause, message } => {
-                    tell::note_entry(&format!("warning: {name} ({cause}): {message}"));
+                    output::note_entry(&format!("warning: {name} ({cause}): {message}"));
                 }
             }
         }
@@ -69,7 +69,7 @@ fn show(batch: Batch, system: &System, derivations: Option<&mut Derivations>) ->
     };
     derivations.learn(batch.items);
     for outcome in batch.outcomes {
-        tell::json(&match outcome {
+        output::json(&match outcome {
             Outcome::Job { name, derivation, outputs, facts } => {
                 let outputs: BTreeMap<_, _> =
                     outputs.iter().map(|(name, path)| (name.clone(), path.to_string())).collect();
@@ -94,7 +94,7 @@ fn show(batch: Batch, system: &System, derivations: Option<&mut Derivations>) ->
     Ok(())
 }
 
-fn add_facts(job: &mut Value, facts: &Facts) -> anyhow::Result<()> {
+fn add_facts(job: &mut Value, facts: &JobMetadata) -> anyhow::Result<()> {
     if let (Value::Object(job), Value::Object(facts)) = (job, serde_json::to_value(facts)?) {
         job.extend(facts);
     }
@@ -112,8 +112,8 @@ struct Known {
 }
 
 impl Derivations {
-    fn learn(&mut self, items: Vec<Recorded>) {
-        for Recorded { path, derivation, .. } in items {
+    fn learn(&mut self, items: Vec<RecordedItem>) {
+        for RecordedItem { path, derivation, .. } in items {
             if let Some(derivation) = derivation {
                 let (system, inputs) = (derivation.system, derivation.inputs);
                 self.0.insert(*path.hash(), Known { path, system, inputs });

@@ -3,7 +3,6 @@
 mod acknowledge;
 mod approve;
 mod backup;
-mod browse;
 mod channels;
 pub mod check;
 mod coordinators;
@@ -11,6 +10,7 @@ mod database;
 mod diff;
 mod evaluate;
 mod evaluation;
+mod evaluation_ref;
 mod explain;
 mod failures;
 mod farm;
@@ -18,13 +18,14 @@ mod gc;
 mod generate;
 mod history;
 mod hosts;
-mod keepers;
 mod key;
 mod listing;
-mod look;
 mod once;
+mod open_db;
+mod output;
 mod pin;
-mod point;
+mod pipeline;
+mod poll;
 mod progress;
 mod pushes;
 mod queue;
@@ -32,7 +33,6 @@ mod release;
 mod retry;
 mod run;
 mod status;
-mod tell;
 mod verify;
 
 use std::io::IsTerminal as _;
@@ -45,8 +45,8 @@ use clap::{Args, Parser, Subcommand};
 use rustix::fs::Mode;
 
 use crate::config::{Config, ConfigError};
-use crate::evaluate::runtime::RuntimeError;
-use crate::signing::SigningError;
+use crate::evaluator::runtime::RuntimeError;
+use crate::guix::signature::SigningError;
 use crate::telemetry;
 
 /// How long what is still under way may take when a command has ended.
@@ -100,7 +100,7 @@ enum Command {
     Verify(verify::Verify),
     Db(database::Database),
     Queue(queue::Queue),
-    Look(look::Look),
+    Poll(poll::Poll),
     Pushes(pushes::Pushes),
     Acknowledge(acknowledge::Acknowledge),
     Approve(approve::Approve),
@@ -117,11 +117,11 @@ enum Command {
 /// An error whose cause is what the person gave.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct InputError(String);
+struct UserError(String);
 
-/// Makes an [`InputError`].
-fn at_fault(message: impl Into<String>) -> anyhow::Error {
-    InputError(message.into()).into()
+/// Makes a [`UserError`].
+fn user_error(message: impl Into<String>) -> anyhow::Error {
+    UserError(message.into()).into()
 }
 
 /// Does what the command line says.
@@ -140,15 +140,15 @@ pub fn main() -> ExitCode {
             if error.chain().any(is_broken_pipe) {
                 return Exit::Done.into();
             }
-            tell::error(&error);
-            let input = error.chain().any(is_about_input);
+            output::error(&error);
+            let input = error.chain().any(is_user_error);
             if input { Exit::Input } else { Exit::Ours }.into()
         }
     }
 }
 
-fn is_about_input(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<InputError>()
+fn is_user_error(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<UserError>()
         || cause.is::<ConfigError>()
         || cause.is::<SigningError>()
         || cause.downcast_ref::<RuntimeError>().is_some_and(RuntimeError::is_of_revision)
@@ -184,7 +184,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Db(args) => within(database::run(&args)),
         Command::Verify(args) => within(verify::run(&args, config()?)),
         Command::Queue(args) => within(queue::run(&args, config()?)),
-        Command::Look(args) => within(look::run(&args, config()?)),
+        Command::Poll(args) => within(poll::run(&args, config()?)),
         Command::Pushes(args) => within(pushes::run(&args, config()?)),
         Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),
         Command::Approve(args) => within(approve::run(&args, config()?)),

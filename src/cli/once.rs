@@ -7,14 +7,14 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::keepers::{Keepers, Work, collector, configure, evaluator};
+use super::pipeline::{Keepers, Work, collector, configure, evaluator};
 use super::progress::Progress;
 use super::run::Role;
-use super::{Exit, tell};
-use crate::daemon::{exhaust, keep};
+use super::{Exit, output};
 use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec, Unserved};
-use crate::schedule::Schedule;
-use crate::spec::harmless;
+use crate::domain::spec::sanitize;
+use crate::farm::reconciler::{exhaust, keep};
+use crate::steps::schedule::Schedule;
 
 /// Everything one time. What is found while evaluating is queued and submitted meanwhile.
 pub(super) async fn all(mut keepers: Keepers, work: &Work, role: Role) -> anyhow::Result<Exit> {
@@ -75,7 +75,7 @@ async fn show_progress(db: &Db) -> anyhow::Result<Infallible> {
         };
         let fresh = shown.as_ref().is_none_or(|(id, ..)| *id != running.id);
         if fresh {
-            let what = format!("evaluating {} for {}", harmless(&running.spec), running.system);
+            let what = format!("evaluating {} for {}", sanitize(&running.spec), running.system);
             shown = Some((running.id, Progress::begin(what), 0));
         }
         if let (Some((_, progress, done)), Some(total)) = (&mut shown, running.jobs_total) {
@@ -92,7 +92,7 @@ pub(super) async fn troubles(db: &Db) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     let mut say = |text: String| {
         exit = Exit::Input;
-        tell::note(&text);
+        output::note(&text);
     };
     let specs = db.specs().await?;
     for branch in db.branches().await? {
@@ -107,7 +107,7 @@ pub(super) async fn troubles(db: &Db) -> anyhow::Result<Exit> {
         say(format!("substitute server {}: {}", server.url, server.reason));
     }
     for held in db.held().await? {
-        tell::note(&format!(
+        output::note(&format!(
             "{} builds of {} for {} are held: {}\nhint: `gorget approve {}` has them built",
             held.count, held.spec, held.system, held.reason, held.evaluation
         ));

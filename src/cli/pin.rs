@@ -1,6 +1,6 @@
 //! `gorget pin`: evaluations that are never forgotten.
 
-use super::{Exit, at_fault, browse};
+use super::{Exit, open_db, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::EvaluationId;
@@ -16,11 +16,11 @@ pub(super) struct Pin {
 }
 
 pub(super) async fn run(args: &Pin, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let since = (!args.remove).then(|| Clock::System.now());
     if db.pin(EvaluationId(args.evaluation), since).await? {
         return Ok(Exit::Done);
     }
     let number = args.evaluation;
-    Err(at_fault(format!("there is no evaluation {number}\nhint: `gorget status` lists the latest")))
+    Err(user_error(format!("there is no evaluation {number}\nhint: `gorget status` lists the latest")))
 }

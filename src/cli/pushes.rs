@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, at_fault, browse, tell};
+use super::{Exit, open_db, output, user_error};
 use crate::clock::readable;
 use crate::config::Config;
 use crate::db::{Push, PushKind, StoredSpec};
@@ -22,20 +22,20 @@ pub(super) struct Pushes {
 }
 
 pub(super) async fn run(args: &Pushes, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let pushes = match &args.spec {
         None => db.all_pushes(args.limit).await?,
         Some(name) => {
             let specs = db.specs().await?;
             let spec = specs.iter().find(|stored| stored.spec.name == *name);
-            let spec = spec.ok_or_else(|| at_fault(format!("there is no spec {name}")))?;
+            let spec = spec.ok_or_else(|| user_error(format!("there is no spec {name}")))?;
             let all = db.all_pushes(i64::MAX).await?.into_iter();
             let limit = usize::try_from(args.limit)?;
             all.filter(|push| is_of(push, spec)).take(limit).collect()
         }
     };
     if args.json {
-        pushes.iter().try_for_each(|push| tell::json(&object(push)))?;
+        pushes.iter().try_for_each(|push| output::json(&object(push)))?;
         return Ok(Exit::Done);
     }
     let rows = pushes.iter().map(|push| {
@@ -50,7 +50,7 @@ pub(super) async fn run(args: &Pushes, config: Config) -> anyhow::Result<Exit> {
             push.url.clone(),
         ]
     });
-    tell::table(&["NO.", "SEEN", "BRANCH", "PUSH", "FROM", "TO", "", "REPOSITORY"], rows.collect())?;
+    output::table(&["NO.", "SEEN", "BRANCH", "PUSH", "FROM", "TO", "", "REPOSITORY"], rows.collect())?;
     Ok(Exit::Done)
 }
 

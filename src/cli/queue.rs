@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{Exit, browse, tell};
+use super::{Exit, open_db, output};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
 use crate::db::{Blocker, Build, BuildState, QueueFilter};
@@ -54,7 +54,7 @@ pub(super) struct Queue {
 }
 
 pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let filter = |state| QueueFilter { state: Some(state), ..QueueFilter::default() };
     let blockers = db.blockers().await?;
     if args.json {
@@ -64,7 +64,7 @@ pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
                 let causes =
                     blockers.iter().filter(|blocker| blocker.blocked.binary_search(&build.id).is_ok());
                 object["blocked_by"] = causes.map(|blocker| blocker.build.job.clone()).collect();
-                tell::json(&object)?;
+                output::json(&object)?;
             }
         }
         return Ok(Exit::Done);
@@ -75,7 +75,7 @@ pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
         let builds = db.queue(&filter(state), LINES).await?;
         rows.extend(builds.iter().map(|build| row(build, now)));
     }
-    tell::table(&["JOB", "SPEC", "STATE", "FOR", "DERIVATION", "ANSWER"], rows)?;
+    output::table(&["JOB", "SPEC", "STATE", "FOR", "DERIVATION", "ANSWER"], rows)?;
     let mut counts = BTreeMap::new();
     for count in db.build_counts().await? {
         *counts.entry(word(count.state)).or_insert(0) += count.count;
@@ -83,7 +83,7 @@ pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
     let told =
         STATES.iter().filter_map(|state| Some(format!("{} {}", counts.get(word(*state))?, word(*state))));
     let told: Vec<String> = told.collect();
-    tell::line(&if told.is_empty() { "no builds".to_owned() } else { told.join(", ") })?;
+    output::line(&if told.is_empty() { "no builds".to_owned() } else { told.join(", ") })?;
     show_blockers(&blockers)?;
     Ok(Exit::Done)
 }
@@ -97,9 +97,9 @@ pub(super) fn show_blockers(blockers: &[Blocker]) -> std::io::Result<()> {
     });
     let rows: Vec<_> = rows.collect();
     if !rows.is_empty() {
-        tell::line("")?;
+        output::line("")?;
     }
-    tell::table(&["WAITING", "FOR", "SPEC", "STATE", "DERIVATION"], rows)
+    output::table(&["WAITING", "FOR", "SPEC", "STATE", "DERIVATION"], rows)
 }
 
 /// Whether it is queued for nobody.

@@ -1,6 +1,6 @@
 //! `gorget release`: what a coordinator has that is no more.
 
-use super::{Exit, at_fault, browse, tell};
+use super::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 
@@ -15,18 +15,21 @@ pub(super) struct Release {
 }
 
 pub(super) async fn run(args: &Release, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let name = &args.coordinator;
     if config.routes().0.iter().any(|route| route.coordinator == *name) {
-        return Err(at_fault(format!(
+        return Err(user_error(format!(
             "{name} is in the configuration, and may go on with its builds\nhint: remove it there first, and restart `gorget run`"
         )));
     }
     let builds = db.builds_at(name).await?;
     if builds.is_empty() {
-        return Err(at_fault(format!("{name} has nothing\nhint: `gorget status` shows who has what")));
+        return Err(user_error(format!("{name} has nothing\nhint: `gorget status` shows who has what")));
     }
     db.record_loss(&builds, Clock::System.now()).await?;
-    tell::note(&format!("{} taken back from {name}", tell::count(builds.len(), "build is", "builds are")));
+    output::note(&format!(
+        "{} taken back from {name}",
+        output::count(builds.len(), "build is", "builds are")
+    ));
     Ok(Exit::Done)
 }

@@ -1,6 +1,6 @@
 //! `gorget retry`: an evaluation once more.
 
-use super::{Exit, at_fault, browse, tell};
+use super::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, Evaluation, EvaluationId, EvaluationState};
@@ -17,18 +17,21 @@ pub(super) struct Retry {
 }
 
 pub(super) async fn run(args: &Retry, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let id = EvaluationId(args.evaluation);
-    let missing = || at_fault(format!("there is no evaluation {id}\nhint: `gorget status` lists them"));
+    let missing = || user_error(format!("there is no evaluation {id}\nhint: `gorget status` lists them"));
     let old = db.evaluation(id).await?.ok_or_else(missing)?;
     let specs = db.specs().await?;
     if !specs.iter().any(|stored| stored.id == old.spec_id && stored.present && stored.spec.active) {
-        return Err(at_fault(format!("the spec {} is not active, so nothing of it is evaluated", old.spec)));
+        return Err(user_error(format!(
+            "the spec {} is not active, so nothing of it is evaluated",
+            old.spec
+        )));
     }
-    let Some(new) = db.evaluate_again(id, Clock::System.now()).await? else {
+    let Some(new) = db.retry_evaluation(id, Clock::System.now()).await? else {
         return Err(refusal(&db, &old).await?);
     };
-    tell::note(&format!(
+    output::note(&format!(
         "evaluation {new} of {} for {} waits for `gorget run`, at {}",
         old.spec,
         old.system,
@@ -41,13 +44,13 @@ pub(super) async fn run(args: &Retry, config: Config) -> anyhow::Result<Exit> {
 async fn refusal(db: &Db, old: &Evaluation) -> anyhow::Result<anyhow::Error> {
     let id = old.id;
     Ok(match old.state {
-        EvaluationState::Waiting => at_fault(format!("evaluation {id} waits for its turn already")),
-        EvaluationState::Running => at_fault(format!("evaluation {id} is running")),
+        EvaluationState::Waiting => user_error(format!("evaluation {id} waits for its turn already")),
+        EvaluationState::Running => user_error(format!("evaluation {id} is running")),
         EvaluationState::Complete | EvaluationState::Failed => {
             let newest = db.newest_evaluations().await?;
             let newest = newest.iter().find(|e| (e.spec_id, &e.system) == (old.spec_id, &old.system));
             let hint = newest.map_or(String::new(), |newest| format!("\nhint: that is {}", newest.id));
-            at_fault(format!("evaluation {id} is not the newest of {} for {}{hint}", old.spec, old.system))
+            user_error(format!("evaluation {id} is not the newest of {} for {}{hint}", old.spec, old.system))
         }
     })
 }

@@ -8,16 +8,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::keepers::{Work, collector, configure, evaluator, keep_all, keepers};
-use super::{Exit, at_fault, farm, once};
-use crate::bell::Bell;
+use super::pipeline::{Work, collector, configure, evaluator, keep_all, keepers};
+use super::{Exit, farm, once, user_error};
 use crate::clock::Clock;
 use crate::config::{self, Config, HOST_NAMES, Listen, is_host_name};
-use crate::daemon::{self, Bells, keep};
 use crate::db::{Db, Error, NewHost};
-use crate::fault::MachineFault;
-use crate::host::{Presence, identity, listen, raise_file_limit};
-use crate::spec::System;
+use crate::domain::spec::System;
+use crate::farm::bell::Bell;
+use crate::farm::fault::MachineFault;
+use crate::farm::membership::{Membership, identity, listen, raise_file_limit};
+use crate::farm::reconciler::{self, Bells, keep};
 use crate::web::{self, Listener, Web};
 
 /// How long it is waited after a fault of the machine until scheduling is begun again.
@@ -85,21 +85,21 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     // Held until the process ends, however it ends.
     let lock = fs_err::File::create(config.state.join("lock"))?;
     if lock.file().try_lock().is_err() {
-        return Err(at_fault(format!("another `gorget run` works in {}", config.state.display())));
+        return Err(user_error(format!("another `gorget run` works in {}", config.state.display())));
     }
     let db = Db::open(config.database.as_str()).await?;
     let (clock, bells, watch) = (Clock::corrected(), Bells::default(), Bell::default());
     let host = this_host(args, &config)?;
     let name = host.name.clone();
-    let presence = match Presence::begin(&db, &clock, host).await {
-        Err(error @ Error::HostTaken(_)) => return Err(at_fault(error.to_string())),
+    let presence = match Membership::begin(&db, &clock, host).await {
+        Err(error @ Error::HostTaken(_)) => return Err(user_error(error.to_string())),
         presence => presence?,
     };
     // Until now, and without keepers, a signal ends the program by itself.
     let stop = CancellationToken::new();
     if !args.once {
-        daemon::stop_on_signals(stop.clone())?;
-        daemon::watch()?;
+        reconciler::stop_on_signals(stop.clone())?;
+        reconciler::watch()?;
     }
     let work = Work { host: name, config, db, clock, bells, watch, once: args.once };
     let result = tokio::select! {
@@ -144,7 +144,7 @@ fn this_host(args: &Run, config: &Config) -> anyhow::Result<NewHost> {
 async fn at_work(
     args: &Run,
     work: Work,
-    presence: &Presence,
+    presence: &Membership,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     if args.once && !args.role.schedules() {
@@ -152,15 +152,15 @@ async fn at_work(
         return once::troubles(&work.db).await;
     }
     if args.once {
-        let Some(turn) = presence.take_turn().await? else {
-            return Err(at_fault(
+        let Some(turn) = presence.take_scheduler_lease().await? else {
+            return Err(user_error(
                 "another host schedules\nhint: `gorget status` says which; `--role evaluate` only evaluates",
             ));
         };
         let keepers = keepers(&work, turn)?;
         return tokio::select! {
             exit = Box::pin(once::all(keepers, &work, args.role)) => exit,
-            () = presence.keep_turn(turn) => Err(Error::NotScheduling.into()),
+            () = presence.renew_scheduler_lease(turn) => Err(Error::NotScheduling.into()),
         };
     }
     let web = if args.role.schedules() { Some(web(args, &work).await?) } else { None };
@@ -179,7 +179,7 @@ async fn web(args: &Run, work: &Work) -> anyhow::Result<(Listener, Web)> {
 async fn serve(
     work: Work,
     role: Role,
-    presence: &Presence,
+    presence: &Membership,
     web: Option<(Listener, Web)>,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
@@ -216,8 +216,8 @@ async fn serve(
 }
 
 /// Schedules whenever nobody else does.
-async fn schedule(work: Work, presence: Presence, stop: CancellationToken) -> anyhow::Result<()> {
-    while let Some(turn) = stop.run_until_cancelled(presence.wait_for_turn()).await {
+async fn schedule(work: Work, presence: Membership, stop: CancellationToken) -> anyhow::Result<()> {
+    while let Some(turn) = stop.run_until_cancelled(presence.wait_for_scheduler_lease()).await {
         let begun = async {
             let keepers = keepers(&work, turn)?;
             configure(&keepers, &work).await?;
@@ -234,7 +234,7 @@ async fn schedule(work: Work, presence: Presence, stop: CancellationToken) -> an
         };
         let over = stop.child_token();
         let tasks = keep_all(keepers, &work, &over);
-        over.run_until_cancelled(presence.keep_turn(turn)).await;
+        over.run_until_cancelled(presence.renew_scheduler_lease(turn)).await;
         over.cancel();
         tasks.wait().await;
     }

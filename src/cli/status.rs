@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{Exit, browse, coordinators, evaluation, hosts, queue, tell};
+use super::{Exit, coordinators, evaluation, hosts, open_db, output, queue};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
 use crate::db::{
-    Branch, Db, Evaluation, EvaluationId, EvaluationState, Held, Hold, Mirror, StoredSpec, SubstituteServer,
+    AwaitingApproval, BlockedSpec, Branch, Db, Evaluation, EvaluationId, EvaluationState, Mirror, StoredSpec,
+    SubstituteServer,
 };
-use crate::spec::Channel;
+use crate::domain::spec::Channel;
 
 /// How many evaluations are listed.
 const EVALUATIONS: i64 = 12;
@@ -28,7 +29,7 @@ pub(super) struct Status {
 }
 
 pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     if let Some(number) = args.evaluation {
         return evaluation::show(&db, EvaluationId(number), args.json).await;
     }
@@ -47,7 +48,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
             json!({ "spec": count.spec, "system": count.system, "state": queue::word(count.state), "count": count.count })
         }).collect();
-        tell::json(&json!({
+        output::json(&json!({
             "hosts": hosts.iter().map(hosts::object).collect::<Vec<_>>(),
             "specs": specs.iter().filter(|spec| spec.present).map(|stored| &stored.spec).collect::<Vec<_>>(),
             "branches": branches.iter().map(branch_object).collect::<Vec<_>>(),
@@ -79,7 +80,7 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     for mirror in mirrors.iter().filter(|mirror| mirror.problem.is_some()) {
         let reason = mirror.reason.as_deref().unwrap_or_default();
         let again = in_future(mirror.next_fetch - now);
-        tell::paragraph(&format!(
+        output::paragraph(&format!(
             "cannot fetch {} ({} in a row, next {again}): {reason}",
             mirror.url, mirror.failures
         ))?;
@@ -88,29 +89,29 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
         let (kind, since) = (hold.kind.word(), readable_span(now - hold.since));
         let again = in_future(hold.next_try - now);
         let what = format!("{} is not evaluated, for {since} ({kind}, next try {again}):", hold.spec);
-        tell::paragraph(&format!("{what}\n{}", hold.reason))?;
+        output::paragraph(&format!("{what}\n{}", hold.reason))?;
     }
     for server in &failing {
         let again = in_future(server.next_attempt - now);
-        tell::paragraph(&format!(
+        output::paragraph(&format!(
             "substitute server {} fails ({} in a row, next {again}): {}",
             server.url, server.failures, server.reason
         ))?;
     }
-    tell::line("")?;
+    output::line("")?;
     show_evaluations(&db, &evaluations, now).await?;
-    for Held { evaluation, spec, system, count, reason } in &held {
-        let builds = tell::count(usize::try_from(*count)?, "build is", "builds are");
-        tell::paragraph(&format!(
+    for AwaitingApproval { evaluation, spec, system, count, reason } in &held {
+        let builds = output::count(usize::try_from(*count)?, "build is", "builds are");
+        output::paragraph(&format!(
             "{builds} held, of evaluation {evaluation} of {spec} for {system}: {reason}\n`gorget approve {evaluation}` has them built"
         ))?;
     }
-    tell::line("")?;
+    output::line("")?;
     let counts = db.build_counts().await?;
     let rows = counts.into_iter().map(|count| {
         vec![count.spec, count.system, queue::word(count.state).to_owned(), count.count.to_string()]
     });
-    tell::table(&["SPEC", "SYSTEM", "BUILDS", "COUNT"], rows.collect())?;
+    output::table(&["SPEC", "SYSTEM", "BUILDS", "COUNT"], rows.collect())?;
     coordinators::show(&coordinators, &unserved)?;
     queue::show_blockers(&blockers)?;
     Ok(Exit::Done)
@@ -122,7 +123,7 @@ fn show_warnings(newest: &[Evaluation]) -> std::io::Result<()> {
     for evaluation in newest {
         for warning in evaluation.revision.warnings() {
             if shown.insert((&evaluation.spec, warning)) {
-                tell::paragraph(&format!("warning for {}: {warning}", evaluation.spec))?;
+                output::paragraph(&format!("warning for {}: {warning}", evaluation.spec))?;
             }
         }
     }
@@ -157,9 +158,9 @@ fn show_branches(
         }
     }
     if rows.is_empty() {
-        return tell::line("no specs");
+        return output::line("no specs");
     }
-    tell::table(&["SPEC", "", "CHANNEL", "BRANCH", "COMMIT", "SIGNED BY", "LOOKED", "PROBLEM"], rows)
+    output::table(&["SPEC", "", "CHANNEL", "BRANCH", "COMMIT", "SIGNED BY", "LOOKED", "PROBLEM"], rows)
 }
 
 /// Who signed the commit that a channel is at, as far as that matters and is known.
@@ -201,21 +202,21 @@ async fn show_evaluations(db: &Db, evaluations: &[Evaluation], now: Seconds) -> 
             readable_span(evaluation.finished_at.unwrap_or(now) - begun),
         ]
     });
-    tell::table(&["NO.", "SPEC", "SYSTEM", "REVISION", "STATE", "DONE", "ERRORS", "TIME"], rows.collect())?;
+    output::table(&["NO.", "SPEC", "SYSTEM", "REVISION", "STATE", "DONE", "ERRORS", "TIME"], rows.collect())?;
     for evaluation in evaluations {
         if let Some(reason) = &evaluation.reason {
-            tell::paragraph(&format!("evaluation {} failed:\n{reason}", evaluation.id.0))?;
+            output::paragraph(&format!("evaluation {} failed:\n{reason}", evaluation.id.0))?;
         }
         let errors = if evaluation.errors > 0 { db.errors(evaluation.id).await? } else { Vec::new() };
         if !errors.is_empty() {
-            tell::paragraph(&format!("errors of evaluation {}:", evaluation.id.0))?;
+            output::paragraph(&format!("errors of evaluation {}:", evaluation.id.0))?;
         }
         for error in errors.iter().take(ERRORS) {
-            tell::entry(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
+            output::entry(&format!("  {} ({}): {}", error.name, error.cause, error.message))?;
         }
         if errors.len() > ERRORS {
             let (more, id) = (errors.len() - ERRORS, evaluation.id);
-            tell::line(&format!("  … and {more} more (`gorget status {id}` shows all)"))?;
+            output::line(&format!("  … and {more} more (`gorget status {id}` shows all)"))?;
         }
     }
     Ok(())
@@ -244,14 +245,14 @@ fn branch_object(branch: &Branch) -> serde_json::Value {
     })
 }
 
-fn hold_object(hold: &Hold) -> serde_json::Value {
+fn hold_object(hold: &BlockedSpec) -> serde_json::Value {
     json!({
         "spec": hold.spec, "kind": hold.kind.word(), "reason": hold.reason, "since": hold.since,
         "push": hold.push_id, "failures": hold.failures, "next_try": hold.next_try,
     })
 }
 
-fn held_object(held: &Held) -> serde_json::Value {
+fn held_object(held: &AwaitingApproval) -> serde_json::Value {
     json!({
         "evaluation": held.evaluation, "spec": held.spec, "system": held.system, "count": held.count,
         "reason": held.reason,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, browse, tell};
+use super::{Exit, open_db, output};
 use crate::config::Config;
 
 /// Checks the whole database: intervals of jobs, the graph of derivations, store items against their
@@ -17,22 +17,22 @@ pub(super) struct Verify {
 }
 
 pub(super) async fn run(args: &Verify, config: Config) -> anyhow::Result<Exit> {
-    let db = browse::open(&config).await?;
+    let db = open_db::open(&config).await?;
     let findings = db.verify().await?;
     for finding in &findings {
         if args.json {
-            tell::json(&json!({ "rule": finding.rule, "what": finding.what }))?;
+            output::json(&json!({ "rule": finding.rule, "what": finding.what }))?;
         } else {
-            tell::line(&format!("{}: {}", finding.rule, finding.what))?;
+            output::line(&format!("{}: {}", finding.rule, finding.what))?;
         }
     }
     if findings.is_empty() {
-        tell::note("everything is as it should be");
+        output::note("everything is as it should be");
         return Ok(Exit::Done);
     }
-    tell::note(&format!(
+    output::note(&format!(
         "{}\nhint: `gorget backup` before anything else; go back to an older backup, or evaluate anew with another --state",
-        tell::count(findings.len(), "thing is wrong", "things are wrong")
+        output::count(findings.len(), "thing is wrong", "things are wrong")
     ));
     Ok(Exit::Ours)
 }

@@ -7,8 +7,8 @@ use toml::Spanned;
 
 use super::Location;
 use super::written::{KnownSystem, Size, Url};
-use crate::plan::route::Route;
-use crate::spec::is_name;
+use crate::domain::plan::route::Route;
+use crate::domain::spec::is_name;
 
 /// The name of the one that `[coordinator]` describes.
 pub const DEFAULT: &str = "default";

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Location, coordinator};
-use crate::channel::PrivateHost;
-use crate::spec::{System, interval};
+use crate::domain::spec::{System, interval};
+use crate::git::PrivateHost;
 
 /// `gorget.toml` as it is written.
 #[derive(Default, Deserialize)]

@@ -1,11 +1,14 @@
+//! A batch of an evaluation's results: store items, derivations (inputs first), jobs and errors,
+//! written in one transaction.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
 use super::bulk::{Cell, insert};
 use super::{DerivationId, Error, ItemKind, JobError, Result, SpecId, Tx, rows};
-use crate::job::Facts;
-use crate::store::edges;
+use crate::domain::job::JobMetadata;
+use crate::guix::edges;
 
 /// What an evaluation found since the last batch.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +75,7 @@ pub struct NewJob {
     /// The hash of its derivation.
     pub derivation: String,
     /// What else is known of it.
-    pub facts: Facts,
+    pub facts: JobMetadata,
 }
 
 /// Numbers of derivations by their hashes.

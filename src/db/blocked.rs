@@ -1,3 +1,7 @@
+//! Failed builds that other builds wait for, found in the graph of derivations.
+//!
+//! A coordinator says nothing about builds that wait: it leaves them as scheduled.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -30,9 +34,11 @@ impl Db {
     }
 
     async fn blockers_among(&self, waiting: &[(BuildId, DerivationId)]) -> Result<Vec<Blocker>> {
-        const FAILED: &str =
+        const FAILED: &str = concat!(
             "select d.id, b.id from derivation d join build b on b.output_set_id = d.output_set_id
-            where b.state in ('failed', 'refused')";
+             where b.state in ('failed', 'refused') and ",
+            has_failed!("b", "d.id")
+        );
         const SQL: &str = concat!(builds!(), "where b.state in ('failed', 'refused')");
         let failed: Vec<(DerivationId, BuildId)> =
             each!(&self.readers, pool => sqlx::query_as(FAILED).fetch_all(pool).await?);

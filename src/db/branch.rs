@@ -1,3 +1,5 @@
+//! Branches that are watched, and the results of polls.
+
 use serde_json::json;
 
 use super::{BranchId, Db, Result, rows};
@@ -50,14 +52,14 @@ pub struct Look {
     /// Which branch.
     pub branch: BranchId,
     /// What was seen.
-    pub seen: Seen,
+    pub seen: BranchState,
     /// When to look again.
     pub next_look: Seconds,
 }
 
 /// What was seen of a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum BranchState {
     /// It is at this commit.
     At(String),
     /// The repository answered for a pattern; what of it is not watched, in words.
@@ -71,10 +73,10 @@ pub enum Seen {
 impl Look {
     fn row(&self) -> serde_json::Value {
         let (tip, problem, reason) = match &self.seen {
-            Seen::At(tip) => (Some(tip), None, None),
-            Seen::Listed(note) => (None, None, note.as_ref()),
-            Seen::Missing(reason) => (None, Some("missing"), Some(reason)),
-            Seen::Unreachable(reason) => (None, Some("unreachable"), Some(reason)),
+            BranchState::At(tip) => (Some(tip), None, None),
+            BranchState::Listed(note) => (None, None, note.as_ref()),
+            BranchState::Missing(reason) => (None, Some("missing"), Some(reason)),
+            BranchState::Unreachable(reason) => (None, Some("unreachable"), Some(reason)),
         };
         json!({ "branch": self.branch, "tip": tip, "problem": problem, "reason": reason, "next": self.next_look })
     }
@@ -114,7 +116,7 @@ impl Db {
     }
 
     /// Asks that branches be looked at soon.
-    pub async fn ask_for_looks(&self, branches: &[BranchId], now: Seconds) -> Result<()> {
+    pub async fn request_polls(&self, branches: &[BranchId], now: Seconds) -> Result<()> {
         let ids = rows(branches.iter().map(|id| json!(id)));
         let mut tx = self.begin().await?;
         execute!(
@@ -132,7 +134,7 @@ impl Db {
 
     /// Records looks at branches, and the pushes that they show: a branch is at another commit, is
     /// new, or is gone. Gives the number of pushes.
-    pub async fn record_looks(&self, looks: &[Look], now: Seconds) -> Result<u64> {
+    pub async fn record_polls(&self, looks: &[Look], now: Seconds) -> Result<u64> {
         /// Whether what was seen is believed: that a branch is missing only after [`GONE_AFTER`].
         macro_rules! believed {
             ($branch:literal) => {

@@ -1,11 +1,12 @@
 use super::evaluation::stored_system;
+use super::failed::note_failures;
 use super::guard::guard;
 use super::live::spec_of;
 use super::{BuildId, Db, DerivationId, Error, EvaluationId, Result, rows, stored};
 use crate::clock::Seconds;
-use crate::plan::order::unranked;
-use crate::revision::Revision;
-use crate::spec::System;
+use crate::domain::plan::order::unranked;
+use crate::domain::revision::Revision;
+use crate::domain::spec::System;
 
 /// A build that was wanted once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,21 +123,6 @@ pub struct BuildCount {
     pub count: i64,
 }
 
-/// SQL for when the build `$build` failed, as far as that is known.
-macro_rules! failed_at {
-    ($build:literal) => {
-        concat!(
-            "coalesce((select max(received_at) from build_event where build_id = ",
-            $build,
-            ".id and attempt = 'failed'), ",
-            $build,
-            ".answered_at, ",
-            $build,
-            ".created_at)"
-        )
-    };
-}
-
 /// All columns of a [`Row`]; a condition may follow.
 macro_rules! builds {
     () => {
@@ -211,10 +197,19 @@ impl TryFrom<Row> for Build {
     }
 }
 
+impl Build {
+    /// The 32 characters of the store path of its derivation.
+    pub fn hash(&self) -> &str {
+        let base_name = self.derivation.trim_start_matches("/gnu/store/");
+        base_name.get(..32).unwrap_or(base_name)
+    }
+}
+
 impl Db {
     /// Wants a build for each set of outputs that first appeared among the jobs of an evaluation,
     /// unless it was wanted before. A build that another spec had merely recorded, that was canceled,
-    /// that a substitute server had, or that failed and is to be tried again is wanted anew, unless
+    /// that a substitute server had, or that failed and is to be tried again is wanted anew. So is one that
+    /// failed with another derivation only; and one that waits, if this derivation is better. None is if
     /// `state` is [`BuildState::Recorded`]; it can also be [`BuildState::Wanted`] or
     /// [`BuildState::Queued`]. Gives the number of builds that came to that state.
     ///
@@ -241,15 +236,20 @@ impl Db {
             on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
               evaluation_id = excluded.evaluation_id, name_id = excluded.name_id,
               priority = excluded.priority, urgency = excluded.urgency, told_urgency = null,
-              state = case build.state when 'canceling' then 'queued' else excluded.state end,
+              state = case when build.state in ('canceling', 'queued') then 'queued' else excluded.state end,
               created_at = excluded.created_at,
               answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false,
               coordinator = case when build.offered then build.coordinator end
             where excluded.state <> 'recorded' and (build.state in ('canceling', 'canceled', 'substituted')
-              or build.state = 'failed' and build.evaluation_id <> excluded.evaluation_id and ",
-            failed_at!("build"),
-            " <= $5
-              or build.state = 'recorded' and (select spec_id from evaluation where id = build.evaluation_id)
+              or build.state = 'failed' and ",
+            has_failed!(
+                "build",
+                "excluded.derivation_id",
+                " and f.evaluation_id <> excluded.evaluation_id and f.failed_at <= $5"
+            ),
+            " or ",
+            is_better!(),
+            " or build.state = 'recorded' and (select spec_id from evaluation where id = build.evaluation_id)
                <> (select spec_id from evaluation where id = excluded.evaluation_id))"
         );
         // Only what came since the last time is looked at: this is called many times while an
@@ -281,13 +281,17 @@ impl Db {
         rows.into_iter().map(Build::try_from).collect()
     }
 
-    /// The coordinator does not want a build, and will not.
-    pub async fn record_refusal(&self, id: BuildId, answer: &str, now: Seconds) -> Result<()> {
+    /// The coordinator does not want a build, and will not. If it was asked for another derivation than is
+    /// to be built by now, it is asked for that.
+    pub async fn record_refusal(&self, build: &Build, answer: &str, now: Seconds) -> Result<()> {
         const SQL: &str =
-            "update build set state = 'refused', answer = $2, answered_at = $3, offered = false,
-            unanswered = false, attempts = attempts + 1 where id = $1 and state = 'queued'";
+            "update build set answer = $2, answered_at = $3, offered = false, unanswered = false,
+              attempts = attempts + 1, state = case derivation_id when $4 then 'refused' else state end
+            where id = $1 and state = 'queued'";
         let mut tx = self.begin().await?;
-        execute!(&mut tx, SQL, id, answer, now);
+        if execute!(&mut tx, SQL, build.id, answer, now, build.derivation_id) > 0 {
+            note_failures(&mut tx, [(build.id, build.hash())], now).await?;
+        }
         tx.commit().await
     }
 

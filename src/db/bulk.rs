@@ -1,4 +1,4 @@
-//! Rows by the thousand, each kind of database in the way that it takes fastest: one JSON array in SQLite,
+//! Rows by the thousand, in the way that each database takes fastest: one JSON array in SQLite,
 //! `COPY` in PostgreSQL, which needs half the time of an `insert`.
 
 use std::borrow::Cow;

@@ -3,12 +3,12 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use super::bulk::{Cell, insert};
-use super::facts::{FactNumbers, store_facts};
+use super::facts::{MetadataIds, store_facts};
 use super::{NewJob, Result, Tx, rows};
 
 /// The numbers of what jobs are called and of what is known of them.
 pub(super) struct Described {
-    pub(super) facts: FactNumbers,
+    pub(super) facts: MetadataIds,
     pub(super) names: HashMap<String, i64>,
 }
 
@@ -16,7 +16,7 @@ pub(super) struct Described {
 pub(super) async fn describe<'a>(
     tx: &mut Tx,
     jobs: impl Iterator<Item = &'a NewJob> + Clone,
-    known: &FactNumbers,
+    known: &MetadataIds,
 ) -> Result<Described> {
     let names = store_names(tx, jobs.clone().map(|job| job.name.as_str())).await?;
     Ok(Described { facts: store_facts(tx, jobs, known).await?, names })

@@ -1,10 +1,10 @@
 use serde_json::Value;
 
-use super::wake::{Wake, ring};
+use super::notify::{Wake, ring};
 use super::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
 use crate::clock::Seconds;
-use crate::revision::Revision;
-use crate::spec::{Build, Spec, System};
+use crate::domain::revision::Revision;
+use crate::domain::spec::{Build, Spec, System};
 
 /// One revision of one spec for one system: what is known of its evaluation.
 #[derive(Debug, Clone, PartialEq)]

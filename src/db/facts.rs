@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::bulk::{Cell, insert};
 use super::{NewJob, Result, Tx, rows, stored};
-use crate::job::{Facts, Location};
+use crate::domain::job::{JobMetadata, Location};
 
 /// Numbers of facts. The line is no part of them.
-pub(super) type FactNumbers = HashMap<Facts, i64>;
+pub(super) type MetadataIds = HashMap<JobMetadata, i64>;
 
-/// Columns of the facts `f` of a job, for a [`FactsRow`].
+/// Columns of the facts `f` of a job, for a [`MetadataRow`].
 macro_rules! facts_columns {
     () => {
         "f.package, f.version, f.file, f.target, f.channel, f.max_silent_time, f.timeout, f.hidden, f.replacement,
@@ -27,9 +27,9 @@ macro_rules! recordset {
     };
 }
 
-/// Facts as they stand in the database, if they do.
+/// Job metadata as it stands in the database, if it does.
 #[derive(sqlx::FromRow)]
-pub(super) struct FactsRow {
+pub(super) struct MetadataRow {
     package: Option<String>,
     version: Option<String>,
     file: Option<String>,
@@ -42,12 +42,12 @@ pub(super) struct FactsRow {
     substitutable: Option<bool>,
 }
 
-impl FactsRow {
+impl MetadataRow {
     /// The facts of a job that is defined at `line`.
-    pub(super) fn facts(self, line: Option<i64>) -> Facts {
+    pub(super) fn facts(self, line: Option<i64>) -> JobMetadata {
         let some = |text: Option<String>| text.filter(|text| !text.is_empty());
         let line = line.and_then(|line| u32::try_from(line).ok());
-        Facts {
+        JobMetadata {
             package: some(self.package),
             version: some(self.version),
             location: some(self.file).zip(line).map(|(file, line)| Location { file, line }),
@@ -62,15 +62,15 @@ impl FactsRow {
     }
 }
 
-/// Facts without the line, and the line.
-pub(super) fn without_line(facts: &Facts) -> (Facts, Option<u32>) {
+/// Job metadata without the line, and the line.
+pub(super) fn without_line(facts: &JobMetadata) -> (JobMetadata, Option<u32>) {
     let mut facts = facts.clone();
     let line = facts.location.as_mut().map(|location| std::mem::take(&mut location.line));
     (facts, line)
 }
 
 /// The numbers of the facts that open intervals of a sequence have.
-pub(super) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<FactNumbers> {
+pub(super) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<MetadataIds> {
     type Texts = (String, String, String, String, String);
     type Row = (i64, Texts, (i64, i64), (i64, i64, i64));
     let text: Option<String> = each!(tx, tx, sql:
@@ -86,7 +86,7 @@ pub(super) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<FactNumbers
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     let facts = |(id, texts, (max_silent_time, timeout), (hidden, replacement, substitutable)): Row| {
         let (package, version, file, target, channel) = texts;
-        let facts = Facts {
+        let facts = JobMetadata {
             package: some(package),
             version: some(version),
             location: some(file).map(|file| Location { file, line: 0 }),
@@ -107,15 +107,15 @@ pub(super) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<FactNumbers
 pub(super) async fn store_facts<'a>(
     tx: &mut Tx,
     jobs: impl Iterator<Item = &'a NewJob>,
-    known: &FactNumbers,
-) -> Result<FactNumbers> {
+    known: &MetadataIds,
+) -> Result<MetadataIds> {
     const LAST: &str = "select coalesce(max(id), 0) from job_facts";
-    let mut new: Vec<Facts> = jobs.map(|job| without_line(&job.facts).0).collect();
+    let mut new: Vec<JobMetadata> = jobs.map(|job| without_line(&job.facts).0).collect();
     new.retain(|facts| !known.contains_key(facts));
     new.sort_unstable();
     new.dedup();
     if new.is_empty() {
-        return Ok(FactNumbers::new());
+        return Ok(MetadataIds::new());
     }
     let lines = rows(new.iter().enumerate().map(line));
     let numbers: Vec<(i64, i64)> = each!(tx, tx, sql:
@@ -138,7 +138,7 @@ pub(super) async fn store_facts<'a>(
     }
     let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
     let mut lines = Vec::new();
-    let mut numbers = FactNumbers::new();
+    let mut numbers = MetadataIds::new();
     for (facts, id) in new.into_iter().zip(ids) {
         let id = id.unwrap_or_else(|| {
             last += 1;
@@ -166,7 +166,7 @@ const COLUMNS: [&str; 11] = [
     "substitutable",
 ];
 
-fn row(id: i64, facts: &Facts) -> [Cell<'static>; 11] {
+fn row(id: i64, facts: &JobMetadata) -> [Cell<'static>; 11] {
     let text = |text: &Option<String>| text.clone().unwrap_or_default().into();
     let flag = |flag: bool| i64::from(flag).into();
     let file = facts.location.as_ref().map_or_else(String::new, |location| location.file.clone()).into();
@@ -185,7 +185,7 @@ fn row(id: i64, facts: &Facts) -> [Cell<'static>; 11] {
     ]
 }
 
-fn line((place, facts): (usize, &Facts)) -> Value {
+fn line((place, facts): (usize, &JobMetadata)) -> Value {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     json!({
         "place": place,

@@ -1,6 +1,6 @@
 use super::{BuildId, BuildState, Db, EvaluationId, Result, SpecId};
-use crate::failures::{Run, Verdict};
-use crate::spec::System;
+use crate::domain::failures::{Run, Verdict};
+use crate::domain::spec::System;
 
 /// A job of which some build failed, and how it was over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,7 @@ struct Row {
     derivation: String,
     build: Option<BuildId>,
     state: Option<BuildState>,
+    failed: bool,
 }
 
 impl Db {
@@ -30,6 +31,8 @@ impl Db {
     pub async fn failing_jobs(&self, spec: SpecId, system: &System) -> Result<Vec<JobRuns>> {
         const SQL: &str = concat!(
             "select j.name, j.first_evaluation, j.last_evaluation, b.id as build, b.state, ",
+            has_failed!("b", "d.id"),
+            " as failed, ",
             derivation_path!(),
             " as derivation from job j join derivation d on d.id = j.derivation_id
                left join build b on b.output_set_id = d.output_set_id
@@ -69,7 +72,7 @@ impl Db {
 fn run(row: &Row) -> Run {
     let verdict = match row.state {
         Some(BuildState::Succeeded | BuildState::Substituted) => Verdict::Good,
-        Some(BuildState::Failed | BuildState::Refused) => Verdict::Bad,
+        Some(BuildState::Failed | BuildState::Refused) if row.failed => Verdict::Bad,
         _ => Verdict::Unknown,
     };
     Run { first: row.first_evaluation, last: row.last_evaluation, verdict }

@@ -1,3 +1,5 @@
+//! Removes old pushes, branches that nothing watches, and specs that were made for branches.
+
 use serde_json::json;
 
 use super::{BranchId, Db, Result, rows};

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::evaluation::Complete;
 use super::interval::{on_path, path};
 use super::{Db, DerivationId, Error, EvaluationId, Result, rows};
-use crate::store::edges;
+use crate::guix::edges;
 
 impl Db {
     /// The inputs of these derivations.

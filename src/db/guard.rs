@@ -1,13 +1,19 @@
+//! Builds that await approval: over a spec's budget, or before the first system of a staged spec.
+//!
+//! Every transaction that queues builds decides this, so nothing that has to wait is ever seen in
+//! the queue.
+
 use std::collections::HashMap;
 
+use super::free::{free, held_jobs};
 use super::{Db, EvaluationId, Result, SpecId, Tx, stored};
 use crate::clock::Seconds;
-use crate::plan::guard::{Standing, hold};
-use crate::spec::{Spec, System};
+use crate::domain::plan::guard::{Standing, hold};
+use crate::domain::spec::{Spec, System};
 
 /// Builds of an evaluation that wait for somebody's approval.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Held {
+pub struct AwaitingApproval {
     /// Which evaluation.
     pub evaluation: EvaluationId,
     /// The name of its spec.
@@ -22,14 +28,21 @@ pub struct Held {
 
 /// An evaluation with builds that are queued or held.
 #[derive(sqlx::FromRow)]
-struct Waiting {
-    id: EvaluationId,
-    spec_id: SpecId,
+pub(super) struct Waiting {
+    pub id: EvaluationId,
+    pub spec_id: SpecId,
     system: String,
     approved: bool,
-    builds: i64,
+    pub builds: i64,
     held: i64,
     queued: i64,
+}
+
+/// The states of builds that count as those of an evaluation.
+macro_rules! counted {
+    () => {
+        "('held', 'queued', 'submitted', 'started', 'succeeded', 'failed', 'refused')"
+    };
 }
 
 impl Db {
@@ -46,7 +59,7 @@ impl Db {
     }
 
     /// The evaluations that have builds which are held, in the order of their priorities.
-    pub async fn held(&self) -> Result<Vec<Held>> {
+    pub async fn held(&self) -> Result<Vec<AwaitingApproval>> {
         const SQL: &str = "select e.id as evaluation, s.name as spec, e.system, count(*) as count,
               coalesce(max(b.answer), '') as reason
             from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
@@ -70,15 +83,17 @@ impl Db {
 /// are queued, before the transaction ends: what has to wait is never seen in the queue.
 pub(super) async fn guard(tx: &mut Tx) -> Result<u64> {
     const HELD: &str = "select count(*) from (select 1 from build where state = 'held' limit 1) as one";
-    const SPECS: &str = "select id, definition from spec";
-    const WAITING: &str = "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
-          sum(case when b.state in ('held', 'queued', 'submitted', 'started', 'succeeded', 'failed', 'refused')
-            then 1 else 0 end) as builds,
+    const WAITING: &str = concat!(
+        "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
+          sum(case when b.state in ",
+        counted!(),
+        " then 1 else 0 end) as builds,
           sum(case when b.state = 'held' then 1 else 0 end) as held,
           sum(case when b.state = 'queued' then 1 else 0 end) as queued
         from build b join evaluation e on e.id = b.evaluation_id
         where e.id in (select evaluation_id from build where state in ('queued', 'held'))
-        group by e.id, e.spec_id, e.system, e.approved_at";
+        group by e.id, e.spec_id, e.system, e.approved_at"
+    );
     // What a coordinator may have stays there.
     const HOLD: &str = "update build set state = 'held', answer = $2
         where evaluation_id = $1 and state = 'queued' and not offered";
@@ -86,12 +101,7 @@ pub(super) async fn guard(tx: &mut Tx) -> Result<u64> {
         "update build set answer = $2 where evaluation_id = $1 and state = 'held' and answer <> $2";
     const RELEASE: &str =
         "update build set state = 'queued', answer = null where evaluation_id = $1 and state = 'held'";
-    let definitions: Vec<(SpecId, String)> =
-        each!(tx, tx => sqlx::query_as(SPECS).fetch_all(&mut **tx).await?);
-    let mut specs: HashMap<SpecId, Spec> = HashMap::new();
-    for (id, definition) in definitions {
-        specs.insert(id, stored(&definition, || format!("spec {id}"))?);
-    }
+    let specs = specs_by_id(tx).await?;
     let held: i64 = each!(tx, tx => sqlx::query_scalar(HELD).fetch_one(&mut **tx).await?);
     if held == 0 && !specs.values().any(|spec| spec.budget.is_some() || spec.staged) {
         return Ok(0);
@@ -111,10 +121,21 @@ pub(super) async fn guard(tx: &mut Tx) -> Result<u64> {
             None => {}
         }
     }
-    Ok(released)
+    // What others may have built is not held any more.
+    let wishes = held_jobs(tx, &specs).await?;
+    Ok(released + free(tx, wishes, &specs).await?)
 }
 
-async fn standing(tx: &mut Tx, evaluation: &Waiting, spec: &Spec) -> Result<Standing> {
+/// What all specs say.
+pub(super) async fn specs_by_id(tx: &mut Tx) -> Result<HashMap<SpecId, Spec>> {
+    const SPECS: &str = "select id, definition from spec";
+    let definitions: Vec<(SpecId, String)> =
+        each!(tx, tx => sqlx::query_as(SPECS).fetch_all(&mut **tx).await?);
+    let read = |(id, definition): (SpecId, String)| Ok((id, stored(&definition, || format!("spec {id}"))?));
+    definitions.into_iter().map(read).collect()
+}
+
+pub(super) async fn standing(tx: &mut Tx, evaluation: &Waiting, spec: &Spec) -> Result<Standing> {
     let first = spec.systems.first().map(System::as_str);
     let before = match first.filter(|first| spec.staged && *first != evaluation.system) {
         Some(first) => open_before(tx, evaluation.id, first).await?,

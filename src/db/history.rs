@@ -1,6 +1,6 @@
 use super::{Db, EvaluationId, Result, stored};
 use crate::clock::Seconds;
-use crate::revision::Revision;
+use crate::domain::revision::Revision;
 
 /// A derivation that a job had over some evaluations of a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,11 @@
+//! Blocked specs: which are not evaluated, why, since when, and when they are tried again.
+
 use super::{Db, PushId, Result, SpecId};
 use crate::clock::Seconds;
 
 /// Why what a spec wants is not evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Hold {
+pub struct BlockedSpec {
     /// Which spec.
     pub spec_id: SpecId,
     /// The spec's name.
@@ -11,7 +13,7 @@ pub struct Hold {
     /// What it wants: something else is tried at once.
     pub wanted: String,
     /// The kind of trouble.
-    pub kind: HoldKind,
+    pub kind: BlockKind,
     /// The trouble in words.
     pub reason: String,
     /// The push that has to be acknowledged.
@@ -27,7 +29,7 @@ pub struct Hold {
 /// What keeps a spec from being evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
-pub enum HoldKind {
+pub enum BlockKind {
     /// A commit is not authentic.
     Bad,
     /// A key is missing, without which nobody can tell.
@@ -40,7 +42,7 @@ pub enum HoldKind {
     Failed,
 }
 
-impl HoldKind {
+impl BlockKind {
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {
@@ -53,13 +55,13 @@ impl HoldKind {
     }
 }
 
-/// A [`Hold`] to be.
+/// A [`BlockedSpec`] to be.
 #[derive(Debug, Clone)]
-pub struct NewHold<'a> {
+pub struct NewBlock<'a> {
     /// What the spec wants.
     pub wanted: &'a str,
     /// The kind of trouble.
-    pub kind: HoldKind,
+    pub kind: BlockKind,
     /// The trouble in words.
     pub reason: &'a str,
     /// The push that has to be acknowledged.
@@ -70,7 +72,7 @@ pub struct NewHold<'a> {
 
 impl Db {
     /// The specs of the farm that are held, by name.
-    pub async fn holds(&self) -> Result<Vec<Hold>> {
+    pub async fn holds(&self) -> Result<Vec<BlockedSpec>> {
         const SQL: &str = "select h.spec_id, s.name as spec, h.wanted, h.kind, h.reason, h.push_id, h.since,
               h.next_try, h.failures
             from hold h join spec s on s.id = h.spec_id where s.present and s.active order by s.name";
@@ -78,7 +80,7 @@ impl Db {
     }
 
     /// What the spec wants cannot be evaluated.
-    pub async fn hold(&self, spec: SpecId, hold: &NewHold<'_>, now: Seconds) -> Result<()> {
+    pub async fn hold(&self, spec: SpecId, hold: &NewBlock<'_>, now: Seconds) -> Result<()> {
         const SQL: &str =
             "insert into hold (spec_id, wanted, kind, reason, push_id, since, next_try, failures)
             values ($1, $2, $3, $4, $5, $6, $7, 1)
@@ -86,7 +88,7 @@ impl Db {
               push_id = excluded.push_id, next_try = excluded.next_try, wanted = excluded.wanted,
               since = case when hold.wanted = excluded.wanted then hold.since else excluded.since end,
               failures = case when hold.wanted = excluded.wanted then hold.failures + 1 else 1 end";
-        let NewHold { wanted, kind, reason, push, next_try } = hold;
+        let NewBlock { wanted, kind, reason, push, next_try } = hold;
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, spec, wanted, kind, reason, push, now, next_try);
         tx.commit().await

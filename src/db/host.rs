@@ -1,3 +1,9 @@
+//! The hosts of the farm: heartbeats, pauses, and what each evaluates.
+//!
+//! A heartbeat and a pause use a connection of their own and wait for no writer, so a long
+//! transaction makes no host look dead. A host name is free when its host was stopped or is
+//! silent.
+
 use super::lease::{LEASE, next_term};
 use super::{Db, Either, Error, EvaluationId, Result, Tx};
 use crate::clock::Seconds;
@@ -61,7 +67,7 @@ pub struct NewHost {
 
 /// The right to schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turn {
+pub struct SchedulerLease {
     /// Tells it apart from those before and after.
     pub term: i64,
 }
@@ -69,7 +75,7 @@ pub struct Turn {
 impl Db {
     /// The host begins to work. Its name must be free: of one that fell silent, of one that was stopped, or
     /// its own from before.
-    pub async fn arrive(&self, host: &NewHost, now: Seconds) -> Result<()> {
+    pub async fn register(&self, host: &NewHost, now: Seconds) -> Result<()> {
         const ARRIVE: &str =
             "insert into host (name, identity, roles, systems, workers, memory, started_at, seen_at)
             values ($1, $2, $3, $4, $5, $6, $7, $7)
@@ -91,7 +97,7 @@ impl Db {
     }
 
     /// The host lives, and what it evaluates stays its own. Waits for no writer.
-    pub async fn sign_of_life(&self, host: &NewHost, now: Seconds) -> Result<()> {
+    pub async fn heartbeat(&self, host: &NewHost, now: Seconds) -> Result<()> {
         const SIGN: &str = "update host set seen_at = $3 where name = $1 and identity = $2";
         let known = each!(&self.aside, pool => sqlx::query(SIGN).bind(&host.name).bind(&host.identity).bind(now)
             .execute(pool).await?.rows_affected());
@@ -102,7 +108,7 @@ impl Db {
     }
 
     /// The host was stopped: nobody has to wait until its leases expire.
-    pub async fn leave(&self, host: &NewHost, now: Seconds) -> Result<()> {
+    pub async fn deregister(&self, host: &NewHost, now: Seconds) -> Result<()> {
         const STOP: &str = "update host set seen_at = $3, stopped_at = $3 where name = $1 and identity = $2";
         let mut tx = self.begin().await?;
         if execute!(&mut tx, STOP, &host.name, &host.identity, now) > 0 {
@@ -151,7 +157,7 @@ impl Db {
     }
 
     /// The host wants to schedule; nothing when another one does.
-    pub async fn take_turn(&self, host: &str, now: Seconds) -> Result<Option<Turn>> {
+    pub async fn take_scheduler_lease(&self, host: &str, now: Seconds) -> Result<Option<SchedulerLease>> {
         const FREE: &str = "select not exists (select 1 from scheduler where until > $2 and host <> $1)";
         const TAKE: &str = "insert into scheduler (id, host, term, until) values (1, $1, $2, $3)
             on conflict (id) do update set host = excluded.host, term = excluded.term, until = excluded.until";
@@ -168,11 +174,11 @@ impl Db {
         let term = next_term(&mut tx).await?;
         execute!(&mut tx, TAKE, host, term, now + LEASE);
         tx.commit().await?;
-        Ok(Some(Turn { term }))
+        Ok(Some(SchedulerLease { term }))
     }
 
     /// The host that schedules lives; `false` when another one has taken over. Waits for no writer.
-    pub async fn keep_turn(&self, turn: Turn, now: Seconds) -> Result<bool> {
+    pub async fn renew_scheduler_lease(&self, turn: SchedulerLease, now: Seconds) -> Result<bool> {
         const KEEP: &str = "update scheduler set until = $2 where term = $1";
         Ok(each!(&self.aside, pool =>
             sqlx::query(KEEP).bind(turn.term).bind(now + LEASE).execute(pool).await?.rows_affected())
@@ -182,7 +188,7 @@ impl Db {
     /// The same database for what a host does because it schedules: nothing can be written with it once
     /// another host has taken over.
     #[must_use]
-    pub fn scheduling(&self, turn: Turn) -> Self {
+    pub fn scheduling(&self, turn: SchedulerLease) -> Self {
         Self { term: Some(turn.term), ..self.clone() }
     }
 

@@ -1,3 +1,10 @@
+//! Queues what queued builds need, for specs with `queue-inputs`.
+//!
+//! An input that nobody has wanted becomes a build as well, one level after the other, so that
+//! substitute servers are asked before the inputs of an input are wanted. Such a build is called
+//! after its derivation and names the build that needs it. Without `queue-inputs`, inputs are the
+//! coordinator's task.
+
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
@@ -5,14 +12,14 @@ use serde_json::{Value, json};
 use super::guard::guard;
 use super::{BuildId, BuildState, Db, DerivationId, Error, Result, SpecId, rows};
 use crate::clock::Seconds;
-use crate::store::edges;
+use crate::guix::edges;
 
 /// How many builds are looked at in one transaction.
 const PIECE: i64 = 1000;
 
 impl Db {
-    /// Wants the inputs of queued builds of these specs that nobody has wanted so far, or that were
-    /// canceled; their own inputs follow once they are queued. `state` is [`BuildState::Wanted`] or
+    /// Wants the inputs of queued builds of these specs that nobody has wanted so far, that were
+    /// canceled, that failed with another derivation only, or that wait with a worse one; their own inputs follow once they are queued. `state` is [`BuildState::Wanted`] or
     /// [`BuildState::Queued`]. Gives how many builds were looked at: there may be more.
     pub async fn queue_inputs(&self, specs: &[SpecId], state: BuildState, now: Seconds) -> Result<usize> {
         macro_rules! next {
@@ -60,13 +67,15 @@ impl Db {
                     " join derivation d on d.id = l.input) as new
                        join build u on u.id = new.build join job_name n on n.name = new.name || '.drv'
                      where new.place = 1
-                     on conflict (output_set_id) do update set evaluation_id = excluded.evaluation_id,
+                     on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
+                       name_id = excluded.name_id, evaluation_id = excluded.evaluation_id,
                        needed_by = excluded.needed_by, priority = excluded.priority, urgency = excluded.urgency,
-                       state = case build.state when 'canceling' then 'queued' else excluded.state end,
+                       state = case when build.state in ('canceling', 'queued') then 'queued' else excluded.state end,
                        created_at = excluded.created_at, told_urgency = null, answered_at = null, reference = null,
                        answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false,
                        coordinator = case when build.offered then build.coordinator end
-                     where build.state in ('canceling', 'canceled')"
+                     where build.state in ('canceling', 'canceled') or ",
+                    is_better!()
                 )
             };
         }

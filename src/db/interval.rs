@@ -1,10 +1,11 @@
 //! Which intervals contain an evaluation, found without looking at others.
 //!
-//! The numbers of evaluations are the nodes of a binary tree: odd ones are its leaves, and the more
-//! often a number can be halved, the higher it stands. A closed interval hangs at the highest of its
-//! numbers. Whatever contains a number hangs on the way from it to the top, so few look-ups in an
-//! index find it, however long the history is (Kriegel, Pötke, Seidl: Managing Intervals Efficiently in
-//! Object-Relational Databases, 2000).
+//! The numbers of evaluations are the nodes of a binary tree: odd numbers are its leaves, and the
+//! more often a number can be halved, the higher it stands. A closed interval hangs at the highest
+//! of its numbers. Every interval that contains a number hangs on the way from it to the top, so
+//! few look-ups in an index find it, however long the history is (Kriegel, Pötke, Seidl: Managing
+//! Intervals Efficiently in Object-Relational Databases, 2000). What an old evaluation had is
+//! found as fast as what the newest has.
 
 use serde_json::json;
 

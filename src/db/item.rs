@@ -1,3 +1,6 @@
+//! Store items: kept compressed in packs, found by the hash of their store path, and checked
+//! against it before they are served.
+
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -5,11 +8,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::packed::PackedItem;
+use super::packed::{Packed, PackedItem};
 use super::{Db, Error, Result, rows};
-use crate::store::derivation::Derivation;
-use crate::store::nar;
-use crate::store::path::{PathError, STORE, StorePath};
+use crate::guix::derivation::Derivation;
+use crate::guix::nar;
+use crate::guix::store_path::{PathError, STORE, StorePath};
 
 /// How the contents of a store item are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, serde::Deserialize)]
@@ -28,6 +31,14 @@ impl ItemKind {
         match self {
             Self::Text => "text",
             Self::Nar => "nar",
+        }
+    }
+
+    /// What its NAR has before and after `length` bytes of contents.
+    pub(super) fn frame(self, length: u64) -> (Vec<u8>, Vec<u8>) {
+        match self {
+            Self::Text => nar::frame(length),
+            Self::Nar => Default::default(),
         }
     }
 }
@@ -61,6 +72,22 @@ impl StoredItem {
         references
     }
 
+    /// The SHA-256 of its NAR, and the length of that.
+    pub fn nar_hash(&self) -> ([u8; 32], u64) {
+        let length = self.contents.len() as u64;
+        let (head, tail) = self.kind.frame(length);
+        let hash = Sha256::new_with_prefix(&head).chain_update(&self.contents).chain_update(&tail);
+        (hash.finalize().into(), (head.len() + tail.len()) as u64 + length)
+    }
+
+    /// Its NAR.
+    pub fn into_nar(self) -> Vec<u8> {
+        match self.kind {
+            ItemKind::Text => nar::of_file(&self.contents),
+            ItemKind::Nar => self.contents,
+        }
+    }
+
     /// Whether the contents are those that `path` names. Bits of a disk or of memory flip.
     pub fn is_intact(&self, path: &StorePath) -> bool {
         let name = path.name();
@@ -84,10 +111,24 @@ pub(super) fn text_path<'a>(
         let inputs = parsed.inputs.iter().map(|(path, _)| path).chain(&parsed.sources);
         all.extend(inputs.map(|path| path.to_vec()));
     } else {
-        all.extend(references.map(|base_name| format!("{STORE}/{base_name}").into_bytes()));
+        all.extend(store_paths(references));
     }
     let all: Vec<Vec<u8>> = all.into_iter().collect();
     StorePath::of_text(name.as_bytes(), contents, &all).map_err(|error| error.to_string())
+}
+
+/// The same from the hash of a text that is no derivation.
+pub(super) fn name_of_text<'a>(
+    name: &str,
+    hash: &[u8; 32],
+    references: impl Iterator<Item = &'a str>,
+) -> std::result::Result<StorePath, PathError> {
+    let all: BTreeSet<Vec<u8>> = store_paths(references).collect();
+    StorePath::of_text_hash(name.as_bytes(), hash, &Vec::from_iter(all))
+}
+
+fn store_paths<'a>(base_names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Vec<u8>> {
+    base_names.map(|base_name| format!("{STORE}/{base_name}").into_bytes())
 }
 
 /// The store path of an archive that may be called `path`: the hash of the archive names it, or, if it is a single
@@ -115,6 +156,8 @@ type Row = (String, ItemKind, String, i64, i64, i64);
 
 /// How much of what was unpacked is kept at hand, in bytes: those who fetch one item go on to its neighbours.
 const KEPT: usize = 96 << 20;
+/// Items above this size are unpacked piece by piece, in bytes.
+const LARGE: u64 = 1 << 20;
 /// The largest pack that is kept at hand, in bytes.
 const LARGEST_KEPT: usize = 4 << 20;
 
@@ -158,13 +201,25 @@ pub struct ItemPlace {
     /// How its contents are to be understood.
     pub kind: ItemKind,
     refs: Vec<String>,
-    pack: i64,
+    /// The number of its pack, which no other ever has.
+    pub pack: i64,
     start: u64,
     /// The length of its contents, in bytes.
     pub length: u64,
 }
 
 impl ItemPlace {
+    /// Whether serving it whole would take much memory, be it for what stands before it in
+    /// its pack.
+    pub fn is_large(&self) -> bool {
+        self.length > LARGE || self.end() > LARGEST_KEPT
+    }
+
+    /// Whether it is a derivation, by its name.
+    pub fn is_derivation(&self) -> bool {
+        self.kind == ItemKind::Text && self.name.strip_suffix(".drv").is_some()
+    }
+
     fn end(&self) -> usize {
         usize::try_from(self.start.saturating_add(self.length)).unwrap_or(usize::MAX)
     }
@@ -214,11 +269,23 @@ impl Db {
         Ok(Some(StoredItem { name, kind: place.kind, refs, contents: contents.to_vec() }))
     }
 
-    /// The same of a large archive, which is unpacked piece by piece.
+    /// The same of a large item, which is unpacked piece by piece.
     pub async fn open_item(&self, place: ItemPlace) -> Result<Option<PackedItem>> {
-        let ItemPlace { pack, start, length, .. } = place;
-        let packed = self.compressed(pack).await?;
-        Ok(packed.map(|packed| PackedItem { packed, start, length, refs: place.refs }))
+        let packed = self.compressed(place.pack).await?;
+        Ok(packed.map(|packed| Self::open_at_hand(place, Packed::new(packed))))
+    }
+
+    /// How much the whole pack takes in which an item is, in bytes; none, if it has moved.
+    pub async fn packed_length(&self, place: &ItemPlace) -> Result<Option<u64>> {
+        const SQL: &str = "select cast(length(contents) as bigint) from store_pack where id = $1";
+        let length: Option<i64> = each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(place.pack).fetch_optional(pool).await?);
+        Ok(length.and_then(|length| u64::try_from(length).ok()))
+    }
+
+    /// The same of a pack that somebody else has read already.
+    pub fn open_at_hand(place: ItemPlace, packed: Packed) -> PackedItem {
+        let ItemPlace { start, length, kind, refs, .. } = place;
+        PackedItem { packed, start, length, kind, refs }
     }
 
     async fn compressed(&self, pack: i64) -> Result<Option<Vec<u8>>> {

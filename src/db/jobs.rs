@@ -1,8 +1,8 @@
 use super::evaluation::Complete;
-use super::facts::{FactsRow, facts_columns};
+use super::facts::{MetadataRow, facts_columns};
 use super::interval::{on_path, path};
 use super::{Db, EvaluationId, Result};
-use crate::job::Facts;
+use crate::domain::job::JobMetadata;
 
 /// A job of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,7 +14,7 @@ pub struct Job {
     /// Names the set of its outputs: equal numbers, equal builds.
     pub outputs: i64,
     /// What else is known of it; the line is that of the first evaluation that had the job so.
-    pub facts: Facts,
+    pub facts: JobMetadata,
 }
 
 #[derive(sqlx::FromRow)]
@@ -24,7 +24,7 @@ struct Row {
     outputs: i64,
     line: Option<i64>,
     #[sqlx(flatten)]
-    facts: FactsRow,
+    facts: MetadataRow,
 }
 
 /// A job that could not be evaluated, or a module that could not be loaded.
@@ -71,7 +71,7 @@ impl Db {
             name,
             derivation,
             outputs,
-            facts: FactsRow::facts(facts, line),
+            facts: MetadataRow::facts(facts, line),
         };
         let mut jobs: Vec<Job> = rows.into_iter().map(job).collect();
         jobs.sort_unstable();

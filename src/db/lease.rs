@@ -1,11 +1,42 @@
+//! Leases of evaluations.
+//!
+//! # Guarantees
+//!
+//! * Every write of an evaluation carries the newest term of its lease, or is rejected. Terms are
+//!   given once, by the whole farm, and compared in the transaction that writes.
+//! * Clocks decide only who may take a lease; the term decides who may write. So no clock has to
+//!   be right for the history to be right.
+//!
+//! # Design
+//!
+//! A lease is three columns of a row of `evaluation`: host, term, until when. It is for a revision
+//! and one system, not for the whole revision: several hosts can share the systems, each system
+//! has a state of its own, and one that fails is retried alone. A host prefers systems of the
+//! revision that it has loaded, and takes one that another host has loaded only when nothing else
+//! of that priority waits. A revision with as many systems as there are idle hosts is loaded by
+//! all of them, which costs CPU and saves time.
+//!
+//! A host that looks for work first takes back expired leases. Intervals and errors of such an
+//! evaluation are deleted, and it is pending again. An evaluation that was started five times by
+//! then has failed: it may be what ends its hosts. Attempts that a fault of the machine ended do
+//! not count.
+//!
+//! # Races
+//!
+//! * The former host may still be at work. Its next write finds another term and is rejected
+//!   (`Error::LeaseLost`), and it drops the evaluation.
+//! * A lease that expired and that nobody took is as good as before. After the database was
+//!   unreachable, every host goes on where it was, and records the batches that it could not
+//!   record.
+
 use serde_json::Value;
 
+use super::notify::{Wake, ring};
 use super::task::{Task, fail};
-use super::wake::{Wake, ring};
 use super::{Db, EvaluationId, Result, SpecId, Tx, rows};
 use crate::clock::Seconds;
-use crate::revision::Revision;
-use crate::spec::System;
+use crate::domain::revision::Revision;
+use crate::domain::spec::System;
 
 /// So long after a sign of life of its host, a lease stands, in seconds. What tells it apart from those before
 /// and after is its term, so a host that was taken for dead by mistake loses work and spoils nothing.
@@ -95,7 +126,7 @@ impl Db {
     /// no sign of life for the length of a lease. They wait again as if they had never been begun, except that the
     /// attempt counts; those that were begun [`BEGINNINGS`] times have failed;
     /// times that a fault of a machine ended do not count.
-    pub async fn take_back(&self, host: &str, now: Seconds) -> Result<Vec<Interrupted>> {
+    pub async fn reclaim_expired(&self, host: &str, now: Seconds) -> Result<Vec<Interrupted>> {
         const LOST: &str =
             "select id, coalesce(host, '') as host, attempts - faults >= $3 as failed from evaluation
             where state = 'running' and (host = $1 or coalesce(leased_until, 0) <= $2) order by id";

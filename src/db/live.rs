@@ -1,8 +1,12 @@
+//! What is planned for: the live evaluations, and the ones for which was planned last.
+//!
+//! The step that schedules plans anew when the two differ, whatever happened in between.
+
 use serde::{Deserialize, Serialize};
 
 use super::{Db, EvaluationId, Result, SpecId, Tx, stored};
 use crate::clock::Seconds;
-use crate::spec::{First, RetryFailed, Spec, System};
+use crate::domain::spec::{First, RetryFailed, Spec, System};
 
 /// One system of a spec that is evaluated: its jobs are wanted. They are those of the newest complete
 /// evaluation, and what a newer one has found so far.
@@ -30,10 +34,11 @@ pub struct Live {
 
 /// What there is to plan for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outlook {
+pub struct PlanInput {
     /// All whose jobs are wanted.
     pub live: Vec<Live>,
-    /// How far builds are wanted: another text when there are more.
+    /// How far builds are wanted: another text when there are more, or when one failed that can be tried with
+    /// another derivation.
     pub seen: String,
 }
 
@@ -41,19 +46,20 @@ pub struct Outlook {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// What was known then.
-    pub outlook: Outlook,
+    pub outlook: PlanInput,
     /// When that was.
     pub at: Seconds,
 }
 
 impl Db {
     /// What there is to plan for now.
-    pub async fn outlook(&self) -> Result<Outlook> {
+    pub async fn outlook(&self) -> Result<PlanInput> {
         const COMPLETE: &str =
             "select spec_id, system, min(id), max(id) from evaluation where state = 'complete'
             group by spec_id, system";
         const SEEN: &str = "select cast(coalesce((select max(id) from build), 0) as text) || ' '
-            || cast(coalesce((select sum(scheduled_job) from evaluation), 0) as text)";
+            || cast(coalesce((select sum(scheduled_job) from evaluation), 0) as text) || ' '
+            || cast(coalesce((select sum(failures) from failed_derivation where has_others), 0) as text)";
         let specs = self.specs().await?;
         let complete: Vec<(SpecId, String, EvaluationId, EvaluationId)> =
             each!(&self.readers, pool => sqlx::query_as(COMPLETE).fetch_all(pool).await?);
@@ -77,7 +83,7 @@ impl Db {
                 });
             }
         }
-        Ok(Outlook { live, seen })
+        Ok(PlanInput { live, seen })
     }
 
     /// For what it was planned last.
@@ -87,12 +93,12 @@ impl Db {
             each!(&self.readers, pool => sqlx::query_as(SQL).fetch_optional(pool).await?);
         let Some((live, seen, at)) = row else { return Ok(None) };
         // What another version wrote is no plan of ours.
-        Ok(serde_json::from_str(&live).ok().map(|live| Planned { outlook: Outlook { live, seen }, at }))
+        Ok(serde_json::from_str(&live).ok().map(|live| Planned { outlook: PlanInput { live, seen }, at }))
     }
 }
 
 /// Notes that it was planned for this.
-pub(super) async fn store_plan(tx: &mut Tx, outlook: &Outlook, now: Seconds) -> Result<()> {
+pub(super) async fn store_plan(tx: &mut Tx, outlook: &PlanInput, now: Seconds) -> Result<()> {
     const SQL: &str = "insert into plan (id, live, seen, planned_at) values (1, $1, $2, $3)
         on conflict (id) do update set live = excluded.live, seen = excluded.seen, planned_at = excluded.planned_at";
     let live = serde_json::json!(outlook.live).to_string();

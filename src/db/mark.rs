@@ -1,4 +1,8 @@
-//! What jobs and builds need: found by going through all derivations, and through the store items that those name.
+//! What jobs and builds need.
+//!
+//! Derivations are walked from the newest on, and so are the store items that they name. Which
+//! items a derivation names stands only in its text, so each sweep unpacks all packs, on all
+//! processors.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZero;
@@ -12,8 +16,8 @@ use tokio::task::{JoinError, JoinSet};
 use super::pack::{Packs, StoredPack};
 use super::sweep::Sweeper;
 use super::{Db, Error, EvaluationId, Result, stored};
-use crate::store::path::{Hash, StorePath};
-use crate::store::{base32, derivation::Derivation, edges};
+use crate::guix::store_path::{Hash, StorePath};
+use crate::guix::{base32, derivation::Derivation, edges};
 
 /// What stays.
 pub(super) struct Needed {

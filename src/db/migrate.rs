@@ -1,3 +1,18 @@
+//! Brings the tables up to date when the database is opened.
+//!
+//! Each migration runs in one transaction unless it says otherwise. One that reads or writes all
+//! of a table that grows with every job, derivation or build begins with `-- Takes long: WHY`; a
+//! test refuses any other that does.
+//!
+//! **PostgreSQL.** An index for such a table is built in a migration of its own that begins with
+//! `-- no-transaction` and says `create index concurrently if not exists`: readers and writers go
+//! on, and it waits for earlier writers. An index that was cut off is removed and built anew. A
+//! change of a table waits for its readers, and lets nobody begin to read in the meantime; so it
+//! gives up after a second, and is retried for a minute.
+//!
+//! **SQLite.** Readers go on while an index is built, and writers wait. Foreign keys are off
+//! during a migration, so that a table can take the place of another; `gorget verify` checks them.
+
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
@@ -9,14 +24,14 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::{Error, PATIENCE};
+use super::{BUSY_TIMEOUT, Error};
 
 /// Brings the tables up to date. Where a migration puts a table in the place of another, what refers to it is left
 /// alone.
 pub(super) async fn sqlite(options: &SqliteConnectOptions) -> Result<(), MigrateError> {
     let _lock = lock(options.get_filename()).await.map_err(sqlx::Error::from)?;
     let options = options.clone().foreign_keys(false);
-    let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
+    let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT);
     let pool = pool.connect_with(options).await?;
     let result = sqlx::migrate!("migrations/sqlite").run(&pool).await;
     pool.close().await;
@@ -32,7 +47,7 @@ async fn lock(file: &Path) -> io::Result<File> {
     loop {
         match directory.try_lock() {
             Ok(()) => return Ok(directory),
-            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < BUSY_TIMEOUT => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             Err(error) => return Err(error.into()),
@@ -46,7 +61,7 @@ pub(super) async fn postgres(options: &PgConnectOptions) -> Result<(), MigrateEr
     let begun = Instant::now();
     loop {
         match attempt(options).await {
-            Err(error) if begun.elapsed() < PATIENCE && gave_way(&error) => {
+            Err(error) if begun.elapsed() < BUSY_TIMEOUT && lock_timed_out(&error) => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             result => return result,
@@ -58,7 +73,7 @@ pub(super) async fn postgres(options: &PgConnectOptions) -> Result<(), MigrateEr
 async fn attempt(options: &PgConnectOptions) -> Result<(), MigrateError> {
     let options = options.clone().options([("lock_timeout", "1s")]);
     let pool =
-        PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options).await?;
+        PgPoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_with(options).await?;
     let result = migrate(&pool).await;
     pool.close().await;
     result
@@ -104,7 +119,7 @@ pub(super) fn failed(location: &str, error: MigrateError) -> Error {
 }
 
 /// Whether it waited too long for a lock, or two waited for each other.
-fn gave_way(error: &MigrateError) -> bool {
+fn lock_timed_out(error: &MigrateError) -> bool {
     const NOT_AVAILABLE: &str = "55P03";
     const DEADLOCK: &str = "40P01";
     let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {

@@ -1,12 +1,49 @@
 //! The only place with SQL.
 //!
-//! Two databases, one code: [`Db`] holds pools of either SQLite or PostgreSQL, and `each!` runs the
-//! same query against whichever it is. SQL that both understand is written once; where they differ
-//! the two texts stand side by side. Rows go in by the thousand, see `bulk.rs`.
+//! # Guarantees
 //!
-//! Writers take turns, in both databases: `begin immediate` in SQLite, a lock for the length of the
-//! transaction in PostgreSQL. So a transaction that read something can rely on it until it commits,
-//! none is ever rolled back for the sake of another, and none has to be tried again.
+//! * Writers take turns, in both databases: `begin immediate` in SQLite, an advisory lock for the
+//!   length of the transaction in PostgreSQL. So a transaction can rely on what it read until it
+//!   commits, none is rolled back for another, and none has to be retried.
+//! * A commit waits for the disk.
+//! * Times are seconds since 1970 and come from the caller. Where many machines share PostgreSQL,
+//!   all go by its clock.
+//!
+//! # Design
+//!
+//! One code serves two databases: [`Db`] holds pools of either SQLite or PostgreSQL, and `each!`
+//! runs the same query against whichever it is. SQL that both understand is written once; where
+//! they differ, the two texts stand side by side.
+//!
+//! **History.** A revision is the tuple of its channels' commits, including channels that others
+//! need. How each commit came in (branch, introduction, signer) stands with the evaluation and is
+//! no part of the revision's identity. A job's derivation over the evaluations of a spec and
+//! system is one row, an interval from the first evaluation to the last, so an evaluation with *k*
+//! changes writes O(*k*) rows. Its metadata (version, file, target, timeouts) belong to that row;
+//! each combination is stored once. The line is that of the first evaluation, because lines move
+//! with every commit. A build is identified by its set of output paths. The edges of the graph are
+//! a compact blob for each derivation; ids grow from inputs to users. Store items are compressed
+//! in packs of about 1 MiB.
+//!
+//! **What the tables leave out.** A year has millions of rows, so nothing is written twice, and an
+//! index holds less of what is only looked for. Of hashes of derivations and store items, and of
+//! the first path of an output set, SQLite's index has twelve characters and compares the rest;
+//! PostgreSQL's has a number made of them (`using hash`, which takes a third of the time to add to
+//! and does not depend on the collation). The name of the derivations that make an output set
+//! stands in it as `*`. A build has the number of its name, and the system of its evaluation. No
+//! constraint says that a derivation, an output set or an item exists once: the transaction that
+//! records looks first, and writers take turns.
+//!
+//! **Reading much.** What is read by the thousand comes as one text: for each column of a
+//! comparison, for all rows of a sweep. One row each would cost a message between two threads.
+//! SQLite's readers map the file into memory instead of copying its pages. SQLite maps 2 GiB at
+//! most unless it is built for more, as `.cargo/config.toml` says. A disk that fails under a
+//! mapping ends the process, which can end anywhere.
+//!
+//! **Foreign keys.** PostgreSQL looks up and locks the other row for each key of each inserted
+//! row. So `job_interval`, `derivation`, `store_item` and `build` have none there; SQLite keeps
+//! those that cost it nothing. One function writes the rows of each such table, and has just read
+//! or written what they refer to. `gorget verify` finds rows that refer to nothing.
 
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -116,10 +153,12 @@ macro_rules! lines {
     };
 }
 
-mod again;
 mod backup;
 mod batch;
 mod branch;
+mod retry;
+#[macro_use]
+mod failed;
 #[macro_use]
 mod build;
 mod blocked;
@@ -135,8 +174,11 @@ mod explain;
 mod facts;
 mod failures;
 mod forget;
-mod graph;
+#[macro_use]
 mod guard;
+mod free;
+mod gc_roots;
+mod graph;
 mod history;
 mod hold;
 mod host;
@@ -145,13 +187,13 @@ mod inputs;
 mod interval;
 mod item;
 mod jobs;
-mod kept;
 mod lease;
 mod live;
-mod lookup;
 mod mark;
 mod migrate;
 mod mirror;
+mod notify;
+mod others;
 mod outbox;
 mod pack;
 mod packed;
@@ -159,55 +201,56 @@ mod push;
 mod record;
 mod retention;
 mod route;
-mod settle;
 mod snapshot;
 mod spec;
+mod substitutes;
 mod sweep;
 mod task;
+mod timeouts;
+mod transition;
 mod verify;
-mod waits;
-mod wake;
 mod wanted;
 
 pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
 pub use blocked::Blocker;
-pub use branch::{Branch, BranchProblem, GONE_AFTER, Look, Seen};
+pub use branch::{Branch, BranchProblem, BranchState, GONE_AFTER, Look};
 pub use build::{Build, BuildCount, BuildState, QueueFilter};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, EvaluationState};
-pub use event::{BuildEvent, NewEvent, Noted, Told};
+pub use event::{BuildEvent, BuildRef, NewEvent, RecordedEvents};
 pub use explain::{FormerError, JobRecord};
+pub use failed::FailedDerivation;
 pub use failures::JobRuns;
-pub use guard::Held;
+pub use guard::AwaitingApproval;
 pub use history::Span;
-pub use hold::{Hold, HoldKind, NewHold};
-pub use host::{Host, NewHost, Turn};
+pub use hold::{BlockKind, BlockedSpec, NewBlock};
+pub use host::{Host, NewHost, SchedulerLease};
 pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
 pub use item::{ItemKind, ItemPlace, StoredItem};
 pub use jobs::{Job, JobError};
 pub use lease::{BEGINNINGS, Claimant, Interrupted, LEASE};
-pub use live::{Live, Outlook, Planned};
-pub use lookup::{Answered, SubstituteServer, WantedBuild};
+pub use live::{Live, PlanInput, Planned};
 pub use mirror::{Mirror, MirrorProblem};
+pub use notify::{Listener, Wake};
 pub use pack::compress;
-pub use packed::{PackedItem, Pieces};
+pub use packed::{Packed, PackedItem, Pieces};
 pub use push::{Push, PushKind, Trust};
-pub use record::Recorder;
+pub use record::EvaluationWriter;
 pub use retention::Retained;
 pub use route::{CoordinatorCount, Unserved};
 pub use snapshot::{OpenBuild, Snapshot};
 pub use spec::StoredSpec;
+pub use substitutes::{Answered, SubstituteServer, WantedBuild};
 pub use sweep::{Sweeper, Swept};
 pub use task::Task;
+pub use timeouts::Times;
 pub use verify::Finding;
-pub use waits::Times;
-pub use wake::{Listener, Wake};
 pub use wanted::Changes;
 
 use host::still_schedules;
 
 /// How long a query waits for its turn before it fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The database, opened. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -259,7 +302,7 @@ impl Db {
             // A commit that others were told of has to outlast a power loss, as in PostgreSQL.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(PATIENCE);
+            .busy_timeout(BUSY_TIMEOUT);
         create::if_missing(&options).await?;
         let options = options.create_if_missing(false);
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
@@ -292,7 +335,7 @@ impl Db {
         // A pool would go on trying for as long as its patience lasts.
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
         migrate::postgres(&options).await.map_err(|error| migrate::failed(&location, error))?;
-        let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
+        let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(BUSY_TIMEOUT);
         let aside = Either::Postgres(pool(3).connect_lazy_with(options.clone()));
         // Each connection is a process that has to become acquainted with the tables and with the memory they are in;
         // one is enough where only one can write.
@@ -371,7 +414,7 @@ impl Tx {
 /// disk is full or fails; the end that sqlx asks for then fails as well, and it refuses to begin another one.
 /// (PostgreSQL's driver does not wait for an answer to a rollback, and asks whether the server is there.)
 fn sqlite_pool(size: u32) -> SqlitePoolOptions {
-    let options = SqlitePoolOptions::new().max_connections(size).acquire_timeout(PATIENCE);
+    let options = SqlitePoolOptions::new().max_connections(size).acquire_timeout(BUSY_TIMEOUT);
     options.after_release(|connection, _| {
         Box::pin(async move {
             // A rollback that was begun is carried out first.

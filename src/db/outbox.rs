@@ -1,13 +1,41 @@
+//! The outbox of a coordinator: builds to submit, to cancel, to tell anew how urgent they are, and
+//! to ask about; and what the coordinator answered.
+//!
+//! # Guarantees
+//!
+//! * Each submission and each cancellation is written down before it is sent, so it can be
+//!   repeated after a crash.
+//! * A build that nobody wants since it was sent still counts as submitted, so that it is canceled
+//!   there.
+//!
+//! # Races
+//!
+//! * The coordinator can know an attempt under a name that Gorget has not heard yet. Such an
+//!   attempt is named when the coordinator tells of it, and then that is no news.
+//! * A build that the coordinator has lost is queued again, perhaps for another one.
+
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
 use super::build::Row;
 use super::event::insert;
-use super::settle::settle;
+use super::transition::transition;
 use super::{Build, BuildId, Db, Error, Result, Tx, rows};
-use crate::attempt::Attempt;
 use crate::clock::Seconds;
+use crate::domain::attempt::Attempt;
+
+/// SQL for the derivation of the build $1 that is attempted under the name $2, or else is to be built.
+macro_rules! attempted {
+    () => {
+        concat!(
+            "coalesce((select d.id from build_event k join derivation d on ",
+            has_hash!("d", "k.derivation"),
+            " where k.build_id = $1 and k.reference = $2 and d.output_set_id = build.output_set_id limit 1),
+              derivation_id)"
+        )
+    };
+}
 
 impl Db {
     /// The coordinator has a build, under a name of its own if it told us that. One that nobody wants since
@@ -29,10 +57,10 @@ impl Db {
         let told = reference.map(|_| build.urgency);
         execute!(&mut tx, SQL, build.id, answer, now, told, read_at);
         if let Some(reference) = reference {
-            let line =
-                json!({ "build": build.id, "reference": reference, "attempt": Attempt::Scheduled.word() });
+            let line = json!({ "build": build.id, "reference": reference, "attempt": Attempt::Scheduled.word(),
+                "hash": build.hash() });
             let new = insert(&mut tx, &rows([line]), None, now).await?;
-            settle(&mut tx, &new, None, now).await?;
+            transition(&mut tx, &new, None, now).await?;
         }
         // Its events may have been faster.
         take(&mut tx, build, reference).await?;
@@ -173,8 +201,11 @@ impl Db {
             let mut tx = self.begin().await?;
             execute!(
                 &mut tx,
-                "update build set reference = $2
-                 where id = $1 and state in ('submitted', 'started') and (reference is null or unanswered)",
+                concat!(
+                    "update build set reference = $2, derivation_id = ",
+                    attempted!(),
+                    " where id = $1 and state in ('submitted', 'started') and (reference is null or unanswered)"
+                ),
                 id,
                 reference
             );
@@ -220,7 +251,7 @@ impl Db {
                 let attempt = Attempt::Canceled.word();
                 let line = json!({ "build": build.id, "reference": reference, "attempt": attempt });
                 let new = insert(&mut tx, &rows([line]), None, now).await?;
-                settle(&mut tx, &new, None, now).await?;
+                transition(&mut tx, &new, None, now).await?;
             }
         }
         let ids = rows(builds.iter().map(|build| Value::from(build.id.0)));
@@ -281,10 +312,13 @@ impl Db {
 /// The coordinator has a build. It may be told already that this attempt is over, and
 /// the build may be queued again since then.
 async fn take(tx: &mut Tx, build: &Build, reference: Option<&str>) -> Result<()> {
-    const SQL: &str = "update build set state = 'submitted', offered = true, reference = $2, coordinator = $3
-        where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)
+    const SQL: &str = concat!(
+        "update build set state = 'submitted', offered = true, reference = $2, coordinator = $3, derivation_id = ",
+        attempted!(),
+        " where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)
           and not exists (select 1 from build_event where build_id = $1 and reference = $2
-            and attempt not in ('scheduled', 'started'))";
+            and attempt not in ('scheduled', 'started'))"
+    );
     execute!(tx, SQL, build.id, reference, build.coordinator.as_deref());
     Ok(())
 }

@@ -7,8 +7,8 @@ use tokio::task::JoinHandle;
 
 use super::item::ItemKind;
 use super::{Db, Error, Result, stored};
-use crate::store::base32;
-use crate::store::path::Hash;
+use crate::guix::base32;
+use crate::guix::store_path::Hash;
 
 /// A pack, by what is in it.
 pub(super) struct StoredPack {

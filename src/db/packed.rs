@@ -2,43 +2,69 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::item::name_of_nar;
-use crate::store::nar;
-use crate::store::path::StorePath;
+use super::StoredItem;
+use super::item::{ItemKind, name_of_nar, name_of_text};
+use crate::guix::nar;
+use crate::guix::store_path::StorePath;
 
 /// How much is read at a time, in bytes.
 const PIECE: usize = 64 << 10;
 
-/// An archive in its pack.
+/// Most that is taken at once for a derivation, in bytes, whatever is said about its length.
+const LARGEST_DERIVATION: u64 = 64 << 20;
+
+/// A compressed pack, for all who read from it.
+#[derive(Debug, Clone)]
+pub struct Packed(Arc<Vec<u8>>);
+
+/// An item in its pack.
 #[derive(Debug)]
 pub struct PackedItem {
-    pub(super) packed: Vec<u8>,
+    /// All of the pack.
+    pub packed: Packed,
     pub(super) start: u64,
-    /// Its length in bytes.
-    pub length: u64,
+    pub(super) length: u64,
+    pub(super) kind: ItemKind,
     pub(super) refs: Vec<String>,
 }
 
-/// What unpacks it.
+/// What unpacks the NAR of one.
 pub struct Pieces {
     unpacked: Box<dyn Read + Send>,
     left: u64,
 }
 
+impl Packed {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(bytes))
+    }
+}
+
+impl AsRef<[u8]> for Packed {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl PackedItem {
-    /// The SHA-256 of the archive, if its contents are those that `path` names.
-    pub fn hash(&self, path: &StorePath) -> io::Result<Option<[u8; 32]>> {
-        let mut unpacked = unpacked(&self.packed[..], self.start)?.take(self.length);
-        let (mut whole, mut file) = (Sha256::new(), Sha256::new());
+    /// The SHA-256 of its NAR and the length of that, if its contents are those that `path` names.
+    pub fn check(&mut self, path: &StorePath) -> io::Result<Option<([u8; 32], u64)>> {
+        if self.kind == ItemKind::Text && path.derivation_name().is_some() {
+            return self.check_derivation(path);
+        }
+        let mut unpacked = unpacked(self.packed.as_ref(), self.start)?.take(self.length);
+        let (head, tail) = self.kind.frame(self.length);
+        let (mut whole, mut file) = (Sha256::new_with_prefix(&head), Sha256::new());
         let (mut buffer, mut at) = (vec![0; PIECE], 0);
-        let mut range = None;
+        let mut range = (self.kind == ItemKind::Text).then_some(0..self.length);
         loop {
             let count = fill(&mut unpacked, &mut buffer)?;
             let piece = &buffer[..count];
-            if at == 0 {
+            if at == 0 && self.kind == ItemKind::Nar {
                 range = nar::single_file_range(piece);
             }
             if count == 0 {
@@ -51,13 +77,32 @@ impl PackedItem {
             }
             at += count as u64;
         }
-        let hash = whole.finalize().into();
-        let file = range.map(|_| file.finalize().into());
-        let is_intact = at == self.length && name_of_nar(path, &hash, file).is_ok_and(|found| found == *path);
-        Ok(is_intact.then_some(hash))
+        let hash = whole.chain_update(&tail).finalize().into();
+        let file = file.finalize().into();
+        let found = match self.kind {
+            ItemKind::Text => name_of_text(path.name(), &file, self.refs.iter().map(String::as_str)),
+            ItemKind::Nar => name_of_nar(path, &hash, range.map(|_| file)),
+        };
+        let is_intact = at == self.length && found.is_ok_and(|found| found == *path);
+        Ok(is_intact.then_some((hash, (head.len() + tail.len()) as u64 + at)))
     }
 
-    /// Base names of what it refers to, sorted.
+    /// The same of a derivation. What it refers to stands in it, so all of it is unpacked
+    /// for a moment.
+    fn check_derivation(&mut self, path: &StorePath) -> io::Result<Option<([u8; 32], u64)>> {
+        let likely = self.length.min(LARGEST_DERIVATION);
+        let mut contents = Vec::with_capacity(usize::try_from(likely).unwrap_or_default());
+        unpacked(self.packed.as_ref(), self.start)?.take(self.length).read_to_end(&mut contents)?;
+        let (name, refs) = (path.name().to_owned(), std::mem::take(&mut self.refs));
+        let item = StoredItem { name, kind: self.kind, refs, contents };
+        if item.contents.len() as u64 != self.length || !item.is_intact(path) {
+            return Ok(None);
+        }
+        self.refs = item.references(path);
+        Ok(Some(item.nar_hash()))
+    }
+
+    /// Base names of what it refers to, sorted; of a derivation, once it has been checked.
     pub fn references(&self) -> Vec<String> {
         let references: BTreeSet<&String> = self.refs.iter().collect();
         references.into_iter().cloned().collect()
@@ -66,15 +111,21 @@ impl PackedItem {
     /// Unpacks it.
     pub fn pieces(self) -> io::Result<Pieces> {
         let unpacked = unpacked(Cursor::new(self.packed), self.start)?;
-        Ok(Pieces { unpacked: Box::new(unpacked), left: self.length })
+        Ok(Pieces::new(self.kind, self.length, unpacked))
     }
 }
 
 impl Pieces {
+    fn new(kind: ItemKind, length: u64, contents: impl Read + Send + 'static) -> Self {
+        let (head, tail) = kind.frame(length);
+        let left = (head.len() + tail.len()) as u64 + length;
+        let nar = Cursor::new(head).chain(contents.take(length)).chain(Cursor::new(tail));
+        Self { unpacked: Box::new(nar), left }
+    }
+
     /// Those of something that is unpacked already.
-    pub fn of(contents: Vec<u8>) -> Self {
-        let left = contents.len() as u64;
-        Self { unpacked: Box::new(Cursor::new(contents)), left }
+    pub fn of(item: StoredItem) -> Self {
+        Self::new(item.kind, item.contents.len() as u64, Cursor::new(item.contents))
     }
 
     /// The next piece; an empty one is the end.
@@ -110,11 +161,27 @@ mod tests {
     use super::*;
     use crate::db::compress;
 
-    /// An archive behind something else in its pack.
-    fn packed(archive: &[u8]) -> PackedItem {
-        let contents = [b"other", archive].concat();
-        let packed = compress(&contents, 3).unwrap();
-        PackedItem { packed, start: 5, length: archive.len() as u64, refs: Vec::new() }
+    /// Contents of an item behind something else in its pack.
+    fn packed(kind: ItemKind, item: &[u8], refs: &[String]) -> PackedItem {
+        let contents = [b"other", item].concat();
+        let packed = Packed::new(compress(&contents, 3).unwrap());
+        PackedItem { packed, start: 5, length: item.len() as u64, kind, refs: refs.to_vec() }
+    }
+
+    /// Everything that unpacking it gives.
+    fn nar_of(item: PackedItem) -> Vec<u8> {
+        let (mut pieces, mut nar) = (item.pieces().unwrap(), Vec::new());
+        loop {
+            let piece = pieces.next_piece().unwrap();
+            if piece.is_empty() {
+                return nar;
+            }
+            nar.extend(piece);
+        }
+    }
+
+    fn summary(nar: &[u8]) -> ([u8; 32], u64) {
+        (Sha256::digest(nar).into(), nar.len() as u64)
     }
 
     #[test]
@@ -125,27 +192,39 @@ mod tests {
         let tree = StorePath::of_source(b"tree", &hash).unwrap();
         let file = StorePath::of_fixed(b"file", "sha256", &Sha256::digest(&words), false).unwrap();
         let other = StorePath::of_source(b"other", &[0; 32]).unwrap();
-        for (path, expected) in [(tree, Some(hash)), (file, Some(hash)), (other, None)] {
-            assert_eq!(packed(&archive).hash(&path).unwrap(), expected, "{path}");
+        let all = Some(summary(&archive));
+        for (path, expected) in [(tree, all), (file, all), (other, None)] {
+            let mut item = packed(ItemKind::Nar, &archive, &[]);
+            assert_eq!(item.check(&path).unwrap(), expected, "{path}");
         }
-        let mut pieces = packed(&archive).pieces().unwrap();
-        let mut whole = Vec::new();
-        loop {
-            let piece = pieces.next_piece().unwrap();
-            if piece.is_empty() {
-                break;
-            }
-            whole.extend(piece);
+        assert!(nar_of(packed(ItemKind::Nar, &archive, &[])) == archive);
+    }
+
+    #[test]
+    fn so_is_a_large_text_and_what_a_derivation_refers_to_is_found() {
+        let source = StorePath::of_source(b"source", &[7; 32]).unwrap();
+        let refs = [source.to_string()];
+        let words = vec![b'x'; 200_003];
+        let argument = "y".repeat(100_000);
+        let derivation = format!("Derive([],[],[\"{source}\"],\"s\",\"b\",[\"{argument}\"],[])").into_bytes();
+        for (name, text, stored) in [("text", words, &[source.base_name()][..]), ("x.drv", derivation, &[])] {
+            let path = StorePath::of_text(name.as_bytes(), &text, &refs).unwrap();
+            let archive = nar::of_file(&text);
+            let mut item = packed(ItemKind::Text, &text, stored);
+            assert_eq!(item.check(&path).unwrap(), Some(summary(&archive)), "{name}");
+            assert_eq!(item.references(), [source.base_name()], "{name}");
+            assert!(nar_of(item) == archive, "{name}");
+            let other = StorePath::of_text(name.as_bytes(), b"other", &refs).unwrap();
+            assert_eq!(packed(ItemKind::Text, &text, stored).check(&other).unwrap(), None, "{name}");
         }
-        assert!(whole == archive);
     }
 
     #[test]
     fn a_pack_that_is_too_short_is_noticed() {
         let archive = nar::of_file(&[7; 1000]);
         let path = StorePath::of_source(b"tree", &Sha256::digest(&archive).into()).unwrap();
-        let longer = PackedItem { length: 5000, ..packed(&archive) };
-        assert_eq!(longer.hash(&path).unwrap(), None);
-        assert!(longer.pieces().unwrap().next_piece().is_err());
+        let longer = || PackedItem { length: 5000, ..packed(ItemKind::Nar, &archive, &[]) };
+        assert_eq!(longer().check(&path).unwrap(), None);
+        assert!(longer().pieces().unwrap().next_piece().is_err());
     }
 }

@@ -1,3 +1,15 @@
+//! Records the results of an evaluation.
+//!
+//! An evaluation reads the open intervals once, when it begins to record, and asks the database
+//! about nothing else that is the same again. An interval is numbers only: its name is in
+//! `job_name`, its spec and system in `sequence`; `job` is a view of all three, for readers of few
+//! rows.
+//!
+//! On PostgreSQL, the writer whose turn it is stores what refers to nothing (store items, names,
+//! metadata) in a second transaction beside the first, so that the server works on two processors,
+//! and commits it before the other. Rows that nothing refers to yet do no harm, and no item is
+//! removed while an evaluation runs.
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
@@ -5,10 +17,10 @@ use serde_json::Value;
 use super::batch::{Batch, Known, Numbers, store_errors, store_packs};
 use super::bulk::{Cell, insert};
 use super::describe::{Described, describe};
-use super::facts::{FactNumbers, open_facts, without_line};
+use super::facts::{MetadataIds, open_facts, without_line};
 use super::interval::{Ended, end_intervals};
+use super::notify::{Wake, ring};
 use super::task::still_ours;
-use super::wake::{Wake, ring};
 use super::{Db, DerivationId, Error, EvaluationId, JobError, NewJob, Pack, Result, Task, Tx, rows, stored};
 use crate::clock::Seconds;
 
@@ -17,10 +29,10 @@ use crate::clock::Seconds;
 /// History is kept as intervals: a job that has the derivation and the facts that it had in the
 /// evaluation before is not written again. A batch that is recorded twice counts once.
 #[derive(Debug)]
-pub struct Recorder {
+pub struct EvaluationWriter {
     task: Task,
     numbers: Numbers,
-    facts: FactNumbers,
+    facts: MetadataIds,
     /// Every job so far.
     seen: HashSet<Seen>,
     /// The jobs of the complete evaluation before this one with the rows of their intervals, once they are
@@ -38,19 +50,19 @@ pub struct Recorder {
 /// removed; but only its name and cause when there is no room for what it says.
 const MOST_TOLD: usize = 16 << 20;
 
-/// Name, derivation and facts of a job. Facts are missing in what was recorded before there were any.
+/// Name, derivation and facts of a job. Job metadata is missing in what was recorded before there were any.
 type Seen = (String, DerivationId, Option<i64>);
 
 /// What a batch had in it.
 struct Found {
     numbers: Numbers,
-    facts: FactNumbers,
+    facts: MetadataIds,
     jobs: Vec<Seen>,
     /// How many intervals began with it.
     begun: u64,
 }
 
-impl Recorder {
+impl EvaluationWriter {
     /// A recorder for the task that was just claimed.
     pub fn new(task: Task) -> Self {
         Self {

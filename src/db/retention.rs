@@ -1,10 +1,25 @@
+//! Removes evaluations that specs do not keep, one evaluation a transaction.
+//!
+//! # Guarantees
+//!
+//! * All other evaluations read as before.
+//! * The newest complete evaluation never goes, because the one that runs ends intervals with it.
+//!
+//! # Design
+//!
+//! Intervals that begin with the removed evaluation begin with the complete one after it; those
+//! that end with it end with the one before it; and two that become neighbours are joined. A
+//! finished build moves to the first evaluation that still has its outputs, or is forgotten:
+//! should it be wanted again, substitute servers are asked again. The longest transaction is that
+//! of the oldest evaluation of a system, with which all its intervals begin.
+
 use std::collections::BTreeMap;
 
 use super::interval::{Ended, end_intervals, on_path, path};
 use super::spec::StoredSpec;
 use super::{Db, Error, EvaluationId, Result, SpecId, Tx};
 use crate::clock::Seconds;
-use crate::retention::{Bound, Finished, Reason, kept};
+use crate::domain::retention::{Bound, Finished, Reason, kept};
 
 /// What becomes of an evaluation when all is done that specs say of keeping.
 #[derive(Debug, Clone, PartialEq, Eq)]

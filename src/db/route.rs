@@ -1,10 +1,31 @@
+//! Which coordinator a build belongs to, and which one may have heard of it.
+//!
+//! # Guarantees
+//!
+//! * Before a coordinator can hear of a build, that is written down (`offered`). From then on no
+//!   other one gets the build until it ends, is canceled there, or is lost. Whether a request
+//!   without an answer arrived is never known.
+//! * What a coordinator reports counts for its own builds only.
+//!
+//! # Design
+//!
+//! `gorget run` routes anew what was not offered, since its configuration may be another. Each
+//! coordinator has steps of its own, which see its builds only.
+//!
+//! # Races
+//!
+//! While an answer is outstanding or lost (`unanswered`), the coordinator may have one attempt
+//! that Gorget does not know. That attempt is looked for before the build is submitted again,
+//! canceled, or counted as failed because of an older attempt. So is one that was to be canceled
+//! and is not known to be over. An event about an attempt that was not known is about that one.
+
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
 use super::{BuildId, BuildState, Db, Result, rows};
 use crate::clock::Seconds;
-use crate::plan::route::Routes;
+use crate::domain::plan::route::Routes;
 
 /// What is written where a coordinator's name would be when none serves a build.
 const NOBODY: &str = "";

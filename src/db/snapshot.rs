@@ -1,10 +1,16 @@
+//! Everything that planning reads: the builds that are not at their ends, what they need and is
+//! not there, and who wants each for its own sake.
+//!
+//! What an evaluation that failed or started again has found is not forgotten: it was the
+//! branch's.
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::{BuildId, BuildState, Db, DerivationId, Error, EvaluationId, Live, Result, SpecId, rows};
-use crate::plan::order::{Claim, Graph, Node};
-use crate::store::edges;
+use crate::domain::plan::order::{Claim, Graph, Node};
+use crate::guix::edges;
 
 /// How long a build takes, in seconds, while nothing is known of any.
 const USUAL: u32 = 60;

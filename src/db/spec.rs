@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::{Db, Result, SpecId, rows, stored};
-use crate::spec::Spec;
+use crate::domain::spec::Spec;
 
 /// A spec that the database knows.
 #[derive(Debug, Clone, PartialEq, Eq)]

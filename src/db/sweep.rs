@@ -1,7 +1,17 @@
-//! Derivations and store items that nothing needs any more are removed.
+//! Removes derivations and store items that nothing needs any more.
 //!
-//! An evaluation relies on what was there when it began, and keeps the numbers of derivations in memory.
-//! So nothing is removed while one runs, and none begins before the sweeper is done, or dead for a while.
+//! # Guarantees
+//!
+//! * Cut off anywhere, what is left has everything that it needs.
+//! * Nothing is swept while an evaluation runs, and none begins before the sweep is done. An
+//!   evaluation keeps numbers of derivations in memory and relies on items that it found. The row
+//!   `sweep` says that somebody sweeps, and expires, in case the sweeper is dead.
+//!
+//! # Design
+//!
+//! Everything that jobs and builds reach is marked; the rest is removed, users first, then items
+//! that no derivation left names. Packs less than half full are packed anew. Job metadata are few,
+//! and stay.
 
 use std::collections::BTreeSet;
 

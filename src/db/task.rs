@@ -2,11 +2,11 @@ use serde_json::Value;
 
 use super::evaluation::stored_system;
 use super::lease::reset;
-use super::wake::{Wake, ring};
+use super::notify::{Wake, ring};
 use super::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
 use crate::clock::Seconds;
-use crate::revision::Revision;
-use crate::spec::{Spec, System};
+use crate::domain::revision::Revision;
+use crate::domain::spec::{Spec, System};
 
 /// An evaluation as its worker needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! What must be true of the tables, whatever happened: looked for in all of them.
+//! What must be true of the tables, whatever happened: `gorget verify` looks for all that breaks a
+//! rule.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -10,9 +11,9 @@ use super::interval::node;
 use super::item::{ItemKind, nar_path, text_path};
 use super::pack::{Packs, StoredRow};
 use super::{Db, Either, EvaluationId, Result, rows};
-use crate::store::derivation::Derivation;
-use crate::store::path::{Hash, StorePath};
-use crate::store::{base32, edges};
+use crate::guix::derivation::Derivation;
+use crate::guix::store_path::{Hash, StorePath};
+use crate::guix::{base32, edges};
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,10 +1,18 @@
+//! The changes that planning decides on: builds to cancel, to queue again, and to order anew.
+//!
+//! # Races
+//!
+//! * A build that came to its end meanwhile stays as it is.
+//! * A build that was canceled, and turns out to be at the coordinator all the same, is canceled
+//!   there: it was on its way, or was started before that was known.
+
 use serde_json::{Value, json};
 
 use super::guard::guard;
 use super::live::store_plan;
-use super::{BuildId, BuildState, Db, Live, Outlook, Result, Tx, rows};
+use super::{BuildId, BuildState, Db, Live, PlanInput, Result, Tx, rows};
 use crate::clock::Seconds;
-use crate::plan::order::unranked;
+use crate::domain::plan::order::unranked;
 
 /// What is to be changed so that builds are as they should be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,7 +28,8 @@ pub struct Changes {
 impl Db {
     /// Queues what was given up because nobody wanted it, and is a job again; and what was canceled for
     /// other reasons or failed before, if it is a job of a complete evaluation that is newer than the
-    /// one that wanted it then. `state` is [`BuildState::Wanted`] or [`BuildState::Queued`]. Gives the
+    /// one that wanted it then. What failed is tried at once with the derivation of another job that makes the
+    /// same, if that has not failed as well. `state` is [`BuildState::Wanted`] or [`BuildState::Queued`]. Gives the
     /// number of builds that came to that state.
     pub async fn queue_again(&self, live: &[Live], state: BuildState, now: Seconds) -> Result<u64> {
         macro_rules! again {
@@ -40,12 +49,19 @@ impl Db {
                          join ",
                     $live,
                     " on l.spec = j.spec_id and l.system = j.system
-                       where b.state in ('canceling', 'canceled', 'failed') and j.first_evaluation <= l.evaluation
-                         and j.first_evaluation > l.known
-                         and (b.state <> 'failed' and b.unwanted_at is not null or b.evaluation_id < l.evaluation
-                           and (b.state = 'canceled' or b.state = 'failed' and ",
-                    failed_at!("b"),
-                    " <= l.failed_up_to))) as again
+                       where b.state in ('canceling', 'canceled', 'failed', 'refused')
+                         and j.first_evaluation <= l.evaluation and j.first_evaluation > l.known
+                         and (b.state in ('canceling', 'canceled') and b.unwanted_at is not null
+                           or b.state = 'canceled' and b.evaluation_id < l.evaluation
+                           or b.state in ('failed', 'refused') and not ",
+                    has_failed!("b", "j.derivation_id"),
+                    " or b.state = 'failed' and ",
+                    has_failed!(
+                        "b",
+                        "j.derivation_id",
+                        " and f.evaluation_id < l.evaluation and f.failed_at <= l.failed_up_to"
+                    ),
+                    ")) as again
                      where build.id = again.id and again.place = 1"
                 )
             };
@@ -100,10 +116,10 @@ impl Db {
 
     /// Makes the changes, and notes for what it was planned. What the coordinator has, or may have, is to be
     /// canceled there; the rest is canceled by that. What came to an end meanwhile stays as it is.
-    pub async fn change(&self, changes: &Changes, outlook: &Outlook, now: Seconds) -> Result<()> {
+    pub async fn change(&self, changes: &Changes, outlook: &PlanInput, now: Seconds) -> Result<()> {
         let mut tx = self.begin().await?;
         let_go(&mut tx, &changes.unwanted, now).await?;
-        take_back(&mut tx, &changes.needed_again).await?;
+        reclaim_expired(&mut tx, &changes.needed_again).await?;
         reorder(&mut tx, &changes.urgencies).await?;
         // Somebody may want it now whose builds are served.
         execute!(&mut tx, "update build set coordinator = null where state = 'queued' and coordinator = ''");
@@ -142,7 +158,7 @@ async fn let_go(tx: &mut Tx, unwanted: &[(BuildId, String)], now: Seconds) -> Re
     Ok(())
 }
 
-async fn take_back(tx: &mut Tx, needed_again: &[BuildId]) -> Result<()> {
+async fn reclaim_expired(tx: &mut Tx, needed_again: &[BuildId]) -> Result<()> {
     execute!(
         tx,
         [

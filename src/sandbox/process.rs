@@ -13,7 +13,7 @@ use super::cgroup::Cgroup;
 use super::limits::{Exceeded, Limits};
 use super::measure::{Measured, children, measure_tree};
 use super::watch::Watch;
-use crate::spec::without_credentials;
+use crate::domain::spec::without_credentials;
 
 /// A running program with all that it started.
 ///

@@ -96,7 +96,8 @@ fn is_of_peer(error: &io::Error) -> bool {
 /// Answers what comes over one connection.
 async fn converse(stream: Stream, slot: Slot, router: Router, stop: CancellationToken) {
     let connection = &slot.connection;
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(connection));
         let work = connection.work();
         let router = router.clone();
         async move {

@@ -21,14 +21,14 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::{Shared, Token};
-use crate::attempt::Attempt;
-use crate::db::{NewEvent, Told};
-use crate::spec::harmless;
-use crate::store::path::StorePath;
+use crate::db::{BuildRef, NewEvent};
+use crate::domain::attempt::Attempt;
+use crate::domain::spec::sanitize;
+use crate::guix::store_path::StorePath;
 
-/// Most that one request may hold, in bytes: some thousand events. A coordinator sends each by itself.
+/// The most that one request may hold, in bytes: some thousand events. A coordinator sends each by itself.
 const LARGEST: usize = 1 << 20;
-/// Most events in one request.
+/// The most events in one request.
 const MOST_ITEMS: usize = 10_000;
 /// How many bodies are read and parsed at a time.
 const AT_ONCE: usize = 8;
@@ -39,7 +39,7 @@ const LONGEST_NAME: usize = 200;
 
 /// A coordinator that may tell of builds.
 #[derive(Debug)]
-pub struct Teller {
+pub struct EventSource {
     /// Its name.
     pub coordinator: String,
     /// The number in its address; none if it may use any that no other has.
@@ -52,11 +52,11 @@ pub struct Teller {
 
 /// Permission to send a body.
 #[derive(Debug)]
-pub(super) struct Bodies(Semaphore);
+pub(super) struct BodyBudget(Arc<Semaphore>);
 
-impl Default for Bodies {
+impl Default for BodyBudget {
     fn default() -> Self {
-        Self(Semaphore::new(AT_ONCE))
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
 }
 
@@ -116,11 +116,16 @@ async fn read_body(shared: &Shared, request: Request) -> Result<Vec<NewEvent>, R
         let fault = format!("the body is larger than {LARGEST} bytes: send fewer items at a time");
         return Err(wrong(StatusCode::PAYLOAD_TOO_LARGE, &fault));
     }
-    let turn = timeout(BODY_TIME, shared.bodies.0.acquire()).await;
-    let _turn = turn.map_err(busy)?;
+    let turn = timeout(BODY_TIME, Arc::clone(&shared.bodies.0).acquire_owned()).await;
+    let turn = turn.map_err(busy)?;
     let body = timeout(BODY_TIME, Bytes::from_request(request, &())).await.map_err(late)?;
     let body = body.map_err(|refusal| wrong(refusal.status(), &refusal.body_text()))?;
-    let read = spawn_blocking(move || read(&body)).await;
+    // It is read to its end when the peer hangs up, and its turn lasts as long.
+    let reading = move || {
+        let _turn = turn;
+        read(&body)
+    };
+    let read = spawn_blocking(reading).await;
     let failed = |_| wrong(StatusCode::INTERNAL_SERVER_ERROR, "could not process events");
     read.map_err(failed)?.map_err(|fault| wrong(StatusCode::BAD_REQUEST, &fault))
 }
@@ -148,14 +153,14 @@ fn read(body: &[u8]) -> Result<Vec<NewEvent>, String> {
         let event = word("event").ok_or_else(|| fault("no event"))?;
         let Some(attempt) = Attempt::of_word(event) else {
             let event: String = event.chars().take(LONGEST_NAME).collect();
-            (ignored, example) = (ignored + 1, format!("nothing is known about `{}`", harmless(&event)));
+            (ignored, example) = (ignored + 1, format!("nothing is known about `{}`", sanitize(&event)));
             continue;
         };
         let derivation = word("derivation").ok_or_else(|| fault("no derivation"))?;
         let path = StorePath::parse(derivation.as_bytes()).map_err(|error| fault(&error.to_string()))?;
         let name = item.get("build_id").and_then(name).ok_or_else(|| fault("no build_id"))?;
         let happened_at = item.get("timestamp").and_then(seconds);
-        let build = Told::Derivation(path.hash_text());
+        let build = BuildRef::Derivation(path.hash_text());
         events.push(NewEvent { build, reference: name, attempt, happened_at });
     }
     if ignored > 0 {

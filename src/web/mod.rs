@@ -7,7 +7,9 @@ mod connections;
 mod derivations;
 mod events;
 mod listener;
+mod memory;
 mod paced;
+mod rate;
 mod slots;
 mod token;
 
@@ -21,15 +23,15 @@ use axum::routing::get;
 use rustix::process::{Resource, getrlimit};
 use tokio_util::sync::CancellationToken;
 
-pub use events::Teller;
+pub use events::EventSource;
 pub use listener::Listener;
 pub use token::Token;
 
 use crate::clock::Clock;
 use crate::db::{self, Db};
-use crate::signing::{SigningError, SigningKey};
-use crate::store::path::StorePath;
-use slots::{Most, Slots};
+use crate::guix::signature::{SigningError, SigningKey};
+use crate::guix::store_path::StorePath;
+use slots::{Limits, Slots};
 
 /// What requests are answered from.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub struct Web {
     /// What signs; without it, what is served has no signature.
     pub key: Option<SigningKey>,
     /// Who may tell of builds.
-    pub tellers: Vec<Teller>,
+    pub tellers: Vec<EventSource>,
 }
 
 /// What all requests share.
@@ -49,14 +51,14 @@ pub struct Web {
 struct Shared {
     web: Web,
     slots: Arc<Slots>,
-    memory: derivations::Memory,
-    bodies: events::Bodies,
+    memory: memory::Memory,
+    bodies: events::BodyBudget,
 }
 
 /// Answers requests until `stop` is cancelled, and then those that are under way, for some seconds.
 pub async fn serve(listener: Listener, web: Web, stop: CancellationToken) -> anyhow::Result<()> {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let slots = Slots::new(Most::of_files(files));
+    let slots = Slots::new(Limits::of_files(files));
     let router = router(web, Arc::clone(&slots));
     connections::serve(listener, router, slots, stop).await;
     Ok(())
@@ -64,7 +66,7 @@ pub async fn serve(listener: Listener, web: Web, stop: CancellationToken) -> any
 
 fn router(web: Web, slots: Arc<Slots>) -> Router {
     let shared =
-        Shared { web, slots, memory: derivations::Memory::default(), bodies: events::Bodies::default() };
+        Shared { web, slots, memory: memory::Memory::default(), bodies: events::BodyBudget::default() };
     Router::new()
         .route("/nix-cache-info", get(derivations::cache_info))
         .route("/{file}", get(derivations::narinfo))

@@ -36,8 +36,7 @@ impl<S> Paced<S> {
     ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(count)) => {
-                self.connection.progress();
-                self.connection.set_stalled(false);
+                self.connection.took(count);
                 self.taken += count;
                 if count == length || self.taken >= WINDOW {
                     self.deadline = None;
@@ -46,7 +45,6 @@ impl<S> Paced<S> {
             }
             Poll::Ready(Err(_)) => written,
             Poll::Pending => {
-                self.connection.set_stalled(true);
                 if self.deadline.is_none() {
                     self.deadline = Some(Box::pin(sleep(self.time)));
                     self.taken = 0;
@@ -102,11 +100,11 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
-    use crate::web::slots::{Most, Slots};
+    use crate::web::slots::{Limits, Slots};
 
     #[tokio::test]
     async fn a_peer_that_takes_too_little_is_cut_and_a_slow_one_is_not() {
-        let slots = Slots::new(Most { connections: 9, per_address: 9 });
+        let slots = Slots::new(Limits { connections: 9, per_address: 9 });
         let time = Duration::from_millis(400);
         // 64 pieces of 16 KiB; a window has 16 of them.
         for (every, is_cut) in [(Duration::from_millis(300), true), (Duration::from_millis(5), false)] {

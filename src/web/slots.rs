@@ -3,28 +3,30 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::rate::Rate;
+
 /// `waiting_since` of a connection that waits for an answer of ours.
 const AT_WORK: u64 = u64::MAX;
 /// A connection that has just begun is not closed for so many milliseconds: its peer is about to send a request.
 const YOUNG: u64 = 50;
-/// A peer that took nothing for so many milliseconds loses its connection when memory is needed.
-const STALLED: u64 = 2000;
+/// A peer that takes as many bytes in a second keeps its connection when others need memory.
+const FAST: u64 = 4 << 20;
 
 /// How many connections may be open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Most {
+pub(super) struct Limits {
     pub(super) connections: usize,
     /// From one address of another machine.
     pub(super) per_address: usize,
 }
 
-impl Most {
+impl Limits {
     /// As many as leave enough of `files` descriptors for Git, evaluations and the database.
     pub(super) fn of_files(files: u64) -> Self {
         let connections = usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(8, 1024);
@@ -35,7 +37,7 @@ impl Most {
 /// The open connections.
 #[derive(Debug)]
 pub(super) struct Slots {
-    most: Most,
+    most: Limits,
     started: Instant,
     open: Mutex<Open>,
 }
@@ -55,10 +57,17 @@ pub(super) struct Connection {
     address: Option<IpAddr>,
     /// Since when its peer neither completed a request nor took anything, in milliseconds.
     waiting_since: AtomicU64,
-    /// Whether there is something that its peer does not take.
-    stalled: AtomicBool,
+    /// Whose memory is kept for what its peer has not taken yet, and how fast it takes that.
+    lent: Mutex<Option<(Share, Rate)>>,
     /// Closes it.
     pub(super) closed: CancellationToken,
+}
+
+/// Memory for store items: those below 1 MiB have theirs, so that larger ones cannot take all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    Middling,
+    Large,
 }
 
 /// Why there is no room for a connection.
@@ -78,7 +87,7 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    pub(super) fn new(most: Most) -> Arc<Self> {
+    pub(super) fn new(most: Limits) -> Arc<Self> {
         Arc::new(Self { most, started: Instant::now(), open: Mutex::default() })
     }
 
@@ -97,7 +106,7 @@ impl Slots {
             started: self.started,
             address,
             waiting_since: AtomicU64::default(),
-            stalled: AtomicBool::default(),
+            lent: Mutex::default(),
             closed: CancellationToken::new(),
         });
         connection.progress();
@@ -115,9 +124,17 @@ impl Slots {
         self.lock().close_one(self.now(), 0, |_| true);
     }
 
-    /// Closes a connection whose peer has taken nothing for a while.
-    pub(super) fn close_stalled(&self) {
-        self.lock().close_one(self.now(), STALLED, |connection| connection.stalled.load(Ordering::Relaxed));
+    /// Closes the connection whose peer is the slowest of those that have memory of this share,
+    /// unless all are fast.
+    pub(super) fn close_slowest(&self, share: Share) {
+        let now = self.now();
+        let mut open = self.lock();
+        let rates =
+            open.connections.iter().filter_map(|(number, found)| Some((found.rate(share, now)?, *number)));
+        let slowest = rates.filter(|(rate, _)| *rate < FAST).min();
+        if let Some(connection) = slowest.and_then(|(_, number)| open.remove(number)) {
+            connection.closed.cancel();
+        }
     }
 
     fn now(&self) -> u64 {
@@ -155,6 +172,31 @@ impl Open {
 }
 
 impl Connection {
+    /// Its peer took so many bytes.
+    pub(super) fn took(&self, bytes: usize) {
+        self.progress();
+        if let Some((_, rate)) = &mut *self.lent() {
+            rate.add(milliseconds(self.started), bytes);
+        }
+    }
+
+    /// Memory of a share is kept for its peer, until this is dropped.
+    pub(super) fn lend(self: &Arc<Self>, share: Share) -> Loan {
+        *self.lent() = Some((share, Rate::new(milliseconds(self.started))));
+        Loan(Arc::clone(self))
+    }
+
+    /// How many bytes its peer takes in a second, if it has memory of this share for a while.
+    fn rate(&self, share: Share, now: u64) -> Option<u64> {
+        let lent = self.lent();
+        let (_, rate) = lent.as_ref().filter(|(of, _)| *of == share)?;
+        rate.per_second(now)
+    }
+
+    fn lent(&self) -> MutexGuard<'_, Option<(Share, Rate)>> {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Its peer took something, or is about to be answered.
     pub(super) fn progress(&self) {
         self.waiting_since.store(milliseconds(self.started), Ordering::Relaxed);
@@ -165,10 +207,6 @@ impl Connection {
         self.waiting_since.store(AT_WORK, Ordering::Relaxed);
         Work(Arc::clone(self))
     }
-
-    pub(super) fn set_stalled(&self, stalled: bool) {
-        self.stalled.store(stalled, Ordering::Relaxed);
-    }
 }
 
 /// A request that is being answered.
@@ -177,6 +215,15 @@ pub(super) struct Work(Arc<Connection>);
 impl Drop for Work {
     fn drop(&mut self) {
         self.0.progress();
+    }
+}
+
+/// Memory that is kept for the peer of a connection.
+pub(super) struct Loan(Arc<Connection>);
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        *self.0.lent() = None;
     }
 }
 
@@ -212,7 +259,7 @@ mod tests {
     use super::*;
 
     fn slots(connections: usize, per_address: usize) -> Arc<Slots> {
-        Slots::new(Most { connections, per_address })
+        Slots::new(Limits { connections, per_address })
     }
 
     fn is_closed(slot: &Slot) -> bool {
@@ -252,7 +299,7 @@ mod tests {
 
     #[test]
     fn most_descriptors_are_left_to_others() {
-        let most = |files| Most::of_files(files).connections;
+        let most = |files| Limits::of_files(files).connections;
         assert_eq!([most(0), most(300), most(1024), most(1 << 20)], [8, 75, 256, 1024]);
     }
 }

@@ -5,17 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gorget::config::Listen;
-use gorget::db::{Batch, Db, Item, ItemKind, Pack, Recorder, compress};
-use gorget::sandbox::{Finished, Process};
-use gorget::signing::SigningKey;
-use gorget::store::nar;
-use gorget::store::path::StorePath;
+use gorget::db::Db;
+use gorget::guix::signature::SigningKey;
+use gorget::guix::store_path::StorePath;
 use gorget::web::{Listener, Web, serve};
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -23,143 +18,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::guix::Tree;
-use crate::support::program::Farm;
-use crate::support::{Answers, Dice, LATEST, Port, begin, only_spec, spec};
+use crate::support::target::{Target, fill};
 
 /// How long abuse goes on.
 const SPAN: Duration = Duration::from_secs(4);
-
-/// A farm at work that has store items.
-struct Target {
-    farm: Farm,
-    process: Process,
-    port: Port,
-    token: String,
-    items: Items,
-}
-
-/// A small text, and an archive that cannot be compressed, each in a pack of its own.
-struct Items {
-    text: StorePath,
-    large: StorePath,
-    large_nar: Vec<u8>,
-}
-
-/// Keeps two items.
-async fn fill(db: &Db, size: usize) -> Items {
-    let mut dice = Dice(7);
-    let noise: Vec<u8> = (0..size).map(|_| u8::try_from(dice.roll(256)).unwrap()).collect();
-    let large_nar = nar::of_file(&noise);
-    let large = StorePath::of_source(b"large", &Sha256::digest(&large_nar).into()).unwrap();
-    let words = b"a small text".to_vec();
-    let text = StorePath::of_text(b"text", &words, &[""; 0]).unwrap();
-    let pack = |path: &StorePath, kind, contents: &[u8]| Pack {
-        contents: compress(contents, 3).unwrap(),
-        items: vec![Item {
-            hash: path.hash_text(),
-            name: path.name().to_owned(),
-            kind,
-            refs: vec![],
-            start: 0,
-            length: contents.len() as u64,
-        }],
-    };
-    let packs = vec![pack(&text, ItemKind::Text, &words), pack(&large, ItemKind::Nar, &large_nar)];
-    let master = only_spec(db, spec("master")).await;
-    let mut recorder = Recorder::new(begin(db, master, "a").await);
-    recorder.record(db, &Batch { packs, ..Batch::default() }).await.unwrap();
-    recorder.finish(db, false, &json!({}), 200).await.unwrap();
-    Items { text, large, large_nar }
-}
-
-impl Target {
-    /// A farm that may open `files` files.
-    async fn start(files: u32) -> Self {
-        let farm = Farm::new(None);
-        std::fs::create_dir(farm.state()).unwrap();
-        let db = farm.db().await;
-        let items = fill(&db, 24 << 20).await;
-        db.close().await;
-        std::fs::write(farm.state().join("events-token"), "s3cret\n").unwrap();
-        assert_eq!(farm.say(&["key", "generate"]).await.code, Some(0));
-        let port = Port::free();
-        let process = farm.start_with_files(files, &["--listen", &port.address.to_string()]);
-        let target = Self { farm, process, port, token: "s3cret".to_owned(), items };
-        let begun = Instant::now();
-        while TcpStream::connect(target.port.address).await.is_err() {
-            assert!(begun.elapsed() < Duration::from_mins(1), "it does not listen");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        target
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.process.id().unwrap()).unwrap()).unwrap()
-    }
-
-    /// The most memory that it ever had, in MiB.
-    fn peak(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
-    }
-
-    /// Sends something over a connection that stays open.
-    async fn send(&self, bytes: &[u8]) -> Option<TcpStream> {
-        let mut stream = TcpStream::connect(self.port.address).await.ok()?;
-        // It may have been cut already.
-        let _ = stream.write_all(bytes).await;
-        Some(stream)
-    }
-
-    /// The same many times.
-    async fn send_often(&self, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
-        let mut streams = Vec::new();
-        for _ in 0..count {
-            streams.extend(self.send(bytes).await);
-        }
-        streams
-    }
-
-    /// Asks for what an honest client and an honest coordinator ask for, again and again; gives how often.
-    async fn be_honest(&self, span: Duration) -> usize {
-        let client = Client::builder().pool_max_idle_per_host(0).timeout(LATEST).build().unwrap();
-        let url = |path: &str| format!("http://{}/{path}", self.port.address);
-        let event = json!({ "items": [{ "type": "build", "build_id": "1", "event": "started",
-            "derivation": format!("/gnu/store/{}-x.drv", "0".repeat(32)) }] });
-        let (begun, mut times, mut answers) = (Instant::now(), 0, Answers::default());
-        while begun.elapsed() < span {
-            let requests = [
-                client.get(url("nix-cache-info")),
-                client.get(url(&format!("{}.narinfo", self.items.text.hash_text()))),
-                client.get(url(&format!("nar/{}", self.items.text.base_name()))),
-                client
-                    .post(url(&format!("build-server/1/build-events?token={}", self.token)))
-                    .body(event.to_string()),
-            ];
-            for (number, request) in requests.into_iter().enumerate() {
-                let asked = Instant::now();
-                let answer = request.send().await;
-                let took = asked.elapsed();
-                let answer = answer.unwrap_or_else(|error| panic!("request {number}, {took:?}: {error}"));
-                assert!(answer.status().is_success(), "request {number}: {}", answer.status());
-                answers.add(&format!("request {number}"), took);
-            }
-            times += 1;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        answers.assert_prompt();
-        times
-    }
-
-    /// Ends it with a signal.
-    async fn end(&mut self) -> Finished {
-        kill_process(self.pid(), Signal::TERM).unwrap();
-        let finished = self.process.finish(Duration::from_secs(10)).await.unwrap();
-        assert!(finished.success(), "{}", finished.reason());
-        finished
-    }
-}
 
 /// What a server says on a connection until it closes it.
 async fn heard(mut stream: TcpStream) -> String {

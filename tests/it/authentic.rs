@@ -1,7 +1,7 @@
 //! Who may say what is evaluated: real keys, real signatures, and the judgement of a real Guix.
 
-use gorget::channel::{Authenticator, Verdict};
-use gorget::spec::Introduction;
+use gorget::domain::spec::Introduction;
+use gorget::git::{Authenticator, Verdict};
 use tempfile::TempDir;
 
 use crate::support::guix::{guix_root, manifest};

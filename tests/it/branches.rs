@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gorget::bell::Bell;
-use gorget::channel::{Authenticator, Checkouts, Limits, Mirrors, Resolver};
 use gorget::clock::Clock;
-use gorget::collect::Collect;
-use gorget::daemon::{Bells, Keeper, Once, Progress, exhaust};
 use gorget::db::{BranchProblem, Db};
-use gorget::fetch::{Fetch, Fetches};
-use gorget::register::Register;
-use gorget::spec::Spec;
-use gorget::watch::{Looks, Watch};
+use gorget::domain::spec::Spec;
+use gorget::farm::bell::Bell;
+use gorget::farm::reconciler::{Bells, Once, Progress, Reconciler, exhaust};
+use gorget::git::{Authenticator, Checkouts, Limits, Mirrors, PrivateHosts, Resolver};
+use gorget::steps::collect::Collect;
+use gorget::steps::fetch::{Fetch, Fetches};
+use gorget::steps::register::Register;
+use gorget::steps::watch::{Polls, Watch};
 use tempfile::TempDir;
 
 use crate::repository::{Remote, Server};
@@ -60,7 +60,7 @@ impl Bed {
             clock: clock.clone(),
             bells: Bells::default(),
             once: Once::when_due(),
-            looks: Looks::default(),
+            looks: Polls::default(),
         };
         Self { directory, db, clock, register, watch }
     }
@@ -86,6 +86,18 @@ impl Bed {
             .filter(|stored| stored.present && stored.spec.is_evaluated())
             .map(|stored| stored.spec)
             .collect()
+    }
+
+    fn fetch(&self) -> Fetch {
+        let authenticator = Authenticator::new(guix_root(), self.directory.path().join("authentic"));
+        Fetch {
+            db: self.db.clone(),
+            resolver: Resolver::new(self.watch.mirrors.clone(), authenticator),
+            clock: self.clock.clone(),
+            bells: Bells::default(),
+            once: Once::when_due(),
+            fetches: Fetches::default(),
+        }
     }
 
     fn collect(&self) -> Collect {
@@ -292,7 +304,7 @@ async fn whoever_asks_for_a_look_gets_one_and_whoever_asks_often_no_more() {
     for _ in 0..3 {
         let branches = bed.db.branches().await.unwrap();
         let ids: Vec<_> = branches.iter().map(|branch| branch.id).collect();
-        bed.db.ask_for_looks(&ids, bed.clock.now()).await.unwrap();
+        bed.db.request_polls(&ids, bed.clock.now()).await.unwrap();
         bed.see().await;
         bed.clock.advance(1);
     }
@@ -339,21 +351,70 @@ async fn a_fetch_that_gets_stuck_does_not_hold_up_the_others() {
     }
     bed.see().await;
     server.line.stops_after.store(1, Ordering::Relaxed);
-    let authenticator = Authenticator::new(guix_root(), bed.directory.path().join("authentic"));
-    let mut fetch = Fetch {
-        db: bed.db.clone(),
-        resolver: Resolver { mirrors: bed.watch.mirrors.clone(), authenticator },
-        clock: bed.clock.clone(),
-        bells: Bells::default(),
-        once: Once::when_due(),
-        fetches: Fetches::default(),
-    };
+    let mut fetch = bed.fetch();
     let begun = std::time::Instant::now();
     while bed.db.newest_evaluations().await.unwrap().len() < 6 {
         assert_eq!(fetch.step().await.unwrap(), Progress::Worked);
     }
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(bed.db.holds().await.unwrap(), [], "the seventh is still under way");
+}
+
+#[tokio::test]
+async fn what_channels_bring_holds_up_nothing_that_specs_name_and_has_one_time_for_all() {
+    let honest = Remote::new();
+    honest.push("master", "a", "1");
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let mut bed = Bed::new(Duration::from_mins(1)).await;
+    let limits = Limits { fetch: Duration::from_secs(5), ..bed.watch.mirrors.limits() };
+    let mirrors = Mirrors::new(bed.directory.path().join("mirrors"), limits);
+    bed.watch.mirrors = mirrors.permitting(PrivateHosts::new(["127.0.0.1".parse().unwrap()]));
+    let remotes: Vec<Remote> = (0..6).map(|_| Remote::new()).collect();
+    for (number, remote) in remotes.iter().enumerate() {
+        let needed = format!("(channel (name needed) (url \"git://{address}/{number}\"))");
+        remote.push("master", ".guix-channel", format!("(channel (version 0) (dependencies {needed}))"));
+        let shared = format!("[[channel]]\nname = \"honest\"\nurl = \"{}\"", honest.url());
+        bed.spec(&format!("a-evil-{number}"), &remote.url(), &shared);
+    }
+    bed.spec("z-honest", &honest.url(), "");
+    bed.see().await;
+    let (mut fetch, begun) = (bed.fetch(), std::time::Instant::now());
+    while bed.db.newest_evaluations().await.unwrap().is_empty() {
+        assert_eq!(fetch.step().await.unwrap(), Progress::Worked);
+    }
+    assert_eq!(bed.db.holds().await.unwrap(), [], "the others are still at it");
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    while bed.db.holds().await.unwrap().len() < 6 {
+        fetch.step().await.unwrap();
+    }
+    for hold in bed.db.holds().await.unwrap() {
+        let expected = "channel needed: with it, what the spec does not name takes more than 10 s to fetch";
+        assert!(hold.reason.contains(expected), "{}", hold.reason);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    assert_eq!(bed.db.newest_evaluations().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_channels_brought_in_vain_goes_after_three_days() {
+    let (own, needed) = (Remote::new(), Remote::new());
+    needed.push("master", "a", "1");
+    let needs =
+        format!("(channel (name needed) (url {:?})) (channel (name lost) (url \"/lost\"))", needed.url());
+    own.push("master", ".guix-channel", format!("(channel (version 0) (dependencies {needs}))"));
+    let mut bed = Bed::new(Duration::from_mins(1)).await;
+    bed.spec("own", &own.url(), "");
+    bed.see().await;
+    exhaust(&mut bed.fetch()).await.unwrap();
+    assert_eq!(bed.db.holds().await.unwrap().len(), 1);
+    let mirror = bed.watch.mirrors.of_strangers().path(&needed.url());
+    let mut collect = bed.collect();
+    for (days, expected) in [(2, true), (2, false)] {
+        bed.clock.advance(days * 24 * 60 * 60);
+        exhaust(&mut collect).await.unwrap();
+        assert_eq!(mirror.exists(), expected);
+    }
 }
 
 #[tokio::test]

@@ -122,3 +122,17 @@ async fn an_entry_that_raises_costs_itself_and_a_manifest_that_does_not_load_all
     );
     assert_eq!(farm.queue().await.len(), 3, "those of the good one");
 }
+
+#[tokio::test]
+async fn a_commit_that_no_disk_can_hold_fails_at_once_and_is_not_tried_again() {
+    let channel = Tree::channel("manifest.scm", &manifest(&[("one", "")]));
+    let name = "n".repeat(300);
+    channel.write(&name, "");
+    let farm = Farm::new(None);
+    farm.spec("own", &format!("build = {{ manifests = [\"manifest.scm\"] }}\n{}", channel.as_channel("own")));
+    let talk = farm.run_once_in_trouble().await;
+    let evaluation = farm.newest().await;
+    assert_eq!((&evaluation["state"], &evaluation["attempts"]), (&"failed".into(), &1.into()), "{talk}");
+    let expected = format!("\"{name}\" has a name of more than 255 bytes");
+    assert!(talk.contains(&expected), "{talk}");
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use git2::Oid;
-use gorget::channel::{CheckoutError, Checkouts, Limits, Mirrors, RemoteError};
+use gorget::git::{CheckoutError, Checkouts, Limits, Mirrors, RemoteError, descends, steps};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -252,4 +252,46 @@ async fn two_at_once_share_a_mirror() {
     let (one, two) = tokio::join!(mirrors.fetch(&url, "main", &first), mirrors.fetch(&url, "main", &second));
     one.and(two).unwrap();
     assert_eq!(history(&mirrors, &url, &second), 2);
+}
+
+#[tokio::test]
+async fn git_says_how_commits_lie_to_each_other() {
+    let remote = Remote::new();
+    let first = remote.push("main", "a", "1");
+    let second = remote.push("main", "a", "2");
+    remote.set("side", Some(&first));
+    let aside = remote.push("side", "b", "1");
+    let third = remote.push("main", "a", "3");
+    let apart = remote.push("apart", "a", "apart");
+    let path = remote.path();
+    for (commit, ancestor, expected) in [
+        (&third, &first, true),
+        (&third, &third, true),
+        (&first, &third, false),
+        (&third, &aside, false),
+        (&apart, &first, false),
+        (&third, &NO_COMMIT.to_owned(), false),
+        (&NO_COMMIT.to_owned(), &NO_COMMIT.to_owned(), false),
+    ] {
+        assert_eq!(descends(path, commit, ancestor).await.unwrap(), expected, "{commit} {ancestor}");
+    }
+    let merge = {
+        let id = |commit: &str| remote.git.find_commit(Oid::from_str(commit).unwrap()).unwrap();
+        let (one, other) = (id(&third), id(&aside));
+        let who = one.author().to_owned();
+        let tree = one.tree().unwrap();
+        remote.git.commit(None, &who, &who, "Merge", &tree, &[&one, &other]).unwrap().to_string()
+    };
+    assert!(descends(path, &merge, &aside).await.unwrap());
+    for (old, new, limit, expected) in [
+        (&first, &merge, 9, vec![&second, &third, &merge]),
+        (&first, &merge, 2, vec![&third, &merge]),
+        (&aside, &merge, 9, vec![&second, &third, &merge]),
+        (&third, &third, 9, vec![&third]),
+        (&apart, &third, 9, vec![&third]),
+        (&NO_COMMIT.to_owned(), &third, 9, vec![&third]),
+    ] {
+        let found = steps(path, old, new, limit).await.unwrap();
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{old} {new} {limit}");
+    }
 }

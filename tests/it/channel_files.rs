@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use data_encoding::HEXLOWER;
-use gorget::channel::{Metadata, metadata};
-use gorget::guile::{Datum, Value, position, read};
+use gorget::git::{Metadata, metadata};
+use gorget::guix::guile::{Datum, Value, position, read};
 
 use crate::repository::Remote;
 use crate::support::Dice;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gorget::channel::{Dependency, Metadata, metadata};
+use gorget::git::{Dependency, Metadata, metadata};
 use gorget::sandbox::{Confined, Limits, find_guix};
 use serde_json::Value;
 
@@ -223,7 +223,7 @@ async fn of_two_channels_each_evaluation_has_the_right_commits_and_they_can_go_b
         [pair(&one_a, &two_a), pair(&one_a, &two_b), pair(&one_b, &two_a), pair(&one_a, &two_a)]
     );
     let said = farm.say(&["pushes", "both", "--json"]).await;
-    // Looks at two repositories end in any order.
+    // Polls at two repositories end in any order.
     let mut kinds: Vec<String> =
         said.data.lines().map(|line| text(&serde_json::from_str::<Value>(line).unwrap()["kind"])).collect();
     kinds.sort();

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use git2::Oid;
-use gorget::channel::{CheckoutError, Checkouts, Refusal};
+use gorget::git::{CheckoutError, Checkouts, Refusal};
 use tempfile::TempDir;
 
 use crate::repository::Remote;
@@ -92,6 +92,10 @@ async fn hostile_trees_are_refused_before_anything_is_written() {
     for _ in 0..70 {
         deep = remote.tree(&[(DIRECTORY, b"d", deep)]);
     }
+    let mut long = evil;
+    for _ in 0..5 {
+        long = remote.tree(&[(DIRECTORY, &[b'n'; 250], long)]);
+    }
     let ten: Vec<Vec<u8>> = (0..10_u8).map(|number| vec![b'a' + number]).collect();
     let mut bomb = remote.tree(&[(FILE, b"x", file)]);
     for _ in 0..9 {
@@ -118,7 +122,9 @@ async fn hostile_trees_are_refused_before_anything_is_written() {
         (remote.tree(&[(LINK, b"empty", remote.blob(""))]), "empty", Refusal::Link),
         (remote.tree(&[(LINK, b"zero", remote.blob("a\0b"))]), "zero", Refusal::Link),
         (remote.tree(&[(LINK, b"long", remote.blob("a".repeat(5000)))]), "long", Refusal::TooBig),
-        (name(&[b'n'; 5000]), &"n".repeat(5000), Refusal::TooDeep),
+        (long, &vec!["n".repeat(250); 5].join("/"), Refusal::TooDeep),
+        (name(&[b'n'; 256]), &"n".repeat(256), Refusal::LongName),
+        (remote.tree(&[(DIRECTORY, &[b'n'; 300], evil)]), &"n".repeat(300), Refusal::LongName),
     ] {
         let commit = remote.commit_tree(tree, None);
         let error = checkouts.checkout(remote.path(), &commit).await.unwrap_err();
@@ -166,6 +172,7 @@ async fn file_names_may_hold_any_byte() {
     let file = remote.blob("x");
     let mut entries: Vec<_> = names.iter().map(|name| (FILE, name.as_slice(), file)).collect();
     entries.push((FILE, b"...", file));
+    entries.push((FILE, &[b'n'; 255], file));
     let commit = remote.commit_tree(remote.tree(&entries), None);
     let tree = checkouts.checkout(remote.path(), &commit).await.unwrap();
     for (_, name, _) in &entries {

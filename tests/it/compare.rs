@@ -1,8 +1,8 @@
 //! Any two evaluations compared, whatever names them, and what became of a package.
 
-use gorget::db::{Batch, Db, EvaluationId, JobError, NewDerivation, Recorder};
-use gorget::revision::{ChannelCommit, Revision};
-use gorget::spec::{Subset, System};
+use gorget::db::{Batch, Db, EvaluationId, EvaluationWriter, JobError, NewDerivation};
+use gorget::domain::revision::{ChannelCommit, Revision};
+use gorget::domain::spec::{Subset, System};
 use serde_json::{Value, json};
 
 use crate::support::program::{Farm, text};
@@ -60,7 +60,7 @@ async fn evaluate(db: &Db, name: &str, commit: &str, batch: &Batch, at: i64) -> 
     let mut evaluations = Vec::new();
     while let Some(task) = db.claim_evaluation(&claimant("one"), at).await.unwrap() {
         evaluations.push(task.id);
-        let mut recorder = Recorder::new(task);
+        let mut recorder = EvaluationWriter::new(task);
         recorder.record(db, batch).await.unwrap();
         recorder.finish(db, false, &json!({}), at).await.unwrap();
     }

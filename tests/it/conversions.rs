@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use gorget::channel::{CheckoutError, Checkouts, Refusal};
+use gorget::git::{CheckoutError, Checkouts, Refusal};
 
 use crate::repository::Remote;
 use crate::support::repl::repl;
@@ -200,4 +200,33 @@ async fn hostile_attributes_cost_little_and_reach_nothing() {
     let tree = remote.tree(&[("100644", b".gitattributes", program), ("40000", b"d", odd)]);
     let commit = remote.commit_tree(tree, None);
     checkouts.checkout(remote.path(), &commit).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_converted_is_small_and_what_is_not_may_be_large() {
+    let directory = tempfile::tempdir().unwrap();
+    let checkouts = Checkouts::new(directory.path().join("checkouts"));
+    let remote = Remote::new();
+    let attributes = remote.blob("*.txt text eol=crlf ident\n");
+    let lines = |size: usize| remote.blob([&b"$Id$"[..], &vec![b'\n'; size - 4]].concat());
+    let (most, more) = (lines(8 << 20), lines((8 << 20) + 1));
+    let commit = |names: &[String], blob| {
+        let mut entries = vec![("100644", &b".gitattributes"[..], attributes)];
+        entries.extend(names.iter().map(|name| ("100644", name.as_bytes(), blob)));
+        remote.commit_tree(remote.tree(&entries), None)
+    };
+    let names = |count: usize| (10..10 + count).map(|number| format!("a{number}.txt")).collect::<Vec<_>>();
+
+    let tree = checkouts.checkout(remote.path(), &commit(&names(12), most)).await.unwrap();
+    let converted = std::fs::read(tree.join("a21.txt")).unwrap();
+    assert_eq!(converted.len(), 2 * ((8 << 20) - 4) + format!("$Id: {most} $").len());
+    assert!(converted.ends_with(b"\r\n\r\n"));
+    let plain = checkouts.checkout(remote.path(), &commit(&["a.dat".to_owned()], more)).await.unwrap();
+    assert_eq!(std::fs::read(plain.join("a.dat")).unwrap().len(), (8 << 20) + 1);
+    for (names, blob) in [(names(1), more), (names(13), most)] {
+        let error = checkouts.checkout(remote.path(), &commit(&names, blob)).await.unwrap_err();
+        let refused = matches!(error, CheckoutError::Refused { refusal: Refusal::Conversion, .. });
+        assert!(refused && error.to_string().contains(names.last().unwrap()), "{error}");
+        assert!(error.to_string().contains("\nhint: take `eol=crlf` and `ident` off it"), "{error}");
+    }
 }

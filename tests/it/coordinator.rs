@@ -1,6 +1,6 @@
 //! Builds reach a coordinator once, whatever happens on the way.
 
-use gorget::coordinator::{Answer, GuixBuildCoordinator, Submission, Unavailable};
+use gorget::steps::coordinator::{Answer, GuixBuildCoordinator, Submission, Unavailable};
 
 use crate::support::coordinator::{Mood, StandIn};
 

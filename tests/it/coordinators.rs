@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use gorget::attempt::Attempt;
 use gorget::clock::Clock;
-use gorget::coordinator::{GuixBuildCoordinator, LetGo, Submit};
-use gorget::daemon::exhaust;
-use gorget::db::{Batch, Build, BuildState, Db, NewEvent, QueueFilter, Recorder, Told};
-use gorget::plan::route::{Route, Routes};
-use gorget::spec::Spec;
+use gorget::db::{Batch, Build, BuildRef, BuildState, Db, EvaluationWriter, NewEvent, QueueFilter};
+use gorget::domain::attempt::Attempt;
+use gorget::domain::plan::route::{Route, Routes};
+use gorget::domain::spec::Spec;
+use gorget::farm::reconciler::exhaust;
+use gorget::steps::coordinator::{CancelOrphans, GuixBuildCoordinator, Submit};
 use serde_json::{Value, json};
 
 use crate::support::coordinator::StandIn;
@@ -25,7 +25,7 @@ fn route(coordinator: &str, specs: &[&str], systems: &[&str]) -> Route {
 async fn want(db: &Db, spec: &str, commit: &str, words: &[(&str, &str)]) {
     let task = begin(db, spec_id(db, spec).await, commit).await;
     let id = task.id;
-    let mut recorder = Recorder::new(task);
+    let mut recorder = EvaluationWriter::new(task);
     let derivations = words.iter().map(|(word, system)| {
         let mut new = derivation(word, &[]);
         (*system).clone_into(&mut new.system);
@@ -106,7 +106,7 @@ async fn each_gets_its_own_builds_and_one_that_is_away_holds_nobody_up() {
         assert_eq!(words(&arm), ["vim"]);
         // What one says of the other's builds says nothing.
         let reference = build(db, "vim").await.reference.unwrap();
-        for told in [Told::Derivation(hash("vim")), Told::Attempt] {
+        for told in [BuildRef::Derivation(hash("vim")), BuildRef::Attempt] {
             let event = NewEvent {
                 build: told,
                 reference: reference.clone(),
@@ -149,14 +149,14 @@ async fn what_a_coordinator_has_stays_there_until_it_ends_or_is_given_up() {
         let cancel = "update build set state = 'canceling', unwanted_at = 1
             where name_id = (select id from job_name where name = 'p1')";
         write_down(location, cancel).await;
-        exhaust(&mut LetGo { db: db.clone(), told: vec!["old".to_owned()] }).await.unwrap();
+        exhaust(&mut CancelOrphans { db: db.clone(), told: vec!["old".to_owned()] }).await.unwrap();
         assert_eq!(at(db, "p1").await.0, BuildState::Canceling);
-        exhaust(&mut LetGo { db: db.clone(), told: vec!["new".to_owned()] }).await.unwrap();
+        exhaust(&mut CancelOrphans { db: db.clone(), told: vec!["new".to_owned()] }).await.unwrap();
         assert_eq!(at(db, "p1").await.0, BuildState::Canceled);
 
         // It failed while it was the old one's; the next try is the new one's.
         let failed = NewEvent {
-            build: Told::Asked(build(db, "p0").await.id),
+            build: BuildRef::Asked(build(db, "p0").await.id),
             reference: build(db, "p0").await.reference.unwrap(),
             attempt: Attempt::Failed,
             happened_at: None,

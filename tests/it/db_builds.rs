@@ -1,8 +1,10 @@
 //! New outputs are wanted once, and leave through the queue.
 
-use gorget::attempt::Attempt;
-use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, NewEvent, QueueFilter, Recorder, Told};
-use gorget::spec::System;
+use gorget::db::{
+    Batch, Build, BuildRef, BuildState, Db, EvaluationId, EvaluationWriter, NewEvent, QueueFilter,
+};
+use gorget::domain::attempt::Attempt;
+use gorget::domain::spec::System;
 use serde_json::json;
 
 use crate::support::{
@@ -29,7 +31,7 @@ async fn each_set_of_outputs_is_queued_once() {
 
         let task = begin(db, master, "b").await;
         let second = task.id;
-        let mut recorder = Recorder::new(task);
+        let mut recorder = EvaluationWriter::new(task);
         let mut same_outputs = derivation("emacs2", &[]);
         same_outputs.outputs = vec![("other-name".to_owned(), format!("{}-emacs1", hash("oemacs1")))];
         let changed = Batch {
@@ -99,7 +101,7 @@ async fn the_queue_empties_in_order_and_waits_while_nobody_answers() {
         let next = next_builds(db, 1000, 3).await;
         assert_eq!(names(&next), ["z", "a", "b"]);
         db.record_submission(&next[0], Some("build-7"), "201", 1001).await.unwrap();
-        db.record_refusal(next[1].id, "no such system", 1002).await.unwrap();
+        db.record_refusal(&next[1], "no such system", 1002).await.unwrap();
         db.postpone(&[next[2].id], "connection refused", 2000).await.unwrap();
         assert_eq!(names(&next_builds(db, 1999, 9).await), ["c"]);
         assert_eq!(names(&next_builds(db, 2000, 9).await), ["b", "c"]);
@@ -124,7 +126,7 @@ async fn a_coordinator_that_tells_without_end_fills_no_disk() {
         evaluate(db, master, "a", &[("hello", "hello1")]).await;
         schedule(db, BuildState::Queued).await;
         let event = |number: usize| NewEvent {
-            build: Told::Derivation(hash("hello1")),
+            build: BuildRef::Derivation(hash("hello1")),
             reference: format!("attempt {number}"),
             attempt: Attempt::Started,
             happened_at: None,
@@ -135,7 +137,7 @@ async fn a_coordinator_that_tells_without_end_fills_no_disk() {
         }
         let build = db.queue(&QueueFilter::default(), 10).await.unwrap()[0].id;
         assert_eq!(db.build_events(build).await.unwrap().len(), 1000);
-        let asked = NewEvent { build: Told::Asked(build), ..event(2000) };
+        let asked = NewEvent { build: BuildRef::Asked(build), ..event(2000) };
         assert_eq!(db.record_events("default", &[asked], 700).await.unwrap().new, 1, "answers always count");
     })
     .await;

@@ -1,7 +1,7 @@
 //! Which evaluations are asked for, who takes them, and what happens when nobody finishes them.
 
-use gorget::db::{Error, EvaluationState, JobError, Recorder};
-use gorget::spec::{Build, Subset, System};
+use gorget::db::{Error, EvaluationState, EvaluationWriter, JobError};
+use gorget::domain::spec::{Build, Subset, System};
 use serde_json::json;
 
 use crate::support::{
@@ -114,7 +114,7 @@ async fn an_interrupted_evaluation_starts_over() {
         let first = evaluate(db, master, "a", &[("hello", "hello1")]).await;
         let task = begin(db, master, "b").await;
         db.set_total(&task, 2).await.unwrap();
-        let mut zombie = Recorder::new(task.clone());
+        let mut zombie = EvaluationWriter::new(task.clone());
         let mut half = batch(&[("hello", "hello2")]);
         half.errors.push(JobError { name: "emacs".into(), cause: "exception".into(), message: "no".into() });
         half.done = 2;
@@ -123,8 +123,8 @@ async fn an_interrupted_evaluation_starts_over() {
         assert_eq!((running.jobs_done, running.errors, running.unscheduled), (2, 1, true));
         assert!(matches!(db.jobs(task.id).await, Err(Error::NotComplete(_))));
 
-        assert_eq!(db.take_back("one", 102).await.unwrap(), [interrupted(task.id, "one")]);
-        assert_eq!(db.take_back("one", 102).await.unwrap(), []);
+        assert_eq!(db.reclaim_expired("one", 102).await.unwrap(), [interrupted(task.id, "one")]);
+        assert_eq!(db.reclaim_expired("one", 102).await.unwrap(), []);
         let waiting = db.evaluation(task.id).await.unwrap().unwrap();
         assert_eq!((waiting.jobs_total, waiting.jobs_done, waiting.errors), (None, 0, 0));
         assert_eq!(db.errors(task.id).await.unwrap(), []);
@@ -133,7 +133,7 @@ async fn an_interrupted_evaluation_starts_over() {
         let second = db.claim_evaluation(&claimant("one"), 200).await.unwrap().unwrap();
         assert_eq!((second.id, second.attempts, second.previous), (task.id, 2, Some(first)));
         assert!(matches!(zombie.record(db, &half).await, Err(Error::LeaseLost(_))), "not its turn");
-        let mut recorder = Recorder::new(second);
+        let mut recorder = EvaluationWriter::new(second);
         recorder.record(db, &batch(&[("hello", "hello1")])).await.unwrap();
         recorder.finish(db, false, &json!({ "memory": 5 }), 300).await.unwrap();
         assert_eq!(db.changed_jobs(first, task.id).await.unwrap(), (vec![], vec![]));
@@ -181,13 +181,13 @@ async fn an_evaluation_that_is_over_can_be_asked_for_again() {
     on_both(async |db| {
         let master = only_spec(db, spec("master")).await;
         let first = evaluate(db, master, "a", &[("hello", "hello1")]).await;
-        let again = db.evaluate_again(first, 300).await.unwrap().unwrap();
-        assert_eq!(db.evaluate_again(first, 301).await.unwrap(), None, "there is a newer one");
-        assert_eq!(db.evaluate_again(again, 302).await.unwrap(), None, "it is not over");
+        let again = db.retry_evaluation(first, 300).await.unwrap().unwrap();
+        assert_eq!(db.retry_evaluation(first, 301).await.unwrap(), None, "there is a newer one");
+        assert_eq!(db.retry_evaluation(again, 302).await.unwrap(), None, "it is not over");
         let task = db.claim_evaluation(&claimant("one"), 303).await.unwrap().unwrap();
         assert_eq!((task.id, task.previous, &task.revision), (again, Some(first), &revision("a")));
         db.fail_evaluation(&task, "no memory", 304).await.unwrap();
-        assert!(db.evaluate_again(again, 305).await.unwrap().is_some());
+        assert!(db.retry_evaluation(again, 305).await.unwrap().is_some());
     })
     .await;
 }
@@ -198,7 +198,7 @@ async fn a_failed_evaluation_says_why_and_changes_no_history() {
         let master = only_spec(db, spec("master")).await;
         let good = evaluate(db, master, "a", &[("hello", "hello1")]).await;
         let task = begin(db, master, "b").await;
-        let mut recorder = Recorder::new(task.clone());
+        let mut recorder = EvaluationWriter::new(task.clone());
         let mut half = batch(&[("hello", "hello2")]);
         half.errors.push(JobError { name: "emacs".into(), cause: "exception".into(), message: "no".into() });
         recorder.record(db, &half).await.unwrap();
@@ -212,7 +212,7 @@ async fn a_failed_evaluation_says_why_and_changes_no_history() {
         let fixed = begin(db, master, "c").await;
         assert_eq!(fixed.previous, Some(good));
         let id = fixed.id;
-        let mut recorder = Recorder::new(fixed);
+        let mut recorder = EvaluationWriter::new(fixed);
         recorder.record(db, &batch(&[("hello", "hello2")])).await.unwrap();
         recorder.finish(db, false, &json!({}), 400).await.unwrap();
         let (before, after) = db.changed_jobs(good, id).await.unwrap();

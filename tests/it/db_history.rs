@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gorget::db::{BuildState, Db, Error, EvaluationId, Job, JobError, Recorder};
-use gorget::job::{Facts, Location};
+use gorget::db::{BuildState, Db, Error, EvaluationId, EvaluationWriter, Job, JobError};
+use gorget::domain::job::{JobMetadata, Location};
 use serde_json::json;
 
 use crate::support::{
@@ -41,12 +41,12 @@ async fn jobs_of(db: &Db, id: EvaluationId) -> Jobs {
     seen(jobs.iter().map(|job| (&job.name, &job.derivation)))
 }
 
-fn differing(jobs: &[gorget::diff::Job]) -> Jobs {
+fn differing(jobs: &[gorget::domain::diff::Job]) -> Jobs {
     seen(jobs.iter().map(|job| (&job.name, &job.derivation)))
 }
 
 /// Evaluates `jobs` in two halves, the first of which is recorded twice.
-async fn evaluate_in_halves(db: &Db, recorder: &mut Recorder, jobs: &Jobs) {
+async fn evaluate_in_halves(db: &Db, recorder: &mut EvaluationWriter, jobs: &Jobs) {
     let pairs: Vec<(&str, &str)> = jobs.iter().map(|(name, word)| (name.as_str(), word.as_str())).collect();
     let (one, two) = pairs.split_at(pairs.len() / 2);
     recorder.record(db, &batch(one)).await.unwrap();
@@ -68,11 +68,11 @@ async fn any_two_of_many_evaluations_compare_as_if_each_had_been_kept_whole() {
             let mut task = begin(db, specs[which], &format!("commit{number}")).await;
             let id = task.id;
             if number % 5 == 4 {
-                evaluate_in_halves(db, &mut Recorder::new(task), &next).await;
-                db.take_back("one", 0).await.unwrap();
+                evaluate_in_halves(db, &mut EvaluationWriter::new(task), &next).await;
+                db.reclaim_expired("one", 0).await.unwrap();
                 task = db.claim_evaluation(&claimant("one"), 150).await.unwrap().unwrap();
             }
-            let mut recorder = Recorder::new(task);
+            let mut recorder = EvaluationWriter::new(task);
             evaluate_in_halves(db, &mut recorder, &next).await;
             if number % 7 == 6 {
                 db.fail_evaluation(recorder.task(), "out of memory", 200).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_job_that_could_not_be_evaluated_is_an_error_and_not_gone() {
         let first = evaluate(db, master, "a", &all).await;
         let task = begin(db, master, "b").await;
         let second = task.id;
-        let mut recorder = Recorder::new(task);
+        let mut recorder = EvaluationWriter::new(task);
         let mut rest = batch(&[("hello", "hello1"), ("xz", "xz2")]);
         let broken =
             JobError { name: "emacs".into(), cause: "exception".into(), message: "unbound variable".into() };
@@ -154,14 +154,19 @@ async fn hostile_words_come_back_as_they_were() {
         let master = only_spec(db, spec("master")).await;
         let task = begin(db, master, words).await;
         let id = task.id;
-        let mut recorder = Recorder::new(task);
+        let mut recorder = EvaluationWriter::new(task);
         let mut strange = batch(&[]);
         strange.derivations.push(derivation("hello", &[]));
         strange.derivations[0].name = words.to_owned();
         let mut job = crate::support::job(words, "hello");
         let word = || Some(words.to_owned());
-        job.facts =
-            Facts { package: word(), version: word(), target: word(), channel: word(), ..Facts::default() };
+        job.facts = JobMetadata {
+            package: word(),
+            version: word(),
+            target: word(),
+            channel: word(),
+            ..JobMetadata::default()
+        };
         strange.jobs.push(job.clone());
         let error = JobError { name: words.into(), cause: words.into(), message: words.into() };
         strange.errors.push(error.clone());
@@ -181,10 +186,10 @@ async fn hostile_words_come_back_as_they_were() {
 #[tokio::test]
 async fn facts_of_a_job_are_kept_with_it_and_lines_that_move_write_nothing() {
     let evaluate = async |db: &Db, spec, commit: &str, version: &str, line, timeout| {
-        let mut recorder = Recorder::new(begin(db, spec, commit).await);
+        let mut recorder = EvaluationWriter::new(begin(db, spec, commit).await);
         let id = recorder.evaluation();
         let mut found = batch(&[("hello", &format!("hello{version}")), ("sed", "sed1")]);
-        found.jobs[0].facts = Facts {
+        found.jobs[0].facts = JobMetadata {
             package: Some("hello".to_owned()),
             version: Some(version.to_owned()),
             location: Some(Location { file: "gnu/packages/base.scm".to_owned(), line }),
@@ -205,7 +210,7 @@ async fn facts_of_a_job_are_kept_with_it_and_lines_that_move_write_nothing() {
         let facts = async |id| db.jobs(id).await.unwrap().into_iter().next().unwrap().facts;
         let (first, expected) = evaluate(db, master, "a", "1", 7, 60).await;
         assert_eq!(facts(first).await, expected);
-        assert_eq!(db.jobs(first).await.unwrap()[1].facts, Facts::default(), "nothing is known of it");
+        assert_eq!(db.jobs(first).await.unwrap()[1].facts, JobMetadata::default(), "nothing is known of it");
 
         let (moved, _) = evaluate(db, master, "b", "1", 9, 60).await;
         assert_eq!(facts(moved).await, expected, "the line is that of the first evaluation");
@@ -230,7 +235,7 @@ async fn facts_of_a_job_are_kept_with_it_and_lines_that_move_write_nothing() {
 async fn a_batch_is_recorded_wholly_or_not_at_all() {
     on_both(async |db| {
         let master = only_spec(db, spec("master")).await;
-        let mut recorder = Recorder::new(begin(db, master, "a").await);
+        let mut recorder = EvaluationWriter::new(begin(db, master, "a").await);
         let mut wrong = batch(&[("hello", "hello1")]);
         wrong.derivations.push(derivation("late", &["later"]));
         wrong.derivations.push(derivation("later", &[]));

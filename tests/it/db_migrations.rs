@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gorget::db::{BuildState, Db, EvaluationId};
+use gorget::db::{BuildId, BuildState, Db, EvaluationId};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
@@ -54,6 +54,9 @@ async fn builds_keep_their_states_and_jobs_their_evaluations() {
         let counts = db.build_counts().await.unwrap();
         let states: Vec<_> = counts.iter().map(|count| (count.state, count.count)).collect();
         assert_eq!(states, [(BuildState::Queued, 1), (BuildState::Refused, 1)]);
+        let failed = db.failed_derivations(BuildId(1)).await.unwrap();
+        let failed: Vec<_> = failed.iter().map(|one| (one.derivation.as_str(), one.failed_at)).collect();
+        assert_eq!(failed, [("/gnu/store/a-a.drv", 2)], "what failed is known of its derivation");
         for (evaluation, expected) in
             [(1, vec!["stays a", "turns a"]), (2, vec!["stays a", "turns b"]), (3, vec!["turns a"])]
         {
@@ -96,11 +99,12 @@ async fn processes_that_open_an_older_database_at_once_all_succeed() {
 }
 
 /// Tables that have a row for each job, derivation, store item or build that there ever was.
-const LARGE: [&str; 10] = [
+const LARGE: [&str; 11] = [
     "build",
     "build_event",
     "derivation",
     "evaluation_error",
+    "failed_derivation",
     "job",
     "job_facts",
     "output_set",

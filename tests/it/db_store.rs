@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use gorget::db::{Batch, Db, Error, EvaluationId, Item, ItemKind, JobError, Pack, Recorder, SpecId};
+use gorget::db::{Batch, Db, Error, EvaluationId, EvaluationWriter, Item, ItemKind, JobError, Pack, SpecId};
 use serde_json::json;
 
 use crate::support::{begin, derivation, hash, job, on_both, only_spec, spec, spec_id};
@@ -31,7 +31,7 @@ fn pack(items: &[(&str, &[u8])]) -> Pack {
 async fn store_items_are_kept_once_and_come_back_whole() {
     on_both(async |db| {
         let master = only_spec(db, spec("master")).await;
-        let mut recorder = Recorder::new(begin(db, master, "a").await);
+        let mut recorder = EvaluationWriter::new(begin(db, master, "a").await);
         let everything: Vec<u8> = (0..=255).cycle().take(100_000).collect();
         let first = pack(&[("empty", b""), ("nar", &everything), ("last", b"Derive([])")]);
         recorder.record(db, &Batch { packs: vec![first], ..Batch::default() }).await.unwrap();
@@ -56,7 +56,7 @@ async fn store_items_are_kept_once_and_come_back_whole() {
 async fn evaluate_graph(db: &Db, spec: SpecId, commit: &str, gcc: &str) -> EvaluationId {
     let task = begin(db, spec, commit).await;
     let id = task.id;
-    let mut recorder = Recorder::new(task);
+    let mut recorder = EvaluationWriter::new(task);
     let named = |name: &str| format!("{name}-{gcc}");
     let libs = Batch {
         derivations: vec![derivation("libc", &[]), derivation(gcc, &["libc"]), derivation("vim", &[])],
@@ -111,7 +111,7 @@ async fn a_spec_whose_store_items_take_too_much_adds_no_more_and_others_do() {
             (0..4u32 << 20).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[1]).collect();
         let pack = |word: &str| Batch { packs: vec![pack_of(word, &contents)], ..Batch::default() };
         let greedy = begin(db, spec_id(db, "greedy").await, "a").await;
-        let mut recorder = Recorder::new(greedy.clone()).with_quota(6 << 20);
+        let mut recorder = EvaluationWriter::new(greedy.clone()).with_quota(6 << 20);
         recorder.record(db, &pack("one")).await.unwrap();
         let error = recorder.record(db, &pack("two")).await.unwrap_err();
         assert!(error.to_string().contains("of greedy added take 4 MiB"), "{error}");
@@ -119,12 +119,12 @@ async fn a_spec_whose_store_items_take_too_much_adds_no_more_and_others_do() {
         db.fail_evaluation(&greedy, &error.to_string(), 200).await.unwrap();
         // It counts what is there, whoever recorded it.
         let again = begin(db, spec_id(db, "greedy").await, "b").await;
-        let mut recorder = Recorder::new(again.clone()).with_quota(6 << 20);
+        let mut recorder = EvaluationWriter::new(again.clone()).with_quota(6 << 20);
         assert!(matches!(recorder.record(db, &pack("two")).await, Err(Error::OverQuota { .. })));
         recorder.record(db, &Batch::default()).await.unwrap();
         db.fail_evaluation(&again, "", 200).await.unwrap();
         let modest = begin(db, spec_id(db, "modest").await, "a").await;
-        Recorder::new(modest).with_quota(6 << 20).record(db, &pack("two")).await.unwrap();
+        EvaluationWriter::new(modest).with_quota(6 << 20).record(db, &pack("two")).await.unwrap();
     })
     .await;
 }
@@ -134,7 +134,7 @@ async fn every_error_of_an_evaluation_is_kept_but_not_all_that_it_says() {
     on_both(async |db| {
         let task = begin(db, only_spec(db, spec("master")).await, "a").await;
         let id = task.id;
-        let mut recorder = Recorder::new(task);
+        let mut recorder = EvaluationWriter::new(task);
         for number in 0..40 {
             let (name, cause) = (format!("job-{number}"), "exception".to_owned());
             let errors = vec![JobError { name, cause, message: "x".repeat(1 << 20) }];

@@ -1,7 +1,8 @@
 //! Branches move, vanish, and cannot be reached; mirrors fall behind.
 
 use gorget::db::{
-    Branch, BranchProblem, Db, GONE_AFTER, HoldKind, Look, MirrorProblem, NewHold, PushId, PushKind, Seen,
+    BlockKind, Branch, BranchProblem, BranchState, Db, GONE_AFTER, Look, MirrorProblem, NewBlock, PushId,
+    PushKind,
 };
 
 use crate::support::{on_both, only_spec, spec};
@@ -14,13 +15,13 @@ async fn branch(db: &Db, name: &str) -> Branch {
     db.branches().await.unwrap().into_iter().find(|branch| branch.name == name).unwrap()
 }
 
-async fn look(db: &Db, name: &str, seen: Seen, now: i64) -> u64 {
+async fn look(db: &Db, name: &str, seen: BranchState, now: i64) -> u64 {
     let branch = branch(db, name).await.id;
-    db.record_looks(&[Look { branch, seen, next_look: now + 10 }], now).await.unwrap()
+    db.record_polls(&[Look { branch, seen, next_look: now + 10 }], now).await.unwrap()
 }
 
-fn at(commit: &str) -> Seen {
-    Seen::At(commit.to_owned())
+fn at(commit: &str) -> BranchState {
+    BranchState::At(commit.to_owned())
 }
 
 #[tokio::test]
@@ -33,7 +34,7 @@ async fn a_branch_moves_vanishes_and_comes_back() {
         assert_eq!(look(db, "master", at("a"), 10).await, 1, "seen for the first time");
         assert_eq!(look(db, "master", at("a"), 20).await, 0, "nothing new");
         assert_eq!(look(db, "master", at("b"), 30).await, 1);
-        let unreachable = Seen::Unreachable("no route".to_owned());
+        let unreachable = BranchState::Unreachable("no route".to_owned());
         look(db, "master", unreachable.clone(), 40).await;
         assert_eq!(look(db, "master", unreachable.clone(), 50).await, 0);
         let master_now = branch(db, "master").await;
@@ -42,7 +43,7 @@ async fn a_branch_moves_vanishes_and_comes_back() {
         assert_eq!(master_now.problem, Some(BranchProblem::Unreachable));
         assert_eq!(master_now.reason.as_deref(), Some("no route"));
 
-        let missing = Seen::Missing("no branch `master`".to_owned());
+        let missing = BranchState::Missing("no branch `master`".to_owned());
         assert_eq!(look(db, "master", missing.clone(), 60).await, 0, "it may be a slip");
         assert_eq!(look(db, "master", unreachable, 70).await, 0);
         assert_eq!(look(db, "master", missing.clone(), 59 + GONE_AFTER).await, 0);
@@ -93,8 +94,8 @@ async fn a_thousand_branches_are_recorded_at_once() {
             .iter()
             .map(|branch| Look { branch: branch.id, seen: at(&branch.name), next_look: 20 })
             .collect();
-        assert_eq!(db.record_looks(&looks, 10).await.unwrap(), 1000);
-        assert_eq!(db.record_looks(&looks, 20).await.unwrap(), 0);
+        assert_eq!(db.record_polls(&looks, 10).await.unwrap(), 1000);
+        assert_eq!(db.record_polls(&looks, 20).await.unwrap(), 0);
         let branches = db.branches().await.unwrap();
         assert!(branches.iter().all(|branch| branch.tip.as_deref() == Some(&branch.name)));
         assert_eq!(branches.len(), 1000);
@@ -129,15 +130,15 @@ async fn what_was_acknowledged_counts_until_something_newer_is_trusted() {
 async fn a_hold_lasts_until_the_spec_wants_something_else_or_is_released() {
     on_both(async |db| {
         let spec = only_spec(db, spec("master")).await;
-        let hold = |wanted, kind| NewHold { wanted, kind, reason: "why", push: None, next_try: 99 };
-        db.hold(spec, &hold("x", HoldKind::Bad), 10).await.unwrap();
-        db.hold(spec, &hold("x", HoldKind::Unknown), 20).await.unwrap();
+        let hold = |wanted, kind| NewBlock { wanted, kind, reason: "why", push: None, next_try: 99 };
+        db.hold(spec, &hold("x", BlockKind::Bad), 10).await.unwrap();
+        db.hold(spec, &hold("x", BlockKind::Unknown), 20).await.unwrap();
         let [found] = &db.holds().await.unwrap()[..] else { panic!() };
         assert_eq!(
             (found.kind, found.since, found.failures, found.spec.as_str()),
-            (HoldKind::Unknown, 10, 2, "master")
+            (BlockKind::Unknown, 10, 2, "master")
         );
-        db.hold(spec, &hold("y", HoldKind::Rollback), 30).await.unwrap();
+        db.hold(spec, &hold("y", BlockKind::Rollback), 30).await.unwrap();
         let [found] = &db.holds().await.unwrap()[..] else { panic!() };
         assert_eq!((found.since, found.failures, found.next_try), (30, 1, 99));
         look(db, "master", at("a"), 40).await;

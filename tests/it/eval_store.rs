@@ -5,10 +5,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use gorget::eval_store::{EvalStore, Memory};
-use gorget::evaluate::runtime::{Host, host};
+use gorget::evaluator::runtime::{InstalledGuix, installed_environment};
+use gorget::guix::recording_store::{EvalStore, Recording};
+use gorget::guix::sexp::Sexp;
 use gorget::sandbox::Limits;
-use gorget::sexp::Sexp;
 
 use crate::support::guix::guix_root;
 
@@ -117,9 +117,9 @@ fn tree(directory: &std::path::Path) -> Vec<u8> {
 async fn ask_guix(script: &str, tree: &std::path::Path) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
-    let installed = Host::probe(&guix_root()).await.unwrap();
+    let installed = InstalledGuix::probe(&guix_root()).await.unwrap();
     let limits = Limits::sandbox(4 << 30, Duration::from_mins(2));
-    let guile = host(&installed, &[]).unwrap().confine(guix_root(), limits);
+    let guile = installed_environment(&installed, &[]).unwrap().confine(guix_root(), limits);
     let guile = guile.readable(file.path(), "/gorget/script.scm").readable(tree, "/gorget/tree");
     let mut running = guile.args(["--no-auto-compile", "/gorget/script.scm"]).spawn().unwrap();
     let finished = running.finish(Duration::from_mins(2)).await.unwrap();
@@ -137,7 +137,7 @@ async fn the_paths_are_those_that_guix_computes() {
     let [builder, builder_path, referring, tree_path, flat_path, rest @ ..] = &values[..] else { panic!() };
     let [first, first_path, first_output, second, second_path, second_output] = rest else { panic!() };
     for minor in [0x63, 0x64] {
-        let store = EvalStore::start(Memory::new(true, 1 << 20)).unwrap();
+        let store = EvalStore::start(Recording::new(true, 1 << 20)).unwrap();
         let mut client = Client::greet(&store, minor);
         let early = client.add_text("first.drv", first, &[builder_path]).unwrap_err();
         assert!(early.contains("not in the store of this evaluation"), "{early}");
@@ -173,7 +173,7 @@ async fn the_paths_are_those_that_guix_computes() {
 
 #[test]
 fn who_breaks_the_protocol_is_cut_off_and_others_are_not() {
-    let store = EvalStore::start(Memory::new(false, 1 << 20)).unwrap();
+    let store = EvalStore::start(Recording::new(false, 1 << 20)).unwrap();
     let mut good = Client::greet(&store, 0x64);
     for rubbish in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64]] {
         let mut bad = UnixStream::connect(store.socket()).unwrap();

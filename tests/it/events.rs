@@ -3,7 +3,7 @@
 use gorget::clock::Clock;
 use gorget::config::Listen;
 use gorget::db::{BuildState, Db, QueueFilter};
-use gorget::web::{Listener, Teller, Token, Web, serve};
+use gorget::web::{EventSource, Listener, Token, Web, serve};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +23,8 @@ async fn farm(db: &Db) -> (String, CancellationToken) {
 }
 
 /// One that may use any number but that of another one.
-fn tellers() -> Vec<Teller> {
-    let teller = |name: &str, id, word| Teller {
+fn tellers() -> Vec<EventSource> {
+    let teller = |name: &str, id, word| EventSource {
         coordinator: name.to_owned(),
         id,
         token: Token::new(word),

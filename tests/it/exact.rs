@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use gorget::db::{Db, ItemKind};
-use gorget::store::derivation::Derivation;
-use gorget::store::nar;
-use gorget::store::path::StorePath;
+use gorget::guix::derivation::Derivation;
+use gorget::guix::nar;
+use gorget::guix::store_path::StorePath;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

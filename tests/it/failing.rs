@@ -1,7 +1,7 @@
 //! What began to fail, what still fails, and since which commits.
 
-use gorget::attempt::Attempt;
-use gorget::db::{Batch, BuildState, Db, EvaluationId, NewEvent, Recorder, SpecId, Told};
+use gorget::db::{Batch, BuildRef, BuildState, Db, EvaluationId, EvaluationWriter, NewEvent, SpecId};
+use gorget::domain::attempt::Attempt;
 use serde_json::{Value, json};
 
 use crate::support::program::Farm;
@@ -16,7 +16,7 @@ async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str, &[&s
         jobs: jobs.iter().map(|(name, word, _)| job(name, word)).collect(),
         ..Batch::default()
     };
-    let mut recorder = Recorder::new(task);
+    let mut recorder = EvaluationWriter::new(task);
     recorder.record(db, &batch).await.unwrap();
     recorder.finish(db, false, &json!({}), 200).await.unwrap();
     db.queue_builds(id, BuildState::Queued, 300).await.unwrap();
@@ -24,7 +24,7 @@ async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str, &[&s
 }
 
 async fn tell(db: &Db, word: &str, attempt: Attempt) {
-    let build = Told::Derivation(hash(word));
+    let build = BuildRef::Derivation(hash(word));
     let event = NewEvent { build, reference: format!("of {word}"), attempt, happened_at: None };
     assert_eq!(db.record_events("default", &[event], 400).await.unwrap().changed, 1);
 }

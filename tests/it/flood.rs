@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use gorget::evaluate::{Failure, Limits};
+use gorget::evaluator::{Failure, Limits};
 use gorget::sandbox::{forget_own_peak, own_peak};
 
 use crate::support::hostile::{Channel, Evaluated, evaluate, limits, packages};

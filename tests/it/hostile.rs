@@ -5,8 +5,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gorget::evaluate::{Failure, Limits};
-use gorget::spec::Subset;
+use gorget::domain::spec::Subset;
+use gorget::evaluator::{Failure, Limits};
 use serde_json::Value;
 
 use crate::repository::Remote;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use gorget::evaluate::runtime::{Host, host};
+use gorget::evaluator::runtime::{InstalledGuix, installed_environment};
 use serde_json::Value;
 
 use crate::support::guix::{Tree, guix_root};
@@ -205,12 +205,15 @@ async fn a_file_in_a_gexp_of_an_older_guix_is_found_beside_its_module() {
     let reads = "(primitive-load \"/gorget/gexps.scm\") (read-gexps-with-locations!)";
     put("with.scm", &format!("{OLD_READER}{reads}{COMPILED}"));
     let root = guix_root();
-    let installed = Host::probe(&root).await.unwrap();
-    let gexps = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/evaluate/runtime/gexps.scm");
+    let installed = InstalledGuix::probe(&root).await.unwrap();
+    let gexps = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/evaluator/runtime/gexps.scm");
     let run = async |script: &str, more: &str| {
         put("gnu/packages/own.scm", &module(more));
         let limits = gorget::sandbox::Limits::sandbox(4 << 30, Duration::from_mins(5));
-        let guile = host(&installed, &[]).unwrap().confine(&root, limits).args(["--no-auto-compile", script]);
+        let guile = installed_environment(&installed, &[])
+            .unwrap()
+            .confine(&root, limits)
+            .args(["--no-auto-compile", script]);
         let guile = guile.readable(&gexps, "/gorget/gexps.scm");
         let guile = guile.readable(directory.path(), "/gorget/channels/own");
         let finished = guile.spawn().unwrap().finish(Duration::from_mins(2)).await.unwrap();
@@ -262,11 +265,15 @@ async fn channels_are_searched_in_the_order_of_the_spec() {
 /// The home page of the package `twin` that the installed Guix takes when it searches this path.
 async fn guix_takes(path: &str, [zz, aa]: &[tempfile::TempDir; 2]) -> String {
     let root = guix_root();
-    let installed = Host::probe(&root).await.unwrap();
+    let installed = InstalledGuix::probe(&root).await.unwrap();
     let limits = gorget::sandbox::Limits::sandbox(4 << 30, Duration::from_mins(5));
     let code = "(use-modules (gnu packages) (guix packages))
       (display (package-home-page (specification->package \"twin\")))";
-    let guile = host(&installed, &[]).unwrap().confine(&root, limits).args(["--no-auto-compile", "-c", code]);
+    let guile = installed_environment(&installed, &[]).unwrap().confine(&root, limits).args([
+        "--no-auto-compile",
+        "-c",
+        code,
+    ]);
     let guile = guile.env("GUIX_PACKAGE_PATH", path);
     let guile = guile.readable(zz.path(), "/channels/zz").readable(aa.path(), "/channels/aa");
     let finished = guile.spawn().unwrap().finish(Duration::from_mins(2)).await.unwrap();

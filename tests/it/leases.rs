@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use gorget::db::{BEGINNINGS, Claimant, Error, EvaluationState, Interrupted, LEASE, NewHost, Recorder};
-use gorget::spec::{Subset, System};
+use gorget::db::{
+    BEGINNINGS, Claimant, Error, EvaluationState, EvaluationWriter, Interrupted, LEASE, NewHost,
+};
+use gorget::domain::spec::{Subset, System};
 use serde_json::json;
 
 use crate::support::{batch, claimant, interrupted, on_both, only_spec, revision, spec, spec_id};
@@ -25,28 +27,28 @@ async fn a_host_that_falls_silent_loses_its_evaluation_and_can_write_nothing_mor
     on_both(async |db| {
         let [one, two] = [host("one", "a"), host("two", "b")];
         for host in [&one, &two] {
-            db.arrive(host, 100).await.unwrap();
+            db.register(host, 100).await.unwrap();
         }
         let master = only_spec(db, spec("master")).await;
         let systems = [System::new("x86_64-linux").unwrap()];
         db.request_evaluations(master, &revision("a"), &Subset::All.into(), &systems, 100).await.unwrap();
         let task = db.claim_evaluation(&claimant("one"), 100).await.unwrap().unwrap();
-        let mut zombie = Recorder::new(task.clone());
+        let mut zombie = EvaluationWriter::new(task.clone());
         let mut half = batch(&[("hello", "hello1")]);
         half.done = 1;
         zombie.record(db, &half).await.unwrap();
 
-        db.sign_of_life(&one, 100 + LEASE - 1).await.unwrap();
+        db.heartbeat(&one, 100 + LEASE - 1).await.unwrap();
         let expiry = 100 + 2 * LEASE - 1;
-        assert_eq!(db.take_back("two", expiry - 1).await.unwrap(), [], "it gave a sign of life");
+        assert_eq!(db.reclaim_expired("two", expiry - 1).await.unwrap(), [], "it gave a sign of life");
         let running = db.hosts().await.unwrap();
         assert_eq!((&running[0].evaluates[..], running[0].is_silent(expiry - 1)), (&[task.id][..], false));
         assert!(running[0].is_silent(expiry));
-        assert_eq!(db.take_back("two", expiry).await.unwrap(), [interrupted(task.id, "one")]);
+        assert_eq!(db.reclaim_expired("two", expiry).await.unwrap(), [interrupted(task.id, "one")]);
         assert_eq!(db.evaluation(task.id).await.unwrap().unwrap().state, EvaluationState::Waiting);
 
         // Whatever the stale one wants to write, before and after somebody else took its place.
-        let refused = async |zombie: &mut Recorder| {
+        let refused = async |zombie: &mut EvaluationWriter| {
             assert!(matches!(zombie.record(db, &half).await, Err(Error::LeaseLost(_))));
             assert!(matches!(zombie.finish(db, false, &json!({}), 300).await, Err(Error::LeaseLost(_))));
             assert!(matches!(db.set_total(&task, 7).await, Err(Error::LeaseLost(_))));
@@ -56,13 +58,13 @@ async fn a_host_that_falls_silent_loses_its_evaluation_and_can_write_nothing_mor
         };
         refused(&mut zombie).await;
         let taken = db.claim_evaluation(&claimant("two"), 200).await.unwrap().unwrap();
-        Recorder::new(taken.clone()).record(db, &batch(&[("hello", "hello2")])).await.unwrap();
+        EvaluationWriter::new(taken.clone()).record(db, &batch(&[("hello", "hello2")])).await.unwrap();
         refused(&mut zombie).await;
-        db.sign_of_life(&one, 300).await.unwrap();
+        db.heartbeat(&one, 300).await.unwrap();
         assert!(taken.term > task.term, "terms grow");
-        assert_eq!(db.take_back("three", 200 + LEASE).await.unwrap(), [interrupted(task.id, "two")]);
+        assert_eq!(db.reclaim_expired("three", 200 + LEASE).await.unwrap(), [interrupted(task.id, "two")]);
         let third = db.claim_evaluation(&claimant("one"), 300).await.unwrap().unwrap();
-        let mut recorder = Recorder::new(third);
+        let mut recorder = EvaluationWriter::new(third);
         recorder.record(db, &batch(&[("hello", "hello3")])).await.unwrap();
         recorder.finish(db, false, &json!({}), 301).await.unwrap();
         assert!(
@@ -90,13 +92,13 @@ async fn an_evaluation_that_ends_each_of_its_hosts_is_given_up() {
         for attempt in 1..=BEGINNINGS {
             let task = db.claim_evaluation(&claimant("one"), 100).await.unwrap().unwrap();
             assert_eq!(task.attempts, attempt);
-            let mut recorder = Recorder::new(task.clone());
+            let mut recorder = EvaluationWriter::new(task.clone());
             recorder.record(db, &batch(&[("hello", "hello1")])).await.unwrap();
             // The host starts again, or another one finds that it is gone.
             let (finder, at) = if attempt % 2 == 0 { ("one", 101) } else { ("two", 100 + LEASE) };
             let failed = attempt == BEGINNINGS;
             let lost = Interrupted { failed, ..interrupted(task.id, "one") };
-            assert_eq!(db.take_back(finder, at).await.unwrap(), [lost]);
+            assert_eq!(db.reclaim_expired(finder, at).await.unwrap(), [lost]);
         }
         assert_eq!(db.claim_evaluation(&claimant("one"), 200).await.unwrap(), None);
         let given_up = db.newest_evaluations().await.unwrap().remove(0);
@@ -109,10 +111,10 @@ async fn an_evaluation_that_ends_each_of_its_hosts_is_given_up() {
         assert!(db.verify().await.unwrap().is_empty());
 
         // A person has given it less memory, or something else was pushed.
-        let again = db.evaluate_again(given_up.id, 300).await.unwrap().unwrap();
+        let again = db.retry_evaluation(given_up.id, 300).await.unwrap().unwrap();
         let task = db.claim_evaluation(&claimant("one"), 300).await.unwrap().unwrap();
         assert_eq!((task.id, task.attempts), (again, 1));
-        Recorder::new(task).finish(db, false, &json!({}), 301).await.unwrap();
+        EvaluationWriter::new(task).finish(db, false, &json!({}), 301).await.unwrap();
         push("b", 400).await;
         assert!(db.claim_evaluation(&claimant("one"), 400).await.unwrap().is_some());
     })
@@ -123,22 +125,22 @@ async fn an_evaluation_that_ends_each_of_its_hosts_is_given_up() {
 async fn a_lease_that_expired_and_that_nobody_took_goes_on() {
     on_both(async |db| {
         let one = host("one", "a");
-        db.arrive(&one, 100).await.unwrap();
+        db.register(&one, 100).await.unwrap();
         let master = only_spec(db, spec("master")).await;
         let systems = [System::new("x86_64-linux").unwrap()];
         db.request_evaluations(master, &revision("a"), &Subset::All.into(), &systems, 100).await.unwrap();
         let task = db.claim_evaluation(&claimant("one"), 100).await.unwrap().unwrap();
-        db.sign_of_life(&one, 5000).await.unwrap();
-        let mut recorder = Recorder::new(task);
+        db.heartbeat(&one, 5000).await.unwrap();
+        let mut recorder = EvaluationWriter::new(task);
         recorder.record(db, &batch(&[("hello", "hello1")])).await.unwrap();
-        assert_eq!(db.take_back("two", 5000 + LEASE - 1).await.unwrap(), []);
+        assert_eq!(db.reclaim_expired("two", 5000 + LEASE - 1).await.unwrap(), []);
         recorder.finish(db, false, &json!({}), 5001).await.unwrap();
 
         // One that is stopped does not keep others waiting.
         db.request_evaluations(master, &revision("b"), &Subset::All.into(), &systems, 5002).await.unwrap();
         let task = db.claim_evaluation(&claimant("one"), 5002).await.unwrap().unwrap();
-        db.leave(&one, 5003).await.unwrap();
-        assert_eq!(db.take_back("two", 5003).await.unwrap(), [interrupted(task.id, "one")]);
+        db.deregister(&one, 5003).await.unwrap();
+        assert_eq!(db.reclaim_expired("two", 5003).await.unwrap(), [interrupted(task.id, "one")]);
     })
     .await;
 }
@@ -179,19 +181,19 @@ async fn each_host_takes_what_it_has_loaded_and_no_system_that_is_not_its_own() 
 #[tokio::test]
 async fn a_name_belongs_to_one_host_until_that_stops_or_falls_silent() {
     on_both(async |db| {
-        db.arrive(&host("one", "a"), 100).await.unwrap();
-        db.arrive(&host("one", "a"), 101).await.unwrap();
+        db.register(&host("one", "a"), 100).await.unwrap();
+        db.register(&host("one", "a"), 101).await.unwrap();
         let late = 101 + LEASE;
-        assert!(matches!(db.arrive(&host("one", "b"), late - 1).await, Err(Error::HostTaken(name)) if name == "one"));
-        db.arrive(&host("one", "b"), late).await.unwrap();
-        assert!(matches!(db.sign_of_life(&host("one", "a"), late).await, Err(Error::HostTaken(_))));
-        db.leave(&host("one", "a"), late).await.unwrap();
-        db.sign_of_life(&host("one", "b"), late).await.unwrap();
+        assert!(matches!(db.register(&host("one", "b"), late - 1).await, Err(Error::HostTaken(name)) if name == "one"));
+        db.register(&host("one", "b"), late).await.unwrap();
+        assert!(matches!(db.heartbeat(&host("one", "a"), late).await, Err(Error::HostTaken(_))));
+        db.deregister(&host("one", "a"), late).await.unwrap();
+        db.heartbeat(&host("one", "b"), late).await.unwrap();
         assert_eq!(db.hosts().await.unwrap()[0].stopped_at, None, "a stale one cannot stop it");
-        db.leave(&host("one", "b"), late + 1).await.unwrap();
-        db.arrive(&host("one", "c"), late + 2).await.unwrap();
+        db.deregister(&host("one", "b"), late + 1).await.unwrap();
+        db.register(&host("one", "c"), late + 2).await.unwrap();
 
-        db.arrive(&host("two", "d"), late + 60 * 24 * 3600).await.unwrap();
+        db.register(&host("two", "d"), late + 60 * 24 * 3600).await.unwrap();
         let names: BTreeSet<String> = db.hosts().await.unwrap().into_iter().map(|host| host.name).collect();
         assert_eq!(names, BTreeSet::from(["two".to_owned()]), "the other is forgotten");
     })
@@ -202,26 +204,26 @@ async fn a_name_belongs_to_one_host_until_that_stops_or_falls_silent() {
 async fn one_host_schedules_and_who_did_before_can_write_nothing() {
     on_both(async |db| {
         for name in ["one", "two"] {
-            db.arrive(&host(name, name), 100).await.unwrap();
+            db.register(&host(name, name), 100).await.unwrap();
         }
-        let turn = db.take_turn("one", 100).await.unwrap().unwrap();
+        let turn = db.take_scheduler_lease("one", 100).await.unwrap().unwrap();
         let first = db.scheduling(turn);
         first.sync_specs(&[spec("master")]).await.unwrap();
-        assert_eq!(db.take_turn("two", 101).await.unwrap(), None);
-        assert!(db.keep_turn(turn, 120).await.unwrap());
-        assert_eq!(db.take_turn("two", 119 + LEASE).await.unwrap(), None);
+        assert_eq!(db.take_scheduler_lease("two", 101).await.unwrap(), None);
+        assert!(db.renew_scheduler_lease(turn, 120).await.unwrap());
+        assert_eq!(db.take_scheduler_lease("two", 119 + LEASE).await.unwrap(), None);
         let schedules =
             async || db.hosts().await.unwrap().iter().map(|host| host.schedules).collect::<Vec<_>>();
         assert_eq!(schedules().await, [true, false]);
 
-        let second = db.scheduling(db.take_turn("two", 120 + LEASE).await.unwrap().unwrap());
+        let second = db.scheduling(db.take_scheduler_lease("two", 120 + LEASE).await.unwrap().unwrap());
         assert_eq!(schedules().await, [false, true]);
-        assert!(!db.keep_turn(turn, 121 + LEASE).await.unwrap());
+        assert!(!db.renew_scheduler_lease(turn, 121 + LEASE).await.unwrap());
         assert!(matches!(first.sync_specs(&[]).await, Err(Error::NotScheduling)));
         second.sync_specs(&[spec("other")]).await.unwrap();
-        db.leave(&host("two", "two"), 122 + LEASE).await.unwrap();
+        db.deregister(&host("two", "two"), 122 + LEASE).await.unwrap();
         assert!(
-            db.take_turn("one", 123 + LEASE).await.unwrap().is_some(),
+            db.take_scheduler_lease("one", 123 + LEASE).await.unwrap().is_some(),
             "nobody waits for one that was stopped"
         );
         assert!(matches!(second.sync_specs(&[]).await, Err(Error::NotScheduling)));

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Duration;
 
-use gorget::sexp::Sexp;
-use gorget::store::derivation::{Derivation, Output};
-use gorget::store::path::StorePath;
-use gorget::store::{edges, nar, narinfo};
+use gorget::guix::derivation::{Derivation, Output};
+use gorget::guix::sexp::Sexp;
+use gorget::guix::store_path::StorePath;
+use gorget::guix::{edges, nar, narinfo};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The second size is so many times the first.

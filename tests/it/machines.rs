@@ -106,7 +106,7 @@ async fn hosts_die_and_hang_and_every_system_is_evaluated_once() {
 
     // The deputy goes on where the planner was.
     channel.write("manifest.scm", &slow("--b"));
-    let said = deputy.say(&["look"]).await;
+    let said = deputy.say(&["poll"]).await;
     assert_eq!(said.code, Some(0), "{}", said.talk);
     let again = |status: &Value| states(status).len() == 2 * SYSTEMS.len() && all_complete(status);
     let status = deputy.until(&mut standing_by, again).await;

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use git2::{Oid, Repository, RepositoryInitOptions};
-use gorget::channel::{Authenticator, Limits, Mirrors, Obstacle, Resolver, Tips};
-use gorget::revision::{ChannelCommit, Revision};
-use gorget::spec::parse;
+use gorget::domain::revision::{ChannelCommit, Revision};
+use gorget::domain::spec::parse;
+use gorget::git::{Authenticator, Limits, Mirrors, Obstacle, Resolver, Tips};
 use tempfile::TempDir;
 
-use crate::repository::Remote;
+use crate::repository::{Remote, noise};
 use crate::support::guix::{Tree, guix_root, manifest};
 use crate::support::program::Farm;
 use crate::support::repl::repl;
@@ -32,7 +32,7 @@ impl Elsewhere {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authenticator = Authenticator::new(guix_root(), directory.path().join("authentic"));
-        let resolver = Resolver { mirrors: mirrors(&directory.path().join("mirrors")), authenticator };
+        let resolver = Resolver::new(mirrors(&directory.path().join("mirrors")), authenticator);
         Self { directory, resolver, tips: Tips::new() }
     }
 
@@ -49,7 +49,9 @@ impl Elsewhere {
             "master".clone_into(&mut channel.origin.branch);
             channel
         });
-        self.resolver.resolve(named.collect(), &self.tips).await
+        let named: Vec<_> = named.collect();
+        let mut errand = self.resolver.errand(&named);
+        self.resolver.resolve(named, &self.tips, &mut errand).await
     }
 }
 
@@ -187,7 +189,9 @@ async fn by_gorget(named: &[Named<'_>]) -> (Vec<String>, Vec<String>) {
         channel.origin.pinned = commit.is_some();
         channel
     });
-    let revision = elsewhere.resolver.resolve(named.collect(), &Tips::new()).await.unwrap();
+    let named: Vec<_> = named.collect();
+    let mut errand = elsewhere.resolver.errand(&named);
+    let revision = elsewhere.resolver.resolve(named, &Tips::new(), &mut errand).await.unwrap();
     let line = |channel: &ChannelCommit| format!("{} {}", channel.name, channel.commit);
     let mut lines: Vec<String> = revision.channels().iter().map(line).collect();
     lines.sort();
@@ -238,4 +242,36 @@ async fn of_conflicting_demands_the_one_is_met_that_guix_meets_and_the_others_ar
         let told = format!("which the spec names, is used, but channel a needs commit {old} of {}", c.url());
         assert!(warning.contains(&told), "{warning}");
     }
+}
+
+#[tokio::test]
+async fn what_channels_bring_is_bounded_each_and_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = Limits { look: LIMIT, fetch: LIMIT, size: 8 << 20, ..Limits::default() };
+    let mirrors = Mirrors::new(directory.path().join("mirrors"), limits);
+    let authenticator = Authenticator::new(guix_root(), directory.path().join("authentic"));
+    let (resolver, own) = (Resolver::new(mirrors, authenticator), Remote::new());
+    let resolve = async |remotes: &[&Remote]| {
+        let needs = remotes.iter().enumerate();
+        let needs: Vec<String> = needs
+            .map(|(number, remote)| format!("(channel (name n{number}) (url {:?}))", remote.url()))
+            .collect();
+        let commit = own.push("master", ".guix-channel", needing(&needs.concat()));
+        let mut channel = ChannelCommit::new("own", own.url(), commit);
+        "master".clone_into(&mut channel.origin.branch);
+        let mut errand = resolver.errand(std::slice::from_ref(&channel));
+        resolver.resolve(vec![channel], &Tips::new(), &mut errand).await
+    };
+    let remote = |size| {
+        let remote = Remote::new();
+        remote.push("master", "a", noise(size));
+        remote
+    };
+    let (large, small) = (remote(3_000_000), [(); 5].map(|()| remote(1_800_000)));
+    let small = small.each_ref();
+    assert_eq!(resolve(&small[..4]).await.unwrap().channels().len(), 5);
+    let error = resolve(&small).await.unwrap_err().to_string();
+    assert!(error.contains("n4 (needed by own): with it, what the spec does not name takes more than 8 MiB"));
+    let error = resolve(&[&large]).await.unwrap_err().to_string();
+    assert!(error.contains("sends more than 2 MiB") && error.contains("gets a quarter"), "{error}");
 }

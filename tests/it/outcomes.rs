@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use gorget::attempt::Attempt;
 use gorget::clock::Clock;
-use gorget::coordinator::{Follow, GuixBuildCoordinator, Hearing, Reconcile, Submission, Submit};
-use gorget::daemon::{Keeper, exhaust};
-use gorget::db::{Build, BuildState, Db, NewEvent, QueueFilter, Told};
+use gorget::db::{Build, BuildRef, BuildState, Db, NewEvent, QueueFilter};
+use gorget::domain::attempt::Attempt;
+use gorget::farm::reconciler::{Reconciler, exhaust};
+use gorget::steps::coordinator::{
+    FollowEvents, GuixBuildCoordinator, PollBuilds, Submission, Submit, Subscription,
+};
 
 use crate::support::coordinator::{Mood, StandIn};
 use crate::support::{evaluate, everything, hash, on_both_at, only_spec, spec, write_down};
@@ -59,7 +61,7 @@ impl<'a> Farm<'a> {
         self.clock.advance(3601);
         let (db, clock) = (self.db.clone(), self.clock.clone());
         let (name, coordinator) = (NAME.to_owned(), self.adapter.clone());
-        exhaust(&mut Reconcile { db, clock, name, coordinator, since: None }).await.unwrap();
+        exhaust(&mut PollBuilds { db, clock, name, coordinator, since: None }).await.unwrap();
     }
 
     async fn builds(&self) -> Vec<Build> {
@@ -117,8 +119,12 @@ async fn what_nobody_wants_any_more_is_given_up_until_somebody_does() {
         let second = farm.attempts()[1].0.clone();
         assert_eq!(farm.attempts(), [(first.clone(), true), (second.clone(), false)]);
         // Old news come late.
-        let late =
-            |attempt| NewEvent { build: Told::Attempt, reference: first.clone(), attempt, happened_at: None };
+        let late = |attempt| NewEvent {
+            build: BuildRef::Attempt,
+            reference: first.clone(),
+            attempt,
+            happened_at: None,
+        };
         db.record_events("default", &[late(Attempt::Started), late(Attempt::Canceled)], 2000).await.unwrap();
         let gcc = farm.gcc().await;
         assert_eq!((gcc.state, gcc.reference), (BuildState::Submitted, Some(second)));
@@ -275,7 +281,8 @@ async fn listening_alone_finds_out_what_became_of_builds() {
         let mut farm = Farm::new(db, location).await;
         let (keeper_db, clock) = (db.clone(), farm.clock.clone());
         let (name, coordinator) = (NAME.to_owned(), farm.adapter.clone());
-        let mut follow = Follow { db: keeper_db, clock, name, coordinator, hearing: Hearing::default() };
+        let mut follow =
+            FollowEvents { db: keeper_db, clock, name, coordinator, hearing: Subscription::default() };
         let listening = tokio::spawn(async move {
             loop {
                 follow.step().await.unwrap();
@@ -316,7 +323,7 @@ async fn a_coordinator_that_tells_nothing_is_no_trouble() {
         farm.coordinator.fall_silent();
         let (db, clock) = (db.clone(), farm.clock.clone());
         let (name, coordinator) = (NAME.to_owned(), farm.adapter.clone());
-        let mut follow = Follow { db, clock, name, coordinator, hearing: Hearing::default() };
+        let mut follow = FollowEvents { db, clock, name, coordinator, hearing: Subscription::default() };
         assert!(!exhaust(&mut follow).await.unwrap());
     })
     .await;
@@ -330,7 +337,7 @@ async fn what_was_disturbed_is_tried_again_some_times_and_never_twice_at_once() 
         let disturb = async || {
             let gcc = farm.gcc().await;
             let reference = gcc.reference.unwrap();
-            let build = Told::Asked(gcc.id);
+            let build = BuildRef::Asked(gcc.id);
             farm.coordinator.finish("gcc1", false);
             let event = NewEvent { build, reference, attempt: Attempt::Disturbed, happened_at: None };
             db.record_events("default", &[event], farm.clock.now()).await.unwrap();

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use gorget::attempt::Attempt;
 use gorget::clock::{Clock, Seconds};
-use gorget::daemon::{Bells, exhaust};
 use gorget::db::{
-    Batch, Build, BuildState, Db, EvaluationId, JobError, NewDerivation, NewEvent, QueueFilter, Recorder,
-    SpecId, Told,
+    Batch, Build, BuildRef, BuildState, Db, EvaluationId, EvaluationWriter, JobError, NewDerivation,
+    NewEvent, QueueFilter, SpecId,
 };
-use gorget::schedule::Schedule;
-use gorget::spec::{First, RetryFailed, Spec, System};
+use gorget::domain::attempt::Attempt;
+use gorget::domain::spec::{First, RetryFailed, Spec, System};
+use gorget::farm::reconciler::{Bells, exhaust};
+use gorget::steps::schedule::Schedule;
 use serde_json::json;
 
 use crate::support::{
@@ -27,7 +27,7 @@ type Line<'a> = (&'a str, &'a [&'a str]);
 async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[Line<'_>]) -> EvaluationId {
     let task = begin(db, spec, commit).await;
     let id = task.id;
-    let mut recorder = Recorder::new(task);
+    let mut recorder = EvaluationWriter::new(task);
     let batch = Batch {
         derivations: jobs.iter().map(|(name, inputs)| derivation(name, inputs)).collect(),
         jobs: jobs.iter().map(|(name, _)| job(name, name)).collect(),
@@ -47,7 +47,7 @@ async fn schedule(db: &Db, now: Seconds) {
 
 async fn tell(db: &Db, word: &str, reference: &str, attempt: Attempt, now: Seconds) {
     let event = NewEvent {
-        build: Told::Derivation(hash(word)),
+        build: BuildRef::Derivation(hash(word)),
         reference: reference.to_owned(),
         attempt,
         happened_at: Some(now),
@@ -170,7 +170,7 @@ async fn what_could_not_be_evaluated_is_not_given_up_and_every_commit_can_count(
         let error =
             JobError { name: "bad".to_owned(), cause: "exception".to_owned(), message: "no".to_owned() };
         for (commit, partial, lost) in [("b", true, BuildState::Queued), ("c", false, BuildState::Canceled)] {
-            let mut recorder = Recorder::new(begin(db, master, commit).await);
+            let mut recorder = EvaluationWriter::new(begin(db, master, commit).await);
             recorder.record(db, &Batch { errors: vec![error.clone()], ..Batch::default() }).await.unwrap();
             recorder.finish(db, partial, &json!({}), 200).await.unwrap();
             schedule(db, 2000).await;
@@ -214,7 +214,7 @@ async fn what_an_evaluation_found_stays_wanted_until_a_later_one_is_complete() {
         evaluate(db, id, "a", &[("old", &[])]).await;
         schedule(db, 1000).await;
         let task = begin(db, id, "b").await;
-        let mut recorder = Recorder::new(task);
+        let mut recorder = EvaluationWriter::new(task);
         let found = Batch {
             derivations: vec![derivation("new", &[])],
             jobs: vec![job("new", "new")],
@@ -303,7 +303,7 @@ async fn other_systems_wait_until_the_first_is_through() {
         db.request_evaluations(id, &revision, &staged.build, &systems, 100).await.unwrap();
         for word in ["first", "second"] {
             let mut recorder =
-                Recorder::new(db.claim_evaluation(&claimant("one"), 101).await.unwrap().unwrap());
+                EvaluationWriter::new(db.claim_evaluation(&claimant("one"), 101).await.unwrap().unwrap());
             recorder.record(db, &batch(&[(word, word)])).await.unwrap();
             recorder.finish(db, false, &json!({}), 200).await.unwrap();
         }
@@ -333,7 +333,7 @@ async fn what_builds_need_is_queued_with_them_where_the_spec_asks_for_it() {
         let (asking, known) = (spec_id(db, "asking").await, spec_id(db, "known").await);
         evaluate(db, known, "a", &[("make", &[])]).await;
         let task = begin(db, asking, "a").await;
-        let mut recorder = Recorder::new(task);
+        let mut recorder = EvaluationWriter::new(task);
         let derivations =
             [("tar", &[][..]), ("source", &["tar"]), ("make", &[]), ("hello", &["source", "make"])];
         let found = Batch {
@@ -400,7 +400,7 @@ async fn the_chain_that_takes_longest_comes_first_as_far_as_it_is_known() {
         assert_eq!(order, ["one", "two", "slow-2.0", "three"], "of what is not known, the mean is assumed");
 
         let task = begin(db, id, "d").await;
-        let mut recorder = Recorder::new(task);
+        let mut recorder = EvaluationWriter::new(task);
         let elsewhere = NewDerivation { system: "riscv64-linux".to_owned(), ..derivation("slow-3.0", &[]) };
         let jobs = ["one", "two", "three", "slow-3.0"].map(|word| job(word, word));
         let found = Batch { derivations: vec![elsewhere], jobs: jobs.to_vec(), ..Batch::default() };

@@ -1,11 +1,12 @@
 //! Remotes that want more than to be fetched: our credentials, our network, our disk, our patience.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gorget::channel::{Limits, Mirrors, RemoteError};
+use gorget::git::{Limits, Mirrors, RemoteError};
 use gorget::sandbox::Tool;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,6 +15,7 @@ use tokio::net::TcpListener;
 use crate::repository::{Remote, Server, noise};
 use crate::support::guix::{Tree, manifest};
 use crate::support::program::{Farm, text};
+use crate::support::siege::peak;
 use crate::support::site::{Answer, Site, is_anywhere_in, published};
 
 /// A channel with a manifest of one package, which needs the channel `needed` at `url`.
@@ -311,6 +313,47 @@ async fn what_is_there_already_survives_a_pack_without_end_and_the_server_is_lef
     assert_eq!(hostile.requests().len(), visits, "it is not asked again so soon");
 }
 
+/// So many commits, one after the other, on the branch `master`.
+async fn deep(remote: &Remote, commits: usize) {
+    let mut text = "blob\nmark :1\ndata 2\nx\n\n".to_owned();
+    for number in 0..commits {
+        let file = if number == 0 { "M 644 :1 a\n" } else { "" };
+        write!(text, "commit refs/heads/master\ncommitter A <a@e> {number} +0000\ndata 1\nx\n{file}\n")
+            .unwrap();
+    }
+    let file = remote.directory.path().join("commits");
+    std::fs::write(&file, text).unwrap();
+    let import =
+        ["-c", "exec git --git-dir \"$0\" fast-import --quiet < \"$1\"", &remote.url()].map(str::to_owned);
+    let import = Tool::new("sh").args(import).arg(file);
+    let finished = import.spawn().unwrap().finish(Duration::from_mins(2)).await.unwrap();
+    assert!(finished.success(), "{}", finished.reason());
+}
+
+#[tokio::test]
+async fn a_history_of_any_length_takes_no_memory_of_the_program() {
+    let remote = Remote::new();
+    deep(&remote, 200_000).await;
+    let farm = Farm::new(None);
+    let url = remote.url();
+    spec(&farm, "own", &format!("[[channel]]\nname = \"own\"\nurl = \"{url}\"\nauthenticate = false\n"));
+    let mut process = farm.start(&["--role", "schedule"]);
+    let asked = |commit: String| {
+        move |status: &Value| status["evaluations"][0]["revision"]["channels"][0]["commit"] == commit.as_str()
+    };
+    let tip = remote.git.refname_to_id("refs/heads/master").unwrap();
+    farm.until(&mut process, asked(tip.to_string())).await;
+    // Nothing that it has in common with the former one is found before that has come to its beginning.
+    remote.set("master", None);
+    let other = remote.push("master", "a", "2");
+    farm.say(&["look", "own"]).await;
+    farm.until(&mut process, asked(other)).await;
+    let said = farm.say(&["pushes", "own", "--json"]).await;
+    assert!(said.data.contains("\"force-pushed\""), "{}", said.data);
+    let peak = peak(process.id().unwrap()) >> 20;
+    assert!(peak < 100, "the program held {peak} MiB");
+}
+
 /// Runs git on a repository.
 async fn git(arguments: &[&str]) {
     let who = ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"];
@@ -352,7 +395,7 @@ async fn a_repository_that_cannot_do_is_told_by_its_kind() {
 #[test]
 fn a_spec_that_names_the_branch_head_is_told_what_to_write() {
     let text = "build = \"hello\"\n[[channel]]\nname = \"own\"\nurl = \"/srv/own\"\nbranch = \"HEAD\"\n";
-    let faults = gorget::spec::parse(text, "own").unwrap_err();
+    let faults = gorget::domain::spec::parse(text, "own").unwrap_err();
     let hint = faults[0].hint.as_deref().unwrap();
     assert!(hint.contains("git ls-remote --symref URL HEAD"), "{hint}");
 }

@@ -1,6 +1,6 @@
 //! What strangers' code may say that comes of it.
 
-use gorget::spec::Subset;
+use gorget::domain::spec::Subset;
 
 use crate::support::hostile::{Channel, evaluate, limits, packages};
 

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::task::Poll;
 
 use gorget::clock::Clock;
-use gorget::db::{Batch, BuildState, Db, EvaluationId, QueueFilter, Recorder, SpecId, Sweeper, Swept};
-use gorget::spec::{Keep, Spec};
+use gorget::db::{
+    Batch, BuildState, Db, EvaluationId, EvaluationWriter, QueueFilter, SpecId, Sweeper, Swept,
+};
+use gorget::domain::spec::{Keep, Spec};
 use serde_json::{Value, json};
 
 use crate::support::program::Farm;
@@ -36,7 +38,7 @@ fn graph(jobs: &Jobs, library: u64) -> Vec<(Option<&str>, Real)> {
 }
 
 async fn evaluate(db: &Db, spec: SpecId, commit: &str, batch: &Batch, at: i64) -> EvaluationId {
-    let mut recorder = Recorder::new(begin(db, spec, commit).await);
+    let mut recorder = EvaluationWriter::new(begin(db, spec, commit).await);
     let id = recorder.evaluation();
     recorder.record(db, batch).await.unwrap();
     recorder.finish(db, false, &json!({}), at).await.unwrap();
@@ -51,7 +53,7 @@ async fn seen(db: &Db, id: EvaluationId) -> BTreeSet<(String, String)> {
 /// Every build comes to an end.
 async fn refuse_all(db: &Db) {
     for build in db.queue(&QueueFilter::default(), 10_000).await.unwrap() {
-        db.record_refusal(build.id, "no", 1).await.unwrap();
+        db.record_refusal(&build, "no", 1).await.unwrap();
     }
 }
 
@@ -75,7 +77,7 @@ async fn history(db: &Db, evaluations: u64) -> Seen {
         let batch = in_one_pack(real_batch(&graph), &graph);
         if number % 7 == 6 {
             let task = begin(db, specs[which], &format!("commit{number}")).await;
-            let mut recorder = Recorder::new(task);
+            let mut recorder = EvaluationWriter::new(task);
             recorder.record(db, &batch).await.unwrap();
             db.fail_evaluation(recorder.task(), "out of memory", 200).await.unwrap();
             continue;
@@ -127,7 +129,7 @@ async fn whichever_evaluations_are_forgotten_the_others_are_as_they_were() {
         for a in &left {
             for b in &left {
                 let (only_a, only_b) = db.changed_jobs(*a, *b).await.unwrap();
-                let pairs = |jobs: Vec<gorget::diff::Job>| -> BTreeSet<_> {
+                let pairs = |jobs: Vec<gorget::domain::diff::Job>| -> BTreeSet<_> {
                     jobs.into_iter().map(|job| (job.name, job.derivation)).collect()
                 };
                 assert_eq!(pairs(only_a), &history[a] - &history[b], "only in {a}, not in {b}");
@@ -195,13 +197,14 @@ async fn a_batch_that_is_cut_off_anywhere_is_recorded_whole_by_who_comes_next() 
         for steps in 1.. {
             let jobs = Jobs::from([("app".to_owned(), format!("app-{steps}"))]);
             let batch = real_batch(&graph(&jobs, steps as u64));
-            let mut recorder = Recorder::new(begin(db, master, &steps.to_string()).await);
+            let mut recorder = EvaluationWriter::new(begin(db, master, &steps.to_string()).await);
             let dying = Db::open(location).await.unwrap();
             let done = for_steps(steps, recorder.record(&dying, &batch)).await;
             drop(dying);
             assert_eq!(db.verify().await.unwrap(), [], "after {steps} steps");
-            db.take_back("one", 0).await.unwrap();
-            let mut next = Recorder::new(db.claim_evaluation(&claimant("one"), 101).await.unwrap().unwrap());
+            db.reclaim_expired("one", 0).await.unwrap();
+            let mut next =
+                EvaluationWriter::new(db.claim_evaluation(&claimant("one"), 101).await.unwrap().unwrap());
             next.record(db, &batch).await.unwrap();
             next.finish(db, false, &json!({}), 200).await.unwrap();
             assert_eq!(db.verify().await.unwrap(), [], "in the end");
@@ -235,7 +238,7 @@ async fn builds_that_are_not_finished_keep_their_evaluation_and_all_that_they_ne
         let last = evaluate(db, master, "c", &real_batch(&graph(&jobs("app-3"), 3)), 400).await;
         let builds = db.queue(&QueueFilter::default(), 10).await.unwrap();
         let middle = builds.iter().find(|build| build.evaluation == gone).unwrap();
-        db.record_refusal(middle.id, "no", 500).await.unwrap();
+        db.record_refusal(middle, "no", 500).await.unwrap();
 
         let swept = collect(db, Clock::manual(1000)).await;
         assert_eq!((swept.derivations, swept.items), (2, 4), "app-2, library-2, and their builders");
@@ -267,7 +270,7 @@ async fn while_somebody_sweeps_no_evaluation_begins_and_the_other_way_round() {
         db.request_evaluations(
             master,
             &crate::support::revision("a"),
-            &gorget::spec::Subset::All.into(),
+            &gorget::domain::spec::Subset::All.into(),
             &[crate::support::system()],
             100,
         )
@@ -394,6 +397,7 @@ async fn every_reference_to_what_is_removed_is_heeded() {
         "build_event.build_id",
         "derivation.output_set_id",
         "evaluation_error.evaluation_id",
+        "failed_derivation.build_id",
         "pack_owner.pack_id",
         "span.derivation_id",
         "span.first_evaluation",

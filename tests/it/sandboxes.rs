@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use gorget::evaluate::Limits as Evaluating;
-use gorget::evaluate::runtime::{Cache, Compiling, Environment, Host, checkout, host};
+use gorget::evaluator::Limits as Evaluating;
+use gorget::evaluator::runtime::{
+    Cache, Compiling, Environment, InstalledGuix, checkout, installed_environment,
+};
 use gorget::sandbox::{Exceeded, Finished, Limits, Tool};
 
 use crate::hostile::{among_good_ones, running};
@@ -50,7 +52,7 @@ async fn guile(code: &str, limits: Limits) -> Finished {
     let start = "(use-modules (ice-9 binary-ports) (ice-9 threads))";
     std::fs::write(&script, format!("{KERNEL}\n{start}\n{HOGS}\n{code}")).unwrap();
     let root = guix_root();
-    let environment = host(&Host::probe(&root).await.unwrap(), &[]).unwrap();
+    let environment = installed_environment(&InstalledGuix::probe(&root).await.unwrap(), &[]).unwrap();
     let guile = environment.confine(&root, limits).args(["--no-auto-compile", "/script.scm"]);
     let mut guile = guile.readable(&script, "/script.scm").spawn().unwrap();
     guile.finish(Duration::from_mins(2)).await.unwrap()
@@ -131,7 +133,7 @@ async fn the_attempts_succeed_where_nothing_forbids_them() {
     let script = directory.path().join("script.scm");
     std::fs::write(&script, format!("{KERNEL}(write (what-the-kernel-grants))")).unwrap();
     let root = guix_root();
-    let guile = Host::probe(&root).await.unwrap().guile;
+    let guile = InstalledGuix::probe(&root).await.unwrap().guile;
     let mut plain = Tool::new("bwrap")
         .args(["--ro-bind".as_ref(), root.as_os_str(), "/".as_ref(), "--dev".as_ref(), "/dev".as_ref()])
         .args(["--proc", "/proc", "--tmpfs", "/tmp", "--die-with-parent", "--unshare-all"])

@@ -1,11 +1,21 @@
-//! Farms that live through thousands of random schedules, with a coordinator that restarts, loses its answers or keeps
-//! them back, and tells everything late, twice or never, and with a crash before any write or in the middle of a step:
-//! they end where they should. Nothing that is wanted is lost, nothing is built twice, and nothing for nobody.
+//! Farms that live through thousands of random schedules, and end where they should: nothing that
+//! is wanted is lost, nothing is built twice, and nothing is built for nobody.
 //!
-//! The keepers and the adapter are the real ones, and so is HTTP; only the time is made up.
-//! A number repeats its schedule as far as the threads of a database answer at the same moments, so what fails rarely
-//! has to be repeated some times. `GORGET_TEST_SCHEDULES` says how many schedules are tried, from which number on: `500` or `4711+1`.
-//! One alone is told step by step. `make simulate` tries 100,000.
+//! Evaluations fail or start again, specs rest and wake, a coordinator restarts, fails, loses
+//! answers or keeps them back while much happens, and reports everything late, twice or never. A
+//! crash comes before any write or at any wait. At the end, everything that is wanted is with the
+//! coordinator once, with the right priority, and nothing else is; then it is built, and that is
+//! known.
+//!
+//! The steps and the adapter are the real ones, and so is HTTP. Time is simulated, so no wait is
+//! real. What was sent before a crash is assumed to arrive before anything is sent after it: a
+//! second attempt at a failed build is submitted after asking whether there is one, and no
+//! coordinator does both at once.
+//!
+//! A number repeats its schedule as far as the threads of a database answer at the same moments,
+//! so a rare failure has to be repeated some times. `GORGET_TEST_SCHEDULES` says how many
+//! schedules are tried, from which number on: `500` or `4711+1`. One alone is printed step by
+//! step. `make simulate` tries 100,000.
 
 #![expect(clippy::print_stderr, reason = "the schedule that fails is what a failure is understood by")]
 
@@ -20,8 +30,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use gorget::coordinator::GuixBuildCoordinator;
 use gorget::db::Db;
+use gorget::steps::coordinator::GuixBuildCoordinator;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::support::coordinator::StandIn;

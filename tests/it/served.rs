@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use gorget::clock::Clock;
 use gorget::config::Listen;
-use gorget::db::{Batch, Db, Item, ItemKind, Pack, Recorder};
+use gorget::db::{Batch, Db, EvaluationWriter, Item, ItemKind, Pack};
+use gorget::guix::derivation::Derivation;
+use gorget::guix::signature::SigningKey;
+use gorget::guix::store_path::StorePath;
+use gorget::guix::{base32, nar};
 use gorget::sandbox::Process;
-use gorget::signing::SigningKey;
-use gorget::store::derivation::Derivation;
-use gorget::store::path::StorePath;
-use gorget::store::{base32, nar};
 use gorget::web::{Listener, Web, serve};
 use reqwest::{Client, StatusCode};
 use serde_json::json;
@@ -50,7 +50,7 @@ fn two_items() -> (StorePath, StorePath, Batch) {
 /// Serves a database with those two items until it is told to stop.
 async fn serving(db: &Db, batch: &Batch, key: Option<SigningKey>) -> (String, CancellationToken) {
     let master = only_spec(db, spec("master")).await;
-    let mut recorder = Recorder::new(begin(db, master, "a").await);
+    let mut recorder = EvaluationWriter::new(begin(db, master, "a").await);
     recorder.record(db, batch).await.unwrap();
     recorder.finish(db, false, &json!({}), 200).await.unwrap();
     let listener = Listener::bind(&Listen::Address("127.0.0.1:0".to_owned())).await.unwrap();
@@ -88,6 +88,41 @@ async fn what_is_kept_is_described_signed_and_handed_out_as_an_archive() {
         }
         let words = get(&format!("nar/{}", builder.base_name())).await.bytes().await.unwrap();
         assert_eq!(nar::single_file(&words).unwrap(), format!("builder of {source}").as_bytes());
+        stop.cancel();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn so_are_large_texts_and_derivations() {
+    on_both(async |db| {
+        let (source, long) = (two_items().1, "long ".repeat(500_000));
+        let derivation = format!("Derive([],[],[\"{source}\"],\"s\",\"b\",[\"{long}\"],[])");
+        let refs = [source.to_string()];
+        let texts = [("long", &long, vec![source.base_name()]), ("x.drv", &derivation, vec![])];
+        let mut batch = Batch::default();
+        let mut paths = Vec::new();
+        for (name, text, refs_kept) in texts {
+            let path = StorePath::of_text(name.as_bytes(), text.as_bytes(), &refs).unwrap();
+            let (hash, name, length) = (path.hash_text(), name.to_owned(), text.len() as u64);
+            let item = Item { hash, name, kind: ItemKind::Text, refs: refs_kept, start: 0, length };
+            let contents = zstd::encode_all(text.as_bytes(), 3).unwrap();
+            batch.packs.push(Pack { contents, items: vec![item] });
+            paths.push((path, nar::of_file(text.as_bytes())));
+        }
+        let (url, stop) = serving(db, &batch, None).await;
+        for (path, nar) in paths {
+            let info = reqwest::get(format!("{url}/{}.narinfo", path.hash_text())).await.unwrap();
+            let (info, hash) = (info.text().await.unwrap(), base32::encode(&Sha256::digest(&nar)));
+            let said = format!(
+                "NarHash: sha256:{hash}\nNarSize: {}\nReferences: {}\n",
+                nar.len(),
+                source.base_name()
+            );
+            assert!(info.contains(&said), "{info}");
+            let answer = reqwest::get(format!("{url}/nar/{}", path.base_name())).await.unwrap();
+            assert!(answer.bytes().await.unwrap() == nar, "{path}");
+        }
         stop.cancel();
     })
     .await;

@@ -166,6 +166,31 @@ fn sources() -> Vec<Story> {
     ]
 }
 
+/// Commits that are costly to check out, or cannot be.
+fn commits() -> Vec<Story> {
+    let attributes = ("100644", ".gitattributes".to_owned(), b"*.txt text eol=crlf ident\n".to_vec());
+    let lines = |name: &str, size: usize| ("100644", name.to_owned(), vec![b'\n'; size]);
+    let name = "n".repeat(300);
+    let many = (0..12).map(|number| lines(&format!("a{number}.txt"), 8 << 20));
+    vec![
+        Story {
+            files: vec![attributes.clone(), lines("a.txt", 256 << 20)],
+            end: End::Fails("is too big to be converted"),
+            ..Story::new("large-lines", "")
+        },
+        Story {
+            files: [attributes].into_iter().chain(many).collect(),
+            build: packages(&["good", "fine"]),
+            ..Story::new("many-lines", "")
+        },
+        Story {
+            files: vec![("100644", name, Vec::new())],
+            end: End::Fails("has a name of more than 255 bytes"),
+            ..Story::new("long-name", "")
+        },
+    ]
+}
+
 async fn tell(stories: Vec<Story>) {
     let mut siege = Siege::begin().await;
     for story in &stories {
@@ -196,6 +221,11 @@ async fn hogs_cost_only_their_package() {
 #[tokio::test]
 async fn names_of_jobs_belong_to_their_units() {
     tell(names()).await;
+}
+
+#[tokio::test]
+async fn costly_commits_are_checked_out_in_time_or_refused() {
+    tell(commits()).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use gorget::channel::{Change, fold_changes};
+use gorget::git::{Change, fold_changes};
 
 use crate::repository::Remote;
 use crate::support::guix::Tree;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use gorget::domain::spec::{Spec, Subset, check_branch, load_directory, parse, render};
 use gorget::sandbox::Tool;
-use gorget::spec::{Spec, Subset, check_branch, load_directory, parse, render};
 
 use crate::support::program::Farm;
 

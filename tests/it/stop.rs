@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use gorget::bell::Bell;
-use gorget::daemon::{Keeper, Progress, keep, stop_on_signals, watch};
+use gorget::farm::bell::Bell;
+use gorget::farm::reconciler::{Progress, Reconciler, keep, stop_on_signals, watch};
 use gorget::sandbox::{Process, Tool};
 use gorget::telemetry;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -17,7 +17,7 @@ const LONG: Duration = Duration::from_mins(2);
 /// A step that never gives its thread back.
 struct Blocks;
 
-impl Keeper for Blocks {
+impl Reconciler for Blocks {
     const NAME: &'static str = "blocks";
     const PERIOD: Duration = LONG;
 

@@ -12,12 +12,12 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use gorget::clock::Clock;
 use gorget::config::Location;
-use gorget::daemon::{Bells, exhaust};
-use gorget::db::{Batch, Build, BuildState, Db, NewDerivation, QueueFilter, Recorder};
-use gorget::signing::{AuthorizedKeys, SigningKey};
-use gorget::store::narinfo::Narinfo;
-use gorget::store::path::StorePath;
-use gorget::substitute::{LookUp, Server};
+use gorget::db::{Batch, Build, BuildState, Db, EvaluationWriter, NewDerivation, QueueFilter};
+use gorget::farm::reconciler::{Bells, exhaust};
+use gorget::guix::narinfo::Narinfo;
+use gorget::guix::signature::{AuthorizedKeys, SigningKey};
+use gorget::guix::store_path::StorePath;
+use gorget::steps::substitutes::{QuerySubstitutes, Server};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -115,15 +115,15 @@ async fn want(db: &Db, commit: &str, derivations: Vec<NewDerivation>) {
         None => only_spec(db, spec("master")).await,
     };
     let jobs = derivations.iter().map(|derivation| job(&derivation.name, &derivation.name)).collect();
-    let mut recorder = Recorder::new(begin(db, spec_id, commit).await);
+    let mut recorder = EvaluationWriter::new(begin(db, spec_id, commit).await);
     let id = recorder.evaluation();
     recorder.record(db, &Batch { derivations, jobs, ..Batch::default() }).await.unwrap();
     recorder.finish(db, false, &json!({}), 200).await.unwrap();
     db.queue_builds(id, BuildState::Wanted, 500).await.unwrap();
 }
 
-fn keeper(db: &Db, servers: Vec<Server>, clock: &Clock) -> LookUp {
-    LookUp { db: db.clone(), clock: clock.clone(), bells: Bells::default(), servers, once: false }
+fn keeper(db: &Db, servers: Vec<Server>, clock: &Clock) -> QuerySubstitutes {
+    QuerySubstitutes { db: db.clone(), clock: clock.clone(), bells: Bells::default(), servers, once: false }
 }
 
 /// The builds in a state, by job.

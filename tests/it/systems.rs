@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use gorget::evaluate::Limits;
+use gorget::evaluator::Limits;
 use serde_json::Value;
 
 use crate::support::guix::{MODULES, Tree, entry};
@@ -88,7 +88,7 @@ fn many(count: usize, body: &str) -> (Channel, Vec<String>) {
     (Channel::new(&code), (0..count).map(|n| format!("p{n}")).collect())
 }
 
-fn all(names: &[String]) -> gorget::spec::Build {
+fn all(names: &[String]) -> gorget::domain::spec::Build {
     packages(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 

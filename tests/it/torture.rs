@@ -114,7 +114,7 @@ impl Rack {
         let output = self.directory.path().join("output");
         // Longer than what a process keeps of its output.
         unlimited("sh")
-            .env("GORGET_LOG", "gorget::evaluate=info")
+            .env("GORGET_LOG", "gorget::evaluator=info")
             .args(["-c", "exec \"$0\" evaluate --json --config \"$1\" \"$2\" > \"$3\" 2> \"$3.log\""])
             .arg(env!("CARGO_BIN_EXE_gorget"))
             .args([config, spec, output])

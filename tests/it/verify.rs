@@ -1,6 +1,6 @@
 //! Whatever is broken is found, and a copy is as good as what it was made from.
 
-use gorget::db::{BuildState, Db, Recorder};
+use gorget::db::{BuildState, Db, EvaluationWriter};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
@@ -15,7 +15,7 @@ async fn fill(db: &Db) {
         let library = real(&format!("library-{version}"), &[]);
         let app = real(&format!("app-{version}"), &[&library]);
         let all: [(Option<&str>, Real); 2] = [(None, library), (Some("app"), app)];
-        let mut recorder = Recorder::new(begin(db, master, &format!("c{version}")).await);
+        let mut recorder = EvaluationWriter::new(begin(db, master, &format!("c{version}")).await);
         let id = recorder.evaluation();
         recorder.record(db, &real_batch(&all)).await.unwrap();
         recorder.finish(db, false, &json!({}), 200).await.unwrap();
@@ -170,7 +170,7 @@ async fn a_backup_is_whole_while_others_write() {
     let master = db.specs().await.unwrap()[0].id;
     let write = async {
         for number in 0..200 {
-            let mut recorder = Recorder::new(begin(&db, master, &format!("d{number}")).await);
+            let mut recorder = EvaluationWriter::new(begin(&db, master, &format!("d{number}")).await);
             let all = [(Some("app"), real(&format!("app-{number}"), &[]))];
             recorder.record(&db, &real_batch(&all)).await.unwrap();
             recorder.finish(&db, false, &json!({}), 200).await.unwrap();
@@ -214,6 +214,7 @@ const ROWS: &str = "
     insert into lookup (server, hash, present, expires_at) values ('s', 'h', true, 1), ('s', 'i', false, 1);
     insert into substitute_server (url, failures, next_attempt, reason) values ('s', 1, 2, '0123');
     insert into build_event (id, build_id, reference, attempt, received_at) values (3, 1, 'r', 'started', 1);
+    insert into failed_derivation (build_id, hash, evaluation_id, failed_at, has_others) values (1, 'h', 1, 2, true);
     insert into evaluation_error (id, evaluation_id, name, cause, message) values (3, 1, 'n', 'c', 'm');
     update evaluation set errors = 1 where id = 1;
     insert into sweep (id, holder, until) values (1, 'nobody', 5);
@@ -267,7 +268,7 @@ async fn a_farm_moves_to_postgresql_and_back_and_loses_nothing() {
     meddle(&url, "delete from store_pack where id >= 77; delete from sweep").await;
     let db = Db::open(&url).await.unwrap();
     let master = db.specs().await.unwrap()[0].id;
-    let mut recorder = Recorder::new(begin(&db, master, "next").await);
+    let mut recorder = EvaluationWriter::new(begin(&db, master, "next").await);
     recorder.record(&db, &real_batch(&[(Some("app"), real("app-3", &[]))])).await.unwrap();
     recorder.finish(&db, false, &json!({}), 300).await.unwrap();
     assert_eq!(db.verify().await.unwrap(), []);

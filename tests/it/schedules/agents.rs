@@ -1,5 +1,5 @@
-use gorget::attempt::Attempt;
-use gorget::db::{NewEvent, Told};
+use gorget::db::{BuildRef, NewEvent};
+use gorget::domain::attempt::Attempt;
 use serde_json::Value;
 
 use super::crash::until_crash;
@@ -81,9 +81,9 @@ impl World<'_> {
 /// What an event of the coordinator means. That something failed can be told as a disturbance.
 fn event(name: &str, data: &Value, disturbed: bool) -> Option<NewEvent> {
     let reference = data.get("id").or_else(|| data.get("build_id")).unwrap().as_str().unwrap().to_owned();
-    let build = data.get("derivation").map_or(Told::Attempt, |derivation| {
+    let build = data.get("derivation").map_or(BuildRef::Attempt, |derivation| {
         let path = derivation.as_str().unwrap();
-        Told::Derivation(path["/gnu/store/".len()..][..32].to_owned())
+        BuildRef::Derivation(path["/gnu/store/".len()..][..32].to_owned())
     });
     let attempt = match name {
         "build-submitted" => Attempt::Scheduled,

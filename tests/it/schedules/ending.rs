@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use gorget::daemon::exhaust;
 use gorget::db::{Build, BuildState};
+use gorget::farm::reconciler::exhaust;
 
 use super::agents::is_going_on;
 use super::world::World;

@@ -2,11 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gorget::clock::Clock;
-use gorget::coordinator::{GuixBuildCoordinator, Reconcile, Submit};
-use gorget::daemon::{Bells, Keeper as _};
-use gorget::db::{Batch, Build, Db, NewEvent, QueueFilter, Recorder};
-use gorget::schedule::Schedule;
-use gorget::spec::{RetryFailed, Spec};
+use gorget::db::{Batch, Build, Db, EvaluationWriter, NewEvent, QueueFilter};
+use gorget::domain::spec::{RetryFailed, Spec};
+use gorget::farm::reconciler::{Bells, Reconciler as _};
+use gorget::steps::coordinator::{GuixBuildCoordinator, PollBuilds, Submit};
+use gorget::steps::schedule::Schedule;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -154,8 +154,8 @@ impl<'a> World<'a> {
         }
     }
 
-    pub fn reconcile(&self) -> Reconcile {
-        Reconcile {
+    pub fn reconcile(&self) -> PollBuilds {
+        PollBuilds {
             db: self.db.clone(),
             clock: self.clock.clone(),
             name: NAME.to_owned(),
@@ -223,10 +223,10 @@ impl<'a> World<'a> {
             0 => self.db.fail_evaluation(recorder.task(), "it had to be", 1).await.unwrap(),
             1 => {
                 // Killed in the middle, and begun again.
-                self.db.take_back("one", 0).await.unwrap();
+                self.db.reclaim_expired("one", 0).await.unwrap();
                 self.schedule_and_crash().await;
                 let task = self.db.claim_evaluation(&claimant("one"), 1).await.unwrap().unwrap();
-                recorder = Recorder::new(task);
+                recorder = EvaluationWriter::new(task);
                 recorder.record(self.db, &batch).await.unwrap();
                 recorder.finish(self.db, false, &json!({}), 1).await.unwrap();
                 self.jobs[which] = jobs;
@@ -247,11 +247,11 @@ impl<'a> World<'a> {
         self.jobs[which] = jobs;
     }
 
-    async fn record(&mut self, which: usize, batch: &Batch) -> Recorder {
+    async fn record(&mut self, which: usize, batch: &Batch) -> EvaluationWriter {
         self.commits += 1;
         let id = spec_id(self.db, &self.specs[which].name).await;
         let task = begin(self.db, id, &self.commits.to_string()).await;
-        let mut recorder = Recorder::new(task);
+        let mut recorder = EvaluationWriter::new(task);
         recorder.record(self.db, batch).await.unwrap();
         if self.lot.once_in(2) {
             self.schedule_and_crash().await;

@@ -1,10 +1,11 @@
 use gorget::db::{
-    Batch, Build, Claimant, Db, EvaluationId, Interrupted, NewDerivation, NewJob, Recorder, SpecId, Task,
+    Batch, Build, Claimant, Db, EvaluationId, EvaluationWriter, Interrupted, NewDerivation, NewJob, SpecId,
+    Task,
 };
-use gorget::job::Facts;
-use gorget::plan::route::{Route, Routes};
-use gorget::revision::{ChannelCommit, Revision};
-use gorget::spec::{self, Spec, Subset, System};
+use gorget::domain::job::JobMetadata;
+use gorget::domain::plan::route::{Route, Routes};
+use gorget::domain::revision::{ChannelCommit, Revision};
+use gorget::domain::spec::{self, Spec, Subset, System};
 use serde_json::json;
 
 /// An active spec called `name` with one channel, for `x86_64-linux`.
@@ -88,7 +89,7 @@ pub fn derivation(word: &str, inputs: &[&str]) -> NewDerivation {
 
 /// The job `name` with the derivation called `word`.
 pub fn job(name: &str, word: &str) -> NewJob {
-    NewJob { name: name.to_owned(), derivation: hash(word), facts: Facts::default() }
+    NewJob { name: name.to_owned(), derivation: hash(word), facts: JobMetadata::default() }
 }
 
 /// A batch with these jobs and their derivations, which need nothing.
@@ -104,7 +105,7 @@ pub fn batch(jobs: &[(&str, &str)]) -> Batch {
 pub async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str)]) -> EvaluationId {
     let task = begin(db, spec, commit).await;
     let id = task.id;
-    let mut recorder = Recorder::new(task);
+    let mut recorder = EvaluationWriter::new(task);
     recorder.record(db, &batch(jobs)).await.unwrap();
     recorder.finish(db, false, &json!({}), 200).await.unwrap();
     id

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use git2::build::{CheckoutBuilder, TreeUpdateBuilder};
 use git2::{FileMode, Oid, Repository, RepositoryInitOptions, Signature, Time};
-use gorget::evaluate::runtime::Host;
+use gorget::evaluator::runtime::InstalledGuix;
 use gorget::sandbox::Tool;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -164,7 +164,7 @@ impl Tree {
 /// A repository with the sources of the Guix below `root`, packed so that it is fetched quickly, and the
 /// commit of its only branch. It is made once and kept, as `name`, among the build's own temporary files.
 async fn guix_sources(root: PathBuf, name: &str) -> (PathBuf, String) {
-    let host = Host::probe(&root).await.unwrap();
+    let host = InstalledGuix::probe(&root).await.unwrap();
     let sources = host.root.join(host.sources.strip_prefix("/").unwrap());
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let lock = std::fs::File::create(directory.with_extension("lock")).unwrap();

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use gorget::evaluate::runtime::{Compiling, Runtimes, Source, TimeMachine};
-use gorget::evaluate::{self, Event, Failure, Limits, Outcome, Request, Summary, Wanted, Warm};
-use gorget::spec::{Build, Runtime, Subset, System};
+use gorget::domain::spec::{Build, Runtime, Subset, System};
+use gorget::evaluator::runtime::{Compiling, Runtimes, Source, TimeMachine};
+use gorget::evaluator::{self, Event, Failure, Limits, Outcome, Request, Summary, Target, Warm};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, mpsc};
 
@@ -95,7 +95,7 @@ pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
             let nobody = cache.path().join("nobody");
             let time_machine = TimeMachine {
                 directory: nobody.clone(),
-                daemon: evaluate::Daemon { socket: nobody.clone(), store: nobody },
+                daemon: evaluator::Daemon { socket: nobody.clone(), store: nobody },
                 limit: Duration::ZERO,
             };
             let directory = cache.path().join("cache");
@@ -108,6 +108,7 @@ pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
         name: "evil".to_owned(),
         url: String::new(),
         commit: "0".repeat(40),
+        introduction: None,
         checkout: channel.path().to_owned(),
         directory: None,
     };
@@ -119,7 +120,7 @@ pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
         channels: prepared
             .channels
             .into_iter()
-            .map(|(name, directory)| evaluate::Channel { name, directory, commit: "0".repeat(40) })
+            .map(|(name, directory)| evaluator::Channel { name, directory, commit: "0".repeat(40) })
             .collect(),
         keep_contents: true,
         limits,
@@ -130,7 +131,7 @@ pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
 
 /// Evaluates for one system.
 pub async fn evaluate_with(warm: &mut Warm, system: &str) -> Evaluated {
-    let wanted = Wanted { system: System::new(system).unwrap(), likely: HashSet::new() };
+    let wanted = Target { system: System::new(system).unwrap(), likely: HashSet::new() };
     let (events, received) = mpsc::channel(4);
     let (end, (jobs, errors)) = tokio::join!(
         async {

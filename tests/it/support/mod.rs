@@ -17,6 +17,7 @@ pub mod repl;
 pub mod siege;
 pub mod signed;
 pub mod site;
+pub mod target;
 
 pub use answers::{Answers, LATEST};
 pub use databases::{Cluster, Wiper, on_both, on_both_at, own, postgres_database, write_down};

@@ -1,8 +1,8 @@
 //! Derivations with store items that are called what they should be.
 
 use gorget::db::{Batch, Item, ItemKind, NewDerivation, Pack};
-use gorget::store::derivation::{Derivation, Output};
-use gorget::store::path::StorePath;
+use gorget::guix::derivation::{Derivation, Output};
+use gorget::guix::store_path::StorePath;
 
 use super::job;
 

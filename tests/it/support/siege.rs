@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use git2::Oid;
 use gorget::db::Db;
+use gorget::guix::store_path::StorePath;
 use gorget::sandbox::Process;
-use gorget::store::path::StorePath;
 use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -186,7 +186,7 @@ impl Siege {
             let tip = remote.git.refname_to_id("refs/heads/main").unwrap().to_string();
             let second = story.commit(&remote, Some(&tip));
             remote.set("main", Some(&second));
-            self.farm.say(&["look", story.name]).await;
+            self.farm.say(&["poll", story.name]).await;
         }
         let commits = if story.second.is_empty() { 1 } else { 2 };
         self.stop_in_the_middle(story, commits).await;
@@ -296,7 +296,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// The most memory that a process has held, in bytes.
-fn peak(pid: u32) -> u64 {
+pub fn peak(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use git2::{Oid, Repository, RepositoryInitOptions, Signature, Time};
+use gorget::domain::spec::Introduction;
 use gorget::sandbox::Tool;
-use gorget::spec::Introduction;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -1,0 +1,176 @@
+//! What people type for an evaluation: its number, a commit, a spec, a branch or a date.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{status, user_error};
+use crate::clock::{Seconds, end_of};
+use crate::db::{Db, Evaluation, EvaluationId, EvaluationState};
+use crate::domain::spec::sanitize;
+
+/// The evaluations of one revision, or of one time, by spec and system.
+type Points = BTreeMap<String, BTreeMap<String, Evaluation>>;
+
+/// The pairs of evaluations that two words mean: of one spec each, one pair for every system that both
+/// have; and the systems that only one of them has.
+pub(super) async fn pairs(
+    db: &Db,
+    words: [&str; 2],
+    spec: Option<&str>,
+) -> anyhow::Result<(Vec<[Evaluation; 2]>, Vec<String>)> {
+    // Two numbers are taken at their word, whatever they are evaluations of.
+    if let (Some(a), Some(b)) = (numbered(db, words[0]).await?, numbered(db, words[1]).await?) {
+        return Ok((vec![[a, b]], Vec::new()));
+    }
+    let [mut first, mut second] = [points(db, words[0], spec).await?, points(db, words[1], spec).await?];
+    let common: BTreeSet<String> = first.keys().filter(|name| second.contains_key(*name)).cloned().collect();
+    if common.len() == 1 {
+        first.retain(|name, _| common.contains(name));
+        second.retain(|name, _| common.contains(name));
+    }
+    let [mut first, mut second] = [only(words[0], first)?, only(words[1], second)?];
+    let systems: BTreeSet<String> = first.keys().chain(second.keys()).cloned().collect();
+    let (mut pairs, mut alone) = (Vec::new(), Vec::new());
+    for system in systems {
+        match (first.remove(&system), second.remove(&system)) {
+            (Some(a), Some(b)) => pairs.push([a, b]),
+            _ => alone.push(system),
+        }
+    }
+    if pairs.is_empty() {
+        return Err(user_error(format!(
+            "{} and {} have no system in common\nhint: `gorget status` shows what was evaluated",
+            sanitize(words[0]),
+            sanitize(words[1])
+        )));
+    }
+    Ok((pairs, alone))
+}
+
+/// The evaluations of the one spec that is left.
+fn only(word: &str, points: Points) -> anyhow::Result<BTreeMap<String, Evaluation>> {
+    let names: Vec<&str> = points.keys().map(String::as_str).collect();
+    if names.len() > 1 {
+        let word = sanitize(word);
+        let names = names.join(", ");
+        return Err(user_error(format!(
+            "{word} means evaluations of several specs: {names}\nhint: add --spec NAME"
+        )));
+    }
+    Ok(points.into_values().next().unwrap_or_default())
+}
+
+/// The complete evaluation with this number.
+async fn numbered(db: &Db, word: &str) -> anyhow::Result<Option<Evaluation>> {
+    let Ok(number) = word.parse() else { return Ok(None) };
+    let Some(evaluation) = db.evaluation(EvaluationId(number)).await? else { return Ok(None) };
+    if evaluation.state == EvaluationState::Complete {
+        return Ok(Some(evaluation));
+    }
+    let state = status::word(evaluation.state);
+    Err(user_error(format!(
+        "evaluation {number} is {state}, not complete\nhint: `gorget status` shows the numbers of evaluations"
+    )))
+}
+
+/// What a word means, in the order in which it is tried.
+async fn points(db: &Db, word: &str, spec: Option<&str>) -> anyhow::Result<Points> {
+    if let Some(evaluation) = numbered(db, word).await? {
+        return Ok(grouped(vec![evaluation]));
+    }
+    if let Some(time) = end_of(word) {
+        return at(db, word, spec, time).await;
+    }
+    let named = specs_called(db, word).await?;
+    let named: Vec<String> = named.into_iter().filter(|name| spec.is_none_or(|spec| spec == name)).collect();
+    if !named.is_empty() {
+        return complete(db, &named, Seconds::MAX, || {
+            format!("{} has no complete evaluation\nhint: `gorget status` says how far it is", sanitize(word))
+        })
+        .await;
+    }
+    of_commit(db, word, spec).await
+}
+
+/// A date: each spec as it was then.
+async fn at(db: &Db, word: &str, spec: Option<&str>, time: Seconds) -> anyhow::Result<Points> {
+    let specs = db.specs().await?.into_iter().map(|stored| stored.spec.name);
+    let names: Vec<String> = specs.filter(|name| spec.is_none_or(|spec| spec == name)).collect();
+    complete(db, &names, time, || {
+        format!(
+            "nothing was evaluated by {}\nhint: `gorget status` shows the latest evaluations",
+            sanitize(word)
+        )
+    })
+    .await
+}
+
+async fn complete(
+    db: &Db,
+    specs: &[String],
+    time: Seconds,
+    nothing: impl FnOnce() -> String,
+) -> anyhow::Result<Points> {
+    let mut found = Vec::new();
+    for spec in specs {
+        for id in db.complete_at(spec, time).await? {
+            found.extend(db.evaluation(id).await?);
+        }
+    }
+    if found.is_empty() { Err(user_error(nothing())) } else { Ok(grouped(found)) }
+}
+
+/// The spec called so, else those that follow the branch called so.
+async fn specs_called(db: &Db, word: &str) -> anyhow::Result<Vec<String>> {
+    let specs = db.specs().await?;
+    if specs.iter().any(|stored| stored.spec.name == word) {
+        return Ok(vec![word.to_owned()]);
+    }
+    let follows = specs.into_iter().filter(|stored| stored.spec.channels.iter().any(|c| c.branch == word));
+    Ok(follows.filter(|stored| stored.spec.is_evaluated()).map(|stored| stored.spec.name).collect())
+}
+
+async fn of_commit(db: &Db, word: &str, spec: Option<&str>) -> anyhow::Result<Points> {
+    let unknown = || {
+        user_error(format!(
+            "{} is no evaluation, date, spec, branch or evaluated commit\n\
+             hint: `gorget status` shows evaluations and specs; a date is written 2026-01-31 or 2026-01-31T16:00",
+            sanitize(word)
+        ))
+    };
+    if word.len() < 4 || !word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(unknown());
+    }
+    let prefix = word.to_ascii_lowercase();
+    let mut found = Vec::new();
+    for id in db.evaluations_of_commit(&prefix).await? {
+        found.extend(db.evaluation(id).await?);
+    }
+    found.retain(|evaluation| spec.is_none_or(|spec| spec == evaluation.spec));
+    let commits: BTreeSet<&str> = found
+        .iter()
+        .flat_map(|evaluation| evaluation.revision.channels())
+        .map(|channel| channel.commit.as_str())
+        .filter(|commit| commit.starts_with(&prefix))
+        .collect();
+    if commits.len() > 1 {
+        let commits: Vec<String> = commits.into_iter().map(sanitize).collect();
+        let list = commits.join("\n  ");
+        return Err(user_error(format!(
+            "{prefix} is the beginning of several commits:\n  {list}\nhint: give more digits"
+        )));
+    }
+    if found.is_empty() { Err(unknown()) } else { Ok(grouped(found)) }
+}
+
+/// By spec and system; of several, the newest.
+fn grouped(evaluations: Vec<Evaluation>) -> Points {
+    let mut points = Points::new();
+    for evaluation in evaluations {
+        let systems = points.entry(evaluation.spec.clone()).or_default();
+        let system = evaluation.system.as_str().to_owned();
+        if systems.get(&system).is_none_or(|other| other.id < evaluation.id) {
+            systems.insert(system, evaluation);
+        }
+    }
+    points
+}

@@ -1,0 +1,19 @@
+//! What the commands that only read have in common.
+
+use std::path::Path;
+
+use super::user_error;
+use crate::config::Config;
+use crate::db::Db;
+
+/// Opens the farm's database, which must be there.
+pub(super) async fn open(config: &Config) -> anyhow::Result<Db> {
+    let location = config.database.as_str();
+    if !location.contains("://") && !Path::new(location).exists() {
+        return Err(user_error(format!(
+            "there is no farm at {}\nhint: start one with `gorget run`, or say where it is with --state DIR",
+            config.state.display()
+        )));
+    }
+    Ok(Db::open(location).await?)
+}

@@ -1,0 +1,281 @@
+//! What the operator of a farm decides: `gorget.toml`.
+//!
+//! A file is read in two steps: the written form leaves everything optional; resolving it fills in
+//! what this machine suggests. `gorget.toml.example` explains every key.
+
+mod coordinator;
+mod listen;
+mod location;
+mod machine;
+mod written;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use coordinator::{Coordinator, DEFAULT, Kind, Retries};
+pub use listen::Listen;
+pub use location::Location;
+use machine::Machine;
+use thiserror::Error;
+use written::Written;
+pub use written::{HOST_NAMES, is_host_name};
+
+use crate::domain::plan::route::Routes;
+use crate::domain::spec::{System, position, sanitize};
+use crate::git::PrivateHost;
+
+/// How many requests a substitute server gets at the same time, unless told otherwise.
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// What an evaluation may add to the store, in bytes, unless told otherwise. All packages of Guix take 425 MB.
+const MOST_STORED: u64 = 2 << 30;
+/// Size of the compiled modules that are kept, in bytes, unless told otherwise.
+const COMPILED: u64 = 8 << 30;
+/// What is stored of one spec: a year of all of Guix takes a quarter of it.
+const STORED: u64 = 20 << 30;
+
+/// Size of the mirror of one repository, in bytes, unless told otherwise: Guix's own takes about 1 GiB.
+const MIRROR: u64 = 4 << 30;
+/// How many branches of one repository patterns may mean, unless told otherwise.
+const BRANCHES: NonZeroUsize = NonZeroUsize::new(500).unwrap();
+
+/// Everything that was decided, with defaults for the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What this machine is called in the farm.
+    pub host: String,
+    /// The directory that holds all that Gorget keeps. Absolute.
+    pub state: PathBuf,
+    /// The database: an absolute path of an `SQLite` file, or a `postgres://` URL.
+    pub database: Location,
+    /// The directory of spec files. Absolute.
+    pub specs: PathBuf,
+    /// The root directory of the system whose Guix evaluates; `/` for this machine's. Absolute.
+    pub guix_root: PathBuf,
+    /// What an evaluation may take.
+    pub evaluate: Evaluate,
+    /// What Git may take and reach.
+    pub git: Git,
+    /// Who builds; nobody if there are none: the queue is the result.
+    pub coordinators: Vec<Coordinator>,
+    /// What need not be built.
+    pub substitutes: Substitutes,
+    /// What is served.
+    pub web: Web,
+}
+
+/// What an evaluation may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluate {
+    /// The systems that this machine evaluates; none: all of them.
+    pub systems: Vec<System>,
+    /// How many processes evaluate at once.
+    pub workers: NonZeroUsize,
+    /// Memory of all of them together, in bytes.
+    pub memory: u64,
+    /// Size of the compiled modules that are kept for later evaluations, in bytes.
+    pub compiled: u64,
+    /// What one evaluation may add to the store, in bytes.
+    pub most_stored: u64,
+    /// What the store items that evaluations of one spec added may take in the database, in bytes.
+    pub stored_per_spec: u64,
+    /// Wall clock for one package.
+    pub package_time: Duration,
+    /// Wall clock for building a revision's Guix, where a spec wants that.
+    pub time_machine_time: Duration,
+    /// Wall clock for one evaluation.
+    pub evaluation_time: Duration,
+    /// The socket of the daemon that makes builds for evaluations, where a spec permits them.
+    pub daemon_socket: PathBuf,
+    /// The store of that daemon.
+    pub daemon_store: PathBuf,
+}
+
+/// What Git may take and reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Git {
+    /// For asking a remote for the tip of a branch.
+    pub look_time: Duration,
+    /// For fetching, the first time included.
+    pub fetch_time: Duration,
+    /// Size of the mirror of one repository, in bytes.
+    pub mirror_size: u64,
+    /// How many branches of one repository patterns may mean.
+    pub branches: NonZeroUsize,
+    /// Where channels that no spec names may come from, although it is not public.
+    pub private_hosts: Vec<PrivateHost>,
+}
+
+/// Which substitutes count as built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Substitutes {
+    /// The servers that are asked, in this order.
+    pub servers: Vec<Location>,
+    /// The file of public keys whose signatures count, as `guix archive --authorize` writes it.
+    pub acl: PathBuf,
+    /// How many requests one server gets at the same time.
+    pub at_once: NonZeroUsize,
+}
+
+/// What is served by `gorget run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// Where.
+    pub listen: Listen,
+    /// Under which URL that can be reached from elsewhere.
+    pub public_url: Option<Location>,
+    /// The file of the secret key that signs; the public one is beside it. Absolute.
+    pub signing_key: PathBuf,
+    /// The file of the token with which a coordinator may tell of builds. Absolute.
+    pub events_token: PathBuf,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A file cannot be read; the error names it.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// The text of the file is wrong.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1, in characters.
+        column: usize,
+        /// What is wrong, and what would be right.
+        message: String,
+    },
+    /// There is no place for the default directories.
+    #[error("neither HOME nor a directory for Gorget's state is known\nhint: set HOME, or give --state DIR")]
+    NoHome,
+    /// A path is not UTF-8, which databases do not take.
+    #[error("{} is not UTF-8\nhint: choose another directory for Gorget's state", .0.display())]
+    NotUtf8(PathBuf),
+}
+
+impl Config {
+    /// Which builds each coordinator serves.
+    pub fn routes(&self) -> Routes {
+        Routes(self.coordinators.iter().map(|coordinator| coordinator.serves.clone()).collect())
+    }
+
+    /// Reads the file, or, when none is given, `gorget.toml` in `/etc/gorget` (as root) or
+    /// `~/.config/gorget` if it is there. A given `state` directory comes before the file's.
+    ///
+    /// Relative paths in a file start from the directory of the file; only the database's starts from
+    /// the state directory.
+    pub fn load(file: Option<&Path>, state: Option<&Path>) -> Result<Self, ConfigError> {
+        let machine = Machine::here()?;
+        let file = match file {
+            Some(file) => Some(std::path::absolute(file)?),
+            None => machine
+                .config_directory()
+                .ok()
+                .map(|dir| dir.join("gorget.toml"))
+                .filter(|file| file.exists()),
+        };
+        let mut written = match &file {
+            Some(file) => read(file)?,
+            None => Written::default(),
+        };
+        if let Some(state) = state {
+            written.state = Some(std::path::absolute(state)?);
+        }
+        resolve(written, file.as_deref().unwrap_or(Path::new("/")), &machine)
+    }
+}
+
+fn read(file: &Path) -> Result<Written, ConfigError> {
+    let text = fs_err::read_to_string(file)?;
+    let written = toml::from_str(&text).map_err(|error| {
+        // Its own text would show the line, and the line may hold a password.
+        fault(file, &text, error.span().map_or(0, |span| span.start), error.message())
+    })?;
+    Ok(Written { text, ..written })
+}
+
+fn fault(file: &Path, text: &str, at: usize, message: &str) -> ConfigError {
+    let (line, column) = position(text, at);
+    // Lines of a hint stay lines.
+    let message = message.lines().map(sanitize).collect::<Vec<_>>().join("\n");
+    ConfigError::Text { path: file.to_owned(), line, column, message }
+}
+
+/// Fills in what was left out. `file` is where the written form comes from.
+fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, ConfigError> {
+    let base = file.parent().unwrap_or(Path::new("/"));
+    let state = match written.state {
+        Some(state) => base.join(state),
+        None => machine.state_directory()?,
+    };
+    let specs = match written.specs {
+        Some(specs) => base.join(specs),
+        None => machine.config_directory()?.join("specs"),
+    };
+    let database = match written.database {
+        Some(database) => database.0,
+        None => Location::new("gorget.db"),
+    };
+    let evaluate = Evaluate {
+        systems: written.evaluate.systems.unwrap_or_default().into_iter().map(|system| system.0).collect(),
+        workers: written.evaluate.workers.unwrap_or(machine.cores),
+        memory: written.evaluate.memory.map_or(machine.memory / 2, |size| size.0),
+        compiled: written.evaluate.compiled.map_or(COMPILED, |size| size.0),
+        most_stored: written.evaluate.most_stored.map_or(MOST_STORED, |size| size.0),
+        stored_per_spec: written.evaluate.stored_per_spec.map_or(STORED, |size| size.0),
+        package_time: written.evaluate.package_time.map_or(Duration::from_mins(5), |time| time.0),
+        time_machine_time: written.evaluate.time_machine_time.map_or(Duration::from_hours(4), |time| time.0),
+        evaluation_time: written.evaluate.evaluation_time.map_or(Duration::from_hours(6), |time| time.0),
+        daemon_socket: base
+            .join(written.evaluate.daemon_socket.unwrap_or_else(|| "/var/guix/daemon-socket/socket".into())),
+        daemon_store: base.join(written.evaluate.daemon_store.unwrap_or_else(|| "/gnu/store".into())),
+    };
+    let git = Git {
+        look_time: written.git.look_time.map_or(Duration::from_secs(30), |time| time.0),
+        fetch_time: written.git.fetch_time.map_or(Duration::from_mins(30), |time| time.0),
+        mirror_size: written.git.mirror_size.map_or(MIRROR, |size| size.0),
+        branches: written.git.branches.map_or(BRANCHES, |branches| branches.0),
+        private_hosts: written.git.private_hosts.unwrap_or_default().into_iter().map(|host| host.0).collect(),
+    };
+    let guix_root = base.join(written.guix_root.unwrap_or_else(|| "/".into()));
+    let web = web(written.web, &state);
+    let coordinators = coordinator::resolve(written.coordinator, written.coordinators, &web.events_token);
+    let wrong = |coordinator::Fault(at, message)| fault(file, &written.text, at, &message);
+    Ok(Config {
+        host: written.host.map_or_else(|| machine.name.clone(), |host| host.0),
+        database: database.inside(&state).map_err(ConfigError::NotUtf8)?,
+        specs,
+        evaluate,
+        git,
+        coordinators: coordinators.map_err(wrong)?,
+        substitutes: substitutes(written.substitutes, base, &guix_root),
+        web,
+        guix_root,
+        state,
+    })
+}
+
+fn substitutes(written: written::Substitutes, base: &Path, guix_root: &Path) -> Substitutes {
+    Substitutes {
+        servers: written.servers.unwrap_or_default().into_iter().map(|url| url.0).collect(),
+        acl: written.acl.map_or_else(|| guix_root.join("etc/guix/acl"), |acl| base.join(acl)),
+        at_once: written.at_once.unwrap_or(AT_ONCE),
+    }
+}
+
+fn web(written: written::Web, state: &Path) -> Web {
+    let inside = |file: Option<PathBuf>, name: &str| state.join(file.unwrap_or_else(|| name.into()));
+    Web {
+        listen: Listen::new(written.listen.as_deref().unwrap_or("gorget.sock"), state),
+        public_url: written.public_url.and_then(|url| url.0).map(|url| url.0),
+        signing_key: inside(written.signing_key, "signing-key.sec"),
+        events_token: inside(written.events_token, "events-token"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

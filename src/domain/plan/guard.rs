@@ -1,0 +1,72 @@
+//! Which evaluations have to wait before their builds are queued.
+//!
+//! An evaluation waits when it has more new builds than its spec's budget, or when its spec is
+//! staged and the first system is not done. What the coordinator has by then stays there; that is
+//! no more than the budget.
+
+/// What decides whether builds of an evaluation wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The spec's name.
+    pub spec: String,
+    /// How many new builds the spec may queue with one evaluation, if that is limited.
+    pub budget: Option<i64>,
+    /// How many of the evaluation are to be built, or were.
+    pub builds: i64,
+    /// Whether somebody has approved them.
+    pub approved: bool,
+    /// Another system of the same revision that has to be through first, and how many of its builds are
+    /// not at their ends: none if it is not evaluated completely.
+    pub before: Option<(String, Option<i64>)>,
+}
+
+/// Why the builds of an evaluation that are not at the coordinator wait, if they do.
+pub fn hold(standing: &Standing) -> Option<String> {
+    if standing.approved {
+        return None;
+    }
+    if let Some(budget) = standing.budget.filter(|budget| standing.builds > *budget) {
+        return Some(format!("more new builds than the budget of {}, which is {budget}", standing.spec));
+    }
+    match &standing.before {
+        Some((system, open)) if *open != Some(0) => {
+            Some(format!("{} is staged: {system} comes first", standing.spec))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_holds_an_evaluation_somebody_can_approve_it() {
+        let free = Standing {
+            spec: "master".to_owned(),
+            budget: Some(10),
+            builds: 10,
+            approved: false,
+            before: Some(("x86_64-linux".to_owned(), Some(0))),
+        };
+        assert_eq!(hold(&free), None);
+        for (held, reason) in [
+            (
+                Standing { builds: 11, ..free.clone() },
+                "more new builds than the budget of master, which is 10",
+            ),
+            (
+                Standing { before: Some(("x86_64-linux".to_owned(), Some(3))), ..free.clone() },
+                "master is staged: x86_64-linux comes first",
+            ),
+            (
+                Standing { before: Some(("x86_64-linux".to_owned(), None)), ..free.clone() },
+                "master is staged: x86_64-linux comes first",
+            ),
+        ] {
+            assert_eq!(hold(&held).as_deref(), Some(reason));
+            assert_eq!(hold(&Standing { approved: true, ..held }), None);
+        }
+        assert_eq!(hold(&Standing { budget: None, builds: 100_000, before: None, ..free }), None);
+    }
+}

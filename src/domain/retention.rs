@@ -1,0 +1,152 @@
+//! Which evaluations of a spec are kept, and why: a pure function.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Datelike as _};
+
+use crate::domain::spec::Keep;
+
+/// An evaluation that is complete or failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// Whether its jobs are known.
+    pub complete: bool,
+    /// When it ended, in seconds since 1970.
+    pub at: i64,
+    /// Why it may not go, whatever the spec says.
+    pub bound: Option<Bound>,
+}
+
+/// What an evaluation is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// It is the newest, or the newest complete one: the next is compared with it.
+    Tip,
+    /// Somebody said that it is to be kept.
+    Pinned,
+    /// It wanted builds that are not finished.
+    Builds,
+    /// Of its spec and system, one has yet to be scheduled.
+    Unscheduled,
+}
+
+/// Why an evaluation is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Its spec says nothing of keeping.
+    Everything,
+    /// It is needed.
+    Bound(Bound),
+    /// It is among the newest.
+    Newest,
+    /// It is the last one of a day.
+    Day,
+    /// It is the last one of a week.
+    Week,
+    /// It is the last one of a month.
+    Month,
+}
+
+impl Reason {
+    /// The words for it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Everything => "its spec keeps everything",
+            Self::Bound(Bound::Tip) => "the newest",
+            Self::Bound(Bound::Pinned) => "pinned",
+            Self::Bound(Bound::Builds) => "its builds are not finished",
+            Self::Bound(Bound::Unscheduled) => "not all is scheduled",
+            Self::Newest => "among the newest",
+            Self::Day => "last of its day",
+            Self::Week => "last of its week",
+            Self::Month => "last of its month",
+        }
+    }
+}
+
+/// Why each of the evaluations of one spec and system is kept, or `None` for those that can go. They
+/// come newest first.
+///
+/// What failed counts among the newest; of a day, a week or a month, what is complete is kept.
+pub fn kept(keep: Option<Keep>, evaluations: &[Finished]) -> Vec<Option<Reason>> {
+    let mut reasons: Vec<Option<Reason>> = evaluations.iter().map(|e| e.bound.map(Reason::Bound)).collect();
+    let Some(keep) = keep else {
+        return reasons.into_iter().map(|reason| reason.or(Some(Reason::Everything))).collect();
+    };
+    for reason in reasons.iter_mut().take(keep.newest) {
+        reason.get_or_insert(Reason::Newest);
+    }
+    let spans: [(Reason, usize, Span); 3] = [
+        (Reason::Day, keep.days, day),
+        (Reason::Week, keep.weeks, week),
+        (Reason::Month, keep.months, month),
+    ];
+    for (because, most, span) in spans {
+        let mut seen = BTreeSet::new();
+        for (evaluation, reason) in evaluations.iter().zip(&mut reasons).filter(|(e, _)| e.complete) {
+            if seen.len() < most && seen.insert(span(evaluation.at)) {
+                reason.get_or_insert(because);
+            }
+        }
+    }
+    reasons
+}
+
+/// Numbers the spans of time of one length; those at the same number are in the same span.
+type Span = fn(i64) -> i64;
+
+fn day(at: i64) -> i64 {
+    at.div_euclid(86_400)
+}
+
+/// The first day of 1970 was a Thursday.
+fn week(at: i64) -> i64 {
+    (day(at) + 3).div_euclid(7)
+}
+
+fn month(at: i64) -> i64 {
+    DateTime::from_timestamp(at, 0).map_or(0, |time| i64::from(time.year()) * 12 + i64::from(time.month0()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+    /// Noon of a Monday, the first of a month.
+    const NOON: i64 = 1_769_947_200 + 28 * DAY - DAY;
+
+    fn at(at: i64) -> Finished {
+        Finished { complete: true, at, bound: None }
+    }
+
+    #[test]
+    fn the_last_of_each_day_week_and_month_is_kept() {
+        // Two a day for seventy days, the newest first.
+        let evaluations: Vec<Finished> = (0..140).map(|number| at(NOON - number * DAY / 2)).collect();
+        let reasons = |keep| kept(Some(keep), &evaluations);
+        let places = |keep| -> Vec<usize> {
+            let reasons = reasons(keep);
+            (0..140).filter(|place| reasons[*place].is_some()).collect()
+        };
+        let keep = Keep { newest: 1, ..Keep::default() };
+        assert_eq!(places(keep), [0]);
+        assert_eq!(places(Keep { days: 3, ..keep }), [0, 1 + 1, 3 + 1], "noon, then each midday before");
+        assert_eq!(places(Keep { newest: 3, days: 2, ..keep }), [0, 1, 2]);
+        let weeks = places(Keep { weeks: 3, ..keep });
+        assert_eq!(weeks.len(), 3);
+        assert_eq!(weeks[2] - weeks[1], 14, "a week apart");
+        assert_eq!(places(Keep { months: 9, ..keep }).len(), 3, "there are no more");
+    }
+
+    #[test]
+    fn what_is_bound_stays_and_what_failed_is_no_milestone() {
+        let mut evaluations = [at(5 * DAY), at(4 * DAY), at(3 * DAY), at(2 * DAY)];
+        evaluations[0].complete = false;
+        evaluations[2].bound = Some(Bound::Pinned);
+        let keep = Keep { newest: 1, days: 1, ..Keep::default() };
+        let expected = [Some(Reason::Newest), Some(Reason::Day), Some(Reason::Bound(Bound::Pinned)), None];
+        assert_eq!(kept(Some(keep), &evaluations), expected);
+        assert!(kept(None, &evaluations).iter().all(Option::is_some));
+    }
+}

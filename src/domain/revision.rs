@@ -1,0 +1,127 @@
+//! What is evaluated together.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::spec::Introduction;
+
+/// One commit of every channel of a spec, those included that its channels need: what an evaluation
+/// is made of.
+///
+/// Channels stand in the order in which Guix searches them: those that the spec names in its order,
+/// then those that they need, breadth first. Where two channels have a package of one name and
+/// version, the order decides which one others get; so two orders are two revisions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    channels: Vec<ChannelCommit>,
+}
+
+/// A channel at a commit. Its [`Origin`] is no part of what it is: two are equal without regard to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChannelCommit {
+    /// The channel's name.
+    pub name: String,
+    /// Where it comes from.
+    pub url: String,
+    /// Full commit hash.
+    pub commit: String,
+    /// How it came in.
+    #[serde(default, skip_serializing_if = "Origin::is_unknown")]
+    pub origin: Origin,
+}
+
+/// How a channel came into a revision: what repeats it, and what vouches for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// The branch it was found on.
+    pub branch: String,
+    /// Whether somebody named the commit, so that the branch is not followed.
+    pub pinned: bool,
+    /// The channel that needs it; none when the spec names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needed_by: Option<String>,
+    /// What it was authenticated by; none when it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub introduction: Option<Introduction>,
+    /// Who signed the commit: an OpenPGP fingerprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// The directory of its modules, where it is not its top.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// The file with its news.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub news: Option<String>,
+    /// What an admin has to know about how it came in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl Origin {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether only other channels name the repository of `channel`, one of `channels` that belong
+/// together, and not the spec.
+pub fn is_brought(channels: &[ChannelCommit], channel: &ChannelCommit) -> bool {
+    let named = |other: &ChannelCommit| other.origin.needed_by.is_none() && other.url == channel.url;
+    !channels.iter().any(named)
+}
+
+impl ChannelCommit {
+    /// A channel of which nothing else is known.
+    pub fn new(name: impl Into<String>, url: impl Into<String>, commit: impl Into<String>) -> Self {
+        let (name, url, commit) = (name.into(), url.into(), commit.into());
+        Self { name, url, commit, origin: Origin::default() }
+    }
+
+    fn identity(&self) -> [&str; 3] {
+        [&self.name, &self.url, &self.commit]
+    }
+}
+
+impl PartialEq for ChannelCommit {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for ChannelCommit {}
+
+impl Revision {
+    /// Puts channels together.
+    pub fn new(channels: Vec<ChannelCommit>) -> Self {
+        Self { channels }
+    }
+
+    /// Its channels, in the order in which Guix searches them.
+    pub fn channels(&self) -> &[ChannelCommit] {
+        &self.channels
+    }
+
+    /// The channels that the spec names itself.
+    pub fn named(&self) -> impl Iterator<Item = &ChannelCommit> {
+        self.channels.iter().filter(|channel| channel.origin.needed_by.is_none())
+    }
+
+    /// The warnings about all of its channels.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().flat_map(|channel| &channel.origin.warnings).map(String::as_str)
+    }
+
+    /// The text that identifies it: equal keys, equal revisions.
+    pub fn key(&self) -> String {
+        let words = self.channels.iter().map(|channel| channel.identity().join("\t"));
+        words.collect::<Vec<_>>().join("\n")
+    }
+
+    /// How a person calls it: the abbreviated commits, the Guix channel's first.
+    pub fn short(&self) -> String {
+        let mut channels: Vec<_> = self.channels.iter().collect();
+        channels.sort_by_key(|channel| channel.name != "guix");
+        let words = channels.iter().map(|c| c.commit.get(..10).unwrap_or(&c.commit));
+        words.collect::<Vec<_>>().join("+")
+    }
+}

@@ -1,0 +1,170 @@
+//! What comes of an evaluation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::job::JobMetadata;
+use crate::guix::recording_store::{Held, RecordedItem, Requests};
+use crate::guix::store_path::StorePath;
+
+/// What happens during an evaluation, in order.
+#[derive(Debug)]
+pub enum Event {
+    /// The units of work are known.
+    Enumerated {
+        /// How many there are.
+        units: usize,
+    },
+    /// Results. The derivations of its jobs are among the items of this batch or an earlier one.
+    Batch(Batch),
+}
+
+/// Some results.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What was added to the store, inputs first.
+    pub items: Vec<RecordedItem>,
+    /// What became of units.
+    pub outcomes: Vec<Outcome>,
+    /// Units that have a result now; units without a job count too.
+    pub done: usize,
+    /// As long as this is there, the items count as waiting to be recorded, and little more is added.
+    pub held: Option<Held>,
+}
+
+/// What became of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A job.
+    Job {
+        /// Its name, as `(gnu ci)` has it.
+        name: String,
+        /// Its derivation.
+        derivation: StorePath,
+        /// Name and path of each output.
+        outputs: Arc<[(String, StorePath)]>,
+        /// What else is known of it.
+        facts: JobMetadata,
+    },
+    /// It could not be evaluated.
+    Error {
+        /// The job's name, or the module's or manifest's.
+        name: String,
+        /// A word: `exception`, `unbound-variable`, `memory`, `time`, `module`, …
+        cause: String,
+        /// What was said.
+        message: String,
+    },
+    /// A module or script does not load, and no job is missing because of that.
+    Warning {
+        /// Its name.
+        name: String,
+        /// As in [`Outcome::Error`].
+        cause: String,
+        /// What was said.
+        message: String,
+    },
+}
+
+/// The end of an evaluation that went through.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Summary {
+    /// Units of work that there were.
+    pub units: usize,
+    /// Jobs found.
+    pub jobs: usize,
+    /// Errors, those of modules included.
+    pub errors: usize,
+    /// Modules or manifests that did not load: absent jobs may be theirs.
+    pub broken_modules: usize,
+    /// Other modules and scripts that did not load.
+    pub warnings: usize,
+    /// Version of the Guix that evaluated.
+    pub guix_version: String,
+    /// Whether derivations were made by Gorget's faster stand-in for the Guix's own procedures.
+    pub faster_derivations: bool,
+    /// Milliseconds of loading modules; nothing when they had been loaded for another system.
+    pub load_ms: Option<u64>,
+    /// Milliseconds of enumerating the units.
+    pub enumerate_ms: u64,
+    /// Milliseconds of lowering before the workers were forked.
+    pub warm_ms: u64,
+    /// Milliseconds of lowering by workers.
+    pub lower_ms: u64,
+    /// Milliseconds of everything.
+    pub total_ms: u64,
+    /// Largest memory of all evaluating processes together that was seen, in bytes.
+    pub peak_memory: u64,
+    /// Milliseconds of CPU that the evaluating processes used, as far as it was seen.
+    pub cpu_ms: u64,
+    /// Requests that the evaluation store answered.
+    pub requests: Requests,
+    /// Milliseconds of CPU that it took for that.
+    pub store_cpu_ms: u64,
+    /// Store items that were added.
+    pub store_items: usize,
+    /// Their bytes.
+    pub store_bytes: usize,
+    /// Workers that were forked.
+    pub forked: usize,
+    /// How many of them there were at a time, at most.
+    pub most_workers: usize,
+    /// Workers that ended early because little memory was left.
+    pub retired: usize,
+    /// Workers and parents that died.
+    pub deaths: usize,
+}
+
+/// A span of time as a summary has it.
+pub fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Why there is no result at all.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// The sandbox could not be set up.
+    #[error("cannot start the evaluation: {0}")]
+    Start(Arc<std::io::Error>),
+    /// Guix itself does not load, or nothing can be enumerated.
+    #[error("the revision cannot be evaluated ({cause}): {message}")]
+    Revision {
+        /// A word, as in [`Outcome::Error`].
+        cause: String,
+        /// What was said.
+        message: String,
+    },
+    /// A process that others are forked from ended before everything was done.
+    #[error("the evaluating process ended early: {0}")]
+    Died(String),
+    /// A limit of the whole evaluation was reached.
+    #[error("{what} of {limit} reached")]
+    Limit {
+        /// `time limit`, `memory limit`.
+        what: &'static str,
+        /// The limit, readable.
+        limit: String,
+    },
+    /// A process that others are forked from does nothing, again and again.
+    #[error("the evaluating process did nothing for {limit}, and its successors neither")]
+    Still {
+        /// How long it was waited for.
+        limit: String,
+    },
+    /// The receiver of events has gone.
+    #[error("nobody takes the results any more")]
+    Abandoned,
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Start(Arc::new(error))
+    }
+}
+
+impl Failure {
+    /// Whether the revision is to blame, so that trying again is of no use.
+    pub fn is_of_revision(&self) -> bool {
+        !matches!(self, Self::Start(_) | Self::Still { .. } | Self::Abandoned)
+    }
+}

@@ -1,0 +1,213 @@
+//! The connections of the processes that evaluate: which process sent what.
+//!
+//! Messages wait in a queue until the supervisor takes them. The bytes that wait are bounded,
+//! whichever process sends them: before a message is parsed, it must get room.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::super::protocol::Message;
+use super::{LOADER, PARENT};
+
+/// Longest message that is read.
+const LONGEST_LINE: u32 = 256 << 10;
+/// Longest message that is read from who has not said yet who it is.
+const LONGEST_INTRODUCTION: u32 = 4 << 10;
+/// So many bytes of messages wait at most, by the length of their lines. Parsed, they take up to some
+/// sixteen times as much memory.
+const MOST_WAITING: usize = 4 << 20;
+/// More connections than this at a time are not served.
+const MOST_CONNECTIONS: usize = 256;
+
+/// Something that came over a connection.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    Joined {
+        connection: u64,
+        id: usize,
+        pid: Option<u32>,
+        writer: OwnedWriteHalf,
+        message: Message,
+        /// Sent when it may stay; dropped when not.
+        welcome: oneshot::Sender<()>,
+    },
+    Said {
+        connection: u64,
+        id: usize,
+        message: Message,
+        /// Its part of what waits.
+        room: OwnedSemaphorePermit,
+    },
+    Disconnected {
+        connection: u64,
+        id: usize,
+        why: Disconnected,
+    },
+}
+
+/// Why nothing more comes over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disconnected {
+    /// It was closed.
+    Closed,
+    /// A line was longer than a message may be.
+    TooLong,
+    /// A line was no message.
+    Unreadable,
+}
+
+impl Disconnected {
+    /// What to say of a process that was cut off for it.
+    pub(super) fn fault(self) -> Option<&'static str> {
+        match self {
+            Self::Closed => None,
+            Self::TooLong => Some("it sent a message of more than 256 KiB"),
+            Self::Unreadable => Some("it sent a line that is no message"),
+        }
+    }
+}
+
+/// Serves whoever connects.
+pub(super) async fn listen(socket: UnixListener, sender: mpsc::Sender<Arrival>) {
+    let room = Arc::new(Semaphore::new(MOST_WAITING));
+    let mut clients = JoinSet::new();
+    for connection in 0.. {
+        while clients.try_join_next().is_some() {}
+        match socket.accept().await {
+            Ok(_) if clients.len() >= MOST_CONNECTIONS => {}
+            Ok((stream, _)) => {
+                clients.spawn(serve(connection, stream, sender.clone(), room.clone()));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Reads the messages of one process, whose first one says who it is.
+async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival>, room: Arc<Semaphore>) {
+    let pid = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
+    let (reader, writer) = stream.into_split();
+    let mut reader = BufReader::with_capacity(64 * 1024, reader);
+    let introduction = next_message(&mut reader, LONGEST_INTRODUCTION, &room).await;
+    let Ok((message, in_queue)) = introduction else { return };
+    let id = match &message {
+        Message::Loader { .. } => LOADER,
+        Message::Parent { .. } => PARENT,
+        Message::Worker { id, .. } if *id < LOADER => *id,
+        _ => return,
+    };
+    let (welcome, welcomed) = oneshot::channel();
+    let joined = Arrival::Joined { connection, id, pid, writer, message, welcome };
+    if sender.send(joined).await.is_err() || welcomed.await.is_err() {
+        return;
+    }
+    drop(in_queue);
+    loop {
+        let arrival = match next_message(&mut reader, LONGEST_LINE, &room).await {
+            Ok((message, room)) => Arrival::Said { connection, id, message, room },
+            Err(why) => Arrival::Disconnected { connection, id, why },
+        };
+        let is_last = matches!(arrival, Arrival::Disconnected { .. });
+        if sender.send(arrival).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// The next message, and its part of what waits.
+async fn next_message(
+    reader: &mut BufReader<OwnedReadHalf>,
+    longest: u32,
+    room: &Arc<Semaphore>,
+) -> Result<(Message, OwnedSemaphorePermit), Disconnected> {
+    let mut line = Vec::new();
+    let count =
+        reader.take(longest.into()).read_until(b'\n', &mut line).await.map_err(|_| Disconnected::Closed)?;
+    if line.last() != Some(&b'\n') {
+        return Err(if count == longest as usize { Disconnected::TooLong } else { Disconnected::Closed });
+    }
+    let length = u32::try_from(count).map_err(|_| Disconnected::TooLong)?;
+    let room = room.clone().acquire_many_owned(length).await.map_err(|_| Disconnected::Closed)?;
+    let text = std::str::from_utf8(&line).map_err(|_| Disconnected::Unreadable)?;
+    Ok((Message::parse(text).map_err(|_| Disconnected::Unreadable)?, room))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream as Client;
+
+    use super::*;
+
+    /// Says this over a connection of its own, from a thread.
+    fn say(path: std::path::PathBuf, said: impl Iterator<Item = String> + Send + 'static) {
+        std::thread::spawn(move || {
+            let mut stream = Client::connect(path).unwrap();
+            said.take_while(|line| stream.write_all(line.as_bytes()).is_ok()).count()
+        });
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_in_bytes_whoever_sends_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control");
+        let (sender, mut arrivals) = mpsc::channel(4096);
+        let listener = tokio::spawn(listen(UnixListener::bind(&path).unwrap(), sender));
+        let large = format!("(error 0 exception \"{}\")\n", "x".repeat(200 << 10));
+        for worker in 0..30 {
+            let large = large.clone();
+            let first = std::iter::once(format!("(worker {worker} \"token\")\n"));
+            say(path.clone(), first.chain((0..50).map(move |_| large.clone())));
+        }
+        let (mut most, mut left) = (0, 0);
+        while left < 30 {
+            tokio::time::sleep(Duration::from_micros(100)).await;
+            most = most.max(arrivals.len());
+            match arrivals.recv().await.unwrap() {
+                Arrival::Joined { welcome, .. } => welcome.send(()).unwrap(),
+                Arrival::Said { message: Message::Error { message, .. }, .. } => {
+                    assert!(message.len() < 17 << 10, "{}", message.len());
+                }
+                Arrival::Disconnected { why, .. } => {
+                    assert_eq!(why, Disconnected::Closed);
+                    left += 1;
+                }
+                other @ Arrival::Said { .. } => panic!("{other:?}"),
+            }
+        }
+        assert!(most <= 30 + MOST_WAITING / large.len(), "{most}");
+        listener.abort();
+    }
+
+    #[tokio::test]
+    async fn who_sends_what_is_no_message_is_cut_off_for_a_reason() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control");
+        let (sender, mut arrivals) = mpsc::channel(4096);
+        let listener = tokio::spawn(listen(UnixListener::bind(&path).unwrap(), sender));
+        let cases = [
+            ("x".repeat(LONGEST_LINE as usize + 1), Disconnected::TooLong),
+            ("(".repeat(LONGEST_LINE as usize) + "\n", Disconnected::TooLong),
+            ("(".repeat(LONGEST_LINE as usize - 1) + "\n", Disconnected::Unreadable),
+            (format!("({})\n", "a ".repeat(100_000)), Disconnected::Unreadable),
+            ("(idle".to_owned(), Disconnected::Closed),
+        ];
+        for (said, expected) in cases {
+            say(path.clone(), ["(loader \"3.0\" \"1.5\")\n".to_owned(), said].into_iter());
+            let Some(Arrival::Joined { welcome, .. }) = arrivals.recv().await else { panic!() };
+            welcome.send(()).unwrap();
+            let Some(Arrival::Disconnected { why, .. }) = arrivals.recv().await else { panic!() };
+            assert_eq!(why, expected);
+        }
+        // Strangers have to be brief.
+        say(path, [format!("(loader \"{}\" \"1.5\")\n", "3".repeat(5000))].into_iter());
+        assert!(tokio::time::timeout(Duration::from_millis(300), arrivals.recv()).await.is_err());
+        listener.abort();
+    }
+}

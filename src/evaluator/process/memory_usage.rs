@@ -1,0 +1,131 @@
+//! Which processes there are, and what they hold.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::{KillTarget, LOADER, PARENT, ProcessGroup};
+use crate::sandbox::Measured;
+
+/// So often are processes that must not be there killed, as long as new ones come.
+const MOST_ROUNDS: usize = 100;
+
+/// Processes that evaluated code started.
+#[derive(Debug, Default)]
+pub(in super::super) struct ProcessTree {
+    /// Below each worker.
+    pub(in super::super) of_workers: BTreeMap<usize, Vec<u32>>,
+    /// Children of the loader or the parent that are no workers, or not yet.
+    pub(in super::super) of_parent: Vec<u32>,
+    /// Whether one of them lives: the dead hold no memory, and the parent has yet to hear of them.
+    pub(in super::super) one_of_parent_lives: bool,
+    /// Those whose parent has ended.
+    pub(in super::super) strays: Vec<u32>,
+}
+
+/// The memory of all processes, in bytes: pages that some share are counted once.
+#[derive(Debug, Default)]
+pub(in super::super) struct MemoryUsage {
+    /// What they hold together.
+    pub(in super::super) used: u64,
+    /// What each worker holds for itself alone.
+    pub(in super::super) own: BTreeMap<usize, u64>,
+    /// Who but the loader and the parent holds most for itself.
+    pub(in super::super) largest: Option<KillTarget>,
+}
+
+impl ProcessGroup {
+    /// The worker that a process is.
+    fn worker(&self, pid: u32) -> Option<usize> {
+        let mut workers = self.members.iter().filter(|(id, _)| **id < LOADER);
+        workers.find(|(_, member)| member.pid == Some(pid)).map(|(id, _)| *id)
+    }
+
+    /// Counts what evaluated code has started.
+    pub(in super::super) fn crowd(&self) -> ProcessTree {
+        let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
+        let mut crowd = ProcessTree::default();
+        let mut owners: HashMap<u32, Option<usize>> = HashMap::new();
+        for process in self.sandbox.inhabitants() {
+            if chiefs.contains(&Some(process.pid)) || (chiefs[0].is_none() && owners.is_empty()) {
+                owners.insert(process.pid, None);
+            } else if let Some(worker) = self.worker(process.pid) {
+                owners.insert(process.pid, Some(worker));
+            } else if chiefs.contains(&Some(process.parent)) {
+                crowd.of_parent.push(process.pid);
+                crowd.one_of_parent_lives |= process.resident > 0;
+            } else if let Some(Some(worker)) = owners.get(&process.parent).copied() {
+                owners.insert(process.pid, Some(worker));
+                crowd.of_workers.entry(worker).or_default().push(process.pid);
+            } else {
+                crowd.strays.push(process.pid);
+            }
+        }
+        crowd
+    }
+
+    /// What all processes hold, in bytes; notes their CPU as well. Pages that some share count for
+    /// each of them, so it is too much, but had quickly.
+    pub(in super::super) fn measure(&mut self) -> u64 {
+        let inhabitants = self.sandbox.inhabitants();
+        self.cpu.extend(inhabitants.iter().map(|process| (process.pid, process.cpu_ms)));
+        self.sandbox.apart() + inhabitants.iter().map(|process| process.resident).sum::<u64>()
+    }
+
+    /// What belongs to no process: files in `/tmp`, what sockets can hold; in bytes.
+    pub(in super::super) fn apart(&self) -> u64 {
+        self.sandbox.apart()
+    }
+
+    /// Removes all files in `/tmp`.
+    pub(in super::super) async fn remove_files(&self) {
+        self.sandbox.remove_files().await;
+    }
+
+    /// How often the kernel has killed a process for lack of memory.
+    pub(in super::super) fn out_of_memory(&self) -> u64 {
+        self.sandbox.out_of_memory()
+    }
+
+    /// Has the sandbox's limits of time count from now on.
+    pub(in super::super) fn renew(&self) {
+        self.sandbox.renew();
+    }
+
+    /// Measures exactly, which takes long.
+    pub(in super::super) fn weigh(&self) -> MemoryUsage {
+        let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
+        let mut census = MemoryUsage { used: self.sandbox.apart(), ..MemoryUsage::default() };
+        let mut most = 0;
+        for process in self.sandbox.inhabitants() {
+            let held = process.held();
+            census.used += held.share;
+            if chiefs.contains(&Some(process.pid)) {
+                continue;
+            }
+            let worker = self.worker(process.pid);
+            census.own.extend(worker.map(|id| (id, held.own)));
+            if held.own >= most {
+                most = held.own;
+                census.largest = Some(worker.map_or(KillTarget::Stray(process.pid), KillTarget::Worker));
+            }
+        }
+        census
+    }
+
+    /// Kills everything but the loader.
+    pub(super) async fn kill_all_but_the_loader(&self) {
+        for _ in 0..MOST_ROUNDS {
+            let loader = self.pid(LOADER);
+            // Who has ended holds nothing until it is buried.
+            let alive = |process: &Measured| Some(process.pid) != loader && process.resident > 0;
+            let others: Vec<Measured> = self.sandbox.inhabitants().into_iter().filter(alive).collect();
+            if loader.is_none() || others.is_empty() {
+                return;
+            }
+            for process in others {
+                self.kill(KillTarget::Stray(process.pid));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

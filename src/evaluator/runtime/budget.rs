@@ -1,0 +1,110 @@
+//! How many bytes the compiled modules of one revision may take on the disk.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What a file takes at least, in bytes.
+pub(super) const BLOCK: u64 = 4096;
+
+/// What all sandboxes that compile for one revision share.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: AtomicU64,
+    spent: AtomicBool,
+}
+
+impl Budget {
+    /// One of so many bytes.
+    pub(super) fn new(bytes: u64) -> Self {
+        Self { left: bytes.into(), spent: false.into() }
+    }
+
+    /// Takes so many bytes; `false` when there are not so many left.
+    pub(super) fn take(&self, bytes: u64) -> bool {
+        let less = |left: u64| left.checked_sub(bytes);
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        if !taken {
+            self.spent.store(true, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Takes what a file with so many bytes needs.
+    pub(super) fn take_file(&self, bytes: usize) -> bool {
+        self.take((bytes as u64).next_multiple_of(BLOCK))
+    }
+
+    /// Whether something did not fit.
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
+    }
+}
+
+/// A file that is being written. When it is dropped before it is complete, the file goes, and the
+/// budget has its bytes again.
+#[derive(Debug)]
+pub(super) struct Arriving<'a> {
+    budget: &'a Budget,
+    file: PathBuf,
+    bytes: u64,
+    is_complete: bool,
+}
+
+impl<'a> Arriving<'a> {
+    /// One that is still empty.
+    pub(super) fn new(budget: &'a Budget, file: PathBuf) -> Self {
+        Self { budget, file, bytes: 0, is_complete: false }
+    }
+
+    /// Lets it grow by so many bytes; `false` when the budget does not have them.
+    pub(super) fn grow(&mut self, count: usize) -> bool {
+        let count = count as u64;
+        let grows = self.budget.take(count);
+        self.bytes += if grows { count } else { 0 };
+        grows
+    }
+
+    /// Its size.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Keeps it.
+    pub(super) fn complete(mut self) -> PathBuf {
+        self.is_complete = true;
+        std::mem::take(&mut self.file)
+    }
+}
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        if !self.is_complete {
+            let _ = fs_err::remove_file(&self.file);
+            self.budget.left.fetch_add(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_arrive_is_given_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let budget = Budget::new(10_000);
+        for name in ["kept", "dropped"] {
+            fs_err::write(file(name), name).unwrap();
+        }
+        let mut kept = Arriving::new(&budget, file("kept"));
+        let mut dropped = Arriving::new(&budget, file("dropped"));
+        assert!(kept.grow(4_000) && dropped.grow(5_000) && !budget.is_spent());
+        assert!(!kept.grow(2_000) && budget.is_spent());
+        drop(dropped);
+        assert!(kept.grow(2_000));
+        assert_eq!((kept.bytes(), kept.complete()), (6_000, file("kept")));
+        assert!(file("kept").exists() && !file("dropped").exists());
+        assert!(!budget.take_file(1) && budget.take(4_000));
+    }
+}

@@ -1,0 +1,85 @@
+//! A revision's own Guix, straight from a checkout.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::budget::Budget;
+use super::compile::{Compiling, Workshop};
+use super::plan::{self, Plan};
+use super::visible::Channels;
+use super::{Cache, Environment, InstalledGuix, RuntimeError, Source};
+
+/// Guix from the channel called `guix`, with the other channels behind it.
+///
+/// All files of `channels` must be as old as can be (`mtime` 1), for Guile takes a compiled module
+/// only if it is not older than its source. Compiles what is neither installed nor in the cache:
+/// first what is missing of Guix, where nothing but Guix is seen, then what is missing of the
+/// others. The cache keeps its size, also meanwhile.
+///
+/// # Errors
+/// When the channels are not a Guix, or files cannot be read or written. What does not compile is
+/// no error: see [`Environment::failures`].
+pub async fn checkout(
+    host: &InstalledGuix,
+    channels: &[&Source],
+    cache: &Cache,
+    compiling: &Compiling,
+) -> Result<Environment, RuntimeError> {
+    let channels = Channels::new(host, channels)?;
+    let mut plan = {
+        let (host, channels, cache) = (host.clone(), channels.clone(), cache.clone());
+        // When nobody waits any more, it ends soon.
+        let stop = CancellationToken::new();
+        let _guard = stop.clone().drop_guard();
+        let plan = move || plan::plan(&host, &channels, &cache, &stop);
+        let planned = tokio::task::spawn_blocking(plan).await;
+        planned.map_err(io::Error::other)??
+    };
+    if !plan.groups.is_empty() {
+        trim(cache, compiling.cache - compiling.budget()).await?;
+        compile(host, &channels, &mut plan, compiling).await?;
+    }
+    trim(cache, compiling.cache).await?;
+    let environment = channels.environment(host, &plan.farm, &channels.all());
+    Ok(Environment { failures: plan.failures, counts: plan.counts, ..environment })
+}
+
+/// Compiles what is missing. Each sandbox sees what has been compiled before.
+async fn compile(
+    host: &InstalledGuix,
+    channels: &Channels,
+    plan: &mut Plan,
+    compiling: &Compiling,
+) -> Result<(), RuntimeError> {
+    let budget = Arc::new(Budget::new(compiling.budget()));
+    let end = Instant::now() + compiling.limit;
+    for group in &plan.groups {
+        let workshop = Workshop {
+            host: host.clone(),
+            environment: channels.environment(host, &plan.farm, &group.seen),
+            cache: group.cache.clone(),
+            farm: Arc::clone(&plan.farm),
+            compiling: compiling.clone(),
+            budget: Arc::clone(&budget),
+            end,
+        };
+        let failures = workshop.compile(&group.jobs).await?;
+        plan.counts.compiled += group.jobs.len() - failures.len();
+        plan.failures.extend(failures);
+    }
+    Ok(())
+}
+
+/// Cuts the cache to a size.
+async fn trim(cache: &Cache, size: u64) -> Result<(), RuntimeError> {
+    let cache = cache.clone();
+    let trimmed = tokio::task::spawn_blocking(move || cache.trim(size)).await;
+    let removed = trimmed.map_err(io::Error::other)??;
+    if removed > 0 {
+        tracing::info!(modules = removed, "compiled modules that were not used for long are removed");
+    }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! Compiles modules in the sandbox.
+//!
+//! One Guile loads the modules and forks a child to compile each module as soon as it is loaded,
+//! those that import least first. So all processors have work although loading takes only one.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::budget::Budget;
+use super::cache::MAX_COMPILED;
+use super::channel::CHANNELS;
+use super::farm::Farm;
+use super::handover::{Given, Handover};
+use super::key::Keys;
+use super::{Cache, Environment, InstalledGuix, RuntimeError};
+use crate::sandbox::{Finished, Limits};
+
+/// One file may take so much processor time, in seconds.
+const FILE_SECONDS: u64 = 900;
+
+/// When so few files cannot be compiled together, each is tried alone; when more, only those that
+/// Guile's message names. Each of many would load the same changed modules from source again.
+const FEW: usize = 16;
+
+/// The least memory to compile one module with, in bytes.
+const LEAST_MEMORY: u64 = 2 << 30;
+
+/// How to compile.
+#[derive(Debug, Clone)]
+pub struct Compiling {
+    /// How many processes side by side.
+    pub jobs: usize,
+    /// When to stop: what is not compiled then is loaded from source.
+    pub limit: Duration,
+    /// The memory of all processes together, in bytes.
+    pub memory: u64,
+    /// Bytes of heap that each process begins with.
+    pub heap: u64,
+    /// The size that the cache may have, in bytes.
+    pub cache: u64,
+}
+
+impl Compiling {
+    /// What is compiled for one revision may take so much, in bytes. All of Guix takes a third of
+    /// the most.
+    pub(super) fn budget(&self) -> u64 {
+        (self.cache / 4).min(1 << 30)
+    }
+}
+
+impl Default for Compiling {
+    fn default() -> Self {
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { jobs, limit: Duration::from_hours(1), memory: 8 << 30, heap: 128 << 20, cache: 8 << 30 }
+    }
+}
+
+/// A module that did not compile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompileFailure {
+    /// Its file: `gnu/packages/base.scm`.
+    pub module: String,
+    /// What Guile said; a stranger's text.
+    pub message: String,
+}
+
+/// A module to compile.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its file.
+    pub path: String,
+    /// The number of its channel.
+    pub channel: usize,
+    /// The file inside the sandbox.
+    pub source: PathBuf,
+    /// The optimization level.
+    pub level: u8,
+    /// Its keys.
+    pub keys: Keys,
+}
+
+impl Job {
+    /// So large may its compiled form be, in bytes. In Guix, no file of more than a few lines
+    /// becomes 70 times as large as its source.
+    fn most_compiled(&self) -> u64 {
+        self.keys.bytes.saturating_mul(128).saturating_add(1 << 20).min(MAX_COMPILED)
+    }
+}
+
+/// What became of a job.
+enum Outcome {
+    Compiled,
+    Failed(String),
+    /// It left nothing, perhaps because this module could not be loaded.
+    Unloaded(String),
+    /// It left nothing, for this reason.
+    Nothing(String),
+}
+
+/// What compiles: one for each set of channels that a sandbox sees.
+#[derive(Clone)]
+pub(super) struct Workshop {
+    pub(super) host: InstalledGuix,
+    /// What the sandbox sees.
+    pub(super) environment: Environment,
+    /// Where results go.
+    pub(super) cache: Cache,
+    pub(super) farm: Arc<Farm>,
+    pub(super) compiling: Compiling,
+    /// What results may take, those of other workshops for the same revision included.
+    pub(super) budget: Arc<Budget>,
+    /// When to stop.
+    pub(super) end: Instant,
+}
+
+impl Workshop {
+    /// Compiles `jobs` into the cache and the farm, where the environment finds them, and returns
+    /// those that failed.
+    ///
+    /// Several are compiled by children of one Guile, which has loaded all of them before: changed
+    /// modules that import each other would otherwise be expanded again for each, and modules that
+    /// import each other in a circle could be compiled before the macros of the other are known.
+    /// When one of them cannot be loaded, they are tried alone. A sandbox hands its results over a
+    /// socket, and only those that were asked for are taken: strange code can spoil the results of
+    /// its own sandbox, and nothing else. Hence modules share a sandbox only if they may import the
+    /// same channels.
+    pub(super) async fn compile(&self, jobs: &[Job]) -> Result<Vec<CompileFailure>, RuntimeError> {
+        let mut outcomes: HashMap<&str, Outcome> = HashMap::new();
+        if jobs.len() > 1 {
+            let together = self.run(jobs).await?;
+            outcomes.extend(jobs.iter().map(|job| job.path.as_str()).zip(together));
+        }
+        let few = jobs.len() <= FEW;
+        let left: Vec<&Job> = jobs
+            .iter()
+            .filter(|_| !self.budget.is_spent())
+            .filter(|job| match outcomes.get(job.path.as_str()) {
+                Some(Outcome::Compiled) => false,
+                Some(Outcome::Unloaded(message)) => few || message.contains(&job.path),
+                _ => true,
+            })
+            .collect();
+        outcomes.extend(self.alone(&left).await?);
+        self.failures(jobs, outcomes)
+    }
+
+    /// Compiles each of `jobs` in a sandbox of its own.
+    async fn alone<'a>(&self, jobs: &[&'a Job]) -> Result<Vec<(&'a str, Outcome)>, RuntimeError> {
+        let Compiling { jobs: at_once, memory, .. } = self.compiling;
+        let at_once = at_once.min(usize::try_from(memory / LEAST_MEMORY).unwrap_or(1)).max(1);
+        let each = Compiling { jobs: 1, memory: memory / at_once as u64, ..self.compiling.clone() };
+        let each = Self { compiling: each, ..self.clone() };
+        let slots = Arc::new(Semaphore::new(at_once));
+        let mut running = JoinSet::new();
+        for (number, job) in jobs.iter().enumerate() {
+            let (each, slots, job) = (each.clone(), slots.clone(), [(*job).clone()]);
+            running.spawn(async move {
+                let _slot = slots.acquire_owned().await;
+                let is_spent = each.budget.is_spent();
+                (number, if is_spent { Ok(vec![each.no_room()]) } else { each.run(&job).await })
+            });
+        }
+        let mut outcomes = Vec::new();
+        while let Some(done) = running.join_next().await {
+            let (number, outcome) = done.map_err(io::Error::other)?;
+            outcomes.extend(outcome?.pop().map(|outcome| (jobs[number].path.as_str(), outcome)));
+        }
+        Ok(outcomes)
+    }
+
+    /// What failed. The cache remembers what will fail again.
+    fn failures(
+        &self,
+        jobs: &[Job],
+        mut outcomes: HashMap<&str, Outcome>,
+    ) -> Result<Vec<CompileFailure>, RuntimeError> {
+        let mut failures = Vec::new();
+        for job in jobs {
+            let message = match outcomes.remove(job.path.as_str()) {
+                Some(Outcome::Compiled) => continue,
+                Some(Outcome::Failed(message)) => {
+                    if self.budget.take_file(message.len()) {
+                        self.cache.add_failure(&job.keys.failure, &message)?;
+                    }
+                    message
+                }
+                Some(Outcome::Unloaded(reason) | Outcome::Nothing(reason)) => reason,
+                None => "it was not compiled".to_owned(),
+            };
+            failures.push(CompileFailure { module: job.path.clone(), message });
+        }
+        Ok(failures)
+    }
+
+    /// Compiles `jobs` in one sandbox.
+    async fn run(&self, jobs: &[Job]) -> io::Result<Vec<Outcome>> {
+        let work = self.cache.work("compile-")?;
+        let [script, request, results] =
+            ["compile.scm", "request", "results"].map(|name| work.path().join(name));
+        let code = concat!(include_str!("compile.scm"), include_str!("gexps.scm"), "(compile-all)\n");
+        fs_err::write(&script, code)?;
+        fs_err::write(&request, written(jobs, &self.compiling))?;
+        let most = jobs.iter().map(Job::most_compiled).collect();
+        let handover = Handover::listen(&results, work.path(), most, &self.budget)?;
+        let left = self.end.saturating_duration_since(Instant::now());
+        let mut process = self
+            .environment
+            .confine(&self.host.root, limits(jobs.len(), &self.compiling, left))
+            // Collecting garbage seldom saves half of the time.
+            .env("GC_INITIAL_HEAP_SIZE", self.compiling.heap.to_string())
+            .env("GC_FREE_SPACE_DIVISOR", "1")
+            .args(["--no-auto-compile", "/gorget/compile.scm", "/gorget/request"])
+            .readable(script, "/gorget/compile.scm")
+            .readable(request, "/gorget/request")
+            .readable(results, "/gorget/results")
+            .spawn()?;
+        let finished = process.finish(left).await?;
+        let given = handover.end().await;
+        let outcomes = jobs.iter().enumerate().map(|(number, job)| {
+            let result = given.of.get(&number);
+            self.outcome(job, result, given.unloaded.as_ref(), &finished)
+        });
+        outcomes.collect()
+    }
+
+    /// What became of `job` in a sandbox, by what it handed over.
+    fn outcome(
+        &self,
+        job: &Job,
+        result: Option<&Given>,
+        unloaded: Option<&String>,
+        finished: &Finished,
+    ) -> io::Result<Outcome> {
+        let presentable = |message: &String| message.replace(&format!("{CHANNELS}/guix/"), "");
+        let key = &job.keys.own;
+        Ok(match (result, unloaded) {
+            (Some(Given::Compiled(file)), _)
+                if self.cache.add(key, file)?
+                    && self.farm.take(job.channel, &job.path, &self.cache, key)? =>
+            {
+                Outcome::Compiled
+            }
+            (Some(Given::Failed(message)), _) => Outcome::Failed(presentable(message)),
+            _ if self.budget.is_spent() => self.no_room(),
+            (_, Some(message)) => Outcome::Unloaded(presentable(message)),
+            _ => Outcome::Nothing(format!("the compiler ended without a result: {}", finished.reason())),
+        })
+    }
+
+    /// What becomes of a job when the budget is spent. It may be compiled for the next revision.
+    fn no_room(&self) -> Outcome {
+        let most = self.compiling.budget() >> 20;
+        Outcome::Nothing(format!("what is compiled for this revision takes more than {most} MiB"))
+    }
+}
+
+/// What one sandbox may use that compiles `jobs` modules.
+fn limits(jobs: usize, compiling: &Compiling, wall: Duration) -> Limits {
+    // The garbage collector works on several processors.
+    let cpu = wall * u32::try_from(compiling.jobs + 1).unwrap_or(u32::MAX) * 4;
+    // Every 16 modules a process goes on, and the one before stays; some have to be loaded again.
+    let processes = 64 + 2 * compiling.jobs + jobs / 4;
+    let limits = Limits::sandbox(compiling.memory, wall);
+    Limits { processes, cpu, writable: 512 << 20, ..limits }
+}
+
+/// The request that `compile.scm` reads.
+fn written(jobs: &[Job], compiling: &Compiling) -> String {
+    let mut text = "((".to_owned();
+    for (number, job) in jobs.iter().enumerate() {
+        let (path, source) = (quoted(&job.path), quoted(&job.source.display().to_string()));
+        let _ = write!(text, "(\"{number}\" {path} {source} {}) ", job.level);
+    }
+    let _ = write!(text, ") {} {FILE_SECONDS})", compiling.jobs.max(1));
+    text
+}
+
+/// `text` as Scheme reads a string.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

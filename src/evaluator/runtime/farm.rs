@@ -1,0 +1,82 @@
+//! The directories in which Guile finds a revision's modules.
+
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::Cache;
+use super::cache::Work;
+use super::index::Hash;
+
+/// The directory of sources.
+pub(super) const SOURCES: &str = "scm";
+
+/// `scm/` and `go/`, with symbolic links to what is in the sandbox, and hard links to compiled modules of
+/// the cache: what is removed there, or belongs to others, is none of its business.
+///
+/// Channels other than Guix have a directory of compiled modules each: a sandbox is shown only
+/// those of the channels that it sees. A channel is called by its number; Guix, and the libraries
+/// with it, are 0.
+#[derive(Debug)]
+pub(super) struct Farm {
+    work: Work,
+}
+
+impl Farm {
+    /// One without any module, for so many channels. It goes when it is dropped.
+    pub(super) fn new(cache: &Cache, channels: usize) -> io::Result<Self> {
+        let farm = Self { work: cache.work("farm-")? };
+        fs_err::create_dir(farm.path(SOURCES))?;
+        fs_err::create_dir(farm.path("others"))?;
+        for channel in 0..channels {
+            fs_err::create_dir(farm.path(compiled(channel)))?;
+        }
+        Ok(farm)
+    }
+
+    /// What a sandbox shows that sees the channels `seen`: paths here, and below the directory of
+    /// links.
+    pub(super) fn shown(&self, seen: &[usize]) -> Vec<(PathBuf, PathBuf)> {
+        let parts = seen.iter().map(|channel| compiled(*channel));
+        let parts = std::iter::once(SOURCES.to_owned()).chain(parts);
+        parts.map(|part| (self.path(&part), PathBuf::from(part))).collect()
+    }
+
+    fn path(&self, part: impl AsRef<Path>) -> PathBuf {
+        self.work.path().join(part)
+    }
+
+    /// Finds the source of a module at `target` in the sandbox.
+    pub(super) fn source(&self, path: &str, target: &Path) -> io::Result<()> {
+        symlink(target, self.place(Path::new(SOURCES).join(path))?)
+    }
+
+    /// Finds the compiled form of a module of Guix or a library at `target` in the sandbox.
+    pub(super) fn compiled(&self, path: &str, target: &Path) -> io::Result<()> {
+        symlink(target, self.place(go(0, path))?)
+    }
+
+    /// Takes the compiled form of a module of `channel` from the cache; `false` when it is not
+    /// there.
+    pub(super) fn take(&self, channel: usize, path: &str, cache: &Cache, key: &Hash) -> io::Result<bool> {
+        let place = self.place(go(channel, path))?;
+        cache.take(key, &place)
+    }
+
+    /// Makes the directory of a file.
+    fn place(&self, path: PathBuf) -> io::Result<PathBuf> {
+        let place = self.path(path);
+        place.parent().map_or(Ok(()), fs_err::create_dir_all)?;
+        Ok(place)
+    }
+}
+
+/// The directory of the compiled modules of `channel`.
+pub(super) fn compiled(channel: usize) -> String {
+    if channel == 0 { "go".to_owned() } else { format!("others/{channel}") }
+}
+
+/// The place of the compiled form of a source file of `channel`.
+fn go(channel: usize, path: &str) -> PathBuf {
+    Path::new(&compiled(channel)).join(path).with_extension("go")
+}

@@ -1,0 +1,31 @@
+//! What the fuzzer calls: see `fuzz/`.
+
+use tokio_util::sync::CancellationToken;
+
+use super::effort::Effort;
+use super::key::{self, Compiler};
+use super::sources::{File, Kind, Layer};
+
+/// The keys of the modules `(a)` and `(gnu packages b)` of these sources, by path, and how many are unknown.
+/// Neither may take more than channels may.
+pub fn keys(a: &[u8], b: &[u8]) -> (Vec<(String, [u8; 32])>, usize) {
+    let file = |path: &str, text: &[u8]| File {
+        path: path.to_owned(),
+        place: path.to_owned(),
+        layer: 0,
+        kind: Kind::Guix,
+        text: text.to_vec(),
+    };
+    let files = [file("a.scm", a), file("gnu/packages/b.scm", b)];
+    let Ok(empty) = tempfile::tempdir() else { return (Vec::new(), 0) };
+    let layers = [Layer::alone(empty.path().to_owned(), Kind::Guix)];
+    let core = ["define", "define-syntax", "let", "list"].map(str::to_owned).to_vec();
+    let compiler = Compiler { identity: "3.0".to_owned(), core };
+    let effort = Effort::limited(CancellationToken::new());
+    let Ok(keyed) = key::keys(&files, &layers, Kind::Guix, &compiler, &effort) else {
+        return (Vec::new(), 0);
+    };
+    let mut keys: Vec<_> = keyed.keys.into_iter().map(|(path, keys)| (path, keys.own)).collect();
+    keys.sort();
+    (keys, keyed.unknown.len())
+}

@@ -1,0 +1,259 @@
+//! What there is of a revision in compiled form, and what has to be made of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::beneath::{Beneath, Unreadable};
+use super::compile::{CompileFailure, Job};
+use super::effort::{Effort, Halt};
+use super::farm::Farm;
+use super::key::{self, Compiler, Keyed, Keys};
+use super::min_version;
+use super::sources::{self, File, Kind, Layer, MAX_SOURCE};
+use super::visible::Channels;
+use super::{Cache, Counts, InstalledGuix, RuntimeError};
+
+/// What a revision is made of, and what there is of it in compiled form.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) farm: Arc<Farm>,
+    /// What is missing, in the order in which it should be made.
+    pub(super) groups: Vec<Group>,
+    pub(super) failures: Vec<CompileFailure>,
+    pub(super) counts: Counts,
+}
+
+/// Modules that are compiled together.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The numbers of the channels that the sandbox sees.
+    pub(super) seen: Vec<usize>,
+    /// Where the results go.
+    pub(super) cache: Cache,
+    pub(super) jobs: Vec<Job>,
+}
+
+/// Looks up what is there. Takes about a second, and another one where there are other channels
+/// than Guix.
+pub(super) fn plan(
+    host: &InstalledGuix,
+    channels: &Channels,
+    cache: &Cache,
+    stop: &CancellationToken,
+) -> Result<Plan, RuntimeError> {
+    check_guix(&channels.layers(&[0])[0])?;
+    let unlimited = Effort::unlimited(stop.clone());
+    let compiler = host.compiler(&unlimited)?;
+    // One after the other: each has all sources in memory, and uses all processors.
+    let installed = host.keys(&compiler, &unlimited)?;
+    let farm = Arc::new(Farm::new(cache, channels.all().len())?);
+    let (groups, failures, counts) = (Vec::new(), Vec::new(), Counts::default());
+    let plan = Plan { farm, groups, failures, counts };
+    let mut planner = Planner { host, channels, cache, stop, compiler, installed, plan };
+    planner.add_guix()?;
+    if channels.all().len() > 1 {
+        planner.add_others()?;
+    }
+    let mut plan = planner.plan;
+    plan.groups.retain(|group| !group.jobs.is_empty());
+    // Who imports from others comes after them.
+    plan.groups.sort_by_key(|group| group.seen.len());
+    for group in &mut plan.groups {
+        // The first are compiled while those that import them are loaded.
+        group.jobs.sort_by_key(|job| job.keys.imports);
+    }
+    Ok(plan)
+}
+
+/// Refuses what is no Guix, or too old a one.
+fn check_guix(layer: &Layer) -> Result<(), RuntimeError> {
+    let guix = Beneath::new(layer)?;
+    for missing in ["gnu/packages.scm", "guix/packages.scm"] {
+        match guix.read(Path::new(missing), MAX_SOURCE) {
+            Ok(_) => {}
+            Err(Unreadable::Absent) => return Err(RuntimeError::NotGuix { missing }),
+            Err(error) => return Err(layer.unreadable(missing, error).into()),
+        }
+    }
+    min_version::refuse_too_old(&guix, "of the channel `guix`")
+}
+
+struct Planner<'a> {
+    host: &'a InstalledGuix,
+    channels: &'a Channels,
+    cache: &'a Cache,
+    stop: &'a CancellationToken,
+    compiler: Compiler,
+    installed: &'a HashMap<String, Keys>,
+    plan: Plan,
+}
+
+/// The modules where some channels are seen, and the keys of some of them.
+struct View {
+    seen: Vec<usize>,
+    files: Vec<File>,
+    keyed: Keyed,
+}
+
+impl View {
+    /// The files of channels other than Guix, each with its channel's number.
+    fn others<'a>(&'a self, channels: &'a Channels) -> impl Iterator<Item = (&'a File, usize)> {
+        let others = self.files.iter().filter(|file| file.kind == Kind::Channel);
+        others.map(|file| (file, channels.of_layer(&self.seen, file.layer)))
+    }
+}
+
+impl Planner<'_> {
+    /// What is seen of the channels `seen`, with the keys of what is of this kind.
+    fn view(&self, seen: &[usize], kind: Kind) -> Result<View, RuntimeError> {
+        let layers = self.channels.layers(seen);
+        let effort = Effort::limited(self.stop.clone());
+        let mut files = sources::files(&layers, &effort)?;
+        let mut keyed = Keyed::default();
+        if files.iter().any(|file| file.kind == kind) {
+            let config = fs_err::read(self.host.outside(&self.host.config.0))?;
+            sources::replace(&mut files, "guix/config.scm", config);
+            keyed = key::keys(&files, &layers, kind, &self.compiler, &effort)?;
+        }
+        let (steps, bytes) = effort.used();
+        tracing::debug!(
+            channels = seen.len(),
+            files = files.len(),
+            steps,
+            bytes,
+            "the modules were compared"
+        );
+        Ok(View { seen: seen.to_vec(), files, keyed })
+    }
+
+    /// Guix and its libraries, where nothing else is seen.
+    fn add_guix(&mut self) -> Result<(), RuntimeError> {
+        let view = self.view(&[0], Kind::Guix)?;
+        for file in &view.files {
+            if file.path == "guix/config.scm" {
+                self.plan.farm.source(&file.path, &self.host.config.0)?;
+                self.plan.farm.compiled(&file.path, &self.host.config.1)?;
+            } else if file.kind == Kind::Library {
+                link_library(self.host, file, &self.plan.farm)?;
+            }
+        }
+        let of_guix = view.files.iter().filter(|file| file.kind == Kind::Guix);
+        self.add(&view, of_guix.map(|file| (file, 0)))
+    }
+
+    /// The other channels: each where those are seen that it imports from, directly or not.
+    fn add_others(&mut self) -> Result<(), RuntimeError> {
+        let channels = self.channels;
+        let all = channels.all();
+        let view = self.view(&all, Kind::Channel)?;
+        let shown: HashMap<String, usize> =
+            view.others(channels).map(|(file, channel)| (file.path.clone(), channel)).collect();
+        let mut sets: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for (layer, reached) in &view.keyed.reached {
+            let channel = channels.of_layer(&all, *layer);
+            sets.entry(channels.reached(&all, reached)).or_default().push(channel);
+        }
+        let with_all = sets.remove(&all).unwrap_or_default();
+        self.add(&view, view.others(channels).filter(|(_, channel)| with_all.contains(channel)))?;
+        // Each view has all sources in memory.
+        drop(view);
+        for (seen, of) in sets {
+            let view = self.view(&seen, Kind::Channel)?;
+            // Where all channels are seen, another file of that name may come first.
+            let is_shown = |file: &File, channel| shown.get(&file.path) == Some(&channel);
+            let of = view.others(channels).filter(|(_, channel)| of.contains(channel));
+            self.add(&view, of.filter(|(file, channel)| is_shown(file, *channel)))?;
+        }
+        Ok(())
+    }
+
+    /// Finds the compiled forms of files of `view`, which come with their channels' numbers.
+    fn add<'a>(
+        &mut self,
+        view: &View,
+        files: impl Iterator<Item = (&'a File, usize)>,
+    ) -> Result<(), RuntimeError> {
+        let cache = self.channels.part_of(self.cache, &view.seen);
+        let unknown: HashMap<&str, &str> =
+            view.keyed.unknown.iter().map(|(path, why)| (path.as_str(), why.as_str())).collect();
+        let mut jobs = Vec::new();
+        for (file, channel) in files {
+            if self.stop.is_cancelled() {
+                return Err(io::Error::other(Halt::Stopped).into());
+            }
+            if let Some(why) = unknown.get(file.path.as_str()) {
+                self.fails(file, format!("it is not compiled, nor is what imports it: {why}"));
+            } else if let Some(keys) = view.keyed.keys.get(&file.path) {
+                match self.place(file, channel, *keys, &cache)? {
+                    Placed::Installed => self.plan.counts.installed += 1,
+                    Placed::Cached => self.plan.counts.cached += 1,
+                    Placed::Source => self.plan.counts.source += 1,
+                    Placed::Fails(message) => self.fails(file, message),
+                    Placed::Missing => jobs.push(self.job(file, channel, *keys)),
+                }
+            }
+        }
+        self.plan.groups.push(Group { seen: view.seen.clone(), cache, jobs });
+        Ok(())
+    }
+
+    fn fails(&mut self, file: &File, message: String) {
+        self.plan.failures.push(CompileFailure { module: file.path.clone(), message });
+    }
+
+    fn job(&self, file: &File, channel: usize, keys: Keys) -> Job {
+        let (path, source) = (file.path.clone(), self.channels.inside(channel, &file.path));
+        Job { path, channel, source, level: key::level(file.kind, &file.path), keys }
+    }
+
+    /// Finds the compiled form of a module.
+    fn place(&self, file: &File, channel: usize, keys: Keys, cache: &Cache) -> io::Result<Placed> {
+        let farm = &self.plan.farm;
+        let installed = self.installed.get(&file.path).filter(|_| channel == 0);
+        let compiled = self.host.compiled.join(&file.path).with_extension("go");
+        let there = self.host.outside(&compiled).symlink_metadata().is_ok();
+        Ok(if there && installed.is_some_and(|other| other.host == keys.host) {
+            farm.compiled(&file.path, &compiled)?;
+            Placed::Installed
+        } else if installed.is_some() && !there {
+            Placed::Source
+        } else if farm.take(channel, &file.path, cache, &keys.own)? {
+            Placed::Cached
+        } else {
+            cache.failure(&keys.failure).map_or(Placed::Missing, Placed::Fails)
+        })
+    }
+}
+
+/// Links a file of a Guile library and its compiled form, wherever they are installed.
+fn link_library(host: &InstalledGuix, file: &File, farm: &Farm) -> io::Result<()> {
+    let first = |directories: &[PathBuf], path: &Path| {
+        let paths = directories.iter().map(|directory| directory.join(path));
+        paths.into_iter().find(|path| host.outside(path).symlink_metadata().is_ok())
+    };
+    let path = Path::new(&file.path);
+    if let Some(source) = first(&host.load_path, path) {
+        farm.source(&file.path, &source)?;
+    }
+    if let Some(compiled) = first(&host.load_compiled_path, &path.with_extension("go")) {
+        farm.compiled(&file.path, &compiled)?;
+    }
+    Ok(())
+}
+
+/// Where the compiled form of a module comes from.
+enum Placed {
+    Installed,
+    Cached,
+    /// From nowhere, nor is there one in the installed Guix: it needs libraries that are not
+    /// installed.
+    Source,
+    /// It is known not to compile.
+    Fails(String),
+    /// It is to be compiled.
+    Missing,
+}

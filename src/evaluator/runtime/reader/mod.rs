@@ -1,0 +1,395 @@
+//! Reads Scheme source as far as keys need it: which top-level forms there are, which symbols each
+//! mentions, which modules the file names.
+//!
+//! It never recurses, and takes time and memory in proportion to the text: sources are strangers'. What it
+//! cannot follow makes the file *opaque*, and an opaque file is compared by its whole text. What is nested
+//! as no real source is makes it *unknown*.
+
+mod form;
+mod lexemes;
+mod modules;
+
+use std::collections::HashMap;
+
+use super::effort::{Halt, Meter};
+
+pub use form::{Form, Include, Read, Symbol};
+pub use modules::Modules;
+
+/// A file that is nested more deeply is not read.
+const MAX_DEPTH: usize = 10_000;
+/// Nor is one that has so many symbols in lists which might name modules at once.
+const MAX_NAMES: usize = 1 << 20;
+/// When the mentions in a form are reduced to different ones for the first time.
+const MANY_MENTIONS: usize = 4096;
+/// What is kept of a form or an include, of a symbol in a form, and of a symbol of the file, in bytes, until
+/// there are keys.
+const FORM_BYTES: usize = 320;
+const MENTION_BYTES: usize = 16;
+const SYMBOL_BYTES: usize = 64;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    /// Its elements are top-level forms.
+    Container,
+    /// A clause of `cond-expand`: its elements but the first are top-level forms.
+    Clauses,
+    Form,
+    Inner,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
+struct Frame<'a> {
+    start: usize,
+    role: Role,
+    items: u32,
+    head: Option<&'a [u8]>,
+    /// Where its elements start on the stack of names.
+    names: usize,
+    /// Whether it holds nothing but symbols so far.
+    plain: bool,
+    /// Nothing in it counts: it follows `#;`.
+    dropped: bool,
+    template: bool,
+    /// It is data, not code.
+    quoted: bool,
+    keyword: &'a [u8],
+    /// Whether what follows that keyword is exported.
+    exporting: bool,
+    /// Whether it holds the name of a module that there is a file of.
+    module: bool,
+}
+
+/// What stands before a datum.
+#[derive(Default, Clone, Copy)]
+struct Before {
+    drop: u32,
+    template: Option<bool>,
+    quoted: Option<bool>,
+}
+
+/// Reads `text`, the source of the module file number `file`.
+pub fn read<'a>(
+    text: &'a [u8],
+    file: u32,
+    modules: &Modules<'_>,
+    meter: &Meter<'_>,
+) -> Result<Read<'a>, Halt> {
+    let mut reader = Reader {
+        text,
+        at: 0,
+        file,
+        modules,
+        numbers: HashMap::new(),
+        frames: Vec::new(),
+        importing: 0,
+        names: Vec::new(),
+        before: Before::default(),
+        form: None,
+        many: MANY_MENTIONS,
+        kept: 0,
+        out: Read::default(),
+    };
+    let mut from = 0;
+    while reader.out.unknown.is_none() && reader.step() {
+        meter.steps(reader.at - from)?;
+        meter.bytes(std::mem::take(&mut reader.kept))?;
+        from = reader.at;
+    }
+    while !reader.frames.is_empty() {
+        reader.close();
+    }
+    meter.bytes(reader.kept)?;
+    if reader.numbers.keys().any(|name| name.starts_with(b"module-use")) {
+        // It may import any module whose name it knows.
+        let named = reader.out.named.clone();
+        reader.out.imports.extend(named);
+    }
+    Ok(reader.out)
+}
+
+struct Reader<'a, 'm> {
+    text: &'a [u8],
+    at: usize,
+    file: u32,
+    modules: &'m Modules<'m>,
+    numbers: HashMap<&'a [u8], Symbol>,
+    frames: Vec<Frame<'a>>,
+    /// How many of them make the modules visible that they name.
+    importing: usize,
+    names: Vec<&'a [u8]>,
+    before: Before,
+    /// The form that is being read, with the depth of its frame.
+    form: Option<(usize, Form)>,
+    /// When its mentions are reduced to different ones again.
+    many: usize,
+    /// Bytes that were added to what is kept and not yet counted.
+    kept: usize,
+    out: Read<'a>,
+}
+
+fn is_include(head: &[u8]) -> bool {
+    matches!(head, b"include" | b"include-ci" | b"include-from-path" | b"include-relative")
+}
+
+fn is_header(head: &[u8]) -> bool {
+    matches!(head, b"define-module" | b"use-modules" | b"import" | b"use-syntax")
+        || head.starts_with(b"export")
+        || head.starts_with(b"re-export")
+}
+
+/// Whether modules named in a form with this head become visible.
+fn imports(head: &[u8]) -> bool {
+    matches!(head, b"@" | b"@@" | b"define-library" | b"library" | b"use-interface") || is_header(head)
+}
+
+impl<'a> Reader<'a, '_> {
+    /// Whether what comes now is dropped; takes note of what stood before it.
+    fn begin(&mut self) -> (bool, bool) {
+        let (mut dropped, mut template) =
+            self.frames.last().map_or((false, false), |frame| (frame.dropped, frame.template));
+        if self.before.drop > 0 {
+            self.before.drop -= 1;
+            dropped = true;
+        }
+        template = self.before.template.take().unwrap_or(template);
+        self.before.quoted = None;
+        (dropped, template)
+    }
+
+    /// Counts a datum that is neither symbol nor list; whether it counts at all.
+    fn atom(&mut self) -> bool {
+        let (dropped, _) = self.begin();
+        if !dropped && let Some(frame) = self.frames.last_mut() {
+            frame.items += 1;
+            frame.plain = false;
+        }
+        !dropped
+    }
+
+    fn keyword(&mut self, word: &'a [u8]) {
+        // Names of a module of Guile's own are Guile's, whatever they are called here.
+        let imported = self.frames.last().is_some_and(|frame| frame.module);
+        self.out.opaque |= imported && word.ends_with(b":renamer");
+        if self.atom()
+            && let Some(frame) = self.frames.last_mut()
+        {
+            frame.keyword = word;
+            frame.exporting = word.windows(6).any(|part| part == b"export") || word.ends_with(b":replace");
+        }
+    }
+
+    fn number(&mut self, name: &'a [u8]) -> Symbol {
+        let next = Symbol::try_from(self.out.symbols.len()).unwrap_or(Symbol::MAX);
+        let number = *self.numbers.entry(name).or_insert(next);
+        if number == next {
+            self.out.symbols.push(name);
+            self.kept += SYMBOL_BYTES;
+        }
+        number
+    }
+
+    /// Adds a symbol to the form that is being read.
+    fn mention(&mut self, name: &'a [u8]) -> Symbol {
+        let number = self.number(name);
+        let template = self.before.template.or(self.frames.last().map(|frame| frame.template));
+        if let Some((_, form)) = &mut self.form {
+            if form.symbols.len() >= self.many {
+                form.symbols.sort_unstable();
+                form.symbols.dedup();
+                self.many = MANY_MENTIONS.max(2 * form.symbols.len());
+            }
+            form.symbols.push((number, template != Some(true)));
+        }
+        number
+    }
+
+    fn symbol(&mut self, name: &'a [u8]) {
+        if name.starts_with(b":") && self.frames.last().is_some_and(|frame| frame.role == Role::Form) {
+            // `define-module` takes this old spelling of keywords as well.
+            return self.keyword(name);
+        }
+        let number = self.mention(name);
+        let (dropped, _) = self.begin();
+        let depth = self.frames.len();
+        let Some(frame) = self.frames.last_mut().filter(|_| !dropped) else { return };
+        let first = frame.items == 0;
+        frame.items += 1;
+        if frame.plain {
+            self.names.push(name);
+            if self.names.len() > MAX_NAMES {
+                self.out.unknown = Some("it has too many symbols in one list");
+            }
+        }
+        if first {
+            frame.head = Some(name);
+            self.importing += usize::from(imports(name));
+        }
+        if frame.keyword.ends_with(b":prefix") {
+            self.out.prefixes.push(number);
+            self.kept += MENTION_BYTES;
+        }
+        if first && frame.role == Role::Form {
+            self.head(name, number);
+        } else if let Some((base, form)) = &mut self.form {
+            let below = depth - *base;
+            form.name.is_none().then(|| form.name = Some(number));
+            if form.second.is_none() && form.name != Some(number) {
+                form.second = Some(number);
+            }
+            if let Ok(below @ ..=2) = u8::try_from(below) {
+                form.shallow.push((number, below, first));
+                self.kept += MENTION_BYTES;
+            }
+            self.header_symbol(number);
+        }
+    }
+
+    /// The head of a top-level form decides whether its elements are top-level forms themselves.
+    fn head(&mut self, name: &[u8], number: Symbol) {
+        let Some(frame) = self.frames.last_mut() else { return };
+        match name {
+            b"begin" | b"eval-when" | b"library" | b"define-library" => frame.role = Role::Container,
+            b"cond-expand" => frame.role = Role::Clauses,
+            _ => {}
+        }
+        if frame.role == Role::Form {
+            if let Some((_, form)) = &mut self.form {
+                form.head = Some(number);
+                form.symbols.pop();
+            }
+        } else {
+            self.form = None;
+            self.out.opaque |= name.ends_with(b"library");
+        }
+    }
+
+    /// Takes note of what a header exports.
+    fn header_symbol(&mut self, number: Symbol) {
+        let Some((base, _)) = &self.form else { return };
+        let outer = &self.frames[*base - 1];
+        let Some(head) = outer.head.filter(|head| is_header(head)) else { return };
+        if outer.exporting || head.starts_with(b"export") || head.starts_with(b"re-export") {
+            self.out.exports.push(number);
+            self.kept += MENTION_BYTES;
+        }
+    }
+
+    fn open(&mut self) {
+        let quoted = self.before.quoted.or(self.frames.last().map(|frame| frame.quoted)).unwrap_or(false);
+        let (dropped, template) = self.begin();
+        let parent = self.frames.last_mut().filter(|_| !dropped);
+        let role = match parent {
+            _ if dropped => Role::Inner,
+            None => Role::Form,
+            Some(frame) => {
+                frame.items += 1;
+                frame.plain = false;
+                match frame.role {
+                    Role::Container => Role::Form,
+                    Role::Clauses => Role::Container,
+                    Role::Form | Role::Inner => Role::Inner,
+                }
+            }
+        };
+        self.frames.push(Frame {
+            start: self.at,
+            role,
+            items: 0,
+            head: None,
+            names: self.names.len(),
+            plain: true,
+            dropped,
+            template,
+            quoted,
+            keyword: b"",
+            exporting: false,
+            module: false,
+        });
+        if role == Role::Form {
+            self.form = Some((self.frames.len(), Form::default()));
+            self.many = MANY_MENTIONS;
+        }
+        if self.frames.len() > MAX_DEPTH {
+            self.out.unknown = Some("it is nested too deeply");
+        }
+        self.at += 1;
+    }
+
+    fn close(&mut self) {
+        self.before = Before::default();
+        let Some(frame) = self.frames.pop() else { return };
+        self.importing -= usize::from(frame.head.is_some_and(imports));
+        if frame.plain && !frame.dropped {
+            self.module(frame.names);
+        }
+        self.names.truncate(frame.names);
+        if frame.dropped {
+            return;
+        }
+        if frame.role == Role::Form
+            && let Some((_, form)) = self.form.take()
+        {
+            self.finish(&frame, form);
+        }
+    }
+
+    /// Whether the list of symbols that ends here names modules.
+    fn module(&mut self, from: usize) {
+        let parts = &self.names[from..];
+        if let Some(found) = self.modules.find(parts) {
+            self.out.named.insert(found);
+            if let Some(outer) = self.frames.last_mut() {
+                outer.module = true;
+            }
+            if self.importing > 0 {
+                self.out.imports.insert(found);
+            }
+            let declares = found == self.file
+                && self.frames.last().is_some_and(|outer| outer.head == Some(b"define-module"));
+            self.out.declares |= declares;
+        }
+        let Some(kind) = parts.first().and_then(|head| match *head {
+            b"use-package-modules" => Some(&b"packages"[..]),
+            b"use-service-modules" => Some(b"services"),
+            b"use-system-modules" => Some(b"system"),
+            _ => None,
+        }) else {
+            self.pair(from);
+            return;
+        };
+        let found: Vec<u32> =
+            parts[1..].iter().filter_map(|n| self.modules.find(&[b"gnu", kind, n])).collect();
+        self.out.imports.extend(found);
+    }
+
+    /// Takes note of `(old . new)` in a header.
+    fn pair(&mut self, from: usize) {
+        let in_header = self.form.as_ref().is_some_and(|(base, _)| {
+            self.frames.get(*base - 1).and_then(|frame| frame.head).is_some_and(is_header)
+        });
+        if in_header && let [old, b".", new] = self.names[from..] {
+            let pair = (self.number(old), self.number(new));
+            self.out.renamed.push(pair);
+            self.kept += FORM_BYTES;
+        }
+    }
+
+    fn finish(&mut self, frame: &Frame<'a>, mut form: Form) {
+        form.text = frame.start..self.at.min(self.text.len());
+        let head = frame.head.unwrap_or_default();
+        self.kept += FORM_BYTES;
+        if is_header(head) {
+            self.out.opaque |= head == b"import";
+            self.out.header.push(form.text);
+            return;
+        }
+        form.symbols.sort_unstable();
+        form.symbols.dedup();
+        self.kept += MENTION_BYTES * form.symbols.len();
+        self.out.forms.push(form);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! What units may use, and what happens to those that use more.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::super::outcome::Failure;
+use super::super::process::KillTarget;
+use super::{Supervisor, Worker};
+
+/// More processes than this beside the workers, and those that started them are killed.
+const MOST_PROCESSES: usize = 256;
+/// So often are the processes of a fork bomb counted and killed before the evaluation is given up.
+const MOST_ROUNDS: usize = 40;
+
+impl Supervisor<'_> {
+    pub(super) fn kill(&mut self, victim: KillTarget, why: &'static str) {
+        if let KillTarget::Worker(id) = victim
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            worker.killed.get_or_insert(why);
+        }
+        self.warm.crew.kill(victim);
+    }
+
+    /// Kills a worker and buries it, whoever else holds on to its connection.
+    pub(super) async fn dismiss(&mut self, id: usize, why: &'static str) {
+        self.kill(KillTarget::Worker(id), why);
+        self.reap(id).await;
+    }
+
+    pub(super) async fn check_limits(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        let late = self.warm.request.limits.package_time;
+        if self.warm.crew.store().building().is_some() {
+            // Who waits for a build is not to blame, and others get the same time.
+            self.workers
+                .values_mut()
+                .filter_map(|worker| worker.since.as_mut())
+                .for_each(|since| *since = now);
+        }
+        let of = |is: &dyn Fn(&Worker) -> bool| -> Vec<usize> {
+            self.workers.iter().filter(|(_, worker)| is(worker)).map(|(id, _)| *id).collect()
+        };
+        let overdue = of(&|worker| worker.since.is_some_and(|since| now - since > late));
+        let never = self.is_stillborn();
+        let missing = of(&|worker| {
+            worker.expected.is_some_and(|expected| now > expected || (never && worker.inner_pid != 0))
+        });
+        for id in overdue {
+            self.dismiss(id, "time").await;
+        }
+        for id in missing {
+            self.reap(id).await;
+        }
+        self.check_processes().await?;
+        self.check_memory()
+    }
+
+    /// Whether a worker that was forked and is still expected died before it could connect: the parent
+    /// has no living child that is not known.
+    fn is_stillborn(&self) -> bool {
+        let expected = |worker: &Worker| worker.expected.is_some() && worker.inner_pid != 0;
+        self.workers.values().any(expected) && !self.warm.crew.crowd().one_of_parent_lives
+    }
+
+    /// Ends fork bombs: with the worker that has too many processes, all that is below it and all
+    /// that was left behind.
+    pub(super) async fn check_processes(&mut self) -> Result<(), Failure> {
+        let mut culprits = BTreeSet::new();
+        for _ in 0..MOST_ROUNDS {
+            let crowd = self.warm.crew.crowd();
+            let below: usize = crowd.of_workers.values().map(Vec::len).sum();
+            if below + crowd.strays.len() + crowd.of_parent.len() <= MOST_PROCESSES {
+                for id in culprits {
+                    self.dismiss(id, "processes").await;
+                }
+                return Ok(());
+            }
+            let most = MOST_PROCESSES / 4;
+            let bombs = crowd.of_workers.into_iter().filter(|(_, below)| below.len() > most);
+            let mut victims = crowd.strays;
+            for (id, below) in bombs {
+                culprits.insert(id);
+                self.kill(KillTarget::Worker(id), "processes");
+                victims.extend(below);
+            }
+            if crowd.of_parent.len() > most {
+                victims.extend(crowd.of_parent);
+            }
+            for pid in victims {
+                self.warm.crew.kill(KillTarget::Stray(pid));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(Failure::Limit { what: "process limit", limit: MOST_PROCESSES.to_string() })
+    }
+
+    pub(super) fn cause_of_death(
+        &self,
+        killed: Option<&'static str>,
+        code: i64,
+        signal: i64,
+    ) -> (&'static str, String) {
+        let limits = &self.warm.request.limits;
+        match killed {
+            Some("time") => ("time", format!("not done after {:?}", limits.package_time)),
+            Some("memory") => {
+                ("memory", format!("the evaluation needs more than its {} MiB", limits.memory >> 20))
+            }
+            Some("files") => (
+                "memory",
+                format!(
+                    "files in /tmp and sockets take more than {} MiB, which all packages share",
+                    self.most_apart() >> 20
+                ),
+            ),
+            Some("processes") => ("processes", format!("it started more than {MOST_PROCESSES} processes")),
+            Some("protocol") => ("protocol", "it sent messages in the place of the evaluator".to_owned()),
+            Some("jobs") => ("jobs", "it has more jobs than can be kept until it is done".to_owned()),
+            _ if signal != 0 => ("signal", format!("the process was killed by signal {signal}")),
+            _ => ("exit", format!("the process ended with exit code {code}")),
+        }
+    }
+}

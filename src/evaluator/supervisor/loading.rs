@@ -1,0 +1,255 @@
+//! Before workers are forked: the loader loads modules, the parent enumerates the units and lowers some.
+
+use std::time::Instant;
+
+use super::super::outcome::{Event, Failure, milliseconds};
+use super::super::partition::share;
+use super::super::process::{LOADER, PARENT, Received};
+use super::super::protocol::{self, Message, Uses};
+use super::super::warm::Loaded;
+use super::super::work_queue::WorkQueue;
+use super::names::Names;
+use super::parent::Units;
+use super::{MOST_GIVEN_UP, Supervisor, TICK};
+
+/// With fewer units than this, nothing is lowered before forking.
+const WORTH_WARMING: usize = 480;
+/// More units than this that are said to be popular are not lowered before forking.
+const MOST_POPULAR: usize = 200;
+/// How many of the units that are likely to have changed are lowered before forking as well: most
+/// commits change few, and they should not wait for the others.
+const MOST_LIKELY: usize = 200;
+/// Fewer units than this for each worker are not worth forking one.
+const WORTH_A_WORKER: usize = 40;
+/// Loading, and enumerating, may take so many times the time for one unit.
+const LOADING: u32 = 6;
+/// More modules than this that do not load, and something is wrong with all of them.
+pub(super) const MOST_BROKEN: usize = 20_000;
+/// What is said of those may take so many bytes.
+const MOST_OF_BROKEN: usize = 32 << 20;
+/// More packages than this, or more of what they use, are dealt as they come: what they use is forgotten.
+const MOST_USES: (usize, usize) = (600_000, 6_000_000);
+
+impl Supervisor<'_> {
+    /// Has the modules loaded, unless they are. What does not load is missing for every system.
+    pub(super) async fn load(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let is_first = self.warm.loaded.is_none();
+        let loaded = self.loaded().await?;
+        if is_first {
+            self.summary.load_ms = Some(milliseconds(started.elapsed()));
+        }
+        self.summary.guix_version = loaded.guix_version;
+        self.summary.faster_derivations = loaded.faster_derivations;
+        for [name, cause, message] in loaded.broken {
+            self.broken_module(name, cause, message)?;
+        }
+        for [name, cause, message] in loaded.warnings {
+            self.warn(name, cause, message);
+        }
+        Ok(())
+    }
+
+    /// What comes of loading the modules, now or before: a revision that does not load, does not for
+    /// any system.
+    pub(super) async fn loaded(&mut self) -> Result<Loaded, Failure> {
+        while self.warm.loaded.is_none() {
+            let request = &self.warm.request;
+            if std::mem::replace(&mut self.warm.begun, true) {
+                self.warm.crew = self.warm.crew.restart(request)?;
+            }
+            match self.load_modules().await {
+                Err(Failure::Still { .. }) if self.given_up < MOST_GIVEN_UP => self.given_up += 1,
+                Err(failure) if !failure.is_of_revision() => return Err(failure),
+                result => self.warm.loaded = Some(result),
+            }
+        }
+        match &self.warm.loaded {
+            Some(result) => result.clone(),
+            None => Err(Failure::Abandoned),
+        }
+    }
+
+    async fn load_modules(&mut self) -> Result<Loaded, Failure> {
+        let started = Instant::now();
+        let mut loaded = Loaded::default();
+        let (mut uses, mut mentioned, mut broken_bytes) = (Vec::new(), 0, 0);
+        loop {
+            match self.hear(started).await?.1 {
+                Message::Loader { guix, .. } => {
+                    loaded.guix_version = guix;
+                    let request = &self.warm.request;
+                    let line = protocol::load(&request.build, &request.channels);
+                    self.warm.crew.tell(LOADER, &line).await;
+                }
+                Message::Uses(some) if mentioned <= MOST_USES.1 => {
+                    mentioned += some.iter().map(|package: &Uses| package.used.len()).sum::<usize>();
+                    uses.extend(some);
+                    if uses.len() > MOST_USES.0 || mentioned > MOST_USES.1 {
+                        (uses, mentioned) = (Vec::new(), usize::MAX);
+                    }
+                }
+                Message::Derivations { faster } => loaded.faster_derivations = faster,
+                Message::ModuleError { name, cause, message } => {
+                    broken_bytes += name.len() + cause.len() + message.len();
+                    loaded.broken.push([name, cause, message]);
+                    if loaded.broken.len() > MOST_BROKEN || broken_bytes > MOST_OF_BROKEN {
+                        return Err(too_many_broken());
+                    }
+                }
+                Message::ModuleWarning { name, cause, message } => {
+                    broken_bytes += name.len() + cause.len() + message.len();
+                    loaded.warnings.push([name, cause, message]);
+                    if loaded.warnings.len() > MOST_BROKEN || broken_bytes > MOST_OF_BROKEN {
+                        return Err(too_many_broken());
+                    }
+                }
+                Message::Fatal { cause, message } => return Err(Failure::Revision { cause, message }),
+                Message::Loaded => return Ok(Loaded { uses: uses.into(), ..loaded }),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn broken_module(
+        &mut self,
+        name: String,
+        cause: String,
+        message: String,
+    ) -> Result<(), Failure> {
+        self.summary.broken_modules += 1;
+        self.fail(name, cause, message);
+        if self.summary.broken_modules > MOST_BROKEN { Err(too_many_broken()) } else { Ok(()) }
+    }
+
+    pub(super) async fn enumerate(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let Units { labels, popular, mut packages } = self.new_parent(true).await?;
+        let units = labels.len();
+        self.popular = popular.into_iter().filter(|unit| *unit < units).collect();
+        self.labels = labels;
+        self.names = Names::new(&self.warm.request.build.subset, &self.labels);
+        self.lanes = self.lanes.min(units.div_ceil(WORTH_A_WORKER)).max(1);
+        packages.resize(units, usize::MAX);
+        let (uses, lanes) = (self.loaded().await?.uses, self.lanes);
+        let popular = self.popular.clone();
+        let shared = tokio::task::spawn_blocking(move || share(&uses, &packages, &popular, lanes)).await;
+        let shared = shared.map_err(|_| Failure::Abandoned)?;
+        let likely = &self.wanted.likely;
+        self.book = WorkQueue::new(&shared, lanes, |unit| likely.contains(&self.labels[unit]));
+        self.summary.units = units;
+        self.summary.enumerate_ms = milliseconds(started.elapsed());
+        self.events.send(Event::Enumerated { units }).await.map_err(|_| Failure::Abandoned)
+    }
+
+    /// Lowers in the parent what is likely to have changed and what most packages need, so that no
+    /// two workers do that; false when it has to be killed.
+    pub(super) async fn warm_up(&mut self) -> Result<bool, Failure> {
+        let started = Instant::now();
+        let units = self.labels.len();
+        if units < WORTH_WARMING {
+            return Ok(true);
+        }
+        let likely = (0..units).filter(|unit| self.wanted.likely.contains(&self.labels[*unit]));
+        let popular = self.popular.iter().copied().take(MOST_POPULAR);
+        let list: Vec<usize> = likely.take(MOST_LIKELY).chain(popular).collect();
+        self.warm.crew.tell(PARENT, &protocol::with_indexes("warm", &list)).await;
+        let late = self.warm.request.limits.package_time;
+        let mut heard = Instant::now();
+        loop {
+            match tokio::time::timeout(TICK, self.warm.crew.heard()).await {
+                Ok(Received::Said(_, Message::Idle)) => break,
+                Ok(Received::Said(PARENT, message)) => {
+                    let done = self.batch.done;
+                    if !self.result_of_parent(message)? {
+                        return Ok(false);
+                    }
+                    if self.batch.done > done {
+                        heard = Instant::now();
+                    }
+                    if self.flushed.elapsed() < TICK && !self.is_full() {
+                        continue;
+                    }
+                }
+                Ok(Received::Disconnected(id @ (LOADER | PARENT), fault)) => {
+                    self.death_of(id, fault).await;
+                    return Ok(false);
+                }
+                Err(_) if self.warm.crew.store().building().is_some() => heard = Instant::now(),
+                Ok(_) | Err(_) => {}
+            }
+            if heard.elapsed() > late {
+                return Ok(false);
+            }
+            if self.check_memory().is_err() {
+                return Ok(false);
+            }
+            self.flush().await?;
+        }
+        self.summary.warm_ms = milliseconds(started.elapsed());
+        Ok(true)
+    }
+
+    /// Takes a result of what is lowered in the parent; false when there are too many.
+    fn result_of_parent(&mut self, message: Message) -> Result<bool, Failure> {
+        match message {
+            Message::Job(job) if !job.last && !self.book.is_closed(job.unit) => {
+                return self.unfinished_job(PARENT, *job);
+            }
+            Message::Job(job) if job.last && self.book.close(job.unit) => {
+                self.batch.done += 1;
+                self.jobs(PARENT, *job)?;
+            }
+            Message::Nothing { unit } if self.book.close(unit) => self.batch.done += 1,
+            Message::Error { unit, cause, message } if self.book.close(unit) => {
+                self.jobs_before_error(PARENT, unit)?;
+                self.unit_failed(unit, &cause, message);
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Waits for a message while loader or parent compute, which they began to do at `started`.
+    pub(super) async fn hear(&mut self, started: Instant) -> Result<(usize, Message), Failure> {
+        let limit = self.warm.request.limits.package_time * LOADING;
+        let mut active = (self.warm.crew.cpu_ms(), Instant::now());
+        loop {
+            // Who talks without end is held to the limits as well.
+            if self.checked.elapsed() >= TICK {
+                self.checked = Instant::now();
+                if started.elapsed() > limit + self.warm.crew.store().build_time() {
+                    return Err(Failure::Limit {
+                        what: "time limit for loading modules",
+                        limit: format!("{limit:?}"),
+                    });
+                }
+                self.check_processes().await?;
+                self.check_memory()?;
+            }
+            match tokio::time::timeout(TICK, self.warm.crew.heard()).await {
+                Ok(Received::Said(from, message)) => return Ok((from, message)),
+                Ok(Received::Disconnected(id @ (LOADER | PARENT), fault)) => {
+                    return Err(self.death_of(id, fault).await);
+                }
+                Ok(Received::Disconnected(..)) => {}
+                Err(_) => {
+                    let cpu = self.warm.crew.cpu_ms();
+                    if cpu != active.0 || self.warm.crew.store().building().is_some() {
+                        active = (cpu, Instant::now());
+                    } else if active.1.elapsed() > self.patience() {
+                        return Err(self.still());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn too_many_broken() -> Failure {
+    let message = format!(
+        "more than {MOST_BROKEN} modules do not load, or more than {} MiB are said of them",
+        MOST_OF_BROKEN >> 20
+    );
+    Failure::Revision { cause: "module".to_owned(), message }
+}

@@ -1,0 +1,404 @@
+//! Runs the evaluation for one system: has the loader fork a parent and the parent fork workers,
+//! hands them units, and enforces the limits.
+//!
+//! What kills a worker costs the one unit that it had in flight; what kills the parent costs the
+//! time to fork another. A worker owes a heartbeat from the moment it is given work, and loader
+//! and parent owe an answer to each question: a process that does nothing is killed. A parent or
+//! loader that dies is replaced, and units that have results keep them.
+//!
+//! Everything that the processes send is checked: a job's derivation must have been added to the
+//! evaluation's own store, and a unit can be finished only by the worker that holds it.
+
+mod limits;
+mod loading;
+mod memory;
+mod names;
+mod parent;
+mod results;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use memory::Weighed;
+use names::Names;
+use results::Unfinished;
+
+use super::outcome::{Batch, Event, Failure, Summary, milliseconds};
+use super::process::{LOADER, PARENT, Received};
+use super::protocol::{self, Message};
+use super::request::Target;
+use super::warm::Warm;
+use super::work_queue::{Blame, WorkQueue};
+
+/// How often limits are checked and results are passed on.
+const TICK: Duration = Duration::from_millis(500);
+/// More workers in a row than this that die before they begin anything, and the evaluation fails.
+const MOST_STILLBORN: usize = 8;
+/// How long a worker may take to connect.
+const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long loader and parent may take to answer a question, or do nothing at all while they compute.
+const STILL: Duration = Duration::from_mins(1);
+/// Those that do neither, and parents that die, are replaced so often.
+const MOST_GIVEN_UP: usize = 3;
+
+/// Evaluates for one system; sends what happens to `events` until it returns. Whatever comes of it,
+/// nothing of it is left that could disturb the next one.
+pub(super) async fn run(
+    warm: &mut Warm,
+    wanted: Target,
+    events: &mpsc::Sender<Event>,
+) -> Result<Summary, Failure> {
+    let limit = warm.request.limits.evaluation_time;
+    warm.crew.renew();
+    let mut supervisor = Supervisor::new(warm, wanted, events);
+    let result = tokio::time::timeout(limit, supervisor.evaluate()).await;
+    let result = result.unwrap_or_else(|_| Err(supervisor.out_of_time(limit)));
+    let summary = supervisor.summary();
+    if let Err(error) = supervisor.deregister().await {
+        // It is cleared once more before the next one begins.
+        tracing::warn!("what an evaluation left could not be cleared away: {error}");
+    }
+    warm.measured = summary.clone();
+    result.map(|()| summary)
+}
+
+struct Supervisor<'a> {
+    warm: &'a mut Warm,
+    wanted: Target,
+    events: &'a mpsc::Sender<Event>,
+    /// Process id of the parent inside the sandbox, for the loader to reap.
+    parent_pid: Option<usize>,
+    /// Processes that lower side by side at most.
+    lanes: usize,
+    labels: Vec<String>,
+    names: Names,
+    /// Units that most others need.
+    popular: Vec<usize>,
+    book: WorkQueue,
+    batch: Batch,
+    /// About what the outcomes of the batch take.
+    batch_bytes: usize,
+    /// What the errors have taken up to now.
+    error_bytes: usize,
+    summary: Summary,
+    workers: BTreeMap<usize, Worker>,
+    unfinished: BTreeMap<usize, Unfinished>,
+    /// One worker at a time, because it could not be told which of several was the cause of a death.
+    alone: bool,
+    /// Workers that died, one after the other, before they had begun anything.
+    stillborn: usize,
+    /// Parents and loaders that were given up.
+    given_up: usize,
+    /// When memory was last measured exactly.
+    weighed: Option<Weighed>,
+    /// When limits were last checked while loader or parent compute.
+    checked: Instant,
+    /// When there was no room for one more worker.
+    full: Option<Instant>,
+    /// Files that packages have left are to be removed before another one begins.
+    littered: bool,
+    /// How often the kernel had killed for lack of memory.
+    out_of_memory: u64,
+    /// CPU milliseconds that others had used before.
+    cpu_before: u64,
+    /// When results were last passed on.
+    flushed: Instant,
+    started: Instant,
+}
+
+/// A worker as the supervisor sees it.
+#[derive(Debug, Default)]
+struct Worker {
+    /// Its process id inside the sandbox, for the parent to reap.
+    inner_pid: usize,
+    /// When it has to be there: after that it is taken for dead.
+    expected: Option<Instant>,
+    /// How far it is on its way out.
+    end: End,
+    /// Has not been given anything yet.
+    fresh: bool,
+    /// Has begun a unit.
+    begun: bool,
+    /// When it was last given something or said something: it owes the next word.
+    since: Option<Instant>,
+    /// Why it was killed, if it was.
+    killed: Option<&'static str>,
+    /// It holds so much that it is to end when it has done what it was given.
+    retires: bool,
+}
+
+/// The end of a worker.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum End {
+    /// It lives, for all that is known.
+    #[default]
+    Open,
+    /// It has gone; the parent is to say how, when it has said which process that is.
+    Gone,
+    /// The parent has been asked.
+    Asked,
+}
+
+impl<'a> Supervisor<'a> {
+    fn new(warm: &'a mut Warm, wanted: Target, events: &'a mpsc::Sender<Event>) -> Self {
+        Self {
+            lanes: warm.request.limits.workers,
+            cpu_before: warm.crew.cpu_ms(),
+            out_of_memory: warm.crew.out_of_memory(),
+            warm,
+            wanted,
+            events,
+            parent_pid: None,
+            labels: Vec::new(),
+            names: Names::default(),
+            popular: Vec::new(),
+            book: WorkQueue::new(&[], 1, |_| false),
+            batch: Batch::default(),
+            batch_bytes: 0,
+            error_bytes: 0,
+            summary: Summary::default(),
+            workers: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
+            alone: false,
+            stillborn: 0,
+            given_up: 0,
+            weighed: None,
+            checked: Instant::now(),
+            full: None,
+            littered: false,
+            flushed: Instant::now(),
+            started: Instant::now(),
+        }
+    }
+
+    async fn evaluate(&mut self) -> Result<(), Failure> {
+        self.load().await?;
+        self.warm.crew.clear(&self.warm.request).await?;
+        self.enumerate().await?;
+        if !self.warm_up().await? {
+            // A unit that does not end, or kills, must not be lowered in the parent: begin again,
+            // without lowering anything there.
+            self.begin_again().await?;
+        }
+        let started = Instant::now();
+        self.lower().await?;
+        self.summary.lower_ms = milliseconds(started.elapsed());
+        self.flush().await
+    }
+
+    /// Ends what is left of it.
+    async fn deregister(&mut self) -> io::Result<()> {
+        self.warm.crew.clear(&self.warm.request).await?;
+        if let Some(pid) = self.parent_pid {
+            self.warm.crew.reap_parent(pid).await;
+        }
+        Ok(())
+    }
+
+    fn out_of_time(&self, limit: Duration) -> Failure {
+        let building = self.warm.crew.store().building();
+        let building = building.map_or_else(String::new, |what| format!(", while {what} was built,"));
+        Failure::Limit { what: "time limit", limit: format!("{limit:?}{building}") }
+    }
+
+    async fn lower(&mut self) -> Result<(), Failure> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        while self.book.open() > 0 {
+            crate::farm::reconciler::progress();
+            self.fork_missing().await;
+            tokio::select! {
+                heard = self.warm.crew.heard() => self.handle(heard).await?,
+                _ = tick.tick() => {
+                    self.check_limits().await?;
+                    if self.warm.crew.unanswered() > self.patience() {
+                        let failure = self.still();
+                        self.replace_parent(failure).await?;
+                    }
+                    if self.flushed.elapsed() > self.pause() {
+                        self.flush().await?;
+                    }
+                }
+            }
+            if self.is_full() {
+                self.flush().await?;
+            }
+        }
+        self.weighed = None;
+        self.check_memory()
+    }
+
+    async fn handle(&mut self, heard: Received) -> Result<(), Failure> {
+        match heard {
+            Received::Disconnected(id @ (LOADER | PARENT), fault) => {
+                let failure = self.death_of(id, fault).await;
+                self.replace_parent(failure).await
+            }
+            Received::Disconnected(id, Some(_)) => {
+                self.dismiss(id, "protocol").await;
+                Ok(())
+            }
+            Received::Disconnected(id, None) => {
+                self.reap(id).await;
+                Ok(())
+            }
+            Received::Said(from, message) => self.said(from, message).await,
+        }
+    }
+
+    /// Has the parent say how a worker ended, once it has said which process that is.
+    async fn reap(&mut self, id: usize) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.expected = None;
+        if worker.inner_pid == 0 {
+            worker.end = End::Gone;
+        } else if worker.end != End::Asked {
+            worker.end = End::Asked;
+            self.warm.crew.ask_parent(format!("(reap {})", worker.inner_pid)).await;
+        }
+    }
+
+    async fn said(&mut self, from: usize, message: Message) -> Result<(), Failure> {
+        let is_cut_off = |worker: &Worker| matches!(worker.killed, Some("protocol" | "jobs"));
+        if self.workers.get(&from).is_some_and(is_cut_off) {
+            return Ok(());
+        }
+        match message {
+            Message::Forked { id, pid } if from == PARENT => {
+                self.warm.crew.parent_answered().await;
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.inner_pid = pid;
+                    if worker.end == End::Gone {
+                        self.reap(id).await;
+                    }
+                }
+            }
+            Message::Reaped { pid, code, signal } if from == PARENT => {
+                self.warm.crew.parent_answered().await;
+                self.buried(pid, code, signal);
+                if self.stillborn > MOST_STILLBORN {
+                    return Err(self.death_of(LOADER, None).await);
+                }
+            }
+            Message::Worker { .. } if self.is_expected(from) => self.give_work(from).await,
+            Message::Idle if self.book.is_idle(from) => self.give_work(from).await,
+            Message::Begin { unit } if self.book.begin(from, unit) => self.heard_of(from),
+            Message::Job(job) if !job.last && self.book.has_begun(from, job.unit) => {
+                let fits = self.unfinished_job(from, *job)?;
+                if !fits {
+                    self.dismiss(from, "jobs").await;
+                }
+            }
+            Message::Job(job) if job.last && self.book.finish(from, job.unit) => {
+                self.heard_of(from);
+                self.batch.done += 1;
+                self.jobs(from, *job)?;
+            }
+            Message::Nothing { unit } if self.book.finish(from, unit) => {
+                self.heard_of(from);
+                self.batch.done += 1;
+            }
+            Message::Error { unit, cause, message } if self.book.finish(from, unit) => {
+                self.heard_of(from);
+                self.jobs_before_error(from, unit)?;
+                self.unit_failed(unit, &cause, message);
+            }
+            Message::Fatal { cause, message } if from == PARENT => {
+                return Err(Failure::Revision { cause, message });
+            }
+            // A message out of turn: whoever sends it is not what it pretends to be.
+            _ if from < LOADER => self.dismiss(from, "protocol").await,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether this is the first that is heard of a worker.
+    fn is_expected(&mut self, id: usize) -> bool {
+        self.workers.get_mut(&id).is_some_and(|worker| worker.expected.take().is_some())
+    }
+
+    fn heard_of(&mut self, worker: usize) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.since = Some(Instant::now());
+            worker.begun = true;
+        }
+    }
+
+    async fn give_work(&mut self, id: usize) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let leaves = !worker.fresh && (worker.retires || self.alone);
+        let units = if leaves { Vec::new() } else { self.book.next(id, worker.fresh) };
+        worker.fresh = false;
+        worker.since = Some(Instant::now());
+        let line =
+            if units.is_empty() { "(quit)".to_owned() } else { protocol::with_indexes("units", &units) };
+        self.warm.crew.tell(id, &line).await;
+    }
+
+    /// A worker has gone: blames a unit, if one was in flight.
+    fn buried(&mut self, pid: usize, code: i64, signal: i64) {
+        let Some(id) = self.workers.iter().find(|(_, w)| w.inner_pid == pid).map(|(id, _)| *id) else {
+            return;
+        };
+        let Some(worker) = self.workers.remove(&id) else { return };
+        let was_solo = self.book.is_solo(id);
+        let killed = worker.killed.or_else(|| self.killed_by_kernel(signal));
+        if worker.retires && killed.is_none() {
+            self.summary.retired += 1;
+        }
+        self.stillborn = if worker.begun { 0 } else { self.stillborn + 1 };
+        let process = self.warm.crew.pid(id);
+        self.warm.crew.forget(id);
+        // Memory is everybody's: only who was alone with it is surely to blame.
+        let conclusive = match killed {
+            Some("memory") => self.workers.is_empty(),
+            // Files may be another's, even one's that has ended.
+            Some("files") => self.alone && self.workers.is_empty(),
+            _ => true,
+        };
+        let cause = self.cause_of_death(killed, code, signal);
+        if matches!(self.lost(id, process, conclusive, cause), Blame::Suspect(_)) {
+            self.alone |= was_solo && !conclusive;
+        }
+    }
+
+    /// A worker is gone, and why: blames the unit that it had in flight. What else it had said of that
+    /// unit will be said again.
+    fn lost(
+        &mut self,
+        id: usize,
+        process: Option<u32>,
+        conclusive: bool,
+        (cause, message): (&'static str, String),
+    ) -> Blame {
+        self.unfinished.remove(&id);
+        let blame = self.book.died(id, conclusive);
+        let (Blame::Suspect(unit) | Blame::Culprit(unit)) = blame else { return blame };
+        self.summary.deaths += 1;
+        let label = self.labels.get(unit);
+        tracing::info!(unit = ?label, process, "a worker is lost ({cause}): {message}");
+        if matches!(blame, Blame::Culprit(_)) {
+            self.unit_failed(unit, cause, message);
+        }
+        blame
+    }
+
+    fn summary(&mut self) -> Summary {
+        let store = self.warm.crew.store();
+        let (items, bytes) = store.totals();
+        Summary {
+            total_ms: milliseconds(self.started.elapsed()),
+            cpu_ms: self.warm.crew.cpu_ms() - self.cpu_before,
+            requests: store.requests(),
+            store_cpu_ms: milliseconds(store.cpu()),
+            store_items: items,
+            store_bytes: bytes,
+            ..self.summary.clone()
+        }
+    }
+}

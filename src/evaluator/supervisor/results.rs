@@ -1,0 +1,213 @@
+//! What becomes of units: jobs and errors, checked, made to fit, and passed on.
+
+use std::time::{Duration, Instant};
+
+use super::super::outcome::{Event, Failure, Outcome};
+use super::super::protocol::Job;
+use super::{Supervisor, TICK};
+use crate::domain::job::JobMetadata;
+use crate::guix::recording_store::Unreadable;
+use crate::guix::sexp::shortened;
+use crate::guix::store_path::StorePath;
+
+/// More jobs than this in one evaluation, and something is wrong with it.
+const MOST_JOBS: usize = 1_000_000;
+/// Longest name of a job that is read, in bytes: a longer one is refused.
+const LONGEST_NAME: usize = 1001;
+/// Longest name of a derivation that is read, in bytes: no store path is longer.
+const LONGEST_DERIVATION: usize = 300;
+/// Longest name, cause or message that is kept of an error, in bytes.
+const LONGEST_MESSAGE: usize = 16 << 10;
+/// What the errors of one evaluation may take, in bytes: of those after that, little is kept.
+const MOST_OF_ERRORS: usize = 32 << 20;
+/// Longest name, cause or message of an error after that, in bytes.
+const SHORT_MESSAGE: usize = 200;
+/// Longest text that is kept of the facts of a job, in bytes: a database puts them into an index.
+const LONGEST_FACT: usize = 250;
+/// What the jobs of units that are not finished may take, in bytes, all workers together.
+const MOST_UNFINISHED: usize = 64 << 20;
+/// What a job takes beside its texts, in bytes, roughly.
+const BESIDE_TEXTS: usize = 400;
+
+/// Results are passed on when so much has come together: outcomes, and bytes of them or of store items.
+const FULL: (usize, usize) = (2000, 8 << 20);
+
+/// Jobs of units that a worker has not finished: if it dies, they come again.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    jobs: Vec<Job>,
+    bytes: usize,
+}
+
+impl Supervisor<'_> {
+    /// A job of a unit that has more, as `worker` says; false when it says too much.
+    pub(super) fn unfinished_job(&mut self, worker: usize, mut job: Job) -> Result<bool, Failure> {
+        trim(&mut job);
+        let most = MOST_UNFINISHED / self.lanes.max(1);
+        let unfinished = self.unfinished.entry(worker).or_default();
+        unfinished.bytes += size(&job);
+        unfinished.jobs.push(job);
+        let (jobs, fits) = (unfinished.jobs.len(), unfinished.bytes <= most);
+        if self.summary.jobs + jobs > MOST_JOBS {
+            return Err(Failure::Limit { what: "limit of jobs", limit: MOST_JOBS.to_string() });
+        }
+        Ok(fits)
+    }
+
+    /// All jobs of a unit: those that `worker` named before, and the last one.
+    pub(super) fn jobs(&mut self, worker: usize, last: Job) -> Result<(), Failure> {
+        let unit = last.unit;
+        let mut jobs = self.jobs_named_by(worker, unit);
+        jobs.push(last);
+        self.take_jobs(unit, jobs)
+    }
+
+    /// The jobs of `unit` that `worker` named before its result, which is an error about others.
+    pub(super) fn jobs_before_error(&mut self, worker: usize, unit: usize) -> Result<(), Failure> {
+        let jobs = self.jobs_named_by(worker, unit);
+        self.take_jobs(unit, jobs)
+    }
+
+    /// Takes the jobs of `unit` from those that `worker` has named and not finished.
+    fn jobs_named_by(&mut self, worker: usize, unit: usize) -> Vec<Job> {
+        let before = self.unfinished.remove(&worker).unwrap_or_default().jobs;
+        let (jobs, others): (Vec<_>, Vec<_>) = before.into_iter().partition(|job| job.unit == unit);
+        if !others.is_empty() {
+            let bytes = others.iter().map(size).sum();
+            self.unfinished.insert(worker, Unfinished { jobs: others, bytes });
+        }
+        jobs
+    }
+
+    /// Takes the jobs of a unit. Everything that is wrong with them is one error.
+    fn take_jobs(&mut self, unit: usize, jobs: Vec<Job>) -> Result<(), Failure> {
+        if jobs.len() > self.names.most_jobs() {
+            self.blame(unit, "protocol", format!("it has {} jobs, and should have one", jobs.len()));
+            return Ok(());
+        }
+        let mut refused = jobs.into_iter().map(|job| self.job(job)).filter_map(Result::transpose);
+        let Some(first) = refused.next() else { return Ok(()) };
+        let (cause, mut message) = first?;
+        let others = refused.collect::<Result<Vec<_>, _>>()?.len();
+        if others > 0 {
+            message = format!("{message} (and {others} more of its jobs cannot be taken)");
+        }
+        self.blame(unit, cause, message);
+        Ok(())
+    }
+
+    /// A job, if what is said of it can be; else cause and message of an error.
+    fn job(&mut self, mut job: Job) -> Result<Option<(&'static str, String)>, Failure> {
+        trim(&mut job);
+        let Job { unit, name, derivation, mut facts, .. } = job;
+        if self.summary.jobs >= MOST_JOBS {
+            return Err(Failure::Limit { what: "limit of jobs", limit: MOST_JOBS.to_string() });
+        }
+        let known = StorePath::parse(derivation.as_bytes())
+            .ok()
+            .zip(self.warm.crew.store().derivation(derivation.as_bytes()));
+        let Some((derivation, (outputs, substitutable))) = known else {
+            return Ok(Some((
+                "protocol",
+                format!("it names a derivation that it did not add: {derivation}"),
+            )));
+        };
+        if let Some(unreadable) = self.warm.crew.store().unreadable(&derivation) {
+            return Ok(Some(("unreproducible", unreproducible(&unreadable))));
+        }
+        let label = self.labels.get(unit).map_or("", String::as_str);
+        if let Err(fault) = self.names.give(label, &name) {
+            return Ok(Some(("protocol", fault)));
+        }
+        facts.substitutable = substitutable;
+        self.summary.jobs += 1;
+        self.batch_bytes += BESIDE_TEXTS + name.len() + texts_len(&facts);
+        self.batch.outcomes.push(Outcome::Job { name, derivation, outputs, facts });
+        Ok(None)
+    }
+
+    /// Whether so much has come together that it is passed on.
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.outcomes.len() > FULL.0
+            || self.batch_bytes > FULL.1
+            || self.warm.crew.store().pending_bytes() > FULL.1
+    }
+
+    /// How long results wait for more of them, so that writing them costs little: soon at first, for
+    /// most evaluations are short or find most of what is new early.
+    pub(super) fn pause(&self) -> Duration {
+        (self.started.elapsed() / 16).clamp(TICK, 8 * TICK)
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), Failure> {
+        self.flushed = Instant::now();
+        self.batch_bytes = 0;
+        let mut batch = std::mem::take(&mut self.batch);
+        // Taken after the outcomes: whatever these name has been added before.
+        let (items, held) = self.warm.crew.shared_store().drain_and_hold();
+        (batch.items, batch.held) = (items, Some(held));
+        if batch.items.is_empty() && batch.outcomes.is_empty() && batch.done == 0 {
+            return Ok(());
+        }
+        self.events.send(Event::Batch(batch)).await.map_err(|_| Failure::Abandoned)
+    }
+
+    /// A unit that has an error for its result.
+    pub(super) fn unit_failed(&mut self, unit: usize, cause: &str, message: String) {
+        self.batch.done += 1;
+        self.blame(unit, cause, message);
+    }
+
+    fn blame(&mut self, unit: usize, cause: &str, message: String) {
+        let name = self.labels.get(unit).cloned().unwrap_or_default();
+        self.fail(name, cause.to_owned(), message);
+    }
+
+    pub(super) fn fail(&mut self, name: String, cause: String, message: String) {
+        self.summary.errors += 1;
+        let [name, cause, message] = self.cut([name, cause, message]);
+        self.batch.outcomes.push(Outcome::Error { name, cause, message });
+    }
+
+    pub(super) fn warn(&mut self, name: String, cause: String, message: String) {
+        self.summary.warnings += 1;
+        let [name, cause, message] = self.cut([name, cause, message]);
+        self.batch.outcomes.push(Outcome::Warning { name, cause, message });
+    }
+
+    /// Cuts the texts of an error or a warning to what may be kept of them, and counts them.
+    fn cut(&mut self, texts: [String; 3]) -> [String; 3] {
+        let longest = if self.error_bytes > MOST_OF_ERRORS { SHORT_MESSAGE } else { LONGEST_MESSAGE };
+        let texts = texts.map(|text| shortened(text, longest));
+        let size: usize = texts.iter().map(String::len).sum();
+        self.error_bytes += size;
+        self.batch_bytes += BESIDE_TEXTS + size;
+        texts
+    }
+}
+
+fn unreproducible(Unreadable { name, object }: &Unreadable) -> String {
+    format!(
+        "its derivation is another one each time, and cannot be built: {name} contains {object}\n\
+         hint: an object was quoted where its value should be inserted, such as a gexp in a list that is quoted with `"
+    )
+}
+
+/// Cuts what is said of a job to what is kept of it. A name that is too long is one still.
+fn trim(job: &mut Job) {
+    let cut = |text: &mut String, longest| *text = shortened(std::mem::take(text), longest);
+    cut(&mut job.name, LONGEST_NAME);
+    cut(&mut job.derivation, LONGEST_DERIVATION);
+    job.facts.texts_mut().for_each(|text| cut(text, LONGEST_FACT));
+}
+
+/// What a job takes, in bytes, roughly.
+fn size(job: &Job) -> usize {
+    BESIDE_TEXTS + job.name.len() + job.derivation.len() + texts_len(&job.facts)
+}
+
+fn texts_len(facts: &JobMetadata) -> usize {
+    let texts = [&facts.package, &facts.version, &facts.target, &facts.channel];
+    let file = facts.location.as_ref().map_or(0, |location| location.file.len());
+    file + texts.into_iter().flatten().map(String::len).sum::<usize>()
+}

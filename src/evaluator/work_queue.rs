@@ -1,0 +1,366 @@
+//! Which worker lowers which units: a pure account of all units.
+//!
+//! # Guarantees
+//!
+//! * Each unit gets one result. A unit that has a result keeps it, whichever process dies later.
+//! * A unit in flight when its worker dies is retried once, alone in a new worker, and given up
+//!   when that dies too. Everything else that the worker held is handed out again.
+//! * Only the worker that holds a unit can finish it.
+//!
+//! # Design
+//!
+//! Every worker has a lane: a long range of units that need much of the same. It takes small
+//! pieces from the front of its lane. A worker with an empty lane takes the rear half of the
+//! longest range of another. Units of packages that the commit likely changed come first.
+//!
+//! When several processes die and each may have been the cause, their units are retried with
+//! nothing beside them. A new loader may list the units in another order, so units are known by
+//! their labels. Every loss is logged with unit and process: `tests/it/torture.rs` kills processes
+//! from outside and compares.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+/// How many units a worker is handed at a time: enough that it never waits, few enough that there
+/// is something left to take from it.
+const PIECE: usize = 24;
+
+/// The account.
+#[derive(Debug)]
+pub(super) struct WorkQueue {
+    order: Vec<usize>,
+    lanes: Vec<VecDeque<Range<usize>>>,
+    suspects: VecDeque<usize>,
+    held: BTreeMap<usize, Held>,
+    finished: Vec<bool>,
+    open: usize,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    units: VecDeque<usize>,
+    /// Begun, and without a result: results come some at a time. The last one is in flight.
+    begun: Vec<usize>,
+    solo: bool,
+}
+
+/// What the death of a worker means for the unit that it had in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// It had none.
+    Nobody,
+    /// This one is tried again, alone.
+    Suspect(usize),
+    /// This one killed two workers: its result is an error now.
+    Culprit(usize),
+}
+
+impl WorkQueue {
+    /// An account for `lanes` workers of units, of which it is given in which lane each is; `first` says
+    /// which come first, whose they are not minding.
+    pub(super) fn new(lane_of: &[usize], lanes: usize, first: impl Fn(usize) -> bool) -> Self {
+        let total = lane_of.len();
+        let (early, mut late): (Vec<usize>, Vec<usize>) = (0..total).partition(|unit| first(*unit));
+        late.sort_by_key(|unit| lane_of[*unit]);
+        let boundary = early.len();
+        let cut_early = |lane: usize| boundary * lane / lanes;
+        let cut_late = |lane: usize| boundary + late.partition_point(|unit| lane_of[*unit] < lane);
+        let ranges = |lane| [cut_early(lane)..cut_early(lane + 1), cut_late(lane)..cut_late(lane + 1)];
+        let lanes =
+            (0..lanes).map(|lane| ranges(lane).into_iter().filter(|r| !r.is_empty()).collect()).collect();
+        Self {
+            order: [early, late].concat(),
+            lanes,
+            suspects: VecDeque::new(),
+            held: BTreeMap::new(),
+            finished: vec![false; total],
+            open: total,
+        }
+    }
+
+    /// Units without a result.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Whether a unit waits to be tried alone.
+    pub(super) fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// Whether there is anything to hand to one more worker.
+    pub(super) fn has_work(&self) -> bool {
+        !self.suspects.is_empty() || self.lanes.iter().any(|lane| !lane.is_empty())
+    }
+
+    /// What `worker` shall lower next; empty when nothing is left to hand out. `fresh` says that it
+    /// has lowered nothing yet: only then can it take a suspect.
+    pub(super) fn next(&mut self, worker: usize, fresh: bool) -> Vec<usize> {
+        let solo = if fresh { self.suspects.pop_front() } else { None };
+        let units = match solo {
+            Some(unit) => vec![unit],
+            None => self.piece(worker),
+        };
+        let held = Held { units: units.iter().copied().collect(), begun: Vec::new(), solo: solo.is_some() };
+        self.held.insert(worker, held);
+        units
+    }
+
+    fn piece(&mut self, worker: usize) -> Vec<usize> {
+        let lane = worker % self.lanes.len();
+        loop {
+            if self.lanes[lane].is_empty() && !self.steal(lane) {
+                return Vec::new();
+            }
+            let Some(range) = self.lanes[lane].front_mut() else { continue };
+            let end = range.end.min(range.start + PIECE);
+            let piece = range.start..end;
+            range.start = end;
+            if end >= range.end {
+                self.lanes[lane].pop_front();
+            }
+            let units: Vec<usize> =
+                piece.map(|at| self.order[at]).filter(|unit| !self.finished[*unit]).collect();
+            if !units.is_empty() {
+                return units;
+            }
+        }
+    }
+
+    fn steal(&mut self, thief: usize) -> bool {
+        let length = |lane: &VecDeque<Range<usize>>| lane.iter().map(Range::len).sum::<usize>();
+        let Some(victim) = (0..self.lanes.len()).max_by_key(|lane| length(&self.lanes[*lane])) else {
+            return false;
+        };
+        let Some(range) = self.lanes[victim].pop_back() else { return false };
+        let middle = range.start + range.len() / 2;
+        if middle > range.start {
+            self.lanes[victim].push_back(range.start..middle);
+        }
+        self.lanes[thief].push_back(middle..range.end);
+        true
+    }
+
+    /// Whether `worker` has done all that it was handed.
+    pub(super) fn is_idle(&self, worker: usize) -> bool {
+        self.held.get(&worker).is_none_or(|held| held.units.is_empty() && held.begun.is_empty())
+    }
+
+    /// Whether `worker` was handed a unit that is tried alone.
+    pub(super) fn is_solo(&self, worker: usize) -> bool {
+        self.held.get(&worker).is_some_and(|held| held.solo)
+    }
+
+    /// `worker` says that it has begun `unit`; false when it does not hold that.
+    pub(super) fn begin(&mut self, worker: usize, unit: usize) -> bool {
+        let Some(held) = self.held.get_mut(&worker) else { return false };
+        if held.units.front() != Some(&unit) {
+            return false;
+        }
+        held.units.pop_front();
+        held.begun.push(unit);
+        true
+    }
+
+    /// Whether `worker` has begun `unit` and has no result for it yet.
+    pub(super) fn has_begun(&self, worker: usize, unit: usize) -> bool {
+        self.held.get(&worker).is_some_and(|held| held.begun.contains(&unit))
+    }
+
+    /// Whether `unit` has a result.
+    pub(super) fn is_closed(&self, unit: usize) -> bool {
+        self.finished.get(unit).is_none_or(|finished| *finished)
+    }
+
+    /// `worker` has a result for `unit`; false when it has not begun that.
+    pub(super) fn finish(&mut self, worker: usize, unit: usize) -> bool {
+        let Some(held) = self.held.get_mut(&worker) else { return false };
+        let Some(at) = held.begun.iter().position(|begun| *begun == unit) else { return false };
+        held.begun.remove(at);
+        self.close(unit)
+    }
+
+    /// Gives a result to a unit that nobody holds, such as one that was lowered before forking.
+    pub(super) fn close(&mut self, unit: usize) -> bool {
+        match self.finished.get_mut(unit) {
+            Some(finished) if !*finished => {
+                *finished = true;
+                self.open -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Units have other numbers from now on: `place` says which. Nobody may hold any.
+    pub(super) fn renumber(&mut self, place: &[usize]) {
+        let mut finished = vec![false; self.finished.len()];
+        for (old, new) in place.iter().enumerate() {
+            finished[*new] = self.finished[old];
+        }
+        self.finished = finished;
+        self.order.iter_mut().chain(&mut self.suspects).for_each(|unit| *unit = place[*unit]);
+    }
+
+    /// `worker` is dead: hands out again what it held, and says who is to blame. When others may have
+    /// been the cause, its death is not `conclusive`: what it had in flight is tried once more.
+    pub(super) fn died(&mut self, worker: usize, conclusive: bool) -> Blame {
+        let Some(mut held) = self.held.remove(&worker) else { return Blame::Nobody };
+        let in_flight = held.begun.pop();
+        if held.solo {
+            // Not even begun: it is still to be tried alone.
+            self.suspects.extend(held.units.drain(..));
+        }
+        let lane = worker % self.lanes.len();
+        let base = self.order.len();
+        // What was handed out may lie scattered: it goes back as a range of its own.
+        self.order.extend(held.begun.iter().chain(&held.units));
+        if base < self.order.len() {
+            self.lanes[lane].push_front(base..self.order.len());
+        }
+        match in_flight {
+            None => Blame::Nobody,
+            Some(unit) if held.solo && conclusive => {
+                self.close(unit);
+                Blame::Culprit(unit)
+            }
+            Some(unit) => {
+                self.suspects.push_back(unit);
+                Blame::Suspect(unit)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl WorkQueue {
+        /// Units that `worker` has not begun.
+        fn holds(&self, worker: usize) -> usize {
+            self.held[&worker].units.len()
+        }
+    }
+
+    proptest! {
+        /// Workers take turns and die at random; killers kill whoever lowers them.
+        #[test]
+        fn every_unit_gets_exactly_one_result(
+            total in 0_usize..300,
+            lanes in 1_usize..5,
+            killers in proptest::collection::hash_set(0_usize..300, 0..5),
+            likely in proptest::collection::hash_set(0_usize..300, 0..20),
+            accidents in proptest::collection::vec(0_usize..40, 0..30),
+            some in 1_usize..5,
+        ) {
+            let mut book = WorkQueue::new(&dealt(total, lanes), lanes, |unit| likely.contains(&unit));
+            let mut results = vec![0; total];
+            let mut given_up = Vec::new();
+            let mut accidents = accidents.into_iter().cycle().take(60);
+            let mut fresh = vec![true; lanes];
+            for turn in 0.. {
+                prop_assert!(turn < 10_000, "it never ends");
+                let worker = turn % lanes;
+                let units = book.next(worker, fresh[worker]);
+                if units.is_empty() {
+                    if book.open() == 0 { break }
+                    fresh[worker] = true;
+                    continue;
+                }
+                fresh[worker] = false;
+                let mut left = accidents.next().unwrap_or(usize::MAX);
+                let mut unsaid = Vec::new();
+                for unit in units {
+                    prop_assert!(book.begin(worker, unit));
+                    if killers.contains(&unit) || left == 0 {
+                        match book.died(worker, true) {
+                            Blame::Culprit(culprit) => given_up.push(culprit),
+                            blame => prop_assert_eq!(blame, Blame::Suspect(unit)),
+                        }
+                        fresh[worker] = true;
+                        break;
+                    }
+                    left -= 1;
+                    unsaid.push(unit);
+                    if unit % some == 0 || book.holds(worker) == 0 {
+                        for unit in unsaid.drain(..) {
+                            results[unit] += 1;
+                            prop_assert!(book.finish(worker, unit));
+                            prop_assert!(!book.finish(worker, unit));
+                        }
+                    }
+                }
+            }
+            for (unit, count) in results.into_iter().enumerate() {
+                let expected = usize::from(!given_up.contains(&unit));
+                prop_assert_eq!(count, expected);
+                prop_assert!(!killers.contains(&unit) || given_up.contains(&unit));
+            }
+        }
+    }
+
+    fn dealt(total: usize, lanes: usize) -> Vec<usize> {
+        (0..total).map(|unit| unit * lanes / total).collect()
+    }
+
+    #[test]
+    fn what_is_likely_to_have_changed_comes_first() {
+        let mut book = WorkQueue::new(&dealt(1000, 2), 2, |unit| unit % 100 == 50);
+        let first: Vec<usize> = [book.next(0, true), book.next(1, true)].concat();
+        assert_eq!(first.len(), 10);
+        assert!(first.iter().all(|unit| unit % 100 == 50));
+    }
+
+    #[test]
+    fn who_dies_with_others_is_not_given_up_for_that() {
+        let mut book = WorkQueue::new(&dealt(1, 1), 1, |_| false);
+        for worker in 0..5 {
+            assert_eq!(book.next(worker, true), [0]);
+            assert!(book.begin(worker, 0));
+            assert_eq!(book.died(worker, false), Blame::Suspect(0));
+        }
+        assert!(book.has_suspects() && book.next(5, true) == [0] && book.begin(5, 0));
+        assert_eq!((book.died(5, true), book.open()), (Blame::Culprit(0), 0));
+    }
+
+    #[test]
+    fn units_keep_their_results_and_their_turns_when_they_are_renumbered() {
+        let mut book = WorkQueue::new(&dealt(4, 1), 1, |_| false);
+        assert_eq!(book.next(0, true), [0, 1, 2, 3]);
+        assert!(book.begin(0, 0) && book.finish(0, 0) && book.begin(0, 1));
+        assert_eq!(book.died(0, true), Blame::Suspect(1));
+        book.renumber(&[3, 2, 1, 0]);
+        assert_eq!((book.next(1, true), book.next(2, true)), (vec![2], vec![1, 0]));
+        assert!(book.is_closed(3) && !book.is_closed(0));
+    }
+
+    /// `make torture` found it tried among others again.
+    #[test]
+    fn a_suspect_that_was_not_begun_is_still_tried_alone() {
+        let mut book = WorkQueue::new(&dealt(10, 1), 1, |_| false);
+        assert_eq!(book.next(0, true).len(), 10);
+        assert!(book.begin(0, 0));
+        assert_eq!(book.died(0, true), Blame::Suspect(0));
+        for worker in 1..4 {
+            assert_eq!(book.next(worker, true), [0]);
+            assert_eq!(book.died(worker, true), Blame::Nobody);
+        }
+        assert_eq!(book.next(4, true), [0]);
+        assert!(book.begin(4, 0));
+        assert_eq!(book.died(4, true), Blame::Culprit(0));
+        assert_eq!(book.next(5, true).len(), 9);
+    }
+
+    #[test]
+    fn an_idle_worker_takes_from_the_rear() {
+        let mut book = WorkQueue::new(&dealt(100, 2), 2, |_| false);
+        for unit in 50..100 {
+            book.close(unit);
+        }
+        let taken = book.next(1, false);
+        assert!(taken.iter().all(|unit| (25..50).contains(unit)), "{taken:?}");
+    }
+}

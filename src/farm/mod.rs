@@ -1,0 +1,12 @@
+//! What the steps of one machine, and the machines of one farm, have in common.
+//!
+//! Imports `domain`, `db`, `clock`. Owns the tables `host` and `scheduler` through `db`.
+
+/// Wakes reconcilers early.
+pub mod bell;
+/// Faults of the machine, which no revision causes.
+pub mod fault;
+/// This machine among those of the farm: heartbeats, the scheduler's lease, notifications.
+pub mod membership;
+/// Runs reconcilers until they are told to stop.
+pub mod reconciler;

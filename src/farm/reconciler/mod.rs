@@ -1,0 +1,180 @@
+//! Runs the reconcilers until told to stop.
+//!
+//! A reconciler reads one table, does at most one unit of work, and writes the next table in one
+//! transaction. Its bell and its interval wake it.
+
+mod steps;
+mod stop;
+mod watchdog;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+pub use steps::{Stuck, progress, stuck};
+pub use stop::stop_on_signals;
+pub use watchdog::watch;
+
+use crate::farm::bell::Bell;
+use crate::farm::fault::MachineFault;
+use steps::Step;
+
+/// Longest pause after failures.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// Pause after a fault of the machine, which says nothing about the work: it is tried again soon after it is gone.
+const FAULT_PAUSE: Duration = Duration::from_secs(15);
+
+/// One kind of work the daemon keeps doing until there is none left.
+///
+/// A step takes no input, is judged only from what the database says, and can be repeated: after a
+/// crash the same rows lead to the same step.
+pub trait Reconciler: Send {
+    /// What it is called in logs.
+    const NAME: &'static str;
+    /// How long to wait when there is nothing to do and nobody rings.
+    const PERIOD: Duration;
+    /// How long a step may take without [`progress`] before it is reported as stuck.
+    const LONGEST: Duration = Duration::from_mins(15);
+    /// Does at most one unit of work.
+    fn step(&mut self) -> impl Future<Output = anyhow::Result<Progress>> + Send;
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Something was done; there may be more.
+    Worked,
+    /// There is nothing to do now.
+    Idle,
+}
+
+/// The bells of all keepers: whoever writes a row rings for who reads it.
+#[derive(Debug, Clone, Default)]
+pub struct Bells {
+    /// For the one that reads specs.
+    pub register: Bell,
+    /// For the one that fetches.
+    pub fetch: Bell,
+    /// For the one that evaluates.
+    pub evaluate: Bell,
+    /// For the one that schedules.
+    pub schedule: Bell,
+    /// For the one that asks substitute servers.
+    pub substitute: Bell,
+    /// For the one that submits.
+    pub submit: Bell,
+}
+
+/// Lets one keeper work until `stop` is cancelled; a step that is under way is then given up.
+pub async fn keep<K: Reconciler>(mut keeper: K, bell: Bell, stop: CancellationToken) {
+    let mut failures = 0;
+    let current = Step::new(K::NAME, K::LONGEST);
+    let mut fault: Option<MachineFault> = None;
+    loop {
+        let result = tokio::select! {
+            () = stop.cancelled() => return,
+            result = current.run(keeper.step()) => result,
+        };
+        if result.is_ok() && fault.take().is_some() {
+            tracing::info!(keeper = K::NAME, "the fault is gone");
+        }
+        let pause = match result {
+            Ok(Progress::Worked) => {
+                failures = 0;
+                continue;
+            }
+            Ok(Progress::Idle) => {
+                failures = 0;
+                K::PERIOD
+            }
+            Err(error) => {
+                let found = MachineFault::of(&error);
+                if found.is_none() || found != fault {
+                    failures += 1;
+                    tracing::error!(keeper = K::NAME, failures, "{error:#}");
+                }
+                let pause = Duration::from_secs(1 << failures.min(8)).min(LONGEST_PAUSE);
+                let pause = if found.is_some() { pause.min(FAULT_PAUSE) } else { pause };
+                fault = found;
+                pause
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = bell.heard() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Lets one keeper work until it has nothing left to do; says whether it did anything.
+pub async fn exhaust<K: Reconciler>(keeper: &mut K) -> anyhow::Result<bool> {
+    let mut worked = false;
+    while keeper.step().await? == Progress::Worked {
+        worked = true;
+    }
+    Ok(worked)
+}
+
+/// Seconds to wait before trying again what failed `failures` times: about 15 s, 30 s, … one hour, and
+/// for each `what` up to a quarter less, so that what failed together does not come back together.
+pub fn back_off(failures: i64, what: &str) -> i64 {
+    let longest = (15 << failures.clamp(0, 8)).min(3600);
+    longest - spread(&format!("{what} {failures}"), longest / 4)
+}
+
+/// A number from 0 to `most` that is as good as drawn by lot, and always the same for `what`.
+pub fn spread(what: &str, most: i64) -> i64 {
+    let digest = Sha256::digest(what);
+    let number = digest[..4].iter().fold(0, |number, byte| number << 8 | i64::from(*byte));
+    number % (most.max(0) + 1)
+}
+
+/// What is asked for once more even if it is not due: used by `run --once`, which does everything
+/// one time.
+#[derive(Debug, Default)]
+pub struct Once(Option<BTreeSet<String>>);
+
+impl Once {
+    /// Nothing is asked for: everything waits until it is due.
+    pub fn when_due() -> Self {
+        Self(None)
+    }
+
+    /// Everything is done one time.
+    pub fn each() -> Self {
+        Self(Some(BTreeSet::new()))
+    }
+
+    /// Whether `what` is to be done: it is due, or everything is asked for once and it was not done.
+    pub fn wants(&self, what: &str, due: bool) -> bool {
+        self.0.as_ref().map_or(due, |done| !done.contains(what))
+    }
+
+    /// Notes that it was done.
+    pub fn done(&mut self, what: &str) {
+        if let Some(done) = &mut self.0 {
+            done.insert(what.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_together_comes_back_spread_out_and_ever_later() {
+        for failures in 0..12 {
+            let longest = (15 << failures.min(8)).min(3600);
+            let pauses: BTreeSet<i64> =
+                (0..50).map(|number| back_off(failures, &format!("https://{number}/"))).collect();
+            assert!(pauses.iter().all(|pause| (longest * 3 / 4..=longest).contains(pause)), "{pauses:?}");
+            assert!(pauses.len() > 2, "{pauses:?}");
+        }
+        assert_eq!(spread("x", 0), 0);
+    }
+}

@@ -1,0 +1,76 @@
+//! Watches the program from a thread of its own: that the asynchronous runtime runs, and that no
+//! step is stuck.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::steps::{self, Stuck};
+
+/// How often it looks.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long the runtime may stand still.
+const LONGEST_STALL: Duration = Duration::from_secs(5);
+/// How often the same is logged.
+const AGAIN: Duration = Duration::from_mins(10);
+
+/// What was found before, and when it was logged.
+#[derive(Default)]
+struct Watch {
+    stalled: bool,
+    logged: HashMap<&'static str, Instant>,
+}
+
+/// Begins to watch the runtime that this is called in.
+pub fn watch() -> io::Result<()> {
+    let ticked = Arc::new(AtomicU64::new(steps::now()));
+    let ticks = Arc::clone(&ticked);
+    tokio::spawn(async move {
+        while Arc::strong_count(&ticks) > 1 {
+            ticks.store(steps::now(), Ordering::Relaxed);
+            tokio::time::sleep(PERIOD / 2).await;
+        }
+    });
+    let look = move || {
+        let mut watch = Watch::default();
+        loop {
+            let before = Instant::now();
+            thread::sleep(PERIOD);
+            // The whole program stood still, or the machine.
+            if before.elapsed() > 2 * PERIOD {
+                thread::sleep(2 * PERIOD);
+            }
+            let silence = steps::now().saturating_sub(ticked.load(Ordering::Relaxed));
+            watch.look(Duration::from_millis(silence), &steps::stuck());
+        }
+    };
+    thread::Builder::new().name("watchdog".into()).spawn(look).map(drop)
+}
+
+impl Watch {
+    fn look(&mut self, silence: Duration, stuck: &[Stuck]) {
+        let stalled = silence >= LONGEST_STALL;
+        if stalled && !self.stalled {
+            let under_way = steps::under_way().join(", ");
+            tracing::error!(
+                "the runtime has been stalled for {} s; under way: {under_way}",
+                silence.as_secs()
+            );
+        } else if self.stalled && !stalled {
+            tracing::warn!("the runtime runs again");
+        }
+        self.stalled = stalled;
+        self.logged.retain(|name, _| stuck.iter().any(|stuck| stuck.name == *name));
+        for Stuck { name, time, blocks } in stuck {
+            if self.logged.get(name).is_some_and(|logged| logged.elapsed() < AGAIN) {
+                continue;
+            }
+            self.logged.insert(name, Instant::now());
+            let what = if *blocks { "blocks a thread of the runtime" } else { "makes no progress" };
+            tracing::error!(keeper = name, "stuck: step `{name}` {what} for {} s", time.as_secs());
+        }
+    }
+}

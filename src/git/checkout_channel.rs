@@ -1,0 +1,52 @@
+use super::checkout::{Checkout, Checkouts};
+use super::mirror::Mirrors;
+use super::remote::RemoteError;
+use super::tree::CheckoutError;
+use crate::domain::revision::ChannelCommit;
+
+/// Why there are no files of a channel.
+#[derive(Debug, thiserror::Error)]
+pub enum ObtainError {
+    /// It cannot be fetched.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// It cannot be checked out.
+    #[error(transparent)]
+    Checkout(#[from] CheckoutError),
+}
+
+impl ObtainError {
+    /// Whether the commit is at fault: it would be refused again.
+    pub fn is_of_revision(&self) -> bool {
+        matches!(self, Self::Checkout(CheckoutError::Refused { .. }))
+    }
+}
+
+/// The files of a channel. A mirror that lacks the commit gets it. One that turns out to be damaged is
+/// thrown away and fetched once more: commits are named by their contents, so what comes is the same.
+pub async fn checkout_channel(
+    mirrors: &Mirrors,
+    checkouts: &Checkouts,
+    channel: &ChannelCommit,
+) -> Result<Checkout, ObtainError> {
+    let ChannelCommit { url, commit, origin, .. } = channel;
+    let mirror = mirrors.path(url);
+    let first = checkouts.checkout(&mirror, commit).await;
+    if !first.as_ref().is_err_and(lacks_something) {
+        return Ok(first?);
+    }
+    mirrors.fetch(url, &origin.branch, commit).await?;
+    match checkouts.checkout(&mirror, commit).await {
+        Err(error) if lacks_something(&error) => {
+            tracing::warn!(url, commit, "a mirror is damaged and is made anew: {error}");
+            mirrors.discard(url).await?;
+            mirrors.fetch(url, &origin.branch, commit).await?;
+            Ok(checkouts.checkout(&mirror, commit).await?)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn lacks_something(error: &CheckoutError) -> bool {
+    matches!(error, CheckoutError::Repository { .. } | CheckoutError::MissingCommit { .. })
+}

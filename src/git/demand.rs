@@ -1,0 +1,99 @@
+//! What a channel demands of another, and when two demands conflict.
+
+use super::metadata::Dependency;
+use super::resolve::Obstacle;
+use crate::domain::revision::ChannelCommit;
+use crate::domain::spec::{Introduction, Unintroduced};
+
+/// The most warnings that are kept for a channel.
+const MOST_WARNINGS: usize = 16;
+
+/// A channel that another one needs.
+#[derive(Debug)]
+pub(super) struct Demand {
+    pub(super) dependency: Dependency,
+    pub(super) needed_by: String,
+    /// Where that one comes from.
+    pub(super) by_url: String,
+}
+
+impl Demand {
+    /// The name of the channel that is needed.
+    pub(super) fn name(&self) -> &str {
+        &self.dependency.name
+    }
+
+    /// Whether it is met instead of what was found before: if only it names a commit. What the spec names
+    /// stays.
+    pub(super) fn replaces(&self, found: &ChannelCommit) -> bool {
+        let origin = &found.origin;
+        origin.needed_by.is_some() && self.dependency.commit.is_some() && !origin.pinned
+    }
+
+    /// What to say if it is for something else than the channel that was taken in the end.
+    pub(super) fn conflict(&self, taken: &ChannelCommit) -> Option<String> {
+        let Dependency { name, url, branch, commit, introduction } = &self.dependency;
+        let origin = &taken.origin;
+        let taken_commit = origin.pinned.then_some(&taken.commit);
+        let same_commit = commit.as_ref() == taken_commit && (commit.is_some() || *branch == origin.branch);
+        let same_introduction = introduction.is_none() || *introduction == origin.introduction;
+        if is_same_place(name, url, &taken.url) && same_commit && same_introduction {
+            return None;
+        }
+        let (mine, other) =
+            (place(url, branch, commit.as_ref()), place(&taken.url, &origin.branch, taken_commit));
+        let introduction = if same_introduction { "" } else { " with another introduction" };
+        let other = match &origin.needed_by {
+            Some(channel) => format!("{other}, which channel {channel} needs,"),
+            None => format!("{other}, which the spec names,"),
+        };
+        let by = &self.needed_by;
+        Some(format!("channel {name}: {other} is used, but channel {by} needs {mine}{introduction}"))
+    }
+
+    /// What its channel is authenticated by, and what to warn of. The rules are those for channels that a
+    /// spec names.
+    pub(super) fn introduction(&self) -> Result<(Option<Introduction>, Vec<String>), Box<Obstacle>> {
+        let Dependency { name, url, introduction, .. } = &self.dependency;
+        if introduction.is_some() {
+            return Ok((introduction.clone(), Vec::new()));
+        }
+        let needed_by = &self.needed_by;
+        match Unintroduced::of(name, url) {
+            Unintroduced::Standard(introduction) => Ok((Some(introduction), Vec::new())),
+            Unintroduced::Local => Ok((None, Vec::new())),
+            Unintroduced::Warned => {
+                let warning = format!(
+                    "channel {name}: its commits are not authenticated, since channel {needed_by}, which needs \
+                     it, gives no introduction"
+                );
+                Ok((None, vec![warning]))
+            }
+            Unintroduced::Refused => {
+                let (needed_by, channel, url) = (needed_by.clone(), name.clone(), url.clone());
+                Err(Box::new(Obstacle::Unintroduced { needed_by, channel, url }))
+            }
+        }
+    }
+}
+
+/// Adds a warning to a channel, once.
+pub(super) fn warn(channel: &mut ChannelCommit, warning: String) {
+    let warnings = &mut channel.origin.warnings;
+    if warnings.len() < MOST_WARNINGS && !warnings.contains(&warning) {
+        warnings.push(warning);
+    }
+}
+
+fn place(url: &str, branch: &str, commit: Option<&String>) -> String {
+    match commit {
+        Some(commit) => format!("commit {commit} of {url}"),
+        None => format!("branch {branch} of {url}"),
+    }
+}
+
+fn is_same_place(name: &str, one: &str, other: &str) -> bool {
+    let plain = |url: &str| url.trim_end_matches('/').trim_end_matches(".git").to_owned();
+    let is_standard = |url| matches!(Unintroduced::of(name, url), Unintroduced::Standard(_));
+    plain(one) == plain(other) || is_standard(one) && is_standard(other)
+}

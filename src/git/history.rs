@@ -1,0 +1,117 @@
+//! How commits of a mirror lie to each other.
+//!
+//! A history is a stranger's and may be of any length. So git walks through it, which can be killed, in a
+//! process of its own: libgit2 keeps half a kilobyte for each commit that it has seen.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use git2::{Odb, Oid, Repository};
+
+use super::remote::git;
+use super::{blocking, is_commit};
+use crate::sandbox::{Finished, Limits};
+
+/// Memory for one walk, in bytes: some millions of commits.
+const MEMORY: u64 = 1 << 30;
+/// Time for one walk: some millions of commits.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// Why nobody knows how two commits lie to each other.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// git came to no answer.
+    #[error("the history of commit {commit} cannot be walked through: {reason}")]
+    Walk {
+        /// Where the walk began.
+        commit: String,
+        /// What ended it.
+        reason: String,
+    },
+    /// The mirror cannot be read.
+    #[error("cannot use the mirror {}: {source}", .path.display())]
+    Mirror {
+        /// The mirror's directory.
+        path: PathBuf,
+        /// What libgit2 says.
+        source: git2::Error,
+    },
+    /// Something on this machine failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Whether the history of `commit` has `ancestor` in it, or is it. False when the repository has not
+/// got both: a mirror has the whole history of what it has.
+pub async fn descends(repository: &Path, commit: &str, ancestor: &str) -> Result<bool, HistoryError> {
+    if !has(repository, [commit, ancestor]).await? {
+        return Ok(false);
+    }
+    if commit == ancestor {
+        return Ok(true);
+    }
+    let walked = walk(repository, &["merge-base", "--is-ancestor", ancestor, commit]).await?;
+    match walked.status.and_then(|status| status.code()) {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => Err(endless(commit, &walked)),
+    }
+}
+
+/// The commits that a branch went through from `old`, which is left out, to `new`: the first parents,
+/// the oldest first, of which the newest `limit` count. Only `new` when `old` is not among them.
+pub async fn steps(
+    repository: &Path,
+    old: &str,
+    new: &str,
+    limit: usize,
+) -> Result<Vec<String>, HistoryError> {
+    if old == new || !descends(repository, new, old).await? {
+        return Ok(vec![new.to_owned()]);
+    }
+    let (most, left_out) = (format!("--max-count={limit}"), format!("^{old}"));
+    let walked = walk(repository, &["rev-list", "--first-parent", &most, new, &left_out]).await?;
+    if !walked.success() {
+        return Err(endless(new, &walked));
+    }
+    let text = String::from_utf8_lossy(&walked.stdout).into_owned();
+    Ok(text.lines().rev().filter(|line| is_commit(line)).map(str::to_owned).collect())
+}
+
+/// Whether a repository has these objects.
+async fn has(repository: &Path, commits: [&str; 2]) -> Result<bool, HistoryError> {
+    let commits = commits.map(str::to_owned);
+    let is_there = |odb: &Odb<'_>, commit: &String| Oid::from_str(commit).is_ok_and(|id| odb.exists(id));
+    locally(repository, move |repository| {
+        let odb = repository.odb()?;
+        Ok(commits.iter().all(|commit| is_there(&odb, commit)))
+    })
+    .await
+}
+
+/// Does something with a mirror through libgit2.
+pub(super) async fn locally<T: Send + 'static>(
+    mirror: &Path,
+    work: impl FnOnce(&Repository) -> Result<T, git2::Error> + Send + 'static,
+) -> Result<T, HistoryError> {
+    let path = mirror.to_owned();
+    blocking(move || {
+        let done = Repository::open_bare(&path).and_then(|repository| work(&repository));
+        done.map_err(|source| HistoryError::Mirror { path, source })
+    })
+    .await
+}
+
+/// Runs a git that reads commits and contacts nobody.
+async fn walk(repository: &Path, arguments: &[&str]) -> io::Result<Finished> {
+    // What git maps of packs counts as its memory.
+    let settings = ["core.packedGitWindowSize=32m", "core.packedGitLimit=256m"];
+    let git = git(repository).args(settings.iter().flat_map(|setting| ["-c", setting]));
+    let git = git.env("GIT_NO_REPLACE_OBJECTS", "1").args(arguments.iter().copied());
+    git.limits(Limits { memory: MEMORY, ..Limits::tool() }).spawn()?.finish(LIMIT).await
+}
+
+fn endless(commit: &str, walked: &Finished) -> HistoryError {
+    HistoryError::Walk { commit: commit.to_owned(), reason: walked.reason() }
+}

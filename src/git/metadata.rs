@@ -1,0 +1,123 @@
+//! What a channel says about itself: the file `.guix-channel` at its top.
+//!
+//! Its form is that of Guix ("Writing Channels" in its manual), read as Guile reads it. Here it is
+//! hostile: it may not name what its writer could not reach, nor lead out of its repository. What
+//! it asks for never takes the place of what the spec names, and is never written into the spec.
+
+use std::path::{Path, PathBuf};
+
+use git2::{Oid, Repository, Tree};
+
+use super::blocking;
+use super::description::describe;
+use crate::domain::spec::Introduction;
+use crate::guix::guile::{self, Fault};
+
+/// The biggest file that is read, in bytes.
+const BIGGEST: usize = 64 << 10;
+
+/// What a channel says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// The directory of its modules, relative to its top; `None` for the top itself.
+    pub directory: Option<String>,
+    /// The branch that has the keys of its signers.
+    pub keyring: String,
+    /// The file with its news, relative to its top.
+    pub news: Option<String>,
+    /// Channels that it needs.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// A channel that another one needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// Its branch.
+    pub branch: String,
+    /// The commit, if it has to be one.
+    pub commit: Option<String>,
+    /// What authenticates it.
+    pub introduction: Option<Introduction>,
+}
+
+/// Why a channel's description cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// It says something that it may not, or makes no sense.
+    #[error(".guix-channel{place}: {reason}")]
+    Wrong {
+        /// `:LINE:COLUMN`, if it is at a place.
+        place: String,
+        /// What is wrong, with the commit, and a hint.
+        reason: String,
+    },
+    /// The repository cannot be read.
+    #[error("cannot read commit {commit} in {}: {source}", .repository.display())]
+    Repository {
+        /// The repository's directory.
+        repository: PathBuf,
+        /// The commit.
+        commit: String,
+        /// What libgit2 says.
+        source: git2::Error,
+    },
+}
+
+impl Default for Metadata {
+    /// What Guix takes for granted of a channel without a description.
+    fn default() -> Self {
+        Self { directory: None, keyring: "keyring".to_owned(), news: None, dependencies: Vec::new() }
+    }
+}
+
+/// Reads the description in `commit` of the repository at `repository`, a mirror of `url`.
+pub async fn metadata(repository: &Path, url: &str, commit: &str) -> Result<Metadata, MetadataError> {
+    let (repository, url, commit) = (repository.to_owned(), url.to_owned(), commit.to_owned());
+    blocking(move || {
+        let unreadable = |source| MetadataError::Repository {
+            repository: repository.clone(),
+            commit: commit.clone(),
+            source,
+        };
+        let git = Repository::open_bare(&repository).map_err(unreadable)?;
+        let tree = Oid::from_str(&commit).and_then(|id| git.find_commit(id)?.tree()).map_err(unreadable)?;
+        match text(&git, &tree).map_err(unreadable)? {
+            None => Ok(Metadata::default()),
+            Some(Err(reason)) => {
+                let reason = format!("{reason} (commit {commit})");
+                Err(MetadataError::Wrong { place: String::new(), reason })
+            }
+            Some(Ok(text)) => guile::read(&text)
+                .and_then(|datum| describe(&datum, &url, &tree))
+                .map_err(|fault| misplaced(&text, &fault, &commit)),
+        }
+    })
+    .await
+}
+
+fn misplaced(text: &str, fault: &Fault, commit: &str) -> MetadataError {
+    let (line, column) = guile::position(text, fault.at);
+    let hint = fault.hint.map_or(String::new(), |hint| format!("\nhint: {hint}"));
+    let reason = format!("{fault} (commit {commit}){hint}");
+    MetadataError::Wrong { place: format!(":{line}:{column}"), reason }
+}
+
+/// The text of the description, or why there is none; `None` without such a file.
+fn text(git: &Repository, tree: &Tree<'_>) -> Result<Option<Result<String, String>>, git2::Error> {
+    let Some(entry) = tree.get_name(".guix-channel") else { return Ok(None) };
+    if !matches!(entry.filemode(), 0o100_644 | 0o100_664 | 0o100_755) {
+        return Ok(Some(Err("it is no file".to_owned())));
+    }
+    let (size, _) = git.odb()?.read_header(entry.id())?;
+    if size > BIGGEST {
+        return Ok(Some(Err(format!("it is bigger than {BIGGEST} bytes"))));
+    }
+    // As Guile decodes it: what is not UTF-8 may stand in a comment.
+    let blob = git.find_blob(entry.id())?;
+    let text = String::from_utf8_lossy(blob.content());
+    Ok(Some(Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())))
+}

@@ -1,0 +1,300 @@
+//! One bare copy of every remote repository.
+//!
+//! A mirror holds the full history of each commit that was ever asked for, under the reference
+//! `refs/gorget/COMMIT`, so that neither a force push nor a garbage collection takes it away. git
+//! writes that reference only after it has seen that nothing is missing below it: the reference means
+//! "complete". A first fetch goes to a directory of another name, which is renamed when it is done.
+//!
+//! Whoever changes a mirror holds a lock on the file beside it, so two processes can share a directory
+//! of mirrors, and whatever looks half-made to the holder of the lock was left behind by a crash.
+
+use std::fs::TryLockError;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use git2::{Oid, Repository, RepositoryInitOptions};
+use sha2::{Digest, Sha256};
+
+use super::access::{Access, Contact};
+use super::address::PrivateHosts;
+use super::history::{HistoryError, descends, locally};
+use super::listing::{self, Listing, Question};
+use super::quota::{self, FailedRepositories, remove_leftovers};
+use super::remote::{Limits, RemoteError, git, presentable};
+use super::state::{State, state};
+use super::{blocking, is_commit};
+use crate::domain::revision::{ChannelCommit, is_brought};
+
+/// How often a mirror that somebody else is changing is asked for again.
+const LOCK_PERIOD: Duration = Duration::from_millis(100);
+
+/// Copies of remote repositories in one directory.
+#[derive(Debug, Clone)]
+pub struct Mirrors {
+    directory: PathBuf,
+    limits: Limits,
+    private: PrivateHosts,
+    access: Access,
+    resting: FailedRepositories,
+}
+
+impl Mirrors {
+    /// Keeps mirrors in `directory`, which is made when it is needed.
+    pub fn new(directory: impl Into<PathBuf>, limits: Limits) -> Self {
+        let (private, access) = (PrivateHosts::default(), Access::Operator);
+        Self { directory: directory.into(), limits, private, access, resting: FailedRepositories::default() }
+    }
+
+    /// Permits these hosts, though they are not public, to channels that the spec does not name.
+    #[must_use]
+    pub fn permitting(self, private: PrivateHosts) -> Self {
+        Self { private, ..self }
+    }
+
+    /// The mirrors of repositories that only another channel names: fetched as anybody could, a quarter as
+    /// large, and kept apart from what was fetched with the operator's credentials.
+    #[must_use]
+    pub fn of_strangers(&self) -> Self {
+        if !self.are_of_operator() {
+            return self.clone();
+        }
+        let limits = Limits { size: self.limits.size / 4, ..self.limits };
+        Self { access: Access::Stranger(self.private.clone()), limits, ..self.clone() }
+    }
+
+    /// What git may take.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Whether the operator named what they mirror.
+    pub(super) fn are_of_operator(&self) -> bool {
+        matches!(self.access, Access::Operator)
+    }
+
+    /// Where `channel`, one of `channels` that belong together, is mirrored.
+    #[must_use]
+    pub fn of(&self, channels: &[ChannelCommit], channel: &ChannelCommit) -> Self {
+        if is_brought(channels, channel) { self.of_strangers() } else { self.clone() }
+    }
+
+    /// Where the mirror of `url` is, or will be.
+    pub fn path(&self, url: &str) -> PathBuf {
+        let name = match self.access {
+            Access::Operator => Sha256::digest(url),
+            Access::Stranger(_) => Sha256::digest(format!("brought {url}")),
+        };
+        self.directory.join(HEXLOWER.encode(&name[..20]))
+    }
+
+    /// Asks a remote where some of its branches are.
+    ///
+    /// Nothing is fetched or written. An error concerns all of the branches.
+    pub async fn look(&self, url: &str, branches: &[&str]) -> Result<Listing, RemoteError> {
+        let question = Question { asked: branches, meant: &|_| false, room: 0, is_open: false };
+        listing::list(&self.access, url, &question, self.limits.look).await
+    }
+
+    /// Asks a remote for `branches` like [`Mirrors::look`], and for those besides that are `meant`, the
+    /// first by name if there are more than there is `room` for.
+    pub async fn list(
+        &self,
+        url: &str,
+        branches: &[&str],
+        meant: &(dyn Fn(&str) -> bool + Sync),
+        room: usize,
+    ) -> Result<Listing, RemoteError> {
+        let question = Question { asked: branches, meant, room, is_open: true };
+        listing::list(&self.access, url, &question, self.limits.look).await
+    }
+
+    /// Makes sure that the mirror of `url` holds `commit` with its whole history.
+    ///
+    /// A commit that is there needs no network. The commit is asked for by its hash first, which also
+    /// works after a force push; from servers that refuse this it comes with `branch`. A damaged mirror
+    /// is replaced by a new one.
+    pub async fn fetch(&self, url: &str, branch: &str, commit: &str) -> Result<(), RemoteError> {
+        if !is_commit(commit) {
+            return Err(missing_commit(url, branch, commit));
+        }
+        let lock = self.lock(url).await?;
+        let work = self.fetch_locked(url, branch, commit);
+        let limit = self.limits.fetch;
+        let result = tokio::time::timeout(limit, work).await;
+        drop(lock);
+        result.unwrap_or_else(|_| Err(RemoteError::TimedOut { url: presentable(url), limit }))
+    }
+
+    /// Whether the mirror of `url` has all of `commit`, so that nobody has to be asked for it.
+    pub(super) async fn has(&self, url: &str, commit: &str) -> bool {
+        is_commit(commit) && state(&self.path(url), commit).await == State::Holds
+    }
+
+    /// Removes the mirror of `url`: it turned out to be damaged, or nothing needs it.
+    pub async fn discard(&self, url: &str) -> Result<(), RemoteError> {
+        let _lock = self.lock(url).await?;
+        let mirror = self.path(url);
+        Ok(blocking(move || remove(&mirror)).await?)
+    }
+
+    async fn fetch_locked(&self, url: &str, branch: &str, commit: &str) -> Result<(), RemoteError> {
+        let mirror = self.path(url);
+        let state = state(&mirror, commit).await;
+        if state == State::Holds {
+            return Ok(());
+        }
+        if self.resting.has(&mirror) {
+            return Err(RemoteError::TooLarge { url: presentable(url), limit: self.limits.size });
+        }
+        if state == State::Lacks {
+            match self.update(&mirror, url, branch, commit).await {
+                // The remote is well, so the fault may be here.
+                Err(RemoteError::Refused { .. }) if !self.is_connected(&mirror).await? => {}
+                // What is here may be of no use any more.
+                Err(RemoteError::TooLarge { .. }) => {}
+                result => return result,
+            }
+        }
+        let new = mirror.with_extension("new");
+        let (path, description) = (new.clone(), presentable(url));
+        blocking(move || create(&path, &description)).await?;
+        if let Err(error) = self.update(&new, url, branch, commit).await {
+            if matches!(error, RemoteError::TooLarge { .. }) {
+                self.resting.add(&mirror);
+            }
+            blocking(move || remove(&new)).await?;
+            return Err(error);
+        }
+        blocking(move || {
+            remove(&mirror)?;
+            Ok(fs_err::rename(&new, &mirror)?)
+        })
+        .await
+    }
+
+    /// Fetches into a whole mirror, and leaves nothing there but what is whole.
+    async fn update(&self, mirror: &Path, url: &str, branch: &str, commit: &str) -> Result<(), RemoteError> {
+        self.clear(mirror).await?;
+        let result = self.get_either(mirror, url, branch, commit).await;
+        self.clear(mirror).await?;
+        if result.is_ok() {
+            let git = git(mirror).args(["gc", "--quiet", "--auto"]);
+            // Failing to save space is no failure to fetch.
+            let _ = git.spawn()?.finish(self.limits.fetch).await?;
+            self.clear(mirror).await?;
+        }
+        result
+    }
+
+    async fn clear(&self, mirror: &Path) -> Result<(), RemoteError> {
+        let mirror = mirror.to_owned();
+        Ok(blocking(move || remove_leftovers(&mirror)).await?)
+    }
+
+    /// Fetches a commit by its hash, else with its branch.
+    async fn get_either(
+        &self,
+        mirror: &Path,
+        url: &str,
+        branch: &str,
+        commit: &str,
+    ) -> Result<(), RemoteError> {
+        match self.get(mirror, url, &format!("{commit}:refs/gorget/{commit}")).await {
+            // git takes some words for no remote at all, and is content with having fetched nothing.
+            Ok(_) if state(mirror, commit).await == State::Holds => return Ok(()),
+            Ok(_) | Err(RemoteError::Unreachable { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let listing = self.look(url, &[branch]).await?;
+        let (Some(name), Some(_)) = (listing::reference(branch), listing.tip()) else {
+            let (url, branch) = (presentable(url), branch.to_owned());
+            return Err(RemoteError::MissingBranch { url, branch, default: listing.default });
+        };
+        let said =
+            self.get(mirror, url, &format!("+{name}:refs/tip")).await.map_err(|error| match error {
+                RemoteError::Unreachable { url, reason } => RemoteError::Refused { url, reason },
+                other => other,
+            })?;
+        if said.contains("shallow roots are not allowed") {
+            return Err(RemoteError::Shallow { url: presentable(url) });
+        }
+        match keep(mirror, commit).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(missing_commit(url, branch, commit)),
+            Err(HistoryError::Io(error)) => Err(error.into()),
+            Err(error) => Err(RemoteError::History { url: presentable(url), error }),
+        }
+    }
+
+    /// Runs one fetch; gives what git said.
+    async fn get(&self, mirror: &Path, url: &str, refspec: &str) -> Result<String, RemoteError> {
+        let options = [
+            "fetch",
+            "--no-auto-maintenance",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-prune",
+            "--no-progress",
+        ];
+        let Contact { git, url: place } = self.access.contact(mirror, url, self.limits.look).await?;
+        let git = git.args(options).args(["--", place.as_str(), refspec]);
+        quota::run(&git, url, mirror, self.limits).await
+    }
+
+    /// Whether git finds everything that the references of a mirror lead to.
+    async fn is_connected(&self, mirror: &Path) -> Result<bool, RemoteError> {
+        let git = git(mirror).args(["fsck", "--connectivity-only", "--no-dangling"]);
+        Ok(git.spawn()?.finish(self.limits.fetch).await?.success())
+    }
+
+    /// Waits until nobody else changes the mirror of `url`; lets go when the file is dropped.
+    async fn lock(&self, url: &str) -> Result<fs_err::File, RemoteError> {
+        fs_err::create_dir_all(&self.directory)?;
+        let path = self.path(url).with_extension("lock");
+        let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?;
+        loop {
+            match file.file().try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PERIOD).await,
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn missing_commit(url: &str, branch: &str, commit: &str) -> RemoteError {
+    let (branch, commit) = (branch.to_owned(), commit.to_owned());
+    RemoteError::MissingCommit { url: presentable(url), branch, commit }
+}
+
+/// Makes an empty mirror in the place of whatever is there.
+fn create(path: &Path, description: &str) -> Result<(), RemoteError> {
+    remove(path)?;
+    let mut options = RepositoryInitOptions::new();
+    options.bare(true).external_template(false).description(description);
+    let made = Repository::init_opts(path, &options);
+    made.map(drop).map_err(|source| RemoteError::Mirror { path: path.to_owned(), source })
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs_err::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Refers to `commit` if the tip that was just fetched leads to it.
+async fn keep(mirror: &Path, commit: &str) -> Result<bool, HistoryError> {
+    let tip = locally(mirror, |repository| repository.refname_to_id("refs/tip")).await?;
+    if !descends(mirror, &tip.to_string(), commit).await? {
+        return Ok(false);
+    }
+    let commit = commit.to_owned();
+    locally(mirror, move |repository| {
+        let (name, wanted) = (format!("refs/gorget/{commit}"), Oid::from_str(&commit)?);
+        repository.reference(&name, wanted, true, "fetched").map(|_| true)
+    })
+    .await
+}

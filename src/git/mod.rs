@@ -1,0 +1,62 @@
+//! Channels: looks at remote repositories, keeps mirrors of them, authenticates commits, finds the
+//! channels that they need, and checks them out.
+//!
+//! What a repository holds is hostile: names, sizes, shapes. [`Mirrors`] is the only part that meets
+//! the network, and does so through the `git` program, which can be killed; everything local is read
+//! with libgit2, but for histories, which are long.
+
+mod access;
+mod address;
+mod authentic;
+mod changes;
+mod checkout;
+mod checkout_channel;
+mod conversion;
+mod demand;
+mod description;
+mod errand;
+mod history;
+mod listing;
+mod metadata;
+mod mirror;
+mod quota;
+mod remote;
+mod resolve;
+mod state;
+mod tree;
+
+pub use address::{PrivateHost, PrivateHosts};
+pub use authentic::{AuthenticationError, Authenticator, Verdict};
+pub use changes::{Change, fold_changes};
+pub use checkout::{Checkout, Checkouts};
+pub use checkout_channel::{ObtainError, checkout_channel};
+pub use errand::{Errand, Whereabouts};
+pub use history::{HistoryError, descends, steps};
+pub use listing::Listing;
+pub use metadata::{Dependency, Metadata, MetadataError, metadata};
+pub use mirror::Mirrors;
+pub use remote::{Limits, RemoteError, missing_branch};
+pub use resolve::{Obstacle, Resolver, Tips};
+pub use tree::{CheckoutError, Refusal};
+
+use tokio_util::sync::CancellationToken;
+
+/// Runs work that reads or writes many files, where it cannot hold up anything else.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// The same for work that ends soon when nobody waits for it any more: it looks at the token.
+async fn stoppable<T: Send + 'static>(work: impl FnOnce(&CancellationToken) -> T + Send + 'static) -> T {
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    blocking(move || work(&stop)).await
+}
+
+/// Whether `text` is a full commit hash, as Git prints it.
+fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}

@@ -1,0 +1,122 @@
+//! A fetch with a limit on what a server may send.
+//!
+//! While git fetches, the mirror is measured some times a second, and git is killed once the
+//! mirror has grown beyond `mirror-size`. If there was a mirror, one try is made into an empty
+//! one. What git leaves behind (`tmp_pack_*`, locks) is removed before and after each fetch by the
+//! holder of the mirror's lock. A repository that sent too much is left alone for an hour.
+//!
+//! Objects are checked as they come (`fetch.fsckObjects`), except for faults that real histories
+//! have and that nothing stumbles over. Saving space (`git gc --auto`) is a step of its own, not
+//! part of what a server sends.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::blocking;
+use super::remote::{Limits, RemoteError, presentable, run_failed};
+use crate::sandbox::Tool;
+
+/// How often a mirror is measured while git writes to it, at most.
+const PERIOD: Duration = Duration::from_millis(200);
+/// Measuring may take this part of the time.
+const SHARE: u32 = 20;
+/// So long nothing is fetched from a repository that sent too much: the next try would send as much.
+const REST: Duration = Duration::from_hours(1);
+
+/// Repositories that sent too much a while ago, by their mirrors.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FailedRepositories(Arc<Mutex<HashMap<PathBuf, Instant>>>);
+
+impl FailedRepositories {
+    pub(super) fn has(&self, mirror: &Path) -> bool {
+        let mut resting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.retain(|_, until| *until > Instant::now());
+        resting.contains_key(mirror)
+    }
+
+    pub(super) fn add(&self, mirror: &Path) {
+        let mut resting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.insert(mirror.to_owned(), Instant::now() + REST);
+    }
+}
+
+/// Runs a git that writes to `mirror`; kills it once that is larger than it may be. Gives what it said.
+pub(super) async fn run(git: &Tool, url: &str, mirror: &Path, limits: Limits) -> Result<String, RemoteError> {
+    let mut process = git.spawn()?;
+    let finished = tokio::select! {
+        finished = process.finish(limits.fetch) => finished?,
+        outgrown = outgrown(mirror, limits.size) => {
+            outgrown?;
+            process.kill();
+            process.finish(limits.look).await?;
+            return Err(RemoteError::TooLarge { url: presentable(url), limit: limits.size });
+        }
+    };
+    // The last it wrote may have come between two looks.
+    if size(mirror).await? > limits.size {
+        return Err(RemoteError::TooLarge { url: presentable(url), limit: limits.size });
+    }
+    if finished.success() {
+        return Ok(String::from_utf8_lossy(&finished.stderr).into_owned());
+    }
+    Err(run_failed(&finished, url, limits.fetch))
+}
+
+/// Comes back when the directory is larger than that.
+async fn outgrown(directory: &Path, limit: u64) -> io::Result<()> {
+    loop {
+        let begun = Instant::now();
+        if size(directory).await? > limit {
+            return Ok(());
+        }
+        tokio::time::sleep(PERIOD.max(begun.elapsed() * SHARE)).await;
+    }
+}
+
+/// What the files below a directory take on the disk.
+pub(super) async fn size(directory: &Path) -> io::Result<u64> {
+    let directory = directory.to_owned();
+    blocking(move || {
+        let (mut total, mut waiting) = (0, vec![directory]);
+        while let Some(directory) = waiting.pop() {
+            // git removes and renames files meanwhile.
+            let Ok(entries) = std::fs::read_dir(directory) else { continue };
+            for entry in entries {
+                let entry = entry?;
+                let Ok(metadata) = entry.metadata() else { continue };
+                if metadata.is_dir() {
+                    waiting.push(entry.path());
+                }
+                total += metadata.len();
+            }
+        }
+        Ok(total)
+    })
+    .await
+}
+
+/// Removes what a git left behind that was killed: locks, which keep others from working, and half of
+/// what it fetched.
+pub(super) fn remove_leftovers(mirror: &Path) -> io::Result<()> {
+    let mut waiting = vec![mirror.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        let Ok(entries) = fs_err::read_dir(&directory) else { continue };
+        for entry in entries {
+            let entry = entry?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            let is_left = ["tmp_", "incoming-", ".tmp-"].iter().any(|start| name.starts_with(start))
+                || [".lock", ".temp", ".keep"].iter().any(|end| name.ends_with(end));
+            match (entry.file_type()?.is_dir(), is_left) {
+                (true, true) => fs_err::remove_dir_all(path)?,
+                (true, false) => waiting.push(path),
+                (false, true) => fs_err::remove_file(path)?,
+                (false, false) => {}
+            }
+        }
+    }
+    Ok(())
+}

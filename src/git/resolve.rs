@@ -1,0 +1,374 @@
+//! Which commits belong together: those of the channels that a spec names, and those of the channels
+//! that they need.
+//!
+//! A channel is fetched, then authenticated, and only then is its description heeded (but for where
+//! its keys are). Nothing of it is loaded.
+//!
+//! Of several demands for one name, one is met. What the spec names always is. Of the others it is the
+//! first, unless it follows a branch and a later one names a commit: then that replaces it, while what
+//! the replaced channel needs stays. That is what Guix does, except that there a needed channel with a
+//! commit also replaces a channel of the spec without one. All other demands are reported.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::time::Duration;
+
+use super::access::may_bring;
+use super::authentic::{AuthenticationError, Authenticator, Verdict};
+use super::demand::{Demand, warn};
+use super::errand::{Errand, Turns};
+use super::metadata::{Dependency, Metadata, MetadataError, metadata};
+use super::mirror::Mirrors;
+use super::quota::size;
+use super::remote::RemoteError;
+use crate::domain::revision::{ChannelCommit, Origin, Revision, is_brought};
+use crate::domain::spec::Introduction;
+
+/// The most channels that belong together.
+const MOST_CHANNELS: usize = 32;
+
+/// Where branches are, by URL and name, as far as that is known.
+pub type Tips = HashMap<(String, String), String>;
+
+/// Finds what belongs to a revision.
+#[derive(Debug, Clone)]
+pub struct Resolver {
+    /// Where repositories are fetched to.
+    pub mirrors: Mirrors,
+    /// Who tells authentic commits.
+    pub authenticator: Authenticator,
+    turns: Turns,
+}
+
+/// Why there is no revision to evaluate.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// A repository does not give what is asked of it.
+    #[error("channel {channel}: {error}")]
+    Remote {
+        /// The channel, and which one needs it.
+        channel: String,
+        /// Where it comes from; none if the spec does not name that place.
+        url: Option<String>,
+        /// What is wrong.
+        error: RemoteError,
+    },
+    /// A key that is needed is not to be had.
+    #[error("channel {channel}: whether commit {commit} is authentic is unknown: {reason}")]
+    Unknown {
+        /// The channel.
+        channel: String,
+        /// The commit that nobody can judge.
+        commit: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// It is not authentic.
+    #[error("channel {channel}: commit {commit} is not authentic: {reason}")]
+    Bad {
+        /// The channel.
+        channel: String,
+        /// The commit that was judged.
+        commit: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What it says about itself cannot be used.
+    #[error("channel {channel}: {error}")]
+    Metadata {
+        /// The channel.
+        channel: String,
+        /// What is wrong.
+        error: MetadataError,
+    },
+    /// A channel needs a Guix that nothing vouches for.
+    #[error(
+        "channel {needed_by}: it needs the channel {channel} at {url}, which has no introduction, so its commits cannot be authenticated\nhint: name the channel {channel} in the spec, with `introduction = {{ commit = \"…\", signer = \"…\" }}`"
+    )]
+    Unintroduced {
+        /// The channel that needs it.
+        needed_by: String,
+        /// The channel.
+        channel: String,
+        /// Where it comes from.
+        url: String,
+    },
+    /// There are too many channels.
+    #[error("channel {channel}: more than {MOST_CHANNELS} channels need each other")]
+    TooMany {
+        /// One that is too many.
+        channel: String,
+    },
+    /// What channels bring takes too long.
+    #[error(
+        "channel {channel}: with it, what the spec does not name takes more than {} s to fetch and authenticate\nhint: name in the spec what is meant, or raise `fetch-time` of [git]",
+        .limit.as_secs()
+    )]
+    TooSlow {
+        /// The one that was waited for.
+        channel: String,
+        /// The time for all of them.
+        limit: Duration,
+    },
+    /// What channels bring is too large.
+    #[error(
+        "channel {channel}: with it, what the spec does not name takes more than {} MiB\nhint: name in the spec what is meant, or raise `mirror-size` of [git]",
+        .limit >> 20
+    )]
+    TooMuch {
+        /// One that is too much.
+        channel: String,
+        /// What all of them may take, in bytes.
+        limit: u64,
+    },
+    /// It could not be judged.
+    #[error("channel {channel}: {error}")]
+    Authentication {
+        /// The channel.
+        channel: String,
+        /// What is wrong.
+        error: AuthenticationError,
+    },
+}
+
+impl Obstacle {
+    /// Whether the mirror's files are at fault.
+    fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Metadata { error: MetadataError::Repository { .. }, .. }
+                | Self::Authentication { error: AuthenticationError::Damaged { .. }, .. }
+        )
+    }
+}
+
+impl Resolver {
+    /// Fetches to `mirrors`, and asks `authenticator`.
+    pub fn new(mirrors: Mirrors, authenticator: Authenticator) -> Self {
+        Self { mirrors, authenticator, turns: Turns::default() }
+    }
+
+    /// The beginning of a search for what these channels need. What they bring has the time of two fetches:
+    /// as much for authenticating it as for fetching it.
+    pub fn errand(&self, named: &[ChannelCommit]) -> Errand {
+        Errand::new(named.first().map(|channel| channel.url.as_str()), self.mirrors.limits().fetch * 2)
+    }
+
+    /// Completes the channels that a spec names, whose origins say where they come from and by what
+    /// introduction. Branches that `tips` does not have are asked for.
+    pub async fn resolve(
+        &self,
+        named: Vec<ChannelCommit>,
+        tips: &Tips,
+        errand: &mut Errand,
+    ) -> Result<Revision, Obstacle> {
+        let mut found = named;
+        let mut demands = VecDeque::new();
+        for place in 0..found.len() {
+            let mut channel = found[place].clone();
+            errand.goes_to(&channel.url);
+            let _turn = self.turns.take(self.mirrors.path(&channel.url), false).await;
+            demands.extend(self.needs(&found, &mut channel).await?);
+            found[place] = channel;
+        }
+        errand.has_named();
+        let mut all = Vec::new();
+        while let Some(demand) = demands.pop_front() {
+            let place = found.iter().position(|channel| channel.name == demand.name());
+            if place.is_none() && found.len() == MOST_CHANNELS {
+                return Err(Obstacle::TooMany { channel: demand.name().to_owned() });
+            }
+            if place.is_none_or(|place| demand.replaces(&found[place])) {
+                let (channel, further) = self.bring(&found, &demand, tips, errand).await?;
+                demands.extend(further);
+                match place {
+                    Some(place) => found[place] = channel,
+                    None => found.push(channel),
+                }
+            }
+            all.push(demand);
+        }
+        for channel in &mut found {
+            let of_channel = all.iter().filter(|demand| demand.name() == channel.name);
+            let conflicts: Vec<String> = of_channel.filter_map(|demand| demand.conflict(channel)).collect();
+            for warning in conflicts {
+                warn(channel, warning);
+            }
+        }
+        Ok(Revision::new(found))
+    }
+
+    /// A resolver that reaches `channel` as it may be reached among `channels`.
+    fn reaching(&self, channels: &[ChannelCommit], channel: &ChannelCommit) -> Self {
+        Self { mirrors: self.mirrors.of(channels, channel), ..self.clone() }
+    }
+
+    /// What is wrong with the repository of a channel.
+    fn obstacle(&self, channel: &ChannelCommit, error: RemoteError) -> Obstacle {
+        let url = self.mirrors.are_of_operator().then(|| channel.url.clone());
+        Obstacle::Remote { channel: label(channel), url, error }
+    }
+
+    /// The demands of a channel among `channels`, which is fetched, authenticated and described.
+    async fn needs(
+        &self,
+        channels: &[ChannelCommit],
+        channel: &mut ChannelCommit,
+    ) -> Result<Vec<Demand>, Obstacle> {
+        let here = self.reaching(channels, channel);
+        let metadata = match here.complete(channel).await {
+            Err(obstacle) if obstacle.is_damage() => {
+                tracing::warn!(channel.url, "a mirror is damaged and is made anew: {obstacle}");
+                let discarded = here.mirrors.discard(&channel.url).await;
+                discarded.map_err(|error| here.obstacle(channel, error))?;
+                here.complete(channel).await?
+            }
+            result => result?,
+        };
+        let (needed_by, by_url) = (&channel.name, &channel.url);
+        let demand = |dependency| Demand { dependency, needed_by: needed_by.clone(), by_url: by_url.clone() };
+        Ok(metadata.dependencies.into_iter().map(demand).collect())
+    }
+
+    /// The channel that meets a demand of one of `channels`, complete, and what it demands itself.
+    async fn bring(
+        &self,
+        channels: &[ChannelCommit],
+        demand: &Demand,
+        tips: &Tips,
+        errand: &mut Errand,
+    ) -> Result<(ChannelCommit, Vec<Demand>), Obstacle> {
+        let Dependency { name, url, branch, commit, .. } = &demand.dependency;
+        let place = ChannelCommit::new(name, url, "");
+        let mirrors = self.mirrors.of(channels, &place);
+        let commit = commit.as_ref().or_else(|| tips.get(&(url.clone(), branch.clone())));
+        let is_here = match commit {
+            Some(commit) => mirrors.has(url, commit).await,
+            None => false,
+        };
+        let contacts = is_brought(channels, &place) && !is_here;
+        let _turn = self.turns.take(mirrors.path(url), contacts).await;
+        if is_brought(channels, &place) {
+            errand.weigh(url, 0);
+        }
+        let work = async {
+            let mut channel = self.meet(channels, demand, tips).await?;
+            let further = self.needs(channels, &mut channel).await?;
+            Ok::<_, Obstacle>((channel, further))
+        };
+        let late = |limit| Obstacle::TooSlow { channel: name.clone(), limit };
+        let (channel, further) = errand.spend(work).await.map_err(late)??;
+        if is_brought(channels, &channel) {
+            self.weigh(&mirrors, &channel, errand).await?;
+        }
+        Ok((channel, further))
+    }
+
+    /// Refuses a channel with which all that is brought is too large.
+    async fn weigh(
+        &self,
+        mirrors: &Mirrors,
+        channel: &ChannelCommit,
+        errand: &mut Errand,
+    ) -> Result<(), Obstacle> {
+        let (mirror, limit) = (mirrors.path(&channel.url), self.mirrors.limits().size);
+        let unknown = |error| Obstacle::Remote { channel: label(channel), url: None, error };
+        let size = size(&mirror).await.map_err(|error| unknown(error.into()))?;
+        if errand.weigh(&channel.url, size) > limit {
+            return Err(Obstacle::TooMuch { channel: label(channel), limit });
+        }
+        Ok(())
+    }
+
+    /// The channel that meets a demand of one of `channels`.
+    async fn meet(
+        &self,
+        channels: &[ChannelCommit],
+        demand: &Demand,
+        tips: &Tips,
+    ) -> Result<ChannelCommit, Obstacle> {
+        let (introduction, warnings) = demand.introduction().map_err(|obstacle| *obstacle)?;
+        let Dependency { name, url, branch, commit, .. } = &demand.dependency;
+        let pinned = commit.is_some();
+        let (branch, needed_by) = (branch.clone(), Some(demand.needed_by.clone()));
+        let origin = Origin { branch, pinned, needed_by, introduction, warnings, ..Origin::default() };
+        let channel = ChannelCommit::new(name, url, commit.clone().unwrap_or_default());
+        let mut channel = ChannelCommit { origin, ..channel };
+        let there = self.reaching(channels, &channel);
+        if is_brought(channels, &channel) {
+            may_bring(&demand.by_url, url).map_err(|error| there.obstacle(&channel, error))?;
+        }
+        if !pinned {
+            channel.commit = there.tip(&channel, tips).await?;
+        }
+        Ok(channel)
+    }
+
+    async fn tip(&self, channel: &ChannelCommit, tips: &Tips) -> Result<String, Obstacle> {
+        let ChannelCommit { url, origin: Origin { branch, .. }, .. } = channel;
+        if let Some(tip) = tips.get(&(url.clone(), branch.clone())) {
+            return Ok(tip.clone());
+        }
+        let found = self.mirrors.look(url, &[branch]).await.map_err(|error| self.obstacle(channel, error))?;
+        found.tip().cloned().ok_or_else(|| {
+            let (url, branch, default) = (url.clone(), branch.clone(), found.default.clone());
+            self.obstacle(channel, RemoteError::MissingBranch { url, branch, default })
+        })
+    }
+
+    /// Fetches, authenticates and describes one channel.
+    async fn complete(&self, channel: &mut ChannelCommit) -> Result<Metadata, Obstacle> {
+        let (name, ChannelCommit { url, commit, origin, .. }) = (label(channel), channel.clone());
+        let fetched = self.mirrors.fetch(&url, &origin.branch, &commit).await;
+        fetched.map_err(|error| self.obstacle(channel, error))?;
+        let mirror = self.mirrors.path(&url);
+        let described = metadata(&mirror, &url, &commit).await;
+        if let Some(introduction) = &origin.introduction {
+            let keyring = match &described {
+                Ok(metadata) => metadata.keyring.clone(),
+                // Whether it is authentic comes before what is wrong with it.
+                Err(_) => Metadata::default().keyring,
+            };
+            match self.judge(channel, &mirror, introduction, &keyring).await? {
+                Verdict::Good { signer } => channel.origin.signer = Some(signer),
+                Verdict::Unknown { reason } => {
+                    return Err(Obstacle::Unknown { channel: name, commit, reason });
+                }
+                Verdict::Bad { reason } => return Err(Obstacle::Bad { channel: name, commit, reason }),
+            }
+        }
+        let metadata = described.map_err(|error| Obstacle::Metadata { channel: name, error })?;
+        channel.origin.directory.clone_from(&metadata.directory);
+        channel.origin.news.clone_from(&metadata.news);
+        Ok(metadata)
+    }
+
+    async fn judge(
+        &self,
+        channel: &ChannelCommit,
+        mirror: &Path,
+        introduction: &Introduction,
+        keyring: &str,
+    ) -> Result<Verdict, Obstacle> {
+        let ChannelCommit { url, commit, .. } = channel;
+        if let Some(signer) = self.authenticator.knows(introduction, commit) {
+            return Ok(Verdict::Good { signer });
+        }
+        let remote = |error| self.obstacle(channel, error);
+        let found = self.mirrors.look(url, &[keyring]).await.map_err(remote)?;
+        let Some(keys) = found.tip() else {
+            return Ok(Verdict::Unknown { reason: format!("{url} has no branch {keyring:?} with keys") });
+        };
+        self.mirrors.fetch(url, keyring, keys).await.map_err(remote)?;
+        let judged = self.authenticator.judge(mirror, introduction, keys, commit).await;
+        judged.map_err(|error| Obstacle::Authentication { channel: label(channel), error })
+    }
+}
+
+/// What a channel is called in messages: a name that its spec does not have is explained.
+fn label(channel: &ChannelCommit) -> String {
+    match &channel.origin.needed_by {
+        Some(by) => format!("{} (needed by {by})", channel.name),
+        None => channel.name.clone(),
+    }
+}

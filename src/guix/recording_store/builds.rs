@@ -1,0 +1,315 @@
+//! Builds that an evaluation asks for, made by a real daemon because the spec permits that.
+//!
+//! With `builds-while-evaluating`, everything that the evaluation adds is kept in a file without a
+//! name. When a build is asked for, its derivation and what it needs, inputs first, are added to
+//! the machine's daemon; nothing else is. The build runs over a connection that stays open, so
+//! that nothing of it is collected as garbage before the evaluation ends.
+//!
+//! The timeouts of units stand still meanwhile. That of the evaluation does not: when it runs out,
+//! the connection is cut and the daemon gives up.
+//!
+//! The sandbox shows the whole store of the daemon, read-only. Its mounts are fixed when it
+//! starts, before anybody knows what will be built, and copying the closures of outputs would take
+//! longer than many builds. So such a spec can read what other builds of that machine left; stores
+//! are readable by everybody anyway. It cannot have anything else done: only what it added, what
+//! was built for it, and what these refer to is valid to it.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::archive::Archive;
+use super::item::{Kind, RecordedItem};
+use super::recording::Recording;
+use crate::guix::daemon::{Contents, Cut, Daemon, DaemonError, Log};
+use crate::guix::store_path::StorePath;
+
+/// So many of the last lines that a build printed are part of its error.
+const LAST_LINES: usize = 12;
+/// Of each line no more than this, in bytes.
+const LONGEST_LINE: usize = 300;
+
+/// Who makes the builds of an evaluation.
+#[derive(Debug)]
+pub struct Builds {
+    socket: PathBuf,
+    archive: Mutex<Archive>,
+    /// One build at a time: the daemon decides what of it is done side by side.
+    daemon: Mutex<Option<Daemon>>,
+    /// Store paths of outputs that were built, and of what they are known to refer to.
+    built: Mutex<HashSet<Vec<u8>>>,
+    progress: Mutex<Progress>,
+    /// Where all that builds print goes.
+    log: Option<Arc<Mutex<Log<fs_err::File>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// What is being built, since when.
+    current: Option<(String, Instant)>,
+    /// What has been spent on what is done.
+    total: Duration,
+    cut: Option<Cut>,
+    closed: bool,
+}
+
+/// Why a build was not made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BuildError {
+    #[error("it is not a derivation that this evaluation added")]
+    Unknown,
+    #[error("the evaluation is over")]
+    Closed,
+    #[error(
+        "the daemon at {} cannot be reached: {error}\nhint: start guix-daemon, or say in gorget.toml where it is: `daemon-socket` in [evaluate]",
+        socket.display()
+    )]
+    Unreachable { socket: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Kept(#[from] io::Error),
+    #[error("{error}{log}")]
+    Failed { error: DaemonError, log: String },
+}
+
+impl From<DaemonError> for BuildError {
+    fn from(error: DaemonError) -> Self {
+        Self::Failed { error, log: String::new() }
+    }
+}
+
+impl Builds {
+    /// Has builds made by the daemon at `socket`, which is not connected to before one is asked for.
+    pub fn new(socket: PathBuf) -> io::Result<Self> {
+        Ok(Self {
+            socket,
+            archive: Mutex::new(Archive::new()?),
+            daemon: Mutex::default(),
+            built: Mutex::default(),
+            progress: Mutex::default(),
+            log: None,
+        })
+    }
+
+    /// Writes what builds print into a file as well.
+    #[must_use]
+    pub fn logged_to(self, log: Arc<Mutex<Log<fs_err::File>>>) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// Makes the link at `root`, which leads into the store, keep that from being collected as garbage.
+    pub(super) fn root(&self, root: &Path) -> Result<(), BuildError> {
+        let mut daemon = lock(&self.daemon);
+        Ok(self.connected(&mut daemon)?.add_indirect_root(root)?)
+    }
+
+    /// Keeps an item that was added.
+    pub(super) fn keep(&self, item: &RecordedItem) -> io::Result<()> {
+        lock(&self.archive).keep(item)
+    }
+
+    /// Whether `path` is an output that was built for this evaluation, or is known to be needed by one.
+    pub(super) fn has_built(&self, path: &[u8]) -> bool {
+        lock(&self.built).contains(path)
+    }
+
+    /// What is being built.
+    pub(super) fn current(&self) -> Option<String> {
+        lock(&self.progress).current.as_ref().map(|(what, _)| what.clone())
+    }
+
+    /// The time that all builds have taken up to now.
+    pub(super) fn time(&self) -> Duration {
+        let progress = lock(&self.progress);
+        progress.total + progress.current.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+
+    /// Stops what is being built, and refuses everything from now on.
+    pub(super) fn close(&self) {
+        let mut progress = lock(&self.progress);
+        progress.closed = true;
+        if let Some(cut) = progress.cut.take() {
+            cut.close();
+        }
+    }
+
+    /// Builds `wanted`, derivations with or without `!` and an output, whose `outputs` are then there.
+    pub(super) fn build(&self, wanted: &[Vec<u8>], outputs: &[StorePath]) -> Result<(), BuildError> {
+        let derivations = wanted.iter().map(|text| derivation_of(text).ok_or(BuildError::Unknown));
+        let derivations = derivations.collect::<Result<Vec<_>, _>>()?;
+        let what = match &derivations[..] {
+            [] => return Ok(()),
+            [one] => one.to_string(),
+            [one, others @ ..] => format!("{one} and {} more", others.len()),
+        };
+        let mut daemon = lock(&self.daemon);
+        let begun = Instant::now();
+        lock(&self.progress).current = Some((what.clone(), begun));
+        let result = self.build_with(&mut daemon, &derivations, wanted);
+        let closed = {
+            let mut progress = lock(&self.progress);
+            progress.current = None;
+            progress.total += begun.elapsed();
+            progress.closed
+        };
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match &result {
+            Ok(()) => {
+                tracing::info!(derivation = what, duration_ms, "built while evaluating");
+                let outputs: Vec<Vec<u8>> =
+                    outputs.iter().map(|path| path.to_string().into_bytes()).collect();
+                lock(&self.built).extend(outputs);
+            }
+            Err(BuildError::Failed { error: DaemonError::Broken(_), .. }) => *daemon = None,
+            Err(_) => {}
+        }
+        if closed { Err(BuildError::Closed) } else { result }
+    }
+
+    fn build_with(
+        &self,
+        daemon: &mut Option<Daemon>,
+        derivations: &[StorePath],
+        wanted: &[Vec<u8>],
+    ) -> Result<(), BuildError> {
+        let daemon = self.connected(daemon)?;
+        let closure = lock(&self.archive).closure(derivations)?.ok_or(BuildError::Unknown)?;
+        for entry in &closure {
+            let contents = lock(&self.archive).contents(entry)?;
+            let references: Vec<String> = entry.references.iter().map(ToString::to_string).collect();
+            daemon.add(
+                &entry.path,
+                match entry.kind {
+                    Kind::Text => Contents::Text(&contents, &references),
+                    Kind::Nar => Contents::Nar(&contents),
+                },
+            )?;
+        }
+        let mut log = LastLines::default();
+        let result = daemon.build(wanted, |text| {
+            // A full disk is no reason to give a build up.
+            let _ = self.log.as_ref().map(|log| lock(log).take(text));
+            log.take(text);
+        });
+        result.map_err(|error| BuildError::Failed { error, log: log.end() })
+    }
+
+    /// What `path`, which was built, refers to.
+    pub(super) fn references(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, BuildError> {
+        let mut daemon = lock(&self.daemon);
+        let references = self.connected(&mut daemon)?.references(path)?;
+        lock(&self.built).extend(references.iter().cloned());
+        Ok(references)
+    }
+
+    fn connected<'a>(&self, daemon: &'a mut Option<Daemon>) -> Result<&'a mut Daemon, BuildError> {
+        if daemon.is_none() {
+            let unreachable = |error| BuildError::Unreachable { socket: self.socket.clone(), error };
+            let (connected, cut) = Daemon::connect(&self.socket).map_err(unreachable)?;
+            lock(&self.progress).cut = Some(cut);
+            *daemon = Some(connected);
+        }
+        // Whoever closes this sees the connection, or is seen here.
+        if lock(&self.progress).closed {
+            return Err(BuildError::Closed);
+        }
+        daemon.as_mut().ok_or(BuildError::Closed)
+    }
+}
+
+impl Recording {
+    /// The same, for an evaluation that may have builds made. Contents are kept.
+    #[must_use]
+    pub fn with_builds(mut self, builds: Builds) -> Self {
+        self.keep_contents = true;
+        self.builds = Some(builds);
+        self
+    }
+
+    /// Who makes builds, if the evaluation may have any.
+    pub(super) fn builds(&self) -> Option<&Builds> {
+        self.builds.as_ref()
+    }
+
+    /// Makes the link at `root`, which leads to something that was built, keep that from being collected as
+    /// garbage.
+    ///
+    /// # Errors
+    /// When the daemon does not, or there is none.
+    pub fn root(&self, root: &Path) -> io::Result<()> {
+        let builds = self.builds.as_ref().ok_or_else(|| io::Error::other("nothing is built"))?;
+        builds.root(root).map_err(io::Error::other)
+    }
+
+    /// What is being built for the evaluation.
+    pub fn building(&self) -> Option<String> {
+        self.builds.as_ref()?.current()
+    }
+
+    /// The time that builds have taken up to now.
+    pub fn build_time(&self) -> Duration {
+        self.builds.as_ref().map_or(Duration::ZERO, Builds::time)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The path of the derivation in `PATH` or `PATH!OUTPUT`.
+pub(super) fn derivation_of(wanted: &[u8]) -> Option<StorePath> {
+    let end = wanted.iter().position(|byte| *byte == b'!').unwrap_or(wanted.len());
+    StorePath::parse(&wanted[..end]).ok().filter(|path| path.derivation_name().is_some())
+}
+
+/// The last lines of what builds print.
+#[derive(Debug, Default)]
+struct LastLines {
+    lines: VecDeque<String>,
+    open: Vec<u8>,
+}
+
+impl LastLines {
+    fn take(&mut self, text: &[u8]) {
+        for piece in text.split_inclusive(|byte| *byte == b'\n') {
+            let room = LONGEST_LINE.saturating_sub(self.open.len());
+            self.open.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") {
+                self.line();
+            }
+        }
+    }
+
+    fn line(&mut self) {
+        let line = String::from_utf8_lossy(&std::mem::take(&mut self.open)).trim_end().to_owned();
+        if !line.is_empty() {
+            tracing::debug!(?line, "a build while evaluating");
+            self.lines.push_back(line);
+        }
+        if self.lines.len() > LAST_LINES {
+            self.lines.pop_front();
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.line();
+        self.lines.iter().fold(String::new(), |text, line| text + "\n  " + line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_log_the_end_is_kept() {
+        let mut log = LastLines::default();
+        for number in 0..100 {
+            log.take(format!("{number}\n\nbegun ").as_bytes());
+        }
+        log.take(&[b'x'; 10_000]);
+        let end = log.end();
+        assert!(end.starts_with("\n  begun 89\n  begun 90\n") && end.len() < 500, "{end}");
+    }
+}

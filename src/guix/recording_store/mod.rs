@@ -1,0 +1,133 @@
+//! A store daemon that only records.
+//!
+//! # Guarantees
+//!
+//! * Evaluated code never meets a real daemon.
+//! * Every derivation is checked as the real daemon would: output paths follow from the
+//!   derivation.
+//! * It tells a client only about what the evaluation added itself, and fetches nothing.
+//! * It refuses builds, with an error that names what was to be built. Where a spec permits
+//!   builds, they are passed on to a real daemon ([`Builds`]).
+//! * Evaluated code is its client: every length is bounded, and a client that breaks the protocol
+//!   loses its connection. The lock is held for look-ups only.
+//!
+//! # Design
+//!
+//! An evaluation asks the store daemon for one thing: to take texts and files and to say what
+//! their store paths are. This server answers that on a Unix socket, without a store. It computes
+//! the paths and passes everything on in the order in which it was added, inputs first. So it is
+//! the security boundary, the fast path and the recording in one.
+
+mod archive;
+mod builds;
+mod connection;
+#[cfg(fuzzing)]
+pub mod fuzzed;
+mod item;
+mod queries;
+mod recording;
+mod requests;
+mod unreadable;
+
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+pub use builds::Builds;
+pub use item::{Kind, RecordedDerivation, RecordedItem, StoreError};
+pub use recording::{Held, Recording};
+pub use requests::Requests;
+pub use unreadable::Unreadable;
+
+/// More connections than this at a time are refused: a worker needs one.
+const MOST_CONNECTIONS: usize = 256;
+
+/// How long nothing is accepted after that failed.
+const AFTER_A_FAULT: Duration = Duration::from_millis(50);
+
+/// A running server.
+#[derive(Debug)]
+pub struct EvalStore {
+    memory: Arc<Mutex<Arc<Recording>>>,
+    directory: TempDir,
+    stopping: Arc<AtomicBool>,
+}
+
+impl EvalStore {
+    /// Listens on a new Unix socket.
+    pub fn start(memory: Recording) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("gorget-store-").tempdir()?;
+        let listener = UnixListener::bind(directory.path().join("socket"))?;
+        let memory = Arc::new(Mutex::new(Arc::new(memory)));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let store = Self { memory: memory.clone(), directory, stopping: stopping.clone() };
+        thread::Builder::new()
+            .name("eval-store".into())
+            .spawn(move || accept(&listener, &memory, &stopping))?;
+        Ok(store)
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    /// What has been recorded.
+    pub fn memory(&self) -> Arc<Recording> {
+        lock(&self.memory).clone()
+    }
+
+    /// Has clients that connect from now on use `memory`; those of before are refused everything.
+    pub fn renew(&self, memory: Recording) -> Arc<Recording> {
+        let new = Arc::new(memory);
+        std::mem::replace(&mut *lock(&self.memory), new.clone()).close();
+        new
+    }
+}
+
+fn lock(memory: &Mutex<Arc<Recording>>) -> MutexGuard<'_, Arc<Recording>> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for EvalStore {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        lock(&self.memory).close();
+        // Wakes the accepting thread so that it sees that it is over.
+        let _ = UnixStream::connect(self.socket());
+    }
+}
+
+fn accept(listener: &UnixListener, memory: &Mutex<Arc<Recording>>, stopping: &AtomicBool) {
+    let open = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        if stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(stream) = stream else {
+            // Most likely no descriptor is left.
+            thread::sleep(AFTER_A_FAULT);
+            continue;
+        };
+        if open.fetch_add(1, Ordering::SeqCst) >= MOST_CONNECTIONS {
+            open.fetch_sub(1, Ordering::SeqCst);
+            continue;
+        }
+        let (memory, count) = (lock(memory).clone(), open.clone());
+        let served = thread::Builder::new().name("eval-store-client".into()).spawn(move || {
+            if let Err(error) = connection::serve(&stream, &stream, &memory) {
+                tracing::debug!(%error, "a client of the evaluation store was cut off");
+            }
+            count.fetch_sub(1, Ordering::SeqCst);
+        });
+        if served.is_err() {
+            open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What an evaluation seldom asks of its store. Numbers of requests are those of `guix/store.scm`.
+
+use std::io::{self, Read, Write};
+
+use super::builds::derivation_of;
+use super::connection::{Reader, Writer};
+use super::recording::Recording;
+use super::requests::Asked;
+use crate::guix::daemon::wire::broken;
+use crate::guix::store_path::StorePath;
+
+/// Functions that every real daemon of this protocol version builds itself.
+const BUILT_IN_BUILDERS: [&str; 2] = ["download", "git-download"];
+
+/// More builds than this are not asked for at a time.
+const MOST_WANTED: usize = 4096;
+/// So many of the builds that were asked for are named.
+const MOST_NAMED: usize = 20;
+
+/// Answers everything but texts and archives that are added.
+pub(super) fn rare<R: Read, W: Write>(
+    operation: u64,
+    source: &mut Reader<'_, R>,
+    sink: &mut Writer<W>,
+    memory: &Recording,
+) -> io::Result<()> {
+    memory.asked.count(if matches!(operation, 9 | 10) { Asked::Build } else { Asked::Question });
+    match operation {
+        1 => {
+            let path = source.word()?;
+            number(sink, memory.is_valid(&path).into())
+        }
+        // There are no substitutes.
+        3 => source.word().and_then(|_| number(sink, 0)),
+        30 | 32 => source.words().and_then(|_| number(sink, 0)),
+        5 => references(&source.word()?, sink, memory),
+        4 | 6 | 18 | 26 | 28 | 33 => sink.error(&hidden(&source.word()?, operation)),
+        9 => {
+            let wanted = source.words()?;
+            source.integer()?; // build mode
+            done(sink, build(memory, &wanted))
+        }
+        10 => {
+            let path = source.word()?;
+            done(sink, if memory.is_valid(&path) { Ok(()) } else { Err(asked_for(&[path])) })
+        }
+        // Roots: nothing is ever collected.
+        11 | 12 => source.word().and_then(|_| number(sink, 1)),
+        13 => number(sink, 1),
+        19 => set_options(source, sink),
+        22 => outputs(&source.word()?, sink, memory),
+        31 => {
+            let paths = source.words()?;
+            let known: Vec<&Vec<u8>> = paths.iter().filter(|path| memory.is_valid(path)).collect();
+            strings(sink, &known)
+        }
+        80 => strings(sink, &BUILT_IN_BUILDERS),
+        _ => {
+            sink.error(&format!("request {operation} is not answered while evaluating"))?;
+            sink.stream.flush()?;
+            Err(broken("a request that evaluations do not make"))
+        }
+    }
+}
+
+fn number<W: Write>(sink: &mut Writer<W>, number: u64) -> io::Result<()> {
+    sink.answer()?;
+    sink.integer(number)
+}
+
+fn strings<W: Write>(sink: &mut Writer<W>, strings: &[impl AsRef<[u8]>]) -> io::Result<()> {
+    sink.answer()?;
+    sink.strings(strings)
+}
+
+fn done<W: Write>(sink: &mut Writer<W>, result: Result<(), String>) -> io::Result<()> {
+    match result {
+        Ok(()) => number(sink, 1),
+        Err(message) => sink.error(&message),
+    }
+}
+
+/// The output paths of a derivation.
+fn outputs<W: Write>(path: &[u8], sink: &mut Writer<W>, memory: &Recording) -> io::Result<()> {
+    let Some((outputs, _)) = memory.derivation(path) else {
+        return sink.error(&format!("{} is not a known derivation", String::from_utf8_lossy(path)));
+    };
+    strings(sink, &outputs.iter().map(|(_, path)| path.to_string()).collect::<Vec<_>>())
+}
+
+/// What something refers to that was built meanwhile.
+fn references<W: Write>(path: &[u8], sink: &mut Writer<W>, memory: &Recording) -> io::Result<()> {
+    let built = memory.builds().filter(|builds| builds.has_built(path));
+    match built.map(|builds| builds.references(path)) {
+        Some(Ok(references)) => strings(sink, &references),
+        Some(Err(error)) => sink.error(&error.to_string()),
+        None => sink.error(&hidden(path, 5)),
+    }
+}
+
+/// Has `wanted` built if the evaluation may; else, and when that fails, gives the error.
+fn build(memory: &Recording, wanted: &[Vec<u8>]) -> Result<(), String> {
+    let Some(builds) = memory.builds() else {
+        let hint = "with `builds-while-evaluating = true` in the spec, such builds are made";
+        return Err(format!("{}\nhint: {hint}", asked_for(wanted)));
+    };
+    if wanted.len() > MOST_WANTED {
+        return Err(format!("{}: more than {MOST_WANTED} at a time are refused", asked_for(wanted)));
+    }
+    let derivations = wanted.iter().filter_map(|text| derivation_of(text));
+    let outputs = derivations.filter_map(|path| memory.derivation(path.to_string().as_bytes()));
+    let outputs: Vec<StorePath> = outputs
+        .flat_map(|(outputs, _)| outputs.iter().map(|(_, path)| path.clone()).collect::<Vec<_>>())
+        .collect();
+    let failed = |error| format!("{}, and was not made: {error}", asked_for(wanted));
+    builds.build(wanted, &outputs).map_err(failed)
+}
+
+/// What evaluated code is told about a build; its first words are how the worker knows it.
+fn asked_for(wanted: &[Vec<u8>]) -> String {
+    let mut names: Vec<_> =
+        wanted.iter().take(MOST_NAMED).map(|path| String::from_utf8_lossy(path)).collect();
+    if wanted.len() > MOST_NAMED {
+        names.push(format!("and {} more", wanted.len() - MOST_NAMED).into());
+    }
+    format!("a build was asked for while evaluating: {}", names.join(" "))
+}
+
+fn hidden(path: &[u8], operation: u64) -> String {
+    format!("{} cannot be looked into while evaluating (request {operation})", String::from_utf8_lossy(path))
+}
+
+fn set_options<R: Read, W: Write>(source: &mut Reader<'_, R>, sink: &mut Writer<W>) -> io::Result<()> {
+    for _ in 0..9 {
+        source.integer()?;
+    }
+    let pairs = source.integer()?;
+    if pairs > 1000 {
+        return Err(broken("a list that is too long"));
+    }
+    for _ in 0..pairs {
+        source.word()?;
+        source.word()?;
+    }
+    sink.answer()
+}

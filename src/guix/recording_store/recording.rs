@@ -1,0 +1,451 @@
+//! What an evaluation added, until the results take it.
+//!
+//! What it may hold is bounded in bytes and items. Everything is handed over in the order in which
+//! it was added: inputs first.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::builds::Builds;
+use super::item::{Kind, RecordedItem, StoreError, check_references, check_system, record_derivation};
+use super::requests::{Counting, Requests};
+use super::unreadable::Unreadable;
+use crate::guix::derivation::{Derivation, Modulo};
+use crate::guix::nar::single_file;
+use crate::guix::store_path::{Hash, StorePath};
+
+/// Clients wait while more bytes than this are recorded here and not yet in a database.
+const MOST_PENDING: usize = 64 << 20;
+/// What a recorded item takes beside its contents, in bytes, roughly.
+const BOOKKEEPING: usize = 512;
+/// What an item counts beside its contents towards what an evaluation may add, in bytes: what is known of it
+/// takes a fourth of that.
+const COUNTED: usize = 1 << 10;
+/// How many times the names of outputs count towards that: they are known as long as the evaluation lasts.
+const OUTPUTS: usize = 4;
+/// More items than this are freed by a thread of their own.
+const FREED_AT_ONCE: usize = 10_000;
+/// What all clients together may have on its way to the store, in bytes: a little more than the largest archive.
+pub(super) const MOST_ARRIVING: usize = 320 << 20;
+
+/// What all connections of one evaluation share.
+#[derive(Debug)]
+pub struct Recording {
+    state: Mutex<State>,
+    drained: Condvar,
+    pub(super) asked: Counting,
+    cpu_ns: AtomicU64,
+    arriving: AtomicUsize,
+    pub(super) keep_contents: bool,
+    most_bytes: usize,
+    pub(super) builds: Option<Builds>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    known: HashMap<Hash, Known>,
+    pending: Vec<RecordedItem>,
+    pending_bytes: usize,
+    /// What is about to be added to that.
+    reserved_bytes: usize,
+    /// What was drained and is still held.
+    held_bytes: usize,
+    bytes: usize,
+    /// The same with what is known of all items, which stays here until the evaluation is over.
+    counted: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: Box<str>,
+    derivation: Option<Box<KnownDerivation>>,
+    /// What cannot be read back, in it or in what it needs.
+    unreadable: Option<Arc<Unreadable>>,
+}
+
+/// What is known of what a text refers to.
+struct Referred {
+    /// Of each derivation among the references.
+    modulos: Vec<Option<Modulo>>,
+    unreadable: Option<Arc<Unreadable>>,
+}
+
+/// What later requests need of a derivation.
+#[derive(Debug)]
+struct KnownDerivation {
+    modulo: Modulo,
+    outputs: Outputs,
+    substitutable: bool,
+}
+
+/// Names and paths. They are shared by all jobs of the derivation: there may be many.
+type Outputs = Arc<[(String, StorePath)]>;
+
+impl Recording {
+    /// Nothing yet. `keep_contents` says whether contents are recorded or only paths and
+    /// derivations; `most_bytes` bounds what an evaluation may add, kept or not.
+    pub fn new(keep_contents: bool, most_bytes: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            drained: Condvar::new(),
+            asked: Counting::default(),
+            cpu_ns: AtomicU64::new(0),
+            arriving: AtomicUsize::new(0),
+            keep_contents,
+            most_bytes,
+            builds: None,
+        }
+    }
+
+    /// Whether `path` was added, or built.
+    pub(super) fn is_valid(&self, path: &[u8]) -> bool {
+        self.knows(path) || self.builds.as_ref().is_some_and(|builds| builds.has_built(path))
+    }
+
+    /// Takes a text: the store path that it has.
+    pub fn add_text(
+        &self,
+        name: &[u8],
+        contents: &[u8],
+        references: &[Vec<u8>],
+    ) -> Result<StorePath, StoreError> {
+        let mut references: Vec<&[u8]> = references.iter().map(Vec::as_slice).collect();
+        references.sort_unstable();
+        references.dedup();
+        let referred = references.iter().map(|path| StorePath::parts(path)).collect::<Result<Vec<_>, _>>()?;
+        let path = StorePath::of_text(name, contents, &references)?;
+        let Some(known) = self.referred(&path, &referred, &references)? else { return Ok(path) };
+        let Referred { modulos, unreadable } = known;
+        let unreadable = Unreadable::find(path.name(), contents).or(unreadable);
+        let mut derivation = None;
+        let mut known = None;
+        if let Some(drv_name) = path.derivation_name() {
+            let parsed =
+                Derivation::parse(contents).map_err(|e| StoreError::NotADerivation(path.clone(), e))?;
+            check_references(&path, &parsed, &references)?;
+            let modulo_of = |input: &[u8]| modulos[references.binary_search(&input).ok()?];
+            let modulo = parsed
+                .check_outputs(drv_name, modulo_of)
+                .map_err(|error| StoreError::Outputs(path.clone(), Box::new(error)))?;
+            let recorded = record_derivation(&parsed)?;
+            check_system(&path, &recorded.system)?;
+            let (outputs, substitutable) = (recorded.outputs.as_slice().into(), recorded.substitutable);
+            known = Some(Box::new(KnownDerivation { modulo, outputs, substitutable }));
+            derivation = Some(recorded);
+            references.clear();
+        }
+        let references = references.iter().map(|path| StorePath::parse(path)).collect::<Result<_, _>>()?;
+        let item = RecordedItem {
+            path: path.clone(),
+            kind: Kind::Text,
+            contents: Vec::new(),
+            references,
+            derivation,
+        };
+        self.push(item, Cow::Borrowed(contents), known, unreadable)?;
+        Ok(path)
+    }
+
+    /// What is known of what a text refers to; nothing when the text itself is known.
+    fn referred(
+        &self,
+        path: &StorePath,
+        referred: &[(Hash, &str)],
+        references: &[&[u8]],
+    ) -> Result<Option<Referred>, StoreError> {
+        let mut result = Referred { modulos: Vec::with_capacity(referred.len()), unreadable: None };
+        let state = self.lock()?;
+        if state.knows(path) {
+            return Ok(None);
+        }
+        for ((hash, name), reference) in referred.iter().zip(references) {
+            let Some(known) = state.find(hash, name) else {
+                return Err(StoreError::UnknownReference(path.clone(), StorePath::parse(reference)?));
+            };
+            result.modulos.push(known.derivation.as_ref().map(|derivation| derivation.modulo));
+            if let Some(unreadable) = &known.unreadable {
+                // Of several, the same one each time, whatever the hashes are.
+                let other = result.unreadable.take_if(|other| *other < *unreadable);
+                result.unreadable = other.or_else(|| Some(unreadable.clone()));
+            }
+        }
+        Ok(Some(result))
+    }
+
+    /// Takes a file tree as a NAR, to be named by the hash `algorithm` of the NAR (`recursive`) or
+    /// of the single file in it.
+    pub fn add_nar(
+        &self,
+        name: &[u8],
+        recursive: bool,
+        algorithm: &[u8],
+        nar: Vec<u8>,
+    ) -> Result<StorePath, StoreError> {
+        let wrong = || {
+            StoreError::Hash(String::from_utf8_lossy(name).into(), String::from_utf8_lossy(algorithm).into())
+        };
+        if algorithm != b"sha256" {
+            return Err(wrong());
+        }
+        let hashed = if recursive { &nar[..] } else { single_file(&nar).ok_or_else(wrong)? };
+        let path = StorePath::of_fixed(name, "sha256", &Sha256::digest(hashed), recursive)?;
+        if self.lock()?.knows(&path) {
+            return Ok(path);
+        }
+        let item = RecordedItem {
+            path: path.clone(),
+            kind: Kind::Nar,
+            contents: Vec::new(),
+            references: Vec::new(),
+            derivation: None,
+        };
+        self.push(item, Cow::Owned(nar), None, None)?;
+        Ok(path)
+    }
+
+    /// Whether `path` was added.
+    pub fn knows(&self, path: &[u8]) -> bool {
+        StorePath::parse(path).is_ok_and(|path| self.lock().is_ok_and(|state| state.knows(&path)))
+    }
+
+    /// Name and path of each output of the derivation at `path`, if that was added, and whether they
+    /// may be had from a substitute server.
+    pub fn derivation(&self, path: &[u8]) -> Option<(Outputs, bool)> {
+        let (hash, name) = StorePath::parts(path).ok()?;
+        let state = self.lock().ok()?;
+        let known = state.find(&hash, name)?;
+        known.derivation.as_ref().map(|derivation| (derivation.outputs.clone(), derivation.substitutable))
+    }
+
+    /// What stands in the derivation at `path`, or in anything that it needs, and makes it another one in each
+    /// evaluation.
+    pub fn unreadable(&self, path: &StorePath) -> Option<Arc<Unreadable>> {
+        self.lock().ok()?.find(path.hash(), path.name())?.unreadable.clone()
+    }
+
+    /// Takes what was recorded since the last call, in the order in which it was added.
+    pub fn drain(&self) -> Vec<RecordedItem> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pending_bytes = 0;
+        self.drained.notify_all();
+        std::mem::take(&mut state.pending)
+    }
+
+    /// The same; it counts as recorded here until the second thing is dropped.
+    pub fn drain_and_hold(self: Arc<Self>) -> (Vec<RecordedItem>, Held) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = std::mem::take(&mut state.pending_bytes);
+        state.held_bytes += bytes;
+        let items = std::mem::take(&mut state.pending);
+        drop(state);
+        (items, Held { memory: self, bytes })
+    }
+
+    /// Bytes that wait to be drained.
+    pub fn pending_bytes(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).pending_bytes
+    }
+
+    /// Counts CPU time that answering took.
+    pub(super) fn count_cpu(&self, used: Duration) {
+        self.cpu_ns.fetch_add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// CPU time that answering has taken up to now.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
+    }
+
+    /// Counts bytes that a client begins to send; false when too many are on their way.
+    pub(super) fn register(&self, bytes: usize) -> bool {
+        self.arriving.fetch_add(bytes, Ordering::Relaxed) + bytes <= MOST_ARRIVING
+    }
+
+    /// They have all been dealt with.
+    pub(super) fn arrived(&self, bytes: usize) {
+        self.arriving.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// How many requests were answered up to now.
+    pub fn requests(&self) -> Requests {
+        self.asked.so_far()
+    }
+
+    /// How many items and how many bytes were added.
+    pub fn totals(&self) -> (usize, usize) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.known.len(), state.bytes)
+    }
+
+    /// Refuses everything from now on, and lets waiting clients go.
+    pub(super) fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.drained.notify_all();
+        if let Some(builds) = &self.builds {
+            builds.close();
+        }
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed { Err(StoreError::Closed) } else { Ok(state) }
+    }
+
+    /// Records an item with these contents, unless it became known meanwhile. Room is reserved before
+    /// they are copied: of what many clients send at a time, little is held twice.
+    fn push(
+        &self,
+        mut item: RecordedItem,
+        contents: Cow<'_, [u8]>,
+        derivation: Option<Box<KnownDerivation>>,
+        unreadable: Option<Arc<Unreadable>>,
+    ) -> Result<(), StoreError> {
+        let size = contents.len();
+        let counted = size + COUNTED + item.references_len() + OUTPUTS * item.outputs_len();
+        let kept = if self.keep_contents { contents.len() } else { 0 };
+        let weight = kept + BOOKKEEPING + item.names_len();
+        self.reserve(counted, weight)?;
+        if self.keep_contents {
+            item.contents = contents.into_owned();
+        }
+        let kept = self.builds.as_ref().map_or(Ok(()), |builds| builds.keep(&item));
+        let known = Known { name: item.path.name().into(), derivation, unreadable };
+        let mut state = self.lock()?;
+        state.reserved_bytes -= weight;
+        if kept.is_err() || state.knows(&item.path) {
+            state.counted -= counted;
+            self.drained.notify_all();
+            return kept.map_err(|error| StoreError::Keep(item.path.clone(), error));
+        }
+        state.bytes += size;
+        state.pending_bytes += weight;
+        state.known.insert(*item.path.hash(), known);
+        state.pending.push(item);
+        Ok(())
+    }
+
+    /// Waits until more can be recorded. Only clients may wait: who drains must not. The lock is never held
+    /// while something is computed, for who drains is an asynchronous task.
+    fn reserve(&self, counted: usize, weight: usize) -> Result<(), StoreError> {
+        let mut state = self.lock()?;
+        while state.pending_bytes + state.reserved_bytes + state.held_bytes > MOST_PENDING && !state.closed {
+            state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        if state.counted + counted > self.most_bytes {
+            return Err(StoreError::Full(self.most_bytes));
+        }
+        state.counted += counted;
+        state.reserved_bytes += weight;
+        Ok(())
+    }
+}
+
+/// What was drained and is not yet somewhere else.
+#[derive(Debug)]
+pub struct Held {
+    memory: Arc<Recording>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.memory.state.lock().unwrap_or_else(PoisonError::into_inner).held_bytes -= self.bytes;
+        self.memory.drained.notify_all();
+    }
+}
+
+impl Drop for Recording {
+    /// Freeing a great many small things takes long, and this may be an asynchronous task.
+    fn drop(&mut self) {
+        let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if state.known.len() > FREED_AT_ONCE {
+            let _ = thread::Builder::new().name("eval-store-end".into()).spawn(move || drop(state));
+        }
+    }
+}
+
+impl State {
+    fn find(&self, hash: &Hash, name: &str) -> Option<&Known> {
+        self.known.get(hash).filter(|known| *known.name == *name)
+    }
+
+    fn knows(&self, path: &StorePath) -> bool {
+        self.find(path.hash(), path.name()).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn add(memory: &Recording, number: usize, references: &[Vec<u8>]) -> StorePath {
+        memory.add_text(b"x", number.to_string().as_bytes(), references).unwrap()
+    }
+
+    /// What is small in the store may be large here.
+    #[test]
+    fn references_and_inputs_are_counted() {
+        let memory = Recording::new(false, 1 << 30);
+        let known: Vec<Vec<u8>> =
+            (0..1000).map(|number| add(&memory, number, &[]).to_string().into_bytes()).collect();
+        memory.drain();
+        for number in 1000..1100 {
+            add(&memory, number, &known);
+        }
+        let pending = memory.pending_bytes();
+        let names = 100 * 1000 * size_of::<StorePath>();
+        assert!(memory.drain().len() == 100 && pending > names, "{pending}, {names}");
+        assert!(memory.state.lock().unwrap().counted > names);
+    }
+
+    #[test]
+    fn clients_wait_until_what_was_drained_is_no_longer_held() {
+        let memory = Arc::new(Recording::new(true, 1 << 30));
+        memory.add_text(b"large", &vec![b'x'; MOST_PENDING], &[]).unwrap();
+        let (items, held) = memory.clone().drain_and_hold();
+        assert_eq!(items.len(), 1);
+        let client = memory.clone();
+        let waiting = thread::spawn(move || add(&client, 1, &[]));
+        thread::sleep(Duration::from_millis(100));
+        assert!(!waiting.is_finished() && memory.pending_bytes() == 0);
+        drop(held);
+        waiting.join().unwrap();
+        assert_eq!(memory.drain().len(), 1);
+    }
+
+    /// The same text of many clients at a time is one item.
+    #[test]
+    fn what_several_add_at_a_time_is_added_once() {
+        let memory = Recording::new(true, 1 << 30);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..500).for_each(|number| drop(add(&memory, number, &[]))));
+            }
+        });
+        let items = memory.drain();
+        let bytes = items.iter().map(|item| item.contents.len()).sum::<usize>();
+        assert_eq!((items.len(), memory.totals()), (500, (500, bytes)));
+        assert_eq!(memory.pending_bytes(), 0);
+    }
+
+    #[test]
+    fn more_than_may_be_stored_is_refused_with_a_hint() {
+        let memory = Recording::new(true, 2 << 20);
+        let error = memory.add_text(b"x", &vec![b'x'; 2 << 20], &[]).unwrap_err().to_string();
+        assert!(error.starts_with("this evaluation added more than 2 MiB to the store\nhint: "), "{error}");
+        assert_eq!(memory.totals(), (0, 0));
+        add(&memory, 1, &[]);
+    }
+}

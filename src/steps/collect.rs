@@ -1,0 +1,234 @@
+//! Removes checkouts, mirrors, and links to built Guixes and outputs, when nothing needs them any
+//! more. Forgets old pushes, and branches that nothing watches.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::clock::{Clock, Seconds};
+use crate::db::{BranchId, BuildId, Db};
+use crate::domain::revision::Revision;
+use crate::farm::reconciler::{Progress, Reconciler};
+use crate::git::{Checkouts, Mirrors};
+
+/// A mirror that nothing needs stays for so long after its last fetch: specs come back, and first fetches
+/// are long.
+const MIRROR_REST: Seconds = 30 * 24 * 60 * 60;
+/// What the logs of builds may take, in bytes.
+const MOST_LOGS: u64 = 10 << 30;
+/// One that no spec names, only a channel: strangers can make ever new ones.
+const BROUGHT_REST: Seconds = 3 * DAY;
+/// It is known so much longer, in which every machine removes its own.
+const GRACE: Seconds = DAY;
+const DAY: Seconds = 24 * 60 * 60;
+/// A branch that nothing watches is known so long after it was seen last, and after it was gone.
+const BRANCH_REST: Seconds = 30 * DAY;
+const GONE_REST: Seconds = DAY;
+/// One with an authentic commit that others must descend from.
+const TRUST_REST: Seconds = 365 * DAY;
+
+/// The keeper that removes.
+///
+/// Needed are the commits of evaluations that wait or run, and of the last complete one of each spec
+/// and system, with which the next is compared. What somebody uses right now stays as well.
+#[derive(Debug)]
+pub struct Collect {
+    /// Where evaluations stand.
+    pub db: Db,
+    /// What it removes from.
+    pub checkouts: Checkouts,
+    /// The same.
+    pub mirrors: Mirrors,
+    /// The directory of links to Guixes that were built, and of logs, by commit.
+    pub time_machine: PathBuf,
+    /// The directory of links to what this machine built, called `BUILD-OUTPUT`.
+    pub roots: PathBuf,
+    /// The directory of the logs of builds that this machine made.
+    pub logs: PathBuf,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Reconciler for Collect {
+    const NAME: &'static str = "collect";
+    const PERIOD: Duration = Duration::from_mins(10);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let needed = self.db.needed_revisions().await?;
+        let commits: HashSet<String> =
+            needed.iter().flat_map(Revision::channels).map(|c| c.commit.clone()).collect();
+        let links = unlink(&self.time_machine, &commits).context("removing links to built Guixes")?;
+        if links > 0 {
+            tracing::info!(links, "Guixes that were built are left to the garbage collector");
+        }
+        let links = self.let_go().await.context("removing links to what was built")?;
+        if links > 0 {
+            tracing::info!(links, "outputs of builds are left to the garbage collector");
+        }
+        let logs = self.logs.clone();
+        let removed = tokio::task::spawn_blocking(move || remove_logs(&logs, MOST_LOGS)).await?;
+        let removed = removed.context("removing logs of builds")?;
+        if removed > 0 {
+            tracing::info!(removed, "the oldest logs of builds were removed: they took more than they may");
+        }
+        let removed = self.checkouts.remove_unused(commits).await.context("removing checkouts")?;
+        if removed > 0 {
+            tracing::info!(commits = removed, "checkouts were removed");
+        }
+        self.remove_mirrors(&needed).await?;
+        self.forget().await?;
+        Ok(Progress::Idle)
+    }
+}
+
+impl Collect {
+    /// Removes the links to outputs that nobody wants any more.
+    async fn let_go(&self) -> anyhow::Result<usize> {
+        if !self.roots.exists() {
+            return Ok(0);
+        }
+        let mut links: Vec<(BuildId, PathBuf)> = Vec::new();
+        for entry in fs_err::read_dir(&self.roots)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.split_once('-')?.0.parse().ok());
+            links.extend(number.map(|number| (BuildId(number), entry.path())));
+        }
+        let builds: Vec<BuildId> = links.iter().map(|(build, _)| *build).collect();
+        let kept = self.db.gc_roots(&builds, &self.db.outlook().await?.live).await?;
+        links.retain(|(build, _)| !kept.contains(build));
+        for (_, link) in &links {
+            fs_err::remove_file(link)?;
+        }
+        Ok(links.len())
+    }
+
+    /// Forgets pushes, branches and specs that a repository could otherwise make more of without end.
+    async fn forget(&self) -> anyhow::Result<()> {
+        let specs = self.db.specs().await?;
+        let present = || specs.iter().filter(|stored| stored.present);
+        let mut watched: HashSet<(&str, &str)> = present()
+            .flat_map(|stored| &stored.spec.channels)
+            .map(|channel| (channel.url.as_str(), channel.branch.as_str()))
+            .collect();
+        let newest = self.db.newest_evaluations().await?;
+        let newest = newest.iter().filter(|newest| present().any(|stored| stored.id == newest.spec_id));
+        let channels = newest.flat_map(|evaluation| evaluation.revision.channels());
+        watched.extend(channels.map(|channel| (channel.url.as_str(), channel.origin.branch.as_str())));
+        let trusted: HashSet<BranchId> = self.db.trusted_branches().await?.into_iter().collect();
+        let now = self.clock.now();
+        let branches = self.db.branches().await?;
+        let unwatched = branches.iter().filter(|b| !watched.contains(&(b.url.as_str(), b.name.as_str())));
+        let forgotten = unwatched.filter(|branch| {
+            let rest = match &branch.tip {
+                _ if trusted.contains(&branch.id) => TRUST_REST,
+                None => GONE_REST,
+                Some(_) => BRANCH_REST,
+            };
+            branch.looked_at.is_some_and(|looked_at| looked_at < now - rest)
+        });
+        let forgotten: Vec<BranchId> = forgotten.map(|branch| branch.id).collect();
+        let branches = self.db.forget_branches(&forgotten).await?;
+        let specs = self.db.forget_made_specs().await?;
+        let pushes = self.db.forget_old_pushes().await?;
+        if branches + specs + pushes > 0 {
+            tracing::info!(branches, specs, pushes, "what is long gone was forgotten");
+        }
+        Ok(())
+    }
+
+    /// Removes the mirrors of repositories that no spec has named, and no needed revision come from, for long.
+    async fn remove_mirrors(&self, needed: &[Revision]) -> anyhow::Result<()> {
+        let specs = self.db.specs().await?;
+        let named = specs.iter().filter(|stored| stored.present).flat_map(|stored| &stored.spec.channels);
+        let mut urls: HashSet<&str> = named.map(|channel| channel.url.as_str()).collect();
+        urls.extend(needed.iter().flat_map(Revision::channels).map(|channel| channel.url.as_str()));
+        let long_ago = self.clock.now() - MIRROR_REST;
+        for mirror in self.db.mirrors().await? {
+            let touched = mirror.fetched_at.max(mirror.failed_at).unwrap_or_default();
+            if urls.contains(mirror.url.as_str()) {
+                continue;
+            }
+            for (mirrors, rest) in
+                [(&self.mirrors, MIRROR_REST), (&self.mirrors.of_strangers(), BROUGHT_REST)]
+            {
+                if touched < self.clock.now() - rest && mirrors.path(&mirror.url).exists() {
+                    mirrors.discard(&mirror.url).await.context("removing a mirror")?;
+                    tracing::info!(url = mirror.url, "a mirror that nothing needs is removed");
+                }
+            }
+            if touched < long_ago - GRACE {
+                self.db.forget_mirror(&mirror.url).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes the oldest files of `directory` until the rest takes no more than `most` bytes.
+fn remove_logs(directory: &Path, most: u64) -> io::Result<usize> {
+    if !directory.exists() {
+        return Ok(0);
+    }
+    let mut files = Vec::new();
+    for entry in fs_err::read_dir(directory)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        if found.is_file() {
+            files.push((found.modified()?, found.len(), entry.path()));
+        }
+    }
+    files.sort_unstable();
+    let mut left: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+    let mut removed = 0;
+    for (_, bytes, path) in files {
+        if left <= most {
+            break;
+        }
+        fs_err::remove_file(path)?;
+        left -= bytes;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+/// Removes the files of `directory` that are called by commits, unless these are `needed`.
+fn unlink(directory: &Path, needed: &HashSet<String>) -> io::Result<usize> {
+    if !directory.exists() {
+        return Ok(0);
+    }
+    let mut links = 0;
+    for entry in fs_err::read_dir(directory)? {
+        let path = entry?.path();
+        let commit = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        if commit.len() == 40 && !needed.contains(commit) {
+            links += usize::from(path.is_symlink());
+            fs_err::remove_file(path)?;
+        }
+    }
+    Ok(links)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_logs_go_when_they_take_too_much() {
+        let directory = tempfile::tempdir().unwrap();
+        for (age, name) in ["new", "old", "older"].iter().enumerate() {
+            let file = fs_err::File::create(directory.path().join(name)).unwrap();
+            file.set_len(1000).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(10 - age as u64)).unwrap();
+        }
+        assert_eq!(remove_logs(directory.path(), 3000).unwrap(), 0);
+        assert_eq!(remove_logs(directory.path(), 1999).unwrap(), 2);
+        assert!(directory.path().join("new").exists());
+        assert_eq!(remove_logs(&directory.path().join("none"), 0).unwrap(), 0);
+    }
+}

@@ -1,0 +1,155 @@
+//! One build by the daemon, in a thread of its own.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+
+use crate::db::{Db, ItemKind, Times};
+use crate::domain::attempt::Attempt;
+use crate::guix::daemon::{Contents, Cut, Daemon, DaemonError, Log};
+use crate::guix::store_path::StorePath;
+
+/// The daemon's word for a builder that failed, and for one whose time was up.
+const BUILD_FAILED: [u64; 2] = [100, 101];
+
+/// What is to be built.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) db: Db,
+    /// Store path of the derivation.
+    pub(super) derivation: String,
+    pub(super) times: Times,
+    /// Where to keep what is printed, and how much of it, in bytes.
+    pub(super) log: PathBuf,
+    pub(super) log_size: u64,
+    /// What is built: the links that keep it from being collected as garbage, and where they lead.
+    pub(super) roots: Vec<(PathBuf, String)>,
+}
+
+/// Ends an attempt from outside.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stop(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    stopped: bool,
+    cut: Option<Cut>,
+}
+
+impl Stop {
+    /// Ends it, at once or as soon as it is connected.
+    pub(super) fn now(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.stopped = true;
+        if let Some(cut) = state.cut.take() {
+            cut.close();
+        }
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).stopped
+    }
+
+    /// Will cut this connection.
+    pub(super) fn watch(&self, cut: Cut) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.stopped {
+            cut.close();
+        }
+        state.cut = Some(cut);
+    }
+}
+
+/// Why there is no build.
+#[derive(Debug, thiserror::Error)]
+enum Obstacle {
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    #[error("{0} is not among the items that evaluations added")]
+    Missing(String),
+    #[error("the database does not give what is to be built: {0}")]
+    Db(#[from] crate::db::Error),
+    #[error("its log or its outputs cannot be kept: {0}")]
+    Files(#[from] io::Error),
+}
+
+/// Builds; gives how it ended, and why if not well.
+pub(super) fn build(work: &Work, mut daemon: Daemon, stop: &Stop) -> (Attempt, Option<String>) {
+    match try_to_build(work, &mut daemon) {
+        Ok(()) => (Attempt::Succeeded, None),
+        Err(_) if stop.is_wanted() => (Attempt::Canceled, None),
+        Err(obstacle) => {
+            let failed = match &obstacle {
+                Obstacle::Daemon(DaemonError::Refused { status, .. }) => BUILD_FAILED.contains(status),
+                Obstacle::Daemon(DaemonError::OtherPath(_)) | Obstacle::Missing(_) => true,
+                Obstacle::Daemon(DaemonError::Broken(_)) | Obstacle::Db(_) | Obstacle::Files(_) => false,
+            };
+            (if failed { Attempt::Failed } else { Attempt::Disturbed }, Some(obstacle.to_string()))
+        }
+    }
+}
+
+fn try_to_build(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
+    daemon.limit(work.times.max_silent_time, work.times.timeout)?;
+    hand_over(&work.db, daemon, &work.derivation)?;
+    let mut log = Log::new(fs_err::File::create(&work.log)?, work.log_size);
+    let mut kept = Ok(());
+    let built = daemon.build(&[&work.derivation], |text| {
+        if kept.is_ok() {
+            kept = log.take(text);
+        }
+    });
+    // Of a build that failed, the end of the log says why. A build is worth more than what it printed.
+    if let Err(error) = kept.and_then(|()| log.finish()) {
+        tracing::warn!(log = %work.log.display(), "the log of a build is incomplete: {error}");
+    }
+    built?;
+    keep(work, daemon)
+}
+
+/// Has the daemon keep what was built. It does so anyhow while the connection is open.
+fn keep(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
+    for (link, output) in &work.roots {
+        match fs_err::os::unix::fs::symlink(output, link) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        daemon.add_indirect_root(link)?;
+    }
+    Ok(())
+}
+
+/// Adds to the daemon's store what is not there of the closure of a derivation, inputs first.
+fn hand_over(db: &Db, daemon: &mut Daemon, derivation: &str) -> Result<(), Obstacle> {
+    let mut seen = HashSet::new();
+    let mut waiting = Vec::new();
+    let mut next = Some(derivation.to_owned());
+    loop {
+        if let Some(path) = next.take().filter(|path| seen.insert(path.clone())) {
+            let missing = || Obstacle::Missing(path.clone());
+            let path = StorePath::parse(path.as_bytes()).map_err(|_| missing())?;
+            // What is there has everything that it refers to.
+            if !daemon.hold(&path)? {
+                let item = Handle::current().block_on(db.item(&path.hash_text()))?;
+                let item = item.filter(|item| item.name == path.name()).ok_or_else(missing)?;
+                let references: Vec<String> =
+                    item.references(&path).iter().map(|name| format!("/gnu/store/{name}")).collect();
+                waiting.push((path, item, references, 0));
+            }
+        }
+        let Some((path, item, references, done)) = waiting.last_mut() else { return Ok(()) };
+        next = references.get(*done).cloned();
+        *done += 1;
+        if next.is_none() {
+            let contents = match item.kind {
+                ItemKind::Text => Contents::Text(&item.contents, references),
+                ItemKind::Nar => Contents::Nar(&item.contents),
+            };
+            daemon.add(path, contents)?;
+            waiting.pop();
+        }
+    }
+}

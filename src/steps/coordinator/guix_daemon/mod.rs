@@ -1,0 +1,231 @@
+//! Builds with this machine's guix-daemon: the coordinator of a farm of one machine.
+//!
+//! Builds are made in the order of the queue, except that one whose inputs are still to be built
+//! waits for them, and one whose inputs failed waits until they have not.
+
+mod attempt;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::task::JoinSet;
+
+use crate::clock::{Clock, Seconds};
+use crate::db::{Build, BuildId, BuildRef, BuildState, Db, NewEvent, QueueFilter};
+use crate::domain::attempt::Attempt;
+use crate::domain::plan::route::Routes;
+use crate::farm::bell::Bell;
+use crate::farm::reconciler::{Progress, Reconciler};
+use crate::guix::daemon::Daemon;
+use attempt::{Stop, Work};
+
+/// Of so many builds at the front of the queue it is looked at first which can be made.
+const FRONT: i64 = 64;
+/// Of more than so many it is never.
+const WHOLE_QUEUE: i64 = 1 << 20;
+
+/// The keeper that builds.
+#[derive(Debug)]
+pub struct LocalBuilder {
+    /// Where builds stand.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Clock,
+    /// What it is called among the coordinators.
+    pub name: String,
+    /// Which builds go to which coordinator.
+    pub routes: Routes,
+    /// Rings for this keeper.
+    pub bell: Bell,
+    /// The socket of the daemon.
+    pub socket: PathBuf,
+    /// The directory of the logs.
+    pub logs: PathBuf,
+    /// The directory of links to what was built. They are called `BUILD-OUTPUT`.
+    pub roots: PathBuf,
+    /// How much of one log is kept, in bytes.
+    pub log_size: u64,
+    /// How many builds are made at the same time.
+    pub at_once: usize,
+    /// Whether to wait for builds: used by `run --once`.
+    pub once: bool,
+    /// What is being built.
+    pub site: RunningBuilds,
+}
+
+/// What is being built.
+#[derive(Debug, Default)]
+pub struct RunningBuilds {
+    /// Whether what was under way when Gorget ended is known to be so no more.
+    is_clear: bool,
+    running: HashMap<BuildId, Running>,
+    tasks: JoinSet<(BuildId, (Attempt, Option<String>))>,
+}
+
+#[derive(Debug)]
+struct Running {
+    reference: String,
+    stop: Stop,
+}
+
+impl Drop for RunningBuilds {
+    fn drop(&mut self) {
+        self.running.values().for_each(|running| running.stop.now());
+    }
+}
+
+impl Reconciler for LocalBuilder {
+    const NAME: &'static str = "build here";
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        self.clear().await?;
+        self.cancel().await?;
+        self.db.route(&self.routes).await?;
+        if let Some(ended) = self.site.tasks.try_join_next() {
+            let (id, (attempt, note)) = ended?;
+            self.record_end(id, attempt, note).await?;
+            return Ok(Progress::Worked);
+        }
+        if self.site.running.len() < self.at_once
+            && let Some(build) = self.next().await?
+        {
+            return self.begin(build).await;
+        }
+        if self.once
+            && let Some(ended) = self.site.tasks.join_next().await
+        {
+            let (id, (attempt, note)) = ended?;
+            self.record_end(id, attempt, note).await?;
+            return Ok(Progress::Worked);
+        }
+        Ok(Progress::Idle)
+    }
+}
+
+impl LocalBuilder {
+    /// What was under way when Gorget ended, or at another coordinator of this name, is made here from the
+    /// beginning.
+    async fn clear(&mut self) -> anyhow::Result<()> {
+        if !self.site.is_clear {
+            let builds = self.db.next_readings(&self.name, Seconds::MAX, i64::MAX).await?;
+            self.db.record_loss(&builds, self.clock.now()).await?;
+            self.site.is_clear = true;
+        }
+        Ok(())
+    }
+
+    /// Ends what nobody wants any more.
+    async fn cancel(&self) -> anyhow::Result<()> {
+        let filter = QueueFilter {
+            state: Some(BuildState::Canceling),
+            coordinator: Some(self.name.clone()),
+            ..QueueFilter::default()
+        };
+        for build in self.db.queue(&filter, i64::MAX).await? {
+            match self.site.running.get(&build.id) {
+                Some(running) => {
+                    self.db.give_up(build.id, &running.reference).await?;
+                    running.stop.now();
+                }
+                None => self.db.record_nothing_to_cancel(build.id).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The first build of the queue that does not wait for another one.
+    async fn next(&self) -> anyhow::Result<Option<Build>> {
+        let mut looked_at = 0;
+        let mut limit = FRONT;
+        loop {
+            let builds = self.db.next_submissions(&self.name, self.clock.now(), limit).await?;
+            let all = builds.len();
+            let mut fresh: Vec<Build> = builds.into_iter().skip(looked_at).collect();
+            fresh.retain(|build| !self.site.running.contains_key(&build.id));
+            let waiting = self.db.needing_others(&fresh).await?;
+            if let Some(ready) = fresh.into_iter().find(|build| !waiting.contains(&build.id)) {
+                return Ok(Some(ready));
+            }
+            if i64::try_from(all)? < limit || limit >= WHOLE_QUEUE {
+                return Ok(None);
+            }
+            looked_at = all;
+            limit *= 16;
+        }
+    }
+
+    async fn begin(&mut self, build: Build) -> anyhow::Result<Progress> {
+        let socket = self.socket.clone();
+        let daemon = match tokio::task::spawn_blocking(move || Daemon::connect(&socket)).await? {
+            Ok((daemon, cut)) => (daemon, cut),
+            Err(error) => return self.complain(&build, &error).await,
+        };
+        let number = self.db.attempts(build.id).await?.len() + 1;
+        let reference = format!("here-{}-{number}", build.id);
+        tokio::fs::create_dir_all(&self.logs).await?;
+        tokio::fs::create_dir_all(&self.roots).await?;
+        let outputs = self.db.outputs(build.id).await?.into_iter();
+        let root = |(name, base_name): (String, String)| {
+            (self.roots.join(format!("{}-{name}", build.id)), format!("/gnu/store/{base_name}"))
+        };
+        let work = Work {
+            db: self.db.clone(),
+            derivation: build.derivation.clone(),
+            times: self.db.times(build.derivation_id).await?,
+            log: self.logs.join(format!("{reference}.log")),
+            log_size: self.log_size,
+            roots: outputs.map(root).collect(),
+        };
+        self.db.offer(&[build.id]).await?;
+        let about = BuildRef::AskedOf(build.id, build.hash().to_owned());
+        self.tell(&about, &reference, &[Attempt::Scheduled, Attempt::Started]).await?;
+        tracing::info!(job = build.job, derivation = build.derivation, "a build begins");
+        let (stop, bell) = (Stop::default(), self.bell.clone());
+        stop.watch(daemon.1);
+        self.site.running.insert(build.id, Running { reference, stop: stop.clone() });
+        self.site.tasks.spawn_blocking(move || {
+            let ended = attempt::build(&work, daemon.0, &stop);
+            bell.ring();
+            (build.id, ended)
+        });
+        Ok(Progress::Worked)
+    }
+
+    /// The daemon is away; that build says so, and it is tried again.
+    async fn complain(&self, build: &Build, error: &std::io::Error) -> anyhow::Result<Progress> {
+        let reason = format!("the daemon at {} cannot be reached: {error}", self.socket.display());
+        self.db.record_readings(&[(build.id, Some(reason.clone()))], self.clock.now()).await?;
+        bail!(
+            "{reason}\nhint: start guix-daemon, or say in gorget.toml where it is: `daemon-socket` in [evaluate]"
+        )
+    }
+
+    async fn record_end(
+        &mut self,
+        id: BuildId,
+        attempt: Attempt,
+        note: Option<String>,
+    ) -> anyhow::Result<()> {
+        let Some(running) = self.site.running.remove(&id) else { return Ok(()) };
+        tracing::info!(build = id.0, how = attempt.word(), note, "a build has ended");
+        self.tell(&BuildRef::Asked(id), &running.reference, &[attempt]).await?;
+        let note = note.unwrap_or_else(|| "built by this machine".to_owned());
+        Ok(self.db.record_readings(&[(id, Some(note))], self.clock.now()).await?)
+    }
+
+    async fn tell(&self, about: &BuildRef, reference: &str, attempts: &[Attempt]) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        let event = |&attempt: &Attempt| NewEvent {
+            build: about.clone(),
+            reference: reference.to_owned(),
+            attempt,
+            happened_at: Some(now),
+        };
+        let events: Vec<NewEvent> = attempts.iter().map(event).collect();
+        self.db.record_events(&self.name, &events, now).await?;
+        Ok(())
+    }
+}

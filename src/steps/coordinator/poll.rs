@@ -1,0 +1,132 @@
+//! Asks the coordinator how far builds are.
+//!
+//! Build states arrive by webhook, event stream and this poll; any one suffices. Each build is
+//! asked about every half an hour, and by each `gorget run --once`. A build that the coordinator
+//! has lost is submitted again.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::{GuixBuildCoordinator, Report, Unavailable};
+use crate::clock::{Clock, Seconds};
+use crate::db::{Build, Db, NewEvent};
+use crate::farm::reconciler::{Progress, Reconciler};
+
+/// How many requests are under way at the same time.
+const AT_ONCE: usize = 8;
+/// How many builds one step asks about at most.
+const PIECE: i64 = 64;
+/// How often the coordinator is asked about one build, in seconds.
+const EVERY: Seconds = 1800;
+
+/// When it is asked once more about what it did not answer, in seconds.
+const POLL_INTERVAL: Seconds = 120;
+
+/// The keeper that asks the coordinator how far builds are: whatever was not told, or was told while
+/// nobody listened, is found out so. What the coordinator has lost is submitted again.
+#[derive(Debug)]
+pub struct PollBuilds {
+    /// Where builds stand.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Clock,
+    /// The name of the coordinator.
+    pub name: String,
+    /// Whom to ask.
+    pub coordinator: GuixBuildCoordinator,
+    /// Asks about all builds that it was not asked about since then, whether that is long ago or not:
+    /// used by `run --once`.
+    pub since: Option<Seconds>,
+}
+
+impl Reconciler for PollBuilds {
+    const NAME: &'static str = "reconcile";
+    const PERIOD: Duration = Duration::from_secs(30);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let now = self.clock.now();
+        let then = self.since.unwrap_or(now - EVERY);
+        let builds = self.db.next_readings(&self.name, then, PIECE).await?;
+        if builds.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        let mut under_way = JoinSet::new();
+        let mut waiting = builds.into_iter();
+        let (mut events, mut read, mut lost, mut away) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let (mut silent, mut going_on, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            while under_way.len() < AT_ONCE
+                && away.is_none()
+                && let Some(build) = waiting.next()
+            {
+                let output = self.db.an_output(&build).await?;
+                let coordinator = self.coordinator.clone();
+                under_way.spawn(async move { (ask(&coordinator, &build, &output).await, build) });
+            }
+            let Some(next) = under_way.join_next().await else { break };
+            match next? {
+                (Ok(reports), build) => {
+                    read.push((build.id, reports.iter().rev().find_map(|report| report.note.clone())));
+                    let attempt = reports.iter().rev().find(|report| !report.is_over());
+                    let unnamed = attempt.filter(|_| build.reference.is_none() || build.unanswered);
+                    listed.extend(build.unanswered.then_some(build.id));
+                    going_on.extend(unnamed.map(|attempt| (build.id, attempt.reference.clone())));
+                    events.extend(reports.iter().flat_map(|report| report.events(build.id)));
+                    lost.extend(reports.is_empty().then_some(build));
+                }
+                (Err(Unavailable(reason)), build) => {
+                    silent.push((build.id, None));
+                    away = Some(reason);
+                }
+            }
+        }
+        self.record(&events, &lost).await?;
+        self.db.name_attempts(&going_on).await?;
+        self.db.all_attempts_known(&listed).await?;
+        self.db.record_readings(&read, now).await?;
+        // If it is about one build only, others get their turn before it is asked for again.
+        self.db.record_readings(&silent, now - EVERY + POLL_INTERVAL).await?;
+        let Some(reason) = away else { return Ok(Progress::Worked) };
+        tracing::warn!(coordinator = self.name, "the coordinator does not say how far builds are: {reason}");
+        Ok(Progress::Idle)
+    }
+}
+
+impl PollBuilds {
+    async fn record(&self, events: &[NewEvent], lost: &[Build]) -> anyhow::Result<()> {
+        let noted = self.db.record_events(&self.name, events, self.clock.now()).await?;
+        if noted.changed > 0 {
+            tracing::info!(
+                coordinator = self.name,
+                builds = noted.changed,
+                "builds moved on without an event"
+            );
+        }
+        if !lost.is_empty() {
+            tracing::warn!(coordinator = self.name, builds = lost.len(), "the coordinator has lost builds");
+            self.db.record_loss(lost, self.clock.now()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// All attempts that the coordinator knows of.
+async fn ask(
+    coordinator: &GuixBuildCoordinator,
+    build: &Build,
+    output: &str,
+) -> Result<Vec<Report>, Unavailable> {
+    if let Some(reference) = build.reference.as_ref().filter(|_| !build.unanswered) {
+        return Ok(coordinator.read(reference).await?.into_iter().collect());
+    }
+    let mut reports = coordinator.attempts_at(output).await?;
+    // Lists do not say everything, such as the agent.
+    let in_full = |report: &&mut Report| !report.is_over() || coordinator.has_emulating_agents();
+    for report in reports.iter_mut().filter(in_full) {
+        if let Some(more) = coordinator.read(&report.reference).await? {
+            *report = more;
+        }
+    }
+    Ok(reports)
+}

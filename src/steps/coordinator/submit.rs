@@ -1,0 +1,254 @@
+//! Submits queued builds, cancels builds, and tells the coordinator how urgent they are.
+//!
+//! # Guarantees
+//!
+//! * Each build is submitted at least once, and the coordinator passes over a build that it has.
+//! * Nothing is submitted while something is to be canceled. So a build that is wanted again is
+//!   never canceled by an earlier request.
+//! * A build that failed is submitted again only after the coordinator was asked which attempts it
+//!   has.
+//!
+//! # Design
+//!
+//! The table `build` is the outbox: a build leaves it when the coordinator has answered. A step
+//! first cancels, then submits, then tells urgencies. When the coordinator is unreachable,
+//! everything waits for it, not each build for itself.
+//!
+//! # Races
+//!
+//! * A submission without an answer may have arrived. The build is looked up at the coordinator,
+//!   by an output, before it is submitted again.
+//! * A host that loses the lease of scheduling stops its steps. The next host sends again what was
+//!   being sent at that moment, which the coordinator has to bear anyway.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::request::{CoordinatorRequest, OUR_TAG, Outcome};
+use super::{Answer, GuixBuildCoordinator, Report, Submission, Unavailable};
+use crate::clock::{Clock, Seconds};
+use crate::db::{Build, BuildId, BuildRef, Db, NewEvent};
+use crate::domain::attempt::Attempt;
+use crate::domain::plan::route::Routes;
+use crate::farm::reconciler::{Progress, Reconciler, back_off};
+
+/// How many requests are under way at the same time.
+const AT_ONCE: usize = 8;
+/// How many builds one step is about at most.
+const PIECE: i64 = 64;
+/// When to ask again for giving up what the coordinator still needs, in seconds.
+const STILL_NEEDED: Seconds = 3600;
+
+/// The keeper that submits: the outbox is the `build` table, and a build leaves it when the
+/// coordinator has answered. One whose answer was lost is looked for there before it is submitted again.
+///
+/// What nobody wants any more is given up before anything is submitted, so that a build that is
+/// wanted again is never given up by an earlier word; and how urgent builds are is told last.
+#[derive(Debug)]
+pub struct Submit {
+    /// Where builds stand.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Clock,
+    /// The name of the coordinator.
+    pub name: String,
+    /// Whom to hand builds to.
+    pub coordinator: GuixBuildCoordinator,
+    /// Which builds go to which coordinator.
+    pub routes: Routes,
+    /// Where the coordinator may fetch derivations from.
+    pub substitute_urls: Vec<String>,
+    /// Tags that a build gets in addition when it is tried again.
+    pub retry_tags: BTreeMap<String, String>,
+    /// Whether to submit also what is not due: used by `run --once`.
+    pub once: bool,
+}
+
+impl Reconciler for Submit {
+    const NAME: &'static str = "submit";
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        self.db.route(&self.routes).await?;
+        let mut wishes = self.cancellations().await?;
+        if wishes.is_empty() {
+            wishes = self.submissions().await?;
+        }
+        if wishes.is_empty() {
+            wishes = self.urgencies().await?;
+        }
+        if wishes.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        let mut under_way = JoinSet::new();
+        let mut waiting = wishes.into_iter();
+        let mut lost = Vec::new();
+        let mut done = 0;
+        loop {
+            while under_way.len() < AT_ONCE
+                && lost.is_empty()
+                && let Some((build, wish)) = waiting.next()
+            {
+                let coordinator = self.coordinator.clone();
+                under_way.spawn(async move { (build, wish.send_request(&coordinator).await) });
+            }
+            let Some(next) = under_way.join_next().await else { break };
+            match next? {
+                (build, Ok(outcome)) => done += usize::from(self.record(&build, outcome).await?),
+                (build, Err(Unavailable(reason))) => lost.push((build, reason)),
+            }
+        }
+        let Some((first, reason)) = lost.first() else {
+            return Ok(if done > 0 { Progress::Worked } else { Progress::Idle });
+        };
+        // The coordinator is away: everything waits for it, not each build for itself.
+        let again = self.clock.now() + back_off(first.attempts, Self::NAME);
+        tracing::warn!(
+            coordinator = self.name,
+            builds = lost.len(),
+            "the coordinator cannot be asked: {reason}"
+        );
+        let unsent: Vec<Build> = waiting.map(|(build, _)| build).collect();
+        let ids: Vec<_> = lost.iter().map(|(build, _)| build.id).chain(unsent.iter().map(|b| b.id)).collect();
+        self.db.postpone(&ids, reason, again).await?;
+        let new: Vec<_> = unsent.iter().filter(|build| !build.offered).map(|build| build.id).collect();
+        self.db.withdraw(&new).await?;
+        Ok(Progress::Idle)
+    }
+}
+
+impl Submit {
+    async fn cancellations(&self) -> anyhow::Result<Vec<(Build, CoordinatorRequest)>> {
+        let mut wishes = Vec::new();
+        // What is still needed is not asked for twice by `run --once`; what could not be asked for is.
+        let due = self.clock.now() + if self.once { STILL_NEEDED - 1 } else { 0 };
+        for build in self.db.begin_cancellations(&self.name, due, PIECE).await? {
+            let wish = match &build.reference {
+                Some(reference) if !build.unanswered => CoordinatorRequest::Cancel(reference.clone()),
+                _ => CoordinatorRequest::CancelUnnamed(self.db.an_output(&build).await?),
+            };
+            wishes.push((build, wish));
+        }
+        Ok(wishes)
+    }
+
+    async fn submissions(&self) -> anyhow::Result<Vec<(Build, CoordinatorRequest)>> {
+        let due = if self.once { Seconds::MAX } else { self.clock.now() };
+        let builds = self.db.next_submissions(&self.name, due, PIECE).await?;
+        let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
+        let new = builds.iter().filter(|build| !(build.offered && build.unanswered)).map(|build| build.id);
+        let new: Vec<BuildId> = new.collect();
+        if !new.is_empty() {
+            self.db.offer(&new).await?;
+        }
+        let failed = self.db.failed_before(&ids).await?;
+        let mut wishes = Vec::new();
+        for build in builds {
+            let mut submission = self.submission(&build);
+            submission.again = failed.contains(&build.id);
+            submission.tags.extend(if submission.again {
+                self.retry_tags.clone()
+            } else {
+                // Agents that emulate take only what has their tags.
+                self.coordinator.emulating_agents().clone()
+            });
+            let wish = if submission.again || build.unanswered {
+                let attempts = self.db.attempts(build.id).await?.into_iter();
+                let past = attempts.filter(|(_, attempt)| attempt.is_over()).map(|(name, _)| name).collect();
+                CoordinatorRequest::BuildAgain(submission, self.db.an_output(&build).await?, past)
+            } else {
+                CoordinatorRequest::Build(submission)
+            };
+            wishes.push((build, wish));
+        }
+        Ok(wishes)
+    }
+
+    async fn urgencies(&self) -> anyhow::Result<Vec<(Build, CoordinatorRequest)>> {
+        let builds = self.db.untold_urgencies(&self.name, PIECE).await?;
+        let wish = |build: Build| {
+            let reference = build.reference.clone()?;
+            let urgency = build.urgency;
+            Some((build, CoordinatorRequest::Hurry(reference, urgency)))
+        };
+        Ok(builds.into_iter().filter_map(wish).collect())
+    }
+
+    fn submission(&self, build: &Build) -> Submission {
+        let mut tags = vec![
+            (OUR_TAG.to_owned(), build.spec.clone()),
+            ("gorget-job".to_owned(), build.job.clone()),
+            ("system".to_owned(), build.system.to_string()),
+        ];
+        for channel in build.revision.channels() {
+            tags.push((format!("channel-{}", channel.name), channel.commit.clone()));
+            if !channel.origin.branch.is_empty() {
+                tags.push((format!("branch-{}", channel.name), channel.origin.branch.clone()));
+            }
+        }
+        Submission {
+            derivation: build.derivation.clone(),
+            priority: build.urgency,
+            tags,
+            substitute_urls: self.substitute_urls.clone(),
+            again: false,
+        }
+    }
+
+    /// Writes down what came of a wish; says whether that build is done with.
+    async fn record(&self, build: &Build, outcome: Outcome) -> anyhow::Result<bool> {
+        let now = self.clock.now();
+        match outcome {
+            Outcome::Answered(Answer::Accepted { reference }) => {
+                self.db.record_submission(build, Some(&reference), "accepted", now).await?;
+            }
+            Outcome::Answered(Answer::AlreadyThere { reason }) => {
+                self.db.record_submission(build, None, &reason, now).await?;
+            }
+            Outcome::Answered(Answer::Refused { reason }) => {
+                tracing::warn!(
+                    coordinator = self.name,
+                    job = build.job,
+                    derivation = build.derivation,
+                    "a build is refused: {reason}"
+                );
+                self.db.record_refusal(build, &reason, now).await?;
+            }
+            Outcome::Found(reports) => {
+                let events = events(build.id, &reports);
+                let noted = self.db.record_events(&self.name, &events, now).await?;
+                self.db.all_attempts_known(&[build.id]).await?;
+                let Some(attempt) = reports.iter().find(|report| !report.is_over()) else {
+                    // If nothing follows, it is asked for again: those attempts are known now.
+                    return Ok(noted.new > 0);
+                };
+                self.db.resume(build, &attempt.reference, now).await?;
+            }
+            Outcome::FoundCanceled(reports) => {
+                self.db.note_attempts(build.id, &self.name, &events(build.id, &reports), now).await?;
+            }
+            Outcome::Canceled(reference) => {
+                let id = build.id;
+                self.db.give_up(id, &reference).await?;
+                let build = BuildRef::Asked(id);
+                let event = NewEvent { build, reference, attempt: Attempt::Canceled, happened_at: Some(now) };
+                self.db.record_events(&self.name, &[event], now).await?;
+                self.db.record_nothing_to_cancel(id).await?;
+            }
+            Outcome::NothingToCancel => self.db.record_nothing_to_cancel(build.id).await?,
+            Outcome::Needed => {
+                let reason = "another build at the coordinator needs it";
+                self.db.postpone(&[build.id], reason, now + STILL_NEEDED).await?;
+                return Ok(false);
+            }
+            Outcome::BuildRef => self.db.record_urgency(build).await?,
+        }
+        Ok(true)
+    }
+}
+
+fn events(build: BuildId, reports: &[Report]) -> Vec<NewEvent> {
+    reports.iter().flat_map(|report| report.events(build)).collect()
+}

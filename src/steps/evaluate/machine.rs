@@ -1,0 +1,68 @@
+//! Whether this machine can evaluate.
+
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, fallocate};
+
+use crate::evaluator::runtime::{InstalledGuix, RuntimeError};
+use crate::farm::fault::MachineFault;
+
+/// Space that must be free where an evaluation writes, in bytes.
+const SPACE: u64 = 16 << 20;
+
+/// Whether these directories can be written to, and whether the Guix below `root` answers in a sandbox.
+pub(super) async fn examine(root: &Path, directories: &[PathBuf]) -> Result<(), MachineFault> {
+    for directory in directories {
+        let (directory, place) = (directory.clone(), directory.display().to_string());
+        let written = tokio::task::spawn_blocking(move || write_to(&directory)).await;
+        written.map_err(io::Error::other).flatten().map_err(|error| {
+            let what = format!("cannot write to {place}: {error}");
+            MachineFault::of(&anyhow::Error::from(error).context(format!("writing to {place}")))
+                .unwrap_or_else(|| MachineFault::new(what, None))
+        })?;
+    }
+    check_guix(root).await
+}
+
+/// Whether the Guix below `root` answers in a sandbox.
+///
+/// # Errors
+/// Says what the machine lacks.
+pub async fn check_guix(root: &Path) -> Result<(), MachineFault> {
+    InstalledGuix::probe(root).await.map(drop).map_err(|error| explain(root, &error))
+}
+
+fn write_to(directory: &Path) -> io::Result<()> {
+    let mut file = tempfile::tempfile_in(directory)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, SPACE) {
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+        Err(error) => return Err(error.into()),
+    }
+    file.write_all(&[1; 4096])?;
+    file.sync_data()
+}
+
+fn explain(root: &Path, error: &RuntimeError) -> MachineFault {
+    match error {
+        RuntimeError::Io(error) if error.kind() == ErrorKind::NotFound => {
+            if error.to_string().contains("bwrap") {
+                let hint = "install bubblewrap, or put `bwrap` on this program's PATH";
+                MachineFault::new(error.to_string(), Some(hint))
+            } else {
+                let what = format!("there is no Guix root {}: {error}", root.display());
+                MachineFault::new(what, Some("say where Guix is: `guix-root` in gorget.toml"))
+            }
+        }
+        RuntimeError::Io(error) => MachineFault::of_io(error).unwrap_or_else(|| {
+            MachineFault::new(format!("the Guix below {} cannot be started: {error}", root.display()), None)
+        }),
+        RuntimeError::Probe { reason, .. } if reason.contains("bwrap: ") => MachineFault::new(
+            format!("the sandbox cannot be made: {reason}"),
+            Some(
+                "user namespaces must be allowed; `bwrap --unshare-all --ro-bind / / true` shows what is missing",
+            ),
+        ),
+        error => MachineFault::new(error.to_string(), None),
+    }
+}

@@ -1,0 +1,192 @@
+//! Pauses this host while its machine has a fault.
+//!
+//! The host gives back its evaluation, so that other hosts can take it, and checks the machine
+//! until the fault is gone.
+
+use std::time::{Duration, Instant};
+
+use super::Evaluate;
+use super::machine::examine;
+use crate::db::{self, Task};
+use crate::evaluator::Failure;
+use crate::evaluator::runtime::RuntimeError;
+use crate::farm::fault::MachineFault;
+use crate::farm::reconciler::Progress;
+use crate::git::ObtainError;
+
+/// How often an evaluation that fails for reasons outside of it is begun again.
+const ATTEMPTS: i64 = 3;
+/// How long the first pause is at least, and each further one until an evaluation comes to its end.
+const SHORTEST: Duration = Duration::from_secs(15);
+const LONGEST: Duration = Duration::from_mins(4);
+/// While the database is away, how often it is tried again to record a batch.
+const RECORD_AGAIN: Duration = Duration::from_secs(2);
+/// How long that is tried by who was told to do everything once.
+const RECORD_ONCE: Duration = Duration::from_mins(1);
+
+/// Nothing is evaluated on this machine for now.
+#[derive(Debug)]
+pub struct Pause {
+    /// What is wrong.
+    fault: MachineFault,
+    /// When the machine is examined again.
+    until: Instant,
+    /// What was evaluated, until the database has taken it back.
+    interrupted: Option<Task>,
+}
+
+impl Evaluate {
+    /// Whether this machine can evaluate. One that paused is examined when it is time.
+    pub(super) async fn is_able(&mut self) -> anyhow::Result<bool> {
+        let Some(pause) = &mut self.pause else { return Ok(true) };
+        if pause.until > Instant::now() {
+            return Ok(false);
+        }
+        if let Some(task) = pause.interrupted.take()
+            && let Err(error) = self.give_back(task).await
+        {
+            self.put_off(error);
+            return Ok(false);
+        }
+        if let Err(fault) = examine(self.runtimes.root(), &self.directories).await {
+            self.put_off(fault);
+            self.say_paused().await;
+            return Ok(false);
+        }
+        match self.db.resume_host(&self.host).await {
+            Err(error) if error.is_passing() => {
+                self.put_off(MachineFault::new(error.to_string(), None));
+                return Ok(false);
+            }
+            resumed => resumed?,
+        }
+        self.pause = None;
+        tracing::info!(host = self.host, "the host resumes: the fault is gone");
+        Ok(true)
+    }
+
+    /// An evaluation came to an end for reasons that this machine has nothing to do with.
+    pub(super) fn worked(&mut self) {
+        self.faults = 0;
+    }
+
+    /// The fault of the revision is its result. A fault of the machine pauses the host; what else goes wrong
+    /// is tried again a few times.
+    pub(super) async fn failed(&mut self, task: &Task, error: anyhow::Error) -> anyhow::Result<Progress> {
+        if let Some(db::Error::LeaseLost(_)) = error.downcast_ref() {
+            tracing::warn!(spec.name = task.spec.name, system = %task.system, "dropped: {error:#}");
+            return Ok(Progress::Worked);
+        }
+        if let Some(fault) = self.fault_behind(&error).await {
+            return self.interrupted(task, fault).await;
+        }
+        self.worked();
+        let failure = error.downcast_ref::<Failure>();
+        let of_revision = failure.is_some_and(Failure::is_of_revision)
+            || error.downcast_ref::<RuntimeError>().is_some_and(RuntimeError::is_of_revision)
+            || error.downcast_ref::<ObtainError>().is_some_and(ObtainError::is_of_revision)
+            || matches!(error.downcast_ref(), Some(db::Error::OverQuota { .. }));
+        if !of_revision && task.attempts < ATTEMPTS {
+            self.db.wait_again(task).await?;
+            if !matches!(failure, Some(Failure::Still { .. })) {
+                return Err(error);
+            }
+            // The other systems come first.
+            tracing::warn!(spec.name = task.spec.name, system = %task.system, "begins again later: {error:#}");
+            return Ok(Progress::Worked);
+        }
+        tracing::warn!(spec.name = task.spec.name, system = %task.system, "the evaluation failed: {error:#}");
+        let reason = format!("{error:#}").replace('\0', "␀");
+        self.db.fail_evaluation(task, &reason, self.clock.now()).await?;
+        Ok(Progress::Worked)
+    }
+
+    /// What is wrong with the machine: an error may say so, but a program that is missing, or a sandbox that cannot be
+    /// made, looks like a Guix that ended early. So the machine is examined before anything else is blamed.
+    async fn fault_behind(&self, error: &anyhow::Error) -> Option<MachineFault> {
+        let fault = match error.downcast_ref() {
+            Some(Failure::Start(error)) => MachineFault::of_io(error),
+            _ => MachineFault::of(error),
+        };
+        match fault.filter(|fault| !fault.is_scarcity()) {
+            None => examine(self.runtimes.root(), &self.directories).await.err(),
+            fault => fault,
+        }
+    }
+
+    async fn interrupted(&mut self, task: &Task, fault: MachineFault) -> anyhow::Result<Progress> {
+        self.kept = None;
+        self.runtimes.forget_host();
+        tracing::error!(host = self.host, spec.name = task.spec.name, system = %task.system, "the host pauses: {fault}");
+        let pause = (SHORTEST * (1 << self.faults.min(8))).min(LONGEST);
+        self.faults += 1;
+        let until = Instant::now() + pause;
+        self.pause = Some(Pause { fault: fault.clone(), until, interrupted: None });
+        if let Err(error) = self.give_back(task.clone()).await {
+            tracing::warn!(host = self.host, "what was interrupted is given back later: {error}");
+        }
+        self.say_paused().await;
+        if self.once { Err(fault.into()) } else { Ok(Progress::Idle) }
+    }
+
+    /// Lets others have what was interrupted. What cannot be written down yet is tried again.
+    async fn give_back(&mut self, task: Task) -> Result<(), MachineFault> {
+        match self.db.give_back(&task).await {
+            Ok(()) | Err(db::Error::LeaseLost(_)) => Ok(()),
+            Err(error) => {
+                if let Some(pause) = &mut self.pause {
+                    pause.interrupted = Some(task);
+                }
+                Err(MachineFault::new(error.to_string(), None))
+            }
+        }
+    }
+
+    /// The fault is not gone, or another one has come.
+    fn put_off(&mut self, fault: MachineFault) {
+        let Some(pause) = &mut self.pause else { return };
+        if pause.fault != fault {
+            tracing::error!(host = self.host, "the host stays paused: {fault}");
+            pause.fault = fault;
+        }
+        pause.until = Instant::now() + SHORTEST;
+    }
+
+    async fn say_paused(&self) {
+        let Some(pause) = &self.pause else { return };
+        let said = self.db.pause_host(&self.host, &pause.fault.to_string(), self.clock.now()).await;
+        if let Err(error) = said {
+            tracing::debug!("that the host is paused is not in the database: {error}");
+        }
+    }
+
+    /// Waits a little when the database is away or has no space: evaluating goes on where it was when that is over,
+    /// unless somebody else has leased it by then. Any other error is one.
+    pub(super) async fn wait_out(&self, error: db::Error, since: &mut Option<Instant>) -> db::Result<()> {
+        let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
+        if !error.is_passing() || self.once && waited > RECORD_ONCE {
+            return Err(error);
+        }
+        if since.is_none() {
+            tracing::warn!("what was evaluated cannot be recorded yet: {error}");
+        }
+        since.get_or_insert_with(Instant::now);
+        // It says so where it can: a full disk often has room for a few bytes.
+        let _ = self.db.pause_host(&self.host, &error.to_string(), self.clock.now()).await;
+        tokio::time::sleep(RECORD_AGAIN).await;
+        Ok(())
+    }
+
+    /// Recording goes on, after it was waited for the database since then.
+    pub(super) async fn recording_again(&self, since: Option<Instant>) -> db::Result<()> {
+        if since.is_none() {
+            return Ok(());
+        }
+        tracing::info!(host = self.host, "recording goes on: the fault is gone");
+        let mut again = since;
+        while let Err(error) = self.db.resume_host(&self.host).await {
+            self.wait_out(error, &mut again).await?;
+        }
+        Ok(())
+    }
+}

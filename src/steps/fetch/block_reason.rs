@@ -1,0 +1,104 @@
+//! Why a spec is blocked.
+
+use crate::db::{BlockKind, BlockedSpec, MirrorProblem, NewBlock, PushId, StoredSpec, Trust};
+use crate::domain::revision::ChannelCommit;
+use crate::farm::fault::blames_machine;
+use crate::farm::reconciler::back_off;
+use crate::git::{HistoryError, MetadataError, Obstacle, RemoteError};
+
+use super::Fetch;
+
+/// Why what a spec wants is not evaluated.
+#[derive(Debug)]
+pub(super) struct BlockReason {
+    kind: BlockKind,
+    reason: String,
+    /// The push that has to be acknowledged.
+    push: Option<PushId>,
+    /// The repository that gave no answer, or the wrong one.
+    remote: Option<(String, MirrorProblem)>,
+}
+
+impl BlockReason {
+    /// The commit of a channel does not descend from what was evaluated before.
+    pub(super) fn rollback(channel: &ChannelCommit, trust: &Trust) -> Self {
+        let ChannelCommit { name, url, commit, origin } = channel;
+        let base = trust.bases.last().map_or("", String::as_str);
+        let hint = trust.push.map_or(String::new(), |push| {
+            format!("\nhint: if that is meant, type `gorget acknowledge {push}`")
+        });
+        let reason = format!(
+            "channel {name}: branch {} of {url} is at {commit}, which does not descend from {base}, \
+             the last authentic commit that was evaluated{hint}",
+            origin.branch
+        );
+        Self { kind: BlockKind::Rollback, reason, push: trust.push, remote: None }
+    }
+
+    /// Nobody can tell whether the commit of a channel descends from what was evaluated before.
+    pub(super) fn endless(channel: &ChannelCommit, error: &HistoryError) -> Self {
+        let reason = format!("channel {}: {error}", channel.name);
+        Self { kind: BlockKind::Failed, reason, push: None, remote: None }
+    }
+}
+
+impl From<Obstacle> for BlockReason {
+    fn from(obstacle: Obstacle) -> Self {
+        let reason = obstacle.to_string();
+        let mut remote = None;
+        let kind = match obstacle {
+            Obstacle::Bad { .. } | Obstacle::Unintroduced { .. } => BlockKind::Bad,
+            Obstacle::Unknown { .. } => BlockKind::Unknown,
+            Obstacle::Metadata { error: MetadataError::Wrong { .. }, .. } | Obstacle::TooMany { .. } => {
+                BlockKind::Metadata
+            }
+            Obstacle::Remote { url, error, .. } => {
+                // A repository that only this channel names has no say in when others are fetched.
+                remote = url.map(|url| (url, problem(&error)));
+                BlockKind::Failed
+            }
+            Obstacle::Metadata { .. }
+            | Obstacle::Authentication { .. }
+            | Obstacle::TooSlow { .. }
+            | Obstacle::TooMuch { .. } => BlockKind::Failed,
+        };
+        Self { kind, reason, push: None, remote }
+    }
+}
+
+fn problem(error: &RemoteError) -> MirrorProblem {
+    match error {
+        RemoteError::MissingBranch { .. } | RemoteError::MissingCommit { .. } => MirrorProblem::Missing,
+        _ => MirrorProblem::Failed,
+    }
+}
+
+impl Fetch {
+    /// Records why a spec is not evaluated, and when to try again.
+    pub(super) async fn hold(
+        &self,
+        stored: &StoredSpec,
+        wanted: &str,
+        before: Option<&BlockedSpec>,
+        trouble: &BlockReason,
+    ) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        let BlockReason { kind, reason, push, remote } = trouble;
+        let name = &stored.spec.name;
+        if before.is_none_or(|before| (before.wanted.as_str(), &before.reason) != (wanted, reason)) {
+            tracing::warn!(spec.name = name, kind = kind.word(), "not evaluated: {reason}");
+        }
+        // What the machine is to blame for is over when somebody has put it right, and is tried again soon.
+        let soon = *kind == BlockKind::Failed && blames_machine(reason);
+        let count = |failures: i64| if soon { 0 } else { failures };
+        if let Some((url, problem)) = remote {
+            let mirror = self.db.mirror(url).await?;
+            let again = now + back_off(count(mirror.map_or(0, |mirror| mirror.failures)), url);
+            self.db.record_fetch_failure(url, *problem, reason, now, again).await?;
+        }
+        let failures = before.filter(|before| before.wanted == wanted).map_or(0, |before| before.failures);
+        let next_try = now + back_off(count(failures), name);
+        let hold = NewBlock { wanted, kind: *kind, reason, push: *push, next_try };
+        Ok(self.db.hold(stored.id, &hold, now).await?)
+    }
+}

@@ -1,0 +1,213 @@
+//! The work for one spec: its revision is fetched, authenticated and completed, and its evaluation
+//! requested.
+
+use anyhow::Context as _;
+
+use crate::clock::Clock;
+use crate::db::{BranchState, Db, Evaluation, Look, PushKind, StoredSpec};
+use crate::domain::revision::{ChannelCommit, Revision, is_brought};
+use crate::git::{Errand, HistoryError, Mirrors, Resolver, Tips, descends, steps};
+
+use super::block_reason;
+
+/// The most evaluations that one push asks for, when every commit is wanted.
+const MOST_STEPS: usize = 200;
+
+/// Whoever does it.
+#[derive(Debug, Clone)]
+pub(super) struct FetchJob {
+    pub(super) db: Db,
+    pub(super) resolver: Resolver,
+    pub(super) clock: Clock,
+}
+
+impl FetchJob {
+    /// Fetches what a spec wants, and asks for its evaluation.
+    pub(super) async fn bring(
+        &self,
+        stored: &StoredSpec,
+        named: Vec<ChannelCommit>,
+        before: Option<&Evaluation>,
+        tips: &Tips,
+        errand: &mut Errand,
+    ) -> anyhow::Result<Result<(), block_reason::BlockReason>> {
+        let revision = match self.resolver.resolve(named.clone(), tips, errand).await {
+            Ok(revision) => revision,
+            Err(obstacle) => return Ok(Err(obstacle.into())),
+        };
+        let now = self.clock.now();
+        for channel in revision.channels() {
+            let mirrors = self.resolver.mirrors.of(revision.channels(), channel);
+            if !is_brought(revision.channels(), channel) {
+                self.db.record_fetch(&channel.url, now).await?;
+            }
+            self.name_pushes(&mirrors, channel).await?;
+        }
+        for channel in revision.channels() {
+            let mirrors = self.resolver.mirrors.of(revision.channels(), channel);
+            if let Some(rollback) = self.rollback(&mirrors, channel).await? {
+                return Ok(Err(rollback));
+            }
+        }
+        let between = match before {
+            Some(before) if stored.spec.every_commit => {
+                self.between(&before.revision, &named, tips, errand).await?
+            }
+            _ => Vec::new(),
+        };
+        self.follow(&revision, tips).await?;
+        let spec = &stored.spec;
+        for warning in revision.warnings() {
+            tracing::warn!(spec.name = spec.name, "{warning}");
+        }
+        for revision in between.iter().chain([&revision]) {
+            let asked =
+                self.db.request_evaluations(stored.id, revision, &spec.build, &spec.systems, now).await?;
+            let revision = revision.short();
+            tracing::info!(
+                spec.name = spec.name,
+                revision,
+                evaluations = asked.len(),
+                "evaluations are asked for"
+            );
+        }
+        self.db.release(stored.id).await?;
+        Ok(Ok(()))
+    }
+
+    /// Notes which mirrors there are now. What came in vain takes room as well, until it is collected.
+    pub(super) async fn note(&self, errand: &Errand) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        for url in errand.brought() {
+            self.db.touch_mirror(url, now).await?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the commit of a channel that is authenticated, but does not follow on the one
+    /// before. A commit that somebody named is meant.
+    async fn rollback(
+        &self,
+        mirrors: &Mirrors,
+        channel: &ChannelCommit,
+    ) -> anyhow::Result<Option<block_reason::BlockReason>> {
+        let ChannelCommit { url, commit, origin, .. } = channel;
+        if origin.signer.is_none() || origin.pinned {
+            return Ok(None);
+        }
+        let Some(trust) = self.db.trust(url, &origin.branch).await? else { return Ok(None) };
+        let mirror = mirrors.path(url);
+        for base in &trust.bases {
+            match descends(&mirror, commit, base).await {
+                Ok(true) => return Ok(None),
+                Ok(false) => {}
+                Err(HistoryError::Io(error)) => return Err(error).context("comparing commits"),
+                Err(error) => return Ok(Some(block_reason::BlockReason::endless(channel, &error))),
+            }
+        }
+        Ok(Some(block_reason::BlockReason::rollback(channel, &trust)))
+    }
+
+    /// Watches the branches of channels that are needed, and notes what was authentic.
+    async fn follow(&self, revision: &Revision, tips: &Tips) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        for channel in revision.channels() {
+            let ChannelCommit { url, commit, origin, .. } = channel;
+            if origin.pinned {
+                continue;
+            }
+            if !tips.contains_key(&(url.clone(), origin.branch.clone())) {
+                self.db.ensure_branches(url, &[&origin.branch]).await?;
+                let branches = self.db.branches().await?;
+                let of_channel = branches.iter().filter(|b| b.url == *url && b.name == origin.branch);
+                let seen = BranchState::At(commit.clone());
+                let looks = of_channel.map(|b| Look { branch: b.id, seen: seen.clone(), next_look: now });
+                self.db.record_polls(&looks.collect::<Vec<_>>(), now).await?;
+            }
+            if origin.signer.is_some() {
+                self.db.record_trusted(url, &origin.branch, commit).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The revisions between what was asked for before and what is wanted now: one channel after the
+    /// other goes from commit to commit. One that cannot be had is left out.
+    async fn between(
+        &self,
+        before: &Revision,
+        named: &[ChannelCommit],
+        tips: &Tips,
+        errand: &mut Errand,
+    ) -> anyhow::Result<Vec<Revision>> {
+        let mut now: Vec<ChannelCommit> = named.to_vec();
+        for channel in &mut now {
+            let old = before.channels().iter().find(|old| old.name == channel.name && old.url == channel.url);
+            if let Some(old) = old {
+                channel.commit.clone_from(&old.commit);
+            }
+        }
+        let mut revisions = Vec::new();
+        for (place, channel) in named.iter().enumerate() {
+            let mirror = self.resolver.mirrors.path(&channel.url);
+            let commits = steps(&mirror, &now[place].commit, &channel.commit, MOST_STEPS).await;
+            let commits = commits.or_else(|error| match error {
+                HistoryError::Io(error) => Err(error),
+                error => {
+                    tracing::warn!(url = channel.url, "commits are left out: {error}");
+                    Ok(vec![channel.commit.clone()])
+                }
+            });
+            for commit in commits.context("walking through a history")? {
+                now[place].commit = commit;
+                match self.resolver.resolve(now.clone(), tips, errand).await {
+                    Ok(revision) => revisions.push(revision),
+                    Err(obstacle) => tracing::warn!(url = channel.url, "a commit is left out: {obstacle}"),
+                }
+            }
+        }
+        // The last one is what is wanted now.
+        revisions.pop();
+        Ok(revisions)
+    }
+
+    /// Calls pushes to the channel's branch by their kind, now that the commits are here. Where a history is
+    /// too long to know, they stay without a name.
+    async fn name_pushes(&self, mirrors: &Mirrors, channel: &ChannelCommit) -> anyhow::Result<()> {
+        let ChannelCommit { url, origin, .. } = channel;
+        for push in self.db.unnamed_pushes(url, &origin.branch).await? {
+            let (Some(before), Some(after)) = (&push.before, &push.after) else { continue };
+            match kind(mirrors, url, before, after).await {
+                Ok(Some(kind)) => self.db.name_push(push.id, kind).await?,
+                Ok(None) => {}
+                Err(HistoryError::Io(error)) => return Err(error).context("comparing commits"),
+                Err(error) => {
+                    tracing::warn!(url, "it is not known what kind of push that was: {error}");
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a push was; `None` when its commits were never fetched.
+async fn kind(
+    mirrors: &Mirrors,
+    url: &str,
+    before: &str,
+    after: &str,
+) -> Result<Option<PushKind>, HistoryError> {
+    let mirror = mirrors.path(url);
+    if !descends(&mirror, after, after).await? {
+        return Ok(None);
+    }
+    Ok(Some(if descends(&mirror, after, before).await? {
+        PushKind::Forward
+    } else if descends(&mirror, before, after).await? {
+        PushKind::Returned
+    } else {
+        // A commit before it that is not here is not in its history.
+        PushKind::Forced
+    }))
+}

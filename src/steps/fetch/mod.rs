@@ -1,0 +1,193 @@
+//! Fetches what specs want evaluated, has it authenticated, finds the channels that it needs, and asks
+//! for its evaluation once all of it is here. Repositories do not wait for each other, and what specs name
+//! does not wait for what their channels bring.
+
+mod block_reason;
+mod fetch_spec;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::db::{BlockedSpec, Db, Evaluation, Mirror, SpecId, StoredSpec};
+use crate::domain::revision::ChannelCommit;
+use crate::farm::reconciler::{Bells, Once, Progress, Reconciler};
+use crate::git::{Resolver, Tips, Whereabouts};
+
+use fetch_spec::FetchJob;
+
+/// For how many specs the repositories that they name are fetched side by side. What is fetched is large, and
+/// authenticating keeps a processor busy.
+const SIDE_BY_SIDE: usize = 4;
+/// While some are under way, how often it is asked what else is wanted.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The keeper that fetches.
+#[derive(Debug)]
+pub struct Fetch {
+    /// Where specs, branches and evaluations stand.
+    pub db: Db,
+    /// Who fetches, authenticates and completes.
+    pub resolver: Resolver,
+    /// What time it is.
+    pub clock: Clock,
+    /// Whom to wake.
+    pub bells: Bells,
+    /// Whether to try again what failed a moment ago.
+    pub once: Once,
+    /// What is under way.
+    pub fetches: Fetches,
+}
+
+/// What is fetched at the moment.
+#[derive(Debug, Default)]
+pub struct Fetches {
+    tasks: JoinSet<Brought>,
+    /// For which specs, and how far that has come.
+    specs: BTreeMap<SpecId, Whereabouts>,
+}
+
+/// What a spec wants, and has not got.
+#[derive(Debug)]
+struct Wanted {
+    stored: StoredSpec,
+    named: Vec<ChannelCommit>,
+    /// The spec's newest evaluation.
+    before: Option<Evaluation>,
+    /// A text that changes with what is wanted.
+    identity: String,
+    hold: Option<BlockedSpec>,
+    tips: Arc<Tips>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+struct Brought {
+    stored: StoredSpec,
+    identity: String,
+    hold: Option<BlockedSpec>,
+    result: anyhow::Result<Result<(), block_reason::BlockReason>>,
+}
+
+impl Reconciler for Fetch {
+    const NAME: &'static str = "fetch";
+    const PERIOD: Duration = Duration::from_secs(15);
+    // A first fetch of Guix may take half an hour, and authenticating it as long.
+    const LONGEST: Duration = Duration::from_hours(2);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let mut wanted = self.wanted().await?;
+        let mut progress = Progress::Idle;
+        let glance = tokio::time::sleep(POLL_INTERVAL);
+        tokio::pin!(glance);
+        loop {
+            wanted = self.begin(wanted);
+            tokio::select! {
+                brought = self.fetches.tasks.join_next() => match brought {
+                    None => return Ok(progress),
+                    Some(Ok(brought)) => self.settle(brought).await?,
+                    Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                },
+                () = &mut glance => return Ok(Progress::Worked),
+            }
+            progress = Progress::Worked;
+        }
+    }
+}
+
+impl Fetch {
+    /// The commit of every branch that is known.
+    async fn tips(&self) -> anyhow::Result<Tips> {
+        let branches = self.db.branches().await?.into_iter();
+        Ok(branches.filter_map(|branch| Some(((branch.url, branch.name), branch.tip?))).collect())
+    }
+
+    /// What is wanted and due, and nobody is at.
+    async fn wanted(&mut self) -> anyhow::Result<Vec<Wanted>> {
+        let mut newest: HashMap<SpecId, Vec<Evaluation>> = HashMap::new();
+        for evaluation in self.db.newest_evaluations().await? {
+            newest.entry(evaluation.spec_id).or_default().push(evaluation);
+        }
+        let mut holds: HashMap<SpecId, BlockedSpec> =
+            self.db.holds().await?.into_iter().map(|hold| (hold.spec_id, hold)).collect();
+        let tips = Arc::new(self.tips().await?);
+        let resting = self.resting().await?;
+        let mut all = Vec::new();
+        for stored in self.db.specs().await? {
+            if !stored.present || !stored.spec.is_evaluated() || self.fetches.specs.contains_key(&stored.id) {
+                continue;
+            }
+            let Some(named) = target::named(&stored.spec, &tips) else { continue };
+            let hold = holds.remove(&stored.id);
+            let newest = newest.remove(&stored.id).unwrap_or_default();
+            if target::is_asked_for(&stored, &named, &tips, &newest) {
+                if hold.is_some() {
+                    self.db.release(stored.id).await?;
+                }
+                continue;
+            }
+            let identity = target::identity(&stored.spec, &named);
+            let waits = |hold: &BlockedSpec| hold.wanted == identity && hold.next_try > self.clock.now();
+            let rests = hold.as_ref().is_some_and(waits)
+                || named.iter().any(|channel| resting.contains(&channel.url));
+            if self.once.wants(&attempt(&stored, &identity), !rests) {
+                let (before, tips) = (newest.into_iter().next(), Arc::clone(&tips));
+                all.push(Wanted { stored, named, before, identity, hold, tips });
+            }
+        }
+        Ok(all)
+    }
+
+    /// The repositories that are left in peace after a failure.
+    async fn resting(&self) -> anyhow::Result<BTreeSet<String>> {
+        let now = self.clock.now();
+        let mirrors = self.db.mirrors().await?.into_iter();
+        Ok(mirrors.filter(|mirror: &Mirror| mirror.next_fetch > now).map(|mirror| mirror.url).collect())
+    }
+
+    /// Begins with as much as can go on side by side; gives back what has to wait. A spec waits for a repository
+    /// that it names as long as somebody is there: should that fail, it is left in peace for a while.
+    fn begin(&mut self, wanted: Vec<Wanted>) -> Vec<Wanted> {
+        let mut waiting = Vec::new();
+        for one in wanted {
+            let busy: Vec<String> = self.fetches.specs.values().filter_map(Whereabouts::url).collect();
+            let waits = one.named.iter().any(|channel| busy.contains(&channel.url));
+            if waits || busy.len() >= SIDE_BY_SIDE {
+                waiting.push(one);
+                continue;
+            }
+            let Wanted { stored, named, before, identity, hold, tips } = one;
+            self.once.done(&attempt(&stored, &identity));
+            let mut errand = self.resolver.errand(&named);
+            self.fetches.specs.insert(stored.id, errand.whereabouts());
+            let (db, resolver, clock) = (self.db.clone(), self.resolver.clone(), self.clock.clone());
+            self.fetches.tasks.spawn(async move {
+                let bringer = FetchJob { db, resolver, clock };
+                let result = bringer.bring(&stored, named, before.as_ref(), &tips, &mut errand).await;
+                let noted = bringer.note(&errand).await;
+                Brought { stored, identity, hold, result: noted.and(result) }
+            });
+        }
+        waiting
+    }
+
+    /// Takes note of what came of one.
+    async fn settle(&mut self, brought: Brought) -> anyhow::Result<()> {
+        let Brought { stored, identity, hold, result } = brought;
+        self.fetches.specs.remove(&stored.id);
+        match result? {
+            Ok(()) => self.bells.evaluate.ring(),
+            Err(obstacle) => self.hold(&stored, &identity, hold.as_ref(), &obstacle).await?,
+        }
+        Ok(())
+    }
+}
+
+/// A name for trying this once.
+fn attempt(stored: &StoredSpec, identity: &str) -> String {
+    format!("{} {identity}", stored.spec.name)
+}

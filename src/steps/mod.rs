@@ -1,0 +1,28 @@
+//! The reconcilers, in the order in which work flows through them.
+//!
+//! Each reads one table, does at most one unit of work, writes the next table in one transaction,
+//! and wakes the step after it. Steps import what they stand on, and never each other.
+
+/// Reads spec files into the database.
+pub mod register;
+
+/// Polls remote branches and records pushes.
+pub mod watch;
+
+/// Fetches what specs want evaluated, has it authenticated, and requests its evaluation.
+pub mod fetch;
+
+/// Evaluates one revision for one system, and records the results.
+pub mod evaluate;
+
+/// Turns the jobs of an evaluation into wanted builds, and plans their order.
+pub mod schedule;
+
+/// Asks substitute servers which wanted builds they already have.
+pub mod substitutes;
+
+/// Hands wanted builds to a build coordinator, and follows them.
+pub mod coordinator;
+
+/// Removes checkouts, mirrors and old rows that nothing needs.
+pub mod collect;

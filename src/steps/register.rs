@@ -1,0 +1,117 @@
+//! Reads the directory of spec files into the database.
+//!
+//! A spec file that becomes faulty keeps its former meaning; only a file that is gone retires its
+//! spec.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::db::{Branch, Db};
+use crate::domain::spec::{Spec, SpecFile, is_pattern, load_directory_again, made};
+use crate::farm::bell::Bell;
+use crate::farm::reconciler::{Progress, Reconciler};
+
+/// The keeper that reads spec files.
+#[derive(Debug)]
+pub struct Register {
+    /// Where specs go.
+    pub db: Db,
+    /// Where the files are.
+    pub directory: PathBuf,
+    /// Wakes who looks at branches.
+    pub watch: Bell,
+    /// Wakes who gives up what nobody wants any more.
+    pub schedule: Bell,
+    /// What the files said the last time.
+    pub files: Vec<SpecFile>,
+    /// Faults that were told already.
+    pub told: BTreeSet<String>,
+}
+
+impl Reconciler for Register {
+    const NAME: &'static str = "register";
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let written = self.read().await?;
+        let mut specs = written.good;
+        let stored = self.db.specs().await?;
+        let present: Vec<Spec> =
+            stored.into_iter().filter(|stored| stored.present).map(|stored| stored.spec).collect();
+        if written.faulty {
+            // One of the specs that seem to be gone may be in a faulty file: none is retired.
+            let gone = present.iter().filter(|old| specs.iter().all(|new| new.name != old.name));
+            specs.extend(gone.filter(|old| old.template.is_none()).cloned().collect::<Vec<_>>());
+        }
+        specs.extend(self.made(&specs).await?);
+        // Of equal names, the one that somebody wrote counts.
+        specs.sort_by(|a, b| (&a.name, &a.template).cmp(&(&b.name, &b.template)));
+        specs.dedup_by(|later, first| later.name == first.name);
+        let mut before = present;
+        before.sort_by(|a, b| a.name.cmp(&b.name));
+        if before == specs {
+            return Ok(Progress::Idle);
+        }
+        self.db.sync_specs(&specs).await?;
+        self.watch.ring();
+        self.schedule.ring();
+        Ok(Progress::Worked)
+    }
+}
+
+struct Written {
+    good: Vec<Spec>,
+    faulty: bool,
+}
+
+impl Register {
+    /// The specs that are made from others, for the branches that there are.
+    async fn made(&self, specs: &[Spec]) -> anyhow::Result<Vec<Spec>> {
+        let templates: Vec<&Spec> = specs.iter().filter(|spec| spec.is_template()).collect();
+        if templates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let branches = self.db.branches().await?;
+        let mut all = Vec::new();
+        for template in templates {
+            let pattern = template.channels.iter().find(|channel| is_pattern(&channel.branch));
+            let is_there = |branch: &&Branch| {
+                branch.tip.is_some() && pattern.is_some_and(|channel| channel.url == branch.url)
+            };
+            let names = branches.iter().filter(is_there).map(|branch| branch.name.as_str());
+            let (made, left_out) = made(template, names);
+            if left_out > 0 {
+                tracing::warn!(spec.name = template.name, left_out, "the pattern means too many branches");
+            }
+            all.extend(made);
+        }
+        Ok(all)
+    }
+
+    async fn read(&mut self) -> anyhow::Result<Written> {
+        let (directory, mut before) = (self.directory.clone(), std::mem::take(&mut self.files));
+        let read = move || load_directory_again(&directory, &mut before).map(|files| (files, before));
+        let (files, before) = tokio::task::spawn_blocking(read)
+            .await?
+            .context("hint: put spec files there, or set `specs` in gorget.toml")?;
+        self.files = before;
+        let mut told = BTreeSet::new();
+        let mut written = Written { good: Vec::new(), faulty: false };
+        for file in files {
+            if let Ok(checked) = file.outcome {
+                written.good.push(checked.spec);
+            } else {
+                written.faulty = true;
+                told.insert(file.path.display().to_string());
+            }
+        }
+        for path in told.difference(&self.told) {
+            tracing::error!(path, "a spec file has faults; what it said before goes on (see `gorget check`)");
+        }
+        self.told = told;
+        Ok(written)
+    }
+}

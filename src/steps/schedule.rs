@@ -1,0 +1,194 @@
+//! Turns jobs into builds, and decides which builds are still wanted and in which order.
+//!
+//! # Guarantees
+//!
+//! * Builds are canceled and ordered for what all live evaluations want, never for what one branch
+//!   did.
+//! * What was last decided on is in the table `plan`. It is decided anew when that differs from
+//!   what is so now, whatever bell was missed in between.
+//! * A build over its spec's budget is never seen in the queue: that is decided in each
+//!   transaction that queues builds.
+//!
+//! # Design
+//!
+//! *Live* are the jobs of the newest complete evaluation of each system of each active spec (of
+//! all evaluations where every commit counts), and what a newer one has found so far; also jobs
+//! that the newest could not evaluate, as they were last. The step plans when the set of those
+//! evaluations, or what their specs say, differs from the one in `plan`, and at most once a minute
+//! while evaluations find more.
+//!
+//! Planning reads the builds that are not at their ends, with all that they need and is not there.
+//! The pure functions of `domain::plan` decide which job claims what: a job claims its build, and
+//! a build what it needs, also through derivations that nobody asked for. A build that nothing
+//! claims is canceled: at once, or by way of `canceling` if the coordinator has it or may have it.
+//!
+//! A job found just now has an urgency of the first round until it is planned. A job that failed
+//! or was canceled for other reasons is queued again only with a complete evaluation that is newer
+//! than the one that wanted it, as its spec says.
+//!
+//! # Races
+//!
+//! * A build that is claimed again before it was canceled goes back to the queue.
+//! * A build that was on its way to the coordinator when it was canceled is canceled there as soon
+//!   as it is known to have arrived.
+
+use std::time::Duration;
+
+use crate::clock::{Clock, Seconds};
+use crate::db::{BuildState, Changes, Db, Live, OpenBuild, PlanInput, Snapshot, SpecId, Task};
+use crate::domain::plan::order::{Rank, ranks};
+use crate::domain::plan::{Fate, fate};
+use crate::farm::reconciler::{Bells, Progress, Reconciler};
+
+/// How often, in seconds, builds are put in order while evaluations find more.
+const AGAIN: Seconds = 60;
+
+/// The keeper that schedules.
+#[derive(Debug)]
+pub struct Schedule {
+    /// Where jobs and builds stand.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Clock,
+    /// Whom to wake.
+    pub bells: Bells,
+    /// Whether substitute servers are asked before anything is queued.
+    pub look_up: bool,
+}
+
+impl Reconciler for Schedule {
+    const NAME: &'static str = "schedule";
+    const PERIOD: Duration = Duration::from_secs(15);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        if let Some(task) = self.db.unscheduled_evaluation().await? {
+            self.queue(&task).await?;
+            return Ok(Progress::Worked);
+        }
+        if self.db.give_up_late().await? > 0 {
+            self.bells.submit.ring();
+            return Ok(Progress::Worked);
+        }
+        if self.queue_inputs().await? {
+            return Ok(Progress::Worked);
+        }
+        let outlook = self.db.outlook().await?;
+        let planned = self.db.planned().await?;
+        let now = self.clock.now();
+        let is_due = planned.as_ref().is_none_or(|planned| {
+            planned.outlook.live != outlook.live
+                || planned.outlook.seen != outlook.seen && (now - planned.at >= AGAIN || now < planned.at)
+        });
+        if !is_due {
+            // What was staged may have its turn now.
+            let released = self.db.guard().await?;
+            if released > 0 {
+                self.bells.submit.ring();
+            }
+            return Ok(if released > 0 { Progress::Worked } else { Progress::Idle });
+        }
+        self.plan(&outlook, now).await?;
+        Ok(Progress::Worked)
+    }
+}
+
+impl Schedule {
+    /// The state of what is queued.
+    fn queued(&self) -> BuildState {
+        if self.look_up { BuildState::Wanted } else { BuildState::Queued }
+    }
+
+    fn ring(&self) {
+        if self.look_up {
+            self.bells.substitute.ring();
+        }
+        self.bells.submit.ring();
+    }
+
+    /// Wants what an evaluation found since the last time.
+    async fn queue(&self, task: &Task) -> anyhow::Result<()> {
+        let state = match fate(task.spec.first, task.previous.is_some()) {
+            Fate::Queue => self.queued(),
+            Fate::Record => BuildState::Recorded,
+        };
+        let builds = self.db.queue_builds(task.id, state, self.clock.now()).await?;
+        tracing::debug!(
+            spec.name = task.spec.name,
+            system = %task.system,
+            revision = task.revision.short(),
+            builds,
+            "new builds are {}",
+            if state == BuildState::Recorded { "recorded" } else { "queued" }
+        );
+        self.ring();
+        Ok(())
+    }
+
+    /// The specs that ask for what queued builds need.
+    async fn asking(&self) -> anyhow::Result<Vec<SpecId>> {
+        let specs = self.db.specs().await?.into_iter();
+        let asking = specs.filter(|stored| stored.present && stored.spec.queue_inputs);
+        Ok(asking.map(|stored| stored.id).collect())
+    }
+
+    /// Wants what queued builds need, for specs that ask for it.
+    async fn queue_inputs(&self) -> anyhow::Result<bool> {
+        let asking = self.asking().await?;
+        if asking.is_empty() {
+            return Ok(false);
+        }
+        let looked_at = self.db.queue_inputs(&asking, self.queued(), self.clock.now()).await?;
+        if looked_at > 0 {
+            self.ring();
+        }
+        Ok(looked_at > 0)
+    }
+
+    /// Makes builds be what they should be, given who wants jobs.
+    async fn plan(&self, outlook: &PlanInput, now: Seconds) -> anyhow::Result<()> {
+        let again = self.db.queue_again(&outlook.live, self.queued(), now).await?;
+        let others = self.db.queue_other_inputs(&self.asking().await?, self.queued(), now).await?;
+        let snapshot = self.db.snapshot(&outlook.live).await?;
+        let changes = changes(&snapshot, &ranks(&snapshot.graph, &snapshot.claims), &outlook.live);
+        self.db.change(&changes, outlook, now).await?;
+        tracing::debug!(
+            again,
+            others,
+            unwanted = changes.unwanted.len(),
+            needed_again = changes.needed_again.len(),
+            reordered = changes.urgencies.len(),
+            "planned {} builds",
+            snapshot.builds.len()
+        );
+        self.ring();
+        Ok(())
+    }
+}
+
+fn changes(snapshot: &Snapshot, ranks: &[Option<Rank>], live: &[Live]) -> Changes {
+    let mut changes = Changes::default();
+    for (build, rank) in snapshot.builds.iter().zip(ranks) {
+        match (rank, build.state) {
+            (None, BuildState::Canceling) => {}
+            (None, _) => changes.unwanted.push((build.id, unwanted(build, live))),
+            (Some(_), BuildState::Canceling) => changes.needed_again.push(build.id),
+            (Some(_), _) => {}
+        }
+        if let Some(rank) = rank.filter(|rank| rank.urgency != build.urgency) {
+            changes.urgencies.push((build.id, rank.urgency));
+        }
+    }
+    changes
+}
+
+/// Why nobody wants a build any more.
+fn unwanted(build: &OpenBuild, live: &[Live]) -> String {
+    let OpenBuild { spec, system, .. } = build;
+    let of_spec = live.iter().find(|live| (live.spec, live.system.as_str()) == (build.spec_id, system));
+    match of_spec.and_then(|live| live.evaluation) {
+        Some(evaluation) => {
+            format!("evaluation {evaluation} of {spec} has it no more, and nobody else wants it")
+        }
+        None => format!("{spec} is no more evaluated for {system}, and nobody else wants it"),
+    }
+}

@@ -1,0 +1,231 @@
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::{Failure, Server, Verdict, verdict};
+use crate::clock::{Clock, Seconds};
+use crate::db::{Answered, BuildId, Db, WantedBuild};
+use crate::farm::reconciler::{Bells, Progress, Reconciler, back_off};
+
+/// How many builds one step settles at most.
+const PIECE: i64 = 4096;
+/// How long a build waits for servers that fail, in seconds, before it is queued without their word.
+const QUERY_TIMEOUT: Seconds = 1800;
+
+/// The keeper that asks substitute servers: a wanted build is left to them when they have all of its
+/// outputs, and queued when they have not.
+#[derive(Debug)]
+pub struct QuerySubstitutes {
+    /// Where builds stand, and what servers said.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Clock,
+    /// Whom to wake.
+    pub bells: Bells,
+    /// The servers, in the order in which they are asked.
+    pub servers: Vec<Server>,
+    /// Whether to ask also for what is not due: used by `run --once`.
+    pub once: bool,
+}
+
+/// What is known of store items, by base name.
+#[derive(Default)]
+struct Findings {
+    /// The server that has it, by its place.
+    present: HashMap<String, usize>,
+    /// Those that some server did not answer for.
+    unknown: BTreeSet<String>,
+    /// When to ask again, and why.
+    again: Option<(Seconds, String)>,
+}
+
+impl Reconciler for QuerySubstitutes {
+    const NAME: &'static str = "substitute";
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let now = self.clock.now();
+        let due = if self.once { Seconds::MAX } else { now };
+        let builds = self.db.wanted_builds(due, PIECE).await?;
+        if builds.is_empty() {
+            self.db.forget_lookups(now).await?;
+            return Ok(Progress::Idle);
+        }
+        let findings = self.find(&builds, now).await?;
+        let settled = self.settle(&builds, &findings, now).await?;
+        if settled > 0 {
+            self.bells.submit.ring();
+            self.bells.schedule.ring();
+        }
+        Ok(if settled > 0 || !self.once { Progress::Worked } else { Progress::Idle })
+    }
+}
+
+impl QuerySubstitutes {
+    /// Asks one server after the other for what those before it do not have.
+    async fn find(&self, builds: &[WantedBuild], now: Seconds) -> anyhow::Result<Findings> {
+        let mut findings = Findings::default();
+        let mut open: BTreeSet<String> =
+            builds.iter().flat_map(|build| build.outputs.iter().cloned()).collect();
+        for (place, server) in self.servers.iter().enumerate() {
+            let answers = self.answers(server, &open, now, &mut findings).await?;
+            for (base_name, present) in answers {
+                match present {
+                    Some(true) => {
+                        open.remove(&base_name);
+                        findings.unknown.remove(&base_name);
+                        findings.present.insert(base_name, place);
+                    }
+                    Some(false) => {}
+                    None => {
+                        findings.unknown.insert(base_name);
+                    }
+                }
+            }
+        }
+        Ok(findings)
+    }
+
+    /// What a server says now, or said lately: none for what it does not answer.
+    async fn answers(
+        &self,
+        server: &Server,
+        open: &BTreeSet<String>,
+        now: Seconds,
+        findings: &mut Findings,
+    ) -> anyhow::Result<Vec<(String, Option<bool>)>> {
+        let hashes: Vec<&str> = open.iter().map(|base_name| hash(base_name)).collect();
+        let cached = self.db.lookups(&server.name, &hashes, now).await?;
+        let missing = open.iter().filter(|base_name| !cached.contains_key(hash(base_name)));
+        let missing: Vec<String> = missing.cloned().collect();
+        let asked = self.ask(server, missing, now, findings).await?;
+        let answer = |base_name: &String| {
+            let known = cached.get(hash(base_name)).or_else(|| asked.get(base_name)).copied();
+            (base_name.clone(), known)
+        };
+        Ok(open.iter().map(answer).collect())
+    }
+
+    /// Asks a server, unless it is to be left alone, and keeps what it says.
+    async fn ask(
+        &self,
+        server: &Server,
+        base_names: Vec<String>,
+        now: Seconds,
+        findings: &mut Findings,
+    ) -> anyhow::Result<HashMap<String, bool>> {
+        if base_names.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let failing = self.db.failing_servers().await?;
+        let failing = failing.into_iter().find(|failing| failing.url == server.name);
+        if let Some(failing) = failing.as_ref().filter(|failing| failing.next_attempt > now && !self.once) {
+            findings.wait(failing.next_attempt, &server.name, &failing.reason);
+            return Ok(HashMap::new());
+        }
+        let answers = server.ask(base_names).await;
+        let kept: Vec<Answered> = answers
+            .known
+            .iter()
+            .map(|(name, (present, time))| Answered {
+                hash: hash(name).to_owned(),
+                present: *present,
+                expires_at: now + time,
+            })
+            .collect();
+        self.db.store_lookups(&server.name, &kept).await?;
+        let failures = failing.as_ref().map_or(0, |failing| failing.failures);
+        self.note_failure(server, answers.failure, failures, now, findings).await?;
+        Ok(answers.known.into_iter().map(|(name, (present, _))| (name, present)).collect())
+    }
+
+    /// A server that is down is left alone for a while; one that fails for some items is asked for
+    /// them again.
+    async fn note_failure(
+        &self,
+        server: &Server,
+        failure: Option<Failure>,
+        failures: i64,
+        now: Seconds,
+        findings: &mut Findings,
+    ) -> anyhow::Result<()> {
+        if let Some(Failure { reason, pause, is_down }) = failure {
+            tracing::warn!(server = server.name, "a substitute server fails: {reason}");
+            let again = now + back_off(failures, &server.name).max(pause);
+            findings.wait(again, &server.name, &reason);
+            if is_down {
+                return Ok(self.db.record_server_failure(&server.name, &reason, again).await?);
+            }
+        }
+        if failures > 0 {
+            self.db.forget_server_failures(&server.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves the builds on; gives how many do not have to wait.
+    async fn settle(
+        &self,
+        builds: &[WantedBuild],
+        findings: &Findings,
+        now: Seconds,
+    ) -> anyhow::Result<usize> {
+        let mut settled: Vec<(BuildId, bool, String)> = Vec::new();
+        let mut waiting = Vec::new();
+        for build in builds {
+            match findings.verdict(build) {
+                Verdict::Present => settled.push((build.id, true, self.holders(build, findings))),
+                Verdict::Absent => settled.push((build.id, false, "no substitute server has it".to_owned())),
+                Verdict::Unknown if now - build.created_at >= QUERY_TIMEOUT => {
+                    settled.push((
+                        build.id,
+                        false,
+                        format!("queued without an answer of {}", findings.reason()),
+                    ));
+                }
+                Verdict::Unknown => waiting.push(build.id),
+            }
+        }
+        if !settled.is_empty() {
+            self.db.apply_lookups(&settled, now).await?;
+        }
+        if let (false, Some((again, _))) = (waiting.is_empty(), &findings.again) {
+            self.db.postpone(&waiting, &findings.reason(), *again).await?;
+        }
+        Ok(settled.len())
+    }
+
+    /// Which servers have a build.
+    fn holders(&self, build: &WantedBuild, findings: &Findings) -> String {
+        let places = build.outputs.iter().filter_map(|output| findings.present.get(output));
+        let places: BTreeSet<&usize> = places.collect();
+        let names: Vec<&str> = places.into_iter().map(|place| self.servers[*place].name.as_str()).collect();
+        names.join(", ")
+    }
+}
+
+impl Findings {
+    fn verdict(&self, build: &WantedBuild) -> Verdict {
+        verdict(build.outputs.iter().map(|output| match self.present.contains_key(output) {
+            true => Some(true),
+            false if self.unknown.contains(output) => None,
+            false => Some(false),
+        }))
+    }
+
+    fn wait(&mut self, again: Seconds, server: &str, reason: &str) {
+        let reason = format!("{server}: {reason}");
+        self.again = Some(match self.again.take() {
+            Some((before, told)) if before <= again => (before, told),
+            _ => (again, reason),
+        });
+    }
+
+    fn reason(&self) -> String {
+        self.again.as_ref().map_or_else(String::new, |(_, reason)| reason.clone())
+    }
+}
+
+/// The hash part of a base name.
+fn hash(base_name: &str) -> &str {
+    base_name.split_once('-').map_or(base_name, |(hash, _)| hash)
+}

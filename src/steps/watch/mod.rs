@@ -1,0 +1,322 @@
+//! Polls remote branches and records pushes.
+//!
+//! # Guarantees
+//!
+//! * Missing is not deleted. An answer without any reference, where branches were known, is a
+//!   failed poll. A branch that is missing keeps its commit until it is still missing five minutes
+//!   later. Only then is there a push `deleted`, and only then are specs retired and builds
+//!   canceled.
+//!
+//! # Design
+//!
+//! One poll of a repository serves all its branches that are due, whichever specs watch them.
+//! Several repositories are polled side by side.
+//!
+//! Of each branch, the latest 1,000 pushes are kept. Branches that nothing watches are forgotten
+//! after 30 days; those with an authentic commit that others must descend from, after a year.
+
+mod seen;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::clock::{Clock, Seconds};
+use crate::db::{Branch, BranchState, Db, Evaluation, Look, StoredSpec};
+use crate::domain::spec::{Channel, Period, is_pattern};
+use crate::farm::reconciler::{Bells, Once, Progress, Reconciler, spread};
+use crate::git::{Listing, Mirrors, RemoteError};
+
+use seen::{Sight, tell};
+
+/// How many repositories are looked at side by side.
+const SIDE_BY_SIDE: usize = 16;
+/// While looks are under way, how often it is asked whether others are due.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// So much lies between two looks at a branch, however often somebody asks for one.
+const MIN_POLL_INTERVAL: Seconds = 10;
+/// The longest time by which a look may be late, so that not all come at once; a tenth of the period
+/// if that is shorter.
+const MOST_LATE: Seconds = 60;
+
+/// The keeper that looks.
+#[derive(Debug)]
+pub struct Watch {
+    /// Where specs and branches stand.
+    pub db: Db,
+    /// Who looks.
+    pub mirrors: Mirrors,
+    /// What time it is.
+    pub clock: Clock,
+    /// Whom to wake.
+    pub bells: Bells,
+    /// Whether to look at what is not due.
+    pub once: Once,
+    /// The looks that are under way.
+    pub looks: Polls,
+}
+
+/// Polls that are under way.
+#[derive(Debug, Default)]
+pub struct Polls {
+    tasks: JoinSet<Looked>,
+    urls: BTreeSet<String>,
+}
+
+impl Reconciler for Watch {
+    const NAME: &'static str = "watch";
+    const PERIOD: Duration = Duration::from_secs(5);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        self.begin().await?;
+        let first = tokio::select! {
+            first = self.looks.tasks.join_next() => first,
+            () = tokio::time::sleep(POLL_INTERVAL) => return Ok(Progress::Worked),
+        };
+        let Some(first) = first else { return Ok(Progress::Idle) };
+        let mut next = Some(first);
+        while let Some(looked) = next {
+            match looked {
+                Ok(looked) => self.settle(looked).await?,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+            next = self.looks.tasks.try_join_next();
+        }
+        Ok(Progress::Worked)
+    }
+}
+
+/// Who watches a branch, or the branches that a pattern means.
+#[derive(Debug, Default)]
+struct Watchers {
+    periods: Vec<Period>,
+    /// Channels whose pattern it is.
+    patterns: Vec<Channel>,
+    /// Whether a spec names its repository.
+    named: bool,
+}
+
+/// A branch that is due.
+#[derive(Debug)]
+struct Watched {
+    branch: Branch,
+    patterns: Vec<Channel>,
+    /// Whether a spec names its repository.
+    named: bool,
+    /// When it is to be looked at after a look that succeeds now.
+    next: Seconds,
+}
+
+/// A repository with branches that are due.
+#[derive(Debug)]
+struct Due {
+    url: String,
+    /// Since when the first of them is.
+    since: Seconds,
+    watched: Vec<Watched>,
+    /// All others that are known of it.
+    others: Vec<Branch>,
+}
+
+/// What came of a look at a repository.
+#[derive(Debug)]
+struct Looked {
+    due: Due,
+    listing: Result<Listing, RemoteError>,
+}
+
+impl Watch {
+    /// Begins to look at the repositories that are due, the one that waits longest first.
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        let mut all = self.due().await?;
+        all.sort_by(|one, other| (one.since, &one.url).cmp(&(other.since, &other.url)));
+        for due in all {
+            if self.looks.urls.len() >= SIDE_BY_SIDE {
+                break;
+            }
+            if !self.looks.urls.insert(due.url.clone()) {
+                continue;
+            }
+            for watched in &due.watched {
+                self.once.done(&name(&watched.branch));
+            }
+            let mirrors = self.mirrors.clone();
+            self.looks.tasks.spawn(async move {
+                let listing = due.look(&mirrors).await;
+                Looked { due, listing }
+            });
+        }
+        Ok(())
+    }
+
+    /// The repositories with branches that are due.
+    async fn due(&self) -> anyhow::Result<Vec<Due>> {
+        let now = self.clock.now();
+        let mut watchers = watchers(&self.db.specs().await?, &self.db.newest_evaluations().await?);
+        self.make_known(&watchers).await?;
+        let mut all: BTreeMap<String, Due> = BTreeMap::new();
+        for branch in self.db.branches().await? {
+            let due = all.entry(branch.url.clone()).or_insert_with(|| Due::none(&branch.url));
+            let key = (branch.url.clone(), branch.name.clone());
+            let Some(Watchers { periods, patterns, named }) = watchers.remove(&key) else {
+                due.others.push(branch);
+                continue;
+            };
+            let after = |at| periods.iter().map(|period| period.next(at)).min().unwrap_or(at);
+            // Judged from the last look, so that a period that was changed counts at once.
+            let at = match branch.looked_at {
+                None => 0,
+                Some(_) if branch.failures > 0 => branch.next_look,
+                Some(looked_at) => late(&branch.url, looked_at, after(looked_at)),
+            };
+            let at = asked(&branch).map_or(at, |asked| at.min(asked));
+            if self.once.wants(&name(&branch), at <= now) {
+                due.since = due.since.min(at);
+                due.watched.push(Watched { branch, patterns, named, next: after(now) });
+            } else {
+                due.others.push(branch);
+            }
+        }
+        Ok(all.into_values().filter(|due| !due.watched.is_empty()).collect())
+    }
+
+    /// Gives rows to branches that have none.
+    async fn make_known(&self, watchers: &BTreeMap<(String, String), Watchers>) -> anyhow::Result<()> {
+        let known: BTreeSet<(String, String)> =
+            self.db.branches().await?.into_iter().map(|branch| (branch.url, branch.name)).collect();
+        let mut new: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for key @ (url, name) in watchers.keys() {
+            if !known.contains(key) {
+                new.entry(url).or_default().push(name);
+            }
+        }
+        for (url, names) in new {
+            self.db.ensure_branches(url, &names).await?;
+        }
+        Ok(())
+    }
+
+    /// Records what came of a look.
+    async fn settle(&mut self, looked: Looked) -> anyhow::Result<()> {
+        let Looked { due, listing } = looked;
+        self.looks.urls.remove(&due.url);
+        let now = self.clock.now();
+        let listing = match listing {
+            Ok(listing) if listing.is_empty && due.has_branches() => Err(format!(
+                "{} answered without any branch, which a login page or a server in maintenance does, too",
+                due.url
+            )),
+            Ok(listing) => Ok(listing),
+            Err(error) => Err(error.to_string()),
+        };
+        let looks = match &listing {
+            Ok(listing) => {
+                let mut looks = due.seen(listing, self.mirrors.limits().branches, now);
+                looks.extend(self.appeared(&due, listing, now).await?);
+                looks
+            }
+            Err(reason) => {
+                tracing::warn!(url = due.url, "cannot look at a repository: {reason}");
+                due.unreachable(reason, now)
+            }
+        };
+        tell(&due.url, &looks, now);
+        let rows =
+            looks.into_iter().map(|(branch, seen, next_look)| Look { branch: branch.id, seen, next_look });
+        self.db.record_polls(&rows.collect::<Vec<_>>(), now).await?;
+        if due.watched.iter().any(|watched| !watched.patterns.is_empty()) {
+            self.bells.register.ring();
+        }
+        self.bells.fetch.ring();
+        Ok(())
+    }
+
+    /// Branches that patterns mean, and that nobody has seen before.
+    async fn appeared(&self, due: &Due, listing: &Listing, now: Seconds) -> anyhow::Result<Vec<Sight>> {
+        let known: BTreeSet<&str> = due.names();
+        let new = listing.tips.iter().filter(|(name, _)| !known.contains(name.as_str()));
+        let new: BTreeMap<&str, &String> =
+            new.filter_map(|(name, tip)| Some((name.as_str(), tip.as_ref()?))).collect();
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.db.ensure_branches(&due.url, &new.keys().copied().collect::<Vec<_>>()).await?;
+        let branches = self.db.branches().await?.into_iter().filter(|branch| branch.url == due.url);
+        let seen = |branch: Branch| {
+            let tip = (*new.get(branch.name.as_str())?).clone();
+            Some((branch, BranchState::At(tip), now))
+        };
+        Ok(branches.filter_map(seen).collect())
+    }
+}
+
+/// Every branch that is watched: those that specs name, and those of channels that their newest
+/// evaluations needed.
+fn watchers(specs: &[StoredSpec], newest: &[Evaluation]) -> BTreeMap<(String, String), Watchers> {
+    let mut watchers: BTreeMap<(String, String), Watchers> = BTreeMap::new();
+    for stored in specs.iter().filter(|stored| stored.present && stored.spec.active) {
+        let spec = &stored.spec;
+        let mut watch = |url: &str, branch: &str| {
+            let entry = watchers.entry((url.to_owned(), branch.to_owned())).or_default();
+            entry.periods.push(spec.period.clone());
+        };
+        let of_template = |channel: &&Channel| is_pattern(&channel.branch) || !spec.is_template();
+        let channels = spec.channels.iter().filter(|channel| channel.commit.is_none()).filter(of_template);
+        for channel in channels {
+            watch(&channel.url, &channel.branch);
+        }
+        for evaluation in newest.iter().filter(|evaluation| evaluation.spec_id == stored.id) {
+            let needed = evaluation.revision.channels().iter().filter(|c| c.origin.needed_by.is_some());
+            needed.filter(|c| !c.origin.pinned).for_each(|c| watch(&c.url, &c.origin.branch));
+        }
+        for channel in spec.channels.iter().filter(|channel| is_pattern(&channel.branch)) {
+            let key = (channel.url.clone(), channel.branch.clone());
+            watchers.entry(key).or_default().patterns.push(channel.clone());
+        }
+    }
+    let present = specs.iter().filter(|stored| stored.present);
+    let named: BTreeSet<&str> =
+        present.flat_map(|stored| &stored.spec.channels).map(|channel| channel.url.as_str()).collect();
+    for ((url, _), watchers) in &mut watchers {
+        watchers.named = named.contains(url.as_str());
+    }
+    watchers
+}
+
+/// When a repository that was looked at is looked at again, if it is due at `next`. All of its
+/// branches have the same delay, so they stay together.
+fn late(url: &str, looked_at: Seconds, next: Seconds) -> Seconds {
+    let most = (next.saturating_sub(looked_at) / 10).min(MOST_LATE);
+    next.saturating_add(spread(&format!("{url} {looked_at}"), most))
+}
+
+/// When a branch is to be looked at because somebody asked for that since the last look.
+fn asked(branch: &Branch) -> Option<Seconds> {
+    let looked_at = branch.looked_at?;
+    branch
+        .asked_at
+        .filter(|asked_at| *asked_at >= looked_at)
+        .map(|_| looked_at.saturating_add(MIN_POLL_INTERVAL))
+}
+
+fn name(branch: &Branch) -> String {
+    format!("{} {}", branch.url, branch.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_with_one_period_are_not_looked_at_in_one_second() {
+        let period = Period::every("5m").unwrap();
+        let looked_at = 1_000_000;
+        let times: BTreeSet<Seconds> = (0..100)
+            .map(|number| late(&format!("https://{number}/"), looked_at, period.next(looked_at)))
+            .collect();
+        assert!(times.len() > 15, "{times:?}");
+        assert!(times.iter().all(|at| (looked_at + 300..=looked_at + 330).contains(at)), "{times:?}");
+        assert_eq!(late("https://x/", looked_at, Seconds::MAX), Seconds::MAX, "never stays never");
+    }
+}

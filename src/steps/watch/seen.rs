@@ -1,0 +1,163 @@
+//! What a listing of a repository says of the branches that are known of it.
+
+use std::collections::BTreeSet;
+
+use crate::clock::Seconds;
+use crate::db::{Branch, BranchState, GONE_AFTER};
+use crate::domain::spec::{Channel, is_pattern, matches};
+use crate::farm::fault::blames_machine;
+use crate::farm::reconciler::back_off;
+use crate::git::{Listing, Mirrors, RemoteError, missing_branch};
+
+use super::{Due, Watched};
+
+/// So many branches of a repository are named in the log after one look; of more, it has their number.
+const TOLD: usize = 20;
+
+/// A branch, what was seen of it, and when to look again.
+pub(super) type Sight = (Branch, BranchState, Seconds);
+
+impl Due {
+    /// Nothing yet.
+    pub(super) fn none(url: &str) -> Self {
+        Self { url: url.to_owned(), since: Seconds::MAX, watched: Vec::new(), others: Vec::new() }
+    }
+
+    /// Whether any branch of the repository is known to be there.
+    pub(super) fn has_branches(&self) -> bool {
+        let watched = self.watched.iter().map(|watched| &watched.branch);
+        watched.chain(&self.others).any(|branch| branch.tip.is_some())
+    }
+
+    /// All names that are known.
+    pub(super) fn names(&self) -> BTreeSet<&str> {
+        let watched = self.watched.iter().map(|watched| &watched.branch);
+        watched.chain(&self.others).map(|branch| branch.name.as_str()).collect()
+    }
+
+    /// Asks for the branches that are due; if patterns are, for those besides that they mean, as far as
+    /// there is room. A branch that vanished keeps its place until it is forgotten, so that a repository
+    /// cannot have ever new ones watched.
+    pub(super) async fn look(&self, mirrors: &Mirrors) -> Result<Listing, RemoteError> {
+        let is_named = self.watched.iter().any(|watched| watched.named);
+        let mirrors = if is_named { mirrors } else { &mirrors.of_strangers() };
+        let due =
+            self.watched.iter().map(|watched| &watched.branch).filter(|branch| !is_pattern(&branch.name));
+        let patterns = self.patterns();
+        let meant = |name: &str| patterns.iter().any(|channel| matches(channel, name));
+        let names: Vec<&str> = due.chain(self.meant()).map(|branch| branch.name.as_str()).collect();
+        if patterns.is_empty() {
+            return mirrors.look(&self.url, &names).await;
+        }
+        let places = names.iter().filter(|name| meant(name)).count();
+        let room = mirrors.limits().branches.saturating_sub(places);
+        mirrors.list(&self.url, &names, &meant, room).await
+    }
+
+    fn patterns(&self) -> Vec<&Channel> {
+        self.watched.iter().flat_map(|watched| &watched.patterns).collect()
+    }
+
+    /// Branches that are not due themselves, but are meant by patterns that are.
+    fn meant(&self) -> impl Iterator<Item = &Branch> {
+        let patterns = self.patterns();
+        let meant = move |name: &str| patterns.iter().any(|channel| matches(channel, name));
+        self.others.iter().filter(move |branch| !is_pattern(&branch.name) && meant(&branch.name))
+    }
+
+    /// What is seen of each branch.
+    pub(super) fn seen(&self, listing: &Listing, most: usize, now: Seconds) -> Vec<Sight> {
+        let of =
+            |branch: &Branch, next: Seconds| match listing.tips.get(&branch.name).and_then(Option::as_ref) {
+                Some(tip) => (branch.clone(), BranchState::At(tip.clone()), next),
+                None => self.missing(branch, listing, now),
+            };
+        let watched = self.watched.iter().map(|Watched { branch, patterns, next, .. }| {
+            if patterns.is_empty() {
+                return of(branch, *next);
+            }
+            (branch.clone(), BranchState::Listed(unwatched(listing, most)), *next)
+        });
+        let gone = |branch: &&Branch| branch.tip.is_none() && listing.tips.get(&branch.name) == Some(&None);
+        let others = self.meant().filter(|branch| !gone(branch)).map(|branch| of(branch, now));
+        watched.chain(others).collect()
+    }
+
+    fn missing(&self, branch: &Branch, listing: &Listing, now: Seconds) -> Sight {
+        let mut reason = missing_branch(&self.url, &branch.name, listing.default.as_deref());
+        let next = match (&branch.tip, branch.missing_since) {
+            (None, _) => now + back_off(branch.failures, &self.url),
+            (Some(_), since) => since.unwrap_or(now).saturating_add(GONE_AFTER).max(now + 1),
+        };
+        if !is_gone(branch, now) {
+            let minutes = GONE_AFTER / 60;
+            reason = format!("{reason}; it counts as gone if it is still missing in {minutes} minutes");
+        }
+        (branch.clone(), BranchState::Missing(reason), next)
+    }
+
+    /// The same when there was no answer.
+    pub(super) fn unreachable(&self, reason: &str, now: Seconds) -> Vec<Sight> {
+        // What the machine is to blame for is tried again soon.
+        let soon = blames_machine(reason);
+        let again = |branch: &Branch| now + back_off(if soon { 0 } else { branch.failures }, &self.url);
+        let watched = self.watched.iter().map(|watched| &watched.branch);
+        watched
+            .map(|branch| (branch.clone(), BranchState::Unreachable(reason.to_owned()), again(branch)))
+            .collect()
+    }
+}
+
+/// Whether a branch that is missing now counts as gone.
+fn is_gone(branch: &Branch, now: Seconds) -> bool {
+    branch.tip.is_none() || branch.missing_since.is_some_and(|since| now - since >= GONE_AFTER)
+}
+
+/// Which branches that a pattern means are not watched, and why.
+fn unwatched(listing: &Listing, most: usize) -> Option<String> {
+    let left_out = (listing.left_out > 0).then(|| {
+        let count = listing.left_out;
+        format!("{count} more branches are not watched: the limit is {most} of one repository (`branches` in [git])")
+    });
+    let all: Vec<String> = left_out.into_iter().chain(listing.passed_over.clone()).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// Logs what is new.
+pub(super) fn tell(url: &str, looks: &[Sight], now: Seconds) {
+    let moved = |(branch, seen, _): &&Sight| matches!(seen, BranchState::At(commit) if branch.tip.as_ref() != Some(commit));
+    let missing = |(branch, seen, _): &&Sight| {
+        let is_new = branch.missing_since.is_none() || branch.tip.is_some() && is_gone(branch, now);
+        matches!(seen, BranchState::Missing(_))
+            && is_new
+            && (branch.tip.is_some() || branch.looked_at.is_none())
+    };
+    let (moved, missing): (Vec<_>, Vec<_>) =
+        (looks.iter().filter(moved).collect(), looks.iter().filter(missing).collect());
+    for (branch, seen, _) in looks {
+        if let BranchState::Listed(Some(note)) = seen
+            && branch.reason.as_ref() != Some(note)
+        {
+            tracing::warn!(url, pattern = branch.name, "branches are not watched: {note}");
+        }
+    }
+    if moved.len() + missing.len() > TOLD {
+        let appeared = moved.iter().filter(|(branch, ..)| branch.tip.is_none()).count();
+        let (moved, missing) = (moved.len() - appeared, missing.len());
+        tracing::warn!(url, appeared, moved, missing, "many branches changed");
+        return;
+    }
+    for (branch, seen, _) in moved {
+        if let BranchState::At(commit) = seen {
+            tracing::info!(url, branch = branch.name, commit, "a branch moved");
+        }
+    }
+    for (branch, ..) in missing {
+        let message = if is_gone(branch, now) {
+            "a branch is missing"
+        } else {
+            "a branch is missing for the first time"
+        };
+        tracing::warn!(url, branch = branch.name, "{message}");
+    }
+}
