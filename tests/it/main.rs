@@ -28,6 +28,7 @@ mod db_migrations;
 mod db_opening;
 mod db_store;
 mod db_watching;
+mod documents;
 mod eval_store;
 mod events;
 mod exact;
