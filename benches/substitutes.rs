@@ -223,7 +223,7 @@ async fn asking(file: &str, there: usize, what: &str) {
     let id = recorder.evaluation();
     recorder.record(&db, &Batch { derivations, jobs, ..Batch::default() }).await.unwrap();
     recorder.finish(&db, false, &json!({}), 0).await.unwrap();
-    db.queue_builds(id, BuildState::Wanted, 0).await.unwrap();
+    db.queue_builds(id, BuildState::Pending, 0).await.unwrap();
     let server = Server::new(&url, keys, 64).unwrap();
     let mut keeper = QuerySubstitutes {
         db: db.clone(),

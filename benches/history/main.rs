@@ -106,7 +106,7 @@ async fn ingest(kind: &str, location: &str) {
         let evaluation = evaluate(&db, id, SYSTEMS[0], at, &batches).await;
         let recorded = begun.elapsed();
         let begun = Instant::now();
-        db.queue_builds(evaluation, BuildState::Recorded, at).await.unwrap();
+        db.queue_builds(evaluation, BuildState::Known, at).await.unwrap();
         let queued = begun.elapsed();
         stop.cancel();
         let longest = reading.await.unwrap();

@@ -6,10 +6,10 @@ use sqlx::{PgPool, SqlitePool};
 pub async fn sizes(location: &str) -> [i64; 3] {
     const SQLITE: &str = "select (select page_count * page_size from pragma_page_count, pragma_page_size),
         (select coalesce(sum(pgsize), 0) from dbstat where aggregate = true and name like 'store\\_%' escape '\\'),
-        (select coalesce(max(id), 0) from span)";
+        (select coalesce(max(id), 0) from job_interval)";
     const POSTGRES: &str = "select pg_database_size(current_database()),
         pg_total_relation_size('store_item') + pg_total_relation_size('store_pack'),
-        (select coalesce(max(id), 0) from span)";
+        (select coalesce(max(id), 0) from job_interval)";
     let (all, items, spans) = if is_postgres(location) {
         let pool = PgPool::connect(location).await.unwrap();
         sqlx::query_as(POSTGRES).fetch_one(&pool).await.unwrap()

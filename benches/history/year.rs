@@ -24,7 +24,7 @@ pub async fn year(location: &str, evaluations: usize) {
     let mut trees = SYSTEMS.map(|system| Tree::new(system, JOBS));
     // Numbers of evaluations count from 1 without a gap. One that was interrupted begins again.
     db.reclaim_expired("", i64::MAX).await.unwrap();
-    let newest = db.evaluations(1).await.unwrap();
+    let newest = db.evaluations(None, None, 1).await.unwrap();
     let is_complete = |newest: &Evaluation| newest.state == EvaluationState::Complete;
     let there = newest.first().map_or(0, |newest| newest.id.0 - i64::from(!is_complete(newest)));
     let there = usize::try_from(there).unwrap();
@@ -62,7 +62,7 @@ pub async fn year(location: &str, evaluations: usize) {
         let at = i64::try_from(number).unwrap() * 3600;
         let started = Instant::now();
         let evaluation = evaluate(&db, id, SYSTEMS[which], at, &batches).await;
-        db.queue_builds(evaluation, BuildState::Recorded, at).await.unwrap();
+        db.queue_builds(evaluation, BuildState::Known, at).await.unwrap();
         since += started.elapsed();
         recorded += 1;
         if which == 0 {

@@ -5,10 +5,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::PushId;
 
-/// Says that a push may lead away from what was evaluated before, such as back to an older commit
+/// Allow a push that leads away from what was evaluated
 ///
 /// A branch of a channel that is authenticated goes forward only: who could put it back to an older
-/// commit could bring back old faults. A spec whose branch went elsewhere is held until somebody who
+/// commit could bring back old faults. A spec whose branch went elsewhere is blocked until somebody who
 /// knows why says so. The commit must be authentic all the same.
 #[derive(Debug, clap::Args)]
 pub(super) struct Acknowledge {

@@ -1,4 +1,4 @@
-//! `gorget approve`: builds that are held are to be built.
+//! `gorget approve`: queues builds that await approval.
 
 use serde_json::json;
 
@@ -7,27 +7,27 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::AwaitingApproval;
 
-/// Has builds queued that are held, because there are too many of them or another system comes first
+/// Queue builds that await approval
 ///
 /// A spec can have a budget of new builds for each evaluation, and be staged: then other systems wait
-/// for the first one. What is held stands in `gorget status`. What an approved evaluation comes to want
+/// for the first one. `gorget status` shows what awaits approval. What an approved evaluation comes to want
 /// later is queued as well.
 #[derive(Debug, clap::Args)]
 pub(super) struct Approve {
-    /// Name of a spec, or number of an evaluation, as `gorget status` shows them. What is held of
+    /// Name of a spec, or number of an evaluation, as `gorget status` shows them. What awaits approval of
     /// earlier evaluations of the same spec and system, and still wanted, goes with an evaluation
     which: String,
-    /// Only what is held for this system
+    /// Only what awaits approval for this system
     #[arg(long)]
     system: Option<String>,
-    /// Write one JSON object for every evaluation of which builds were held
+    /// Write one JSON object for every evaluation of which builds awaited approval
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
-    let held = db.held().await?;
+    let held = db.awaiting_approval().await?;
     let number: Option<i64> = args.which.parse().ok();
     let named = held.iter().find(|held| Some(held.evaluation.0) == number);
     let is_meant = |held: &&AwaitingApproval| {
@@ -43,8 +43,8 @@ pub(super) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> 
     let meant: Vec<&AwaitingApproval> = held.iter().filter(is_meant).collect();
     if meant.is_empty() {
         let of_system = args.system.as_ref().map(|system| format!(" for {system}")).unwrap_or_default();
-        let hint = "hint: `gorget status` shows what is held";
-        return Err(user_error(format!("nothing of {}{of_system} is held\n{hint}", args.which)));
+        let hint = "hint: `gorget status` shows what awaits approval";
+        return Err(user_error(format!("nothing of {}{of_system} awaits approval\n{hint}", args.which)));
     }
     let evaluations: Vec<_> = meant.iter().map(|held| held.evaluation).collect();
     db.approve(&evaluations, Clock::System.now()).await?;

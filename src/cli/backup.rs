@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Exit, open_db, output, user_error};
 use crate::config::Config;
 
-/// Writes a copy of the database, as it is now, into a new file, while the farm runs
+/// Copy the database into a new file while the farm runs
 ///
 /// To go back to it, stop the farm and put the file in the place of `gorget.db`. Signing key and
 /// configuration are not in it; mirrors and checkouts need no copy.

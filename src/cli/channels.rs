@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::db::{Evaluation, EvaluationId};
 use crate::domain::revision::ChannelCommit;
 
-/// Prints the channels of an evaluation, for `guix time-machine -C FILE`
+/// Print the channels of an evaluation, for `guix time-machine -C FILE`
 #[derive(Debug, clap::Args)]
 pub(super) struct Channels {
     /// Number of the evaluation, as `gorget status` shows it

@@ -16,7 +16,7 @@ use crate::domain::spec::{
 use crate::evaluator::runtime::{InstalledGuix, RuntimeError};
 use crate::steps::evaluate::check_guix;
 
-/// Tells all that is wrong with spec files, and when the good ones are due
+/// Check spec files, and show when the good ones are due
 #[derive(Debug, clap::Args)]
 pub struct Check {
     /// Spec files, or directories of them; by default the specs that are evaluated

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{output, queue};
+use super::output;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{BuildState, Db, Unserved};
@@ -12,7 +12,7 @@ use crate::domain::plan::route::Route;
 
 /// The states in which a coordinator has builds, or is to get them.
 const STATES: [BuildState; 4] =
-    [BuildState::Queued, BuildState::Submitted, BuildState::Started, BuildState::Canceling];
+    [BuildState::Queued, BuildState::Submitted, BuildState::Building, BuildState::Canceling];
 
 /// A coordinator, and what it has.
 pub(super) struct Coordinator {
@@ -37,7 +37,7 @@ pub(super) async fn all(db: &Db, config: &Config) -> anyhow::Result<Vec<Coordina
             all.push(new(count.coordinator.clone(), None));
             all.len() - 1
         });
-        all[place].counts.insert(queue::word(count.state), count.count);
+        all[place].counts.insert(count.state.word(), count.count);
         all[place].problem = all[place].problem.take().or(count.problem);
     }
     Ok(all)
@@ -49,7 +49,7 @@ pub(super) fn show(all: &[Coordinator], unserved: &[Unserved]) -> std::io::Resul
         output::line("")?;
     }
     let rows = all.iter().map(|coordinator| {
-        let count = |state: BuildState| coordinator.counts.get(queue::word(state)).copied().unwrap_or(0);
+        let count = |state: BuildState| coordinator.counts.get(state.word()).copied().unwrap_or(0);
         let mut row = vec![coordinator.name.clone(), serves(coordinator)];
         row.extend(STATES.map(|state| count(state).to_string()));
         row.push(coordinator.problem.clone().unwrap_or_default());
@@ -68,7 +68,10 @@ pub(super) fn show(all: &[Coordinator], unserved: &[Unserved]) -> std::io::Resul
 
 fn serves(coordinator: &Coordinator) -> String {
     let Some(route) = &coordinator.serves else {
-        return format!("(not in gorget.toml; `gorget release {}` takes back what it has)", coordinator.name);
+        return format!(
+            "(not in gorget.toml; `gorget reassign {}` takes its builds from it)",
+            coordinator.name
+        );
     };
     let parts = [route.specs.join(" "), route.systems.join(" ")];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();

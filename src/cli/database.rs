@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Exit, output, user_error};
 use crate::db::{Db, Error};
 
-/// Copies the farm's database into another one
+/// Copy the database into another one
 #[derive(Debug, clap::Args)]
 pub(super) struct Database {
     #[command(subcommand)]

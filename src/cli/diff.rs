@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::db::{Db, Evaluation, JobError};
 use crate::domain::diff::{self, compare, rebuild_labels};
 
-/// Compares two evaluations: which jobs were added, removed, changed, or could not be evaluated
+/// Compare two evaluations: jobs, versions, errors and rebuilds
 ///
 /// A and B are each the number of an evaluation, the beginning of a commit, the name of a spec or a
 /// branch (its last complete evaluation), or a date (what was complete by then). Every system that both

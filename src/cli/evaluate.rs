@@ -13,7 +13,9 @@ use crate::evaluator::runtime::Source;
 use crate::evaluator::{self, Failure, Request, Summary, Target, Warm};
 use crate::git::{Checkout, Tips, checkout_channel, missing_branch};
 
-/// Evaluates the branch of one spec file now and lists its jobs; nothing is recorded or queued
+/// Evaluate one spec file now and list its jobs
+///
+/// Nothing is recorded or queued, and no farm is needed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Evaluate {
     /// The spec file
@@ -121,7 +123,7 @@ async fn check_out(
         let commit = if let Some(commit) = &channel.commit {
             commit.clone()
         } else {
-            let looked = resolver.mirrors.look(url, &[branch]).await;
+            let looked = resolver.mirrors.tips(url, &[branch]).await;
             let found = looked.map_err(|error| user_error(error.to_string()))?;
             let missing = || user_error(missing_branch(url, branch, found.default.as_deref()));
             found.tip().cloned().ok_or_else(missing)?

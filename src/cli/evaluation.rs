@@ -22,7 +22,7 @@ pub(super) async fn show(db: &Db, id: EvaluationId, json: bool) -> anyhow::Resul
     let Evaluation { spec, system, .. } = &evaluation;
     output::line(&format!("evaluation {id} of {spec} for {system}: {}", status::state(&evaluation)))?;
     let mut lines = facts(&evaluation);
-    lines.extend(evaluation.figures.as_ref().map(figures).unwrap_or_default());
+    lines.extend(evaluation.metrics.as_ref().map(metrics).unwrap_or_default());
     for (name, text) in lines {
         output::line(&format!("  {name:<10} {text}"))?;
     }
@@ -57,9 +57,9 @@ fn facts(evaluation: &Evaluation) -> Vec<Line> {
     lines
 }
 
-/// What was measured, where it was: figures of older evaluations have fewer of them.
-fn figures(figures: &Value) -> Vec<Line> {
-    let number = |name: &str| figures[name].as_u64();
+/// What was measured, where it was: metrics of older evaluations have fewer of them.
+fn metrics(metrics: &Value) -> Vec<Line> {
+    let number = |name: &str| metrics[name].as_u64();
     let seconds = |name: &str| number(name).map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100));
     let mebibytes = |name: &str| number(name).map(|bytes| format!("{} MiB", bytes >> 20));
     let list = |parts: &[(&str, Option<String>)]| {
@@ -70,7 +70,7 @@ fn figures(figures: &Value) -> Vec<Line> {
     let warnings = count("warnings").filter(|count| count != "0");
     let lines = vec![
         ("warnings", list(&[("modules that do not load, without a job of this", warnings)])),
-        ("jobs", list(&[("", count("jobs")), ("Guix", figures["guix_version"].as_str().map(str::to_owned))])),
+        ("jobs", list(&[("", count("jobs")), ("Guix", metrics["guix_version"].as_str().map(str::to_owned))])),
         (
             "memory",
             list(&[
@@ -100,7 +100,7 @@ fn figures(figures: &Value) -> Vec<Line> {
                 ("died", count("deaths")),
             ]),
         ),
-        ("requests", asked(&figures["requests"])),
+        ("requests", asked(&metrics["requests"])),
         (
             "store",
             list(&[

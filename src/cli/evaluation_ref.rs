@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{status, user_error};
+use super::user_error;
 use crate::clock::{Seconds, end_of};
 use crate::db::{Db, Evaluation, EvaluationId, EvaluationState};
 use crate::domain::spec::sanitize;
@@ -66,7 +66,7 @@ async fn numbered(db: &Db, word: &str) -> anyhow::Result<Option<Evaluation>> {
     if evaluation.state == EvaluationState::Complete {
         return Ok(Some(evaluation));
     }
-    let state = status::word(evaluation.state);
+    let state = evaluation.state.word();
     Err(user_error(format!(
         "evaluation {number} is {state}, not complete\nhint: `gorget status` shows the numbers of evaluations"
     )))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::filter::Filter;
 use super::{Exit, farm, open_db, output, queue, user_error};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::{Config, DEFAULT};
@@ -18,11 +19,13 @@ const NAMED: i64 = 3;
 /// How many similar names are suggested.
 const SIMILAR: u8 = 5;
 
-/// Tells why a job is queued, or is not: the rule, what it rests on, and what comes first
+/// Explain why a job is queued, or is not
 #[derive(Debug, clap::Args)]
 pub(super) struct Explain {
     /// Name of a job, such as `hello.x86_64-linux`, or the store path of a derivation
     job: String,
+    #[command(flatten)]
+    filter: Filter,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -53,8 +56,9 @@ struct Story {
 
 pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
+    args.filter.check(&db).await?;
     let path = StorePath::parse(args.job.as_bytes()).ok().map(|path| path.hash_text());
-    let (mut jobs, errors) = match &path {
+    let (mut jobs, mut errors) = match &path {
         Some(hash) => (db.jobs_of_derivation(hash).await?, Vec::new()),
         None => (db.jobs_called(&args.job).await?, db.errors_called(&args.job).await?),
     };
@@ -66,6 +70,8 @@ pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> 
         let Some(only) = only_job_of(&args.job, &similar) else { return Err(unknown(&args.job, &similar)) };
         jobs = db.jobs_called(only).await?;
     }
+    jobs.retain(|job| args.filter.admits(&job.spec, &job.system));
+    errors.retain(|error| args.filter.admits(&error.spec, &error.system));
     let mut stories = Vec::new();
     for job in jobs {
         stories.push(story(&db, job, &config).await?);
@@ -116,7 +122,7 @@ async fn story(db: &Db, job: JobRecord, config: &Config) -> anyhow::Result<Story
     if let Some(build) = &build {
         events = db.build_events(build.id).await?;
         failed = db.failed_derivations(build.id).await?;
-        if matches!(build.state, BuildState::Wanted | BuildState::Queued) {
+        if matches!(build.state, BuildState::Pending | BuildState::Queued) {
             ahead = Some(db.ahead_of(build, NAMED).await?);
         }
     }
@@ -134,7 +140,7 @@ async fn story(db: &Db, job: JobRecord, config: &Config) -> anyhow::Result<Story
     let logs = farm::logs(config);
     let routes = config.routes();
     let is_known = |name: &str| routes.0.iter().any(|route| route.coordinator == name);
-    let has_it = build.as_ref().filter(|build| build.offered).and_then(|build| build.coordinator.as_deref());
+    let has_it = build.as_ref().filter(|build| build.sent).and_then(|build| build.coordinator.as_deref());
     let is_gone = has_it.is_some_and(|name| !is_known(name));
     let named = |event: &BuildEvent| logs.join(format!("{}.log", event.reference));
     let log = events.iter().rev().map(named).find(|file| file.starts_with(&logs) && file.exists());
@@ -144,12 +150,12 @@ async fn story(db: &Db, job: JobRecord, config: &Config) -> anyhow::Result<Story
 /// What keeps a build from being made, and how many builds it keeps from that itself.
 async fn blockers(db: &Db, build: &Build) -> anyhow::Result<(Vec<Blocker>, usize)> {
     match build.state {
-        BuildState::Failed | BuildState::Refused => {
+        BuildState::Failed | BuildState::Rejected => {
             let all = db.blockers().await?;
             let own = all.iter().find(|blocker| blocker.build.id == build.id);
             Ok((Vec::new(), own.map_or(0, |blocker| blocker.blocked.len())))
         }
-        BuildState::Wanted | BuildState::Held | BuildState::Queued | BuildState::Submitted => {
+        BuildState::Pending | BuildState::AwaitingApproval | BuildState::Queued | BuildState::Submitted => {
             let own = db.blockers_of(build).await?;
             if own.is_empty() {
                 return Ok((own, 0));
@@ -173,19 +179,14 @@ impl Story {
             let cause = &blocker.build;
             return (
                 "blocked",
-                format!(
-                    "blocked: it needs {} of {}, which {}",
-                    cause.job,
-                    cause.spec,
-                    queue::word(cause.state)
-                ),
+                format!("blocked: it needs {} of {}, which {}", cause.job, cause.spec, cause.state.word()),
             );
         }
         let who = coordinator(build);
         if self.is_gone {
             let name = build.coordinator.as_deref().unwrap_or_default();
             let text = format!(
-                "{who} may have it{named}, and is not in gorget.toml any more (`gorget release {name}` takes back what it has)"
+                "{who} may have it{named}, and is not in gorget.toml any more (`gorget reassign {name}` takes its builds from it)"
             );
             return ("coordinator-gone", text);
         }
@@ -196,28 +197,28 @@ impl Story {
                     "queued, but no coordinator serves it: [coordinators] in gorget.toml says which builds each gets; its outputs were new in {first}"
                 ),
             ),
-            BuildState::Queued if build.unanswered => (
-                "unanswered",
+            BuildState::Queued if build.in_doubt => (
+                "in-doubt",
                 format!(
                     "queued: {who} was asked for it and has not answered; it is looked for there before that is asked again; its outputs were new in {first}"
                 ),
             ),
-            BuildState::Recorded => (
-                "recorded",
+            BuildState::Known => (
+                "known",
                 format!(
                     "not queued: {first} was the first of a spec that takes its first evaluation for known"
                 ),
             ),
-            BuildState::Wanted => (
+            BuildState::Pending => (
                 "looking-up",
                 format!(
                     "not queued yet: its outputs were new in {first}, and substitute servers are asked first"
                 ),
             ),
-            BuildState::Held => (
-                "held",
+            BuildState::AwaitingApproval => (
+                "awaiting-approval",
                 format!(
-                    "held: {said} (`gorget approve {}` has it built); its outputs were new in {first}",
+                    "awaits approval: {said} (`gorget approve {}` has it built); its outputs were new in {first}",
                     build.evaluation
                 ),
             ),
@@ -226,12 +227,12 @@ impl Story {
                 ("new-outputs", format!("queued{}: its outputs were new in {first}", whose(build)))
             }
             BuildState::Submitted => ("submitted", format!("{who} has it{named}: {said}")),
-            BuildState::Refused | BuildState::Failed if self.is_untried() => (
+            BuildState::Rejected | BuildState::Failed if self.is_untried() => (
                 "other-failed",
                 "not queued yet: its outputs could not be built with another derivation; its own is tried with the next plan".to_owned(),
             ),
-            BuildState::Refused => ("refused", format!("{who} refused it: {said}")),
-            BuildState::Started => ("started", format!("it is being built{named}")),
+            BuildState::Rejected => ("rejected", format!("{who} rejected it: {said}")),
+            BuildState::Building => ("building", format!("it is being built{named}")),
             BuildState::Succeeded => ("succeeded", format!("not queued: it was built{named}")),
             BuildState::Failed => {
                 ("failed", format!("not queued: its build{named} failed; {}", self.policy()))

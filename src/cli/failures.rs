@@ -10,7 +10,7 @@ use crate::db::{BuildId, Db, Evaluation, EvaluationId, JobRuns, StoredSpec};
 use crate::domain::failures::{Change, change};
 use crate::domain::spec::System;
 
-/// Tells which jobs of a spec began to fail, still fail or were fixed, and since which commits
+/// List jobs of a spec that began to fail, still fail or were fixed
 #[derive(Debug, clap::Args)]
 pub(super) struct Failures {
     /// Name of the spec

@@ -17,9 +17,9 @@ use crate::web::{EventSource, Token, Web};
 
 /// Where repositories are mirrored.
 pub(super) fn mirrors(config: &Config) -> Mirrors {
-    let Git { look_time, fetch_time, mirror_size, branches, .. } = config.git;
+    let Git { poll_time, fetch_time, mirror_size, branches, .. } = config.git;
     let limits =
-        GitLimits { look: look_time, fetch: fetch_time, size: mirror_size, branches: branches.get() };
+        GitLimits { poll: poll_time, fetch: fetch_time, size: mirror_size, branches: branches.get() };
     let private = PrivateHosts::new(config.git.private_hosts.iter().cloned());
     Mirrors::new(config.state.join("mirrors"), limits).permitting(private)
 }

@@ -13,8 +13,7 @@ use crate::db::{Db, Retained, Sweeper, Swept};
 /// How often it is asked whether evaluations still run.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Forgets evaluations that specs do not `keep`, and removes derivations and store items that nothing
-/// needs any more
+/// Remove evaluations that no spec keeps, and what nothing needs any more
 ///
 /// Store items are removed only while no evaluation runs, and none begins meanwhile.
 #[derive(Debug, clap::Args)]

@@ -1,13 +1,13 @@
-//! `gorget generate`: man pages and completions, for packagers.
+//! `gorget generate`: man pages, completions and docs/commands.md, for packagers.
 
 use std::path::PathBuf;
 
 use clap::CommandFactory as _;
 use clap_complete::{Shell, generate_to};
 
-use super::{Cli, Exit};
+use super::{Cli, Exit, reference};
 
-/// Writes man pages and shell completions
+/// Writes man pages, shell completions and the list of commands
 #[derive(Debug, clap::Args)]
 pub(super) struct Generate {
     /// Where to
@@ -20,5 +20,6 @@ pub(super) fn run(args: &Generate) -> anyhow::Result<Exit> {
         generate_to(shell, &mut Cli::command(), "gorget", &args.directory)?;
     }
     clap_mangen::generate_to(Cli::command(), &args.directory)?;
+    fs_err::write(args.directory.join("commands.md"), reference::markdown())?;
     Ok(Exit::Done)
 }

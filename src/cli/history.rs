@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::db::Span;
 use crate::domain::spec::sanitize;
 
-/// Lists versions and derivations of a package or a job over time, the newest first
+/// List versions and derivations of a package or job over time
 #[derive(Debug, clap::Args)]
 pub(super) struct History {
     /// A package, such as `hello`, or a job, such as `hello.x86_64-linux`

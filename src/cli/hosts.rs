@@ -11,7 +11,7 @@ pub(super) fn object(host: &Host) -> serde_json::Value {
     json!({
         "host": host.name, "roles": host.roles.split_whitespace().collect::<Vec<_>>(), "schedules": host.schedules,
         "systems": host.systems.split_whitespace().collect::<Vec<_>>(), "workers": host.workers,
-        "memory": host.memory, "started_at": host.started_at, "seen_at": host.seen_at,
+        "memory": host.memory, "started_at": host.started_at, "heartbeat_at": host.heartbeat_at,
         "stopped_at": host.stopped_at, "paused_at": host.paused_at, "paused_reason": host.paused_reason,
         "evaluates": host.evaluates,
     })
@@ -30,7 +30,7 @@ pub(super) fn show(hosts: &[Host], now: Seconds) -> std::io::Result<()> {
             evaluates.join(" "),
         ]
     });
-    output::table(&["HOST", "ROLES", "SYSTEMS", "WORKERS", "SIGN OF LIFE", "EVALUATES"], rows.collect())?;
+    output::table(&["HOST", "ROLES", "SYSTEMS", "WORKERS", "HEARTBEAT", "EVALUATES"], rows.collect())?;
     for host in hosts.iter().filter(|host| host.stopped_at.is_none()) {
         let Some((since, reason)) = host.paused_at.zip(host.paused_reason.as_ref()) else { continue };
         let what = format!("{} is paused since {} because:", host.name, readable(since));
@@ -50,7 +50,7 @@ fn roles(host: &Host) -> String {
 }
 
 fn life(host: &Host, now: Seconds) -> String {
-    let ago = readable_span(now - host.seen_at);
+    let ago = readable_span(now - host.heartbeat_at);
     match host.stopped_at {
         Some(_) => format!("stopped {ago} ago"),
         None if host.is_silent(now) => format!("none for {ago}"),

@@ -6,7 +6,7 @@ use super::{Exit, output, user_error};
 use crate::config::Config;
 use crate::guix::signature::SigningKey;
 
-/// Makes, imports or shows the key with which derivations are signed
+/// Make, import or show the key with which derivations are signed
 #[derive(Debug, clap::Args)]
 pub(super) struct Key {
     #[command(subcommand)]

@@ -14,8 +14,10 @@ mod evaluation_ref;
 mod explain;
 mod failures;
 mod farm;
+mod filter;
 mod gc;
 mod generate;
+mod help;
 mod history;
 mod hosts;
 mod key;
@@ -29,7 +31,8 @@ mod poll;
 mod progress;
 mod pushes;
 mod queue;
-mod release;
+mod reassign;
+mod reference;
 mod retry;
 mod run;
 mod status;
@@ -40,7 +43,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 
 use rustix::fs::Mode;
 
@@ -105,7 +108,7 @@ enum Command {
     Acknowledge(acknowledge::Acknowledge),
     Approve(approve::Approve),
     Retry(retry::Retry),
-    Release(release::Release),
+    Reassign(reassign::Reassign),
     Channels(channels::Channels),
     Explain(explain::Explain),
     Failures(failures::Failures),
@@ -126,7 +129,8 @@ fn user_error(message: impl Into<String>) -> anyhow::Error {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -189,7 +193,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),
         Command::Approve(args) => within(approve::run(&args, config()?)),
         Command::Retry(args) => within(retry::run(&args, config()?)),
-        Command::Release(args) => within(release::run(&args, config()?)),
+        Command::Reassign(args) => within(reassign::run(&args, config()?)),
         Command::Channels(args) => within(channels::run(&args, config()?)),
         Command::Explain(args) => within(explain::run(&args, config()?)),
         Command::Failures(args) => within(failures::run(&args, config()?)),

@@ -100,13 +100,13 @@ pub(super) async fn troubles(db: &Db) -> anyhow::Result<Exit> {
             say(format!("branch {} of {}: {reason}", branch.name, branch.url));
         }
     }
-    for hold in db.holds().await? {
-        say(format!("{} is not evaluated: {}", hold.spec, hold.reason));
+    for block in db.blocked_specs().await? {
+        say(format!("{} is not evaluated: {}", block.spec, block.reason));
     }
     for server in db.failing_servers().await? {
         say(format!("substitute server {}: {}", server.url, server.reason));
     }
-    for held in db.held().await? {
+    for held in db.awaiting_approval().await? {
         output::note(&format!(
             "{} builds of {} for {} are held: {}\nhint: `gorget approve {}` has them built",
             held.count, held.spec, held.system, held.reason, held.evaluation
@@ -127,7 +127,7 @@ pub(super) async fn troubles(db: &Db) -> anyhow::Result<Exit> {
 }
 
 /// Whether some spec of the farm names the branch; others are past, or needed by a channel, and then
-/// what is wrong with them is told as what holds the spec.
+/// what is wrong with them is told as what blocks the spec.
 fn is_watched(branch: &Branch, specs: &[StoredSpec]) -> bool {
     let names = |stored: &StoredSpec| {
         let channels = &stored.spec.channels;

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::EvaluationId;
 
-/// Keeps an evaluation for ever, whatever its spec says of keeping
+/// Keep an evaluation for ever, whatever its spec says
 #[derive(Debug, clap::Args)]
 pub(super) struct Pin {
     /// Number of the evaluation, as `gorget status` shows it

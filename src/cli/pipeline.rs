@@ -110,7 +110,7 @@ pub(super) fn keepers(work: &Work, turn: SchedulerLease) -> anyhow::Result<Keepe
             clock: clock.clone(),
             bells: bells.clone(),
             once: wanted(),
-            looks: Polls::default(),
+            polls: Polls::default(),
         },
         fetch: Fetch {
             db: db.clone(),

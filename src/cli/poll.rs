@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Branch, StoredSpec};
 
-/// Has a running farm poll branches now, whatever their period
+/// Poll branches now, whatever their period
 ///
 /// This is for people who wait, and for hooks of repositories. Two polls of a branch are at least ten
 /// seconds apart, however often they are requested.

@@ -7,7 +7,7 @@ use crate::clock::readable;
 use crate::config::Config;
 use crate::db::{Push, PushKind, StoredSpec};
 
-/// Lists the pushes that were seen, the newest first
+/// List pushes, the newest first
 #[derive(Debug, clap::Args)]
 pub(super) struct Pushes {
     /// Only those to branches that this spec names

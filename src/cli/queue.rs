@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::filter::Filter;
 use super::{Exit, open_db, output};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
@@ -17,37 +18,32 @@ const BLOCKERS: usize = 10;
 
 /// In which states builds are listed: those that are to be built, or need not be.
 const LISTED: [BuildState; 8] = [
-    BuildState::Wanted,
-    BuildState::Held,
+    BuildState::Pending,
+    BuildState::AwaitingApproval,
     BuildState::Queued,
     BuildState::Submitted,
-    BuildState::Started,
+    BuildState::Building,
     BuildState::Canceling,
-    BuildState::Refused,
+    BuildState::Rejected,
     BuildState::Substituted,
-];
-/// The order in which they are counted.
-const STATES: [BuildState; 12] = [
-    BuildState::Wanted,
-    BuildState::Held,
-    BuildState::Queued,
-    BuildState::Submitted,
-    BuildState::Started,
-    BuildState::Succeeded,
-    BuildState::Failed,
-    BuildState::Canceling,
-    BuildState::Canceled,
-    BuildState::Refused,
-    BuildState::Substituted,
-    BuildState::Recorded,
 ];
 /// The same for a person.
-const SHOWN: [BuildState; 5] =
-    [BuildState::Queued, BuildState::Wanted, BuildState::Held, BuildState::Refused, BuildState::Substituted];
+const SHOWN: [BuildState; 5] = [
+    BuildState::Queued,
+    BuildState::Pending,
+    BuildState::AwaitingApproval,
+    BuildState::Rejected,
+    BuildState::Substituted,
+];
 
-/// Lists the builds that are wanted, in the order in which they are submitted
+/// List wanted builds in the order of submission
 #[derive(Debug, clap::Args)]
 pub(super) struct Queue {
+    #[command(flatten)]
+    filter: Filter,
+    /// Only those in this state, whichever it is
+    #[arg(long, value_parser = state)]
+    state: Option<BuildState>,
     /// Write one JSON object for every build
     #[arg(long)]
     json: bool,
@@ -55,10 +51,17 @@ pub(super) struct Queue {
 
 pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
-    let filter = |state| QueueFilter { state: Some(state), ..QueueFilter::default() };
-    let blockers = db.blockers().await?;
+    args.filter.check(&db).await?;
+    let filter = |state: &BuildState| QueueFilter {
+        spec: args.filter.spec.clone(),
+        system: args.filter.system.clone(),
+        state: Some(*state),
+        ..QueueFilter::default()
+    };
+    let mut blockers = db.blockers().await?;
+    blockers.retain(|blocker| args.filter.admits(&blocker.build.spec, blocker.build.system.as_str()));
     if args.json {
-        for state in LISTED {
+        for state in args.state.as_ref().map_or(&LISTED[..], std::slice::from_ref) {
             for build in db.queue(&filter(state), i64::MAX).await? {
                 let mut object = object(&build);
                 let causes =
@@ -71,21 +74,33 @@ pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
     }
     let now = Clock::System.now();
     let mut rows = Vec::new();
-    for state in SHOWN {
+    for state in args.state.as_ref().map_or(&SHOWN[..], std::slice::from_ref) {
         let builds = db.queue(&filter(state), LINES).await?;
         rows.extend(builds.iter().map(|build| row(build, now)));
     }
     output::table(&["JOB", "SPEC", "STATE", "FOR", "DERIVATION", "ANSWER"], rows)?;
     let mut counts = BTreeMap::new();
     for count in db.build_counts().await? {
-        *counts.entry(word(count.state)).or_insert(0) += count.count;
+        let is_shown =
+            args.filter.admits(&count.spec, &count.system) && args.state.is_none_or(|s| s == count.state);
+        if !is_shown {
+            continue;
+        }
+        *counts.entry(count.state.word()).or_insert(0) += count.count;
     }
-    let told =
-        STATES.iter().filter_map(|state| Some(format!("{} {}", counts.get(word(*state))?, word(*state))));
+    let told = BuildState::ALL
+        .iter()
+        .filter_map(|state| Some(format!("{} {}", counts.get(state.word())?, state.word())));
     let told: Vec<String> = told.collect();
     output::line(&if told.is_empty() { "no builds".to_owned() } else { told.join(", ") })?;
     show_blockers(&blockers)?;
     Ok(Exit::Done)
+}
+
+fn state(word: &str) -> Result<BuildState, String> {
+    let known = || BuildState::ALL.map(BuildState::word).join(", ");
+    let named = BuildState::ALL.into_iter().find(|state| state.word() == word);
+    named.ok_or_else(|| format!("the states are {}", known()))
 }
 
 /// Shows what failed and keeps other builds from being made.
@@ -93,7 +108,7 @@ pub(super) fn show_blockers(blockers: &[Blocker]) -> std::io::Result<()> {
     let rows = blockers.iter().take(BLOCKERS).map(|blocker| {
         let build = &blocker.build;
         let (job, spec, derivation) = (build.job.clone(), build.spec.clone(), build.derivation.clone());
-        vec![blocker.blocked.len().to_string(), job, spec, word(build.state).to_owned(), derivation]
+        vec![blocker.blocked.len().to_string(), job, spec, build.state.word().to_owned(), derivation]
     });
     let rows: Vec<_> = rows.collect();
     if !rows.is_empty() {
@@ -111,7 +126,7 @@ fn row(build: &Build, now: Seconds) -> Vec<String> {
     vec![
         build.job.clone(),
         build.spec.clone(),
-        word(build.state).to_owned(),
+        build.state.word().to_owned(),
         readable_span(now - build.created_at),
         build.derivation.clone(),
         match &build.answer {
@@ -119,24 +134,6 @@ fn row(build: &Build, now: Seconds) -> Vec<String> {
             answer => answer.clone().unwrap_or_default(),
         },
     ]
-}
-
-/// The word for a state.
-pub(super) fn word(state: BuildState) -> &'static str {
-    match state {
-        BuildState::Recorded => "recorded",
-        BuildState::Wanted => "wanted",
-        BuildState::Held => "held",
-        BuildState::Substituted => "substituted",
-        BuildState::Queued => "queued",
-        BuildState::Submitted => "submitted",
-        BuildState::Refused => "refused",
-        BuildState::Started => "started",
-        BuildState::Succeeded => "succeeded",
-        BuildState::Failed => "failed",
-        BuildState::Canceling => "canceling",
-        BuildState::Canceled => "canceled",
-    }
 }
 
 /// What is told about a build.
@@ -149,7 +146,7 @@ pub(super) fn object(build: &Build) -> serde_json::Value {
         "revision": build.revision,
         "evaluation": build.evaluation.0,
         "derivation": build.derivation,
-        "state": word(build.state),
+        "state": build.state.word(),
         "priority": build.priority,
         "urgency": build.urgency,
         "created_at": build.created_at,

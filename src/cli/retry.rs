@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, Evaluation, EvaluationId, EvaluationState};
 
-/// Has a revision evaluated once more, for the system of one evaluation
+/// Evaluate a revision once more, for one system
 ///
 /// Other systems of the revision stay as they are. What failed for reasons outside of the revision is
 /// tried three times without being asked for, and what is interrupted is begun five times; this is for
@@ -44,7 +44,7 @@ pub(super) async fn run(args: &Retry, config: Config) -> anyhow::Result<Exit> {
 async fn refusal(db: &Db, old: &Evaluation) -> anyhow::Result<anyhow::Error> {
     let id = old.id;
     Ok(match old.state {
-        EvaluationState::Waiting => user_error(format!("evaluation {id} waits for its turn already")),
+        EvaluationState::Pending => user_error(format!("evaluation {id} waits for its turn already")),
         EvaluationState::Running => user_error(format!("evaluation {id} is running")),
         EvaluationState::Complete | EvaluationState::Failed => {
             let newest = db.newest_evaluations().await?;

@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(4);
 /// How long telling others that this host stops may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Watches, evaluates and queues until it is stopped
+/// Run the farm, or this machine's part of it, until it is stopped
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
     /// Look at everything once, do what there is to do, and stop

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use super::filter::Filter;
 use super::{Exit, coordinators, evaluation, hosts, open_db, output, queue};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
 use crate::db::{
-    AwaitingApproval, BlockedSpec, Branch, Db, Evaluation, EvaluationId, EvaluationState, Mirror, StoredSpec,
-    SubstituteServer,
+    AwaitingApproval, BlockedSpec, Branch, Db, Evaluation, EvaluationId, Mirror, StoredSpec, SubstituteServer,
 };
 use crate::domain::spec::Channel;
 
@@ -18,11 +18,13 @@ const EVALUATIONS: i64 = 12;
 /// How many errors of an evaluation are listed.
 const ERRORS: usize = 10;
 
-/// Shows specs, branches, evaluations and builds, and what is wrong with them; or one evaluation
+/// Show what the farm does and what is wrong, or one evaluation
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     /// Number of an evaluation: shows all of its errors, and what it took
     evaluation: Option<i64>,
+    #[command(flatten)]
+    filter: Filter,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -33,35 +35,46 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     if let Some(number) = args.evaluation {
         return evaluation::show(&db, EvaluationId(number), args.json).await;
     }
-    let specs = db.specs().await?;
+    args.filter.check(&db).await?;
+    let admits = |spec: &str, system: &str| args.filter.admits(spec, system);
+    let is_of = |spec: &String| args.filter.spec.as_ref().is_none_or(|name| name == spec);
+    let mut specs = db.specs().await?;
+    specs.retain(|stored| is_of(&stored.spec.name));
     let branches = db.branches().await?;
     let mirrors = db.mirrors().await?;
-    let holds = db.holds().await?;
-    let evaluations = db.evaluations(EVALUATIONS).await?;
+    let mut blocked = db.blocked_specs().await?;
+    blocked.retain(|block| is_of(&block.spec));
+    let evaluations =
+        db.evaluations(args.filter.spec.as_deref(), args.filter.system.as_ref(), EVALUATIONS).await?;
     let failing = db.failing_servers().await?;
-    let held = db.held().await?;
-    let blockers = db.blockers().await?;
+    let mut held = db.awaiting_approval().await?;
+    held.retain(|held| admits(&held.spec, &held.system));
+    let mut blockers = db.blockers().await?;
+    blockers.retain(|blocker| admits(&blocker.build.spec, blocker.build.system.as_str()));
     let hosts = db.hosts().await?;
-    let unserved = db.unserved().await?;
+    let mut unserved = db.unserved().await?;
+    unserved.retain(|unserved| admits(&unserved.spec, &unserved.system));
+    let mut counts = db.build_counts().await?;
+    counts.retain(|count| admits(&count.spec, &count.system));
     let coordinators = coordinators::all(&db, &config).await?;
     if args.json {
-        let builds: Vec<_> = db.build_counts().await?.iter().map(|count| {
-            json!({ "spec": count.spec, "system": count.system, "state": queue::word(count.state), "count": count.count })
+        let builds: Vec<_> = counts.iter().map(|count| {
+            json!({ "spec": count.spec, "system": count.system, "state": count.state.word(), "count": count.count })
         }).collect();
         output::json(&json!({
             "hosts": hosts.iter().map(hosts::object).collect::<Vec<_>>(),
             "specs": specs.iter().filter(|spec| spec.present).map(|stored| &stored.spec).collect::<Vec<_>>(),
             "branches": branches.iter().map(branch_object).collect::<Vec<_>>(),
-            "holds": holds.iter().map(hold_object).collect::<Vec<_>>(),
+            "blocked_specs": blocked.iter().map(blocked_object).collect::<Vec<_>>(),
             "mirrors": mirrors.iter().map(mirror_object).collect::<Vec<_>>(),
             "evaluations": evaluations.iter().map(evaluation_object).collect::<Vec<_>>(),
             "builds": builds,
-            "held": held.iter().map(held_object).collect::<Vec<_>>(),
+            "awaiting_approval": held.iter().map(held_object).collect::<Vec<_>>(),
             "blockers": blockers.iter().map(|blocker| {
                 let build = &blocker.build;
                 json!({
                     "job": build.job, "spec": build.spec, "derivation": build.derivation,
-                    "state": queue::word(build.state), "blocks": blocker.blocked.len(),
+                    "state": build.state.word(), "blocks": blocker.blocked.len(),
                 })
             }).collect::<Vec<_>>(),
             "coordinators": coordinators.iter().map(coordinators::object).collect::<Vec<_>>(),
@@ -74,7 +87,8 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     }
     let now = Clock::System.now();
     hosts::show(&hosts, now)?;
-    let newest = db.newest_evaluations().await?;
+    let mut newest = db.newest_evaluations().await?;
+    newest.retain(|evaluation| admits(&evaluation.spec, evaluation.system.as_str()));
     show_branches(&specs, &branches, &newest, now)?;
     show_warnings(&newest)?;
     for mirror in mirrors.iter().filter(|mirror| mirror.problem.is_some()) {
@@ -85,11 +99,11 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
             mirror.url, mirror.failures
         ))?;
     }
-    for hold in &holds {
-        let (kind, since) = (hold.kind.word(), readable_span(now - hold.since));
-        let again = in_future(hold.next_try - now);
-        let what = format!("{} is not evaluated, for {since} ({kind}, next try {again}):", hold.spec);
-        output::paragraph(&format!("{what}\n{}", hold.reason))?;
+    for block in &blocked {
+        let (kind, since) = (block.kind.word(), readable_span(now - block.since));
+        let again = in_future(block.next_attempt - now);
+        let what = format!("{} is not evaluated, for {since} ({kind}, next attempt {again}):", block.spec);
+        output::paragraph(&format!("{what}\n{}", block.reason))?;
     }
     for server in &failing {
         let again = in_future(server.next_attempt - now);
@@ -103,14 +117,13 @@ pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     for AwaitingApproval { evaluation, spec, system, count, reason } in &held {
         let builds = output::count(usize::try_from(*count)?, "build is", "builds are");
         output::paragraph(&format!(
-            "{builds} held, of evaluation {evaluation} of {spec} for {system}: {reason}\n`gorget approve {evaluation}` has them built"
+            "{builds} awaiting approval, of evaluation {evaluation} of {spec} for {system}: {reason}\n`gorget approve {evaluation}` has them built"
         ))?;
     }
     output::line("")?;
-    let counts = db.build_counts().await?;
-    let rows = counts.into_iter().map(|count| {
-        vec![count.spec, count.system, queue::word(count.state).to_owned(), count.count.to_string()]
-    });
+    let rows = counts
+        .into_iter()
+        .map(|count| vec![count.spec, count.system, count.state.word().to_owned(), count.count.to_string()]);
     output::table(&["SPEC", "SYSTEM", "BUILDS", "COUNT"], rows.collect())?;
     coordinators::show(&coordinators, &unserved)?;
     queue::show_blockers(&blockers)?;
@@ -141,7 +154,7 @@ fn show_branches(
         let spec = &stored.spec;
         for channel in &spec.channels {
             let branch = branches.iter().find(|b| b.url == channel.url && b.name == channel.branch);
-            let looked = branch.and_then(|branch| branch.looked_at);
+            let polled = branch.and_then(|branch| branch.polled_at);
             let tip = channel.commit.clone().or_else(|| branch?.tip.clone());
             let evaluated = newest.iter().find(|evaluation| evaluation.spec_id == stored.id);
             let signer = signer(channel, evaluated, tip.as_deref());
@@ -152,7 +165,7 @@ fn show_branches(
                 if channel.commit.is_some() { "(pinned)".to_owned() } else { channel.branch.clone() },
                 tip.map_or("-".to_owned(), |tip| tip.chars().take(10).collect()),
                 signer,
-                looked.map_or("never".to_owned(), |at| format!("{} ago", readable_span(now - at))),
+                polled.map_or("never".to_owned(), |at| format!("{} ago", readable_span(now - at))),
                 branch.map_or(String::new(), |branch| problem(branch, now)),
             ]);
         }
@@ -160,7 +173,7 @@ fn show_branches(
     if rows.is_empty() {
         return output::line("no specs");
     }
-    output::table(&["SPEC", "", "CHANNEL", "BRANCH", "COMMIT", "SIGNED BY", "LOOKED", "PROBLEM"], rows)
+    output::table(&["SPEC", "", "CHANNEL", "BRANCH", "COMMIT", "SIGNED BY", "POLLED", "PROBLEM"], rows)
 }
 
 /// Who signed the commit that a channel is at, as far as that matters and is known.
@@ -181,7 +194,7 @@ fn problem(branch: &Branch, now: Seconds) -> String {
     if branch.problem.is_none() {
         return reason.clone();
     }
-    format!("{reason} ({} in a row, next look {})", branch.failures, in_future(branch.next_look - now))
+    format!("{reason} ({} in a row, next poll {})", branch.failures, in_future(branch.next_poll - now))
 }
 
 fn in_future(seconds: Seconds) -> String {
@@ -225,30 +238,20 @@ async fn show_evaluations(db: &Db, evaluations: &[Evaluation], now: Seconds) -> 
 /// How far it is.
 pub(super) fn state(evaluation: &Evaluation) -> String {
     let partial = if evaluation.partial { ", modules missing" } else { "" };
-    format!("{}{partial}", word(evaluation.state))
-}
-
-/// The word for a state.
-pub(super) fn word(state: EvaluationState) -> &'static str {
-    match state {
-        EvaluationState::Waiting => "waiting",
-        EvaluationState::Running => "running",
-        EvaluationState::Complete => "complete",
-        EvaluationState::Failed => "failed",
-    }
+    format!("{}{partial}", evaluation.state.word())
 }
 
 fn branch_object(branch: &Branch) -> serde_json::Value {
     json!({
-        "url": branch.url, "branch": branch.name, "commit": branch.tip, "looked_at": branch.looked_at,
-        "failures": branch.failures, "next_look": branch.next_look, "reason": branch.reason,
+        "url": branch.url, "branch": branch.name, "commit": branch.tip, "polled_at": branch.polled_at,
+        "failures": branch.failures, "next_poll": branch.next_poll, "reason": branch.reason,
     })
 }
 
-fn hold_object(hold: &BlockedSpec) -> serde_json::Value {
+fn blocked_object(block: &BlockedSpec) -> serde_json::Value {
     json!({
-        "spec": hold.spec, "kind": hold.kind.word(), "reason": hold.reason, "since": hold.since,
-        "push": hold.push_id, "failures": hold.failures, "next_try": hold.next_try,
+        "spec": block.spec, "kind": block.kind.word(), "reason": block.reason, "since": block.since,
+        "push": block.push_id, "failures": block.failures, "next_attempt": block.next_attempt,
     })
 }
 
@@ -277,10 +280,10 @@ fn server_object(server: &SubstituteServer) -> serde_json::Value {
 pub(super) fn evaluation_object(evaluation: &Evaluation) -> serde_json::Value {
     json!({
         "id": evaluation.id.0, "spec": evaluation.spec, "system": evaluation.system,
-        "revision": evaluation.revision, "state": word(evaluation.state), "reason": evaluation.reason,
+        "revision": evaluation.revision, "state": evaluation.state.word(), "reason": evaluation.reason,
         "partial": evaluation.partial, "attempts": evaluation.attempts, "host": evaluation.host,
         "jobs_total": evaluation.jobs_total, "jobs_done": evaluation.jobs_done,
         "errors": evaluation.errors, "created_at": evaluation.created_at, "started_at": evaluation.started_at,
-        "finished_at": evaluation.finished_at, "figures": evaluation.figures,
+        "finished_at": evaluation.finished_at, "metrics": evaluation.metrics,
     })
 }

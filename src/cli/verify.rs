@@ -5,10 +5,10 @@ use serde_json::json;
 use super::{Exit, open_db, output};
 use crate::config::Config;
 
-/// Checks the whole database: intervals of jobs, the graph of derivations, store items against their
-/// names, builds and all that they need
+/// Check the whole database
 ///
-/// Exit code 2 when something is wrong. It reads every store item, which takes a while.
+/// That is the intervals of jobs, the graph of derivations, builds and what they need, and each store item
+/// against its name, which takes a while. Exit code 2 when something is wrong.
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
     /// Write one JSON object for every finding

@@ -96,7 +96,7 @@ pub struct Evaluate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Git {
     /// For asking a remote for the tip of a branch.
-    pub look_time: Duration,
+    pub poll_time: Duration,
     /// For fetching, the first time included.
     pub fetch_time: Duration,
     /// Size of the mirror of one repository, in bytes.
@@ -235,7 +235,7 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         daemon_store: base.join(written.evaluate.daemon_store.unwrap_or_else(|| "/gnu/store".into())),
     };
     let git = Git {
-        look_time: written.git.look_time.map_or(Duration::from_secs(30), |time| time.0),
+        poll_time: written.git.poll_time.map_or(Duration::from_secs(30), |time| time.0),
         fetch_time: written.git.fetch_time.map_or(Duration::from_mins(30), |time| time.0),
         mirror_size: written.git.mirror_size.map_or(MIRROR, |size| size.0),
         branches: written.git.branches.map_or(BRANCHES, |branches| branches.0),

@@ -196,7 +196,7 @@ fn a_fault_is_told_with_its_place_and_without_the_line() {
     insta::assert_snapshot!(told("[evaluate]\nsystems = [\"vax\"]\n"), @r#"
     gorget.toml:2:11: `vax` is no system that Guix has: write one of x86_64-linux, i686-linux, aarch64-linux, armhf-linux, powerpc64le-linux, riscv64-linux, i586-gnu, x86_64-gnu, mips64el-linux, powerpc-linux
     "#);
-    insta::assert_snapshot!(told("[git]\nlook-time = \"0s\"\n"), @r#"
+    insta::assert_snapshot!(told("[git]\npoll-time = \"0s\"\n"), @r#"
     gorget.toml:2:13: `0s` is not a span of time: write a whole number and s, m, h or d, such as `5m`
     "#);
     insta::assert_snapshot!(told("database = \"mysql://gorget:s3cret@x/y\"\n"), @r#"

@@ -47,7 +47,7 @@ pub(super) struct Evaluate {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Git {
-    pub(super) look_time: Option<Time>,
+    pub(super) poll_time: Option<Time>,
     pub(super) fetch_time: Option<Time>,
     pub(super) mirror_size: Option<Size>,
     pub(super) branches: Option<Branches>,
@@ -249,7 +249,7 @@ impl Written {
             daemon_socket,
             daemon_store,
         } = evaluate;
-        let Git { look_time, fetch_time, mirror_size, branches, private_hosts } = git;
+        let Git { poll_time, fetch_time, mirror_size, branches, private_hosts } = git;
         let coordinator::Written {
             kind,
             specs: served_specs,
@@ -276,7 +276,7 @@ impl Written {
             && time_machine_time.is_some()
             && evaluation_time.is_some();
         let daemon = daemon_socket.is_some() && daemon_store.is_some();
-        let times = look_time.is_some() && fetch_time.is_some() && private_hosts.is_some();
+        let times = poll_time.is_some() && fetch_time.is_some() && private_hosts.is_some();
         let remotes = mirror_size.is_some() && branches.is_some();
         let others = kind.is_some() && url.is_some() && substitute_urls.is_some() && events_id.is_some();
         let served = served_specs.is_some() && served_systems.is_some();

@@ -17,14 +17,14 @@ pub struct Branch {
     /// The commit it stood at when it was seen last; none while it was never seen or is gone.
     pub tip: Option<String>,
     /// When somebody looked last, whatever came of it.
-    pub looked_at: Option<Seconds>,
-    /// When to look again.
-    pub next_look: Seconds,
-    /// When somebody asked last that it be looked at.
-    pub asked_at: Option<Seconds>,
-    /// How many looks found no commit since the last that did.
+    pub polled_at: Option<Seconds>,
+    /// When to poll again.
+    pub next_poll: Seconds,
+    /// When somebody asked last that it be polled.
+    pub requested_at: Option<Seconds>,
+    /// How many polls found no commit since the last that did.
     pub failures: i64,
-    /// What was wrong at the last look.
+    /// What was wrong at the last poll.
     pub problem: Option<BranchProblem>,
     /// The problem in words; of a pattern, what is not watched.
     pub reason: Option<String>,
@@ -48,13 +48,13 @@ pub enum BranchProblem {
 
 /// What came of looking at a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub struct PollResult {
     /// Which branch.
     pub branch: BranchId,
     /// What was seen.
     pub seen: BranchState,
-    /// When to look again.
-    pub next_look: Seconds,
+    /// When to poll again.
+    pub next_poll: Seconds,
 }
 
 /// What was seen of a branch.
@@ -70,7 +70,7 @@ pub enum BranchState {
     Unreachable(String),
 }
 
-impl Look {
+impl PollResult {
     fn row(&self) -> serde_json::Value {
         let (tip, problem, reason) = match &self.seen {
             BranchState::At(tip) => (Some(tip), None, None),
@@ -78,7 +78,7 @@ impl Look {
             BranchState::Missing(reason) => (None, Some("missing"), Some(reason)),
             BranchState::Unreachable(reason) => (None, Some("unreachable"), Some(reason)),
         };
-        json!({ "branch": self.branch, "tip": tip, "problem": problem, "reason": reason, "next": self.next_look })
+        json!({ "branch": self.branch, "tip": tip, "problem": problem, "reason": reason, "next": self.next_poll })
     }
 }
 
@@ -104,7 +104,7 @@ impl Db {
     /// All branches, by URL and name.
     pub async fn branches(&self) -> Result<Vec<Branch>> {
         const SQL: &str =
-            "select id, url, name, tip, looked_at, next_look, asked_at, failures, problem, reason, missing_since
+            "select id, url, name, tip, polled_at, next_poll, requested_at, failures, problem, reason, missing_since
             from branch order by url, name";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
@@ -115,15 +115,15 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_scalar(SQL).fetch_all(pool).await?))
     }
 
-    /// Asks that branches be looked at soon.
+    /// Asks that branches be polled soon.
     pub async fn request_polls(&self, branches: &[BranchId], now: Seconds) -> Result<()> {
         let ids = rows(branches.iter().map(|id| json!(id)));
         let mut tx = self.begin().await?;
         execute!(
             &mut tx,
             [
-                "update branch set asked_at = $2 where id in (select value from json_each($1))",
-                "update branch set asked_at = $2 where id in
+                "update branch set requested_at = $2 where id in (select value from json_each($1))",
+                "update branch set requested_at = $2 where id in
                    (select value::bigint from json_array_elements_text($1::json))"
             ],
             &ids,
@@ -132,14 +132,14 @@ impl Db {
         tx.commit().await
     }
 
-    /// Records looks at branches, and the pushes that they show: a branch is at another commit, is
+    /// Records polls of branches, and the pushes that they show: a branch is at another commit, is
     /// new, or is gone. Gives the number of pushes.
-    pub async fn record_polls(&self, looks: &[Look], now: Seconds) -> Result<u64> {
+    pub async fn record_polls(&self, polls: &[PollResult], now: Seconds) -> Result<u64> {
         /// Whether what was seen is believed: that a branch is missing only after [`GONE_AFTER`].
         macro_rules! believed {
             ($branch:literal) => {
                 concat!(
-                    "(look.problem is null or look.problem = 'missing' and (",
+                    "(poll.problem is null or poll.problem = 'missing' and (",
                     $branch,
                     ".tip is null or $2 - ",
                     $branch,
@@ -152,13 +152,13 @@ impl Db {
             ($from:literal) => {
                 concat!(
                     "insert into push (branch_id, before, after, kind, seen_at)
-                     select b.id, b.tip, look.tip,
-                       case when b.tip is null then 'created' when look.tip is null then 'deleted'
-                         when exists (select 1 from push p where p.branch_id = b.id and p.after = look.tip)
+                     select b.id, b.tip, poll.tip,
+                       case when b.tip is null then 'created' when poll.tip is null then 'deleted'
+                         when exists (select 1 from push p where p.branch_id = b.id and p.after = poll.tip)
                            then 'returned' end, $2 from ",
                     $from,
-                    " join branch b on b.id = look.branch
-                     where b.tip is distinct from look.tip and ",
+                    " join branch b on b.id = poll.branch
+                     where b.tip is distinct from poll.tip and ",
                     believed!("b"),
                     " order by b.id"
                 )
@@ -167,29 +167,29 @@ impl Db {
         macro_rules! update {
             ($from:literal) => {
                 concat!(
-                    "update branch set looked_at = $2, next_look = look.next, problem = look.problem,
-                       reason = look.reason, failures = case when look.problem is null then 0 else failures + 1 end,
+                    "update branch set polled_at = $2, next_poll = poll.next, problem = poll.problem,
+                       reason = poll.reason, failures = case when poll.problem is null then 0 else failures + 1 end,
                        tip = case when ",
                     believed!("branch"),
-                    " then look.tip else branch.tip end,
-                       missing_since = case look.problem when 'missing' then coalesce(branch.missing_since, $2)
+                    " then poll.tip else branch.tip end,
+                       missing_since = case poll.problem when 'missing' then coalesce(branch.missing_since, $2)
                          when 'unreachable' then branch.missing_since end
                      from ",
                     $from,
-                    " where branch.id = look.branch"
+                    " where branch.id = poll.branch"
                 )
             };
         }
-        let given = rows(looks.iter().map(Look::row));
+        let given = rows(polls.iter().map(PollResult::row));
         let mut tx = self.begin().await?;
         let pushes = execute!(
             &mut tx,
             [
                 push!(
                     "(select value->>'branch' as branch, value->>'tip' as tip, value->>'problem' as problem
-                      from json_each($1)) look"
+                      from json_each($1)) poll"
                 ),
-                push!("json_to_recordset($1::json) as look (branch bigint, tip text, problem text)")
+                push!("json_to_recordset($1::json) as poll (branch bigint, tip text, problem text)")
             ],
             &given,
             now,
@@ -200,11 +200,11 @@ impl Db {
             [
                 update!(
                     "(select value->>'branch' as branch, value->>'tip' as tip, value->>'problem' as problem,
-                        value->>'reason' as reason, value->>'next' as next from json_each($1)) look"
+                        value->>'reason' as reason, value->>'next' as next from json_each($1)) poll"
                 ),
                 update!(
                     "json_to_recordset($1::json)
-                       as look (branch bigint, tip text, problem text, reason text, next bigint)"
+                       as poll (branch bigint, tip text, problem text, reason text, next bigint)"
                 )
             ],
             &given,

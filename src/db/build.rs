@@ -2,7 +2,7 @@ use super::evaluation::stored_system;
 use super::failed::note_failures;
 use super::guard::guard;
 use super::live::spec_of;
-use super::{BuildId, Db, DerivationId, Error, EvaluationId, Result, rows, stored};
+use super::{BuildId, BuildState, Db, DerivationId, Error, EvaluationId, Result, rows, stored};
 use crate::clock::Seconds;
 use crate::domain::plan::order::unranked;
 use crate::domain::revision::Revision;
@@ -32,16 +32,16 @@ pub struct Build {
     /// The coordinator's priority: larger is sooner.
     pub urgency: i64,
     /// The one that the coordinator was told.
-    pub told_urgency: Option<i64>,
+    pub sent_urgency: Option<i64>,
     /// Since when nobody has wanted it.
     pub unwanted_at: Option<Seconds>,
     /// The build that needs it, when it is no job itself.
     pub needed_by: Option<BuildId>,
     /// How far it is.
     pub state: BuildState,
-    /// When it was queued or recorded.
+    /// When it was queued, or became known.
     pub created_at: Seconds,
-    /// When the coordinator took or refused it.
+    /// When the coordinator took or rejected it.
     pub answered_at: Option<Seconds>,
     /// The coordinator's name for it.
     pub reference: Option<String>,
@@ -54,47 +54,9 @@ pub struct Build {
     /// Who has it, or is to get it; empty if nobody serves it, nothing as long as that is not decided.
     pub coordinator: Option<String>,
     /// Whether that one may have heard of it.
-    pub offered: bool,
+    pub sent: bool,
     /// Whether it may have one attempt that is not known: its answer is outstanding or lost.
-    pub unanswered: bool,
-}
-
-/// How far a build is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
-#[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
-pub enum BuildState {
-    /// It is known, and nobody is asked to build it.
-    Recorded,
-    /// It is to be queued, unless substitute servers have it: they are to be asked.
-    Wanted,
-    /// It is to be queued, once somebody has approved that.
-    Held,
-    /// A substitute server has it.
-    Substituted,
-    /// It is to be submitted.
-    Queued,
-    /// The coordinator has it.
-    Submitted,
-    /// The coordinator does not want it.
-    Refused,
-    /// Somebody builds it.
-    Started,
-    /// It was built.
-    Succeeded,
-    /// It cannot be built.
-    Failed,
-    /// Nobody wants it any more, and the coordinator is to be told.
-    Canceling,
-    /// The coordinator gave it up, because somebody wanted so. It is queued when it is wanted again.
-    Canceled,
-}
-
-/// The states of builds that are not at their ends: in any other, nothing more is to happen by itself.
-macro_rules! open_states {
-    () => {
-        "('wanted', 'held', 'queued', 'submitted', 'started', 'canceling')"
-    };
+    pub in_doubt: bool,
 }
 
 /// Which builds to list; nothing given, all.
@@ -129,8 +91,8 @@ macro_rules! builds {
         concat!(
             "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, e.system, n.name as job, b.derivation_id, ",
             derivation_path!(),
-            " as derivation, b.priority, b.urgency, b.told_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
-               b.attempts, b.next_attempt, b.coordinator, b.offered, b.unanswered
+            " as derivation, b.priority, b.urgency, b.sent_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
+               b.attempts, b.next_attempt, b.coordinator, b.sent, b.in_doubt
              from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
                join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id join job_name n on n.id = b.name_id "
         )
@@ -149,7 +111,7 @@ pub(super) struct Row {
     derivation: String,
     priority: i64,
     urgency: i64,
-    told_urgency: Option<i64>,
+    sent_urgency: Option<i64>,
     unwanted_at: Option<Seconds>,
     needed_by: Option<BuildId>,
     state: BuildState,
@@ -160,8 +122,8 @@ pub(super) struct Row {
     attempts: i64,
     next_attempt: Seconds,
     coordinator: Option<String>,
-    offered: bool,
-    unanswered: bool,
+    sent: bool,
+    in_doubt: bool,
 }
 
 impl TryFrom<Row> for Build {
@@ -180,7 +142,7 @@ impl TryFrom<Row> for Build {
             derivation: row.derivation,
             priority: row.priority,
             urgency: row.urgency,
-            told_urgency: row.told_urgency,
+            sent_urgency: row.sent_urgency,
             unwanted_at: row.unwanted_at,
             needed_by: row.needed_by,
             state: row.state,
@@ -191,8 +153,8 @@ impl TryFrom<Row> for Build {
             attempts: row.attempts,
             next_attempt: row.next_attempt,
             coordinator: row.coordinator,
-            offered: row.offered,
-            unanswered: row.unanswered,
+            sent: row.sent,
+            in_doubt: row.in_doubt,
         })
     }
 }
@@ -207,10 +169,10 @@ impl Build {
 
 impl Db {
     /// Wants a build for each set of outputs that first appeared among the jobs of an evaluation,
-    /// unless it was wanted before. A build that another spec had merely recorded, that was canceled,
+    /// unless it was wanted before. A build that another spec had merely taken for known, that was canceled,
     /// that a substitute server had, or that failed and is to be tried again is wanted anew. So is one that
     /// failed with another derivation only; and one that waits, if this derivation is better. None is if
-    /// `state` is [`BuildState::Recorded`]; it can also be [`BuildState::Wanted`] or
+    /// `state` is [`BuildState::Known`]; it can also be [`BuildState::Pending`] or
     /// [`BuildState::Queued`]. Gives the number of builds that came to that state.
     ///
     /// One that is being canceled is queued at once. Should the coordinator have been told already, it
@@ -235,12 +197,12 @@ impl Db {
             where new.place = 1
             on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
               evaluation_id = excluded.evaluation_id, name_id = excluded.name_id,
-              priority = excluded.priority, urgency = excluded.urgency, told_urgency = null,
+              priority = excluded.priority, urgency = excluded.urgency, sent_urgency = null,
               state = case when build.state in ('canceling', 'queued') then 'queued' else excluded.state end,
               created_at = excluded.created_at,
               answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false,
-              coordinator = case when build.offered then build.coordinator end
-            where excluded.state <> 'recorded' and (build.state in ('canceling', 'canceled', 'substituted')
+              coordinator = case when build.sent then build.coordinator end
+            where excluded.state <> 'known' and (build.state in ('canceling', 'canceled', 'substituted')
               or build.state = 'failed' and ",
             has_failed!(
                 "build",
@@ -249,13 +211,13 @@ impl Db {
             ),
             " or ",
             is_better!(),
-            " or build.state = 'recorded' and (select spec_id from evaluation where id = build.evaluation_id)
+            " or build.state = 'known' and (select spec_id from evaluation where id = build.evaluation_id)
                <> (select spec_id from evaluation where id = excluded.evaluation_id))"
         );
         // Only what came since the last time is looked at: this is called many times while an
         // evaluation runs.
         const SEEN: &str = "update evaluation set unscheduled = false, scheduled_job =
-            coalesce((select max(id) from span where first_evaluation = $1), 0) where id = $1";
+            coalesce((select max(id) from job_interval where first_evaluation = $1), 0) where id = $1";
         let mut tx = self.begin().await?;
         let (spec, system) = spec_of(&mut tx, evaluation).await?;
         let place = spec.systems.iter().position(|other| other.as_str() == system);
@@ -284,9 +246,8 @@ impl Db {
     /// The coordinator does not want a build, and will not. If it was asked for another derivation than is
     /// to be built by now, it is asked for that.
     pub async fn record_refusal(&self, build: &Build, answer: &str, now: Seconds) -> Result<()> {
-        const SQL: &str =
-            "update build set answer = $2, answered_at = $3, offered = false, unanswered = false,
-              attempts = attempts + 1, state = case derivation_id when $4 then 'refused' else state end
+        const SQL: &str = "update build set answer = $2, answered_at = $3, sent = false, in_doubt = false,
+              attempts = attempts + 1, state = case derivation_id when $4 then 'rejected' else state end
             where id = $1 and state = 'queued'";
         let mut tx = self.begin().await?;
         if execute!(&mut tx, SQL, build.id, answer, now, build.derivation_id) > 0 {
@@ -303,9 +264,9 @@ impl Db {
             &mut tx,
             [
                 "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
-                 where state in ('wanted', 'queued', 'canceling') and id in (select value from json_each($1))",
+                 where state in ('pending', 'queued', 'canceling') and id in (select value from json_each($1))",
                 "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
-                 where state in ('wanted', 'queued', 'canceling') and id in (select value::bigint from json_array_elements_text($1::json))"
+                 where state in ('pending', 'queued', 'canceling') and id in (select value::bigint from json_array_elements_text($1::json))"
             ],
             &ids,
             reason,

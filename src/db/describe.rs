@@ -3,7 +3,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use super::bulk::{Cell, insert};
-use super::facts::{MetadataIds, store_facts};
+use super::job_metadata::{MetadataIds, store_facts};
 use super::{NewJob, Result, Tx, rows};
 
 /// The numbers of what jobs are called and of what is known of them.

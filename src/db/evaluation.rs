@@ -46,7 +46,7 @@ pub struct Evaluation {
     /// Whether the scheduler has yet to see its new jobs.
     pub unscheduled: bool,
     /// Measurements.
-    pub figures: Option<Value>,
+    pub metrics: Option<Value>,
 }
 
 /// How far an evaluation is.
@@ -54,7 +54,7 @@ pub struct Evaluation {
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum EvaluationState {
     /// Nobody works on it yet.
-    Waiting,
+    Pending,
     /// Somebody does.
     Running,
     /// Its jobs are known.
@@ -63,11 +63,26 @@ pub enum EvaluationState {
     Failed,
 }
 
+impl EvaluationState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Running, Self::Complete, Self::Failed];
+
+    /// The word for it, the same in the database, in JSON and for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// All columns of a [`Row`]; a condition may follow.
 macro_rules! evaluations {
     () => {
         "select e.id, e.spec_id, s.name as spec, coalesce(e.channels, r.channels) as channels, e.build, e.system, e.state, e.reason, e.partial, e.attempts, e.host,
-           e.created_at, e.started_at, e.finished_at, e.jobs_total, e.jobs_done, e.errors, e.unscheduled, e.figures
+           e.created_at, e.started_at, e.finished_at, e.jobs_total, e.jobs_done, e.errors, e.unscheduled, e.metrics
          from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
     };
 }
@@ -92,7 +107,7 @@ struct Row {
     jobs_done: i64,
     errors: i64,
     unscheduled: bool,
-    figures: Option<String>,
+    metrics: Option<String>,
 }
 
 impl TryFrom<Row> for Evaluation {
@@ -100,12 +115,12 @@ impl TryFrom<Row> for Evaluation {
 
     fn try_from(row: Row) -> Result<Self> {
         let place = |what: &str| format!("the {what} of evaluation {}", row.id);
-        let figures = row.figures.as_deref().map(|figures| stored(figures, || place("figures")));
+        let metrics = row.metrics.as_deref().map(|metrics| stored(metrics, || place("metrics")));
         Ok(Self {
             revision: stored(&row.channels, || place("revision"))?,
             build: stored(&row.build, || place("jobs"))?,
             system: stored_system(&row.system, || place("system"))?,
-            figures: figures.transpose()?,
+            metrics: metrics.transpose()?,
             id: row.id,
             spec_id: row.spec_id,
             spec: row.spec,
@@ -166,10 +181,19 @@ impl Db {
     }
 
     /// The latest evaluations, newest first.
-    pub async fn evaluations(&self, limit: i64) -> Result<Vec<Evaluation>> {
-        const SQL: &str = concat!(evaluations!(), "order by e.id desc limit $1");
-        let rows: Vec<Row> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?);
+    pub async fn evaluations(
+        &self,
+        spec: Option<&str>,
+        system: Option<&System>,
+        limit: i64,
+    ) -> Result<Vec<Evaluation>> {
+        const SQL: &str = concat!(
+            evaluations!(),
+            "where ($1 is null or s.name = $1) and ($2 is null or e.system = $2) order by e.id desc limit $3"
+        );
+        let system = system.map(System::as_str);
+        let rows: Vec<Row> = each!(&self.readers, pool =>
+            sqlx::query_as(SQL).bind(spec).bind(system).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Evaluation::try_from).collect()
     }
 
@@ -189,7 +213,7 @@ impl Db {
     pub async fn needed_revisions(&self) -> Result<Vec<Revision>> {
         const SQL: &str = concat!(
             evaluations!(),
-            "where e.state in ('waiting', 'running') or s.present and e.id in
+            "where e.state in ('pending', 'running') or s.present and e.id in
               (select max(id) from evaluation where state = 'complete' group by spec_id, system)"
         );
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
@@ -242,7 +266,7 @@ async fn request(
         attempts = 0 where id = $1";
     const ADD: &str =
         "insert into evaluation (spec_id, revision_id, channels, build, system, state, created_at)
-        values ($1, $2, $3, $4, $5, 'waiting', $6) returning id";
+        values ($1, $2, $3, $4, $5, 'pending', $6) returning id";
     let Wanted { revision, channels, build } = wanted;
     let newest: Option<(EvaluationId, i64, String, EvaluationState)> = each!(tx, tx =>
         sqlx::query_as(NEWEST).bind(spec).bind(system.as_str()).fetch_optional(&mut **tx).await?);
@@ -254,7 +278,7 @@ async fn request(
             execute!(tx, ORIGINS, id, channels);
             Ok(None)
         }
-        Some((id, _, _, EvaluationState::Waiting)) if !every_commit => {
+        Some((id, _, _, EvaluationState::Pending)) if !every_commit => {
             execute!(tx, TURN, id, revision, channels, build, now);
             Ok(Some(id))
         }

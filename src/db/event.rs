@@ -161,7 +161,7 @@ pub(super) async fn insert(
            happened_at, $2 from meant where exists (select 1 from build o
            where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3)
              and (meant.build is not null or (select count(*) from build_event k where k.build_id = o.id) < 1000)
-             and (meant.build is not null or not o.unanswered or meant.attempt in ('scheduled', 'started', 'succeeded')
+             and (meant.build is not null or not o.in_doubt or meant.attempt in ('scheduled', 'started', 'succeeded')
                or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
          order by place on conflict do nothing returning build_id, reference, attempt, derivation, received_at"),
         concat!("with told as (select * from rows from (json_to_recordset($1::json)
@@ -180,7 +180,7 @@ pub(super) async fn insert(
            happened_at, $2 from meant where exists (select 1 from build o
            where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3)
              and (meant.build is not null or (select count(*) from build_event k where k.build_id = o.id) < 1000)
-             and (meant.build is not null or not o.unanswered or meant.attempt in ('scheduled', 'started', 'succeeded')
+             and (meant.build is not null or not o.in_doubt or meant.attempt in ('scheduled', 'started', 'succeeded')
                or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
          order by place on conflict do nothing returning build_id, reference, attempt, derivation, received_at")
         => sqlx::query_as(sql).bind(lines).bind(now).bind(coordinator).fetch_all(&mut **tx).await?);

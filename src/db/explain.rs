@@ -100,10 +100,10 @@ impl Db {
     /// Names of jobs that contain `text`, some of them.
     pub async fn jobs_like(&self, text: &str, limit: i64) -> Result<Vec<String>> {
         const SQL: [&str; 2] = [
-            "select name from job_name n where instr(name, $1) > 0 and exists (select 1 from span where name_id = n.id)
+            "select name from job_name n where instr(name, $1) > 0 and exists (select 1 from job_interval where name_id = n.id)
              order by name limit $2",
             "select name from job_name n where position($1 in name) > 0
-               and exists (select 1 from span where name_id = n.id) order by name limit $2",
+               and exists (select 1 from job_interval where name_id = n.id) order by name limit $2",
         ];
         each!(&self.readers, pool, sql: SQL[0], SQL[1] =>
             Ok(sqlx::query_scalar(sql).bind(text).bind(limit).fetch_all(pool).await?))
@@ -113,7 +113,7 @@ impl Db {
     pub async fn errors_called(&self, name: &str) -> Result<Vec<FormerError>> {
         const SQL: &str = "select s.name as spec, e.system, x.evaluation_id, x.cause, x.message
             from evaluation_error x join evaluation e on e.id = x.evaluation_id join spec s on s.id = e.spec_id
-            where x.name = $1 and e.id in (select max(id) from evaluation where state <> 'waiting'
+            where x.name = $1 and e.id in (select max(id) from evaluation where state <> 'pending'
               group by spec_id, system) order by s.name, e.system, x.message";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(name).fetch_all(pool).await?))
     }

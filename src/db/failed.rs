@@ -33,15 +33,17 @@ macro_rules! is_better {
         concat!(
             "not ",
             has_failed!("build", "excluded.derivation_id"),
-            " and (build.state in ('failed', 'refused') or build.state in ('wanted', 'held', 'queued')
-                and not build.offered and (excluded.priority < build.priority or ",
+            " and (build.state in ",
+            failed_states!(),
+            " or build.state in ('pending', 'awaiting-approval', 'queued')
+                and not build.sent and (excluded.priority < build.priority or ",
             has_failed!("build", "build.derivation_id"),
             "))"
         )
     };
 }
 
-/// A derivation that failed, or that the coordinator refused.
+/// A derivation that failed, or that the coordinator rejected.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct FailedDerivation {
     /// Its store path; only the 32 characters of that once it is known no more.

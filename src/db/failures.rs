@@ -27,7 +27,7 @@ struct Row {
 }
 
 impl Db {
-    /// All jobs of a spec and system of which some build failed or was refused, sorted by name.
+    /// All jobs of a spec and system of which some build failed or was rejected, sorted by name.
     pub async fn failing_jobs(&self, spec: SpecId, system: &System) -> Result<Vec<JobRuns>> {
         const SQL: &str = concat!(
             "select j.name, j.first_evaluation, j.last_evaluation, b.id as build, b.state, ",
@@ -39,7 +39,9 @@ impl Db {
              where j.spec_id = $1 and j.system = $2 and j.name in
                (select o.name from build f join derivation of_it on of_it.output_set_id = f.output_set_id
                   join job o on o.derivation_id = of_it.id
-                where f.state in ('failed', 'refused') and o.spec_id = $1 and o.system = $2)
+                where f.state in ",
+            failed_states!(),
+            " and o.spec_id = $1 and o.system = $2)
              order by j.name, j.first_evaluation"
         );
         let rows: Vec<Row> = each!(&self.readers, pool =>
@@ -72,7 +74,7 @@ impl Db {
 fn run(row: &Row) -> Run {
     let verdict = match row.state {
         Some(BuildState::Succeeded | BuildState::Substituted) => Verdict::Good,
-        Some(BuildState::Failed | BuildState::Refused) if row.failed => Verdict::Bad,
+        Some(BuildState::Failed | BuildState::Rejected) if row.failed => Verdict::Bad,
         _ => Verdict::Unknown,
     };
     Run { first: row.first_evaluation, last: row.last_evaluation, verdict }

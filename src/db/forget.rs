@@ -7,11 +7,11 @@ use super::{BranchId, Db, Result, rows};
 /// The most pushes that are known of one branch.
 pub const PUSHES: i64 = 1000;
 
-/// SQL for pushes that nothing else is about: nobody acknowledged them, nothing is held because of them,
+/// SQL for pushes that nothing else is about: nobody acknowledged them, no spec is blocked because of them,
 /// and they brought no commit that others must descend from.
 macro_rules! unbound {
     () => {
-        "acknowledged_at is null and id not in (select push_id from hold where push_id is not null)
+        "acknowledged_at is null and id not in (select push_id from blocked_spec where push_id is not null)
          and id not in (select trusted_push from branch where trusted_push is not null)"
     };
 }
@@ -34,7 +34,7 @@ impl Db {
         Ok(count)
     }
 
-    /// Forgets branches and the pushes to them, except where something is held because of one.
+    /// Forgets branches and the pushes to them, except where a spec is blocked because of one.
     pub async fn forget_branches(&self, branches: &[BranchId]) -> Result<u64> {
         let given = rows(branches.iter().map(|id| json!(id)));
         let mut tx = self.begin().await?;
@@ -42,9 +42,9 @@ impl Db {
             &mut tx,
             [
                 "delete from push where branch_id in (select value from json_each($1))
-                   and id not in (select push_id from hold where push_id is not null)",
+                   and id not in (select push_id from blocked_spec where push_id is not null)",
                 "delete from push where branch_id in (select value::bigint from json_array_elements_text($1::json))
-                   and id not in (select push_id from hold where push_id is not null)"
+                   and id not in (select push_id from blocked_spec where push_id is not null)"
             ],
             &given
         );
@@ -71,12 +71,12 @@ impl Db {
                     $template,
                     " is not null and not exists (select 1 from evaluation e where e.spec_id = spec.id)
                      and not exists (select 1 from sequence q where q.spec_id = spec.id)
-                     and not exists (select 1 from hold h where h.spec_id = spec.id)"
+                     and not exists (select 1 from blocked_spec h where h.spec_id = spec.id)"
                 )
             };
         }
         let mut tx = self.begin().await?;
-        let hold = "delete from hold where spec_id in (select id from spec where not present)";
+        let hold = "delete from blocked_spec where spec_id in (select id from spec where not present)";
         execute!(&mut tx, hold);
         let count =
             execute!(&mut tx, [gone!("definition->>'template'"), gone!("(definition::json)->>'template'")]);

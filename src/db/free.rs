@@ -1,4 +1,4 @@
-//! What is held for one spec is let go when another one wants it and may have it built.
+//! What awaits approval for one spec is queued when another one wants it and may have it built.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::guard::{Waiting, standing};
 use super::{BuildId, DerivationId, EvaluationId, Result, SpecId, Tx, rows};
-use crate::domain::plan::guard::hold;
+use crate::domain::plan::guard::awaits_approval;
 use crate::domain::spec::{First, Spec};
 
-/// An evaluation wants a build that is held.
+/// An evaluation wants a build that awaits approval.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(super) struct Wish {
     /// Which build.
@@ -25,7 +25,7 @@ pub(super) struct Wish {
     pub needed_by: Option<BuildId>,
 }
 
-/// The jobs of other specs for which builds are held.
+/// The jobs of other specs for which builds await approval.
 pub(super) async fn held_jobs(tx: &mut Tx, specs: &HashMap<SpecId, Spec>) -> Result<Vec<Wish>> {
     const SQL: &str = concat!(
         "select b.id as build, e.id as evaluation, j.derivation_id as derivation, j.name_id as name, e.spec_id,
@@ -35,7 +35,7 @@ pub(super) async fn held_jobs(tx: &mut Tx, specs: &HashMap<SpecId, Spec>) -> Res
            join derivation d on d.output_set_id = b.output_set_id
            join job j on j.derivation_id = d.id and j.last_evaluation is null
            join evaluation e on e.id = j.first_evaluation join spec s on s.id = e.spec_id
-         where b.state = 'held' and e.spec_id <> h.spec_id and s.active and s.present and not ",
+         where b.state = 'awaiting-approval' and e.spec_id <> h.spec_id and s.active and s.present and not ",
         has_failed!("b", "j.derivation_id"),
         " order by j.id"
     );
@@ -53,11 +53,11 @@ pub(super) async fn held_jobs(tx: &mut Tx, specs: &HashMap<SpecId, Spec>) -> Res
     Ok(found.into_iter().filter(counts).map(|row| row.wish).collect())
 }
 
-/// Lets go what is held for somebody else, if all that an evaluation wants of that may be built together with
+/// Queues what awaits approval for another spec, if all that an evaluation wants of that may be built together with
 /// what it wants already; those of the best priority first. Gives the number of builds.
 pub(super) async fn free(tx: &mut Tx, wishes: Vec<Wish>, specs: &HashMap<SpecId, Spec>) -> Result<u64> {
     const HELD: &str = "select b.id, e.spec_id from build b join evaluation e on e.id = b.evaluation_id
-        where b.state = 'held'";
+        where b.state = 'awaiting-approval'";
     if wishes.is_empty() {
         return Ok(0);
     }
@@ -74,7 +74,7 @@ pub(super) async fn free(tx: &mut Tx, wishes: Vec<Wish>, specs: &HashMap<SpecId,
         let wishes = by_evaluation[&evaluation.id].values().filter(|wish| is_others(&wish.build));
         let wishes: Vec<&Wish> = wishes.collect();
         evaluation.builds += i64::try_from(wishes.len()).unwrap_or(i64::MAX);
-        if !wishes.is_empty() && hold(&standing(tx, &evaluation, spec).await?).is_none() {
+        if !wishes.is_empty() && awaits_approval(&standing(tx, &evaluation, spec).await?).is_none() {
             freed += take(tx, &wishes).await?;
             let gone: HashSet<BuildId> = wishes.iter().map(|wish| wish.build).collect();
             held.retain(|build, _| !gone.contains(build));
@@ -105,7 +105,7 @@ async fn evaluations(tx: &mut Tx, ids: impl Iterator<Item = &EvaluationId>) -> R
         => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?))
 }
 
-/// Queues builds that are held for the evaluations that want them.
+/// Queues builds that await approval for the evaluations that want them.
 async fn take(tx: &mut Tx, wishes: &[&Wish]) -> Result<u64> {
     macro_rules! take {
         ($lines:literal) => {
@@ -116,7 +116,7 @@ async fn take(tx: &mut Tx, wishes: &[&Wish]) -> Result<u64> {
                  from ",
                 $lines,
                 " join evaluation e on e.id = lines.evaluation join spec s on s.id = e.spec_id
-                 where build.id = lines.build and build.state = 'held'"
+                 where build.id = lines.build and build.state = 'awaiting-approval'"
             )
         };
     }

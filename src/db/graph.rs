@@ -89,10 +89,10 @@ impl Db {
         macro_rules! jobs {
             ($database:ident) => {
                 concat!(
-                    "select n.name, s.derivation_id from span s join job_name n on n.id = s.name_id
+                    "select n.name, s.derivation_id from job_interval s join job_name n on n.id = s.name_id
                      where s.sequence_id = $1 and s.last_evaluation is null and s.first_evaluation <= $2
                      union all
-                     select n.name, s.derivation_id from span s join job_name n on n.id = s.name_id
+                     select n.name, s.derivation_id from job_interval s join job_name n on n.id = s.name_id
                      where s.sequence_id = $1 and ",
                     on_path!($database "$3"),
                     " and s.last_evaluation >= $2 and s.first_evaluation <= $2"

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::free::{free, held_jobs};
 use super::{Db, EvaluationId, Result, SpecId, Tx, stored};
 use crate::clock::Seconds;
-use crate::domain::plan::guard::{Standing, hold};
+use crate::domain::plan::guard::{Standing, awaits_approval};
 use crate::domain::spec::{Spec, System};
 
 /// Builds of an evaluation that wait for somebody's approval.
@@ -26,7 +26,7 @@ pub struct AwaitingApproval {
     pub reason: String,
 }
 
-/// An evaluation with builds that are queued or held.
+/// An evaluation with builds that are queued or await approval.
 #[derive(sqlx::FromRow)]
 pub(super) struct Waiting {
     pub id: EvaluationId,
@@ -41,7 +41,7 @@ pub(super) struct Waiting {
 /// The states of builds that count as those of an evaluation.
 macro_rules! counted {
     () => {
-        "('held', 'queued', 'submitted', 'started', 'succeeded', 'failed', 'refused')"
+        "('awaiting-approval', 'queued', 'submitted', 'building', 'succeeded', 'failed', 'rejected')"
     };
 }
 
@@ -49,7 +49,7 @@ impl Db {
     /// Holds what has to wait, and lets go what has not to wait any more. Gives the number of builds
     /// that were queued by that.
     pub async fn guard(&self) -> Result<u64> {
-        if self.held().await?.is_empty() {
+        if self.awaiting_approval().await?.is_empty() {
             return Ok(0);
         }
         let mut tx = self.begin().await?;
@@ -58,16 +58,16 @@ impl Db {
         Ok(released)
     }
 
-    /// The evaluations that have builds which are held, in the order of their priorities.
-    pub async fn held(&self) -> Result<Vec<AwaitingApproval>> {
+    /// The evaluations that have builds which await approval, in the order of their priorities.
+    pub async fn awaiting_approval(&self) -> Result<Vec<AwaitingApproval>> {
         const SQL: &str = "select e.id as evaluation, s.name as spec, e.system, count(*) as count,
               coalesce(max(b.answer), '') as reason
             from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
-            where b.state = 'held' group by e.id, s.name, e.system, s.priority order by s.priority, s.name, e.id";
+            where b.state = 'awaiting-approval' group by e.id, s.name, e.system, s.priority order by s.priority, s.name, e.id";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 
-    /// What is held of these evaluations is to be built, and what they come to want later.
+    /// What awaits approval of these evaluations is to be built, and what they come to want later.
     pub async fn approve(&self, evaluations: &[EvaluationId], now: Seconds) -> Result<u64> {
         let mut tx = self.begin().await?;
         for id in evaluations {
@@ -79,28 +79,27 @@ impl Db {
     }
 }
 
-/// Decides for each evaluation that has builds which are queued or held. To be called wherever builds
+/// Decides for each evaluation that has builds which are queued or await approval. To be called wherever builds
 /// are queued, before the transaction ends: what has to wait is never seen in the queue.
 pub(super) async fn guard(tx: &mut Tx) -> Result<u64> {
-    const HELD: &str = "select count(*) from (select 1 from build where state = 'held' limit 1) as one";
+    const HELD: &str =
+        "select count(*) from (select 1 from build where state = 'awaiting-approval' limit 1) as one";
     const WAITING: &str = concat!(
         "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
           sum(case when b.state in ",
         counted!(),
         " then 1 else 0 end) as builds,
-          sum(case when b.state = 'held' then 1 else 0 end) as held,
+          sum(case when b.state = 'awaiting-approval' then 1 else 0 end) as held,
           sum(case when b.state = 'queued' then 1 else 0 end) as queued
         from build b join evaluation e on e.id = b.evaluation_id
-        where e.id in (select evaluation_id from build where state in ('queued', 'held'))
+        where e.id in (select evaluation_id from build where state in ('queued', 'awaiting-approval'))
         group by e.id, e.spec_id, e.system, e.approved_at"
     );
     // What a coordinator may have stays there.
-    const HOLD: &str = "update build set state = 'held', answer = $2
-        where evaluation_id = $1 and state = 'queued' and not offered";
-    const REASON: &str =
-        "update build set answer = $2 where evaluation_id = $1 and state = 'held' and answer <> $2";
-    const RELEASE: &str =
-        "update build set state = 'queued', answer = null where evaluation_id = $1 and state = 'held'";
+    const HOLD: &str = "update build set state = 'awaiting-approval', answer = $2
+        where evaluation_id = $1 and state = 'queued' and not sent";
+    const REASON: &str = "update build set answer = $2 where evaluation_id = $1 and state = 'awaiting-approval' and answer <> $2";
+    const RELEASE: &str = "update build set state = 'queued', answer = null where evaluation_id = $1 and state = 'awaiting-approval'";
     let specs = specs_by_id(tx).await?;
     let held: i64 = each!(tx, tx => sqlx::query_scalar(HELD).fetch_one(&mut **tx).await?);
     if held == 0 && !specs.values().any(|spec| spec.budget.is_some() || spec.staged) {
@@ -110,7 +109,7 @@ pub(super) async fn guard(tx: &mut Tx) -> Result<u64> {
     let mut released = 0;
     for evaluation in waiting {
         let Some(spec) = specs.get(&evaluation.spec_id) else { continue };
-        match hold(&standing(tx, &evaluation, spec).await?) {
+        match awaits_approval(&standing(tx, &evaluation, spec).await?) {
             Some(reason) => {
                 if evaluation.queued > 0 {
                     execute!(tx, HOLD, evaluation.id, &reason);
@@ -121,7 +120,7 @@ pub(super) async fn guard(tx: &mut Tx) -> Result<u64> {
             None => {}
         }
     }
-    // What others may have built is not held any more.
+    // What others may have built awaits no approval any more.
     let wishes = held_jobs(tx, &specs).await?;
     Ok(released + free(tx, wishes, &specs).await?)
 }
@@ -161,8 +160,11 @@ async fn open_before(
         "select f.id, f.state = 'complete' and not f.unscheduled from evaluation e join evaluation f
           on f.spec_id = e.spec_id and f.revision_id = e.revision_id and f.system = $2
         where e.id = $1 order by f.id desc limit 1";
-    const OPEN: &str = "select count(*) from build where evaluation_id = $1
-        and state in ('wanted', 'held', 'queued', 'submitted', 'started')";
+    const OPEN: &str = concat!(
+        "select count(*) from build where evaluation_id = $1
+        and state in ",
+        wanted_states!()
+    );
     let found: Option<(EvaluationId, bool)> = each!(tx, tx =>
         sqlx::query_as(FIRST).bind(evaluation).bind(system).fetch_optional(&mut **tx).await?);
     let Some((first, complete)) = found else { return Ok(None) };

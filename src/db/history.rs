@@ -57,7 +57,7 @@ impl Db {
                z.finished_at as until
              from job j join spec s on s.id = j.spec_id join derivation d on d.id = j.derivation_id
                join evaluation a on a.id = j.first_evaluation join revision r on r.id = a.revision_id
-               left join evaluation z on z.id = j.last_evaluation left join job_facts f on f.id = j.facts_id
+               left join evaluation z on z.id = j.last_evaluation left join job_metadata f on f.id = j.metadata_id
              where j.name >= $1 and j.name < $2 and (j.name = $1 or f.package = $1)
                and (j.name = $1 or substr(j.name, length($1) + 1, 1) not between '0' and '9'
                  and lower(substr(j.name, length($1) + 1, 1)) not between 'a' and 'z')

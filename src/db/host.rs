@@ -26,8 +26,8 @@ pub struct Host {
     pub memory: i64,
     /// When it began.
     pub started_at: Seconds,
-    /// Its last sign of life.
-    pub seen_at: Seconds,
+    /// Its last heartbeat.
+    pub heartbeat_at: Seconds,
     /// When it was stopped, if it was.
     pub stopped_at: Option<Seconds>,
     /// Since when it evaluates nothing because something is wrong with it.
@@ -42,9 +42,9 @@ pub struct Host {
 }
 
 impl Host {
-    /// Whether it should be at work and gives no sign of life.
+    /// Whether it should be at work and sends no heartbeat.
     pub fn is_silent(&self, now: Seconds) -> bool {
-        self.stopped_at.is_none() && self.seen_at + LEASE <= now
+        self.stopped_at.is_none() && self.heartbeat_at + LEASE <= now
     }
 }
 
@@ -77,14 +77,14 @@ impl Db {
     /// its own from before.
     pub async fn register(&self, host: &NewHost, now: Seconds) -> Result<()> {
         const ARRIVE: &str =
-            "insert into host (name, identity, roles, systems, workers, memory, started_at, seen_at)
+            "insert into host (name, identity, roles, systems, workers, memory, started_at, heartbeat_at)
             values ($1, $2, $3, $4, $5, $6, $7, $7)
             on conflict (name) do update set identity = excluded.identity, roles = excluded.roles,
               systems = excluded.systems, workers = excluded.workers, memory = excluded.memory,
-              started_at = excluded.started_at, seen_at = excluded.seen_at, stopped_at = null,
+              started_at = excluded.started_at, heartbeat_at = excluded.heartbeat_at, stopped_at = null,
               paused_at = null, paused_reason = null
-            where host.identity = excluded.identity or host.stopped_at is not null or host.seen_at <= $8";
-        const FORGET: &str = "delete from host where seen_at < $1";
+            where host.identity = excluded.identity or host.stopped_at is not null or host.heartbeat_at <= $8";
+        const FORGET: &str = "delete from host where heartbeat_at < $1";
         let NewHost { name, identity, roles, systems, workers, memory } = host;
         let mut tx = self.begin().await?;
         let arrived =
@@ -98,7 +98,7 @@ impl Db {
 
     /// The host lives, and what it evaluates stays its own. Waits for no writer.
     pub async fn heartbeat(&self, host: &NewHost, now: Seconds) -> Result<()> {
-        const SIGN: &str = "update host set seen_at = $3 where name = $1 and identity = $2";
+        const SIGN: &str = "update host set heartbeat_at = $3 where name = $1 and identity = $2";
         let known = each!(&self.aside, pool => sqlx::query(SIGN).bind(&host.name).bind(&host.identity).bind(now)
             .execute(pool).await?.rows_affected());
         if known == 0 {
@@ -109,15 +109,16 @@ impl Db {
 
     /// The host was stopped: nobody has to wait until its leases expire.
     pub async fn deregister(&self, host: &NewHost, now: Seconds) -> Result<()> {
-        const STOP: &str = "update host set seen_at = $3, stopped_at = $3 where name = $1 and identity = $2";
+        const STOP: &str =
+            "update host set heartbeat_at = $3, stopped_at = $3 where name = $1 and identity = $2";
         let mut tx = self.begin().await?;
         if execute!(&mut tx, STOP, &host.name, &host.identity, now) > 0 {
             execute!(
                 &mut tx,
-                "update evaluation set leased_until = 0 where state = 'running' and host = $1",
+                "update evaluation set lease_expires_at = 0 where state = 'running' and host = $1",
                 &host.name
             );
-            execute!(&mut tx, "update scheduler set until = 0 where host = $1", &host.name);
+            execute!(&mut tx, "update scheduler_lease set expires_at = 0 where host = $1", &host.name);
         }
         tx.commit().await
     }
@@ -140,8 +141,8 @@ impl Db {
 
     /// All hosts that are remembered, by name.
     pub async fn hosts(&self) -> Result<Vec<Host>> {
-        const HOSTS: &str = "select h.name, h.roles, h.systems, h.workers, h.memory, h.started_at, h.seen_at,
-              h.stopped_at, h.paused_at, h.paused_reason, exists (select 1 from scheduler s where s.host = h.name and s.until > h.seen_at) as schedules
+        const HOSTS: &str = "select h.name, h.roles, h.systems, h.workers, h.memory, h.started_at, h.heartbeat_at,
+              h.stopped_at, h.paused_at, h.paused_reason, exists (select 1 from scheduler_lease s where s.host = h.name and s.expires_at > h.heartbeat_at) as schedules
             from host h order by h.name";
         const RUNNING: &str =
             "select host, id from evaluation where state = 'running' and host is not null order by id";
@@ -158,9 +159,10 @@ impl Db {
 
     /// The host wants to schedule; nothing when another one does.
     pub async fn take_scheduler_lease(&self, host: &str, now: Seconds) -> Result<Option<SchedulerLease>> {
-        const FREE: &str = "select not exists (select 1 from scheduler where until > $2 and host <> $1)";
-        const TAKE: &str = "insert into scheduler (id, host, term, until) values (1, $1, $2, $3)
-            on conflict (id) do update set host = excluded.host, term = excluded.term, until = excluded.until";
+        const FREE: &str =
+            "select not exists (select 1 from scheduler_lease where expires_at > $2 and host <> $1)";
+        const TAKE: &str = "insert into scheduler_lease (id, host, term, expires_at) values (1, $1, $2, $3)
+            on conflict (id) do update set host = excluded.host, term = excluded.term, expires_at = excluded.expires_at";
         let is_free: bool = each!(&self.readers, pool => sqlx::query_scalar(FREE).bind(host).bind(now).fetch_one(pool).await?);
         if !is_free {
             return Ok(None);
@@ -179,7 +181,7 @@ impl Db {
 
     /// The host that schedules lives; `false` when another one has taken over. Waits for no writer.
     pub async fn renew_scheduler_lease(&self, turn: SchedulerLease, now: Seconds) -> Result<bool> {
-        const KEEP: &str = "update scheduler set until = $2 where term = $1";
+        const KEEP: &str = "update scheduler_lease set expires_at = $2 where term = $1";
         Ok(each!(&self.aside, pool =>
             sqlx::query(KEEP).bind(turn.term).bind(now + LEASE).execute(pool).await?.rows_affected())
             > 0)
@@ -202,7 +204,7 @@ impl Db {
 
 /// Makes sure that nobody has begun to schedule since; holds until the transaction ends.
 pub(super) async fn still_schedules(tx: &mut Tx, term: i64) -> Result<()> {
-    const SQL: &str = "select term from scheduler where term = $1";
+    const SQL: &str = "select term from scheduler_lease where term = $1";
     let found: Option<i64> =
         each!(tx, tx => sqlx::query_scalar(SQL).bind(term).fetch_optional(&mut **tx).await?);
     found.map(drop).ok_or(Error::NotScheduling)

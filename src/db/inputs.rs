@@ -19,7 +19,7 @@ const PIECE: i64 = 1000;
 
 impl Db {
     /// Wants the inputs of queued builds of these specs that nobody has wanted so far, that were
-    /// canceled, that failed with another derivation only, or that wait with a worse one; their own inputs follow once they are queued. `state` is [`BuildState::Wanted`] or
+    /// canceled, that failed with another derivation only, or that wait with a worse one; their own inputs follow once they are queued. `state` is [`BuildState::Pending`] or
     /// [`BuildState::Queued`]. Gives how many builds were looked at: there may be more.
     pub async fn queue_inputs(&self, specs: &[SpecId], state: BuildState, now: Seconds) -> Result<usize> {
         macro_rules! next {
@@ -27,7 +27,9 @@ impl Db {
                 concat!(
                     "select b.id, d.id, d.inputs from build b join evaluation e on e.id = b.evaluation_id
                        join derivation d on d.id = b.derivation_id
-                     where b.state in ('queued', 'submitted', 'started') and not b.inputs_queued
+                     where b.state in ",
+                    in_queue_states!(),
+                    " and not b.inputs_queued
                        and e.spec_id in (select ",
                     $specs,
                     ") order by b.id limit $2"
@@ -71,9 +73,9 @@ impl Db {
                        name_id = excluded.name_id, evaluation_id = excluded.evaluation_id,
                        needed_by = excluded.needed_by, priority = excluded.priority, urgency = excluded.urgency,
                        state = case when build.state in ('canceling', 'queued') then 'queued' else excluded.state end,
-                       created_at = excluded.created_at, told_urgency = null, answered_at = null, reference = null,
+                       created_at = excluded.created_at, sent_urgency = null, answered_at = null, reference = null,
                        answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false,
-                       coordinator = case when build.offered then build.coordinator end
+                       coordinator = case when build.sent then build.coordinator end
                      where build.state in ('canceling', 'canceled') or ",
                     is_better!()
                 )

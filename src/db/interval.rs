@@ -40,7 +40,7 @@ pub(super) use on_path;
 
 /// An interval that contains `last` and goes no further.
 pub(super) struct Ended {
-    /// Which row of `span`.
+    /// Which row of `job_interval`.
     pub(super) id: i64,
     pub(super) first: EvaluationId,
     pub(super) last: EvaluationId,
@@ -54,11 +54,11 @@ pub(super) async fn end_intervals(tx: &mut Tx, ended: &[Ended]) -> Result<()> {
     execute!(
         tx,
         [
-            "update span set first_evaluation = value->>'first', last_evaluation = value->>'last',
-               node = value->>'node' from json_each($1) where span.id = value->>'id'",
-            "update span set first_evaluation = ended.first, last_evaluation = ended.last, node = ended.node
+            "update job_interval set first_evaluation = value->>'first', last_evaluation = value->>'last',
+               node = value->>'node' from json_each($1) where job_interval.id = value->>'id'",
+            "update job_interval set first_evaluation = ended.first, last_evaluation = ended.last, node = ended.node
              from json_to_recordset($1::json) as ended (id bigint, first bigint, last bigint, node bigint)
-             where span.id = ended.id"
+             where job_interval.id = ended.id"
         ],
         lines
     );

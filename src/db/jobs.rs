@@ -1,6 +1,6 @@
 use super::evaluation::Complete;
-use super::facts::{MetadataRow, facts_columns};
 use super::interval::{on_path, path};
+use super::job_metadata::{MetadataRow, facts_columns};
 use super::{Db, EvaluationId, Result};
 use crate::domain::job::JobMetadata;
 
@@ -43,11 +43,11 @@ pub struct JobError {
 macro_rules! jobs {
     ($database:ident) => {
         concat!(
-            "with its as (select name_id, derivation_id, min(facts_id) as facts_id, min(line) as line from
-               (select name_id, derivation_id, facts_id, line from span where sequence_id = $1
+            "with its as (select name_id, derivation_id, min(metadata_id) as metadata_id, min(line) as line from
+               (select name_id, derivation_id, metadata_id, line from job_interval where sequence_id = $1
                   and last_evaluation is null and first_evaluation <= $2
                 union all
-                select name_id, derivation_id, facts_id, line from span where sequence_id = $1 and ",
+                select name_id, derivation_id, metadata_id, line from job_interval where sequence_id = $1 and ",
             on_path!($database "$3"),
             "     and last_evaluation >= $2 and first_evaluation <= $2) as at_it
                group by name_id, derivation_id)
@@ -56,7 +56,7 @@ macro_rules! jobs {
             " as derivation, d.output_set_id as outputs, its.line, ",
             facts_columns!(),
             " from its join job_name n on n.id = its.name_id join derivation d on d.id = its.derivation_id
-               left join job_facts f on f.id = its.facts_id"
+               left join job_metadata f on f.id = its.metadata_id"
         )
     };
 }

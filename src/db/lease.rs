@@ -38,7 +38,7 @@ use crate::clock::Seconds;
 use crate::domain::revision::Revision;
 use crate::domain::spec::System;
 
-/// So long after a sign of life of its host, a lease stands, in seconds. What tells it apart from those before
+/// So long after the last heartbeat of its host, a lease stands, in seconds. What tells it apart from those before
 /// and after is its term, so a host that was taken for dead by mistake loses work and spoils nothing.
 pub const LEASE: Seconds = 30;
 
@@ -73,12 +73,12 @@ macro_rules! next {
     ($systems:literal) => {
         concat!(
             "select e.id from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id
-            where e.state = 'waiting' and s.present and s.active and ($2 = '[]' or e.system in ",
+            where e.state = 'pending' and s.present and s.active and ($2 = '[]' or e.system in ",
             $systems,
             ") and not exists
               (select 1 from evaluation o where o.spec_id = e.spec_id and o.system = e.system
-                 and (o.state = 'running' or o.state = 'waiting' and o.id < e.id))
-              and not exists (select 1 from sweep where until > $1)
+                 and (o.state = 'running' or o.state = 'pending' and o.id < e.id))
+              and not exists (select 1 from sweep where expires_at > $1)
             order by s.priority, e.attempts, case
               when e.spec_id = $3 and r.key = $4 then 0
               when exists (select 1 from evaluation o where o.state = 'running' and o.spec_id = e.spec_id
@@ -101,7 +101,7 @@ impl Db {
     pub async fn claim_evaluation(&self, claimant: &Claimant, now: Seconds) -> Result<Option<Task>> {
         const TAKE: &str =
             "update evaluation set state = 'running', started_at = $2, attempts = attempts + 1,
-            host = $3, term = $4, leased_until = $5 where id = $1";
+            host = $3, term = $4, lease_expires_at = $5 where id = $1";
         let systems = rows(claimant.systems.iter().map(|system| Value::from(system.as_str())));
         let (spec, revision) = claimant.warm.as_ref().map(|(spec, revision)| (*spec, revision.key())).unzip();
         let next: Option<EvaluationId> = each!(&self.readers, pool, sql: NEXT_SQLITE, NEXT_POSTGRES =>
@@ -123,13 +123,13 @@ impl Db {
     }
 
     /// Takes back the evaluations that `host` began and does not work at any more, and those whose hosts have given
-    /// no sign of life for the length of a lease. They wait again as if they had never been begun, except that the
+    /// no heartbeat for the length of a lease. They wait again as if they had never been begun, except that the
     /// attempt counts; those that were begun [`BEGINNINGS`] times have failed;
     /// times that a fault of a machine ended do not count.
     pub async fn reclaim_expired(&self, host: &str, now: Seconds) -> Result<Vec<Interrupted>> {
         const LOST: &str =
             "select id, coalesce(host, '') as host, attempts - faults >= $3 as failed from evaluation
-            where state = 'running' and (host = $1 or coalesce(leased_until, 0) <= $2) order by id";
+            where state = 'running' and (host = $1 or coalesce(lease_expires_at, 0) <= $2) order by id";
         let lost: Vec<Interrupted> = each!(&self.readers, pool =>
             sqlx::query_as(LOST).bind(host).bind(now).bind(BEGINNINGS).fetch_all(pool).await?);
         if lost.is_empty() {
@@ -150,7 +150,8 @@ impl Db {
 
     /// The host lives, and so do its leases.
     pub(super) async fn renew_leases(&self, host: &str, now: Seconds) -> Result<()> {
-        const RENEW: &str = "update evaluation set leased_until = $2 where state = 'running' and host = $1";
+        const RENEW: &str =
+            "update evaluation set lease_expires_at = $2 where state = 'running' and host = $1";
         each!(&self.aside, pool =>
             sqlx::query(RENEW).bind(host).bind(now + LEASE).execute(pool).await.map(drop)?);
         Ok(())
@@ -175,10 +176,10 @@ fn interrupted(id: EvaluationId, host: &str) -> String {
 
 /// Takes back all that these running evaluations have written, and lets them wait.
 pub(super) async fn reset(tx: &mut Tx, evaluations: &[EvaluationId]) -> Result<()> {
-    const WAIT: &str = "update evaluation set state = 'waiting', started_at = null, jobs_total = null,
+    const WAIT: &str = "update evaluation set state = 'pending', started_at = null, jobs_total = null,
         jobs_done = 0, errors = 0, unscheduled = false, scheduled_job = 0 where id = $1 and state = 'running'";
     for id in evaluations {
-        execute!(tx, "delete from span where first_evaluation = $1", id);
+        execute!(tx, "delete from job_interval where first_evaluation = $1", id);
         execute!(tx, "delete from evaluation_error where evaluation_id = $1", id);
         execute!(tx, WAIT, id);
     }

@@ -92,9 +92,9 @@ impl Sweeper {
                 .db
                 .chunk(
                     lines!(sqlite "id, derivation_id, sequence_id, first_evaluation, last_evaluation",
-                    "from span where id > $1 order by id limit 50000"),
+                    "from job_interval where id > $1 order by id limit 50000"),
                     lines!(postgres "id, derivation_id, sequence_id, first_evaluation, last_evaluation",
-                    "from span where id > $1 order by id limit 50000"),
+                    "from job_interval where id > $1 order by id limit 50000"),
                     after,
                 )
                 .await?;

@@ -161,7 +161,8 @@ mod retry;
 mod failed;
 #[macro_use]
 mod build;
-mod blocked;
+mod blocked_spec;
+mod blockers;
 mod bulk;
 mod copy;
 mod create;
@@ -171,16 +172,15 @@ mod error;
 mod evaluation;
 mod event;
 mod explain;
-mod facts;
 mod failures;
 mod forget;
+mod job_metadata;
 #[macro_use]
 mod guard;
 mod free;
 mod gc_roots;
 mod graph;
 mod history;
-mod hold;
 mod host;
 mod id;
 mod inputs;
@@ -211,10 +211,12 @@ mod transition;
 mod verify;
 mod wanted;
 
+pub use crate::domain::build::BuildState;
 pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
-pub use blocked::Blocker;
-pub use branch::{Branch, BranchProblem, BranchState, GONE_AFTER, Look};
-pub use build::{Build, BuildCount, BuildState, QueueFilter};
+pub use blocked_spec::{BlockKind, BlockedSpec, NewBlock};
+pub use blockers::Blocker;
+pub use branch::{Branch, BranchProblem, BranchState, GONE_AFTER, PollResult};
+pub use build::{Build, BuildCount, QueueFilter};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, EvaluationState};
 pub use event::{BuildEvent, BuildRef, NewEvent, RecordedEvents};
@@ -223,7 +225,6 @@ pub use failed::FailedDerivation;
 pub use failures::JobRuns;
 pub use guard::AwaitingApproval;
 pub use history::Span;
-pub use hold::{BlockKind, BlockedSpec, NewBlock};
 pub use host::{Host, NewHost, SchedulerLease};
 pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
 pub use item::{ItemKind, ItemPlace, StoredItem};
@@ -257,7 +258,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 pub struct Db {
     readers: Pool,
     writer: Pool,
-    /// For signs of life and for listening, which wait for no writer, and for what is written beside.
+    /// For heartbeats and for listening, which wait for no writer, and for what is written beside.
     aside: Pool,
     /// The term under which this host schedules; without one, anything can be written.
     term: Option<i64>,

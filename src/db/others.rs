@@ -1,4 +1,4 @@
-//! Builds that failed or are held, and are needed for others with derivations that did not fail.
+//! Builds that failed or await approval, and are needed for others with derivations that did not fail.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -32,20 +32,22 @@ struct Needed {
 struct Found {
     /// Failed builds, with derivations that did not fail.
     untried: BTreeMap<BuildId, (DerivationId, User)>,
-    /// Builds that are held.
+    /// Builds that await approval.
     held: Vec<Wish>,
 }
 
 impl Db {
-    /// Queues what failed, but not with the derivation that builds of these specs need; and what is held for
-    /// somebody else, and needed by one whose budget it is within. `state` is [`BuildState::Wanted`] or
+    /// Queues what failed, but not with the derivation that builds of these specs need; and what awaits approval for
+    /// another spec, and needed by one whose budget it is within. `state` is [`BuildState::Pending`] or
     /// [`BuildState::Queued`]. Gives the number of builds.
     ///
     /// Derivations that make the same need inputs that make the same. So what a build needs is looked for
     /// below the derivations of all jobs that it is made for, not only below the one that is submitted.
     pub async fn queue_other_inputs(&self, specs: &[SpecId], state: BuildState, now: Seconds) -> Result<u64> {
         const ANY: &str = concat!(
-            "select count(*) from (select 1 from build b where b.state = 'held' or b.state in ('failed', 'refused')
+            "select count(*) from (select 1 from build b where b.state = 'awaiting-approval' or b.state in ",
+            failed_states!(),
+            "
                and exists (select 1 from derivation d where d.output_set_id = b.output_set_id and not ",
             has_failed!("b", "d.id"),
             ") limit 1) as one"
@@ -77,15 +79,15 @@ impl Db {
                 let Needed { id, build, state, failed, .. } = needed;
                 let user = level[&id];
                 match state {
-                    BuildState::Held => found.held.push(Wish {
+                    BuildState::AwaitingApproval => found.held.push(Wish {
                         build,
                         evaluation: user.evaluation,
                         derivation: id,
                         name: None,
                         needed_by: Some(user.build),
                     }),
-                    BuildState::Failed | BuildState::Refused if failed => {}
-                    BuildState::Failed | BuildState::Refused => {
+                    BuildState::Failed | BuildState::Rejected if failed => {}
+                    BuildState::Failed | BuildState::Rejected => {
                         found.untried.entry(build).or_insert((id, user));
                     }
                     _ => {
@@ -106,13 +108,17 @@ impl Db {
                 concat!(
                     "select b.derivation_id, b.id, b.evaluation_id from build b
                        join evaluation e on e.id = b.evaluation_id
-                     where b.state in ('queued', 'submitted', 'started') and e.spec_id in (select ",
+                     where b.state in ",
+                    in_queue_states!(),
+                    " and e.spec_id in (select ",
                     $specs,
                     ") union all
                      select j.derivation_id, b.id, j.first_evaluation from build b
                        join derivation d on d.output_set_id = b.output_set_id
                        join job j on j.derivation_id = d.id and j.last_evaluation is null
-                     where b.state in ('queued', 'submitted', 'started') and j.spec_id in (select ",
+                     where b.state in ",
+                    in_queue_states!(),
+                    " and j.spec_id in (select ",
                     $specs,
                     ")"
                 )
@@ -126,7 +132,7 @@ impl Db {
         Ok(found.into_iter().map(|(id, build, evaluation)| (id, User { build, evaluation })).collect())
     }
 
-    /// Those of these derivations whose builds are on their way, held or failed.
+    /// Those of these derivations whose builds are on their way, await approval or failed.
     async fn needed(&self, level: &BTreeMap<DerivationId, User>) -> Result<Vec<Needed>> {
         macro_rules! needed {
             ($ids:literal) => {
@@ -136,7 +142,7 @@ impl Db {
                     " as failed from derivation d join build b on b.output_set_id = d.output_set_id
                      where d.id in (select ",
                     $ids,
-                    ") and b.state in ('queued', 'submitted', 'started', 'held', 'failed', 'refused')"
+                    ") and b.state in ('queued', 'submitted', 'building', 'awaiting-approval', 'failed', 'rejected')"
                 )
             };
         }
@@ -168,13 +174,13 @@ async fn queue_untried(
                 "update build set derivation_id = lines.derivation, evaluation_id = lines.evaluation,
                    name_id = coalesce((select n.id from job_name n join derivation d on n.name = d.name || '.drv'
                      where d.id = lines.derivation), build.name_id),
-                   needed_by = u.id, priority = u.priority, urgency = u.urgency, told_urgency = null, state = $2,
+                   needed_by = u.id, priority = u.priority, urgency = u.urgency, sent_urgency = null, state = $2,
                    created_at = $3, answered_at = null, reference = null, answer = null, attempts = 0,
                    next_attempt = 0, unwanted_at = null, inputs_queued = false, coordinator = null
                  from ",
                 $lines,
                 " join build u on u.id = lines.needing
-                 where build.id = lines.id and build.state in ('failed', 'refused')"
+                 where build.id = lines.id and build.state in ", failed_states!()
             )
         };
     }

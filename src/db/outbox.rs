@@ -48,14 +48,14 @@ impl Db {
         now: Seconds,
     ) -> Result<()> {
         const SQL: &str = "update build set answer = case state when 'queued' then $2 else answer end,
-            answered_at = $3, told_urgency = $4, read_at = $5, attempts = attempts + 1, unanswered = false
+            answered_at = $3, sent_urgency = $4, polled_at = $5, attempts = attempts + 1, in_doubt = false
             where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
         // Whose name is not known has to be looked for.
-        let read_at = if reference.is_some() { now } else { 0 };
+        let polled_at = if reference.is_some() { now } else { 0 };
         let mut tx = self.begin().await?;
         // What it had before, it has with the urgency of then.
         let told = reference.map(|_| build.urgency);
-        execute!(&mut tx, SQL, build.id, answer, now, told, read_at);
+        execute!(&mut tx, SQL, build.id, answer, now, told, polled_at);
         if let Some(reference) = reference {
             let line = json!({ "build": build.id, "reference": reference, "attempt": Attempt::Scheduled.word(),
                 "hash": build.hash() });
@@ -71,8 +71,8 @@ impl Db {
     /// there, is not known.
     pub async fn resume(&self, build: &Build, reference: &str, now: Seconds) -> Result<()> {
         const SQL: &str =
-            "update build set answer = 'it had it already', answered_at = $2, told_urgency = null,
-            read_at = 0 where id = $1 and state = 'queued'";
+            "update build set answer = 'it had it already', answered_at = $2, sent_urgency = null,
+            polled_at = 0 where id = $1 and state = 'queued'";
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, build.id, now);
         take(&mut tx, build, Some(reference)).await?;
@@ -113,10 +113,10 @@ impl Db {
             execute!(
                 &mut tx,
                 [
-                    "update build set given_up = new.reference from
+                    "update build set canceled_attempt = new.reference from
                        (select value->>'id' as id, value->>'reference' as reference from json_each($1)) as new
                      where build.id = new.id and new.reference is not null",
-                    "update build set given_up = new.reference
+                    "update build set canceled_attempt = new.reference
                      from json_to_recordset($1::json) as new (id bigint, reference text)
                      where build.id = new.id and new.reference is not null"
                 ],
@@ -130,7 +130,7 @@ impl Db {
     /// The coordinator was asked to give up this attempt at a build whose attempt had no name yet.
     pub async fn give_up(&self, id: BuildId, reference: &str) -> Result<()> {
         let mut tx = self.begin().await?;
-        execute!(&mut tx, "update build set given_up = $2 where id = $1", id, reference);
+        execute!(&mut tx, "update build set canceled_attempt = $2 where id = $1", id, reference);
         tx.commit().await
     }
 
@@ -144,8 +144,8 @@ impl Db {
         execute!(
             &mut tx,
             [
-                "update build set unanswered = false where id in (select value from json_each($1))",
-                "update build set unanswered = false
+                "update build set in_doubt = false where id in (select value from json_each($1))",
+                "update build set in_doubt = false
                  where id in (select value::bigint from json_array_elements_text($1::json))"
             ],
             ids
@@ -155,7 +155,7 @@ impl Db {
 
     /// The coordinator has nothing to give up for a build that nobody wants.
     pub async fn record_nothing_to_cancel(&self, id: BuildId) -> Result<()> {
-        const SQL: &str = "update build set state = 'canceled', offered = false, unanswered = false
+        const SQL: &str = "update build set state = 'canceled', sent = false, in_doubt = false
             where id = $1 and state = 'canceling'";
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, id);
@@ -164,11 +164,11 @@ impl Db {
 
     /// The builds that a coordinator has, and of whose urgency it was told something else, the most
     /// urgent first.
-    pub async fn untold_urgencies(&self, coordinator: &str, limit: i64) -> Result<Vec<Build>> {
+    pub async fn unsent_urgencies(&self, coordinator: &str, limit: i64) -> Result<Vec<Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where b.state = 'submitted' and b.reference is not null and not b.unanswered
-               and b.told_urgency is distinct from b.urgency and b.coordinator = $1 order by b.urgency desc limit $2"
+            "where b.state = 'submitted' and b.reference is not null and not b.in_doubt
+               and b.sent_urgency is distinct from b.urgency and b.coordinator = $1 order by b.urgency desc limit $2"
         );
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
             .bind(coordinator).bind(limit).fetch_all(pool).await?);
@@ -178,7 +178,7 @@ impl Db {
     /// The coordinator was told how urgent a build is.
     pub async fn record_urgency(&self, build: &Build) -> Result<()> {
         let mut tx = self.begin().await?;
-        execute!(&mut tx, "update build set told_urgency = $2 where id = $1", build.id, build.urgency);
+        execute!(&mut tx, "update build set sent_urgency = $2 where id = $1", build.id, build.urgency);
         tx.commit().await
     }
 
@@ -186,8 +186,8 @@ impl Db {
     pub async fn next_readings(&self, coordinator: &str, then: Seconds, limit: i64) -> Result<Vec<Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where b.state in ('submitted', 'started', 'canceling') and b.coordinator = $1 and b.read_at < $2
-             order by b.read_at limit $3"
+            "where b.state in ('submitted', 'building', 'canceling') and b.coordinator = $1 and b.polled_at < $2
+             order by b.polled_at limit $3"
         );
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
             .bind(coordinator).bind(then).bind(limit).fetch_all(pool).await?);
@@ -204,7 +204,9 @@ impl Db {
                 concat!(
                     "update build set reference = $2, derivation_id = ",
                     attempted!(),
-                    " where id = $1 and state in ('submitted', 'started') and (reference is null or unanswered)"
+                    " where id = $1 and state in ",
+                    submitted_states!(),
+                    " and (reference is null or in_doubt)"
                 ),
                 id,
                 reference
@@ -221,10 +223,10 @@ impl Db {
         execute!(
             &mut tx,
             [
-                "update build set read_at = $2, answer = coalesce(new.note, answer) from
+                "update build set polled_at = $2, answer = coalesce(new.note, answer) from
                    (select value->>'id' as id, value->>'note' as note from json_each($1)) as new
                  where build.id = new.id",
-                "update build set read_at = $2, answer = coalesce(new.note, answer)
+                "update build set polled_at = $2, answer = coalesce(new.note, answer)
                  from json_to_recordset($1::json) as new (id bigint, note text) where build.id = new.id"
             ],
             lines,
@@ -247,7 +249,12 @@ impl Db {
         let mut tx = self.begin().await?;
         for build in builds {
             if let Some(reference) = &build.reference {
-                execute!(&mut tx, "update build set given_up = $2 where id = $1", build.id, reference);
+                execute!(
+                    &mut tx,
+                    "update build set canceled_attempt = $2 where id = $1",
+                    build.id,
+                    reference
+                );
                 let attempt = Attempt::Canceled.word();
                 let line = json!({ "build": build.id, "reference": reference, "attempt": attempt });
                 let new = insert(&mut tx, &rows([line]), None, now).await?;
@@ -259,9 +266,9 @@ impl Db {
         execute!(
             &mut tx,
             [
-                "update build set coordinator = null, offered = false, unanswered = false
+                "update build set coordinator = null, sent = false, in_doubt = false
                  where +state = 'queued' and id in (select value from json_each($1))",
-                "update build set coordinator = null, offered = false, unanswered = false
+                "update build set coordinator = null, sent = false, in_doubt = false
                  where state = 'queued' and id in (select value::bigint from json_array_elements_text($1::json))"
             ],
             ids
@@ -281,7 +288,7 @@ impl Db {
             let mut tx = self.begin().await?;
             count += execute!(
                 &mut tx,
-                "update build set state = 'canceled', offered = false, unanswered = false
+                "update build set state = 'canceled', sent = false, in_doubt = false
                  where state = 'canceling' and coalesce(coordinator, '') = $1",
                 name
             );
@@ -313,7 +320,7 @@ impl Db {
 /// the build may be queued again since then.
 async fn take(tx: &mut Tx, build: &Build, reference: Option<&str>) -> Result<()> {
     const SQL: &str = concat!(
-        "update build set state = 'submitted', offered = true, reference = $2, coordinator = $3, derivation_id = ",
+        "update build set state = 'submitted', sent = true, reference = $2, coordinator = $3, derivation_id = ",
         attempted!(),
         " where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)
           and not exists (select 1 from build_event where build_id = $1 and reference = $2

@@ -114,12 +114,12 @@ impl Db {
         tx.commit().await
     }
 
-    /// Somebody says that a push may lead away from what was evaluated before. Specs that it holds
+    /// Somebody says that a push may lead away from what was evaluated before. Specs that it blocks
     /// are tried again at once. `None` when there is no such push.
     pub async fn acknowledge_push(&self, push: PushId, now: Seconds) -> Result<Option<Push>> {
         const FIND: &str = concat!(pushes!(), "where p.id = $1");
         const MARK: &str = "update push set acknowledged_at = coalesce(acknowledged_at, $2) where id = $1";
-        const RELEASE: &str = "update hold set next_try = 0 where kind = 'rollback'";
+        const RELEASE: &str = "update blocked_spec set next_attempt = 0 where kind = 'rollback'";
         let mut tx = self.begin().await?;
         execute!(&mut tx, MARK, push, now);
         execute!(&mut tx, RELEASE);

@@ -17,8 +17,8 @@ use serde_json::Value;
 use super::batch::{Batch, Known, Numbers, store_errors, store_packs};
 use super::bulk::{Cell, insert};
 use super::describe::{Described, describe};
-use super::facts::{MetadataIds, open_facts, without_line};
 use super::interval::{Ended, end_intervals};
+use super::job_metadata::{MetadataIds, open_facts, without_line};
 use super::notify::{Wake, ring};
 use super::task::still_ours;
 use super::{Db, DerivationId, Error, EvaluationId, JobError, NewJob, Pack, Result, Task, Tx, rows, stored};
@@ -206,11 +206,11 @@ impl EvaluationWriter {
         type Row = (i64, String, DerivationId, Option<i64>, String);
         let sequence = self.sequence(tx).await?;
         let text: String = each!(tx, tx, sql:
-            "select json_group_array(json_array(s.id, n.name, s.derivation_id, s.facts_id, d.hash))
-             from span s join job_name n on n.id = s.name_id join derivation d on d.id = s.derivation_id
+            "select json_group_array(json_array(s.id, n.name, s.derivation_id, s.metadata_id, d.hash))
+             from job_interval s join job_name n on n.id = s.name_id join derivation d on d.id = s.derivation_id
              where s.sequence_id = $1 and s.last_evaluation is null",
-            "select coalesce(json_agg(json_build_array(s.id, n.name, s.derivation_id, s.facts_id, d.hash)), '[]')::text
-             from span s join job_name n on n.id = s.name_id join derivation d on d.id = s.derivation_id
+            "select coalesce(json_agg(json_build_array(s.id, n.name, s.derivation_id, s.metadata_id, d.hash)), '[]')::text
+             from job_interval s join job_name n on n.id = s.name_id join derivation d on d.id = s.derivation_id
              where s.sequence_id = $1 and s.last_evaluation is null"
             => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
         let rows: Vec<Row> = stored(&text, || format!("open jobs of spec {}", self.task.spec_id))?;
@@ -264,8 +264,8 @@ impl EvaluationWriter {
             ]
         });
         let lines: Vec<[Cell; 6]> = lines.collect();
-        let columns = ["sequence_id", "name_id", "derivation_id", "facts_id", "line", "first_evaluation"];
-        insert(tx, "span", columns, &lines).await?;
+        let columns = ["sequence_id", "name_id", "derivation_id", "metadata_id", "line", "first_evaluation"];
+        insert(tx, "job_interval", columns, &lines).await?;
         let begun = lines.len() as u64;
         Ok(Found { numbers: known.added, facts: described.facts, jobs: jobs.into_keys().collect(), begun })
     }
@@ -273,14 +273,14 @@ impl EvaluationWriter {
     /// Everything is recorded: the evaluation is complete. Jobs that it did not see ended with the
     /// complete evaluation before it. When it is `partial`, modules did not load, so what is absent
     /// was not removed: it gets an error with the cause `module`.
-    pub async fn finish(&mut self, db: &Db, partial: bool, figures: &Value, now: Seconds) -> Result<()> {
-        const COMPLETE: &str = "update evaluation set state = 'complete', partial = $2, figures = $3,
+    pub async fn finish(&mut self, db: &Db, partial: bool, metrics: &Value, now: Seconds) -> Result<()> {
+        const COMPLETE: &str = "update evaluation set state = 'complete', partial = $2, metrics = $3,
             finished_at = $4, errors = errors + $5 where id = $1";
         let mut tx = self.begin(db).await?;
         let gone = self.end_unseen(&mut tx).await?;
         let absent = if partial { self.absent(&mut tx, gone).await? } else { Vec::new() };
         let errors = store_errors(&mut tx, self.task.id, &absent).await?;
-        execute!(&mut tx, COMPLETE, self.task.id, partial, figures.to_string(), now, errors.cast_signed());
+        execute!(&mut tx, COMPLETE, self.task.id, partial, metrics.to_string(), now, errors.cast_signed());
         ring(&mut tx, Wake::Schedule).await?;
         tx.commit().await
     }
@@ -295,8 +295,8 @@ impl EvaluationWriter {
         // Where they begin may be another evaluation by now: earlier ones can be forgotten meanwhile.
         let wanted = rows(unseen.iter().map(|(_, row)| Value::from(**row)));
         let begun: Vec<(i64, EvaluationId)> = each!(tx, tx, sql:
-            "select id, first_evaluation from span where id in (select value from json_each($1))",
-            "select id, first_evaluation from span
+            "select id, first_evaluation from job_interval where id in (select value from json_each($1))",
+            "select id, first_evaluation from job_interval
              where id in (select value::bigint from json_array_elements_text($1::json))"
             => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
         // What is open and not of this evaluation is of one before it.

@@ -160,16 +160,16 @@ async fn leave_intervals(tx: &mut Tx, row: &Row) -> Result<()> {
     macro_rules! ending {
         ($database:ident) => {
             concat!(
-                "select id, first_evaluation from span
+                "select id, first_evaluation from job_interval
                  where sequence_id = (select id from sequence where spec_id = $3 and system = $4) and ",
                 on_path!($database "$2"),
                 " and last_evaluation = $1"
             )
         };
     }
-    const BEGINNING: &str = "select id, last_evaluation from span where first_evaluation = $1";
+    const BEGINNING: &str = "select id, last_evaluation from job_interval where first_evaluation = $1";
     let id = row.id;
-    execute!(tx, "delete from span where first_evaluation = $1 and last_evaluation = $1", id);
+    execute!(tx, "delete from job_interval where first_evaluation = $1 and last_evaluation = $1", id);
     let (before, after) = (neighbour(tx, row, false).await?, neighbour(tx, row, true).await?);
     let damaged = |what: &str| Error::Damaged {
         what: format!("the jobs of evaluation {id}"),
@@ -184,7 +184,7 @@ async fn leave_intervals(tx: &mut Tx, row: &Row) -> Result<()> {
     let first = if beginning.is_empty() { id } else { after.ok_or_else(|| damaged("after"))? };
     ended.extend(beginning.into_iter().filter_map(|(id, last)| Some(Ended { id, first, last: last? })));
     end_intervals(tx, &ended).await?;
-    execute!(tx, "update span set first_evaluation = $2 where first_evaluation = $1", id, first);
+    execute!(tx, "update job_interval set first_evaluation = $2 where first_evaluation = $1", id, first);
     match before.zip(after) {
         Some((before, after)) => join_intervals(tx, before, after).await,
         None => Ok(()),
@@ -194,19 +194,24 @@ async fn leave_intervals(tx: &mut Tx, row: &Row) -> Result<()> {
 /// Makes one of two intervals of a job with one derivation, where `before` and `after`, the last of one
 /// and the first of the other, have become neighbours.
 async fn join_intervals(tx: &mut Tx, before: EvaluationId, after: EvaluationId) -> Result<()> {
-    const MEETING: &str = "select j.id, k.id, j.first_evaluation, k.last_evaluation from span j join span k
+    const MEETING: &str = "select j.id, k.id, j.first_evaluation, k.last_evaluation from job_interval j join job_interval k
           on k.derivation_id = j.derivation_id and k.name_id = j.name_id and k.sequence_id = j.sequence_id
-            and k.first_evaluation = $2 and (k.facts_id = j.facts_id or k.facts_id is null and j.facts_id is null)
+            and k.first_evaluation = $2 and (k.metadata_id = j.metadata_id or k.metadata_id is null and j.metadata_id is null)
         where j.last_evaluation = $1";
     type Meeting = (i64, i64, EvaluationId, Option<EvaluationId>);
     let meeting: Vec<Meeting> =
         each!(tx, tx => sqlx::query_as(MEETING).bind(before).bind(after).fetch_all(&mut **tx).await?);
     let mut ended = Vec::new();
     for (earlier, later, first, last) in meeting {
-        execute!(tx, "delete from span where id = $1", earlier);
+        execute!(tx, "delete from job_interval where id = $1", earlier);
         match last {
             Some(last) => ended.push(Ended { id: later, first, last }),
-            None => drop(execute!(tx, "update span set first_evaluation = $2 where id = $1", later, first)),
+            None => drop(execute!(
+                tx,
+                "update job_interval set first_evaluation = $2 where id = $1",
+                later,
+                first
+            )),
         }
     }
     end_intervals(tx, &ended).await
@@ -215,7 +220,7 @@ async fn join_intervals(tx: &mut Tx, before: EvaluationId, after: EvaluationId) 
 /// Gives the builds that an evaluation was the first to want to another one, or forgets them.
 async fn leave_builds(tx: &mut Tx, id: EvaluationId) -> Result<()> {
     const MOVE: &str = "update build set evaluation_id = coalesce(
-          (select min(j.first_evaluation) from derivation d join span j on j.derivation_id = d.id
+          (select min(j.first_evaluation) from derivation d join job_interval j on j.derivation_id = d.id
            where d.output_set_id = build.output_set_id), evaluation_id) where evaluation_id = $1";
     const EVENTS: &str =
         "delete from build_event where build_id in (select id from build where evaluation_id = $1)";

@@ -9,7 +9,7 @@ impl Db {
     pub async fn retry_evaluation(&self, id: EvaluationId, now: Seconds) -> Result<Option<EvaluationId>> {
         const ADD: &str =
             "insert into evaluation (spec_id, revision_id, channels, build, system, state, created_at)
-             select e.spec_id, e.revision_id, e.channels, e.build, e.system, 'waiting', $2 from evaluation e
+             select e.spec_id, e.revision_id, e.channels, e.build, e.system, 'pending', $2 from evaluation e
              where e.id = $1 and e.state in ('complete', 'failed') and not exists
                (select 1 from evaluation o where o.spec_id = e.spec_id and o.system = e.system and o.id > e.id)
              returning id";

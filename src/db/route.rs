@@ -2,19 +2,19 @@
 //!
 //! # Guarantees
 //!
-//! * Before a coordinator can hear of a build, that is written down (`offered`). From then on no
+//! * Before a coordinator can hear of a build, that is written down (`sent`). From then on no
 //!   other one gets the build until it ends, is canceled there, or is lost. Whether a request
 //!   without an answer arrived is never known.
 //! * What a coordinator reports counts for its own builds only.
 //!
 //! # Design
 //!
-//! `gorget run` routes anew what was not offered, since its configuration may be another. Each
+//! `gorget run` routes anew what was not sent, since its configuration may be another. Each
 //! coordinator has steps of its own, which see its builds only.
 //!
 //! # Races
 //!
-//! While an answer is outstanding or lost (`unanswered`), the coordinator may have one attempt
+//! While an answer is outstanding or lost (`in_doubt`), the coordinator may have one attempt
 //! that Gorget does not know. That attempt is looked for before the build is submitted again,
 //! canceled, or counted as failed because of an older attempt. So is one that was to be canceled
 //! and is not known to be over. An event about an attempt that was not known is about that one.
@@ -86,10 +86,10 @@ impl Db {
 
     /// The same for all builds of which no coordinator can have heard: it may serve others than it did.
     pub async fn route_anew(&self, routes: &Routes) -> Result<u64> {
-        const ALL: &str = routed!("not b.offered");
+        const ALL: &str = routed!("not b.sent");
         // They get theirs when they are queued.
         const LATER: &str = "update build set coordinator = null
-            where state in ('wanted', 'held') and coordinator is not null and not offered";
+            where state in ('pending', 'awaiting-approval') and coordinator is not null and not sent";
         let mut tx = self.begin().await?;
         execute!(&mut tx, LATER);
         tx.commit().await?;
@@ -127,10 +127,10 @@ impl Db {
             [
                 "update build set coordinator = new.name
                  from (select value->>'id' as id, value->>'name' as name from json_each($1)) as new
-                 where build.id = new.id and not offered",
+                 where build.id = new.id and not sent",
                 "update build set coordinator = new.name
                  from json_to_recordset($1::json) as new (id bigint, name text)
-                 where build.id = new.id and not offered"
+                 where build.id = new.id and not sent"
             ],
             rows(lines)
         );
@@ -174,9 +174,9 @@ impl Db {
         execute!(
             &mut tx,
             [
-                "update build set offered = true, unanswered = true, told_urgency = null
+                "update build set sent = true, in_doubt = true, sent_urgency = null
                  where id in (select value from json_each($1))",
-                "update build set offered = true, unanswered = true, told_urgency = null
+                "update build set sent = true, in_doubt = true, sent_urgency = null
                  where id in (select value::bigint from json_array_elements_text($1::json))"
             ],
             ids
@@ -191,9 +191,9 @@ impl Db {
         execute!(
             &mut tx,
             [
-                "update build set offered = false, unanswered = false
+                "update build set sent = false, in_doubt = false
                  where +state = 'queued' and id in (select value from json_each($1))",
-                "update build set offered = false, unanswered = false
+                "update build set sent = false, in_doubt = false
                  where state = 'queued' and id in (select value::bigint from json_array_elements_text($1::json))"
             ],
             ids
@@ -205,7 +205,7 @@ impl Db {
     pub async fn coordinator_counts(&self, now: Seconds) -> Result<Vec<CoordinatorCount>> {
         const SQL: &str = "select coordinator, state, count(*) as count,
               max(case when state in ('queued', 'canceling') and next_attempt > $1 then answer end) as problem
-            from build where state in ('queued', 'submitted', 'started', 'canceling') and coordinator <> ''
+            from build where state in ('queued', 'submitted', 'building', 'canceling') and coordinator <> ''
             group by coordinator, state order by coordinator, state";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(now).fetch_all(pool).await?))
     }
@@ -223,8 +223,8 @@ impl Db {
     pub async fn builds_at(&self, coordinator: &str) -> Result<Vec<super::Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where b.coordinator = $1 and b.offered
-               and b.state in ('queued', 'submitted', 'started', 'canceling') order by b.id"
+            "where b.coordinator = $1 and b.sent
+               and b.state in ('queued', 'submitted', 'building', 'canceling') order by b.id"
         );
         let rows: Vec<super::build::Row> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(coordinator).fetch_all(pool).await?);

@@ -48,9 +48,9 @@ impl Db {
         execute!(
             &mut tx,
             [
-                "delete from evaluation where state = 'waiting' and (spec_id, system) not in
+                "delete from evaluation where state = 'pending' and (spec_id, system) not in
                    (select s.id, value->>'system' from json_each($1) join spec s on s.name = value->>'name')",
-                "delete from evaluation where state = 'waiting' and (spec_id, system) not in
+                "delete from evaluation where state = 'pending' and (spec_id, system) not in
                    (select s.id, wanted.system from json_to_recordset($1::json)
                       as wanted (name text, system text) join spec s on s.name = wanted.name)"
             ],

@@ -50,7 +50,7 @@ impl Db {
             "select b.id, b.created_at, ",
             outputs!(),
             " from build b join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
-             where b.state = 'wanted' and b.next_attempt <= $1 order by b.urgency desc, b.derivation_id limit $2"
+             where b.state = 'pending' and b.next_attempt <= $1 order by b.urgency desc, b.derivation_id limit $2"
         );
         let rows: Vec<(BuildId, Seconds, String)> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
@@ -70,9 +70,9 @@ impl Db {
     ) -> Result<HashMap<String, bool>> {
         let wanted = rows(hashes.iter().map(|hash| Value::from(*hash)));
         let found: Vec<(String, bool)> = each!(&self.readers, pool, sql:
-            "select hash, present from lookup where server = $2 and +expires_at > $3
+            "select hash, present from substitute_answer where server = $2 and +expires_at > $3
                and hash in (select value from json_each($1))",
-            "select hash, present from lookup where server = $2 and expires_at > $3
+            "select hash, present from substitute_answer where server = $2 and expires_at > $3
                and hash in (select json_array_elements_text($1::json))"
             => sqlx::query_as(sql).bind(&wanted).bind(server).bind(now).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
@@ -87,11 +87,11 @@ impl Db {
         execute!(
             &mut tx,
             [
-                "insert into lookup (server, hash, present, expires_at)
+                "insert into substitute_answer (server, hash, present, expires_at)
                  select $2, value->>'hash', value->>'present', value->>'expires_at' from json_each($1) where true
                  on conflict (server, hash) do update set present = excluded.present,
                    expires_at = excluded.expires_at",
-                "insert into lookup (server, hash, present, expires_at)
+                "insert into substitute_answer (server, hash, present, expires_at)
                  select $2, hash, present, expires_at from json_to_recordset($1::json)
                    as new (hash text, present boolean, expires_at bigint)
                  on conflict (server, hash) do update set present = excluded.present,
@@ -105,11 +105,11 @@ impl Db {
 
     /// Forgets what servers said too long ago.
     pub async fn forget_lookups(&self, now: Seconds) -> Result<()> {
-        const OLD: &str = "select count(*) from lookup where expires_at <= $1";
+        const OLD: &str = "select count(*) from substitute_answer where expires_at <= $1";
         let old: i64 = each!(&self.readers, pool => sqlx::query_scalar(OLD).bind(now).fetch_one(pool).await?);
         if old > 0 {
             let mut tx = self.begin().await?;
-            execute!(&mut tx, "delete from lookup where expires_at <= $1", now);
+            execute!(&mut tx, "delete from substitute_answer where expires_at <= $1", now);
             tx.commit().await?;
         }
         Ok(())
@@ -129,11 +129,11 @@ impl Db {
                    answered_at = case new.state when 'substituted' then $2 end
                  from (select value->>'id' as id, value->>'state' as state, value->>'answer' as answer
                        from json_each($1)) as new
-                 where build.id = new.id and +build.state = 'wanted'",
+                 where build.id = new.id and +build.state = 'pending'",
                 "update build set state = new.state, answer = new.answer, attempts = 0, next_attempt = 0,
                    answered_at = case new.state when 'substituted' then $2 end
                  from json_to_recordset($1::json) as new (id bigint, state text, answer text)
-                 where build.id = new.id and build.state = 'wanted'"
+                 where build.id = new.id and build.state = 'pending'"
             ],
             &lines,
             now

@@ -22,7 +22,7 @@ use super::pack::{Packs, StoredPack, StoredRow, compress};
 use super::{Db, Error, EvaluationId, Result, Tx, rows};
 use crate::clock::{Clock, Seconds};
 
-/// So long after a sign of life, a sweeper is taken for dead.
+/// So long after its last heartbeat, a sweeper is taken for dead.
 const LEASE: Seconds = 60;
 /// How many derivations are removed, or read, at a time.
 const CHUNK: usize = 2000;
@@ -48,7 +48,7 @@ pub struct Sweeper {
     /// Distinguishes it from others.
     name: String,
     /// Until when nobody takes it for dead.
-    until: Seconds,
+    expires_at: Seconds,
     /// When it only counts: the evaluations that it takes for forgotten.
     pub(super) dry: Option<BTreeSet<EvaluationId>>,
 }
@@ -57,22 +57,22 @@ impl Sweeper {
     /// One that keeps evaluations from beginning until [`Sweeper::end`], or until it has said nothing for a
     /// minute. `None`: there is one already.
     pub async fn begin(db: &Db, clock: Clock, name: String) -> Result<Option<Self>> {
-        const TAKE: &str = "insert into sweep (id, holder, until) values (1, $1, $2)
-            on conflict (id) do update set holder = excluded.holder, until = excluded.until where sweep.until <= $3";
+        const TAKE: &str = "insert into sweep (id, holder, expires_at) values (1, $1, $2)
+            on conflict (id) do update set holder = excluded.holder, expires_at = excluded.expires_at where sweep.expires_at <= $3";
         let now = clock.now();
         let mut tx = db.begin().await?;
         let taken = execute!(&mut tx, TAKE, &name, now + LEASE, now) > 0;
         tx.commit().await?;
-        Ok(taken.then(|| Self { db: db.clone(), clock, name, until: now + LEASE, dry: None }))
+        Ok(taken.then(|| Self { db: db.clone(), clock, name, expires_at: now + LEASE, dry: None }))
     }
 
     /// One that only counts what others would remove if these evaluations were forgotten, and keeps nobody
     /// from anything.
     pub fn counting(db: &Db, clock: Clock, forgotten: BTreeSet<EvaluationId>) -> Self {
-        Self { db: db.clone(), clock, name: String::new(), until: 0, dry: Some(forgotten) }
+        Self { db: db.clone(), clock, name: String::new(), expires_at: 0, dry: Some(forgotten) }
     }
 
-    /// Gives a sign of life, and whether evaluations run: as long as that is so, nothing can be removed.
+    /// Renews the lease, and gives whether evaluations run: as long as that is so, nothing can be removed.
     pub async fn must_wait(&mut self) -> Result<bool> {
         let mut tx = self.db.begin().await?;
         let running = self.still(&mut tx).await?;
@@ -107,20 +107,21 @@ impl Sweeper {
 
     /// Makes sure that this transaction may remove; gives whether an evaluation runs.
     async fn still(&mut self, tx: &mut Tx) -> Result<bool> {
-        const HOLD: &str = "update sweep set until = $2 where id = 1 and holder = $1 and until > $3";
+        const HOLD: &str =
+            "update sweep set expires_at = $2 where id = 1 and holder = $1 and expires_at > $3";
         const RUNNING: &str = "select count(*) from evaluation where state = 'running'";
         let now = self.clock.now();
         if execute!(tx, HOLD, &self.name, now + LEASE, now) == 0 {
             return Err(Error::NotSweeping);
         }
-        self.until = now + LEASE;
+        self.expires_at = now + LEASE;
         let running: i64 = each!(tx, tx => sqlx::query_scalar(RUNNING).fetch_one(&mut **tx).await?);
         Ok(running > 0)
     }
 
-    /// While it only reads: gives a sign of life when one is due.
+    /// While it only reads: renews the lease when that is due.
     pub(super) async fn go_on(&mut self) -> Result<()> {
-        let due = self.dry.is_none() && self.clock.now() + LEASE * 3 / 4 > self.until;
+        let due = self.dry.is_none() && self.clock.now() + LEASE * 3 / 4 > self.expires_at;
         if due && self.must_wait().await? { Err(Error::NotSweeping) } else { Ok(()) }
     }
 

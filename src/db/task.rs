@@ -111,10 +111,10 @@ impl Db {
     }
 
     /// Writes down what was measured of an evaluation that is about to fail, or to wait again.
-    pub async fn note_figures(&self, task: &Task, figures: &Value) -> Result<()> {
+    pub async fn note_metrics(&self, task: &Task, metrics: &Value) -> Result<()> {
         let mut tx = self.begin().await?;
         still_ours(&mut tx, task).await?;
-        execute!(&mut tx, "update evaluation set figures = $2 where id = $1", task.id, figures.to_string());
+        execute!(&mut tx, "update evaluation set metrics = $2 where id = $1", task.id, metrics.to_string());
         tx.commit().await
     }
 
@@ -133,7 +133,7 @@ pub(super) async fn fail(tx: &mut Tx, id: EvaluationId, reason: &str, now: Secon
     const FAIL: &str = "update evaluation set state = 'failed', reason = $2, finished_at = $3,
         unscheduled = false where id = $1";
     execute!(tx, FAIL, id, reason, now);
-    execute!(tx, "delete from span where first_evaluation = $1", id);
+    execute!(tx, "delete from job_interval where first_evaluation = $1", id);
     ring(tx, Wake::Schedule).await
 }
 

@@ -16,8 +16,8 @@ impl Db {
     pub async fn needing_others(&self, builds: &[Build]) -> Result<HashSet<BuildId>> {
         const SQL: &str = concat!(
             "select d.id from derivation d join build b on b.output_set_id = d.output_set_id
-             where b.state in ('wanted', 'held', 'queued', 'submitted', 'started', 'failed', 'refused')
-               and (b.state not in ('failed', 'refused') or ",
+             where b.state in ('pending', 'awaiting-approval', 'queued', 'submitted', 'building', 'failed', 'rejected')
+               and (b.state not in ", failed_states!(), " or ",
             has_failed!("b", "d.id"),
             ")"
         );
@@ -35,7 +35,7 @@ impl Db {
     /// How long the builder of a derivation may take, as some job says.
     pub async fn times(&self, derivation: DerivationId) -> Result<Times> {
         const SQL: &str =
-            "select f.max_silent_time, f.timeout from span j join job_facts f on f.id = j.facts_id
+            "select f.max_silent_time, f.timeout from job_interval j join job_metadata f on f.id = j.metadata_id
             where j.derivation_id = $1 order by j.id limit 1";
         let times: Option<Times> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(derivation).fetch_optional(pool).await?);

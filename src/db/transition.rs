@@ -65,7 +65,7 @@ struct Row {
     /// The derivation that is to be built: the 32 characters of its store path.
     derivation: String,
     /// The attempt that the coordinator was asked to give up.
-    given_up: Option<String>,
+    canceled_attempt: Option<String>,
     /// Since when it is wanted.
     created_at: Seconds,
     /// Since when nobody wants it any more.
@@ -101,7 +101,7 @@ pub(super) async fn transition(
     macro_rules! settling {
         ($ids:literal) => {
             concat!(
-                "select b.id, b.state, d.hash as derivation, b.given_up, b.created_at, b.unwanted_at
+                "select b.id, b.state, d.hash as derivation, b.canceled_attempt, b.created_at, b.unwanted_at
                  from build b join derivation d on d.id = b.derivation_id where b.id in (select ",
                 $ids,
                 ")"
@@ -143,12 +143,12 @@ async fn move_all(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seco
             concat!(
                 "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
                    answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
-                   unanswered = unanswered and not new.names,
+                   in_doubt = in_doubt and not new.names,
                    derivation_id = coalesce((select d.id from derivation d where ",
                 has_hash!("d", "new.derivation"),
                 " and d.output_set_id = build.output_set_id), derivation_id),
-                   offered = new.state in ('submitted', 'started')
-                     or new.state in ('queued', 'canceling') and offered
+                   sent = new.state in ", submitted_states!(), "
+                     or new.state in ('queued', 'canceling') and sent
                  from ",
                 $lines,
                 " where build.id = new.id and (",
@@ -200,7 +200,7 @@ fn attempted<'a>(steps: &'a [Step], name: &str) -> Option<&'a str> {
 /// What follows for a build. An attempt at another derivation that makes the same counts while it goes on, and
 /// when it succeeds; not when it comes to nothing. Late news about an attempt that came further change nothing.
 fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
-    use BuildState::{Canceled, Canceling, Failed, Queued, Started, Submitted, Succeeded};
+    use BuildState::{Building, Canceled, Canceling, Failed, Queued, Submitted, Succeeded};
     let is_this = |name: &str| attempted(steps, name).is_none_or(|derivation| derivation == row.derivation);
     let (attempts, others): (Vec<_>, Vec<_>) = furthest(steps.iter().map(Step::pair))
         .into_iter()
@@ -211,12 +211,13 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     };
     let advanced: Vec<_> = attempts.iter().copied().filter(is_news).collect();
     // Before a build is submitted, attempts of former times say nothing about it.
-    let at_coordinator = matches!(row.state, Submitted | Started | Succeeded | Failed | Canceling | Canceled);
+    let at_coordinator =
+        matches!(row.state, Submitted | Building | Succeeded | Failed | Canceling | Canceled);
     let again = if row.unwanted_at.is_some() { Canceled } else { Queued };
     let (name, attempt) = if advanced.is_empty() {
         // What the coordinator had was the other derivation, which came to nothing: this one is to be tried.
         let nothing_left = attempts.iter().all(|(_, attempt)| attempt.is_over());
-        let is_lost = matches!(row.state, Submitted | Started) && nothing_left && others.iter().any(is_news);
+        let is_lost = matches!(row.state, Submitted | Building) && nothing_left && others.iter().any(is_news);
         return is_lost.then_some(Move {
             state: again,
             reference: None,
@@ -235,18 +236,18 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     let derivation = attempted(steps, name).filter(|derivation| *derivation != row.derivation);
     let to = |state| Some(Move { state, reference: Some(name), derivation, pause: 0, names });
     let anew = |pause| Some(Move { state: again, reference: None, derivation: None, pause, names });
-    let was_asked = |name: &str| row.given_up.as_deref() == Some(name);
+    let was_asked = |name: &str| row.canceled_attempt.as_deref() == Some(name);
     match (row.state, attempt) {
         (_, Attempt::Succeeded) => to(Succeeded),
         // Somebody wants again what was given up too late: it is tried once more.
-        (Submitted | Started, Attempt::Canceled) if was_asked(name) => anew(0),
+        (Submitted | Building, Attempt::Canceled) if was_asked(name) => anew(0),
         (Queued, Attempt::Canceled) if was_asked(name) => None,
         (Canceling, Attempt::Canceled | Attempt::Disturbed)
-        | (Queued | Submitted | Started | Failed | Succeeded | Canceled, Attempt::Canceled) => to(Canceled),
+        | (Queued | Submitted | Building | Failed | Succeeded | Canceled, Attempt::Canceled) => to(Canceled),
         // What was asked for has not happened yet, or is about a build that nobody submitted.
         (Canceling, Attempt::Scheduled | Attempt::Started) | (_, Attempt::Canceled) => None,
         (_, Attempt::Scheduled) => to(Submitted),
-        (_, Attempt::Started) => to(Started),
+        (_, Attempt::Started) => to(Building),
         (_, Attempt::Failed) => to(Failed),
         (_, Attempt::Disturbed) => match retry_after(disturbed_since(row.created_at, steps)) {
             Some(pause) if row.state != Canceled => anew(pause),
@@ -266,7 +267,11 @@ mod tests {
 
     /// What follows for a build in `state` from steps, the last of which is news. A name that ends in `'` is
     /// that of an attempt at another derivation.
-    fn after(state: BuildState, given_up: Option<&str>, steps: &[(&str, Attempt)]) -> Option<BuildState> {
+    fn after(
+        state: BuildState,
+        canceled_attempt: Option<&str>,
+        steps: &[(&str, Attempt)],
+    ) -> Option<BuildState> {
         let id = BuildId(1);
         let step = |(name, attempt): &(&str, Attempt)| Step {
             build: id,
@@ -276,8 +281,8 @@ mod tests {
             received_at: 10,
         };
         let steps: Vec<Step> = steps.iter().map(step).collect();
-        let (derivation, given_up) = ("this".to_owned(), given_up.map(str::to_owned));
-        let row = Row { id, state, derivation, given_up, created_at: 5, unwanted_at: None };
+        let (derivation, canceled_attempt) = ("this".to_owned(), canceled_attempt.map(str::to_owned));
+        let row = Row { id, state, derivation, canceled_attempt, created_at: 5, unwanted_at: None };
         follows(&row, &steps, &steps[steps.len() - 1..]).map(|moved| moved.state)
     }
 
@@ -321,23 +326,23 @@ mod tests {
             assert_eq!(after(Submitted, None, &steps), expected, "{step:?}");
         }
         assert_eq!(after(Queued, None, &[("a'", Scheduled), ("a'", Failed)]), None);
-        assert_eq!(after(Queued, None, &[("a'", Started)]), Some(State::Started), "somebody builds it");
+        assert_eq!(after(Queued, None, &[("a'", Started)]), Some(State::Building), "somebody builds it");
         let other = [("a'", Scheduled), ("a'", Failed)];
         assert_eq!(after(Submitted, None, &other), Some(Queued), "the coordinator had the other one only");
-        assert_eq!(after(State::Started, None, &[("a'", Failed), ("b", Disturbed)]), Some(Queued));
+        assert_eq!(after(State::Building, None, &[("a'", Failed), ("b", Disturbed)]), Some(Queued));
     }
 
     #[test]
     fn a_disturbed_build_is_queued_again_until_it_was_tried_often_enough() {
         use Attempt::{Disturbed, Failed};
-        use BuildState::{self as State, Queued, Started};
+        use BuildState::{self as State, Building, Queued};
         let names = ["a", "b", "c", "d"];
         let disturbed = |count: usize| {
             let steps: Vec<_> = names[..count].iter().map(|name| (*name, Disturbed)).collect();
-            after(Started, None, &steps)
+            after(Building, None, &steps)
         };
         assert_eq!([1, 2, 3].map(disturbed), [Some(Queued); 3]);
         assert_eq!(disturbed(4), Some(State::Failed));
-        assert_eq!(after(Started, None, &[("a", Disturbed), ("b", Failed)]), Some(State::Failed));
+        assert_eq!(after(Building, None, &[("a", Disturbed), ("b", Failed)]), Some(State::Failed));
     }
 }

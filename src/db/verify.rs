@@ -42,7 +42,7 @@ const RULES: [(&str, &str); 7] = [
         "overlap",
         "select 'jobs ' || j.id || ' and ' || k.id || ' (' || j.name || ') are the same in an evaluation' from job j
          join job k on k.derivation_id = j.derivation_id and k.id > j.id and k.name = j.name and k.spec_id = j.spec_id
-           and k.system = j.system and k.facts_id is not distinct from j.facts_id
+           and k.system = j.system and k.metadata_id is not distinct from j.metadata_id
            and (k.last_evaluation is null or k.last_evaluation >= j.first_evaluation)
            and (j.last_evaluation is null or j.last_evaluation >= k.first_evaluation)",
     ),
@@ -109,7 +109,8 @@ impl Db {
 
     /// Intervals hang where they are looked for.
     async fn verify_nodes(&self, findings: &mut Vec<Finding>) -> Result<()> {
-        const NEXT: &str = "select id, first_evaluation, last_evaluation, node from span where id > $1
+        const NEXT: &str =
+            "select id, first_evaluation, last_evaluation, node from job_interval where id > $1
             order by id limit $2";
         type Row = (i64, EvaluationId, Option<EvaluationId>, Option<i64>);
         let mut after = 0;
@@ -255,10 +256,10 @@ impl Db {
 /// jobs and to the derivations of builds.
 async fn verify_references(pool: &PgPool) -> Result<Vec<Finding>> {
     const REFERENCES: [(&str, &str, &str); 11] = [
-        ("span", "sequence_id", "sequence"),
-        ("span", "name_id", "job_name"),
-        ("span", "derivation_id", "derivation"),
-        ("span", "facts_id", "job_facts"),
+        ("job_interval", "sequence_id", "sequence"),
+        ("job_interval", "name_id", "job_name"),
+        ("job_interval", "derivation_id", "derivation"),
+        ("job_interval", "metadata_id", "job_metadata"),
         ("derivation", "system_id", "system"),
         ("derivation", "output_set_id", "output_set"),
         ("store_item", "pack_id", "store_pack"),

@@ -29,7 +29,7 @@ impl Db {
     /// Queues what was given up because nobody wanted it, and is a job again; and what was canceled for
     /// other reasons or failed before, if it is a job of a complete evaluation that is newer than the
     /// one that wanted it then. What failed is tried at once with the derivation of another job that makes the
-    /// same, if that has not failed as well. `state` is [`BuildState::Wanted`] or [`BuildState::Queued`]. Gives the
+    /// same, if that has not failed as well. `state` is [`BuildState::Pending`] or [`BuildState::Queued`]. Gives the
     /// number of builds that came to that state.
     pub async fn queue_again(&self, live: &[Live], state: BuildState, now: Seconds) -> Result<u64> {
         macro_rules! again {
@@ -37,11 +37,11 @@ impl Db {
                 concat!(
                     "update build set evaluation_id = again.evaluation, name_id = again.name_id,
                        derivation_id = again.derivation_id, priority = again.priority,
-                       urgency = again.urgency, told_urgency = null,
+                       urgency = again.urgency, sent_urgency = null,
                        state = case build.state when 'canceling' then 'queued' else $2 end,
                        created_at = $3, answered_at = null, reference = null, answer = null, attempts = 0,
                        next_attempt = 0, unwanted_at = null, inputs_queued = false,
-                       coordinator = case when build.offered then build.coordinator end
+                       coordinator = case when build.sent then build.coordinator end
                      from (select b.id, j.name_id, j.derivation_id, l.evaluation, l.priority, l.urgency,
                          row_number() over (partition by b.id order by l.urgency desc, l.evaluation, j.id) as place
                        from build b join derivation d on d.output_set_id = b.output_set_id
@@ -49,11 +49,11 @@ impl Db {
                          join ",
                     $live,
                     " on l.spec = j.spec_id and l.system = j.system
-                       where b.state in ('canceling', 'canceled', 'failed', 'refused')
+                       where b.state in ('canceling', 'canceled', 'failed', 'rejected')
                          and j.first_evaluation <= l.evaluation and j.first_evaluation > l.known
                          and (b.state in ('canceling', 'canceled') and b.unwanted_at is not null
                            or b.state = 'canceled' and b.evaluation_id < l.evaluation
-                           or b.state in ('failed', 'refused') and not ",
+                           or b.state in ", failed_states!(), " and not ",
                     has_failed!("b", "j.derivation_id"),
                     " or b.state = 'failed' and ",
                     has_failed!(
@@ -100,10 +100,15 @@ impl Db {
     /// What was given up, and turns out to be at the coordinator all the same, is to be canceled there: it
     /// was on its way when it was given up, or was begun before that was known. Gives the number of builds.
     pub async fn give_up_late(&self) -> Result<u64> {
-        const LATE: &str =
-            "select count(*) from build where unwanted_at is not null and state in ('submitted', 'started')";
-        const SQL: &str = "update build set state = 'canceling'
-            where unwanted_at is not null and state in ('submitted', 'started')";
+        const LATE: &str = concat!(
+            "select count(*) from build where unwanted_at is not null and state in ",
+            submitted_states!()
+        );
+        const SQL: &str = concat!(
+            "update build set state = 'canceling'
+            where unwanted_at is not null and state in ",
+            submitted_states!()
+        );
         let late: i64 = each!(&self.readers, pool => sqlx::query_scalar(LATE).fetch_one(pool).await?);
         if late == 0 {
             return Ok(0);
@@ -135,11 +140,11 @@ async fn let_go(tx: &mut Tx, unwanted: &[(BuildId, String)], now: Seconds) -> Re
         ($lines:literal, $plus:literal) => {
             concat!(
                 "update build set answer = lines.reason, unwanted_at = $2, next_attempt = 0, inputs_queued = false,
-                   state = case when offered or state in ('submitted', 'started') then 'canceling' else 'canceled' end
+                   state = case when sent or state in ", submitted_states!(), " then 'canceling' else 'canceled' end
                  from ",
                 $lines,
                 " where build.id = lines.id
-                   and ", $plus, "state in ('wanted', 'held', 'queued', 'submitted', 'started')"
+                   and ", $plus, "state in ", wanted_states!()
             )
         };
     }
@@ -162,9 +167,9 @@ async fn reclaim_expired(tx: &mut Tx, needed_again: &[BuildId]) -> Result<()> {
     execute!(
         tx,
         [
-            "update build set state = 'queued', answer = null, unwanted_at = null, told_urgency = null
+            "update build set state = 'queued', answer = null, unwanted_at = null, sent_urgency = null
              where +state = 'canceling' and id in (select value from json_each($1))",
-            "update build set state = 'queued', answer = null, unwanted_at = null, told_urgency = null
+            "update build set state = 'queued', answer = null, unwanted_at = null, sent_urgency = null
              where state = 'canceling' and id in (select value::bigint from json_array_elements_text($1::json))"
         ],
         rows(needed_again.iter().map(|id| Value::from(id.0)))

@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::db::{Db, Error, LEASE, NewHost, SchedulerLease, Wake};
 use crate::farm::reconciler::Bells;
 
-/// How often a host gives a sign of life: a lease stands three times as long.
+/// How often a host sends a heartbeat: a lease stands three times as long.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(LEASE.unsigned_abs() / 3);
 /// How long it waits before it listens again after the database went away.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ impl Membership {
         Ok(presence)
     }
 
-    /// Gives signs of life, for as long as nobody else takes the name.
+    /// Sends heartbeats, for as long as nobody else takes the name.
     pub async fn live(&self) -> Error {
         loop {
             tokio::time::sleep(HEARTBEAT_INTERVAL).await;

@@ -92,12 +92,12 @@ impl Mirrors {
     /// Asks a remote where some of its branches are.
     ///
     /// Nothing is fetched or written. An error concerns all of the branches.
-    pub async fn look(&self, url: &str, branches: &[&str]) -> Result<Listing, RemoteError> {
+    pub async fn tips(&self, url: &str, branches: &[&str]) -> Result<Listing, RemoteError> {
         let question = Question { asked: branches, meant: &|_| false, room: 0, is_open: false };
-        listing::list(&self.access, url, &question, self.limits.look).await
+        listing::list(&self.access, url, &question, self.limits.poll).await
     }
 
-    /// Asks a remote for `branches` like [`Mirrors::look`], and for those besides that are `meant`, the
+    /// Asks a remote for `branches` like [`Mirrors::tips`], and for those besides that are `meant`, the
     /// first by name if there are more than there is `room` for.
     pub async fn list(
         &self,
@@ -107,7 +107,7 @@ impl Mirrors {
         room: usize,
     ) -> Result<Listing, RemoteError> {
         let question = Question { asked: branches, meant, room, is_open: true };
-        listing::list(&self.access, url, &question, self.limits.look).await
+        listing::list(&self.access, url, &question, self.limits.poll).await
     }
 
     /// Makes sure that the mirror of `url` holds `commit` with its whole history.
@@ -207,7 +207,7 @@ impl Mirrors {
             Ok(_) | Err(RemoteError::Unreachable { .. }) => {}
             Err(error) => return Err(error),
         }
-        let listing = self.look(url, &[branch]).await?;
+        let listing = self.tips(url, &[branch]).await?;
         let (Some(name), Some(_)) = (listing::reference(branch), listing.tip()) else {
             let (url, branch) = (presentable(url), branch.to_owned());
             return Err(RemoteError::MissingBranch { url, branch, default: listing.default });
@@ -238,7 +238,7 @@ impl Mirrors {
             "--no-prune",
             "--no-progress",
         ];
-        let Contact { git, url: place } = self.access.contact(mirror, url, self.limits.look).await?;
+        let Contact { git, url: place } = self.access.contact(mirror, url, self.limits.poll).await?;
         let git = git.args(options).args(["--", place.as_str(), refspec]);
         quota::run(&git, url, mirror, self.limits).await
     }

@@ -51,7 +51,7 @@ pub(super) async fn run(git: &Tool, url: &str, mirror: &Path, limits: Limits) ->
         outgrown = outgrown(mirror, limits.size) => {
             outgrown?;
             process.kill();
-            process.finish(limits.look).await?;
+            process.finish(limits.poll).await?;
             return Err(RemoteError::TooLarge { url: presentable(url), limit: limits.size });
         }
     };

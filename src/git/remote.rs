@@ -15,7 +15,7 @@ const LONGEST_REASON: usize = 2000;
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// For one look at a remote's branches.
-    pub look: Duration,
+    pub poll: Duration,
     /// For one fetch, the first one of a big repository included.
     pub fetch: Duration,
     /// Size of the mirror of one repository, in bytes.
@@ -27,7 +27,7 @@ pub struct Limits {
 impl Default for Limits {
     /// A minute for a look, an hour for a fetch, 4 GiB for a mirror, 500 branches.
     fn default() -> Self {
-        Self { look: Duration::from_mins(1), fetch: Duration::from_hours(1), size: 4 << 30, branches: 500 }
+        Self { poll: Duration::from_mins(1), fetch: Duration::from_hours(1), size: 4 << 30, branches: 500 }
     }
 }
 

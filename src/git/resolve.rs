@@ -309,7 +309,7 @@ impl Resolver {
         if let Some(tip) = tips.get(&(url.clone(), branch.clone())) {
             return Ok(tip.clone());
         }
-        let found = self.mirrors.look(url, &[branch]).await.map_err(|error| self.obstacle(channel, error))?;
+        let found = self.mirrors.tips(url, &[branch]).await.map_err(|error| self.obstacle(channel, error))?;
         found.tip().cloned().ok_or_else(|| {
             let (url, branch, default) = (url.clone(), branch.clone(), found.default.clone());
             self.obstacle(channel, RemoteError::MissingBranch { url, branch, default })
@@ -355,7 +355,7 @@ impl Resolver {
             return Ok(Verdict::Good { signer });
         }
         let remote = |error| self.obstacle(channel, error);
-        let found = self.mirrors.look(url, &[keyring]).await.map_err(remote)?;
+        let found = self.mirrors.tips(url, &[keyring]).await.map_err(remote)?;
         let Some(keys) = found.tip() else {
             return Ok(Verdict::Unknown { reason: format!("{url} has no branch {keyring:?} with keys") });
         };

@@ -128,7 +128,7 @@ impl Collect {
                 None => GONE_REST,
                 Some(_) => BRANCH_REST,
             };
-            branch.looked_at.is_some_and(|looked_at| looked_at < now - rest)
+            branch.polled_at.is_some_and(|polled_at| polled_at < now - rest)
         });
         let forgotten: Vec<BranchId> = forgotten.map(|branch| branch.id).collect();
         let branches = self.db.forget_branches(&forgotten).await?;

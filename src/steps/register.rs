@@ -21,7 +21,7 @@ pub struct Register {
     pub db: Db,
     /// Where the files are.
     pub directory: PathBuf,
-    /// Wakes who looks at branches.
+    /// Wakes the step that polls branches.
     pub watch: Bell,
     /// Wakes who gives up what nobody wants any more.
     pub schedule: Bell,

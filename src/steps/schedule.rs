@@ -95,7 +95,7 @@ impl Reconciler for Schedule {
 impl Schedule {
     /// The state of what is queued.
     fn queued(&self) -> BuildState {
-        if self.look_up { BuildState::Wanted } else { BuildState::Queued }
+        if self.look_up { BuildState::Pending } else { BuildState::Queued }
     }
 
     fn ring(&self) {
@@ -109,7 +109,7 @@ impl Schedule {
     async fn queue(&self, task: &Task) -> anyhow::Result<()> {
         let state = match fate(task.spec.first, task.previous.is_some()) {
             Fate::Queue => self.queued(),
-            Fate::Record => BuildState::Recorded,
+            Fate::Record => BuildState::Known,
         };
         let builds = self.db.queue_builds(task.id, state, self.clock.now()).await?;
         tracing::debug!(
@@ -118,7 +118,7 @@ impl Schedule {
             revision = task.revision.short(),
             builds,
             "new builds are {}",
-            if state == BuildState::Recorded { "recorded" } else { "queued" }
+            if state == BuildState::Known { "recorded" } else { "queued" }
         );
         self.ring();
         Ok(())

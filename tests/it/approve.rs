@@ -1,4 +1,4 @@
-//! What is held, or given up, says so, and is built when somebody wants that.
+//! What awaits approval, or was canceled, says so, and is built when somebody wants that.
 
 use serde_json::Value;
 
@@ -22,17 +22,17 @@ async fn too_many_builds_wait_for_a_person_and_what_is_superseded_is_given_up() 
     assert!(said.talk.contains("hint: `gorget approve 1` has them built"), "{}", said.talk);
 
     let (word, because) = rule(&farm, "one-1").await;
-    assert_eq!(word, "held");
+    assert_eq!(word, "awaiting-approval");
     assert!(because.contains("more new builds than the budget of own, which is 1"), "{because}");
-    let held = farm.status().await["held"].take();
+    let held = farm.status().await["awaiting_approval"].take();
     assert_eq!((&held[0]["evaluation"], &held[0]["count"]), (&1.into(), &2.into()));
     let told = farm.say(&["status"]).await.data;
-    assert!(told.contains("2 builds are held, of evaluation 1 of own"), "{told}");
+    assert!(told.contains("2 builds are awaiting approval, of evaluation 1 of own"), "{told}");
 
     for wrong in [&["approve", "owm"][..], &["approve", "7"], &["approve", "own", "--system", "i686-linux"]] {
         let said = farm.say(wrong).await;
         assert_eq!(said.code, Some(1));
-        assert!(said.talk.contains("hint: `gorget status` shows what is held"), "{}", said.talk);
+        assert!(said.talk.contains("hint: `gorget status` shows what awaits approval"), "{}", said.talk);
     }
     let said = farm.say(&["approve", "--json", "own"]).await;
     let told: Value = serde_json::from_str(&said.data).unwrap();

@@ -142,7 +142,7 @@ async fn nothing_is_evaluated_that_is_not_authentic_and_everybody_can_see_why() 
     channel.keyring(&signers, &[&ada, &eve]).await;
     let talk = farm.run_once_in_trouble().await;
     assert!(talk.contains(&bad) && talk.contains("not authentic"), "{talk}");
-    let hold = &farm.status().await["holds"][0];
+    let hold = &farm.status().await["blocked_specs"][0];
     assert_eq!((&hold["kind"], &hold["spec"]), (&"not authentic".into(), &"own".into()));
     let shown = farm.say(&["status"]).await.data;
     assert!(shown.contains("own is not evaluated") && shown.contains(&bad), "{shown}");
@@ -155,7 +155,7 @@ async fn nothing_is_evaluated_that_is_not_authentic_and_everybody_can_see_why() 
 
     channel.reset(&fine);
     farm.run_once().await;
-    assert_eq!(farm.status().await["holds"].as_array().unwrap().len(), 0, "all is well again");
+    assert_eq!(farm.status().await["blocked_specs"].as_array().unwrap().len(), 0, "all is well again");
     assert_eq!(farm.evaluations("own").await.len(), 1);
 }
 
@@ -198,7 +198,7 @@ async fn a_branch_goes_back_only_when_somebody_says_so() {
     channel.reset(&old);
     let talk = farm.run_once_in_trouble().await;
     assert!(talk.contains("does not descend") && talk.contains("gorget acknowledge 2"), "{talk}");
-    assert_eq!(farm.status().await["holds"][0]["push"], 2);
+    assert_eq!(farm.status().await["blocked_specs"][0]["push"], 2);
     // A new commit on the old one is no better.
     let beside = write("--beside").await;
     let talk = farm.run_once_in_trouble().await;

@@ -45,7 +45,7 @@ impl Bed {
         let path = |name: &str| directory.path().join(name);
         std::fs::create_dir(path("specs")).unwrap();
         let clock = Clock::manual(1_000_000);
-        let limits = Limits { look, fetch: Duration::from_mins(1), branches, ..Limits::default() };
+        let limits = Limits { poll: look, fetch: Duration::from_mins(1), branches, ..Limits::default() };
         let register = Register {
             db: db.clone(),
             directory: path("specs"),
@@ -60,7 +60,7 @@ impl Bed {
             clock: clock.clone(),
             bells: Bells::default(),
             once: Once::when_due(),
-            looks: Polls::default(),
+            polls: Polls::default(),
         };
         Self { directory, db, clock, register, watch }
     }
@@ -357,7 +357,7 @@ async fn a_fetch_that_gets_stuck_does_not_hold_up_the_others() {
         assert_eq!(fetch.step().await.unwrap(), Progress::Worked);
     }
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-    assert_eq!(bed.db.holds().await.unwrap(), [], "the seventh is still under way");
+    assert_eq!(bed.db.blocked_specs().await.unwrap(), [], "the seventh is still under way");
 }
 
 #[tokio::test]
@@ -383,14 +383,14 @@ async fn what_channels_bring_holds_up_nothing_that_specs_name_and_has_one_time_f
     while bed.db.newest_evaluations().await.unwrap().is_empty() {
         assert_eq!(fetch.step().await.unwrap(), Progress::Worked);
     }
-    assert_eq!(bed.db.holds().await.unwrap(), [], "the others are still at it");
+    assert_eq!(bed.db.blocked_specs().await.unwrap(), [], "the others are still at it");
     assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
-    while bed.db.holds().await.unwrap().len() < 6 {
+    while bed.db.blocked_specs().await.unwrap().len() < 6 {
         fetch.step().await.unwrap();
     }
-    for hold in bed.db.holds().await.unwrap() {
+    for block in bed.db.blocked_specs().await.unwrap() {
         let expected = "channel needed: with it, what the spec does not name takes more than 10 s to fetch";
-        assert!(hold.reason.contains(expected), "{}", hold.reason);
+        assert!(block.reason.contains(expected), "{}", block.reason);
     }
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
     assert_eq!(bed.db.newest_evaluations().await.unwrap().len(), 1);
@@ -407,7 +407,7 @@ async fn what_channels_brought_in_vain_goes_after_three_days() {
     bed.spec("own", &own.url(), "");
     bed.see().await;
     exhaust(&mut bed.fetch()).await.unwrap();
-    assert_eq!(bed.db.holds().await.unwrap().len(), 1);
+    assert_eq!(bed.db.blocked_specs().await.unwrap().len(), 1);
     let mirror = bed.watch.mirrors.of_strangers().path(&needed.url());
     let mut collect = bed.collect();
     for (days, expected) in [(2, true), (2, false)] {

@@ -22,7 +22,7 @@ fn with_limit(limit: Duration) -> (TempDir, Mirrors) {
     let directory = tempfile::tempdir().unwrap();
     let mirrors = Mirrors::new(
         directory.path().join("mirrors"),
-        Limits { look: limit, fetch: limit, ..Limits::default() },
+        Limits { poll: limit, fetch: limit, ..Limits::default() },
     );
     (directory, mirrors)
 }
@@ -40,11 +40,11 @@ fn history(mirrors: &Mirrors, url: &str, commit: &str) -> usize {
 async fn a_branch_moves_is_rewritten_and_vanishes() {
     let (remote, (_directory, mirrors)) = (Remote::new(), mirrors());
     let url = remote.url();
-    assert_eq!(mirrors.look(&url, &["main"]).await.unwrap().tips["main"], None, "an empty repository");
+    assert_eq!(mirrors.tips(&url, &["main"]).await.unwrap().tips["main"], None, "an empty repository");
     let first = remote.push("main", "a", "1");
     remote.push("x/refs/heads/main", "b", "decoy");
 
-    let tips = mirrors.look(&url, &["main", "gone", "not a name", "ma*"]).await.unwrap().tips;
+    let tips = mirrors.tips(&url, &["main", "gone", "not a name", "ma*"]).await.unwrap().tips;
     assert_eq!(tips["main"].as_deref(), Some(first.as_str()));
     assert_eq!(tips.values().filter(|tip| tip.is_some()).count(), 1);
     assert_eq!(tips.len(), 4);
@@ -108,7 +108,7 @@ async fn words_that_git_could_take_for_options_or_commands_are_harmless() {
         "http://127.0.0.1:1/\x1b[31m".to_owned(),
     ] {
         for error in [
-            mirrors.look(&url, &["main"]).await.unwrap_err(),
+            mirrors.tips(&url, &["main"]).await.unwrap_err(),
             mirrors.fetch(&url, "main", &commit).await.unwrap_err(),
         ] {
             assert!(matches!(error, RemoteError::Unreachable { .. }), "{url:?}: {error}");
@@ -116,7 +116,7 @@ async fn words_that_git_could_take_for_options_or_commands_are_harmless() {
         }
     }
     for branch in [&format!("--upload-pack={touch}"), "--all", "-", "$(touch x)", "+x:refs/gorget/y"] {
-        assert_eq!(mirrors.look(&remote.url(), &[branch]).await.unwrap().tips[branch], None);
+        assert_eq!(mirrors.tips(&remote.url(), &[branch]).await.unwrap().tips[branch], None);
         let error = mirrors.fetch(&remote.url(), branch, NO_COMMIT).await.unwrap_err();
         assert!(matches!(error, RemoteError::MissingBranch { .. }), "{error}");
     }
@@ -134,7 +134,7 @@ async fn a_remote_that_is_dead_or_silent_costs_no_more_than_the_limit() {
         let error = if fetches {
             mirrors.fetch(&url, "main", NO_COMMIT).await.unwrap_err()
         } else {
-            mirrors.look(&url, &["main"]).await.unwrap_err()
+            mirrors.tips(&url, &["main"]).await.unwrap_err()
         };
         assert!(matches!(error, RemoteError::TimedOut { .. }), "{error}");
         assert!((limit..limit * 10).contains(&begun.elapsed()));
@@ -144,7 +144,7 @@ async fn a_remote_that_is_dead_or_silent_costs_no_more_than_the_limit() {
         closed.expect("git still runs").unwrap();
     }
     drop(listener);
-    let error = mirrors.look(&url, &["main"]).await.unwrap_err();
+    let error = mirrors.tips(&url, &["main"]).await.unwrap_err();
     assert!(matches!(error, RemoteError::Unreachable { .. }), "{error}");
 }
 

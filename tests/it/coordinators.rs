@@ -162,7 +162,7 @@ async fn what_a_coordinator_has_stays_there_until_it_ends_or_is_given_up() {
             happened_at: None,
         };
         db.record_events("old", &[failed], 600).await.unwrap();
-        assert!(!build(db, "p0").await.offered);
+        assert!(!build(db, "p0").await.sent);
         db.record_loss(&db.builds_at("old").await.unwrap(), 1000).await.unwrap();
         exhaust(&mut submit(db, "new", &new, &after)).await.unwrap();
         assert_eq!(new.builds().len(), 68, "all but the one that failed and the one that nobody wants");
@@ -230,7 +230,7 @@ async fn whoever_asks_is_told_who_has_what_and_what_nobody_serves() {
     assert_eq!(of("near").unwrap()["builds"]["submitted"], 1);
     let told = farm.say(&["status"]).await.data;
     assert!(told.contains("COORDINATOR") && told.contains("near"), "{told}");
-    let refused = farm.say(&["release", "near"]).await;
+    let refused = farm.say(&["reassign", "near"]).await;
     assert_eq!(refused.code, Some(1), "{}", refused.talk);
     near.stop().await;
 
@@ -238,9 +238,9 @@ async fn whoever_asks_is_told_who_has_what_and_what_nobody_serves() {
     write_down(&farm.database(), "update build set coordinator = 'former'").await;
     let gone = story().await;
     assert_eq!(gone["rule"], "coordinator-gone");
-    assert!(text(&gone["because"]).contains("`gorget release former`"), "{gone}");
-    let said = farm.say(&["release", "former"]).await;
+    assert!(text(&gone["because"]).contains("`gorget reassign former`"), "{gone}");
+    let said = farm.say(&["reassign", "former"]).await;
     assert!(said.talk.contains("1 build is taken back from former"), "{}", said.talk);
     assert_eq!(story().await["rule"], "new-outputs");
-    assert_eq!(farm.say(&["release", "former"]).await.code, Some(1));
+    assert_eq!(farm.say(&["reassign", "former"]).await.code, Some(1));
 }

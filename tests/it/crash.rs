@@ -50,8 +50,8 @@ async fn a_coordinator_that_is_away_or_loses_its_answers_gets_every_build_once()
     coordinator.feel(Mood::LosesAnswers);
     channel.write("manifest.scm", &manifest(&[("one", "--a"), ("two", "--a"), ("three", "")]));
     farm.run_once().await;
-    let unanswered = farm.queue().await.iter().filter(|build| build["state"] == "queued").count();
-    assert_eq!(unanswered, 3);
+    let in_doubt = farm.queue().await.iter().filter(|build| build["state"] == "queued").count();
+    assert_eq!(in_doubt, 3);
 
     coordinator.feel(Mood::Sound);
     tell_outputs(&farm, &coordinator).await;

@@ -67,7 +67,7 @@ async fn what_one_spec_only_recorded_another_may_queue() {
         db.sync_specs(&[spec("recorder"), urgent]).await.unwrap();
         let (recorder, urgent) = (spec_id(db, "recorder").await, spec_id(db, "urgent").await);
         evaluate(db, recorder, "a", &[("hello", "hello1"), ("vim", "vim1")]).await;
-        assert_eq!(schedule(db, BuildState::Recorded).await.1, 2);
+        assert_eq!(schedule(db, BuildState::Known).await.1, 2);
         assert_eq!(next_builds(db, 1000, 10).await, []);
 
         evaluate(db, recorder, "b", &[("vim", "vim1")]).await;
@@ -81,7 +81,7 @@ async fn what_one_spec_only_recorded_another_may_queue() {
 
         let counts = db.build_counts().await.unwrap();
         let counts: Vec<_> = counts.iter().map(|c| (c.spec.as_str(), c.state, c.count)).collect();
-        assert_eq!(counts, [("recorder", BuildState::Recorded, 1), ("urgent", BuildState::Queued, 1)]);
+        assert_eq!(counts, [("recorder", BuildState::Known, 1), ("urgent", BuildState::Queued, 1)]);
     })
     .await;
 }

@@ -25,11 +25,11 @@ async fn going_back_to_an_earlier_revision_is_news() {
         let c = request("c").await;
         assert_eq!(request("d").await, c, "nobody had begun with c, so d takes its place");
         let waiting = db.evaluation(c[0]).await.unwrap().unwrap();
-        assert_eq!((waiting.revision, waiting.state), (revision("d"), EvaluationState::Waiting));
+        assert_eq!((waiting.revision, waiting.state), (revision("d"), EvaluationState::Pending));
         let task = db.claim_evaluation(&claimant("one"), 400).await.unwrap().unwrap();
         assert_eq!((task.id, task.previous, task.revision.short()), (c[0], Some(again), "d".to_owned()));
         assert_ne!(request("e").await, c, "d is being evaluated already");
-        assert_eq!(db.evaluations(10).await.unwrap().len(), 5);
+        assert_eq!(db.evaluations(None, None, 10).await.unwrap().len(), 5);
         assert_eq!(db.last_complete(master, &system()).await.unwrap().unwrap().id, again);
     })
     .await;
@@ -101,7 +101,7 @@ async fn a_spec_that_is_gone_takes_its_waiting_evaluations_along() {
         let stored = db.specs().await.unwrap();
         assert_eq!(stored.iter().map(|s| s.present).collect::<Vec<_>>(), [false, true]);
         assert_eq!(stored[1].spec, two);
-        let [left] = &db.evaluations(10).await.unwrap()[..] else { panic!() };
+        let [left] = &db.evaluations(None, None, 10).await.unwrap()[..] else { panic!() };
         assert_eq!((left.spec.as_str(), left.system.as_str()), ("two-systems", "i686-linux"));
     })
     .await;
@@ -139,7 +139,7 @@ async fn an_interrupted_evaluation_starts_over() {
         assert_eq!(db.changed_jobs(first, task.id).await.unwrap(), (vec![], vec![]));
         let done = db.evaluation(task.id).await.unwrap().unwrap();
         assert_eq!((done.state, done.unscheduled), (EvaluationState::Complete, false));
-        assert_eq!(done.figures, Some(json!({ "memory": 5 })));
+        assert_eq!(done.metrics, Some(json!({ "memory": 5 })));
     })
     .await;
 }

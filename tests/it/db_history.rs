@@ -178,7 +178,7 @@ async fn hostile_words_come_back_as_they_were() {
         assert_eq!(stored.derivation, format!("/gnu/store/{}-{words}.drv", hash("hello")));
         let evaluation = db.evaluation(id).await.unwrap().unwrap();
         assert_eq!(evaluation.revision.channels()[0].commit, words);
-        assert_eq!(evaluation.figures, Some(json!({ words: words })));
+        assert_eq!(evaluation.metrics, Some(json!({ words: words })));
     })
     .await;
 }
@@ -215,7 +215,7 @@ async fn facts_of_a_job_are_kept_with_it_and_lines_that_move_write_nothing() {
         let (moved, _) = evaluate(db, master, "b", "1", 9, 60).await;
         assert_eq!(facts(moved).await, expected, "the line is that of the first evaluation");
         assert_eq!(db.unscheduled_evaluation().await.unwrap().unwrap().id, first);
-        db.queue_builds(first, BuildState::Recorded, 200).await.unwrap();
+        db.queue_builds(first, BuildState::Known, 200).await.unwrap();
         assert_eq!(db.unscheduled_evaluation().await.unwrap(), None, "the second wrote no job");
 
         let (slower, other) = evaluate(db, master, "c", "1", 9, 90).await;

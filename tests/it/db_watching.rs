@@ -1,8 +1,8 @@
 //! Branches move, vanish, and cannot be reached; mirrors fall behind.
 
 use gorget::db::{
-    BlockKind, Branch, BranchProblem, BranchState, Db, GONE_AFTER, Look, MirrorProblem, NewBlock, PushId,
-    PushKind,
+    BlockKind, Branch, BranchProblem, BranchState, Db, GONE_AFTER, MirrorProblem, NewBlock, PollResult,
+    PushId, PushKind,
 };
 
 use crate::support::{on_both, only_spec, spec};
@@ -17,7 +17,7 @@ async fn branch(db: &Db, name: &str) -> Branch {
 
 async fn look(db: &Db, name: &str, seen: BranchState, now: i64) -> u64 {
     let branch = branch(db, name).await.id;
-    db.record_polls(&[Look { branch, seen, next_look: now + 10 }], now).await.unwrap()
+    db.record_polls(&[PollResult { branch, seen, next_poll: now + 10 }], now).await.unwrap()
 }
 
 fn at(commit: &str) -> BranchState {
@@ -38,7 +38,7 @@ async fn a_branch_moves_vanishes_and_comes_back() {
         look(db, "master", unreachable.clone(), 40).await;
         assert_eq!(look(db, "master", unreachable.clone(), 50).await, 0);
         let master_now = branch(db, "master").await;
-        let known = (master_now.tip.as_deref(), master_now.failures, master_now.next_look);
+        let known = (master_now.tip.as_deref(), master_now.failures, master_now.next_poll);
         assert_eq!(known, (Some("b"), 2, 60));
         assert_eq!(master_now.problem, Some(BranchProblem::Unreachable));
         assert_eq!(master_now.reason.as_deref(), Some("no route"));
@@ -90,9 +90,9 @@ async fn a_thousand_branches_are_recorded_at_once() {
         db.ensure_branches(URL, &names).await.unwrap();
         db.ensure_branches(URL, &names).await.unwrap();
         let branches = db.branches().await.unwrap();
-        let looks: Vec<Look> = branches
+        let looks: Vec<PollResult> = branches
             .iter()
-            .map(|branch| Look { branch: branch.id, seen: at(&branch.name), next_look: 20 })
+            .map(|branch| PollResult { branch: branch.id, seen: at(&branch.name), next_poll: 20 })
             .collect();
         assert_eq!(db.record_polls(&looks, 10).await.unwrap(), 1000);
         assert_eq!(db.record_polls(&looks, 20).await.unwrap(), 0);
@@ -130,22 +130,22 @@ async fn what_was_acknowledged_counts_until_something_newer_is_trusted() {
 async fn a_hold_lasts_until_the_spec_wants_something_else_or_is_released() {
     on_both(async |db| {
         let spec = only_spec(db, spec("master")).await;
-        let hold = |wanted, kind| NewBlock { wanted, kind, reason: "why", push: None, next_try: 99 };
-        db.hold(spec, &hold("x", BlockKind::Bad), 10).await.unwrap();
-        db.hold(spec, &hold("x", BlockKind::Unknown), 20).await.unwrap();
-        let [found] = &db.holds().await.unwrap()[..] else { panic!() };
+        let block = |target, kind| NewBlock { target, kind, reason: "why", push: None, next_attempt: 99 };
+        db.block_spec(spec, &block("x", BlockKind::Bad), 10).await.unwrap();
+        db.block_spec(spec, &block("x", BlockKind::Unknown), 20).await.unwrap();
+        let [found] = &db.blocked_specs().await.unwrap()[..] else { panic!() };
         assert_eq!(
             (found.kind, found.since, found.failures, found.spec.as_str()),
             (BlockKind::Unknown, 10, 2, "master")
         );
-        db.hold(spec, &hold("y", BlockKind::Rollback), 30).await.unwrap();
-        let [found] = &db.holds().await.unwrap()[..] else { panic!() };
-        assert_eq!((found.since, found.failures, found.next_try), (30, 1, 99));
+        db.block_spec(spec, &block("y", BlockKind::Rollback), 30).await.unwrap();
+        let [found] = &db.blocked_specs().await.unwrap()[..] else { panic!() };
+        assert_eq!((found.since, found.failures, found.next_attempt), (30, 1, 99));
         look(db, "master", at("a"), 40).await;
         db.acknowledge_push(PushId(1), 50).await.unwrap();
-        assert_eq!(db.holds().await.unwrap()[0].next_try, 0, "it is tried again at once");
-        db.release(spec).await.unwrap();
-        assert_eq!(db.holds().await.unwrap(), []);
+        assert_eq!(db.blocked_specs().await.unwrap()[0].next_attempt, 0, "it is tried again at once");
+        db.unblock_spec(spec).await.unwrap();
+        assert_eq!(db.blocked_specs().await.unwrap(), []);
     })
     .await;
 }

@@ -66,7 +66,7 @@ async fn builds_go_from_scheduled_to_their_end_and_hear_everything_once() {
         let named = |name: &str| Some(name.to_owned());
         assert_eq!(
             states(db).await,
-            [(BuildState::Submitted, named("a")), (BuildState::Started, named("b"))],
+            [(BuildState::Submitted, named("a")), (BuildState::Building, named("b"))],
             "even if the answer to the submission was lost"
         );
         // The news of a start come late, and twice.
@@ -152,7 +152,7 @@ async fn what_is_wrong_is_told_and_changes_nothing() {
         timeless["timestamp"] = json!(false);
         timeless["newer"] = json!(["key"]);
         tell(&url, &[other, event("sdl9", "x", "started"), event("vim1", "y", "exploded"), timeless]).await;
-        assert_eq!(states(db).await[0].0, BuildState::Started);
+        assert_eq!(states(db).await[0].0, BuildState::Building);
         assert_eq!(states(db).await[1].0, BuildState::Queued);
         stop.cancel();
     })

@@ -32,7 +32,7 @@ async fn a_job_is_explained_from_the_queue_to_its_result() {
     let story = explain(&farm, "two-1").await["jobs"][0].take();
     assert_eq!(
         (&story["rule"], &story["ahead"]),
-        (&"unanswered".into(), &json!({ "count": 1, "next": ["one-1"] }))
+        (&"in_doubt".into(), &json!({ "count": 1, "next": ["one-1"] }))
     );
     let told = farm.say(&["explain", "two-1"]).await.data;
     assert!(told.contains("1 build comes before it: one-1"), "{told}");
@@ -85,7 +85,7 @@ async fn what_is_known_the_same_or_broken_is_told_apart() {
     let build = "build = { manifests = [\"manifest.scm\"] }";
     farm.spec("first", &format!("{build}\nfirst = \"record\"\n{}", channel.as_channel("own")));
     farm.run_once().await;
-    assert_eq!(rule(&farm, "one-1").await, "recorded");
+    assert_eq!(rule(&farm, "one-1").await, "known");
     let broken = explain(&farm, "three-1").await;
     assert_eq!((&broken["jobs"], &broken["errors"][0]["evaluation"]), (&json!([]), &1.into()));
     assert!(text(&broken["errors"][0]["message"]).contains("out of luck"));

@@ -55,7 +55,7 @@ async fn what_is_there_at_first_can_be_taken_for_known() {
     farm.run_once().await;
     assert!(farm.queue().await.is_empty());
     let builds = farm.status().await["builds"].take();
-    assert_eq!((&builds[0]["state"], &builds[0]["count"]), (&"recorded".into(), &2.into()));
+    assert_eq!((&builds[0]["state"], &builds[0]["count"]), (&"known".into(), &2.into()));
 
     channel.write("manifest.scm", &manifest(&[("one", ""), ("two", "--other"), ("three", "")]));
     farm.run_once().await;

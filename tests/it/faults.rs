@@ -159,7 +159,7 @@ async fn pauses_and_resumes(farm: &Farm, guix_root: &Path, programs: &Programs) 
     let mut process = farm.start(&[]);
     let status = until(farm, &mut process, |status| pause(status).contains("bwrap")).await;
     assert!(pause(&status).contains("hint: install bubblewrap"), "{status}");
-    assert_eq!(states(&status), ["waiting"]);
+    assert_eq!(states(&status), ["pending"]);
     let said = farm.say(&["status"]).await;
     assert!(said.data.contains("is paused since") && said.data.contains("because:"), "{}", said.data);
     let said = farm.say(&["check"]).await;
@@ -172,7 +172,7 @@ async fn pauses_and_resumes(farm: &Farm, guix_root: &Path, programs: &Programs) 
     std::fs::remove_file(guix_root).unwrap();
     channel.write("manifest.scm", &slow(0, "--second"));
     until(farm, &mut process, |status| pause(status).contains("guix-root")).await;
-    assert_eq!(states(&farm.status().await), ["complete", "waiting"]);
+    assert_eq!(states(&farm.status().await), ["complete", "pending"]);
     std::os::unix::fs::symlink(real, guix_root).unwrap();
     until(farm, &mut process, |status| states(status) == ["complete", "complete"]).await;
     let said = stop(&mut process).await;
@@ -226,7 +226,7 @@ async fn who_does_everything_once_is_told_what_the_machine_lacks_and_no_attempt_
     for _ in 0..6 {
         let said = farm.say(&["run", "--once"]).await;
         assert!(said.code == Some(2) && said.talk.contains("hint: install bubblewrap"), "{}", said.talk);
-        assert_eq!(states(&farm.status().await), ["waiting"]);
+        assert_eq!(states(&farm.status().await), ["pending"]);
     }
     programs.put_back("bwrap");
     farm.run_once().await;

@@ -146,11 +146,11 @@ async fn a_build_that_is_killed_begins_again_and_one_that_nobody_wants_ends() {
       ("endless" "/bin/sleep 1000")"#;
     let (farm, _channel) = farm(&machine, jobs, "at-once = 2").await;
     let mut process = farm.start(&[]);
-    until(&farm, &mut process, "slow", "started").await;
+    until(&farm, &mut process, "slow", "building").await;
     process.kill();
     process.ended().await.unwrap();
     let mut process = farm.start(&[]);
-    until(&farm, &mut process, "endless", "started").await;
+    until(&farm, &mut process, "endless", "building").await;
     std::fs::write(wait, "").unwrap();
     until(&farm, &mut process, "slow", "succeeded").await;
 

@@ -45,7 +45,7 @@ async fn a_host_that_falls_silent_loses_its_evaluation_and_can_write_nothing_mor
         assert_eq!((&running[0].evaluates[..], running[0].is_silent(expiry - 1)), (&[task.id][..], false));
         assert!(running[0].is_silent(expiry));
         assert_eq!(db.reclaim_expired("two", expiry).await.unwrap(), [interrupted(task.id, "one")]);
-        assert_eq!(db.evaluation(task.id).await.unwrap().unwrap().state, EvaluationState::Waiting);
+        assert_eq!(db.evaluation(task.id).await.unwrap().unwrap().state, EvaluationState::Pending);
 
         // Whatever the stale one wants to write, before and after somebody else took its place.
         let refused = async |zombie: &mut EvaluationWriter| {

@@ -151,7 +151,7 @@ async fn who_schedules_and_who_evaluates_can_share_a_file() {
     let said = planner.say(&["run", "--once", "--role", "schedule", "--host", "planner"]).await;
     assert_eq!(
         (said.code, planner.newest().await["state"].take()),
-        (Some(0), "waiting".into()),
+        (Some(0), "pending".into()),
         "{}",
         said.talk
     );

@@ -25,7 +25,7 @@ struct Elsewhere {
 }
 
 fn mirrors(directory: &Path) -> Mirrors {
-    Mirrors::new(directory, Limits { look: LIMIT, fetch: LIMIT, ..Limits::default() })
+    Mirrors::new(directory, Limits { poll: LIMIT, fetch: LIMIT, ..Limits::default() })
 }
 
 impl Elsewhere {
@@ -127,7 +127,7 @@ async fn an_admin_sees_what_is_wrong_with_needed_channels() {
     own.write(".guix-channel", &needing("(channel (name guix) (url \"https://git.example.org/guix.git\"))"));
     let talk = farm.run_once_in_trouble().await;
     assert!(talk.contains("own is not evaluated: channel own: it needs the channel guix at"), "{talk}");
-    assert_eq!(farm.status().await["holds"][0]["kind"], "not authentic");
+    assert_eq!(farm.status().await["blocked_specs"][0]["kind"], "not authentic");
 
     let url = "https://git.example.org/third.git";
     put(&mirrors(&farm.state().join("mirrors")), url, other.path(), &commit);
@@ -247,7 +247,7 @@ async fn of_conflicting_demands_the_one_is_met_that_guix_meets_and_the_others_ar
 #[tokio::test]
 async fn what_channels_bring_is_bounded_each_and_together() {
     let directory = tempfile::tempdir().unwrap();
-    let limits = Limits { look: LIMIT, fetch: LIMIT, size: 8 << 20, ..Limits::default() };
+    let limits = Limits { poll: LIMIT, fetch: LIMIT, size: 8 << 20, ..Limits::default() };
     let mirrors = Mirrors::new(directory.path().join("mirrors"), limits);
     let authenticator = Authenticator::new(guix_root(), directory.path().join("authentic"));
     let (resolver, own) = (Resolver::new(mirrors, authenticator), Remote::new());

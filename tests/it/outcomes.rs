@@ -101,7 +101,7 @@ fn derivation(name: &str) -> String {
 /// What the coordinator is called.
 const NAME: &str = "default";
 const CANCEL: &str = "state = 'canceling'";
-const WANT_AGAIN: &str = "state = 'queued', reference = null, told_urgency = null, next_attempt = 0";
+const WANT_AGAIN: &str = "state = 'queued', reference = null, sent_urgency = null, next_attempt = 0";
 
 #[tokio::test]
 async fn what_nobody_wants_any_more_is_given_up_until_somebody_does() {
@@ -212,15 +212,15 @@ async fn a_change_of_urgency_is_told() {
         let farm = Farm::new(db, location).await;
         farm.submit().await;
         farm.decide("urgency = 777000").await;
-        assert_eq!(db.untold_urgencies(NAME, 10).await.unwrap().len(), 1);
+        assert_eq!(db.unsent_urgencies(NAME, 10).await.unwrap().len(), 1);
         farm.coordinator.feel(Mood::LosesAnswers);
         farm.submit().await;
-        assert_eq!(db.untold_urgencies(NAME, 10).await.unwrap().len(), 1, "perhaps it heard, perhaps not");
+        assert_eq!(db.unsent_urgencies(NAME, 10).await.unwrap().len(), 1, "perhaps it heard, perhaps not");
         farm.coordinator.feel(Mood::Sound);
         farm.submit().await;
         assert_eq!(farm.coordinator.builds()[0].priority, 777_000);
-        assert_eq!(farm.gcc().await.told_urgency, Some(777_000));
-        assert_eq!(db.untold_urgencies(NAME, 10).await.unwrap(), []);
+        assert_eq!(farm.gcc().await.sent_urgency, Some(777_000));
+        assert_eq!(db.unsent_urgencies(NAME, 10).await.unwrap(), []);
     })
     .await;
 }
@@ -241,14 +241,14 @@ async fn asking_alone_finds_out_what_became_of_builds() {
         farm.coordinator.begin("gcc1");
         farm.coordinator.fail_setup("vim1");
         farm.ask().await;
-        assert_eq!(farm.states().await, [BuildState::Started, BuildState::Submitted]);
+        assert_eq!(farm.states().await, [BuildState::Building, BuildState::Submitted]);
         let answer = farm.builds().await.remove(1).answer.unwrap();
         assert!(answer.contains("missing_inputs"), "{answer}");
 
         farm.coordinator.finish("gcc1", false);
         farm.coordinator.stop().await;
         farm.ask().await;
-        assert_eq!(farm.gcc().await.state, BuildState::Started, "it is away");
+        assert_eq!(farm.gcc().await.state, BuildState::Building, "it is away");
         farm.coordinator.restart().await;
         farm.ask().await;
         let gcc = farm.gcc().await;
@@ -300,10 +300,10 @@ async fn listening_alone_finds_out_what_became_of_builds() {
         farm.submit().await;
         farm.coordinator.feel(Mood::Repeats);
         farm.coordinator.begin("gcc1");
-        become_of(&farm, [BuildState::Started, BuildState::Submitted]).await;
+        become_of(&farm, [BuildState::Building, BuildState::Submitted]).await;
         farm.coordinator.finish("gcc1", true);
         farm.coordinator.begin("vim1");
-        become_of(&farm, [BuildState::Succeeded, BuildState::Started]).await;
+        become_of(&farm, [BuildState::Succeeded, BuildState::Building]).await;
         farm.coordinator.stop().await;
         farm.coordinator.restart().await;
         // It may take a moment until somebody listens again.

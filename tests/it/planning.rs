@@ -238,7 +238,7 @@ async fn what_an_evaluation_found_stays_wanted_until_a_later_one_is_complete() {
 }
 
 fn held_by<'a>(builds: &'a BTreeMap<String, Build>, reason: &str) -> Vec<&'a str> {
-    let held = builds.values().filter(|build| build.state == BuildState::Held);
+    let held = builds.values().filter(|build| build.state == BuildState::AwaitingApproval);
     held.filter(|build| build.answer.as_deref() == Some(reason)).map(|build| build.job.as_str()).collect()
 }
 
@@ -251,7 +251,7 @@ async fn a_whole_world_is_held_until_somebody_approves_it() {
         evaluate(db, other, "a", &[("x", &[]), ("y", &[]), ("z", &[])]).await;
         evaluate(db, id, "a", &[("gcc", &[]), ("hello", &["gcc"])]).await;
         schedule(db, 1000).await;
-        assert!(db.held().await.unwrap().is_empty(), "that is within the budget");
+        assert!(db.awaiting_approval().await.unwrap().is_empty(), "that is within the budget");
 
         // The core has changed, and everything with it.
         let world: &[Line] = &[("gcc2", &[]), ("hello2", &["gcc2"]), ("emacs2", &["gcc2"])];
@@ -262,7 +262,7 @@ async fn a_whole_world_is_held_until_somebody_approves_it() {
         assert_eq!(state(db, "hello").await, BuildState::Canceled, "held or not, it took their place");
         let next: Vec<_> = next_builds(db, 9000, 99).await;
         assert!(next.iter().all(|build| build.spec == "other"), "{next:?}");
-        let [held] = &db.held().await.unwrap()[..] else { panic!() };
+        let [held] = &db.awaiting_approval().await.unwrap()[..] else { panic!() };
         assert_eq!((held.evaluation, held.count, held.reason.as_str()), (second, 3, reason));
 
         // Another commit: what stays the same is held still, and goes with the approval of the new one.
@@ -281,14 +281,14 @@ async fn a_whole_world_is_held_until_somebody_approves_it() {
         assert_eq!(db.approve(&[fourth], 5500).await.unwrap(), 3);
         assert_eq!(state(db, "a").await, BuildState::Queued);
         schedule(db, 6000).await;
-        assert!(db.held().await.unwrap().is_empty(), "approved is approved");
+        assert!(db.awaiting_approval().await.unwrap().is_empty(), "approved is approved");
 
         evaluate(db, id, "f", &[("p", &[]), ("q", &[]), ("r", &[])]).await;
         schedule(db, 7000).await;
-        assert_eq!(db.held().await.unwrap().len(), 1);
+        assert_eq!(db.awaiting_approval().await.unwrap().len(), 1);
         db.sync_specs(&[Spec { budget: None, ..careful }, spec("other")]).await.unwrap();
         schedule(db, 8000).await;
-        assert!(db.held().await.unwrap().is_empty(), "the spec allows it");
+        assert!(db.awaiting_approval().await.unwrap().is_empty(), "the spec allows it");
     })
     .await;
 }
@@ -313,7 +313,7 @@ async fn other_systems_wait_until_the_first_is_through() {
         assert_eq!(state(db, "first").await, BuildState::Queued);
         tell(db, "first", "x", Attempt::Started, 1100).await;
         schedule(db, 1200).await;
-        assert_eq!(state(db, "second").await, BuildState::Held);
+        assert_eq!(state(db, "second").await, BuildState::AwaitingApproval);
         tell(db, "first", "x", Attempt::Failed, 1300).await;
         schedule(db, 1400).await;
         assert_eq!(
@@ -350,7 +350,7 @@ async fn what_builds_need_is_queued_with_them_where_the_spec_asks_for_it() {
             states,
             [
                 ("hello", BuildState::Queued),
-                ("make", BuildState::Recorded), // taken for known by another spec
+                ("make", BuildState::Known), // taken for known by another spec
                 ("source.drv", BuildState::Queued),
                 ("tar.drv", BuildState::Queued),
             ]

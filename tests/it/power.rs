@@ -143,7 +143,7 @@ async fn forgotten(disk: &[Vec<u8>; 2], told: &BTreeSet<String>) -> Vec<String> 
     assert_eq!(db.verify().await.unwrap(), []);
     let builds = db.queue(&QueueFilter::default(), i64::MAX).await.unwrap();
     db.close().await;
-    let is_known = |build: &&Build| build.offered || build.state == BuildState::Submitted;
+    let is_known = |build: &&Build| build.sent || build.state == BuildState::Submitted;
     let known: BTreeSet<&str> =
         builds.iter().filter(is_known).map(|build| build.derivation.as_str()).collect();
     told.iter().filter(|path| !known.contains(path.as_str())).cloned().collect()

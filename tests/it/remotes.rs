@@ -125,7 +125,7 @@ async fn what_another_channel_names_leads_neither_here_nor_to_networks_that_only
     }
     let talk = farm.run_once_in_trouble().await;
     let status = farm.status().await;
-    let holds = status["holds"].as_array().unwrap();
+    let holds = status["blocked_specs"].as_array().unwrap();
     assert_eq!(holds.len(), urls.len(), "{talk}");
     for hold in holds {
         let reason = text(&hold["reason"]);
@@ -381,10 +381,10 @@ async fn a_repository_that_cannot_do_is_told_by_its_kind() {
     let other = path("sha256");
     git(&["init", "--quiet", "--object-format=sha256", "--initial-branch=main", &other]).await;
     git(&["-C", &other, "commit", "--quiet", "--allow-empty", "--message=x"]).await;
-    let error = mirrors.look(&other, &["main"]).await.unwrap_err();
+    let error = mirrors.tips(&other, &["main"]).await.unwrap_err();
     assert!(error.to_string().contains("SHA-256 hashes, which neither Guix nor Gorget supports"), "{error}");
 
-    let listing = mirrors.look(&whole.url(), &["master"]).await.unwrap();
+    let listing = mirrors.tips(&whole.url(), &["master"]).await.unwrap();
     assert_eq!((listing.is_empty, listing.default.as_deref()), (false, Some("main")));
     let error = mirrors.fetch(&whole.url(), "master", &"1".repeat(40)).await.unwrap_err().to_string();
     let expected =

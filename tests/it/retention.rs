@@ -105,7 +105,7 @@ async fn collect(db: &Db, clock: Clock) -> Swept {
 /// What is left reads as before, and nothing is wrong with it.
 async fn all_is_well(db: &Db, history: &Seen, when: &str) {
     assert_eq!(db.verify().await.unwrap(), [], "{when}");
-    for evaluation in db.evaluations(1000).await.unwrap() {
+    for evaluation in db.evaluations(None, None, 1000).await.unwrap() {
         if let Some(expected) = history.get(&evaluation.id) {
             assert_eq!(&seen(db, evaluation.id).await, expected, "{when}: evaluation {}", evaluation.id);
         }
@@ -140,7 +140,7 @@ async fn whichever_evaluations_are_forgotten_the_others_are_as_they_were() {
         let swept = collect(db, Clock::manual(1000)).await;
         assert!(counted.derivations <= swept.derivations && swept.items > 0, "{counted:?} {swept:?}");
         all_is_well(db, &history, "swept").await;
-        assert_eq!(db.evaluations(1000).await.unwrap().len(), 2, "one of each spec");
+        assert_eq!(db.evaluations(None, None, 1000).await.unwrap().len(), 2, "one of each spec");
         assert_eq!(collect(db, Clock::manual(2000)).await, Swept::default(), "there is nothing left to do");
     })
     .await;
@@ -220,7 +220,7 @@ async fn a_batch_that_is_cut_off_anywhere_is_recorded_whole_by_who_comes_next() 
 }
 
 async fn rows(db: &Db) -> [usize; 2] {
-    let evaluations = db.evaluations(1000).await.unwrap();
+    let evaluations = db.evaluations(None, None, 1000).await.unwrap();
     let mut derivations = BTreeSet::new();
     for evaluation in &evaluations {
         derivations.extend(seen(db, evaluation.id).await);
@@ -242,7 +242,7 @@ async fn builds_that_are_not_finished_keep_their_evaluation_and_all_that_they_ne
 
         let swept = collect(db, Clock::manual(1000)).await;
         assert_eq!((swept.derivations, swept.items), (2, 4), "app-2, library-2, and their builders");
-        let left: Vec<_> = db.evaluations(10).await.unwrap().iter().map(|e| e.id).collect();
+        let left: Vec<_> = db.evaluations(None, None, 10).await.unwrap().iter().map(|e| e.id).collect();
         assert_eq!(left, [last, first]);
         let builds = db.queue(&QueueFilter::default(), 10).await.unwrap();
         assert_eq!(builds.len(), 2, "a build whose job is nowhere is forgotten");
@@ -339,13 +339,13 @@ async fn specs_say_what_is_kept_and_gc_says_why() {
     assert_eq!(serde_json::to_value(&reasons).unwrap(), expected);
     let would = told.last().unwrap();
     assert_eq!((&would["derivations"], &would["items"]), (&json!(6), &json!(12)));
-    assert_eq!(db.evaluations(100).await.unwrap().len(), 9, "nothing was done");
+    assert_eq!(db.evaluations(None, None, 100).await.unwrap().len(), 9, "nothing was done");
     assert!(say(&["gc", "--dry-run"]).await.contains("would forget evaluation 6 of some for x86_64-linux"));
 
     let said = say(&["gc", "--vacuum"]).await;
     assert!(said.contains("forgot evaluation 6") && said.contains("removed 6 derivations"), "{said}");
     assert!(said.contains("2 (last of its day)") && said.contains("1 (pinned)"), "{said}");
-    let left: Vec<i64> = db.evaluations(100).await.unwrap().iter().map(|e| e.id.0).collect();
+    let left: Vec<i64> = db.evaluations(None, None, 100).await.unwrap().iter().map(|e| e.id.0).collect();
     assert_eq!(left, [9, 8, 7, 5, 2, 1]);
     assert_eq!(farm.say(&["verify"]).await.code, Some(0));
     assert!(!say(&["gc"]).await.contains("forgot"));
@@ -384,7 +384,7 @@ async fn every_reference_to_what_is_removed_is_heeded() {
     let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&file).await.unwrap();
     let references: Vec<String> = sqlx::query_scalar(
         "select t.name || '.' || f.\"from\" from pragma_table_list t join pragma_foreign_key_list(t.name) f
-         where f.\"table\" in ('evaluation', 'build', 'derivation', 'output_set', 'store_pack', 'store_item', 'span')
+         where f.\"table\" in ('evaluation', 'build', 'derivation', 'output_set', 'store_pack', 'store_item', 'job_interval')
          order by 1",
     )
     .fetch_all(&mut connection)
@@ -399,8 +399,8 @@ async fn every_reference_to_what_is_removed_is_heeded() {
         "evaluation_error.evaluation_id",
         "failed_derivation.build_id",
         "pack_owner.pack_id",
-        "span.derivation_id",
-        "span.first_evaluation",
+        "job_interval.derivation_id",
+        "job_interval.first_evaluation",
         "store_item.pack_id",
     ];
     assert_eq!(references, heeded, "see src/db/retention.rs and src/db/sweep.rs, then add it here");

@@ -333,7 +333,7 @@ async fn the_budget_of_one_holds_nothing_that_another_may_have_built() {
         let world =
             farm.evaluate("evil", "a", &[EVIL, WORLD].concat(), &["evil", "evilsource", "gcc", "vim"]).await;
         assert_eq!(farm.go_on().await, [""; 0]);
-        assert_eq!(farm.state("which").await, BuildState::Held);
+        assert_eq!(farm.state("which").await, BuildState::AwaitingApproval);
         let both = farm.evaluate("careful", "a", &[HONEST, WORLD].concat(), &["which", "gcc", "vim"]).await;
         assert_eq!(farm.go_on().await, [""; 0], "that is more than it may have built, too");
 
@@ -342,7 +342,7 @@ async fn the_budget_of_one_holds_nothing_that_another_may_have_built() {
         open.sort_unstable();
         assert_eq!(open, ["source", "which"], "with what it needs");
         assert_eq!(farm.build("source").await.spec, "honest");
-        let held = |build: &Build| build.state == BuildState::Held;
+        let held = |build: &Build| build.state == BuildState::AwaitingApproval;
         let waiting = async || {
             let all = db.queue(&QueueFilter::default(), 99).await.unwrap();
             all.iter().filter(|build| held(build)).map(|build| build.job.clone()).collect::<Vec<_>>()

@@ -47,7 +47,7 @@ const ONCE_WRONG: [u64; 5] = [4920, 5019, 6029, 10252, 10829];
 /// How much happens in a schedule.
 const EVENTS: Range<usize> = 5..30;
 /// States with which schedules end, if enough of them are tried.
-const ENDS: [&str; 6] = ["Canceled", "Failed", "Held", "Started", "Submitted", "Succeeded"];
+const ENDS: [&str; 6] = ["AwaitingApproval", "Building", "Canceled", "Failed", "Submitted", "Succeeded"];
 
 fn seeds(usual: u64) -> Range<u64> {
     let told = std::env::var("GORGET_TEST_SCHEDULES").unwrap_or_default();

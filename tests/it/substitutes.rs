@@ -119,7 +119,7 @@ async fn want(db: &Db, commit: &str, derivations: Vec<NewDerivation>) {
     let id = recorder.evaluation();
     recorder.record(db, &Batch { derivations, jobs, ..Batch::default() }).await.unwrap();
     recorder.finish(db, false, &json!({}), 200).await.unwrap();
-    db.queue_builds(id, BuildState::Wanted, 500).await.unwrap();
+    db.queue_builds(id, BuildState::Pending, 500).await.unwrap();
 }
 
 fn keeper(db: &Db, servers: Vec<Server>, clock: &Clock) -> QuerySubstitutes {
@@ -201,7 +201,7 @@ async fn a_server_that_fails_says_nothing_and_is_left_alone_for_a_while() {
         let clock = Clock::manual(1000);
         let mut keeper = keeper(db, vec![Server::new(&url, trusting(&[&key]), 1).unwrap()], &clock);
         exhaust(&mut keeper).await.unwrap();
-        let waiting = builds(db, BuildState::Wanted).await;
+        let waiting = builds(db, BuildState::Pending).await;
         assert_eq!(waiting.keys().collect::<Vec<_>>(), ["one", "two"], "nobody knows");
         let said = waiting["one"].answer.as_deref().unwrap();
         assert!(said.contains("502") && said.contains(url.as_str()), "{said}");
@@ -223,7 +223,7 @@ async fn a_server_that_fails_says_nothing_and_is_left_alone_for_a_while() {
         server.about("two", Some(Word::Says("<html>a captive portal</html>".to_owned())));
         exhaust(&mut keeper).await.unwrap();
         assert_eq!(names(db, BuildState::Substituted).await, ["one"], "one item's trouble is not another's");
-        assert_eq!(names(db, BuildState::Wanted).await, ["two"]);
+        assert_eq!(names(db, BuildState::Pending).await, ["two"]);
         assert_eq!(db.failing_servers().await.unwrap(), []);
 
         clock.advance(1800);
@@ -261,7 +261,7 @@ async fn what_is_forbidden_is_missing_unless_everything_is() {
         let mut keeper = keeper(db, vec![Server::new(&url, trusting(&[&key]), 1).unwrap()], &clock);
         exhaust(&mut keeper).await.unwrap();
         assert_eq!(builds(db, BuildState::Queued).await.len(), 0, "nothing is decided");
-        let said = builds(db, BuildState::Wanted).await["forbidden-0"].answer.clone().unwrap();
+        let said = builds(db, BuildState::Pending).await["forbidden-0"].answer.clone().unwrap();
         assert!(said.contains("403"), "{said}");
 
         introduce(Word::Says("StoreDir: /gnu/store\nWantMassQuery: 0\n".to_owned()));
@@ -301,7 +301,7 @@ async fn a_server_that_is_away_or_hangs_holds_up_only_what_it_is_asked_for() {
         let mut keeper = keeper(db, servers.to_vec(), &Clock::manual(1000));
         exhaust(&mut keeper).await.unwrap();
         assert_eq!(names(db, BuildState::Substituted).await, ["there"]);
-        let waiting = builds(db, BuildState::Wanted).await;
+        let waiting = builds(db, BuildState::Pending).await;
         let said = waiting["other"].answer.as_deref().unwrap();
         assert!(!said.contains("s3cret") && !said.contains("ada"), "{said}");
 
@@ -309,7 +309,7 @@ async fn a_server_that_is_away_or_hangs_holds_up_only_what_it_is_asked_for() {
         want(db, "b", vec![with_output("slow")]).await;
         let step = exhaust(&mut keeper);
         assert!(tokio::time::timeout(Duration::from_millis(300), step).await.is_err(), "it still waits");
-        assert_eq!(names(db, BuildState::Wanted).await, ["other", "slow"], "and nothing was decided");
+        assert_eq!(names(db, BuildState::Pending).await, ["other", "slow"], "and nothing was decided");
     })
     .await;
 }
@@ -330,7 +330,7 @@ async fn what_was_said_is_believed_for_a_while_and_asked_again_when_it_is_wanted
         // Gone from the branch, and back.
         want(db, "b", vec![]).await;
         want(db, "c", all()).await;
-        assert_eq!(names(db, BuildState::Wanted).await, ["there"]);
+        assert_eq!(names(db, BuildState::Pending).await, ["there"]);
         exhaust(&mut keeper).await.unwrap();
         assert_eq!(
             (names(db, BuildState::Substituted).await, server.requests()),

@@ -168,15 +168,15 @@ async fn a_system_that_fails_is_tried_again_alone() {
 
     let said = farm.say(&["status", "3", "--json"]).await;
     let third: Value = serde_json::from_str(&said.data).unwrap();
-    assert_eq!((&third["state"], &third["figures"]["load_ms"]), (&"complete".into(), &Value::Null));
+    assert_eq!((&third["state"], &third["metrics"]["load_ms"]), (&"complete".into(), &Value::Null));
     for figure in ["peak_memory", "own_peak_memory", "cpu_ms", "store_cpu_ms", "lower_ms", "record_ms"] {
-        assert!(third["figures"][figure].is_u64(), "{figure}: {third}");
+        assert!(third["metrics"][figure].is_u64(), "{figure}: {third}");
     }
-    let requests = &third["figures"]["requests"];
+    let requests = &third["metrics"]["requests"];
     assert!(requests["derivations"].as_u64() > Some(0) && requests["texts"].as_u64() > Some(0), "{third}");
     let said = farm.say(&["status", "2", "--json"]).await;
     let second: Value = serde_json::from_str(&said.data).unwrap();
-    assert!(second["figures"]["peak_memory"].is_u64(), "also of what failed: {second}");
+    assert!(second["metrics"]["peak_memory"].is_u64(), "also of what failed: {second}");
     let said = farm.say(&["status", "3"]).await;
     assert!(said.data.contains("evaluating processes") && said.data.contains("requests"), "{}", said.data);
 }

@@ -40,14 +40,14 @@ async fn meddle(location: &str, sql: &str) {
 
 /// What is done, the rule that it breaks, and a word of what is said.
 const HARM: [(&str, &str, &str); 16] = [
-    ("update span set last_evaluation = 2, node = 2 where last_evaluation = 1", "", ""),
-    ("update span set node = 2 where last_evaluation = 1", "interval", "is not found"),
-    ("update span set node = null where last_evaluation = 1", "interval", "is not found"),
-    ("update span set first_evaluation = 2 where last_evaluation = 1", "interval", "wrong order"),
+    ("update job_interval set last_evaluation = 2, node = 2 where last_evaluation = 1", "", ""),
+    ("update job_interval set node = 2 where last_evaluation = 1", "interval", "is not found"),
+    ("update job_interval set node = null where last_evaluation = 1", "interval", "is not found"),
+    ("update job_interval set first_evaluation = 2 where last_evaluation = 1", "interval", "wrong order"),
     ("update evaluation set state = 'failed' where id = 1", "interval", "not complete"),
     (
-        "insert into span (sequence_id, name_id, derivation_id, facts_id, line, first_evaluation)
-           select sequence_id, name_id, derivation_id, facts_id, line, 1 from span where last_evaluation = 1",
+        "insert into job_interval (sequence_id, name_id, derivation_id, metadata_id, line, first_evaluation)
+           select sequence_id, name_id, derivation_id, metadata_id, line, 1 from job_interval where last_evaluation = 1",
         "overlap",
         "are the same",
     ),
@@ -102,10 +102,10 @@ async fn each_rule_is_missed_when_it_is_broken() {
 
 /// What refers to what in the tables that have rows by the thousand, where PostgreSQL is not told so.
 const REFERENCES: [(&str, &str); 11] = [
-    ("span", "sequence_id"),
-    ("span", "name_id"),
-    ("span", "derivation_id"),
-    ("span", "facts_id"),
+    ("job_interval", "sequence_id"),
+    ("job_interval", "name_id"),
+    ("job_interval", "derivation_id"),
+    ("job_interval", "metadata_id"),
     ("derivation", "system_id"),
     ("derivation", "output_set_id"),
     ("store_item", "pack_id"),
@@ -154,7 +154,7 @@ async fn a_damaged_file_is_found_and_said() {
     let said = farm.say(&["verify"]).await;
     assert_eq!(said.code, Some(2), "{}", said.talk);
     assert!(said.talk.contains("hint: "), "{}", said.talk);
-    for words in ["reference: span row", "build: build", "items: "] {
+    for words in ["reference: job_interval row", "build: build", "items: "] {
         assert!(said.data.contains(words), "{words}: {}", said.data);
     }
 }
@@ -183,7 +183,8 @@ async fn a_backup_is_whole_while_others_write() {
     tokio::join!(write, backup);
     let copy = Db::open(&target).await.unwrap();
     assert_eq!(copy.verify().await.unwrap(), []);
-    let (in_copy, in_farm) = (copy.evaluations(1000).await.unwrap(), db.evaluations(1000).await.unwrap());
+    let (in_copy, in_farm) =
+        (copy.evaluations(None, None, 1000).await.unwrap(), db.evaluations(None, None, 1000).await.unwrap());
     assert!(in_copy.len() >= 2 && in_farm.len() == 202, "{}", in_copy.len());
     copy.close().await;
 
@@ -209,9 +210,9 @@ const ROWS: &str = "
     insert into branch (id, url, name, tip, reason) values (7, 'u', 'b''\"\\ [{\u{1b}𝄞', null, '');
     insert into push (id, branch_id, after, seen_at, kind) values (9, 7, 'x', -5, 'forced');
     insert into mirror (url, failures) values ('m', 9007199254740993);
-    insert into hold (spec_id, wanted, kind, reason, push_id, since, next_try, failures)
+    insert into blocked_spec (spec_id, target, kind, reason, push_id, since, next_attempt, failures)
       values (1, 'w', 'bad', 'r\n\t', 9, 1, 2, 3);
-    insert into lookup (server, hash, present, expires_at) values ('s', 'h', true, 1), ('s', 'i', false, 1);
+    insert into substitute_answer (server, hash, present, expires_at) values ('s', 'h', true, 1), ('s', 'i', false, 1);
     insert into substitute_server (url, failures, next_attempt, reason) values ('s', 1, 2, '0123');
     insert into build_event (id, build_id, reference, attempt, received_at) values (3, 1, 'r', 'started', 1);
     insert into failed_derivation (build_id, hash, evaluation_id, failed_at, has_others) values (1, 'h', 1, 2, true);

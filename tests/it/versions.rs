@@ -55,8 +55,8 @@ async fn the_record_says_whether_derivations_were_made_the_faster_way() {
         let farm = Farm::with_guix(&root, None);
         farm.spec("hello", &format!("build = \"hello\"\n{}", own.as_channel("own")));
         farm.run_once().await;
-        let figures = farm.newest().await["figures"].take();
-        seen.push((text(&figures["guix_version"]), figures["faster_derivations"].clone()));
+        let metrics = farm.newest().await["metrics"].take();
+        seen.push((text(&metrics["guix_version"]), metrics["faster_derivations"].clone()));
     }
     let [(old, old_is_faster), (new, new_is_faster)] = seen.try_into().unwrap();
     assert!(old.starts_with("1.2") && new != old, "{old} {new}");

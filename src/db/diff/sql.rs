@@ -35,18 +35,18 @@ macro_rules! derivations {
 macro_rules! find {
     (sqlite $open:expr, $closed:expr) => {
         concat!(
-            "with found as (select id from span where sequence_id = $1 and last_evaluation is null and ",
+            "with found as (select id from job_interval where sequence_id = $1 and last_evaluation is null and ",
             $open,
-            " union all select id from span where sequence_id = $1 and ",
+            " union all select id from job_interval where sequence_id = $1 and ",
             $closed,
             " order by id)"
         )
     };
     (postgres $open:expr, $closed:expr) => {
         concat!(
-            "with found as (select * from span where sequence_id = $1 and last_evaluation is null and ",
+            "with found as (select * from job_interval where sequence_id = $1 and last_evaluation is null and ",
             $open,
-            " union all select * from span where sequence_id = $1 and ",
+            " union all select * from job_interval where sequence_id = $1 and ",
             $closed,
             ")"
         )
@@ -57,7 +57,7 @@ macro_rules! find {
 /// since systems begin with different evaluations, and would read all derivations (`offset 0` keeps it from that).
 macro_rules! with_derivations {
     (sqlite) => {
-        " from found cross join span its on its.id = found.id cross join derivation d on d.id = its.derivation_id"
+        " from found cross join job_interval its on its.id = found.id cross join derivation d on d.id = its.derivation_id"
     };
     (postgres) => {
         " from found its cross join lateral (select * from derivation where id = its.derivation_id offset 0) d"
@@ -67,11 +67,11 @@ macro_rules! with_derivations {
 /// Joins names of jobs and versions of packages.
 macro_rules! with_words {
     (sqlite) => {
-        " left join job_name n on n.id = its.name_id left join job_facts f on f.id = its.facts_id"
+        " left join job_name n on n.id = its.name_id left join job_metadata f on f.id = its.metadata_id"
     };
     (postgres) => {
         " left join lateral (select name from job_name where id = its.name_id offset 0) n on true
-          left join lateral (select version from job_facts where id = its.facts_id offset 0) f on true"
+          left join lateral (select version from job_metadata where id = its.metadata_id offset 0) f on true"
     };
 }
 
@@ -142,7 +142,7 @@ macro_rules! jobs_in_both_with {
             common!($database),
             " from ",
             $outputs,
-            " cross join derivation d join span its on its.derivation_id = d.id
+            " cross join derivation d join job_interval its on its.derivation_id = d.id
              where d.output_set_id = wanted.value and its.sequence_id + 0 = $1 and its.first_evaluation <= $2
                and (its.last_evaluation is null or its.last_evaluation >= $3)"
         )

@@ -21,7 +21,7 @@ pub struct Standing {
 }
 
 /// Why the builds of an evaluation that are not at the coordinator wait, if they do.
-pub fn hold(standing: &Standing) -> Option<String> {
+pub fn awaits_approval(standing: &Standing) -> Option<String> {
     if standing.approved {
         return None;
     }
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_holds_an_evaluation_somebody_can_approve_it() {
+    fn what_awaits_approval_can_be_approved() {
         let free = Standing {
             spec: "master".to_owned(),
             budget: Some(10),
@@ -49,7 +49,7 @@ mod tests {
             approved: false,
             before: Some(("x86_64-linux".to_owned(), Some(0))),
         };
-        assert_eq!(hold(&free), None);
+        assert_eq!(awaits_approval(&free), None);
         for (held, reason) in [
             (
                 Standing { builds: 11, ..free.clone() },
@@ -64,9 +64,9 @@ mod tests {
                 "master is staged: x86_64-linux comes first",
             ),
         ] {
-            assert_eq!(hold(&held).as_deref(), Some(reason));
-            assert_eq!(hold(&Standing { approved: true, ..held }), None);
+            assert_eq!(awaits_approval(&held).as_deref(), Some(reason));
+            assert_eq!(awaits_approval(&Standing { approved: true, ..held }), None);
         }
-        assert_eq!(hold(&Standing { budget: None, builds: 100_000, before: None, ..free }), None);
+        assert_eq!(awaits_approval(&Standing { budget: None, builds: 100_000, before: None, ..free }), None);
     }
 }

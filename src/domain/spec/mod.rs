@@ -43,7 +43,7 @@ pub struct Spec {
     pub build: Build,
     /// For which systems, without duplicates; at least one.
     pub systems: Vec<System>,
-    /// How often the branches are looked at.
+    /// How often the branches are polled.
     pub period: Period,
     /// 0 (first) to 9 (last), as in Cuirass.
     pub priority: u8,
@@ -108,7 +108,7 @@ pub struct Channel {
     /// Patterns of branches that the pattern does not mean.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// When set, exactly this commit is used and the branch is not looked at.
+    /// When set, exactly this commit is used and the branch is not polled.
     pub commit: Option<String>,
     /// The first commit whose signature counts, and its signer; without, commits are taken as they come.
     pub introduction: Option<Introduction>,

@@ -13,7 +13,7 @@ const LONGEST: Seconds = 30 * 86_400;
 /// The units of intervals, largest first, in seconds.
 const UNITS: [(char, Seconds); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
 
-/// How often the branches of a spec are looked at.
+/// How often the branches of a spec are polled.
 ///
 /// Its text is `every 5m` for an interval and the crontab itself otherwise: that is how it is
 /// displayed, stored and read back.

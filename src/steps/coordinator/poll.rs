@@ -69,8 +69,8 @@ impl Reconciler for PollBuilds {
                 (Ok(reports), build) => {
                     read.push((build.id, reports.iter().rev().find_map(|report| report.note.clone())));
                     let attempt = reports.iter().rev().find(|report| !report.is_over());
-                    let unnamed = attempt.filter(|_| build.reference.is_none() || build.unanswered);
-                    listed.extend(build.unanswered.then_some(build.id));
+                    let unnamed = attempt.filter(|_| build.reference.is_none() || build.in_doubt);
+                    listed.extend(build.in_doubt.then_some(build.id));
                     going_on.extend(unnamed.map(|attempt| (build.id, attempt.reference.clone())));
                     events.extend(reports.iter().flat_map(|report| report.events(build.id)));
                     lost.extend(reports.is_empty().then_some(build));
@@ -117,7 +117,7 @@ async fn ask(
     build: &Build,
     output: &str,
 ) -> Result<Vec<Report>, Unavailable> {
-    if let Some(reference) = build.reference.as_ref().filter(|_| !build.unanswered) {
+    if let Some(reference) = build.reference.as_ref().filter(|_| !build.in_doubt) {
         return Ok(coordinator.read(reference).await?.into_iter().collect());
     }
     let mut reports = coordinator.attempts_at(output).await?;

@@ -113,7 +113,7 @@ impl Reconciler for Submit {
         let unsent: Vec<Build> = waiting.map(|(build, _)| build).collect();
         let ids: Vec<_> = lost.iter().map(|(build, _)| build.id).chain(unsent.iter().map(|b| b.id)).collect();
         self.db.postpone(&ids, reason, again).await?;
-        let new: Vec<_> = unsent.iter().filter(|build| !build.offered).map(|build| build.id).collect();
+        let new: Vec<_> = unsent.iter().filter(|build| !build.sent).map(|build| build.id).collect();
         self.db.withdraw(&new).await?;
         Ok(Progress::Idle)
     }
@@ -126,7 +126,7 @@ impl Submit {
         let due = self.clock.now() + if self.once { STILL_NEEDED - 1 } else { 0 };
         for build in self.db.begin_cancellations(&self.name, due, PIECE).await? {
             let wish = match &build.reference {
-                Some(reference) if !build.unanswered => CoordinatorRequest::Cancel(reference.clone()),
+                Some(reference) if !build.in_doubt => CoordinatorRequest::Cancel(reference.clone()),
                 _ => CoordinatorRequest::CancelUnnamed(self.db.an_output(&build).await?),
             };
             wishes.push((build, wish));
@@ -138,7 +138,7 @@ impl Submit {
         let due = if self.once { Seconds::MAX } else { self.clock.now() };
         let builds = self.db.next_submissions(&self.name, due, PIECE).await?;
         let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
-        let new = builds.iter().filter(|build| !(build.offered && build.unanswered)).map(|build| build.id);
+        let new = builds.iter().filter(|build| !(build.sent && build.in_doubt)).map(|build| build.id);
         let new: Vec<BuildId> = new.collect();
         if !new.is_empty() {
             self.db.offer(&new).await?;
@@ -154,7 +154,7 @@ impl Submit {
                 // Agents that emulate take only what has their tags.
                 self.coordinator.emulating_agents().clone()
             });
-            let wish = if submission.again || build.unanswered {
+            let wish = if submission.again || build.in_doubt {
                 let attempts = self.db.attempts(build.id).await?.into_iter();
                 let past = attempts.filter(|(_, attempt)| attempt.is_over()).map(|(name, _)| name).collect();
                 CoordinatorRequest::BuildAgain(submission, self.db.an_output(&build).await?, past)
@@ -167,7 +167,7 @@ impl Submit {
     }
 
     async fn urgencies(&self) -> anyhow::Result<Vec<(Build, CoordinatorRequest)>> {
-        let builds = self.db.untold_urgencies(&self.name, PIECE).await?;
+        let builds = self.db.unsent_urgencies(&self.name, PIECE).await?;
         let wish = |build: Build| {
             let reference = build.reference.clone()?;
             let urgency = build.urgency;

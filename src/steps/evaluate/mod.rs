@@ -259,22 +259,22 @@ impl Evaluate {
             self.record(task, &mut recorder, received),
         );
         let busy = busy.context("recording the evaluation")?;
-        let figures = Metrics {
+        let metrics = Metrics {
             summary: warm.measured().clone(),
             prepare_ms,
             record_ms: milliseconds(busy),
             own_peak_memory: own_peak(),
         };
-        let figures = serde_json::to_value(figures)?;
+        let metrics = serde_json::to_value(metrics)?;
         let summary = match summary {
             Ok(summary) => summary,
             Err(failure) => {
-                persist!(self, self.db.note_figures(task, &figures));
+                persist!(self, self.db.note_metrics(task, &metrics));
                 return Err(failure.into());
             }
         };
         let is_partial = summary.broken_modules > 0;
-        persist!(self, recorder.finish(&self.db, is_partial, &figures, self.clock.now()));
+        persist!(self, recorder.finish(&self.db, is_partial, &metrics, self.clock.now()));
         Ok(summary)
     }
 

@@ -84,7 +84,7 @@ pub(super) fn outcomes(outcomes: Vec<Outcome>, batch: &mut db::Batch) {
                 let [name, cause, message] = [name, cause, message].map(storable);
                 batch.errors.push(JobError { name, cause, message });
             }
-            // Counted in the figures; what is kept is what keeps jobs from being known.
+            // Counted in the metrics; what is kept is what keeps jobs from being known.
             Outcome::Warning { name, cause, message } => {
                 tracing::info!(name, cause, message, "a module does not load, and no job is missing");
             }

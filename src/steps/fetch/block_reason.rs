@@ -75,17 +75,17 @@ fn problem(error: &RemoteError) -> MirrorProblem {
 
 impl Fetch {
     /// Records why a spec is not evaluated, and when to try again.
-    pub(super) async fn hold(
+    pub(super) async fn block(
         &self,
         stored: &StoredSpec,
-        wanted: &str,
+        target: &str,
         before: Option<&BlockedSpec>,
         trouble: &BlockReason,
     ) -> anyhow::Result<()> {
         let now = self.clock.now();
         let BlockReason { kind, reason, push, remote } = trouble;
         let name = &stored.spec.name;
-        if before.is_none_or(|before| (before.wanted.as_str(), &before.reason) != (wanted, reason)) {
+        if before.is_none_or(|before| (before.target.as_str(), &before.reason) != (target, reason)) {
             tracing::warn!(spec.name = name, kind = kind.word(), "not evaluated: {reason}");
         }
         // What the machine is to blame for is over when somebody has put it right, and is tried again soon.
@@ -96,9 +96,9 @@ impl Fetch {
             let again = now + back_off(count(mirror.map_or(0, |mirror| mirror.failures)), url);
             self.db.record_fetch_failure(url, *problem, reason, now, again).await?;
         }
-        let failures = before.filter(|before| before.wanted == wanted).map_or(0, |before| before.failures);
-        let next_try = now + back_off(count(failures), name);
-        let hold = NewBlock { wanted, kind: *kind, reason, push: *push, next_try };
-        Ok(self.db.hold(stored.id, &hold, now).await?)
+        let failures = before.filter(|before| before.target == target).map_or(0, |before| before.failures);
+        let next_attempt = now + back_off(count(failures), name);
+        let block = NewBlock { target, kind: *kind, reason, push: *push, next_attempt };
+        Ok(self.db.block_spec(stored.id, &block, now).await?)
     }
 }

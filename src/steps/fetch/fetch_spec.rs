@@ -4,7 +4,7 @@
 use anyhow::Context as _;
 
 use crate::clock::Clock;
-use crate::db::{BranchState, Db, Evaluation, Look, PushKind, StoredSpec};
+use crate::db::{BranchState, Db, Evaluation, PollResult, PushKind, StoredSpec};
 use crate::domain::revision::{ChannelCommit, Revision, is_brought};
 use crate::git::{Errand, HistoryError, Mirrors, Resolver, Tips, descends, steps};
 
@@ -23,7 +23,7 @@ pub(super) struct FetchJob {
 
 impl FetchJob {
     /// Fetches what a spec wants, and asks for its evaluation.
-    pub(super) async fn bring(
+    pub(super) async fn fetch(
         &self,
         stored: &StoredSpec,
         named: Vec<ChannelCommit>,
@@ -71,7 +71,7 @@ impl FetchJob {
                 "evaluations are asked for"
             );
         }
-        self.db.release(stored.id).await?;
+        self.db.unblock_spec(stored.id).await?;
         Ok(Ok(()))
     }
 
@@ -121,7 +121,8 @@ impl FetchJob {
                 let branches = self.db.branches().await?;
                 let of_channel = branches.iter().filter(|b| b.url == *url && b.name == origin.branch);
                 let seen = BranchState::At(commit.clone());
-                let looks = of_channel.map(|b| Look { branch: b.id, seen: seen.clone(), next_look: now });
+                let looks =
+                    of_channel.map(|b| PollResult { branch: b.id, seen: seen.clone(), next_poll: now });
                 self.db.record_polls(&looks.collect::<Vec<_>>(), now).await?;
             }
             if origin.signer.is_some() {

@@ -46,30 +46,30 @@ pub struct Fetch {
 /// What is fetched at the moment.
 #[derive(Debug, Default)]
 pub struct Fetches {
-    tasks: JoinSet<Brought>,
+    tasks: JoinSet<Fetched>,
     /// For which specs, and how far that has come.
     specs: BTreeMap<SpecId, Whereabouts>,
 }
 
 /// What a spec wants, and has not got.
 #[derive(Debug)]
-struct Wanted {
+struct Target {
     stored: StoredSpec,
     named: Vec<ChannelCommit>,
     /// The spec's newest evaluation.
     before: Option<Evaluation>,
     /// A text that changes with what is wanted.
     identity: String,
-    hold: Option<BlockedSpec>,
+    block: Option<BlockedSpec>,
     tips: Arc<Tips>,
 }
 
 /// What came of it.
 #[derive(Debug)]
-struct Brought {
+struct Fetched {
     stored: StoredSpec,
     identity: String,
-    hold: Option<BlockedSpec>,
+    block: Option<BlockedSpec>,
     result: anyhow::Result<Result<(), block_reason::BlockReason>>,
 }
 
@@ -82,17 +82,17 @@ impl Reconciler for Fetch {
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let mut wanted = self.wanted().await?;
         let mut progress = Progress::Idle;
-        let glance = tokio::time::sleep(POLL_INTERVAL);
-        tokio::pin!(glance);
+        let interval = tokio::time::sleep(POLL_INTERVAL);
+        tokio::pin!(interval);
         loop {
             wanted = self.begin(wanted);
             tokio::select! {
-                brought = self.fetches.tasks.join_next() => match brought {
+                fetched = self.fetches.tasks.join_next() => match fetched {
                     None => return Ok(progress),
-                    Some(Ok(brought)) => self.settle(brought).await?,
+                    Some(Ok(fetched)) => self.settle(fetched).await?,
                     Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
                 },
-                () = &mut glance => return Ok(Progress::Worked),
+                () = &mut interval => return Ok(Progress::Worked),
             }
             progress = Progress::Worked;
         }
@@ -107,13 +107,13 @@ impl Fetch {
     }
 
     /// What is wanted and due, and nobody is at.
-    async fn wanted(&mut self) -> anyhow::Result<Vec<Wanted>> {
+    async fn wanted(&mut self) -> anyhow::Result<Vec<Target>> {
         let mut newest: HashMap<SpecId, Vec<Evaluation>> = HashMap::new();
         for evaluation in self.db.newest_evaluations().await? {
             newest.entry(evaluation.spec_id).or_default().push(evaluation);
         }
-        let mut holds: HashMap<SpecId, BlockedSpec> =
-            self.db.holds().await?.into_iter().map(|hold| (hold.spec_id, hold)).collect();
+        let mut blocked: HashMap<SpecId, BlockedSpec> =
+            self.db.blocked_specs().await?.into_iter().map(|block| (block.spec_id, block)).collect();
         let tips = Arc::new(self.tips().await?);
         let resting = self.resting().await?;
         let mut all = Vec::new();
@@ -122,21 +122,22 @@ impl Fetch {
                 continue;
             }
             let Some(named) = target::named(&stored.spec, &tips) else { continue };
-            let hold = holds.remove(&stored.id);
+            let block = blocked.remove(&stored.id);
             let newest = newest.remove(&stored.id).unwrap_or_default();
             if target::is_asked_for(&stored, &named, &tips, &newest) {
-                if hold.is_some() {
-                    self.db.release(stored.id).await?;
+                if block.is_some() {
+                    self.db.unblock_spec(stored.id).await?;
                 }
                 continue;
             }
             let identity = target::identity(&stored.spec, &named);
-            let waits = |hold: &BlockedSpec| hold.wanted == identity && hold.next_try > self.clock.now();
-            let rests = hold.as_ref().is_some_and(waits)
+            let waits =
+                |block: &BlockedSpec| block.target == identity && block.next_attempt > self.clock.now();
+            let rests = block.as_ref().is_some_and(waits)
                 || named.iter().any(|channel| resting.contains(&channel.url));
             if self.once.wants(&attempt(&stored, &identity), !rests) {
                 let (before, tips) = (newest.into_iter().next(), Arc::clone(&tips));
-                all.push(Wanted { stored, named, before, identity, hold, tips });
+                all.push(Target { stored, named, before, identity, block, tips });
             }
         }
         Ok(all)
@@ -151,7 +152,7 @@ impl Fetch {
 
     /// Begins with as much as can go on side by side; gives back what has to wait. A spec waits for a repository
     /// that it names as long as somebody is there: should that fail, it is left in peace for a while.
-    fn begin(&mut self, wanted: Vec<Wanted>) -> Vec<Wanted> {
+    fn begin(&mut self, wanted: Vec<Target>) -> Vec<Target> {
         let mut waiting = Vec::new();
         for one in wanted {
             let busy: Vec<String> = self.fetches.specs.values().filter_map(Whereabouts::url).collect();
@@ -160,28 +161,28 @@ impl Fetch {
                 waiting.push(one);
                 continue;
             }
-            let Wanted { stored, named, before, identity, hold, tips } = one;
+            let Target { stored, named, before, identity, block, tips } = one;
             self.once.done(&attempt(&stored, &identity));
             let mut errand = self.resolver.errand(&named);
             self.fetches.specs.insert(stored.id, errand.whereabouts());
             let (db, resolver, clock) = (self.db.clone(), self.resolver.clone(), self.clock.clone());
             self.fetches.tasks.spawn(async move {
-                let bringer = FetchJob { db, resolver, clock };
-                let result = bringer.bring(&stored, named, before.as_ref(), &tips, &mut errand).await;
-                let noted = bringer.note(&errand).await;
-                Brought { stored, identity, hold, result: noted.and(result) }
+                let job = FetchJob { db, resolver, clock };
+                let result = job.fetch(&stored, named, before.as_ref(), &tips, &mut errand).await;
+                let noted = job.note(&errand).await;
+                Fetched { stored, identity, block, result: noted.and(result) }
             });
         }
         waiting
     }
 
     /// Takes note of what came of one.
-    async fn settle(&mut self, brought: Brought) -> anyhow::Result<()> {
-        let Brought { stored, identity, hold, result } = brought;
+    async fn settle(&mut self, fetched: Fetched) -> anyhow::Result<()> {
+        let Fetched { stored, identity, block, result } = fetched;
         self.fetches.specs.remove(&stored.id);
         match result? {
             Ok(()) => self.bells.evaluate.ring(),
-            Err(obstacle) => self.hold(&stored, &identity, hold.as_ref(), &obstacle).await?,
+            Err(obstacle) => self.block(&stored, &identity, block.as_ref(), &obstacle).await?,
         }
         Ok(())
     }

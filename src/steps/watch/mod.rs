@@ -23,38 +23,38 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Seconds};
-use crate::db::{Branch, BranchState, Db, Evaluation, Look, StoredSpec};
+use crate::db::{Branch, BranchState, Db, Evaluation, PollResult, StoredSpec};
 use crate::domain::spec::{Channel, Period, is_pattern};
 use crate::farm::reconciler::{Bells, Once, Progress, Reconciler, spread};
 use crate::git::{Listing, Mirrors, RemoteError};
 
 use seen::{Sight, tell};
 
-/// How many repositories are looked at side by side.
+/// How many repositories are polled side by side.
 const SIDE_BY_SIDE: usize = 16;
-/// While looks are under way, how often it is asked whether others are due.
+/// While polls are under way, how often it is asked whether others are due.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// So much lies between two looks at a branch, however often somebody asks for one.
+/// So much lies between two polls at a branch, however often somebody asks for one.
 const MIN_POLL_INTERVAL: Seconds = 10;
 /// The longest time by which a look may be late, so that not all come at once; a tenth of the period
 /// if that is shorter.
 const MOST_LATE: Seconds = 60;
 
-/// The keeper that looks.
+/// The keeper that polls.
 #[derive(Debug)]
 pub struct Watch {
     /// Where specs and branches stand.
     pub db: Db,
-    /// Who looks.
+    /// Who polls.
     pub mirrors: Mirrors,
     /// What time it is.
     pub clock: Clock,
     /// Whom to wake.
     pub bells: Bells,
-    /// Whether to look at what is not due.
+    /// Whether to poll what is not due.
     pub once: Once,
-    /// The looks that are under way.
-    pub looks: Polls,
+    /// The polls that are under way.
+    pub polls: Polls,
 }
 
 /// Polls that are under way.
@@ -71,7 +71,7 @@ impl Reconciler for Watch {
     async fn step(&mut self) -> anyhow::Result<Progress> {
         self.begin().await?;
         let first = tokio::select! {
-            first = self.looks.tasks.join_next() => first,
+            first = self.polls.tasks.join_next() => first,
             () = tokio::time::sleep(POLL_INTERVAL) => return Ok(Progress::Worked),
         };
         let Some(first) = first else { return Ok(Progress::Idle) };
@@ -81,7 +81,7 @@ impl Reconciler for Watch {
                 Ok(looked) => self.settle(looked).await?,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
-            next = self.looks.tasks.try_join_next();
+            next = self.polls.tasks.try_join_next();
         }
         Ok(Progress::Worked)
     }
@@ -104,7 +104,7 @@ struct Watched {
     patterns: Vec<Channel>,
     /// Whether a spec names its repository.
     named: bool,
-    /// When it is to be looked at after a look that succeeds now.
+    /// When it is to be polled after a poll that succeeds now.
     next: Seconds,
 }
 
@@ -119,7 +119,7 @@ struct Due {
     others: Vec<Branch>,
 }
 
-/// What came of a look at a repository.
+/// What came of a poll of a repository.
 #[derive(Debug)]
 struct Looked {
     due: Due,
@@ -127,23 +127,23 @@ struct Looked {
 }
 
 impl Watch {
-    /// Begins to look at the repositories that are due, the one that waits longest first.
+    /// Begins to poll the repositories that are due, the one that waits longest first.
     async fn begin(&mut self) -> anyhow::Result<()> {
         let mut all = self.due().await?;
         all.sort_by(|one, other| (one.since, &one.url).cmp(&(other.since, &other.url)));
         for due in all {
-            if self.looks.urls.len() >= SIDE_BY_SIDE {
+            if self.polls.urls.len() >= SIDE_BY_SIDE {
                 break;
             }
-            if !self.looks.urls.insert(due.url.clone()) {
+            if !self.polls.urls.insert(due.url.clone()) {
                 continue;
             }
             for watched in &due.watched {
                 self.once.done(&name(&watched.branch));
             }
             let mirrors = self.mirrors.clone();
-            self.looks.tasks.spawn(async move {
-                let listing = due.look(&mirrors).await;
+            self.polls.tasks.spawn(async move {
+                let listing = due.list(&mirrors).await;
                 Looked { due, listing }
             });
         }
@@ -165,10 +165,10 @@ impl Watch {
             };
             let after = |at| periods.iter().map(|period| period.next(at)).min().unwrap_or(at);
             // Judged from the last look, so that a period that was changed counts at once.
-            let at = match branch.looked_at {
+            let at = match branch.polled_at {
                 None => 0,
-                Some(_) if branch.failures > 0 => branch.next_look,
-                Some(looked_at) => late(&branch.url, looked_at, after(looked_at)),
+                Some(_) if branch.failures > 0 => branch.next_poll,
+                Some(polled_at) => late(&branch.url, polled_at, after(polled_at)),
             };
             let at = asked(&branch).map_or(at, |asked| at.min(asked));
             if self.once.wants(&name(&branch), at <= now) {
@@ -200,7 +200,7 @@ impl Watch {
     /// Records what came of a look.
     async fn settle(&mut self, looked: Looked) -> anyhow::Result<()> {
         let Looked { due, listing } = looked;
-        self.looks.urls.remove(&due.url);
+        self.polls.urls.remove(&due.url);
         let now = self.clock.now();
         let listing = match listing {
             Ok(listing) if listing.is_empty && due.has_branches() => Err(format!(
@@ -210,20 +210,23 @@ impl Watch {
             Ok(listing) => Ok(listing),
             Err(error) => Err(error.to_string()),
         };
-        let looks = match &listing {
+        let polls = match &listing {
             Ok(listing) => {
-                let mut looks = due.seen(listing, self.mirrors.limits().branches, now);
-                looks.extend(self.appeared(&due, listing, now).await?);
-                looks
+                let mut polls = due.seen(listing, self.mirrors.limits().branches, now);
+                polls.extend(self.appeared(&due, listing, now).await?);
+                polls
             }
             Err(reason) => {
                 tracing::warn!(url = due.url, "cannot look at a repository: {reason}");
                 due.unreachable(reason, now)
             }
         };
-        tell(&due.url, &looks, now);
-        let rows =
-            looks.into_iter().map(|(branch, seen, next_look)| Look { branch: branch.id, seen, next_look });
+        tell(&due.url, &polls, now);
+        let rows = polls.into_iter().map(|(branch, seen, next_poll)| PollResult {
+            branch: branch.id,
+            seen,
+            next_poll,
+        });
         self.db.record_polls(&rows.collect::<Vec<_>>(), now).await?;
         if due.watched.iter().any(|watched| !watched.patterns.is_empty()) {
             self.bells.register.ring();
@@ -284,20 +287,20 @@ fn watchers(specs: &[StoredSpec], newest: &[Evaluation]) -> BTreeMap<(String, St
     watchers
 }
 
-/// When a repository that was looked at is looked at again, if it is due at `next`. All of its
+/// When a repository that was polled is polled again, if it is due at `next`. All of its
 /// branches have the same delay, so they stay together.
-fn late(url: &str, looked_at: Seconds, next: Seconds) -> Seconds {
-    let most = (next.saturating_sub(looked_at) / 10).min(MOST_LATE);
-    next.saturating_add(spread(&format!("{url} {looked_at}"), most))
+fn late(url: &str, polled_at: Seconds, next: Seconds) -> Seconds {
+    let most = (next.saturating_sub(polled_at) / 10).min(MOST_LATE);
+    next.saturating_add(spread(&format!("{url} {polled_at}"), most))
 }
 
-/// When a branch is to be looked at because somebody asked for that since the last look.
+/// When a branch is to be polled because somebody asked for that since the last poll.
 fn asked(branch: &Branch) -> Option<Seconds> {
-    let looked_at = branch.looked_at?;
+    let polled_at = branch.polled_at?;
     branch
-        .asked_at
-        .filter(|asked_at| *asked_at >= looked_at)
-        .map(|_| looked_at.saturating_add(MIN_POLL_INTERVAL))
+        .requested_at
+        .filter(|requested_at| *requested_at >= polled_at)
+        .map(|_| polled_at.saturating_add(MIN_POLL_INTERVAL))
 }
 
 fn name(branch: &Branch) -> String {
@@ -311,12 +314,12 @@ mod tests {
     #[test]
     fn repositories_with_one_period_are_not_looked_at_in_one_second() {
         let period = Period::every("5m").unwrap();
-        let looked_at = 1_000_000;
+        let polled_at = 1_000_000;
         let times: BTreeSet<Seconds> = (0..100)
-            .map(|number| late(&format!("https://{number}/"), looked_at, period.next(looked_at)))
+            .map(|number| late(&format!("https://{number}/"), polled_at, period.next(polled_at)))
             .collect();
         assert!(times.len() > 15, "{times:?}");
-        assert!(times.iter().all(|at| (looked_at + 300..=looked_at + 330).contains(at)), "{times:?}");
-        assert_eq!(late("https://x/", looked_at, Seconds::MAX), Seconds::MAX, "never stays never");
+        assert!(times.iter().all(|at| (polled_at + 300..=polled_at + 330).contains(at)), "{times:?}");
+        assert_eq!(late("https://x/", polled_at, Seconds::MAX), Seconds::MAX, "never stays never");
     }
 }

@@ -38,7 +38,7 @@ impl Due {
     /// Asks for the branches that are due; if patterns are, for those besides that they mean, as far as
     /// there is room. A branch that vanished keeps its place until it is forgotten, so that a repository
     /// cannot have ever new ones watched.
-    pub(super) async fn look(&self, mirrors: &Mirrors) -> Result<Listing, RemoteError> {
+    pub(super) async fn list(&self, mirrors: &Mirrors) -> Result<Listing, RemoteError> {
         let is_named = self.watched.iter().any(|watched| watched.named);
         let mirrors = if is_named { mirrors } else { &mirrors.of_strangers() };
         let due =
@@ -47,7 +47,7 @@ impl Due {
         let meant = |name: &str| patterns.iter().any(|channel| matches(channel, name));
         let names: Vec<&str> = due.chain(self.meant()).map(|branch| branch.name.as_str()).collect();
         if patterns.is_empty() {
-            return mirrors.look(&self.url, &names).await;
+            return mirrors.tips(&self.url, &names).await;
         }
         let places = names.iter().filter(|name| meant(name)).count();
         let room = mirrors.limits().branches.saturating_sub(places);
@@ -124,17 +124,17 @@ fn unwatched(listing: &Listing, most: usize) -> Option<String> {
 }
 
 /// Logs what is new.
-pub(super) fn tell(url: &str, looks: &[Sight], now: Seconds) {
+pub(super) fn tell(url: &str, polls: &[Sight], now: Seconds) {
     let moved = |(branch, seen, _): &&Sight| matches!(seen, BranchState::At(commit) if branch.tip.as_ref() != Some(commit));
     let missing = |(branch, seen, _): &&Sight| {
         let is_new = branch.missing_since.is_none() || branch.tip.is_some() && is_gone(branch, now);
         matches!(seen, BranchState::Missing(_))
             && is_new
-            && (branch.tip.is_some() || branch.looked_at.is_none())
+            && (branch.tip.is_some() || branch.polled_at.is_none())
     };
     let (moved, missing): (Vec<_>, Vec<_>) =
-        (looks.iter().filter(moved).collect(), looks.iter().filter(missing).collect());
-    for (branch, seen, _) in looks {
+        (polls.iter().filter(moved).collect(), polls.iter().filter(missing).collect());
+    for (branch, seen, _) in polls {
         if let BranchState::Listed(Some(note)) = seen
             && branch.reason.as_ref() != Some(note)
         {

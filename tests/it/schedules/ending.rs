@@ -67,7 +67,7 @@ impl World<'_> {
         let needed = self.needed(&wanted);
         let all_inputs = self.specs.iter().filter(|spec| spec.active).all(|spec| spec.queue_inputs);
         for (number, build) in builds {
-            if build.state == BuildState::Held {
+            if build.state == BuildState::AwaitingApproval {
                 let owner = self.specs.iter().find(|spec| spec.name == build.spec);
                 assert!(owner.is_some_and(|spec| spec.budget.is_some()), "{build:?}");
             }
@@ -77,7 +77,10 @@ impl World<'_> {
             assert!(needed.contains(number), "nobody needs {number}: {build:?}");
             for input in &self.inputs[*number] {
                 let Some(other) = builds.get(input) else {
-                    assert!(!all_inputs || build.state == BuildState::Held, "{input} lacks for {build:?}");
+                    assert!(
+                        !all_inputs || build.state == BuildState::AwaitingApproval,
+                        "{input} lacks for {build:?}"
+                    );
                     continue;
                 };
                 let sooner = other.urgency >= build.urgency;
@@ -92,13 +95,13 @@ impl World<'_> {
         for (number, build) in builds {
             let mut going_on = attempts.get(number).into_iter().flatten().filter(|held| is_going_on(held));
             match (build.state, going_on.next()) {
-                (BuildState::Submitted | BuildState::Started, Some(held)) => {
+                (BuildState::Submitted | BuildState::Building, Some(held)) => {
                     assert_eq!(going_on.next(), None);
                     let told = held.priority == build.urgency || held.started;
                     assert!(told, "not told how urgent it is: {held:?} {build:?}");
                 }
                 (state, None) => {
-                    let at_rest = !is_open(build) || state == BuildState::Held;
+                    let at_rest = !is_open(build) || state == BuildState::AwaitingApproval;
                     assert!(
                         at_rest && state != BuildState::Canceling,
                         "the coordinator has it not: {build:?}"
@@ -144,6 +147,5 @@ impl World<'_> {
 }
 
 fn is_open(build: &Build) -> bool {
-    use BuildState::{Held, Queued, Started, Submitted, Wanted};
-    matches!(build.state, Wanted | Held | Queued | Submitted | Started)
+    build.state.is_wanted()
 }

@@ -15,8 +15,8 @@ impl World<'_> {
                 build.state,
                 build.reference.as_ref().map(name),
                 build.coordinator,
-                if build.offered { ", offered" } else { "" },
-                if build.unanswered { ", unanswered" } else { "" },
+                if build.sent { ", sent" } else { "" },
+                if build.in_doubt { ", in_doubt" } else { "" },
                 build.answer.as_deref().unwrap_or("nothing was said"),
             );
             for held in attempts.get(&number).into_iter().flatten() {

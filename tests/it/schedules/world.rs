@@ -282,7 +282,7 @@ impl<'a> World<'a> {
     }
 
     pub async fn approve(&self) {
-        let held = self.db.held().await.unwrap();
+        let held = self.db.awaiting_approval().await.unwrap();
         let held: Vec<_> = held.into_iter().map(|held| held.evaluation).collect();
         self.db.approve(&held, self.clock.now()).await.unwrap();
     }

@@ -197,7 +197,7 @@ impl Siege {
     }
 
     /// Puts a figure into the output of the test.
-    #[expect(clippy::print_stderr, reason = "figures are shown with the tests' output")]
+    #[expect(clippy::print_stderr, reason = "metrics are shown with the tests' output")]
     fn note(figure: &str) {
         eprintln!("{figure}");
     }
@@ -258,7 +258,7 @@ impl Siege {
         }
         let now = gorget::clock::Clock::System.now();
         let hosts = self.db.hosts().await.unwrap();
-        let age = hosts.iter().map(|host| now - host.seen_at).min().unwrap();
+        let age = hosts.iter().map(|host| now - host.heartbeat_at).min().unwrap();
         assert!(age <= HEARTBEAT, "{name}: the last heartbeat is {age} s old");
         let peak = peak(self.process.id().unwrap());
         assert!(peak < CEILING, "{name}: the program held {} MiB", peak >> 20);
@@ -311,12 +311,13 @@ fn evaluations<'a>(status: &'a Value, spec: &'a str) -> impl Iterator<Item = &'a
 
 /// Whether so many evaluations of a spec have ended.
 fn is_evaluated(status: &Value, spec: &str, commits: usize) -> bool {
-    evaluations(status, spec).filter(|state| !["waiting", "running"].contains(state)).count() >= commits
+    evaluations(status, spec).filter(|state| !["pending", "running"].contains(state)).count() >= commits
 }
 
 /// The same, or the spec is held.
 fn is_over(status: &Value, spec: &str, commits: usize) -> bool {
-    let held = status["holds"].as_array().is_some_and(|holds| holds.iter().any(|hold| hold["spec"] == spec));
+    let held =
+        status["blocked_specs"].as_array().is_some_and(|holds| holds.iter().any(|hold| hold["spec"] == spec));
     held || is_evaluated(status, spec, commits)
 }
 

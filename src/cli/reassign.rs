@@ -1,20 +1,20 @@
-//! `gorget release`: what a coordinator has that is no more.
+//! `gorget reassign`: the builds of a coordinator that is gone go to others.
 
 use super::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 
-/// Takes back what was given to a coordinator that is no longer in the configuration
+/// Give the builds of a coordinator that is gone to others
 ///
-/// A build that was given to a coordinator stays there until it ends or is given up, so that nothing is
-/// built twice. This gives up all that one has: what is still wanted goes to those that serve it now.
+/// A build stays at its coordinator until it ends or is canceled, so that nothing is built twice. This takes all
+/// builds from that one: those that are still wanted go to the coordinators that serve them now.
 #[derive(Debug, clap::Args)]
-pub(super) struct Release {
+pub(super) struct Reassign {
     /// Name of the coordinator, as `gorget status` shows it
     coordinator: String,
 }
 
-pub(super) async fn run(args: &Release, config: Config) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: &Reassign, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let name = &args.coordinator;
     if config.routes().0.iter().any(|route| route.coordinator == *name) {
@@ -24,12 +24,11 @@ pub(super) async fn run(args: &Release, config: Config) -> anyhow::Result<Exit> 
     }
     let builds = db.builds_at(name).await?;
     if builds.is_empty() {
-        return Err(user_error(format!("{name} has nothing\nhint: `gorget status` shows who has what")));
+        return Err(user_error(format!(
+            "{name} has no builds\nhint: `gorget status` shows which coordinator has which"
+        )));
     }
     db.record_loss(&builds, Clock::System.now()).await?;
-    output::note(&format!(
-        "{} taken back from {name}",
-        output::count(builds.len(), "build is", "builds are")
-    ));
+    output::note(&format!("{} taken from {name}", output::count(builds.len(), "build is", "builds are")));
     Ok(Exit::Done)
 }

@@ -11,7 +11,7 @@ use super::{Build, BuildId, Db, DerivationId, Result};
 /// A build that failed, and what waits for it in vain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocker {
-    /// What failed, or was refused.
+    /// What failed, or was rejected.
     pub build: Build,
     /// The builds that need it, directly or not, in ascending order.
     pub blocked: Vec<BuildId>,
@@ -21,8 +21,12 @@ impl Db {
     /// The failed builds that others wait for, those that most wait for first. A coordinator says
     /// nothing about such: it leaves them as scheduled.
     pub async fn blockers(&self) -> Result<Vec<Blocker>> {
-        const WAITING: &str = "select id, derivation_id from build
-            where state in ('wanted', 'held', 'queued', 'submitted') order by id";
+        const WAITING: &str = concat!(
+            "select id, derivation_id from build
+            where state in ",
+            waiting_states!(),
+            " order by id"
+        );
         let waiting: Vec<(BuildId, DerivationId)> =
             each!(&self.readers, pool => sqlx::query_as(WAITING).fetch_all(pool).await?);
         self.blockers_among(&waiting).await
@@ -36,10 +40,12 @@ impl Db {
     async fn blockers_among(&self, waiting: &[(BuildId, DerivationId)]) -> Result<Vec<Blocker>> {
         const FAILED: &str = concat!(
             "select d.id, b.id from derivation d join build b on b.output_set_id = d.output_set_id
-             where b.state in ('failed', 'refused') and ",
+             where b.state in ",
+            failed_states!(),
+            " and ",
             has_failed!("b", "d.id")
         );
-        const SQL: &str = concat!(builds!(), "where b.state in ('failed', 'refused')");
+        const SQL: &str = concat!(builds!(), "where b.state in ", failed_states!());
         let failed: Vec<(DerivationId, BuildId)> =
             each!(&self.readers, pool => sqlx::query_as(FAILED).fetch_all(pool).await?);
         let failed: HashMap<DerivationId, BuildId> = failed.into_iter().collect();

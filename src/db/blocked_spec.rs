@@ -10,8 +10,8 @@ pub struct BlockedSpec {
     pub spec_id: SpecId,
     /// The spec's name.
     pub spec: String,
-    /// What it wants: something else is tried at once.
-    pub wanted: String,
+    /// What it wants evaluated: something else is tried at once.
+    pub target: String,
     /// The kind of trouble.
     pub kind: BlockKind,
     /// The trouble in words.
@@ -21,7 +21,7 @@ pub struct BlockedSpec {
     /// When it began.
     pub since: Seconds,
     /// Not to be tried again before.
-    pub next_try: Seconds,
+    pub next_attempt: Seconds,
     /// How often it was tried.
     pub failures: i64,
 }
@@ -59,7 +59,7 @@ impl BlockKind {
 #[derive(Debug, Clone)]
 pub struct NewBlock<'a> {
     /// What the spec wants.
-    pub wanted: &'a str,
+    pub target: &'a str,
     /// The kind of trouble.
     pub kind: BlockKind,
     /// The trouble in words.
@@ -67,37 +67,37 @@ pub struct NewBlock<'a> {
     /// The push that has to be acknowledged.
     pub push: Option<PushId>,
     /// Not to be tried again before.
-    pub next_try: Seconds,
+    pub next_attempt: Seconds,
 }
 
 impl Db {
-    /// The specs of the farm that are held, by name.
-    pub async fn holds(&self) -> Result<Vec<BlockedSpec>> {
-        const SQL: &str = "select h.spec_id, s.name as spec, h.wanted, h.kind, h.reason, h.push_id, h.since,
-              h.next_try, h.failures
-            from hold h join spec s on s.id = h.spec_id where s.present and s.active order by s.name";
+    /// The blocked specs of the farm, by name.
+    pub async fn blocked_specs(&self) -> Result<Vec<BlockedSpec>> {
+        const SQL: &str = "select h.spec_id, s.name as spec, h.target, h.kind, h.reason, h.push_id, h.since,
+              h.next_attempt, h.failures
+            from blocked_spec h join spec s on s.id = h.spec_id where s.present and s.active order by s.name";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 
     /// What the spec wants cannot be evaluated.
-    pub async fn hold(&self, spec: SpecId, hold: &NewBlock<'_>, now: Seconds) -> Result<()> {
+    pub async fn block_spec(&self, spec: SpecId, block: &NewBlock<'_>, now: Seconds) -> Result<()> {
         const SQL: &str =
-            "insert into hold (spec_id, wanted, kind, reason, push_id, since, next_try, failures)
+            "insert into blocked_spec (spec_id, target, kind, reason, push_id, since, next_attempt, failures)
             values ($1, $2, $3, $4, $5, $6, $7, 1)
             on conflict (spec_id) do update set kind = excluded.kind, reason = excluded.reason,
-              push_id = excluded.push_id, next_try = excluded.next_try, wanted = excluded.wanted,
-              since = case when hold.wanted = excluded.wanted then hold.since else excluded.since end,
-              failures = case when hold.wanted = excluded.wanted then hold.failures + 1 else 1 end";
-        let NewBlock { wanted, kind, reason, push, next_try } = hold;
+              push_id = excluded.push_id, next_attempt = excluded.next_attempt, target = excluded.target,
+              since = case when blocked_spec.target = excluded.target then blocked_spec.since else excluded.since end,
+              failures = case when blocked_spec.target = excluded.target then blocked_spec.failures + 1 else 1 end";
+        let NewBlock { target, kind, reason, push, next_attempt } = block;
         let mut tx = self.begin().await?;
-        execute!(&mut tx, SQL, spec, wanted, kind, reason, push, now, next_try);
+        execute!(&mut tx, SQL, spec, target, kind, reason, push, now, next_attempt);
         tx.commit().await
     }
 
-    /// Nothing holds the spec any more.
-    pub async fn release(&self, spec: SpecId) -> Result<()> {
+    /// Nothing blocks the spec any more.
+    pub async fn unblock_spec(&self, spec: SpecId) -> Result<()> {
         let mut tx = self.begin().await?;
-        execute!(&mut tx, "delete from hold where spec_id = $1", spec);
+        execute!(&mut tx, "delete from blocked_spec where spec_id = $1", spec);
         tx.commit().await
     }
 }

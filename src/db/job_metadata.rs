@@ -75,12 +75,12 @@ pub(super) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<MetadataIds
     type Row = (i64, Texts, (i64, i64), (i64, i64, i64));
     let text: Option<String> = each!(tx, tx, sql:
         "select json_group_array(json_array(id, json_array(package, version, file, target, channel),
-           json_array(max_silent_time, timeout), json_array(hidden, replacement, substitutable))) from job_facts
-         where id in (select facts_id from span where sequence_id = $1 and last_evaluation is null)",
+           json_array(max_silent_time, timeout), json_array(hidden, replacement, substitutable))) from job_metadata
+         where id in (select metadata_id from job_interval where sequence_id = $1 and last_evaluation is null)",
         "select json_agg(json_build_array(id, json_build_array(package, version, file, target, channel),
            json_build_array(max_silent_time, timeout),
-           json_build_array(hidden::int, replacement::int, substitutable::int)))::text from job_facts
-         where id in (select facts_id from span where sequence_id = $1 and last_evaluation is null)"
+           json_build_array(hidden::int, replacement::int, substitutable::int)))::text from job_metadata
+         where id in (select metadata_id from job_interval where sequence_id = $1 and last_evaluation is null)"
         => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
     let rows: Vec<Row> = stored(text.as_deref().unwrap_or("[]"), || format!("facts of sequence {sequence}"))?;
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
@@ -109,7 +109,7 @@ pub(super) async fn store_facts<'a>(
     jobs: impl Iterator<Item = &'a NewJob>,
     known: &MetadataIds,
 ) -> Result<MetadataIds> {
-    const LAST: &str = "select coalesce(max(id), 0) from job_facts";
+    const LAST: &str = "select coalesce(max(id), 0) from job_metadata";
     let mut new: Vec<JobMetadata> = jobs.map(|job| without_line(&job.facts).0).collect();
     new.retain(|facts| !known.contains_key(facts));
     new.sort_unstable();
@@ -119,13 +119,13 @@ pub(super) async fn store_facts<'a>(
     }
     let lines = rows(new.iter().enumerate().map(line));
     let numbers: Vec<(i64, i64)> = each!(tx, tx, sql:
-        "select value->>'place', f.id from jsonb_each($1) join job_facts f on f.package = value->>'package'
+        "select value->>'place', f.id from jsonb_each($1) join job_metadata f on f.package = value->>'package'
            and f.version = value->>'version' and f.file = value->>'file' and f.target = value->>'target'
            and f.channel = value->>'channel' and f.max_silent_time = value->>'max_silent_time'
            and f.timeout = value->>'timeout' and f.hidden = value->>'hidden'
            and f.replacement = value->>'replacement' and f.substitutable = value->>'substitutable'",
         // Without statistics, PostgreSQL would read all facts each time.
-        concat!("select f.place, stored.id from ", recordset!(), " cross join lateral (select id from job_facts s
+        concat!("select f.place, stored.id from ", recordset!(), " cross join lateral (select id from job_metadata s
            where (s.package, s.version, s.file, s.target, s.channel, s.max_silent_time, s.timeout, s.hidden,
              s.replacement, s.substitutable) = (f.package, f.version, f.file, f.target, f.channel, f.max_silent_time,
              f.timeout, f.hidden, f.replacement, f.substitutable) limit 1) stored")
@@ -147,7 +147,7 @@ pub(super) async fn store_facts<'a>(
         });
         numbers.insert(facts, id);
     }
-    insert(tx, "job_facts", COLUMNS, &lines).await?;
+    insert(tx, "job_metadata", COLUMNS, &lines).await?;
     Ok(numbers)
 }
 
