@@ -13,6 +13,9 @@ use crate::evaluator::runtime::Source;
 use crate::evaluator::{self, Failure, Request, Summary, Target, Warm};
 use crate::git::{Checkout, Tips, checkout_channel, missing_branch};
 
+/// How often it is shown how far compiling is.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Evaluate one spec file now and list its jobs
 ///
 /// Nothing is recorded or queued, and no farm is needed.
@@ -44,7 +47,20 @@ pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit>
     let (channels, _checkouts, revision) = check_out(&spec, &config, &progress).await?;
     progress.now("preparing Guix".to_owned());
     let runtimes = farm::runtimes(&config);
-    let prepared = runtimes.prepare(&spec.name, spec.runtime, &channels).await?;
+    let prepared = {
+        let preparing = runtimes.prepare(&spec.name, spec.runtime, &channels);
+        tokio::pin!(preparing);
+        loop {
+            tokio::select! {
+                prepared = &mut preparing => break prepared?,
+                () = tokio::time::sleep(PROGRESS_INTERVAL) => {
+                    if let Some((done, total)) = runtimes.progress().counts() {
+                        progress.now(format!("preparing Guix: {done} of {total} modules compiled"));
+                    }
+                }
+            }
+        }
+    };
     let mut exit = Exit::Done;
     let mut totals = Summary::default();
     let mut warm = Warm::start(Request {

@@ -271,7 +271,7 @@ impl ProcessGroup {
     }
 
     /// For how long the parent has owed an answer.
-    pub(super) fn in_doubt(&self) -> Duration {
+    pub(super) fn unanswered(&self) -> Duration {
         self.asked.map_or(Duration::ZERO, |asked| asked.elapsed())
     }
 

@@ -56,6 +56,7 @@ async fn compile(
 ) -> Result<(), RuntimeError> {
     let budget = Arc::new(Budget::new(compiling.budget()));
     let end = Instant::now() + compiling.limit;
+    compiling.progress.begin(plan.groups.iter().map(|group| group.jobs.len()).sum());
     for group in &plan.groups {
         let workshop = Workshop {
             host: host.clone(),
@@ -70,6 +71,7 @@ async fn compile(
         plan.counts.compiled += group.jobs.len() - failures.len();
         plan.failures.extend(failures);
     }
+    compiling.progress.begin(0);
     Ok(())
 }
 

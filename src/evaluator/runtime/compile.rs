@@ -20,7 +20,7 @@ use super::channel::CHANNELS;
 use super::farm::Farm;
 use super::handover::{Given, Handover};
 use super::key::Keys;
-use super::{Cache, Environment, InstalledGuix, RuntimeError};
+use super::{Cache, CompileProgress, Environment, InstalledGuix, RuntimeError};
 use crate::sandbox::{Finished, Limits};
 
 /// One file may take so much processor time, in seconds.
@@ -46,6 +46,8 @@ pub struct Compiling {
     pub heap: u64,
     /// The size that the cache may have, in bytes.
     pub cache: u64,
+    /// How far it is.
+    pub progress: Arc<CompileProgress>,
 }
 
 impl Compiling {
@@ -59,7 +61,14 @@ impl Compiling {
 impl Default for Compiling {
     fn default() -> Self {
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { jobs, limit: Duration::from_hours(1), memory: 8 << 30, heap: 128 << 20, cache: 8 << 30 }
+        Self {
+            jobs,
+            limit: Duration::from_hours(1),
+            memory: 8 << 30,
+            heap: 128 << 20,
+            cache: 8 << 30,
+            progress: Arc::default(),
+        }
     }
 }
 
@@ -209,7 +218,7 @@ impl Workshop {
         fs_err::write(&script, code)?;
         fs_err::write(&request, written(jobs, &self.compiling))?;
         let most = jobs.iter().map(Job::most_compiled).collect();
-        let handover = Handover::listen(&results, work.path(), most, &self.budget)?;
+        let handover = Handover::listen(&results, work.path(), most, &self.budget, &self.compiling.progress)?;
         let left = self.end.saturating_duration_since(Instant::now());
         let mut process = self
             .environment

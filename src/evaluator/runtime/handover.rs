@@ -15,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::CompileProgress;
 use super::budget::{Arriving, Budget};
 
 /// What is kept of a message, in bytes.
@@ -65,12 +66,18 @@ impl Handover {
         directory: &Path,
         most: Vec<u64>,
         budget: &Arc<Budget>,
+        progress: &Arc<CompileProgress>,
     ) -> io::Result<Self> {
         let listener = UnixListener::bind(socket)?;
         let results = Arc::new(Mutex::new(Results::default()));
         let (over, ended) = watch::channel(false);
-        let (directory, budget) = (directory.to_owned(), Arc::clone(budget));
-        let taker = Taker { results: Arc::clone(&results), directory, most: most.into(), budget };
+        let taker = Taker {
+            results: Arc::clone(&results),
+            directory: directory.to_owned(),
+            most: most.into(),
+            budget: Arc::clone(budget),
+            progress: Arc::clone(progress),
+        };
         Ok(Self { server: tokio::spawn(serve(listener, taker, ended)), results, over })
     }
 
@@ -123,6 +130,7 @@ struct Taker {
     directory: PathBuf,
     most: Arc<[u64]>,
     budget: Arc<Budget>,
+    progress: Arc<CompileProgress>,
 }
 
 impl Taker {
@@ -142,10 +150,11 @@ impl Taker {
                 reader.take(MAX_MESSAGE).read_to_end(&mut text).await?;
                 let text = String::from_utf8_lossy(&text).trim().to_owned();
                 let mut results = lock(&self.results);
-                if kind == "failed" {
-                    results.of.entry(name).or_insert(Given::Failed(text));
-                } else {
+                if kind == "unloaded" {
                     results.unloaded.get_or_insert(text);
+                } else if let Entry::Vacant(place) = results.of.entry(name) {
+                    place.insert(Given::Failed(text));
+                    self.progress.advance();
                 }
                 Ok(())
             }
@@ -188,6 +197,7 @@ impl Taker {
         to.flush().await?;
         if let Entry::Vacant(place) = lock(&self.results).of.entry(name) {
             place.insert(Given::Compiled(arriving.complete()));
+            self.progress.advance();
         }
         Ok(())
     }
@@ -215,7 +225,8 @@ mod tests {
     async fn taken(sent: &[(&str, usize)], most: &[u64], budget: u64) -> (Results, u64) {
         let directory = tempfile::tempdir().unwrap();
         let (socket, budget) = (directory.path().join("results"), Arc::new(Budget::new(budget)));
-        let handover = Handover::listen(&socket, directory.path(), most.to_vec(), &budget).unwrap();
+        let handover =
+            Handover::listen(&socket, directory.path(), most.to_vec(), &budget, &Arc::default()).unwrap();
         for (line, size) in sent {
             let mut stream = UnixStream::connect(&socket).await.unwrap();
             let bytes = [line.as_bytes(), b"\n", &MAGIC, &vec![7; *size]].concat();

@@ -5,8 +5,8 @@ use tokio::sync::OnceCell;
 use crate::domain::spec::Runtime;
 
 use super::{
-    Cache, Compiling, Environment, InstalledGuix, RuntimeError, Source, TimeMachine, checkout,
-    compiled_worker, installed_environment, search_path,
+    Cache, CompileProgress, Compiling, Environment, InstalledGuix, RuntimeError, Source, TimeMachine,
+    checkout, compiled_worker, installed_environment, search_path,
 };
 
 /// What tells the worker where channels have their packages. Not Guix's own variable: that puts them
@@ -46,6 +46,11 @@ impl Runtimes {
     ) -> Self {
         compiling.cache = cache_limit;
         Self { root: root.to_owned(), cache, compiling, time_machine, host: OnceCell::new() }
+    }
+
+    /// How far compiling is.
+    pub fn progress(&self) -> &CompileProgress {
+        &self.compiling.progress
     }
 
     /// The system root that has Guix.

@@ -215,7 +215,7 @@ impl<'a> Supervisor<'a> {
                 heard = self.warm.crew.heard() => self.handle(heard).await?,
                 _ = tick.tick() => {
                     self.check_limits().await?;
-                    if self.warm.crew.in_doubt() > self.patience() {
+                    if self.warm.crew.unanswered() > self.patience() {
                         let failure = self.still();
                         self.replace_parent(failure).await?;
                     }
