@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use chrono::DateTime;
 use serde::Serialize;
 
-use super::Exit;
+use super::{Exit, output};
 use crate::clock::{Clock, Seconds};
 use crate::config::Config;
 use crate::domain::spec::{
@@ -98,7 +98,8 @@ fn tell(files: &[SpecFile], now: Seconds, out: &mut impl Write, err: &mut impl W
     }
     let bad = files.iter().filter(|file| file.outcome.is_err()).count();
     if bad > 0 {
-        writeln!(err, "{bad} of {} not usable, faults: {faults}", files.len())?;
+        let errors = output::count(faults, "error", "errors");
+        writeln!(err, "{errors}: {bad} of {} cannot be used", output::count(files.len(), "file", "files"))?;
     }
     Ok(())
 }
@@ -224,7 +225,7 @@ mod tests {
           |
         hint: did you mean `build`?
 
-        1 of 3 not usable, faults: 2
+        2 errors: 1 of 3 files cannot be used
         "#);
     }
 

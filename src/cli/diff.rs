@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Exit, evaluation_ref, open_db, output};
 use crate::config::Config;
 use crate::db::{Db, Evaluation, JobError};
-use crate::domain::diff::{self, compare, rebuild_labels};
+use crate::domain::diff::{self, compare, rebuild_range};
 
 /// Compare two evaluations: jobs, versions, errors and rebuilds
 ///
@@ -95,21 +95,15 @@ impl Comparison {
             diff: &self.diff,
             new_errors: errors(&self.new_errors),
             gone_errors: errors(&self.gone_errors),
-            rebuilds: json!({ "count": self.diff.rebuilds, "labels": self.labels() }),
+            rebuilds: json!({ "count": self.diff.rebuilds, "range": rebuild_range(self.diff.rebuilds) }),
         }
-    }
-
-    fn labels(&self) -> Vec<String> {
-        rebuild_labels(self.b.system.as_str(), self.diff.rebuilds)
     }
 
     fn show(&self) -> std::io::Result<()> {
         let Self { diff, new_errors, gone_errors, .. } = self;
         let mut lines = lines(diff);
-        lines.extend(new_errors.iter().map(|e| format!("! {} ({}): {}", e.name, e.cause, e.message)));
-        lines.extend(
-            gone_errors.iter().map(|e| format!("no longer: {} ({}): {}", e.name, e.cause, e.message)),
-        );
+        lines.extend(new_errors.iter().flat_map(|error| told("!", error)));
+        lines.extend(gone_errors.iter().flat_map(|error| told("no longer:", error)));
         lines.push(format!(
             "{} changed, {} added, {} removed, {} broken, {} mended; {} new, {} gone",
             diff.changed.len(),
@@ -121,9 +115,17 @@ impl Comparison {
             gone_errors.len(),
         ));
         let rebuilds = output::count(diff.rebuilds, "rebuild", "rebuilds");
-        lines.push(format!("{rebuilds}; {}", self.labels().join(", ")));
+        lines.push(format!("{rebuilds} ({})", rebuild_range(diff.rebuilds)));
         output::lines(&lines)
     }
+}
+
+/// An error, with each line of what was said.
+fn told(mark: &str, error: &JobError) -> Vec<String> {
+    let text = format!("{mark} {} ({}): {}", error.name, error.cause, error.message);
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    std::iter::once(first).chain(lines.map(|line| format!("    {line}"))).collect()
 }
 
 /// A line for each job that differs.

@@ -38,18 +38,15 @@ pub struct Diff {
     pub rebuilds: usize,
 }
 
-/// The labels that nixpkgs gives to so many rebuilds, for `system` instead of its kernel: the range
-/// that they are in, and those that they are beyond.
-///
-/// From `ci/eval/compare/utils.nix` of nixpkgs.
-pub fn rebuild_labels(system: &str, rebuilds: usize) -> Vec<String> {
-    const RANGES: [(usize, usize); 8] =
-        [(0, 0), (1, 1), (1, 10), (11, 100), (101, 500), (501, 1000), (1001, 2500), (2501, 5000)];
-    const BEYOND: [usize; 4] = [501, 1001, 2501, 5001];
-    let ranges = RANGES.iter().filter(|(from, to)| (from..=to).contains(&&rebuilds));
-    let ranges = ranges.map(|(from, to)| if from == to { from.to_string() } else { format!("{from}-{to}") });
-    let beyond = BEYOND.iter().filter(|from| rebuilds >= **from).map(|from| format!("{from}+"));
-    ranges.chain(beyond).map(|range| format!("10.rebuild-{system}: {range}")).collect()
+/// The range of so many rebuilds, by the bounds that Guix has used for its branches: up to 300 on
+/// `master`, up to 1,800 on `staging`, more on `core-updates`.
+pub fn rebuild_range(rebuilds: usize) -> &'static str {
+    match rebuilds {
+        0 => "none",
+        1..=300 => "1-300",
+        301..=1800 => "301-1800",
+        _ => "over 1800",
+    }
 }
 
 /// A job that appeared.
@@ -190,16 +187,9 @@ mod tests {
     }
 
     #[test]
-    fn rebuilds_are_labelled_as_nixpkgs_does() {
-        let labels = |rebuilds| {
-            let labels = rebuild_labels("x", rebuilds).into_iter();
-            labels.map(|label| label.replace("10.rebuild-x: ", "")).collect::<Vec<_>>()
-        };
-        assert_eq!(labels(0), ["0"]);
-        assert_eq!(labels(1), ["1", "1-10"]);
-        assert_eq!(labels(100), ["11-100"]);
-        assert_eq!(labels(1000), ["501-1000", "501+"]);
-        assert_eq!(labels(9999), ["501+", "1001+", "2501+", "5001+"]);
+    fn rebuilds_are_in_one_of_four_ranges() {
+        let ranges = [0, 1, 300, 301, 1800, 1801].map(rebuild_range);
+        assert_eq!(ranges, ["none", "1-300", "1-300", "301-1800", "301-1800", "over 1800"]);
     }
 
     #[test]

@@ -142,7 +142,7 @@ async fn a_pattern_makes_and_retires_specs_with_the_branches_that_it_means() {
     expected.sort();
     assert_eq!(bed.branches_evaluated().await, expected);
     let specs = bed.evaluated().await;
-    assert!(specs.iter().any(|spec| spec.name == "teams.python-team"));
+    assert!(specs.iter().any(|spec| spec.name == "teams/python-team"));
     assert!(specs.iter().all(|spec| spec.template.as_deref() == Some("teams")));
 
     remote.set("python-team", None);

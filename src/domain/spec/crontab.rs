@@ -156,7 +156,9 @@ impl Field {
             None if part.contains('/') => return None,
             None => (self.value(range)?, self.value(range)?),
         };
-        (first <= last).then(|| (first..=last).step_by(usize::from(step)))
+        // `*/75` would be due once an hour, which nobody means.
+        let is_reached = range != "*" || step == 1 || step <= last - first;
+        (first <= last && is_reached).then(|| (first..=last).step_by(usize::from(step)))
     }
 
     /// How many different values there are.
@@ -192,6 +194,16 @@ mod tests {
         times
             .map(|time| DateTime::from_timestamp(time, 0).unwrap().format("%a %m-%d %H:%M").to_string())
             .join(", ")
+    }
+
+    #[test]
+    fn a_step_that_is_never_reached_is_a_fault() {
+        for text in ["*/75 * * * *", "*/60 * * * *", "0 */24 * * *", "0 0 * */12 *", "0 0 * * */7"] {
+            assert!(matches!(Crontab::new(text), Err(PeriodError::Field { .. })), "{text}");
+        }
+        for text in ["*/59 * * * *", "0 */23 * * *", "0-5/30 * * * *", "*/1 * * * *"] {
+            assert!(Crontab::new(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

@@ -150,6 +150,9 @@ pub(super) fn unknown(text: &Spanned<&str>, known: &[&str], faults: &mut Vec<Dia
 
 /// What somebody who wrote `word` may have meant.
 fn suggestion(word: &str, known: &[&str]) -> String {
+    if let Some(name) = known.iter().find(|name| abbreviates(word, name)) {
+        return format!("did you mean `{name}`?");
+    }
     let near = known.iter().map(|name| (distance(word, name), *name)).min();
     match near {
         Some((distance, name)) if distance <= 1 + name.len() / 4 => format!("did you mean `{name}`?"),
@@ -157,6 +160,16 @@ fn suggestion(word: &str, known: &[&str]) -> String {
             let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
             format!("there are {}", names.join(", "))
         }
+    }
+}
+
+/// Whether `word` is `name` with a shorter first part: `x86-linux` means `x86_64-linux`.
+fn abbreviates(word: &str, name: &str) -> bool {
+    match (word.split_once('-'), name.split_once('-')) {
+        (Some((short, rest)), Some((long, other))) => {
+            rest == other && !short.is_empty() && long.starts_with(short)
+        }
+        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::channel::{LONGEST_NAME, is_name};
+use super::channel::LONGEST_NAME;
 use super::location::{BranchError, check_branch};
 use super::{Channel, Spec};
 
@@ -68,15 +68,15 @@ pub fn made<'a>(template: &Spec, branches: impl IntoIterator<Item = &'a str>) ->
     (specs.collect(), fitting.len().saturating_sub(MOST))
 }
 
-/// `TEMPLATE.BRANCH`. What does not do in a name is replaced; then, and when it is too long, a hash of
-/// the branch makes it one of a kind.
+/// `TEMPLATE/BRANCH`: no name in a file has a slash, so it is unique. Characters that do not do in a name
+/// are replaced; then, and when it is too long, a hash of the branch makes it unique.
 fn name(template: &str, branch: &str) -> String {
-    let plain = format!("{template}.{branch}");
-    if is_name(&plain) {
+    let plain = format!("{template}/{branch}");
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-+/".contains(char);
+    if plain.len() <= LONGEST_NAME && plain.chars().all(is_plain) {
         return plain;
     }
     let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(branch)[..5]);
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
     let mut name: String = plain.chars().map(|char| if is_plain(char) { char } else { '-' }).collect();
     name.truncate(LONGEST_NAME - hash.len() - 1);
     format!("{name}-{hash}")
@@ -124,8 +124,10 @@ mod tests {
         assert_eq!((made, left_out), (vec!["a-b-team", "a/b-team", &long, "python-team", "é-team"], 0));
         let names: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
         assert_eq!(names.len(), specs.len());
-        assert!(names.iter().all(|name| is_name(name)), "{names:?}");
-        assert!(names.contains("teams.python-team") && names.contains("teams.a-b-team"));
+        assert!(names.iter().all(|name| name.len() <= LONGEST_NAME && name.is_ascii()), "{names:?}");
+        for name in ["teams/python-team", "teams/a-b-team", "teams/a/b-team"] {
+            assert!(names.contains(name), "{names:?}");
+        }
         assert!(specs.iter().all(|spec| spec.template.as_deref() == Some("teams") && !spec.is_template()));
     }
 
