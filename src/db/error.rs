@@ -44,6 +44,18 @@ pub enum Error {
         /// The newest of its migrations.
         version: i64,
     },
+    /// It could not be copied before its tables are changed.
+    #[error(
+        "cannot back up the database {location} before it is migrated: {}\n\
+         hint: there must be room for a copy beside it",
+        explain(.error)
+    )]
+    Backup {
+        /// Its path.
+        location: String,
+        /// Why not.
+        error: sqlx::Error,
+    },
     /// Its tables could not be brought to the form that this version wants.
     #[error("cannot bring the tables of the database {location} up to date: {}", explain_migration(.error))]
     Migrate {

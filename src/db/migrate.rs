@@ -41,7 +41,7 @@ pub(super) async fn sqlite(options: &SqliteConnectOptions) -> Result<(), Migrate
 /// Locks the directory of a database, until the result is dropped: SQLite has no lock that outlasts a
 /// transaction, and two processes would begin the same migration. (A lock of the file itself would
 /// release SQLite's own when it is closed.)
-async fn lock(file: &Path) -> io::Result<File> {
+pub(super) async fn lock(file: &Path) -> io::Result<File> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (directory, begun) = (fs_err::File::open(directory)?.into_file(), Instant::now());
     loop {

@@ -153,102 +153,62 @@ macro_rules! lines {
     };
 }
 
-mod backup;
-mod batch;
-mod branch;
-mod retry;
 #[macro_use]
-mod failed;
+mod states;
 #[macro_use]
 mod build;
-mod blocked_spec;
-mod blockers;
-mod bulk;
+mod backup;
 mod copy;
 mod create;
-mod describe;
-mod diff;
 mod error;
 mod evaluation;
-mod event;
-mod explain;
-mod failures;
-mod forget;
-mod job_metadata;
-#[macro_use]
-mod guard;
-mod free;
-mod gc_roots;
-mod graph;
+mod farm;
 mod history;
-mod host;
 mod id;
-mod inputs;
-mod interval;
-mod item;
-mod jobs;
-mod lease;
-mod live;
-mod mark;
 mod migrate;
-mod mirror;
-mod notify;
-mod others;
-mod outbox;
-mod pack;
-mod packed;
-mod push;
-mod record;
-mod retention;
-mod route;
-mod snapshot;
-mod spec;
-mod substitutes;
-mod sweep;
-mod task;
-mod timeouts;
-mod transition;
+mod store;
+mod upgrade;
 mod verify;
-mod wanted;
+mod watch;
 
 pub use crate::domain::build::BuildState;
-pub use batch::{Batch, Item, NewDerivation, NewJob, Pack};
-pub use blocked_spec::{BlockKind, BlockedSpec, NewBlock};
-pub use blockers::Blocker;
-pub use branch::{Branch, BranchProblem, BranchState, GONE_AFTER, PollResult};
-pub use build::{Build, BuildCount, QueueFilter};
+pub use build::blockers::Blocker;
+pub use build::builds::{Build, BuildCount, QueueFilter};
+pub use build::event::{BuildEvent, BuildRef, NewEvent, RecordedEvents};
+pub use build::explain::{FormerError, JobRecord};
+pub use build::failed::FailedDerivation;
+pub use build::failures::JobRuns;
+pub use build::guard::AwaitingApproval;
+pub use build::live::{Live, PlanInput, Planned};
+pub use build::route::{CoordinatorCount, Unserved};
+pub use build::snapshot::{OpenBuild, Snapshot};
+pub use build::substitutes::{Answered, SubstituteServer, WantedBuild};
+pub use build::timeouts::Times;
+pub use build::wanted::Changes;
 pub use error::{Error, Result};
-pub use evaluation::{Evaluation, EvaluationState};
-pub use event::{BuildEvent, BuildRef, NewEvent, RecordedEvents};
-pub use explain::{FormerError, JobRecord};
-pub use failed::FailedDerivation;
-pub use failures::JobRuns;
-pub use guard::AwaitingApproval;
-pub use history::Span;
-pub use host::{Host, NewHost, SchedulerLease};
+pub use evaluation::batch::{Batch, Item, NewDerivation, NewJob, Pack};
+pub use evaluation::evaluations::{Evaluation, EvaluationState};
+pub use evaluation::lease::{BEGINNINGS, Claimant, Interrupted, LEASE};
+pub use evaluation::record::EvaluationWriter;
+pub use evaluation::task::Task;
+pub use farm::host::{Host, NewHost, SchedulerLease};
+pub use farm::notify::{Listener, Wake};
+pub use history::jobs::{Job, JobError};
+pub use history::retention::Retained;
+pub use history::versions::Span;
 pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
-pub use item::{ItemKind, ItemPlace, StoredItem};
-pub use jobs::{Job, JobError};
-pub use lease::{BEGINNINGS, Claimant, Interrupted, LEASE};
-pub use live::{Live, PlanInput, Planned};
-pub use mirror::{Mirror, MirrorProblem};
-pub use notify::{Listener, Wake};
-pub use pack::compress;
-pub use packed::{Packed, PackedItem, Pieces};
-pub use push::{Push, PushKind, Trust};
-pub use record::EvaluationWriter;
-pub use retention::Retained;
-pub use route::{CoordinatorCount, Unserved};
-pub use snapshot::{OpenBuild, Snapshot};
-pub use spec::StoredSpec;
-pub use substitutes::{Answered, SubstituteServer, WantedBuild};
-pub use sweep::{Sweeper, Swept};
-pub use task::Task;
-pub use timeouts::Times;
+pub use store::item::{ItemKind, ItemPlace, StoredItem};
+pub use store::pack::compress;
+pub use store::packed::{Packed, PackedItem, Pieces};
+pub use store::sweep::{Sweeper, Swept};
 pub use verify::Finding;
-pub use wanted::Changes;
+pub use watch::blocked_spec::{BlockKind, BlockedSpec, NewBlock};
+pub use watch::branch::{Branch, BranchProblem, BranchState, GONE_AFTER, PollResult};
+pub use watch::mirror::{Mirror, MirrorProblem};
+pub use watch::push::{Push, PushKind, Trust};
+pub use watch::spec::StoredSpec;
 
-use host::still_schedules;
+use farm::host::still_schedules;
 
 /// How long a query waits for its turn before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -262,7 +222,7 @@ pub struct Db {
     aside: Pool,
     /// The term under which this host schedules; without one, anything can be written.
     term: Option<i64>,
-    unpacked: Arc<Mutex<item::Unpacked>>,
+    unpacked: Arc<Mutex<store::item::Unpacked>>,
     /// How many more transactions may begin that write.
     writes: Arc<AtomicI64>,
 }
@@ -307,6 +267,9 @@ impl Db {
         create::if_missing(&options).await?;
         let options = options.create_if_missing(false);
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
+        upgrade::back_up(&options)
+            .await
+            .map_err(|error| Error::Backup { location: location.clone(), error })?;
         migrate::sqlite(&options).await.map_err(|error| migrate::failed(&location, error))?;
         // What is new stands all over the indices: with little memory, the same pages are read and written anew
         // with each batch. What a statement would have to undo is kept in memory, too, not in a file.

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::batch::output_lines;
-use super::interval::node;
-use super::item::{ItemKind, nar_path, text_path};
-use super::pack::{Packs, StoredRow};
+use super::evaluation::batch::output_lines;
+use super::history::interval::node;
+use super::store::item::{ItemKind, nar_path, text_path};
+use super::store::pack::{Packs, StoredRow};
 use super::{Db, Either, EvaluationId, Result, rows};
 use crate::guix::derivation::Derivation;
 use crate::guix::store_path::{Hash, StorePath};

@@ -1,12 +1,14 @@
-//! How far a build is, and the sets of states that queries ask for.
+//! How far a build is: its states, and which event leads from one to another.
 //!
-//! SQL takes its lists of states from the macros here, which a test compares with the predicates of
-//! [`BuildState`].
+//! SQL takes its lists of states from the predicates of [`BuildState`]. The stories of `tests/it/schedules.rs` compare each change that either database
+//! makes with [`transition`], and `docs/builds.md` has the [`diagram`].
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// How far a build is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[sqlx(type_name = "text", rename_all = "kebab-case")]
 pub enum BuildState {
     /// It is recorded, and nobody asks for it.
     Known,
@@ -101,70 +103,163 @@ impl BuildState {
     }
 }
 
-/// SQL for [`BuildState::is_wanted`].
-macro_rules! wanted_states {
-    () => {
-        "('pending', 'awaiting-approval', 'queued', 'submitted', 'building')"
-    };
+/// What happens to a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A job wants it, and substitute servers are asked first.
+    Wanted,
+    /// A job wants it, and no substitute server is asked.
+    WantedAtOnce,
+    /// A substitute server has it.
+    Found,
+    /// No substitute server has it.
+    NotFound,
+    /// Somebody has to approve it first.
+    Held,
+    /// Somebody approved it, or it is within the budget of another evaluation.
+    Approved,
+    /// No job wants it any more, and no coordinator has heard of it.
+    Dropped,
+    /// No job wants it any more, and a coordinator may have it.
+    CancelRequested,
+    /// The coordinator rejected it.
+    Rejected,
+    /// The coordinator has it.
+    Scheduled,
+    /// An agent works on it.
+    Started,
+    /// It was built.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// The coordinator canceled it, or has nothing to cancel.
+    Canceled,
+    /// The coordinator lost it, or its agent is to blame for its failure.
+    Lost,
 }
 
-/// SQL for [`BuildState::is_open`].
-macro_rules! open_states {
-    () => {
-        "('pending', 'awaiting-approval', 'queued', 'submitted', 'building', 'canceling')"
-    };
+impl Event {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::Wanted,
+        Self::WantedAtOnce,
+        Self::Found,
+        Self::NotFound,
+        Self::Held,
+        Self::Approved,
+        Self::Dropped,
+        Self::CancelRequested,
+        Self::Rejected,
+        Self::Scheduled,
+        Self::Started,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Canceled,
+        Self::Lost,
+    ];
+
+    /// What it is called in the diagram.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Wanted => "wanted",
+            Self::WantedAtOnce => "wanted at once",
+            Self::Found => "found",
+            Self::NotFound => "not found",
+            Self::Held => "over budget",
+            Self::Approved => "approved",
+            Self::Dropped | Self::CancelRequested => "unwanted",
+            Self::Rejected => "rejected",
+            Self::Scheduled => "scheduled",
+            Self::Started => "started",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+            Self::Lost => "lost",
+        }
+    }
 }
 
-/// SQL for [`BuildState::is_submitted`].
-macro_rules! submitted_states {
-    () => {
-        "('submitted', 'building')"
+/// The state of a build after an event, if that changes it. What a coordinator reports counts in any state,
+/// since somebody else may have the same outputs built there; but nothing undoes a success.
+#[expect(clippy::match_same_arms, reason = "the order of the rules is that in which they are understood")]
+pub fn transition(state: BuildState, event: Event) -> Option<BuildState> {
+    use BuildState as S;
+    use Event as E;
+    let after = match (state, event) {
+        (S::Canceling, E::Wanted | E::WantedAtOnce) => S::Queued,
+        (S::Submitted | S::Building | S::Succeeded | S::Queued, E::Wanted | E::WantedAtOnce) => return None,
+        (_, E::Wanted) => S::Pending,
+        (S::Pending, E::NotFound) | (S::AwaitingApproval, E::Approved) | (_, E::WantedAtOnce) => S::Queued,
+        (S::Pending, E::Found) => S::Substituted,
+        (S::Queued, E::Held) => S::AwaitingApproval,
+        (S::Pending | S::AwaitingApproval | S::Queued, E::Dropped) => S::Canceled,
+        (S::Queued | S::Submitted | S::Building, E::CancelRequested) => S::Canceling,
+        (S::Queued, E::Rejected) => S::Rejected,
+        (_, E::Succeeded) => S::Succeeded,
+        (S::Succeeded, _) | (S::Canceling, E::Scheduled | E::Started) => return None,
+        (_, E::Scheduled) => S::Submitted,
+        (_, E::Started) => S::Building,
+        (_, E::Failed) => S::Failed,
+        (S::Canceling, E::Canceled | E::Lost) => S::Canceled,
+        (S::Queued | S::Submitted | S::Building | S::Failed, E::Canceled) => S::Canceled,
+        (S::Submitted | S::Building | S::Failed | S::Pending | S::AwaitingApproval, E::Lost) => S::Queued,
+        _ => return None,
     };
+    (after != state).then_some(after)
 }
 
-/// SQL for [`BuildState::is_in_queue`].
-macro_rules! in_queue_states {
-    () => {
-        "('queued', 'submitted', 'building')"
-    };
-}
-
-/// SQL for [`BuildState::is_waiting`].
-macro_rules! waiting_states {
-    () => {
-        "('pending', 'awaiting-approval', 'queued', 'submitted')"
-    };
-}
-
-/// SQL for [`BuildState::has_failed`].
-macro_rules! failed_states {
-    () => {
-        "('failed', 'rejected')"
-    };
+/// The transitions as a diagram that Mermaid draws. What a coordinator reports of builds that it was not given
+/// is left out.
+pub fn diagram() -> String {
+    let mut edges: BTreeMap<(usize, usize), Vec<&str>> = BTreeMap::new();
+    let place = |state| BuildState::ALL.iter().position(|other| *other == state).unwrap_or_default();
+    for state in BuildState::ALL {
+        let is_given = state.is_in_queue() || state == BuildState::Canceling;
+        let is_report =
+            |event| matches!(event, Event::Scheduled | Event::Started | Event::Succeeded | Event::Failed);
+        for event in Event::ALL {
+            if let Some(after) = transition(state, event).filter(|_| is_given || !is_report(event)) {
+                let words = edges.entry((place(state), place(after))).or_default();
+                if !words.contains(&event.word()) {
+                    words.push(event.word());
+                }
+            }
+        }
+    }
+    // Mermaid takes no hyphen in the name of a state.
+    let name = |state: BuildState| state.word().replace('-', "_");
+    let mut text = "stateDiagram-v2\n".to_owned();
+    let _ = writeln!(text, "    awaiting_approval: {}", BuildState::AwaitingApproval.word());
+    for first in [BuildState::Known, BuildState::Pending, BuildState::Queued] {
+        let _ = writeln!(text, "    [*] --> {}", name(first));
+    }
+    for ((before, after), words) in edges {
+        let (before, after) = (name(BuildState::ALL[before]), name(BuildState::ALL[after]));
+        let _ = writeln!(text, "    {before} --> {after}: {}", words.join(", "));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
-    /// The states in a list as SQL writes it.
-    fn listed(sql: &str) -> Vec<&str> {
-        sql.trim_matches(['(', ')']).split(", ").map(|word| word.trim_matches('\'')).collect()
-    }
-
-    #[test]
-    fn lists_of_states_are_those_of_the_predicates() {
-        for (sql, is_in) in [
-            (wanted_states!(), BuildState::is_wanted as fn(BuildState) -> bool),
-            (open_states!(), BuildState::is_open),
-            (submitted_states!(), BuildState::is_submitted),
-            (in_queue_states!(), BuildState::is_in_queue),
-            (waiting_states!(), BuildState::is_waiting),
-            (failed_states!(), BuildState::has_failed),
-        ] {
-            let expected: Vec<_> =
-                BuildState::ALL.into_iter().filter(|state| is_in(*state)).map(BuildState::word).collect();
-            assert_eq!(listed(sql), expected);
+    proptest! {
+        #[test]
+        fn nothing_undoes_a_success_and_whatever_is_wanted_again_is_made(
+            events in prop::collection::vec(select(&Event::ALL[..]), 0..30)
+        ) {
+            let mut state = BuildState::Pending;
+            for event in events {
+                let after = transition(state, event).unwrap_or(state);
+                prop_assert!(state != BuildState::Succeeded || after == state, "{state:?} {event:?}");
+                state = after;
+            }
+            let wanted = transition(state, Event::Wanted).unwrap_or(state);
+            prop_assert!(wanted.is_wanted() || wanted == BuildState::Succeeded, "{state:?}");
         }
     }
 

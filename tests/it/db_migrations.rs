@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use gorget::db::{BuildId, BuildState, Db, EvaluationId};
+use gorget::db::{BuildId, BuildState, Db, EvaluationId, EvaluationState};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
@@ -72,6 +73,101 @@ async fn builds_keep_their_states_and_jobs_their_evaluations() {
         }
         db.close().await;
     }
+}
+
+/// A farm as the tables before migration 33 had it: builds in every state, an evaluation that waits, a spec that
+/// is held, answers of a substitute server, a host that schedules.
+const OLD_WORDS: &str = "
+    insert into spec (id, name, definition, priority, active, present) values (1, 'master', '{}', 5, true, true);
+    insert into revision (id, key, channels, created_at) values (1, 'k', '{\"channels\":[]}', 1);
+    insert into evaluation (id, spec_id, revision_id, build, system, state, created_at, finished_at, figures)
+      values (1, 1, 1, '{\"subset\":\"all\",\"tuned\":true,\"cross\":true,\"cross_targets\":[],\"exclude\":[]}', 'x86_64-linux', 'complete', 1, 2, '{\"jobs\":1}'),
+        (2, 1, 1, '{\"subset\":\"all\",\"tuned\":true,\"cross\":true,\"cross_targets\":[],\"exclude\":[]}', 'x86_64-linux', 'waiting', 1, null, null);
+    insert into system (id, name) values (1, 'x86_64-linux');
+    insert into job_name (id, name) values (1, 'a.x86_64-linux');
+    insert into sequence (id, spec_id, system) values (1, 1, 'x86_64-linux');
+    insert into hold (spec_id, wanted, kind, reason, push_id, since, next_try, failures)
+      values (1, 'w', 'bad', 'why', null, 1, 2, 3);
+    insert into lookup (server, hash, present, expires_at) values ('s', 'h', true, 1);
+    insert into scheduler (id, host, term, until) values (1, 'one', 1, 7);
+    insert into host (name, identity, roles, systems, workers, memory, started_at, seen_at)
+      values ('one', 'i', 'schedule', '', 1, 1, 1, 5);
+    insert into branch (id, url, name, tip, looked_at, next_look) values (1, 'u', 'b', 'c', 3, 4);
+    insert into span (id, sequence_id, name_id, derivation_id, first_evaluation) values (1, 1, 1, 1, 1);";
+
+/// The states of builds before migration 33, and their words after it.
+const STATES: [(&str, BuildState); 12] = [
+    ("recorded", BuildState::Known),
+    ("wanted", BuildState::Pending),
+    ("held", BuildState::AwaitingApproval),
+    ("substituted", BuildState::Substituted),
+    ("queued", BuildState::Queued),
+    ("submitted", BuildState::Submitted),
+    ("refused", BuildState::Rejected),
+    ("started", BuildState::Building),
+    ("succeeded", BuildState::Succeeded),
+    ("failed", BuildState::Failed),
+    ("canceling", BuildState::Canceling),
+    ("canceled", BuildState::Canceled),
+];
+
+#[tokio::test]
+async fn whatever_has_another_name_keeps_its_content_and_a_copy_is_made_before() {
+    let mut statements = OLD_WORDS.to_owned();
+    for (number, (state, _)) in (1..).zip(STATES) {
+        let _ = write!(
+            statements,
+            "insert into output_set (id, outputs) values ({number}, 'out {number}-a');
+             insert into derivation (id, hash, name, system_id, output_set_id, inputs)
+               values ({number}, '{number}', 'a', 1, {number}, '');
+             insert into build (id, output_set_id, derivation_id, evaluation_id, name_id, priority, state, created_at)
+               values ({number}, {number}, {number}, 1, 1, 5, '{state}', 1);"
+        );
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gorget.db").display().to_string();
+    let url = postgres_database().await;
+    let mut sqlite = SqliteConnection::connect(&format!("sqlite:{file}?mode=rwc")).await.unwrap();
+    before(33, sqlx::migrate!("migrations/sqlite")).run(&mut sqlite).await.unwrap();
+    // The derivations come after the job that has the first one.
+    sqlx::raw_sql("pragma foreign_keys = off").execute(&mut sqlite).await.unwrap();
+    let blobs = statements.replace(", '');", ", x'');");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(blobs.clone())).execute(&mut sqlite).await.unwrap();
+    sqlite.close().await.unwrap();
+    let mut postgres = PgConnection::connect(&url).await.unwrap();
+    before(33, sqlx::migrate!("migrations/postgres")).run(&mut postgres).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut postgres).await.unwrap();
+    postgres.close().await.unwrap();
+
+    for location in [&file, &url] {
+        let db = Db::open(location).await.unwrap();
+        for (number, (word, state)) in (1..).zip(STATES) {
+            let build = db.build(BuildId(number)).await.unwrap().unwrap();
+            assert_eq!(build.state, state, "{word}");
+        }
+        let evaluations = db.evaluations(None, None, 10).await.unwrap();
+        let states: Vec<_> = evaluations.iter().map(|one| one.state).collect();
+        assert_eq!(states, [EvaluationState::Pending, EvaluationState::Complete]);
+        assert_eq!(evaluations[1].metrics, Some(serde_json::json!({ "jobs": 1 })));
+        let blocked = db.blocked_specs().await.unwrap().remove(0);
+        assert_eq!((blocked.target.as_str(), blocked.next_attempt, blocked.failures), ("w", 2, 3));
+        let branch = db.branches().await.unwrap().remove(0);
+        assert_eq!((branch.polled_at, branch.next_poll), (Some(3), 4));
+        let host = db.hosts().await.unwrap().remove(0);
+        assert_eq!((host.heartbeat_at, host.schedules), (5, true));
+        assert_eq!(db.jobs(EvaluationId(1)).await.unwrap()[0].name, "a.x86_64-linux");
+        db.close().await;
+    }
+    let copy = format!("{file}.before-33");
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{copy}")).await.unwrap();
+    let held: i64 = sqlx::query_scalar("select count(*) from build where state = 'held'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(held, 1, "the copy is as the database was");
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let copies = files.filter(|name| name.to_string_lossy().contains("before")).count();
+    assert_eq!(copies, 1, "nothing half-made is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gorget::db::{BuildState, EvaluationState};
+use gorget::domain::build;
 use gorget::domain::spec::parse;
 
 use crate::support::unlimited;
@@ -125,7 +126,8 @@ async fn commands() -> BTreeSet<String> {
         .filter_map(|name| Some(name.strip_prefix("gorget-")?.strip_suffix(".1")?.replace('-', " ")))
         .collect();
     assert!(commands.contains("run") && commands.contains("db copy"), "{commands:?}");
-    commands
+    // For packagers only: `--help` and man pages leave it out.
+    commands.into_iter().chain(["generate".to_owned()]).collect()
 }
 
 #[tokio::test]
@@ -330,6 +332,14 @@ fn the_glossary_has_every_state() {
         states("States of an evaluation"),
         EvaluationState::ALL.map(|state| state.word().to_owned()).into()
     );
+}
+
+#[test]
+fn the_diagram_of_states_is_that_of_the_code() {
+    let text = read("docs/builds.md");
+    let diagram =
+        text.split("```mermaid\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+    assert_eq!(diagram, build::diagram(), "docs/builds.md");
 }
 
 #[test]

@@ -398,10 +398,13 @@ async fn every_reference_to_what_is_removed_is_heeded() {
         "derivation.output_set_id",
         "evaluation_error.evaluation_id",
         "failed_derivation.build_id",
-        "pack_owner.pack_id",
         "job_interval.derivation_id",
         "job_interval.first_evaluation",
+        "pack_owner.pack_id",
         "store_item.pack_id",
     ];
-    assert_eq!(references, heeded, "see src/db/retention.rs and src/db/sweep.rs, then add it here");
+    assert_eq!(
+        references, heeded,
+        "see src/db/history/retention.rs and src/db/store/sweep.rs, then add it here"
+    );
 }

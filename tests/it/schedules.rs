@@ -30,7 +30,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use gorget::db::Db;
+use gorget::db::{BuildState, Db};
+use gorget::domain::build::{Event, transition};
 use gorget::steps::coordinator::GuixBuildCoordinator;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -103,15 +104,28 @@ impl<'a> Stage<'a> {
 async fn whatever_happens_what_is_wanted_is_built_once_and_nothing_else() {
     on_both_at(async |db, location| {
         let mut stage = Stage::new(db, location).await;
+        stage.wiper.watch_builds().await;
         for seed in seeds(USUAL).chain(ONCE_WRONG) {
             stage.play(seed).await;
         }
+        let seen = stage.wiper.seen().await;
+        for (before, after) in &seen {
+            assert!(is_legal(before, after), "a build that was {before} became {after}");
+        }
+        assert!(seeds(USUAL).count() < 50 || seen.len() >= 20, "few changes of builds' states: {seen:?}");
         for state in ENDS {
             let enough = seeds(USUAL).count() < 50 || stage.seen.contains(state);
             assert!(enough, "no schedule ends with anything {state}");
         }
     })
     .await;
+}
+
+/// Whether some event leads from one state to the other.
+fn is_legal(before: &str, after: &str) -> bool {
+    let state = |word| BuildState::ALL.into_iter().find(|state| state.word() == word).unwrap();
+    let (before, after) = (state(before), state(after));
+    Event::ALL.into_iter().any(|event| transition(before, event) == Some(after))
 }
 
 #[test]

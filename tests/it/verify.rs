@@ -218,7 +218,7 @@ const ROWS: &str = "
     insert into failed_derivation (build_id, hash, evaluation_id, failed_at, has_others) values (1, 'h', 1, 2, true);
     insert into evaluation_error (id, evaluation_id, name, cause, message) values (3, 1, 'n', 'c', 'm');
     update evaluation set errors = 1 where id = 1;
-    insert into sweep (id, holder, until) values (1, 'nobody', 5);
+    insert into sweep (id, holder, expires_at) values (1, 'nobody', 5);
     insert into store_pack (id, contents) values (77, '\\x00ff225c'), (78, '\\x');";
 
 #[tokio::test]

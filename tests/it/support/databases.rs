@@ -77,6 +77,34 @@ impl Wiper {
         Self { connection, statements: format!("{begin}{deletions}commit") }
     }
 
+    /// From now on, each change of a build's state is noted.
+    pub async fn watch_builds(&mut self) {
+        const TABLE: &str = "create table seen (before text, after text, primary key (before, after));";
+        const SQLITE: &str = "create trigger seen after update of state on build when old.state <> new.state
+            begin insert into seen select old.state, new.state
+              where not exists (select 1 from seen where before = old.state and after = new.state); end";
+        const POSTGRES: &str = "create function seen() returns trigger language plpgsql as
+              'begin insert into seen values (old.state, new.state) on conflict do nothing; return null; end';
+            create trigger seen after update on build for each row when (old.state <> new.state)
+              execute function seen()";
+        let statements = |trigger| sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{TABLE}{trigger}")));
+        match &mut self.connection {
+            Either::Sqlite(connection) => statements(SQLITE).execute(connection).await.map(drop),
+            Either::Postgres(connection) => statements(POSTGRES).execute(connection).await.map(drop),
+        }
+        .unwrap();
+    }
+
+    /// The changes of builds' states that were noted.
+    pub async fn seen(&mut self) -> Vec<(String, String)> {
+        const SQL: &str = "select before, after from seen order by before, after";
+        match &mut self.connection {
+            Either::Sqlite(connection) => sqlx::query_as(SQL).fetch_all(connection).await,
+            Either::Postgres(connection) => sqlx::query_as(SQL).fetch_all(connection).await,
+        }
+        .unwrap()
+    }
+
     pub async fn wipe(&mut self) {
         let statements = sqlx::raw_sql(sqlx::AssertSqlSafe(self.statements.clone()));
         match &mut self.connection {

@@ -1,0 +1,98 @@
+//! Failed builds that other builds wait for, found in the graph of derivations.
+//!
+//! A coordinator says nothing about builds that wait: it leaves them as scheduled.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::db::build::builds::Row;
+use crate::db::{Build, BuildId, Db, DerivationId, Result};
+
+/// A build that failed, and what waits for it in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocker {
+    /// What failed, or was rejected.
+    pub build: Build,
+    /// The builds that need it, directly or not, in ascending order.
+    pub blocked: Vec<BuildId>,
+}
+
+impl Db {
+    /// The failed builds that others wait for, those that most wait for first. A coordinator says
+    /// nothing about such: it leaves them as scheduled.
+    pub async fn blockers(&self) -> Result<Vec<Blocker>> {
+        const WAITING: &str = concat!(
+            "select id, derivation_id from build
+            where state in ",
+            waiting_states!(),
+            " order by id"
+        );
+        let waiting: Vec<(BuildId, DerivationId)> =
+            each!(&self.readers, pool => sqlx::query_as(WAITING).fetch_all(pool).await?);
+        self.blockers_among(&waiting).await
+    }
+
+    /// The failed builds that this one waits for. What else waits for them is left out.
+    pub async fn blockers_of(&self, build: &Build) -> Result<Vec<Blocker>> {
+        self.blockers_among(&[(build.id, build.derivation_id)]).await
+    }
+
+    async fn blockers_among(&self, waiting: &[(BuildId, DerivationId)]) -> Result<Vec<Blocker>> {
+        const FAILED: &str = concat!(
+            "select d.id, b.id from derivation d join build b on b.output_set_id = d.output_set_id
+             where b.state in ",
+            failed_states!(),
+            " and ",
+            has_failed!("b", "d.id")
+        );
+        const SQL: &str = concat!(builds!(), "where b.state in ", failed_states!());
+        let failed: Vec<(DerivationId, BuildId)> =
+            each!(&self.readers, pool => sqlx::query_as(FAILED).fetch_all(pool).await?);
+        let failed: HashMap<DerivationId, BuildId> = failed.into_iter().collect();
+        let targets: HashSet<DerivationId> = failed.keys().copied().collect();
+        let below = self.below(waiting.iter().map(|&(_, derivation)| derivation), &targets).await?;
+        let mut blocked: BTreeMap<BuildId, Vec<BuildId>> = BTreeMap::new();
+        for (build, derivation) in waiting {
+            let causes = below.get(derivation).into_iter().flat_map(|targets| targets.iter());
+            for cause in causes.map(|target| failed[target]).collect::<BTreeSet<_>>() {
+                blocked.entry(cause).or_default().push(*build);
+            }
+        }
+        if blocked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        let builds = rows.into_iter().map(Build::try_from).collect::<Result<Vec<_>>>()?;
+        let named = |build: Build| Some(Blocker { blocked: blocked.remove(&build.id)?, build });
+        let mut blockers: Vec<Blocker> = builds.into_iter().filter_map(named).collect();
+        blockers.sort_by_key(|blocker| (std::cmp::Reverse(blocker.blocked.len()), blocker.build.id));
+        Ok(blockers)
+    }
+
+    /// Which of `targets` are below each of the derivations that have any below them, `roots` and
+    /// what they need.
+    async fn below(
+        &self,
+        roots: impl Iterator<Item = DerivationId>,
+        targets: &HashSet<DerivationId>,
+    ) -> Result<HashMap<DerivationId, Arc<BTreeSet<DerivationId>>>> {
+        let mut below: HashMap<DerivationId, Arc<BTreeSet<DerivationId>>> = HashMap::new();
+        for (id, inputs) in self.graph_down_to(roots, targets).await? {
+            let mut found: Option<Arc<BTreeSet<DerivationId>>> = None;
+            let sets = inputs.iter().filter_map(|input| below.get(input));
+            for set in sets {
+                match &mut found {
+                    None => found = Some(Arc::clone(set)),
+                    // Most of a graph waits for the same things.
+                    Some(found) if Arc::ptr_eq(found, set) || set.is_subset(found) => {}
+                    Some(found) => Arc::make_mut(found).extend(set.iter().copied()),
+                }
+            }
+            for target in inputs.iter().filter(|input| targets.contains(input)) {
+                Arc::make_mut(found.get_or_insert_default()).insert(*target);
+            }
+            below.extend(found.map(|found| (id, found)));
+        }
+        Ok(below)
+    }
+}

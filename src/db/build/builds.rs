@@ -1,0 +1,307 @@
+use crate::clock::Seconds;
+use crate::db::build::failed::note_failures;
+use crate::db::build::guard::guard;
+use crate::db::build::live::spec_of;
+use crate::db::evaluation::evaluations::stored_system;
+use crate::db::{BuildId, BuildState, Db, DerivationId, Error, EvaluationId, Result, rows, stored};
+use crate::domain::plan::order::unranked;
+use crate::domain::revision::Revision;
+use crate::domain::spec::System;
+
+/// A build that was wanted once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// Its number.
+    pub id: BuildId,
+    /// Name of the spec that wanted it first.
+    pub spec: String,
+    /// The evaluation that wanted it first.
+    pub evaluation: EvaluationId,
+    /// The revision of that.
+    pub revision: Revision,
+    /// The system of that.
+    pub system: System,
+    /// The job that wanted it.
+    pub job: String,
+    /// Number of the derivation to build.
+    pub derivation_id: DerivationId,
+    /// Its store path.
+    pub derivation: String,
+    /// 0 (first) to 9 (last).
+    pub priority: i64,
+    /// The coordinator's priority: larger is sooner.
+    pub urgency: i64,
+    /// The one that the coordinator was told.
+    pub sent_urgency: Option<i64>,
+    /// Since when nobody has wanted it.
+    pub unwanted_at: Option<Seconds>,
+    /// The build that needs it, when it is no job itself.
+    pub needed_by: Option<BuildId>,
+    /// How far it is.
+    pub state: BuildState,
+    /// When it was queued, or became known.
+    pub created_at: Seconds,
+    /// When the coordinator took or rejected it.
+    pub answered_at: Option<Seconds>,
+    /// The coordinator's name for it.
+    pub reference: Option<String>,
+    /// What the coordinator said last, or why it could not be asked.
+    pub answer: Option<String>,
+    /// How often the coordinator was asked, or could not be.
+    pub attempts: i64,
+    /// Not to be submitted before.
+    pub next_attempt: Seconds,
+    /// Who has it, or is to get it; empty if nobody serves it, nothing as long as that is not decided.
+    pub coordinator: Option<String>,
+    /// Whether that one may have heard of it.
+    pub sent: bool,
+    /// Whether it may have one attempt that is not known: its answer is outstanding or lost.
+    pub in_doubt: bool,
+}
+
+/// Which builds to list; nothing given, all.
+#[derive(Debug, Clone, Default)]
+pub struct QueueFilter {
+    /// Only those that this spec wanted first.
+    pub spec: Option<String>,
+    /// Only those for this system.
+    pub system: Option<System>,
+    /// Only those in this state.
+    pub state: Option<BuildState>,
+    /// Only those of this coordinator.
+    pub coordinator: Option<String>,
+}
+
+/// How many builds there are of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct BuildCount {
+    /// Name of the spec that wanted them first.
+    pub spec: String,
+    /// For which system.
+    pub system: String,
+    /// In which state.
+    pub state: BuildState,
+    /// How many.
+    pub count: i64,
+}
+
+/// All columns of a [`Row`]; a condition may follow.
+macro_rules! builds {
+    () => {
+        concat!(
+            "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, e.system, n.name as job, b.derivation_id, ",
+            derivation_path!(),
+            " as derivation, b.priority, b.urgency, b.sent_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
+               b.attempts, b.next_attempt, b.coordinator, b.sent, b.in_doubt
+             from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
+               join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id join job_name n on n.id = b.name_id "
+        )
+    };
+}
+
+#[derive(sqlx::FromRow)]
+pub(in crate::db) struct Row {
+    id: BuildId,
+    spec: String,
+    evaluation_id: EvaluationId,
+    channels: String,
+    system: String,
+    job: String,
+    derivation_id: DerivationId,
+    derivation: String,
+    priority: i64,
+    urgency: i64,
+    sent_urgency: Option<i64>,
+    unwanted_at: Option<Seconds>,
+    needed_by: Option<BuildId>,
+    state: BuildState,
+    created_at: Seconds,
+    answered_at: Option<Seconds>,
+    reference: Option<String>,
+    answer: Option<String>,
+    attempts: i64,
+    next_attempt: Seconds,
+    coordinator: Option<String>,
+    sent: bool,
+    in_doubt: bool,
+}
+
+impl TryFrom<Row> for Build {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let place = |what: &str| format!("the {what} of build {}", row.id);
+        Ok(Self {
+            revision: stored(&row.channels, || place("revision"))?,
+            system: stored_system(&row.system, || place("system"))?,
+            id: row.id,
+            spec: row.spec,
+            evaluation: row.evaluation_id,
+            job: row.job,
+            derivation_id: row.derivation_id,
+            derivation: row.derivation,
+            priority: row.priority,
+            urgency: row.urgency,
+            sent_urgency: row.sent_urgency,
+            unwanted_at: row.unwanted_at,
+            needed_by: row.needed_by,
+            state: row.state,
+            created_at: row.created_at,
+            answered_at: row.answered_at,
+            reference: row.reference,
+            answer: row.answer,
+            attempts: row.attempts,
+            next_attempt: row.next_attempt,
+            coordinator: row.coordinator,
+            sent: row.sent,
+            in_doubt: row.in_doubt,
+        })
+    }
+}
+
+impl Build {
+    /// The 32 characters of the store path of its derivation.
+    pub fn hash(&self) -> &str {
+        let base_name = self.derivation.trim_start_matches("/gnu/store/");
+        base_name.get(..32).unwrap_or(base_name)
+    }
+}
+
+impl Db {
+    /// Wants a build for each set of outputs that first appeared among the jobs of an evaluation,
+    /// unless it was wanted before. A build that another spec had merely taken for known, that was canceled,
+    /// that a substitute server had, or that failed and is to be tried again is wanted anew. So is one that
+    /// failed with another derivation only; and one that waits, if this derivation is better. None is if
+    /// `state` is [`BuildState::Known`]; it can also be [`BuildState::Pending`] or
+    /// [`BuildState::Queued`]. Gives the number of builds that came to that state.
+    ///
+    /// One that is being canceled is queued at once. Should the coordinator have been told already, it
+    /// has given the build up before it gets it again: the same keeper tells both, one after the other.
+    /// Should that keeper end in between, late news that the former attempt was canceled change nothing.
+    pub async fn queue_builds(
+        &self,
+        evaluation: EvaluationId,
+        state: BuildState,
+        now: Seconds,
+    ) -> Result<u64> {
+        const QUEUE: &str = concat!(
+            "insert into build
+              (output_set_id, derivation_id, evaluation_id, name_id, priority, urgency, state, created_at)
+            select new.output_set_id, new.derivation_id, e.id, new.name_id, s.priority, $4, $2, $3
+            from evaluation e join spec s on s.id = e.spec_id join
+              (select d.output_set_id, j.derivation_id, j.name_id, j.first_evaluation, row_number() over
+                 (partition by d.output_set_id order by j.derivation_id, j.name) as place
+               from job j join derivation d on d.id = j.derivation_id
+               where j.first_evaluation = $1 and j.id > (select scheduled_job from evaluation where id = $1)) as new
+              on new.first_evaluation = e.id
+            where new.place = 1
+            on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
+              evaluation_id = excluded.evaluation_id, name_id = excluded.name_id,
+              priority = excluded.priority, urgency = excluded.urgency, sent_urgency = null,
+              state = case when build.state in ('canceling', 'queued') then 'queued' else excluded.state end,
+              created_at = excluded.created_at,
+              answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false,
+              coordinator = case when build.sent then build.coordinator end
+            where excluded.state <> 'known' and (build.state in ('canceling', 'canceled', 'substituted')
+              or build.state = 'failed' and ",
+            has_failed!(
+                "build",
+                "excluded.derivation_id",
+                " and f.evaluation_id <> excluded.evaluation_id and f.failed_at <= $5"
+            ),
+            " or ",
+            is_better!(),
+            " or build.state = 'known' and (select spec_id from evaluation where id = build.evaluation_id)
+               <> (select spec_id from evaluation where id = excluded.evaluation_id))"
+        );
+        // Only what came since the last time is looked at: this is called many times while an
+        // evaluation runs.
+        const SEEN: &str = "update evaluation set unscheduled = false, scheduled_job =
+            coalesce((select max(id) from job_interval where first_evaluation = $1), 0) where id = $1";
+        let mut tx = self.begin().await?;
+        let (spec, system) = spec_of(&mut tx, evaluation).await?;
+        let place = spec.systems.iter().position(|other| other.as_str() == system);
+        let place = place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX);
+        let urgency = unranked(spec.priority, place);
+        let count = execute!(&mut tx, QUEUE, evaluation, state, now, urgency, spec.retry_failed.up_to(now));
+        execute!(&mut tx, SEEN, evaluation);
+        guard(&mut tx).await?;
+        tx.commit().await?;
+        Ok(count)
+    }
+
+    /// The queued builds of a coordinator that may be submitted now, first things first: the most urgent,
+    /// then inputs before what needs them, as derivations are numbered.
+    pub async fn next_submissions(&self, coordinator: &str, now: Seconds, limit: i64) -> Result<Vec<Build>> {
+        const SQL: &str = concat!(
+            builds!(),
+            "where b.state = 'queued' and b.coordinator = $1 and b.next_attempt <= $2
+             order by b.urgency desc, b.derivation_id limit $3"
+        );
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(coordinator).bind(now).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// The coordinator does not want a build, and will not. If it was asked for another derivation than is
+    /// to be built by now, it is asked for that.
+    pub async fn record_refusal(&self, build: &Build, answer: &str, now: Seconds) -> Result<()> {
+        const SQL: &str = "update build set answer = $2, answered_at = $3, sent = false, in_doubt = false,
+              attempts = attempts + 1, state = case derivation_id when $4 then 'rejected' else state end
+            where id = $1 and state = 'queued'";
+        let mut tx = self.begin().await?;
+        if execute!(&mut tx, SQL, build.id, answer, now, build.derivation_id) > 0 {
+            note_failures(&mut tx, [(build.id, build.hash())], now).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Builds could not be submitted or canceled, or substitute servers not be asked for them: they wait.
+    pub async fn postpone(&self, ids: &[BuildId], reason: &str, next_attempt: Seconds) -> Result<()> {
+        let ids = rows(ids.iter().map(|id| serde_json::Value::from(id.0)));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
+                 where state in ('pending', 'queued', 'canceling') and id in (select value from json_each($1))",
+                "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
+                 where state in ('pending', 'queued', 'canceling') and id in (select value::bigint from json_array_elements_text($1::json))"
+            ],
+            &ids,
+            reason,
+            next_attempt
+        );
+        tx.commit().await
+    }
+
+    /// Builds in the order in which they are submitted.
+    pub async fn queue(&self, filter: &QueueFilter, limit: i64) -> Result<Vec<Build>> {
+        const SQL: &str = concat!(
+            builds!(),
+            "where ($1 is null or s.name = $1) and ($2 is null or e.system = $2) and ($3 is null or b.state = $3)
+               and ($4 is null or b.coordinator = $4)
+             order by b.urgency desc, b.derivation_id limit $5"
+        );
+        let system = filter.system.as_ref().map(System::as_str);
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(&filter.spec).bind(system).bind(filter.state).bind(&filter.coordinator).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// One build.
+    pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
+        const SQL: &str = concat!(builds!(), "where b.id = $1");
+        let row: Option<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?);
+        row.map(Build::try_from).transpose()
+    }
+
+    /// How many builds there are, by spec, system and state.
+    pub async fn build_counts(&self) -> Result<Vec<BuildCount>> {
+        const SQL: &str = "select s.name as spec, e.system, b.state, count(*) as count
+            from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
+            group by s.name, e.system, b.state order by s.name, e.system, b.state";
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
+    }
+}

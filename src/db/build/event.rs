@@ -1,0 +1,196 @@
+//! Build events: what coordinators tell of their attempts.
+//!
+//! An event about a build of another coordinator, or one that nobody here wants, changes nothing.
+//! Nor does an event that was recorded before.
+
+use serde_json::json;
+
+use crate::clock::Seconds;
+use crate::db::build::transition::{Step, StoredStep, transition};
+use crate::db::{BuildId, Db, Error, Result, Tx, rows};
+use crate::domain::attempt::{Attempt, furthest};
+
+/// A coordinator tells how far one of its attempts at a build is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Which build that is.
+    pub build: BuildRef,
+    /// The coordinator's name for the attempt.
+    pub reference: String,
+    /// How far it is.
+    pub attempt: Attempt,
+    /// When that happened, if it says.
+    pub happened_at: Option<Seconds>,
+}
+
+/// By what a coordinator tells which build it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildRef {
+    /// The 32 characters of the store path of the derivation that is built.
+    Derivation(String),
+    /// Nothing but its name for the attempt, of which it told before.
+    Attempt,
+    /// It was asked about this one.
+    Asked(BuildId),
+    /// The same, and it says of which derivation it tells: the 32 characters of the store path.
+    AskedOf(BuildId, String),
+}
+
+/// What came of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordedEvents {
+    /// How many told something new.
+    pub new: u64,
+    /// How many builds changed their state by that.
+    pub changed: u64,
+}
+
+/// What a coordinator told about a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildEvent {
+    /// Its name for the attempt.
+    pub reference: String,
+    /// How far that was.
+    pub attempt: Attempt,
+    /// What is attempted, if that is known: the 32 characters of the derivation's store path.
+    pub derivation: Option<String>,
+    /// When, as far as it told.
+    pub happened_at: Option<Seconds>,
+    /// When it told.
+    pub received_at: Seconds,
+}
+
+impl Db {
+    /// Writes down what a coordinator tells, and moves the builds to the states that follow. Events
+    /// about builds that nobody here wants or that are another coordinator's, and such as were told
+    /// before, change nothing.
+    pub async fn record_events(
+        &self,
+        coordinator: &str,
+        events: &[NewEvent],
+        now: Seconds,
+    ) -> Result<RecordedEvents> {
+        let mut tx = self.begin().await?;
+        let new = insert(&mut tx, &lines(events), Some(coordinator), now).await?;
+        let changed = transition(&mut tx, &new, Some(coordinator), now).await?;
+        tx.commit().await?;
+        Ok(RecordedEvents { new: new.len() as u64, changed })
+    }
+
+    /// Writes down attempts at a build that nobody knew of, and that mean nothing for it as long as it is queued.
+    pub async fn note_attempts(
+        &self,
+        build: BuildId,
+        coordinator: &str,
+        events: &[NewEvent],
+        now: Seconds,
+    ) -> Result<()> {
+        const QUEUED: &str = "select state = 'queued' from build where id = $1";
+        let mut tx = self.begin().await?;
+        let new = insert(&mut tx, &lines(events), Some(coordinator), now).await?;
+        let is_queued: bool =
+            each!(&mut tx, tx => sqlx::query_scalar(QUEUED).bind(build).fetch_one(&mut **tx).await?);
+        if !is_queued {
+            transition(&mut tx, &new, Some(coordinator), now).await?;
+        }
+        tx.commit().await
+    }
+
+    /// What a coordinator told about a build, in the order in which it did.
+    pub async fn build_events(&self, build: BuildId) -> Result<Vec<BuildEvent>> {
+        const SQL: &str = "select reference, attempt, derivation, happened_at, received_at from build_event
+            where build_id = $1 order by id";
+        type Row = (String, String, Option<String>, Option<Seconds>, Seconds);
+        let rows: Vec<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(build).fetch_all(pool).await?);
+        let read = |(reference, word, derivation, happened_at, received_at): Row| {
+            let attempt = stored_attempt(build, &word)?;
+            Ok(BuildEvent { reference, attempt, derivation, happened_at, received_at })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// The attempts at a build of which was told, by their names, and how far each came.
+    pub async fn attempts(&self, build: BuildId) -> Result<Vec<(String, Attempt)>> {
+        let events = self.build_events(build).await?;
+        let steps = events.iter().map(|event| (event.reference.as_str(), event.attempt));
+        Ok(furthest(steps).into_iter().map(|(name, attempt)| (name.to_owned(), attempt)).collect())
+    }
+}
+
+fn lines(events: &[NewEvent]) -> String {
+    rows(events.iter().map(|event| {
+        let (hash, build) = match &event.build {
+            BuildRef::Derivation(hash) => (Some(hash), None),
+            BuildRef::Attempt => (None, None),
+            BuildRef::Asked(id) => (None, Some(id)),
+            BuildRef::AskedOf(id, hash) => (Some(hash), Some(id)),
+        };
+        json!({
+            "hash": hash, "build": build, "reference": event.reference, "attempt": event.attempt.word(),
+            "happened_at": event.happened_at,
+        })
+    }))
+}
+
+/// Inserts those of the events that are new and about a known build, which may not be another
+/// coordinator's if one is given; gives them. They are kept in the order in which they were told.
+///
+/// A build of which a thousand events are known takes none but answers: no build has as many that mean anything.
+/// While the coordinator may have an attempt that is not known, it is no news that another one came to nothing.
+pub(in crate::db) async fn insert(
+    tx: &mut Tx,
+    lines: &str,
+    coordinator: Option<&str>,
+    now: Seconds,
+) -> Result<Vec<Step>> {
+    // What an attempt is made at is what is said, else what was said of it before, else what is to be built.
+    let new: Vec<StoredStep> = each!(tx, tx, sql:
+        concat!("with told as (select value->>'hash' as hash, value->>'build' as build, value->>'reference' as reference,
+             value->>'attempt' as attempt, value->>'happened_at' as happened_at, key as place from json_each($1)),
+           meant as (
+             select b.id, told.* from told join derivation d on ", has_hash!("d", "told.hash"), "
+               join build b on b.output_set_id = d.output_set_id where told.build is null
+             union select b.id, told.* from told join build b on b.id = told.build
+             union select x.build_id, told.* from told join build_event x on x.reference = told.reference
+               where told.hash is null and told.build is null)
+         insert into build_event (build_id, reference, attempt, derivation, happened_at, received_at)
+         select id, reference, attempt, coalesce(hash,
+             (select min(k.derivation) from build_event k where k.build_id = meant.id and k.reference = meant.reference),
+             (select d.hash from build b join derivation d on d.id = b.derivation_id where b.id = meant.id)),
+           happened_at, $2 from meant where exists (select 1 from build o
+           where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3)
+             and (meant.build is not null or (select count(*) from build_event k where k.build_id = o.id) < 1000)
+             and (meant.build is not null or not o.in_doubt or meant.attempt in ('scheduled', 'started', 'succeeded')
+               or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
+         order by place on conflict do nothing returning build_id, reference, attempt, derivation, received_at"),
+        concat!("with told as (select * from rows from (json_to_recordset($1::json)
+               as (hash text, build bigint, reference text, attempt text, happened_at bigint))
+             with ordinality as told (hash, build, reference, attempt, happened_at, place)),
+           meant as (
+             select b.id, told.* from told join derivation d on ", has_hash!("d", "told.hash"), "
+               join build b on b.output_set_id = d.output_set_id where told.build is null
+             union select b.id, told.* from told join build b on b.id = told.build
+             union select x.build_id, told.* from told join build_event x on x.reference = told.reference
+               where told.hash is null and told.build is null)
+         insert into build_event (build_id, reference, attempt, derivation, happened_at, received_at)
+         select id, reference, attempt, coalesce(hash,
+             (select min(k.derivation) from build_event k where k.build_id = meant.id and k.reference = meant.reference),
+             (select d.hash from build b join derivation d on d.id = b.derivation_id where b.id = meant.id)),
+           happened_at, $2 from meant where exists (select 1 from build o
+           where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3)
+             and (meant.build is not null or (select count(*) from build_event k where k.build_id = o.id) < 1000)
+             and (meant.build is not null or not o.in_doubt or meant.attempt in ('scheduled', 'started', 'succeeded')
+               or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
+         order by place on conflict do nothing returning build_id, reference, attempt, derivation, received_at")
+        => sqlx::query_as(sql).bind(lines).bind(now).bind(coordinator).fetch_all(&mut **tx).await?);
+    new.into_iter().map(Step::stored).collect()
+}
+
+pub(in crate::db) fn stored_attempt(build: BuildId, word: &str) -> Result<Attempt> {
+    let damaged = || Error::Damaged {
+        what: format!("an event of build {build}"),
+        reason: format!("`{word}` is no word for an attempt"),
+    };
+    Attempt::of_word(word).ok_or_else(damaged)
+}

@@ -1,0 +1,106 @@
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::Value;
+
+use crate::db::evaluation::evaluations::Complete;
+use crate::db::history::interval::{on_path, path};
+use crate::db::{Db, DerivationId, Error, EvaluationId, Result, rows};
+use crate::guix::edges;
+
+impl Db {
+    /// The inputs of these derivations.
+    pub async fn derivation_inputs(
+        &self,
+        ids: &[DerivationId],
+    ) -> Result<Vec<(DerivationId, Vec<DerivationId>)>> {
+        let wanted = rows(ids.iter().map(|id| Value::from(id.0)));
+        let found: Vec<(DerivationId, Vec<u8>)> = each!(&self.readers, pool, sql:
+            "select id, inputs from derivation where id in (select value from json_each($1))",
+            "select id, inputs from derivation
+             where id in (select value::bigint from json_array_elements_text($1::json))"
+            => sqlx::query_as(sql).bind(&wanted).fetch_all(pool).await?);
+        let read = |(id, bytes): (DerivationId, Vec<u8>)| match edges::decode(&bytes) {
+            Ok(inputs) => Ok((id, inputs.into_iter().map(DerivationId).collect())),
+            Err(error) => Err(Error::Damaged { what: format!("derivation {id}"), reason: error.to_string() }),
+        };
+        found.into_iter().map(read).collect()
+    }
+
+    /// The jobs of a complete evaluation that are built with the help of one of the jobs called
+    /// `changed`, sorted. One of those is among them only if it needs another one.
+    pub async fn dependents_among_jobs<S: AsRef<str>>(
+        &self,
+        evaluation: EvaluationId,
+        changed: &[S],
+    ) -> Result<Vec<String>> {
+        let jobs = self.job_derivations(evaluation).await?;
+        let changed: HashSet<&str> = changed.iter().map(AsRef::as_ref).collect();
+        let targets: HashSet<DerivationId> =
+            jobs.iter().filter(|(name, _)| changed.contains(name.as_str())).map(|&(_, id)| id).collect();
+        let reaching = self.reaching(jobs.iter().map(|&(_, id)| id), &targets).await?;
+        let mut names: Vec<String> =
+            jobs.into_iter().filter(|(_, id)| reaching.contains(id)).map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Which derivations below `roots`, roots included, have one of `targets` below them.
+    pub(in crate::db) async fn reaching(
+        &self,
+        roots: impl Iterator<Item = DerivationId>,
+        targets: &HashSet<DerivationId>,
+    ) -> Result<HashSet<DerivationId>> {
+        let mut reaching = HashSet::new();
+        for (id, inputs) in self.graph_down_to(roots, targets).await? {
+            if inputs.iter().any(|input| targets.contains(input) || reaching.contains(input)) {
+                reaching.insert(id);
+            }
+        }
+        Ok(reaching)
+    }
+
+    /// The derivations from `roots` down to `targets`, with their inputs.
+    ///
+    /// A derivation has a larger id than its inputs. So nothing older than the oldest target has to
+    /// be looked at, and going through the rest by ascending id meets inputs before their users.
+    pub(in crate::db) async fn graph_down_to(
+        &self,
+        roots: impl Iterator<Item = DerivationId>,
+        targets: &HashSet<DerivationId>,
+    ) -> Result<BTreeMap<DerivationId, Vec<DerivationId>>> {
+        let mut graph = BTreeMap::new();
+        let Some(&oldest) = targets.iter().min() else { return Ok(graph) };
+        let mut seen: HashSet<DerivationId> = roots.filter(|&id| id > oldest).collect();
+        let mut level: Vec<DerivationId> = seen.iter().copied().collect();
+        while !level.is_empty() {
+            let found = self.derivation_inputs(&level).await?;
+            level.clear();
+            for (id, inputs) in found {
+                let inputs: Vec<_> = inputs.into_iter().filter(|&input| input >= oldest).collect();
+                level.extend(inputs.iter().filter(|&&input| input > oldest && seen.insert(input)));
+                graph.insert(id, inputs);
+            }
+        }
+        Ok(graph)
+    }
+
+    async fn job_derivations(&self, evaluation: EvaluationId) -> Result<Vec<(String, DerivationId)>> {
+        macro_rules! jobs {
+            ($database:ident) => {
+                concat!(
+                    "select n.name, s.derivation_id from job_interval s join job_name n on n.id = s.name_id
+                     where s.sequence_id = $1 and s.last_evaluation is null and s.first_evaluation <= $2
+                     union all
+                     select n.name, s.derivation_id from job_interval s join job_name n on n.id = s.name_id
+                     where s.sequence_id = $1 and ",
+                    on_path!($database "$3"),
+                    " and s.last_evaluation >= $2 and s.first_evaluation <= $2"
+                )
+            };
+        }
+        let at = Complete::find(self, evaluation).await?;
+        each!(&self.readers, pool, sql: jobs!(sqlite), jobs!(postgres) =>
+            Ok(sqlx::query_as(sql).bind(at.sequence).bind(at.id).bind(path(at.id)).fetch_all(pool).await?))
+    }
+}

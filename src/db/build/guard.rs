@@ -1,0 +1,176 @@
+//! Builds that await approval: over a spec's budget, or before the first system of a staged spec.
+//!
+//! Every transaction that queues builds decides this, so nothing that has to wait is ever seen in
+//! the queue.
+
+use std::collections::HashMap;
+
+use crate::clock::Seconds;
+use crate::db::build::free::{free, held_jobs};
+use crate::db::{Db, EvaluationId, Result, SpecId, Tx, stored};
+use crate::domain::plan::guard::{Standing, awaits_approval};
+use crate::domain::spec::{Spec, System};
+
+/// Builds of an evaluation that wait for somebody's approval.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct AwaitingApproval {
+    /// Which evaluation.
+    pub evaluation: EvaluationId,
+    /// The name of its spec.
+    pub spec: String,
+    /// Its system.
+    pub system: String,
+    /// How many builds.
+    pub count: i64,
+    /// Why.
+    pub reason: String,
+}
+
+/// An evaluation with builds that are queued or await approval.
+#[derive(sqlx::FromRow)]
+pub(in crate::db) struct Waiting {
+    pub id: EvaluationId,
+    pub spec_id: SpecId,
+    system: String,
+    approved: bool,
+    pub builds: i64,
+    held: i64,
+    queued: i64,
+}
+
+/// The states of builds that count as those of an evaluation.
+macro_rules! counted {
+    () => {
+        "('awaiting-approval', 'queued', 'submitted', 'building', 'succeeded', 'failed', 'rejected')"
+    };
+}
+
+impl Db {
+    /// Holds what has to wait, and lets go what has not to wait any more. Gives the number of builds
+    /// that were queued by that.
+    pub async fn guard(&self) -> Result<u64> {
+        if self.awaiting_approval().await?.is_empty() {
+            return Ok(0);
+        }
+        let mut tx = self.begin().await?;
+        let released = guard(&mut tx).await?;
+        tx.commit().await?;
+        Ok(released)
+    }
+
+    /// The evaluations that have builds which await approval, in the order of their priorities.
+    pub async fn awaiting_approval(&self) -> Result<Vec<AwaitingApproval>> {
+        const SQL: &str = "select e.id as evaluation, s.name as spec, e.system, count(*) as count,
+              coalesce(max(b.answer), '') as reason
+            from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
+            where b.state = 'awaiting-approval' group by e.id, s.name, e.system, s.priority order by s.priority, s.name, e.id";
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
+    }
+
+    /// What awaits approval of these evaluations is to be built, and what they come to want later.
+    pub async fn approve(&self, evaluations: &[EvaluationId], now: Seconds) -> Result<u64> {
+        let mut tx = self.begin().await?;
+        for id in evaluations {
+            execute!(&mut tx, "update evaluation set approved_at = $2 where id = $1", id, now);
+        }
+        let released = guard(&mut tx).await?;
+        tx.commit().await?;
+        Ok(released)
+    }
+}
+
+/// Decides for each evaluation that has builds which are queued or await approval. To be called wherever builds
+/// are queued, before the transaction ends: what has to wait is never seen in the queue.
+pub(in crate::db) async fn guard(tx: &mut Tx) -> Result<u64> {
+    const HELD: &str =
+        "select count(*) from (select 1 from build where state = 'awaiting-approval' limit 1) as one";
+    const WAITING: &str = concat!(
+        "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
+          sum(case when b.state in ",
+        counted!(),
+        " then 1 else 0 end) as builds,
+          sum(case when b.state = 'awaiting-approval' then 1 else 0 end) as held,
+          sum(case when b.state = 'queued' then 1 else 0 end) as queued
+        from build b join evaluation e on e.id = b.evaluation_id
+        where e.id in (select evaluation_id from build where state in ('queued', 'awaiting-approval'))
+        group by e.id, e.spec_id, e.system, e.approved_at"
+    );
+    // What a coordinator may have stays there.
+    const HOLD: &str = "update build set state = 'awaiting-approval', answer = $2
+        where evaluation_id = $1 and state = 'queued' and not sent";
+    const REASON: &str = "update build set answer = $2 where evaluation_id = $1 and state = 'awaiting-approval' and answer <> $2";
+    const RELEASE: &str = "update build set state = 'queued', answer = null where evaluation_id = $1 and state = 'awaiting-approval'";
+    let specs = specs_by_id(tx).await?;
+    let held: i64 = each!(tx, tx => sqlx::query_scalar(HELD).fetch_one(&mut **tx).await?);
+    if held == 0 && !specs.values().any(|spec| spec.budget.is_some() || spec.staged) {
+        return Ok(0);
+    }
+    let waiting: Vec<Waiting> = each!(tx, tx => sqlx::query_as(WAITING).fetch_all(&mut **tx).await?);
+    let mut released = 0;
+    for evaluation in waiting {
+        let Some(spec) = specs.get(&evaluation.spec_id) else { continue };
+        match awaits_approval(&standing(tx, &evaluation, spec).await?) {
+            Some(reason) => {
+                if evaluation.queued > 0 {
+                    execute!(tx, HOLD, evaluation.id, &reason);
+                }
+                execute!(tx, REASON, evaluation.id, &reason);
+            }
+            None if evaluation.held > 0 => released += execute!(tx, RELEASE, evaluation.id),
+            None => {}
+        }
+    }
+    // What others may have built awaits no approval any more.
+    let wishes = held_jobs(tx, &specs).await?;
+    Ok(released + free(tx, wishes, &specs).await?)
+}
+
+/// What all specs say.
+pub(in crate::db) async fn specs_by_id(tx: &mut Tx) -> Result<HashMap<SpecId, Spec>> {
+    const SPECS: &str = "select id, definition from spec";
+    let definitions: Vec<(SpecId, String)> =
+        each!(tx, tx => sqlx::query_as(SPECS).fetch_all(&mut **tx).await?);
+    let read = |(id, definition): (SpecId, String)| Ok((id, stored(&definition, || format!("spec {id}"))?));
+    definitions.into_iter().map(read).collect()
+}
+
+pub(in crate::db) async fn standing(tx: &mut Tx, evaluation: &Waiting, spec: &Spec) -> Result<Standing> {
+    let first = spec.systems.first().map(System::as_str);
+    let before = match first.filter(|first| spec.staged && *first != evaluation.system) {
+        Some(first) => open_before(tx, evaluation.id, first).await?,
+        None => None,
+    };
+    Ok(Standing {
+        spec: spec.name.clone(),
+        budget: spec.budget.map(i64::from),
+        builds: evaluation.builds,
+        approved: evaluation.approved,
+        before,
+    })
+}
+
+/// Another system, and how many builds of the same revision for it are not at their ends: none if it is
+/// not evaluated completely; nothing at all if nobody asked for that.
+async fn open_before(
+    tx: &mut Tx,
+    evaluation: EvaluationId,
+    system: &str,
+) -> Result<Option<(String, Option<i64>)>> {
+    const FIRST: &str =
+        "select f.id, f.state = 'complete' and not f.unscheduled from evaluation e join evaluation f
+          on f.spec_id = e.spec_id and f.revision_id = e.revision_id and f.system = $2
+        where e.id = $1 order by f.id desc limit 1";
+    const OPEN: &str = concat!(
+        "select count(*) from build where evaluation_id = $1
+        and state in ",
+        wanted_states!()
+    );
+    let found: Option<(EvaluationId, bool)> = each!(tx, tx =>
+        sqlx::query_as(FIRST).bind(evaluation).bind(system).fetch_optional(&mut **tx).await?);
+    let Some((first, complete)) = found else { return Ok(None) };
+    if !complete {
+        return Ok(Some((system.to_owned(), None)));
+    }
+    let open: i64 = each!(tx, tx => sqlx::query_scalar(OPEN).bind(first).fetch_one(&mut **tx).await?);
+    Ok(Some((system.to_owned(), Some(open))))
+}

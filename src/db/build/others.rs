@@ -1,0 +1,206 @@
+//! Builds that failed or await approval, and are needed for others with derivations that did not fail.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Value, json};
+
+use crate::clock::Seconds;
+use crate::db::build::free::{Wish, free};
+use crate::db::build::guard::{guard, specs_by_id};
+use crate::db::{BuildId, BuildState, Db, DerivationId, Error, EvaluationId, Result, SpecId, Tx, rows};
+use crate::guix::edges;
+
+/// For whom a derivation is needed: a build, which may be its own, and an evaluation that wants that.
+#[derive(Clone, Copy)]
+struct User {
+    build: BuildId,
+    evaluation: EvaluationId,
+}
+
+/// A derivation that is needed, and how far the build of the same outputs is.
+#[derive(sqlx::FromRow)]
+struct Needed {
+    id: DerivationId,
+    inputs: Vec<u8>,
+    build: BuildId,
+    state: BuildState,
+    failed: bool,
+}
+
+/// What is needed, and has to be decided on.
+#[derive(Default)]
+struct Found {
+    /// Failed builds, with derivations that did not fail.
+    untried: BTreeMap<BuildId, (DerivationId, User)>,
+    /// Builds that await approval.
+    held: Vec<Wish>,
+}
+
+impl Db {
+    /// Queues what failed, but not with the derivation that builds of these specs need; and what awaits approval for
+    /// another spec, and needed by one whose budget it is within. `state` is [`BuildState::Pending`] or
+    /// [`BuildState::Queued`]. Gives the number of builds.
+    ///
+    /// Derivations that make the same need inputs that make the same. So what a build needs is looked for
+    /// below the derivations of all jobs that it is made for, not only below the one that is submitted.
+    pub async fn queue_other_inputs(&self, specs: &[SpecId], state: BuildState, now: Seconds) -> Result<u64> {
+        const ANY: &str = concat!(
+            "select count(*) from (select 1 from build b where b.state = 'awaiting-approval' or b.state in ",
+            failed_states!(),
+            "
+               and exists (select 1 from derivation d where d.output_set_id = b.output_set_id and not ",
+            has_failed!("b", "d.id"),
+            ") limit 1) as one"
+        );
+        let any: i64 = each!(&self.readers, pool => sqlx::query_scalar(ANY).fetch_one(pool).await?);
+        if any == 0 || specs.is_empty() {
+            return Ok(0);
+        }
+        let Found { untried, held } = self.others_needed(specs).await?;
+        if untried.is_empty() && held.is_empty() {
+            return Ok(0);
+        }
+        let mut tx = self.begin().await?;
+        let definitions = specs_by_id(&mut tx).await?;
+        let count = queue_untried(&mut tx, &untried, state, now).await?;
+        let freed = free(&mut tx, held, &definitions).await?;
+        guard(&mut tx).await?;
+        tx.commit().await?;
+        Ok(count + freed)
+    }
+
+    async fn others_needed(&self, specs: &[SpecId]) -> Result<Found> {
+        let mut level = self.users(specs).await?;
+        let mut seen: HashSet<DerivationId> = level.keys().copied().collect();
+        let mut found = Found::default();
+        while !level.is_empty() {
+            let mut next = BTreeMap::new();
+            for needed in self.needed(&level).await? {
+                let Needed { id, build, state, failed, .. } = needed;
+                let user = level[&id];
+                match state {
+                    BuildState::AwaitingApproval => found.held.push(Wish {
+                        build,
+                        evaluation: user.evaluation,
+                        derivation: id,
+                        name: None,
+                        needed_by: Some(user.build),
+                    }),
+                    BuildState::Failed | BuildState::Rejected if failed => {}
+                    BuildState::Failed | BuildState::Rejected => {
+                        found.untried.entry(build).or_insert((id, user));
+                    }
+                    _ => {
+                        let new = inputs(&needed)?.into_iter().filter(|input| seen.insert(*input));
+                        next.extend(new.map(|input| (input, User { build, ..user })));
+                    }
+                }
+            }
+            level = next;
+        }
+        Ok(found)
+    }
+
+    /// The derivations of builds that are queued for these specs, and of their jobs for which such builds are.
+    async fn users(&self, specs: &[SpecId]) -> Result<BTreeMap<DerivationId, User>> {
+        macro_rules! users {
+            ($specs:literal) => {
+                concat!(
+                    "select b.derivation_id, b.id, b.evaluation_id from build b
+                       join evaluation e on e.id = b.evaluation_id
+                     where b.state in ",
+                    in_queue_states!(),
+                    " and e.spec_id in (select ",
+                    $specs,
+                    ") union all
+                     select j.derivation_id, b.id, j.first_evaluation from build b
+                       join derivation d on d.output_set_id = b.output_set_id
+                       join job j on j.derivation_id = d.id and j.last_evaluation is null
+                     where b.state in ",
+                    in_queue_states!(),
+                    " and j.spec_id in (select ",
+                    $specs,
+                    ")"
+                )
+            };
+        }
+        let specs = rows(specs.iter().map(|id| Value::from(id.0)));
+        let found: Vec<(DerivationId, BuildId, EvaluationId)> = each!(&self.readers, pool, sql:
+            users!("value from json_each($1)"),
+            users!("value::bigint from json_array_elements_text($1::json)")
+            => sqlx::query_as(sql).bind(&specs).fetch_all(pool).await?);
+        Ok(found.into_iter().map(|(id, build, evaluation)| (id, User { build, evaluation })).collect())
+    }
+
+    /// Those of these derivations whose builds are on their way, await approval or failed.
+    async fn needed(&self, level: &BTreeMap<DerivationId, User>) -> Result<Vec<Needed>> {
+        macro_rules! needed {
+            ($ids:literal) => {
+                concat!(
+                    "select d.id, d.inputs, b.id as build, b.state, ",
+                    has_failed!("b", "d.id"),
+                    " as failed from derivation d join build b on b.output_set_id = d.output_set_id
+                     where d.id in (select ",
+                    $ids,
+                    ") and b.state in ('queued', 'submitted', 'building', 'awaiting-approval', 'failed', 'rejected')"
+                )
+            };
+        }
+        let ids = rows(level.keys().map(|id| Value::from(id.0)));
+        each!(&self.readers, pool, sql:
+            needed!("value from json_each($1)"),
+            needed!("value::bigint from json_array_elements_text($1::json)")
+            => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?))
+    }
+}
+
+fn inputs(needed: &Needed) -> Result<Vec<DerivationId>> {
+    let damaged = |error: edges::Damaged| Error::Damaged {
+        what: format!("derivation {}", needed.id),
+        reason: error.to_string(),
+    };
+    Ok(edges::decode(&needed.inputs).map_err(damaged)?.into_iter().map(DerivationId).collect())
+}
+
+async fn queue_untried(
+    tx: &mut Tx,
+    untried: &BTreeMap<BuildId, (DerivationId, User)>,
+    state: BuildState,
+    now: Seconds,
+) -> Result<u64> {
+    macro_rules! queue {
+        ($lines:literal) => {
+            concat!(
+                "update build set derivation_id = lines.derivation, evaluation_id = lines.evaluation,
+                   name_id = coalesce((select n.id from job_name n join derivation d on n.name = d.name || '.drv'
+                     where d.id = lines.derivation), build.name_id),
+                   needed_by = u.id, priority = u.priority, urgency = u.urgency, sent_urgency = null, state = $2,
+                   created_at = $3, answered_at = null, reference = null, answer = null, attempts = 0,
+                   next_attempt = 0, unwanted_at = null, inputs_queued = false, coordinator = null
+                 from ",
+                $lines,
+                " join build u on u.id = lines.needing
+                 where build.id = lines.id and build.state in ", failed_states!()
+            )
+        };
+    }
+    let lines = untried.iter().map(|(build, (derivation, user))| {
+        json!({ "id": build, "derivation": derivation, "needing": user.build, "evaluation": user.evaluation })
+    });
+    Ok(execute!(
+        tx,
+        [
+            queue!(
+                "(select value->>'id' as id, value->>'derivation' as derivation, value->>'needing' as needing,
+                    value->>'evaluation' as evaluation from json_each($1)) as lines"
+            ),
+            queue!(
+                "json_to_recordset($1::json)
+                   as lines (id bigint, derivation bigint, needing bigint, evaluation bigint)"
+            )
+        ],
+        rows(lines),
+        state,
+        now
+    ))
+}

@@ -1,0 +1,331 @@
+//! The outbox of a coordinator: builds to submit, to cancel, to tell anew how urgent they are, and
+//! to ask about; and what the coordinator answered.
+//!
+//! # Guarantees
+//!
+//! * Each submission and each cancellation is written down before it is sent, so it can be
+//!   repeated after a crash.
+//! * A build that nobody wants since it was sent still counts as submitted, so that it is canceled
+//!   there.
+//!
+//! # Races
+//!
+//! * The coordinator can know an attempt under a name that Gorget has not heard yet. Such an
+//!   attempt is named when the coordinator tells of it, and then that is no news.
+//! * A build that the coordinator has lost is queued again, perhaps for another one.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::clock::Seconds;
+use crate::db::build::builds::Row;
+use crate::db::build::event::insert;
+use crate::db::build::transition::transition;
+use crate::db::{Build, BuildId, Db, Error, Result, Tx, rows};
+use crate::domain::attempt::Attempt;
+
+/// SQL for the derivation of the build $1 that is attempted under the name $2, or else is to be built.
+macro_rules! attempted {
+    () => {
+        concat!(
+            "coalesce((select d.id from build_event k join derivation d on ",
+            has_hash!("d", "k.derivation"),
+            " where k.build_id = $1 and k.reference = $2 and d.output_set_id = build.output_set_id limit 1),
+              derivation_id)"
+        )
+    };
+}
+
+impl Db {
+    /// The coordinator has a build, under a name of its own if it told us that. One that nobody wants since
+    /// it was sent counts as submitted as well, so that it is seen that it has to be given up there.
+    pub async fn record_submission(
+        &self,
+        build: &Build,
+        reference: Option<&str>,
+        answer: &str,
+        now: Seconds,
+    ) -> Result<()> {
+        const SQL: &str = "update build set answer = case state when 'queued' then $2 else answer end,
+            answered_at = $3, sent_urgency = $4, polled_at = $5, attempts = attempts + 1, in_doubt = false
+            where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
+        // Whose name is not known has to be looked for.
+        let polled_at = if reference.is_some() { now } else { 0 };
+        let mut tx = self.begin().await?;
+        // What it had before, it has with the urgency of then.
+        let told = reference.map(|_| build.urgency);
+        execute!(&mut tx, SQL, build.id, answer, now, told, polled_at);
+        if let Some(reference) = reference {
+            let line = json!({ "build": build.id, "reference": reference, "attempt": Attempt::Scheduled.word(),
+                "hash": build.hash() });
+            let new = insert(&mut tx, &rows([line]), None, now).await?;
+            transition(&mut tx, &new, None, now).await?;
+        }
+        // Its events may have been faster.
+        take(&mut tx, build, reference).await?;
+        tx.commit().await
+    }
+
+    /// The coordinator still has an attempt at a build that was to be given up, and is wanted again. How urgent that is
+    /// there, is not known.
+    pub async fn resume(&self, build: &Build, reference: &str, now: Seconds) -> Result<()> {
+        const SQL: &str =
+            "update build set answer = 'it had it already', answered_at = $2, sent_urgency = null,
+            polled_at = 0 where id = $1 and state = 'queued'";
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, build.id, now);
+        take(&mut tx, build, Some(reference)).await?;
+        tx.commit().await
+    }
+
+    /// Those of the builds of which an attempt failed or was disturbed before.
+    pub async fn failed_before(&self, ids: &[BuildId]) -> Result<HashSet<BuildId>> {
+        let ids = rows(ids.iter().map(|id| Value::from(id.0)));
+        let found: Vec<BuildId> = each!(&self.readers, pool, sql:
+            "select distinct build_id from build_event where attempt in ('failed', 'failed-other')
+             and build_id in (select value from json_each($1))",
+            "select distinct build_id from build_event where attempt in ('failed', 'failed-other')
+             and build_id in (select value::bigint from json_array_elements_text($1::json))"
+            => sqlx::query_scalar(sql).bind(ids).fetch_all(pool).await?);
+        Ok(found.into_iter().collect())
+    }
+
+    /// The builds that a coordinator is to give up, and may be asked about now; from now on, it is
+    /// said of them that it was asked.
+    pub async fn begin_cancellations(
+        &self,
+        coordinator: &str,
+        now: Seconds,
+        limit: i64,
+    ) -> Result<Vec<Build>> {
+        const SQL: &str = concat!(
+            builds!(),
+            "where b.state = 'canceling' and b.coordinator = $1 and b.next_attempt <= $2
+             order by b.derivation_id desc limit $3"
+        );
+        let found: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(coordinator).bind(now).bind(limit).fetch_all(pool).await?);
+        let builds = found.into_iter().map(Build::try_from).collect::<Result<Vec<_>>>()?;
+        let lines = rows(builds.iter().map(|build| json!({ "id": build.id, "reference": build.reference })));
+        if !builds.is_empty() {
+            let mut tx = self.begin().await?;
+            execute!(
+                &mut tx,
+                [
+                    "update build set canceled_attempt = new.reference from
+                       (select value->>'id' as id, value->>'reference' as reference from json_each($1)) as new
+                     where build.id = new.id and new.reference is not null",
+                    "update build set canceled_attempt = new.reference
+                     from json_to_recordset($1::json) as new (id bigint, reference text)
+                     where build.id = new.id and new.reference is not null"
+                ],
+                lines
+            );
+            tx.commit().await?;
+        }
+        Ok(builds)
+    }
+
+    /// The coordinator was asked to give up this attempt at a build whose attempt had no name yet.
+    pub async fn give_up(&self, id: BuildId, reference: &str) -> Result<()> {
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, "update build set canceled_attempt = $2 where id = $1", id, reference);
+        tx.commit().await
+    }
+
+    /// The coordinator was asked for all attempts at these builds that it has.
+    pub async fn all_attempts_known(&self, ids: &[BuildId]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let ids = rows(ids.iter().map(|id| Value::from(id.0)));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "update build set in_doubt = false where id in (select value from json_each($1))",
+                "update build set in_doubt = false
+                 where id in (select value::bigint from json_array_elements_text($1::json))"
+            ],
+            ids
+        );
+        tx.commit().await
+    }
+
+    /// The coordinator has nothing to give up for a build that nobody wants.
+    pub async fn record_nothing_to_cancel(&self, id: BuildId) -> Result<()> {
+        const SQL: &str = "update build set state = 'canceled', sent = false, in_doubt = false
+            where id = $1 and state = 'canceling'";
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, id);
+        tx.commit().await
+    }
+
+    /// The builds that a coordinator has, and of whose urgency it was told something else, the most
+    /// urgent first.
+    pub async fn unsent_urgencies(&self, coordinator: &str, limit: i64) -> Result<Vec<Build>> {
+        const SQL: &str = concat!(
+            builds!(),
+            "where b.state = 'submitted' and b.reference is not null and not b.in_doubt
+               and b.sent_urgency is distinct from b.urgency and b.coordinator = $1 order by b.urgency desc limit $2"
+        );
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(coordinator).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// The coordinator was told how urgent a build is.
+    pub async fn record_urgency(&self, build: &Build) -> Result<()> {
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, "update build set sent_urgency = $2 where id = $1", build.id, build.urgency);
+        tx.commit().await
+    }
+
+    /// The builds that a coordinator has, and was not asked about since `then`, the longest first.
+    pub async fn next_readings(&self, coordinator: &str, then: Seconds, limit: i64) -> Result<Vec<Build>> {
+        const SQL: &str = concat!(
+            builds!(),
+            "where b.state in ('submitted', 'building', 'canceling') and b.coordinator = $1 and b.polled_at < $2
+             order by b.polled_at limit $3"
+        );
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(coordinator).bind(then).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// What the coordinator calls the attempts at builds that it has, as far as that was not known: it may have
+    /// told of them before, and then that is no news.
+    pub async fn name_attempts(&self, attempts: &[(BuildId, String)]) -> Result<()> {
+        for (id, reference) in attempts {
+            let mut tx = self.begin().await?;
+            execute!(
+                &mut tx,
+                concat!(
+                    "update build set reference = $2, derivation_id = ",
+                    attempted!(),
+                    " where id = $1 and state in ",
+                    submitted_states!(),
+                    " and (reference is null or in_doubt)"
+                ),
+                id,
+                reference
+            );
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// The coordinator was asked about these builds; of some it says why they wait.
+    pub async fn record_readings(&self, read: &[(BuildId, Option<String>)], now: Seconds) -> Result<()> {
+        let lines = rows(read.iter().map(|(id, note)| json!({ "id": id, "note": note })));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "update build set polled_at = $2, answer = coalesce(new.note, answer) from
+                   (select value->>'id' as id, value->>'note' as note from json_each($1)) as new
+                 where build.id = new.id",
+                "update build set polled_at = $2, answer = coalesce(new.note, answer)
+                 from json_to_recordset($1::json) as new (id bigint, note text) where build.id = new.id"
+            ],
+            lines,
+            now
+        );
+        tx.commit().await
+    }
+
+    /// The coordinator has lost builds that it had: they are submitted again, perhaps to another one, or
+    /// given up.
+    pub async fn record_loss(&self, builds: &[Build], now: Seconds) -> Result<()> {
+        const UNNAMED: [&str; 2] = [
+            "update build set state = case state when 'canceling' then 'canceled' else 'queued' end, next_attempt = 0
+             where +state in ('submitted', 'canceling') and reference is null
+               and id in (select value from json_each($1))",
+            "update build set state = case state when 'canceling' then 'canceled' else 'queued' end, next_attempt = 0
+             where state in ('submitted', 'canceling') and reference is null
+               and id in (select value::bigint from json_array_elements_text($1::json))",
+        ];
+        let mut tx = self.begin().await?;
+        for build in builds {
+            if let Some(reference) = &build.reference {
+                execute!(
+                    &mut tx,
+                    "update build set canceled_attempt = $2 where id = $1",
+                    build.id,
+                    reference
+                );
+                let attempt = Attempt::Canceled.word();
+                let line = json!({ "build": build.id, "reference": reference, "attempt": attempt });
+                let new = insert(&mut tx, &rows([line]), None, now).await?;
+                transition(&mut tx, &new, None, now).await?;
+            }
+        }
+        let ids = rows(builds.iter().map(|build| Value::from(build.id.0)));
+        execute!(&mut tx, [UNNAMED[0], UNNAMED[1]], &ids);
+        execute!(
+            &mut tx,
+            [
+                "update build set coordinator = null, sent = false, in_doubt = false
+                 where +state = 'queued' and id in (select value from json_each($1))",
+                "update build set coordinator = null, sent = false, in_doubt = false
+                 where state = 'queued' and id in (select value::bigint from json_array_elements_text($1::json))"
+            ],
+            ids
+        );
+        tx.commit().await
+    }
+
+    /// What nobody wants any more is given up at once, unless it is at one of these coordinators, which
+    /// are told. Gives the number of builds.
+    pub async fn give_up_untold(&self, told: &[String]) -> Result<u64> {
+        const CANCELING: &str =
+            "select distinct coalesce(coordinator, '') from build where state = 'canceling'";
+        let names: Vec<String> =
+            each!(&self.readers, pool => sqlx::query_scalar(CANCELING).fetch_all(pool).await?);
+        let mut count = 0;
+        for name in names.iter().filter(|name| !told.contains(name)) {
+            let mut tx = self.begin().await?;
+            count += execute!(
+                &mut tx,
+                "update build set state = 'canceled', sent = false, in_doubt = false
+                 where state = 'canceling' and coalesce(coordinator, '') = $1",
+                name
+            );
+            tx.commit().await?;
+        }
+        Ok(count)
+    }
+
+    /// Store path of an output of a build.
+    pub async fn an_output(&self, build: &Build) -> Result<String> {
+        const SQL: &str = concat!(
+            "select ",
+            outputs!(),
+            " from build b join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
+             where b.id = $1"
+        );
+        let outputs: String =
+            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(build.id).fetch_one(pool).await?);
+        let first = outputs.lines().next().and_then(|line| line.split_once(' '));
+        let damaged = || Error::Damaged {
+            what: format!("the outputs of build {}", build.id),
+            reason: "there are none".to_owned(),
+        };
+        first.map(|(_, base_name)| format!("/gnu/store/{base_name}")).ok_or_else(damaged)
+    }
+}
+
+/// The coordinator has a build. It may be told already that this attempt is over, and
+/// the build may be queued again since then.
+async fn take(tx: &mut Tx, build: &Build, reference: Option<&str>) -> Result<()> {
+    const SQL: &str = concat!(
+        "update build set state = 'submitted', sent = true, reference = $2, coordinator = $3, derivation_id = ",
+        attempted!(),
+        " where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)
+          and not exists (select 1 from build_event where build_id = $1 and reference = $2
+            and attempt not in ('scheduled', 'started'))"
+    );
+    execute!(tx, SQL, build.id, reference, build.coordinator.as_deref());
+    Ok(())
+}

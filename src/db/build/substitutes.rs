@@ -1,0 +1,188 @@
+//! Answers of substitute servers, each believed for a limited time, and the servers that fail.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::clock::Seconds;
+use crate::db::build::guard::guard;
+use crate::db::{BuildId, Db, Result, rows};
+
+/// A build that is queued unless a substitute server has all of its outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedBuild {
+    /// Its number.
+    pub id: BuildId,
+    /// Since when it is wanted.
+    pub created_at: Seconds,
+    /// Base names of the store paths of its outputs.
+    pub outputs: Vec<String>,
+}
+
+/// What a substitute server said about a store item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The 32 characters of its store path.
+    pub hash: String,
+    /// Whether it has it.
+    pub present: bool,
+    /// Until when that is to be believed.
+    pub expires_at: Seconds,
+}
+
+/// A substitute server that failed when it was asked last.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct SubstituteServer {
+    /// Its URL, without what is secret in it.
+    pub url: String,
+    /// How often in a row it failed.
+    pub failures: i64,
+    /// Not to be asked before.
+    pub next_attempt: Seconds,
+    /// What was wrong.
+    pub reason: String,
+}
+
+impl Db {
+    /// The builds for which substitute servers may be asked now, first things first.
+    pub async fn wanted_builds(&self, now: Seconds, limit: i64) -> Result<Vec<WantedBuild>> {
+        const SQL: &str = concat!(
+            "select b.id, b.created_at, ",
+            outputs!(),
+            " from build b join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
+             where b.state = 'pending' and b.next_attempt <= $1 order by b.urgency desc, b.derivation_id limit $2"
+        );
+        let rows: Vec<(BuildId, Seconds, String)> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
+        let read = |(id, created_at, outputs): (_, _, String)| {
+            let paths = outputs.lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned()));
+            WantedBuild { id, created_at, outputs: paths.collect() }
+        };
+        Ok(rows.into_iter().map(read).collect())
+    }
+
+    /// What `server` said about these store items and is still to be believed: whether it has them.
+    pub async fn lookups(
+        &self,
+        server: &str,
+        hashes: &[&str],
+        now: Seconds,
+    ) -> Result<HashMap<String, bool>> {
+        let wanted = rows(hashes.iter().map(|hash| Value::from(*hash)));
+        let found: Vec<(String, bool)> = each!(&self.readers, pool, sql:
+            "select hash, present from substitute_answer where server = $2 and +expires_at > $3
+               and hash in (select value from json_each($1))",
+            "select hash, present from substitute_answer where server = $2 and expires_at > $3
+               and hash in (select json_array_elements_text($1::json))"
+            => sqlx::query_as(sql).bind(&wanted).bind(server).bind(now).fetch_all(pool).await?);
+        Ok(found.into_iter().collect())
+    }
+
+    /// Keeps what `server` said.
+    pub async fn store_lookups(&self, server: &str, answers: &[Answered]) -> Result<()> {
+        let lines = rows(answers.iter().map(|answer| {
+            json!({ "hash": answer.hash, "present": answer.present, "expires_at": answer.expires_at })
+        }));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "insert into substitute_answer (server, hash, present, expires_at)
+                 select $2, value->>'hash', value->>'present', value->>'expires_at' from json_each($1) where true
+                 on conflict (server, hash) do update set present = excluded.present,
+                   expires_at = excluded.expires_at",
+                "insert into substitute_answer (server, hash, present, expires_at)
+                 select $2, hash, present, expires_at from json_to_recordset($1::json)
+                   as new (hash text, present boolean, expires_at bigint)
+                 on conflict (server, hash) do update set present = excluded.present,
+                   expires_at = excluded.expires_at"
+            ],
+            &lines,
+            server
+        );
+        tx.commit().await
+    }
+
+    /// Forgets what servers said too long ago.
+    pub async fn forget_lookups(&self, now: Seconds) -> Result<()> {
+        const OLD: &str = "select count(*) from substitute_answer where expires_at <= $1";
+        let old: i64 = each!(&self.readers, pool => sqlx::query_scalar(OLD).bind(now).fetch_one(pool).await?);
+        if old > 0 {
+            let mut tx = self.begin().await?;
+            execute!(&mut tx, "delete from substitute_answer where expires_at <= $1", now);
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Builds are left to substitute servers (true) or queued (false), each with the reason.
+    pub async fn apply_lookups(&self, settled: &[(BuildId, bool, String)], now: Seconds) -> Result<()> {
+        // The `+` keeps SQLite from going through all wanted builds, and through the list for each.
+        let lines = rows(settled.iter().map(|(id, present, reason)| {
+            json!({ "id": id, "state": if *present { "substituted" } else { "queued" }, "answer": reason })
+        }));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "update build set state = new.state, answer = new.answer, attempts = 0, next_attempt = 0,
+                   answered_at = case new.state when 'substituted' then $2 end
+                 from (select value->>'id' as id, value->>'state' as state, value->>'answer' as answer
+                       from json_each($1)) as new
+                 where build.id = new.id and +build.state = 'pending'",
+                "update build set state = new.state, answer = new.answer, attempts = 0, next_attempt = 0,
+                   answered_at = case new.state when 'substituted' then $2 end
+                 from json_to_recordset($1::json) as new (id bigint, state text, answer text)
+                 where build.id = new.id and build.state = 'pending'"
+            ],
+            &lines,
+            now
+        );
+        guard(&mut tx).await?;
+        tx.commit().await
+    }
+
+    /// A substitute server failed, and is not to be asked before `next_attempt`.
+    pub async fn record_server_failure(
+        &self,
+        server: &str,
+        reason: &str,
+        next_attempt: Seconds,
+    ) -> Result<()> {
+        const SQL: &str = "insert into substitute_server (url, failures, next_attempt, reason)
+            values ($1, 1, $3, $2) on conflict (url) do update set
+            failures = substitute_server.failures + 1, next_attempt = excluded.next_attempt,
+            reason = excluded.reason";
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, server, reason, next_attempt);
+        tx.commit().await
+    }
+
+    /// A substitute server answers again.
+    pub async fn forget_server_failures(&self, server: &str) -> Result<()> {
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, "delete from substitute_server where url = $1", server);
+        tx.commit().await
+    }
+
+    /// Forgets the failures of all servers but these, which are the ones that are asked.
+    pub async fn forget_other_servers(&self, servers: &[&str]) -> Result<()> {
+        let kept = rows(servers.iter().map(|url| Value::from(*url)));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "delete from substitute_server where url not in (select value from json_each($1))",
+                "delete from substitute_server where url not in (select json_array_elements_text($1::json))"
+            ],
+            &kept
+        );
+        tx.commit().await
+    }
+
+    /// The substitute servers that failed when they were asked last.
+    pub async fn failing_servers(&self) -> Result<Vec<SubstituteServer>> {
+        const SQL: &str = "select url, failures, next_attempt, reason from substitute_server order by url";
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
+    }
+}

@@ -1,0 +1,348 @@
+//! From events to the state of a build.
+//!
+//! # Guarantees
+//!
+//! * After submission, a build's state follows from the set of events about it, whatever their
+//!   order, and from what was decided about it. Any attempt that succeeded is enough.
+//! * A late event never undoes a decision.
+//! * A cancellation that comes too late never costs a build that is wanted again: it is queued
+//!   once more.
+//!
+//! # Design
+//!
+//! Each attempt counts with the furthest step that was reported of it. Of several attempts, one
+//! that still runs counts more than one that failed. A disturbed attempt is one whose surroundings
+//! look to blame: it is retried after 5 minutes, half an hour and two hours, and then the build is
+//! failed.
+//!
+//! # Races
+//!
+//! * Before a build is submitted, events about attempts of former times say nothing about it.
+//! * A canceled build that the coordinator finished anyway has succeeded or failed.
+//! * An event that says again what is known changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::clock::Seconds;
+use crate::db::build::event::stored_attempt;
+use crate::db::build::failed::note_failures;
+use crate::db::{BuildId, BuildState, Result, Tx, rows};
+use crate::domain::attempt::{Attempt, furthest, retry_after, standing};
+
+/// How far an attempt at a build came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::db) struct Step {
+    build: BuildId,
+    reference: String,
+    attempt: Attempt,
+    /// What is attempted, if that is known: the 32 characters of the derivation's store path.
+    derivation: Option<String>,
+    received_at: Seconds,
+}
+
+/// A [`Step`] as it is stored.
+pub(in crate::db) type StoredStep = (BuildId, String, String, Option<String>, Seconds);
+
+impl Step {
+    pub(in crate::db) fn stored(row: StoredStep) -> Result<Self> {
+        let (build, reference, word, derivation, received_at) = row;
+        let attempt = stored_attempt(build, &word)?;
+        Ok(Self { build, reference, attempt, derivation, received_at })
+    }
+
+    fn pair(&self) -> (&str, Attempt) {
+        (&self.reference, self.attempt)
+    }
+}
+
+/// A build as it stands before it is known what follows from news.
+#[derive(Debug, sqlx::FromRow)]
+struct Row {
+    id: BuildId,
+    state: BuildState,
+    /// The derivation that is to be built: the 32 characters of its store path.
+    derivation: String,
+    /// The attempt that the coordinator was asked to give up.
+    canceled_attempt: Option<String>,
+    /// Since when it is wanted.
+    created_at: Seconds,
+    /// Since when nobody wants it any more.
+    unwanted_at: Option<Seconds>,
+}
+
+/// What becomes of a build.
+#[derive(Debug, PartialEq, Eq)]
+struct Move<'a> {
+    state: BuildState,
+    /// The attempt that says so; none when there has to be another one.
+    reference: Option<&'a str>,
+    /// What is attempted by that, if it is not what was to be.
+    derivation: Option<&'a str>,
+    /// In how many seconds it may be submitted again.
+    pause: i64,
+    /// Whether the news are about an attempt that was not known: there is no other such.
+    names: bool,
+}
+
+/// Moves builds to the states that follow from all that was told about them, `new` being the news, which
+/// came from `coordinator`. It has the builds that it tells of if nobody else has; what came to its end is
+/// nobody's any more.
+pub(in crate::db) async fn transition(
+    tx: &mut Tx,
+    new: &[Step],
+    coordinator: Option<&str>,
+    now: Seconds,
+) -> Result<u64> {
+    if new.is_empty() {
+        return Ok(0);
+    }
+    macro_rules! settling {
+        ($ids:literal) => {
+            concat!(
+                "select b.id, b.state, d.hash as derivation, b.canceled_attempt, b.created_at, b.unwanted_at
+                 from build b join derivation d on d.id = b.derivation_id where b.id in (select ",
+                $ids,
+                ")"
+            )
+        };
+    }
+    let ids: BTreeSet<BuildId> = new.iter().map(|step| step.build).collect();
+    let ids = rows(ids.into_iter().map(|id| Value::from(id.0)));
+    let builds: Vec<Row> = each!(tx, tx, sql:
+        settling!("value from json_each($1)"),
+        settling!("value::bigint from json_array_elements_text($1::json)")
+        => sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?);
+    let told: Vec<StoredStep> = each!(tx, tx, sql:
+        "select build_id, reference, attempt, derivation, received_at from build_event
+         where build_id in (select value from json_each($1)) order by id",
+        "select build_id, reference, attempt, derivation, received_at from build_event
+         where build_id in (select value::bigint from json_array_elements_text($1::json)) order by id"
+        => sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?);
+    let mut steps: BTreeMap<BuildId, Vec<Step>> = BTreeMap::new();
+    for step in told {
+        let step = Step::stored(step)?;
+        steps.entry(step.build).or_default().push(step);
+    }
+    let moves: Vec<(&Row, Move<'_>)> =
+        builds.iter().filter_map(|row| Some((row, follows(row, &steps[&row.id], new)?))).collect();
+    note_failures(tx, failures(&builds, &moves, new), now).await?;
+    let lines = moves.iter().map(|(row, moved)| {
+        json!({
+            "id": row.id, "state": moved.state, "reference": moved.reference, "next_attempt": now + moved.pause,
+            "names": moved.names, "derivation": moved.derivation,
+        })
+    });
+    move_all(tx, &rows(lines), coordinator, now).await
+}
+
+async fn move_all(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seconds) -> Result<u64> {
+    macro_rules! settled {
+        ($lines:literal, $plus:literal) => {
+            concat!(
+                "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
+                   answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
+                   in_doubt = in_doubt and not new.names,
+                   derivation_id = coalesce((select d.id from derivation d where ",
+                has_hash!("d", "new.derivation"),
+                " and d.output_set_id = build.output_set_id), derivation_id),
+                   sent = new.state in ", submitted_states!(), "
+                     or new.state in ('queued', 'canceling') and sent
+                 from ",
+                $lines,
+                " where build.id = new.id and (",
+                $plus,
+                "build.state <> new.state or build.reference is distinct from new.reference)"
+            )
+        };
+    }
+    Ok(execute!(
+        tx,
+        [
+            settled!(
+                "(select value->>'id' as id, value->>'state' as state, value->>'reference' as reference,
+                     value->>'next_attempt' as next_attempt, value->>'names' as names,
+                     value->>'derivation' as derivation from json_each($1)) as new",
+                "+"
+            ),
+            settled!(
+                "json_to_recordset($1::json)
+               as new (id bigint, state text, reference text, next_attempt bigint, names boolean, derivation text)",
+                ""
+            )
+        ],
+        lines,
+        now,
+        coordinator
+    ))
+}
+
+/// Which derivations failed by what is new, and by what follows from it.
+fn failures<'a>(
+    builds: &'a [Row],
+    moves: &[(&'a Row, Move<'a>)],
+    new: &'a [Step],
+) -> BTreeSet<(BuildId, &'a str)> {
+    let current: BTreeMap<BuildId, &str> =
+        builds.iter().map(|row| (row.id, row.derivation.as_str())).collect();
+    let told = new.iter().filter(|step| step.attempt == Attempt::Failed);
+    let told = told.map(|step| (step.build, step.derivation.as_deref().unwrap_or(current[&step.build])));
+    let failed = moves.iter().filter(|(_, moved)| moved.state == BuildState::Failed);
+    told.chain(failed.map(|(row, _)| (row.id, row.derivation.as_str()))).collect()
+}
+
+/// What is attempted under this name, if that is known.
+fn attempted<'a>(steps: &'a [Step], name: &str) -> Option<&'a str> {
+    steps.iter().filter(|step| step.reference == name).find_map(|step| step.derivation.as_deref())
+}
+
+/// What follows for a build. An attempt at another derivation that makes the same counts while it goes on, and
+/// when it succeeds; not when it comes to nothing. Late news about an attempt that came further change nothing.
+fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
+    use BuildState::{Building, Canceled, Canceling, Failed, Queued, Submitted, Succeeded};
+    let is_this = |name: &str| attempted(steps, name).is_none_or(|derivation| derivation == row.derivation);
+    let (attempts, others): (Vec<_>, Vec<_>) = furthest(steps.iter().map(Step::pair))
+        .into_iter()
+        .partition(|(name, attempt)| !attempt.is_over() || *attempt == Attempt::Succeeded || is_this(name));
+    let is_news = |&(name, attempt): &(&str, Attempt)| {
+        let mut new = new.iter().filter(|step| step.build == row.id);
+        new.any(|step| step.pair() == (name, attempt))
+    };
+    let advanced: Vec<_> = attempts.iter().copied().filter(is_news).collect();
+    // Before a build is submitted, attempts of former times say nothing about it.
+    let at_coordinator =
+        matches!(row.state, Submitted | Building | Succeeded | Failed | Canceling | Canceled);
+    let again = if row.unwanted_at.is_some() { Canceled } else { Queued };
+    let (name, attempt) = if advanced.is_empty() {
+        // What the coordinator had was the other derivation, which came to nothing: this one is to be tried.
+        let nothing_left = attempts.iter().all(|(_, attempt)| attempt.is_over());
+        let is_lost = matches!(row.state, Submitted | Building) && nothing_left && others.iter().any(is_news);
+        return is_lost.then_some(Move {
+            state: again,
+            reference: None,
+            derivation: None,
+            pause: 0,
+            names: false,
+        });
+    } else if at_coordinator {
+        standing(attempts)?
+    } else {
+        standing(advanced.iter().copied())?
+    };
+    let is_new = |step: &Step| new.contains(step);
+    let names =
+        advanced.iter().any(|(name, _)| steps.iter().all(|step| step.reference != *name || is_new(step)));
+    let derivation = attempted(steps, name).filter(|derivation| *derivation != row.derivation);
+    let to = |state| Some(Move { state, reference: Some(name), derivation, pause: 0, names });
+    let anew = |pause| Some(Move { state: again, reference: None, derivation: None, pause, names });
+    let was_asked = |name: &str| row.canceled_attempt.as_deref() == Some(name);
+    match (row.state, attempt) {
+        (_, Attempt::Succeeded) => to(Succeeded),
+        // Somebody wants again what was given up too late: it is tried once more.
+        (Submitted | Building, Attempt::Canceled) if was_asked(name) => anew(0),
+        (Queued, Attempt::Canceled) if was_asked(name) => None,
+        (Canceling, Attempt::Canceled | Attempt::Disturbed)
+        | (Queued | Submitted | Building | Failed | Succeeded | Canceled, Attempt::Canceled) => to(Canceled),
+        // What was asked for has not happened yet, or is about a build that nobody submitted.
+        (Canceling, Attempt::Scheduled | Attempt::Started) | (_, Attempt::Canceled) => None,
+        (_, Attempt::Scheduled) => to(Submitted),
+        (_, Attempt::Started) => to(Building),
+        (_, Attempt::Failed) => to(Failed),
+        (_, Attempt::Disturbed) => match retry_after(disturbed_since(row.created_at, steps)) {
+            Some(pause) if row.state != Canceled => anew(pause),
+            _ => to(Failed),
+        },
+    }
+}
+
+/// How many attempts were disturbed since then.
+fn disturbed_since(then: Seconds, steps: &[Step]) -> usize {
+    steps.iter().filter(|step| step.attempt == Attempt::Disturbed && step.received_at >= then).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What follows for a build in `state` from steps, the last of which is news. A name that ends in `'` is
+    /// that of an attempt at another derivation.
+    fn after(
+        state: BuildState,
+        canceled_attempt: Option<&str>,
+        steps: &[(&str, Attempt)],
+    ) -> Option<BuildState> {
+        let id = BuildId(1);
+        let step = |(name, attempt): &(&str, Attempt)| Step {
+            build: id,
+            reference: (*name).trim_end_matches('\'').to_owned(),
+            attempt: *attempt,
+            derivation: Some(if name.ends_with('\'') { "other" } else { "this" }.to_owned()),
+            received_at: 10,
+        };
+        let steps: Vec<Step> = steps.iter().map(step).collect();
+        let (derivation, canceled_attempt) = ("this".to_owned(), canceled_attempt.map(str::to_owned));
+        let row = Row { id, state, derivation, canceled_attempt, created_at: 5, unwanted_at: None };
+        follows(&row, &steps, &steps[steps.len() - 1..]).map(|moved| moved.state)
+    }
+
+    #[test]
+    fn what_is_given_up_stays_so_unless_it_is_done() {
+        use Attempt::{Canceled, Disturbed, Failed, Scheduled, Started, Succeeded};
+        use BuildState::{self as State, Canceling};
+        let after = |step| after(Canceling, Some("a"), &[("a", Scheduled), ("a", step)]);
+        assert_eq!(after(Started), None);
+        assert_eq!(after(Canceled), Some(State::Canceled));
+        assert_eq!(after(Disturbed), Some(State::Canceled));
+        assert_eq!(after(Failed), Some(State::Failed));
+        assert_eq!(after(Succeeded), Some(State::Succeeded));
+    }
+
+    #[test]
+    fn a_late_cancellation_does_not_keep_what_is_wanted_again() {
+        use Attempt::{Canceled, Scheduled, Started};
+        use BuildState::{self as State, Queued, Submitted};
+        let old = [("a", Scheduled), ("a", Canceled)];
+        assert_eq!(after(Queued, Some("a"), &old), None, "another attempt will be made");
+        assert_eq!(after(Queued, None, &old), Some(State::Canceled), "somebody else gave it up");
+        assert_eq!(
+            after(Submitted, Some("a"), &old),
+            Some(Queued),
+            "the coordinator had the old attempt only"
+        );
+        assert_eq!(after(Submitted, Some("x"), &old), Some(State::Canceled));
+        let both = [("a", Scheduled), ("b", Scheduled), ("a", Canceled)];
+        assert_eq!(after(Submitted, Some("a"), &both), Some(Submitted));
+        assert_eq!(after(Queued, Some("a"), &[("a", Canceled), ("a", Started)]), None, "late news");
+    }
+
+    #[test]
+    fn another_derivation_that_comes_to_nothing_says_nothing_of_this_one() {
+        use Attempt::{Canceled, Disturbed, Failed, Scheduled, Started, Succeeded};
+        use BuildState::{self as State, Queued, Submitted};
+        let ours = [("b", Scheduled), ("a'", Scheduled)];
+        for (step, expected) in [(Failed, None), (Canceled, None), (Succeeded, Some(State::Succeeded))] {
+            let steps = [&ours[..], &[("a'", step)]].concat();
+            assert_eq!(after(Submitted, None, &steps), expected, "{step:?}");
+        }
+        assert_eq!(after(Queued, None, &[("a'", Scheduled), ("a'", Failed)]), None);
+        assert_eq!(after(Queued, None, &[("a'", Started)]), Some(State::Building), "somebody builds it");
+        let other = [("a'", Scheduled), ("a'", Failed)];
+        assert_eq!(after(Submitted, None, &other), Some(Queued), "the coordinator had the other one only");
+        assert_eq!(after(State::Building, None, &[("a'", Failed), ("b", Disturbed)]), Some(Queued));
+    }
+
+    #[test]
+    fn a_disturbed_build_is_queued_again_until_it_was_tried_often_enough() {
+        use Attempt::{Disturbed, Failed};
+        use BuildState::{self as State, Building, Queued};
+        let names = ["a", "b", "c", "d"];
+        let disturbed = |count: usize| {
+            let steps: Vec<_> = names[..count].iter().map(|name| (*name, Disturbed)).collect();
+            after(Building, None, &steps)
+        };
+        assert_eq!([1, 2, 3].map(disturbed), [Some(Queued); 3]);
+        assert_eq!(disturbed(4), Some(State::Failed));
+        assert_eq!(after(Building, None, &[("a", Disturbed), ("b", Failed)]), Some(State::Failed));
+    }
+}

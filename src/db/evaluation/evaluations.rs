@@ -1,0 +1,317 @@
+use serde_json::Value;
+
+use crate::clock::Seconds;
+use crate::db::farm::notify::{Wake, ring};
+use crate::db::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
+use crate::domain::revision::Revision;
+use crate::domain::spec::{Build, Spec, System};
+
+/// One revision of one spec for one system: what is known of its evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Its number. Of the same spec and system, later revisions have larger ones.
+    pub id: EvaluationId,
+    /// Of which spec.
+    pub spec_id: SpecId,
+    /// The spec's name.
+    pub spec: String,
+    /// What is evaluated.
+    pub revision: Revision,
+    /// Which of its jobs.
+    pub build: Build,
+    /// For which system.
+    pub system: System,
+    /// How far it is.
+    pub state: EvaluationState,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// Whether whole modules failed to load, so that absent jobs are errors.
+    pub partial: bool,
+    /// How often it was begun.
+    pub attempts: i64,
+    /// Who evaluates it, or did last.
+    pub host: Option<String>,
+    /// When it was asked for.
+    pub created_at: Seconds,
+    /// When it was begun last.
+    pub started_at: Option<Seconds>,
+    /// When it was complete or failed.
+    pub finished_at: Option<Seconds>,
+    /// How much there is to evaluate, once that is known.
+    pub jobs_total: Option<i64>,
+    /// How much of it is done.
+    pub jobs_done: i64,
+    /// How many jobs could not be evaluated.
+    pub errors: i64,
+    /// Whether the scheduler has yet to see its new jobs.
+    pub unscheduled: bool,
+    /// Measurements.
+    pub metrics: Option<Value>,
+}
+
+/// How far an evaluation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum EvaluationState {
+    /// Nobody works on it yet.
+    Pending,
+    /// Somebody does.
+    Running,
+    /// Its jobs are known.
+    Complete,
+    /// It came to nothing: what its jobs are is not known.
+    Failed,
+}
+
+impl EvaluationState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Running, Self::Complete, Self::Failed];
+
+    /// The word for it, the same in the database, in JSON and for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// All columns of a [`Row`]; a condition may follow.
+macro_rules! evaluations {
+    () => {
+        "select e.id, e.spec_id, s.name as spec, coalesce(e.channels, r.channels) as channels, e.build, e.system, e.state, e.reason, e.partial, e.attempts, e.host,
+           e.created_at, e.started_at, e.finished_at, e.jobs_total, e.jobs_done, e.errors, e.unscheduled, e.metrics
+         from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: EvaluationId,
+    spec_id: SpecId,
+    spec: String,
+    channels: String,
+    build: String,
+    system: String,
+    state: EvaluationState,
+    reason: Option<String>,
+    partial: bool,
+    attempts: i64,
+    host: Option<String>,
+    created_at: Seconds,
+    started_at: Option<Seconds>,
+    finished_at: Option<Seconds>,
+    jobs_total: Option<i64>,
+    jobs_done: i64,
+    errors: i64,
+    unscheduled: bool,
+    metrics: Option<String>,
+}
+
+impl TryFrom<Row> for Evaluation {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let place = |what: &str| format!("the {what} of evaluation {}", row.id);
+        let metrics = row.metrics.as_deref().map(|metrics| stored(metrics, || place("metrics")));
+        Ok(Self {
+            revision: stored(&row.channels, || place("revision"))?,
+            build: stored(&row.build, || place("jobs"))?,
+            system: stored_system(&row.system, || place("system"))?,
+            metrics: metrics.transpose()?,
+            id: row.id,
+            spec_id: row.spec_id,
+            spec: row.spec,
+            state: row.state,
+            reason: row.reason,
+            partial: row.partial,
+            attempts: row.attempts,
+            host: row.host,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            jobs_total: row.jobs_total,
+            jobs_done: row.jobs_done,
+            errors: row.errors,
+            unscheduled: row.unscheduled,
+        })
+    }
+}
+
+impl Db {
+    /// The spec should be evaluated at this revision, for each of `systems`. Gives the evaluations
+    /// that are waiting for that now and were not before.
+    ///
+    /// Where the newest evaluation has that very revision and asked for the same jobs, nothing is to
+    /// be done. Where the newest still waits, it turns to this revision, unless the spec wants every
+    /// commit. Else a new one waits: going back to an earlier revision is news too.
+    pub async fn request_evaluations(
+        &self,
+        spec: SpecId,
+        revision: &Revision,
+        build: &Build,
+        systems: &[System],
+        now: Seconds,
+    ) -> Result<Vec<EvaluationId>> {
+        let mut tx = self.begin().await?;
+        let wanted = Wanted {
+            revision: revision_id(&mut tx, revision, now).await?,
+            channels: serde_json::json!(revision).to_string(),
+            build: serde_json::json!(build).to_string(),
+        };
+        let mut requested = Vec::new();
+        for system in systems {
+            requested.extend(request(&mut tx, spec, &wanted, system, now).await?);
+        }
+        if !requested.is_empty() {
+            ring(&mut tx, Wake::Evaluate).await?;
+        }
+        tx.commit().await?;
+        Ok(requested)
+    }
+
+    /// One evaluation.
+    pub async fn evaluation(&self, id: EvaluationId) -> Result<Option<Evaluation>> {
+        const SQL: &str = concat!(evaluations!(), "where e.id = $1");
+        let row: Option<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?);
+        row.map(Evaluation::try_from).transpose()
+    }
+
+    /// The latest evaluations, newest first.
+    pub async fn evaluations(
+        &self,
+        spec: Option<&str>,
+        system: Option<&System>,
+        limit: i64,
+    ) -> Result<Vec<Evaluation>> {
+        const SQL: &str = concat!(
+            evaluations!(),
+            "where ($1 is null or s.name = $1) and ($2 is null or e.system = $2) order by e.id desc limit $3"
+        );
+        let system = system.map(System::as_str);
+        let rows: Vec<Row> = each!(&self.readers, pool =>
+            sqlx::query_as(SQL).bind(spec).bind(system).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Evaluation::try_from).collect()
+    }
+
+    /// The newest evaluation of each present spec and system, in the order of their priorities.
+    pub async fn newest_evaluations(&self) -> Result<Vec<Evaluation>> {
+        const SQL: &str = concat!(
+            evaluations!(),
+            "where s.present and e.id in (select max(id) from evaluation group by spec_id, system)
+             order by s.priority, s.name, e.system"
+        );
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        rows.into_iter().map(Evaluation::try_from).collect()
+    }
+
+    /// The revisions whose files are needed: of evaluations that wait or run, and of the newest complete
+    /// one of each present spec and system.
+    pub async fn needed_revisions(&self) -> Result<Vec<Revision>> {
+        const SQL: &str = concat!(
+            evaluations!(),
+            "where e.state in ('pending', 'running') or s.present and e.id in
+              (select max(id) from evaluation where state = 'complete' group by spec_id, system)"
+        );
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        rows.into_iter().map(|row| Ok(Evaluation::try_from(row)?.revision)).collect()
+    }
+
+    /// The newest complete evaluation of a spec for a system.
+    pub async fn last_complete(&self, spec: SpecId, system: &System) -> Result<Option<Evaluation>> {
+        const SQL: &str = concat!(
+            evaluations!(),
+            "where e.spec_id = $1 and e.system = $2 and e.state = 'complete' order by e.id desc limit 1"
+        );
+        let row: Option<Row> = each!(&self.readers, pool =>
+            sqlx::query_as(SQL).bind(spec).bind(system.as_str()).fetch_optional(pool).await?);
+        row.map(Evaluation::try_from).transpose()
+    }
+}
+
+/// The number of a revision, which is written down if it is new.
+async fn revision_id(tx: &mut Tx, revision: &Revision, now: Seconds) -> Result<i64> {
+    const ADD: &str = "insert into revision (key, channels, created_at) values ($1, $2, $3)
+        on conflict (key) do nothing";
+    const FIND: &str = "select id from revision where key = $1";
+    let (key, channels) = (revision.key(), serde_json::json!(revision).to_string());
+    execute!(tx, ADD, &key, &channels, now);
+    each!(tx, tx => Ok(sqlx::query_scalar(FIND).bind(&key).fetch_one(&mut **tx).await?))
+}
+
+/// What is asked for, as it is stored.
+struct Wanted {
+    revision: i64,
+    /// The same revision, with the origins of its channels.
+    channels: String,
+    build: String,
+}
+
+async fn request(
+    tx: &mut Tx,
+    spec: SpecId,
+    wanted: &Wanted,
+    system: &System,
+    now: Seconds,
+) -> Result<Option<EvaluationId>> {
+    const NEWEST: &str =
+        "select id, revision_id, build, state from evaluation where spec_id = $1 and system = $2
+        order by id desc limit 1";
+    const EVERY: &str = "select definition from spec where id = $1";
+    const ORIGINS: &str = "update evaluation set channels = $2 where id = $1";
+    const TURN: &str = "update evaluation set revision_id = $2, channels = $3, build = $4, created_at = $5,
+        attempts = 0 where id = $1";
+    const ADD: &str =
+        "insert into evaluation (spec_id, revision_id, channels, build, system, state, created_at)
+        values ($1, $2, $3, $4, $5, 'pending', $6) returning id";
+    let Wanted { revision, channels, build } = wanted;
+    let newest: Option<(EvaluationId, i64, String, EvaluationState)> = each!(tx, tx =>
+        sqlx::query_as(NEWEST).bind(spec).bind(system.as_str()).fetch_optional(&mut **tx).await?);
+    let definition: String =
+        each!(tx, tx => sqlx::query_scalar(EVERY).bind(spec).fetch_one(&mut **tx).await?);
+    let every_commit = stored::<Spec>(&definition, || format!("spec {spec}"))?.every_commit;
+    match newest {
+        Some((id, same, jobs, _)) if (same, &jobs) == (*revision, build) => {
+            execute!(tx, ORIGINS, id, channels);
+            Ok(None)
+        }
+        Some((id, _, _, EvaluationState::Pending)) if !every_commit => {
+            execute!(tx, TURN, id, revision, channels, build, now);
+            Ok(Some(id))
+        }
+        _ => {
+            each!(tx, tx => Ok(sqlx::query_scalar(ADD).bind(spec).bind(revision).bind(channels).bind(build)
+            .bind(system.as_str()).bind(now).fetch_optional(&mut **tx).await?))
+        }
+    }
+}
+
+/// The system that we stored as `name`; `what` names the place.
+pub(in crate::db) fn stored_system(name: &str, what: impl FnOnce() -> String) -> Result<System> {
+    System::new(name).ok_or_else(|| Error::Damaged {
+        what: what(),
+        reason: format!("`{name}` is no system that Guix has"),
+    })
+}
+
+/// An evaluation that is complete: its jobs are the intervals that contain it.
+#[derive(Clone, Copy)]
+pub(in crate::db) struct Complete {
+    pub(in crate::db) id: EvaluationId,
+    /// The number of its spec and system.
+    pub(in crate::db) sequence: i64,
+}
+
+impl Complete {
+    /// Makes sure that the evaluation is complete.
+    pub(in crate::db) async fn find(db: &Db, id: EvaluationId) -> Result<Self> {
+        const SQL: &str = "select coalesce((select q.id from sequence q where q.spec_id = e.spec_id
+            and q.system = e.system), 0) from evaluation e where e.id = $1 and e.state = 'complete'";
+        let found: Option<i64> =
+            each!(&db.readers, pool => sqlx::query_scalar(SQL).bind(id).fetch_optional(pool).await?);
+        Ok(Self { id, sequence: found.ok_or(Error::NotComplete(id))? })
+    }
+}

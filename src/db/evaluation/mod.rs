@@ -1,0 +1,12 @@
+//! Evaluations: leases, and the recording of what they find.
+//!
+//! Tables: `evaluation`, `evaluation_error`, `revision`, `term`.
+
+pub(in crate::db) mod batch;
+pub(in crate::db) mod bulk;
+pub(in crate::db) mod describe;
+pub(in crate::db) mod evaluations;
+pub(in crate::db) mod lease;
+pub(in crate::db) mod record;
+pub(in crate::db) mod retry;
+pub(in crate::db) mod task;

@@ -1,0 +1,147 @@
+use serde_json::Value;
+
+use crate::clock::Seconds;
+use crate::db::evaluation::evaluations::stored_system;
+use crate::db::evaluation::lease::reset;
+use crate::db::farm::notify::{Wake, ring};
+use crate::db::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
+use crate::domain::revision::Revision;
+use crate::domain::spec::{Spec, System};
+
+/// An evaluation as its worker needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Which evaluation.
+    pub id: EvaluationId,
+    /// Which spec.
+    pub spec_id: SpecId,
+    /// The spec as it is now, except for the jobs, which are those that were asked for.
+    pub spec: Spec,
+    /// What to evaluate.
+    pub revision: Revision,
+    /// For which system.
+    pub system: System,
+    /// The newest complete evaluation of the same spec and system before this one.
+    pub previous: Option<EvaluationId>,
+    /// How often it was begun, this time included; without the times that a fault of a machine ended.
+    pub attempts: i64,
+    /// The term of its lease: only who has the newest one can write anything of the evaluation.
+    pub term: Option<i64>,
+}
+
+const TASK: &str =
+    "select e.spec_id, s.definition, coalesce(e.channels, r.channels), e.build, e.system, e.attempts - e.faults, e.term,
+      (select max(p.id) from evaluation p where p.spec_id = e.spec_id and p.system = e.system
+         and p.state = 'complete' and p.id < e.id)
+    from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id
+    where e.id = $1";
+
+type Row = (SpecId, String, String, String, String, i64, Option<i64>, Option<EvaluationId>);
+
+impl Task {
+    /// The evaluation that this transaction has just leased.
+    pub(in crate::db) async fn find(tx: &mut Tx, id: EvaluationId) -> Result<Self> {
+        let row: Row = each!(tx, tx => sqlx::query_as(TASK).bind(id).fetch_one(&mut **tx).await?);
+        Self::read(id, &row)
+    }
+
+    fn read(id: EvaluationId, row: &Row) -> Result<Self> {
+        let place = |what: &str| format!("the {what} of evaluation {id}");
+        let (spec_id, definition, channels, build, system, attempts, term, previous) = row;
+        Ok(Self {
+            id,
+            spec_id: *spec_id,
+            spec: Spec { build: stored(build, || place("jobs"))?, ..stored(definition, || place("spec"))? },
+            revision: stored(channels, || place("revision"))?,
+            system: stored_system(system, || place("system"))?,
+            previous: *previous,
+            attempts: *attempts,
+            term: *term,
+        })
+    }
+}
+
+impl Db {
+    /// An evaluation that has jobs which [`Db::queue_builds`] has not seen, the oldest first. It may
+    /// still be running: what is new is queued as soon as it is found, and stays wanted if the
+    /// evaluation fails later, for it was the branch's then.
+    pub async fn unscheduled_evaluation(&self) -> Result<Option<Task>> {
+        const NEXT: &str = "select id from evaluation where unscheduled and state in ('complete', 'running') order by id limit 1";
+        let next: Option<EvaluationId> =
+            each!(&self.readers, pool => sqlx::query_scalar(NEXT).fetch_optional(pool).await?);
+        let Some(id) = next else { return Ok(None) };
+        let row: Row = each!(&self.readers, pool => sqlx::query_as(TASK).bind(id).fetch_one(pool).await?);
+        Ok(Some(Task::read(id, &row)?))
+    }
+
+    /// Lets an evaluation that cannot go on wait again, as if it had never been begun (except that the
+    /// attempt counts).
+    pub async fn wait_again(&self, task: &Task) -> Result<()> {
+        let mut tx = self.begin().await?;
+        still_ours(&mut tx, task).await?;
+        reset(&mut tx, &[task.id]).await?;
+        tx.commit().await
+    }
+
+    /// Lets an evaluation that a fault of this machine ended wait again; the attempt does not count.
+    pub async fn give_back(&self, task: &Task) -> Result<()> {
+        let mut tx = self.begin().await?;
+        still_ours(&mut tx, task).await?;
+        reset(&mut tx, &[task.id]).await?;
+        execute!(&mut tx, "update evaluation set faults = faults + 1 where id = $1", task.id);
+        ring(&mut tx, Wake::Evaluate).await?;
+        tx.commit().await
+    }
+
+    /// Forgets an evaluation that was claimed and not begun.
+    pub async fn drop_evaluation(&self, task: &Task) -> Result<()> {
+        let mut tx = self.begin().await?;
+        still_ours(&mut tx, task).await?;
+        execute!(&mut tx, "delete from evaluation where id = $1", task.id);
+        ring(&mut tx, Wake::Fetch).await?;
+        tx.commit().await
+    }
+
+    /// How much there is to evaluate is known now.
+    pub async fn set_total(&self, task: &Task, total: i64) -> Result<()> {
+        let mut tx = self.begin().await?;
+        still_ours(&mut tx, task).await?;
+        execute!(&mut tx, "update evaluation set jobs_total = $2 where id = $1", task.id, total);
+        tx.commit().await
+    }
+
+    /// Writes down what was measured of an evaluation that is about to fail, or to wait again.
+    pub async fn note_metrics(&self, task: &Task, metrics: &Value) -> Result<()> {
+        let mut tx = self.begin().await?;
+        still_ours(&mut tx, task).await?;
+        execute!(&mut tx, "update evaluation set metrics = $2 where id = $1", task.id, metrics.to_string());
+        tx.commit().await
+    }
+
+    /// The evaluation came to nothing. Its errors stay, for people to read; its jobs are forgotten,
+    /// so that the next evaluation is compared with the last complete one.
+    pub async fn fail_evaluation(&self, task: &Task, reason: &str, now: Seconds) -> Result<()> {
+        let mut tx = self.begin().await?;
+        still_ours(&mut tx, task).await?;
+        fail(&mut tx, task.id, reason, now).await?;
+        tx.commit().await
+    }
+}
+
+/// See [`Db::fail_evaluation`].
+pub(in crate::db) async fn fail(tx: &mut Tx, id: EvaluationId, reason: &str, now: Seconds) -> Result<()> {
+    const FAIL: &str = "update evaluation set state = 'failed', reason = $2, finished_at = $3,
+        unscheduled = false where id = $1";
+    execute!(tx, FAIL, id, reason, now);
+    execute!(tx, "delete from job_interval where first_evaluation = $1", id);
+    ring(tx, Wake::Schedule).await
+}
+
+/// Makes sure that the task is still ours to write: nobody has leased it since, and it is not over. That
+/// holds until the transaction ends.
+pub(in crate::db) async fn still_ours(tx: &mut Tx, task: &Task) -> Result<()> {
+    const SQL: &str = "select id from evaluation where id = $1 and state = 'running' and term = $2";
+    let found: Option<EvaluationId> = each!(tx, tx =>
+        sqlx::query_scalar(SQL).bind(task.id).bind(task.term).fetch_optional(&mut **tx).await?);
+    found.map(drop).ok_or(Error::LeaseLost(task.id))
+}

@@ -1,0 +1,6 @@
+//! The hosts of a farm, and how they wake each other.
+//!
+//! Tables: `host`, `scheduler_lease`.
+
+pub(in crate::db) mod host;
+pub(in crate::db) mod notify;

@@ -1,0 +1,198 @@
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::db::evaluation::bulk::{Cell, insert};
+use crate::db::{NewJob, Result, Tx, rows, stored};
+use crate::domain::job::{JobMetadata, Location};
+
+/// Numbers of facts. The line is no part of them.
+pub(in crate::db) type MetadataIds = HashMap<JobMetadata, i64>;
+
+/// Columns of the facts `f` of a job, for a [`MetadataRow`].
+macro_rules! facts_columns {
+    () => {
+        "f.package, f.version, f.file, f.target, f.channel, f.max_silent_time, f.timeout, f.hidden, f.replacement,
+           f.substitutable"
+    };
+}
+pub(in crate::db) use facts_columns;
+
+/// PostgreSQL's rows `f` of what [`line`] makes.
+macro_rules! recordset {
+    () => {
+        "json_to_recordset($1::json) as f (place bigint, package text, version text, file text, target text,
+           channel text, max_silent_time bigint, timeout bigint, hidden boolean, replacement boolean,
+           substitutable boolean)"
+    };
+}
+
+/// Job metadata as it stands in the database, if it does.
+#[derive(sqlx::FromRow)]
+pub(in crate::db) struct MetadataRow {
+    package: Option<String>,
+    version: Option<String>,
+    file: Option<String>,
+    target: Option<String>,
+    channel: Option<String>,
+    max_silent_time: Option<i64>,
+    timeout: Option<i64>,
+    hidden: Option<bool>,
+    replacement: Option<bool>,
+    substitutable: Option<bool>,
+}
+
+impl MetadataRow {
+    /// The facts of a job that is defined at `line`.
+    pub(in crate::db) fn facts(self, line: Option<i64>) -> JobMetadata {
+        let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let line = line.and_then(|line| u32::try_from(line).ok());
+        JobMetadata {
+            package: some(self.package),
+            version: some(self.version),
+            location: some(self.file).zip(line).map(|(file, line)| Location { file, line }),
+            target: some(self.target),
+            channel: some(self.channel),
+            max_silent_time: self.max_silent_time.unwrap_or_default(),
+            timeout: self.timeout.unwrap_or_default(),
+            hidden: self.hidden.unwrap_or_default(),
+            replacement: self.replacement.unwrap_or_default(),
+            substitutable: self.substitutable.unwrap_or_default(),
+        }
+    }
+}
+
+/// Job metadata without the line, and the line.
+pub(in crate::db) fn without_line(facts: &JobMetadata) -> (JobMetadata, Option<u32>) {
+    let mut facts = facts.clone();
+    let line = facts.location.as_mut().map(|location| std::mem::take(&mut location.line));
+    (facts, line)
+}
+
+/// The numbers of the facts that open intervals of a sequence have.
+pub(in crate::db) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<MetadataIds> {
+    type Texts = (String, String, String, String, String);
+    type Row = (i64, Texts, (i64, i64), (i64, i64, i64));
+    let text: Option<String> = each!(tx, tx, sql:
+        "select json_group_array(json_array(id, json_array(package, version, file, target, channel),
+           json_array(max_silent_time, timeout), json_array(hidden, replacement, substitutable))) from job_metadata
+         where id in (select metadata_id from job_interval where sequence_id = $1 and last_evaluation is null)",
+        "select json_agg(json_build_array(id, json_build_array(package, version, file, target, channel),
+           json_build_array(max_silent_time, timeout),
+           json_build_array(hidden::int, replacement::int, substitutable::int)))::text from job_metadata
+         where id in (select metadata_id from job_interval where sequence_id = $1 and last_evaluation is null)"
+        => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
+    let rows: Vec<Row> = stored(text.as_deref().unwrap_or("[]"), || format!("facts of sequence {sequence}"))?;
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    let facts = |(id, texts, (max_silent_time, timeout), (hidden, replacement, substitutable)): Row| {
+        let (package, version, file, target, channel) = texts;
+        let facts = JobMetadata {
+            package: some(package),
+            version: some(version),
+            location: some(file).map(|file| Location { file, line: 0 }),
+            target: some(target),
+            channel: some(channel),
+            max_silent_time,
+            timeout,
+            hidden: hidden != 0,
+            replacement: replacement != 0,
+            substitutable: substitutable != 0,
+        };
+        (facts, id)
+    };
+    Ok(rows.into_iter().map(facts).collect())
+}
+
+/// Learns the numbers of all facts of `jobs` that are not `known`; new ones are stored.
+pub(in crate::db) async fn store_facts<'a>(
+    tx: &mut Tx,
+    jobs: impl Iterator<Item = &'a NewJob>,
+    known: &MetadataIds,
+) -> Result<MetadataIds> {
+    const LAST: &str = "select coalesce(max(id), 0) from job_metadata";
+    let mut new: Vec<JobMetadata> = jobs.map(|job| without_line(&job.facts).0).collect();
+    new.retain(|facts| !known.contains_key(facts));
+    new.sort_unstable();
+    new.dedup();
+    if new.is_empty() {
+        return Ok(MetadataIds::new());
+    }
+    let lines = rows(new.iter().enumerate().map(line));
+    let numbers: Vec<(i64, i64)> = each!(tx, tx, sql:
+        "select value->>'place', f.id from jsonb_each($1) join job_metadata f on f.package = value->>'package'
+           and f.version = value->>'version' and f.file = value->>'file' and f.target = value->>'target'
+           and f.channel = value->>'channel' and f.max_silent_time = value->>'max_silent_time'
+           and f.timeout = value->>'timeout' and f.hidden = value->>'hidden'
+           and f.replacement = value->>'replacement' and f.substitutable = value->>'substitutable'",
+        // Without statistics, PostgreSQL would read all facts each time.
+        concat!("select f.place, stored.id from ", recordset!(), " cross join lateral (select id from job_metadata s
+           where (s.package, s.version, s.file, s.target, s.channel, s.max_silent_time, s.timeout, s.hidden,
+             s.replacement, s.substitutable) = (f.package, f.version, f.file, f.target, f.channel, f.max_silent_time,
+             f.timeout, f.hidden, f.replacement, f.substitutable) limit 1) stored")
+        => sqlx::query_as(sql).bind(&lines).fetch_all(&mut **tx).await?);
+    let mut ids: Vec<Option<i64>> = vec![None; new.len()];
+    for (place, id) in numbers {
+        if let Some(slot) = usize::try_from(place).ok().and_then(|place| ids.get_mut(place)) {
+            *slot = Some(id);
+        }
+    }
+    let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
+    let mut lines = Vec::new();
+    let mut numbers = MetadataIds::new();
+    for (facts, id) in new.into_iter().zip(ids) {
+        let id = id.unwrap_or_else(|| {
+            last += 1;
+            lines.push(row(last, &facts));
+            last
+        });
+        numbers.insert(facts, id);
+    }
+    insert(tx, "job_metadata", COLUMNS, &lines).await?;
+    Ok(numbers)
+}
+
+/// The columns of what [`row`] makes.
+const COLUMNS: [&str; 11] = [
+    "id",
+    "package",
+    "version",
+    "file",
+    "target",
+    "channel",
+    "max_silent_time",
+    "timeout",
+    "hidden",
+    "replacement",
+    "substitutable",
+];
+
+fn row(id: i64, facts: &JobMetadata) -> [Cell<'static>; 11] {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default().into();
+    let flag = |flag: bool| i64::from(flag).into();
+    let file = facts.location.as_ref().map_or_else(String::new, |location| location.file.clone()).into();
+    [
+        id.into(),
+        text(&facts.package),
+        text(&facts.version),
+        file,
+        text(&facts.target),
+        text(&facts.channel),
+        facts.max_silent_time.into(),
+        facts.timeout.into(),
+        flag(facts.hidden),
+        flag(facts.replacement),
+        flag(facts.substitutable),
+    ]
+}
+
+fn line((place, facts): (usize, &JobMetadata)) -> Value {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    json!({
+        "place": place,
+        "package": text(&facts.package), "version": text(&facts.version),
+        "file": facts.location.as_ref().map_or("", |location| &location.file),
+        "target": text(&facts.target), "channel": text(&facts.channel),
+        "max_silent_time": facts.max_silent_time, "timeout": facts.timeout,
+        "hidden": facts.hidden, "replacement": facts.replacement, "substitutable": facts.substitutable,
+    })
+}

@@ -1,0 +1,89 @@
+use crate::db::evaluation::evaluations::Complete;
+use crate::db::history::interval::{on_path, path};
+use crate::db::history::job_metadata::{MetadataRow, facts_columns};
+use crate::db::{Db, EvaluationId, Result};
+use crate::domain::job::JobMetadata;
+
+/// A job of an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// Store path of its derivation.
+    pub derivation: String,
+    /// Names the set of its outputs: equal numbers, equal builds.
+    pub outputs: i64,
+    /// What else is known of it; the line is that of the first evaluation that had the job so.
+    pub facts: JobMetadata,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    name: String,
+    derivation: String,
+    outputs: i64,
+    line: Option<i64>,
+    #[sqlx(flatten)]
+    facts: MetadataRow,
+}
+
+/// A job that could not be evaluated, or a module that could not be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, sqlx::FromRow)]
+pub struct JobError {
+    /// The job, or a module's name in parentheses.
+    pub name: String,
+    /// Which kind of mishap, one word.
+    pub cause: String,
+    /// What was said.
+    pub message: String,
+}
+
+/// Reads a [`Row`] for each job of the evaluation $2 of the sequence $1, whose path is $3. Where several
+/// of one name have one derivation, the first one's facts stand for all.
+macro_rules! jobs {
+    ($database:ident) => {
+        concat!(
+            "with its as (select name_id, derivation_id, min(metadata_id) as metadata_id, min(line) as line from
+               (select name_id, derivation_id, metadata_id, line from job_interval where sequence_id = $1
+                  and last_evaluation is null and first_evaluation <= $2
+                union all
+                select name_id, derivation_id, metadata_id, line from job_interval where sequence_id = $1 and ",
+            on_path!($database "$3"),
+            "     and last_evaluation >= $2 and first_evaluation <= $2) as at_it
+               group by name_id, derivation_id)
+             select n.name, ",
+            derivation_path!(),
+            " as derivation, d.output_set_id as outputs, its.line, ",
+            facts_columns!(),
+            " from its join job_name n on n.id = its.name_id join derivation d on d.id = its.derivation_id
+               left join job_metadata f on f.id = its.metadata_id"
+        )
+    };
+}
+
+impl Db {
+    /// All jobs of a complete evaluation, sorted.
+    pub async fn jobs(&self, evaluation: EvaluationId) -> Result<Vec<Job>> {
+        let at = Complete::find(self, evaluation).await?;
+        let rows: Vec<Row> = each!(&self.readers, pool, sql: jobs!(sqlite), jobs!(postgres) =>
+            sqlx::query_as(sql).bind(at.sequence).bind(at.id).bind(path(at.id)).fetch_all(pool).await?);
+        let job = |Row { name, derivation, outputs, line, facts }| Job {
+            name,
+            derivation,
+            outputs,
+            facts: MetadataRow::facts(facts, line),
+        };
+        let mut jobs: Vec<Job> = rows.into_iter().map(job).collect();
+        jobs.sort_unstable();
+        Ok(jobs)
+    }
+
+    /// What went wrong in an evaluation, sorted. It need not be complete.
+    pub async fn errors(&self, evaluation: EvaluationId) -> Result<Vec<JobError>> {
+        const SQL: &str = "select name, cause, message from evaluation_error where evaluation_id = $1";
+        let mut errors: Vec<JobError> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(evaluation).fetch_all(pool).await?);
+        errors.sort_unstable();
+        Ok(errors)
+    }
+}

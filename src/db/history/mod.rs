@@ -1,0 +1,10 @@
+//! Jobs over time: intervals, comparisons, and which evaluations are kept.
+//!
+//! Tables: `job_interval`, `job_name`, `job_metadata`, `sequence`.
+
+pub(in crate::db) mod diff;
+pub(in crate::db) mod interval;
+pub(in crate::db) mod job_metadata;
+pub(in crate::db) mod jobs;
+pub(in crate::db) mod retention;
+pub(in crate::db) mod versions;

@@ -1,0 +1,121 @@
+use crate::clock::Seconds;
+use crate::db::{Db, EvaluationId, Result, stored};
+use crate::domain::revision::Revision;
+
+/// A derivation that a job had over some evaluations of a spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The job's name.
+    pub job: String,
+    /// The spec's name.
+    pub spec: String,
+    /// For which system the spec was evaluated.
+    pub system: String,
+    /// Store path of the derivation.
+    pub derivation: String,
+    /// Number of its set of outputs.
+    pub outputs: i64,
+    /// Version of the package.
+    pub version: Option<String>,
+    /// The first evaluation that had it.
+    pub first: EvaluationId,
+    /// The revision of that.
+    pub revision: Revision,
+    /// When that was complete; `None` while it runs.
+    pub since: Option<Seconds>,
+    /// The last evaluation that had it; `None` when the newest has it.
+    pub last: Option<EvaluationId>,
+    /// When that was complete.
+    pub until: Option<Seconds>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    name: String,
+    spec: String,
+    system: String,
+    derivation: String,
+    outputs: i64,
+    version: Option<String>,
+    first: EvaluationId,
+    channels: String,
+    since: Option<Seconds>,
+    last: Option<EvaluationId>,
+    until: Option<Seconds>,
+}
+
+impl Db {
+    /// What the job called `word`, or the jobs of the package called so, had for derivations, the newest
+    /// first; all specs, or only one. A package's jobs are those whose names begin with its own, and go on with
+    /// neither a letter nor a digit: those of other packages are not even read.
+    pub async fn history(&self, word: &str, spec: Option<&str>, limit: i64) -> Result<Vec<Span>> {
+        const SQL: &str = concat!(
+            "select j.name, s.name as spec, j.system, ",
+            derivation_path!(),
+            " as derivation, d.output_set_id as outputs, f.version, j.first_evaluation as first,
+               coalesce(a.channels, r.channels) as channels, a.finished_at as since, j.last_evaluation as last,
+               z.finished_at as until
+             from job j join spec s on s.id = j.spec_id join derivation d on d.id = j.derivation_id
+               join evaluation a on a.id = j.first_evaluation join revision r on r.id = a.revision_id
+               left join evaluation z on z.id = j.last_evaluation left join job_metadata f on f.id = j.metadata_id
+             where j.name >= $1 and j.name < $2 and (j.name = $1 or f.package = $1)
+               and (j.name = $1 or substr(j.name, length($1) + 1, 1) not between '0' and '9'
+                 and lower(substr(j.name, length($1) + 1, 1)) not between 'a' and 'z')
+               and ($3 is null or s.name = $3)
+             order by j.first_evaluation desc, j.name, j.id desc limit $4"
+        );
+        // After every text that begins with the word, in the order of both databases: by bytes.
+        let after = format!("{word}\u{10ffff}");
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+            .bind(word).bind(&after).bind(spec).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Span::try_from).collect()
+    }
+
+    /// The complete evaluations that have a commit beginning so in their revision, the newest first.
+    /// Of each spec, system and revision only the newest is among them.
+    pub async fn evaluations_of_commit(&self, prefix: &str) -> Result<Vec<EvaluationId>> {
+        const SQL: &str = "select max(e.id) from revision r join evaluation e on e.revision_id = r.id
+            where r.channels like '%\"commit\":\"' || $1 || '%' and e.state = 'complete'
+            group by e.spec_id, e.system, e.revision_id order by 1 desc";
+        let prefix = prefix.to_ascii_lowercase();
+        each!(&self.readers, pool => Ok(sqlx::query_scalar(SQL).bind(&prefix).fetch_all(pool).await?))
+    }
+
+    /// The last evaluation of a spec for each system that was complete at that time.
+    pub async fn complete_at(&self, spec: &str, time: Seconds) -> Result<Vec<EvaluationId>> {
+        const SYSTEMS: &str = "select distinct e.system from evaluation e join spec s on s.id = e.spec_id
+            where s.name = $1 order by e.system";
+        const NEWEST: &str = "select e.id from evaluation e join spec s on s.id = e.spec_id
+            where s.name = $1 and e.system = $2 and e.state = 'complete' and e.finished_at <= $3
+            order by e.finished_at desc, e.id desc limit 1";
+        let systems: Vec<String> =
+            each!(&self.readers, pool => sqlx::query_scalar(SYSTEMS).bind(spec).fetch_all(pool).await?);
+        let mut newest = Vec::new();
+        for system in systems {
+            let found: Option<EvaluationId> = each!(&self.readers, pool => sqlx::query_scalar(NEWEST)
+                .bind(spec).bind(&system).bind(time).fetch_optional(pool).await?);
+            newest.extend(found);
+        }
+        Ok(newest)
+    }
+}
+
+impl TryFrom<Row> for Span {
+    type Error = crate::db::Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        Ok(Self {
+            revision: stored(&row.channels, || format!("the revision of evaluation {}", row.first))?,
+            job: row.name,
+            spec: row.spec,
+            system: row.system,
+            derivation: row.derivation,
+            outputs: row.outputs,
+            version: row.version.filter(|version| !version.is_empty()),
+            first: row.first,
+            since: row.since,
+            last: row.last,
+            until: row.until,
+        })
+    }
+}

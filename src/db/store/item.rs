@@ -1,0 +1,333 @@
+//! Store items: kept compressed in packs, found by the hash of their store path, and checked
+//! against it before they are served.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::io::{self, Read as _};
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::db::store::packed::{Packed, PackedItem};
+use crate::db::{Db, Error, Result, rows};
+use crate::guix::derivation::Derivation;
+use crate::guix::nar;
+use crate::guix::store_path::{PathError, STORE, StorePath};
+
+/// How the contents of a store item are written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, serde::Deserialize)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum ItemKind {
+    /// A plain file: its bytes.
+    Text,
+    /// Anything: a NAR.
+    Nar,
+}
+
+impl ItemKind {
+    /// As it stands in the database.
+    pub(in crate::db) const fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Nar => "nar",
+        }
+    }
+
+    /// What its NAR has before and after `length` bytes of contents.
+    pub(in crate::db) fn frame(self, length: u64) -> (Vec<u8>, Vec<u8>) {
+        match self {
+            Self::Text => nar::frame(length),
+            Self::Nar => Default::default(),
+        }
+    }
+}
+
+/// An item of the store that an evaluation added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredItem {
+    /// What follows the hash in its store path.
+    pub name: String,
+    /// How `contents` is to be understood.
+    pub kind: ItemKind,
+    /// Base names of the store items that it refers to.
+    pub refs: Vec<String>,
+    /// The item itself.
+    pub contents: Vec<u8>,
+}
+
+impl StoredItem {
+    /// Base names of what the item at `path` refers to, sorted: of a derivation, its inputs and sources.
+    pub fn references(&self, path: &StorePath) -> Vec<String> {
+        let mut references = self.refs.clone();
+        if path.derivation_name().is_some()
+            && let Ok(derivation) = Derivation::parse(&self.contents)
+        {
+            let inputs = derivation.inputs.iter().map(|(path, _)| path).chain(&derivation.sources);
+            let base_names = inputs.filter_map(|path| Some(StorePath::parse(path).ok()?.base_name()));
+            references.extend(base_names);
+        }
+        references.sort_unstable();
+        references.dedup();
+        references
+    }
+
+    /// The SHA-256 of its NAR, and the length of that.
+    pub fn nar_hash(&self) -> ([u8; 32], u64) {
+        let length = self.contents.len() as u64;
+        let (head, tail) = self.kind.frame(length);
+        let hash = Sha256::new_with_prefix(&head).chain_update(&self.contents).chain_update(&tail);
+        (hash.finalize().into(), (head.len() + tail.len()) as u64 + length)
+    }
+
+    /// Its NAR.
+    pub fn into_nar(self) -> Vec<u8> {
+        match self.kind {
+            ItemKind::Text => nar::of_file(&self.contents),
+            ItemKind::Nar => self.contents,
+        }
+    }
+
+    /// Whether the contents are those that `path` names. Bits of a disk or of memory flip.
+    pub fn is_intact(&self, path: &StorePath) -> bool {
+        let name = path.name();
+        let found = match self.kind {
+            ItemKind::Text => text_path(name, &self.contents, self.refs.iter().map(String::as_str)),
+            ItemKind::Nar => nar_path(path, &self.contents),
+        };
+        found.is_ok_and(|found| found == *path)
+    }
+}
+
+/// The store path of a plain file with these contents. `references` are base names; a derivation names its own.
+pub(in crate::db) fn text_path<'a>(
+    name: &str,
+    contents: &[u8],
+    references: impl Iterator<Item = &'a str>,
+) -> std::result::Result<StorePath, String> {
+    let mut all: BTreeSet<Vec<u8>> = BTreeSet::new();
+    if name.strip_suffix(".drv").is_some() {
+        let parsed = Derivation::parse(contents).map_err(|error| error.to_string())?;
+        let inputs = parsed.inputs.iter().map(|(path, _)| path).chain(&parsed.sources);
+        all.extend(inputs.map(|path| path.to_vec()));
+    } else {
+        all.extend(store_paths(references));
+    }
+    let all: Vec<Vec<u8>> = all.into_iter().collect();
+    StorePath::of_text(name.as_bytes(), contents, &all).map_err(|error| error.to_string())
+}
+
+/// The same from the hash of a text that is no derivation.
+pub(in crate::db) fn name_of_text<'a>(
+    name: &str,
+    hash: &[u8; 32],
+    references: impl Iterator<Item = &'a str>,
+) -> std::result::Result<StorePath, PathError> {
+    let all: BTreeSet<Vec<u8>> = store_paths(references).collect();
+    StorePath::of_text_hash(name.as_bytes(), hash, &Vec::from_iter(all))
+}
+
+fn store_paths<'a>(base_names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Vec<u8>> {
+    base_names.map(|base_name| format!("{STORE}/{base_name}").into_bytes())
+}
+
+/// The store path of an archive that may be called `path`: the hash of the archive names it, or, if it is a single
+/// file, that of the file.
+pub(in crate::db) fn nar_path(path: &StorePath, archive: &[u8]) -> std::result::Result<StorePath, String> {
+    let file = nar::single_file(archive).map(|file| Sha256::digest(file).into());
+    name_of_nar(path, &Sha256::digest(archive).into(), file).map_err(|error| error.to_string())
+}
+
+/// The same from the hashes of the archive and of its single file.
+pub(in crate::db) fn name_of_nar(
+    path: &StorePath,
+    whole: &[u8; 32],
+    file: Option<[u8; 32]>,
+) -> std::result::Result<StorePath, PathError> {
+    let name = path.name().as_bytes();
+    let file = file.map(|hash| StorePath::of_fixed(name, "sha256", &hash, false));
+    match file {
+        Some(Ok(found)) if found == *path => Ok(found),
+        _ => StorePath::of_source(name, whole),
+    }
+}
+
+type Row = (String, ItemKind, String, i64, i64, i64);
+
+/// How much of what was unpacked is kept at hand, in bytes: those who fetch one item go on to its neighbours.
+const KEPT: usize = 96 << 20;
+/// Items above this size are unpacked piece by piece, in bytes.
+const LARGE: u64 = 1 << 20;
+/// The largest pack that is kept at hand, in bytes.
+const LARGEST_KEPT: usize = 4 << 20;
+
+/// The packs that were used last, unpacked as far as they were used, the latest at the end.
+#[derive(Debug, Default)]
+pub(in crate::db) struct Unpacked(VecDeque<(i64, Arc<Vec<u8>>)>);
+
+impl Unpacked {
+    fn find(&mut self, id: i64) -> Option<Arc<Vec<u8>>> {
+        let place = self.0.iter().position(|(kept, _)| *kept == id)?;
+        let found = self.0.remove(place)?;
+        let contents = Arc::clone(&found.1);
+        self.0.push_back(found);
+        Some(contents)
+    }
+
+    fn keep(&mut self, id: i64, contents: &Arc<Vec<u8>>) {
+        if contents.len() > LARGEST_KEPT {
+            return;
+        }
+        self.0.retain(|(kept, longer)| *kept != id || longer.len() > contents.len());
+        if self.find(id).is_some() {
+            return;
+        }
+        self.0.push_back((id, Arc::clone(contents)));
+        let mut kept: usize = self.0.iter().map(|(_, contents)| contents.len()).sum();
+        while kept > KEPT
+            && let Some((_, oldest)) = self.0.pop_front()
+        {
+            kept -= oldest.len();
+        }
+    }
+}
+
+/// Where a store item is.
+#[derive(Debug, Clone)]
+pub struct ItemPlace {
+    hash: String,
+    /// What follows the hash in its store path.
+    pub name: String,
+    /// How its contents are to be understood.
+    pub kind: ItemKind,
+    refs: Vec<String>,
+    /// The number of its pack, which no other ever has.
+    pub pack: i64,
+    start: u64,
+    /// The length of its contents, in bytes.
+    pub length: u64,
+}
+
+impl ItemPlace {
+    /// Whether serving it whole would take much memory, be it for what stands before it in
+    /// its pack.
+    pub fn is_large(&self) -> bool {
+        self.length > LARGE || self.end() > LARGEST_KEPT
+    }
+
+    /// Whether it is a derivation, by its name.
+    pub fn is_derivation(&self) -> bool {
+        self.kind == ItemKind::Text && self.name.strip_suffix(".drv").is_some()
+    }
+
+    fn end(&self) -> usize {
+        usize::try_from(self.start.saturating_add(self.length)).unwrap_or(usize::MAX)
+    }
+
+    fn damaged(&self, reason: &str) -> Error {
+        let what = format!("the store item {}-{}", self.hash, self.name);
+        Error::Damaged { what, reason: reason.to_owned() }
+    }
+}
+
+impl Db {
+    /// The store item with this hash in its path, unpacked.
+    pub async fn item(&self, hash: &str) -> Result<Option<StoredItem>> {
+        // Between the two look-ups, it may have moved to another pack.
+        for _ in 0..2 {
+            let Some(place) = self.find_item(hash).await? else { return Ok(None) };
+            if let Some(item) = self.read_item(&place).await? {
+                return Ok(Some(item));
+            }
+        }
+        let what = format!("the store item {hash}");
+        Err(Error::Damaged { what, reason: "its pack is not there".to_owned() })
+    }
+
+    /// Where the store item with this hash in its path is.
+    pub async fn find_item(&self, hash: &str) -> Result<Option<ItemPlace>> {
+        const SQL: &str = concat!(
+            "select name, kind, refs, pack_id, start, length from store_item s where ",
+            has_hash!("s", "$1")
+        );
+        let row: Option<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(hash).fetch_optional(pool).await?);
+        let Some((name, kind, refs, pack, start, length)) = row else { return Ok(None) };
+        let refs = refs.split_ascii_whitespace().map(str::to_owned).collect();
+        let number = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
+        let (start, length) = (number(start), number(length));
+        Ok(Some(ItemPlace { hash: hash.to_owned(), name, kind, refs, pack, start, length }))
+    }
+
+    /// The item at a place; `None`: it has moved to another pack.
+    pub async fn read_item(&self, place: &ItemPlace) -> Result<Option<StoredItem>> {
+        let Some(unpacked) = self.pack(place.pack, place.end()).await? else { return Ok(None) };
+        let pack = unpacked.map_err(|error| place.damaged(&error.to_string()))?;
+        let start = usize::try_from(place.start).unwrap_or(usize::MAX);
+        let contents = pack.get(start..place.end()).ok_or_else(|| place.damaged("its pack is too short"))?;
+        let (name, refs) = (place.name.clone(), place.refs.clone());
+        Ok(Some(StoredItem { name, kind: place.kind, refs, contents: contents.to_vec() }))
+    }
+
+    /// The same of a large item, which is unpacked piece by piece.
+    pub async fn open_item(&self, place: ItemPlace) -> Result<Option<PackedItem>> {
+        let packed = self.compressed(place.pack).await?;
+        Ok(packed.map(|packed| Self::open_at_hand(place, Packed::new(packed))))
+    }
+
+    /// How much the whole pack takes in which an item is, in bytes; none, if it has moved.
+    pub async fn packed_length(&self, place: &ItemPlace) -> Result<Option<u64>> {
+        const SQL: &str = "select cast(length(contents) as bigint) from store_pack where id = $1";
+        let length: Option<i64> = each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(place.pack).fetch_optional(pool).await?);
+        Ok(length.and_then(|length| u64::try_from(length).ok()))
+    }
+
+    /// The same of a pack that somebody else has read already.
+    pub fn open_at_hand(place: ItemPlace, packed: Packed) -> PackedItem {
+        let ItemPlace { start, length, kind, refs, .. } = place;
+        PackedItem { packed, start, length, kind, refs }
+    }
+
+    async fn compressed(&self, pack: i64) -> Result<Option<Vec<u8>>> {
+        const SQL: &str = "select contents from store_pack where id = $1";
+        Ok(each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(pack).fetch_optional(pool).await?))
+    }
+
+    /// The contents of a pack up to `end`, if it is there. Who asks for the first time may want a single item;
+    /// who asks for more is given all of it, if it is small, since the neighbours come next.
+    async fn pack(&self, id: i64, end: usize) -> Result<Option<io::Result<Arc<Vec<u8>>>>> {
+        let kept = self.unpacked.lock().ok().and_then(|mut kept| kept.find(id));
+        if let Some(contents) = kept.as_ref().filter(|contents| contents.len() >= end) {
+            return Ok(Some(Ok(Arc::clone(contents))));
+        }
+        let end = if kept.is_some() { end.max(LARGEST_KEPT) } else { end };
+        let Some(packed) = self.compressed(id).await? else { return Ok(None) };
+        // How long that takes is up to whoever made the items.
+        let unpacked = tokio::task::spawn_blocking(move || unpack(&packed, end)).await;
+        let contents = match unpacked.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(contents) => Arc::new(contents),
+            Err(error) => return Ok(Some(Err(error))),
+        };
+        if let Ok(mut kept) = self.unpacked.lock() {
+            kept.keep(id, &contents);
+        }
+        Ok(Some(Ok(contents)))
+    }
+
+    /// Which of these hashes belong to items that are stored already.
+    pub async fn known_items<S: AsRef<str>>(&self, hashes: &[S]) -> Result<HashSet<String>> {
+        let wanted = rows(hashes.iter().map(|hash| Value::from(hash.as_ref())));
+        let found: Vec<String> = each!(&self.readers, pool, sql:
+            of_hashes!(sqlite "t.hash", "store_item"),
+            of_hashes!(postgres "t.hash", "store_item")
+            => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
+        Ok(found.into_iter().collect())
+    }
+}
+
+/// What comes before `end` in a pack, and no more than that is unpacked.
+fn unpack(packed: &[u8], end: usize) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::with_capacity(end.min(LARGEST_KEPT));
+    zstd::Decoder::with_buffer(packed)?.take(end as u64).read_to_end(&mut contents)?;
+    Ok(contents)
+}

@@ -1,0 +1,238 @@
+//! Removes derivations and store items that nothing needs any more.
+//!
+//! # Guarantees
+//!
+//! * Cut off anywhere, what is left has everything that it needs.
+//! * Nothing is swept while an evaluation runs, and none begins before the sweep is done. An
+//!   evaluation keeps numbers of derivations in memory and relies on items that it found. The row
+//!   `sweep` says that somebody sweeps, and expires, in case the sweeper is dead.
+//!
+//! # Design
+//!
+//! Everything that jobs and builds reach is marked; the rest is removed, users first, then items
+//! that no derivation left names. Packs less than half full are packed anew. Job metadata are few,
+//! and stay.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::clock::{Clock, Seconds};
+use crate::db::store::mark::Needed;
+use crate::db::store::pack::{Packs, StoredPack, StoredRow, compress};
+use crate::db::{Db, Error, EvaluationId, Result, Tx, rows};
+
+/// So long after its last heartbeat, a sweeper is taken for dead.
+const LEASE: Seconds = 60;
+/// How many derivations are removed, or read, at a time.
+const CHUNK: usize = 2000;
+/// zstd's level for what is packed anew: it is done once, with nobody waiting.
+const LEVEL: i32 = 9;
+
+/// What a sweep removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Derivations.
+    pub derivations: u64,
+    /// Store items.
+    pub items: u64,
+    /// Bytes of packs.
+    pub bytes: i64,
+}
+
+/// Somebody who removes what nothing needs.
+#[derive(Debug)]
+pub struct Sweeper {
+    pub(in crate::db) db: Db,
+    clock: Clock,
+    /// Distinguishes it from others.
+    name: String,
+    /// Until when nobody takes it for dead.
+    expires_at: Seconds,
+    /// When it only counts: the evaluations that it takes for forgotten.
+    pub(in crate::db) dry: Option<BTreeSet<EvaluationId>>,
+}
+
+impl Sweeper {
+    /// One that keeps evaluations from beginning until [`Sweeper::end`], or until it has said nothing for a
+    /// minute. `None`: there is one already.
+    pub async fn begin(db: &Db, clock: Clock, name: String) -> Result<Option<Self>> {
+        const TAKE: &str = "insert into sweep (id, holder, expires_at) values (1, $1, $2)
+            on conflict (id) do update set holder = excluded.holder, expires_at = excluded.expires_at where sweep.expires_at <= $3";
+        let now = clock.now();
+        let mut tx = db.begin().await?;
+        let taken = execute!(&mut tx, TAKE, &name, now + LEASE, now) > 0;
+        tx.commit().await?;
+        Ok(taken.then(|| Self { db: db.clone(), clock, name, expires_at: now + LEASE, dry: None }))
+    }
+
+    /// One that only counts what others would remove if these evaluations were forgotten, and keeps nobody
+    /// from anything.
+    pub fn counting(db: &Db, clock: Clock, forgotten: BTreeSet<EvaluationId>) -> Self {
+        Self { db: db.clone(), clock, name: String::new(), expires_at: 0, dry: Some(forgotten) }
+    }
+
+    /// Renews the lease, and gives whether evaluations run: as long as that is so, nothing can be removed.
+    pub async fn must_wait(&mut self) -> Result<bool> {
+        let mut tx = self.db.begin().await?;
+        let running = self.still(&mut tx).await?;
+        tx.commit().await?;
+        Ok(running)
+    }
+
+    /// Evaluations may begin again.
+    pub async fn end(self) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        execute!(&mut tx, "delete from sweep where id = 1 and holder = $1", &self.name);
+        tx.commit().await
+    }
+
+    /// Removes what no job of any evaluation and no build needs. Whatever interrupts it, all that is
+    /// left has all that it needs.
+    pub async fn sweep(&mut self) -> Result<Swept> {
+        let needed = self.mark().await?;
+        let mut swept = Swept { derivations: needed.garbage.len() as u64, ..Swept::default() };
+        if self.dry.is_none() {
+            for chunk in needed.garbage.chunks(CHUNK) {
+                self.remove_derivations(chunk).await?;
+            }
+        }
+        let mut packs = Packs::of(&self.db);
+        while let Some(pack) = packs.next().await? {
+            self.go_on().await?;
+            self.sweep_pack(pack, &needed, &mut swept).await?;
+        }
+        Ok(swept)
+    }
+
+    /// Makes sure that this transaction may remove; gives whether an evaluation runs.
+    async fn still(&mut self, tx: &mut Tx) -> Result<bool> {
+        const HOLD: &str =
+            "update sweep set expires_at = $2 where id = 1 and holder = $1 and expires_at > $3";
+        const RUNNING: &str = "select count(*) from evaluation where state = 'running'";
+        let now = self.clock.now();
+        if execute!(tx, HOLD, &self.name, now + LEASE, now) == 0 {
+            return Err(Error::NotSweeping);
+        }
+        self.expires_at = now + LEASE;
+        let running: i64 = each!(tx, tx => sqlx::query_scalar(RUNNING).fetch_one(&mut **tx).await?);
+        Ok(running > 0)
+    }
+
+    /// While it only reads: renews the lease when that is due.
+    pub(in crate::db) async fn go_on(&mut self) -> Result<()> {
+        let due = self.dry.is_none() && self.clock.now() + LEASE * 3 / 4 > self.expires_at;
+        if due && self.must_wait().await? { Err(Error::NotSweeping) } else { Ok(()) }
+    }
+
+    async fn begin_removing(&mut self) -> Result<Tx> {
+        let mut tx = self.db.begin().await?;
+        if self.still(&mut tx).await? { Err(Error::NotSweeping) } else { Ok(tx) }
+    }
+
+    async fn remove_derivations(&mut self, ids: &[i64]) -> Result<()> {
+        let ids = rows(ids.iter().copied().map(Value::from));
+        let mut tx = self.begin_removing().await?;
+        let sets: Vec<i64> = each!(&mut tx, tx, sql:
+            "delete from derivation where id in (select value from json_each($1)) returning output_set_id",
+            "delete from derivation where id in (select value::bigint from json_array_elements_text($1::json))
+             returning output_set_id"
+            => sqlx::query_scalar(sql).bind(&ids).fetch_all(&mut **tx).await?);
+        let sets: BTreeSet<i64> = sets.into_iter().collect();
+        execute!(
+            &mut tx,
+            [
+                "delete from output_set where id in (select value from json_each($1))
+                 and not exists (select 1 from derivation d where d.output_set_id = output_set.id)",
+                "delete from output_set where id in (select value::bigint from json_array_elements_text($1::json))
+                 and not exists (select 1 from derivation d where d.output_set_id = output_set.id)"
+            ],
+            rows(sets.into_iter().map(Value::from))
+        );
+        tx.commit().await
+    }
+
+    /// Removes the items of a pack that are not needed, and packs the rest anew when that is less than half
+    /// of it.
+    async fn sweep_pack(&mut self, pack: StoredPack, needed: &Needed, swept: &mut Swept) -> Result<()> {
+        let mut dead = Vec::new();
+        let mut live = Vec::new();
+        for item in &pack.items {
+            if needed.has_item(&item.hash()?) { live.push(item) } else { dead.push(item) }
+        }
+        if dead.is_empty() && !live.is_empty() {
+            return Ok(());
+        }
+        let packed = self.db.packed(&pack).await?;
+        let contents = pack.unpacked(&packed)?;
+        let left: i64 = live.iter().map(|item| item.length).sum();
+        let mut smaller = None;
+        if !live.is_empty() && left < i64::try_from(contents.len()).unwrap_or(i64::MAX) / 2 {
+            let texts: Vec<&[u8]> = live.iter().map(|item| item.bytes(&contents)).collect::<Result<_>>()?;
+            let anew = compress(&texts.concat(), LEVEL);
+            smaller = Some(anew.map_err(|error| pack.damaged(&error.to_string()))?);
+        }
+        swept.items += dead.len() as u64;
+        swept.bytes += match (&smaller, live.is_empty()) {
+            (_, true) => i64::try_from(packed.len()).unwrap_or_default(),
+            (Some(anew), _) => i64::try_from(packed.len().saturating_sub(anew.len())).unwrap_or_default(),
+            (None, false) => 0,
+        };
+        if self.dry.is_some() {
+            return Ok(());
+        }
+        let mut tx = self.begin_removing().await?;
+        remove_items(&mut tx, &dead).await?;
+        if let Some(anew) = smaller {
+            move_items(&mut tx, &pack, &live, &anew).await?;
+        }
+        // The last number is not given anew: others may have unpacked what was called so.
+        execute!(
+            &mut tx,
+            "delete from store_pack where id = $1 and not exists (select 1 from store_item where pack_id = $1)
+             and id < (select max(id) from store_pack)",
+            pack.id
+        );
+        tx.commit().await
+    }
+}
+
+async fn remove_items(tx: &mut Tx, items: &[&StoredRow]) -> Result<()> {
+    execute!(
+        tx,
+        [
+            "delete from store_item where id in (select value from json_each($1))",
+            "delete from store_item where id in (select value::bigint from json_array_elements_text($1::json))"
+        ],
+        rows(items.iter().map(|item| Value::from(item.id)))
+    );
+    Ok(())
+}
+
+/// Lets items be those of a new pack, one after the other.
+async fn move_items(tx: &mut Tx, pack: &StoredPack, items: &[&StoredRow], packed: &[u8]) -> Result<()> {
+    const OWN: &str = "insert into pack_owner (pack_id, spec_id, bytes)
+        select $1, spec_id, $3 from pack_owner where pack_id = $2";
+    const NEXT: &str = "select coalesce(max(id), 0) + 1 from store_pack";
+    let id: i64 = each!(tx, tx => sqlx::query_scalar(NEXT).fetch_one(&mut **tx).await?);
+    execute!(tx, "insert into store_pack (id, contents) values ($1, $2)", id, packed);
+    execute!(tx, OWN, id, pack.id, i64::try_from(packed.len()).unwrap_or(i64::MAX));
+    let mut start = 0;
+    let lines = rows(items.iter().map(|item| {
+        let line = serde_json::json!({ "id": item.id, "start": start });
+        start += item.length;
+        line
+    }));
+    execute!(
+        tx,
+        [
+            "update store_item set pack_id = $2, start = value->>'start' from json_each($1)
+             where store_item.id = value->>'id'",
+            "update store_item set pack_id = $2, start = moved.start
+             from json_to_recordset($1::json) as moved (id bigint, start bigint) where store_item.id = moved.id"
+        ],
+        lines,
+        id
+    );
+    Ok(())
+}

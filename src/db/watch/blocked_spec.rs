@@ -1,0 +1,103 @@
+//! Blocked specs: which are not evaluated, why, since when, and when they are tried again.
+
+use crate::clock::Seconds;
+use crate::db::{Db, PushId, Result, SpecId};
+
+/// Why what a spec wants is not evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct BlockedSpec {
+    /// Which spec.
+    pub spec_id: SpecId,
+    /// The spec's name.
+    pub spec: String,
+    /// What it wants evaluated: something else is tried at once.
+    pub target: String,
+    /// The kind of trouble.
+    pub kind: BlockKind,
+    /// The trouble in words.
+    pub reason: String,
+    /// The push that has to be acknowledged.
+    pub push_id: Option<PushId>,
+    /// When it began.
+    pub since: Seconds,
+    /// Not to be tried again before.
+    pub next_attempt: Seconds,
+    /// How often it was tried.
+    pub failures: i64,
+}
+
+/// What keeps a spec from being evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum BlockKind {
+    /// A commit is not authentic.
+    Bad,
+    /// A key is missing, without which nobody can tell.
+    Unknown,
+    /// A branch went to a commit that does not follow on what was evaluated before.
+    Rollback,
+    /// A channel describes itself in a way that cannot be used.
+    Metadata,
+    /// Something could not be fetched, or be judged.
+    Failed,
+}
+
+impl BlockKind {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bad => "not authentic",
+            Self::Unknown => "unknown signer",
+            Self::Rollback => "not a descendant",
+            Self::Metadata => "bad .guix-channel",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A [`BlockedSpec`] to be.
+#[derive(Debug, Clone)]
+pub struct NewBlock<'a> {
+    /// What the spec wants.
+    pub target: &'a str,
+    /// The kind of trouble.
+    pub kind: BlockKind,
+    /// The trouble in words.
+    pub reason: &'a str,
+    /// The push that has to be acknowledged.
+    pub push: Option<PushId>,
+    /// Not to be tried again before.
+    pub next_attempt: Seconds,
+}
+
+impl Db {
+    /// The blocked specs of the farm, by name.
+    pub async fn blocked_specs(&self) -> Result<Vec<BlockedSpec>> {
+        const SQL: &str = "select h.spec_id, s.name as spec, h.target, h.kind, h.reason, h.push_id, h.since,
+              h.next_attempt, h.failures
+            from blocked_spec h join spec s on s.id = h.spec_id where s.present and s.active order by s.name";
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
+    }
+
+    /// What the spec wants cannot be evaluated.
+    pub async fn block_spec(&self, spec: SpecId, block: &NewBlock<'_>, now: Seconds) -> Result<()> {
+        const SQL: &str =
+            "insert into blocked_spec (spec_id, target, kind, reason, push_id, since, next_attempt, failures)
+            values ($1, $2, $3, $4, $5, $6, $7, 1)
+            on conflict (spec_id) do update set kind = excluded.kind, reason = excluded.reason,
+              push_id = excluded.push_id, next_attempt = excluded.next_attempt, target = excluded.target,
+              since = case when blocked_spec.target = excluded.target then blocked_spec.since else excluded.since end,
+              failures = case when blocked_spec.target = excluded.target then blocked_spec.failures + 1 else 1 end";
+        let NewBlock { target, kind, reason, push, next_attempt } = block;
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, spec, target, kind, reason, push, now, next_attempt);
+        tx.commit().await
+    }
+
+    /// Nothing blocks the spec any more.
+    pub async fn unblock_spec(&self, spec: SpecId) -> Result<()> {
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, "delete from blocked_spec where spec_id = $1", spec);
+        tx.commit().await
+    }
+}

@@ -1,0 +1,217 @@
+//! Branches that are watched, and the results of polls.
+
+use serde_json::json;
+
+use crate::clock::Seconds;
+use crate::db::{BranchId, Db, Result, rows};
+
+/// A branch of a repository, or a pattern of branches, which is at no commit.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Branch {
+    /// Its number.
+    pub id: BranchId,
+    /// Of the repository.
+    pub url: String,
+    /// Its name there.
+    pub name: String,
+    /// The commit it stood at when it was seen last; none while it was never seen or is gone.
+    pub tip: Option<String>,
+    /// When somebody looked last, whatever came of it.
+    pub polled_at: Option<Seconds>,
+    /// When to poll again.
+    pub next_poll: Seconds,
+    /// When somebody asked last that it be polled.
+    pub requested_at: Option<Seconds>,
+    /// How many polls found no commit since the last that did.
+    pub failures: i64,
+    /// What was wrong at the last poll.
+    pub problem: Option<BranchProblem>,
+    /// The problem in words; of a pattern, what is not watched.
+    pub reason: Option<String>,
+    /// Since when it is missing.
+    pub missing_since: Option<Seconds>,
+}
+
+/// A branch that is missing is gone when it still is after so long: until then, its commit stands. A server
+/// that is being moved or replaced answers without branches, too.
+pub const GONE_AFTER: Seconds = 5 * 60;
+
+/// What keeps us from knowing a branch's commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum BranchProblem {
+    /// The repository did not answer.
+    Unreachable,
+    /// It answered, and has no such branch.
+    Missing,
+}
+
+/// What came of looking at a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PollResult {
+    /// Which branch.
+    pub branch: BranchId,
+    /// What was seen.
+    pub seen: BranchState,
+    /// When to poll again.
+    pub next_poll: Seconds,
+}
+
+/// What was seen of a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BranchState {
+    /// It is at this commit.
+    At(String),
+    /// The repository answered for a pattern; what of it is not watched, in words.
+    Listed(Option<String>),
+    /// The repository answered that it has no such branch; in words.
+    Missing(String),
+    /// The repository did not answer, so that what is known stays; in words.
+    Unreachable(String),
+}
+
+impl PollResult {
+    fn row(&self) -> serde_json::Value {
+        let (tip, problem, reason) = match &self.seen {
+            BranchState::At(tip) => (Some(tip), None, None),
+            BranchState::Listed(note) => (None, None, note.as_ref()),
+            BranchState::Missing(reason) => (None, Some("missing"), Some(reason)),
+            BranchState::Unreachable(reason) => (None, Some("unreachable"), Some(reason)),
+        };
+        json!({ "branch": self.branch, "tip": tip, "problem": problem, "reason": reason, "next": self.next_poll })
+    }
+}
+
+impl Db {
+    /// Makes the branches of the repository at `url` known; new ones are due at once.
+    pub async fn ensure_branches(&self, url: &str, names: &[&str]) -> Result<()> {
+        let given = rows(names.iter().map(|name| json!({ "name": name })));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "insert into branch (url, name) select $1, value->>'name' from json_each($2) where true
+                 on conflict (url, name) do nothing",
+                "insert into branch (url, name) select $1, name from json_to_recordset($2::json) as given (name text)
+                 on conflict (url, name) do nothing"
+            ],
+            url,
+            &given
+        );
+        tx.commit().await
+    }
+
+    /// All branches, by URL and name.
+    pub async fn branches(&self) -> Result<Vec<Branch>> {
+        const SQL: &str =
+            "select id, url, name, tip, polled_at, next_poll, requested_at, failures, problem, reason, missing_since
+            from branch order by url, name";
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
+    }
+
+    /// The branches with a commit that others must descend from.
+    pub async fn trusted_branches(&self) -> Result<Vec<BranchId>> {
+        const SQL: &str = "select id from branch where trusted is not null";
+        each!(&self.readers, pool => Ok(sqlx::query_scalar(SQL).fetch_all(pool).await?))
+    }
+
+    /// Asks that branches be polled soon.
+    pub async fn request_polls(&self, branches: &[BranchId], now: Seconds) -> Result<()> {
+        let ids = rows(branches.iter().map(|id| json!(id)));
+        let mut tx = self.begin().await?;
+        execute!(
+            &mut tx,
+            [
+                "update branch set requested_at = $2 where id in (select value from json_each($1))",
+                "update branch set requested_at = $2 where id in
+                   (select value::bigint from json_array_elements_text($1::json))"
+            ],
+            &ids,
+            now
+        );
+        tx.commit().await
+    }
+
+    /// Records polls of branches, and the pushes that they show: a branch is at another commit, is
+    /// new, or is gone. Gives the number of pushes.
+    pub async fn record_polls(&self, polls: &[PollResult], now: Seconds) -> Result<u64> {
+        /// Whether what was seen is believed: that a branch is missing only after [`GONE_AFTER`].
+        macro_rules! believed {
+            ($branch:literal) => {
+                concat!(
+                    "(poll.problem is null or poll.problem = 'missing' and (",
+                    $branch,
+                    ".tip is null or $2 - ",
+                    $branch,
+                    ".missing_since >= $3))"
+                )
+            };
+        }
+        /// What a push was, as far as that shows without the commits.
+        macro_rules! push {
+            ($from:literal) => {
+                concat!(
+                    "insert into push (branch_id, before, after, kind, seen_at)
+                     select b.id, b.tip, poll.tip,
+                       case when b.tip is null then 'created' when poll.tip is null then 'deleted'
+                         when exists (select 1 from push p where p.branch_id = b.id and p.after = poll.tip)
+                           then 'returned' end, $2 from ",
+                    $from,
+                    " join branch b on b.id = poll.branch
+                     where b.tip is distinct from poll.tip and ",
+                    believed!("b"),
+                    " order by b.id"
+                )
+            };
+        }
+        macro_rules! update {
+            ($from:literal) => {
+                concat!(
+                    "update branch set polled_at = $2, next_poll = poll.next, problem = poll.problem,
+                       reason = poll.reason, failures = case when poll.problem is null then 0 else failures + 1 end,
+                       tip = case when ",
+                    believed!("branch"),
+                    " then poll.tip else branch.tip end,
+                       missing_since = case poll.problem when 'missing' then coalesce(branch.missing_since, $2)
+                         when 'unreachable' then branch.missing_since end
+                     from ",
+                    $from,
+                    " where branch.id = poll.branch"
+                )
+            };
+        }
+        let given = rows(polls.iter().map(PollResult::row));
+        let mut tx = self.begin().await?;
+        let pushes = execute!(
+            &mut tx,
+            [
+                push!(
+                    "(select value->>'branch' as branch, value->>'tip' as tip, value->>'problem' as problem
+                      from json_each($1)) poll"
+                ),
+                push!("json_to_recordset($1::json) as poll (branch bigint, tip text, problem text)")
+            ],
+            &given,
+            now,
+            GONE_AFTER
+        );
+        execute!(
+            &mut tx,
+            [
+                update!(
+                    "(select value->>'branch' as branch, value->>'tip' as tip, value->>'problem' as problem,
+                        value->>'reason' as reason, value->>'next' as next from json_each($1)) poll"
+                ),
+                update!(
+                    "json_to_recordset($1::json)
+                       as poll (branch bigint, tip text, problem text, reason text, next bigint)"
+                )
+            ],
+            &given,
+            now,
+            GONE_AFTER
+        );
+        tx.commit().await?;
+        Ok(pushes)
+    }
+}

@@ -1,0 +1,130 @@
+use crate::clock::Seconds;
+use crate::db::{BranchId, Db, PushId, Result};
+
+/// A branch was seen to move.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Push {
+    /// Its number: later pushes have larger ones.
+    pub id: PushId,
+    /// Of the repository.
+    pub url: String,
+    /// The branch.
+    pub branch: String,
+    /// Where it stood; none if it was not there.
+    pub before: Option<String>,
+    /// Where it stands; none if it vanished.
+    pub after: Option<String>,
+    /// What it was; none as long as the commits were not fetched.
+    pub kind: Option<PushKind>,
+    /// When that was noticed.
+    pub seen_at: Seconds,
+    /// When somebody said that it may lead away from what was evaluated before.
+    pub acknowledged_at: Option<Seconds>,
+}
+
+/// What a push did to a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum PushKind {
+    /// It was not there before.
+    Created,
+    /// Commits were added.
+    Forward,
+    /// Commits were replaced.
+    Forced,
+    /// It is gone.
+    Deleted,
+    /// It is back where it has been, or at a commit before that.
+    Returned,
+}
+
+/// All columns of a [`Push`]; a condition may follow.
+macro_rules! pushes {
+    () => {
+        "select p.id, b.url, b.name as branch, p.before, p.after, p.kind, p.seen_at, p.acknowledged_at
+         from push p join branch b on b.id = p.branch_id "
+    };
+}
+
+/// The last authentic commit of a branch that was handed on, and what may come after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// Commits from which everything else must descend.
+    pub bases: Vec<String>,
+    /// The push that brought the branch to its tip.
+    pub push: Option<PushId>,
+}
+
+impl Db {
+    /// The latest pushes to a branch, newest first.
+    pub async fn pushes(&self, branch: BranchId, limit: i64) -> Result<Vec<Push>> {
+        const SQL: &str = concat!(pushes!(), "where p.branch_id = $1 order by p.id desc limit $2");
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(branch).bind(limit).fetch_all(pool).await?))
+    }
+
+    /// The latest pushes to any branch, newest first.
+    pub async fn all_pushes(&self, limit: i64) -> Result<Vec<Push>> {
+        const SQL: &str = concat!(pushes!(), "order by p.id desc limit $1");
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?))
+    }
+
+    /// Pushes from one commit to another that nobody has called by their kind yet.
+    pub async fn unnamed_pushes(&self, url: &str, branch: &str) -> Result<Vec<Push>> {
+        const SQL: &str = concat!(
+            pushes!(),
+            "where b.url = $1 and b.name = $2 and p.kind is null order by p.id desc limit 100"
+        );
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(url).bind(branch).fetch_all(pool).await?))
+    }
+
+    /// Says what a push was.
+    pub async fn name_push(&self, push: PushId, kind: PushKind) -> Result<()> {
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, "update push set kind = $2 where id = $1", push, kind);
+        tx.commit().await
+    }
+
+    /// What a branch must descend from; `None` while nothing authentic was handed on.
+    pub async fn trust(&self, url: &str, branch: &str) -> Result<Option<Trust>> {
+        const TRUSTED: &str = "select trusted from branch where url = $1 and name = $2";
+        const ACKNOWLEDGED: &str = "select p.after from push p join branch b on b.id = p.branch_id
+            where b.url = $1 and b.name = $2 and p.acknowledged_at is not null and p.after is not null
+              and p.id > coalesce(b.trusted_push, 0)";
+        const NEWEST: &str = "select max(p.id) from push p join branch b on b.id = p.branch_id
+            where b.url = $1 and b.name = $2";
+        each!(&self.readers, pool => {
+            let trusted: Option<Option<String>> =
+                sqlx::query_scalar(TRUSTED).bind(url).bind(branch).fetch_optional(pool).await?;
+            let Some(trusted) = trusted.flatten() else { return Ok(None) };
+            let mut bases: Vec<String> =
+                sqlx::query_scalar(ACKNOWLEDGED).bind(url).bind(branch).fetch_all(pool).await?;
+            bases.push(trusted);
+            let push = sqlx::query_scalar(NEWEST).bind(url).bind(branch).fetch_one(pool).await?;
+            Ok(Some(Trust { bases, push }))
+        })
+    }
+
+    /// An authentic commit of a branch was handed on.
+    pub async fn record_trusted(&self, url: &str, branch: &str, commit: &str) -> Result<()> {
+        const SQL: &str = "update branch set trusted = $3, trusted_push =
+              (select max(p.id) from push p where p.branch_id = branch.id and p.after = $3)
+            where url = $1 and name = $2 and trusted is distinct from $3";
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, SQL, url, branch, commit);
+        tx.commit().await
+    }
+
+    /// Somebody says that a push may lead away from what was evaluated before. Specs that it blocks
+    /// are tried again at once. `None` when there is no such push.
+    pub async fn acknowledge_push(&self, push: PushId, now: Seconds) -> Result<Option<Push>> {
+        const FIND: &str = concat!(pushes!(), "where p.id = $1");
+        const MARK: &str = "update push set acknowledged_at = coalesce(acknowledged_at, $2) where id = $1";
+        const RELEASE: &str = "update blocked_spec set next_attempt = 0 where kind = 'rollback'";
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, MARK, push, now);
+        execute!(&mut tx, RELEASE);
+        let found = each!(&mut tx, tx => sqlx::query_as(FIND).bind(push).fetch_optional(&mut **tx).await?);
+        tx.commit().await?;
+        Ok(found)
+    }
+}

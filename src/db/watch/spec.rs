@@ -1,0 +1,72 @@
+use serde_json::json;
+
+use crate::db::{Db, Result, SpecId, rows, stored};
+use crate::domain::spec::Spec;
+
+/// A spec that the database knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSpec {
+    /// Its number.
+    pub id: SpecId,
+    /// As it was given last.
+    pub spec: Spec,
+    /// Whether it was among the specs given last.
+    pub present: bool,
+}
+
+impl Db {
+    /// Makes `specs` the ones that are present. A spec is known again by its name. Evaluations that
+    /// wait for a spec that is gone, or for a system that it no longer has, are dropped.
+    pub async fn sync_specs(&self, specs: &[Spec]) -> Result<()> {
+        let given = rows(specs.iter().map(|spec| {
+            json!({
+                "name": spec.name, "definition": json!(spec).to_string(),
+                "priority": spec.priority, "active": spec.active,
+            })
+        }));
+        let wanted = rows(specs.iter().flat_map(|spec| {
+            spec.systems.iter().map(|system| json!({ "name": spec.name, "system": system }))
+        }));
+        let mut tx = self.begin().await?;
+        execute!(&mut tx, "update spec set present = false");
+        execute!(
+            &mut tx,
+            [
+                "insert into spec (name, definition, priority, active, present)
+                 select value->>'name', value->>'definition', value->>'priority', value->>'active', true
+                 from json_each($1) where true
+                 on conflict (name) do update set definition = excluded.definition,
+                   priority = excluded.priority, active = excluded.active, present = true",
+                "insert into spec (name, definition, priority, active, present)
+                 select name, definition, priority, active, true from json_to_recordset($1::json)
+                   as given (name text, definition text, priority bigint, active boolean)
+                 on conflict (name) do update set definition = excluded.definition,
+                   priority = excluded.priority, active = excluded.active, present = true"
+            ],
+            &given
+        );
+        execute!(
+            &mut tx,
+            [
+                "delete from evaluation where state = 'pending' and (spec_id, system) not in
+                   (select s.id, value->>'system' from json_each($1) join spec s on s.name = value->>'name')",
+                "delete from evaluation where state = 'pending' and (spec_id, system) not in
+                   (select s.id, wanted.system from json_to_recordset($1::json)
+                      as wanted (name text, system text) join spec s on s.name = wanted.name)"
+            ],
+            &wanted
+        );
+        tx.commit().await
+    }
+
+    /// All specs that ever were, by name.
+    pub async fn specs(&self) -> Result<Vec<StoredSpec>> {
+        const SQL: &str = "select id, name, definition, present from spec order by name";
+        let rows: Vec<(SpecId, String, String, bool)> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        let read = |(id, name, definition, present): (SpecId, String, String, bool)| {
+            Ok(StoredSpec { id, spec: stored(&definition, || format!("spec {name}"))?, present })
+        };
+        rows.into_iter().map(read).collect()
+    }
+}
