@@ -27,7 +27,7 @@ test:
 	scripts/guix-root bullseye
 	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
 	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked
-	scripts/fuzz 60
+	scripts/fuzz 20
 
 check:
 	$(CARGO) fmt --all --check

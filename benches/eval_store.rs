@@ -22,7 +22,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 const COUNT: usize = 20_000;
 /// How long they are, in bytes: half of a full evaluation's are longer.
 const LENGTH: usize = 3500;
-/// What a worker has in_doubt at most: requests, and bytes of them. See `pipeline.scm`.
+/// What a worker has unanswered at most: requests, and bytes of them. See `pipeline.scm`.
 const UNANSWERED: (usize, usize) = (100, 1 << 17);
 /// Bytes that wait before they are drained.
 const FULL: usize = 24 << 20;

@@ -4,9 +4,6 @@
 //! derivations are new, and queues exactly those at a build coordinator. `ARCHITECTURE.md` is the
 //! map; the page of each module says what lives there and what it may import.
 
-/// Specs, revisions, jobs and plans: pure, no I/O.
-#[macro_use]
-pub mod domain;
 /// One file per command.
 pub mod cli;
 /// The only place that reads the time.
@@ -15,6 +12,8 @@ pub mod clock;
 pub mod config;
 /// The only place with SQL.
 pub mod db;
+/// Specs, revisions, jobs and plans: pure, no I/O.
+pub mod domain;
 /// One evaluation of a revision in a sandbox.
 pub mod evaluator;
 /// What the steps of one machine, and the machines of one farm, have in common.

@@ -56,7 +56,7 @@ pub(super) fn show(all: &[Coordinator], unserved: &[Unserved]) -> std::io::Resul
         row
     });
     output::table(
-        &["COORDINATOR", "SERVES", "QUEUED", "SUBMITTED", "STARTED", "CANCELING", "PROBLEM"],
+        &["COORDINATOR", "SERVES", "QUEUED", "SUBMITTED", "BUILDING", "CANCELING", "PROBLEM"],
         rows.collect(),
     )?;
     for Unserved { spec, system, count } in unserved {

@@ -53,7 +53,14 @@ fn facts(evaluation: &Evaluation) -> Vec<Line> {
     }));
     lines.extend(evaluation.finished_at.map(|at| ("ended", readable(at))));
     let total = evaluation.jobs_total.map_or("?".to_owned(), |total| total.to_string());
-    lines.push(("done", format!("{} of {total}, {} errors", evaluation.jobs_done, evaluation.errors)));
+    lines.push((
+        "done",
+        format!(
+            "{} of {total}, {}",
+            evaluation.jobs_done,
+            output::count(usize::try_from(evaluation.errors).unwrap_or(0), "error", "errors")
+        ),
+    ));
     lines
 }
 

@@ -87,7 +87,7 @@ pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> 
         story.lines(now).iter().try_for_each(|line| output::line(line))?;
     }
     for error in &errors {
-        output::line(&format!(
+        output::entry(&format!(
             "{} of {} for {} could not be evaluated in evaluation {} ({}): {}",
             args.job, error.spec, error.system, error.evaluation_id, error.cause, error.message
         ))?;

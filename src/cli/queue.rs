@@ -42,8 +42,8 @@ pub(super) struct Queue {
     #[command(flatten)]
     filter: Filter,
     /// Only those in this state, whichever it is
-    #[arg(long, value_parser = state)]
-    state: Option<BuildState>,
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    in_state: Option<BuildState>,
     /// Write one JSON object for every build
     #[arg(long)]
     json: bool,
@@ -61,7 +61,7 @@ pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
     let mut blockers = db.blockers().await?;
     blockers.retain(|blocker| args.filter.admits(&blocker.build.spec, blocker.build.system.as_str()));
     if args.json {
-        for state in args.state.as_ref().map_or(&LISTED[..], std::slice::from_ref) {
+        for state in args.in_state.as_ref().map_or(&LISTED[..], std::slice::from_ref) {
             for build in db.queue(&filter(state), i64::MAX).await? {
                 let mut object = object(&build);
                 let causes =
@@ -74,7 +74,7 @@ pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
     }
     let now = Clock::System.now();
     let mut rows = Vec::new();
-    for state in args.state.as_ref().map_or(&SHOWN[..], std::slice::from_ref) {
+    for state in args.in_state.as_ref().map_or(&SHOWN[..], std::slice::from_ref) {
         let builds = db.queue(&filter(state), LINES).await?;
         rows.extend(builds.iter().map(|build| row(build, now)));
     }
@@ -82,7 +82,7 @@ pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
     let mut counts = BTreeMap::new();
     for count in db.build_counts().await? {
         let is_shown =
-            args.filter.admits(&count.spec, &count.system) && args.state.is_none_or(|s| s == count.state);
+            args.filter.admits(&count.spec, &count.system) && args.in_state.is_none_or(|s| s == count.state);
         if !is_shown {
             continue;
         }

@@ -5,7 +5,6 @@
 /// The attempts to build something, and what follows from them for the build.
 pub mod attempt;
 /// How far a build is.
-#[macro_use]
 pub mod build;
 /// Two evaluations of one spec and system compared.
 pub mod diff;

@@ -240,7 +240,7 @@ async fn whoever_asks_is_told_who_has_what_and_what_nobody_serves() {
     assert_eq!(gone["rule"], "coordinator-gone");
     assert!(text(&gone["because"]).contains("`gorget reassign former`"), "{gone}");
     let said = farm.say(&["reassign", "former"]).await;
-    assert!(said.talk.contains("1 build is taken back from former"), "{}", said.talk);
+    assert!(said.talk.contains("1 build is taken from former"), "{}", said.talk);
     assert_eq!(story().await["rule"], "new-outputs");
     assert_eq!(farm.say(&["reassign", "former"]).await.code, Some(1));
 }

@@ -32,7 +32,7 @@ async fn a_job_is_explained_from_the_queue_to_its_result() {
     let story = explain(&farm, "two-1").await["jobs"][0].take();
     assert_eq!(
         (&story["rule"], &story["ahead"]),
-        (&"in_doubt".into(), &json!({ "count": 1, "next": ["one-1"] }))
+        (&"in-doubt".into(), &json!({ "count": 1, "next": ["one-1"] }))
     );
     let told = farm.say(&["explain", "two-1"]).await.data;
     assert!(told.contains("1 build comes before it: one-1"), "{told}");

@@ -15,6 +15,7 @@ mod channel;
 mod channel_files;
 mod channels;
 mod checkout;
+mod commands;
 mod compare;
 mod compiled;
 mod conversions;

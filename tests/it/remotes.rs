@@ -346,7 +346,7 @@ async fn a_history_of_any_length_takes_no_memory_of_the_program() {
     // Nothing that it has in common with the former one is found before that has come to its beginning.
     remote.set("master", None);
     let other = remote.push("master", "a", "2");
-    farm.say(&["look", "own"]).await;
+    farm.say(&["poll", "own"]).await;
     farm.until(&mut process, asked(other)).await;
     let said = farm.say(&["pushes", "own", "--json"]).await;
     assert!(said.data.contains("\"force-pushed\""), "{}", said.data);

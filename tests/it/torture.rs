@@ -4,7 +4,7 @@
 //! The moments are drawn from a seed, which is printed: `GORGET_TORTURE_SEED` repeats them, as far as a
 //! machine does the same twice. `make torture` does this to all of Guix.
 
-#![expect(clippy::print_stdout, reason = "the seed and the metrics are what a failure is understood by")]
+#![expect(clippy::print_stdout, reason = "the seed and the figures are what a failure is understood by")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};

@@ -1,0 +1,182 @@
+//! What the commands that show something say of one farm, as text and as JSON, on both databases.
+
+use std::fmt::Write as _;
+
+use gorget::clock::Clock;
+use gorget::db::{
+    Batch, BlockKind, BranchState, BuildRef, Db, EvaluationId, EvaluationWriter, JobError, NewBlock,
+    NewEvent, NewHost, PollResult, SpecId,
+};
+use gorget::domain::attempt::Attempt;
+use gorget::domain::spec::Spec;
+use gorget::farm::reconciler::{Bells, exhaust};
+use gorget::steps::schedule::Schedule;
+use serde_json::json;
+
+use crate::support::program::Farm;
+use crate::support::{begin, derivation, everything, hash, job, on_both_at, spec, spec_id};
+
+const COMMANDS: [&[&str]; 25] = [
+    &["status"],
+    &["status", "--json"],
+    &["status", "--spec", "staging"],
+    &["status", "--spec", "nowhere"],
+    &["status", "2"],
+    &["status", "2", "--json"],
+    &["queue"],
+    &["queue", "--json", "--system", "x86_64-linux", "--in-state", "awaiting-approval"],
+    &["queue", "--in-state", "failed"],
+    &["queue", "--in-state", "fialed"],
+    &["explain", "gcc.x86_64-linux"],
+    &["explain", "vim.x86_64-linux"],
+    &["explain", "vim.x86_64-linux", "--json"],
+    &["explain", "hello.x86_64-linux", "--spec", "master"],
+    &["explain", "emacs.x86_64-linux"],
+    &["explain", "emacs"],
+    &["diff", "1", "2"],
+    &["diff", "1", "2", "--json"],
+    &["history", "hello.x86_64-linux"],
+    &["history", "hello.x86_64-linux", "--json"],
+    &["failures", "master"],
+    &["failures", "master", "--json"],
+    &["pushes"],
+    &["pushes", "--json"],
+    &["channels", "1"],
+];
+
+/// Evaluates a commit: jobs with the words of their derivations, and what these need.
+async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str, &[&str])]) -> EvaluationId {
+    let task = begin(db, spec, commit).await;
+    let id = task.id;
+    let mut recorder = EvaluationWriter::new(task);
+    let name = |name: &str| format!("{name}.x86_64-linux");
+    let error = |message: &str| JobError {
+        name: name("emacs"),
+        cause: "exception".to_owned(),
+        message: message.to_owned(),
+    };
+    let batch = Batch {
+        derivations: jobs.iter().map(|(_, word, inputs)| derivation(word, inputs)).collect(),
+        jobs: jobs.iter().map(|(job_name, word, _)| job(&name(job_name), word)).collect(),
+        errors: if commit == "cccc" {
+            vec![error("unbound variable: lib\nhint: import it")]
+        } else {
+            Vec::new()
+        },
+        ..Batch::default()
+    };
+    recorder.record(db, &batch).await.unwrap();
+    let metrics = json!({ "jobs": jobs.len(), "peak_memory": 900_000_000, "cpu_ms": 12_000 });
+    recorder.finish(db, false, &metrics, 200).await.unwrap();
+    id
+}
+
+async fn schedule(db: &Db, now: i64) {
+    let clock = Clock::manual(now);
+    let mut step = Schedule { db: db.clone(), clock, bells: Bells::default(), look_up: false };
+    exhaust(&mut step).await.unwrap();
+    db.route(&everything()).await.unwrap();
+}
+
+async fn poll(db: &Db, commit: &str, now: i64) {
+    const URL: &str = "https://example.org/guix.git";
+    db.ensure_branches(URL, &["master"]).await.unwrap();
+    let branch = db.branches().await.unwrap()[0].id;
+    let seen = BranchState::At(commit.to_owned());
+    db.record_polls(&[PollResult { branch, seen, next_poll: now + 300 }], now).await.unwrap();
+}
+
+async fn tell(db: &Db, word: &str, reference: &str, attempt: Attempt, now: i64) {
+    let build = BuildRef::Derivation(hash(word));
+    let event = NewEvent { build, reference: reference.to_owned(), attempt, happened_at: Some(now) };
+    db.record_events("default", &[event], now).await.unwrap();
+}
+
+/// A compiler that fails keeps an editor waiting; another spec is over its budget, and blocked.
+async fn a_farm(db: &Db) {
+    let staging = Spec { budget: Some(1), priority: 7, ..spec("staging") };
+    db.sync_specs(&[spec("master"), staging]).await.unwrap();
+    let [master, staging] = [spec_id(db, "master").await, spec_id(db, "staging").await];
+    let host = NewHost {
+        name: "one".to_owned(),
+        identity: "i".to_owned(),
+        roles: "evaluate schedule".to_owned(),
+        systems: String::new(),
+        workers: 2,
+        memory: 8 << 30,
+    };
+    db.register(&host, 50).await.unwrap();
+    poll(db, "bbbb", 90).await;
+    let first: &[(&str, &str, &[&str])] =
+        &[("hello", "hello-1", &[]), ("gcc", "gcc-1", &[]), ("vim", "vim-1", &["gcc-1"])];
+    evaluate(db, master, "bbbb", first).await;
+    schedule(db, 300).await;
+    tell(db, "hello-1", "h", Attempt::Scheduled, 310).await;
+    tell(db, "hello-1", "h", Attempt::Succeeded, 320).await;
+    tell(db, "gcc-1", "g", Attempt::Failed, 330).await;
+    poll(db, "cccc", 390).await;
+    let second: &[(&str, &str, &[&str])] = &[
+        ("hello", "hello-2", &[]),
+        ("gcc", "gcc-1", &[]),
+        ("vim", "vim-1", &["gcc-1"]),
+        ("sed", "sed-1", &[]),
+    ];
+    evaluate(db, master, "cccc", second).await;
+    evaluate(db, staging, "dddd", &[("one", "one-1", &[]), ("two", "two-1", &[])]).await;
+    schedule(db, 400).await;
+    let block = NewBlock {
+        target: "w",
+        kind: BlockKind::Bad,
+        reason: "commit dddd is not signed\nhint: ask its author",
+        push: None,
+        next_attempt: 500,
+    };
+    db.block_spec(staging, &block, 450).await.unwrap();
+}
+
+/// Without columns, and without times that depend on when this is read.
+fn settled(text: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut words: Vec<&str> = Vec::new();
+        for word in line.split_whitespace() {
+            let is_unit =
+                |word: &str| ["s", "min", "h", "d"].contains(&word.trim_end_matches([',', ')', ':', ';']));
+            match words.last() {
+                Some(last) if is_unit(word) && last.parse::<i64>().is_ok() => {
+                    words.pop();
+                    if words.last() != Some(&"TIME") {
+                        words.push("TIME");
+                    }
+                }
+                _ => words.push(word),
+            }
+        }
+        lines.push(words.join(" "));
+    }
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn commands_show_the_same_of_a_farm_on_both_databases() {
+    on_both_at(async |db, location| {
+        a_farm(db).await;
+        let farm = Farm::new(None);
+        farm.at_database(location);
+        let mut text = String::new();
+        for command in COMMANDS {
+            let said = farm.say(command).await;
+            let code = said.code.unwrap();
+            writeln!(text, "$ gorget {}\n{}", command.join(" "), settled(&said.data)).unwrap();
+            if !said.talk.is_empty() {
+                writeln!(text, "(standard error) {}", settled(&said.talk)).unwrap();
+            }
+            if code != 0 {
+                writeln!(text, "(exit code {code})").unwrap();
+            }
+            text.push('\n');
+        }
+        insta::assert_snapshot!("commands", text);
+    })
+    .await;
+}
