@@ -18,7 +18,7 @@ const EVALUATIONS: i64 = 12;
 /// How many errors of an evaluation are listed.
 const ERRORS: usize = 10;
 
-/// Show what the farm does and what is wrong, or one evaluation
+/// Show the state and problems of the farm, or of one evaluation
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     /// Number of an evaluation: shows all of its errors, and what it took
