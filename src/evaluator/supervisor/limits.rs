@@ -9,8 +9,8 @@ use super::{Supervisor, Worker};
 
 /// More processes than this beside the workers, and those that started them are killed.
 const MOST_PROCESSES: usize = 256;
-/// So often are the processes of a fork bomb counted and killed before the evaluation is given up.
-const MOST_ROUNDS: usize = 40;
+/// How long the processes of a fork bomb are killed one by one. Thousands need a while to die on a busy machine.
+const FORK_BOMB_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Supervisor<'_> {
     pub(super) fn kill(&mut self, victim: KillTarget, why: &'static str) {
@@ -52,7 +52,11 @@ impl Supervisor<'_> {
         for id in missing {
             self.reap(id).await;
         }
-        self.check_processes().await?;
+        if let Err(failure) = self.check_processes().await {
+            // They start others faster than they are killed: the kernel ends a sandbox as a whole.
+            self.warm.loaded = None;
+            self.replace_parent(failure).await?;
+        }
         self.check_memory()
     }
 
@@ -67,7 +71,9 @@ impl Supervisor<'_> {
     /// that was left behind.
     pub(super) async fn check_processes(&mut self) -> Result<(), Failure> {
         let mut culprits = BTreeSet::new();
-        for _ in 0..MOST_ROUNDS {
+        let started = Instant::now();
+        while started.elapsed() < FORK_BOMB_TIMEOUT {
+            crate::farm::reconciler::progress();
             let crowd = self.warm.crew.crowd();
             let below: usize = crowd.of_workers.values().map(Vec::len).sum();
             if below + crowd.strays.len() + crowd.of_parent.len() <= MOST_PROCESSES {

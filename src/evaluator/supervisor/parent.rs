@@ -122,13 +122,18 @@ impl Supervisor<'_> {
             return Err(failure);
         }
         self.given_up += 1;
-        let conclusive = self.workers.len() == 1;
+        let alone = self.workers.len() == 1;
         // From now on it is known who was there.
         self.alone = true;
         let process = self.warm.crew.pid(PARENT);
-        for id in std::mem::take(&mut self.workers).into_keys() {
-            let why = "it was alone in a worker that was lost with its parent".to_owned();
-            if let Blame::Culprit(_) = self.lost(id, process, conclusive, ("signal", why)) {
+        for (id, worker) in std::mem::take(&mut self.workers) {
+            let is_fork_bomb = worker.killed == Some("processes");
+            let cause = if is_fork_bomb {
+                self.cause_of_death(worker.killed, 0, 0)
+            } else {
+                ("signal", "it was alone in a worker that was lost with its parent".to_owned())
+            };
+            if let Blame::Culprit(_) = self.lost(id, process, alone || is_fork_bomb, cause) {
                 // That was the cause, and it is no more.
                 self.given_up = 0;
             }
