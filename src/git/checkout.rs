@@ -41,6 +41,8 @@ use super::{blocking, stoppable};
 const BIGGEST_FILE: usize = 256 << 20;
 /// The most that one checkout writes, in bytes.
 const MOST_WRITTEN: usize = 4 << 30;
+/// The same for a channel that only another channel names: there may be 32 of them.
+const MOST_BROUGHT: usize = 512 << 20;
 /// The longest target of a symbolic link, in bytes.
 const LONGEST_LINK: usize = 4095;
 
@@ -71,12 +73,20 @@ impl Checkout {
 #[derive(Debug, Clone)]
 pub struct Checkouts {
     directory: PathBuf,
+    /// The most that one writes, in bytes.
+    limit: usize,
 }
 
 impl Checkouts {
     /// Keeps checkouts in `directory`, which is made when it is needed. It must be one file system.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
+        Self { directory: directory.into(), limit: MOST_WRITTEN }
+    }
+
+    /// The same for channels that only another channel names, which may be smaller at most.
+    #[must_use]
+    pub fn of_strangers(&self) -> Self {
+        Self { limit: MOST_BROUGHT, ..self.clone() }
     }
 
     /// Where the files of `commit` are, or will be.
@@ -120,7 +130,7 @@ impl Checkouts {
         let odb = source.repository.odb().map_err(|error| source.unreadable(error))?;
         let blobs = self.directory.join("blobs");
         let (root, written) = (new.clone(), HashMap::new());
-        let mut writer = Writer { source: &source, odb, blobs, root, converted, written, bytes: 0 };
+        let mut writer = Writer { source: &source, odb, blobs, root, converted, written, left: self.limit };
         for entry in &entries {
             refuse_stopped(stop)?;
             writer.write(entry)?;
@@ -178,7 +188,8 @@ struct Writer<'a> {
     converted: Converted,
     /// Where in the new tree contents are that `blobs` lacks.
     written: HashMap<(Oid, Kind), PathBuf>,
-    bytes: usize,
+    /// Bytes that it may still write.
+    left: usize,
 }
 
 impl Writer<'_> {
@@ -230,9 +241,9 @@ impl Writer<'_> {
             Some(path) => usize::try_from(fs_err::metadata(path)?.len()).unwrap_or(usize::MAX),
             None => self.odb.read_header(entry.id).map_err(unreadable)?.0,
         };
-        self.bytes = self.bytes.saturating_add(size);
-        if size > limit || self.bytes > MOST_WRITTEN {
-            return Err(self.source.refused(&entry.path, Refusal::TooBig));
+        match self.left.checked_sub(size) {
+            Some(left) if size <= limit => self.left = left,
+            _ => return Err(self.source.refused(&entry.path, Refusal::TooBig)),
         }
         if let Some(path) = converted {
             return Ok(fs_err::read(path)?);

@@ -7,6 +7,7 @@ use std::path::Path;
 use git2::{ErrorCode, Oid, Repository};
 
 use super::blocking;
+use super::tree::{BIGGEST_TREE, MOST_ENTRIES};
 
 /// What there is of a mirror, judged from its files alone.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,20 +71,28 @@ fn packs_are_whole(directory: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Whether all directories of `commit` can be read and all of its files exist.
+/// Whether all directories of `commit` can be read and all of its files exist. A commit that is too big to be
+/// checked out is not read to its end: checking it out refuses it.
 fn has_every_file(repository: &Repository, commit: &str) -> Result<bool, git2::Error> {
     let odb = repository.odb()?;
     let mut waiting = vec![repository.find_commit(Oid::from_str(commit)?)?.tree_id()];
-    let mut seen = HashSet::new();
+    let (mut seen, mut entries) = (HashSet::new(), 0);
     while let Some(id) = waiting.pop() {
         if !seen.insert(id) {
             continue;
+        }
+        if odb.read_header(id)?.0 > BIGGEST_TREE {
+            return Ok(true);
         }
         let Ok(tree) = repository.find_tree(id) else {
             // Git allows more than libgit2: nothing is lost as long as the object can be read.
             odb.read(id)?;
             continue;
         };
+        entries += tree.len();
+        if entries > MOST_ENTRIES {
+            return Ok(true);
+        }
         for entry in &tree {
             match entry.filemode() {
                 0o040_000 => waiting.push(entry.id()),

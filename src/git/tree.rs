@@ -13,7 +13,7 @@ use super::conversion::{BIGGEST_CONVERTED, MOST_CONVERTED};
 use super::is_commit;
 
 /// The most files and directories that a commit may have.
-const MOST_ENTRIES: usize = 300_000;
+pub(super) const MOST_ENTRIES: usize = 300_000;
 /// The most directories that a file may be in.
 const DEEPEST: usize = 64;
 /// The longest name, in bytes: no file system of Linux has longer ones.
@@ -24,7 +24,7 @@ const LONGEST_PATH: usize = 1024;
 /// small repository can have long paths without number.
 const MOST_PATHS: usize = 64 << 20;
 /// The longest list of one directory's entries that is read, in bytes.
-const BIGGEST_TREE: usize = 32 << 20;
+pub(super) const BIGGEST_TREE: usize = 32 << 20;
 
 /// Why a commit is not checked out.
 #[derive(Debug, thiserror::Error)]

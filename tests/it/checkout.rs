@@ -144,6 +144,16 @@ async fn hostile_trees_are_refused_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_channel_that_only_another_channel_names_may_be_smaller() {
+    let (remote, (_directory, checkouts)) = (Remote::new(), checkouts());
+    let files = [b"a", b"b", b"c"].map(|name| (FILE, &name[..], remote.blob(name.repeat(200 << 20))));
+    let commit = remote.commit_tree(remote.tree(&files), None);
+    let error = checkouts.of_strangers().checkout(remote.path(), &commit).await.unwrap_err();
+    assert_eq!(refusal(error), (PathBuf::from("c"), Refusal::TooBig));
+    checkouts.checkout(remote.path(), &commit).await.unwrap();
+}
+
+#[tokio::test]
 async fn only_what_is_a_commit_is_checked_out() {
     let (remote, (_directory, checkouts)) = (Remote::new(), checkouts());
     let commit = remote.push("main", "a", "1");
