@@ -81,6 +81,27 @@ macro_rules! failed_states {
     };
 }
 
+/// SQL for [`BuildState::is_in_outbox`].
+macro_rules! outbox_states {
+    () => {
+        "('queued', 'canceling')"
+    };
+}
+
+/// SQL for [`BuildState::is_routed`].
+macro_rules! routed_states {
+    () => {
+        "('queued', 'submitted', 'building', 'canceling')"
+    };
+}
+
+/// SQL for [`BuildState::is_missing`].
+macro_rules! missing_states {
+    () => {
+        "('pending', 'awaiting-approval', 'queued', 'submitted', 'building', 'failed', 'rejected')"
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +120,9 @@ mod tests {
             (in_queue_states!(), BuildState::is_in_queue),
             (waiting_states!(), BuildState::is_waiting),
             (failed_states!(), BuildState::has_failed),
+            (outbox_states!(), BuildState::is_in_outbox),
+            (routed_states!(), BuildState::is_routed),
+            (missing_states!(), BuildState::is_missing),
         ] {
             let expected: Vec<_> =
                 BuildState::ALL.into_iter().filter(|state| is_in(*state)).map(BuildState::word).collect();

@@ -97,6 +97,21 @@ impl BuildState {
         self.is_wanted() && self != Self::Building
     }
 
+    /// Whether its coordinator is to be told to build or to cancel it.
+    pub fn is_in_outbox(self) -> bool {
+        matches!(self, Self::Queued | Self::Canceling)
+    }
+
+    /// Whether a coordinator has it, or is to be told something about it.
+    pub fn is_routed(self) -> bool {
+        self.is_submitted() || self.is_in_outbox()
+    }
+
+    /// Whether somebody wants its outputs, and nobody has them.
+    pub fn is_missing(self) -> bool {
+        self.is_wanted() || self.has_failed()
+    }
+
     /// Whether it came to nothing.
     pub fn has_failed(self) -> bool {
         matches!(self, Self::Failed | Self::Rejected)

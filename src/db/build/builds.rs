@@ -176,8 +176,8 @@ impl Db {
     /// [`BuildState::Queued`]. Gives the number of builds that came to that state.
     ///
     /// One that is being canceled is queued at once. Should the coordinator have been told already, it
-    /// has given the build up before it gets it again: the same keeper tells both, one after the other.
-    /// Should that keeper end in between, late news that the former attempt was canceled change nothing.
+    /// has given the build up before it gets it again: the same reconciler tells both, one after the other.
+    /// Should it end in between, late news that the former attempt was canceled change nothing.
     pub async fn queue_builds(
         &self,
         evaluation: EvaluationId,
@@ -195,14 +195,9 @@ impl Db {
                where j.first_evaluation = $1 and j.id > (select scheduled_job from evaluation where id = $1)) as new
               on new.first_evaluation = e.id
             where new.place = 1
-            on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
-              evaluation_id = excluded.evaluation_id, name_id = excluded.name_id,
-              priority = excluded.priority, urgency = excluded.urgency, sent_urgency = null,
-              state = case when build.state in ('canceling', 'queued') then 'queued' else excluded.state end,
-              created_at = excluded.created_at,
-              answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false,
-              coordinator = case when build.sent then build.coordinator end
-            where excluded.state <> 'known' and (build.state in ('canceling', 'canceled', 'substituted')
+            on conflict (output_set_id) do update set ",
+            wanted_anew!("excluded"),
+            " where excluded.state <> 'known' and (build.state in ('canceling', 'canceled', 'substituted')
               or build.state = 'failed' and ",
             has_failed!(
                 "build",
@@ -258,15 +253,25 @@ impl Db {
 
     /// Builds could not be submitted or canceled, or substitute servers not be asked for them: they wait.
     pub async fn postpone(&self, ids: &[BuildId], reason: &str, next_attempt: Seconds) -> Result<()> {
+        macro_rules! postponed {
+            ($ids:literal) => {
+                concat!(
+                    "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
+                     where (state = 'pending' or state in ",
+                    outbox_states!(),
+                    ") and id in (select ",
+                    $ids,
+                    ")"
+                )
+            };
+        }
         let ids = rows(ids.iter().map(|id| serde_json::Value::from(id.0)));
         let mut tx = self.begin().await?;
         execute!(
             &mut tx,
             [
-                "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
-                 where state in ('pending', 'queued', 'canceling') and id in (select value from json_each($1))",
-                "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
-                 where state in ('pending', 'queued', 'canceling') and id in (select value::bigint from json_array_elements_text($1::json))"
+                postponed!("value from json_each($1)"),
+                postponed!("value::bigint from json_array_elements_text($1::json)")
             ],
             &ids,
             reason,

@@ -35,8 +35,9 @@ macro_rules! is_better {
             has_failed!("build", "excluded.derivation_id"),
             " and (build.state in ",
             failed_states!(),
-            " or build.state in ('pending', 'awaiting-approval', 'queued')
-                and not build.sent and (excluded.priority < build.priority or ",
+            " or build.state in ",
+            waiting_states!(),
+            " and not build.sent and (excluded.priority < build.priority or ",
             has_failed!("build", "build.derivation_id"),
             "))"
         )

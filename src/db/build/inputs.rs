@@ -69,14 +69,9 @@ impl Db {
                     " join derivation d on d.id = l.input) as new
                        join build u on u.id = new.build join job_name n on n.name = new.name || '.drv'
                      where new.place = 1
-                     on conflict (output_set_id) do update set derivation_id = excluded.derivation_id,
-                       name_id = excluded.name_id, evaluation_id = excluded.evaluation_id,
-                       needed_by = excluded.needed_by, priority = excluded.priority, urgency = excluded.urgency,
-                       state = case when build.state in ('canceling', 'queued') then 'queued' else excluded.state end,
-                       created_at = excluded.created_at, sent_urgency = null, answered_at = null, reference = null,
-                       answer = null, attempts = 0, next_attempt = 0, unwanted_at = null, inputs_queued = false,
-                       coordinator = case when build.sent then build.coordinator end
-                     where build.state in ('canceling', 'canceled') or ",
+                     on conflict (output_set_id) do update set needed_by = excluded.needed_by, ",
+                    wanted_anew!("excluded"),
+                    " where build.state in ('canceling', 'canceled') or ",
                     is_better!()
                 )
             };

@@ -2,6 +2,20 @@
 //!
 //! Tables: `build`, `build_event`, `failed_derivation`, `plan`, `substitute_answer`, `substitute_server`.
 
+/// SQL that begins a build anew for the row `$new`, in the state $2 at the time $3. A coordinator that was told to
+/// build or to cancel it is told to build it.
+macro_rules! wanted_anew {
+    ($new:literal) => {
+        concat!(
+            "derivation_id = ", $new, ".derivation_id, evaluation_id = ", $new, ".evaluation_id, name_id = ", $new,
+            ".name_id, priority = ", $new, ".priority, urgency = ", $new, ".urgency, sent_urgency = null,
+             state = case when build.state in ", outbox_states!(), " then 'queued' else $2 end,
+             created_at = $3, answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0,
+             unwanted_at = null, inputs_queued = false, coordinator = case when build.sent then build.coordinator end"
+        )
+    };
+}
+
 #[macro_use]
 pub(in crate::db) mod failed;
 #[macro_use]

@@ -142,7 +142,8 @@ impl Db {
                     " as failed from derivation d join build b on b.output_set_id = d.output_set_id
                      where d.id in (select ",
                     $ids,
-                    ") and b.state in ('queued', 'submitted', 'building', 'awaiting-approval', 'failed', 'rejected')"
+                    ") and b.state <> 'pending' and b.state in ",
+                    missing_states!()
                 )
             };
         }

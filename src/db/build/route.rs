@@ -88,8 +88,12 @@ impl Db {
     pub async fn route_anew(&self, routes: &Routes) -> Result<u64> {
         const ALL: &str = routed!("not b.sent");
         // They get theirs when they are queued.
-        const LATER: &str = "update build set coordinator = null
-            where state in ('pending', 'awaiting-approval') and coordinator is not null and not sent";
+        const LATER: &str = concat!(
+            "update build set coordinator = null where coordinator is not null and not sent and state in ",
+            wanted_states!(),
+            " and state not in ",
+            in_queue_states!()
+        );
         let mut tx = self.begin().await?;
         execute!(&mut tx, LATER);
         tx.commit().await?;
@@ -203,10 +207,16 @@ impl Db {
 
     /// How many builds each coordinator has or is to get, by its name and their states.
     pub async fn coordinator_counts(&self, now: Seconds) -> Result<Vec<CoordinatorCount>> {
-        const SQL: &str = "select coordinator, state, count(*) as count,
-              max(case when state in ('queued', 'canceling') and next_attempt > $1 then answer end) as problem
-            from build where state in ('queued', 'submitted', 'building', 'canceling') and coordinator <> ''
-            group by coordinator, state order by coordinator, state";
+        const SQL: &str = concat!(
+            "select coordinator, state, count(*) as count,
+              max(case when state in ",
+            outbox_states!(),
+            " and next_attempt > $1 then answer end) as problem
+            from build where state in ",
+            routed_states!(),
+            " and coordinator <> ''
+            group by coordinator, state order by coordinator, state"
+        );
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(now).fetch_all(pool).await?))
     }
 
@@ -223,8 +233,9 @@ impl Db {
     pub async fn builds_at(&self, coordinator: &str) -> Result<Vec<crate::db::Build>> {
         const SQL: &str = concat!(
             builds!(),
-            "where b.coordinator = $1 and b.sent
-               and b.state in ('queued', 'submitted', 'building', 'canceling') order by b.id"
+            "where b.coordinator = $1 and b.sent and b.state in ",
+            routed_states!(),
+            " order by b.id"
         );
         let rows: Vec<crate::db::build::builds::Row> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(coordinator).fetch_all(pool).await?);

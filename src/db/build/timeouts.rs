@@ -16,8 +16,11 @@ impl Db {
     pub async fn needing_others(&self, builds: &[Build]) -> Result<HashSet<BuildId>> {
         const SQL: &str = concat!(
             "select d.id from derivation d join build b on b.output_set_id = d.output_set_id
-             where b.state in ('pending', 'awaiting-approval', 'queued', 'submitted', 'building', 'failed', 'rejected')
-               and (b.state not in ", failed_states!(), " or ",
+             where b.state in ",
+            missing_states!(),
+            " and (b.state not in ",
+            failed_states!(),
+            " or ",
             has_failed!("b", "d.id"),
             ")"
         );

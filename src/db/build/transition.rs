@@ -148,7 +148,7 @@ async fn move_all(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seco
                 has_hash!("d", "new.derivation"),
                 " and d.output_set_id = build.output_set_id), derivation_id),
                    sent = new.state in ", submitted_states!(), "
-                     or new.state in ('queued', 'canceling') and sent
+                     or new.state in ", outbox_states!(), " and sent
                  from ",
                 $lines,
                 " where build.id = new.id and (",

@@ -35,14 +35,9 @@ impl Db {
         macro_rules! again {
             ($live:literal) => {
                 concat!(
-                    "update build set evaluation_id = again.evaluation, name_id = again.name_id,
-                       derivation_id = again.derivation_id, priority = again.priority,
-                       urgency = again.urgency, sent_urgency = null,
-                       state = case build.state when 'canceling' then 'queued' else $2 end,
-                       created_at = $3, answered_at = null, reference = null, answer = null, attempts = 0,
-                       next_attempt = 0, unwanted_at = null, inputs_queued = false,
-                       coordinator = case when build.sent then build.coordinator end
-                     from (select b.id, j.name_id, j.derivation_id, l.evaluation, l.priority, l.urgency,
+                    "update build set ",
+                    wanted_anew!("again"),
+                    " from (select b.id, j.name_id, j.derivation_id, l.evaluation as evaluation_id, l.priority, l.urgency,
                          row_number() over (partition by b.id order by l.urgency desc, l.evaluation, j.id) as place
                        from build b join derivation d on d.output_set_id = b.output_set_id
                          join job j on j.derivation_id = d.id and j.last_evaluation is null
