@@ -32,6 +32,7 @@ test:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	! command -v cargo-deny >/dev/null || $(CARGO) deny --locked check bans licenses sources
 
 demo: build
 	scripts/demo

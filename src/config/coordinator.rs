@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Location;
-use super::written::{KnownSystem, Size, Url};
+use super::value::{KnownSystem, Size, Url};
 use crate::domain::plan::route::Route;
 use crate::domain::spec::is_name;
 

@@ -7,6 +7,7 @@ mod coordinator;
 mod listen;
 mod location;
 mod machine;
+mod value;
 mod written;
 
 use std::io;

@@ -5,13 +5,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
-use super::outcome::{Event, Failure, Summary};
+use super::outcome::{Failure, Summary};
 use super::process::ProcessGroup;
 use super::protocol::Uses;
-use super::request::{Limits, Request, Target};
-use super::supervisor;
+use super::request::{Limits, Request};
 
 /// What a worker is taken to need until one was measured, in bytes.
 const FIRST_NEED: u64 = 256 << 20;
@@ -62,14 +59,5 @@ impl Warm {
     /// What was measured of the last evaluation, whatever came of it.
     pub fn measured(&self) -> &Summary {
         &self.measured
-    }
-
-    /// Evaluates for one system; sends what happens to `events` until it returns.
-    pub async fn evaluate(
-        &mut self,
-        wanted: Target,
-        events: &mpsc::Sender<Event>,
-    ) -> Result<Summary, Failure> {
-        supervisor::run(self, wanted, events).await
     }
 }

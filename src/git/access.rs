@@ -41,7 +41,8 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 use super::address::{PrivateHosts, is_host_name, is_public};
-use super::remote::{RemoteError, git, presentable};
+use super::program::git;
+use super::remote::{RemoteError, presentable};
 use crate::sandbox::Tool;
 
 /// Of Gorget's own environment, what git does not get on behalf of a stranger.

@@ -19,7 +19,9 @@ use git2::{AttrCheckFlags, AttrValue, ErrorClass, IndexEntry, IndexTime, ObjectT
 use git2::{Repository, RepositoryInitOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::tree::{CheckoutError, Entry, Kind, Refusal, Source, refuse_stopped};
+use super::tree::{
+    BIGGEST_CONVERTED, CheckoutError, Entry, Kind, MOST_CONVERTED, Refusal, Source, refuse_stopped,
+};
 
 /// The most that all `.gitattributes` of a commit may hold, in bytes.
 const MOST_ATTRIBUTES: usize = 64 << 10;
@@ -28,10 +30,6 @@ const MOST_STEPS: f64 = 1e10;
 /// The most `*` that a pattern may have.
 const MOST_STARS: usize = 8;
 
-/// The biggest file that is converted, in bytes.
-pub(super) const BIGGEST_CONVERTED: usize = 8 << 20;
-/// The most that all files which are converted may have, in bytes.
-pub(super) const MOST_CONVERTED: usize = 100 << 20;
 /// libgit2 gets no more files, and about as many bytes, at a time: it cannot be stopped in between.
 const FILES_AT_ONCE: usize = 20_000;
 const BYTES_AT_ONCE: usize = BIGGEST_CONVERTED;

@@ -1,7 +1,7 @@
 //! What a channel demands of another, and when two demands conflict.
 
-use super::metadata::Dependency;
-use super::resolve::Obstacle;
+use super::description::Dependency;
+use super::obstacle::Obstacle;
 use crate::domain::revision::ChannelCommit;
 use crate::domain::spec::{Introduction, Unintroduced};
 

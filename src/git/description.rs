@@ -9,7 +9,6 @@ use std::path::Path;
 use git2::{ErrorCode, FileMode, ObjectType, Tree};
 
 use super::is_commit;
-use super::metadata::{Dependency, Metadata};
 use crate::domain::spec::{Introduction, check_branch, check_url, is_inside, is_name};
 use crate::guix::guile::{Datum, Fault, Value};
 
@@ -20,6 +19,41 @@ const MOST_DEPENDENCIES: usize = 32;
 const INTRODUCTION: &str =
     "write `(introduction (channel-introduction (version 0) (commit \"…\") (signer \"…\")))`, in this order";
 const FORM: &str = "the file has one datum, `(channel (version 0) …)`, and `(version 0)` comes first";
+
+/// What a channel says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// The directory of its modules, relative to its top; `None` for the top itself.
+    pub directory: Option<String>,
+    /// The branch that has the keys of its signers.
+    pub keyring: String,
+    /// The file with its news, relative to its top.
+    pub news: Option<String>,
+    /// Channels that it needs.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// A channel that another one needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// Its branch.
+    pub branch: String,
+    /// The commit, if it has to be one.
+    pub commit: Option<String>,
+    /// What authenticates it.
+    pub introduction: Option<Introduction>,
+}
+
+impl Default for Metadata {
+    /// What Guix takes for granted of a channel without a description.
+    fn default() -> Self {
+        Self { directory: None, keyring: "keyring".to_owned(), news: None, dependencies: Vec::new() }
+    }
+}
 
 /// What `datum` says about a channel that comes from `url` and has these files.
 pub(super) fn describe(datum: &Datum, url: &str, tree: &Tree<'_>) -> Result<Metadata, Fault> {

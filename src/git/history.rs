@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use git2::{Odb, Oid, Repository};
 
-use super::remote::git;
+use super::program::git;
 use super::{blocking, is_commit};
 use crate::sandbox::{Finished, Limits};
 

@@ -9,40 +9,11 @@ use std::path::{Path, PathBuf};
 use git2::{Oid, Repository, Tree};
 
 use super::blocking;
-use super::description::describe;
-use crate::domain::spec::Introduction;
+use super::description::{Metadata, describe};
 use crate::guix::guile::{self, Fault};
 
 /// The biggest file that is read, in bytes.
 const BIGGEST: usize = 64 << 10;
-
-/// What a channel says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Metadata {
-    /// The directory of its modules, relative to its top; `None` for the top itself.
-    pub directory: Option<String>,
-    /// The branch that has the keys of its signers.
-    pub keyring: String,
-    /// The file with its news, relative to its top.
-    pub news: Option<String>,
-    /// Channels that it needs.
-    pub dependencies: Vec<Dependency>,
-}
-
-/// A channel that another one needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dependency {
-    /// Its name.
-    pub name: String,
-    /// Where it is.
-    pub url: String,
-    /// Its branch.
-    pub branch: String,
-    /// The commit, if it has to be one.
-    pub commit: Option<String>,
-    /// What authenticates it.
-    pub introduction: Option<Introduction>,
-}
 
 /// Why a channel's description cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,13 +36,6 @@ pub enum MetadataError {
         /// What libgit2 says.
         source: git2::Error,
     },
-}
-
-impl Default for Metadata {
-    /// What Guix takes for granted of a channel without a description.
-    fn default() -> Self {
-        Self { directory: None, keyring: "keyring".to_owned(), news: None, dependencies: Vec::new() }
-    }
 }
 
 /// Reads the description in `commit` of the repository at `repository`, a mirror of `url`.

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 use tokio_util::sync::CancellationToken;
 
-use super::conversion::{BIGGEST_CONVERTED, MOST_CONVERTED};
 use super::is_commit;
 
 /// The most files and directories that a commit may have.
@@ -25,6 +24,11 @@ const LONGEST_PATH: usize = 1024;
 const MOST_PATHS: usize = 64 << 20;
 /// The longest list of one directory's entries that is read, in bytes.
 pub(super) const BIGGEST_TREE: usize = 32 << 20;
+
+/// The biggest file that is converted, in bytes.
+pub(super) const BIGGEST_CONVERTED: usize = 8 << 20;
+/// The most that all files which are converted may have, in bytes.
+pub(super) const MOST_CONVERTED: usize = 100 << 20;
 
 /// Why a commit is not checked out.
 #[derive(Debug, thiserror::Error)]

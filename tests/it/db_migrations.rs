@@ -170,6 +170,42 @@ async fn whatever_has_another_name_keeps_its_content_and_a_copy_is_made_before()
     assert_eq!(copies, 1, "nothing half-made is left");
 }
 
+/// The databases of a farm that ran at commit a0f2c46: it evaluated two revisions of a channel with three packages
+/// and a faulty one.
+const A0F2C46: [&str; 2] =
+    [include_str!("fixtures/a0f2c46.sqlite.sql"), include_str!("fixtures/a0f2c46.postgres.sql")];
+
+#[tokio::test]
+async fn a_farm_of_the_first_reviewed_state_goes_on_with_what_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gorget.db").display().to_string();
+    let url = postgres_database().await;
+    let mut sqlite = SqliteConnection::connect(&format!("sqlite:{file}?mode=rwc")).await.unwrap();
+    sqlx::raw_sql(A0F2C46[0]).execute(&mut sqlite).await.unwrap();
+    sqlite.close().await.unwrap();
+    let mut postgres = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(A0F2C46[1]).execute(&mut postgres).await.unwrap();
+    postgres.close().await.unwrap();
+
+    for location in [file, url] {
+        let db = Db::open(&location).await.unwrap();
+        assert_eq!(db.verify().await.unwrap(), [], "every store item still has the name of its content");
+        let evaluations = db.evaluations(None, None, 10).await.unwrap();
+        let states: Vec<_> = evaluations.iter().map(|one| (one.id.0, one.state, one.errors)).collect();
+        assert_eq!(states, [(2, EvaluationState::Complete, 1), (1, EvaluationState::Complete, 1)]);
+        for (evaluation, middle) in [(1, "middle-1.drv"), (2, "middle-2.drv")] {
+            let jobs = db.jobs(EvaluationId(evaluation)).await.unwrap();
+            let names: Vec<_> = jobs.iter().map(|job| job.name.as_str()).collect();
+            assert_eq!(names, ["leaf.x86_64-linux", "middle.x86_64-linux", "top.x86_64-linux"]);
+            assert!(jobs[1].derivation.ends_with(middle), "{}", jobs[1].derivation);
+        }
+        let counts = db.build_counts().await.unwrap();
+        let states: Vec<_> = counts.iter().map(|count| (count.state, count.count)).collect();
+        assert_eq!(states, [(BuildState::Canceled, 2), (BuildState::Queued, 3)]);
+        db.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_that_open_an_older_database_at_once_all_succeed() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gorget::db::{BuildState, EvaluationState};
+use gorget::db::{BuildState, Db, EvaluationState};
 use gorget::domain::build;
 use gorget::domain::spec::parse;
+use sqlx::{Connection, SqliteConnection};
 
 use crate::support::unlimited;
 
@@ -316,6 +317,52 @@ fn every_key_in_the_document_about_specs_is_one() {
         );
     }
     assert_eq!(missing, [""; 0]);
+}
+
+/// The tables of the database.
+async fn tables() -> BTreeSet<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gorget.db");
+    Db::open(file.to_str().unwrap()).await.unwrap().close().await;
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    let sql = "select name from sqlite_schema where type = 'table' and name not like '\\_sqlx%' escape '\\'
+        and name not like 'sqlite\\_%' escape '\\'";
+    sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap().into_iter().collect()
+}
+
+#[tokio::test]
+async fn every_table_belongs_to_one_folder_and_documents_name_no_others() {
+    let tables = tables().await;
+    let map = read("ARCHITECTURE.md");
+    let mut listed = Vec::new();
+    for entry in std::fs::read_dir(top().join("src/db")).unwrap().map(|entry| entry.unwrap()) {
+        let folder = entry.file_name().into_string().unwrap();
+        let Ok(page) = std::fs::read_to_string(entry.path().join("mod.rs")) else { continue };
+        let line = page.lines().find_map(|line| line.strip_prefix("//! Tables: ")).unwrap();
+        let own = code_spans(line);
+        let start = format!("| `{folder}/` | ");
+        let row =
+            map.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or_else(|| panic!("{folder}"));
+        assert_eq!(code_spans(row), own, "{folder}");
+        listed.extend(own);
+    }
+    let unique: BTreeSet<String> = listed.iter().cloned().collect();
+    assert_eq!((unique.len(), &unique), (listed.len(), &tables));
+    let is_name =
+        |span: &String| span.contains('_') && span.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    for (name, text) in documents() {
+        if ["ARCHITECTURE.md", "docs/performance.md", "docs/glossary.md"]
+            .map(Path::new)
+            .contains(&name.as_path())
+            || name.starts_with("docs/adr")
+        {
+            let unknown: Vec<String> = code_spans(&text)
+                .into_iter()
+                .filter(|span| is_name(span) && !tables.contains(span))
+                .collect();
+            assert_eq!(unknown, [""; 0], "{}", name.display());
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use gorget::sandbox::Tool;
 
+use crate::support::unlimited;
+
 /// Pure, and formats of Guix: they import each other at most.
 const PURE: [&str; 1] = ["domain"];
 /// What steps stand on. It imports what is pure, and its like.
@@ -151,6 +153,44 @@ fn both_databases_have_the_same_migrations() {
     };
     assert_eq!(names("sqlite"), names("postgres"));
     assert!(!names("sqlite").is_empty());
+}
+
+/// What Cargo says of every package that the program and its tests are made of.
+async fn packages() -> Vec<serde_json::Value> {
+    let arguments = ["metadata", "--format-version=1", "--locked", "--offline"];
+    let host = format!("--filter-platform={}-unknown-linux-gnu", std::env::consts::ARCH);
+    let cargo = unlimited(env!("CARGO")).args(arguments).arg(host).directory(top());
+    let told = cargo.spawn().unwrap().finish(Duration::from_mins(1)).await.unwrap();
+    assert!(told.success(), "{}", told.reason());
+    let metadata: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn dependencies_have_licences_and_sources_that_deny_toml_allows() {
+    let rules: toml::Table =
+        toml::from_str(&std::fs::read_to_string(top().join("deny.toml")).unwrap()).unwrap();
+    let list = |section: &str, key: &str| -> Vec<String> {
+        let all = rules[section][key].as_array().unwrap().iter();
+        all.map(|one| one.as_str().unwrap().to_owned()).collect()
+    };
+    let (licences, registries) = (list("licenses", "allow"), list("sources", "allow-registry"));
+    let mut wrong = Vec::new();
+    for package in packages().await {
+        let text = package["license"].as_str().unwrap_or_default();
+        let allowed = spdx::Expression::parse_mode(text, spdx::ParseMode::LAX).is_ok_and(|expression| {
+            expression
+                .evaluate(|needed| licences.iter().any(|licence| needed.license.to_string() == *licence))
+        });
+        let source = package["source"].as_str();
+        let is_known = source.is_none_or(|source| {
+            source.strip_prefix("registry+").is_some_and(|url| registries.iter().any(|known| known == url))
+        });
+        if !allowed || !is_known {
+            wrong.push(format!("{} has the licence {text:?}, and comes from {source:?}", package["name"]));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::diagnostic::Diagnostic;
 use super::location::{check_branch, check_url, is_local};
+use super::name::is_name;
 use super::section::{Section, Value, boolean, list, string, strings, table};
 use super::template::{check_pattern, is_pattern};
 use super::{Channel, Introduction};
@@ -170,17 +171,6 @@ pub(super) fn name(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option
     faults.push(Diagnostic::fault(text.span(), "this does not do as a name").hint(hint));
     None
 }
-
-/// Whether a text does as the name of a spec or a channel.
-pub fn is_name(text: &str) -> bool {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
-    text.len() <= LONGEST_NAME
-        && text.starts_with(|char: char| char.is_ascii_alphanumeric())
-        && text.chars().all(is_plain)
-}
-
-/// The longest name, in bytes.
-pub(super) const LONGEST_NAME: usize = 64;
 
 fn url(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
     match check_url(text.get_ref()) {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use chrono::DateTime;
 use cron::Schedule;
 
-use super::period::PeriodError;
+use super::period_error::PeriodError;
 use crate::clock::Seconds;
 
 /// Five fields and when they are due.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::channel::LONGEST_NAME;
 use super::location::{BranchError, check_branch};
+use super::name::LONGEST_NAME;
 use super::{Channel, Spec};
 
 /// The most specs that are made from one.

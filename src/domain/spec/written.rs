@@ -6,7 +6,8 @@ use toml::de::DeTable;
 use super::build::build;
 use super::channel::{channels, name};
 use super::diagnostic::{Diagnostic, Severity};
-use super::period::{Period, PeriodError};
+use super::period::Period;
+use super::period_error::PeriodError;
 use super::section::{Section, Value, boolean, string, strings, table, unknown, wrong_type};
 use super::{Channel, First, Keep, RetryFailed, Runtime, Spec, System};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use rustix::io::Errno;
 
-use super::sources::Layer;
+use super::layer::Layer;
 
 /// So often is a file opened that the kernel cannot find for now.
 const TRIES: usize = 100;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::budget::BLOCK;
-use super::index::Hash;
+use super::hash::Hash;
 use crate::domain::spec::Introduction;
 
 /// A compiled module may be so large, in bytes.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::RuntimeError;
 use super::beneath::{Beneath, Unreadable};
-use super::sources::{Kind, Layer};
+use super::layer::{Kind, Layer};
 use crate::domain::revision::ChannelCommit;
 use crate::domain::spec::Introduction;
 

@@ -2,8 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::index::Sort;
 use super::reader::{Form, Read, Symbol};
+
+/// How a definition takes part in the compilation of code that mentions it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// A value: not at all, unless a macro calls it.
+    Plain,
+    /// A macro made of patterns and templates: by the macros that it mentions.
+    Pattern,
+    /// A macro that runs code, or something unknown: by everything that it mentions.
+    Procedural,
+}
 
 /// What a top-level form with a certain head does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
+use super::compiler::Compiler;
+use super::definers::Sort;
 use super::effort::{Halt, Meter};
-use super::index::{Hash, Index, Sort};
-use super::key::Compiler;
+use super::hash::{Hash, hash_set};
+use super::index::Index;
 use super::reader::Symbol;
 use super::search::{Search, Step};
 
@@ -144,15 +146,4 @@ impl<'a> Graph<'a> {
             self.digests[*member as usize] = digest;
         }
     }
-}
-
-/// Hash of a set of hashes.
-pub fn hash_set(mut parts: Vec<Hash>) -> Hash {
-    parts.sort_unstable();
-    parts.dedup();
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part);
-    }
-    hash.finalize().into()
 }

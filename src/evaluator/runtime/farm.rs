@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Cache;
 use super::cache::Work;
-use super::index::Hash;
+use super::hash::Hash;
 
 /// The directory of sources.
 pub(super) const SOURCES: &str = "scm";

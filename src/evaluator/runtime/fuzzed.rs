@@ -2,9 +2,11 @@
 
 use tokio_util::sync::CancellationToken;
 
+use super::compiler::Compiler;
 use super::effort::Effort;
-use super::key::{self, Compiler};
-use super::sources::{File, Kind, Layer};
+use super::key;
+use super::layer::{Kind, Layer};
+use super::sources::File;
 
 /// The keys of the modules `(a)` and `(gnu packages b)` of these sources, by path, and how many are unknown.
 /// Neither may take more than channels may.

@@ -7,11 +7,12 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::beneath::{Beneath, Unreadable};
-use super::digest::hash_set;
 use super::effort::{Halt, Meter};
-use super::index::Hash;
+use super::hash::Hash;
+use super::hash::hash_set;
+use super::layer::Layer;
 use super::reader::{self, Include, Modules, Read};
-use super::sources::{File, Layer, MAX_SOURCE, SourcesError};
+use super::sources::{File, MAX_SOURCE, SourcesError};
 
 /// So many names may be looked up for all modules of a revision together.
 const MAX_LOOKUPS: usize = 100_000;
@@ -168,7 +169,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::super::effort::Effort;
-    use super::super::sources::Kind;
+    use super::super::layer::Kind;
     use super::*;
     use crate::clock::cpu_time;
 

@@ -3,29 +3,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sha2::{Digest, Sha256};
-
-use super::definers::{self, Class, Definers};
+use super::definers::{self, Class, Definers, Sort};
 use super::effort::{Effort, Halt, Meter};
+use super::hash::{Hash, texts_hash};
 use super::includes::Includes;
+use super::layer::{Kind, Layer};
 use super::makers::Makers;
 use super::reach::Reach;
 use super::reader::{self, Modules, Read, Symbol};
-use super::sources::{File, Kind, Layer, SourcesError};
-
-/// SHA-256 of something.
-pub type Hash = [u8; 32];
-
-/// How a definition takes part in the compilation of code that mentions it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
-    /// A value: not at all, unless a macro calls it.
-    Plain,
-    /// A macro made of patterns and templates: by the macros that it mentions.
-    Pattern,
-    /// A macro that runs code, or something unknown: by everything that it mentions.
-    Procedural,
-}
+use super::sources::{File, SourcesError};
 
 /// A top-level form, seen from outside.
 #[derive(Debug)]
@@ -299,14 +285,4 @@ impl Index {
         }
         Ok(())
     }
-}
-
-/// Hash of texts, each with its length.
-pub fn texts_hash(texts: &[&[u8]]) -> Hash {
-    let mut hash = Sha256::new();
-    for text in texts {
-        hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
-        hash.update(text);
-    }
-    hash.finalize().into()
 }

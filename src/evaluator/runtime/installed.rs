@@ -9,10 +9,12 @@ use crate::sandbox::{Confined, Limits, find_guix};
 
 use super::beneath::Beneath;
 use super::channel::Place;
+use super::compiler::Compiler;
 use super::effort::Effort;
-use super::key::{self, Compiler, Keys};
+use super::key::{self, Keys};
+use super::layer::{Kind, Layer};
 use super::min_version;
-use super::sources::{self, Kind, Layer, SourcesError};
+use super::sources::{self, SourcesError};
 use super::{Counts, Environment, RuntimeError, Source, search_path};
 
 /// Where the sandbox has the store.

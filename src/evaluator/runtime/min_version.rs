@@ -40,7 +40,7 @@ pub(super) fn refuse_too_old(sources: &Beneath, whose: &str) -> Result<(), Runti
 
 #[cfg(test)]
 mod tests {
-    use super::super::sources::{Kind, Layer};
+    use super::super::layer::{Kind, Layer};
     use super::*;
 
     #[test]

@@ -9,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::beneath::{Beneath, Unreadable};
 use super::compile::{CompileFailure, Job};
+use super::compiler::Compiler;
 use super::effort::{Effort, Halt};
 use super::farm::Farm;
-use super::key::{self, Compiler, Keyed, Keys};
+use super::key::{self, Keyed, Keys};
+use super::layer::{Kind, Layer};
 use super::min_version;
-use super::sources::{self, File, Kind, Layer, MAX_SOURCE};
+use super::sources::{self, File, MAX_SOURCE};
 use super::visible::Channels;
 use super::{Cache, Counts, InstalledGuix, RuntimeError};
 

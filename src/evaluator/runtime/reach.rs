@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::effort::{Halt, Meter};
-use super::index::Hash;
+use super::hash::Hash;
 use super::search::{Search, Step, UNSEEN};
 
 /// What every file reaches: its imports, their imports, and so on, and itself. Files that reach each other

@@ -1,6 +1,6 @@
 //! Finds what reaches each other.
 
-use super::index::Hash;
+use super::hash::Hash;
 
 /// Tarjan's search for strongly connected components, with its stack on the heap.
 #[derive(Default)]

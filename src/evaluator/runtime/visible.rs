@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::channel::Place;
 use super::farm::{self, Farm};
-use super::sources::{Kind, Layer};
+use super::layer::{Kind, Layer};
 use super::{Cache, Counts, Environment, InstalledGuix, RuntimeError, Source, search_path};
 
 /// Where the links to modules are inside the sandbox.

@@ -10,7 +10,7 @@ use super::super::warm::Loaded;
 use super::super::work_queue::WorkQueue;
 use super::names::Names;
 use super::parent::Units;
-use super::{MOST_GIVEN_UP, Supervisor, TICK};
+use super::{MOST_BROKEN, MOST_GIVEN_UP, Supervisor, TICK};
 
 /// With fewer units than this, nothing is lowered before forking.
 const WORTH_WARMING: usize = 480;
@@ -23,8 +23,6 @@ const MOST_LIKELY: usize = 200;
 const WORTH_A_WORKER: usize = 40;
 /// Loading, and enumerating, may take so many times the time for one unit.
 const LOADING: u32 = 6;
-/// More modules than this that do not load, and something is wrong with all of them.
-pub(super) const MOST_BROKEN: usize = 20_000;
 /// What is said of those may take so many bytes.
 const MOST_OF_BROKEN: usize = 32 << 20;
 /// More packages than this, or more of what they use, are dealt as they come: what they use is forgotten.

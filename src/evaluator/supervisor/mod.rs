@@ -42,28 +42,32 @@ const MOST_STILLBORN: usize = 8;
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long loader and parent may take to answer a question, or do nothing at all while they compute.
 const STILL: Duration = Duration::from_mins(1);
+/// More modules than this that do not load, and something is wrong with all of them.
+const MOST_BROKEN: usize = 20_000;
 /// Those that do neither, and parents that die, are replaced so often.
 const MOST_GIVEN_UP: usize = 3;
 
-/// Evaluates for one system; sends what happens to `events` until it returns. Whatever comes of it,
-/// nothing of it is left that could disturb the next one.
-pub(super) async fn run(
-    warm: &mut Warm,
-    wanted: Target,
-    events: &mpsc::Sender<Event>,
-) -> Result<Summary, Failure> {
-    let limit = warm.request.limits.evaluation_time;
-    warm.crew.renew();
-    let mut supervisor = Supervisor::new(warm, wanted, events);
-    let result = tokio::time::timeout(limit, supervisor.evaluate()).await;
-    let result = result.unwrap_or_else(|_| Err(supervisor.out_of_time(limit)));
-    let summary = supervisor.summary();
-    if let Err(error) = supervisor.deregister().await {
-        // It is cleared once more before the next one begins.
-        tracing::warn!("what an evaluation left could not be cleared away: {error}");
+impl Warm {
+    /// Evaluates for one system; sends what happens to `events` until it returns. Whatever comes of it,
+    /// nothing of it is left that could disturb the next one.
+    pub async fn evaluate(
+        &mut self,
+        wanted: Target,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<Summary, Failure> {
+        let limit = self.request.limits.evaluation_time;
+        self.crew.renew();
+        let mut supervisor = Supervisor::new(self, wanted, events);
+        let result = tokio::time::timeout(limit, supervisor.evaluate()).await;
+        let result = result.unwrap_or_else(|_| Err(supervisor.out_of_time(limit)));
+        let summary = supervisor.summary();
+        if let Err(error) = supervisor.deregister().await {
+            // It is cleared once more before the next one begins.
+            tracing::warn!("what an evaluation left could not be cleared away: {error}");
+        }
+        self.measured = summary.clone();
+        result.map(|()| summary)
     }
-    warm.measured = summary.clone();
-    result.map(|()| summary)
 }
 
 struct Supervisor<'a> {

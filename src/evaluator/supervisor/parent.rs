@@ -7,8 +7,7 @@ use super::super::outcome::Failure;
 use super::super::process::{LOADER, PARENT, Received};
 use super::super::protocol::{self, Message};
 use super::super::work_queue::Blame;
-use super::loading::MOST_BROKEN;
-use super::{MOST_GIVEN_UP, STILL, Supervisor};
+use super::{MOST_BROKEN, MOST_GIVEN_UP, STILL, Supervisor};
 use crate::guix::sexp::shortened;
 
 /// How long the loader may take to say how a parent ended.

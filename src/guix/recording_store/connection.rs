@@ -11,6 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::queries::rare;
 use super::recording::Recording;
 use super::requests::Asked;
+use super::streams::{Metered, Reader, Writer};
 use crate::guix::daemon::wire::{MAGIC_CLIENT, MAGIC_SERVER, Sink, Source, VERSION, broken};
 use crate::guix::nar;
 
@@ -20,51 +21,6 @@ const LONGEST_TEXT: u64 = 64 << 20;
 const LARGEST_NAR: usize = 256 << 20;
 /// A buffer that grew beyond this for one text is not kept for the next.
 const KEPT_BUFFER: usize = 1 << 20;
-/// So many bytes go unnoticed before they are counted.
-const UNCOUNTED: usize = 64 << 10;
-
-/// What a client says.
-pub(super) type Reader<'a, R> = Source<Metered<'a, R>>;
-/// What it is answered.
-pub(super) type Writer<W> = Sink<BufWriter<W>>;
-
-/// Reads from a client, and counts what its request takes: many clients with large requests at a
-/// time must not take all memory.
-pub(super) struct Metered<'a, R> {
-    stream: BufReader<R>,
-    memory: &'a Recording,
-    counted: usize,
-    uncounted: usize,
-}
-
-impl<R> Metered<'_, R> {
-    /// The request has been dealt with.
-    fn settle(&mut self) {
-        self.memory.arrived(std::mem::take(&mut self.counted));
-        self.uncounted = 0;
-    }
-}
-
-impl<R: Read> Read for Metered<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.stream.read(buffer)?;
-        self.uncounted += count;
-        if self.uncounted > UNCOUNTED {
-            let bytes = std::mem::take(&mut self.uncounted);
-            self.counted += bytes;
-            if !self.memory.register(bytes) {
-                return Err(broken("more than can be taken at a time"));
-            }
-        }
-        Ok(count)
-    }
-}
-
-impl<R> Drop for Metered<'_, R> {
-    fn drop(&mut self) {
-        self.settle();
-    }
-}
 
 /// Serves one client until it leaves.
 pub(super) fn serve<R: Read, W: Write>(input: R, output: W, memory: &Recording) -> io::Result<()> {

@@ -19,6 +19,7 @@
 //! the security boundary, the fast path and the recording in one.
 
 mod archive;
+mod building;
 mod builds;
 mod connection;
 #[cfg(fuzzing)]
@@ -27,6 +28,7 @@ mod item;
 mod queries;
 mod recording;
 mod requests;
+mod streams;
 mod unreadable;
 
 use std::io;

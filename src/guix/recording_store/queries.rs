@@ -3,9 +3,9 @@
 use std::io::{self, Read, Write};
 
 use super::builds::derivation_of;
-use super::connection::{Reader, Writer};
 use super::recording::Recording;
 use super::requests::Asked;
+use super::streams::{Reader, Writer};
 use crate::guix::daemon::wire::broken;
 use crate::guix::store_path::StorePath;
 

@@ -4,11 +4,15 @@ use std::collections::{BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
 
-use super::digest::{Graph, hash_set};
+use super::compiler::Compiler;
+use super::definers::Sort;
+use super::digest::Graph;
 use super::effort::{Effort, Halt, Meter};
-use super::index::{Hash, Index, Sort, texts_hash};
+use super::hash::{Hash, hash_set, texts_hash};
+use super::index::Index;
+use super::layer::{Kind, Layer};
 use super::reader::Symbol;
-use super::sources::{File, Kind, Layer, SourcesError};
+use super::sources::{File, SourcesError};
 
 /// Goes up whenever keys or the way of compiling change.
 const FORMAT: &str = "gorget compiled module 3";
@@ -26,15 +30,6 @@ pub struct Keys {
     pub imports: usize,
     /// How many bytes its source has, with what that includes.
     pub bytes: u64,
-}
-
-/// What keys depend on beside the sources.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Compiler {
-    /// Version and build of Guile, and the machine it compiles for.
-    pub identity: String,
-    /// The names that Guile gives every module: its macros and primitives are among them.
-    pub core: Vec<String>,
 }
 
 /// Guile's optimization level for a file, as Guix chooses it; other channels get the cheap one.

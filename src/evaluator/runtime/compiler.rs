@@ -1,0 +1,8 @@
+/// What keys depend on beside the sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compiler {
+    /// Version and build of Guile, and the machine it compiles for.
+    pub identity: String,
+    /// The names that Guile gives every module: its macros and primitives are among them.
+    pub core: Vec<String>,
+}
