@@ -22,6 +22,7 @@ mod conversions;
 mod coordinator;
 mod coordinators;
 mod crash;
+mod cycles;
 mod db_builds;
 mod db_evaluations;
 mod db_history;

@@ -18,8 +18,10 @@ const GUIX_IO: [&str; 2] = ["daemon", "recording_store"];
 /// What people see: imports anything.
 const FRONT: [&str; 4] = ["cli", "lib", "main", "web"];
 
-/// Longest source file, in lines, without the page at its top and the tests at its end.
-const MOST_LINES: usize = 400;
+/// Longest source file, in lines, without the page at its top and the tests at its end. A line that begins with
+/// [`LONG`] and says why lifts that.
+const MOST_LINES: usize = 300;
+const LONG: &str = "// Long: ";
 
 /// Most entries of `src/`.
 const MOST_ROOMS: usize = 17;
@@ -29,7 +31,7 @@ fn top() -> &'static Path {
 }
 
 /// Every source file, by its path below `src`, without the tests at its end.
-fn sources() -> BTreeMap<PathBuf, String> {
+pub(crate) fn sources() -> BTreeMap<PathBuf, String> {
     let mut sources = BTreeMap::new();
     let mut waiting = vec![top().join("src")];
     while let Some(directory) = waiting.pop() {
@@ -138,7 +140,7 @@ fn files_are_short() {
     let long: Vec<String> = sources()
         .iter()
         .map(|(path, code)| (path, code.lines().filter(|line| !line.starts_with("//!")).count()))
-        .filter(|(_, lines)| *lines > MOST_LINES)
+        .filter(|(path, lines)| *lines > MOST_LINES && !sources()[*path].contains(LONG))
         .map(|(path, lines)| format!("{}: {lines} lines", path.display()))
         .collect();
     assert_eq!(long, [""; 0]);

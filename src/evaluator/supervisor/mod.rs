@@ -12,6 +12,7 @@
 mod limits;
 mod loading;
 mod memory;
+mod messages;
 mod names;
 mod parent;
 mod results;
@@ -28,11 +29,9 @@ use names::Names;
 use results::Unfinished;
 
 use super::outcome::{Batch, Event, Failure, Summary, milliseconds};
-use super::process::{LOADER, PARENT, Received};
-use super::protocol::{self, Message};
 use super::request::Target;
 use super::warm::Warm;
-use super::work_queue::{Blame, WorkQueue};
+use super::work_queue::WorkQueue;
 
 /// How often limits are checked and results are passed on.
 const TICK: Duration = Duration::from_millis(500);
@@ -234,162 +233,6 @@ impl<'a> Supervisor<'a> {
         }
         self.weighed = None;
         self.check_memory()
-    }
-
-    async fn handle(&mut self, heard: Received) -> Result<(), Failure> {
-        match heard {
-            Received::Disconnected(id @ (LOADER | PARENT), fault) => {
-                let failure = self.death_of(id, fault).await;
-                self.replace_parent(failure).await
-            }
-            Received::Disconnected(id, Some(_)) => {
-                self.dismiss(id, "protocol").await;
-                Ok(())
-            }
-            Received::Disconnected(id, None) => {
-                self.reap(id).await;
-                Ok(())
-            }
-            Received::Said(from, message) => self.said(from, message).await,
-        }
-    }
-
-    /// Has the parent say how a worker ended, once it has said which process that is.
-    async fn reap(&mut self, id: usize) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.expected = None;
-        if worker.inner_pid == 0 {
-            worker.end = End::Gone;
-        } else if worker.end != End::Asked {
-            worker.end = End::Asked;
-            self.warm.crew.ask_parent(format!("(reap {})", worker.inner_pid)).await;
-        }
-    }
-
-    async fn said(&mut self, from: usize, message: Message) -> Result<(), Failure> {
-        let is_cut_off = |worker: &Worker| matches!(worker.killed, Some("protocol" | "jobs"));
-        if self.workers.get(&from).is_some_and(is_cut_off) {
-            return Ok(());
-        }
-        match message {
-            Message::Forked { id, pid } if from == PARENT => {
-                self.warm.crew.parent_answered().await;
-                if let Some(worker) = self.workers.get_mut(&id) {
-                    worker.inner_pid = pid;
-                    if worker.end == End::Gone {
-                        self.reap(id).await;
-                    }
-                }
-            }
-            Message::Reaped { pid, code, signal } if from == PARENT => {
-                self.warm.crew.parent_answered().await;
-                self.buried(pid, code, signal);
-                if self.stillborn > MOST_STILLBORN {
-                    return Err(self.death_of(LOADER, None).await);
-                }
-            }
-            Message::Worker { .. } if self.is_expected(from) => self.give_work(from).await,
-            Message::Idle if self.book.is_idle(from) => self.give_work(from).await,
-            Message::Begin { unit } if self.book.begin(from, unit) => self.heard_of(from),
-            Message::Job(job) if !job.last && self.book.has_begun(from, job.unit) => {
-                let fits = self.unfinished_job(from, *job)?;
-                if !fits {
-                    self.dismiss(from, "jobs").await;
-                }
-            }
-            Message::Job(job) if job.last && self.book.finish(from, job.unit) => {
-                self.heard_of(from);
-                self.batch.done += 1;
-                self.jobs(from, *job)?;
-            }
-            Message::Nothing { unit } if self.book.finish(from, unit) => {
-                self.heard_of(from);
-                self.batch.done += 1;
-            }
-            Message::Error { unit, cause, message } if self.book.finish(from, unit) => {
-                self.heard_of(from);
-                self.jobs_before_error(from, unit)?;
-                self.unit_failed(unit, &cause, message);
-            }
-            Message::Fatal { cause, message } if from == PARENT => {
-                return Err(Failure::Revision { cause, message });
-            }
-            // A message out of turn: whoever sends it is not what it pretends to be.
-            _ if from < LOADER => self.dismiss(from, "protocol").await,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Whether this is the first that is heard of a worker.
-    fn is_expected(&mut self, id: usize) -> bool {
-        self.workers.get_mut(&id).is_some_and(|worker| worker.expected.take().is_some())
-    }
-
-    fn heard_of(&mut self, worker: usize) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.since = Some(Instant::now());
-            worker.begun = true;
-        }
-    }
-
-    async fn give_work(&mut self, id: usize) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let leaves = !worker.fresh && (worker.retires || self.alone);
-        let units = if leaves { Vec::new() } else { self.book.next(id, worker.fresh) };
-        worker.fresh = false;
-        worker.since = Some(Instant::now());
-        let line =
-            if units.is_empty() { "(quit)".to_owned() } else { protocol::with_indexes("units", &units) };
-        self.warm.crew.tell(id, &line).await;
-    }
-
-    /// A worker has gone: blames a unit, if one was in flight.
-    fn buried(&mut self, pid: usize, code: i64, signal: i64) {
-        let Some(id) = self.workers.iter().find(|(_, w)| w.inner_pid == pid).map(|(id, _)| *id) else {
-            return;
-        };
-        let Some(worker) = self.workers.remove(&id) else { return };
-        let was_solo = self.book.is_solo(id);
-        let killed = worker.killed.or_else(|| self.killed_by_kernel(signal));
-        if worker.retires && killed.is_none() {
-            self.summary.retired += 1;
-        }
-        self.stillborn = if worker.begun { 0 } else { self.stillborn + 1 };
-        let process = self.warm.crew.pid(id);
-        self.warm.crew.forget(id);
-        // Memory is everybody's: only who was alone with it is surely to blame.
-        let conclusive = match killed {
-            Some("memory") => self.workers.is_empty(),
-            // Files may be another's, even one's that has ended.
-            Some("files") => self.alone && self.workers.is_empty(),
-            _ => true,
-        };
-        let cause = self.cause_of_death(killed, code, signal);
-        if matches!(self.lost(id, process, conclusive, cause), Blame::Suspect(_)) {
-            self.alone |= was_solo && !conclusive;
-        }
-    }
-
-    /// A worker is gone, and why: blames the unit that it had in flight. What else it had said of that
-    /// unit will be said again.
-    fn lost(
-        &mut self,
-        id: usize,
-        process: Option<u32>,
-        conclusive: bool,
-        (cause, message): (&'static str, String),
-    ) -> Blame {
-        self.unfinished.remove(&id);
-        let blame = self.book.died(id, conclusive);
-        let (Blame::Suspect(unit) | Blame::Culprit(unit)) = blame else { return blame };
-        self.summary.deaths += 1;
-        let label = self.labels.get(unit);
-        tracing::info!(unit = ?label, process, "a worker is lost ({cause}): {message}");
-        if matches!(blame, Blame::Culprit(_)) {
-            self.unit_failed(unit, cause, message);
-        }
-        blame
     }
 
     fn summary(&mut self) -> Summary {

@@ -3,22 +3,25 @@
 //! What it may hold is bounded in bytes and items. Everything is handed over in the order in which
 //! it was added: inputs first.
 
+mod handover;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::builds::Builds;
 use super::item::{Kind, RecordedItem, StoreError, check_references, check_system, record_derivation};
-use super::requests::{Counting, Requests};
+use super::requests::Counting;
 use super::unreadable::Unreadable;
 use crate::guix::derivation::{Derivation, Modulo};
 use crate::guix::nar::single_file;
 use crate::guix::store_path::{Hash, StorePath};
+
+pub use handover::Held;
 
 /// Clients wait while more bytes than this are recorded here and not yet in a database.
 const MOST_PENDING: usize = 64 << 20;
@@ -230,69 +233,6 @@ impl Recording {
         self.lock().ok()?.find(path.hash(), path.name())?.unreadable.clone()
     }
 
-    /// Takes what was recorded since the last call, in the order in which it was added.
-    pub fn drain(&self) -> Vec<RecordedItem> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.pending_bytes = 0;
-        self.drained.notify_all();
-        std::mem::take(&mut state.pending)
-    }
-
-    /// The same; it counts as recorded here until the second thing is dropped.
-    pub fn drain_and_hold(self: Arc<Self>) -> (Vec<RecordedItem>, Held) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = std::mem::take(&mut state.pending_bytes);
-        state.held_bytes += bytes;
-        let items = std::mem::take(&mut state.pending);
-        drop(state);
-        (items, Held { memory: self, bytes })
-    }
-
-    /// Bytes that wait to be drained.
-    pub fn pending_bytes(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).pending_bytes
-    }
-
-    /// Counts CPU time that answering took.
-    pub(super) fn count_cpu(&self, used: Duration) {
-        self.cpu_ns.fetch_add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// CPU time that answering has taken up to now.
-    pub fn cpu(&self) -> Duration {
-        Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
-    }
-
-    /// Counts bytes that a client begins to send; false when too many are on their way.
-    pub(super) fn register(&self, bytes: usize) -> bool {
-        self.arriving.fetch_add(bytes, Ordering::Relaxed) + bytes <= MOST_ARRIVING
-    }
-
-    /// They have all been dealt with.
-    pub(super) fn arrived(&self, bytes: usize) {
-        self.arriving.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// How many requests were answered up to now.
-    pub fn requests(&self) -> Requests {
-        self.asked.so_far()
-    }
-
-    /// How many items and how many bytes were added.
-    pub fn totals(&self) -> (usize, usize) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.known.len(), state.bytes)
-    }
-
-    /// Refuses everything from now on, and lets waiting clients go.
-    pub(super) fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.drained.notify_all();
-        if let Some(builds) = &self.builds {
-            builds.close();
-        }
-    }
-
     fn lock(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.closed { Err(StoreError::Closed) } else { Ok(state) }
@@ -347,20 +287,6 @@ impl Recording {
         state.counted += counted;
         state.reserved_bytes += weight;
         Ok(())
-    }
-}
-
-/// What was drained and is not yet somewhere else.
-#[derive(Debug)]
-pub struct Held {
-    memory: Arc<Recording>,
-    bytes: usize,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.memory.state.lock().unwrap_or_else(PoisonError::into_inner).held_bytes -= self.bytes;
-        self.memory.drained.notify_all();
     }
 }
 
