@@ -199,13 +199,8 @@ async fn tell(stories: Vec<Story>) {
 }
 
 #[tokio::test]
-async fn files_that_are_no_files_hold_up_nobody() {
-    tell(links()).await;
-}
-
-#[tokio::test]
-async fn files_of_the_host_are_not_included() {
-    tell(includes()).await;
+async fn what_a_channel_holds_reads_no_file_and_takes_no_name_of_others() {
+    tell([links(), includes(), names(), commits()].into_iter().flatten().collect()).await;
 }
 
 #[tokio::test]
@@ -216,16 +211,6 @@ async fn floods_of_messages_are_bounded() {
 #[tokio::test]
 async fn hogs_cost_only_their_package() {
     tell(hogs()).await;
-}
-
-#[tokio::test]
-async fn names_of_jobs_belong_to_their_units() {
-    tell(names()).await;
-}
-
-#[tokio::test]
-async fn costly_commits_are_checked_out_in_time_or_refused() {
-    tell(commits()).await;
 }
 
 #[tokio::test]

@@ -137,10 +137,12 @@ fn every_room_is_in_the_table_of_contents() {
 
 #[test]
 fn files_are_short() {
-    let long: Vec<String> = sources()
+    let sources = sources();
+    let long: Vec<String> = sources
         .iter()
+        .filter(|(_, code)| !code.contains(LONG))
         .map(|(path, code)| (path, code.lines().filter(|line| !line.starts_with("//!")).count()))
-        .filter(|(path, lines)| *lines > MOST_LINES && !sources()[*path].contains(LONG))
+        .filter(|(_, lines)| *lines > MOST_LINES)
         .map(|(path, lines)| format!("{}: {lines} lines", path.display()))
         .collect();
     assert_eq!(long, [""; 0]);

@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use sha2::{Digest, Sha256};
 
@@ -32,8 +31,6 @@ const BOOKKEEPING: usize = 512;
 const COUNTED: usize = 1 << 10;
 /// How many times the names of outputs count towards that: they are known as long as the evaluation lasts.
 const OUTPUTS: usize = 4;
-/// More items than this are freed by a thread of their own.
-const FREED_AT_ONCE: usize = 10_000;
 /// What all clients together may have on its way to the store, in bytes: a little more than the largest archive.
 pub(super) const MOST_ARRIVING: usize = 320 << 20;
 
@@ -287,16 +284,6 @@ impl Recording {
         state.counted += counted;
         state.reserved_bytes += weight;
         Ok(())
-    }
-}
-
-impl Drop for Recording {
-    /// Freeing a great many small things takes long, and this may be an asynchronous task.
-    fn drop(&mut self) {
-        let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if state.known.len() > FREED_AT_ONCE {
-            let _ = thread::Builder::new().name("eval-store-end".into()).spawn(move || drop(state));
-        }
     }
 }
 

@@ -140,7 +140,7 @@ impl Siege {
     pub async fn begin() -> Self {
         let farm = Farm::new(None);
         let port = Port::free();
-        let evaluate = "memory = \"2G\"\npackage-time = \"20s\"\nevaluation-time = \"3m\"\n";
+        let evaluate = "memory = \"2G\"\npackage-time = \"10s\"\nevaluation-time = \"3m\"\n";
         farm.configure_evaluate(evaluate);
         farm.configure(&format!("[web]\nlisten = \"{}\"\n", port.address));
         let url = format!("http://{}", port.address);

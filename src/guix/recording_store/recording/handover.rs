@@ -2,11 +2,15 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use super::super::item::RecordedItem;
 use super::super::requests::Requests;
 use super::{MOST_ARRIVING, Recording};
+
+/// More items than this are freed by a thread of their own.
+const FREED_AT_ONCE: usize = 10_000;
 
 /// What was drained and is not yet somewhere else.
 #[derive(Debug)]
@@ -83,6 +87,16 @@ impl Recording {
         self.drained.notify_all();
         if let Some(builds) = &self.builds {
             builds.close();
+        }
+    }
+}
+
+impl Drop for Recording {
+    /// Freeing a great many small things takes long, and this may be an asynchronous task.
+    fn drop(&mut self) {
+        let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if state.known.len() > FREED_AT_ONCE {
+            let _ = thread::Builder::new().name("eval-store-end".into()).spawn(move || drop(state));
         }
     }
 }
