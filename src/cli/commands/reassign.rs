@@ -1,6 +1,6 @@
 //! `gorget reassign`: the builds of a coordinator that is gone go to others.
 
-use super::{Exit, open_db, output, user_error};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 
@@ -9,12 +9,12 @@ use crate::config::Config;
 /// A build stays at its coordinator until it ends or is canceled, so that nothing is built twice. This takes all
 /// builds from that one: those that are still wanted go to the coordinators that serve them now.
 #[derive(Debug, clap::Args)]
-pub(super) struct Reassign {
+pub(in crate::cli) struct Reassign {
     /// Name of the coordinator, as `gorget status` shows it
     coordinator: String,
 }
 
-pub(super) async fn run(args: &Reassign, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Reassign, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let name = &args.coordinator;
     if config.routes().0.iter().any(|route| route.coordinator == *name) {

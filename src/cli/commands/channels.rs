@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::{Exit, open_db, output, user_error};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::config::Config;
 use crate::db::{Evaluation, EvaluationId};
 use crate::domain::revision::ChannelCommit;
 
 /// Print the channels of an evaluation, for `guix time-machine -C FILE`
 #[derive(Debug, clap::Args)]
-pub(super) struct Channels {
+pub(in crate::cli) struct Channels {
     /// Number of the evaluation, as `gorget status` shows it
     evaluation: i64,
     /// Write one JSON object
@@ -17,7 +17,7 @@ pub(super) struct Channels {
     json: bool,
 }
 
-pub(super) async fn run(args: &Channels, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Channels, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let evaluation = db.evaluation(EvaluationId(args.evaluation)).await?;
     let missing = || format!("there is no evaluation {}\nhint: `gorget status` lists them", args.evaluation);

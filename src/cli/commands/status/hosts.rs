@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::output;
+use crate::cli::output;
 use crate::clock::{Seconds, readable, readable_span};
 use crate::db::Host;
 

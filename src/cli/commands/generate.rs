@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use clap::CommandFactory as _;
 use clap_complete::{Shell, generate_to};
 
-use super::{Cli, Exit, reference};
+use crate::cli::{Cli, Exit, reference};
 
 /// Writes man pages, shell completions and the list of commands
 #[derive(Debug, clap::Args)]
-pub(super) struct Generate {
+pub(in crate::cli) struct Generate {
     /// Where to
     directory: PathBuf,
 }
 
-pub(super) fn run(args: &Generate) -> anyhow::Result<Exit> {
+pub(in crate::cli) fn run(args: &Generate) -> anyhow::Result<Exit> {
     fs_err::create_dir_all(&args.directory)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         generate_to(shell, &mut Cli::command(), "gorget", &args.directory)?;

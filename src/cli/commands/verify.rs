@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, open_db, output};
+use crate::cli::{Exit, open_db, output};
 use crate::config::Config;
 
 /// Check the whole database
@@ -10,13 +10,13 @@ use crate::config::Config;
 /// That is the intervals of jobs, the graph of derivations, builds and what they need, and each store item
 /// against its name, which takes a while. Exit code 2 when something is wrong.
 #[derive(Debug, clap::Args)]
-pub(super) struct Verify {
+pub(in crate::cli) struct Verify {
     /// Write one JSON object for every finding
     #[arg(long)]
     json: bool,
 }
 
-pub(super) async fn run(args: &Verify, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Verify, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let findings = db.verify().await?;
     for finding in &findings {

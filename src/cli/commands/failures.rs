@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::{Exit, open_db, output, user_error};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::config::Config;
 use crate::db::{BuildId, Db, Evaluation, EvaluationId, JobRuns, StoredSpec};
 use crate::domain::failures::{Change, change};
@@ -12,7 +12,7 @@ use crate::domain::spec::System;
 
 /// List jobs of a spec that began to fail, still fail or were fixed
 #[derive(Debug, clap::Args)]
-pub(super) struct Failures {
+pub(in crate::cli) struct Failures {
     /// Name of the spec
     spec: String,
     /// Only for this system
@@ -43,7 +43,7 @@ struct Found {
     range: (Option<Evaluation>, Evaluation),
 }
 
-pub(super) async fn run(args: &Failures, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Failures, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let specs = db.specs().await?;
     let Some(spec) = specs.iter().find(|stored| stored.spec.name == args.spec) else {

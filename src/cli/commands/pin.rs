@@ -1,13 +1,13 @@
 //! `gorget pin`: evaluations that are never forgotten.
 
-use super::{Exit, open_db, user_error};
+use crate::cli::{Exit, open_db, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::EvaluationId;
 
 /// Keep an evaluation for ever, whatever its spec says
 #[derive(Debug, clap::Args)]
-pub(super) struct Pin {
+pub(in crate::cli) struct Pin {
     /// Number of the evaluation, as `gorget status` shows it
     evaluation: i64,
     /// Let it go again
@@ -15,7 +15,7 @@ pub(super) struct Pin {
     remove: bool,
 }
 
-pub(super) async fn run(args: &Pin, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Pin, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let since = (!args.remove).then(|| Clock::System.now());
     if db.pin(EvaluationId(args.evaluation), since).await? {

@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use super::{Exit, open_db, output, user_error};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::clock::readable;
 use crate::config::Config;
 use crate::db::{Push, PushKind, StoredSpec};
 
 /// List pushes, the newest first
 #[derive(Debug, clap::Args)]
-pub(super) struct Pushes {
+pub(in crate::cli) struct Pushes {
     /// Only those to branches that this spec names
     #[arg(value_name = "SPEC")]
     spec: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct Pushes {
     json: bool,
 }
 
-pub(super) async fn run(args: &Pushes, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Pushes, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let pushes = match &args.spec {
         None => db.all_pushes(args.limit).await?,

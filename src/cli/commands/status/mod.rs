@@ -1,11 +1,16 @@
 //! `gorget status`: what the farm knows, and what is wrong.
 
+mod coordinators;
+mod evaluation;
+mod hosts;
+
 use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::filter::Filter;
-use super::{Exit, coordinators, evaluation, hosts, open_db, output, queue};
+use super::queue;
+use crate::cli::filter::Filter;
+use crate::cli::{Exit, open_db, output};
 use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
 use crate::db::{
@@ -20,7 +25,7 @@ const ERRORS: usize = 10;
 
 /// Show the state and problems of the farm, or of one evaluation
 #[derive(Debug, clap::Args)]
-pub(super) struct Status {
+pub(in crate::cli) struct Status {
     /// Number of an evaluation: shows all of its errors, and what it took
     evaluation: Option<i64>,
     #[command(flatten)]
@@ -30,7 +35,7 @@ pub(super) struct Status {
     json: bool,
 }
 
-pub(super) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     if let Some(number) = args.evaluation {
         return evaluation::show(&db, EvaluationId(number), args.json).await;

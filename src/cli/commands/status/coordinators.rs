@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::output;
+use crate::cli::output;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{BuildState, Db, Unserved};

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, open_db, output, user_error};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::AwaitingApproval;
@@ -13,7 +13,7 @@ use crate::db::AwaitingApproval;
 /// for the first one. `gorget status` shows what awaits approval. What an approved evaluation comes to want
 /// later is queued as well.
 #[derive(Debug, clap::Args)]
-pub(super) struct Approve {
+pub(in crate::cli) struct Approve {
     /// Name of a spec, or number of an evaluation, as `gorget status` shows them. What awaits approval of
     /// earlier evaluations of the same spec and system, and still wanted, goes with an evaluation
     which: String,
@@ -25,7 +25,7 @@ pub(super) struct Approve {
     json: bool,
 }
 
-pub(super) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let held = db.awaiting_approval().await?;
     let number: Option<i64> = args.which.parse().ok();

@@ -1,6 +1,6 @@
 //! `gorget retry`: an evaluation once more.
 
-use super::{Exit, open_db, output, user_error};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, Evaluation, EvaluationId, EvaluationState};
@@ -11,12 +11,12 @@ use crate::db::{Db, Evaluation, EvaluationId, EvaluationState};
 /// tried three times without being asked for, and what is interrupted is begun five times; this is for
 /// what a person has mended since, such as too little memory.
 #[derive(Debug, clap::Args)]
-pub(super) struct Retry {
+pub(in crate::cli) struct Retry {
     /// Number of the evaluation, as `gorget status` shows it: the newest of its spec and system
     evaluation: i64,
 }
 
-pub(super) async fn run(args: &Retry, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Retry, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let id = EvaluationId(args.evaluation);
     let missing = || user_error(format!("there is no evaluation {id}\nhint: `gorget status` lists them"));

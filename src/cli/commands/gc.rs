@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Exit, open_db, output};
+use crate::cli::{Exit, open_db, output};
 use crate::clock::{Clock, readable};
 use crate::config::Config;
 use crate::db::{Db, Retained, Sweeper, Swept};
@@ -18,7 +18,7 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// Store items are removed only while no evaluation runs, and none begins meanwhile.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-pub(super) struct Gc {
+pub(in crate::cli) struct Gc {
     /// Only say what would be done, and why the rest is kept
     #[arg(long)]
     dry_run: bool,
@@ -33,7 +33,7 @@ pub(super) struct Gc {
     json: bool,
 }
 
-pub(super) async fn run(args: &Gc, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Gc, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let mut retained = db.retained().await?;
     if !args.dry_run {

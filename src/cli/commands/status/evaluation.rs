@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Exit, output, status, user_error};
+use crate::cli::{Exit, output, user_error};
 use crate::clock::readable;
 use crate::db::{Db, Evaluation, EvaluationId, JobError};
 
@@ -13,14 +13,14 @@ pub(super) async fn show(db: &Db, id: EvaluationId, json: bool) -> anyhow::Resul
     let evaluation = db.evaluation(id).await?.ok_or_else(missing)?;
     let errors = db.errors(id).await?;
     if json {
-        let mut object = status::evaluation_object(&evaluation);
+        let mut object = super::evaluation_object(&evaluation);
         let error = |e: &JobError| json!({ "name": e.name, "cause": e.cause, "message": e.message });
         object["error_list"] = errors.iter().map(error).collect();
         output::json(&object)?;
         return Ok(Exit::Done);
     }
     let Evaluation { spec, system, .. } = &evaluation;
-    output::line(&format!("evaluation {id} of {spec} for {system}: {}", status::state(&evaluation)))?;
+    output::line(&format!("evaluation {id} of {spec} for {system}: {}", super::state(&evaluation)))?;
     let mut lines = facts(&evaluation);
     lines.extend(evaluation.metrics.as_ref().map(metrics).unwrap_or_default());
     for (name, text) in lines {

@@ -1,6 +1,6 @@
 //! `gorget acknowledge`: a push that leads away from what was evaluated before is meant.
 
-use super::{Exit, open_db, output, user_error};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::PushId;
@@ -11,12 +11,12 @@ use crate::db::PushId;
 /// commit could bring back old faults. A spec whose branch went elsewhere is blocked until somebody who
 /// knows why says so. The commit must be authentic all the same.
 #[derive(Debug, clap::Args)]
-pub(super) struct Acknowledge {
+pub(in crate::cli) struct Acknowledge {
     /// Number of the push, as `gorget status` and `gorget pushes` show it
     push: i64,
 }
 
-pub(super) async fn run(args: &Acknowledge, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Acknowledge, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let missing = || format!("there is no push {}\nhint: `gorget pushes` lists them", args.push);
     let pushes = db.all_pushes(i64::MAX).await?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Exit, open_db, output, user_error};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::config::Config;
 
 /// Copy the database into a new file while the farm runs
@@ -10,12 +10,12 @@ use crate::config::Config;
 /// To go back to it, stop the farm and put the file in the place of `gorget.db`. Signing key and
 /// configuration are not in it; mirrors and checkouts need no copy.
 #[derive(Debug, clap::Args)]
-pub(super) struct Backup {
+pub(in crate::cli) struct Backup {
     /// The file, which must not be there
     file: PathBuf,
 }
 
-pub(super) async fn run(args: &Backup, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Backup, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let file = std::path::absolute(&args.file)?;
     if file.exists() {

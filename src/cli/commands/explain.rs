@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::filter::Filter;
-use super::{Exit, farm, open_db, output, queue, user_error};
+use super::queue;
+use crate::cli::filter::Filter;
+use crate::cli::{Exit, farm, open_db, output, user_error};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::{Config, DEFAULT};
 use crate::db::{
@@ -21,7 +22,7 @@ const SIMILAR: u8 = 5;
 
 /// Explain why a job is queued, or is not
 #[derive(Debug, clap::Args)]
-pub(super) struct Explain {
+pub(in crate::cli) struct Explain {
     /// Name of a job, such as `hello.x86_64-linux`, or the store path of a derivation
     job: String,
     #[command(flatten)]
@@ -54,7 +55,7 @@ struct Story {
     log: Option<PathBuf>,
 }
 
-pub(super) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     args.filter.check(&db).await?;
     let path = StorePath::parse(args.job.as_bytes()).ok().map(|path| path.hash_text());

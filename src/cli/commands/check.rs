@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use chrono::DateTime;
 use serde::Serialize;
 
-use super::{Exit, output};
+use crate::cli::{Exit, output};
 use crate::clock::{Clock, Seconds};
 use crate::config::Config;
 use crate::domain::spec::{
@@ -18,7 +18,7 @@ use crate::steps::evaluate::check_guix;
 
 /// Check spec files, and show when the good ones are due
 #[derive(Debug, clap::Args)]
-pub struct Check {
+pub(in crate::cli) struct Check {
     /// Spec files, or directories of them; by default the specs that are evaluated
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
@@ -32,7 +32,7 @@ pub struct Check {
 /// # Errors
 /// When nothing can be written, when no path is given and `config` is at fault, and when the Guix of this machine, as `config` has it, is one that
 /// nothing can be evaluated with; a file that cannot be read is at fault itself.
-pub(super) async fn run(args: &Check, config: anyhow::Result<Config>) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Check, config: anyhow::Result<Config>) -> anyhow::Result<Exit> {
     let (files, config) = match &args.paths[..] {
         [] => {
             let config = config?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::filter::Filter;
-use super::{Exit, open_db, output};
+use crate::cli::filter::Filter;
+use crate::cli::{Exit, open_db, output};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
 use crate::db::{Blocker, Build, BuildState, QueueFilter};
@@ -38,7 +38,7 @@ const SHOWN: [BuildState; 5] = [
 
 /// List wanted builds in the order of submission
 #[derive(Debug, clap::Args)]
-pub(super) struct Queue {
+pub(in crate::cli) struct Queue {
     #[command(flatten)]
     filter: Filter,
     /// Only those in this state, whichever it is
@@ -49,7 +49,7 @@ pub(super) struct Queue {
     json: bool,
 }
 
-pub(super) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     args.filter.check(&db).await?;
     let filter = |state: &BuildState| QueueFilter {

@@ -1,6 +1,6 @@
 //! `gorget poll`: branches are polled now.
 
-use super::{Exit, open_db, output, user_error};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Branch, StoredSpec};
@@ -10,12 +10,12 @@ use crate::db::{Branch, StoredSpec};
 /// This is for people who wait, and for hooks of repositories. Two polls of a branch are at least ten
 /// seconds apart, however often they are requested.
 #[derive(Debug, clap::Args)]
-pub(super) struct Poll {
+pub(in crate::cli) struct Poll {
     /// Name of a spec; without one, all branches
     spec: Option<String>,
 }
 
-pub(super) async fn run(args: &Poll, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Poll, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let specs = db.specs().await?;
     let spec = match &args.spec {

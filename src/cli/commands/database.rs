@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::{Exit, output, user_error};
+use crate::cli::{Exit, output, user_error};
 use crate::db::{Db, Error};
 
 /// Copy the database into another one
 #[derive(Debug, clap::Args)]
-pub(super) struct Database {
+pub(in crate::cli) struct Database {
     #[command(subcommand)]
     action: Action,
 }
@@ -24,7 +24,7 @@ enum Action {
     },
 }
 
-pub(super) async fn run(args: &Database) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Database) -> anyhow::Result<Exit> {
     let Action::Copy { from, to } = &args.action;
     let is_file = !from.contains("://") && !from.starts_with("sqlite:");
     if is_file && !Path::new(from).exists() {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::progress::Progress;
-use super::{Exit, farm, listing, output, user_error};
+use crate::cli::progress::Progress;
+use crate::cli::{Exit, farm, listing, output, user_error};
 use crate::config::Config;
 use crate::domain::revision::{ChannelCommit, Origin, Revision};
 use crate::domain::spec::{Channel, Spec, System, load_file, render};
@@ -20,7 +20,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 ///
 /// Nothing is recorded or queued, and no farm is needed.
 #[derive(Debug, clap::Args)]
-pub(super) struct Evaluate {
+pub(in crate::cli) struct Evaluate {
     /// The spec file
     #[arg(value_name = "SPEC-FILE")]
     file: PathBuf,
@@ -35,7 +35,7 @@ pub(super) struct Evaluate {
     json: bool,
 }
 
-pub(super) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Evaluate, config: Config) -> anyhow::Result<Exit> {
     let mut spec = read(args)?;
     pin(&mut spec, &args.commit)?;
     if !args.system.is_empty() {

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{Exit, output, user_error};
+use crate::cli::{Exit, output, user_error};
 use crate::config::Config;
 use crate::guix::signature::SigningKey;
 
 /// Make, import or show the key with which derivations are signed
 #[derive(Debug, clap::Args)]
-pub(super) struct Key {
+pub(in crate::cli) struct Key {
     #[command(subcommand)]
     action: Action,
 }
@@ -28,7 +28,7 @@ enum Action {
     Show,
 }
 
-pub(super) fn run(args: &Key, config: &Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) fn run(args: &Key, config: &Config) -> anyhow::Result<Exit> {
     let file = &config.web.signing_key;
     let key = match &args.action {
         Action::Show if !file.exists() => {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Exit, evaluation_ref, open_db, output};
+use crate::cli::{Exit, evaluation_ref, open_db, output};
 use crate::config::Config;
 use crate::db::{Db, Evaluation, JobError};
 use crate::domain::diff::{self, compare, rebuild_range};
@@ -16,7 +16,7 @@ use crate::domain::diff::{self, compare, rebuild_range};
 /// branch (its last complete evaluation), or a date (what was complete by then). Every system that both
 /// have is compared.
 #[derive(Debug, clap::Args)]
-pub(super) struct Diff {
+pub(in crate::cli) struct Diff {
     /// The first: a number, a commit, a spec, a branch or a date
     a: String,
     /// The second
@@ -29,7 +29,7 @@ pub(super) struct Diff {
     json: bool,
 }
 
-pub(super) async fn run(args: &Diff, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &Diff, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let (pairs, alone) = evaluation_ref::pairs(&db, [&args.a, &args.b], args.spec.as_deref()).await?;
     let several = pairs.len() > 1;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, open_db, output, user_error};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::clock::readable;
 use crate::config::Config;
 use crate::db::Span;
@@ -10,7 +10,7 @@ use crate::domain::spec::sanitize;
 
 /// List versions and derivations of a package or job over time
 #[derive(Debug, clap::Args)]
-pub(super) struct History {
+pub(in crate::cli) struct History {
     /// A package, such as `hello`, or a job, such as `hello.x86_64-linux`
     #[arg(value_name = "PACKAGE|JOB")]
     word: String,
@@ -25,7 +25,7 @@ pub(super) struct History {
     json: bool,
 }
 
-pub(super) async fn run(args: &History, config: Config) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn run(args: &History, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     if let Some(name) = &args.spec
         && !db.specs().await?.iter().any(|stored| stored.spec.name == *name)
