@@ -20,13 +20,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
-
-use rustix::fs::Mode;
-
 use commands::{
     acknowledge, approve, backup, channels, check, database, diff, evaluate, explain, failures, gc, generate,
     history, key, pin, poll, pushes, queue, reassign, retry, status, verify,
 };
+use rustix::fs::Mode;
 
 use crate::config::{Config, ConfigError};
 use crate::evaluator::runtime::RuntimeError;

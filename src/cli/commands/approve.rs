@@ -1,11 +1,10 @@
 //! `gorget approve`: queues builds that await approval.
 
-use serde_json::json;
-
 use crate::cli::{Exit, open_db, output, user_error};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::AwaitingApproval;
+use crate::view::approval::Approved;
 
 /// Queue builds that await approval
 ///
@@ -48,14 +47,13 @@ pub(in crate::cli) async fn run(args: &Approve, config: Config) -> anyhow::Resul
     }
     let evaluations: Vec<_> = meant.iter().map(|held| held.evaluation).collect();
     db.approve(&evaluations, Clock::System.now()).await?;
-    for AwaitingApproval { evaluation, spec, system, count, .. } in meant {
+    for approved in meant.into_iter().map(Approved::new) {
         if args.json {
-            output::json(
-                &json!({ "evaluation": evaluation, "spec": spec, "system": system, "count": count }),
-            )?;
+            output::json(&approved)?;
             continue;
         }
-        let builds = output::count(usize::try_from(*count)?, "build", "builds");
+        let Approved { count, evaluation, spec, system } = approved;
+        let builds = output::count(usize::try_from(count)?, "build", "builds");
         output::note(&format!("{builds} of evaluation {evaluation} ({spec}, {system}) may be built"));
     }
     Ok(Exit::Done)

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use chrono::DateTime;
-use serde::Serialize;
 
 use crate::cli::{Exit, output};
 use crate::clock::{Clock, Seconds};
@@ -15,6 +14,7 @@ use crate::domain::spec::{
 };
 use crate::evaluator::runtime::{InstalledGuix, RuntimeError};
 use crate::steps::evaluate::check_guix;
+use crate::view::check;
 
 /// Check spec files, and show when the good ones are due
 #[derive(Debug, clap::Args)]
@@ -92,7 +92,10 @@ fn tell(files: &[SpecFile], now: Seconds, out: &mut impl Write, err: &mut impl W
             writeln!(err, "{}", render(diagnostics, &name, &file.source, true))?;
         }
         match &file.outcome {
-            Ok(checked) => writeln!(out, "{}: {}", sanitize(&name), due(&checked.spec, now))?,
+            Ok(checked) => {
+                let due = due(&checked.spec, &check::SpecFile::new(file, now).due);
+                writeln!(out, "{}: {due}", sanitize(&name))?;
+            }
             Err(_) => faults += diagnostics.iter().filter(|one| one.severity == Severity::Fault).count(),
         }
     }
@@ -105,19 +108,13 @@ fn tell(files: &[SpecFile], now: Seconds, out: &mut impl Write, err: &mut impl W
 }
 
 /// When the spec is due: `hello is due at 2026-11-23 12:00:00, …`.
-fn due(spec: &Spec, now: Seconds) -> String {
+fn due(spec: &Spec, times: &[Seconds]) -> String {
     if !spec.active {
         return format!("{} is not active", spec.name);
     }
-    let times = firings(spec, now).into_iter().filter_map(|at| DateTime::from_timestamp(at, 0));
+    let times = times.iter().filter_map(|at| DateTime::from_timestamp(*at, 0));
     let times: Vec<String> = times.map(|time| time.format("%Y-%m-%d %H:%M:%S").to_string()).collect();
     format!("{} is due at {} (UTC)", spec.name, times.join(", "))
-}
-
-/// The next three times.
-fn firings(spec: &Spec, now: Seconds) -> Vec<Seconds> {
-    let times = std::iter::successors(Some(now), |after| Some(spec.period.next(*after)));
-    times.skip(1).take(3).take_while(|at| *at < Seconds::MAX).collect()
 }
 
 fn diagnostics(file: &SpecFile) -> &[Diagnostic] {
@@ -127,45 +124,11 @@ fn diagnostics(file: &SpecFile) -> &[Diagnostic] {
     }
 }
 
-/// What `--json` tells about a file.
-#[derive(Serialize)]
-struct BuildRef<'a> {
-    file: String,
-    /// `null` when the file is at fault.
-    name: Option<&'a str>,
-    /// The next three times at which it is due; none when it is not active or at fault.
-    due: Vec<Seconds>,
-    diagnostics: Vec<ToldDiagnostic<'a>>,
-}
-
-#[derive(Serialize)]
-struct ToldDiagnostic<'a> {
-    severity: Severity,
-    message: &'a str,
-    hint: Option<&'a str>,
-    /// Counted from 1, as is the column.
-    line: usize,
-    column: usize,
-}
-
 fn tell_json(files: &[SpecFile], now: Seconds, out: &mut impl Write) -> io::Result<()> {
     for file in files {
-        let spec = file.outcome.as_ref().ok().map(|checked| &checked.spec);
-        let told = BuildRef {
-            file: file.path.display().to_string(),
-            name: spec.map(|spec| spec.name.as_str()),
-            due: spec.filter(|spec| spec.active).map(|spec| firings(spec, now)).unwrap_or_default(),
-            diagnostics: diagnostics(file).iter().map(|one| told_diagnostic(one, &file.source)).collect(),
-        };
-        writeln!(out, "{}", serde_json::to_string(&told)?)?;
+        writeln!(out, "{}", serde_json::to_string(&check::SpecFile::new(file, now))?)?;
     }
     Ok(())
-}
-
-fn told_diagnostic<'a>(diagnostic: &'a Diagnostic, source: &str) -> ToldDiagnostic<'a> {
-    let (line, column) = diagnostic.position(source);
-    let Diagnostic { severity, message, hint, .. } = diagnostic;
-    ToldDiagnostic { severity: *severity, message, hint: hint.as_deref(), line, column }
 }
 
 #[cfg(test)]

@@ -1,14 +1,10 @@
 //! `gorget diff`: two evaluations of a spec compared, for each system.
 
-use std::collections::BTreeSet;
-
-use serde::Serialize;
-use serde_json::{Value, json};
-
 use crate::cli::{Exit, evaluation_ref, open_db, output};
 use crate::config::Config;
-use crate::db::{Db, Evaluation, JobError};
-use crate::domain::diff::{self, compare, rebuild_range};
+use crate::domain::diff;
+use crate::view::diff::Comparison;
+use crate::view::evaluation::JobError;
 
 /// Compare two evaluations: jobs, versions, errors and rebuilds
 ///
@@ -34,14 +30,16 @@ pub(in crate::cli) async fn run(args: &Diff, config: Config) -> anyhow::Result<E
     let (pairs, alone) = evaluation_ref::pairs(&db, [&args.a, &args.b], args.spec.as_deref()).await?;
     let several = pairs.len() > 1;
     for [a, b] in pairs {
-        let comparison = Comparison::of(&db, a, b).await?;
+        let jobs = db.changed_jobs(a.id, b.id).await?;
+        let errors = [db.errors(a.id).await?, db.errors(b.id).await?];
+        let comparison = Comparison::new([&a, &b], jobs, errors.each_ref().map(Vec::as_slice));
         if args.json {
-            output::json(&comparison.object())?;
+            output::json(&comparison)?;
         } else {
             if several {
                 output::line(&format!("{}:", comparison.b.system))?;
             }
-            comparison.show()?;
+            show(&comparison)?;
         }
     }
     for system in alone {
@@ -50,78 +48,27 @@ pub(in crate::cli) async fn run(args: &Diff, config: Config) -> anyhow::Result<E
     Ok(Exit::Done)
 }
 
-struct Comparison {
-    a: Evaluation,
-    b: Evaluation,
-    diff: diff::Diff,
-    new_errors: Vec<JobError>,
-    gone_errors: Vec<JobError>,
-}
-
-/// A comparison as JSON.
-#[derive(Serialize)]
-struct Object<'a> {
-    a: Value,
-    b: Value,
-    diff: &'a diff::Diff,
-    new_errors: Value,
-    gone_errors: Value,
-    rebuilds: Value,
-}
-
-impl Comparison {
-    async fn of(db: &Db, a: Evaluation, b: Evaluation) -> anyhow::Result<Self> {
-        let (first, second) = db.changed_jobs(a.id, b.id).await?;
-        let (failed_first, failed_second) = (db.errors(a.id).await?, db.errors(b.id).await?);
-        let names = |errors: &[JobError]| errors.iter().map(|e| e.name.clone()).collect::<BTreeSet<_>>();
-        let diff = compare(first, second, &names(&failed_first), &names(&failed_second));
-        let only = |these: &[JobError], others: &[JobError]| {
-            let others: BTreeSet<_> = others.iter().collect();
-            these.iter().filter(|error| !others.contains(error)).cloned().collect()
-        };
-        let new_errors = only(&failed_second, &failed_first);
-        let gone_errors = only(&failed_first, &failed_second);
-        Ok(Self { a, b, diff, new_errors, gone_errors })
-    }
-
-    fn object(&self) -> impl Serialize {
-        let side = |e: &Evaluation| json!({ "evaluation": e.id.0, "spec": e.spec, "revision": e.revision, "system": e.system });
-        let errors = |errors: &[JobError]| -> Value {
-            errors.iter().map(|e| json!({ "name": e.name, "cause": e.cause, "message": e.message })).collect()
-        };
-        Object {
-            a: side(&self.a),
-            b: side(&self.b),
-            diff: &self.diff,
-            new_errors: errors(&self.new_errors),
-            gone_errors: errors(&self.gone_errors),
-            rebuilds: json!({ "count": self.diff.rebuilds, "range": rebuild_range(self.diff.rebuilds) }),
-        }
-    }
-
-    fn show(&self) -> std::io::Result<()> {
-        let Self { diff, new_errors, gone_errors, .. } = self;
-        let mut lines = lines(diff);
-        lines.extend(new_errors.iter().flat_map(|error| told("!", error)));
-        lines.extend(gone_errors.iter().flat_map(|error| told("no longer:", error)));
-        lines.push(format!(
-            "{} changed, {} added, {} removed, {} broken, {} mended; {} new, {} gone",
-            diff.changed.len(),
-            diff.added.len(),
-            diff.removed.len(),
-            diff.broken.len(),
-            diff.mended.len(),
-            output::count(new_errors.len(), "error", "errors"),
-            gone_errors.len(),
-        ));
-        let rebuilds = output::count(diff.rebuilds, "rebuild", "rebuilds");
-        lines.push(format!("{rebuilds} ({})", rebuild_range(diff.rebuilds)));
-        output::lines(&lines)
-    }
+fn show(comparison: &Comparison<'_>) -> std::io::Result<()> {
+    let Comparison { diff, new_errors, gone_errors, rebuilds, .. } = comparison;
+    let mut lines = lines(diff);
+    lines.extend(new_errors.iter().flat_map(|error| told("!", error)));
+    lines.extend(gone_errors.iter().flat_map(|error| told("no longer:", error)));
+    lines.push(format!(
+        "{} changed, {} added, {} removed, {} broken, {} mended; {} new, {} gone",
+        diff.changed.len(),
+        diff.added.len(),
+        diff.removed.len(),
+        diff.broken.len(),
+        diff.mended.len(),
+        output::count(new_errors.len(), "error", "errors"),
+        gone_errors.len(),
+    ));
+    lines.push(format!("{} ({})", output::count(rebuilds.count, "rebuild", "rebuilds"), rebuilds.range));
+    output::lines(&lines)
 }
 
 /// An error, with each line of what was said.
-fn told(mark: &str, error: &JobError) -> Vec<String> {
+fn told(mark: &str, error: &JobError<'_>) -> Vec<String> {
     let text = format!("{mark} {} ({}): {}", error.name, error.cause, error.message);
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default().to_owned();

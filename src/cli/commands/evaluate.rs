@@ -12,6 +12,7 @@ use crate::domain::spec::{Channel, Spec, System, load_file, render};
 use crate::evaluator::runtime::Source;
 use crate::evaluator::{self, Failure, Request, Summary, Target, Warm};
 use crate::git::{Checkout, Tips, checkout_channel, missing_branch};
+use crate::view::listing as view;
 
 /// How often it is shown how far compiling is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -194,10 +195,8 @@ fn add(totals: &mut Summary, summary: &Summary) {
 
 fn summarize(totals: &Summary, exit: Exit, json: bool) -> anyhow::Result<()> {
     if json {
-        let mut object = serde_json::to_value(totals)?;
-        object["type"] = "summary".into();
-        object["complete"] = (exit == Exit::Done).into();
-        return output::json(&object);
+        let complete = exit == Exit::Done;
+        return output::json(&view::Summary { complete, figures: totals, kind: "summary" });
     }
     let seconds = |milliseconds| Duration::from_millis(milliseconds).as_secs_f64();
     output::note(&format!(

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::cli::{Exit, open_db, output};
 use crate::clock::{Clock, readable};
 use crate::config::Config;
-use crate::db::{Db, Retained, Sweeper, Swept};
+use crate::db::{self, Db, Sweeper};
+use crate::view::gc::{Retained, Swept};
 
 /// How often it is asked whether evaluations still run.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -46,9 +45,9 @@ pub(in crate::cli) async fn run(args: &Gc, config: Config) -> anyhow::Result<Exi
         // What has become bound to something meanwhile stays.
         retained.retain(|evaluation| evaluation.reason.is_some() || forgotten.contains(&evaluation.id));
     }
-    show_evaluations(args, &retained)?;
+    show_evaluations(args, retained.iter().map(Retained::new))?;
     if let Some(swept) = sweep(args, &db, &retained).await? {
-        show_swept(args, swept)?;
+        show_swept(args, &Swept::new(&swept))?;
     }
     if args.vacuum {
         db.vacuum().await?;
@@ -57,7 +56,7 @@ pub(in crate::cli) async fn run(args: &Gc, config: Config) -> anyhow::Result<Exi
 }
 
 /// Removes, or counts; `None` when an evaluation runs and nobody wants to wait.
-async fn sweep(args: &Gc, db: &Db, retained: &[Retained]) -> anyhow::Result<Option<Swept>> {
+async fn sweep(args: &Gc, db: &Db, retained: &[db::Retained]) -> anyhow::Result<Option<db::Swept>> {
     if args.dry_run {
         let gone = retained.iter().filter(|evaluation| evaluation.reason.is_none()).map(|e| e.id).collect();
         return Ok(Some(Sweeper::counting(db, Clock::System, gone).sweep().await?));
@@ -82,19 +81,20 @@ async fn sweep(args: &Gc, db: &Db, retained: &[Retained]) -> anyhow::Result<Opti
     Ok(swept.transpose()?)
 }
 
-fn show_evaluations(args: &Gc, retained: &[Retained]) -> anyhow::Result<()> {
+fn show_evaluations<'a>(args: &Gc, retained: impl Iterator<Item = Retained<'a>>) -> anyhow::Result<()> {
     let word = if args.dry_run { "would forget" } else { "forgot" };
     let mut kept: BTreeMap<(&str, &str), BTreeMap<&str, usize>> = BTreeMap::new();
-    for Retained { id, spec, system, at, reason } in retained {
-        let reason = reason.map(crate::domain::retention::Reason::words);
+    for retained in retained {
+        let Retained { at, evaluation, kept: reason, spec, system } = retained;
         if args.json {
-            output::json(
-                &json!({ "evaluation": id, "spec": spec, "system": system, "at": at, "kept": reason }),
-            )?;
+            output::json(&retained)?;
         } else if let Some(reason) = reason {
             *kept.entry((spec, system)).or_default().entry(reason).or_default() += 1;
         } else {
-            output::line(&format!("{word} evaluation {id} of {spec} for {system}, {}", readable(*at)))?;
+            output::line(&format!(
+                "{word} evaluation {evaluation} of {spec} for {system}, {}",
+                readable(at)
+            ))?;
         }
     }
     for ((spec, system), reasons) in kept {
@@ -105,10 +105,11 @@ fn show_evaluations(args: &Gc, retained: &[Retained]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show_swept(args: &Gc, Swept { derivations, items, bytes }: Swept) -> anyhow::Result<()> {
+fn show_swept(args: &Gc, swept: &Swept) -> anyhow::Result<()> {
     if args.json {
-        return output::json(&json!({ "derivations": derivations, "items": items, "bytes": bytes }));
+        return output::json(swept);
     }
+    let Swept { bytes, derivations, items } = swept;
     let word = if args.dry_run { "would remove about" } else { "removed" };
     let megabytes = bytes / 1_000_000;
     output::line(&format!("{word} {derivations} derivations and {items} store items, {megabytes} MB"))?;

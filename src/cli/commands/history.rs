@@ -1,12 +1,10 @@
 //! `gorget history`: what a job, or a package, was over the evaluations of a branch.
 
-use serde_json::json;
-
 use crate::cli::{Exit, open_db, output, user_error};
 use crate::clock::readable;
 use crate::config::Config;
-use crate::db::Span;
 use crate::domain::spec::sanitize;
+use crate::view::history::Span;
 
 /// List versions and derivations of a package or job over time
 #[derive(Debug, clap::Args)]
@@ -34,34 +32,26 @@ pub(in crate::cli) async fn run(args: &History, config: Config) -> anyhow::Resul
     }
     let history = db.history(&args.word, args.spec.as_deref(), args.limit).await?;
     if history.is_empty() {
-        let alike = db.jobs_like(&args.word, 5).await?;
-        let hint = match &alike[..] {
-            [] => "`gorget explain` says why a job is not there".to_owned(),
-            names => format!(
-                "there are {}",
-                names.iter().map(|name| sanitize(name)).collect::<Vec<_>>().join(", ")
-            ),
-        };
-        let word = sanitize(&args.word);
-        return Err(user_error(format!("no evaluation has a package or job {word}\nhint: {hint}")));
+        return Err(unknown(&args.word, &db.jobs_like(&args.word, 5).await?));
     }
+    let history: Vec<Span<'_>> = history.iter().map(Span::new).collect();
     if args.json {
-        history.iter().try_for_each(|held| output::json(&object(held)))?;
+        history.iter().try_for_each(output::json)?;
         return Ok(Exit::Done);
     }
-    let rows = history.iter().map(|held| {
+    let rows = history.iter().map(|span| {
         vec![
-            held.job.clone(),
-            held.version.clone().unwrap_or_else(|| "-".to_owned()),
-            held.spec.clone(),
-            held.first.to_string(),
-            held.revision.short(),
-            held.since.map_or("running".to_owned(), readable),
-            match (held.last, held.until) {
+            span.job.to_owned(),
+            span.version.unwrap_or("-").to_owned(),
+            span.spec.to_owned(),
+            span.first.to_string(),
+            span.revision.short(),
+            span.since.map_or("running".to_owned(), readable),
+            match (span.last, span.until) {
                 (Some(last), Some(until)) => format!("{last}, {}", readable(until)),
                 _ => "now".to_owned(),
             },
-            held.derivation.clone(),
+            span.derivation.to_owned(),
         ]
     });
     let header = ["JOB", "VERSION", "SPEC", "FIRST", "REVISION", "SINCE", "UNTIL", "DERIVATION"];
@@ -69,10 +59,13 @@ pub(in crate::cli) async fn run(args: &History, config: Config) -> anyhow::Resul
     Ok(Exit::Done)
 }
 
-fn object(held: &Span) -> serde_json::Value {
-    json!({
-        "job": held.job, "spec": held.spec, "system": held.system, "version": held.version,
-        "derivation": held.derivation, "outputs": held.outputs, "first": held.first, "revision": held.revision,
-        "since": held.since, "last": held.last, "until": held.until,
-    })
+fn unknown(word: &str, alike: &[String]) -> anyhow::Error {
+    let hint = match alike {
+        [] => "`gorget explain` says why a job is not there".to_owned(),
+        names => {
+            let names: Vec<String> = names.iter().map(|name| sanitize(name)).collect();
+            format!("there are {}", names.join(", "))
+        }
+    };
+    user_error(format!("no evaluation has a package or job {}\nhint: {hint}", sanitize(word)))
 }

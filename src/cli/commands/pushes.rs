@@ -1,11 +1,9 @@
 //! `gorget pushes`: where branches went.
 
-use serde_json::json;
-
 use crate::cli::{Exit, open_db, output, user_error};
-use crate::clock::readable;
 use crate::config::Config;
-use crate::db::{Push, PushKind, StoredSpec};
+use crate::db::{self, StoredSpec};
+use crate::view::push::Push;
 
 /// List pushes, the newest first
 #[derive(Debug, clap::Args)]
@@ -34,50 +32,31 @@ pub(in crate::cli) async fn run(args: &Pushes, config: Config) -> anyhow::Result
             all.filter(|push| is_of(push, spec)).take(limit).collect()
         }
     };
+    let pushes: Vec<Push<'_>> = pushes.iter().map(Push::new).collect();
     if args.json {
-        pushes.iter().try_for_each(|push| output::json(&object(push)))?;
+        pushes.iter().try_for_each(output::json)?;
         return Ok(Exit::Done);
     }
     let rows = pushes.iter().map(|push| {
         vec![
             push.id.to_string(),
-            readable(push.seen_at),
-            push.branch.clone(),
-            word(push.kind).to_owned(),
-            short(push.before.as_deref()),
-            short(push.after.as_deref()),
+            push.seen.clone(),
+            push.branch.to_owned(),
+            push.kind.to_owned(),
+            short(push.before),
+            short(push.after),
             if push.acknowledged_at.is_some() { "acknowledged" } else { "" }.to_owned(),
-            push.url.clone(),
+            push.url.to_owned(),
         ]
     });
     output::table(&["NO.", "SEEN", "BRANCH", "PUSH", "FROM", "TO", "", "REPOSITORY"], rows.collect())?;
     Ok(Exit::Done)
 }
 
-fn is_of(push: &Push, stored: &StoredSpec) -> bool {
+fn is_of(push: &db::Push, stored: &StoredSpec) -> bool {
     stored.spec.channels.iter().any(|channel| (&channel.url, &channel.branch) == (&push.url, &push.branch))
 }
 
 fn short(commit: Option<&str>) -> String {
     commit.map_or("-".to_owned(), |commit| commit.chars().take(10).collect())
-}
-
-/// The word for what a push did.
-fn word(kind: Option<PushKind>) -> &'static str {
-    match kind {
-        Some(PushKind::Created) => "created",
-        Some(PushKind::Forward) => "forward",
-        Some(PushKind::Forced) => "force-pushed",
-        Some(PushKind::Deleted) => "deleted",
-        Some(PushKind::Returned) => "returned",
-        None => "moved",
-    }
-}
-
-fn object(push: &Push) -> serde_json::Value {
-    json!({
-        "id": push.id.0, "url": push.url, "branch": push.branch, "before": push.before, "after": push.after,
-        "kind": word(push.kind), "seen_at": push.seen_at, "seen": readable(push.seen_at),
-        "acknowledged_at": push.acknowledged_at,
-    })
 }

@@ -1,14 +1,11 @@
 //! `gorget queue`: the builds that are wanted.
 
-use std::collections::BTreeMap;
-
-use serde_json::json;
-
 use crate::cli::filter::Filter;
 use crate::cli::{Exit, open_db, output};
-use crate::clock::{Clock, Seconds, readable, readable_span};
+use crate::clock::{Clock, Seconds, readable_span};
 use crate::config::Config;
-use crate::db::{Blocker, Build, BuildState, QueueFilter};
+use crate::db::{self, BuildState, Db, QueueFilter};
+use crate::view::build::{Blocker, Build, BuildCount, totals};
 
 /// Most builds that are listed for a person.
 const LINES: i64 = 40;
@@ -52,49 +49,56 @@ pub(in crate::cli) struct Queue {
 pub(in crate::cli) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     args.filter.check(&db).await?;
-    let filter = |state: &BuildState| QueueFilter {
-        spec: args.filter.spec.clone(),
-        system: args.filter.system.clone(),
-        state: Some(*state),
-        ..QueueFilter::default()
-    };
     let mut blockers = db.blockers().await?;
     blockers.retain(|blocker| args.filter.admits(&blocker.build.spec, blocker.build.system.as_str()));
     if args.json {
-        for state in args.in_state.as_ref().map_or(&LISTED[..], std::slice::from_ref) {
-            for build in db.queue(&filter(state), i64::MAX).await? {
-                let mut object = object(&build);
-                let causes =
-                    blockers.iter().filter(|blocker| blocker.blocked.binary_search(&build.id).is_ok());
-                object["blocked_by"] = causes.map(|blocker| blocker.build.job.clone()).collect();
-                output::json(&object)?;
-            }
-        }
-        return Ok(Exit::Done);
+        show_json(args, &db, &blockers).await?;
+    } else {
+        show(args, &db, &blockers).await?;
     }
+    Ok(Exit::Done)
+}
+
+impl Queue {
+    /// The states that are asked for, else these.
+    fn states<'a>(&'a self, default: &'a [BuildState]) -> &'a [BuildState] {
+        self.in_state.as_ref().map_or(default, std::slice::from_ref)
+    }
+
+    /// What is asked for of one state.
+    fn of_state(&self, state: BuildState) -> QueueFilter {
+        let Filter { spec, system } = self.filter.clone();
+        QueueFilter { spec, system, state: Some(state), ..QueueFilter::default() }
+    }
+}
+
+async fn show_json(args: &Queue, db: &Db, blockers: &[db::Blocker]) -> anyhow::Result<()> {
+    for state in args.states(&LISTED) {
+        for build in db.queue(&args.of_state(*state), i64::MAX).await? {
+            output::json(&Build::new(&build).blocked(blockers))?;
+        }
+    }
+    Ok(())
+}
+
+async fn show(args: &Queue, db: &Db, blockers: &[db::Blocker]) -> anyhow::Result<()> {
     let now = Clock::System.now();
     let mut rows = Vec::new();
-    for state in args.in_state.as_ref().map_or(&SHOWN[..], std::slice::from_ref) {
-        let builds = db.queue(&filter(state), LINES).await?;
-        rows.extend(builds.iter().map(|build| row(build, now)));
+    for state in args.states(&SHOWN) {
+        let builds = db.queue(&args.of_state(*state), LINES).await?;
+        rows.extend(builds.iter().map(|build| row(&Build::new(build), now)));
     }
     output::table(&["JOB", "SPEC", "STATE", "FOR", "DERIVATION", "ANSWER"], rows)?;
-    let mut counts = BTreeMap::new();
-    for count in db.build_counts().await? {
-        let is_shown =
-            args.filter.admits(&count.spec, &count.system) && args.in_state.is_none_or(|s| s == count.state);
-        if !is_shown {
-            continue;
-        }
-        *counts.entry(count.state.word()).or_insert(0) += count.count;
-    }
-    let told = BuildState::ALL
-        .iter()
-        .filter_map(|state| Some(format!("{} {}", counts.get(state.word())?, state.word())));
-    let told: Vec<String> = told.collect();
+    let mut counts = db.build_counts().await?;
+    counts.retain(|count| {
+        args.filter.admits(&count.spec, &count.system) && args.in_state.is_none_or(|s| s == count.state)
+    });
+    let counts: Vec<BuildCount<'_>> = counts.iter().map(BuildCount::new).collect();
+    let told: Vec<String> =
+        totals(&counts).iter().map(|(state, count)| format!("{count} {}", state.word())).collect();
     output::line(&if told.is_empty() { "no builds".to_owned() } else { told.join(", ") })?;
-    show_blockers(&blockers)?;
-    Ok(Exit::Done)
+    let blockers: Vec<Blocker<'_>> = blockers.iter().map(Blocker::new).collect();
+    Ok(show_blockers(&blockers)?)
 }
 
 fn state(word: &str) -> Result<BuildState, String> {
@@ -104,11 +108,11 @@ fn state(word: &str) -> Result<BuildState, String> {
 }
 
 /// Shows what failed and keeps other builds from being made.
-pub(super) fn show_blockers(blockers: &[Blocker]) -> std::io::Result<()> {
+pub(super) fn show_blockers(blockers: &[Blocker<'_>]) -> std::io::Result<()> {
     let rows = blockers.iter().take(BLOCKERS).map(|blocker| {
-        let build = &blocker.build;
-        let (job, spec, derivation) = (build.job.clone(), build.spec.clone(), build.derivation.clone());
-        vec![blocker.blocked.len().to_string(), job, spec, build.state.word().to_owned(), derivation]
+        let Blocker { blocks, derivation, job, spec, state } = blocker;
+        let (job, spec, derivation) = ((*job).to_owned(), (*spec).to_owned(), (*derivation).to_owned());
+        vec![blocks.to_string(), job, spec, state.word().to_owned(), derivation]
     });
     let rows: Vec<_> = rows.collect();
     if !rows.is_empty() {
@@ -117,44 +121,13 @@ pub(super) fn show_blockers(blockers: &[Blocker]) -> std::io::Result<()> {
     output::table(&["WAITING", "FOR", "SPEC", "STATE", "DERIVATION"], rows)
 }
 
-/// Whether it is queued for nobody.
-pub(super) fn is_unserved(build: &Build) -> bool {
-    build.state == BuildState::Queued && build.coordinator.as_deref() == Some("")
-}
-
-fn row(build: &Build, now: Seconds) -> Vec<String> {
+fn row(build: &Build<'_>, now: Seconds) -> Vec<String> {
     vec![
-        build.job.clone(),
-        build.spec.clone(),
+        build.job.to_owned(),
+        build.spec.to_owned(),
         build.state.word().to_owned(),
         readable_span(now - build.created_at),
-        build.derivation.clone(),
-        match &build.answer {
-            None if is_unserved(build) => "no coordinator serves it".to_owned(),
-            answer => answer.clone().unwrap_or_default(),
-        },
+        build.derivation.to_owned(),
+        build.reason().to_owned(),
     ]
-}
-
-/// What is told about a build.
-pub(super) fn object(build: &Build) -> serde_json::Value {
-    json!({
-        "id": build.id.0,
-        "job": build.job,
-        "spec": build.spec,
-        "system": build.system,
-        "revision": build.revision,
-        "evaluation": build.evaluation.0,
-        "derivation": build.derivation,
-        "state": build.state.word(),
-        "priority": build.priority,
-        "urgency": build.urgency,
-        "created_at": build.created_at,
-        "created": readable(build.created_at),
-        "coordinator": build.coordinator.as_ref().filter(|name| !name.is_empty()),
-        "unserved": is_unserved(build),
-        "reference": build.reference,
-        "answer": build.answer,
-        "attempts": build.attempts,
-    })
 }

@@ -1,9 +1,8 @@
 //! `gorget verify`: whether the database is what it should be.
 
-use serde_json::json;
-
 use crate::cli::{Exit, open_db, output};
 use crate::config::Config;
+use crate::view::verify::Finding;
 
 /// Check the whole database
 ///
@@ -19,9 +18,9 @@ pub(in crate::cli) struct Verify {
 pub(in crate::cli) async fn run(args: &Verify, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     let findings = db.verify().await?;
-    for finding in &findings {
+    for finding in findings.iter().map(Finding::new) {
         if args.json {
-            output::json(&json!({ "rule": finding.rule, "what": finding.what }))?;
+            output::json(&finding)?;
         } else {
             output::line(&format!("{}: {}", finding.rule, finding.what))?;
         }

@@ -1,10 +1,11 @@
 //! One evaluation, with all that was measured of it.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cli::{Exit, output, user_error};
 use crate::clock::readable;
-use crate::db::{Db, Evaluation, EvaluationId, JobError};
+use crate::db::{Db, EvaluationId};
+use crate::view::evaluation::Evaluation;
 
 /// Shows it.
 pub(super) async fn show(db: &Db, id: EvaluationId, json: bool) -> anyhow::Result<Exit> {
@@ -12,17 +13,15 @@ pub(super) async fn show(db: &Db, id: EvaluationId, json: bool) -> anyhow::Resul
         || user_error(format!("there is no evaluation {id}\nhint: `gorget status` lists the latest"));
     let evaluation = db.evaluation(id).await?.ok_or_else(missing)?;
     let errors = db.errors(id).await?;
+    let evaluation = Evaluation::new(&evaluation).with_errors(&errors);
     if json {
-        let mut object = super::evaluation_object(&evaluation);
-        let error = |e: &JobError| json!({ "name": e.name, "cause": e.cause, "message": e.message });
-        object["error_list"] = errors.iter().map(error).collect();
-        output::json(&object)?;
+        output::json(&evaluation)?;
         return Ok(Exit::Done);
     }
     let Evaluation { spec, system, .. } = &evaluation;
-    output::line(&format!("evaluation {id} of {spec} for {system}: {}", super::state(&evaluation)))?;
+    output::line(&format!("evaluation {id} of {spec} for {system}: {}", evaluation.progress()))?;
     let mut lines = facts(&evaluation);
-    lines.extend(evaluation.metrics.as_ref().map(metrics).unwrap_or_default());
+    lines.extend(evaluation.metrics.map(metrics).unwrap_or_default());
     for (name, text) in lines {
         output::line(&format!("  {name:<10} {text}"))?;
     }
@@ -40,7 +39,7 @@ pub(super) async fn show(db: &Db, id: EvaluationId, json: bool) -> anyhow::Resul
 
 type Line = (&'static str, String);
 
-fn facts(evaluation: &Evaluation) -> Vec<Line> {
+fn facts(evaluation: &Evaluation<'_>) -> Vec<Line> {
     let channels = evaluation.revision.channels().iter();
     let channels: Vec<String> =
         channels.map(|channel| format!("{} {}", channel.name, channel.commit)).collect();
@@ -48,7 +47,7 @@ fn facts(evaluation: &Evaluation) -> Vec<Line> {
     lines.extend(evaluation.started_at.map(|at| {
         let attempts = evaluation.attempts;
         let which = if attempts > 1 { format!(" (attempt {attempts})") } else { String::new() };
-        let host = evaluation.host.as_ref().map_or(String::new(), |host| format!(" on {host}"));
+        let host = evaluation.host.map_or(String::new(), |host| format!(" on {host}"));
         ("begun", readable(at) + &host + &which)
     }));
     lines.extend(evaluation.finished_at.map(|at| ("ended", readable(at))));
@@ -66,62 +65,90 @@ fn facts(evaluation: &Evaluation) -> Vec<Line> {
 
 /// What was measured, where it was: metrics of older evaluations have fewer of them.
 fn metrics(metrics: &Value) -> Vec<Line> {
-    let number = |name: &str| metrics[name].as_u64();
-    let seconds = |name: &str| number(name).map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100));
-    let mebibytes = |name: &str| number(name).map(|bytes| format!("{} MiB", bytes >> 20));
-    let list = |parts: &[(&str, Option<String>)]| {
-        let known = parts.iter().filter_map(|(what, figure)| Some(format!("{what} {}", figure.as_ref()?)));
-        known.collect::<Vec<_>>().join(", ")
-    };
-    let count = |name: &str| number(name).map(|count| count.to_string());
-    let warnings = count("warnings").filter(|count| count != "0");
+    let figures = Figures(metrics);
     let lines = vec![
-        ("warnings", list(&[("modules that do not load, without a job of this", warnings)])),
-        ("jobs", list(&[("", count("jobs")), ("Guix", metrics["guix_version"].as_str().map(str::to_owned))])),
-        (
-            "memory",
-            list(&[
-                ("evaluating processes", mebibytes("peak_memory")),
-                ("Gorget itself", mebibytes("own_peak_memory")),
-            ]),
-        ),
-        ("CPU", list(&[("evaluating processes", seconds("cpu_ms"))])),
-        (
-            "time",
-            list(&[
-                ("preparing", seconds("prepare_ms")),
-                ("loading modules", seconds("load_ms")),
-                ("enumerating", seconds("enumerate_ms")),
-                ("popular packages", seconds("warm_ms")),
-                ("lowering", seconds("lower_ms")),
-                ("recording meanwhile", seconds("record_ms")),
-                ("all", seconds("total_ms")),
-            ]),
-        ),
-        (
-            "workers",
-            list(&[
-                ("at a time", count("most_workers")),
-                ("forked", count("forked")),
-                ("ended early for lack of memory", count("retired")),
-                ("died", count("deaths")),
-            ]),
-        ),
+        ("warnings", list(&[("modules that do not load, without a job of this", figures.warnings())])),
+        ("jobs", list(&[("", figures.count("jobs")), ("Guix", figures.text("guix_version"))])),
+        ("memory", figures.memory()),
+        ("CPU", list(&[("evaluating processes", figures.seconds("cpu_ms"))])),
+        ("time", figures.time()),
+        ("workers", figures.workers()),
         ("requests", asked(&metrics["requests"])),
-        (
-            "store",
-            list(&[
-                ("CPU", seconds("store_cpu_ms")),
-                ("items", count("store_items")),
-                ("size", mebibytes("store_bytes")),
-            ]),
-        ),
+        ("store", figures.store()),
     ];
-    lines
-        .into_iter()
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(name, text)| (name, text.trim().to_owned()))
-        .collect()
+    let known = lines.into_iter().filter(|(_, text)| !text.is_empty());
+    known.map(|(name, text)| (name, text.trim().to_owned())).collect()
+}
+
+/// The figures that are known, with what they are of.
+fn list(figures: &[(&str, Option<String>)]) -> String {
+    let known = figures.iter().filter_map(|(what, figure)| Some(format!("{what} {}", figure.as_ref()?)));
+    known.collect::<Vec<_>>().join(", ")
+}
+
+/// The metrics of an evaluation.
+struct Figures<'a>(&'a Value);
+
+impl Figures<'_> {
+    fn number(&self, name: &str) -> Option<u64> {
+        self.0[name].as_u64()
+    }
+
+    fn count(&self, name: &str) -> Option<String> {
+        self.number(name).map(|count| count.to_string())
+    }
+
+    fn seconds(&self, name: &str) -> Option<String> {
+        self.number(name).map(|ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100))
+    }
+
+    fn mebibytes(&self, name: &str) -> Option<String> {
+        self.number(name).map(|bytes| format!("{} MiB", bytes >> 20))
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.0[name].as_str().map(str::to_owned)
+    }
+
+    fn warnings(&self) -> Option<String> {
+        self.count("warnings").filter(|count| count != "0")
+    }
+
+    fn memory(&self) -> String {
+        list(&[
+            ("evaluating processes", self.mebibytes("peak_memory")),
+            ("Gorget itself", self.mebibytes("own_peak_memory")),
+        ])
+    }
+
+    fn time(&self) -> String {
+        list(&[
+            ("preparing", self.seconds("prepare_ms")),
+            ("loading modules", self.seconds("load_ms")),
+            ("enumerating", self.seconds("enumerate_ms")),
+            ("popular packages", self.seconds("warm_ms")),
+            ("lowering", self.seconds("lower_ms")),
+            ("recording meanwhile", self.seconds("record_ms")),
+            ("all", self.seconds("total_ms")),
+        ])
+    }
+
+    fn workers(&self) -> String {
+        list(&[
+            ("at a time", self.count("most_workers")),
+            ("forked", self.count("forked")),
+            ("ended early for lack of memory", self.count("retired")),
+            ("died", self.count("deaths")),
+        ])
+    }
+
+    fn store(&self) -> String {
+        list(&[
+            ("CPU", self.seconds("store_cpu_ms")),
+            ("items", self.count("store_items")),
+            ("size", self.mebibytes("store_bytes")),
+        ])
+    }
 }
 
 /// How often the evaluation store was asked, and for what.
