@@ -9,9 +9,9 @@ use crate::cli::{Exit, farm, listing, output, user_error};
 use crate::config::Config;
 use crate::domain::revision::{ChannelCommit, Origin, Revision};
 use crate::domain::spec::{Channel, Spec, System, load_file, render};
-use crate::evaluator::runtime::Source;
+use crate::evaluator::runtime::{Prepared, Runtimes, Source};
 use crate::evaluator::{self, Failure, Request, Summary, Target, Warm};
-use crate::git::{Checkout, Tips, checkout_channel, missing_branch};
+use crate::git::{Checkout, Resolver, Tips, checkout_channel, missing_branch};
 use crate::view::listing as view;
 
 /// How often it is shown how far compiling is.
@@ -48,22 +48,7 @@ pub(in crate::cli) async fn run(args: &Evaluate, config: Config) -> anyhow::Resu
     let (channels, _checkouts, revision) = check_out(&spec, &config, &progress).await?;
     progress.now("preparing Guix".to_owned());
     let runtimes = farm::runtimes(&config);
-    let prepared = {
-        let preparing = runtimes.prepare(&spec.name, spec.runtime, &channels);
-        tokio::pin!(preparing);
-        loop {
-            tokio::select! {
-                prepared = &mut preparing => break prepared?,
-                () = tokio::time::sleep(PROGRESS_INTERVAL) => {
-                    if let Some((done, total)) = runtimes.progress().counts() {
-                        progress.now(format!("preparing Guix: {done} of {total} modules compiled"));
-                    }
-                }
-            }
-        }
-    };
-    let mut exit = Exit::Done;
-    let mut totals = Summary::default();
+    let prepared = prepare(&runtimes, &spec, &channels, &progress).await?;
     let mut warm = Warm::start(Request {
         root: runtimes.root().to_owned(),
         channels: evaluator::Channel::list(&prepared.channels, &revision),
@@ -73,10 +58,48 @@ pub(in crate::cli) async fn run(args: &Evaluate, config: Config) -> anyhow::Resu
         limits: farm::limits(&config),
         daemon: spec.build.builds_while_evaluating.then(|| farm::daemon(&config)),
     })?;
+    let (mut exit, totals) = list_all(&mut warm, &spec, args.json, &progress).await?;
+    drop(progress);
+    if totals.errors > 0 {
+        exit = Exit::Input;
+    }
+    summarize(&totals, exit, args.json)?;
+    Ok(exit)
+}
+
+/// Prepares the Guix that evaluates, and shows how many modules are compiled.
+async fn prepare(
+    runtimes: &Runtimes,
+    spec: &Spec,
+    channels: &[Source],
+    progress: &Progress,
+) -> anyhow::Result<Prepared> {
+    let preparing = runtimes.prepare(&spec.name, spec.runtime, channels);
+    tokio::pin!(preparing);
+    loop {
+        tokio::select! {
+            prepared = &mut preparing => return Ok(prepared?),
+            () = tokio::time::sleep(PROGRESS_INTERVAL) => {
+                if let Some((done, total)) = runtimes.progress().counts() {
+                    progress.now(format!("preparing Guix: {done} of {total} modules compiled"));
+                }
+            }
+        }
+    }
+}
+
+/// Evaluates for each system of the spec. A system whose evaluation fails leaves the others as they are.
+async fn list_all(
+    warm: &mut Warm,
+    spec: &Spec,
+    json: bool,
+    progress: &Progress,
+) -> anyhow::Result<(Exit, Summary)> {
+    let (mut exit, mut totals) = (Exit::Done, Summary::default());
     for system in &spec.systems {
         progress.now(format!("evaluating {} for {system}", spec.name));
         let wanted = Target { system: system.clone(), likely: HashSet::new() };
-        match listing::list(&mut warm, wanted, args.json, &progress).await {
+        match listing::list(warm, wanted, json, progress).await {
             Ok(summary) => add(&mut totals, &summary),
             Err(error) => {
                 let of_revision = error.downcast_ref::<Failure>().is_some_and(Failure::is_of_revision);
@@ -88,12 +111,7 @@ pub(in crate::cli) async fn run(args: &Evaluate, config: Config) -> anyhow::Resu
             }
         }
     }
-    drop(progress);
-    if totals.errors > 0 {
-        exit = Exit::Input;
-    }
-    summarize(&totals, exit, args.json)?;
-    Ok(exit)
+    Ok((exit, totals))
 }
 
 fn read(args: &Evaluate) -> anyhow::Result<Spec> {
@@ -136,22 +154,7 @@ async fn check_out(
     let resolver = farm::resolver(config);
     let mut named = Vec::new();
     for channel in &spec.channels {
-        let Channel { name, url, branch, introduction, .. } = channel;
-        let commit = if let Some(commit) = &channel.commit {
-            commit.clone()
-        } else {
-            let looked = resolver.mirrors.tips(url, &[branch]).await;
-            let found = looked.map_err(|error| user_error(error.to_string()))?;
-            let missing = || user_error(missing_branch(url, branch, found.default.as_deref()));
-            found.tip().cloned().ok_or_else(missing)?
-        };
-        let origin = Origin {
-            branch: branch.clone(),
-            pinned: channel.commit.is_some(),
-            introduction: introduction.clone(),
-            ..Origin::default()
-        };
-        named.push(ChannelCommit { origin, ..ChannelCommit::new(name, url, commit) });
+        named.push(at_commit(channel, &resolver).await?);
     }
     progress.now(format!("fetching and authenticating the channels of {}", spec.name));
     let mut errand = resolver.errand(&named);
@@ -166,6 +169,26 @@ async fn check_out(
         checkouts.push(checkout);
     }
     Ok((sources, checkouts, revision))
+}
+
+/// The channel at its commit, else at the tip of its branch.
+async fn at_commit(channel: &Channel, resolver: &Resolver) -> anyhow::Result<ChannelCommit> {
+    let Channel { name, url, branch, introduction, .. } = channel;
+    let commit = if let Some(commit) = &channel.commit {
+        commit.clone()
+    } else {
+        let looked = resolver.mirrors.tips(url, &[branch]).await;
+        let found = looked.map_err(|error| user_error(error.to_string()))?;
+        let missing = || user_error(missing_branch(url, branch, found.default.as_deref()));
+        found.tip().cloned().ok_or_else(missing)?
+    };
+    let origin = Origin {
+        branch: branch.clone(),
+        pinned: channel.commit.is_some(),
+        introduction: introduction.clone(),
+        ..Origin::default()
+    };
+    Ok(ChannelCommit { origin, ..ChannelCommit::new(name, url, commit) })
 }
 
 fn add(totals: &mut Summary, summary: &Summary) {
