@@ -147,3 +147,16 @@ pub fn totals(counts: &[BuildCount<'_>]) -> Vec<(BuildState, i64)> {
     };
     BuildState::ALL.into_iter().filter_map(|state| Some((state, total(state)?))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_in_the_order_in_which_people_are_shown_states() {
+        let count = |state, count| BuildCount { count, spec: "master", state, system: "x86_64-linux" };
+        let counts =
+            [count(BuildState::Failed, 1), count(BuildState::Queued, 2), count(BuildState::Failed, 4)];
+        assert_eq!(totals(&counts), [(BuildState::Queued, 2), (BuildState::Failed, 5)]);
+    }
+}

@@ -74,3 +74,30 @@ impl<'a> Unserved<'a> {
         Self { count: *count, spec, system }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_with_builds_is_shown_though_it_is_not_configured() {
+        let route = |name: &str| Route { coordinator: name.to_owned(), ..Route::default() };
+        let routes = Routes(vec![route("idle"), route("busy")]);
+        let count = |name: &str, state, count, problem: Option<&str>| db::CoordinatorCount {
+            coordinator: name.to_owned(),
+            state,
+            count,
+            problem: problem.map(str::to_owned),
+        };
+        let counts = [
+            count("busy", BuildState::Queued, 3, None),
+            count("busy", BuildState::Submitted, 1, Some("it does not answer")),
+            count("gone", BuildState::Building, 2, None),
+        ];
+        let all = Coordinator::all(&routes, &counts);
+        let shown: Vec<_> = all.iter().map(|one| (one.name, one.configured, one.problem)).collect();
+        let busy = ("busy", true, Some("it does not answer"));
+        assert_eq!(shown, [("idle", true, None), busy, ("gone", false, None)]);
+        assert_eq!([BuildState::Queued, BuildState::Building].map(|state| all[1].count(state)), [3, 0]);
+    }
+}
