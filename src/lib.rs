@@ -28,5 +28,7 @@ pub mod sandbox;
 pub mod steps;
 /// Logs.
 pub mod telemetry;
+/// View models: one value for each answer, computed from rows.
+pub mod view;
 /// The HTTP server: store items as substitutes, and events of coordinators.
 pub mod web;

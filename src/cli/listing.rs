@@ -1,17 +1,16 @@
 //! What an evaluation finds, listed as it is found.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::output;
 use super::progress::Progress;
-use crate::domain::job::JobMetadata;
 use crate::domain::spec::System;
 use crate::evaluator::{Batch, Event, Outcome, Summary, Target, Warm};
 use crate::guix::recording_store::RecordedItem;
 use crate::guix::store_path::{Hash, StorePath};
+use crate::view::listing::{Finding, Job};
 
 /// Evaluates, and lists jobs, errors and warnings: a line each, or a JSON object.
 pub(super) async fn list(
@@ -53,52 +52,39 @@ pub(super) async fn list(
 
 /// With `derivations`, in JSON.
 fn show(batch: Batch, system: &System, derivations: Option<&mut Derivations>) -> anyhow::Result<()> {
-    let Some(derivations) = derivations else {
-        for outcome in batch.outcomes {
-            match outcome {
-                Outcome::Job { name, derivation, .. } => output::line(&format!("{name} {derivation}"))?,
-                Outcome::Error { name, cause, message } => {
-                    output::note_entry(&format!("{name} ({cause}): {message}"));
-                }
-                Outcome::Warning { name, cause, message } => {
-                    output::note_entry(&format!("warning: {name} ({cause}): {message}"));
-                }
+    if let Some(derivations) = derivations {
+        derivations.learn(batch.items);
+        return batch.outcomes.iter().try_for_each(|outcome| show_json(outcome, system, derivations));
+    }
+    for outcome in batch.outcomes {
+        match outcome {
+            Outcome::Job { name, derivation, .. } => output::line(&format!("{name} {derivation}"))?,
+            Outcome::Error { name, cause, message } => {
+                output::note_entry(&format!("{name} ({cause}): {message}"));
+            }
+            Outcome::Warning { name, cause, message } => {
+                output::note_entry(&format!("warning: {name} ({cause}): {message}"));
             }
         }
-        return Ok(());
-    };
-    derivations.learn(batch.items);
-    for outcome in batch.outcomes {
-        output::json(&match outcome {
-            Outcome::Job { name, derivation, outputs, facts } => {
-                let outputs: BTreeMap<_, _> =
-                    outputs.iter().map(|(name, path)| (name.clone(), path.to_string())).collect();
-                let known = derivations.0.get(derivation.hash());
-                let mut job = json!({
-                    "type": "job", "name": name, "system": system,
-                    "derivation": derivation.to_string(), "outputs": outputs,
-                    "inputs": derivations.inputs(&derivation),
-                    "built_on": known.map(|known| &known.system),
-                });
-                add_facts(&mut job, &facts)?;
-                job
-            }
-            Outcome::Error { name, cause, message } => json!({
-                "type": "error", "name": name, "system": system, "cause": cause, "message": message,
-            }),
-            Outcome::Warning { name, cause, message } => json!({
-                "type": "warning", "name": name, "system": system, "cause": cause, "message": message,
-            }),
-        })?;
     }
     Ok(())
 }
 
-fn add_facts(job: &mut Value, facts: &JobMetadata) -> anyhow::Result<()> {
-    if let (Value::Object(job), Value::Object(facts)) = (job, serde_json::to_value(facts)?) {
-        job.extend(facts);
+fn show_json(outcome: &Outcome, system: &System, derivations: &Derivations) -> anyhow::Result<()> {
+    let finding =
+        |kind, cause, message, name| Finding { cause, message, name, system: system.as_str(), kind };
+    match outcome {
+        Outcome::Job { name, derivation, outputs, facts } => {
+            let known = derivations.0.get(derivation.hash());
+            output::json(&Job {
+                built_on: known.map(|known| known.system.as_str()),
+                inputs: derivations.inputs(derivation),
+                ..Job::new(system, name, derivation, outputs, facts)
+            })
+        }
+        Outcome::Error { name, cause, message } => output::json(&finding("error", cause, message, name)),
+        Outcome::Warning { name, cause, message } => output::json(&finding("warning", cause, message, name)),
     }
-    Ok(())
 }
 
 /// All derivations of an evaluation.

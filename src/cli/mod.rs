@@ -1,42 +1,18 @@
-//! What people type. One file per command.
+//! What people type. `commands` has a file per command; here is what several of them share.
 
-mod acknowledge;
-mod approve;
-mod backup;
-mod channels;
-pub mod check;
-mod coordinators;
-mod database;
-mod diff;
-mod evaluate;
-mod evaluation;
+mod commands;
 mod evaluation_ref;
-mod explain;
-mod failures;
 mod farm;
 mod filter;
-mod gc;
-mod generate;
 mod help;
-mod history;
-mod hosts;
-mod key;
 mod listing;
 mod once;
 mod open_db;
 mod output;
-mod pin;
 mod pipeline;
-mod poll;
 mod progress;
-mod pushes;
-mod queue;
-mod reassign;
 mod reference;
-mod retry;
 mod run;
-mod status;
-mod verify;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -44,7 +20,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
-
+use commands::{
+    acknowledge, approve, backup, channels, check, database, diff, evaluate, explain, failures, gc, generate,
+    history, key, pin, poll, pushes, queue, reassign, retry, status, verify,
+};
 use rustix::fs::Mode;
 
 use crate::config::{Config, ConfigError};

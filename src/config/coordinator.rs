@@ -7,11 +7,9 @@ use toml::Spanned;
 
 use super::Location;
 use super::value::{KnownSystem, Size, Url};
-use crate::domain::plan::route::Route;
+use crate::domain::plan::route::{DEFAULT, Route};
 use crate::domain::spec::is_name;
 
-/// The name of the one that `[coordinator]` describes.
-pub const DEFAULT: &str = "default";
 /// The number with which that one tells of builds, unless told otherwise.
 const FIRST_ID: i64 = 1;
 /// How much of the log of a build is kept, in bytes.

@@ -15,7 +15,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use coordinator::{Coordinator, DEFAULT, Kind, Retries};
+pub use coordinator::{Coordinator, Kind, Retries};
 pub use listen::Listen;
 pub use location::Location;
 use machine::Machine;
@@ -23,6 +23,7 @@ use thiserror::Error;
 use written::Written;
 pub use written::{HOST_NAMES, is_host_name};
 
+pub use crate::domain::plan::route::DEFAULT;
 use crate::domain::plan::route::Routes;
 use crate::domain::spec::{System, position, sanitize};
 use crate::git::PrivateHost;

@@ -8,6 +8,8 @@ pub mod attempt;
 pub mod build;
 /// Two evaluations of one spec and system compared.
 pub mod diff;
+/// Why a job is queued, or is not.
+pub mod explanation;
 /// Which jobs began to fail, still fail, and fail no more.
 pub mod failures;
 /// What is known of a job beside its derivation.

@@ -11,7 +11,7 @@ use gorget::domain::attempt::Attempt;
 use gorget::domain::spec::Spec;
 use gorget::farm::reconciler::{Bells, exhaust};
 use gorget::steps::schedule::Schedule;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::program::Farm;
 use crate::support::{begin, derivation, everything, hash, job, on_both_at, spec, spec_id};
@@ -157,6 +157,14 @@ fn settled(text: &str) -> String {
     lines.join("\n")
 }
 
+/// Views declare their fields in alphabetical order; `diff` has its keys in the order of a reader.
+fn assert_keys_are_sorted(data: &str) {
+    for line in data.lines() {
+        let value: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line, value.to_string());
+    }
+}
+
 #[tokio::test]
 async fn commands_show_the_same_of_a_farm_on_both_databases() {
     on_both_at(async |db, location| {
@@ -167,6 +175,9 @@ async fn commands_show_the_same_of_a_farm_on_both_databases() {
         for command in COMMANDS {
             let said = farm.say(command).await;
             let code = said.code.unwrap();
+            if command.contains(&"--json") && command[0] != "diff" {
+                assert_keys_are_sorted(&said.data);
+            }
             writeln!(text, "$ gorget {}\n{}", command.join(" "), settled(&said.data)).unwrap();
             if !said.talk.is_empty() {
                 writeln!(text, "(standard error) {}", settled(&said.talk)).unwrap();

@@ -5,6 +5,9 @@
 //! writes down its coordinator. Builds that none serves are looked at again whenever they are
 //! planned, because other specs may want them by then.
 
+/// The name of the coordinator that `[coordinator]` in the configuration describes.
+pub const DEFAULT: &str = "default";
+
 /// What a coordinator serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Route {

@@ -1,0 +1,137 @@
+//! `gorget failures`: what began to fail, still fails, or was fixed.
+
+use std::collections::HashMap;
+
+use crate::cli::{Exit, open_db, output, user_error};
+use crate::config::Config;
+use crate::db::{BuildId, Db, Evaluation, EvaluationId, StoredSpec};
+use crate::domain::failures::{Change, change};
+use crate::domain::spec::System;
+use crate::view::failures::{ChangedJob, FailingJob, Failures as View};
+
+/// List jobs of a spec that began to fail, still fail or were fixed
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Failures {
+    /// Name of the spec
+    spec: String,
+    /// Only for this system
+    #[arg(long)]
+    system: Option<String>,
+    /// Compare the newest complete evaluation with this one, and not with the one before it
+    #[arg(long, value_name = "N")]
+    since: Option<i64>,
+    /// Write one JSON object for every system
+    #[arg(long)]
+    json: bool,
+}
+
+pub(in crate::cli) async fn run(args: &Failures, config: Config) -> anyhow::Result<Exit> {
+    let db = open_db::open(&config).await?;
+    let specs = db.specs().await?;
+    let Some(spec) = specs.iter().find(|stored| stored.spec.name == args.spec) else {
+        let names: Vec<&str> = specs.iter().map(|stored| stored.spec.name.as_str()).collect();
+        return Err(user_error(format!(
+            "there is no spec {}\nhint: there are {}",
+            args.spec,
+            names.join(", ")
+        )));
+    };
+    let wanted = |system: &&System| args.system.as_ref().is_none_or(|name| name == system.as_str());
+    let systems: Vec<&System> = spec.spec.systems.iter().filter(wanted).collect();
+    if systems.is_empty() {
+        return Err(user_error(format!("{} is not evaluated for that system", args.spec)));
+    }
+    let blockers = db.blockers().await?;
+    let blocked: HashMap<BuildId, usize> =
+        blockers.iter().map(|blocker| (blocker.build.id, blocker.blocked.len())).collect();
+    let since = args.since.map(EvaluationId);
+    for system in systems {
+        let Some((from, to)) = evaluations(&db, spec, system, since).await? else {
+            output::note(&format!("{} has no complete evaluation for {system}", args.spec));
+            continue;
+        };
+        let jobs = changed(&db, spec, from.as_ref(), &to).await?;
+        let view = View::new((from.as_ref(), &to), &jobs, &blocked);
+        if args.json {
+            output::json(&view)?;
+        } else {
+            show(&view)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The evaluation to compare with, and the newest complete one, if there is one.
+async fn evaluations(
+    db: &Db,
+    spec: &StoredSpec,
+    system: &System,
+    since: Option<EvaluationId>,
+) -> anyhow::Result<Option<(Option<Evaluation>, Evaluation)>> {
+    let newest = db.complete_evaluations(spec.id, system, None, 2).await?;
+    let Some(&to) = newest.first() else { return Ok(None) };
+    let from = match since.or_else(|| newest.get(1).copied()) {
+        Some(id) => {
+            Some(db.evaluation(id).await?.ok_or_else(|| user_error(format!("there is no evaluation {id}")))?)
+        }
+        None => None,
+    };
+    Ok(db.evaluation(to).await?.map(|to| (from, to)))
+}
+
+/// The jobs that fail or did.
+async fn changed(
+    db: &Db,
+    spec: &StoredSpec,
+    from: Option<&Evaluation>,
+    to: &Evaluation,
+) -> anyhow::Result<Vec<ChangedJob>> {
+    let mut changed = Vec::new();
+    for job in db.failing_jobs(spec.id, &to.system).await? {
+        let Some(change) = change(&job.runs, from.map_or(0, |from| from.id.0), to.id.0) else { continue };
+        let (Change::New { since } | Change::Still { since } | Change::Fixed { since }) = change;
+        let before = EvaluationId(since - 1);
+        let before = db.complete_evaluations(spec.id, &to.system, Some(before), 1).await?;
+        let before = match before.first() {
+            Some(id) => db.evaluation(*id).await?,
+            None => None,
+        };
+        let Some(since) = db.evaluation(EvaluationId(since)).await? else { continue };
+        changed.push(ChangedJob { job, change, before, since });
+    }
+    Ok(changed)
+}
+
+fn show(view: &View<'_>) -> std::io::Result<()> {
+    let View { spec, system, to, from, .. } = view;
+    let before = from.as_ref().map_or("none".to_owned(), |from| {
+        format!("evaluation {} ({})", from.evaluation, from.revision.short())
+    });
+    let (id, short) = (to.evaluation, to.revision.short());
+    output::line(&format!("{spec} for {system}: evaluation {id} ({short}); before: {before}"))?;
+    let mut counts = Vec::new();
+    for (heading, jobs) in
+        [("newly failing", &view.new), ("still failing", &view.still), ("fixed", &view.fixed)]
+    {
+        counts.push(format!("{} {heading}", jobs.len()));
+        if !jobs.is_empty() {
+            output::line(&format!("{heading}:"))?;
+        }
+        jobs.iter().try_for_each(|job| output::line(&format!("  {}", line(job))))?;
+    }
+    output::line(&counts.join(", "))
+}
+
+fn line(job: &FailingJob<'_>) -> String {
+    let FailingJob { before, since, blocks, .. } = job;
+    let first = since.revision.short();
+    let range = before
+        .as_ref()
+        .map_or_else(|| format!("up to {first}"), |before| format!("{}..{first}", before.revision.short()));
+    let waiting = if *blocks > 0 {
+        format!(", {} for it", output::count(*blocks, "build waits", "builds wait"))
+    } else {
+        String::new()
+    };
+    format!("{} since evaluation {} ({range}){waiting}", job.job, since.evaluation)
+}

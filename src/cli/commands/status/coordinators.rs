@@ -1,0 +1,43 @@
+//! What `gorget status` shows of coordinators.
+
+use crate::cli::output;
+use crate::db::BuildState;
+use crate::view::coordinator::{Coordinator, Unserved};
+
+/// The states in which a coordinator has builds, or is to get them.
+const STATES: [BuildState; 4] =
+    [BuildState::Queued, BuildState::Submitted, BuildState::Building, BuildState::Canceling];
+
+/// Shows them, and what none of them serves.
+pub(super) fn show(all: &[Coordinator<'_>], unserved: &[Unserved<'_>]) -> std::io::Result<()> {
+    if !all.is_empty() {
+        output::line("")?;
+    }
+    let rows = all.iter().map(|coordinator| {
+        let mut row = vec![coordinator.name.to_owned(), serves(coordinator)];
+        row.extend(STATES.map(|state| coordinator.count(state).to_string()));
+        row.push(coordinator.problem.unwrap_or_default().to_owned());
+        row
+    });
+    output::table(
+        &["COORDINATOR", "SERVES", "QUEUED", "SUBMITTED", "BUILDING", "CANCELING", "PROBLEM"],
+        rows.collect(),
+    )?;
+    for Unserved { spec, system, count } in unserved {
+        let builds = output::count(usize::try_from(*count).unwrap_or(0), "build", "builds");
+        output::paragraph(&format!("{builds} of {spec} for {system}: no coordinator serves them"))?;
+    }
+    Ok(())
+}
+
+fn serves(coordinator: &Coordinator<'_>) -> String {
+    let Some(service) = &coordinator.serves else {
+        return format!(
+            "(not in gorget.toml; `gorget reassign {}` takes its builds from it)",
+            coordinator.name
+        );
+    };
+    let parts = [service.specs.join(" "), service.systems.join(" ")];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { "all others".to_owned() } else { parts.join(", ") }
+}

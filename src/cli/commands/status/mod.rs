@@ -1,0 +1,94 @@
+//! `gorget status`: what the farm knows, and what is wrong.
+
+mod channels;
+mod coordinators;
+mod evaluation;
+mod evaluations;
+mod hosts;
+mod problems;
+
+use super::queue;
+use crate::cli::filter::Filter;
+use crate::cli::{Exit, open_db, output};
+use crate::clock::{Clock, Seconds};
+use crate::config::Config;
+use crate::db::{Db, EvaluationId};
+use crate::view::build::BuildCount;
+use crate::view::status::{Rows, Status as View};
+
+/// How many evaluations are listed.
+const EVALUATIONS: i64 = 12;
+
+/// Show the state and problems of the farm, or of one evaluation
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Status {
+    /// Number of an evaluation: shows all of its errors, and what it took
+    evaluation: Option<i64>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(in crate::cli) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
+    let db = open_db::open(&config).await?;
+    if let Some(number) = args.evaluation {
+        return evaluation::show(&db, EvaluationId(number), args.json).await;
+    }
+    args.filter.check(&db).await?;
+    let now = Clock::System.now();
+    let rows = load(&db, &config, &args.filter, now).await?;
+    let status = View::new(&rows, now);
+    if args.json {
+        output::json(&status)?;
+    } else {
+        show(&status, &rows, &db, &args.filter, now).await?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn load(db: &Db, config: &Config, filter: &Filter, now: Seconds) -> anyhow::Result<Rows> {
+    let is_of = |spec: &String| filter.spec.as_ref().is_none_or(|name| name == spec);
+    let mut rows = Rows {
+        awaiting_approval: db.awaiting_approval().await?,
+        blocked_specs: db.blocked_specs().await?,
+        blockers: db.blockers().await?,
+        branches: db.branches().await?,
+        builds: db.build_counts().await?,
+        coordinators: db.coordinator_counts(now).await?,
+        evaluations: db.evaluations(filter.spec.as_deref(), filter.system.as_ref(), EVALUATIONS).await?,
+        hosts: db.hosts().await?,
+        mirrors: db.mirrors().await?,
+        routes: config.routes(),
+        specs: db.specs().await?,
+        substitute_servers: db.failing_servers().await?,
+        unserved: db.unserved().await?,
+    };
+    rows.awaiting_approval.retain(|held| filter.admits(&held.spec, &held.system));
+    rows.blocked_specs.retain(|block| is_of(&block.spec));
+    rows.blockers.retain(|blocker| filter.admits(&blocker.build.spec, blocker.build.system.as_str()));
+    rows.builds.retain(|count| filter.admits(&count.spec, &count.system));
+    rows.specs.retain(|stored| is_of(&stored.spec.name));
+    rows.unserved.retain(|unserved| filter.admits(&unserved.spec, &unserved.system));
+    Ok(rows)
+}
+
+async fn show(status: &View<'_>, rows: &Rows, db: &Db, filter: &Filter, now: Seconds) -> anyhow::Result<()> {
+    hosts::show(&status.hosts, now)?;
+    let mut newest = db.newest_evaluations().await?;
+    newest.retain(|evaluation| filter.admits(&evaluation.spec, evaluation.system.as_str()));
+    channels::show(rows, &newest, now)?;
+    channels::show_warnings(&newest)?;
+    problems::show(status, now)?;
+    output::line("")?;
+    evaluations::show(db, &status.evaluations, now).await?;
+    problems::show_approvals(&status.awaiting_approval)?;
+    output::line("")?;
+    let builds = status.builds.iter().map(|BuildCount { count, spec, state, system }| {
+        vec![(*spec).to_owned(), (*system).to_owned(), state.word().to_owned(), count.to_string()]
+    });
+    output::table(&["SPEC", "SYSTEM", "BUILDS", "COUNT"], builds.collect())?;
+    coordinators::show(&status.coordinators, &status.unserved)?;
+    Ok(queue::show_blockers(&status.blockers)?)
+}

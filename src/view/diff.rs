@@ -1,0 +1,82 @@
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::db::{self, EvaluationId};
+use crate::domain::diff::{self, compare, rebuild_range};
+use crate::domain::revision::Revision;
+use crate::view::evaluation::JobError;
+use crate::view::sorted;
+
+/// Two evaluations compared. The keys are in the order in which a person reads them.
+#[derive(Debug, Serialize)]
+pub struct Comparison<'a> {
+    /// The first.
+    pub a: Side<'a>,
+    /// The second.
+    pub b: Side<'a>,
+    /// The jobs that differ.
+    pub diff: diff::Diff,
+    /// Errors that only the second has.
+    pub new_errors: Vec<JobError<'a>>,
+    /// Errors that only the first has.
+    pub gone_errors: Vec<JobError<'a>>,
+    /// What has to be built.
+    pub rebuilds: Rebuilds,
+}
+
+/// One of the two evaluations.
+#[derive(Debug, Serialize)]
+pub struct Side<'a> {
+    /// Its number.
+    pub evaluation: EvaluationId,
+    /// Its revision.
+    #[serde(serialize_with = "sorted")]
+    pub revision: &'a Revision,
+    /// Its spec.
+    pub spec: &'a str,
+    /// Its system.
+    pub system: &'a str,
+}
+
+/// How many builds the second evaluation has whose outputs the first one has not.
+#[derive(Debug, Serialize)]
+pub struct Rebuilds {
+    /// How many.
+    pub count: usize,
+    /// The range of that, as Guix has used it for its branches.
+    pub range: &'static str,
+}
+
+impl<'a> Comparison<'a> {
+    /// Compares two evaluations by their jobs that differ and their errors.
+    pub fn new(
+        [a, b]: [&'a db::Evaluation; 2],
+        (first, second): (Vec<diff::Job>, Vec<diff::Job>),
+        [failed_first, failed_second]: [&'a [db::JobError]; 2],
+    ) -> Self {
+        let names = |errors: &[db::JobError]| errors.iter().map(|e| e.name.clone()).collect::<BTreeSet<_>>();
+        let diff = compare(first, second, &names(failed_first), &names(failed_second));
+        let (count, range) = (diff.rebuilds, rebuild_range(diff.rebuilds));
+        Self {
+            a: Side::new(a),
+            b: Side::new(b),
+            diff,
+            new_errors: only(failed_second, failed_first),
+            gone_errors: only(failed_first, failed_second),
+            rebuilds: Rebuilds { count, range },
+        }
+    }
+}
+
+impl<'a> Side<'a> {
+    fn new(row: &'a db::Evaluation) -> Self {
+        Self { evaluation: row.id, revision: &row.revision, spec: &row.spec, system: row.system.as_str() }
+    }
+}
+
+/// The errors that are not among others.
+fn only<'a>(errors: &'a [db::JobError], others: &[db::JobError]) -> Vec<JobError<'a>> {
+    let others: BTreeSet<_> = others.iter().collect();
+    errors.iter().filter(|error| !others.contains(error)).map(JobError::new).collect()
+}

@@ -1,0 +1,109 @@
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::clock::Seconds;
+use crate::db::{self, EvaluationId};
+use crate::domain::revision::Revision;
+use crate::view::sorted;
+
+/// An evaluation.
+#[derive(Debug, Serialize)]
+pub struct Evaluation<'a> {
+    /// How often it was begun.
+    pub attempts: i64,
+    /// When it was asked for.
+    pub created_at: Seconds,
+    /// Its errors, where one evaluation is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_list: Option<Vec<JobError<'a>>>,
+    /// How many jobs could not be evaluated.
+    pub errors: i64,
+    /// When it was complete or failed.
+    pub finished_at: Option<Seconds>,
+    /// The host that evaluates it, or did last.
+    pub host: Option<&'a str>,
+    /// Its number.
+    pub id: EvaluationId,
+    /// How much of it is done.
+    pub jobs_done: i64,
+    /// How much there is to evaluate, once that is known.
+    pub jobs_total: Option<i64>,
+    /// Measurements.
+    pub metrics: Option<&'a Value>,
+    /// Whether modules failed to load, so that absent jobs are errors.
+    pub partial: bool,
+    /// Why it failed.
+    pub reason: Option<&'a str>,
+    /// What is evaluated.
+    #[serde(serialize_with = "sorted")]
+    pub revision: &'a Revision,
+    /// The spec.
+    pub spec: &'a str,
+    /// When it was begun last.
+    pub started_at: Option<Seconds>,
+    /// Its state.
+    pub state: &'static str,
+    /// The system.
+    pub system: &'a str,
+}
+
+impl<'a> Evaluation<'a> {
+    /// The view of a row.
+    pub fn new(row: &'a db::Evaluation) -> Self {
+        Self {
+            attempts: row.attempts,
+            created_at: row.created_at,
+            error_list: None,
+            errors: row.errors,
+            finished_at: row.finished_at,
+            host: row.host.as_deref(),
+            id: row.id,
+            jobs_done: row.jobs_done,
+            jobs_total: row.jobs_total,
+            metrics: row.metrics.as_ref(),
+            partial: row.partial,
+            reason: row.reason.as_deref(),
+            revision: &row.revision,
+            spec: &row.spec,
+            started_at: row.started_at,
+            state: row.state.word(),
+            system: row.system.as_str(),
+        }
+    }
+
+    /// The same with its errors.
+    #[must_use]
+    pub fn with_errors(self, errors: &'a [db::JobError]) -> Self {
+        Self { error_list: Some(errors.iter().map(JobError::new).collect()), ..self }
+    }
+
+    /// Its state in words.
+    pub fn progress(&self) -> String {
+        let partial = if self.partial { ", modules missing" } else { "" };
+        format!("{}{partial}", self.state)
+    }
+
+    /// How long it has run, or took.
+    pub fn duration(&self, now: Seconds) -> Seconds {
+        self.finished_at.unwrap_or(now) - self.started_at.unwrap_or(now)
+    }
+}
+
+/// A job that could not be evaluated.
+#[derive(Debug, Serialize)]
+pub struct JobError<'a> {
+    /// The kind of error, one word.
+    pub cause: &'a str,
+    /// What was said.
+    pub message: &'a str,
+    /// The name of the job, or of the module.
+    pub name: &'a str,
+}
+
+impl<'a> JobError<'a> {
+    /// The view of a row.
+    pub fn new(row: &'a db::JobError) -> Self {
+        let db::JobError { name, cause, message } = row;
+        Self { cause, message, name }
+    }
+}

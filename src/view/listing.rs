@@ -1,0 +1,108 @@
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::domain::job::{JobMetadata, Location};
+use crate::domain::spec::System;
+use crate::guix::store_path::StorePath;
+
+/// A job that an evaluation found.
+#[derive(Debug, Serialize)]
+pub struct Job<'a> {
+    /// The system that its derivation is built on.
+    pub built_on: Option<&'a str>,
+    /// The channel that defines its package.
+    pub channel: Option<&'a str>,
+    /// The store path of its derivation.
+    pub derivation: String,
+    /// Whether Guix hides its package from users.
+    pub hidden: bool,
+    /// The store paths of the derivations that it needs directly.
+    pub inputs: Vec<String>,
+    /// Where its package is defined.
+    pub location: Option<&'a Location>,
+    /// After so many seconds without a line of output, building it is given up.
+    pub max_silent_time: i64,
+    /// Its name.
+    pub name: &'a str,
+    /// The store paths of its outputs, by their names.
+    pub outputs: BTreeMap<&'a str, String>,
+    /// Its package or manifest entry.
+    pub package: Option<&'a str>,
+    /// Whether its package replaces another one that is grafted.
+    pub replacement: bool,
+    /// Whether a substitute server may offer it.
+    pub substitutable: bool,
+    /// The system that was evaluated.
+    pub system: &'a str,
+    /// The target that it is cross-built for.
+    pub target: Option<&'a str>,
+    /// After so many seconds, building it is given up.
+    pub timeout: i64,
+    /// The word `job`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The version of its package.
+    pub version: Option<&'a str>,
+}
+
+impl<'a> Job<'a> {
+    /// The view of a job, of which nothing is known but what its evaluation found.
+    pub fn new(
+        system: &'a System,
+        name: &'a str,
+        derivation: &StorePath,
+        outputs: &'a [(String, StorePath)],
+        facts: &'a JobMetadata,
+    ) -> Self {
+        let outputs = outputs.iter().map(|(name, path)| (name.as_str(), path.to_string())).collect();
+        Self {
+            built_on: None,
+            channel: facts.channel.as_deref(),
+            derivation: derivation.to_string(),
+            hidden: facts.hidden,
+            inputs: Vec::new(),
+            location: facts.location.as_ref(),
+            max_silent_time: facts.max_silent_time,
+            name,
+            outputs,
+            package: facts.package.as_deref(),
+            replacement: facts.replacement,
+            substitutable: facts.substitutable,
+            system: system.as_str(),
+            target: facts.target.as_deref(),
+            timeout: facts.timeout,
+            kind: "job",
+            version: facts.version.as_deref(),
+        }
+    }
+}
+
+/// An error or a warning of an evaluation.
+#[derive(Debug, Serialize)]
+pub struct Finding<'a> {
+    /// The kind of error, one word.
+    pub cause: &'a str,
+    /// What was said.
+    pub message: &'a str,
+    /// The name of the job, module or script.
+    pub name: &'a str,
+    /// The system that was evaluated.
+    pub system: &'a str,
+    /// The word `error` or `warning`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+}
+
+/// What all systems together took: the last line.
+#[derive(Debug, Serialize)]
+pub struct Summary<T> {
+    /// Whether everything was evaluated without errors.
+    pub complete: bool,
+    /// What was measured, a key for each figure.
+    #[serde(flatten)]
+    pub figures: T,
+    /// The word `summary`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+}

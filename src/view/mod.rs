@@ -1,0 +1,49 @@
+//! View models: one value for each answer of a command, and later of the API and of pages.
+//!
+//! A view is a plain struct that is computed from rows by a pure function, so a figure is computed in
+//! one place, whoever shows it. `cli` and `web` serialize views, and print text from them.
+//!
+//! The fields of a view are the keys of its JSON, and are declared in alphabetical order: keys are
+//! written in the order of declaration. What `domain` keeps in another order is serialized with
+//! `sorted`; an exception says why.
+//!
+//! Imports `domain`, the row types of `db`, `clock` and the formats of `guix`.
+
+/// Builds that await approval.
+pub mod approval;
+/// Builds, and failed builds that others wait for.
+pub mod build;
+/// Spec files that were checked.
+pub mod check;
+/// Coordinators, and what they have.
+pub mod coordinator;
+/// Two evaluations compared.
+pub mod diff;
+/// Evaluations and their errors.
+pub mod evaluation;
+/// Why a job is queued, or is not.
+pub mod explanation;
+/// Jobs that began to fail, still fail or were fixed.
+pub mod failures;
+/// What is kept, and what is removed.
+pub mod gc;
+/// A job or package over time.
+pub mod history;
+/// The machines of the farm.
+pub mod host;
+/// What an evaluation finds, as it is found.
+pub mod listing;
+/// Pushes to branches.
+pub mod push;
+/// The state and the problems of the farm.
+pub mod status;
+/// What is wrong with the database.
+pub mod verify;
+
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+
+/// Serializes a value with its keys in alphabetical order, at every depth.
+fn sorted<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serde_json::to_value(value).map_err(S::Error::custom)?.serialize(serializer)
+}
