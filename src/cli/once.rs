@@ -11,9 +11,10 @@ use super::pipeline::{Keepers, Work, collector, configure, evaluator};
 use super::progress::Progress;
 use super::run::Role;
 use super::{Exit, output};
-use crate::db::{Branch, Db, EvaluationId, EvaluationState, StoredSpec, Unserved};
+use crate::db::{Db, EvaluationId, EvaluationState};
 use crate::domain::spec::sanitize;
 use crate::farm::reconciler::{exhaust, keep};
+use crate::farm::{Severity, problems};
 use crate::steps::schedule::Schedule;
 
 /// Everything one time. What is found while evaluating is queued and submitted meanwhile.
@@ -52,7 +53,7 @@ pub(super) async fn all(mut keepers: Keepers, work: &Work, role: Role) -> anyhow
         exhaust(build_here).await.context("building")?;
     }
     exhaust(&mut collector(work)).await.context("tidying up")?;
-    troubles(&work.db).await
+    report_problems(&work.db).await
 }
 
 /// Evaluates what there is.
@@ -87,51 +88,14 @@ async fn show_progress(db: &Db) -> anyhow::Result<Infallible> {
     }
 }
 
-/// Says what is wrong after everything was done once.
-pub(super) async fn troubles(db: &Db) -> anyhow::Result<Exit> {
+/// Prints what is wrong after everything was done once.
+pub(super) async fn report_problems(db: &Db) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
-    let mut say = |text: String| {
-        exit = Exit::Input;
-        output::note(&text);
-    };
-    let specs = db.specs().await?;
-    for branch in db.branches().await? {
-        if let Some(reason) = branch.reason.as_ref().filter(|_| is_watched(&branch, &specs)) {
-            say(format!("branch {} of {}: {reason}", branch.name, branch.url));
-        }
-    }
-    for block in db.blocked_specs().await? {
-        say(format!("{} is not evaluated: {}", block.spec, block.reason));
-    }
-    for server in db.failing_servers().await? {
-        say(format!("substitute server {}: {}", server.url, server.reason));
-    }
-    for held in db.awaiting_approval().await? {
-        output::note(&format!(
-            "{} builds of {} for {} are held: {}\nhint: `gorget approve {}` has them built",
-            held.count, held.spec, held.system, held.reason, held.evaluation
-        ));
-    }
-    for Unserved { spec, system, count } in db.unserved().await? {
-        say(format!(
-            "no coordinator serves {count} builds of {spec} for {system}\nhint: say in gorget.toml which one does"
-        ));
-    }
-    for evaluation in db.newest_evaluations().await? {
-        if evaluation.state == EvaluationState::Failed {
-            let reason = evaluation.reason.unwrap_or_default();
-            say(format!("{} for {}: {reason}", evaluation.spec, evaluation.system));
+    for problem in problems(db).await? {
+        output::note(&problem.text);
+        if problem.severity == Severity::Error {
+            exit = Exit::Input;
         }
     }
     Ok(exit)
-}
-
-/// Whether some spec of the farm names the branch; others are past, or needed by a channel, and then
-/// what is wrong with them is told as what blocks the spec.
-fn is_watched(branch: &Branch, specs: &[StoredSpec]) -> bool {
-    let names = |stored: &StoredSpec| {
-        let channels = &stored.spec.channels;
-        channels.iter().any(|channel| (&channel.url, &channel.branch) == (&branch.url, &branch.name))
-    };
-    specs.iter().any(|stored| stored.present && stored.spec.active && names(stored))
 }

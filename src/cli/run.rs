@@ -149,7 +149,7 @@ async fn at_work(
 ) -> anyhow::Result<Exit> {
     if args.once && !args.role.schedules() {
         Box::pin(once::evaluate(&work)).await?;
-        return once::troubles(&work.db).await;
+        return once::report_problems(&work.db).await;
     }
     if args.once {
         let Some(turn) = presence.take_scheduler_lease().await? else {

@@ -8,5 +8,8 @@ pub mod bell;
 pub mod fault;
 /// This machine among those of the farm: heartbeats, the scheduler's lease, notifications.
 pub mod membership;
+mod problems;
 /// Runs reconcilers until they are told to stop.
 pub mod reconciler;
+
+pub use problems::{Problem, Severity, problems};
