@@ -176,8 +176,8 @@ impl Db {
     /// [`BuildState::Queued`]. Gives the number of builds that came to that state.
     ///
     /// One that is being canceled is queued at once. Should the coordinator have been told already, it
-    /// has given the build up before it gets it again: the same keeper tells both, one after the other.
-    /// Should that keeper end in between, late news that the former attempt was canceled change nothing.
+    /// has given the build up before it gets it again: the same step sends both, one after the other.
+    /// Should that step end in between, late news that the former attempt was canceled change nothing.
     pub async fn queue_builds(
         &self,
         evaluation: EvaluationId,
