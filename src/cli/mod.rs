@@ -26,7 +26,6 @@ mod once;
 mod open_db;
 mod output;
 mod pin;
-mod pipeline;
 mod poll;
 mod progress;
 mod pushes;

@@ -4,63 +4,38 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::pipeline::{Keepers, Work, collector, configure, evaluator};
 use super::progress::Progress;
 use super::run::Role;
 use super::{Exit, output};
-use crate::db::{Db, EvaluationId, EvaluationState};
+use crate::config::Config;
+use crate::db::{Db, EvaluationId, EvaluationState, SchedulerLease};
 use crate::domain::spec::sanitize;
-use crate::farm::reconciler::{exhaust, keep};
+use crate::farm::context::Context;
+use crate::farm::pipeline::{Pipeline, collector, evaluator};
+use crate::farm::reconciler::exhaust;
 use crate::farm::{Severity, problems};
-use crate::steps::schedule::Schedule;
 
-/// Everything one time. What is found while evaluating is queued and submitted meanwhile.
-pub(super) async fn all(mut keepers: Keepers, work: &Work, role: Role) -> anyhow::Result<Exit> {
-    configure(&keepers, work).await?;
-    exhaust(&mut keepers.register).await.context("reading specs")?;
-    exhaust(&mut keepers.watch).await.context("looking at branches")?;
-    // Specs are made for branches that were seen just now.
-    exhaust(&mut keepers.register).await.context("making specs from patterns")?;
-    exhaust(&mut keepers.fetch).await.context("fetching")?;
-    let Schedule { db, clock, bells, look_up } = &keepers.schedule;
-    let mut schedule =
-        Schedule { db: db.clone(), clock: clock.clone(), bells: bells.clone(), look_up: *look_up };
-    if role.evaluates() {
-        let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        tasks.spawn(keep(keepers.schedule, work.bells.schedule.clone(), stop.clone()));
-        let evaluated = Box::pin(evaluate(work)).await;
-        stop.cancel();
-        tasks.close();
-        tasks.wait().await;
-        evaluated?;
-    }
-    exhaust(&mut schedule).await.context("scheduling")?;
-    exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
-    // What substitute servers have not may need what nobody has wanted so far.
-    while exhaust(&mut schedule).await.context("scheduling")? {
-        exhaust(&mut keepers.substitute).await.context("asking substitute servers")?;
-    }
-    exhaust(&mut keepers.let_go).await.context("giving up builds")?;
-    for remote in &mut keepers.remote {
-        exhaust(&mut remote.reconcile).await.context("asking how far builds are")?;
-        exhaust(&mut remote.submit).await.context("submitting")?;
-    }
-    if let Some(build_here) = &mut keepers.build_here {
-        exhaust(build_here).await.context("building")?;
-    }
-    exhaust(&mut collector(work)).await.context("tidying up")?;
-    report_problems(&work.db).await
+/// Everything one time. What is found while evaluating is queued meanwhile.
+pub(super) async fn all(
+    context: &Context,
+    config: &Config,
+    lease: SchedulerLease,
+    role: Role,
+) -> anyhow::Result<Exit> {
+    let pipeline = Pipeline::begin(context, config, lease).await?;
+    let evaluations = role.evaluates().then(|| Box::pin(evaluate(context, config)));
+    pipeline.run_once(evaluations).await?;
+    exhaust(&mut collector(context, config)).await.context("tidying up")?;
+    report_problems(&context.db).await
 }
 
 /// Evaluates what there is.
-pub(super) async fn evaluate(work: &Work) -> anyhow::Result<()> {
+pub(super) async fn evaluate(context: &Context, config: &Config) -> anyhow::Result<()> {
+    let mut evaluator = evaluator(context, config);
     tokio::select! {
-        evaluated = async { exhaust(&mut evaluator(work)).await.context("evaluating") } => evaluated.map(drop),
-        never = show_progress(&work.db) => match never? {},
+        evaluated = exhaust(&mut evaluator) => evaluated.context("evaluating").map(drop),
+        never = show_progress(&context.db) => match never? {},
     }
 }
 

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::db::{Db, Error, LEASE, NewHost, SchedulerLease, Wake};
-use crate::farm::reconciler::Bells;
+use crate::farm::bell::Bells;
 
 /// How often a host sends a heartbeat: a lease stands three times as long.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(LEASE.unsigned_abs() / 3);
@@ -61,7 +61,7 @@ impl Membership {
             match self.beat().await {
                 Ok(()) => {}
                 Err(error @ Error::HostTaken(_)) => return error,
-                Err(error) => tracing::warn!("no sign of life could be given: {error:#}"),
+                Err(error) => tracing::warn!("no heartbeat could be sent: {error:#}"),
             }
         }
     }
@@ -81,9 +81,9 @@ impl Membership {
         let mut told = false;
         loop {
             match self.take_scheduler_lease().await {
-                Ok(Some(turn)) => {
+                Ok(Some(lease)) => {
                     tracing::info!(host = self.host.name, "this host schedules");
-                    return turn;
+                    return lease;
                 }
                 Ok(None) if told => {}
                 Ok(None) => {
@@ -97,11 +97,11 @@ impl Membership {
     }
 
     /// Returns when this host does not schedule any more, or cannot know.
-    pub async fn renew_scheduler_lease(&self, turn: SchedulerLease) {
+    pub async fn renew_scheduler_lease(&self, lease: SchedulerLease) {
         let mut kept = Instant::now();
         loop {
             tokio::time::sleep(HEARTBEAT_INTERVAL).await;
-            match self.db.renew_scheduler_lease(turn, self.clock.now()).await {
+            match self.db.renew_scheduler_lease(lease, self.clock.now()).await {
                 Ok(true) => kept = Instant::now(),
                 Ok(false) => break,
                 Err(error) => {
@@ -128,8 +128,8 @@ impl Membership {
     }
 }
 
-/// Rings for keepers of this process when others have written something for them. They would find it by
-/// themselves, later.
+/// Rings the bells of this process when another process has written something for one of its reconcilers, which
+/// would find it later anyway.
 pub async fn listen(db: Db, bells: Bells, stop: CancellationToken) {
     let ears = async {
         loop {

@@ -38,22 +38,20 @@ use crate::clock::{Clock, Seconds};
 use crate::db::{BuildState, Changes, Db, Live, OpenBuild, PlanInput, Snapshot, SpecId, Task};
 use crate::domain::plan::order::{Rank, ranks};
 use crate::domain::plan::{Fate, fate};
-use crate::farm::reconciler::{Bells, Progress, Reconciler};
+use crate::farm::bell::Bells;
+use crate::farm::context::Context;
+use crate::farm::reconciler::{Progress, Reconciler};
 
 /// How often, in seconds, builds are put in order while evaluations find more.
 const AGAIN: Seconds = 60;
 
-/// The keeper that schedules.
-#[derive(Debug)]
+/// The reconciler that schedules.
+#[derive(Debug, Clone)]
 pub struct Schedule {
-    /// Where jobs and builds stand.
-    pub db: Db,
-    /// What time it is.
-    pub clock: Clock,
-    /// Whom to wake.
-    pub bells: Bells,
-    /// Whether substitute servers are asked before anything is queued.
-    pub look_up: bool,
+    db: Db,
+    clock: Clock,
+    bells: Bells,
+    look_up: bool,
 }
 
 impl Reconciler for Schedule {
@@ -93,6 +91,12 @@ impl Reconciler for Schedule {
 }
 
 impl Schedule {
+    /// `look_up` says whether substitute servers are asked before a build is queued.
+    pub fn new(context: &Context, look_up: bool) -> Self {
+        let Context { db, clock, bells, .. } = context.clone();
+        Self { db, clock, bells, look_up }
+    }
+
     /// The state of what is queued.
     fn queued(&self) -> BuildState {
         if self.look_up { BuildState::Pending } else { BuildState::Queued }
@@ -181,7 +185,7 @@ fn changes(snapshot: &Snapshot, ranks: &[Option<Rank>], live: &[Live]) -> Change
     changes
 }
 
-/// Why nobody wants a build any more.
+/// Why a build is not wanted any more.
 fn unwanted(build: &OpenBuild, live: &[Live]) -> String {
     let OpenBuild { spec, system, .. } = build;
     let of_spec = live.iter().find(|live| (live.spec, live.system.as_str()) == (build.spec_id, system));

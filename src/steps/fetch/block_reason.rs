@@ -35,7 +35,7 @@ impl BlockReason {
         Self { kind: BlockKind::Rollback, reason, push: trust.push, remote: None }
     }
 
-    /// Nobody can tell whether the commit of a channel descends from what was evaluated before.
+    /// It is not known whether the commit of a channel descends from what was evaluated before.
     pub(super) fn endless(channel: &ChannelCommit, error: &HistoryError) -> Self {
         let reason = format!("channel {}: {error}", channel.name);
         Self { kind: BlockKind::Failed, reason, push: None, remote: None }

@@ -13,7 +13,7 @@ use super::block_reason;
 /// The most evaluations that one push asks for, when every commit is wanted.
 const MOST_STEPS: usize = 200;
 
-/// Whoever does it.
+/// What the work for one spec needs.
 #[derive(Debug, Clone)]
 pub(super) struct FetchJob {
     pub(super) db: Db,

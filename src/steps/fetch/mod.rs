@@ -15,7 +15,9 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::db::{BlockedSpec, Db, Evaluation, Mirror, SpecId, StoredSpec};
 use crate::domain::revision::ChannelCommit;
-use crate::farm::reconciler::{Bells, Once, Progress, Reconciler};
+use crate::farm::bell::Bells;
+use crate::farm::context::{Context, Once};
+use crate::farm::reconciler::{Progress, Reconciler};
 use crate::git::{Resolver, Tips, Whereabouts};
 
 use fetch_spec::FetchJob;
@@ -26,28 +28,22 @@ const SIDE_BY_SIDE: usize = 4;
 /// While some are under way, how often it is asked what else is wanted.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The keeper that fetches.
+/// The reconciler that fetches.
 #[derive(Debug)]
 pub struct Fetch {
-    /// Where specs, branches and evaluations stand.
-    pub db: Db,
-    /// Who fetches, authenticates and completes.
-    pub resolver: Resolver,
-    /// What time it is.
-    pub clock: Clock,
-    /// Whom to wake.
-    pub bells: Bells,
-    /// Whether to try again what failed a moment ago.
-    pub once: Once,
-    /// What is under way.
-    pub fetches: Fetches,
+    db: Db,
+    clock: Clock,
+    bells: Bells,
+    resolver: Resolver,
+    once: Once,
+    fetches: Fetches,
 }
 
-/// What is fetched at the moment.
+/// Fetches that are under way.
 #[derive(Debug, Default)]
-pub struct Fetches {
+struct Fetches {
     tasks: JoinSet<Fetched>,
-    /// For which specs, and how far that has come.
+    /// The specs that they are for, and how far each has come.
     specs: BTreeMap<SpecId, Whereabouts>,
 }
 
@@ -100,6 +96,18 @@ impl Reconciler for Fetch {
 }
 
 impl Fetch {
+    /// Has `resolver` fetch and authenticate revisions.
+    pub fn new(context: &Context, resolver: Resolver) -> Self {
+        Self {
+            db: context.db.clone(),
+            clock: context.clock.clone(),
+            bells: context.bells.clone(),
+            resolver,
+            once: Once::new(context.mode),
+            fetches: Fetches::default(),
+        }
+    }
+
     /// The commit of every branch that is known.
     async fn tips(&self) -> anyhow::Result<Tips> {
         let branches = self.db.branches().await?.into_iter();
