@@ -18,7 +18,7 @@
 //!
 //! * What a host was sending to a coordinator when it lost the lease is sent by the next host as
 //!   well. The outbox has to bear that anyway.
-//! * When the database was unreachable and nobody took the lease, it is as good as before.
+//! * When the database was unreachable and no host took the lease, it is as good as before.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -54,7 +54,7 @@ impl Membership {
         Ok(presence)
     }
 
-    /// Sends heartbeats, for as long as nobody else takes the name.
+    /// Sends heartbeats until another host takes the name.
     pub async fn live(&self) -> Error {
         loop {
             tokio::time::sleep(HEARTBEAT_INTERVAL).await;
@@ -66,17 +66,17 @@ impl Membership {
         }
     }
 
-    /// Nobody has to wait until this host is taken for dead.
+    /// Deregisters this host, so that others need not wait until its leases expire.
     pub async fn end(self) -> Result<(), Error> {
         self.db.deregister(&self.host, self.clock.now()).await
     }
 
-    /// Takes over scheduling if nobody does it.
+    /// Takes the lease of scheduling if no host has it.
     pub async fn take_scheduler_lease(&self) -> Result<Option<SchedulerLease>, Error> {
         self.db.take_scheduler_lease(&self.host.name, self.clock.now()).await
     }
 
-    /// Waits until this host is the one that schedules.
+    /// Waits until this host has the lease of scheduling.
     pub async fn wait_for_scheduler_lease(&self) -> SchedulerLease {
         let mut told = false;
         loop {
@@ -96,7 +96,7 @@ impl Membership {
         }
     }
 
-    /// Returns when this host does not schedule any more, or cannot know.
+    /// Renews the lease of scheduling. Returns when this host has lost it, or cannot know.
     pub async fn renew_scheduler_lease(&self, lease: SchedulerLease) {
         let mut kept = Instant::now();
         loop {
@@ -182,7 +182,7 @@ pub fn identity(file: &Path) -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom(&mut bytes, GetRandomFlags::empty())?;
     let identity = data_encoding::HEXLOWER.encode(&bytes);
-    // Whoever is interrupted leaves nothing that could be read.
+    // An interruption leaves no file that could be read.
     let mut new = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
     writeln!(new, "{identity}")?;
     new.persist(file).map_err(|error| error.error)?;

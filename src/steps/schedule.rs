@@ -19,7 +19,7 @@
 //!
 //! Planning reads the builds that are not at their ends, with all that they need and is not there.
 //! The pure functions of `domain::plan` decide which job claims what: a job claims its build, and
-//! a build what it needs, also through derivations that nobody asked for. A build that nothing
+//! a build what it needs, also through derivations that are no job's. A build that nothing
 //! claims is canceled: at once, or by way of `canceling` if the coordinator has it or may have it.
 //!
 //! A job found just now has an urgency of the first round until it is planned. A job that failed
@@ -148,7 +148,7 @@ impl Schedule {
         Ok(looked_at > 0)
     }
 
-    /// Makes builds be what they should be, given who wants jobs.
+    /// Cancels, queues and orders builds as live evaluations want.
     async fn plan(&self, outlook: &PlanInput, now: Seconds) -> anyhow::Result<()> {
         let again = self.db.queue_again(&outlook.live, self.queued(), now).await?;
         let others = self.db.queue_other_inputs(&self.asking().await?, self.queued(), now).await?;

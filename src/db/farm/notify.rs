@@ -58,12 +58,12 @@ pub(in crate::db) async fn ring(tx: &mut Tx, wake: Wake) -> Result<()> {
 #[derive(Debug)]
 pub struct Listener {
     listener: PgListener,
-    /// Whether nobody listened until now.
+    /// Whether it has not listened until now.
     begins: bool,
 }
 
 impl Db {
-    /// Begins to listen; nothing for `SQLite`, where nobody can be heard.
+    /// Begins to listen; nothing for `SQLite`, which has no notifications.
     pub async fn listen(&self) -> Result<Option<Listener>> {
         let Either::Postgres(pool) = &self.aside else { return Ok(None) };
         let mut listener = PgListener::connect_with(pool).await?;

@@ -33,7 +33,7 @@ const FAULT_PAUSE: Duration = Duration::from_secs(15);
 pub trait Reconciler: Send {
     /// What it is called in logs.
     const NAME: &'static str;
-    /// How long to wait when there is nothing to do and nobody rings.
+    /// How long to wait when there is nothing to do and no bell rings.
     const PERIOD: Duration;
     /// How long a step may take without [`progress`] before it is reported as stuck.
     const LONGEST: Duration = Duration::from_mins(15);

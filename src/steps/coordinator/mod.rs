@@ -104,7 +104,7 @@ impl Report {
         self.steps.iter().any(|(attempt, _)| attempt.is_over())
     }
 
-    /// Whether somebody gave it up.
+    /// Whether it was canceled.
     fn is_canceled(&self) -> bool {
         self.steps.iter().any(|(attempt, _)| *attempt == Attempt::Canceled)
     }

@@ -13,14 +13,12 @@ mod pause;
 mod record;
 mod warm_start;
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
-use changed_packages::ChangedPackages;
 pub use machine::check_guix;
 use pause::Pause;
 use warm_start::WarmStart;
@@ -34,7 +32,7 @@ use crate::evaluator::{Daemon, Event, Limits, Summary, Target, Warm, millisecond
 use crate::farm::bell::Bells;
 use crate::farm::context::{Context, Mode};
 use crate::farm::reconciler::{Progress, Reconciler};
-use crate::git::{Checkouts, Mirrors, fold_changes};
+use crate::git::{Checkouts, Mirrors};
 use crate::sandbox::{forget_own_peak, own_peak};
 
 /// Does something with the database, as soon as that is there and has room for it.
@@ -165,7 +163,7 @@ impl Evaluate {
         Self { db, clock, bells, mode, host, settings, warm_start: None, pause: None, faults: 0 }
     }
 
-    /// Leases what is next, after what nobody works at any more was taken back.
+    /// Leases the next evaluation, after those with expired leases were taken back.
     async fn claim(&self) -> anyhow::Result<Option<Task>> {
         let now = self.clock.now();
         for Interrupted { id, host, failed } in self.db.reclaim_expired(&self.host, now).await? {
@@ -272,31 +270,5 @@ impl Evaluate {
             busy += started.elapsed();
         }
         Ok(busy)
-    }
-
-    /// Jobs that are likely to have changed since the last complete evaluation. A guess, for the
-    /// order only: a wrong one costs time, so its failure is no failure.
-    async fn likely(&self, task: &Task) -> HashSet<String> {
-        self.guess(task).await.unwrap_or_else(|error| {
-            tracing::debug!("no guess at what has changed: {error:#}");
-            HashSet::new()
-        })
-    }
-
-    async fn guess(&self, task: &Task) -> anyhow::Result<HashSet<String>> {
-        let Some(previous) = task.previous else { return Ok(HashSet::new()) };
-        let Some(previous) = self.db.evaluation(previous).await? else { return Ok(HashSet::new()) };
-        let mut likely = ChangedPackages::default();
-        for channel in task.revision.channels() {
-            let before = previous.revision.channels().iter().find(|other| other.name == channel.name);
-            let Some(before) = before.filter(|before| before.commit != channel.commit) else { continue };
-            let mirror = self.settings.mirrors.of(task.revision.channels(), channel).path(&channel.url);
-            let commits = [before.commit.as_str(), &channel.commit];
-            likely = fold_changes(&mirror, commits, "scm", likely, ChangedPackages::compare).await?;
-        }
-        let jobs: Vec<String> =
-            likely.packages().iter().map(|name| format!("{name}.{}", task.system)).collect();
-        let dependents = self.db.dependents_among_jobs(previous.id, &jobs).await?;
-        Ok(jobs.into_iter().chain(dependents).collect())
     }
 }

@@ -161,7 +161,7 @@ impl Evaluate {
     }
 
     /// Waits a little when the database is away or has no space: evaluating goes on where it was when that is over,
-    /// unless somebody else has leased it by then. Any other error is one.
+    /// unless another host has leased it by then. Any other error is one.
     pub(super) async fn wait_out(&self, error: db::Error, since: &mut Option<Instant>) -> db::Result<()> {
         let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
         if !error.is_passing() || self.mode.is_once() && waited > RECORD_ONCE {

@@ -22,7 +22,7 @@ pub(super) struct WarmStart {
     pub(super) revision: Revision,
     build: Build,
     pub(super) warm: Warm,
-    /// As long as they are held, nobody removes the files.
+    /// Held so that the files are not removed.
     _checkouts: Vec<Checkout>,
 }
 

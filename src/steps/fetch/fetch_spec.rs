@@ -85,7 +85,7 @@ impl FetchJob {
     }
 
     /// What is wrong with the commit of a channel that is authenticated, but does not follow on the one
-    /// before. A commit that somebody named is meant.
+    /// before. A pinned commit is meant.
     async fn rollback(
         &self,
         mirrors: &Mirrors,

@@ -114,7 +114,7 @@ impl Fetch {
         Ok(branches.filter_map(|branch| Some(((branch.url, branch.name), branch.tip?))).collect())
     }
 
-    /// What is wanted and due, and nobody is at.
+    /// What is wanted and due, and not under way.
     async fn wanted(&mut self) -> anyhow::Result<Vec<Target>> {
         let mut newest: HashMap<SpecId, Vec<Evaluation>> = HashMap::new();
         for evaluation in self.db.newest_evaluations().await? {
@@ -158,8 +158,8 @@ impl Fetch {
         Ok(mirrors.filter(|mirror: &Mirror| mirror.next_fetch > now).map(|mirror| mirror.url).collect())
     }
 
-    /// Begins with as much as can go on side by side; gives back what has to wait. A spec waits for a repository
-    /// that it names as long as somebody is there: should that fail, it is left in peace for a while.
+    /// Begins with as much as can go on side by side; returns what has to wait. A spec waits while another fetch
+    /// uses a repository that it names: should that fail, the repository is not asked for a while.
     fn begin(&mut self, wanted: Vec<Target>) -> Vec<Target> {
         let mut waiting = Vec::new();
         for one in wanted {

@@ -38,7 +38,7 @@ use watchers::{Watchers, watchers};
 const SIDE_BY_SIDE: usize = 16;
 /// While polls are under way, how often it is asked whether others are due.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// So much lies between two polls at a branch, however often somebody asks for one.
+/// The shortest time between two polls of a branch, however often polls are requested.
 const MIN_POLL_INTERVAL: Seconds = 10;
 /// The longest time by which a look may be late, so that not all come at once; a tenth of the period
 /// if that is shorter.
@@ -235,7 +235,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Branches that patterns mean, and that nobody has seen before.
+    /// Branches that patterns mean, and that were never seen before.
     async fn appeared(&self, due: &Due, listing: &Listing, now: Seconds) -> anyhow::Result<Vec<Sight>> {
         let known: BTreeSet<&str> = due.names();
         let new = listing.tips.iter().filter(|(name, _)| !known.contains(name.as_str()));
@@ -261,7 +261,7 @@ fn late(url: &str, polled_at: Seconds, next: Seconds) -> Seconds {
     next.saturating_add(spread(&format!("{url} {polled_at}"), most))
 }
 
-/// When a branch is to be polled because somebody asked for that since the last poll.
+/// When a branch is to be polled because that was requested since the last poll.
 fn asked(branch: &Branch) -> Option<Seconds> {
     let polled_at = branch.polled_at?;
     branch
