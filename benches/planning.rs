@@ -27,7 +27,8 @@ use gorget::domain::plan::order::{Graph, ranks};
 use gorget::domain::plan::route::{Route, Routes};
 use gorget::domain::revision::{ChannelCommit, Revision};
 use gorget::domain::spec::{Build, Spec, Subset};
-use gorget::farm::reconciler::{Bells, exhaust};
+use gorget::farm::context::{Context, Mode};
+use gorget::farm::reconciler::exhaust;
 use gorget::guix::store_path::StorePath;
 use gorget::steps::schedule::Schedule;
 use serde_json::json;
@@ -105,8 +106,8 @@ async fn record(db: &Db, batches: &[Batch]) {
     recorder.finish(db, false, &json!({}), 2).await.unwrap();
 }
 
-fn keeper(db: &Db) -> Schedule {
-    Schedule { db: db.clone(), clock: Clock::manual(1000), bells: Bells::default(), look_up: false }
+fn schedule(db: &Db) -> Schedule {
+    Schedule::new(&Context::new(db.clone(), Clock::manual(1000), Mode::Continuous, "here"), false)
 }
 
 async fn enqueue(file: &str, count: usize) {
@@ -116,7 +117,7 @@ async fn enqueue(file: &str, count: usize) {
     record(&db, &batches).await;
     let recorded = begun.elapsed();
     let begun = Instant::now();
-    exhaust(&mut keeper(&db)).await.unwrap();
+    exhaust(&mut schedule(&db)).await.unwrap();
     let queued = db.build_counts().await.unwrap()[0].count;
     println!(
         "{queued} new derivations recorded in {:.2} s, and queued in order {:.2} s later",
@@ -129,7 +130,7 @@ async fn enqueue(file: &str, count: usize) {
 async fn restart(file: &str) {
     let db = Db::open(file).await.unwrap();
     record(&db, &batches(300_000)).await;
-    exhaust(&mut keeper(&db)).await.unwrap();
+    exhaust(&mut schedule(&db)).await.unwrap();
     let routes = Routes(vec![Route { coordinator: "default".to_owned(), ..Route::default() }]);
     let begun = Instant::now();
     db.route(&routes).await.unwrap();
@@ -144,7 +145,7 @@ async fn restart(file: &str) {
         begun.elapsed().as_millis()
     );
     let begun = Instant::now();
-    exhaust(&mut keeper(&db)).await.unwrap();
+    exhaust(&mut schedule(&db)).await.unwrap();
     println!("    and that there is nothing to plan {} ms later", begun.elapsed().as_millis());
     let (begun, outlook) = (Instant::now(), db.outlook().await.unwrap());
     let snapshot = db.snapshot(&outlook.live).await.unwrap();
@@ -183,7 +184,7 @@ async fn blocking(db: &Db) {
 async fn real(file: &str) {
     let db = Db::open(file).await.unwrap();
     let begun = Instant::now();
-    exhaust(&mut keeper(&db)).await.unwrap();
+    exhaust(&mut schedule(&db)).await.unwrap();
     let planned = begun.elapsed();
     let (begun, outlook) = (Instant::now(), db.outlook().await.unwrap());
     let mut snapshot = db.snapshot(&outlook.live).await.unwrap();

@@ -22,7 +22,8 @@ use gorget::db::{
 use gorget::domain::job::JobMetadata;
 use gorget::domain::revision::{ChannelCommit, Revision};
 use gorget::domain::spec::{Build, Spec, Subset, System};
-use gorget::farm::reconciler::{Bells, exhaust};
+use gorget::farm::context::{Context, Mode};
+use gorget::farm::reconciler::exhaust;
 use gorget::guix::narinfo::Narinfo;
 use gorget::guix::signature::{AuthorizedKeys, SigningKey};
 use gorget::guix::store_path::StorePath;
@@ -225,15 +226,10 @@ async fn asking(file: &str, there: usize, what: &str) {
     recorder.finish(&db, false, &json!({}), 0).await.unwrap();
     db.queue_builds(id, BuildState::Pending, 0).await.unwrap();
     let server = Server::new(&url, keys, 64).unwrap();
-    let mut keeper = QuerySubstitutes {
-        db: db.clone(),
-        clock: Clock::manual(0),
-        bells: Bells::default(),
-        servers: vec![server],
-        once: false,
-    };
+    let context = Context::new(db.clone(), Clock::manual(0), Mode::Continuous, "here");
+    let mut query = QuerySubstitutes::new(&context, vec![server]);
     let (begun, before) = (Instant::now(), cpu());
-    exhaust(&mut keeper).await.unwrap();
+    exhaust(&mut query).await.unwrap();
     let (cold, used) = (begun.elapsed().as_secs_f64(), cpu() - before);
 
     let names: Vec<String> = (0..COUNT)

@@ -9,7 +9,6 @@ mod listing;
 mod once;
 mod open_db;
 mod output;
-mod pipeline;
 mod progress;
 mod reference;
 mod run;

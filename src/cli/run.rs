@@ -8,21 +8,22 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::pipeline::{Work, collector, configure, evaluator, keep_all, keepers};
 use super::{Exit, farm, once, user_error};
 use crate::clock::Clock;
 use crate::config::{self, Config, HOST_NAMES, Listen, is_host_name};
 use crate::db::{Db, Error, NewHost};
 use crate::domain::spec::System;
 use crate::farm::bell::Bell;
+use crate::farm::context::{Context, Mode};
 use crate::farm::fault::MachineFault;
 use crate::farm::membership::{Membership, identity, listen, raise_file_limit};
-use crate::farm::reconciler::{self, Bells, keep};
+use crate::farm::pipeline::{Pipeline, collector, evaluator, parts};
+use crate::farm::reconciler::{self, keep};
 use crate::web::{self, Listener, Web};
 
-/// How long it is waited after a fault of the machine until scheduling is begun again.
+/// How long to wait after a fault of the machine before scheduling is begun again.
 const AGAIN: Duration = Duration::from_secs(10);
-/// How long keepers may take to stop.
+/// How long reconcilers may take to stop.
 const GRACE: Duration = Duration::from_secs(4);
 /// How long telling others that this host stops may take.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -88,22 +89,23 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
         return Err(user_error(format!("another `gorget run` works in {}", config.state.display())));
     }
     let db = Db::open(config.database.as_str()).await?;
-    let (clock, bells, watch) = (Clock::corrected(), Bells::default(), Bell::default());
+    let clock = Clock::corrected();
     let host = this_host(args, &config)?;
     let name = host.name.clone();
     let presence = match Membership::begin(&db, &clock, host).await {
         Err(error @ Error::HostTaken(_)) => return Err(user_error(error.to_string())),
         presence => presence?,
     };
-    // Until now, and without keepers, a signal ends the program by itself.
+    // Until now, and with `--once`, a signal ends the program by itself.
     let stop = CancellationToken::new();
     if !args.once {
         reconciler::stop_on_signals(stop.clone())?;
         reconciler::watch()?;
     }
-    let work = Work { host: name, config, db, clock, bells, watch, once: args.once };
+    let mode = if args.once { Mode::Once } else { Mode::Continuous };
+    let context = Context::new(db, clock, mode, name);
     let result = tokio::select! {
-        result = at_work(args, work, &presence, stop) => result,
+        result = at_work(args, context, config, &presence, stop) => result,
         taken = presence.live() => Err(taken.into()),
     };
     // What did not stop in time is in the database as far as it went.
@@ -119,7 +121,7 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
 /// that keep from being collected what they lead to. Others can go through the directory, and not list it.
 fn make_directories(config: &Config) -> std::io::Result<()> {
     for (directory, mode) in
-        [(config.state.clone(), 0o711), (farm::roots(config), 0o755), (farm::time_machine(config), 0o755)]
+        [(config.state.clone(), 0o711), (parts::roots(config), 0o755), (parts::time_machine(config), 0o755)]
     {
         if !directory.exists() {
             fs_err::create_dir_all(&directory)?;
@@ -143,56 +145,62 @@ fn this_host(args: &Run, config: &Config) -> anyhow::Result<NewHost> {
 
 async fn at_work(
     args: &Run,
-    work: Work,
+    context: Context,
+    config: Config,
     presence: &Membership,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     if args.once && !args.role.schedules() {
-        Box::pin(once::evaluate(&work)).await?;
-        return once::troubles(&work.db).await;
+        Box::pin(once::evaluate(&context, &config)).await?;
+        return once::report_problems(&context.db).await;
     }
     if args.once {
-        let Some(turn) = presence.take_scheduler_lease().await? else {
+        let Some(lease) = presence.take_scheduler_lease().await? else {
             return Err(user_error(
                 "another host schedules\nhint: `gorget status` says which; `--role evaluate` only evaluates",
             ));
         };
-        let keepers = keepers(&work, turn)?;
         return tokio::select! {
-            exit = Box::pin(once::all(keepers, &work, args.role)) => exit,
-            () = presence.renew_scheduler_lease(turn) => Err(Error::NotScheduling.into()),
+            exit = Box::pin(once::all(&context, &config, lease, args.role)) => exit,
+            () = presence.renew_scheduler_lease(lease) => Err(Error::NotScheduling.into()),
         };
     }
-    let web = if args.role.schedules() { Some(web(args, &work).await?) } else { None };
-    serve(work, args.role, presence, web, stop).await
+    let web = if args.role.schedules() { Some(web(args, &config, &context.db).await?) } else { None };
+    serve(context, config, args.role, presence, web, stop).await
 }
 
 /// What is served, and where.
-async fn web(args: &Run, work: &Work) -> anyhow::Result<(Listener, Web)> {
-    let (config, here) = (&work.config, std::env::current_dir()?);
+async fn web(args: &Run, config: &Config, db: &Db) -> anyhow::Result<(Listener, Web)> {
+    let here = std::env::current_dir()?;
     let listen = args.listen.as_ref().map_or(config.web.listen.clone(), |place| Listen::new(place, &here));
     let listener = Listener::bind(&listen).await?;
     tracing::info!("serving at {}", listener.place());
-    Ok((listener, farm::web(config, &work.db)?))
+    Ok((listener, farm::web(config, db)?))
 }
 
 async fn serve(
-    work: Work,
+    context: Context,
+    config: Config,
     role: Role,
     presence: &Membership,
     web: Option<(Listener, Web)>,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     let tasks = TaskTracker::new();
-    tasks.spawn(listen(work.db.clone(), work.bells.clone(), stop.clone()));
-    tasks.spawn(keep(collector(&work), Bell::default(), stop.clone()));
+    tasks.spawn(listen(context.db.clone(), context.bells.clone(), stop.clone()));
+    tasks.spawn(keep(collector(&context, &config), Bell::default(), stop.clone()));
     if role.evaluates() {
-        tasks.spawn(keep(evaluator(&work), work.bells.evaluate.clone(), stop.clone()));
+        let evaluator = evaluator(&context, &config);
+        tasks.spawn(keep(evaluator, context.bells.evaluate.clone(), stop.clone()));
     }
-    // These two go on for ever, or fail.
+    // These two run until `stop`, or fail.
     let (presence, ended) = (presence.clone(), stop.clone());
     let mut scheduling = tasks.spawn(async move {
-        if role.schedules() { schedule(work, presence, ended).await } else { std::future::pending().await }
+        if role.schedules() {
+            schedule(context, config, presence, ended).await
+        } else {
+            std::future::pending().await
+        }
     });
     let ended = stop.clone();
     let mut server = tasks.spawn(async move {
@@ -215,26 +223,26 @@ async fn serve(
     Ok(Exit::Done)
 }
 
-/// Schedules whenever nobody else does.
-async fn schedule(work: Work, presence: Membership, stop: CancellationToken) -> anyhow::Result<()> {
-    while let Some(turn) = stop.run_until_cancelled(presence.wait_for_scheduler_lease()).await {
-        let begun = async {
-            let keepers = keepers(&work, turn)?;
-            configure(&keepers, &work).await?;
-            anyhow::Ok(keepers)
-        };
-        let keepers = match begun.await {
+/// Schedules whenever no other host does.
+async fn schedule(
+    context: Context,
+    config: Config,
+    presence: Membership,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    while let Some(lease) = stop.run_until_cancelled(presence.wait_for_scheduler_lease()).await {
+        let pipeline = match Pipeline::begin(&context, &config, lease).await {
             Err(error) if MachineFault::of(&error).is_none() => return Err(error),
             Err(error) => {
                 tracing::error!("cannot begin to schedule: {error:#}");
                 stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
                 continue;
             }
-            Ok(keepers) => keepers,
+            Ok(pipeline) => pipeline,
         };
         let over = stop.child_token();
-        let tasks = keep_all(keepers, &work, &over);
-        over.run_until_cancelled(presence.renew_scheduler_lease(turn)).await;
+        let tasks = pipeline.spawn(&over);
+        over.run_until_cancelled(presence.renew_scheduler_lease(lease)).await;
         over.cancel();
         tasks.wait().await;
     }

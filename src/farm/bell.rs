@@ -4,7 +4,26 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-/// Rings for one keeper. A ring that nobody waits for yet is kept for the next wait.
+/// The bells of all reconcilers of a process: a step that writes a row rings for the step that reads it.
+#[derive(Debug, Clone, Default)]
+pub struct Bells {
+    /// Wakes the step that reads spec files.
+    pub register: Bell,
+    /// Wakes the step that polls repositories.
+    pub watch: Bell,
+    /// Wakes the step that fetches.
+    pub fetch: Bell,
+    /// Wakes the step that evaluates.
+    pub evaluate: Bell,
+    /// Wakes the step that schedules.
+    pub schedule: Bell,
+    /// Wakes the step that asks substitute servers.
+    pub substitute: Bell,
+    /// Wakes the steps that submit, build and cancel.
+    pub submit: Bell,
+}
+
+/// Wakes one reconciler. A ring that nobody waits for yet is kept for the next wait.
 #[derive(Debug, Clone, Default)]
 pub struct Bell(Arc<Inner>);
 
@@ -15,14 +34,14 @@ struct Inner {
 }
 
 impl Bell {
-    /// Wakes the keeper, or its next wait.
+    /// Ends the reconciler's wait, or its next one.
     pub fn ring(&self) {
         self.0.notify.notify_one();
         let mut echoes = self.0.echoes.lock().unwrap_or_else(PoisonError::into_inner);
         echoes.retain(|echo| echo.upgrade().map(|echo| Self(echo).ring()).is_some());
     }
 
-    /// Another bell, for one more keeper, which rings whenever this one does, until it is dropped.
+    /// Another bell, for one more reconciler, which rings whenever this one does, until it is dropped.
     #[must_use]
     pub fn echo(&self) -> Self {
         let echo = Self::default();

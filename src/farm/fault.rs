@@ -34,7 +34,7 @@ impl MachineFault {
         Self { what: what.into(), hint, scarce: false }
     }
 
-    /// Whether memory or descriptors were missing, which who met the fault may have taken itself.
+    /// Whether memory or descriptors were missing. What met the fault may have taken them itself.
     pub fn is_scarcity(&self) -> bool {
         self.scarce
     }

@@ -18,7 +18,7 @@
 //!
 //! * What a host was sending to a coordinator when it lost the lease is sent by the next host as
 //!   well. The outbox has to bear that anyway.
-//! * When the database was unreachable and nobody took the lease, it is as good as before.
+//! * When the database was unreachable and no host took the lease, it is as good as before.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::db::{Db, Error, LEASE, NewHost, SchedulerLease, Wake};
-use crate::farm::reconciler::Bells;
+use crate::farm::bell::Bells;
 
 /// How often a host sends a heartbeat: a lease stands three times as long.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(LEASE.unsigned_abs() / 3);
@@ -54,36 +54,36 @@ impl Membership {
         Ok(presence)
     }
 
-    /// Sends heartbeats, for as long as nobody else takes the name.
+    /// Sends heartbeats until another host takes the name.
     pub async fn live(&self) -> Error {
         loop {
             tokio::time::sleep(HEARTBEAT_INTERVAL).await;
             match self.beat().await {
                 Ok(()) => {}
                 Err(error @ Error::HostTaken(_)) => return error,
-                Err(error) => tracing::warn!("no sign of life could be given: {error:#}"),
+                Err(error) => tracing::warn!("no heartbeat could be sent: {error:#}"),
             }
         }
     }
 
-    /// Nobody has to wait until this host is taken for dead.
+    /// Deregisters this host, so that others need not wait until its leases expire.
     pub async fn end(self) -> Result<(), Error> {
         self.db.deregister(&self.host, self.clock.now()).await
     }
 
-    /// Takes over scheduling if nobody does it.
+    /// Takes the lease of scheduling if no host has it.
     pub async fn take_scheduler_lease(&self) -> Result<Option<SchedulerLease>, Error> {
         self.db.take_scheduler_lease(&self.host.name, self.clock.now()).await
     }
 
-    /// Waits until this host is the one that schedules.
+    /// Waits until this host has the lease of scheduling.
     pub async fn wait_for_scheduler_lease(&self) -> SchedulerLease {
         let mut told = false;
         loop {
             match self.take_scheduler_lease().await {
-                Ok(Some(turn)) => {
+                Ok(Some(lease)) => {
                     tracing::info!(host = self.host.name, "this host schedules");
-                    return turn;
+                    return lease;
                 }
                 Ok(None) if told => {}
                 Ok(None) => {
@@ -96,12 +96,12 @@ impl Membership {
         }
     }
 
-    /// Returns when this host does not schedule any more, or cannot know.
-    pub async fn renew_scheduler_lease(&self, turn: SchedulerLease) {
+    /// Renews the lease of scheduling. Returns when this host has lost it, or cannot know.
+    pub async fn renew_scheduler_lease(&self, lease: SchedulerLease) {
         let mut kept = Instant::now();
         loop {
             tokio::time::sleep(HEARTBEAT_INTERVAL).await;
-            match self.db.renew_scheduler_lease(turn, self.clock.now()).await {
+            match self.db.renew_scheduler_lease(lease, self.clock.now()).await {
                 Ok(true) => kept = Instant::now(),
                 Ok(false) => break,
                 Err(error) => {
@@ -128,8 +128,8 @@ impl Membership {
     }
 }
 
-/// Rings for keepers of this process when others have written something for them. They would find it by
-/// themselves, later.
+/// Rings the bells of this process when another process has written something for one of its reconcilers, which
+/// would find it later anyway.
 pub async fn listen(db: Db, bells: Bells, stop: CancellationToken) {
     let ears = async {
         loop {
@@ -182,7 +182,7 @@ pub fn identity(file: &Path) -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom(&mut bytes, GetRandomFlags::empty())?;
     let identity = data_encoding::HEXLOWER.encode(&bytes);
-    // Whoever is interrupted leaves nothing that could be read.
+    // An interruption leaves no file that could be read.
     let mut new = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
     writeln!(new, "{identity}")?;
     new.persist(file).map_err(|error| error.error)?;

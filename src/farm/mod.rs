@@ -1,12 +1,20 @@
 //! What the steps of one machine, and the machines of one farm, have in common.
 //!
-//! Imports `domain`, `db`, `clock`. Owns the tables `host` and `scheduler_lease` through `db`.
+//! Imports `domain`, `db`, `clock`; only [`pipeline`] imports more. Owns the tables `host` and
+//! `scheduler_lease` through `db`.
 
 /// Wakes reconcilers early.
 pub mod bell;
+/// What all reconcilers of a process share.
+pub mod context;
 /// Faults of the machine, which no revision causes.
 pub mod fault;
 /// This machine among those of the farm: heartbeats, the scheduler's lease, notifications.
 pub mod membership;
+/// The reconcilers, made from the configuration.
+pub mod pipeline;
+mod problems;
 /// Runs reconcilers until they are told to stop.
 pub mod reconciler;
+
+pub use problems::{Problem, Severity, problems};

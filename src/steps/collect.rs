@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use crate::clock::{Clock, Seconds};
 use crate::db::{BranchId, BuildId, Db};
 use crate::domain::revision::Revision;
+use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 use crate::git::{Checkouts, Mirrors};
 
@@ -30,17 +31,23 @@ const GONE_REST: Seconds = DAY;
 /// One with an authentic commit that others must descend from.
 const TRUST_REST: Seconds = 365 * DAY;
 
-/// The keeper that removes.
+/// The reconciler that removes.
 ///
-/// Needed are the commits of evaluations that wait or run, and of the last complete one of each spec
-/// and system, with which the next is compared. What somebody uses right now stays as well.
+/// It keeps the commits of evaluations that wait or run, and of the last complete evaluation of each spec and
+/// system, with which the next is compared. It also keeps what is in use right now.
 #[derive(Debug)]
 pub struct Collect {
-    /// Where evaluations stand.
-    pub db: Db,
-    /// What it removes from.
+    db: Db,
+    clock: Clock,
+    places: Places,
+}
+
+/// The places that files are removed from.
+#[derive(Debug)]
+pub struct Places {
+    /// The checkouts of commits.
     pub checkouts: Checkouts,
-    /// The same.
+    /// The mirrors of repositories.
     pub mirrors: Mirrors,
     /// The directory of links to Guixes that were built, and of logs, by commit.
     pub time_machine: PathBuf,
@@ -48,8 +55,6 @@ pub struct Collect {
     pub roots: PathBuf,
     /// The directory of the logs of builds that this machine made.
     pub logs: PathBuf,
-    /// What time it is.
-    pub clock: Clock,
 }
 
 impl Reconciler for Collect {
@@ -60,21 +65,21 @@ impl Reconciler for Collect {
         let needed = self.db.needed_revisions().await?;
         let commits: HashSet<String> =
             needed.iter().flat_map(Revision::channels).map(|c| c.commit.clone()).collect();
-        let links = unlink(&self.time_machine, &commits).context("removing links to built Guixes")?;
+        let links = unlink(&self.places.time_machine, &commits).context("removing links to built Guixes")?;
         if links > 0 {
             tracing::info!(links, "Guixes that were built are left to the garbage collector");
         }
-        let links = self.let_go().await.context("removing links to what was built")?;
+        let links = self.unlink_outputs().await.context("removing links to what was built")?;
         if links > 0 {
             tracing::info!(links, "outputs of builds are left to the garbage collector");
         }
-        let logs = self.logs.clone();
+        let logs = self.places.logs.clone();
         let removed = tokio::task::spawn_blocking(move || remove_logs(&logs, MOST_LOGS)).await?;
         let removed = removed.context("removing logs of builds")?;
         if removed > 0 {
             tracing::info!(removed, "the oldest logs of builds were removed: they took more than they may");
         }
-        let removed = self.checkouts.remove_unused(commits).await.context("removing checkouts")?;
+        let removed = self.places.checkouts.remove_unused(commits).await.context("removing checkouts")?;
         if removed > 0 {
             tracing::info!(commits = removed, "checkouts were removed");
         }
@@ -85,13 +90,18 @@ impl Reconciler for Collect {
 }
 
 impl Collect {
+    /// Removes from these places.
+    pub fn new(context: &Context, places: Places) -> Self {
+        Self { db: context.db.clone(), clock: context.clock.clone(), places }
+    }
+
     /// Removes the links to outputs that nobody wants any more.
-    async fn let_go(&self) -> anyhow::Result<usize> {
-        if !self.roots.exists() {
+    async fn unlink_outputs(&self) -> anyhow::Result<usize> {
+        if !self.places.roots.exists() {
             return Ok(0);
         }
         let mut links: Vec<(BuildId, PathBuf)> = Vec::new();
-        for entry in fs_err::read_dir(&self.roots)? {
+        for entry in fs_err::read_dir(&self.places.roots)? {
             let entry = entry?;
             let name = entry.file_name();
             let number = name.to_str().and_then(|name| name.split_once('-')?.0.parse().ok());
@@ -153,7 +163,7 @@ impl Collect {
                 continue;
             }
             for (mirrors, rest) in
-                [(&self.mirrors, MIRROR_REST), (&self.mirrors.of_strangers(), BROUGHT_REST)]
+                [(&self.places.mirrors, MIRROR_REST), (&self.places.mirrors.of_strangers(), BROUGHT_REST)]
             {
                 if touched < self.clock.now() - rest && mirrors.path(&mirror.url).exists() {
                     mirrors.discard(&mirror.url).await.context("removing a mirror")?;

@@ -11,24 +11,20 @@ use anyhow::Context as _;
 
 use crate::db::{Branch, Db};
 use crate::domain::spec::{Spec, SpecFile, is_pattern, load_directory_again, made};
-use crate::farm::bell::Bell;
+use crate::farm::bell::Bells;
+use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 
-/// The keeper that reads spec files.
+/// The reconciler that reads spec files.
 #[derive(Debug)]
 pub struct Register {
-    /// Where specs go.
-    pub db: Db,
-    /// Where the files are.
-    pub directory: PathBuf,
-    /// Wakes the step that polls branches.
-    pub watch: Bell,
-    /// Wakes who gives up what nobody wants any more.
-    pub schedule: Bell,
+    db: Db,
+    bells: Bells,
+    directory: PathBuf,
     /// What the files said the last time.
-    pub files: Vec<SpecFile>,
-    /// Faults that were told already.
-    pub told: BTreeSet<String>,
+    files: Vec<SpecFile>,
+    /// Faulty files that were logged already.
+    logged: BTreeSet<String>,
 }
 
 impl Reconciler for Register {
@@ -47,7 +43,7 @@ impl Reconciler for Register {
             specs.extend(gone.filter(|old| old.template.is_none()).cloned().collect::<Vec<_>>());
         }
         specs.extend(self.made(&specs).await?);
-        // Of equal names, the one that somebody wrote counts.
+        // Of equal names, the spec with a file of its own counts.
         specs.sort_by(|a, b| (&a.name, &a.template).cmp(&(&b.name, &b.template)));
         specs.dedup_by(|later, first| later.name == first.name);
         let mut before = present;
@@ -56,8 +52,8 @@ impl Reconciler for Register {
             return Ok(Progress::Idle);
         }
         self.db.sync_specs(&specs).await?;
-        self.watch.ring();
-        self.schedule.ring();
+        self.bells.watch.ring();
+        self.bells.schedule.ring();
         Ok(Progress::Worked)
     }
 }
@@ -68,7 +64,18 @@ struct Written {
 }
 
 impl Register {
-    /// The specs that are made from others, for the branches that there are.
+    /// Reads the spec files in `directory`.
+    pub fn new(context: &Context, directory: PathBuf) -> Self {
+        Self {
+            db: context.db.clone(),
+            bells: context.bells.clone(),
+            directory,
+            files: Vec::new(),
+            logged: BTreeSet::new(),
+        }
+    }
+
+    /// The specs that templates make for the branches that there are.
     async fn made(&self, specs: &[Spec]) -> anyhow::Result<Vec<Spec>> {
         let templates: Vec<&Spec> = specs.iter().filter(|spec| spec.is_template()).collect();
         if templates.is_empty() {
@@ -98,20 +105,20 @@ impl Register {
             .await?
             .context("hint: put spec files there, or set `specs` in gorget.toml")?;
         self.files = before;
-        let mut told = BTreeSet::new();
+        let mut faulty = BTreeSet::new();
         let mut written = Written { good: Vec::new(), faulty: false };
         for file in files {
             if let Ok(checked) = file.outcome {
                 written.good.push(checked.spec);
             } else {
                 written.faulty = true;
-                told.insert(file.path.display().to_string());
+                faulty.insert(file.path.display().to_string());
             }
         }
-        for path in told.difference(&self.told) {
+        for path in faulty.difference(&self.logged) {
             tracing::error!(path, "a spec file has faults; what it said before goes on (see `gorget check`)");
         }
-        self.told = told;
+        self.logged = faulty;
         Ok(written)
     }
 }

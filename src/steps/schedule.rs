@@ -19,7 +19,7 @@
 //!
 //! Planning reads the builds that are not at their ends, with all that they need and is not there.
 //! The pure functions of `domain::plan` decide which job claims what: a job claims its build, and
-//! a build what it needs, also through derivations that nobody asked for. A build that nothing
+//! a build what it needs, also through derivations that are no job's. A build that nothing
 //! claims is canceled: at once, or by way of `canceling` if the coordinator has it or may have it.
 //!
 //! A job found just now has an urgency of the first round until it is planned. A job that failed
@@ -38,22 +38,20 @@ use crate::clock::{Clock, Seconds};
 use crate::db::{BuildState, Changes, Db, Live, OpenBuild, PlanInput, Snapshot, SpecId, Task};
 use crate::domain::plan::order::{Rank, ranks};
 use crate::domain::plan::{Fate, fate};
-use crate::farm::reconciler::{Bells, Progress, Reconciler};
+use crate::farm::bell::Bells;
+use crate::farm::context::Context;
+use crate::farm::reconciler::{Progress, Reconciler};
 
 /// How often, in seconds, builds are put in order while evaluations find more.
 const AGAIN: Seconds = 60;
 
-/// The keeper that schedules.
-#[derive(Debug)]
+/// The reconciler that schedules.
+#[derive(Debug, Clone)]
 pub struct Schedule {
-    /// Where jobs and builds stand.
-    pub db: Db,
-    /// What time it is.
-    pub clock: Clock,
-    /// Whom to wake.
-    pub bells: Bells,
-    /// Whether substitute servers are asked before anything is queued.
-    pub look_up: bool,
+    db: Db,
+    clock: Clock,
+    bells: Bells,
+    look_up: bool,
 }
 
 impl Reconciler for Schedule {
@@ -93,6 +91,12 @@ impl Reconciler for Schedule {
 }
 
 impl Schedule {
+    /// `look_up` says whether substitute servers are asked before a build is queued.
+    pub fn new(context: &Context, look_up: bool) -> Self {
+        let Context { db, clock, bells, .. } = context.clone();
+        Self { db, clock, bells, look_up }
+    }
+
     /// The state of what is queued.
     fn queued(&self) -> BuildState {
         if self.look_up { BuildState::Pending } else { BuildState::Queued }
@@ -144,7 +148,7 @@ impl Schedule {
         Ok(looked_at > 0)
     }
 
-    /// Makes builds be what they should be, given who wants jobs.
+    /// Cancels, queues and orders builds as live evaluations want.
     async fn plan(&self, outlook: &PlanInput, now: Seconds) -> anyhow::Result<()> {
         let again = self.db.queue_again(&outlook.live, self.queued(), now).await?;
         let others = self.db.queue_other_inputs(&self.asking().await?, self.queued(), now).await?;
@@ -181,7 +185,7 @@ fn changes(snapshot: &Snapshot, ranks: &[Option<Rank>], live: &[Live]) -> Change
     changes
 }
 
-/// Why nobody wants a build any more.
+/// Why a build is not wanted any more.
 fn unwanted(build: &OpenBuild, live: &[Live]) -> String {
     let OpenBuild { spec, system, .. } = build;
     let of_spec = live.iter().find(|live| (live.spec, live.system.as_str()) == (build.spec_id, system));

@@ -1,6 +1,5 @@
 //! Branches by the dozen and by the thousand: patterns, and what is skipped.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,26 +8,27 @@ use std::time::Duration;
 use gorget::clock::Clock;
 use gorget::db::{BranchProblem, Db};
 use gorget::domain::spec::Spec;
-use gorget::farm::bell::Bell;
-use gorget::farm::reconciler::{Bells, Once, Progress, Reconciler, exhaust};
+use gorget::farm::context::Context;
+use gorget::farm::reconciler::{Progress, Reconciler, exhaust};
 use gorget::git::{Authenticator, Checkouts, Limits, Mirrors, PrivateHosts, Resolver};
-use gorget::steps::collect::Collect;
-use gorget::steps::fetch::{Fetch, Fetches};
+use gorget::steps::collect::{Collect, Places};
+use gorget::steps::fetch::Fetch;
 use gorget::steps::register::Register;
-use gorget::steps::watch::{Polls, Watch};
+use gorget::steps::watch::Watch;
 use tempfile::TempDir;
 
 use crate::repository::{Remote, Server};
 use crate::support::guix::{Tree, guix_root, manifest};
-use crate::support::on_both;
 use crate::support::program::{Farm, text};
 use crate::support::site::{Answer, Site, path, published};
+use crate::support::{context, on_both};
 
-/// The keepers that see branches, with a clock that is moved by hand.
+/// The reconcilers that see branches, with a clock that is moved by hand.
 struct Bed {
     directory: TempDir,
     db: Db,
     clock: Clock,
+    mirrors: Mirrors,
     register: Register,
     watch: Watch,
 }
@@ -46,23 +46,11 @@ impl Bed {
         std::fs::create_dir(path("specs")).unwrap();
         let clock = Clock::manual(1_000_000);
         let limits = Limits { poll: look, fetch: Duration::from_mins(1), branches, ..Limits::default() };
-        let register = Register {
-            db: db.clone(),
-            directory: path("specs"),
-            watch: Bell::default(),
-            schedule: Bell::default(),
-            files: Vec::new(),
-            told: BTreeSet::new(),
-        };
-        let watch = Watch {
-            db: db.clone(),
-            mirrors: Mirrors::new(path("mirrors"), limits),
-            clock: clock.clone(),
-            bells: Bells::default(),
-            once: Once::when_due(),
-            polls: Polls::default(),
-        };
-        Self { directory, db, clock, register, watch }
+        let mirrors = Mirrors::new(path("mirrors"), limits);
+        let context = context(&db, &clock);
+        let register = Register::new(&context, path("specs"));
+        let watch = Watch::new(&context, mirrors.clone());
+        Self { directory, db, clock, mirrors, register, watch }
     }
 
     fn spec(&self, name: &str, url: &str, rest: &str) {
@@ -88,29 +76,25 @@ impl Bed {
             .collect()
     }
 
+    fn context(&self) -> Context {
+        context(&self.db, &self.clock)
+    }
+
     fn fetch(&self) -> Fetch {
         let authenticator = Authenticator::new(guix_root(), self.directory.path().join("authentic"));
-        Fetch {
-            db: self.db.clone(),
-            resolver: Resolver::new(self.watch.mirrors.clone(), authenticator),
-            clock: self.clock.clone(),
-            bells: Bells::default(),
-            once: Once::when_due(),
-            fetches: Fetches::default(),
-        }
+        Fetch::new(&self.context(), Resolver::new(self.mirrors.clone(), authenticator))
     }
 
     fn collect(&self) -> Collect {
         let path = |name: &str| self.directory.path().join(name);
-        Collect {
-            db: self.db.clone(),
+        let places = Places {
             checkouts: Checkouts::new(path("checkouts")),
-            mirrors: self.watch.mirrors.clone(),
+            mirrors: self.mirrors.clone(),
             time_machine: path("time-machine"),
             logs: path("logs"),
             roots: path("roots"),
-            clock: self.clock.clone(),
-        }
+        };
+        Collect::new(&self.context(), places)
     }
 
     async fn branches_evaluated(&self) -> Vec<String> {
@@ -367,9 +351,10 @@ async fn what_channels_bring_holds_up_nothing_that_specs_name_and_has_one_time_f
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
     let mut bed = Bed::new(Duration::from_mins(1)).await;
-    let limits = Limits { fetch: Duration::from_secs(5), ..bed.watch.mirrors.limits() };
+    let limits = Limits { fetch: Duration::from_secs(5), ..bed.mirrors.limits() };
     let mirrors = Mirrors::new(bed.directory.path().join("mirrors"), limits);
-    bed.watch.mirrors = mirrors.permitting(PrivateHosts::new(["127.0.0.1".parse().unwrap()]));
+    bed.mirrors = mirrors.permitting(PrivateHosts::new(["127.0.0.1".parse().unwrap()]));
+    bed.watch = Watch::new(&bed.context(), bed.mirrors.clone());
     let remotes: Vec<Remote> = (0..6).map(|_| Remote::new()).collect();
     for (number, remote) in remotes.iter().enumerate() {
         let needed = format!("(channel (name needed) (url \"git://{address}/{number}\"))");
@@ -408,7 +393,7 @@ async fn what_channels_brought_in_vain_goes_after_three_days() {
     bed.see().await;
     exhaust(&mut bed.fetch()).await.unwrap();
     assert_eq!(bed.db.blocked_specs().await.unwrap().len(), 1);
-    let mirror = bed.watch.mirrors.of_strangers().path(&needed.url());
+    let mirror = bed.mirrors.of_strangers().path(&needed.url());
     let mut collect = bed.collect();
     for (days, expected) in [(2, true), (2, false)] {
         bed.clock.advance(days * 24 * 60 * 60);
@@ -424,7 +409,7 @@ async fn a_mirror_goes_a_month_after_it_was_needed_last() {
     let mut bed = Bed::new(Duration::from_mins(1)).await;
     bed.spec("own", &remote.url(), "");
     bed.see().await;
-    let mirrors = bed.watch.mirrors.clone();
+    let mirrors = bed.mirrors.clone();
     mirrors.fetch(&remote.url(), "master", &commit).await.unwrap();
     bed.db.record_fetch(&remote.url(), bed.clock.now()).await.unwrap();
     let path = |name: &str| bed.directory.path().join(name);

@@ -9,12 +9,12 @@ use gorget::db::{
 };
 use gorget::domain::attempt::Attempt;
 use gorget::domain::spec::Spec;
-use gorget::farm::reconciler::{Bells, exhaust};
+use gorget::farm::reconciler::exhaust;
 use gorget::steps::schedule::Schedule;
 use serde_json::{Value, json};
 
 use crate::support::program::Farm;
-use crate::support::{begin, derivation, everything, hash, job, on_both_at, spec, spec_id};
+use crate::support::{begin, context, derivation, everything, hash, job, on_both_at, spec, spec_id};
 
 const COMMANDS: [&[&str]; 25] = [
     &["status"],
@@ -72,9 +72,7 @@ async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str, &[&s
 }
 
 async fn schedule(db: &Db, now: i64) {
-    let clock = Clock::manual(now);
-    let mut step = Schedule { db: db.clone(), clock, bells: Bells::default(), look_up: false };
-    exhaust(&mut step).await.unwrap();
+    exhaust(&mut Schedule::new(&context(db, &Clock::manual(now)), false)).await.unwrap();
     db.route(&everything()).await.unwrap();
 }
 

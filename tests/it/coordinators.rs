@@ -1,12 +1,11 @@
 //! Several coordinators: each gets its own builds and keeps them, and none waits for another.
 
-use std::collections::BTreeMap;
-
 use gorget::clock::Clock;
 use gorget::db::{Batch, Build, BuildRef, BuildState, Db, EvaluationWriter, NewEvent, QueueFilter};
 use gorget::domain::attempt::Attempt;
 use gorget::domain::plan::route::{Route, Routes};
 use gorget::domain::spec::Spec;
+use gorget::farm::context::{Context, Mode};
 use gorget::farm::reconciler::exhaust;
 use gorget::steps::coordinator::{CancelOrphans, GuixBuildCoordinator, Submit};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::coordinator::StandIn;
 use crate::support::guix::{Tree, manifest};
 use crate::support::program::{Farm, text};
-use crate::support::{begin, derivation, hash, job, on_both, on_both_at, spec, spec_id, write_down};
+use crate::support::{begin, context, derivation, hash, job, on_both, on_both_at, spec, spec_id, write_down};
 
 fn route(coordinator: &str, specs: &[&str], systems: &[&str]) -> Route {
     let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
@@ -38,20 +37,11 @@ async fn want(db: &Db, spec: &str, commit: &str, words: &[(&str, &str)]) {
     db.queue_builds(id, BuildState::Queued, 500).await.unwrap();
 }
 
-/// The keeper that submits to the coordinator called `name`.
+/// The step that submits to the coordinator called `name`.
 fn submit(db: &Db, name: &str, coordinator: &StandIn, routes: &Routes) -> Submit {
     let coordinator = GuixBuildCoordinator::new(&coordinator.url()).unwrap();
-    let (name, routes, clock) = (name.to_owned(), routes.clone(), Clock::manual(1000));
-    Submit {
-        db: db.clone(),
-        clock,
-        name,
-        coordinator,
-        routes,
-        substitute_urls: Vec::new(),
-        retry_tags: BTreeMap::new(),
-        once: true,
-    }
+    let context = Context { mode: Mode::Once, ..context(db, &Clock::manual(1000)) };
+    Submit::new(&context, name.to_owned(), coordinator, routes.clone())
 }
 
 async fn build(db: &Db, word: &str) -> Build {
@@ -149,9 +139,10 @@ async fn what_a_coordinator_has_stays_there_until_it_ends_or_is_given_up() {
         let cancel = "update build set state = 'canceling', unwanted_at = 1
             where name_id = (select id from job_name where name = 'p1')";
         write_down(location, cancel).await;
-        exhaust(&mut CancelOrphans { db: db.clone(), told: vec!["old".to_owned()] }).await.unwrap();
+        let context = context(db, &Clock::manual(1000));
+        exhaust(&mut CancelOrphans::new(&context, vec!["old".to_owned()])).await.unwrap();
         assert_eq!(at(db, "p1").await.0, BuildState::Canceling);
-        exhaust(&mut CancelOrphans { db: db.clone(), told: vec!["new".to_owned()] }).await.unwrap();
+        exhaust(&mut CancelOrphans::new(&context, vec!["new".to_owned()])).await.unwrap();
         assert_eq!(at(db, "p1").await.0, BuildState::Canceled);
 
         // It failed while it was the old one's; the next try is the new one's.

@@ -40,7 +40,7 @@ async fn a_host_that_falls_silent_loses_its_evaluation_and_can_write_nothing_mor
 
         db.heartbeat(&one, 100 + LEASE - 1).await.unwrap();
         let expiry = 100 + 2 * LEASE - 1;
-        assert_eq!(db.reclaim_expired("two", expiry - 1).await.unwrap(), [], "it gave a sign of life");
+        assert_eq!(db.reclaim_expired("two", expiry - 1).await.unwrap(), [], "it sent a heartbeat");
         let running = db.hosts().await.unwrap();
         assert_eq!((&running[0].evaluates[..], running[0].is_silent(expiry - 1)), (&[task.id][..], false));
         assert!(running[0].is_silent(expiry));

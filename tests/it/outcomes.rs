@@ -7,12 +7,10 @@ use gorget::clock::Clock;
 use gorget::db::{Build, BuildRef, BuildState, Db, NewEvent, QueueFilter};
 use gorget::domain::attempt::Attempt;
 use gorget::farm::reconciler::{Reconciler, exhaust};
-use gorget::steps::coordinator::{
-    FollowEvents, GuixBuildCoordinator, PollBuilds, Submission, Submit, Subscription,
-};
+use gorget::steps::coordinator::{FollowEvents, GuixBuildCoordinator, PollBuilds, Submission, Submit};
 
 use crate::support::coordinator::{Mood, StandIn};
-use crate::support::{evaluate, everything, hash, on_both_at, only_spec, spec, write_down};
+use crate::support::{context, evaluate, everything, hash, on_both_at, only_spec, spec, write_down};
 
 /// A farm with builds of `gcc1` and `vim1`, queued.
 struct Farm<'a> {
@@ -39,29 +37,17 @@ impl<'a> Farm<'a> {
 
     /// Hands over everything that can be handed over.
     async fn submit(&self) {
-        let (db, clock) = (self.db.clone(), self.clock.clone());
-        let (name, coordinator, routes) = (NAME.to_owned(), self.adapter.clone(), everything());
-        let urls = Vec::new();
+        let (name, coordinator) = (NAME.to_owned(), self.adapter.clone());
+        let submit = Submit::new(&context(self.db, &self.clock), name, coordinator, everything());
         let tags = [("native".to_owned(), "true".to_owned())].into();
-        let mut submit = Submit {
-            db,
-            clock,
-            name,
-            coordinator,
-            routes,
-            substitute_urls: urls,
-            retry_tags: tags,
-            once: false,
-        };
-        exhaust(&mut submit).await.unwrap();
+        exhaust(&mut submit.with_retry_tags(tags)).await.unwrap();
     }
 
     /// Asks how far builds are, an hour later.
     async fn ask(&self) {
         self.clock.advance(3601);
-        let (db, clock) = (self.db.clone(), self.clock.clone());
         let (name, coordinator) = (NAME.to_owned(), self.adapter.clone());
-        exhaust(&mut PollBuilds { db, clock, name, coordinator, since: None }).await.unwrap();
+        exhaust(&mut PollBuilds::new(&context(self.db, &self.clock), name, coordinator)).await.unwrap();
     }
 
     async fn builds(&self) -> Vec<Build> {
@@ -279,10 +265,8 @@ async fn asking_alone_finds_out_what_became_of_builds() {
 async fn listening_alone_finds_out_what_became_of_builds() {
     on_both_at(async |db, location| {
         let mut farm = Farm::new(db, location).await;
-        let (keeper_db, clock) = (db.clone(), farm.clock.clone());
         let (name, coordinator) = (NAME.to_owned(), farm.adapter.clone());
-        let mut follow =
-            FollowEvents { db: keeper_db, clock, name, coordinator, hearing: Subscription::default() };
+        let mut follow = FollowEvents::new(&context(db, &farm.clock), name, coordinator);
         let listening = tokio::spawn(async move {
             loop {
                 follow.step().await.unwrap();
@@ -321,9 +305,8 @@ async fn a_coordinator_that_tells_nothing_is_no_trouble() {
     on_both_at(async |db, location| {
         let farm = Farm::new(db, location).await;
         farm.coordinator.fall_silent();
-        let (db, clock) = (db.clone(), farm.clock.clone());
         let (name, coordinator) = (NAME.to_owned(), farm.adapter.clone());
-        let mut follow = FollowEvents { db, clock, name, coordinator, hearing: Subscription::default() };
+        let mut follow = FollowEvents::new(&context(db, &farm.clock), name, coordinator);
         assert!(!exhaust(&mut follow).await.unwrap());
     })
     .await;

@@ -10,12 +10,13 @@ use gorget::db::{
 };
 use gorget::domain::attempt::Attempt;
 use gorget::domain::spec::{First, RetryFailed, Spec, System};
-use gorget::farm::reconciler::{Bells, exhaust};
+use gorget::farm::reconciler::exhaust;
 use gorget::steps::schedule::Schedule;
 use serde_json::json;
 
 use crate::support::{
-    batch, begin, claimant, derivation, hash, job, next_builds, on_both, only_spec, revision, spec, spec_id,
+    batch, begin, claimant, context, derivation, hash, job, next_builds, on_both, only_spec, revision, spec,
+    spec_id,
 };
 
 const DAY: Seconds = 86_400;
@@ -40,9 +41,7 @@ async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[Line<'_>]) -> Eva
 
 /// Schedules until there is nothing left to do.
 async fn schedule(db: &Db, now: Seconds) {
-    let clock = Clock::manual(now);
-    let mut keeper = Schedule { db: db.clone(), clock, bells: Bells::default(), look_up: false };
-    exhaust(&mut keeper).await.unwrap();
+    exhaust(&mut Schedule::new(&context(db, &Clock::manual(now)), false)).await.unwrap();
 }
 
 async fn tell(db: &Db, word: &str, reference: &str, attempt: Attempt, now: Seconds) {

@@ -1,18 +1,16 @@
 //! Whoever has others' outputs built with a derivation that fails costs them that attempt, and nothing else.
 
-use std::collections::BTreeMap;
-
 use gorget::clock::Clock;
 use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, EvaluationWriter, QueueFilter};
 use gorget::domain::spec::{RetryFailed, Spec, System};
-use gorget::farm::reconciler::{Bells, exhaust};
+use gorget::farm::reconciler::exhaust;
 use gorget::steps::coordinator::{GuixBuildCoordinator, PollBuilds, Submit};
 use gorget::steps::schedule::Schedule;
 use serde_json::json;
 
 use crate::support::coordinator::StandIn;
 use crate::support::program;
-use crate::support::{begin, derivation, everything, hash, job, on_both, spec, spec_id};
+use crate::support::{begin, context, derivation, everything, hash, job, on_both, spec, spec_id};
 
 /// A derivation: what it is called, what it makes, and what it needs.
 type Line<'a> = (&'a str, &'a str, &'a [&'a str]);
@@ -66,9 +64,7 @@ impl<'a> Farm<'a> {
     async fn go_on(&self) -> Vec<String> {
         for _ in 0..3 {
             self.ask().await;
-            let (db, clock) = (self.db.clone(), self.clock.clone());
-            let mut schedule = Schedule { db, clock, bells: Bells::default(), look_up: false };
-            exhaust(&mut schedule).await.unwrap();
+            exhaust(&mut Schedule::new(&context(self.db, &self.clock), false)).await.unwrap();
             exhaust(&mut self.submit()).await.unwrap();
         }
         let open = self.coordinator.builds().into_iter();
@@ -79,22 +75,13 @@ impl<'a> Farm<'a> {
     /// The coordinator is asked how far builds are.
     async fn ask(&self) {
         self.clock.advance(8000);
-        let (db, clock, name) = (self.db.clone(), self.clock.clone(), "default".to_owned());
-        let coordinator = self.adapter.clone();
-        exhaust(&mut PollBuilds { db, clock, name, coordinator, since: None }).await.unwrap();
+        let (name, coordinator) = ("default".to_owned(), self.adapter.clone());
+        exhaust(&mut PollBuilds::new(&context(self.db, &self.clock), name, coordinator)).await.unwrap();
     }
 
     fn submit(&self) -> Submit {
-        Submit {
-            db: self.db.clone(),
-            clock: self.clock.clone(),
-            name: "default".to_owned(),
-            coordinator: self.adapter.clone(),
-            routes: everything(),
-            substitute_urls: Vec::new(),
-            retry_tags: BTreeMap::new(),
-            once: false,
-        }
+        let (name, coordinator) = ("default".to_owned(), self.adapter.clone());
+        Submit::new(&context(self.db, &self.clock), name, coordinator, everything())
     }
 
     async fn build(&self, makes: &str) -> Build {
@@ -231,9 +218,7 @@ async fn a_derivation_that_is_refused_leaves_others_their_turn() {
         let farm = Farm::new(db, &[spec("evil"), spec("honest")]).await;
         farm.evaluate("evil", "a", EVIL, &["evil"]).await;
         farm.evaluate("honest", "a", HONEST, &["which"]).await;
-        let mut schedule =
-            Schedule { db: db.clone(), clock: farm.clock.clone(), bells: Bells::default(), look_up: false };
-        exhaust(&mut schedule).await.unwrap();
+        exhaust(&mut Schedule::new(&context(db, &farm.clock), false)).await.unwrap();
         let evil = farm.build("which").await;
         assert_eq!(evil.derivation, path("evil"));
         db.record_refusal(&evil, "no", 1).await.unwrap();
@@ -250,9 +235,7 @@ async fn what_waits_is_built_as_those_of_the_best_priority_want() {
         let better = Spec { priority: 1, ..spec("honest") };
         let farm = Farm::new(db, &[spec("evil"), better]).await;
         let schedule = async || {
-            let (db, clock) = (db.clone(), farm.clock.clone());
-            let mut schedule = Schedule { db, clock, bells: Bells::default(), look_up: false };
-            exhaust(&mut schedule).await.unwrap();
+            exhaust(&mut Schedule::new(&context(db, &farm.clock), false)).await.unwrap();
         };
         farm.evaluate("evil", "a", EVIL, &["evil"]).await;
         schedule().await;

@@ -33,7 +33,7 @@ pub struct Build {
     pub urgency: i64,
     /// The one that the coordinator was told.
     pub sent_urgency: Option<i64>,
-    /// Since when nobody has wanted it.
+    /// Since when it is not wanted.
     pub unwanted_at: Option<Seconds>,
     /// The build that needs it, when it is no job itself.
     pub needed_by: Option<BuildId>,
@@ -51,7 +51,7 @@ pub struct Build {
     pub attempts: i64,
     /// Not to be submitted before.
     pub next_attempt: Seconds,
-    /// Who has it, or is to get it; empty if nobody serves it, nothing as long as that is not decided.
+    /// The coordinator that has it or is to get it; empty if none serves it, nothing until that is decided.
     pub coordinator: Option<String>,
     /// Whether that one may have heard of it.
     pub sent: bool,
@@ -176,8 +176,8 @@ impl Db {
     /// [`BuildState::Queued`]. Gives the number of builds that came to that state.
     ///
     /// One that is being canceled is queued at once. Should the coordinator have been told already, it
-    /// has given the build up before it gets it again: the same reconciler tells both, one after the other.
-    /// Should it end in between, late news that the former attempt was canceled change nothing.
+    /// has given the build up before it gets it again: the same step sends both, one after the other.
+    /// Should that step end in between, late news that the former attempt was canceled change nothing.
     pub async fn queue_builds(
         &self,
         evaluation: EvaluationId,

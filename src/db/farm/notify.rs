@@ -10,17 +10,17 @@ use sqlx::postgres::PgListener;
 
 use crate::db::{Db, Either, Result, Tx};
 
-/// The channel of `PostgreSQL` on which keepers on other machines are woken.
+/// The channel of `PostgreSQL` on which reconcilers on other machines are woken.
 const CHANNEL: &str = "gorget";
 
-/// Which keeper may have something to do.
+/// A reconciler that may have something to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// The one that fetches.
+    /// The step that fetches.
     Fetch,
-    /// The one that evaluates.
+    /// The step that evaluates.
     Evaluate,
-    /// The one that schedules.
+    /// The step that schedules.
     Schedule,
 }
 
@@ -44,8 +44,8 @@ impl FromStr for Wake {
     }
 }
 
-/// Wakes a keeper of every process that listens, once the transaction is committed. `SQLite` cannot do
-/// that: its keepers wake by themselves.
+/// Wakes a reconciler of every process that listens, once the transaction is committed. `SQLite` cannot do
+/// that: reconcilers then wake at their intervals.
 pub(in crate::db) async fn ring(tx: &mut Tx, wake: Wake) -> Result<()> {
     if let Either::Postgres(tx) = tx {
         let notify = sqlx::query("select pg_notify($1, $2)");
@@ -54,16 +54,16 @@ pub(in crate::db) async fn ring(tx: &mut Tx, wake: Wake) -> Result<()> {
     Ok(())
 }
 
-/// Hears who is to wake.
+/// Receives which reconcilers to wake.
 #[derive(Debug)]
 pub struct Listener {
     listener: PgListener,
-    /// Whether nobody listened until now.
+    /// Whether it has not listened until now.
     begins: bool,
 }
 
 impl Db {
-    /// Begins to listen; nothing for `SQLite`, where nobody can be heard.
+    /// Begins to listen; nothing for `SQLite`, which has no notifications.
     pub async fn listen(&self) -> Result<Option<Listener>> {
         let Either::Postgres(pool) = &self.aside else { return Ok(None) };
         let mut listener = PgListener::connect_with(pool).await?;
@@ -73,7 +73,7 @@ impl Db {
 }
 
 impl Listener {
-    /// Who is to wake next. All of them, when something may have been missed.
+    /// The reconcilers to wake next: all of them when something may have been missed.
     pub async fn heard(&mut self) -> Result<Vec<Wake>> {
         if std::mem::take(&mut self.begins) {
             return Ok(Wake::ALL.to_vec());

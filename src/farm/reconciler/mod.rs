@@ -7,7 +7,6 @@ mod steps;
 mod stop;
 mod watchdog;
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ const FAULT_PAUSE: Duration = Duration::from_secs(15);
 pub trait Reconciler: Send {
     /// What it is called in logs.
     const NAME: &'static str;
-    /// How long to wait when there is nothing to do and nobody rings.
+    /// How long to wait when there is nothing to do and no bell rings.
     const PERIOD: Duration;
     /// How long a step may take without [`progress`] before it is reported as stuck.
     const LONGEST: Duration = Duration::from_mins(15);
@@ -51,35 +50,18 @@ pub enum Progress {
     Idle,
 }
 
-/// The bells of all keepers: whoever writes a row rings for who reads it.
-#[derive(Debug, Clone, Default)]
-pub struct Bells {
-    /// For the one that reads specs.
-    pub register: Bell,
-    /// For the one that fetches.
-    pub fetch: Bell,
-    /// For the one that evaluates.
-    pub evaluate: Bell,
-    /// For the one that schedules.
-    pub schedule: Bell,
-    /// For the one that asks substitute servers.
-    pub substitute: Bell,
-    /// For the one that submits.
-    pub submit: Bell,
-}
-
-/// Lets one keeper work until `stop` is cancelled; a step that is under way is then given up.
-pub async fn keep<K: Reconciler>(mut keeper: K, bell: Bell, stop: CancellationToken) {
+/// Runs one reconciler until `stop` is cancelled; a step that is under way is then dropped.
+pub async fn keep<R: Reconciler>(mut reconciler: R, bell: Bell, stop: CancellationToken) {
     let mut failures = 0;
-    let current = Step::new(K::NAME, K::LONGEST);
+    let current = Step::new(R::NAME, R::LONGEST);
     let mut fault: Option<MachineFault> = None;
     loop {
         let result = tokio::select! {
             () = stop.cancelled() => return,
-            result = current.run(keeper.step()) => result,
+            result = current.run(reconciler.step()) => result,
         };
         if result.is_ok() && fault.take().is_some() {
-            tracing::info!(keeper = K::NAME, "the fault is gone");
+            tracing::info!(step = R::NAME, "the fault is gone");
         }
         let pause = match result {
             Ok(Progress::Worked) => {
@@ -88,13 +70,13 @@ pub async fn keep<K: Reconciler>(mut keeper: K, bell: Bell, stop: CancellationTo
             }
             Ok(Progress::Idle) => {
                 failures = 0;
-                K::PERIOD
+                R::PERIOD
             }
             Err(error) => {
                 let found = MachineFault::of(&error);
                 if found.is_none() || found != fault {
                     failures += 1;
-                    tracing::error!(keeper = K::NAME, failures, "{error:#}");
+                    tracing::error!(step = R::NAME, failures, "{error:#}");
                 }
                 let pause = Duration::from_secs(1 << failures.min(8)).min(LONGEST_PAUSE);
                 let pause = if found.is_some() { pause.min(FAULT_PAUSE) } else { pause };
@@ -110,10 +92,10 @@ pub async fn keep<K: Reconciler>(mut keeper: K, bell: Bell, stop: CancellationTo
     }
 }
 
-/// Lets one keeper work until it has nothing left to do; says whether it did anything.
-pub async fn exhaust<K: Reconciler>(keeper: &mut K) -> anyhow::Result<bool> {
+/// Runs one reconciler until it has nothing left to do; returns whether it did anything.
+pub async fn exhaust<R: Reconciler>(reconciler: &mut R) -> anyhow::Result<bool> {
     let mut worked = false;
-    while keeper.step().await? == Progress::Worked {
+    while reconciler.step().await? == Progress::Worked {
         worked = true;
     }
     Ok(worked)
@@ -133,37 +115,10 @@ pub fn spread(what: &str, most: i64) -> i64 {
     number % (most.max(0) + 1)
 }
 
-/// What is asked for once more even if it is not due: used by `run --once`, which does everything
-/// one time.
-#[derive(Debug, Default)]
-pub struct Once(Option<BTreeSet<String>>);
-
-impl Once {
-    /// Nothing is asked for: everything waits until it is due.
-    pub fn when_due() -> Self {
-        Self(None)
-    }
-
-    /// Everything is done one time.
-    pub fn each() -> Self {
-        Self(Some(BTreeSet::new()))
-    }
-
-    /// Whether `what` is to be done: it is due, or everything is asked for once and it was not done.
-    pub fn wants(&self, what: &str, due: bool) -> bool {
-        self.0.as_ref().map_or(due, |done| !done.contains(what))
-    }
-
-    /// Notes that it was done.
-    pub fn done(&mut self, what: &str) {
-        if let Some(done) = &mut self.0 {
-            done.insert(what.to_owned());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

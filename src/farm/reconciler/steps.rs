@@ -18,11 +18,11 @@ tokio::task_local! {
     static CURRENT: Arc<Step>;
 }
 
-/// The step of one keeper. Times are in milliseconds since the start, 0: not now.
+/// The step of one reconciler. Times are in milliseconds since the start, 0: not now.
 #[derive(Debug)]
 pub(super) struct Step {
     name: &'static str,
-    /// Longest time without a sign of progress.
+    /// Longest time without progress.
     limit: Duration,
     progressed: AtomicU64,
     polled: AtomicU64,
@@ -31,7 +31,7 @@ pub(super) struct Step {
 /// A step that is stuck.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stuck {
-    /// Which keeper's.
+    /// The name of the reconciler.
     pub name: &'static str,
     /// For how long.
     pub time: Duration,
@@ -108,7 +108,7 @@ pub fn stuck() -> Vec<Stuck> {
     steps().iter().filter_map(|step| step.upgrade()?.stuck(now)).collect()
 }
 
-/// The steps that are under way, and for how long without a sign of progress.
+/// The steps that are under way, and for how long without progress.
 pub(super) fn under_way() -> Vec<String> {
     let now = now();
     let mut names = HashMap::new();

@@ -70,7 +70,7 @@ impl Watch {
             }
             self.logged.insert(name, Instant::now());
             let what = if *blocks { "blocks a thread of the runtime" } else { "makes no progress" };
-            tracing::error!(keeper = name, "stuck: step `{name}` {what} for {} s", time.as_secs());
+            tracing::error!(step = name, "stuck: step `{name}` {what} for {} s", time.as_secs());
         }
     }
 }

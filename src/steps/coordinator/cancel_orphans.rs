@@ -1,16 +1,22 @@
 use std::time::Duration;
 
 use crate::db::Db;
+use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 
-/// The keeper that gives up what nobody wants any more where nobody can be told: the queue is the
-/// result, or the coordinator that had it is none of the farm's any more.
+/// The reconciler that cancels unwanted builds that no coordinator of the farm has: there is no coordinator, or
+/// the one that had the build is no longer configured.
 #[derive(Debug)]
 pub struct CancelOrphans {
-    /// Where builds stand.
-    pub db: Db,
-    /// The names of the coordinators that are told.
-    pub told: Vec<String>,
+    db: Db,
+    coordinators: Vec<String>,
+}
+
+impl CancelOrphans {
+    /// `coordinators` are the names of those that cancel their builds themselves.
+    pub fn new(context: &Context, coordinators: Vec<String>) -> Self {
+        Self { db: context.db.clone(), coordinators }
+    }
 }
 
 impl Reconciler for CancelOrphans {
@@ -18,7 +24,7 @@ impl Reconciler for CancelOrphans {
     const PERIOD: Duration = Duration::from_secs(10);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
-        let count = self.db.give_up_untold(&self.told).await?;
+        let count = self.db.give_up_untold(&self.coordinators).await?;
         Ok(if count > 0 { Progress::Worked } else { Progress::Idle })
     }
 }

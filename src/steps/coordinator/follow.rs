@@ -5,32 +5,27 @@ use super::guix_build_coordinator::{Events, News};
 use crate::clock::Clock;
 use crate::db::{BuildRef, Db, NewEvent};
 use crate::domain::attempt::Attempt;
+use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 use crate::guix::store_path::StorePath;
 
-/// The keeper that listens to what the coordinator tells by itself. What it misses while nobody
-/// listens is found out by asking.
+/// The reconciler that follows the event stream of a coordinator. Events that it misses are found by polling.
 #[derive(Debug)]
 pub struct FollowEvents {
-    /// Where builds stand.
-    pub db: Db,
-    /// What time it is.
-    pub clock: Clock,
-    /// The name of the coordinator.
-    pub name: String,
-    /// Whom to listen to.
-    pub coordinator: GuixBuildCoordinator,
-    /// What is listened to, and how far it was heard.
-    pub hearing: Subscription,
+    db: Db,
+    clock: Clock,
+    name: String,
+    coordinator: GuixBuildCoordinator,
+    subscription: Subscription,
 }
 
-/// What is listened to.
+/// The connection to the event stream, and how far it was read.
 #[derive(Debug, Default)]
-pub struct Subscription {
+struct Subscription {
     events: Option<Events>,
-    /// The name of the last event that was heard.
+    /// The name of the last event that was read.
     last: Option<String>,
-    /// Whether it was said that nothing is to be heard.
+    /// Whether it was logged that there is no event stream.
     complained: bool,
 }
 
@@ -39,10 +34,10 @@ impl Reconciler for FollowEvents {
     const PERIOD: Duration = Duration::from_mins(1);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
-        let news = match self.hearing.hear(&self.coordinator).await {
+        let news = match self.subscription.next(&self.coordinator).await {
             Ok(news) => news,
             Err(reason) => {
-                if !std::mem::replace(&mut self.hearing.complained, true) {
+                if !std::mem::replace(&mut self.subscription.complained, true) {
                     tracing::info!(
                         coordinator = self.name,
                         "the coordinator tells nothing by itself, so it is asked: {reason}"
@@ -63,13 +58,24 @@ impl Reconciler for FollowEvents {
                 "builds moved on"
             );
         }
-        // Whatever was recorded need not be heard again.
-        self.hearing.last = self.hearing.events.as_ref().and_then(Events::last).map(str::to_owned);
+        // What was recorded need not be read again.
+        self.subscription.last = self.subscription.events.as_ref().and_then(Events::last).map(str::to_owned);
         Ok(Progress::Worked)
     }
 }
 
 impl FollowEvents {
+    /// Follows `coordinator`, which has this `name` in the farm.
+    pub fn new(context: &Context, name: String, coordinator: GuixBuildCoordinator) -> Self {
+        Self {
+            db: context.db.clone(),
+            clock: context.clock.clone(),
+            name,
+            coordinator,
+            subscription: Subscription::default(),
+        }
+    }
+
     /// Asks about what failed, where it matters which agent it was. What is not answered is passed over:
     /// it is asked about later.
     async fn judge(&self, events: &mut [NewEvent]) {
@@ -85,7 +91,7 @@ impl FollowEvents {
 }
 
 impl Subscription {
-    async fn hear(&mut self, coordinator: &GuixBuildCoordinator) -> Result<Vec<News>, super::Unavailable> {
+    async fn next(&mut self, coordinator: &GuixBuildCoordinator) -> Result<Vec<News>, super::Unavailable> {
         let mut events = match self.events.take() {
             Some(events) => events,
             None => coordinator.follow(self.last.as_deref()).await?,

@@ -17,9 +17,9 @@ mod request;
 mod submit;
 
 pub use cancel_orphans::CancelOrphans;
-pub use follow::{FollowEvents, Subscription};
+pub use follow::FollowEvents;
 pub use guix_build_coordinator::GuixBuildCoordinator;
-pub use guix_daemon::{LocalBuilder, RunningBuilds};
+pub use guix_daemon::{LocalBuilder, LocalBuilderSettings};
 pub use poll::PollBuilds;
 pub use submit::Submit;
 
@@ -104,7 +104,7 @@ impl Report {
         self.steps.iter().any(|(attempt, _)| attempt.is_over())
     }
 
-    /// Whether somebody gave it up.
+    /// Whether it was canceled.
     fn is_canceled(&self) -> bool {
         self.steps.iter().any(|(attempt, _)| *attempt == Attempt::Canceled)
     }

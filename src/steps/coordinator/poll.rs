@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::{GuixBuildCoordinator, Report, Unavailable};
 use crate::clock::{Clock, Seconds};
 use crate::db::{Build, Db, NewEvent};
+use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 
 /// How many requests are under way at the same time.
@@ -19,25 +20,18 @@ const AT_ONCE: usize = 8;
 const PIECE: i64 = 64;
 /// How often the coordinator is asked about one build, in seconds.
 const EVERY: Seconds = 1800;
-
 /// When it is asked once more about what it did not answer, in seconds.
 const POLL_INTERVAL: Seconds = 120;
 
-/// The keeper that asks the coordinator how far builds are: whatever was not told, or was told while
-/// nobody listened, is found out so. What the coordinator has lost is submitted again.
+/// The reconciler that asks the coordinator how far builds are. It finds what no event reported.
 #[derive(Debug)]
 pub struct PollBuilds {
-    /// Where builds stand.
-    pub db: Db,
-    /// What time it is.
-    pub clock: Clock,
-    /// The name of the coordinator.
-    pub name: String,
-    /// Whom to ask.
-    pub coordinator: GuixBuildCoordinator,
-    /// Asks about all builds that it was not asked about since then, whether that is long ago or not:
-    /// used by `run --once`.
-    pub since: Option<Seconds>,
+    db: Db,
+    clock: Clock,
+    name: String,
+    coordinator: GuixBuildCoordinator,
+    /// If each build is asked about once: when that began.
+    since: Option<Seconds>,
 }
 
 impl Reconciler for PollBuilds {
@@ -94,6 +88,13 @@ impl Reconciler for PollBuilds {
 }
 
 impl PollBuilds {
+    /// Asks `coordinator`, which has this `name` in the farm.
+    pub fn new(context: &Context, name: String, coordinator: GuixBuildCoordinator) -> Self {
+        let Context { db, clock, mode, .. } = context.clone();
+        let since = mode.is_once().then(|| clock.now());
+        Self { db, clock, name, coordinator, since }
+    }
+
     async fn record(&self, events: &[NewEvent], lost: &[Build]) -> anyhow::Result<()> {
         let noted = self.db.record_events(&self.name, events, self.clock.now()).await?;
         if noted.changed > 0 {

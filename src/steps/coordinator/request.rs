@@ -25,7 +25,7 @@ pub(super) enum Outcome {
     Answered(Answer),
     /// There are other attempts, which go on or are over.
     Found(Vec<Report>),
-    /// There were others that somebody canceled before it was known of them. That says nothing of a build that is
+    /// There were others, which were canceled before they were known. That says nothing of a build that is
     /// wanted; but late news of them must not be taken for news of the attempt that is asked for next.
     FoundCanceled(Vec<Report>),
     Canceled(String),
@@ -62,7 +62,7 @@ impl CoordinatorRequest {
             Self::Cancel(reference) => cancel(coordinator, reference).await,
             Self::CancelUnnamed(output) => {
                 for attempt in coordinator.attempts_at(&output).await? {
-                    // What somebody else asked for is not ours to give up.
+                    // Attempts that others submitted are not ours to cancel.
                     let report = coordinator.read(&attempt.reference).await?.unwrap_or(attempt);
                     if !report.is_over() && report.tags.iter().any(|(key, _)| key == OUR_TAG) {
                         return cancel(coordinator, report.reference).await;

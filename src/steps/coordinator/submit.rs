@@ -32,6 +32,7 @@ use crate::clock::{Clock, Seconds};
 use crate::db::{Build, BuildId, BuildRef, Db, NewEvent};
 use crate::domain::attempt::Attempt;
 use crate::domain::plan::route::Routes;
+use crate::farm::context::{Context, Mode};
 use crate::farm::reconciler::{Progress, Reconciler, back_off};
 
 /// How many requests are under way at the same time.
@@ -41,29 +42,17 @@ const PIECE: i64 = 64;
 /// When to ask again for giving up what the coordinator still needs, in seconds.
 const STILL_NEEDED: Seconds = 3600;
 
-/// The keeper that submits: the outbox is the `build` table, and a build leaves it when the
-/// coordinator has answered. One whose answer was lost is looked for there before it is submitted again.
-///
-/// What nobody wants any more is given up before anything is submitted, so that a build that is
-/// wanted again is never given up by an earlier word; and how urgent builds are is told last.
+/// The reconciler that submits.
 #[derive(Debug)]
 pub struct Submit {
-    /// Where builds stand.
-    pub db: Db,
-    /// What time it is.
-    pub clock: Clock,
-    /// The name of the coordinator.
-    pub name: String,
-    /// Whom to hand builds to.
-    pub coordinator: GuixBuildCoordinator,
-    /// Which builds go to which coordinator.
-    pub routes: Routes,
-    /// Where the coordinator may fetch derivations from.
-    pub substitute_urls: Vec<String>,
-    /// Tags that a build gets in addition when it is tried again.
-    pub retry_tags: BTreeMap<String, String>,
-    /// Whether to submit also what is not due: used by `run --once`.
-    pub once: bool,
+    db: Db,
+    clock: Clock,
+    mode: Mode,
+    name: String,
+    coordinator: GuixBuildCoordinator,
+    routes: Routes,
+    substitute_urls: Vec<String>,
+    retry_tags: BTreeMap<String, String>,
 }
 
 impl Reconciler for Submit {
@@ -120,10 +109,29 @@ impl Reconciler for Submit {
 }
 
 impl Submit {
+    /// Submits to `coordinator`, which has this `name` in the farm, the builds that `routes` give it.
+    pub fn new(context: &Context, name: String, coordinator: GuixBuildCoordinator, routes: Routes) -> Self {
+        let Context { db, clock, mode, .. } = context.clone();
+        let (substitute_urls, retry_tags) = (Vec::new(), BTreeMap::new());
+        Self { db, clock, mode, name, coordinator, routes, substitute_urls, retry_tags }
+    }
+
+    /// The coordinator may fetch derivations from these servers.
+    #[must_use]
+    pub fn with_substitute_urls(self, substitute_urls: Vec<String>) -> Self {
+        Self { substitute_urls, ..self }
+    }
+
+    /// A build gets these tags in addition when it is tried again.
+    #[must_use]
+    pub fn with_retry_tags(self, retry_tags: BTreeMap<String, String>) -> Self {
+        Self { retry_tags, ..self }
+    }
+
     async fn cancellations(&self) -> anyhow::Result<Vec<(Build, CoordinatorRequest)>> {
         let mut wishes = Vec::new();
         // What is still needed is not asked for twice by `run --once`; what could not be asked for is.
-        let due = self.clock.now() + if self.once { STILL_NEEDED - 1 } else { 0 };
+        let due = self.clock.now() + if self.mode.is_once() { STILL_NEEDED - 1 } else { 0 };
         for build in self.db.begin_cancellations(&self.name, due, PIECE).await? {
             let wish = match &build.reference {
                 Some(reference) if !build.in_doubt => CoordinatorRequest::Cancel(reference.clone()),
@@ -135,7 +143,7 @@ impl Submit {
     }
 
     async fn submissions(&self) -> anyhow::Result<Vec<(Build, CoordinatorRequest)>> {
-        let due = if self.once { Seconds::MAX } else { self.clock.now() };
+        let due = if self.mode.is_once() { Seconds::MAX } else { self.clock.now() };
         let builds = self.db.next_submissions(&self.name, due, PIECE).await?;
         let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
         let new = builds.iter().filter(|build| !(build.sent && build.in_doubt)).map(|build| build.id);

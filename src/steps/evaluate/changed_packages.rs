@@ -6,7 +6,9 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use crate::git::Change;
+use super::Evaluate;
+use crate::db::Task;
+use crate::git::{Change, fold_changes};
 
 /// More changed packages than this, and no order is better than another.
 const MOST: usize = 2000;
@@ -17,18 +19,18 @@ const LONGEST_NAME: usize = 211;
 
 /// The packages that were found so far.
 #[derive(Debug, Default)]
-pub(super) struct ChangedPackages {
+struct ChangedPackages {
     names: Vec<String>,
 }
 
 impl ChangedPackages {
     /// Their names; none when they are too many.
-    pub(super) fn packages(&self) -> &[String] {
+    fn packages(&self) -> &[String] {
         if self.names.len() > MOST { &[] } else { &self.names }
     }
 
     /// Adds the packages whose top-level definitions differ. A file that is no text has no definitions.
-    pub(super) fn compare(&mut self, change: Change<'_>) -> ControlFlow<()> {
+    fn compare(&mut self, change: Change<'_>) -> ControlFlow<()> {
         let text = |bytes| str::from_utf8(bytes).unwrap_or_default();
         let known: HashSet<&str> = forms(text(change.before)).collect();
         let changed = forms(text(change.after)).filter(|form| !known.contains(form));
@@ -64,6 +66,34 @@ fn package_name(form: &str) -> Option<&str> {
     }
     let rest = form.strip_prefix("(define-public ").or_else(|| form.strip_prefix("(define "))?;
     rest.split_whitespace().next()
+}
+
+impl Evaluate {
+    /// Jobs that are likely to have changed since the last complete evaluation. A guess, for the
+    /// order only: a wrong one costs time, so its failure is no failure.
+    pub(super) async fn likely(&self, task: &Task) -> HashSet<String> {
+        self.guess(task).await.unwrap_or_else(|error| {
+            tracing::debug!("no guess at what has changed: {error:#}");
+            HashSet::new()
+        })
+    }
+
+    async fn guess(&self, task: &Task) -> anyhow::Result<HashSet<String>> {
+        let Some(previous) = task.previous else { return Ok(HashSet::new()) };
+        let Some(previous) = self.db.evaluation(previous).await? else { return Ok(HashSet::new()) };
+        let mut likely = ChangedPackages::default();
+        for channel in task.revision.channels() {
+            let before = previous.revision.channels().iter().find(|other| other.name == channel.name);
+            let Some(before) = before.filter(|before| before.commit != channel.commit) else { continue };
+            let mirror = self.settings.mirrors.of(task.revision.channels(), channel).path(&channel.url);
+            let commits = [before.commit.as_str(), &channel.commit];
+            likely = fold_changes(&mirror, commits, "scm", likely, ChangedPackages::compare).await?;
+        }
+        let jobs: Vec<String> =
+            likely.packages().iter().map(|name| format!("{name}.{}", task.system)).collect();
+        let dependents = self.db.dependents_among_jobs(previous.id, &jobs).await?;
+        Ok(jobs.into_iter().chain(dependents).collect())
+    }
 }
 
 #[cfg(test)]

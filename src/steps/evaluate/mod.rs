@@ -11,28 +11,28 @@ mod changed_packages;
 mod machine;
 mod pause;
 mod record;
+mod warm_start;
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
-use changed_packages::ChangedPackages;
 pub use machine::check_guix;
 use pause::Pause;
+use warm_start::WarmStart;
 
 use crate::clock::Clock;
-use crate::db::{self, Claimant, Db, EvaluationWriter, Interrupted, SpecId, Task};
-use crate::domain::revision::{Origin, Revision};
-use crate::domain::spec::{Build, Runtime, System};
-use crate::evaluator::runtime::{Runtimes, Source};
-use crate::evaluator::{
-    Channel, Daemon, Event, Failure, Limits, Request, Summary, Target, Warm, milliseconds,
-};
-use crate::farm::reconciler::{Bells, Progress, Reconciler};
-use crate::git::{Checkout, Checkouts, Mirrors, checkout_channel, fold_changes};
+use crate::db::{self, Claimant, Db, EvaluationWriter, Interrupted, Task};
+use crate::domain::revision::Origin;
+use crate::domain::spec::System;
+use crate::evaluator::runtime::Runtimes;
+use crate::evaluator::{Daemon, Event, Limits, Summary, Target, Warm, milliseconds};
+use crate::farm::bell::Bells;
+use crate::farm::context::{Context, Mode};
+use crate::farm::reconciler::{Progress, Reconciler};
+use crate::git::{Checkouts, Mirrors};
 use crate::sandbox::{forget_own_peak, own_peak};
 
 /// Does something with the database, as soon as that is there and has room for it.
@@ -51,61 +51,42 @@ macro_rules! persist {
     }};
 }
 
-/// What was under way when there was no time left.
-const PREPARING: &str = "reading and compiling the modules of the revision";
-
-/// The keeper that evaluates, one evaluation at a time.
+/// The reconciler that evaluates, one evaluation at a time.
 #[derive(Debug)]
 pub struct Evaluate {
-    /// What this machine is called in the farm.
-    pub host: String,
-    /// The systems that it evaluates; none: all of them.
+    db: Db,
+    clock: Clock,
+    bells: Bells,
+    mode: Mode,
+    host: String,
+    settings: EvaluateSettings,
+    /// What the last evaluation left for the next system of its revision.
+    warm_start: Option<WarmStart>,
+    /// Why this host does not evaluate now.
+    pause: Option<Pause>,
+    /// How many faults of the machine there were since an evaluation ended.
+    faults: u32,
+}
+
+/// What this host evaluates, and with what.
+#[derive(Debug)]
+pub struct EvaluateSettings {
+    /// The systems that this host evaluates; none: all of them.
     pub systems: Vec<System>,
-    /// Where evaluations stand.
-    pub db: Db,
-    /// Where commits are.
+    /// The mirrors of repositories.
     pub mirrors: Mirrors,
-    /// Where their files are.
+    /// The checkouts of commits.
     pub checkouts: Checkouts,
-    /// Which Guix runs.
+    /// The Guixes that evaluate.
     pub runtimes: Runtimes,
     /// What an evaluation may use.
     pub limits: Limits,
     /// What store items of one spec may take in the database, in bytes.
     pub stored: u64,
-    /// Who makes the builds that evaluations of some specs may ask for.
+    /// The daemon that makes builds for evaluations of specs that permit them.
     pub daemon: Daemon,
-    /// What time it is.
-    pub clock: Clock,
-    /// Whom to wake.
-    pub bells: Bells,
     /// Where evaluations write: all that Gorget keeps, and temporary files.
     pub directories: Vec<PathBuf>,
-    /// Whether a fault of the machine is an error, because nobody waits until it is gone.
-    pub once: bool,
-    /// Nothing at first: what the last evaluation left for the next system of its revision.
-    pub kept: Option<WarmStart>,
-    /// Nothing at first: why nothing is evaluated here.
-    pub pause: Option<Pause>,
-    /// How many faults of the machine there were since an evaluation came to an end.
-    pub faults: u32,
-}
-
-/// A warm start, and what it was made of.
-#[derive(Debug)]
-pub struct WarmStart {
-    spec: SpecId,
-    revision: Revision,
-    build: Build,
-    warm: Warm,
-    /// As long as they are held, nobody removes the files.
-    _checkouts: Vec<Checkout>,
-}
-
-impl WarmStart {
-    fn serves(&self, task: &Task) -> bool {
-        (self.spec, &self.revision, &self.build) == (task.spec_id, &task.revision, &task.spec.build)
-    }
 }
 
 /// What was measured of an evaluation.
@@ -132,7 +113,7 @@ impl Reconciler for Evaluate {
             return Ok(Progress::Idle);
         }
         let Some(task) = self.claim().await? else {
-            self.kept = None;
+            self.warm_start = None;
             return Ok(Progress::Idle);
         };
         let revision = task.revision.short();
@@ -176,68 +157,40 @@ fn is_vouched_for(task: &Task) -> bool {
 }
 
 impl Evaluate {
-    /// Leases what is next, after what nobody works at any more was taken back.
+    /// Evaluates what these settings say.
+    pub fn new(context: &Context, settings: EvaluateSettings) -> Self {
+        let Context { db, clock, bells, mode, host } = context.clone();
+        Self { db, clock, bells, mode, host, settings, warm_start: None, pause: None, faults: 0 }
+    }
+
+    /// Leases the next evaluation, after those with expired leases were taken back.
     async fn claim(&self) -> anyhow::Result<Option<Task>> {
         let now = self.clock.now();
         for Interrupted { id, host, failed } in self.db.reclaim_expired(&self.host, now).await? {
             let what = if failed { "has failed: that was too often" } else { "begins again" };
             tracing::warn!(evaluation = %id, host, "an evaluation was interrupted and {what}");
         }
-        let warm = self.kept.as_ref().map(|kept| (kept.spec, kept.revision.clone()));
-        let claimant = Claimant { host: self.host.clone(), systems: self.systems.clone(), warm };
+        let warm = self.warm_start.as_ref().map(|start| (start.spec, start.revision.clone()));
+        let claimant = Claimant { host: self.host.clone(), systems: self.settings.systems.clone(), warm };
         Ok(self.db.claim_evaluation(&claimant, now).await?)
     }
 
     async fn evaluate(&mut self, task: &Task) -> anyhow::Result<Summary> {
         forget_own_peak();
         let started = Instant::now();
-        let (mut kept, prepare_ms) = match self.kept.take() {
-            Some(mut kept) if kept.serves(task) => {
-                kept.warm.set_limits(self.limits.clone());
-                (kept, None)
+        let (mut start, prepare_ms) = match self.warm_start.take() {
+            Some(mut start) if start.serves(task) => {
+                start.warm.set_limits(self.settings.limits.clone());
+                (start, None)
             }
             former => {
                 drop(former);
                 (self.prepare(task).await?, Some(milliseconds(started.elapsed())))
             }
         };
-        let result = self.evaluate_with(&mut kept.warm, task, prepare_ms).await;
-        self.kept = Some(kept);
+        let result = self.evaluate_with(&mut start.warm, task, prepare_ms).await;
+        self.warm_start = Some(start);
         result
-    }
-
-    /// Makes a warm start. The time that this takes is not left for the evaluation.
-    async fn prepare(&self, task: &Task) -> anyhow::Result<WarmStart> {
-        let (channels, checkouts) = self.check_out(task).await?;
-        let (runtime, mut limits, started) = (task.spec.runtime, self.limits.clone(), Instant::now());
-        let prepare = self.runtimes.prepare(&task.spec.name, runtime, &channels);
-        let prepared = if runtime == Runtime::TimeMachine {
-            // Building Guix has a limit of its own.
-            prepare.await?
-        } else {
-            let limit = limits.evaluation_time;
-            let prepared = tokio::time::timeout(limit, prepare).await;
-            let late = Failure::Limit { what: "time limit", limit: format!("{limit:?}") };
-            let prepared = prepared.map_err(|_| late).context(PREPARING)??;
-            limits.evaluation_time = limit.saturating_sub(started.elapsed());
-            prepared
-        };
-        let request = Request {
-            root: self.runtimes.root().to_owned(),
-            channels: Channel::list(&prepared.channels, &task.revision),
-            environment: prepared.environment,
-            build: task.spec.build.clone(),
-            keep_contents: true,
-            limits,
-            daemon: task.spec.build.builds_while_evaluating.then(|| self.daemon.clone()),
-        };
-        Ok(WarmStart {
-            spec: task.spec_id,
-            revision: task.revision.clone(),
-            build: task.spec.build.clone(),
-            warm: Warm::start(request)?,
-            _checkouts: checkouts,
-        })
     }
 
     async fn evaluate_with(
@@ -247,7 +200,7 @@ impl Evaluate {
         prepare_ms: Option<u64>,
     ) -> anyhow::Result<Summary> {
         let wanted = Target { system: task.system.clone(), likely: self.likely(task).await };
-        let mut recorder = EvaluationWriter::new(task.clone()).with_quota(self.stored);
+        let mut recorder = EvaluationWriter::new(task.clone()).with_quota(self.settings.stored);
         // One batch waits while another is recorded.
         let (events, received) = mpsc::channel(1);
         let (summary, busy) = tokio::join!(
@@ -276,23 +229,6 @@ impl Evaluate {
         let is_partial = summary.broken_modules > 0;
         persist!(self, recorder.finish(&self.db, is_partial, &metrics, self.clock.now()));
         Ok(summary)
-    }
-
-    /// The files of every channel.
-    async fn check_out(&self, task: &Task) -> anyhow::Result<(Vec<Source>, Vec<Checkout>)> {
-        let (mut sources, mut checkouts) = (Vec::new(), Vec::new());
-        for channel in task.revision.channels() {
-            let checkout = checkout_channel(
-                &self.mirrors.of(task.revision.channels(), channel),
-                &self.checkouts,
-                channel,
-            )
-            .await
-            .with_context(|| format!("checking out channel {}", channel.name))?;
-            sources.push(Source::new(channel, &checkout));
-            checkouts.push(checkout);
-        }
-        Ok((sources, checkouts))
     }
 
     /// Takes events until there are no more; gives the time that recording them took.
@@ -334,31 +270,5 @@ impl Evaluate {
             busy += started.elapsed();
         }
         Ok(busy)
-    }
-
-    /// Jobs that are likely to have changed since the last complete evaluation. A guess, for the
-    /// order only: a wrong one costs time, so its failure is no failure.
-    async fn likely(&self, task: &Task) -> HashSet<String> {
-        self.guess(task).await.unwrap_or_else(|error| {
-            tracing::debug!("no guess at what has changed: {error:#}");
-            HashSet::new()
-        })
-    }
-
-    async fn guess(&self, task: &Task) -> anyhow::Result<HashSet<String>> {
-        let Some(previous) = task.previous else { return Ok(HashSet::new()) };
-        let Some(previous) = self.db.evaluation(previous).await? else { return Ok(HashSet::new()) };
-        let mut likely = ChangedPackages::default();
-        for channel in task.revision.channels() {
-            let before = previous.revision.channels().iter().find(|other| other.name == channel.name);
-            let Some(before) = before.filter(|before| before.commit != channel.commit) else { continue };
-            let mirror = self.mirrors.of(task.revision.channels(), channel).path(&channel.url);
-            let commits = [before.commit.as_str(), &channel.commit];
-            likely = fold_changes(&mirror, commits, "scm", likely, ChangedPackages::compare).await?;
-        }
-        let jobs: Vec<String> =
-            likely.packages().iter().map(|name| format!("{name}.{}", task.system)).collect();
-        let dependents = self.db.dependents_among_jobs(previous.id, &jobs).await?;
-        Ok(jobs.into_iter().chain(dependents).collect())
     }
 }

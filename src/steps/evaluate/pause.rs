@@ -21,12 +21,12 @@ const SHORTEST: Duration = Duration::from_secs(15);
 const LONGEST: Duration = Duration::from_mins(4);
 /// While the database is away, how often it is tried again to record a batch.
 const RECORD_AGAIN: Duration = Duration::from_secs(2);
-/// How long that is tried by who was told to do everything once.
+/// How long that is tried when everything is done once.
 const RECORD_ONCE: Duration = Duration::from_mins(1);
 
 /// Nothing is evaluated on this machine for now.
 #[derive(Debug)]
-pub struct Pause {
+pub(super) struct Pause {
     /// What is wrong.
     fault: MachineFault,
     /// When the machine is examined again.
@@ -48,7 +48,7 @@ impl Evaluate {
             self.put_off(error);
             return Ok(false);
         }
-        if let Err(fault) = examine(self.runtimes.root(), &self.directories).await {
+        if let Err(fault) = examine(self.settings.runtimes.root(), &self.settings.directories).await {
             self.put_off(fault);
             self.say_paused().await;
             return Ok(false);
@@ -109,14 +109,14 @@ impl Evaluate {
             _ => MachineFault::of(error),
         };
         match fault.filter(|fault| !fault.is_scarcity()) {
-            None => examine(self.runtimes.root(), &self.directories).await.err(),
+            None => examine(self.settings.runtimes.root(), &self.settings.directories).await.err(),
             fault => fault,
         }
     }
 
     async fn interrupted(&mut self, task: &Task, fault: MachineFault) -> anyhow::Result<Progress> {
-        self.kept = None;
-        self.runtimes.forget_host();
+        self.warm_start = None;
+        self.settings.runtimes.forget_host();
         tracing::error!(host = self.host, spec.name = task.spec.name, system = %task.system, "the host pauses: {fault}");
         let pause = (SHORTEST * (1 << self.faults.min(8))).min(LONGEST);
         self.faults += 1;
@@ -126,7 +126,7 @@ impl Evaluate {
             tracing::warn!(host = self.host, "what was interrupted is given back later: {error}");
         }
         self.say_paused().await;
-        if self.once { Err(fault.into()) } else { Ok(Progress::Idle) }
+        if self.mode.is_once() { Err(fault.into()) } else { Ok(Progress::Idle) }
     }
 
     /// Lets others have what was interrupted. What cannot be written down yet is tried again.
@@ -161,10 +161,10 @@ impl Evaluate {
     }
 
     /// Waits a little when the database is away or has no space: evaluating goes on where it was when that is over,
-    /// unless somebody else has leased it by then. Any other error is one.
+    /// unless another host has leased it by then. Any other error is one.
     pub(super) async fn wait_out(&self, error: db::Error, since: &mut Option<Instant>) -> db::Result<()> {
         let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
-        if !error.is_passing() || self.once && waited > RECORD_ONCE {
+        if !error.is_passing() || self.mode.is_once() && waited > RECORD_ONCE {
             return Err(error);
         }
         if since.is_none() {

@@ -35,7 +35,7 @@ impl BlockReason {
         Self { kind: BlockKind::Rollback, reason, push: trust.push, remote: None }
     }
 
-    /// Nobody can tell whether the commit of a channel descends from what was evaluated before.
+    /// It is not known whether the commit of a channel descends from what was evaluated before.
     pub(super) fn endless(channel: &ChannelCommit, error: &HistoryError) -> Self {
         let reason = format!("channel {}: {error}", channel.name);
         Self { kind: BlockKind::Failed, reason, push: None, remote: None }
@@ -88,7 +88,7 @@ impl Fetch {
         if before.is_none_or(|before| (before.target.as_str(), &before.reason) != (target, reason)) {
             tracing::warn!(spec.name = name, kind = kind.word(), "not evaluated: {reason}");
         }
-        // What the machine is to blame for is over when somebody has put it right, and is tried again soon.
+        // A fault of the machine ends when it is repaired, so the fetch is tried again soon.
         let soon = *kind == BlockKind::Failed && blames_machine(reason);
         let count = |failures: i64| if soon { 0 } else { failures };
         if let Some((url, problem)) = remote {

@@ -13,7 +13,7 @@ use super::block_reason;
 /// The most evaluations that one push asks for, when every commit is wanted.
 const MOST_STEPS: usize = 200;
 
-/// Whoever does it.
+/// What the work for one spec needs.
 #[derive(Debug, Clone)]
 pub(super) struct FetchJob {
     pub(super) db: Db,
@@ -85,7 +85,7 @@ impl FetchJob {
     }
 
     /// What is wrong with the commit of a channel that is authenticated, but does not follow on the one
-    /// before. A commit that somebody named is meant.
+    /// before. A pinned commit is meant.
     async fn rollback(
         &self,
         mirrors: &Mirrors,

@@ -15,7 +15,9 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::db::{BlockedSpec, Db, Evaluation, Mirror, SpecId, StoredSpec};
 use crate::domain::revision::ChannelCommit;
-use crate::farm::reconciler::{Bells, Once, Progress, Reconciler};
+use crate::farm::bell::Bells;
+use crate::farm::context::{Context, Once};
+use crate::farm::reconciler::{Progress, Reconciler};
 use crate::git::{Resolver, Tips, Whereabouts};
 
 use fetch_spec::FetchJob;
@@ -26,28 +28,22 @@ const SIDE_BY_SIDE: usize = 4;
 /// While some are under way, how often it is asked what else is wanted.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The keeper that fetches.
+/// The reconciler that fetches.
 #[derive(Debug)]
 pub struct Fetch {
-    /// Where specs, branches and evaluations stand.
-    pub db: Db,
-    /// Who fetches, authenticates and completes.
-    pub resolver: Resolver,
-    /// What time it is.
-    pub clock: Clock,
-    /// Whom to wake.
-    pub bells: Bells,
-    /// Whether to try again what failed a moment ago.
-    pub once: Once,
-    /// What is under way.
-    pub fetches: Fetches,
+    db: Db,
+    clock: Clock,
+    bells: Bells,
+    resolver: Resolver,
+    once: Once,
+    fetches: Fetches,
 }
 
-/// What is fetched at the moment.
+/// Fetches that are under way.
 #[derive(Debug, Default)]
-pub struct Fetches {
+struct Fetches {
     tasks: JoinSet<Fetched>,
-    /// For which specs, and how far that has come.
+    /// The specs that they are for, and how far each has come.
     specs: BTreeMap<SpecId, Whereabouts>,
 }
 
@@ -100,13 +96,25 @@ impl Reconciler for Fetch {
 }
 
 impl Fetch {
+    /// Has `resolver` fetch and authenticate revisions.
+    pub fn new(context: &Context, resolver: Resolver) -> Self {
+        Self {
+            db: context.db.clone(),
+            clock: context.clock.clone(),
+            bells: context.bells.clone(),
+            resolver,
+            once: Once::new(context.mode),
+            fetches: Fetches::default(),
+        }
+    }
+
     /// The commit of every branch that is known.
     async fn tips(&self) -> anyhow::Result<Tips> {
         let branches = self.db.branches().await?.into_iter();
         Ok(branches.filter_map(|branch| Some(((branch.url, branch.name), branch.tip?))).collect())
     }
 
-    /// What is wanted and due, and nobody is at.
+    /// What is wanted and due, and not under way.
     async fn wanted(&mut self) -> anyhow::Result<Vec<Target>> {
         let mut newest: HashMap<SpecId, Vec<Evaluation>> = HashMap::new();
         for evaluation in self.db.newest_evaluations().await? {
@@ -150,8 +158,8 @@ impl Fetch {
         Ok(mirrors.filter(|mirror: &Mirror| mirror.next_fetch > now).map(|mirror| mirror.url).collect())
     }
 
-    /// Begins with as much as can go on side by side; gives back what has to wait. A spec waits for a repository
-    /// that it names as long as somebody is there: should that fail, it is left in peace for a while.
+    /// Begins with as much as can go on side by side; returns what has to wait. A spec waits while another fetch
+    /// uses a repository that it names: should that fail, the repository is not asked for a while.
     fn begin(&mut self, wanted: Vec<Target>) -> Vec<Target> {
         let mut waiting = Vec::new();
         for one in wanted {

@@ -4,27 +4,24 @@ use std::time::Duration;
 use super::{Failure, Server, Verdict, verdict};
 use crate::clock::{Clock, Seconds};
 use crate::db::{Answered, BuildId, Db, WantedBuild};
-use crate::farm::reconciler::{Bells, Progress, Reconciler, back_off};
+use crate::farm::bell::Bells;
+use crate::farm::context::{Context, Mode};
+use crate::farm::reconciler::{Progress, Reconciler, back_off};
 
 /// How many builds one step settles at most.
 const PIECE: i64 = 4096;
-/// How long a build waits for servers that fail, in seconds, before it is queued without their word.
+/// How long a build waits for servers that fail, in seconds, before it is queued without their answers.
 const QUERY_TIMEOUT: Seconds = 1800;
 
-/// The keeper that asks substitute servers: a wanted build is left to them when they have all of its
+/// The reconciler that asks substitute servers: a wanted build is left to them when they have all of its
 /// outputs, and queued when they have not.
 #[derive(Debug)]
 pub struct QuerySubstitutes {
-    /// Where builds stand, and what servers said.
-    pub db: Db,
-    /// What time it is.
-    pub clock: Clock,
-    /// Whom to wake.
-    pub bells: Bells,
-    /// The servers, in the order in which they are asked.
-    pub servers: Vec<Server>,
-    /// Whether to ask also for what is not due: used by `run --once`.
-    pub once: bool,
+    db: Db,
+    clock: Clock,
+    bells: Bells,
+    mode: Mode,
+    servers: Vec<Server>,
 }
 
 /// What is known of store items, by base name.
@@ -44,7 +41,7 @@ impl Reconciler for QuerySubstitutes {
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let now = self.clock.now();
-        let due = if self.once { Seconds::MAX } else { now };
+        let due = if self.mode.is_once() { Seconds::MAX } else { now };
         let builds = self.db.wanted_builds(due, PIECE).await?;
         if builds.is_empty() {
             self.db.forget_lookups(now).await?;
@@ -56,11 +53,17 @@ impl Reconciler for QuerySubstitutes {
             self.bells.submit.ring();
             self.bells.schedule.ring();
         }
-        Ok(if settled > 0 || !self.once { Progress::Worked } else { Progress::Idle })
+        Ok(if settled > 0 || !self.mode.is_once() { Progress::Worked } else { Progress::Idle })
     }
 }
 
 impl QuerySubstitutes {
+    /// Asks `servers` in their order.
+    pub fn new(context: &Context, servers: Vec<Server>) -> Self {
+        let Context { db, clock, bells, mode, .. } = context.clone();
+        Self { db, clock, bells, mode, servers }
+    }
+
     /// Asks one server after the other for what those before it do not have.
     async fn find(&self, builds: &[WantedBuild], now: Seconds) -> anyhow::Result<Findings> {
         let mut findings = Findings::default();
@@ -118,7 +121,9 @@ impl QuerySubstitutes {
         }
         let failing = self.db.failing_servers().await?;
         let failing = failing.into_iter().find(|failing| failing.url == server.name);
-        if let Some(failing) = failing.as_ref().filter(|failing| failing.next_attempt > now && !self.once) {
+        if let Some(failing) =
+            failing.as_ref().filter(|failing| failing.next_attempt > now && !self.mode.is_once())
+        {
             findings.wait(failing.next_attempt, &server.name, &failing.reason);
             return Ok(HashMap::new());
         }

@@ -23,7 +23,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// Largest narinfo that is read, in bytes.
 const LARGEST: usize = 256 << 10;
-/// What servers are told who asks.
+/// The user agent of requests.
 const USER_AGENT: &str = concat!("gorget/", env!("CARGO_PKG_VERSION"));
 /// How many requests may fail before the server is left alone for a while.
 const TOLERATED: usize = 8;

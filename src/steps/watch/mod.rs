@@ -16,6 +16,7 @@
 //! after 30 days; those with an authentic commit that others must descend from, after a year.
 
 mod seen;
+mod watchers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,43 +24,40 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Seconds};
-use crate::db::{Branch, BranchState, Db, Evaluation, PollResult, StoredSpec};
-use crate::domain::spec::{Channel, Period, is_pattern};
-use crate::farm::reconciler::{Bells, Once, Progress, Reconciler, spread};
+use crate::db::{Branch, BranchState, Db, PollResult};
+use crate::domain::spec::Channel;
+use crate::farm::bell::Bells;
+use crate::farm::context::{Context, Once};
+use crate::farm::reconciler::{Progress, Reconciler, spread};
 use crate::git::{Listing, Mirrors, RemoteError};
 
 use seen::{Sight, tell};
+use watchers::{Watchers, watchers};
 
 /// How many repositories are polled side by side.
 const SIDE_BY_SIDE: usize = 16;
 /// While polls are under way, how often it is asked whether others are due.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// So much lies between two polls at a branch, however often somebody asks for one.
+/// The shortest time between two polls of a branch, however often polls are requested.
 const MIN_POLL_INTERVAL: Seconds = 10;
 /// The longest time by which a look may be late, so that not all come at once; a tenth of the period
 /// if that is shorter.
 const MOST_LATE: Seconds = 60;
 
-/// The keeper that polls.
+/// The reconciler that polls.
 #[derive(Debug)]
 pub struct Watch {
-    /// Where specs and branches stand.
-    pub db: Db,
-    /// Who polls.
-    pub mirrors: Mirrors,
-    /// What time it is.
-    pub clock: Clock,
-    /// Whom to wake.
-    pub bells: Bells,
-    /// Whether to poll what is not due.
-    pub once: Once,
-    /// The polls that are under way.
-    pub polls: Polls,
+    db: Db,
+    clock: Clock,
+    bells: Bells,
+    mirrors: Mirrors,
+    once: Once,
+    polls: Polls,
 }
 
 /// Polls that are under way.
 #[derive(Debug, Default)]
-pub struct Polls {
+struct Polls {
     tasks: JoinSet<Looked>,
     urls: BTreeSet<String>,
 }
@@ -85,16 +83,6 @@ impl Reconciler for Watch {
         }
         Ok(Progress::Worked)
     }
-}
-
-/// Who watches a branch, or the branches that a pattern means.
-#[derive(Debug, Default)]
-struct Watchers {
-    periods: Vec<Period>,
-    /// Channels whose pattern it is.
-    patterns: Vec<Channel>,
-    /// Whether a spec names its repository.
-    named: bool,
 }
 
 /// A branch that is due.
@@ -127,6 +115,18 @@ struct Looked {
 }
 
 impl Watch {
+    /// Polls through `mirrors`.
+    pub fn new(context: &Context, mirrors: Mirrors) -> Self {
+        Self {
+            db: context.db.clone(),
+            clock: context.clock.clone(),
+            bells: context.bells.clone(),
+            mirrors,
+            once: Once::new(context.mode),
+            polls: Polls::default(),
+        }
+    }
+
     /// Begins to poll the repositories that are due, the one that waits longest first.
     async fn begin(&mut self) -> anyhow::Result<()> {
         let mut all = self.due().await?;
@@ -235,7 +235,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Branches that patterns mean, and that nobody has seen before.
+    /// Branches that patterns mean, and that were never seen before.
     async fn appeared(&self, due: &Due, listing: &Listing, now: Seconds) -> anyhow::Result<Vec<Sight>> {
         let known: BTreeSet<&str> = due.names();
         let new = listing.tips.iter().filter(|(name, _)| !known.contains(name.as_str()));
@@ -254,39 +254,6 @@ impl Watch {
     }
 }
 
-/// Every branch that is watched: those that specs name, and those of channels that their newest
-/// evaluations needed.
-fn watchers(specs: &[StoredSpec], newest: &[Evaluation]) -> BTreeMap<(String, String), Watchers> {
-    let mut watchers: BTreeMap<(String, String), Watchers> = BTreeMap::new();
-    for stored in specs.iter().filter(|stored| stored.present && stored.spec.active) {
-        let spec = &stored.spec;
-        let mut watch = |url: &str, branch: &str| {
-            let entry = watchers.entry((url.to_owned(), branch.to_owned())).or_default();
-            entry.periods.push(spec.period.clone());
-        };
-        let of_template = |channel: &&Channel| is_pattern(&channel.branch) || !spec.is_template();
-        let channels = spec.channels.iter().filter(|channel| channel.commit.is_none()).filter(of_template);
-        for channel in channels {
-            watch(&channel.url, &channel.branch);
-        }
-        for evaluation in newest.iter().filter(|evaluation| evaluation.spec_id == stored.id) {
-            let needed = evaluation.revision.channels().iter().filter(|c| c.origin.needed_by.is_some());
-            needed.filter(|c| !c.origin.pinned).for_each(|c| watch(&c.url, &c.origin.branch));
-        }
-        for channel in spec.channels.iter().filter(|channel| is_pattern(&channel.branch)) {
-            let key = (channel.url.clone(), channel.branch.clone());
-            watchers.entry(key).or_default().patterns.push(channel.clone());
-        }
-    }
-    let present = specs.iter().filter(|stored| stored.present);
-    let named: BTreeSet<&str> =
-        present.flat_map(|stored| &stored.spec.channels).map(|channel| channel.url.as_str()).collect();
-    for ((url, _), watchers) in &mut watchers {
-        watchers.named = named.contains(url.as_str());
-    }
-    watchers
-}
-
 /// When a repository that was polled is polled again, if it is due at `next`. All of its
 /// branches have the same delay, so they stay together.
 fn late(url: &str, polled_at: Seconds, next: Seconds) -> Seconds {
@@ -294,7 +261,7 @@ fn late(url: &str, polled_at: Seconds, next: Seconds) -> Seconds {
     next.saturating_add(spread(&format!("{url} {polled_at}"), most))
 }
 
-/// When a branch is to be polled because somebody asked for that since the last poll.
+/// When a branch is to be polled because that was requested since the last poll.
 fn asked(branch: &Branch) -> Option<Seconds> {
     let polled_at = branch.polled_at?;
     branch
@@ -310,6 +277,7 @@ fn name(branch: &Branch) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::spec::Period;
 
     #[test]
     fn repositories_with_one_period_are_not_looked_at_in_one_second() {

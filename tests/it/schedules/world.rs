@@ -4,7 +4,8 @@ use std::time::Duration;
 use gorget::clock::Clock;
 use gorget::db::{Batch, Build, Db, EvaluationWriter, NewEvent, QueueFilter};
 use gorget::domain::spec::{RetryFailed, Spec};
-use gorget::farm::reconciler::{Bells, Reconciler as _};
+use gorget::farm::context::Context;
+use gorget::farm::reconciler::Reconciler as _;
 use gorget::steps::coordinator::{GuixBuildCoordinator, PollBuilds, Submit};
 use gorget::steps::schedule::Schedule;
 use serde_json::json;
@@ -12,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::crash::{until_crash, what_was_sent_arrives};
 use crate::support::coordinator::{Held, Mood, StandIn};
-use crate::support::{Dice, begin, claimant, derivation, everything, hash, job, spec, spec_id};
+use crate::support::{Dice, begin, claimant, context, derivation, everything, hash, job, spec, spec_id};
 
 /// How many outputs a farm knows. Each is made by either of two derivations.
 pub const WORDS: usize = 10;
@@ -137,56 +138,45 @@ impl<'a> World<'a> {
         self.assert_nothing_is_built_twice();
     }
 
+    fn context(&self) -> Context {
+        context(self.db, &self.clock)
+    }
+
     pub fn schedule(&self) -> Schedule {
-        Schedule { db: self.db.clone(), clock: self.clock.clone(), bells: Bells::default(), look_up: false }
+        Schedule::new(&self.context(), false)
     }
 
     pub fn submit(&self) -> Submit {
-        Submit {
-            db: self.db.clone(),
-            clock: self.clock.clone(),
-            name: NAME.to_owned(),
-            coordinator: self.adapter.clone(),
-            routes: everything(),
-            substitute_urls: Vec::new(),
-            retry_tags: BTreeMap::new(),
-            once: false,
-        }
+        Submit::new(&self.context(), NAME.to_owned(), self.adapter.clone(), everything())
     }
 
     pub fn reconcile(&self) -> PollBuilds {
-        PollBuilds {
-            db: self.db.clone(),
-            clock: self.clock.clone(),
-            name: NAME.to_owned(),
-            coordinator: self.adapter.clone(),
-            since: None,
-        }
+        PollBuilds::new(&self.context(), NAME.to_owned(), self.adapter.clone())
     }
 
     async fn schedule_and_crash(&mut self) {
-        let mut keeper = self.schedule();
-        until_crash(self.db, &mut self.lot, 5, keeper.step()).await;
+        let mut schedule = self.schedule();
+        until_crash(self.db, &mut self.lot, 5, schedule.step()).await;
     }
 
     async fn submit_and_crash(&mut self) {
-        let mut keeper = self.submit();
-        until_crash(self.db, &mut self.lot, 12, keeper.step()).await;
+        let mut submit = self.submit();
+        until_crash(self.db, &mut self.lot, 12, submit.step()).await;
         what_was_sent_arrives().await;
     }
 
     async fn reconcile_and_crash(&mut self) {
-        let mut keeper = self.reconcile();
-        until_crash(self.db, &mut self.lot, 5, keeper.step()).await;
+        let mut reconcile = self.reconcile();
+        until_crash(self.db, &mut self.lot, 5, reconcile.step()).await;
     }
 
     /// Much may happen while the coordinator thinks about what was sent. Its answers may find nobody.
     async fn submit_while_much_happens(&mut self) {
-        let mut keeper = self.submit();
+        let mut submit = self.submit();
         self.coordinator.feel(Mood::KeepsAnswers);
         // By itself, as it may have begun to write when nobody else waits for it.
         let mut step = JoinSet::new();
-        step.spawn(async move { keeper.step().await.unwrap() });
+        step.spawn(async move { submit.step().await.unwrap() });
         tokio::select! {
             result = step.join_next() => drop(result.unwrap().unwrap()),
             () = self.coordinator.has_something_to_answer() => {

@@ -145,13 +145,13 @@ pub struct Cluster {
     answers: BufReader<ChildStdout>,
     /// Stops the server and removes the directory as soon as its standard input ends, which is when
     /// this process does, whatever the way.
-    keeper: Child,
+    supervisor: Child,
 }
 
 /// Whose a server's files are that root starts: this is `nobody`.
 const NOBODY: u32 = 65534;
 
-const KEEPER: &str = r#"
+const SUPERVISOR: &str = r#"
 export PATH="$PATH:$2" LC_ALL=C
 initdb -D "$1/data" -U gorget -A trust -E UTF8 --no-sync >"$1/log" 2>&1 &&
 pg_ctl -D "$1/data" -w -l "$1/log" start >/dev/null 2>&1 -o "-k $1 -c listen_addresses='' \
@@ -181,13 +181,13 @@ impl Cluster {
         let mut command = Command::new(words[0]);
         command
             .args(&words[1..])
-            .args(["-c", &format!("{KEEPER}\nrm -rf \"$1\""), "sh"])
+            .args(["-c", &format!("{SUPERVISOR}\nrm -rf \"$1\""), "sh"])
             .arg(&dir)
             .arg(debian_programs());
         command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut keeper = command.spawn().unwrap();
-        let answers = BufReader::new(keeper.stdout.take().unwrap());
-        let mut cluster = Self { dir, answers, keeper };
+        let mut supervisor = command.spawn().unwrap();
+        let answers = BufReader::new(supervisor.stdout.take().unwrap());
+        let mut cluster = Self { dir, answers, supervisor };
         cluster.wait_until_ready();
         cluster
     }
@@ -222,12 +222,12 @@ impl Cluster {
     }
 
     fn tell(&mut self, what: &str) {
-        writeln!(self.keeper.stdin.as_ref().unwrap(), "{what}").unwrap();
+        writeln!(self.supervisor.stdin.as_ref().unwrap(), "{what}").unwrap();
         self.wait_until_ready();
     }
 
     pub fn url(&self, database: &str) -> String {
-        assert!(self.keeper.stdin.is_some(), "the server stops when this closes");
+        assert!(self.supervisor.stdin.is_some(), "the server stops when this closes");
         format!("postgres://gorget@localhost/{database}?host={}", self.dir.display())
     }
 }

@@ -10,7 +10,7 @@ pub struct SmallDisk {
     /// Where it is mounted.
     place: PathBuf,
     /// Keeps the mount namespace for as long as its standard input is open.
-    keeper: Child,
+    holder: Child,
 }
 
 impl SmallDisk {
@@ -24,16 +24,16 @@ impl SmallDisk {
         }
         let script = "mount -t tmpfs -o \"size=$2,mode=0777\" tmpfs \"$1\" && echo ready && read -r _";
         unshare.args(["sh", "-c", script, "sh"]).arg(place).arg(format!("{mebibytes}m"));
-        let mut keeper = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut holder = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n", "no file system can be mounted in a namespace of its own");
-        Self { place: place.to_owned(), keeper }
+        Self { place: place.to_owned(), holder }
     }
 
     /// What a command begins with to see the disk.
     pub fn enter(&self) -> Vec<String> {
-        let mut words = vec!["nsenter".to_owned(), format!("--target={}", self.keeper.id())];
+        let mut words = vec!["nsenter".to_owned(), format!("--target={}", self.holder.id())];
         if !rustix::process::geteuid().is_root() {
             words.extend(["--user", "--preserve-credentials"].map(str::to_owned));
         }
@@ -43,7 +43,7 @@ impl SmallDisk {
 
     /// Where a path on it can be seen from outside.
     pub fn outside(&self, path: &Path) -> PathBuf {
-        let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(path.strip_prefix("/").unwrap())
     }
 
@@ -71,7 +71,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = self.keeper.kill();
-        let _ = self.keeper.wait();
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
     }
 }

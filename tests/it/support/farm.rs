@@ -1,3 +1,4 @@
+use gorget::clock::Clock;
 use gorget::db::{
     Batch, Build, Claimant, Db, EvaluationId, EvaluationWriter, Interrupted, NewDerivation, NewJob, SpecId,
     Task,
@@ -6,7 +7,13 @@ use gorget::domain::job::JobMetadata;
 use gorget::domain::plan::route::{Route, Routes};
 use gorget::domain::revision::{ChannelCommit, Revision};
 use gorget::domain::spec::{self, Spec, Subset, System};
+use gorget::farm::context::{Context, Mode};
 use serde_json::json;
+
+/// What reconcilers that run alone share.
+pub fn context(db: &Db, clock: &Clock) -> Context {
+    Context::new(db.clone(), clock.clone(), Mode::Continuous, "here")
+}
 
 /// An active spec called `name` with one channel, for `x86_64-linux`.
 pub fn spec(name: &str) -> Spec {

@@ -26,7 +26,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// How long the stream of events may be silent before it is asked for anew.
 const SILENCE: Duration = Duration::from_mins(10);
 
-/// What the coordinator is told who asks.
+/// The user agent of requests.
 const USER_AGENT: &str = concat!("gorget/", env!("CARGO_PKG_VERSION"));
 
 /// How much of an answer is read, in bytes.
@@ -149,7 +149,7 @@ impl GuixBuildCoordinator {
         Ok(report)
     }
 
-    /// Asks for all attempts at what makes the store path `output`, whoever wanted them.
+    /// Asks for all attempts at what makes the store path `output`, also those that others submitted.
     pub async fn attempts_at(&self, output: &str) -> Result<Vec<Report>, Unavailable> {
         let path: Vec<&str> = ["output"].into_iter().chain(output.split('/').skip(1)).collect();
         let said = ask(self.client.get(self.at(&path))).await?;
@@ -242,7 +242,7 @@ impl Said {
     fn refusal(&self) -> Result<String, Unavailable> {
         let about_the_build = match self.status.as_u16() {
             401 | 403 | 407 | 408 | 425 | 429 => false,
-            // That it is the coordinator who answers is told by its own form.
+            // The form of the answer says that it comes from the coordinator.
             404 | 405 => key(&self.json, "error").is_some(),
             code => (400..500).contains(&code),
         };

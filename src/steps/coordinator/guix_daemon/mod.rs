@@ -17,6 +17,7 @@ use crate::db::{Build, BuildId, BuildRef, BuildState, Db, NewEvent, QueueFilter}
 use crate::domain::attempt::Attempt;
 use crate::domain::plan::route::Routes;
 use crate::farm::bell::Bell;
+use crate::farm::context::{Context, Mode};
 use crate::farm::reconciler::{Progress, Reconciler};
 use crate::guix::daemon::Daemon;
 use attempt::{Stop, Work};
@@ -26,19 +27,22 @@ const FRONT: i64 = 64;
 /// Of more than so many it is never.
 const WHOLE_QUEUE: i64 = 1 << 20;
 
-/// The keeper that builds.
+/// The reconciler that builds.
 #[derive(Debug)]
 pub struct LocalBuilder {
-    /// Where builds stand.
-    pub db: Db,
-    /// What time it is.
-    pub clock: Clock,
-    /// What it is called among the coordinators.
-    pub name: String,
-    /// Which builds go to which coordinator.
-    pub routes: Routes,
-    /// Rings for this keeper.
-    pub bell: Bell,
+    db: Db,
+    clock: Clock,
+    mode: Mode,
+    bell: Bell,
+    name: String,
+    routes: Routes,
+    settings: LocalBuilderSettings,
+    builds: RunningBuilds,
+}
+
+/// How this machine builds.
+#[derive(Debug)]
+pub struct LocalBuilderSettings {
     /// The socket of the daemon.
     pub socket: PathBuf,
     /// The directory of the logs.
@@ -49,16 +53,12 @@ pub struct LocalBuilder {
     pub log_size: u64,
     /// How many builds are made at the same time.
     pub at_once: usize,
-    /// Whether to wait for builds: used by `run --once`.
-    pub once: bool,
-    /// What is being built.
-    pub site: RunningBuilds,
 }
 
-/// What is being built.
+/// Builds that are under way.
 #[derive(Debug, Default)]
-pub struct RunningBuilds {
-    /// Whether what was under way when Gorget ended is known to be so no more.
+struct RunningBuilds {
+    /// Whether the builds that were under way when Gorget ended were recorded as lost.
     is_clear: bool,
     running: HashMap<BuildId, Running>,
     tasks: JoinSet<(BuildId, (Attempt, Option<String>))>,
@@ -84,18 +84,18 @@ impl Reconciler for LocalBuilder {
         self.clear().await?;
         self.cancel().await?;
         self.db.route(&self.routes).await?;
-        if let Some(ended) = self.site.tasks.try_join_next() {
+        if let Some(ended) = self.builds.tasks.try_join_next() {
             let (id, (attempt, note)) = ended?;
             self.record_end(id, attempt, note).await?;
             return Ok(Progress::Worked);
         }
-        if self.site.running.len() < self.at_once
+        if self.builds.running.len() < self.settings.at_once
             && let Some(build) = self.next().await?
         {
             return self.begin(build).await;
         }
-        if self.once
-            && let Some(ended) = self.site.tasks.join_next().await
+        if self.mode.is_once()
+            && let Some(ended) = self.builds.tasks.join_next().await
         {
             let (id, (attempt, note)) = ended?;
             self.record_end(id, attempt, note).await?;
@@ -106,18 +106,37 @@ impl Reconciler for LocalBuilder {
 }
 
 impl LocalBuilder {
+    /// A builder with this `name` among the coordinators, for the builds that `routes` give it.
+    pub fn new(context: &Context, name: String, routes: Routes, settings: LocalBuilderSettings) -> Self {
+        Self {
+            db: context.db.clone(),
+            clock: context.clock.clone(),
+            mode: context.mode,
+            bell: context.bells.submit.echo(),
+            name,
+            routes,
+            settings,
+            builds: RunningBuilds::default(),
+        }
+    }
+
+    /// The bell that wakes it. It also rings at the end of a build.
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
     /// What was under way when Gorget ended, or at another coordinator of this name, is made here from the
     /// beginning.
     async fn clear(&mut self) -> anyhow::Result<()> {
-        if !self.site.is_clear {
+        if !self.builds.is_clear {
             let builds = self.db.next_readings(&self.name, Seconds::MAX, i64::MAX).await?;
             self.db.record_loss(&builds, self.clock.now()).await?;
-            self.site.is_clear = true;
+            self.builds.is_clear = true;
         }
         Ok(())
     }
 
-    /// Ends what nobody wants any more.
+    /// Ends builds that are not wanted any more.
     async fn cancel(&self) -> anyhow::Result<()> {
         let filter = QueueFilter {
             state: Some(BuildState::Canceling),
@@ -125,7 +144,7 @@ impl LocalBuilder {
             ..QueueFilter::default()
         };
         for build in self.db.queue(&filter, i64::MAX).await? {
-            match self.site.running.get(&build.id) {
+            match self.builds.running.get(&build.id) {
                 Some(running) => {
                     self.db.give_up(build.id, &running.reference).await?;
                     running.stop.now();
@@ -144,7 +163,7 @@ impl LocalBuilder {
             let builds = self.db.next_submissions(&self.name, self.clock.now(), limit).await?;
             let all = builds.len();
             let mut fresh: Vec<Build> = builds.into_iter().skip(looked_at).collect();
-            fresh.retain(|build| !self.site.running.contains_key(&build.id));
+            fresh.retain(|build| !self.builds.running.contains_key(&build.id));
             let waiting = self.db.needing_others(&fresh).await?;
             if let Some(ready) = fresh.into_iter().find(|build| !waiting.contains(&build.id)) {
                 return Ok(Some(ready));
@@ -158,25 +177,25 @@ impl LocalBuilder {
     }
 
     async fn begin(&mut self, build: Build) -> anyhow::Result<Progress> {
-        let socket = self.socket.clone();
+        let socket = self.settings.socket.clone();
         let daemon = match tokio::task::spawn_blocking(move || Daemon::connect(&socket)).await? {
             Ok((daemon, cut)) => (daemon, cut),
             Err(error) => return self.complain(&build, &error).await,
         };
         let number = self.db.attempts(build.id).await?.len() + 1;
         let reference = format!("here-{}-{number}", build.id);
-        tokio::fs::create_dir_all(&self.logs).await?;
-        tokio::fs::create_dir_all(&self.roots).await?;
+        tokio::fs::create_dir_all(&self.settings.logs).await?;
+        tokio::fs::create_dir_all(&self.settings.roots).await?;
         let outputs = self.db.outputs(build.id).await?.into_iter();
         let root = |(name, base_name): (String, String)| {
-            (self.roots.join(format!("{}-{name}", build.id)), format!("/gnu/store/{base_name}"))
+            (self.settings.roots.join(format!("{}-{name}", build.id)), format!("/gnu/store/{base_name}"))
         };
         let work = Work {
             db: self.db.clone(),
             derivation: build.derivation.clone(),
             times: self.db.times(build.derivation_id).await?,
-            log: self.logs.join(format!("{reference}.log")),
-            log_size: self.log_size,
+            log: self.settings.logs.join(format!("{reference}.log")),
+            log_size: self.settings.log_size,
             roots: outputs.map(root).collect(),
         };
         self.db.offer(&[build.id]).await?;
@@ -185,8 +204,8 @@ impl LocalBuilder {
         tracing::info!(job = build.job, derivation = build.derivation, "a build begins");
         let (stop, bell) = (Stop::default(), self.bell.clone());
         stop.watch(daemon.1);
-        self.site.running.insert(build.id, Running { reference, stop: stop.clone() });
-        self.site.tasks.spawn_blocking(move || {
+        self.builds.running.insert(build.id, Running { reference, stop: stop.clone() });
+        self.builds.tasks.spawn_blocking(move || {
             let ended = attempt::build(&work, daemon.0, &stop);
             bell.ring();
             (build.id, ended)
@@ -196,7 +215,7 @@ impl LocalBuilder {
 
     /// The daemon is away; that build says so, and it is tried again.
     async fn complain(&self, build: &Build, error: &std::io::Error) -> anyhow::Result<Progress> {
-        let reason = format!("the daemon at {} cannot be reached: {error}", self.socket.display());
+        let reason = format!("the daemon at {} cannot be reached: {error}", self.settings.socket.display());
         self.db.record_readings(&[(build.id, Some(reason.clone()))], self.clock.now()).await?;
         bail!(
             "{reason}\nhint: start guix-daemon, or say in gorget.toml where it is: `daemon-socket` in [evaluate]"
@@ -209,7 +228,7 @@ impl LocalBuilder {
         attempt: Attempt,
         note: Option<String>,
     ) -> anyhow::Result<()> {
-        let Some(running) = self.site.running.remove(&id) else { return Ok(()) };
+        let Some(running) = self.builds.running.remove(&id) else { return Ok(()) };
         tracing::info!(build = id.0, how = attempt.word(), note, "a build has ended");
         self.tell(&BuildRef::Asked(id), &running.reference, &[attempt]).await?;
         let note = note.unwrap_or_else(|| "built by this machine".to_owned());

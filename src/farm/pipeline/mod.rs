@@ -1,0 +1,168 @@
+//! The reconcilers, made from the configuration.
+//!
+//! [`Pipeline`] has those of the host that schedules, in the order of the flow. `gorget run` spawns
+//! each of them, and `gorget run --once` exhausts one after the other. Every host collects, and a
+//! host may evaluate without scheduling, so [`evaluator`] and [`collector`] stand beside it.
+//!
+//! Steps import the rest of `farm`, such as `Context` and the reconciler's trait. This module imports
+//! the steps, so neither they nor the rest of `farm` import it: only `cli` does.
+
+mod coordinators;
+/// What reconcilers work with, as the configuration says.
+pub mod parts;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::db::SchedulerLease;
+use crate::farm::bell::{Bell, Bells};
+use crate::farm::context::Context;
+use crate::farm::reconciler::{exhaust, keep};
+use crate::steps::collect::{Collect, Places};
+use crate::steps::coordinator::{CancelOrphans, LocalBuilder};
+use crate::steps::evaluate::{Evaluate, EvaluateSettings};
+use crate::steps::fetch::Fetch;
+use crate::steps::register::Register;
+use crate::steps::schedule::Schedule;
+use crate::steps::substitutes::QuerySubstitutes;
+use crate::steps::watch::Watch;
+
+use coordinators::Remote;
+
+/// The reconcilers of the host that schedules.
+#[derive(Debug)]
+pub struct Pipeline {
+    bells: Bells,
+    register: Register,
+    watch: Watch,
+    fetch: Fetch,
+    schedule: Schedule,
+    substitutes: QuerySubstitutes,
+    cancel_orphans: CancelOrphans,
+    /// One for each Guix Build Coordinator.
+    remotes: Vec<Remote>,
+    /// If this machine builds.
+    local_builder: Option<LocalBuilder>,
+}
+
+impl Pipeline {
+    /// Makes the reconcilers, and records what the configuration says of servers and coordinators.
+    pub async fn begin(context: &Context, config: &Config, lease: SchedulerLease) -> anyhow::Result<Self> {
+        let context = &Context { db: context.db.scheduling(lease), ..context.clone() };
+        let servers = parts::substitute_servers(config)?;
+        let remotes = coordinators::remotes(context, config)?;
+        let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+        context.db.forget_other_servers(&names).await?;
+        let routes = config.routes();
+        if !routes.0.is_empty() {
+            context.db.route_anew(&routes).await?;
+        }
+        Ok(Self {
+            bells: context.bells.clone(),
+            register: Register::new(context, config.specs.clone()),
+            watch: Watch::new(context, parts::mirrors(config)),
+            fetch: Fetch::new(context, parts::resolver(config)),
+            schedule: Schedule::new(context, !servers.is_empty()),
+            substitutes: QuerySubstitutes::new(context, servers),
+            cancel_orphans: CancelOrphans::new(context, coordinators::names(config)),
+            remotes,
+            local_builder: coordinators::local_builder(context, config),
+        })
+    }
+
+    /// Runs each reconciler in a task of its own until `stop` is cancelled.
+    pub fn spawn(self, stop: &CancellationToken) -> TaskTracker {
+        let (tasks, bells) = (TaskTracker::new(), &self.bells);
+        tasks.spawn(keep(self.register, bells.register.clone(), stop.clone()));
+        tasks.spawn(keep(self.watch, bells.watch.clone(), stop.clone()));
+        tasks.spawn(keep(self.fetch, bells.fetch.clone(), stop.clone()));
+        tasks.spawn(keep(self.schedule, bells.schedule.clone(), stop.clone()));
+        tasks.spawn(keep(self.substitutes, bells.substitute.clone(), stop.clone()));
+        tasks.spawn(keep(self.cancel_orphans, bells.submit.echo(), stop.clone()));
+        for Remote { poll, follow, submit } in self.remotes {
+            tasks.spawn(keep(poll, Bell::default(), stop.clone()));
+            tasks.spawn(keep(follow, Bell::default(), stop.clone()));
+            tasks.spawn(keep(submit, bells.submit.echo(), stop.clone()));
+        }
+        if let Some(local_builder) = self.local_builder {
+            let bell = local_builder.bell();
+            tasks.spawn(keep(local_builder, bell, stop.clone()));
+        }
+        tasks.close();
+        tasks
+    }
+
+    /// Runs one reconciler after the other until it has nothing left to do. `evaluations` evaluates, if this
+    /// host does that.
+    pub async fn run_once<E>(mut self, evaluations: Option<E>) -> anyhow::Result<()>
+    where
+        E: Future<Output = anyhow::Result<()>>,
+    {
+        exhaust(&mut self.register).await.context("reading specs")?;
+        exhaust(&mut self.watch).await.context("looking at branches")?;
+        // Templates make specs for the branches that were just seen.
+        exhaust(&mut self.register).await.context("making specs from patterns")?;
+        exhaust(&mut self.fetch).await.context("fetching")?;
+        if let Some(evaluations) = evaluations {
+            self.schedule_during(evaluations).await?;
+        }
+        exhaust(&mut self.schedule).await.context("scheduling")?;
+        exhaust(&mut self.substitutes).await.context("asking substitute servers")?;
+        // A build that no server has may need builds that nobody wanted so far.
+        while exhaust(&mut self.schedule).await.context("scheduling")? {
+            exhaust(&mut self.substitutes).await.context("asking substitute servers")?;
+        }
+        exhaust(&mut self.cancel_orphans).await.context("giving up builds")?;
+        for Remote { poll, submit, .. } in &mut self.remotes {
+            exhaust(poll).await.context("asking how far builds are")?;
+            exhaust(submit).await.context("submitting")?;
+        }
+        if let Some(local_builder) = &mut self.local_builder {
+            exhaust(local_builder).await.context("building")?;
+        }
+        Ok(())
+    }
+
+    /// Queues what evaluations find while they run.
+    async fn schedule_during<E>(&self, evaluations: E) -> E::Output
+    where
+        E: Future,
+    {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(keep(self.schedule.clone(), self.bells.schedule.clone(), stop.clone()));
+        let evaluated = evaluations.await;
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+        evaluated
+    }
+}
+
+/// The reconciler that evaluates.
+pub fn evaluator(context: &Context, config: &Config) -> Evaluate {
+    let settings = EvaluateSettings {
+        systems: config.evaluate.systems.clone(),
+        mirrors: parts::mirrors(config),
+        checkouts: parts::checkouts(config),
+        runtimes: parts::runtimes(config),
+        limits: parts::limits(config),
+        stored: config.evaluate.stored_per_spec,
+        daemon: parts::daemon(config),
+        directories: vec![config.state.clone(), std::env::temp_dir()],
+    };
+    Evaluate::new(context, settings)
+}
+
+/// The reconciler that removes what is not needed any more.
+pub fn collector(context: &Context, config: &Config) -> Collect {
+    let places = Places {
+        checkouts: parts::checkouts(config),
+        mirrors: parts::mirrors(config),
+        time_machine: parts::time_machine(config),
+        roots: parts::roots(config),
+        logs: parts::logs(config),
+    };
+    Collect::new(context, places)
+}

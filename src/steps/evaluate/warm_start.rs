@@ -1,0 +1,88 @@
+//! Makes the warm start of an evaluation: files, a Guix, and a process that has loaded the modules.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+use super::Evaluate;
+use crate::db::{SpecId, Task};
+use crate::domain::revision::Revision;
+use crate::domain::spec::{Build, Runtime};
+use crate::evaluator::runtime::Source;
+use crate::evaluator::{Channel, Failure, Request, Warm};
+use crate::git::{Checkout, checkout_channel};
+
+/// What was under way when there was no time left.
+const PREPARING: &str = "reading and compiling the modules of the revision";
+
+/// A warm start, and what it was made of.
+#[derive(Debug)]
+pub(super) struct WarmStart {
+    pub(super) spec: SpecId,
+    pub(super) revision: Revision,
+    build: Build,
+    pub(super) warm: Warm,
+    /// Held so that the files are not removed.
+    _checkouts: Vec<Checkout>,
+}
+
+impl WarmStart {
+    /// Whether the evaluation of `task` can use it.
+    pub(super) fn serves(&self, task: &Task) -> bool {
+        (self.spec, &self.revision, &self.build) == (task.spec_id, &task.revision, &task.spec.build)
+    }
+}
+
+impl Evaluate {
+    /// Makes a warm start. The time that this takes is not left for the evaluation.
+    pub(super) async fn prepare(&self, task: &Task) -> anyhow::Result<WarmStart> {
+        let (channels, checkouts) = self.check_out(task).await?;
+        let (runtime, mut limits, started) =
+            (task.spec.runtime, self.settings.limits.clone(), Instant::now());
+        let prepare = self.settings.runtimes.prepare(&task.spec.name, runtime, &channels);
+        let prepared = if runtime == Runtime::TimeMachine {
+            // Building Guix has a limit of its own.
+            prepare.await?
+        } else {
+            let limit = limits.evaluation_time;
+            let prepared = tokio::time::timeout(limit, prepare).await;
+            let late = Failure::Limit { what: "time limit", limit: format!("{limit:?}") };
+            let prepared = prepared.map_err(|_| late).context(PREPARING)??;
+            limits.evaluation_time = limit.saturating_sub(started.elapsed());
+            prepared
+        };
+        let request = Request {
+            root: self.settings.runtimes.root().to_owned(),
+            channels: Channel::list(&prepared.channels, &task.revision),
+            environment: prepared.environment,
+            build: task.spec.build.clone(),
+            keep_contents: true,
+            limits,
+            daemon: task.spec.build.builds_while_evaluating.then(|| self.settings.daemon.clone()),
+        };
+        Ok(WarmStart {
+            spec: task.spec_id,
+            revision: task.revision.clone(),
+            build: task.spec.build.clone(),
+            warm: Warm::start(request)?,
+            _checkouts: checkouts,
+        })
+    }
+
+    /// The files of every channel.
+    async fn check_out(&self, task: &Task) -> anyhow::Result<(Vec<Source>, Vec<Checkout>)> {
+        let (mut sources, mut checkouts) = (Vec::new(), Vec::new());
+        for channel in task.revision.channels() {
+            let checkout = checkout_channel(
+                &self.settings.mirrors.of(task.revision.channels(), channel),
+                &self.settings.checkouts,
+                channel,
+            )
+            .await
+            .with_context(|| format!("checking out channel {}", channel.name))?;
+            sources.push(Source::new(channel, &checkout));
+            checkouts.push(checkout);
+        }
+        Ok((sources, checkouts))
+    }
+}
