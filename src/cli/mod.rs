@@ -11,6 +11,7 @@ mod open_db;
 mod output;
 mod progress;
 mod reference;
+mod role;
 mod run;
 
 use std::io::IsTerminal as _;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::progress::Progress;
-use super::run::Role;
+use super::role::Role;
 use super::{Exit, output};
 use crate::config::Config;
 use crate::db::{Db, EvaluationId, EvaluationState, SchedulerLease};

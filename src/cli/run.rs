@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::role::Role;
 use super::{Exit, farm, once, user_error};
 use crate::clock::Clock;
 use crate::config::{self, Config, HOST_NAMES, Listen, is_host_name};
@@ -44,36 +45,6 @@ pub(super) struct Run {
     /// What this machine is called in the farm, whatever the configuration says
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     host: Option<String>,
-}
-
-/// What a machine does for the farm.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Role {
-    /// Evaluates what was asked for
-    Evaluate,
-    /// Watches, plans, submits and serves
-    Schedule,
-    /// Both
-    #[default]
-    All,
-}
-
-impl Role {
-    pub(super) fn evaluates(self) -> bool {
-        self != Self::Schedule
-    }
-
-    fn schedules(self) -> bool {
-        self != Self::Evaluate
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Evaluate => "evaluate",
-            Self::Schedule => "schedule",
-            Self::All => "evaluate schedule",
-        }
-    }
 }
 
 fn host_name(text: &str) -> Result<String, &'static str> {
