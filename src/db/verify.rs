@@ -132,8 +132,9 @@ impl Db {
     /// Derivations come after their inputs, which are there. Gives the hashes of those that live builds need.
     async fn verify_graph(&self, findings: &mut Vec<Finding>) -> Result<HashSet<Hash>> {
         const NEXT: &str = "select id, hash, inputs from derivation where id < $1 order by id desc limit $2";
-        const LIVE: &str = concat!("select derivation_id from build where state in ", open_states!());
-        let live: Vec<i64> = each!(&self.readers, pool => sqlx::query_scalar(LIVE).fetch_all(pool).await?);
+        let live = sql!("select derivation_id from build where state in {open}");
+        let live: Vec<i64> =
+            each!(&self.readers, pool, live => sqlx::query_scalar(live).fetch_all(pool).await?);
         let mut live: HashSet<i64> = live.into_iter().collect();
         let mut named: BTreeMap<i64, i64> = BTreeMap::new();
         let mut hashes = HashSet::new();
@@ -213,31 +214,19 @@ impl Db {
     ) -> Result<()> {
         type Row = (i64, String, String, String, Vec<u8>);
         let hashes = rows(derivations.keys().map(|hash| Value::from(hash.as_str())));
-        macro_rules! derivations {
-            ($hashes:literal) => {
-                concat!(
-                    "select d.id, d.hash, y.name, ",
-                    outputs!(),
-                    ", d.inputs from ",
-                    $hashes,
-                    " join derivation d on ",
-                    has_hash!("d", "w.value"),
-                    " join system y on y.id = d.system_id join output_set o on o.id = d.output_set_id"
-                )
-            };
-        }
-        let found: Vec<Row> = each!(&self.readers, pool, sql:
-            derivations!("json_each($1) w cross"),
-            derivations!("json_array_elements_text($1::json) w (value)")
+        let sql = sql!(
+            "select d.id, d.hash, y.name, outputs(o, d), d.inputs from each_text($1)
+               join derivation d on has_hash(d, w.value)
+               join system y on y.id = d.system_id join output_set o on o.id = d.output_set_id"
+        );
+        let found: Vec<Row> = each!(&self.readers, pool, sql
             => sqlx::query_as(sql).bind(&hashes).fetch_all(pool).await?);
         let decoded: Vec<Vec<i64>> =
             found.iter().map(|(.., inputs)| edges::decode(inputs).unwrap_or_default()).collect();
         let ids: BTreeSet<i64> = decoded.iter().flatten().copied().collect();
         let ids = rows(ids.into_iter().map(Value::from));
-        let names: Vec<(i64, String)> = each!(&self.readers, pool, sql:
-            "select id, hash from derivation where id in (select value from json_each($1))",
-            "select id, hash from derivation
-             where id in (select value::bigint from json_array_elements_text($1::json))"
+        let sql = sql!("select id, hash from derivation where id in ids($1)");
+        let names: Vec<(i64, String)> = each!(&self.readers, pool, sql
             => sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?);
         let names: BTreeMap<i64, String> = names.into_iter().collect();
         for ((id, hash, system, outputs, _), inputs) in found.into_iter().zip(decoded) {

@@ -98,28 +98,20 @@ pub(in crate::db) async fn transition(
     if new.is_empty() {
         return Ok(0);
     }
-    macro_rules! settling {
-        ($ids:literal) => {
-            concat!(
-                "select b.id, b.state, d.hash as derivation, b.canceled_attempt, b.created_at, b.unwanted_at
-                 from build b join derivation d on d.id = b.derivation_id where b.id in (select ",
-                $ids,
-                ")"
-            )
-        };
-    }
+    let builds = sql!(
+        "select b.id, b.state, d.hash as derivation, b.canceled_attempt, b.created_at, b.unwanted_at
+         from build b join derivation d on d.id = b.derivation_id where b.id in ids($1)"
+    );
+    let told = sql!(
+        "select build_id, reference, attempt, derivation, received_at from build_event
+         where build_id in ids($1) order by id"
+    );
     let ids: BTreeSet<BuildId> = new.iter().map(|step| step.build).collect();
     let ids = rows(ids.into_iter().map(|id| Value::from(id.0)));
-    let builds: Vec<Row> = each!(tx, tx, sql:
-        settling!("value from json_each($1)"),
-        settling!("value::bigint from json_array_elements_text($1::json)")
-        => sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?);
-    let told: Vec<StoredStep> = each!(tx, tx, sql:
-        "select build_id, reference, attempt, derivation, received_at from build_event
-         where build_id in (select value from json_each($1)) order by id",
-        "select build_id, reference, attempt, derivation, received_at from build_event
-         where build_id in (select value::bigint from json_array_elements_text($1::json)) order by id"
-        => sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?);
+    let builds: Vec<Row> =
+        each!(tx, tx, builds => sqlx::query_as(builds).bind(&ids).fetch_all(&mut **tx).await?);
+    let told: Vec<StoredStep> =
+        each!(tx, tx, told => sqlx::query_as(told).bind(&ids).fetch_all(&mut **tx).await?);
     let mut steps: BTreeMap<BuildId, Vec<Step>> = BTreeMap::new();
     for step in told {
         let step = Step::stored(step)?;
@@ -138,44 +130,19 @@ pub(in crate::db) async fn transition(
 }
 
 async fn move_all(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seconds) -> Result<u64> {
-    macro_rules! settled {
-        ($lines:literal, $plus:literal) => {
-            concat!(
-                "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
-                   answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
-                   in_doubt = in_doubt and not new.names,
-                   derivation_id = coalesce((select d.id from derivation d where ",
-                has_hash!("d", "new.derivation"),
-                " and d.output_set_id = build.output_set_id), derivation_id),
-                   sent = new.state in ", submitted_states!(), "
-                     or new.state in ", outbox_states!(), " and sent
-                 from ",
-                $lines,
-                " where build.id = new.id and (",
-                $plus,
-                "build.state <> new.state or build.reference is distinct from new.reference)"
-            )
-        };
-    }
-    Ok(execute!(
-        tx,
-        [
-            settled!(
-                "(select value->>'id' as id, value->>'state' as state, value->>'reference' as reference,
-                     value->>'next_attempt' as next_attempt, value->>'names' as names,
-                     value->>'derivation' as derivation from json_each($1)) as new",
-                "+"
-            ),
-            settled!(
-                "json_to_recordset($1::json)
-               as new (id bigint, state text, reference text, next_attempt bigint, names boolean, derivation text)",
-                ""
-            )
-        ],
-        lines,
-        now,
-        coordinator
-    ))
+    let sql = sql!(
+        "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
+           answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
+           in_doubt = in_doubt and not new.names,
+           derivation_id = coalesce((select d.id from derivation d where has_hash(d, new.derivation)
+             and d.output_set_id = build.output_set_id), derivation_id),
+           sent = new.state in {submitted} or new.state in {in_outbox} and sent
+         from records($1: id bigint, state text, reference text, next_attempt bigint, names boolean,
+           derivation text) as new
+         where build.id = new.id
+           and (unindexed(build.state) <> new.state or build.reference is distinct from new.reference)"
+    );
+    Ok(execute!(tx, sql, lines, now, coordinator))
 }
 
 /// Which derivations failed by what is new, and by what follows from it.

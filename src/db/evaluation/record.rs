@@ -207,13 +207,15 @@ impl EvaluationWriter {
     async fn read_open(&mut self, tx: &mut Tx) -> Result<HashMap<Seen, i64>> {
         type Row = (i64, String, DerivationId, Option<i64>, String);
         let sequence = self.sequence(tx).await?;
-        let text: String = each!(tx, tx, sql:
+        let sql = [
             "select json_group_array(json_array(s.id, n.name, s.derivation_id, s.metadata_id, d.hash))
              from job_interval s join job_name n on n.id = s.name_id join derivation d on d.id = s.derivation_id
              where s.sequence_id = $1 and s.last_evaluation is null",
             "select coalesce(json_agg(json_build_array(s.id, n.name, s.derivation_id, s.metadata_id, d.hash)), '[]')::text
              from job_interval s join job_name n on n.id = s.name_id join derivation d on d.id = s.derivation_id
-             where s.sequence_id = $1 and s.last_evaluation is null"
+             where s.sequence_id = $1 and s.last_evaluation is null",
+        ];
+        let text: String = each!(tx, tx, sql
             => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
         let rows: Vec<Row> = stored(&text, || format!("open jobs of spec {}", self.task.spec_id))?;
         self.facts = open_facts(tx, sequence).await?;
@@ -296,10 +298,8 @@ impl EvaluationWriter {
         }
         // Where they begin may be another evaluation by now: earlier ones can be forgotten meanwhile.
         let wanted = rows(unseen.iter().map(|(_, row)| Value::from(**row)));
-        let begun: Vec<(i64, EvaluationId)> = each!(tx, tx, sql:
-            "select id, first_evaluation from job_interval where id in (select value from json_each($1))",
-            "select id, first_evaluation from job_interval
-             where id in (select value::bigint from json_array_elements_text($1::json))"
+        let sql = sql!("select id, first_evaluation from job_interval where id in ids($1)");
+        let begun: Vec<(i64, EvaluationId)> = each!(tx, tx, sql
             => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
         // What is open and not of this evaluation is of one before it.
         let last = self.task.previous.ok_or(Error::LeaseLost(self.task.id))?;

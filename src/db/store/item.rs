@@ -246,12 +246,10 @@ impl Db {
 
     /// Where the store item with this hash in its path is.
     pub async fn find_item(&self, hash: &str) -> Result<Option<ItemPlace>> {
-        const SQL: &str = concat!(
-            "select name, kind, refs, pack_id, start, length from store_item s where ",
-            has_hash!("s", "$1")
-        );
+        let sql =
+            sql!("select name, kind, refs, pack_id, start, length from store_item s where has_hash(s, $1)");
         let row: Option<Row> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(hash).fetch_optional(pool).await?);
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(hash).fetch_optional(pool).await?);
         let Some((name, kind, refs, pack, start, length)) = row else { return Ok(None) };
         let refs = refs.split_ascii_whitespace().map(str::to_owned).collect();
         let number = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
@@ -317,9 +315,8 @@ impl Db {
     /// Which of these hashes belong to items that are stored already.
     pub async fn known_items<S: AsRef<str>>(&self, hashes: &[S]) -> Result<HashSet<String>> {
         let wanted = rows(hashes.iter().map(|hash| Value::from(hash.as_ref())));
-        let found: Vec<String> = each!(&self.readers, pool, sql:
-            of_hashes!(sqlite "t.hash", "store_item"),
-            of_hashes!(postgres "t.hash", "store_item")
+        let sql = sql!("of_hashes(store_item: t.hash)");
+        let found: Vec<String> = each!(&self.readers, pool, sql
             => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
