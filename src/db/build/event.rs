@@ -165,8 +165,8 @@ pub(in crate::db) async fn insert(
                or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
          order by place on conflict do nothing returning build_id, reference, attempt, derivation, received_at"
     );
-    let new: Vec<StoredStep> = each!(tx, tx, sql
-        => sqlx::query_as(sql).bind(lines).bind(now).bind(coordinator).fetch_all(&mut **tx).await?);
+    let new: Vec<StoredStep> = each!(tx, tx, sql =>
+        sqlx::query_as(sql).bind(lines).bind(now).bind(coordinator).fetch_all(&mut **tx).await?);
     new.into_iter().map(Step::stored).collect()
 }
 

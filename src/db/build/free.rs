@@ -95,8 +95,7 @@ async fn evaluations(tx: &mut Tx, ids: impl Iterator<Item = &EvaluationId>) -> R
          from evaluation e join spec s on s.id = e.spec_id where e.id in ids($1) order by s.priority, e.id"
     );
     let ids = rows(ids.map(|id| Value::from(id.0)));
-    each!(tx, tx, sql
-        => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?))
+    each!(tx, tx, sql => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?))
 }
 
 /// Queues builds that await approval for the evaluations that want them.

@@ -46,8 +46,8 @@ impl Db {
         let specs = rows(live.iter().map(|live| Value::from(live.spec.0)));
         let every = live.iter().filter(|live| live.every_commit);
         let every = rows(every.map(|live| Value::from(live.spec.0)));
-        let found: Vec<BuildId> = each!(&self.readers, pool, sql
-            => sqlx::query_scalar(sql).bind(&ids).bind(&specs).bind(&every).fetch_all(pool).await?);
+        let found: Vec<BuildId> = each!(&self.readers, pool, sql =>
+            sqlx::query_scalar(sql).bind(&ids).bind(&specs).bind(&every).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
 }

@@ -15,8 +15,8 @@ impl Db {
     ) -> Result<Vec<(DerivationId, Vec<DerivationId>)>> {
         let wanted = rows(ids.iter().map(|id| Value::from(id.0)));
         let sql = sql!("select id, inputs from derivation where id in ids($1)");
-        let found: Vec<(DerivationId, Vec<u8>)> = each!(&self.readers, pool, sql
-            => sqlx::query_as(sql).bind(&wanted).fetch_all(pool).await?);
+        let found: Vec<(DerivationId, Vec<u8>)> =
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(&wanted).fetch_all(pool).await?);
         let read = |(id, bytes): (DerivationId, Vec<u8>)| match edges::decode(&bytes) {
             Ok(inputs) => Ok((id, inputs.into_iter().map(DerivationId).collect())),
             Err(error) => Err(Error::Damaged { what: format!("derivation {id}"), reason: error.to_string() }),

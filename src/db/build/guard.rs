@@ -152,8 +152,8 @@ async fn open_before(
           on f.spec_id = e.spec_id and f.revision_id = e.revision_id and f.system = $2
         where e.id = $1 order by f.id desc limit 1";
     let open = sql!("select count(*) from build where evaluation_id = $1 and state in {wanted}");
-    let found: Option<(EvaluationId, bool)> = each!(tx, tx =>
-        sqlx::query_as(FIRST).bind(evaluation).bind(system).fetch_optional(&mut **tx).await?);
+    let found: Option<(EvaluationId, bool)> =
+        each!(tx, tx => sqlx::query_as(FIRST).bind(evaluation).bind(system).fetch_optional(&mut **tx).await?);
     let Some((first, complete)) = found else { return Ok(None) };
     if !complete {
         return Ok(Some((system.to_owned(), None)));

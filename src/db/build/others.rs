@@ -110,8 +110,8 @@ impl Db {
              where b.state in {in_queue} and j.spec_id in ids($1)"
         );
         let specs = rows(specs.iter().map(|id| Value::from(id.0)));
-        let found: Vec<(DerivationId, BuildId, EvaluationId)> = each!(&self.readers, pool, sql
-            => sqlx::query_as(sql).bind(&specs).fetch_all(pool).await?);
+        let found: Vec<(DerivationId, BuildId, EvaluationId)> =
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(&specs).fetch_all(pool).await?);
         Ok(found.into_iter().map(|(id, build, evaluation)| (id, User { build, evaluation })).collect())
     }
 
@@ -123,8 +123,7 @@ impl Db {
              where d.id in ids($1) and b.state <> 'pending' and b.state in {missing}"
         );
         let ids = rows(level.keys().map(|id| Value::from(id.0)));
-        each!(&self.readers, pool, sql
-            => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?))
+        each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?))
     }
 }
 

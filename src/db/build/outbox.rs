@@ -83,8 +83,8 @@ impl Db {
             "select distinct build_id from build_event where attempt in ('failed', 'failed-other')
              and build_id in ids($1)"
         );
-        let found: Vec<BuildId> = each!(&self.readers, pool, sql
-            => sqlx::query_scalar(sql).bind(ids).fetch_all(pool).await?);
+        let found: Vec<BuildId> =
+            each!(&self.readers, pool, sql => sqlx::query_scalar(sql).bind(ids).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
 

@@ -148,8 +148,8 @@ impl Db {
             return Ok(Vec::new());
         }
         let ids = rows(builds.iter().map(|row| Value::from(row.id.0)));
-        let found: Vec<(BuildId, String, String, i64)> = each!(&self.readers, pool, sql
-            => sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?);
+        let found: Vec<(BuildId, String, String, i64)> =
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?);
         Ok(found.into_iter().map(|(id, spec, system, _)| (id, spec, system)).collect())
     }
 
@@ -199,8 +199,8 @@ impl Db {
     pub async fn builds_at(&self, coordinator: &str) -> Result<Vec<crate::db::Build>> {
         let sql =
             sql!(builds!(), "where b.coordinator = $1 and b.sent and b.state in {routed} order by b.id");
-        let rows: Vec<crate::db::build::builds::Row> = each!(&self.readers, pool, sql =>
-            sqlx::query_as(sql).bind(coordinator).fetch_all(pool).await?);
+        let rows: Vec<crate::db::build::builds::Row> =
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(coordinator).fetch_all(pool).await?);
         rows.into_iter().map(crate::db::Build::try_from).collect()
     }
 }

@@ -176,8 +176,8 @@ impl Db {
         let mut missing = BTreeMap::new();
         while !level.is_empty() {
             let ids = rows(level.drain(..).map(|id| Value::from(id.0)));
-            let found: Vec<Missing> = each!(&self.readers, pool, sql
-                => sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?);
+            let found: Vec<Missing> =
+                each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?);
             for derivation in found {
                 let inputs = inputs(&derivation)?.into_iter();
                 level.extend(inputs.filter(|&input| seen.insert(input)));

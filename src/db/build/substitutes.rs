@@ -72,8 +72,8 @@ impl Db {
             "select hash, present from substitute_answer where server = $2 and unindexed(expires_at) > $3
                and hash in texts($1)"
         );
-        let found: Vec<(String, bool)> = each!(&self.readers, pool, sql
-            => sqlx::query_as(sql).bind(&wanted).bind(server).bind(now).fetch_all(pool).await?);
+        let found: Vec<(String, bool)> = each!(&self.readers, pool, sql =>
+            sqlx::query_as(sql).bind(&wanted).bind(server).bind(now).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
 

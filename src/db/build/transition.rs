@@ -180,18 +180,18 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     // Before a build is submitted, attempts of former times say nothing about it.
     let at_coordinator =
         matches!(row.state, Submitted | Building | Succeeded | Failed | Canceling | Canceled);
-    let again = if row.unwanted_at.is_some() { Canceled } else { Queued };
+    let anew = |pause| Move {
+        state: if row.unwanted_at.is_some() { Canceled } else { Queued },
+        reference: None,
+        derivation: None,
+        pause,
+        names: false,
+    };
     let (name, attempt) = if advanced.is_empty() {
         // What the coordinator had was the other derivation, which came to nothing: this one is to be tried.
         let nothing_left = attempts.iter().all(|(_, attempt)| attempt.is_over());
         let is_lost = matches!(row.state, Submitted | Building) && nothing_left && others.iter().any(is_news);
-        return is_lost.then_some(Move {
-            state: again,
-            reference: None,
-            derivation: None,
-            pause: 0,
-            names: false,
-        });
+        return is_lost.then(|| anew(0));
     } else if at_coordinator {
         standing(attempts)?
     } else {
@@ -201,26 +201,43 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     let names =
         advanced.iter().any(|(name, _)| steps.iter().all(|step| step.reference != *name || is_new(step)));
     let derivation = attempted(steps, name).filter(|derivation| *derivation != row.derivation);
-    let to = |state| Some(Move { state, reference: Some(name), derivation, pause: 0, names });
-    let anew = |pause| Some(Move { state: again, reference: None, derivation: None, pause, names });
-    let was_asked = |name: &str| row.canceled_attempt.as_deref() == Some(name);
-    match (row.state, attempt) {
-        (_, Attempt::Succeeded) => to(Succeeded),
+    Some(match decide(row, name, attempt, steps)? {
+        Next::State(state) => Move { state, reference: Some(name), derivation, pause: 0, names },
+        Next::Anew(pause) => Move { names, ..anew(pause) },
+    })
+}
+
+/// What an attempt leads to.
+enum Next {
+    /// The build is in this state because of the attempt.
+    State(BuildState),
+    /// There has to be another attempt, in so many seconds.
+    Anew(i64),
+}
+
+/// What the attempt that counts leads to, if to anything.
+fn decide(row: &Row, name: &str, attempt: Attempt, steps: &[Step]) -> Option<Next> {
+    use BuildState::{Building, Canceled, Canceling, Failed, Queued, Submitted, Succeeded};
+    let was_asked = row.canceled_attempt.as_deref() == Some(name);
+    Some(match (row.state, attempt) {
+        (_, Attempt::Succeeded) => Next::State(Succeeded),
         // Somebody wants again what was given up too late: it is tried once more.
-        (Submitted | Building, Attempt::Canceled) if was_asked(name) => anew(0),
-        (Queued, Attempt::Canceled) if was_asked(name) => None,
+        (Submitted | Building, Attempt::Canceled) if was_asked => Next::Anew(0),
+        (Queued, Attempt::Canceled) if was_asked => return None,
         (Canceling, Attempt::Canceled | Attempt::Disturbed)
-        | (Queued | Submitted | Building | Failed | Succeeded | Canceled, Attempt::Canceled) => to(Canceled),
+        | (Queued | Submitted | Building | Failed | Succeeded | Canceled, Attempt::Canceled) => {
+            Next::State(Canceled)
+        }
         // What was asked for has not happened yet, or is about a build that nobody submitted.
-        (Canceling, Attempt::Scheduled | Attempt::Started) | (_, Attempt::Canceled) => None,
-        (_, Attempt::Scheduled) => to(Submitted),
-        (_, Attempt::Started) => to(Building),
-        (_, Attempt::Failed) => to(Failed),
+        (Canceling, Attempt::Scheduled | Attempt::Started) | (_, Attempt::Canceled) => return None,
+        (_, Attempt::Scheduled) => Next::State(Submitted),
+        (_, Attempt::Started) => Next::State(Building),
+        (_, Attempt::Failed) => Next::State(Failed),
         (_, Attempt::Disturbed) => match retry_after(disturbed_since(row.created_at, steps)) {
-            Some(pause) if row.state != Canceled => anew(pause),
-            _ => to(Failed),
+            Some(pause) if row.state != Canceled => Next::Anew(pause),
+            _ => Next::State(Failed),
         },
-    }
+    })
 }
 
 /// How many attempts were disturbed since then.

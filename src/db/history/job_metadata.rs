@@ -64,8 +64,8 @@ pub(in crate::db) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<Meta
            json_build_array(hidden::int, replacement::int, substitutable::int)))::text from job_metadata
          where id in (select metadata_id from job_interval where sequence_id = $1 and last_evaluation is null)",
     ];
-    let text: Option<String> = each!(tx, tx, sql
-        => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
+    let text: Option<String> =
+        each!(tx, tx, sql => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
     let rows: Vec<Row> = stored(text.as_deref().unwrap_or("[]"), || format!("facts of sequence {sequence}"))?;
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     let facts = |(id, texts, (max_silent_time, timeout), (hidden, replacement, substitutable)): Row| {

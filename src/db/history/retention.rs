@@ -122,8 +122,8 @@ impl Db {
         const REVISION: &str = "select revision_id from evaluation where id = $1";
         let mut tx = self.begin().await?;
         let sql = finished!("and e.id = $1");
-        let row: Option<Row> = each!(&mut tx, tx, sql =>
-            sqlx::query_as(sql).bind(id).fetch_optional(&mut **tx).await?);
+        let row: Option<Row> =
+            each!(&mut tx, tx, sql => sqlx::query_as(sql).bind(id).fetch_optional(&mut **tx).await?);
         let Some(row) = row.filter(|row| row.finished().bound.is_none()) else { return Ok(false) };
         if row.complete {
             leave_intervals(&mut tx, &row).await?;

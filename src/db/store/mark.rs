@@ -251,8 +251,8 @@ impl Named {
 impl Db {
     /// Reads rows after a number, or before it, which come as one text.
     async fn chunk<T: DeserializeOwned>(&self, sql: Texts, from: i64) -> Result<Vec<T>> {
-        let text: String = each!(&self.readers, pool, sql =>
-            sqlx::query_scalar(sql).bind(from).fetch_one(pool).await?);
+        let text: String =
+            each!(&self.readers, pool, sql => sqlx::query_scalar(sql).bind(from).fetch_one(pool).await?);
         stored(&text, || format!("rows around number {from}"))
     }
 }

@@ -115,8 +115,8 @@ impl Db {
             "one_text(id, pack_id, hash, name, kind, refs, start, length
                from store_item where pack_id > $1 and pack_id <= $2)"
         );
-        let text: String = each!(&self.readers, pool, sql
-            => sqlx::query_scalar(sql).bind(after).bind(last).fetch_one(pool).await?);
+        let text: String = each!(&self.readers, pool, sql =>
+            sqlx::query_scalar(sql).bind(after).bind(last).fetch_one(pool).await?);
         let rows: Vec<StoredRow> = stored(&text, || format!("packs {after} to {last}"))?;
         let mut packs: BTreeMap<i64, StoredPack> =
             ids.into_iter().map(|id| (id, StoredPack { id, items: Vec::new() })).collect();

@@ -158,13 +158,7 @@ impl Sweeper {
         }
         let packed = self.db.packed(&pack).await?;
         let contents = pack.unpacked(&packed)?;
-        let left: i64 = live.iter().map(|item| item.length).sum();
-        let mut smaller = None;
-        if !live.is_empty() && left < i64::try_from(contents.len()).unwrap_or(i64::MAX) / 2 {
-            let texts: Vec<&[u8]> = live.iter().map(|item| item.bytes(&contents)).collect::<Result<_>>()?;
-            let anew = compress(&texts.concat(), LEVEL);
-            smaller = Some(anew.map_err(|error| pack.damaged(&error.to_string()))?);
-        }
+        let smaller = packed_anew(&pack, &live, &contents)?;
         swept.items += dead.len() as u64;
         swept.bytes += match (&smaller, live.is_empty()) {
             (_, true) => i64::try_from(packed.len()).unwrap_or_default(),
@@ -188,6 +182,17 @@ impl Sweeper {
         );
         tx.commit().await
     }
+}
+
+/// These items of a pack compressed anew, if they are less than half of it.
+fn packed_anew(pack: &StoredPack, items: &[&StoredRow], contents: &[u8]) -> Result<Option<Vec<u8>>> {
+    let left: i64 = items.iter().map(|item| item.length).sum();
+    if items.is_empty() || left >= i64::try_from(contents.len()).unwrap_or(i64::MAX) / 2 {
+        return Ok(None);
+    }
+    let texts: Vec<&[u8]> = items.iter().map(|item| item.bytes(contents)).collect::<Result<_>>()?;
+    let anew = compress(&texts.concat(), LEVEL).map_err(|error| pack.damaged(&error.to_string()))?;
+    Ok(Some(anew))
 }
 
 async fn remove_items(tx: &mut Tx, items: &[&StoredRow]) -> Result<()> {
