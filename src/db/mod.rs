@@ -12,8 +12,8 @@
 //! # Design
 //!
 //! One code serves two databases: [`Db`] holds pools of either SQLite or PostgreSQL, and `each!`
-//! runs the same query against whichever it is. SQL that both understand is written once; where
-//! they differ, the two texts stand side by side.
+//! runs the same query against whichever it is. Both get the same SQL, except for a few placeholders
+//! that `dialect` replaces; only statements that are tuned for each database have two texts.
 //!
 //! **History.** A revision is the tuple of its channels' commits, including channels that others
 //! need. How each commit came in (branch, introduction, signer) stands with the evaluation and is
@@ -56,105 +56,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
-// Runs one piece of query code against whichever database is open. With `sql: A, B`, the name
-// `sql` stands for `A` in SQLite and for `B` in PostgreSQL.
-macro_rules! each {
-    ($db:expr, $c:ident => $body:expr) => {
-        match $db {
-            $crate::db::Either::Sqlite($c) => $body,
-            $crate::db::Either::Postgres($c) => $body,
-        }
-    };
-    ($db:expr, $c:ident, $sql:ident: $sqlite:expr, $postgres:expr => $body:expr) => {
-        match $db {
-            $crate::db::Either::Sqlite($c) => {
-                let $sql = $sqlite;
-                $body
-            }
-            $crate::db::Either::Postgres($c) => {
-                let $sql = $postgres;
-                $body
-            }
-        }
-    };
-}
-
-// Executes one statement of a transaction and counts the rows it touched. Where the databases
-// differ, `[A, B]` gives the text for SQLite and the text for PostgreSQL.
-macro_rules! execute {
-    ($tx:expr, [$sqlite:expr, $postgres:expr] $(, $value:expr)*) => {
-        each!($tx, tx, sql: $sqlite, $postgres =>
-            sqlx::query(sql)$(.bind($value))*.execute(&mut **tx).await?.rows_affected())
-    };
-    ($tx:expr, $sql:expr $(, $value:expr)*) => {
-        each!($tx, tx => sqlx::query($sql)$(.bind($value))*.execute(&mut **tx).await?.rows_affected())
-    };
-}
-
-// SQL for the condition that a row of `derivation` or `store_item` has this hash. SQLite's index has the beginning of
-// hashes only, which is enough to find them.
-macro_rules! has_hash {
-    ($row:literal, $hash:literal) => {
-        concat!("substr(", $row, ".hash, 1, 12) = substr(", $hash, ", 1, 12) and ", $row, ".hash = ", $hash)
-    };
-}
-
-// SQL for rows of a table whose hashes are in the JSON array $1, one look into the index for each: PostgreSQL would
-// read the whole table as long as it has no statistics of what is in it.
-macro_rules! of_hashes {
-    (sqlite $columns:literal, $table:literal) => {
-        concat!(
-            "select ",
-            $columns,
-            " from json_each($1) w cross join ",
-            $table,
-            " t on ",
-            has_hash!("t", "w.value")
-        )
-    };
-    (postgres $columns:literal, $table:literal) => {
-        concat!(
-            "select found.* from json_array_elements_text($1::json) w (value) cross join lateral (select ",
-            $columns,
-            " from ",
-            $table,
-            " t where t.hash = w.value limit 1) found"
-        )
-    };
-}
-
-// SQL for the outputs of the set `o`, which the derivation `d` makes: its name is left out there.
-macro_rules! outputs {
-    () => {
-        "replace(o.outputs, '*', d.name)"
-    };
-}
-
-// SQL for the store path of the derivation `d`.
-macro_rules! derivation_path {
-    () => {
-        "'/gnu/store/' || d.hash || '-' || d.name || '.drv'"
-    };
-}
-
-// SQL that reads these columns of many rows as one text, an array of arrays, which takes less time than as many rows.
-macro_rules! lines {
-    (sqlite $columns:literal, $from:literal) => {
-        concat!("select json_group_array(json_array(", $columns, ")) from (select * ", $from, ") t")
-    };
-    (postgres $columns:literal, $from:literal) => {
-        concat!(
-            "select cast(coalesce(json_agg(json_build_array(",
-            $columns,
-            ")), '[]') as text) from (select * ",
-            $from,
-            ") t"
-        )
-    };
-}
-
 #[macro_use]
-mod states;
+mod dialect;
 #[macro_use]
 mod build;
 mod backup;
@@ -166,6 +69,7 @@ mod farm;
 mod history;
 mod id;
 mod migrate;
+mod states;
 mod store;
 mod upgrade;
 mod verify;

@@ -112,6 +112,11 @@ impl BuildState {
         self.is_wanted() || self.has_failed()
     }
 
+    /// Whether it counts as one of the builds of its evaluation, for which a spec may have a budget.
+    pub fn is_counted(self) -> bool {
+        matches!(self, Self::AwaitingApproval | Self::Succeeded) || self.is_in_queue() || self.has_failed()
+    }
+
     /// Whether it came to nothing.
     pub fn has_failed(self) -> bool {
         matches!(self, Self::Failed | Self::Rejected)

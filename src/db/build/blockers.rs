@@ -21,14 +21,9 @@ impl Db {
     /// The failed builds that others wait for, those that most wait for first. A coordinator says
     /// nothing about such: it leaves them as scheduled.
     pub async fn blockers(&self) -> Result<Vec<Blocker>> {
-        const WAITING: &str = concat!(
-            "select id, derivation_id from build
-            where state in ",
-            waiting_states!(),
-            " order by id"
-        );
+        let sql = sql!("select id, derivation_id from build where state in {waiting} order by id");
         let waiting: Vec<(BuildId, DerivationId)> =
-            each!(&self.readers, pool => sqlx::query_as(WAITING).fetch_all(pool).await?);
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).fetch_all(pool).await?);
         self.blockers_among(&waiting).await
     }
 
@@ -38,16 +33,13 @@ impl Db {
     }
 
     async fn blockers_among(&self, waiting: &[(BuildId, DerivationId)]) -> Result<Vec<Blocker>> {
-        const FAILED: &str = concat!(
+        let failed = sql!(
             "select d.id, b.id from derivation d join build b on b.output_set_id = d.output_set_id
-             where b.state in ",
-            failed_states!(),
-            " and ",
-            has_failed!("b", "d.id")
+             where b.state in {failed} and exists (failures(b, d.id))"
         );
-        const SQL: &str = concat!(builds!(), "where b.state in ", failed_states!());
+        let sql = sql!(builds!(), "where b.state in {failed}");
         let failed: Vec<(DerivationId, BuildId)> =
-            each!(&self.readers, pool => sqlx::query_as(FAILED).fetch_all(pool).await?);
+            each!(&self.readers, pool, failed => sqlx::query_as(failed).fetch_all(pool).await?);
         let failed: HashMap<DerivationId, BuildId> = failed.into_iter().collect();
         let targets: HashSet<DerivationId> = failed.keys().copied().collect();
         let below = self.below(waiting.iter().map(|&(_, derivation)| derivation), &targets).await?;
@@ -61,7 +53,7 @@ impl Db {
         if blocked.is_empty() {
             return Ok(Vec::new());
         }
-        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql).fetch_all(pool).await?);
         let builds = rows.into_iter().map(Build::try_from).collect::<Result<Vec<_>>>()?;
         let named = |build: Build| Some(Blocker { blocked: blocked.remove(&build.id)?, build });
         let mut blockers: Vec<Blocker> = builds.into_iter().filter_map(named).collect();

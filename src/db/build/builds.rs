@@ -88,14 +88,12 @@ pub struct BuildCount {
 /// All columns of a [`Row`]; a condition may follow.
 macro_rules! builds {
     () => {
-        concat!(
-            "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, e.system, n.name as job, b.derivation_id, ",
-            derivation_path!(),
-            " as derivation, b.priority, b.urgency, b.sent_urgency, b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer,
-               b.attempts, b.next_attempt, b.coordinator, b.sent, b.in_doubt
-             from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
-               join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id join job_name n on n.id = b.name_id "
-        )
+        "select b.id, s.name as spec, b.evaluation_id, coalesce(e.channels, r.channels) as channels, e.system,
+           n.name as job, b.derivation_id, derivation_path(d) as derivation, b.priority, b.urgency, b.sent_urgency,
+           b.unwanted_at, b.needed_by, b.state, b.created_at, b.answered_at, b.reference, b.answer, b.attempts,
+           b.next_attempt, b.coordinator, b.sent, b.in_doubt
+         from build b join derivation d on d.id = b.derivation_id join evaluation e on e.id = b.evaluation_id
+           join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id join job_name n on n.id = b.name_id "
     };
 }
 
@@ -184,7 +182,7 @@ impl Db {
         state: BuildState,
         now: Seconds,
     ) -> Result<u64> {
-        const QUEUE: &str = concat!(
+        let queue = sql!(
             "insert into build
               (output_set_id, derivation_id, evaluation_id, name_id, priority, urgency, state, created_at)
             select new.output_set_id, new.derivation_id, e.id, new.name_id, s.priority, $4, $2, $3
@@ -198,13 +196,9 @@ impl Db {
             on conflict (output_set_id) do update set ",
             wanted_anew!("excluded"),
             " where excluded.state <> 'known' and (build.state in ('canceling', 'canceled', 'substituted')
-              or build.state = 'failed' and ",
-            has_failed!(
-                "build",
-                "excluded.derivation_id",
-                " and f.evaluation_id <> excluded.evaluation_id and f.failed_at <= $5"
-            ),
-            " or ",
+              or build.state = 'failed' and exists (failures(build, excluded.derivation_id)
+                and f.evaluation_id <> excluded.evaluation_id and f.failed_at <= $5)
+              or ",
             is_better!(),
             " or build.state = 'known' and (select spec_id from evaluation where id = build.evaluation_id)
                <> (select spec_id from evaluation where id = excluded.evaluation_id))"
@@ -218,7 +212,7 @@ impl Db {
         let place = spec.systems.iter().position(|other| other.as_str() == system);
         let place = place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX);
         let urgency = unranked(spec.priority, place);
-        let count = execute!(&mut tx, QUEUE, evaluation, state, now, urgency, spec.retry_failed.up_to(now));
+        let count = execute!(&mut tx, queue, evaluation, state, now, urgency, spec.retry_failed.up_to(now));
         execute!(&mut tx, SEEN, evaluation);
         guard(&mut tx).await?;
         tx.commit().await?;
@@ -228,12 +222,12 @@ impl Db {
     /// The queued builds of a coordinator that may be submitted now, first things first: the most urgent,
     /// then inputs before what needs them, as derivations are numbered.
     pub async fn next_submissions(&self, coordinator: &str, now: Seconds, limit: i64) -> Result<Vec<Build>> {
-        const SQL: &str = concat!(
+        let sql = sql!(
             builds!(),
             "where b.state = 'queued' and b.coordinator = $1 and b.next_attempt <= $2
              order by b.urgency desc, b.derivation_id limit $3"
         );
-        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+        let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
             .bind(coordinator).bind(now).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
     }
@@ -253,52 +247,35 @@ impl Db {
 
     /// Builds could not be submitted or canceled, or substitute servers not be asked for them: they wait.
     pub async fn postpone(&self, ids: &[BuildId], reason: &str, next_attempt: Seconds) -> Result<()> {
-        macro_rules! postponed {
-            ($ids:literal) => {
-                concat!(
-                    "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
-                     where (state = 'pending' or state in ",
-                    outbox_states!(),
-                    ") and id in (select ",
-                    $ids,
-                    ")"
-                )
-            };
-        }
+        let sql = sql!(
+            "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
+             where (state = 'pending' or state in {in_outbox}) and id in ids($1)"
+        );
         let ids = rows(ids.iter().map(|id| serde_json::Value::from(id.0)));
         let mut tx = self.begin().await?;
-        execute!(
-            &mut tx,
-            [
-                postponed!("value from json_each($1)"),
-                postponed!("value::bigint from json_array_elements_text($1::json)")
-            ],
-            &ids,
-            reason,
-            next_attempt
-        );
+        execute!(&mut tx, sql, &ids, reason, next_attempt);
         tx.commit().await
     }
 
     /// Builds in the order in which they are submitted.
     pub async fn queue(&self, filter: &QueueFilter, limit: i64) -> Result<Vec<Build>> {
-        const SQL: &str = concat!(
+        let sql = sql!(
             builds!(),
             "where ($1 is null or s.name = $1) and ($2 is null or e.system = $2) and ($3 is null or b.state = $3)
                and ($4 is null or b.coordinator = $4)
              order by b.urgency desc, b.derivation_id limit $5"
         );
         let system = filter.system.as_ref().map(System::as_str);
-        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+        let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
             .bind(&filter.spec).bind(system).bind(filter.state).bind(&filter.coordinator).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
     }
 
     /// One build.
     pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
-        const SQL: &str = concat!(builds!(), "where b.id = $1");
+        let sql = sql!(builds!(), "where b.id = $1");
         let row: Option<Row> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?);
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(id).fetch_optional(pool).await?);
         row.map(Build::try_from).transpose()
     }
 

@@ -145,11 +145,11 @@ pub(in crate::db) async fn insert(
     now: Seconds,
 ) -> Result<Vec<Step>> {
     // What an attempt is made at is what is said, else what was said of it before, else what is to be built.
-    let new: Vec<StoredStep> = each!(tx, tx, sql:
-        concat!("with told as (select value->>'hash' as hash, value->>'build' as build, value->>'reference' as reference,
-             value->>'attempt' as attempt, value->>'happened_at' as happened_at, key as place from json_each($1)),
+    let sql = sql!(
+        "with told as (select * from numbered_records($1: hash text, build bigint, reference text, attempt text,
+             happened_at bigint) as told),
            meant as (
-             select b.id, told.* from told join derivation d on ", has_hash!("d", "told.hash"), "
+             select b.id, told.* from told join derivation d on has_hash(d, told.hash)
                join build b on b.output_set_id = d.output_set_id where told.build is null
              union select b.id, told.* from told join build b on b.id = told.build
              union select x.build_id, told.* from told join build_event x on x.reference = told.reference
@@ -163,27 +163,10 @@ pub(in crate::db) async fn insert(
              and (meant.build is not null or (select count(*) from build_event k where k.build_id = o.id) < 1000)
              and (meant.build is not null or not o.in_doubt or meant.attempt in ('scheduled', 'started', 'succeeded')
                or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
-         order by place on conflict do nothing returning build_id, reference, attempt, derivation, received_at"),
-        concat!("with told as (select * from rows from (json_to_recordset($1::json)
-               as (hash text, build bigint, reference text, attempt text, happened_at bigint))
-             with ordinality as told (hash, build, reference, attempt, happened_at, place)),
-           meant as (
-             select b.id, told.* from told join derivation d on ", has_hash!("d", "told.hash"), "
-               join build b on b.output_set_id = d.output_set_id where told.build is null
-             union select b.id, told.* from told join build b on b.id = told.build
-             union select x.build_id, told.* from told join build_event x on x.reference = told.reference
-               where told.hash is null and told.build is null)
-         insert into build_event (build_id, reference, attempt, derivation, happened_at, received_at)
-         select id, reference, attempt, coalesce(hash,
-             (select min(k.derivation) from build_event k where k.build_id = meant.id and k.reference = meant.reference),
-             (select d.hash from build b join derivation d on d.id = b.derivation_id where b.id = meant.id)),
-           happened_at, $2 from meant where exists (select 1 from build o
-           where o.id = meant.id and ($3 is null or o.coordinator is null or o.coordinator = $3)
-             and (meant.build is not null or (select count(*) from build_event k where k.build_id = o.id) < 1000)
-             and (meant.build is not null or not o.in_doubt or meant.attempt in ('scheduled', 'started', 'succeeded')
-               or not exists (select 1 from build_event k where k.build_id = o.id and k.reference = meant.reference)))
-         order by place on conflict do nothing returning build_id, reference, attempt, derivation, received_at")
-        => sqlx::query_as(sql).bind(lines).bind(now).bind(coordinator).fetch_all(&mut **tx).await?);
+         order by place on conflict do nothing returning build_id, reference, attempt, derivation, received_at"
+    );
+    let new: Vec<StoredStep> = each!(tx, tx, sql =>
+        sqlx::query_as(sql).bind(lines).bind(now).bind(coordinator).fetch_all(&mut **tx).await?);
     new.into_iter().map(Step::stored).collect()
 }
 

@@ -42,70 +42,57 @@ pub struct FormerError {
 /// All columns of a [`JobRecord`]; a condition on `j` may follow.
 macro_rules! job_records {
     () => {
-        concat!(
-            "select j.name, s.name as spec, j.system, ",
-            derivation_path!(),
-            " as derivation, ",
-            outputs!(),
-            " as outputs, d.output_set_id, j.first_evaluation, e.state as first_state,
-               j.last_evaluation
-             from job j join spec s on s.id = j.spec_id join evaluation e on e.id = j.first_evaluation
-               join derivation d on d.id = j.derivation_id join output_set o on o.id = d.output_set_id "
-        )
+        "select j.name, s.name as spec, j.system, derivation_path(d) as derivation, outputs(o, d) as outputs,
+           d.output_set_id, j.first_evaluation, e.state as first_state, j.last_evaluation
+         from job j join spec s on s.id = j.spec_id join evaluation e on e.id = j.first_evaluation
+           join derivation d on d.id = j.derivation_id join output_set o on o.id = d.output_set_id "
     };
 }
 
 impl Db {
     /// The jobs called `name`, as they were evaluated last for each spec and system.
     pub async fn jobs_called(&self, name: &str) -> Result<Vec<JobRecord>> {
-        const SQL: &str = concat!(
+        let sql = sql!(
             job_records!(),
             "where j.id in (select max(id) from job where name = $1 group by spec_id, system)
              order by s.name, j.system"
         );
-        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(name).fetch_all(pool).await?))
+        each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(name).fetch_all(pool).await?))
     }
 
     /// The jobs that ever had the derivation with this hash in its store path, as they had it last.
     pub async fn jobs_of_derivation(&self, hash: &str) -> Result<Vec<JobRecord>> {
-        const SQL: &str = concat!(
+        let sql = sql!(
             job_records!(),
             "where j.id in (select max(j.id) from job j join derivation d on d.id = j.derivation_id
-               where ",
-            has_hash!("d", "$1"),
-            " group by j.spec_id, j.system, j.name)
+               where has_hash(d, $1) group by j.spec_id, j.system, j.name)
              order by s.name, j.system, j.name"
         );
-        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(hash).fetch_all(pool).await?))
+        each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(hash).fetch_all(pool).await?))
     }
 
     /// The builds that are no jobs, but are needed for others: those called `name`, or of the derivation
     /// with this hash in its store path. They are told as if they were jobs.
     pub async fn inputs_called(&self, name: &str) -> Result<Vec<JobRecord>> {
-        const SQL: &str = concat!(
-            "select n.name, s.name as spec, e.system, ",
-            derivation_path!(),
-            " as derivation, ",
-            outputs!(),
-            " as outputs, d.output_set_id, b.evaluation_id as first_evaluation,
-               e.state as first_state, cast(null as bigint) as last_evaluation
+        let sql = sql!(
+            "select n.name, s.name as spec, e.system, derivation_path(d) as derivation, outputs(o, d) as outputs,
+               d.output_set_id, b.evaluation_id as first_evaluation, e.state as first_state,
+               cast(null as bigint) as last_evaluation
              from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
                join derivation d on d.id = b.derivation_id join output_set o on o.id = d.output_set_id
                join job_name n on n.id = b.name_id
              where b.needed_by is not null and (n.name = $1 or d.hash = $1) order by b.id"
         );
-        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(name).fetch_all(pool).await?))
+        each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(name).fetch_all(pool).await?))
     }
 
     /// Names of jobs that contain `text`, some of them.
     pub async fn jobs_like(&self, text: &str, limit: i64) -> Result<Vec<String>> {
-        const SQL: [&str; 2] = [
-            "select name from job_name n where instr(name, $1) > 0 and exists (select 1 from job_interval where name_id = n.id)
-             order by name limit $2",
-            "select name from job_name n where position($1 in name) > 0
-               and exists (select 1 from job_interval where name_id = n.id) order by name limit $2",
-        ];
-        each!(&self.readers, pool, sql: SQL[0], SQL[1] =>
+        let sql = sql!(
+            "select name from job_name n where instr(name, $1) > 0
+               and exists (select 1 from job_interval where name_id = n.id) order by name limit $2"
+        );
+        each!(&self.readers, pool, sql =>
             Ok(sqlx::query_scalar(sql).bind(text).bind(limit).fetch_all(pool).await?))
     }
 
@@ -120,9 +107,9 @@ impl Db {
 
     /// The build of a job's outputs, if they are wanted or known.
     pub async fn build_of(&self, job: &JobRecord) -> Result<Option<Build>> {
-        const SQL: &str = concat!(builds!(), "where b.output_set_id = $1");
-        let row: Option<Row> = each!(&self.readers, pool =>
-            sqlx::query_as(SQL).bind(job.output_set_id).fetch_optional(pool).await?);
+        let sql = sql!(builds!(), "where b.output_set_id = $1");
+        let row: Option<Row> = each!(&self.readers, pool, sql =>
+            sqlx::query_as(sql).bind(job.output_set_id).fetch_optional(pool).await?);
         row.map(Build::try_from).transpose()
     }
 
@@ -131,7 +118,7 @@ impl Db {
         const COUNT: &str =
             "select count(*) from build where state = $1 and coordinator is not distinct from $4
             and (urgency > $2 or urgency = $2 and derivation_id < $3)";
-        const SQL: &str = concat!(
+        let sql = sql!(
             builds!(),
             "where b.state = $1 and (b.urgency > $2 or b.urgency = $2 and b.derivation_id < $3)
                and b.coordinator is not distinct from $4
@@ -139,7 +126,7 @@ impl Db {
         );
         let count: i64 = each!(&self.readers, pool => sqlx::query_scalar(COUNT)
             .bind(build.state).bind(build.urgency).bind(build.derivation_id).bind(&build.coordinator).fetch_one(pool).await?);
-        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+        let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
             .bind(build.state).bind(build.urgency).bind(build.derivation_id).bind(&build.coordinator).bind(limit)
             .fetch_all(pool).await?);
         Ok((count, rows.into_iter().map(Build::try_from).collect::<Result<_>>()?))

@@ -29,23 +29,19 @@ struct Row {
 impl Db {
     /// All jobs of a spec and system of which some build failed or was rejected, sorted by name.
     pub async fn failing_jobs(&self, spec: SpecId, system: &System) -> Result<Vec<JobRuns>> {
-        const SQL: &str = concat!(
-            "select j.name, j.first_evaluation, j.last_evaluation, b.id as build, b.state, ",
-            has_failed!("b", "d.id"),
-            " as failed, ",
-            derivation_path!(),
-            " as derivation from job j join derivation d on d.id = j.derivation_id
+        let sql = sql!(
+            "select j.name, j.first_evaluation, j.last_evaluation, b.id as build, b.state,
+               exists (failures(b, d.id)) as failed, derivation_path(d) as derivation
+             from job j join derivation d on d.id = j.derivation_id
                left join build b on b.output_set_id = d.output_set_id
              where j.spec_id = $1 and j.system = $2 and j.name in
                (select o.name from build f join derivation of_it on of_it.output_set_id = f.output_set_id
                   join job o on o.derivation_id = of_it.id
-                where f.state in ",
-            failed_states!(),
-            " and o.spec_id = $1 and o.system = $2)
+                where f.state in {failed} and o.spec_id = $1 and o.system = $2)
              order by j.name, j.first_evaluation"
         );
-        let rows: Vec<Row> = each!(&self.readers, pool =>
-            sqlx::query_as(SQL).bind(spec).bind(system.as_str()).fetch_all(pool).await?);
+        let rows: Vec<Row> = each!(&self.readers, pool, sql =>
+            sqlx::query_as(sql).bind(spec).bind(system.as_str()).fetch_all(pool).await?);
         let job = |rows: &[Row]| {
             let last = &rows[rows.len() - 1];
             let (job, derivation) = (last.name.clone(), last.derivation.clone());

@@ -27,18 +27,6 @@ pub(in crate::db) struct Wish {
 
 /// The jobs of other specs for which builds await approval.
 pub(in crate::db) async fn held_jobs(tx: &mut Tx, specs: &HashMap<SpecId, Spec>) -> Result<Vec<Wish>> {
-    const SQL: &str = concat!(
-        "select b.id as build, e.id as evaluation, j.derivation_id as derivation, j.name_id as name, e.spec_id,
-           exists (select 1 from evaluation c where c.spec_id = e.spec_id and c.system = e.system
-             and c.state = 'complete' and c.id < e.id) as is_later
-         from build b join evaluation h on h.id = b.evaluation_id
-           join derivation d on d.output_set_id = b.output_set_id
-           join job j on j.derivation_id = d.id and j.last_evaluation is null
-           join evaluation e on e.id = j.first_evaluation join spec s on s.id = e.spec_id
-         where b.state = 'awaiting-approval' and e.spec_id <> h.spec_id and s.active and s.present and not ",
-        has_failed!("b", "j.derivation_id"),
-        " order by j.id"
-    );
     #[derive(sqlx::FromRow)]
     struct Row {
         #[sqlx(flatten)]
@@ -46,7 +34,18 @@ pub(in crate::db) async fn held_jobs(tx: &mut Tx, specs: &HashMap<SpecId, Spec>)
         spec_id: SpecId,
         is_later: bool,
     }
-    let found: Vec<Row> = each!(tx, tx => sqlx::query_as(SQL).fetch_all(&mut **tx).await?);
+    let sql = sql!(
+        "select b.id as build, e.id as evaluation, j.derivation_id as derivation, j.name_id as name, e.spec_id,
+           exists (select 1 from evaluation c where c.spec_id = e.spec_id and c.system = e.system
+             and c.state = 'complete' and c.id < e.id) as is_later
+         from build b join evaluation h on h.id = b.evaluation_id
+           join derivation d on d.output_set_id = b.output_set_id
+           join job j on j.derivation_id = d.id and j.last_evaluation is null
+           join evaluation e on e.id = j.first_evaluation join spec s on s.id = e.spec_id
+         where b.state = 'awaiting-approval' and e.spec_id <> h.spec_id and s.active and s.present
+           and not exists (failures(b, j.derivation_id)) order by j.id"
+    );
+    let found: Vec<Row> = each!(tx, tx, sql => sqlx::query_as(sql).fetch_all(&mut **tx).await?);
     // What a first evaluation found may be taken for known.
     let counts =
         |row: &Row| row.is_later || specs.get(&row.spec_id).is_some_and(|s| s.first != First::Record);
@@ -89,60 +88,31 @@ pub(in crate::db) async fn free(
 
 /// How these evaluations stand, those of the best priority first.
 async fn evaluations(tx: &mut Tx, ids: impl Iterator<Item = &EvaluationId>) -> Result<Vec<Waiting>> {
-    macro_rules! evaluations {
-        ($ids:literal) => {
-            concat!(
-                "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
-                   (select count(*) from build b where b.evaluation_id = e.id and b.state in ",
-                counted!(),
-                ") as builds, cast(0 as bigint) as held, cast(0 as bigint) as queued
-                 from evaluation e join spec s on s.id = e.spec_id where e.id in (select ",
-                $ids,
-                ") order by s.priority, e.id"
-            )
-        };
-    }
+    let sql = sql!(
+        "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
+           (select count(*) from build b where b.evaluation_id = e.id and b.state in {counted}) as builds,
+           cast(0 as bigint) as held, cast(0 as bigint) as queued
+         from evaluation e join spec s on s.id = e.spec_id where e.id in ids($1) order by s.priority, e.id"
+    );
     let ids = rows(ids.map(|id| Value::from(id.0)));
-    each!(tx, tx, sql:
-        evaluations!("value from json_each($1)"),
-        evaluations!("value::bigint from json_array_elements_text($1::json)")
-        => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?))
+    each!(tx, tx, sql => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?))
 }
 
 /// Queues builds that await approval for the evaluations that want them.
 async fn take(tx: &mut Tx, wishes: &[&Wish]) -> Result<u64> {
-    macro_rules! take {
-        ($lines:literal) => {
-            concat!(
-                "update build set state = 'queued', answer = null, evaluation_id = e.id, priority = s.priority,
-                   derivation_id = lines.derivation, name_id = coalesce(lines.name, build.name_id),
-                   needed_by = coalesce(lines.needed_by, build.needed_by), inputs_queued = false
-                 from ",
-                $lines,
-                " join evaluation e on e.id = lines.evaluation join spec s on s.id = e.spec_id
-                 where build.id = lines.build and build.state = 'awaiting-approval'"
-            )
-        };
-    }
     let lines = wishes.iter().map(|wish| {
         json!({
             "build": wish.build, "evaluation": wish.evaluation, "derivation": wish.derivation,
             "name": wish.name, "needed_by": wish.needed_by,
         })
     });
-    Ok(execute!(
-        tx,
-        [
-            take!(
-                "(select value->>'build' as build, value->>'evaluation' as evaluation,
-                    value->>'derivation' as derivation, value->>'name' as name,
-                    value->>'needed_by' as needed_by from json_each($1)) as lines"
-            ),
-            take!(
-                "json_to_recordset($1::json) as lines (build bigint, evaluation bigint, derivation bigint,
-                    name bigint, needed_by bigint)"
-            )
-        ],
-        rows(lines)
-    ))
+    let sql = sql!(
+        "update build set state = 'queued', answer = null, evaluation_id = e.id, priority = s.priority,
+           derivation_id = lines.derivation, name_id = coalesce(lines.name, build.name_id),
+           needed_by = coalesce(lines.needed_by, build.needed_by), inputs_queued = false
+         from records($1: build bigint, evaluation bigint, derivation bigint, name bigint, needed_by bigint) as lines
+           join evaluation e on e.id = lines.evaluation join spec s on s.id = e.spec_id
+         where build.id = lines.build and build.state = 'awaiting-approval'"
+    );
+    Ok(execute!(tx, sql, rows(lines)))
 }

@@ -9,14 +9,13 @@ use crate::db::{BuildId, Db, Error, Live, Result, rows};
 impl Db {
     /// Names and base names of the store paths of the outputs of a build.
     pub async fn outputs(&self, build: BuildId) -> Result<Vec<(String, String)>> {
-        const SQL: &str = concat!(
-            "select ",
-            outputs!(),
-            " from build b join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
+        let sql = sql!(
+            "select outputs(o, d) from build b
+               join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
              where b.id = $1"
         );
         let outputs: String =
-            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(build).fetch_one(pool).await?);
+            each!(&self.readers, pool, sql => sqlx::query_scalar(sql).bind(build).fetch_one(pool).await?);
         let damaged = |line: &str| Error::Damaged {
             what: format!("the outputs of build {build}"),
             reason: format!("`{line}` is none"),
@@ -31,38 +30,24 @@ impl Db {
     /// Those of these builds whose outputs are to be kept: jobs have them that are wanted, or were when
     /// they could be evaluated last; or such a build needs them.
     pub async fn gc_roots(&self, builds: &[BuildId], live: &[Live]) -> Result<HashSet<BuildId>> {
-        macro_rules! kept {
-            ($ids:literal, $live:literal, $every:literal) => {
-                concat!(
-                    "with recursive needing(asked, id) as (
-                       select id, id from build where id in (select ",
-                    $ids,
-                    ") union select needing.asked, b.needed_by from needing join build b on b.id = needing.id
-                         where b.needed_by is not null)
-                     select distinct needing.asked from needing join build b on b.id = needing.id
-                       join derivation d on d.output_set_id = b.output_set_id join job j on j.derivation_id = d.id
-                     where j.spec_id in (select ",
-                    $live,
-                    ") and (j.last_evaluation is null or j.spec_id in (select ",
-                    $every,
-                    ") or exists (select 1 from evaluation_error x where x.name = j.name and x.evaluation_id =
-                         (select max(id) from evaluation
-                          where spec_id = j.spec_id and system = j.system and state = 'complete')))"
-                )
-            };
-        }
+        let sql = sql!(
+            "with recursive needing(asked, id) as (
+               select id, id from build where id in ids($1)
+               union select needing.asked, b.needed_by from needing join build b on b.id = needing.id
+                 where b.needed_by is not null)
+             select distinct needing.asked from needing join build b on b.id = needing.id
+               join derivation d on d.output_set_id = b.output_set_id join job j on j.derivation_id = d.id
+             where j.spec_id in ids($2) and (j.last_evaluation is null or j.spec_id in ids($3)
+               or exists (select 1 from evaluation_error x where x.name = j.name and x.evaluation_id =
+                 (select max(id) from evaluation
+                  where spec_id = j.spec_id and system = j.system and state = 'complete')))"
+        );
         let ids = rows(builds.iter().map(|id| Value::from(id.0)));
         let specs = rows(live.iter().map(|live| Value::from(live.spec.0)));
         let every = live.iter().filter(|live| live.every_commit);
         let every = rows(every.map(|live| Value::from(live.spec.0)));
-        let found: Vec<BuildId> = each!(&self.readers, pool, sql:
-            kept!("value from json_each($1)", "value from json_each($2)", "value from json_each($3)"),
-            kept!(
-                "value::bigint from json_array_elements_text($1::json)",
-                "value::bigint from json_array_elements_text($2::json)",
-                "value::bigint from json_array_elements_text($3::json)"
-            )
-            => sqlx::query_scalar(sql).bind(&ids).bind(&specs).bind(&every).fetch_all(pool).await?);
+        let found: Vec<BuildId> = each!(&self.readers, pool, sql =>
+            sqlx::query_scalar(sql).bind(&ids).bind(&specs).bind(&every).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
 }

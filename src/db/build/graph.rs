@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::Value;
 
 use crate::db::evaluation::evaluations::Complete;
-use crate::db::history::interval::{on_path, path};
+use crate::db::history::interval::path;
 use crate::db::{Db, DerivationId, Error, EvaluationId, Result, rows};
 use crate::guix::edges;
 
@@ -14,11 +14,9 @@ impl Db {
         ids: &[DerivationId],
     ) -> Result<Vec<(DerivationId, Vec<DerivationId>)>> {
         let wanted = rows(ids.iter().map(|id| Value::from(id.0)));
-        let found: Vec<(DerivationId, Vec<u8>)> = each!(&self.readers, pool, sql:
-            "select id, inputs from derivation where id in (select value from json_each($1))",
-            "select id, inputs from derivation
-             where id in (select value::bigint from json_array_elements_text($1::json))"
-            => sqlx::query_as(sql).bind(&wanted).fetch_all(pool).await?);
+        let sql = sql!("select id, inputs from derivation where id in ids($1)");
+        let found: Vec<(DerivationId, Vec<u8>)> =
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(&wanted).fetch_all(pool).await?);
         let read = |(id, bytes): (DerivationId, Vec<u8>)| match edges::decode(&bytes) {
             Ok(inputs) => Ok((id, inputs.into_iter().map(DerivationId).collect())),
             Err(error) => Err(Error::Damaged { what: format!("derivation {id}"), reason: error.to_string() }),
@@ -86,21 +84,15 @@ impl Db {
     }
 
     async fn job_derivations(&self, evaluation: EvaluationId) -> Result<Vec<(String, DerivationId)>> {
-        macro_rules! jobs {
-            ($database:ident) => {
-                concat!(
-                    "select n.name, s.derivation_id from job_interval s join job_name n on n.id = s.name_id
-                     where s.sequence_id = $1 and s.last_evaluation is null and s.first_evaluation <= $2
-                     union all
-                     select n.name, s.derivation_id from job_interval s join job_name n on n.id = s.name_id
-                     where s.sequence_id = $1 and ",
-                    on_path!($database "$3"),
-                    " and s.last_evaluation >= $2 and s.first_evaluation <= $2"
-                )
-            };
-        }
+        let sql = sql!(
+            "select n.name, s.derivation_id from job_interval s join job_name n on n.id = s.name_id
+             where s.sequence_id = $1 and s.last_evaluation is null and s.first_evaluation <= $2
+             union all
+             select n.name, s.derivation_id from job_interval s join job_name n on n.id = s.name_id
+             where s.sequence_id = $1 and on_path($3) and s.last_evaluation >= $2 and s.first_evaluation <= $2"
+        );
         let at = Complete::find(self, evaluation).await?;
-        each!(&self.readers, pool, sql: jobs!(sqlite), jobs!(postgres) =>
+        each!(&self.readers, pool, sql =>
             Ok(sqlx::query_as(sql).bind(at.sequence).bind(at.id).bind(path(at.id)).fetch_all(pool).await?))
     }
 }

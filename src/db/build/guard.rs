@@ -38,13 +38,6 @@ pub(in crate::db) struct Waiting {
     queued: i64,
 }
 
-/// The states of builds that count as those of an evaluation.
-macro_rules! counted {
-    () => {
-        "('awaiting-approval', 'queued', 'submitted', 'building', 'succeeded', 'failed', 'rejected')"
-    };
-}
-
 impl Db {
     /// Holds what has to wait, and lets go what has not to wait any more. Gives the number of builds
     /// that were queued by that.
@@ -84,28 +77,26 @@ impl Db {
 pub(in crate::db) async fn guard(tx: &mut Tx) -> Result<u64> {
     const HELD: &str =
         "select count(*) from (select 1 from build where state = 'awaiting-approval' limit 1) as one";
-    const WAITING: &str = concat!(
+    // What a coordinator may have stays there.
+    const HOLD: &str = "update build set state = 'awaiting-approval', answer = $2
+        where evaluation_id = $1 and state = 'queued' and not sent";
+    const REASON: &str = "update build set answer = $2 where evaluation_id = $1 and state = 'awaiting-approval' and answer <> $2";
+    const RELEASE: &str = "update build set state = 'queued', answer = null where evaluation_id = $1 and state = 'awaiting-approval'";
+    let waiting = sql!(
         "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
-          sum(case when b.state in ",
-        counted!(),
-        " then 1 else 0 end) as builds,
+          sum(case when b.state in {counted} then 1 else 0 end) as builds,
           sum(case when b.state = 'awaiting-approval' then 1 else 0 end) as held,
           sum(case when b.state = 'queued' then 1 else 0 end) as queued
         from build b join evaluation e on e.id = b.evaluation_id
         where e.id in (select evaluation_id from build where state in ('queued', 'awaiting-approval'))
         group by e.id, e.spec_id, e.system, e.approved_at"
     );
-    // What a coordinator may have stays there.
-    const HOLD: &str = "update build set state = 'awaiting-approval', answer = $2
-        where evaluation_id = $1 and state = 'queued' and not sent";
-    const REASON: &str = "update build set answer = $2 where evaluation_id = $1 and state = 'awaiting-approval' and answer <> $2";
-    const RELEASE: &str = "update build set state = 'queued', answer = null where evaluation_id = $1 and state = 'awaiting-approval'";
     let specs = specs_by_id(tx).await?;
     let held: i64 = each!(tx, tx => sqlx::query_scalar(HELD).fetch_one(&mut **tx).await?);
     if held == 0 && !specs.values().any(|spec| spec.budget.is_some() || spec.staged) {
         return Ok(0);
     }
-    let waiting: Vec<Waiting> = each!(tx, tx => sqlx::query_as(WAITING).fetch_all(&mut **tx).await?);
+    let waiting: Vec<Waiting> = each!(tx, tx, waiting => sqlx::query_as(waiting).fetch_all(&mut **tx).await?);
     let mut released = 0;
     for evaluation in waiting {
         let Some(spec) = specs.get(&evaluation.spec_id) else { continue };
@@ -160,17 +151,13 @@ async fn open_before(
         "select f.id, f.state = 'complete' and not f.unscheduled from evaluation e join evaluation f
           on f.spec_id = e.spec_id and f.revision_id = e.revision_id and f.system = $2
         where e.id = $1 order by f.id desc limit 1";
-    const OPEN: &str = concat!(
-        "select count(*) from build where evaluation_id = $1
-        and state in ",
-        wanted_states!()
-    );
-    let found: Option<(EvaluationId, bool)> = each!(tx, tx =>
-        sqlx::query_as(FIRST).bind(evaluation).bind(system).fetch_optional(&mut **tx).await?);
+    let open = sql!("select count(*) from build where evaluation_id = $1 and state in {wanted}");
+    let found: Option<(EvaluationId, bool)> =
+        each!(tx, tx => sqlx::query_as(FIRST).bind(evaluation).bind(system).fetch_optional(&mut **tx).await?);
     let Some((first, complete)) = found else { return Ok(None) };
     if !complete {
         return Ok(Some((system.to_owned(), None)));
     }
-    let open: i64 = each!(tx, tx => sqlx::query_scalar(OPEN).bind(first).fetch_one(&mut **tx).await?);
+    let open: i64 = each!(tx, tx, open => sqlx::query_scalar(open).bind(first).fetch_one(&mut **tx).await?);
     Ok(Some((system.to_owned(), Some(open))))
 }

@@ -11,117 +11,90 @@ use serde_json::{Value, json};
 
 use crate::clock::Seconds;
 use crate::db::build::guard::guard;
-use crate::db::{BuildId, BuildState, Db, DerivationId, Error, Result, SpecId, rows};
+use crate::db::{BuildId, BuildState, Db, DerivationId, Error, Result, SpecId, Tx, rows};
 use crate::guix::edges;
 
 /// How many builds are looked at in one transaction.
 const PIECE: i64 = 1000;
 
+/// A build whose inputs have not been wanted yet: its derivation, and the inputs of that.
+type Row = (BuildId, DerivationId, Vec<u8>);
+
 impl Db {
     /// Wants the inputs of queued builds of these specs that nobody has wanted so far, that were
-    /// canceled, that failed with another derivation only, or that wait with a worse one; their own inputs follow once they are queued. `state` is [`BuildState::Pending`] or
-    /// [`BuildState::Queued`]. Gives how many builds were looked at: there may be more.
+    /// canceled, that failed with another derivation only, or that wait with a worse one; their own inputs follow
+    /// once they are queued. `state` is [`BuildState::Pending`] or [`BuildState::Queued`]. Gives how many builds were
+    /// looked at: there may be more.
     pub async fn queue_inputs(&self, specs: &[SpecId], state: BuildState, now: Seconds) -> Result<usize> {
-        macro_rules! next {
-            ($specs:literal) => {
-                concat!(
-                    "select b.id, d.id, d.inputs from build b join evaluation e on e.id = b.evaluation_id
-                       join derivation d on d.id = b.derivation_id
-                     where b.state in ",
-                    in_queue_states!(),
-                    " and not b.inputs_queued
-                       and e.spec_id in (select ",
-                    $specs,
-                    ") order by b.id limit $2"
-                )
-            };
-        }
+        let next = sql!(
+            "select b.id, d.id, d.inputs from build b join evaluation e on e.id = b.evaluation_id
+               join derivation d on d.id = b.derivation_id
+             where b.state in {in_queue} and not b.inputs_queued and e.spec_id in ids($1) order by b.id limit $2"
+        );
         let specs = rows(specs.iter().map(|id| Value::from(id.0)));
-        let found: Vec<(BuildId, DerivationId, Vec<u8>)> = each!(&self.readers, pool, sql:
-            next!("value from json_each($1)"),
-            next!("value::bigint from json_array_elements_text($1::json)")
-            => sqlx::query_as(sql).bind(&specs).bind(PIECE).fetch_all(pool).await?);
+        let found: Vec<Row> = each!(&self.readers, pool, next =>
+            sqlx::query_as(next).bind(&specs).bind(PIECE).fetch_all(pool).await?);
         if found.is_empty() {
             return Ok(0);
         }
-        let mut needed_by: HashMap<i64, BuildId> = HashMap::new();
-        for (build, derivation, inputs) in &found {
-            let damaged = |error: edges::Damaged| Error::Damaged {
-                what: format!("derivation {derivation}"),
-                reason: error.to_string(),
-            };
-            for input in edges::decode(inputs).map_err(damaged)? {
-                needed_by.entry(input).or_insert(*build);
-            }
-        }
-        let lines = rows(needed_by.iter().map(|(input, build)| json!({ "input": input, "build": build })));
-        macro_rules! add {
-            ($lines:literal) => {
-                concat!(
-                    "insert into build (output_set_id, derivation_id, evaluation_id, name_id, priority, urgency,
-                       state, created_at, needed_by)
-                     select new.output_set_id, new.id, u.evaluation_id, n.id, u.priority,
-                       u.urgency, $2, $3, u.id
-                     from (select d.id, d.name, d.output_set_id, l.build,
-                             row_number() over (partition by d.output_set_id order by d.id) as place
-                           from ",
-                    $lines,
-                    " join derivation d on d.id = l.input) as new
-                       join build u on u.id = new.build join job_name n on n.name = new.name || '.drv'
-                     where new.place = 1
-                     on conflict (output_set_id) do update set needed_by = excluded.needed_by, ",
-                    wanted_anew!("excluded"),
-                    " where build.state in ('canceling', 'canceled') or ",
-                    is_better!()
-                )
-            };
-        }
-        macro_rules! name {
-            ($inputs:literal) => {
-                concat!(
-                    "insert into job_name (id, name)
-                     select (select coalesce(max(id), 0) from job_name) + row_number() over (order by new.name), new.name
-                     from (select distinct d.name || '.drv' as name from ",
-                    $inputs,
-                    " join derivation d on d.id = l.input) as new
-                     where not exists (select 1 from job_name n where n.name = new.name)"
-                )
-            };
-        }
+        let lines = needed_by(&found)?;
         let mut tx = self.begin().await?;
-        execute!(
-            &mut tx,
-            [
-                name!("(select value->>'input' as input from json_each($1)) as l"),
-                name!("json_to_recordset($1::json) as l (input bigint)")
-            ],
-            &lines
-        );
-        let added = execute!(
-            &mut tx,
-            [
-                add!("(select value->>'input' as input, value->>'build' as build from json_each($1)) as l"),
-                add!("json_to_recordset($1::json) as l (input bigint, build bigint)")
-            ],
-            &lines,
-            state,
-            now
-        );
-        if added > 0 {
+        name_inputs(&mut tx, &lines).await?;
+        if queue_new(&mut tx, &lines, state, now).await? > 0 {
             // They may be needed sooner than for this: what is planned is to be seen as out of date.
             execute!(&mut tx, "update plan set seen = ''");
         }
-        execute!(
-            &mut tx,
-            [
-                "update build set inputs_queued = true where id in (select value from json_each($1))",
-                "update build set inputs_queued = true
-                 where id in (select value::bigint from json_array_elements_text($1::json))"
-            ],
-            rows(found.iter().map(|(build, ..)| Value::from(build.0)))
-        );
+        let ids = rows(found.iter().map(|(build, ..)| Value::from(build.0)));
+        execute!(&mut tx, sql!("update build set inputs_queued = true where id in ids($1)"), ids);
         guard(&mut tx).await?;
         tx.commit().await?;
         Ok(found.len())
     }
+}
+
+/// A line for each input of these builds: its derivation, and the first build that needs it.
+fn needed_by(builds: &[Row]) -> Result<String> {
+    let mut needed_by: HashMap<i64, BuildId> = HashMap::new();
+    for (build, derivation, inputs) in builds {
+        let damaged = |error: edges::Damaged| Error::Damaged {
+            what: format!("derivation {derivation}"),
+            reason: error.to_string(),
+        };
+        for input in edges::decode(inputs).map_err(damaged)? {
+            needed_by.entry(input).or_insert(*build);
+        }
+    }
+    Ok(rows(needed_by.iter().map(|(input, build)| json!({ "input": input, "build": build }))))
+}
+
+/// Stores the names of inputs that are new.
+async fn name_inputs(tx: &mut Tx, lines: &str) -> Result<()> {
+    let sql = sql!(
+        "insert into job_name (id, name)
+         select (select coalesce(max(id), 0) from job_name) + row_number() over (order by new.name), new.name
+         from (select distinct d.name || '.drv' as name from records($1: input bigint) as l
+                 join derivation d on d.id = l.input) as new
+         where not exists (select 1 from job_name n where n.name = new.name)"
+    );
+    execute!(tx, sql, lines);
+    Ok(())
+}
+
+/// Wants a build for each input. Gives the number of builds that came to `state`.
+async fn queue_new(tx: &mut Tx, lines: &str, state: BuildState, now: Seconds) -> Result<u64> {
+    let sql = sql!(
+        "insert into build (output_set_id, derivation_id, evaluation_id, name_id, priority, urgency,
+           state, created_at, needed_by)
+         select new.output_set_id, new.id, u.evaluation_id, n.id, u.priority, u.urgency, $2, $3, u.id
+         from (select d.id, d.name, d.output_set_id, l.build,
+                 row_number() over (partition by d.output_set_id order by d.id) as place
+               from records($1: input bigint, build bigint) as l join derivation d on d.id = l.input) as new
+           join build u on u.id = new.build join job_name n on n.name = new.name || '.drv'
+         where new.place = 1
+         on conflict (output_set_id) do update set needed_by = excluded.needed_by, ",
+        wanted_anew!("excluded"),
+        " where build.state in ('canceling', 'canceled') or ",
+        is_better!()
+    );
+    Ok(execute!(tx, sql, lines, state, now))
 }

@@ -9,7 +9,7 @@ macro_rules! wanted_anew {
         concat!(
             "derivation_id = ", $new, ".derivation_id, evaluation_id = ", $new, ".evaluation_id, name_id = ", $new,
             ".name_id, priority = ", $new, ".priority, urgency = ", $new, ".urgency, sent_urgency = null,
-             state = case when build.state in ", outbox_states!(), " then 'queued' else $2 end,
+             state = case when build.state in {in_outbox} then 'queued' else $2 end,
              created_at = $3, answered_at = null, reference = null, answer = null, attempts = 0, next_attempt = 0,
              unwanted_at = null, inputs_queued = false, coordinator = case when build.sent then build.coordinator end"
         )
@@ -20,8 +20,6 @@ macro_rules! wanted_anew {
 pub(in crate::db) mod failed;
 #[macro_use]
 pub(in crate::db) mod builds;
-#[macro_use]
-pub(in crate::db) mod guard;
 pub(in crate::db) mod blockers;
 pub(in crate::db) mod event;
 pub(in crate::db) mod explain;
@@ -29,6 +27,7 @@ pub(in crate::db) mod failures;
 pub(in crate::db) mod free;
 pub(in crate::db) mod gc_roots;
 pub(in crate::db) mod graph;
+pub(in crate::db) mod guard;
 pub(in crate::db) mod inputs;
 pub(in crate::db) mod leave;
 pub(in crate::db) mod live;

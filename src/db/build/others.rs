@@ -44,15 +44,12 @@ impl Db {
     /// Derivations that make the same need inputs that make the same. So what a build needs is looked for
     /// below the derivations of all jobs that it is made for, not only below the one that is submitted.
     pub async fn queue_other_inputs(&self, specs: &[SpecId], state: BuildState, now: Seconds) -> Result<u64> {
-        const ANY: &str = concat!(
-            "select count(*) from (select 1 from build b where b.state = 'awaiting-approval' or b.state in ",
-            failed_states!(),
-            "
-               and exists (select 1 from derivation d where d.output_set_id = b.output_set_id and not ",
-            has_failed!("b", "d.id"),
-            ") limit 1) as one"
+        let any = sql!(
+            "select count(*) from (select 1 from build b where b.state = 'awaiting-approval' or b.state in {failed}
+               and exists (select 1 from derivation d where d.output_set_id = b.output_set_id
+                 and not exists (failures(b, d.id))) limit 1) as one"
         );
-        let any: i64 = each!(&self.readers, pool => sqlx::query_scalar(ANY).fetch_one(pool).await?);
+        let any: i64 = each!(&self.readers, pool, any => sqlx::query_scalar(any).fetch_one(pool).await?);
         if any == 0 || specs.is_empty() {
             return Ok(0);
         }
@@ -103,55 +100,30 @@ impl Db {
 
     /// The derivations of builds that are queued for these specs, and of their jobs for which such builds are.
     async fn users(&self, specs: &[SpecId]) -> Result<BTreeMap<DerivationId, User>> {
-        macro_rules! users {
-            ($specs:literal) => {
-                concat!(
-                    "select b.derivation_id, b.id, b.evaluation_id from build b
-                       join evaluation e on e.id = b.evaluation_id
-                     where b.state in ",
-                    in_queue_states!(),
-                    " and e.spec_id in (select ",
-                    $specs,
-                    ") union all
-                     select j.derivation_id, b.id, j.first_evaluation from build b
-                       join derivation d on d.output_set_id = b.output_set_id
-                       join job j on j.derivation_id = d.id and j.last_evaluation is null
-                     where b.state in ",
-                    in_queue_states!(),
-                    " and j.spec_id in (select ",
-                    $specs,
-                    ")"
-                )
-            };
-        }
+        let sql = sql!(
+            "select b.derivation_id, b.id, b.evaluation_id from build b
+               join evaluation e on e.id = b.evaluation_id
+             where b.state in {in_queue} and e.spec_id in ids($1) union all
+             select j.derivation_id, b.id, j.first_evaluation from build b
+               join derivation d on d.output_set_id = b.output_set_id
+               join job j on j.derivation_id = d.id and j.last_evaluation is null
+             where b.state in {in_queue} and j.spec_id in ids($1)"
+        );
         let specs = rows(specs.iter().map(|id| Value::from(id.0)));
-        let found: Vec<(DerivationId, BuildId, EvaluationId)> = each!(&self.readers, pool, sql:
-            users!("value from json_each($1)"),
-            users!("value::bigint from json_array_elements_text($1::json)")
-            => sqlx::query_as(sql).bind(&specs).fetch_all(pool).await?);
+        let found: Vec<(DerivationId, BuildId, EvaluationId)> =
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(&specs).fetch_all(pool).await?);
         Ok(found.into_iter().map(|(id, build, evaluation)| (id, User { build, evaluation })).collect())
     }
 
     /// Those of these derivations whose builds are on their way, await approval or failed.
     async fn needed(&self, level: &BTreeMap<DerivationId, User>) -> Result<Vec<Needed>> {
-        macro_rules! needed {
-            ($ids:literal) => {
-                concat!(
-                    "select d.id, d.inputs, b.id as build, b.state, ",
-                    has_failed!("b", "d.id"),
-                    " as failed from derivation d join build b on b.output_set_id = d.output_set_id
-                     where d.id in (select ",
-                    $ids,
-                    ") and b.state <> 'pending' and b.state in ",
-                    missing_states!()
-                )
-            };
-        }
+        let sql = sql!(
+            "select d.id, d.inputs, b.id as build, b.state, exists (failures(b, d.id)) as failed
+             from derivation d join build b on b.output_set_id = d.output_set_id
+             where d.id in ids($1) and b.state <> 'pending' and b.state in {missing}"
+        );
         let ids = rows(level.keys().map(|id| Value::from(id.0)));
-        each!(&self.readers, pool, sql:
-            needed!("value from json_each($1)"),
-            needed!("value::bigint from json_array_elements_text($1::json)")
-            => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?))
+        each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?))
     }
 }
 
@@ -169,39 +141,19 @@ async fn queue_untried(
     state: BuildState,
     now: Seconds,
 ) -> Result<u64> {
-    macro_rules! queue {
-        ($lines:literal) => {
-            concat!(
-                "update build set derivation_id = lines.derivation, evaluation_id = lines.evaluation,
-                   name_id = coalesce((select n.id from job_name n join derivation d on n.name = d.name || '.drv'
-                     where d.id = lines.derivation), build.name_id),
-                   needed_by = u.id, priority = u.priority, urgency = u.urgency, sent_urgency = null, state = $2,
-                   created_at = $3, answered_at = null, reference = null, answer = null, attempts = 0,
-                   next_attempt = 0, unwanted_at = null, inputs_queued = false, coordinator = null
-                 from ",
-                $lines,
-                " join build u on u.id = lines.needing
-                 where build.id = lines.id and build.state in ", failed_states!()
-            )
-        };
-    }
     let lines = untried.iter().map(|(build, (derivation, user))| {
         json!({ "id": build, "derivation": derivation, "needing": user.build, "evaluation": user.evaluation })
     });
-    Ok(execute!(
-        tx,
-        [
-            queue!(
-                "(select value->>'id' as id, value->>'derivation' as derivation, value->>'needing' as needing,
-                    value->>'evaluation' as evaluation from json_each($1)) as lines"
-            ),
-            queue!(
-                "json_to_recordset($1::json)
-                   as lines (id bigint, derivation bigint, needing bigint, evaluation bigint)"
-            )
-        ],
-        rows(lines),
-        state,
-        now
-    ))
+    let sql = sql!(
+        "update build set derivation_id = lines.derivation, evaluation_id = lines.evaluation,
+           name_id = coalesce((select n.id from job_name n join derivation d on n.name = d.name || '.drv'
+             where d.id = lines.derivation), build.name_id),
+           needed_by = u.id, priority = u.priority, urgency = u.urgency, sent_urgency = null, state = $2,
+           created_at = $3, answered_at = null, reference = null, answer = null, attempts = 0,
+           next_attempt = 0, unwanted_at = null, inputs_queued = false, coordinator = null
+         from records($1: id bigint, derivation bigint, needing bigint, evaluation bigint) as lines
+           join build u on u.id = lines.needing
+         where build.id = lines.id and build.state in {failed}"
+    );
+    Ok(execute!(tx, sql, rows(lines), state, now))
 }

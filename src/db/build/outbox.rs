@@ -28,12 +28,9 @@ use crate::domain::attempt::Attempt;
 /// SQL for the derivation of the build $1 that is attempted under the name $2, or else is to be built.
 macro_rules! attempted {
     () => {
-        concat!(
-            "coalesce((select d.id from build_event k join derivation d on ",
-            has_hash!("d", "k.derivation"),
-            " where k.build_id = $1 and k.reference = $2 and d.output_set_id = build.output_set_id limit 1),
-              derivation_id)"
-        )
+        "coalesce((select d.id from build_event k join derivation d on has_hash(d, k.derivation)
+            where k.build_id = $1 and k.reference = $2 and d.output_set_id = build.output_set_id limit 1),
+          derivation_id)"
     };
 }
 
@@ -82,12 +79,12 @@ impl Db {
     /// Those of the builds of which an attempt failed or was disturbed before.
     pub async fn failed_before(&self, ids: &[BuildId]) -> Result<HashSet<BuildId>> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
-        let found: Vec<BuildId> = each!(&self.readers, pool, sql:
+        let sql = sql!(
             "select distinct build_id from build_event where attempt in ('failed', 'failed-other')
-             and build_id in (select value from json_each($1))",
-            "select distinct build_id from build_event where attempt in ('failed', 'failed-other')
-             and build_id in (select value::bigint from json_array_elements_text($1::json))"
-            => sqlx::query_scalar(sql).bind(ids).fetch_all(pool).await?);
+             and build_id in ids($1)"
+        );
+        let found: Vec<BuildId> =
+            each!(&self.readers, pool, sql => sqlx::query_scalar(sql).bind(ids).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
 
@@ -99,29 +96,23 @@ impl Db {
         now: Seconds,
         limit: i64,
     ) -> Result<Vec<Build>> {
-        const SQL: &str = concat!(
+        let sql = sql!(
             builds!(),
             "where b.state = 'canceling' and b.coordinator = $1 and b.next_attempt <= $2
              order by b.derivation_id desc limit $3"
         );
-        let found: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+        let found: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
             .bind(coordinator).bind(now).bind(limit).fetch_all(pool).await?);
         let builds = found.into_iter().map(Build::try_from).collect::<Result<Vec<_>>>()?;
         let lines = rows(builds.iter().map(|build| json!({ "id": build.id, "reference": build.reference })));
         if !builds.is_empty() {
             let mut tx = self.begin().await?;
-            execute!(
-                &mut tx,
-                [
-                    "update build set canceled_attempt = new.reference from
-                       (select value->>'id' as id, value->>'reference' as reference from json_each($1)) as new
-                     where build.id = new.id and new.reference is not null",
-                    "update build set canceled_attempt = new.reference
-                     from json_to_recordset($1::json) as new (id bigint, reference text)
-                     where build.id = new.id and new.reference is not null"
-                ],
-                lines
+            let sql = sql!(
+                "update build set canceled_attempt = new.reference
+                 from records($1: id bigint, reference text) as new
+                 where build.id = new.id and new.reference is not null"
             );
+            execute!(&mut tx, sql, lines);
             tx.commit().await?;
         }
         Ok(builds)
@@ -141,15 +132,7 @@ impl Db {
         }
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
         let mut tx = self.begin().await?;
-        execute!(
-            &mut tx,
-            [
-                "update build set in_doubt = false where id in (select value from json_each($1))",
-                "update build set in_doubt = false
-                 where id in (select value::bigint from json_array_elements_text($1::json))"
-            ],
-            ids
-        );
+        execute!(&mut tx, sql!("update build set in_doubt = false where id in ids($1)"), ids);
         tx.commit().await
     }
 
@@ -165,12 +148,12 @@ impl Db {
     /// The builds that a coordinator has, and of whose urgency it was told something else, the most
     /// urgent first.
     pub async fn unsent_urgencies(&self, coordinator: &str, limit: i64) -> Result<Vec<Build>> {
-        const SQL: &str = concat!(
+        let sql = sql!(
             builds!(),
             "where b.state = 'submitted' and b.reference is not null and not b.in_doubt
                and b.sent_urgency is distinct from b.urgency and b.coordinator = $1 order by b.urgency desc limit $2"
         );
-        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+        let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
             .bind(coordinator).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
     }
@@ -184,12 +167,12 @@ impl Db {
 
     /// The builds that a coordinator has, and was not asked about since `then`, the longest first.
     pub async fn next_readings(&self, coordinator: &str, then: Seconds, limit: i64) -> Result<Vec<Build>> {
-        const SQL: &str = concat!(
+        let sql = sql!(
             builds!(),
             "where b.state in ('submitted', 'building', 'canceling') and b.coordinator = $1 and b.polled_at < $2
              order by b.polled_at limit $3"
         );
-        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+        let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
             .bind(coordinator).bind(then).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Build::try_from).collect()
     }
@@ -197,20 +180,14 @@ impl Db {
     /// What the coordinator calls the attempts at builds that it has, as far as that was not known: it may have
     /// told of them before, and then that is no news.
     pub async fn name_attempts(&self, attempts: &[(BuildId, String)]) -> Result<()> {
+        let sql = sql!(
+            "update build set reference = $2, derivation_id = ",
+            attempted!(),
+            " where id = $1 and state in {submitted} and (reference is null or in_doubt)"
+        );
         for (id, reference) in attempts {
             let mut tx = self.begin().await?;
-            execute!(
-                &mut tx,
-                concat!(
-                    "update build set reference = $2, derivation_id = ",
-                    attempted!(),
-                    " where id = $1 and state in ",
-                    submitted_states!(),
-                    " and (reference is null or in_doubt)"
-                ),
-                id,
-                reference
-            );
+            execute!(&mut tx, sql, id, reference);
             tx.commit().await?;
         }
         Ok(())
@@ -220,32 +197,25 @@ impl Db {
     pub async fn record_readings(&self, read: &[(BuildId, Option<String>)], now: Seconds) -> Result<()> {
         let lines = rows(read.iter().map(|(id, note)| json!({ "id": id, "note": note })));
         let mut tx = self.begin().await?;
-        execute!(
-            &mut tx,
-            [
-                "update build set polled_at = $2, answer = coalesce(new.note, answer) from
-                   (select value->>'id' as id, value->>'note' as note from json_each($1)) as new
-                 where build.id = new.id",
-                "update build set polled_at = $2, answer = coalesce(new.note, answer)
-                 from json_to_recordset($1::json) as new (id bigint, note text) where build.id = new.id"
-            ],
-            lines,
-            now
+        let sql = sql!(
+            "update build set polled_at = $2, answer = coalesce(new.note, answer)
+             from records($1: id bigint, note text) as new where build.id = new.id"
         );
+        execute!(&mut tx, sql, lines, now);
         tx.commit().await
     }
 
     /// The coordinator has lost builds that it had: they are submitted again, perhaps to another one, or
     /// given up.
     pub async fn record_loss(&self, builds: &[Build], now: Seconds) -> Result<()> {
-        const UNNAMED: [&str; 2] = [
+        let unnamed = sql!(
             "update build set state = case state when 'canceling' then 'canceled' else 'queued' end, next_attempt = 0
-             where +state in ('submitted', 'canceling') and reference is null
-               and id in (select value from json_each($1))",
-            "update build set state = case state when 'canceling' then 'canceled' else 'queued' end, next_attempt = 0
-             where state in ('submitted', 'canceling') and reference is null
-               and id in (select value::bigint from json_array_elements_text($1::json))",
-        ];
+             where unindexed(state) in ('submitted', 'canceling') and reference is null and id in ids($1)"
+        );
+        let lost = sql!(
+            "update build set coordinator = null, sent = false, in_doubt = false
+             where unindexed(state) = 'queued' and id in ids($1)"
+        );
         let mut tx = self.begin().await?;
         for build in builds {
             if let Some(reference) = &build.reference {
@@ -262,17 +232,8 @@ impl Db {
             }
         }
         let ids = rows(builds.iter().map(|build| Value::from(build.id.0)));
-        execute!(&mut tx, [UNNAMED[0], UNNAMED[1]], &ids);
-        execute!(
-            &mut tx,
-            [
-                "update build set coordinator = null, sent = false, in_doubt = false
-                 where +state = 'queued' and id in (select value from json_each($1))",
-                "update build set coordinator = null, sent = false, in_doubt = false
-                 where state = 'queued' and id in (select value::bigint from json_array_elements_text($1::json))"
-            ],
-            ids
-        );
+        execute!(&mut tx, unnamed, &ids);
+        execute!(&mut tx, lost, ids);
         tx.commit().await
     }
 
@@ -299,33 +260,26 @@ impl Db {
 
     /// Store path of an output of a build.
     pub async fn an_output(&self, build: &Build) -> Result<String> {
-        const SQL: &str = concat!(
-            "select ",
-            outputs!(),
-            " from build b join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
-             where b.id = $1"
-        );
-        let outputs: String =
-            each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(build.id).fetch_one(pool).await?);
-        let first = outputs.lines().next().and_then(|line| line.split_once(' '));
+        let outputs = self.outputs(build.id).await?;
         let damaged = || Error::Damaged {
             what: format!("the outputs of build {}", build.id),
             reason: "there are none".to_owned(),
         };
-        first.map(|(_, base_name)| format!("/gnu/store/{base_name}")).ok_or_else(damaged)
+        let (_, base_name) = outputs.first().ok_or_else(damaged)?;
+        Ok(format!("/gnu/store/{base_name}"))
     }
 }
 
 /// The coordinator has a build. It may be told already that this attempt is over, and
 /// the build may be queued again since then.
 async fn take(tx: &mut Tx, build: &Build, reference: Option<&str>) -> Result<()> {
-    const SQL: &str = concat!(
+    let sql = sql!(
         "update build set state = 'submitted', sent = true, reference = $2, coordinator = $3, derivation_id = ",
         attempted!(),
         " where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)
           and not exists (select 1 from build_event where build_id = $1 and reference = $2
             and attempt not in ('scheduled', 'started'))"
     );
-    execute!(tx, SQL, build.id, reference, build.coordinator.as_deref());
+    execute!(tx, sql, build.id, reference, build.coordinator.as_deref());
     Ok(())
 }

@@ -88,14 +88,12 @@ impl Db {
     pub async fn route_anew(&self, routes: &Routes) -> Result<u64> {
         const ALL: &str = routed!("not b.sent");
         // They get theirs when they are queued.
-        const LATER: &str = concat!(
-            "update build set coordinator = null where coordinator is not null and not sent and state in ",
-            wanted_states!(),
-            " and state not in ",
-            in_queue_states!()
+        let later = sql!(
+            "update build set coordinator = null where coordinator is not null and not sent
+               and state in {wanted} and state not in {in_queue}"
         );
         let mut tx = self.begin().await?;
-        execute!(&mut tx, LATER);
+        execute!(&mut tx, later);
         tx.commit().await?;
         let found: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
         self.give_out(&found, routes).await
@@ -126,18 +124,11 @@ impl Db {
             return Ok(0);
         }
         let mut tx = self.begin().await?;
-        let count = execute!(
-            &mut tx,
-            [
-                "update build set coordinator = new.name
-                 from (select value->>'id' as id, value->>'name' as name from json_each($1)) as new
-                 where build.id = new.id and not sent",
-                "update build set coordinator = new.name
-                 from json_to_recordset($1::json) as new (id bigint, name text)
-                 where build.id = new.id and not sent"
-            ],
-            rows(lines)
+        let sql = sql!(
+            "update build set coordinator = new.name
+             from records($1: id bigint, name text) as new where build.id = new.id and not sent"
         );
+        let count = execute!(&mut tx, sql, rows(lines));
         tx.commit().await?;
         Ok(count)
     }
@@ -145,28 +136,20 @@ impl Db {
     /// The specs that want these builds now, those with the best priority first, and the systems of the
     /// builds' derivations.
     async fn others_who_want(&self, builds: &[&Row]) -> Result<Vec<(BuildId, String, String)>> {
-        macro_rules! wanting {
-            ($ids:literal) => {
-                concat!(
-                    "select distinct b.id, s.name, y.name, s.priority
-                     from build b join derivation d on d.id = b.derivation_id join system y on y.id = d.system_id
-                       join derivation o on o.output_set_id = b.output_set_id
-                       join job j on j.derivation_id = o.id and j.last_evaluation is null
-                       join spec s on s.id = j.spec_id
-                     where s.active and s.present and b.id in (select ",
-                    $ids,
-                    ") order by s.priority, s.name, b.id"
-                )
-            };
-        }
+        let sql = sql!(
+            "select distinct b.id, s.name, y.name, s.priority
+             from build b join derivation d on d.id = b.derivation_id join system y on y.id = d.system_id
+               join derivation o on o.output_set_id = b.output_set_id
+               join job j on j.derivation_id = o.id and j.last_evaluation is null
+               join spec s on s.id = j.spec_id
+             where s.active and s.present and b.id in ids($1) order by s.priority, s.name, b.id"
+        );
         if builds.is_empty() {
             return Ok(Vec::new());
         }
         let ids = rows(builds.iter().map(|row| Value::from(row.id.0)));
-        let found: Vec<(BuildId, String, String, i64)> = each!(&self.readers, pool, sql:
-            wanting!("value from json_each($1)"),
-            wanting!("value::bigint from json_array_elements_text($1::json)")
-            => sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?);
+        let found: Vec<(BuildId, String, String, i64)> =
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?);
         Ok(found.into_iter().map(|(id, spec, system, _)| (id, spec, system)).collect())
     }
 
@@ -175,16 +158,9 @@ impl Db {
     pub async fn offer(&self, ids: &[BuildId]) -> Result<()> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
         let mut tx = self.begin().await?;
-        execute!(
-            &mut tx,
-            [
-                "update build set sent = true, in_doubt = true, sent_urgency = null
-                 where id in (select value from json_each($1))",
-                "update build set sent = true, in_doubt = true, sent_urgency = null
-                 where id in (select value::bigint from json_array_elements_text($1::json))"
-            ],
-            ids
-        );
+        let sql =
+            sql!("update build set sent = true, in_doubt = true, sent_urgency = null where id in ids($1)");
+        execute!(&mut tx, sql, ids);
         tx.commit().await
     }
 
@@ -192,32 +168,22 @@ impl Db {
     pub async fn withdraw(&self, ids: &[BuildId]) -> Result<()> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
         let mut tx = self.begin().await?;
-        execute!(
-            &mut tx,
-            [
-                "update build set sent = false, in_doubt = false
-                 where +state = 'queued' and id in (select value from json_each($1))",
-                "update build set sent = false, in_doubt = false
-                 where state = 'queued' and id in (select value::bigint from json_array_elements_text($1::json))"
-            ],
-            ids
+        let sql = sql!(
+            "update build set sent = false, in_doubt = false where unindexed(state) = 'queued' and id in ids($1)"
         );
+        execute!(&mut tx, sql, ids);
         tx.commit().await
     }
 
     /// How many builds each coordinator has or is to get, by its name and their states.
     pub async fn coordinator_counts(&self, now: Seconds) -> Result<Vec<CoordinatorCount>> {
-        const SQL: &str = concat!(
+        let sql = sql!(
             "select coordinator, state, count(*) as count,
-              max(case when state in ",
-            outbox_states!(),
-            " and next_attempt > $1 then answer end) as problem
-            from build where state in ",
-            routed_states!(),
-            " and coordinator <> ''
+              max(case when state in {in_outbox} and next_attempt > $1 then answer end) as problem
+            from build where state in {routed} and coordinator <> ''
             group by coordinator, state order by coordinator, state"
         );
-        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(now).fetch_all(pool).await?))
+        each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(now).fetch_all(pool).await?))
     }
 
     /// The queued builds that no coordinator serves.
@@ -231,14 +197,10 @@ impl Db {
 
     /// The builds that a coordinator has, or may have. Of none, there is nothing to fear when it has gone.
     pub async fn builds_at(&self, coordinator: &str) -> Result<Vec<crate::db::Build>> {
-        const SQL: &str = concat!(
-            builds!(),
-            "where b.coordinator = $1 and b.sent and b.state in ",
-            routed_states!(),
-            " order by b.id"
-        );
+        let sql =
+            sql!(builds!(), "where b.coordinator = $1 and b.sent and b.state in {routed} order by b.id");
         let rows: Vec<crate::db::build::builds::Row> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(coordinator).fetch_all(pool).await?);
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(coordinator).fetch_all(pool).await?);
         rows.into_iter().map(crate::db::Build::try_from).collect()
     }
 }

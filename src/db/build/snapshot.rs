@@ -85,15 +85,14 @@ impl Durations {
 impl Db {
     /// What is to be planned.
     pub async fn snapshot(&self, live: &[Live]) -> Result<Snapshot> {
-        const OPEN: &str = concat!(
+        let open = sql!(
             "select b.id, b.derivation_id, b.evaluation_id, e.spec_id, s.name as spec, e.system, b.state, b.urgency,
                b.output_set_id
              from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
-             where b.state in ",
-            open_states!()
+             where b.state in {open}"
         );
         let mut builds: Vec<OpenBuild> =
-            each!(&self.readers, pool => sqlx::query_as(OPEN).fetch_all(pool).await?);
+            each!(&self.readers, pool, open => sqlx::query_as(open).fetch_all(pool).await?);
         let missing = self.missing(&builds).await?;
         // What came to its end in between is none of our business any more.
         builds.retain(|build| missing.contains_key(&build.derivation_id));
@@ -107,29 +106,36 @@ impl Db {
     /// evaluations that are not complete, for as long as no later one is. What those have found is
     /// forgotten when they are begun again or fail, but it was the branch's.
     async fn claims(&self, builds: &[OpenBuild], live: &[Live]) -> Result<Vec<Option<Claim>>> {
-        macro_rules! jobs {
-            ($every:literal) => {
-                concat!(
-                    "select distinct b.id, j.spec_id, j.system
-                     from build b join derivation d on d.output_set_id = b.output_set_id
-                       join job j on j.derivation_id = d.id
-                     where b.state in ",
-                    open_states!(),
-                    " and (j.last_evaluation is null or j.spec_id in (select ",
-                    $every,
-                    "))"
-                )
-            };
+        let jobs = self.claiming_jobs(live).await?;
+        let unfinished = self.unfinished().await?;
+        let found_by = builds.iter().filter(|build| unfinished.contains(&build.evaluation_id));
+        let found_by = found_by.map(|build| (build.id, build.spec_id, build.system.clone()));
+        let by_place: HashMap<(SpecId, &str), Claim> =
+            live.iter().map(|live| ((live.spec, live.system.as_str()), claim(live))).collect();
+        let mut least: HashMap<BuildId, Claim> = HashMap::new();
+        for (build, spec, system) in jobs.into_iter().chain(found_by) {
+            let Some(claim) = by_place.get(&(spec, system.as_str())) else { continue };
+            least.entry(build).and_modify(|least| *least = (*least).min(*claim)).or_insert(*claim);
         }
-        const BROKEN: &str = concat!(
+        Ok(builds.iter().map(|build| least.get(&build.id).copied()).collect())
+    }
+
+    /// The builds of jobs that want them for their own sake, and the specs and systems of those.
+    async fn claiming_jobs(&self, live: &[Live]) -> Result<Vec<(BuildId, SpecId, String)>> {
+        let current = sql!(
+            "select distinct b.id, j.spec_id, j.system
+             from build b join derivation d on d.output_set_id = b.output_set_id
+               join job j on j.derivation_id = d.id
+             where b.state in {open} and (j.last_evaluation is null or j.spec_id in ids($1))"
+        );
+        let broken = sql!(
             "select distinct b.id, j.spec_id, j.system
              from build b join derivation d on d.output_set_id = b.output_set_id
                join job j on j.derivation_id = d.id and j.last_evaluation is not null
                join evaluation n on n.id = (select max(id) from evaluation
                  where spec_id = j.spec_id and system = j.system and state = 'complete')
-             where b.state in ",
-            open_states!(),
-            " and not exists (select 1 from job k where k.spec_id = j.spec_id and k.system = j.system
+             where b.state in {open}
+               and not exists (select 1 from job k where k.spec_id = j.spec_id and k.system = j.system
                  and k.name = j.name and k.last_evaluation is null)
                and j.last_evaluation = (select max(k.last_evaluation) from job k where k.spec_id = j.spec_id
                  and k.system = j.system and k.name = j.name and k.last_evaluation is not null)
@@ -137,57 +143,41 @@ impl Db {
                  or n.partial and j.last_evaluation >= (select coalesce(max(w.id), 0) from evaluation w
                    where w.spec_id = j.spec_id and w.system = j.system and w.state = 'complete' and not w.partial))"
         );
-        const UNFINISHED: &str = "select e.id from evaluation e where e.state <> 'complete' and not exists
-            (select 1 from evaluation c where c.spec_id = e.spec_id and c.system = e.system
-               and c.state = 'complete' and c.id > e.id)";
         let every = live.iter().filter(|live| live.every_commit);
         let every = rows(every.map(|live| Value::from(live.spec.0)));
-        let jobs: Vec<(BuildId, SpecId, String)> = each!(&self.readers, pool, sql:
-            jobs!("value from json_each($1)"),
-            jobs!("value::bigint from json_array_elements_text($1::json)")
-            => sqlx::query_as(sql).bind(&every).fetch_all(pool).await?);
+        let mut jobs: Vec<(BuildId, SpecId, String)> = each!(&self.readers, pool, current =>
+            sqlx::query_as(current).bind(&every).fetch_all(pool).await?);
         let broken: Vec<(BuildId, SpecId, String)> =
-            each!(&self.readers, pool => sqlx::query_as(BROKEN).fetch_all(pool).await?);
-        let unfinished: Vec<EvaluationId> =
-            each!(&self.readers, pool => sqlx::query_scalar(UNFINISHED).fetch_all(pool).await?);
-        let unfinished: HashSet<EvaluationId> = unfinished.into_iter().collect();
-        let found_by = builds.iter().filter(|build| unfinished.contains(&build.evaluation_id));
-        let found_by = found_by.map(|build| (build.id, build.spec_id, build.system.clone()));
-        let by_place: HashMap<(SpecId, &str), Claim> =
-            live.iter().map(|live| ((live.spec, live.system.as_str()), claim(live))).collect();
-        let mut least: HashMap<BuildId, Claim> = HashMap::new();
-        for (build, spec, system) in jobs.into_iter().chain(broken).chain(found_by) {
-            let Some(claim) = by_place.get(&(spec, system.as_str())) else { continue };
-            least.entry(build).and_modify(|least| *least = (*least).min(*claim)).or_insert(*claim);
-        }
-        Ok(builds.iter().map(|build| least.get(&build.id).copied()).collect())
+            each!(&self.readers, pool, broken => sqlx::query_as(broken).fetch_all(pool).await?);
+        jobs.extend(broken);
+        Ok(jobs)
+    }
+
+    /// The evaluations that are not complete, and after which none is.
+    async fn unfinished(&self) -> Result<HashSet<EvaluationId>> {
+        const SQL: &str = "select e.id from evaluation e where e.state <> 'complete' and not exists
+            (select 1 from evaluation c where c.spec_id = e.spec_id and c.system = e.system
+               and c.state = 'complete' and c.id > e.id)";
+        let found: Vec<EvaluationId> =
+            each!(&self.readers, pool => sqlx::query_scalar(SQL).fetch_all(pool).await?);
+        Ok(found.into_iter().collect())
     }
 
     /// What these builds need and is not there, themselves included, by id. What has a build that is
     /// over is there, or will not be; what has none, or one that was canceled, is looked through.
     async fn missing(&self, builds: &[OpenBuild]) -> Result<BTreeMap<DerivationId, Missing>> {
-        macro_rules! missing {
-            ($ids:literal) => {
-                concat!(
-                    "select d.id, d.output_set_id, d.inputs, d.name, y.name as system
-                     from derivation d join system y on y.id = d.system_id left join build b on b.output_set_id = d.output_set_id
-                     where d.id in (select ",
-                    $ids,
-                    ") and (b.id is null or b.state = 'canceled' or b.state in ",
-                    open_states!(),
-                    ")"
-                )
-            };
-        }
+        let sql = sql!(
+            "select d.id, d.output_set_id, d.inputs, d.name, y.name as system
+             from derivation d join system y on y.id = d.system_id left join build b on b.output_set_id = d.output_set_id
+             where d.id in ids($1) and (b.id is null or b.state = 'canceled' or b.state in {open})"
+        );
         let mut level: Vec<DerivationId> = builds.iter().map(|build| build.derivation_id).collect();
         let mut seen: HashSet<DerivationId> = level.iter().copied().collect();
         let mut missing = BTreeMap::new();
         while !level.is_empty() {
             let ids = rows(level.drain(..).map(|id| Value::from(id.0)));
-            let found: Vec<Missing> = each!(&self.readers, pool, sql:
-                missing!("value from json_each($1)"),
-                missing!("value::bigint from json_array_elements_text($1::json)")
-                => sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?);
+            let found: Vec<Missing> =
+                each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(&ids).fetch_all(pool).await?);
             for derivation in found {
                 let inputs = inputs(&derivation)?.into_iter();
                 level.extend(inputs.filter(|&input| seen.insert(input)));

@@ -46,14 +46,13 @@ pub struct SubstituteServer {
 impl Db {
     /// The builds for which substitute servers may be asked now, first things first.
     pub async fn wanted_builds(&self, now: Seconds, limit: i64) -> Result<Vec<WantedBuild>> {
-        const SQL: &str = concat!(
-            "select b.id, b.created_at, ",
-            outputs!(),
-            " from build b join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
+        let sql = sql!(
+            "select b.id, b.created_at, outputs(o, d) from build b
+               join output_set o on o.id = b.output_set_id join derivation d on d.id = b.derivation_id
              where b.state = 'pending' and b.next_attempt <= $1 order by b.urgency desc, b.derivation_id limit $2"
         );
-        let rows: Vec<(BuildId, Seconds, String)> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(now).bind(limit).fetch_all(pool).await?);
+        let rows: Vec<(BuildId, Seconds, String)> = each!(&self.readers, pool, sql =>
+            sqlx::query_as(sql).bind(now).bind(limit).fetch_all(pool).await?);
         let read = |(id, created_at, outputs): (_, _, String)| {
             let paths = outputs.lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned()));
             WantedBuild { id, created_at, outputs: paths.collect() }
@@ -69,12 +68,12 @@ impl Db {
         now: Seconds,
     ) -> Result<HashMap<String, bool>> {
         let wanted = rows(hashes.iter().map(|hash| Value::from(*hash)));
-        let found: Vec<(String, bool)> = each!(&self.readers, pool, sql:
-            "select hash, present from substitute_answer where server = $2 and +expires_at > $3
-               and hash in (select value from json_each($1))",
-            "select hash, present from substitute_answer where server = $2 and expires_at > $3
-               and hash in (select json_array_elements_text($1::json))"
-            => sqlx::query_as(sql).bind(&wanted).bind(server).bind(now).fetch_all(pool).await?);
+        let sql = sql!(
+            "select hash, present from substitute_answer where server = $2 and unindexed(expires_at) > $3
+               and hash in texts($1)"
+        );
+        let found: Vec<(String, bool)> = each!(&self.readers, pool, sql =>
+            sqlx::query_as(sql).bind(&wanted).bind(server).bind(now).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
 
@@ -84,22 +83,13 @@ impl Db {
             json!({ "hash": answer.hash, "present": answer.present, "expires_at": answer.expires_at })
         }));
         let mut tx = self.begin().await?;
-        execute!(
-            &mut tx,
-            [
-                "insert into substitute_answer (server, hash, present, expires_at)
-                 select $2, value->>'hash', value->>'present', value->>'expires_at' from json_each($1) where true
-                 on conflict (server, hash) do update set present = excluded.present,
-                   expires_at = excluded.expires_at",
-                "insert into substitute_answer (server, hash, present, expires_at)
-                 select $2, hash, present, expires_at from json_to_recordset($1::json)
-                   as new (hash text, present boolean, expires_at bigint)
-                 on conflict (server, hash) do update set present = excluded.present,
-                   expires_at = excluded.expires_at"
-            ],
-            &lines,
-            server
+        let sql = sql!(
+            "insert into substitute_answer (server, hash, present, expires_at)
+             select $2, hash, present, expires_at
+             from records($1: hash text, present boolean, expires_at bigint) as new where true
+             on conflict (server, hash) do update set present = excluded.present, expires_at = excluded.expires_at"
         );
+        execute!(&mut tx, sql, &lines, server);
         tx.commit().await
     }
 
@@ -117,27 +107,18 @@ impl Db {
 
     /// Builds are left to substitute servers (true) or queued (false), each with the reason.
     pub async fn apply_lookups(&self, settled: &[(BuildId, bool, String)], now: Seconds) -> Result<()> {
-        // The `+` keeps SQLite from going through all wanted builds, and through the list for each.
         let lines = rows(settled.iter().map(|(id, present, reason)| {
             json!({ "id": id, "state": if *present { "substituted" } else { "queued" }, "answer": reason })
         }));
         let mut tx = self.begin().await?;
-        execute!(
-            &mut tx,
-            [
-                "update build set state = new.state, answer = new.answer, attempts = 0, next_attempt = 0,
-                   answered_at = case new.state when 'substituted' then $2 end
-                 from (select value->>'id' as id, value->>'state' as state, value->>'answer' as answer
-                       from json_each($1)) as new
-                 where build.id = new.id and +build.state = 'pending'",
-                "update build set state = new.state, answer = new.answer, attempts = 0, next_attempt = 0,
-                   answered_at = case new.state when 'substituted' then $2 end
-                 from json_to_recordset($1::json) as new (id bigint, state text, answer text)
-                 where build.id = new.id and build.state = 'pending'"
-            ],
-            &lines,
-            now
+        // SQLite would go through all wanted builds, and through the list for each.
+        let sql = sql!(
+            "update build set state = new.state, answer = new.answer, attempts = 0, next_attempt = 0,
+               answered_at = case new.state when 'substituted' then $2 end
+             from records($1: id bigint, state text, answer text) as new
+             where build.id = new.id and unindexed(build.state) = 'pending'"
         );
+        execute!(&mut tx, sql, &lines, now);
         guard(&mut tx).await?;
         tx.commit().await
     }
@@ -169,14 +150,7 @@ impl Db {
     pub async fn forget_other_servers(&self, servers: &[&str]) -> Result<()> {
         let kept = rows(servers.iter().map(|url| Value::from(*url)));
         let mut tx = self.begin().await?;
-        execute!(
-            &mut tx,
-            [
-                "delete from substitute_server where url not in (select value from json_each($1))",
-                "delete from substitute_server where url not in (select json_array_elements_text($1::json))"
-            ],
-            &kept
-        );
+        execute!(&mut tx, sql!("delete from substitute_server where url not in texts($1)"), &kept);
         tx.commit().await
     }
 

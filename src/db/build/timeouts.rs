@@ -14,18 +14,12 @@ pub struct Times {
 impl Db {
     /// Those of the builds that need, directly or not, another one which is still to be made or failed.
     pub async fn needing_others(&self, builds: &[Build]) -> Result<HashSet<BuildId>> {
-        const SQL: &str = concat!(
+        let sql = sql!(
             "select d.id from derivation d join build b on b.output_set_id = d.output_set_id
-             where b.state in ",
-            missing_states!(),
-            " and (b.state not in ",
-            failed_states!(),
-            " or ",
-            has_failed!("b", "d.id"),
-            ")"
+             where b.state in {missing} and (b.state not in {failed} or exists (failures(b, d.id)))"
         );
         let targets: Vec<DerivationId> =
-            each!(&self.readers, pool => sqlx::query_scalar(SQL).fetch_all(pool).await?);
+            each!(&self.readers, pool, sql => sqlx::query_scalar(sql).fetch_all(pool).await?);
         let roots = builds.iter().map(|build| build.derivation_id);
         let waiting = self.reaching(roots, &targets.into_iter().collect()).await?;
         Ok(builds

@@ -98,28 +98,20 @@ pub(in crate::db) async fn transition(
     if new.is_empty() {
         return Ok(0);
     }
-    macro_rules! settling {
-        ($ids:literal) => {
-            concat!(
-                "select b.id, b.state, d.hash as derivation, b.canceled_attempt, b.created_at, b.unwanted_at
-                 from build b join derivation d on d.id = b.derivation_id where b.id in (select ",
-                $ids,
-                ")"
-            )
-        };
-    }
+    let builds = sql!(
+        "select b.id, b.state, d.hash as derivation, b.canceled_attempt, b.created_at, b.unwanted_at
+         from build b join derivation d on d.id = b.derivation_id where b.id in ids($1)"
+    );
+    let told = sql!(
+        "select build_id, reference, attempt, derivation, received_at from build_event
+         where build_id in ids($1) order by id"
+    );
     let ids: BTreeSet<BuildId> = new.iter().map(|step| step.build).collect();
     let ids = rows(ids.into_iter().map(|id| Value::from(id.0)));
-    let builds: Vec<Row> = each!(tx, tx, sql:
-        settling!("value from json_each($1)"),
-        settling!("value::bigint from json_array_elements_text($1::json)")
-        => sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?);
-    let told: Vec<StoredStep> = each!(tx, tx, sql:
-        "select build_id, reference, attempt, derivation, received_at from build_event
-         where build_id in (select value from json_each($1)) order by id",
-        "select build_id, reference, attempt, derivation, received_at from build_event
-         where build_id in (select value::bigint from json_array_elements_text($1::json)) order by id"
-        => sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?);
+    let builds: Vec<Row> =
+        each!(tx, tx, builds => sqlx::query_as(builds).bind(&ids).fetch_all(&mut **tx).await?);
+    let told: Vec<StoredStep> =
+        each!(tx, tx, told => sqlx::query_as(told).bind(&ids).fetch_all(&mut **tx).await?);
     let mut steps: BTreeMap<BuildId, Vec<Step>> = BTreeMap::new();
     for step in told {
         let step = Step::stored(step)?;
@@ -138,44 +130,19 @@ pub(in crate::db) async fn transition(
 }
 
 async fn move_all(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seconds) -> Result<u64> {
-    macro_rules! settled {
-        ($lines:literal, $plus:literal) => {
-            concat!(
-                "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
-                   answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
-                   in_doubt = in_doubt and not new.names,
-                   derivation_id = coalesce((select d.id from derivation d where ",
-                has_hash!("d", "new.derivation"),
-                " and d.output_set_id = build.output_set_id), derivation_id),
-                   sent = new.state in ", submitted_states!(), "
-                     or new.state in ", outbox_states!(), " and sent
-                 from ",
-                $lines,
-                " where build.id = new.id and (",
-                $plus,
-                "build.state <> new.state or build.reference is distinct from new.reference)"
-            )
-        };
-    }
-    Ok(execute!(
-        tx,
-        [
-            settled!(
-                "(select value->>'id' as id, value->>'state' as state, value->>'reference' as reference,
-                     value->>'next_attempt' as next_attempt, value->>'names' as names,
-                     value->>'derivation' as derivation from json_each($1)) as new",
-                "+"
-            ),
-            settled!(
-                "json_to_recordset($1::json)
-               as new (id bigint, state text, reference text, next_attempt bigint, names boolean, derivation text)",
-                ""
-            )
-        ],
-        lines,
-        now,
-        coordinator
-    ))
+    let sql = sql!(
+        "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
+           answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
+           in_doubt = in_doubt and not new.names,
+           derivation_id = coalesce((select d.id from derivation d where has_hash(d, new.derivation)
+             and d.output_set_id = build.output_set_id), derivation_id),
+           sent = new.state in {submitted} or new.state in {in_outbox} and sent
+         from records($1: id bigint, state text, reference text, next_attempt bigint, names boolean,
+           derivation text) as new
+         where build.id = new.id
+           and (unindexed(build.state) <> new.state or build.reference is distinct from new.reference)"
+    );
+    Ok(execute!(tx, sql, lines, now, coordinator))
 }
 
 /// Which derivations failed by what is new, and by what follows from it.
@@ -213,18 +180,18 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     // Before a build is submitted, attempts of former times say nothing about it.
     let at_coordinator =
         matches!(row.state, Submitted | Building | Succeeded | Failed | Canceling | Canceled);
-    let again = if row.unwanted_at.is_some() { Canceled } else { Queued };
+    let anew = |pause| Move {
+        state: if row.unwanted_at.is_some() { Canceled } else { Queued },
+        reference: None,
+        derivation: None,
+        pause,
+        names: false,
+    };
     let (name, attempt) = if advanced.is_empty() {
         // What the coordinator had was the other derivation, which came to nothing: this one is to be tried.
         let nothing_left = attempts.iter().all(|(_, attempt)| attempt.is_over());
         let is_lost = matches!(row.state, Submitted | Building) && nothing_left && others.iter().any(is_news);
-        return is_lost.then_some(Move {
-            state: again,
-            reference: None,
-            derivation: None,
-            pause: 0,
-            names: false,
-        });
+        return is_lost.then(|| anew(0));
     } else if at_coordinator {
         standing(attempts)?
     } else {
@@ -234,26 +201,43 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     let names =
         advanced.iter().any(|(name, _)| steps.iter().all(|step| step.reference != *name || is_new(step)));
     let derivation = attempted(steps, name).filter(|derivation| *derivation != row.derivation);
-    let to = |state| Some(Move { state, reference: Some(name), derivation, pause: 0, names });
-    let anew = |pause| Some(Move { state: again, reference: None, derivation: None, pause, names });
-    let was_asked = |name: &str| row.canceled_attempt.as_deref() == Some(name);
-    match (row.state, attempt) {
-        (_, Attempt::Succeeded) => to(Succeeded),
+    Some(match decide(row, name, attempt, steps)? {
+        Next::State(state) => Move { state, reference: Some(name), derivation, pause: 0, names },
+        Next::Anew(pause) => Move { names, ..anew(pause) },
+    })
+}
+
+/// What an attempt leads to.
+enum Next {
+    /// The build is in this state because of the attempt.
+    State(BuildState),
+    /// There has to be another attempt, in so many seconds.
+    Anew(i64),
+}
+
+/// What the attempt that counts leads to, if to anything.
+fn decide(row: &Row, name: &str, attempt: Attempt, steps: &[Step]) -> Option<Next> {
+    use BuildState::{Building, Canceled, Canceling, Failed, Queued, Submitted, Succeeded};
+    let was_asked = row.canceled_attempt.as_deref() == Some(name);
+    Some(match (row.state, attempt) {
+        (_, Attempt::Succeeded) => Next::State(Succeeded),
         // Somebody wants again what was given up too late: it is tried once more.
-        (Submitted | Building, Attempt::Canceled) if was_asked(name) => anew(0),
-        (Queued, Attempt::Canceled) if was_asked(name) => None,
+        (Submitted | Building, Attempt::Canceled) if was_asked => Next::Anew(0),
+        (Queued, Attempt::Canceled) if was_asked => return None,
         (Canceling, Attempt::Canceled | Attempt::Disturbed)
-        | (Queued | Submitted | Building | Failed | Succeeded | Canceled, Attempt::Canceled) => to(Canceled),
+        | (Queued | Submitted | Building | Failed | Succeeded | Canceled, Attempt::Canceled) => {
+            Next::State(Canceled)
+        }
         // What was asked for has not happened yet, or is about a build that nobody submitted.
-        (Canceling, Attempt::Scheduled | Attempt::Started) | (_, Attempt::Canceled) => None,
-        (_, Attempt::Scheduled) => to(Submitted),
-        (_, Attempt::Started) => to(Building),
-        (_, Attempt::Failed) => to(Failed),
+        (Canceling, Attempt::Scheduled | Attempt::Started) | (_, Attempt::Canceled) => return None,
+        (_, Attempt::Scheduled) => Next::State(Submitted),
+        (_, Attempt::Started) => Next::State(Building),
+        (_, Attempt::Failed) => Next::State(Failed),
         (_, Attempt::Disturbed) => match retry_after(disturbed_since(row.created_at, steps)) {
-            Some(pause) if row.state != Canceled => anew(pause),
-            _ => to(Failed),
+            Some(pause) if row.state != Canceled => Next::Anew(pause),
+            _ => Next::State(Failed),
         },
-    }
+    })
 }
 
 /// How many attempts were disturbed since then.

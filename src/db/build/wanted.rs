@@ -32,35 +32,25 @@ impl Db {
     /// same, if that has not failed as well. `state` is [`BuildState::Pending`] or [`BuildState::Queued`]. Gives the
     /// number of builds that came to that state.
     pub async fn queue_again(&self, live: &[Live], state: BuildState, now: Seconds) -> Result<u64> {
-        macro_rules! again {
-            ($live:literal) => {
-                concat!(
-                    "update build set ",
-                    wanted_anew!("again"),
-                    " from (select b.id, j.name_id, j.derivation_id, l.evaluation as evaluation_id, l.priority, l.urgency,
-                         row_number() over (partition by b.id order by l.urgency desc, l.evaluation, j.id) as place
-                       from build b join derivation d on d.output_set_id = b.output_set_id
-                         join job j on j.derivation_id = d.id and j.last_evaluation is null
-                         join ",
-                    $live,
-                    " on l.spec = j.spec_id and l.system = j.system
-                       where b.state in ('canceling', 'canceled', 'failed', 'rejected')
-                         and j.first_evaluation <= l.evaluation and j.first_evaluation > l.known
-                         and (b.state in ('canceling', 'canceled') and b.unwanted_at is not null
-                           or b.state = 'canceled' and b.evaluation_id < l.evaluation
-                           or b.state in ", failed_states!(), " and not ",
-                    has_failed!("b", "j.derivation_id"),
-                    " or b.state = 'failed' and ",
-                    has_failed!(
-                        "b",
-                        "j.derivation_id",
-                        " and f.evaluation_id < l.evaluation and f.failed_at <= l.failed_up_to"
-                    ),
-                    ")) as again
-                     where build.id = again.id and again.place = 1"
-                )
-            };
-        }
+        let sql = sql!(
+            "update build set ",
+            wanted_anew!("again"),
+            " from (select b.id, j.name_id, j.derivation_id, l.evaluation as evaluation_id, l.priority, l.urgency,
+                 row_number() over (partition by b.id order by l.urgency desc, l.evaluation, j.id) as place
+               from build b join derivation d on d.output_set_id = b.output_set_id
+                 join job j on j.derivation_id = d.id and j.last_evaluation is null
+                 join records($1: spec bigint, system text, evaluation bigint, priority bigint, urgency bigint,
+                     known bigint, failed_up_to bigint) as l
+                   on l.spec = j.spec_id and l.system = j.system
+               where b.state in ('canceling', 'canceled', 'failed', 'rejected')
+                 and j.first_evaluation <= l.evaluation and j.first_evaluation > l.known
+                 and (b.state in ('canceling', 'canceled') and b.unwanted_at is not null
+                   or b.state = 'canceled' and b.evaluation_id < l.evaluation
+                   or b.state in {failed} and not exists (failures(b, j.derivation_id))
+                   or b.state = 'failed' and exists (failures(b, j.derivation_id)
+                     and f.evaluation_id < l.evaluation and f.failed_at <= l.failed_up_to))) as again
+             where build.id = again.id and again.place = 1"
+        );
         let lines = rows(live.iter().filter_map(|live| {
             Some(json!({
                 "spec": live.spec, "system": live.system, "evaluation": live.evaluation?,
@@ -69,24 +59,7 @@ impl Db {
             }))
         }));
         let mut tx = self.begin().await?;
-        let count = execute!(
-            &mut tx,
-            [
-                again!(
-                    "(select value->>'spec' as spec, value->>'system' as system,
-                        value->>'evaluation' as evaluation, value->>'priority' as priority,
-                        value->>'urgency' as urgency, value->>'known' as known,
-                        value->>'failed_up_to' as failed_up_to from json_each($1)) as l"
-                ),
-                again!(
-                    "json_to_recordset($1::json) as l (spec bigint, system text, evaluation bigint,
-                        priority bigint, urgency bigint, known bigint, failed_up_to bigint)"
-                )
-            ],
-            &lines,
-            state,
-            now
-        );
+        let count = execute!(&mut tx, sql, &lines, state, now);
         guard(&mut tx).await?;
         tx.commit().await?;
         Ok(count)
@@ -95,21 +68,16 @@ impl Db {
     /// What was given up, and turns out to be at the coordinator all the same, is to be canceled there: it
     /// was on its way when it was given up, or was begun before that was known. Gives the number of builds.
     pub async fn give_up_late(&self) -> Result<u64> {
-        const LATE: &str = concat!(
-            "select count(*) from build where unwanted_at is not null and state in ",
-            submitted_states!()
+        let late = sql!("select count(*) from build where unwanted_at is not null and state in {submitted}");
+        let sql = sql!(
+            "update build set state = 'canceling' where unwanted_at is not null and state in {submitted}"
         );
-        const SQL: &str = concat!(
-            "update build set state = 'canceling'
-            where unwanted_at is not null and state in ",
-            submitted_states!()
-        );
-        let late: i64 = each!(&self.readers, pool => sqlx::query_scalar(LATE).fetch_one(pool).await?);
+        let late: i64 = each!(&self.readers, pool, late => sqlx::query_scalar(late).fetch_one(pool).await?);
         if late == 0 {
             return Ok(0);
         }
         let mut tx = self.begin().await?;
-        let count = execute!(&mut tx, SQL);
+        let count = execute!(&mut tx, sql);
         tx.commit().await?;
         Ok(count)
     }
@@ -131,58 +99,31 @@ impl Db {
 
 async fn let_go(tx: &mut Tx, unwanted: &[(BuildId, String)], now: Seconds) -> Result<()> {
     let lines = rows(unwanted.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })));
-    macro_rules! let_go {
-        ($lines:literal, $plus:literal) => {
-            concat!(
-                "update build set answer = lines.reason, unwanted_at = $2, next_attempt = 0, inputs_queued = false,
-                   state = case when sent or state in ", submitted_states!(), " then 'canceling' else 'canceled' end
-                 from ",
-                $lines,
-                " where build.id = lines.id
-                   and ", $plus, "state in ", wanted_states!()
-            )
-        };
-    }
-    execute!(
-        tx,
-        [
-            let_go!(
-                "(select value->>'id' as id, value->>'reason' as reason from json_each($1)) as lines",
-                "+"
-            ),
-            let_go!("json_to_recordset($1::json) as lines (id bigint, reason text)", "")
-        ],
-        lines,
-        now
+    let sql = sql!(
+        "update build set answer = lines.reason, unwanted_at = $2, next_attempt = 0, inputs_queued = false,
+           state = case when sent or state in {submitted} then 'canceling' else 'canceled' end
+         from records($1: id bigint, reason text) as lines
+         where build.id = lines.id and unindexed(state) in {wanted}"
     );
+    execute!(tx, sql, lines, now);
     Ok(())
 }
 
 async fn reclaim_expired(tx: &mut Tx, needed_again: &[BuildId]) -> Result<()> {
-    execute!(
-        tx,
-        [
-            "update build set state = 'queued', answer = null, unwanted_at = null, sent_urgency = null
-             where +state = 'canceling' and id in (select value from json_each($1))",
-            "update build set state = 'queued', answer = null, unwanted_at = null, sent_urgency = null
-             where state = 'canceling' and id in (select value::bigint from json_array_elements_text($1::json))"
-        ],
-        rows(needed_again.iter().map(|id| Value::from(id.0)))
+    let sql = sql!(
+        "update build set state = 'queued', answer = null, unwanted_at = null, sent_urgency = null
+         where unindexed(state) = 'canceling' and id in ids($1)"
     );
+    execute!(tx, sql, rows(needed_again.iter().map(|id| Value::from(id.0))));
     Ok(())
 }
 
 async fn reorder(tx: &mut Tx, urgencies: &[(BuildId, i64)]) -> Result<()> {
-    execute!(
-        tx,
-        [
-            "update build set urgency = lines.urgency
-             from (select value->>'id' as id, value->>'urgency' as urgency from json_each($1)) as lines
-             where build.id = lines.id",
-            "update build set urgency = lines.urgency
-             from json_to_recordset($1::json) as lines (id bigint, urgency bigint) where build.id = lines.id"
-        ],
-        rows(urgencies.iter().map(|(id, urgency)| json!({ "id": id, "urgency": urgency })))
+    let lines = rows(urgencies.iter().map(|(id, urgency)| json!({ "id": id, "urgency": urgency })));
+    let sql = sql!(
+        "update build set urgency = lines.urgency
+         from records($1: id bigint, urgency bigint) as lines where build.id = lines.id"
     );
+    execute!(tx, sql, lines);
     Ok(())
 }

@@ -110,10 +110,9 @@ impl Known<'_> {
             return Ok(());
         }
         let wanted = rows(missing.into_iter().map(Value::from));
-        let found: Vec<(String, DerivationId)> = each!(tx, tx, sql:
-            of_hashes!(sqlite "t.hash, t.id", "derivation"),
-            of_hashes!(postgres "t.hash, t.id", "derivation")
-            => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
+        let sql = sql!("of_hashes(derivation: t.hash, t.id)");
+        let found: Vec<(String, DerivationId)> =
+            each!(tx, tx, sql => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
         self.added.extend(found);
         Ok(())
     }
@@ -157,6 +156,9 @@ async fn store_systems(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<Ha
     Ok(known.into_iter().collect())
 }
 
+/// An output set: its number, its outputs, and the name of one of the derivations that make it.
+type OutputSet = (i64, String, String);
+
 /// Numbers of the output sets of `derivations`, in the same order; new ones are stored. What identifies a
 /// set are its paths, whatever the outputs are called; it is looked for by the beginning of any of them.
 ///
@@ -164,22 +166,7 @@ async fn store_systems(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<Ha
 /// all of them have one name.
 async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<Vec<i64>> {
     const LAST: &str = "select coalesce(max(id), 0) from output_set";
-    let paths = derivations.iter().flat_map(|derivation| &derivation.outputs).map(|(_, path)| path);
-    let beginnings: BTreeSet<&str> = paths.map(|path| path.get(..12).unwrap_or(path)).chain([""]).collect();
-    let wanted = rows(beginnings.into_iter().map(Value::from));
-    let found: Vec<(i64, String, String)> = each!(tx, tx, sql:
-        "select o.id, o.outputs, (select name from derivation where output_set_id = o.id limit 1)
-         from json_each($1) w cross join output_set o
-           on substr(o.outputs, instr(o.outputs, ' ') + 1, 12) = w.value",
-        "select o.id, o.outputs, (select name from derivation where output_set_id = o.id limit 1)
-         from json_array_elements_text($1::json) w (value) cross join lateral (select id, outputs from output_set
-           where substr(outputs, position(' ' in outputs) + 1, 12) = w.value offset 0) o"
-        => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
-    let known = found.into_iter().map(|(id, stored, name)| {
-        let outputs = stored.replace('*', &name);
-        (path_set(paths_of(&outputs)), (id, outputs, name))
-    });
-    let mut known: HashMap<String, (i64, String, String)> = known.collect();
+    let mut known = known_output_sets(tx, derivations).await?;
     let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
     let mut lines: Vec<[Cell; 2]> = Vec::new();
     let mut named = Vec::new();
@@ -202,6 +189,31 @@ async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Resul
         execute!(tx, "update output_set set outputs = $2 where id = $1", id, outputs);
     }
     Ok(sets)
+}
+
+/// The output sets that may be those of `derivations`, by what identifies them.
+async fn known_output_sets(
+    tx: &mut Tx,
+    derivations: &[&NewDerivation],
+) -> Result<HashMap<String, OutputSet>> {
+    let sql = [
+        "select o.id, o.outputs, (select name from derivation where output_set_id = o.id limit 1)
+         from json_each($1) w cross join output_set o
+           on substr(o.outputs, instr(o.outputs, ' ') + 1, 12) = w.value",
+        "select o.id, o.outputs, (select name from derivation where output_set_id = o.id limit 1)
+         from json_array_elements_text($1::json) w (value) cross join lateral (select id, outputs from output_set
+           where substr(outputs, position(' ' in outputs) + 1, 12) = w.value offset 0) o",
+    ];
+    let paths = derivations.iter().flat_map(|derivation| &derivation.outputs).map(|(_, path)| path);
+    let beginnings: BTreeSet<&str> = paths.map(|path| path.get(..12).unwrap_or(path)).chain([""]).collect();
+    let wanted = rows(beginnings.into_iter().map(Value::from));
+    let found: Vec<OutputSet> =
+        each!(tx, tx, sql => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
+    let known = found.into_iter().map(|(id, stored, name)| {
+        let outputs = stored.replace('*', &name);
+        (path_set(paths_of(&outputs)), (id, outputs, name))
+    });
+    Ok(known.collect())
 }
 
 /// What identifies a build: its output paths.
@@ -229,10 +241,9 @@ pub(in crate::db) async fn store_packs(tx: &mut Tx, spec: SpecId, packs: &[Pack]
         return Ok(());
     }
     let wanted = rows(items().map(|item| Value::from(item.hash.as_str())));
-    let found: Vec<String> = each!(tx, tx, sql:
-        of_hashes!(sqlite "t.hash", "store_item"),
-        of_hashes!(postgres "t.hash", "store_item")
-        => sqlx::query_scalar(sql).bind(&wanted).fetch_all(&mut **tx).await?);
+    let sql = sql!("of_hashes(store_item: t.hash)");
+    let found: Vec<String> =
+        each!(tx, tx, sql => sqlx::query_scalar(sql).bind(&wanted).fetch_all(&mut **tx).await?);
     let mut known: HashSet<&str> = found.iter().map(String::as_str).collect();
     let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
     let mut lines: Vec<[Cell; 7]> = Vec::new();
@@ -264,18 +275,10 @@ pub(in crate::db) async fn store_errors(
             .iter()
             .map(|error| json!({ "name": error.name, "cause": error.cause, "message": error.message })),
     );
-    Ok(execute!(
-        tx,
-        [
-            "insert into evaluation_error (evaluation_id, name, cause, message)
-             select $2, value->>'name', value->>'cause', value->>'message' from json_each($1)
-             except select evaluation_id, name, cause, message from evaluation_error where evaluation_id = $2",
-            "insert into evaluation_error (evaluation_id, name, cause, message)
-             select $2, name, cause, message from json_to_recordset($1::json)
-               as new (name text, cause text, message text)
-             except select evaluation_id, name, cause, message from evaluation_error where evaluation_id = $2"
-        ],
-        &lines,
-        evaluation
-    ))
+    let sql = sql!(
+        "insert into evaluation_error (evaluation_id, name, cause, message)
+         select $2, name, cause, message from records($1: name text, cause text, message text) as new
+         except select evaluation_id, name, cause, message from evaluation_error where evaluation_id = $2"
+    );
+    Ok(execute!(tx, sql, &lines, evaluation))
 }

@@ -30,11 +30,13 @@ async fn store_names<'a>(tx: &mut Tx, names: impl Iterator<Item = &'a str>) -> R
         return Ok(HashMap::new());
     }
     let wanted = rows(names.iter().map(|name| Value::from(*name)));
-    let found: Vec<(String, i64)> = each!(tx, tx, sql:
+    let sql = [
         "select name, id from job_name where name in (select value from json_each($1))",
         "select found.* from json_array_elements_text($1::json) w (value) cross join lateral
-           (select name, id from job_name where name = w.value limit 1) found"
-        => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
+           (select name, id from job_name where name = w.value limit 1) found",
+    ];
+    let found: Vec<(String, i64)> =
+        each!(tx, tx, sql => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
     let mut numbers: HashMap<String, i64> = found.into_iter().collect();
     let last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
     let new: Vec<(i64, &str)> =

@@ -1,10 +1,9 @@
 use serde_json::Value;
 
 use crate::clock::Seconds;
-use crate::db::farm::notify::{Wake, ring};
-use crate::db::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
+use crate::db::{Db, Error, EvaluationId, Result, SpecId, stored};
 use crate::domain::revision::Revision;
-use crate::domain::spec::{Build, Spec, System};
+use crate::domain::spec::{Build, System};
 
 /// One revision of one spec for one system: what is known of its evaluation.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,37 +140,6 @@ impl TryFrom<Row> for Evaluation {
 }
 
 impl Db {
-    /// The spec should be evaluated at this revision, for each of `systems`. Gives the evaluations
-    /// that are waiting for that now and were not before.
-    ///
-    /// Where the newest evaluation has that very revision and asked for the same jobs, nothing is to
-    /// be done. Where the newest still waits, it turns to this revision, unless the spec wants every
-    /// commit. Else a new one waits: going back to an earlier revision is news too.
-    pub async fn request_evaluations(
-        &self,
-        spec: SpecId,
-        revision: &Revision,
-        build: &Build,
-        systems: &[System],
-        now: Seconds,
-    ) -> Result<Vec<EvaluationId>> {
-        let mut tx = self.begin().await?;
-        let wanted = Wanted {
-            revision: revision_id(&mut tx, revision, now).await?,
-            channels: serde_json::json!(revision).to_string(),
-            build: serde_json::json!(build).to_string(),
-        };
-        let mut requested = Vec::new();
-        for system in systems {
-            requested.extend(request(&mut tx, spec, &wanted, system, now).await?);
-        }
-        if !requested.is_empty() {
-            ring(&mut tx, Wake::Evaluate).await?;
-        }
-        tx.commit().await?;
-        Ok(requested)
-    }
-
     /// One evaluation.
     pub async fn evaluation(&self, id: EvaluationId) -> Result<Option<Evaluation>> {
         const SQL: &str = concat!(evaluations!(), "where e.id = $1");
@@ -229,63 +197,6 @@ impl Db {
         let row: Option<Row> = each!(&self.readers, pool =>
             sqlx::query_as(SQL).bind(spec).bind(system.as_str()).fetch_optional(pool).await?);
         row.map(Evaluation::try_from).transpose()
-    }
-}
-
-/// The number of a revision, which is written down if it is new.
-async fn revision_id(tx: &mut Tx, revision: &Revision, now: Seconds) -> Result<i64> {
-    const ADD: &str = "insert into revision (key, channels, created_at) values ($1, $2, $3)
-        on conflict (key) do nothing";
-    const FIND: &str = "select id from revision where key = $1";
-    let (key, channels) = (revision.key(), serde_json::json!(revision).to_string());
-    execute!(tx, ADD, &key, &channels, now);
-    each!(tx, tx => Ok(sqlx::query_scalar(FIND).bind(&key).fetch_one(&mut **tx).await?))
-}
-
-/// What is asked for, as it is stored.
-struct Wanted {
-    revision: i64,
-    /// The same revision, with the origins of its channels.
-    channels: String,
-    build: String,
-}
-
-async fn request(
-    tx: &mut Tx,
-    spec: SpecId,
-    wanted: &Wanted,
-    system: &System,
-    now: Seconds,
-) -> Result<Option<EvaluationId>> {
-    const NEWEST: &str =
-        "select id, revision_id, build, state from evaluation where spec_id = $1 and system = $2
-        order by id desc limit 1";
-    const EVERY: &str = "select definition from spec where id = $1";
-    const ORIGINS: &str = "update evaluation set channels = $2 where id = $1";
-    const TURN: &str = "update evaluation set revision_id = $2, channels = $3, build = $4, created_at = $5,
-        attempts = 0 where id = $1";
-    const ADD: &str =
-        "insert into evaluation (spec_id, revision_id, channels, build, system, state, created_at)
-        values ($1, $2, $3, $4, $5, 'pending', $6) returning id";
-    let Wanted { revision, channels, build } = wanted;
-    let newest: Option<(EvaluationId, i64, String, EvaluationState)> = each!(tx, tx =>
-        sqlx::query_as(NEWEST).bind(spec).bind(system.as_str()).fetch_optional(&mut **tx).await?);
-    let definition: String =
-        each!(tx, tx => sqlx::query_scalar(EVERY).bind(spec).fetch_one(&mut **tx).await?);
-    let every_commit = stored::<Spec>(&definition, || format!("spec {spec}"))?.every_commit;
-    match newest {
-        Some((id, same, jobs, _)) if (same, &jobs) == (*revision, build) => {
-            execute!(tx, ORIGINS, id, channels);
-            Ok(None)
-        }
-        Some((id, _, _, EvaluationState::Pending)) if !every_commit => {
-            execute!(tx, TURN, id, revision, channels, build, now);
-            Ok(Some(id))
-        }
-        _ => {
-            each!(tx, tx => Ok(sqlx::query_scalar(ADD).bind(spec).bind(revision).bind(channels).bind(build)
-            .bind(system.as_str()).bind(now).fetch_optional(&mut **tx).await?))
-        }
     }
 }
 

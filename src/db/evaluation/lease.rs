@@ -67,29 +67,6 @@ pub struct Interrupted {
     pub failed: bool,
 }
 
-/// The evaluation to begin next at `$1`, for one of the systems `$2`, preferably of the spec `$3` at the
-/// revision `$4`.
-macro_rules! next {
-    ($systems:literal) => {
-        concat!(
-            "select e.id from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id
-            where e.state = 'pending' and s.present and s.active and ($2 = '[]' or e.system in ",
-            $systems,
-            ") and not exists
-              (select 1 from evaluation o where o.spec_id = e.spec_id and o.system = e.system
-                 and (o.state = 'running' or o.state = 'pending' and o.id < e.id))
-              and not exists (select 1 from sweep where expires_at > $1)
-            order by s.priority, e.attempts, case
-              when e.spec_id = $3 and r.key = $4 then 0
-              when exists (select 1 from evaluation o where o.state = 'running' and o.spec_id = e.spec_id
-                and o.revision_id = e.revision_id) then 2
-              else 1 end, e.id limit 1"
-        )
-    };
-}
-const NEXT_SQLITE: &str = next!("(select value from json_each($2))");
-const NEXT_POSTGRES: &str = next!("(select json_array_elements_text($2::json))");
-
 impl Db {
     /// Leases the evaluation that is next, if one waits: by priority of its spec, then the oldest.
     ///
@@ -102,19 +79,33 @@ impl Db {
         const TAKE: &str =
             "update evaluation set state = 'running', started_at = $2, attempts = attempts + 1,
             host = $3, term = $4, lease_expires_at = $5 where id = $1";
+        // What is next at $1, for one of the systems $2, preferably of the spec $3 at the revision $4.
+        let next = sql!(
+            "select e.id from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id
+            where e.state = 'pending' and s.present and s.active and ($2 = '[]' or e.system in texts($2))
+              and not exists
+              (select 1 from evaluation o where o.spec_id = e.spec_id and o.system = e.system
+                 and (o.state = 'running' or o.state = 'pending' and o.id < e.id))
+              and not exists (select 1 from sweep where expires_at > $1)
+            order by s.priority, e.attempts, case
+              when e.spec_id = $3 and r.key = $4 then 0
+              when exists (select 1 from evaluation o where o.state = 'running' and o.spec_id = e.spec_id
+                and o.revision_id = e.revision_id) then 2
+              else 1 end, e.id limit 1"
+        );
         let systems = rows(claimant.systems.iter().map(|system| Value::from(system.as_str())));
         let (spec, revision) = claimant.warm.as_ref().map(|(spec, revision)| (*spec, revision.key())).unzip();
-        let next: Option<EvaluationId> = each!(&self.readers, pool, sql: NEXT_SQLITE, NEXT_POSTGRES =>
-            sqlx::query_scalar(sql).bind(now).bind(&systems).bind(spec).bind(&revision)
+        let found: Option<EvaluationId> = each!(&self.readers, pool, next =>
+            sqlx::query_scalar(next).bind(now).bind(&systems).bind(spec).bind(&revision)
                 .fetch_optional(pool).await?);
-        if next.is_none() {
+        if found.is_none() {
             return Ok(None);
         }
         let mut tx = self.begin().await?;
-        let next: Option<EvaluationId> = each!(&mut tx, tx, sql: NEXT_SQLITE, NEXT_POSTGRES =>
-            sqlx::query_scalar(sql).bind(now).bind(&systems).bind(spec).bind(&revision)
+        let found: Option<EvaluationId> = each!(&mut tx, tx, next =>
+            sqlx::query_scalar(next).bind(now).bind(&systems).bind(spec).bind(&revision)
                 .fetch_optional(&mut **tx).await?);
-        let Some(id) = next else { return Ok(None) };
+        let Some(id) = found else { return Ok(None) };
         let term = next_term(&mut tx).await?;
         execute!(&mut tx, TAKE, id, now, &claimant.host, term, now + LEASE);
         let task = Task::find(&mut tx, id).await?;

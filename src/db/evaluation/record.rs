@@ -12,19 +12,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::Value;
-
-use crate::clock::Seconds;
 use crate::db::evaluation::batch::{Batch, Known, Numbers, store_errors, store_packs};
 use crate::db::evaluation::bulk::{Cell, insert};
 use crate::db::evaluation::describe::{Described, describe};
 use crate::db::evaluation::task::still_ours;
 use crate::db::farm::notify::{Wake, ring};
-use crate::db::history::interval::{Ended, end_intervals};
 use crate::db::history::job_metadata::{MetadataIds, open_facts, without_line};
-use crate::db::{
-    Db, DerivationId, Error, EvaluationId, JobError, NewJob, Pack, Result, Task, Tx, rows, stored,
-};
+use crate::db::{Db, DerivationId, Error, EvaluationId, JobError, NewJob, Pack, Result, Task, Tx, stored};
 
 /// Writes down what a running evaluation finds.
 ///
@@ -32,14 +26,14 @@ use crate::db::{
 /// evaluation before is not written again. A batch that is recorded twice counts once.
 #[derive(Debug)]
 pub struct EvaluationWriter {
-    task: Task,
+    pub(super) task: Task,
     numbers: Numbers,
     facts: MetadataIds,
     /// Every job so far.
-    seen: HashSet<Seen>,
+    pub(super) seen: HashSet<Seen>,
     /// The jobs of the complete evaluation before this one with the rows of their intervals, once they are
     /// read: most are the same again.
-    open: Option<HashMap<Seen, i64>>,
+    pub(super) open: Option<HashMap<Seen, i64>>,
     /// What the store items of the spec may take, in bytes.
     quota: u64,
     /// What they take, once that is known.
@@ -53,7 +47,7 @@ pub struct EvaluationWriter {
 const MOST_TOLD: usize = 16 << 20;
 
 /// Name, derivation and facts of a job. Job metadata is missing in what was recorded before there were any.
-type Seen = (String, DerivationId, Option<i64>);
+pub(super) type Seen = (String, DerivationId, Option<i64>);
 
 /// What a batch had in it.
 struct Found {
@@ -193,7 +187,7 @@ impl EvaluationWriter {
     }
 
     /// Begins a transaction that may record, knowing what was there before.
-    async fn begin(&mut self, db: &Db) -> Result<Tx> {
+    pub(super) async fn begin(&mut self, db: &Db) -> Result<Tx> {
         let mut tx = db.begin().await?;
         still_ours(&mut tx, &self.task).await?;
         if self.open.is_none() {
@@ -207,14 +201,16 @@ impl EvaluationWriter {
     async fn read_open(&mut self, tx: &mut Tx) -> Result<HashMap<Seen, i64>> {
         type Row = (i64, String, DerivationId, Option<i64>, String);
         let sequence = self.sequence(tx).await?;
-        let text: String = each!(tx, tx, sql:
+        let sql = [
             "select json_group_array(json_array(s.id, n.name, s.derivation_id, s.metadata_id, d.hash))
              from job_interval s join job_name n on n.id = s.name_id join derivation d on d.id = s.derivation_id
              where s.sequence_id = $1 and s.last_evaluation is null",
             "select coalesce(json_agg(json_build_array(s.id, n.name, s.derivation_id, s.metadata_id, d.hash)), '[]')::text
              from job_interval s join job_name n on n.id = s.name_id join derivation d on d.id = s.derivation_id
-             where s.sequence_id = $1 and s.last_evaluation is null"
-            => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
+             where s.sequence_id = $1 and s.last_evaluation is null",
+        ];
+        let text: String =
+            each!(tx, tx, sql => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
         let rows: Vec<Row> = stored(&text, || format!("open jobs of spec {}", self.task.spec_id))?;
         self.facts = open_facts(tx, sequence).await?;
         let learn = |(row, name, derivation, facts, hash)| {
@@ -270,58 +266,6 @@ impl EvaluationWriter {
         insert(tx, "job_interval", columns, &lines).await?;
         let begun = lines.len() as u64;
         Ok(Found { numbers: known.added, facts: described.facts, jobs: jobs.into_keys().collect(), begun })
-    }
-
-    /// Everything is recorded: the evaluation is complete. Jobs that it did not see ended with the
-    /// complete evaluation before it. When it is `partial`, modules did not load, so what is absent
-    /// was not removed: it gets an error with the cause `module`.
-    pub async fn finish(&mut self, db: &Db, partial: bool, metrics: &Value, now: Seconds) -> Result<()> {
-        const COMPLETE: &str = "update evaluation set state = 'complete', partial = $2, metrics = $3,
-            finished_at = $4, errors = errors + $5 where id = $1";
-        let mut tx = self.begin(db).await?;
-        let gone = self.end_unseen(&mut tx).await?;
-        let absent = if partial { self.absent(&mut tx, gone).await? } else { Vec::new() };
-        let errors = store_errors(&mut tx, self.task.id, &absent).await?;
-        execute!(&mut tx, COMPLETE, self.task.id, partial, metrics.to_string(), now, errors.cast_signed());
-        ring(&mut tx, Wake::Schedule).await?;
-        tx.commit().await
-    }
-
-    /// Ends the open intervals of jobs that were not seen, and gives the names of those jobs.
-    async fn end_unseen(&self, tx: &mut Tx) -> Result<HashSet<String>> {
-        let open = self.open.iter().flatten();
-        let unseen: Vec<_> = open.filter(|(job, _)| !self.seen.contains(*job)).collect();
-        if unseen.is_empty() {
-            return Ok(HashSet::new());
-        }
-        // Where they begin may be another evaluation by now: earlier ones can be forgotten meanwhile.
-        let wanted = rows(unseen.iter().map(|(_, row)| Value::from(**row)));
-        let begun: Vec<(i64, EvaluationId)> = each!(tx, tx, sql:
-            "select id, first_evaluation from job_interval where id in (select value from json_each($1))",
-            "select id, first_evaluation from job_interval
-             where id in (select value::bigint from json_array_elements_text($1::json))"
-            => sqlx::query_as(sql).bind(&wanted).fetch_all(&mut **tx).await?);
-        // What is open and not of this evaluation is of one before it.
-        let last = self.task.previous.ok_or(Error::LeaseLost(self.task.id))?;
-        let gone: Vec<Ended> = begun.into_iter().map(|(id, first)| Ended { id, first, last }).collect();
-        end_intervals(tx, &gone).await?;
-        Ok(unseen.into_iter().map(|((name, ..), _)| name.clone()).collect())
-    }
-
-    /// Errors for those of `names` that were neither seen nor have an error.
-    async fn absent(&self, tx: &mut Tx, mut names: HashSet<String>) -> Result<Vec<JobError>> {
-        const EXPLAINED: &str = "select name from evaluation_error where evaluation_id = $1";
-        let explained: Vec<String> =
-            each!(tx, tx => sqlx::query_scalar(EXPLAINED).bind(self.task.id).fetch_all(&mut **tx).await?);
-        for name in self.seen.iter().map(|(name, ..)| name).chain(&explained) {
-            names.remove(name);
-        }
-        let error = |name| JobError {
-            name,
-            cause: "module".to_owned(),
-            message: "modules failed to load, and the job was in one of them or needs one".to_owned(),
-        };
-        Ok(names.into_iter().map(error).collect())
     }
 
     /// The evaluation that is recorded.

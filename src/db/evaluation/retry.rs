@@ -14,8 +14,8 @@ impl Db {
                (select 1 from evaluation o where o.spec_id = e.spec_id and o.system = e.system and o.id > e.id)
              returning id";
         let mut tx = self.begin().await?;
-        let added: Option<EvaluationId> = each!(&mut tx, tx =>
-            sqlx::query_scalar(ADD).bind(id).bind(now).fetch_optional(&mut **tx).await?);
+        let added: Option<EvaluationId> =
+            each!(&mut tx, tx => sqlx::query_scalar(ADD).bind(id).bind(now).fetch_optional(&mut **tx).await?);
         ring(&mut tx, Wake::Evaluate).await?;
         tx.commit().await?;
         Ok(added)

@@ -163,13 +163,14 @@ impl Db {
             "select not exists (select 1 from scheduler_lease where expires_at > $2 and host <> $1)";
         const TAKE: &str = "insert into scheduler_lease (id, host, term, expires_at) values (1, $1, $2, $3)
             on conflict (id) do update set host = excluded.host, term = excluded.term, expires_at = excluded.expires_at";
-        let is_free: bool = each!(&self.readers, pool => sqlx::query_scalar(FREE).bind(host).bind(now).fetch_one(pool).await?);
+        let is_free: bool = each!(&self.readers, pool =>
+            sqlx::query_scalar(FREE).bind(host).bind(now).fetch_one(pool).await?);
         if !is_free {
             return Ok(None);
         }
         let mut tx = self.begin_unfenced().await?;
-        let is_free: bool = each!(&mut tx, tx =>
-            sqlx::query_scalar(FREE).bind(host).bind(now).fetch_one(&mut **tx).await?);
+        let is_free: bool =
+            each!(&mut tx, tx => sqlx::query_scalar(FREE).bind(host).bind(now).fetch_one(&mut **tx).await?);
         if !is_free {
             return Ok(None);
         }

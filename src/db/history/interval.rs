@@ -21,22 +21,11 @@ pub(in crate::db) fn node(first: EvaluationId, last: EvaluationId) -> i64 {
     last.0 >> level << level
 }
 
-/// Where intervals hang that contain `id`: a JSON array.
+/// Where intervals hang that contain `id`: a JSON array, for `on_path` in SQL.
 pub(in crate::db) fn path(id: EvaluationId) -> String {
     let nodes = (0..LEVELS).map(|level| id.0 >> (level + 1) << (level + 1) | 1 << level);
     rows(nodes.map(serde_json::Value::from))
 }
-
-/// The condition that a job hangs at one of the nodes that [`path`] gave.
-macro_rules! on_path {
-    (sqlite $path:literal) => {
-        concat!("node in (select value from json_each(", $path, "))")
-    };
-    (postgres $path:literal) => {
-        concat!("node = any (translate(", $path, ", '[]', '{}')::bigint[])")
-    };
-}
-pub(in crate::db) use on_path;
 
 /// An interval that contains `last` and goes no further.
 pub(in crate::db) struct Ended {
@@ -51,17 +40,12 @@ pub(in crate::db) async fn end_intervals(tx: &mut Tx, ended: &[Ended]) -> Result
     let lines = rows(ended.iter().map(|Ended { id, first, last }| {
         json!({ "id": id, "first": first, "last": last, "node": node(*first, *last) })
     }));
-    execute!(
-        tx,
-        [
-            "update job_interval set first_evaluation = value->>'first', last_evaluation = value->>'last',
-               node = value->>'node' from json_each($1) where job_interval.id = value->>'id'",
-            "update job_interval set first_evaluation = ended.first, last_evaluation = ended.last, node = ended.node
-             from json_to_recordset($1::json) as ended (id bigint, first bigint, last bigint, node bigint)
-             where job_interval.id = ended.id"
-        ],
-        lines
+    let sql = sql!(
+        "update job_interval set first_evaluation = ended.first, last_evaluation = ended.last, node = ended.node
+         from records($1: id bigint, first bigint, last bigint, node bigint) as ended
+         where job_interval.id = ended.id"
     );
+    execute!(tx, sql, lines);
     Ok(())
 }
 

@@ -9,24 +9,6 @@ use crate::domain::job::{JobMetadata, Location};
 /// Numbers of facts. The line is no part of them.
 pub(in crate::db) type MetadataIds = HashMap<JobMetadata, i64>;
 
-/// Columns of the facts `f` of a job, for a [`MetadataRow`].
-macro_rules! facts_columns {
-    () => {
-        "f.package, f.version, f.file, f.target, f.channel, f.max_silent_time, f.timeout, f.hidden, f.replacement,
-           f.substitutable"
-    };
-}
-pub(in crate::db) use facts_columns;
-
-/// PostgreSQL's rows `f` of what [`line`] makes.
-macro_rules! recordset {
-    () => {
-        "json_to_recordset($1::json) as f (place bigint, package text, version text, file text, target text,
-           channel text, max_silent_time bigint, timeout bigint, hidden boolean, replacement boolean,
-           substitutable boolean)"
-    };
-}
-
 /// Job metadata as it stands in the database, if it does.
 #[derive(sqlx::FromRow)]
 pub(in crate::db) struct MetadataRow {
@@ -73,15 +55,17 @@ pub(in crate::db) fn without_line(facts: &JobMetadata) -> (JobMetadata, Option<u
 pub(in crate::db) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<MetadataIds> {
     type Texts = (String, String, String, String, String);
     type Row = (i64, Texts, (i64, i64), (i64, i64, i64));
-    let text: Option<String> = each!(tx, tx, sql:
+    let sql = [
         "select json_group_array(json_array(id, json_array(package, version, file, target, channel),
            json_array(max_silent_time, timeout), json_array(hidden, replacement, substitutable))) from job_metadata
          where id in (select metadata_id from job_interval where sequence_id = $1 and last_evaluation is null)",
         "select json_agg(json_build_array(id, json_build_array(package, version, file, target, channel),
            json_build_array(max_silent_time, timeout),
            json_build_array(hidden::int, replacement::int, substitutable::int)))::text from job_metadata
-         where id in (select metadata_id from job_interval where sequence_id = $1 and last_evaluation is null)"
-        => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
+         where id in (select metadata_id from job_interval where sequence_id = $1 and last_evaluation is null)",
+    ];
+    let text: Option<String> =
+        each!(tx, tx, sql => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
     let rows: Vec<Row> = stored(text.as_deref().unwrap_or("[]"), || format!("facts of sequence {sequence}"))?;
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     let facts = |(id, texts, (max_silent_time, timeout), (hidden, replacement, substitutable)): Row| {
@@ -117,25 +101,7 @@ pub(in crate::db) async fn store_facts<'a>(
     if new.is_empty() {
         return Ok(MetadataIds::new());
     }
-    let lines = rows(new.iter().enumerate().map(line));
-    let numbers: Vec<(i64, i64)> = each!(tx, tx, sql:
-        "select value->>'place', f.id from jsonb_each($1) join job_metadata f on f.package = value->>'package'
-           and f.version = value->>'version' and f.file = value->>'file' and f.target = value->>'target'
-           and f.channel = value->>'channel' and f.max_silent_time = value->>'max_silent_time'
-           and f.timeout = value->>'timeout' and f.hidden = value->>'hidden'
-           and f.replacement = value->>'replacement' and f.substitutable = value->>'substitutable'",
-        // Without statistics, PostgreSQL would read all facts each time.
-        concat!("select f.place, stored.id from ", recordset!(), " cross join lateral (select id from job_metadata s
-           where (s.package, s.version, s.file, s.target, s.channel, s.max_silent_time, s.timeout, s.hidden,
-             s.replacement, s.substitutable) = (f.package, f.version, f.file, f.target, f.channel, f.max_silent_time,
-             f.timeout, f.hidden, f.replacement, f.substitutable) limit 1) stored")
-        => sqlx::query_as(sql).bind(&lines).fetch_all(&mut **tx).await?);
-    let mut ids: Vec<Option<i64>> = vec![None; new.len()];
-    for (place, id) in numbers {
-        if let Some(slot) = usize::try_from(place).ok().and_then(|place| ids.get_mut(place)) {
-            *slot = Some(id);
-        }
-    }
+    let ids = stored_ids(tx, &new).await?;
     let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
     let mut lines = Vec::new();
     let mut numbers = MetadataIds::new();
@@ -149,6 +115,36 @@ pub(in crate::db) async fn store_facts<'a>(
     }
     insert(tx, "job_metadata", COLUMNS, &lines).await?;
     Ok(numbers)
+}
+
+/// The numbers of those of these facts that are stored.
+async fn stored_ids(tx: &mut Tx, facts: &[JobMetadata]) -> Result<Vec<Option<i64>>> {
+    let sql = [
+        "select value->>'place', f.id from jsonb_each($1) join job_metadata f on f.package = value->>'package'
+           and f.version = value->>'version' and f.file = value->>'file' and f.target = value->>'target'
+           and f.channel = value->>'channel' and f.max_silent_time = value->>'max_silent_time'
+           and f.timeout = value->>'timeout' and f.hidden = value->>'hidden'
+           and f.replacement = value->>'replacement' and f.substitutable = value->>'substitutable'",
+        // Without statistics, PostgreSQL would read all facts each time.
+        "select f.place, stored.id
+         from json_to_recordset($1::json) as f (place bigint, package text, version text, file text, target text,
+           channel text, max_silent_time bigint, timeout bigint, hidden boolean, replacement boolean,
+           substitutable boolean)
+         cross join lateral (select id from job_metadata s
+           where (s.package, s.version, s.file, s.target, s.channel, s.max_silent_time, s.timeout, s.hidden,
+             s.replacement, s.substitutable) = (f.package, f.version, f.file, f.target, f.channel, f.max_silent_time,
+             f.timeout, f.hidden, f.replacement, f.substitutable) limit 1) stored",
+    ];
+    let lines = rows(facts.iter().enumerate().map(line));
+    let found: Vec<(i64, i64)> =
+        each!(tx, tx, sql => sqlx::query_as(sql).bind(&lines).fetch_all(&mut **tx).await?);
+    let mut ids: Vec<Option<i64>> = vec![None; facts.len()];
+    for (place, id) in found {
+        if let Some(slot) = usize::try_from(place).ok().and_then(|place| ids.get_mut(place)) {
+            *slot = Some(id);
+        }
+    }
+    Ok(ids)
 }
 
 /// The columns of what [`row`] makes.

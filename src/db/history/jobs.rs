@@ -1,6 +1,6 @@
 use crate::db::evaluation::evaluations::Complete;
-use crate::db::history::interval::{on_path, path};
-use crate::db::history::job_metadata::{MetadataRow, facts_columns};
+use crate::db::history::interval::path;
+use crate::db::history::job_metadata::MetadataRow;
 use crate::db::{Db, EvaluationId, Result};
 use crate::domain::job::JobMetadata;
 
@@ -38,34 +38,26 @@ pub struct JobError {
     pub message: String,
 }
 
-/// Reads a [`Row`] for each job of the evaluation $2 of the sequence $1, whose path is $3. Where several
-/// of one name have one derivation, the first one's facts stand for all.
-macro_rules! jobs {
-    ($database:ident) => {
-        concat!(
+impl Db {
+    /// All jobs of a complete evaluation, sorted.
+    pub async fn jobs(&self, evaluation: EvaluationId) -> Result<Vec<Job>> {
+        // Where several jobs of one name have one derivation, the facts of the first stand for all.
+        let sql = sql!(
             "with its as (select name_id, derivation_id, min(metadata_id) as metadata_id, min(line) as line from
                (select name_id, derivation_id, metadata_id, line from job_interval where sequence_id = $1
                   and last_evaluation is null and first_evaluation <= $2
                 union all
-                select name_id, derivation_id, metadata_id, line from job_interval where sequence_id = $1 and ",
-            on_path!($database "$3"),
-            "     and last_evaluation >= $2 and first_evaluation <= $2) as at_it
+                select name_id, derivation_id, metadata_id, line from job_interval where sequence_id = $1
+                  and on_path($3) and last_evaluation >= $2 and first_evaluation <= $2) as at_it
                group by name_id, derivation_id)
-             select n.name, ",
-            derivation_path!(),
-            " as derivation, d.output_set_id as outputs, its.line, ",
-            facts_columns!(),
-            " from its join job_name n on n.id = its.name_id join derivation d on d.id = its.derivation_id
+             select n.name, derivation_path(d) as derivation, d.output_set_id as outputs, its.line,
+               f.package, f.version, f.file, f.target, f.channel, f.max_silent_time, f.timeout, f.hidden,
+               f.replacement, f.substitutable
+             from its join job_name n on n.id = its.name_id join derivation d on d.id = its.derivation_id
                left join job_metadata f on f.id = its.metadata_id"
-        )
-    };
-}
-
-impl Db {
-    /// All jobs of a complete evaluation, sorted.
-    pub async fn jobs(&self, evaluation: EvaluationId) -> Result<Vec<Job>> {
+        );
         let at = Complete::find(self, evaluation).await?;
-        let rows: Vec<Row> = each!(&self.readers, pool, sql: jobs!(sqlite), jobs!(postgres) =>
+        let rows: Vec<Row> = each!(&self.readers, pool, sql =>
             sqlx::query_as(sql).bind(at.sequence).bind(at.id).bind(path(at.id)).fetch_all(pool).await?);
         let job = |Row { name, derivation, outputs, line, facts }| Job {
             name,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use crate::clock::Seconds;
 use crate::db::build::leave::leave_builds;
-use crate::db::history::interval::{Ended, end_intervals, on_path, path};
+use crate::db::history::interval::{Ended, end_intervals, path};
 use crate::db::watch::spec::StoredSpec;
 use crate::db::{Db, Error, EvaluationId, Result, SpecId, Tx};
 use crate::domain::retention::{Bound, Finished, Reason, kept};
@@ -40,15 +40,13 @@ pub struct Retained {
 /// Reads [`Row`]s, the newest first; a condition may follow.
 macro_rules! finished {
     ($condition:literal) => {
-        concat!(
+        sql!(
             "select e.id, e.spec_id, e.system, e.state = 'complete' as complete, coalesce(e.finished_at, 0) as at,
                case when e.id in (select max(id) from evaluation group by spec_id, system)
                  or e.id in (select max(id) from evaluation where state = 'complete' group by spec_id, system)
                  then 'tip'
                when e.pinned_at is not null then 'pinned'
-               when e.id in (select evaluation_id from build where state in ",
-            open_states!(),
-            ") then 'builds'
+               when e.id in (select evaluation_id from build where state in {open}) then 'builds'
                when (e.spec_id, e.system) in
                    (select spec_id, system from evaluation where unscheduled and state = 'complete')
                  then 'unscheduled' end as bound
@@ -85,8 +83,8 @@ impl Db {
     /// What specs say of keeping their evaluations, those that are no longer there included; the newest
     /// first.
     pub async fn retained(&self) -> Result<Vec<Retained>> {
-        let rows: Vec<Row> =
-            each!(&self.readers, pool => sqlx::query_as(finished!("")).fetch_all(pool).await?);
+        let sql = finished!("");
+        let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql).fetch_all(pool).await?);
         let specs: BTreeMap<SpecId, StoredSpec> =
             self.specs().await?.into_iter().map(|stored| (stored.id, stored)).collect();
         let mut sequences: BTreeMap<(SpecId, String), Vec<Row>> = BTreeMap::new();
@@ -123,8 +121,9 @@ impl Db {
     pub async fn forget_evaluation(&self, id: EvaluationId) -> Result<bool> {
         const REVISION: &str = "select revision_id from evaluation where id = $1";
         let mut tx = self.begin().await?;
-        let row: Option<Row> = each!(&mut tx, tx =>
-            sqlx::query_as(finished!("and e.id = $1")).bind(id).fetch_optional(&mut **tx).await?);
+        let sql = finished!("and e.id = $1");
+        let row: Option<Row> =
+            each!(&mut tx, tx, sql => sqlx::query_as(sql).bind(id).fetch_optional(&mut **tx).await?);
         let Some(row) = row.filter(|row| row.finished().bound.is_none()) else { return Ok(false) };
         if row.complete {
             leave_intervals(&mut tx, &row).await?;
@@ -158,17 +157,12 @@ async fn neighbour(tx: &mut Tx, row: &Row, after: bool) -> Result<Option<Evaluat
 /// Takes an evaluation out of the intervals that begin or end with it: they begin with the complete one
 /// after it, or end with the one before it. What was interrupted by it alone becomes one interval.
 async fn leave_intervals(tx: &mut Tx, row: &Row) -> Result<()> {
-    macro_rules! ending {
-        ($database:ident) => {
-            concat!(
-                "select id, first_evaluation from job_interval
-                 where sequence_id = (select id from sequence where spec_id = $3 and system = $4) and ",
-                on_path!($database "$2"),
-                " and last_evaluation = $1"
-            )
-        };
-    }
     const BEGINNING: &str = "select id, last_evaluation from job_interval where first_evaluation = $1";
+    let ending = sql!(
+        "select id, first_evaluation from job_interval
+         where sequence_id = (select id from sequence where spec_id = $3 and system = $4)
+           and on_path($2) and last_evaluation = $1"
+    );
     let id = row.id;
     execute!(tx, "delete from job_interval where first_evaluation = $1 and last_evaluation = $1", id);
     let (before, after) = (neighbour(tx, row, false).await?, neighbour(tx, row, true).await?);
@@ -176,8 +170,8 @@ async fn leave_intervals(tx: &mut Tx, row: &Row) -> Result<()> {
         what: format!("the jobs of evaluation {id}"),
         reason: format!("it is in the middle of something, and there is no complete evaluation {what} it"),
     };
-    let ending: Vec<(i64, EvaluationId)> = each!(tx, tx, sql: ending!(sqlite), ending!(postgres) =>
-        sqlx::query_as(sql).bind(id).bind(path(id)).bind(row.spec_id).bind(&row.system).fetch_all(&mut **tx).await?);
+    let ending: Vec<(i64, EvaluationId)> = each!(tx, tx, ending => sqlx::query_as(ending)
+        .bind(id).bind(path(id)).bind(row.spec_id).bind(&row.system).fetch_all(&mut **tx).await?);
     let last = if ending.is_empty() { id } else { before.ok_or_else(|| damaged("before"))? };
     let mut ended: Vec<Ended> = ending.into_iter().map(|(id, first)| Ended { id, first, last }).collect();
     let beginning: Vec<(i64, Option<EvaluationId>)> =

@@ -49,10 +49,8 @@ impl Db {
     /// first; all specs, or only one. A package's jobs are those whose names begin with its own, and go on with
     /// neither a letter nor a digit: those of other packages are not even read.
     pub async fn history(&self, word: &str, spec: Option<&str>, limit: i64) -> Result<Vec<Span>> {
-        const SQL: &str = concat!(
-            "select j.name, s.name as spec, j.system, ",
-            derivation_path!(),
-            " as derivation, d.output_set_id as outputs, f.version, j.first_evaluation as first,
+        let sql = sql!(
+            "select j.name, s.name as spec, j.system, derivation_path(d) as derivation, d.output_set_id as outputs, f.version, j.first_evaluation as first,
                coalesce(a.channels, r.channels) as channels, a.finished_at as since, j.last_evaluation as last,
                z.finished_at as until
              from job j join spec s on s.id = j.spec_id join derivation d on d.id = j.derivation_id
@@ -66,7 +64,7 @@ impl Db {
         );
         // After every text that begins with the word, in the order of both databases: by bytes.
         let after = format!("{word}\u{10ffff}");
-        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL)
+        let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
             .bind(word).bind(&after).bind(spec).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Span::try_from).collect()
     }

@@ -1,7 +1,7 @@
 //! Store items: kept compressed in packs, found by the hash of their store path, and checked
 //! against it before they are served.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, Read as _};
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::db::store::packed::{Packed, PackedItem};
+use crate::db::store::path::{nar_path, text_path};
 use crate::db::{Db, Error, Result, rows};
 use crate::guix::derivation::Derivation;
 use crate::guix::nar;
-use crate::guix::store_path::{PathError, STORE, StorePath};
+use crate::guix::store_path::StorePath;
 
 /// How the contents of a store item are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, serde::Deserialize)]
@@ -96,59 +97,6 @@ impl StoredItem {
             ItemKind::Nar => nar_path(path, &self.contents),
         };
         found.is_ok_and(|found| found == *path)
-    }
-}
-
-/// The store path of a plain file with these contents. `references` are base names; a derivation names its own.
-pub(in crate::db) fn text_path<'a>(
-    name: &str,
-    contents: &[u8],
-    references: impl Iterator<Item = &'a str>,
-) -> std::result::Result<StorePath, String> {
-    let mut all: BTreeSet<Vec<u8>> = BTreeSet::new();
-    if name.strip_suffix(".drv").is_some() {
-        let parsed = Derivation::parse(contents).map_err(|error| error.to_string())?;
-        let inputs = parsed.inputs.iter().map(|(path, _)| path).chain(&parsed.sources);
-        all.extend(inputs.map(|path| path.to_vec()));
-    } else {
-        all.extend(store_paths(references));
-    }
-    let all: Vec<Vec<u8>> = all.into_iter().collect();
-    StorePath::of_text(name.as_bytes(), contents, &all).map_err(|error| error.to_string())
-}
-
-/// The same from the hash of a text that is no derivation.
-pub(in crate::db) fn name_of_text<'a>(
-    name: &str,
-    hash: &[u8; 32],
-    references: impl Iterator<Item = &'a str>,
-) -> std::result::Result<StorePath, PathError> {
-    let all: BTreeSet<Vec<u8>> = store_paths(references).collect();
-    StorePath::of_text_hash(name.as_bytes(), hash, &Vec::from_iter(all))
-}
-
-fn store_paths<'a>(base_names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Vec<u8>> {
-    base_names.map(|base_name| format!("{STORE}/{base_name}").into_bytes())
-}
-
-/// The store path of an archive that may be called `path`: the hash of the archive names it, or, if it is a single
-/// file, that of the file.
-pub(in crate::db) fn nar_path(path: &StorePath, archive: &[u8]) -> std::result::Result<StorePath, String> {
-    let file = nar::single_file(archive).map(|file| Sha256::digest(file).into());
-    name_of_nar(path, &Sha256::digest(archive).into(), file).map_err(|error| error.to_string())
-}
-
-/// The same from the hashes of the archive and of its single file.
-pub(in crate::db) fn name_of_nar(
-    path: &StorePath,
-    whole: &[u8; 32],
-    file: Option<[u8; 32]>,
-) -> std::result::Result<StorePath, PathError> {
-    let name = path.name().as_bytes();
-    let file = file.map(|hash| StorePath::of_fixed(name, "sha256", &hash, false));
-    match file {
-        Some(Ok(found)) if found == *path => Ok(found),
-        _ => StorePath::of_source(name, whole),
     }
 }
 
@@ -246,12 +194,10 @@ impl Db {
 
     /// Where the store item with this hash in its path is.
     pub async fn find_item(&self, hash: &str) -> Result<Option<ItemPlace>> {
-        const SQL: &str = concat!(
-            "select name, kind, refs, pack_id, start, length from store_item s where ",
-            has_hash!("s", "$1")
-        );
+        let sql =
+            sql!("select name, kind, refs, pack_id, start, length from store_item s where has_hash(s, $1)");
         let row: Option<Row> =
-            each!(&self.readers, pool => sqlx::query_as(SQL).bind(hash).fetch_optional(pool).await?);
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(hash).fetch_optional(pool).await?);
         let Some((name, kind, refs, pack, start, length)) = row else { return Ok(None) };
         let refs = refs.split_ascii_whitespace().map(str::to_owned).collect();
         let number = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
@@ -278,7 +224,8 @@ impl Db {
     /// How much the whole pack takes in which an item is, in bytes; none, if it has moved.
     pub async fn packed_length(&self, place: &ItemPlace) -> Result<Option<u64>> {
         const SQL: &str = "select cast(length(contents) as bigint) from store_pack where id = $1";
-        let length: Option<i64> = each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(place.pack).fetch_optional(pool).await?);
+        let length: Option<i64> = each!(&self.readers, pool =>
+            sqlx::query_scalar(SQL).bind(place.pack).fetch_optional(pool).await?);
         Ok(length.and_then(|length| u64::try_from(length).ok()))
     }
 
@@ -317,10 +264,9 @@ impl Db {
     /// Which of these hashes belong to items that are stored already.
     pub async fn known_items<S: AsRef<str>>(&self, hashes: &[S]) -> Result<HashSet<String>> {
         let wanted = rows(hashes.iter().map(|hash| Value::from(hash.as_ref())));
-        let found: Vec<String> = each!(&self.readers, pool, sql:
-            of_hashes!(sqlite "t.hash", "store_item"),
-            of_hashes!(postgres "t.hash", "store_item")
-            => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
+        let sql = sql!("of_hashes(store_item: t.hash)");
+        let found: Vec<String> =
+            each!(&self.readers, pool, sql => sqlx::query_scalar(sql).bind(&wanted).fetch_all(pool).await?);
         Ok(found.into_iter().collect())
     }
 }

@@ -13,6 +13,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::de::DeserializeOwned;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::db::dialect::Texts;
 use crate::db::store::pack::{Packs, StoredPack};
 use crate::db::store::sweep::Sweeper;
 use crate::db::{Db, Error, EvaluationId, Result, stored};
@@ -85,19 +86,14 @@ impl Sweeper {
                 left.range(first..).next().is_some_and(|id| *id <= last)
             })
         };
+        let sql = sql!(
+            "one_text(id, derivation_id, sequence_id, first_evaluation, last_evaluation
+               from job_interval where id > $1 order by id limit 50000)"
+        );
         let mut after = 0;
         loop {
             self.go_on().await?;
-            let jobs: Vec<Interval> = self
-                .db
-                .chunk(
-                    lines!(sqlite "id, derivation_id, sequence_id, first_evaluation, last_evaluation",
-                    "from job_interval where id > $1 order by id limit 50000"),
-                    lines!(postgres "id, derivation_id, sequence_id, first_evaluation, last_evaluation",
-                    "from job_interval where id > $1 order by id limit 50000"),
-                    after,
-                )
-                .await?;
+            let jobs: Vec<Interval> = self.db.chunk(sql, after).await?;
             if jobs.is_empty() {
                 return Ok(());
             }
@@ -126,16 +122,17 @@ impl Sweeper {
 
     /// Adds the derivations of builds: all that are not at their ends, and those that an evaluation is left of.
     async fn mark_builds(&mut self, needed: &mut Needed) -> Result<()> {
-        const OPEN: &str = concat!("select id from build where state in ", open_states!());
-        let open: Vec<i64> = each!(&self.db.readers, pool => sqlx::query_scalar(OPEN).fetch_all(pool).await?);
+        let open = sql!("select id from build where state in {open}");
+        let sql = sql!(
+            "one_text(id, derivation_id, evaluation_id from build where id > $1 order by id limit 50000)"
+        );
+        let open: Vec<i64> =
+            each!(&self.db.readers, pool, open => sqlx::query_scalar(open).fetch_all(pool).await?);
         let open: HashSet<i64> = open.into_iter().collect();
         let mut after = 0;
         loop {
             self.go_on().await?;
-            let builds: Vec<(i64, i64, EvaluationId)> = self.db.chunk(
-                lines!(sqlite "id, derivation_id, evaluation_id", "from build where id > $1 order by id limit 50000"),
-                lines!(postgres "id, derivation_id, evaluation_id", "from build where id > $1 order by id limit 50000"),
-                after).await?;
+            let builds: Vec<(i64, i64, EvaluationId)> = self.db.chunk(sql, after).await?;
             if builds.is_empty() {
                 return Ok(());
             }
@@ -151,20 +148,14 @@ impl Sweeper {
 
     /// Adds what needed derivations need, and finds those that nothing needs.
     async fn mark_derivations(&mut self, last: i64, needed: &mut Needed) -> Result<()> {
+        let sql = sql!(
+            "one_text(id, hash, hex(inputs) from derivation where id < $1 order by id desc limit 20000)"
+        );
         let mut hashes = HashSet::new();
         let mut before = last + 1;
         loop {
             self.go_on().await?;
-            let mut rows: Vec<(i64, String, String)> = self
-                .db
-                .chunk(
-                    lines!(sqlite "id, hash, hex(inputs)",
-                    "from derivation where id < $1 order by id desc limit 20000"),
-                    lines!(postgres "id, hash, encode(inputs, 'hex')",
-                    "from derivation where id < $1 order by id desc limit 20000"),
-                    before,
-                )
-                .await?;
+            let mut rows: Vec<(i64, String, String)> = self.db.chunk(sql, before).await?;
             rows.sort_unstable_by_key(|(id, ..)| std::cmp::Reverse(*id));
             let Some((oldest, ..)) = rows.last() else { break };
             before = *oldest;
@@ -258,15 +249,10 @@ impl Named {
 }
 
 impl Db {
-    /// Reads what [`lines`] gives after a number, or before it.
-    async fn chunk<T: DeserializeOwned>(
-        &self,
-        sqlite: &'static str,
-        postgres: &'static str,
-        from: i64,
-    ) -> Result<Vec<T>> {
-        let text: String = each!(&self.readers, pool, sql: sqlite, postgres =>
-            sqlx::query_scalar(sql).bind(from).fetch_one(pool).await?);
+    /// Reads rows after a number, or before it, which come as one text.
+    async fn chunk<T: DeserializeOwned>(&self, sql: Texts, from: i64) -> Result<Vec<T>> {
+        let text: String =
+            each!(&self.readers, pool, sql => sqlx::query_scalar(sql).bind(from).fetch_one(pool).await?);
         stored(&text, || format!("rows around number {from}"))
     }
 }

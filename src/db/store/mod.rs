@@ -6,4 +6,6 @@ pub(in crate::db) mod item;
 pub(in crate::db) mod mark;
 pub(in crate::db) mod pack;
 pub(in crate::db) mod packed;
+pub(in crate::db) mod path;
 pub(in crate::db) mod sweep;
+pub(in crate::db) mod verify;

@@ -111,12 +111,12 @@ impl Db {
         let ids: Vec<i64> =
             each!(&self.readers, pool => sqlx::query_scalar(IDS).bind(after).fetch_all(pool).await?);
         let Some(last) = ids.last() else { return Ok(Vec::new()) };
-        let text: String = each!(&self.readers, pool, sql:
-            lines!(sqlite "id, pack_id, hash, name, kind, refs, start, length",
-                "from store_item where pack_id > $1 and pack_id <= $2"),
-            lines!(postgres "id, pack_id, hash, name, kind, refs, start, length",
-                "from store_item where pack_id > $1 and pack_id <= $2")
-            => sqlx::query_scalar(sql).bind(after).bind(last).fetch_one(pool).await?);
+        let sql = sql!(
+            "one_text(id, pack_id, hash, name, kind, refs, start, length
+               from store_item where pack_id > $1 and pack_id <= $2)"
+        );
+        let text: String = each!(&self.readers, pool, sql =>
+            sqlx::query_scalar(sql).bind(after).bind(last).fetch_one(pool).await?);
         let rows: Vec<StoredRow> = stored(&text, || format!("packs {after} to {last}"))?;
         let mut packs: BTreeMap<i64, StoredPack> =
             ids.into_iter().map(|id| (id, StoredPack { id, items: Vec::new() })).collect();

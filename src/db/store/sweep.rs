@@ -133,22 +133,15 @@ impl Sweeper {
     async fn remove_derivations(&mut self, ids: &[i64]) -> Result<()> {
         let ids = rows(ids.iter().copied().map(Value::from));
         let mut tx = self.begin_removing().await?;
-        let sets: Vec<i64> = each!(&mut tx, tx, sql:
-            "delete from derivation where id in (select value from json_each($1)) returning output_set_id",
-            "delete from derivation where id in (select value::bigint from json_array_elements_text($1::json))
-             returning output_set_id"
-            => sqlx::query_scalar(sql).bind(&ids).fetch_all(&mut **tx).await?);
+        let sql = sql!("delete from derivation where id in ids($1) returning output_set_id");
+        let sets: Vec<i64> =
+            each!(&mut tx, tx, sql => sqlx::query_scalar(sql).bind(&ids).fetch_all(&mut **tx).await?);
         let sets: BTreeSet<i64> = sets.into_iter().collect();
-        execute!(
-            &mut tx,
-            [
-                "delete from output_set where id in (select value from json_each($1))
-                 and not exists (select 1 from derivation d where d.output_set_id = output_set.id)",
-                "delete from output_set where id in (select value::bigint from json_array_elements_text($1::json))
-                 and not exists (select 1 from derivation d where d.output_set_id = output_set.id)"
-            ],
-            rows(sets.into_iter().map(Value::from))
+        let sql = sql!(
+            "delete from output_set where id in ids($1)
+             and not exists (select 1 from derivation d where d.output_set_id = output_set.id)"
         );
+        execute!(&mut tx, sql, rows(sets.into_iter().map(Value::from)));
         tx.commit().await
     }
 
@@ -165,13 +158,7 @@ impl Sweeper {
         }
         let packed = self.db.packed(&pack).await?;
         let contents = pack.unpacked(&packed)?;
-        let left: i64 = live.iter().map(|item| item.length).sum();
-        let mut smaller = None;
-        if !live.is_empty() && left < i64::try_from(contents.len()).unwrap_or(i64::MAX) / 2 {
-            let texts: Vec<&[u8]> = live.iter().map(|item| item.bytes(&contents)).collect::<Result<_>>()?;
-            let anew = compress(&texts.concat(), LEVEL);
-            smaller = Some(anew.map_err(|error| pack.damaged(&error.to_string()))?);
-        }
+        let smaller = packed_anew(&pack, &live, &contents)?;
         swept.items += dead.len() as u64;
         swept.bytes += match (&smaller, live.is_empty()) {
             (_, true) => i64::try_from(packed.len()).unwrap_or_default(),
@@ -197,15 +184,20 @@ impl Sweeper {
     }
 }
 
+/// These items of a pack compressed anew, if they are less than half of it.
+fn packed_anew(pack: &StoredPack, items: &[&StoredRow], contents: &[u8]) -> Result<Option<Vec<u8>>> {
+    let left: i64 = items.iter().map(|item| item.length).sum();
+    if items.is_empty() || left >= i64::try_from(contents.len()).unwrap_or(i64::MAX) / 2 {
+        return Ok(None);
+    }
+    let texts: Vec<&[u8]> = items.iter().map(|item| item.bytes(contents)).collect::<Result<_>>()?;
+    let anew = compress(&texts.concat(), LEVEL).map_err(|error| pack.damaged(&error.to_string()))?;
+    Ok(Some(anew))
+}
+
 async fn remove_items(tx: &mut Tx, items: &[&StoredRow]) -> Result<()> {
-    execute!(
-        tx,
-        [
-            "delete from store_item where id in (select value from json_each($1))",
-            "delete from store_item where id in (select value::bigint from json_array_elements_text($1::json))"
-        ],
-        rows(items.iter().map(|item| Value::from(item.id)))
-    );
+    let ids = rows(items.iter().map(|item| Value::from(item.id)));
+    execute!(tx, sql!("delete from store_item where id in ids($1)"), ids);
     Ok(())
 }
 
@@ -223,16 +215,10 @@ async fn move_items(tx: &mut Tx, pack: &StoredPack, items: &[&StoredRow], packed
         start += item.length;
         line
     }));
-    execute!(
-        tx,
-        [
-            "update store_item set pack_id = $2, start = value->>'start' from json_each($1)
-             where store_item.id = value->>'id'",
-            "update store_item set pack_id = $2, start = moved.start
-             from json_to_recordset($1::json) as moved (id bigint, start bigint) where store_item.id = moved.id"
-        ],
-        lines,
-        id
+    let sql = sql!(
+        "update store_item set pack_id = $2, start = moved.start
+         from records($1: id bigint, start bigint) as moved where store_item.id = moved.id"
     );
+    execute!(tx, sql, lines, id);
     Ok(())
 }

@@ -89,12 +89,11 @@ impl Db {
         let mut tx = self.begin().await?;
         execute!(
             &mut tx,
-            [
-                "insert into branch (url, name) select $1, value->>'name' from json_each($2) where true
-                 on conflict (url, name) do nothing",
-                "insert into branch (url, name) select $1, name from json_to_recordset($2::json) as given (name text)
+            sql!(
+                "insert into branch (url, name)
+                 select $1, given.name from records($2: name text) as given where true
                  on conflict (url, name) do nothing"
-            ],
+            ),
             url,
             &given
         );
@@ -119,98 +118,42 @@ impl Db {
     pub async fn request_polls(&self, branches: &[BranchId], now: Seconds) -> Result<()> {
         let ids = rows(branches.iter().map(|id| json!(id)));
         let mut tx = self.begin().await?;
-        execute!(
-            &mut tx,
-            [
-                "update branch set requested_at = $2 where id in (select value from json_each($1))",
-                "update branch set requested_at = $2 where id in
-                   (select value::bigint from json_array_elements_text($1::json))"
-            ],
-            &ids,
-            now
-        );
+        let sql = sql!("update branch set requested_at = $2 where id in ids($1)");
+        execute!(&mut tx, sql, &ids, now);
         tx.commit().await
     }
 
     /// Records polls of branches, and the pushes that they show: a branch is at another commit, is
     /// new, or is gone. Gives the number of pushes.
     pub async fn record_polls(&self, polls: &[PollResult], now: Seconds) -> Result<u64> {
-        /// Whether what was seen is believed: that a branch is missing only after [`GONE_AFTER`].
-        macro_rules! believed {
-            ($branch:literal) => {
-                concat!(
-                    "(poll.problem is null or poll.problem = 'missing' and (",
-                    $branch,
-                    ".tip is null or $2 - ",
-                    $branch,
-                    ".missing_since >= $3))"
-                )
-            };
-        }
-        /// What a push was, as far as that shows without the commits.
-        macro_rules! push {
-            ($from:literal) => {
-                concat!(
-                    "insert into push (branch_id, before, after, kind, seen_at)
-                     select b.id, b.tip, poll.tip,
-                       case when b.tip is null then 'created' when poll.tip is null then 'deleted'
-                         when exists (select 1 from push p where p.branch_id = b.id and p.after = poll.tip)
-                           then 'returned' end, $2 from ",
-                    $from,
-                    " join branch b on b.id = poll.branch
-                     where b.tip is distinct from poll.tip and ",
-                    believed!("b"),
-                    " order by b.id"
-                )
-            };
-        }
-        macro_rules! update {
-            ($from:literal) => {
-                concat!(
-                    "update branch set polled_at = $2, next_poll = poll.next, problem = poll.problem,
-                       reason = poll.reason, failures = case when poll.problem is null then 0 else failures + 1 end,
-                       tip = case when ",
-                    believed!("branch"),
-                    " then poll.tip else branch.tip end,
-                       missing_since = case poll.problem when 'missing' then coalesce(branch.missing_since, $2)
-                         when 'unreachable' then branch.missing_since end
-                     from ",
-                    $from,
-                    " where branch.id = poll.branch"
-                )
-            };
-        }
+        // What a push was, as far as that shows without the commits. That a branch is missing is believed only after
+        // `GONE_AFTER`.
+        let push = sql!(
+            "insert into push (branch_id, before, after, kind, seen_at)
+             select b.id, b.tip, poll.tip,
+               case when b.tip is null then 'created' when poll.tip is null then 'deleted'
+                 when exists (select 1 from push p where p.branch_id = b.id and p.after = poll.tip)
+                   then 'returned' end, $2
+             from records($1: branch bigint, tip text, problem text) as poll join branch b on b.id = poll.branch
+             where b.tip is distinct from poll.tip
+               and (poll.problem is null or poll.problem = 'missing' and (b.tip is null or $2 - b.missing_since >= $3))
+             order by b.id"
+        );
+        let update = sql!(
+            "update branch set polled_at = $2, next_poll = poll.next, problem = poll.problem,
+               reason = poll.reason, failures = case when poll.problem is null then 0 else failures + 1 end,
+               tip = case when (poll.problem is null or poll.problem = 'missing'
+                   and (branch.tip is null or $2 - branch.missing_since >= $3))
+                 then poll.tip else branch.tip end,
+               missing_since = case poll.problem when 'missing' then coalesce(branch.missing_since, $2)
+                 when 'unreachable' then branch.missing_since end
+             from records($1: branch bigint, tip text, problem text, reason text, next bigint) as poll
+             where branch.id = poll.branch"
+        );
         let given = rows(polls.iter().map(PollResult::row));
         let mut tx = self.begin().await?;
-        let pushes = execute!(
-            &mut tx,
-            [
-                push!(
-                    "(select value->>'branch' as branch, value->>'tip' as tip, value->>'problem' as problem
-                      from json_each($1)) poll"
-                ),
-                push!("json_to_recordset($1::json) as poll (branch bigint, tip text, problem text)")
-            ],
-            &given,
-            now,
-            GONE_AFTER
-        );
-        execute!(
-            &mut tx,
-            [
-                update!(
-                    "(select value->>'branch' as branch, value->>'tip' as tip, value->>'problem' as problem,
-                        value->>'reason' as reason, value->>'next' as next from json_each($1)) poll"
-                ),
-                update!(
-                    "json_to_recordset($1::json)
-                       as poll (branch bigint, tip text, problem text, reason text, next bigint)"
-                )
-            ],
-            &given,
-            now,
-            GONE_AFTER
-        );
+        let pushes = execute!(&mut tx, push, &given, now, GONE_AFTER);
+        execute!(&mut tx, update, &given, now, GONE_AFTER);
         tx.commit().await?;
         Ok(pushes)
     }

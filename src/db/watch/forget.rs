@@ -7,27 +7,19 @@ use crate::db::{BranchId, Db, Result, rows};
 /// The most pushes that are known of one branch.
 pub const PUSHES: i64 = 1000;
 
-/// SQL for pushes that nothing else is about: nobody acknowledged them, no spec is blocked because of them,
-/// and they brought no commit that others must descend from.
-macro_rules! unbound {
-    () => {
-        "acknowledged_at is null and id not in (select push_id from blocked_spec where push_id is not null)
-         and id not in (select trusted_push from branch where trusted_push is not null)"
-    };
-}
-
 impl Db {
-    /// Forgets all but the latest pushes to each branch. Gives how many.
+    /// Forgets all but the latest pushes to each branch. Gives how many. Those stay that something else is about:
+    /// somebody acknowledged them, a spec is blocked because of them, or they brought a commit that others must
+    /// descend from.
     pub async fn forget_old_pushes(&self) -> Result<u64> {
-        const SQL: &str = concat!(
-            "delete from push where id in (
-               select id from (
-                 select p.id, row_number() over (partition by p.branch_id order by p.id desc) as place
-                 from (select branch_id from push group by branch_id having count(*) > $1) crowded
-                 join push p on p.branch_id = crowded.branch_id) numbered
-               where place > $1) and ",
-            unbound!()
-        );
+        const SQL: &str = "delete from push where id in (
+              select id from (
+                select p.id, row_number() over (partition by p.branch_id order by p.id desc) as place
+                from (select branch_id from push group by branch_id having count(*) > $1) crowded
+                join push p on p.branch_id = crowded.branch_id) numbered
+              where place > $1)
+            and acknowledged_at is null and id not in (select push_id from blocked_spec where push_id is not null)
+            and id not in (select trusted_push from branch where trusted_push is not null)";
         let mut tx = self.begin().await?;
         let count = execute!(&mut tx, SQL, PUSHES);
         tx.commit().await?;
@@ -40,46 +32,33 @@ impl Db {
         let mut tx = self.begin().await?;
         execute!(
             &mut tx,
-            [
-                "delete from push where branch_id in (select value from json_each($1))
-                   and id not in (select push_id from blocked_spec where push_id is not null)",
-                "delete from push where branch_id in (select value::bigint from json_array_elements_text($1::json))
-                   and id not in (select push_id from blocked_spec where push_id is not null)"
-            ],
+            sql!(
+                "delete from push where branch_id in ids($1)
+                 and id not in (select push_id from blocked_spec where push_id is not null)"
+            ),
             &given
         );
-        let count = execute!(
-            &mut tx,
-            [
-                "delete from branch where id in (select value from json_each($1))
-                   and not exists (select 1 from push p where p.branch_id = branch.id)",
-                "delete from branch where id in (select value::bigint from json_array_elements_text($1::json))
-                   and not exists (select 1 from push p where p.branch_id = branch.id)"
-            ],
-            &given
+        let sql = sql!(
+            "delete from branch where id in ids($1)
+             and not exists (select 1 from push p where p.branch_id = branch.id)"
         );
+        let count = execute!(&mut tx, sql, &given);
         tx.commit().await?;
         Ok(count)
     }
 
     /// Forgets specs that were made for branches, are gone, and never were evaluated.
     pub async fn forget_made_specs(&self) -> Result<u64> {
-        macro_rules! gone {
-            ($template:literal) => {
-                concat!(
-                    "delete from spec where not present and ",
-                    $template,
-                    " is not null and not exists (select 1 from evaluation e where e.spec_id = spec.id)
-                     and not exists (select 1 from sequence q where q.spec_id = spec.id)
-                     and not exists (select 1 from blocked_spec h where h.spec_id = spec.id)"
-                )
-            };
-        }
+        let gone = sql!(
+            "delete from spec where not present and member(definition, template) is not null
+             and not exists (select 1 from evaluation e where e.spec_id = spec.id)
+             and not exists (select 1 from sequence q where q.spec_id = spec.id)
+             and not exists (select 1 from blocked_spec h where h.spec_id = spec.id)"
+        );
         let mut tx = self.begin().await?;
         let hold = "delete from blocked_spec where spec_id in (select id from spec where not present)";
         execute!(&mut tx, hold);
-        let count =
-            execute!(&mut tx, [gone!("definition->>'template'"), gone!("(definition::json)->>'template'")]);
+        let count = execute!(&mut tx, gone);
         tx.commit().await?;
         Ok(count)
     }

@@ -31,29 +31,22 @@ impl Db {
         execute!(&mut tx, "update spec set present = false");
         execute!(
             &mut tx,
-            [
+            sql!(
                 "insert into spec (name, definition, priority, active, present)
-                 select value->>'name', value->>'definition', value->>'priority', value->>'active', true
-                 from json_each($1) where true
-                 on conflict (name) do update set definition = excluded.definition,
-                   priority = excluded.priority, active = excluded.active, present = true",
-                "insert into spec (name, definition, priority, active, present)
-                 select name, definition, priority, active, true from json_to_recordset($1::json)
-                   as given (name text, definition text, priority bigint, active boolean)
+                 select name, definition, priority, active, true
+                 from records($1: name text, definition text, priority bigint, active boolean) as given where true
                  on conflict (name) do update set definition = excluded.definition,
                    priority = excluded.priority, active = excluded.active, present = true"
-            ],
+            ),
             &given
         );
         execute!(
             &mut tx,
-            [
+            sql!(
                 "delete from evaluation where state = 'pending' and (spec_id, system) not in
-                   (select s.id, value->>'system' from json_each($1) join spec s on s.name = value->>'name')",
-                "delete from evaluation where state = 'pending' and (spec_id, system) not in
-                   (select s.id, wanted.system from json_to_recordset($1::json)
-                      as wanted (name text, system text) join spec s on s.name = wanted.name)"
-            ],
+                   (select s.id, wanted.system from records($1: name text, system text) as wanted
+                      join spec s on s.name = wanted.name)"
+            ),
             &wanted
         );
         tx.commit().await

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use serde_json::Value;
 
 use crate::db::evaluation::evaluations::Complete;
-use crate::db::history::interval::{on_path, path};
+use crate::db::history::interval::path;
 use crate::db::{Db, Error, EvaluationId, Result, rows, stored};
 use crate::domain::diff;
 
@@ -66,8 +66,8 @@ impl Db {
     }
 
     async fn side(&self, at: &Complete, other: &Complete) -> Result<Side> {
-        let columns: ([String; 3], [String; 3]) = each!(&self.readers, pool, sql:
-            jobs_only_in!(sqlite), jobs_only_in!(postgres) =>
+        let sql = [sql!(jobs_only_in!(sqlite))[0], sql!(jobs_only_in!(postgres))[1]];
+        let columns: ([String; 3], [String; 3]) = each!(&self.readers, pool, sql =>
             sqlx::query_as(sql).bind(at.sequence).bind(at.id).bind(path(at.id)).bind(other.sequence)
                 .bind(other.id).fetch_one(pool).await.map(|(a, b, c, d, e, f)| ([a, b, c], [d, e, f]))?);
         let (numbers, [names, versions, derivations]) = columns;
@@ -100,14 +100,18 @@ impl Db {
         let outputs = sorted(sides.iter().flat_map(|side| &side.has.outputs).copied());
         let columns = if outputs.len() <= FEW {
             let outputs = rows(outputs.into_iter().map(Value::from));
-            each!(&self.readers, pool, sql:
+            let sql = [
                 jobs_in_both_with!(sqlite, "json_each($4) as wanted"),
-                jobs_in_both_with!(postgres, "(select value::bigint from json_array_elements_text($4::json)) as wanted")
-                => sqlx::query_as(sql).bind(a.sequence).bind(first).bind(last).bind(outputs)
+                jobs_in_both_with!(
+                    postgres,
+                    "(select value::bigint from json_array_elements_text($4::json)) as wanted"
+                ),
+            ];
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(a.sequence).bind(first).bind(last).bind(outputs)
                     .fetch_one(pool).await.map(|(a, b, c)| [a, b, c])?)
         } else {
-            each!(&self.readers, pool, sql: jobs_in_both!(sqlite), jobs_in_both!(postgres)
-                => sqlx::query_as(sql).bind(a.sequence).bind(first).bind(last).bind(path(first))
+            let sql = [sql!(jobs_in_both!(sqlite))[0], sql!(jobs_in_both!(postgres))[1]];
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(a.sequence).bind(first).bind(last).bind(path(first))
                     .fetch_one(pool).await.map(|(a, b, c)| [a, b, c])?)
         };
         let both = commons(&columns, || format!("the jobs of evaluations {first} and {last}"))?;

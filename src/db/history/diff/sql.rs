@@ -96,12 +96,9 @@ macro_rules! jobs_only_in {
         concat!(
             find!($database
                 "first_evaluation <= $2 and first_evaluation > case when $1 = $4 then $5 else 0 end",
-                concat!(
-                    on_path!($database "$3"),
-                    " and last_evaluation >= $2 and first_evaluation <= $2
-                      and last_evaluation < case when $1 = $4 and $5 >= $2 then $5 else 9223372036854775807 end
-                      and first_evaluation > case when $1 = $4 and $5 < $2 then $5 else 0 end"
-                )
+                "on_path($3) and last_evaluation >= $2 and first_evaluation <= $2
+                 and last_evaluation < case when $1 = $4 and $5 >= $2 then $5 else 9223372036854775807 end
+                 and first_evaluation > case when $1 = $4 and $5 < $2 then $5 else 0 end"
             ),
             " select ",
             common!($database),
@@ -124,7 +121,7 @@ macro_rules! jobs_in_both {
         concat!(
             find!($database
                 "first_evaluation <= $2",
-                concat!(on_path!($database "$4"), " and last_evaluation >= $3 and first_evaluation <= $2")
+                "on_path($4) and last_evaluation >= $3 and first_evaluation <= $2"
             ),
             " select ",
             common!($database),
