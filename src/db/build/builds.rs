@@ -2,7 +2,7 @@ use crate::clock::Seconds;
 use crate::db::build::failed::note_failures;
 use crate::db::build::guard::guard;
 use crate::db::build::live::spec_of;
-use crate::db::evaluation::evaluations::stored_system;
+use crate::db::stored_system::stored_system;
 use crate::db::{BuildId, BuildState, Db, DerivationId, Error, EvaluationId, Result, rows, stored};
 use crate::domain::plan::order::unranked;
 use crate::domain::revision::Revision;

@@ -6,8 +6,8 @@
 use serde_json::json;
 
 use crate::clock::Seconds;
-use crate::db::build::transition::{Step, StoredStep, transition};
-use crate::db::{BuildId, Db, Error, Result, Tx, rows};
+use crate::db::build::transition::{Step, StoredStep, stored_attempt, transition};
+use crate::db::{BuildId, Db, Result, Tx, rows};
 use crate::domain::attempt::{Attempt, furthest};
 
 /// A coordinator tells how far one of its attempts at a build is.
@@ -168,12 +168,4 @@ pub(in crate::db) async fn insert(
     let new: Vec<StoredStep> = each!(tx, tx, sql =>
         sqlx::query_as(sql).bind(lines).bind(now).bind(coordinator).fetch_all(&mut **tx).await?);
     new.into_iter().map(Step::stored).collect()
-}
-
-pub(in crate::db) fn stored_attempt(build: BuildId, word: &str) -> Result<Attempt> {
-    let damaged = || Error::Damaged {
-        what: format!("an event of build {build}"),
-        reason: format!("`{word}` is no word for an attempt"),
-    };
-    Attempt::of_word(word).ok_or_else(damaged)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use crate::db::build::guard::{Waiting, standing};
+use crate::db::build::standing::{Waiting, standing};
 use crate::db::{BuildId, DerivationId, EvaluationId, Result, SpecId, Tx, rows};
 use crate::domain::plan::guard::awaits_approval;
 use crate::domain::spec::{First, Spec};

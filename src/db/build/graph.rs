@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
-use crate::db::evaluation::evaluations::Complete;
+use crate::db::complete::Complete;
 use crate::db::history::interval::path;
 use crate::db::{Db, DerivationId, Error, EvaluationId, Result, rows};
 use crate::guix::edges;

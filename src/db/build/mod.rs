@@ -35,6 +35,7 @@ pub(in crate::db) mod others;
 pub(in crate::db) mod outbox;
 pub(in crate::db) mod route;
 pub(in crate::db) mod snapshot;
+pub(in crate::db) mod standing;
 pub(in crate::db) mod substitutes;
 pub(in crate::db) mod timeouts;
 pub(in crate::db) mod transition;

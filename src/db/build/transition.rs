@@ -26,9 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::clock::Seconds;
-use crate::db::build::event::stored_attempt;
 use crate::db::build::failed::note_failures;
-use crate::db::{BuildId, BuildState, Result, Tx, rows};
+use crate::db::{BuildId, BuildState, Error, Result, Tx, rows};
 use crate::domain::attempt::{Attempt, furthest, retry_after, standing};
 
 /// How far an attempt at a build came.
@@ -55,6 +54,14 @@ impl Step {
     fn pair(&self) -> (&str, Attempt) {
         (&self.reference, self.attempt)
     }
+}
+
+pub(in crate::db) fn stored_attempt(build: BuildId, word: &str) -> Result<Attempt> {
+    let damaged = || Error::Damaged {
+        what: format!("an event of build {build}"),
+        reason: format!("`{word}` is no word for an attempt"),
+    };
+    Attempt::of_word(word).ok_or_else(damaged)
 }
 
 /// A build as it stands before it is known what follows from news.

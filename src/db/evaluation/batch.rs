@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use crate::db::evaluation::bulk::{Cell, insert};
+use crate::db::bulk::{Cell, insert};
 use crate::db::{DerivationId, Error, ItemKind, JobError, Result, SpecId, Tx, rows};
 use crate::domain::job::JobMetadata;
 use crate::guix::edges;

@@ -2,7 +2,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 
-use crate::db::evaluation::bulk::{Cell, insert};
+use crate::db::bulk::{Cell, insert};
 use crate::db::history::job_metadata::{MetadataIds, store_facts};
 use crate::db::{NewJob, Result, Tx, rows};
 

@@ -1,6 +1,7 @@
 use serde_json::Value;
 
 use crate::clock::Seconds;
+use crate::db::stored_system::stored_system;
 use crate::db::{Db, Error, EvaluationId, Result, SpecId, stored};
 use crate::domain::revision::Revision;
 use crate::domain::spec::{Build, System};
@@ -197,32 +198,5 @@ impl Db {
         let row: Option<Row> = each!(&self.readers, pool =>
             sqlx::query_as(SQL).bind(spec).bind(system.as_str()).fetch_optional(pool).await?);
         row.map(Evaluation::try_from).transpose()
-    }
-}
-
-/// The system that we stored as `name`; `what` names the place.
-pub(in crate::db) fn stored_system(name: &str, what: impl FnOnce() -> String) -> Result<System> {
-    System::new(name).ok_or_else(|| Error::Damaged {
-        what: what(),
-        reason: format!("`{name}` is no system that Guix has"),
-    })
-}
-
-/// An evaluation that is complete: its jobs are the intervals that contain it.
-#[derive(Clone, Copy)]
-pub(in crate::db) struct Complete {
-    pub(in crate::db) id: EvaluationId,
-    /// The number of its spec and system.
-    pub(in crate::db) sequence: i64,
-}
-
-impl Complete {
-    /// Makes sure that the evaluation is complete.
-    pub(in crate::db) async fn find(db: &Db, id: EvaluationId) -> Result<Self> {
-        const SQL: &str = "select coalesce((select q.id from sequence q where q.spec_id = e.spec_id
-            and q.system = e.system), 0) from evaluation e where e.id = $1 and e.state = 'complete'";
-        let found: Option<i64> =
-            each!(&db.readers, pool => sqlx::query_scalar(SQL).bind(id).fetch_optional(pool).await?);
-        Ok(Self { id, sequence: found.ok_or(Error::NotComplete(id))? })
     }
 }

@@ -32,15 +32,12 @@
 use serde_json::Value;
 
 use crate::clock::Seconds;
-use crate::db::evaluation::task::{Task, fail};
+use crate::db::evaluation::task::{Task, fail, reset};
 use crate::db::farm::notify::{Wake, ring};
-use crate::db::{Db, EvaluationId, Result, SpecId, Tx, rows};
+use crate::db::farm::term::{LEASE, next_term};
+use crate::db::{Db, EvaluationId, Result, SpecId, rows};
 use crate::domain::revision::Revision;
 use crate::domain::spec::System;
-
-/// So long after the last heartbeat of its host, a lease stands, in seconds. What tells it apart from those before
-/// and after is its term, so a host that was taken for dead by mistake loses work and spoils nothing.
-pub const LEASE: Seconds = 30;
 
 /// Who asks for something to evaluate.
 #[derive(Debug, Clone, Default)]
@@ -149,13 +146,6 @@ impl Db {
     }
 }
 
-/// The next term: none is given twice.
-pub(in crate::db) async fn next_term(tx: &mut Tx) -> Result<i64> {
-    const SQL: &str = "insert into term (id, last) values (1, 1)
-        on conflict (id) do update set last = term.last + 1 returning last";
-    each!(tx, tx => Ok(sqlx::query_scalar(SQL).fetch_one(&mut **tx).await?))
-}
-
 /// Why an evaluation is given up.
 fn interrupted(id: EvaluationId, host: &str) -> String {
     format!(
@@ -163,16 +153,4 @@ fn interrupted(id: EvaluationId, host: &str) -> String {
          hint: that host's logs say what ended it; if it is out of memory, let `memory` in gorget.toml be less, then \
          `gorget retry {id}`"
     )
-}
-
-/// Takes back all that these running evaluations have written, and lets them wait.
-pub(in crate::db) async fn reset(tx: &mut Tx, evaluations: &[EvaluationId]) -> Result<()> {
-    const WAIT: &str = "update evaluation set state = 'pending', started_at = null, jobs_total = null,
-        jobs_done = 0, errors = 0, unscheduled = false, scheduled_job = 0 where id = $1 and state = 'running'";
-    for id in evaluations {
-        execute!(tx, "delete from job_interval where first_evaluation = $1", id);
-        execute!(tx, "delete from evaluation_error where evaluation_id = $1", id);
-        execute!(tx, WAIT, id);
-    }
-    Ok(())
 }

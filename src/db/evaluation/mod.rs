@@ -1,9 +1,8 @@
 //! Evaluations: leases, and the recording of what they find.
 //!
-//! Tables: `evaluation`, `evaluation_error`, `revision`, `term`.
+//! Tables: `evaluation`, `evaluation_error`, `revision`.
 
 pub(in crate::db) mod batch;
-pub(in crate::db) mod bulk;
 pub(in crate::db) mod describe;
 pub(in crate::db) mod evaluations;
 pub(in crate::db) mod finish;

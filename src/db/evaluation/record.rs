@@ -12,8 +12,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::db::bulk::{Cell, insert};
 use crate::db::evaluation::batch::{Batch, Known, Numbers, store_errors, store_packs};
-use crate::db::evaluation::bulk::{Cell, insert};
 use crate::db::evaluation::describe::{Described, describe};
 use crate::db::evaluation::task::still_ours;
 use crate::db::farm::notify::{Wake, ring};

@@ -1,9 +1,8 @@
 use serde_json::Value;
 
 use crate::clock::Seconds;
-use crate::db::evaluation::evaluations::stored_system;
-use crate::db::evaluation::lease::reset;
 use crate::db::farm::notify::{Wake, ring};
+use crate::db::stored_system::stored_system;
 use crate::db::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
 use crate::domain::revision::Revision;
 use crate::domain::spec::{Spec, System};
@@ -144,4 +143,16 @@ pub(in crate::db) async fn still_ours(tx: &mut Tx, task: &Task) -> Result<()> {
     let found: Option<EvaluationId> = each!(tx, tx =>
         sqlx::query_scalar(SQL).bind(task.id).bind(task.term).fetch_optional(&mut **tx).await?);
     found.map(drop).ok_or(Error::LeaseLost(task.id))
+}
+
+/// Takes back all that these running evaluations have written, and lets them wait.
+pub(in crate::db) async fn reset(tx: &mut Tx, evaluations: &[EvaluationId]) -> Result<()> {
+    const WAIT: &str = "update evaluation set state = 'pending', started_at = null, jobs_total = null,
+        jobs_done = 0, errors = 0, unscheduled = false, scheduled_job = 0 where id = $1 and state = 'running'";
+    for id in evaluations {
+        execute!(tx, "delete from job_interval where first_evaluation = $1", id);
+        execute!(tx, "delete from evaluation_error where evaluation_id = $1", id);
+        execute!(tx, WAIT, id);
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@
 //! silent.
 
 use crate::clock::Seconds;
-use crate::db::evaluation::lease::{LEASE, next_term};
+use crate::db::farm::term::{LEASE, next_term};
 use crate::db::{Db, Either, Error, EvaluationId, Result, Tx};
 
 /// A host that stopped, or fell silent, is forgotten after so long.

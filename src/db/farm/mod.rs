@@ -1,6 +1,7 @@
 //! The hosts of a farm, and how they wake each other.
 //!
-//! Tables: `host`, `scheduler_lease`.
+//! Tables: `host`, `scheduler_lease`, `term`.
 
 pub(in crate::db) mod host;
 pub(in crate::db) mod notify;
+pub(in crate::db) mod term;

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::db::evaluation::bulk::{Cell, insert};
+use crate::db::bulk::{Cell, insert};
 use crate::db::{NewJob, Result, Tx, rows, stored};
 use crate::domain::job::{JobMetadata, Location};
 

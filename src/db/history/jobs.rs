@@ -1,4 +1,4 @@
-use crate::db::evaluation::evaluations::Complete;
+use crate::db::complete::Complete;
 use crate::db::history::interval::path;
 use crate::db::history::job_metadata::MetadataRow;
 use crate::db::{Db, EvaluationId, Result};

@@ -6,5 +6,4 @@ pub(in crate::db) mod diff;
 pub(in crate::db) mod interval;
 pub(in crate::db) mod job_metadata;
 pub(in crate::db) mod jobs;
-pub(in crate::db) mod retention;
 pub(in crate::db) mod versions;

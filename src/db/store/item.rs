@@ -8,41 +8,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::db::store::item_kind::ItemKind;
 use crate::db::store::packed::{Packed, PackedItem};
 use crate::db::store::path::{nar_path, text_path};
 use crate::db::{Db, Error, Result, rows};
 use crate::guix::derivation::Derivation;
 use crate::guix::nar;
 use crate::guix::store_path::StorePath;
-
-/// How the contents of a store item are written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, serde::Deserialize)]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
-pub enum ItemKind {
-    /// A plain file: its bytes.
-    Text,
-    /// Anything: a NAR.
-    Nar,
-}
-
-impl ItemKind {
-    /// As it stands in the database.
-    pub(in crate::db) const fn word(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Nar => "nar",
-        }
-    }
-
-    /// What its NAR has before and after `length` bytes of contents.
-    pub(in crate::db) fn frame(self, length: u64) -> (Vec<u8>, Vec<u8>) {
-        match self {
-            Self::Text => nar::frame(length),
-            Self::Nar => Default::default(),
-        }
-    }
-}
 
 /// An item of the store that an evaluation added.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::db::dialect::Texts;
 use crate::db::store::pack::{Packs, StoredPack};
-use crate::db::store::sweep::Sweeper;
+use crate::db::store::sweeper::Sweeper;
 use crate::db::{Db, Error, EvaluationId, Result, stored};
 use crate::guix::store_path::{Hash, StorePath};
 use crate::guix::{base32, derivation::Derivation, edges};

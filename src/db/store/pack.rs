@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use serde::Deserialize;
 use tokio::task::JoinHandle;
 
-use crate::db::store::item::ItemKind;
+use crate::db::store::item_kind::ItemKind;
 use crate::db::{Db, Error, Result, stored};
 use crate::guix::base32;
 use crate::guix::store_path::Hash;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::db::StoredItem;
-use crate::db::store::item::ItemKind;
+use crate::db::store::item_kind::ItemKind;
 use crate::db::store::path::{name_of_nar, name_of_text};
 use crate::guix::nar;
 use crate::guix::store_path::StorePath;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use serde_json::Value;
 
 use crate::db::evaluation::batch::output_lines;
-use crate::db::store::item::ItemKind;
+use crate::db::store::item_kind::ItemKind;
 use crate::db::store::pack::{Packs, StoredRow};
 use crate::db::store::path::{nar_path, text_path};
 use crate::db::verify::Finding;

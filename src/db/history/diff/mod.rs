@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 
 use serde_json::Value;
 
-use crate::db::evaluation::evaluations::Complete;
+use crate::db::complete::Complete;
 use crate::db::history::interval::path;
 use crate::db::{Db, Error, EvaluationId, Result, rows, stored};
 use crate::domain::diff;
