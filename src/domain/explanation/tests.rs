@@ -5,7 +5,7 @@ fn revision() -> Revision {
     Revision::new(vec![ChannelCommit::new("guix", "https://example.org/guix.git", "abcd")])
 }
 
-fn facts<'a>(build: Option<BuildFacts<'a>>) -> Facts<'a> {
+fn facts(build: Option<BuildFacts<'_>>) -> Facts<'_> {
     Facts {
         spec: "master",
         retry_failed: RetryFailed::Never,
