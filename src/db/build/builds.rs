@@ -182,6 +182,10 @@ impl Db {
         state: BuildState,
         now: Seconds,
     ) -> Result<u64> {
+        // Only what came since the last time is looked at: this is called many times while an
+        // evaluation runs.
+        const SEEN: &str = "update evaluation set unscheduled = false, scheduled_job =
+            coalesce((select max(id) from job_interval where first_evaluation = $1), 0) where id = $1";
         let queue = sql!(
             "insert into build
               (output_set_id, derivation_id, evaluation_id, name_id, priority, urgency, state, created_at)
@@ -203,10 +207,6 @@ impl Db {
             " or build.state = 'known' and (select spec_id from evaluation where id = build.evaluation_id)
                <> (select spec_id from evaluation where id = excluded.evaluation_id))"
         );
-        // Only what came since the last time is looked at: this is called many times while an
-        // evaluation runs.
-        const SEEN: &str = "update evaluation set unscheduled = false, scheduled_job =
-            coalesce((select max(id) from job_interval where first_evaluation = $1), 0) where id = $1";
         let mut tx = self.begin().await?;
         let (spec, system) = spec_of(&mut tx, evaluation).await?;
         let place = spec.systems.iter().position(|other| other.as_str() == system);
