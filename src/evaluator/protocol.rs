@@ -230,7 +230,8 @@ pub(super) fn string(text: &str) -> String {
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
             c if c.is_control() => {
-                let _ = write!(quoted, "\\x{:x};", u32::from(c));
+                // Those of one byte: Guile reads two digits.
+                let _ = write!(quoted, "\\x{:02x}", u32::from(c));
             }
             c => quoted.push(c),
         }
@@ -251,7 +252,7 @@ mod tests {
         let line = load(&build, &[channel]);
         assert_eq!(
             line,
-            r#"(load (packages "a\"b\\c" "d\xa;e") ((tuned . #t) (cross . #f) (cross-targets ) (exclude "f*")) (("g" "/h" "12")))"#
+            r#"(load (packages "a\"b\\c" "d\x0ae") ((tuned . #t) (cross . #f) (cross-targets ) (exclude "f*")) (("g" "/h" "12")))"#
         );
         assert!(Sexp::read(&line).is_ok());
     }

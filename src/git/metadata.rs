@@ -10,6 +10,7 @@ use git2::{Oid, Repository, Tree};
 
 use super::blocking;
 use super::description::{Metadata, describe};
+use super::tree::root;
 use crate::guix::guile::{self, Fault};
 
 /// The biggest file that is read, in bytes.
@@ -48,7 +49,13 @@ pub async fn metadata(repository: &Path, url: &str, commit: &str) -> Result<Meta
             source,
         };
         let git = Repository::open_bare(&repository).map_err(unreadable)?;
-        let tree = Oid::from_str(&commit).and_then(|id| git.find_commit(id)?.tree()).map_err(unreadable)?;
+        let found = Oid::from_str(&commit).and_then(|id| root(&git, id)).map_err(unreadable)?;
+        let Some(found) = found else {
+            let reason =
+                format!("the commit, or the list of its files, is too big to be read (commit {commit})");
+            return Err(MetadataError::Wrong { place: String::new(), reason });
+        };
+        let tree = git.find_tree(found).map_err(unreadable)?;
         match text(&git, &tree).map_err(unreadable)? {
             None => Ok(Metadata::default()),
             Some(Err(reason)) => {

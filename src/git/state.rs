@@ -7,7 +7,7 @@ use std::path::Path;
 use git2::{ErrorCode, Oid, Repository};
 
 use super::blocking;
-use super::tree::{BIGGEST_TREE, MOST_ENTRIES};
+use super::tree::{BIGGEST_TREE, MOST_ENTRIES, root};
 
 /// What there is of a mirror, judged from its files alone.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,7 +75,8 @@ fn packs_are_whole(directory: &Path) -> io::Result<bool> {
 /// checked out is not read to its end: checking it out refuses it.
 fn has_every_file(repository: &Repository, commit: &str) -> Result<bool, git2::Error> {
     let odb = repository.odb()?;
-    let mut waiting = vec![repository.find_commit(Oid::from_str(commit)?)?.tree_id()];
+    let Some(root) = root(repository, Oid::from_str(commit)?)? else { return Ok(true) };
+    let mut waiting = vec![root];
     let (mut seen, mut entries) = (HashSet::new(), 0);
     while let Some(id) = waiting.pop() {
         if !seen.insert(id) {

@@ -30,6 +30,19 @@ pub(super) const BIGGEST_CONVERTED: usize = 8 << 20;
 /// The most that all files which are converted may have, in bytes.
 pub(super) const MOST_CONVERTED: usize = 100 << 20;
 
+/// The biggest commit that is read, in bytes, without its files: messages can be of any length.
+const BIGGEST_COMMIT: usize = 1 << 20;
+
+/// The root directory of a commit; `None` if the commit or the directory's list is bigger than is read.
+pub(super) fn root(repository: &Repository, commit: Oid) -> Result<Option<Oid>, git2::Error> {
+    let odb = repository.odb()?;
+    if odb.read_header(commit)?.0 > BIGGEST_COMMIT {
+        return Ok(None);
+    }
+    let tree = repository.find_commit(commit)?.tree_id();
+    Ok((odb.read_header(tree)?.0 <= BIGGEST_TREE).then_some(tree))
+}
+
 /// Why a commit is not checked out.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
@@ -189,8 +202,9 @@ impl Source {
 
     fn root(&self) -> Result<Oid, CheckoutError> {
         let id = self.id().map_err(|error| self.unreadable(error))?;
-        match self.repository.find_commit(id) {
-            Ok(commit) => Ok(commit.tree_id()),
+        match root(&self.repository, id) {
+            Ok(Some(tree)) => Ok(tree),
+            Ok(None) => Err(self.refused("", Refusal::TooBig)),
             Err(error) if error.code() == ErrorCode::NotFound => Err(CheckoutError::MissingCommit {
                 repository: self.path.clone(),
                 commit: self.commit.clone(),

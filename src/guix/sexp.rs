@@ -197,11 +197,8 @@ impl Reader<'_> {
             Some('f') => Some('\u{c}'),
             Some('r') => Some('\r'),
             Some('0') => Some('\0'),
-            // R6RS style, `\x1b;`, and Guile's own of two, four or six digits.
-            Some('x') => match self.text.bytes().skip(self.at).take(7).position(|byte| byte == b';') {
-                Some(length @ 1..=6) => self.hexadecimal(length).inspect(|_| self.at += 1),
-                _ => self.hexadecimal(2),
-            },
+            // As Guile writes it: two, four or six digits. A `;` behind them belongs to the text.
+            Some('x') => self.hexadecimal(2),
             Some('u') => self.hexadecimal(4),
             Some('U') => self.hexadecimal(6),
             _ => None,
@@ -211,6 +208,7 @@ impl Reader<'_> {
 
     fn hexadecimal(&mut self, length: usize) -> Option<char> {
         let digits = self.text.get(self.at..self.at + length)?;
+        let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
         let character = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
         self.at += length;
         Some(character)
@@ -246,11 +244,11 @@ mod tests {
 
     #[test]
     fn what_guile_writes_is_read() {
-        let datum = Sexp::read(r#"(job 3 "a\nb\x1b;\"é" (x . "y") #t #:key -7)"#).unwrap();
+        let datum = Sexp::read(r#"(job 3 "a\nb\x1b;\"é\u202e\U01f600" (x . "y") #t #:key -7)"#).unwrap();
         let Sexp::List(items) = datum else { panic!() };
         assert_eq!(items[0].symbol(), Some("job"));
         assert_eq!(items[1].index(), Some(3));
-        assert_eq!(items[2].string(), Some("a\nb\u{1b}\"é"));
+        assert_eq!(items[2].string(), Some("a\nb\u{1b};\"é\u{202e}\u{1f600}"));
         assert_eq!(items[3], Sexp::Pair(Box::new((Sexp::Symbol("x".into()), Sexp::String("y".into())))));
         assert_eq!(items[4..], [Sexp::Boolean(true), Sexp::Symbol("#:key".into()), Sexp::Integer(-7)]);
     }

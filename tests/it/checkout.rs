@@ -144,6 +144,19 @@ async fn hostile_trees_are_refused_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_commit_with_a_message_without_end_is_not_read() {
+    let (remote, (_directory, checkouts)) = (Remote::new(), checkouts());
+    let tree = remote.tree(&[(FILE, b"x", remote.blob("x"))]);
+    let who = "a <a@example.org> 1 +0000";
+    let text = format!("tree {tree}\nauthor {who}\ncommitter {who}\n\n{}", "m".repeat(2 << 20));
+    let commit = remote.git.odb().unwrap().write(git2::ObjectType::Commit, text.as_bytes()).unwrap();
+    let error = checkouts.checkout(remote.path(), &commit.to_string()).await.unwrap_err();
+    assert_eq!(refusal(error), (PathBuf::new(), Refusal::TooBig));
+    let error = gorget::git::metadata(remote.path(), "u", &commit.to_string()).await.unwrap_err();
+    assert!(error.to_string().contains("too big to be read"), "{error}");
+}
+
+#[tokio::test]
 async fn a_channel_that_only_another_channel_names_may_be_smaller() {
     let (remote, (_directory, checkouts)) = (Remote::new(), checkouts());
     let files = [b"a", b"b", b"c"].map(|name| (FILE, &name[..], remote.blob(name.repeat(200 << 20))));

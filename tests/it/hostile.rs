@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use gorget::domain::spec::Subset;
 use gorget::evaluator::{Failure, Limits};
+use gorget::guix::sexp::Sexp;
 use serde_json::Value;
 
 use crate::repository::Remote;
 use crate::sandboxes::KERNEL;
 use crate::support::guix::guix_root;
 use crate::support::hostile::{Channel, Evaluated, evaluate, limits, packages};
+use crate::support::repl::repl;
 use crate::support::unlimited;
 
 /// Evaluates the package `bad` of `code` between two good ones, which must not notice.
@@ -35,6 +37,7 @@ async fn assert_good_ones(result: &Evaluated) {
 /// Packages that fail, each in a way of its own.
 pub const CAUSES: &str = r#"
 (define-bad raises (error "this is wrong:" 42))
+(define-bad colours (error "\x1b[1;31mred\x1b[0m"))
 (define-bad unnamed (this-is-nowhere 1))
 (define-bad lacks (resolve-interface '(no such thing)))
 (define-bad leaves (exit 3))
@@ -59,6 +62,7 @@ async fn each_cause_is_told_apart_and_costs_only_its_package() {
     let at = |name: &str| format!("{name}@1 at {}", channel.line_of(&format!("(define-bad {name}")));
     let expected = [
         ("raises", "exception", at("raises") + "this is wrong: 42"),
+        ("colours", "exception", at("colours") + "\u{1b}[1;31mred\u{1b}[0m"),
         ("unnamed", "unbound-variable", at("unnamed") + "error: this-is-nowhere: unbound variable"),
         ("lacks", "missing-module", at("lacks") + "no code for module (no such thing)"),
         ("leaves", "exit", at("leaves") + "(exit 3)"),
@@ -85,7 +89,33 @@ async fn each_cause_is_told_apart_and_costs_only_its_package() {
     let missing = "/gnu/store/00000000000000000000000000000000-x";
     assert_eq!(result.error("fetches"), ("build", (at("fetches") + &asked(missing)).as_str()));
     assert!(result.jobs.contains_key("prints.x86_64-linux"), "{result:#?}");
-    assert_eq!((result.jobs.len(), result.errors.len()), (3, 11));
+    assert_eq!((result.jobs.len(), result.errors.len()), (3, 12));
+}
+
+#[tokio::test]
+async fn every_string_that_guile_writes_is_read() {
+    // Every character of two and of four digits that has to be escaped, before texts that look like more of it.
+    let script = r#"
+(for-each
+ (lambda (number)
+   (for-each
+    (lambda (rest)
+      (write (string-append (string (integer->char number)) rest))
+      (newline))
+    '("" ";" "1;" "31;" "[1;31m" "a" "0f;")))
+ (append (iota 768) (iota 32 8192) (iota 16 65520) (iota 8 127744)))"#;
+    let written = repl(script, &[], &[]).await;
+    let numbers = (0..768).chain(8192..8224).chain(65520..65536).chain(127_744..127_752);
+    let texts = numbers.flat_map(|number| {
+        let first = char::from_u32(number).unwrap();
+        ["", ";", "1;", "31;", "[1;31m", "a", "0f;"].map(|rest| format!("{first}{rest}"))
+    });
+    let texts: Vec<String> = texts.collect();
+    let lines: Vec<&str> = written.lines().collect();
+    assert_eq!(lines.len(), texts.len());
+    for (line, text) in lines.into_iter().zip(texts) {
+        assert_eq!(Sexp::read(line).unwrap().string(), Some(text.as_str()), "{line}");
+    }
 }
 
 /// Tries everything, and raises an error that says what came of it.

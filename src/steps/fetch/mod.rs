@@ -25,6 +25,9 @@ use fetch_spec::FetchJob;
 /// For how many specs the repositories that they name are fetched side by side. What is fetched is large, and
 /// authenticating keeps a processor busy.
 const SIDE_BY_SIDE: usize = 4;
+/// Of those, so many are for repositories that were never fetched, or failed the last time: ones that trickle must
+/// not keep all others waiting.
+const UNPROVEN: usize = SIDE_BY_SIDE - 1;
 /// While some are under way, how often it is asked what else is wanted.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -43,8 +46,8 @@ pub struct Fetch {
 #[derive(Debug, Default)]
 struct Fetches {
     tasks: JoinSet<Fetched>,
-    /// The specs that they are for, and how far each has come.
-    specs: BTreeMap<SpecId, Whereabouts>,
+    /// The specs that they are for, how far each has come, and whether its repositories are proven.
+    specs: BTreeMap<SpecId, (Whereabouts, bool)>,
 }
 
 /// What a spec wants, and has not got.
@@ -58,6 +61,8 @@ struct Target {
     identity: String,
     block: Option<BlockedSpec>,
     tips: Arc<Tips>,
+    /// Whether all repositories that it names were fetched, and none failed the last time.
+    is_proven: bool,
 }
 
 /// What came of it.
@@ -114,7 +119,7 @@ impl Fetch {
         Ok(branches.filter_map(|branch| Some(((branch.url, branch.name), branch.tip?))).collect())
     }
 
-    /// What is wanted and due, and not under way.
+    /// What is wanted and due, and not under way: what failed least comes first.
     async fn wanted(&mut self) -> anyhow::Result<Vec<Target>> {
         let mut newest: HashMap<SpecId, Vec<Evaluation>> = HashMap::new();
         for evaluation in self.db.newest_evaluations().await? {
@@ -123,7 +128,12 @@ impl Fetch {
         let mut blocked: HashMap<SpecId, BlockedSpec> =
             self.db.blocked_specs().await?.into_iter().map(|block| (block.spec_id, block)).collect();
         let tips = Arc::new(self.tips().await?);
-        let resting = self.resting().await?;
+        let (mirrors, now) = (self.db.mirrors().await?, self.clock.now());
+        let of = |is: &dyn Fn(&Mirror) -> bool| -> BTreeSet<&str> {
+            mirrors.iter().filter(|mirror| is(mirror)).map(|mirror| mirror.url.as_str()).collect()
+        };
+        let resting = of(&|mirror| mirror.next_fetch > now);
+        let proven = of(&|mirror| mirror.fetched_at.is_some() && mirror.failures == 0);
         let mut all = Vec::new();
         for stored in self.db.specs().await? {
             if !stored.present || !stored.spec.is_evaluated() || self.fetches.specs.contains_key(&stored.id) {
@@ -139,23 +149,17 @@ impl Fetch {
                 continue;
             }
             let identity = target::identity(&stored.spec, &named);
-            let waits =
-                |block: &BlockedSpec| block.target == identity && block.next_attempt > self.clock.now();
+            let waits = |block: &BlockedSpec| block.target == identity && block.next_attempt > now;
             let rests = block.as_ref().is_some_and(waits)
-                || named.iter().any(|channel| resting.contains(&channel.url));
+                || named.iter().any(|channel| resting.contains(channel.url.as_str()));
             if self.once.wants(&attempt(&stored, &identity), !rests) {
                 let (before, tips) = (newest.into_iter().next(), Arc::clone(&tips));
-                all.push(Target { stored, named, before, identity, block, tips });
+                let is_proven = named.iter().all(|channel| proven.contains(channel.url.as_str()));
+                all.push(Target { stored, named, before, identity, block, tips, is_proven });
             }
         }
+        all.sort_by_key(|target| target.block.as_ref().map_or(0, |block| block.failures));
         Ok(all)
-    }
-
-    /// The repositories that are left in peace after a failure.
-    async fn resting(&self) -> anyhow::Result<BTreeSet<String>> {
-        let now = self.clock.now();
-        let mirrors = self.db.mirrors().await?.into_iter();
-        Ok(mirrors.filter(|mirror: &Mirror| mirror.next_fetch > now).map(|mirror| mirror.url).collect())
     }
 
     /// Begins with as much as can go on side by side; returns what has to wait. A spec waits while another fetch
@@ -163,16 +167,19 @@ impl Fetch {
     fn begin(&mut self, wanted: Vec<Target>) -> Vec<Target> {
         let mut waiting = Vec::new();
         for one in wanted {
-            let busy: Vec<String> = self.fetches.specs.values().filter_map(Whereabouts::url).collect();
-            let waits = one.named.iter().any(|channel| busy.contains(&channel.url));
-            if waits || busy.len() >= SIDE_BY_SIDE {
+            let running = self.fetches.specs.values();
+            let busy: Vec<(String, bool)> =
+                running.filter_map(|(whereabouts, proven)| Some((whereabouts.url()?, *proven))).collect();
+            let waits = one.named.iter().any(|channel| busy.iter().any(|(url, _)| *url == channel.url));
+            let unproven = busy.iter().filter(|(_, is_proven)| !is_proven).count();
+            if waits || busy.len() >= SIDE_BY_SIDE || !one.is_proven && unproven >= UNPROVEN {
                 waiting.push(one);
                 continue;
             }
-            let Target { stored, named, before, identity, block, tips } = one;
+            let Target { stored, named, before, identity, block, tips, is_proven } = one;
             self.once.done(&attempt(&stored, &identity));
             let mut errand = self.resolver.errand(&named);
-            self.fetches.specs.insert(stored.id, errand.whereabouts());
+            self.fetches.specs.insert(stored.id, (errand.whereabouts(), is_proven));
             let (db, resolver, clock) = (self.db.clone(), self.resolver.clone(), self.clock.clone());
             self.fetches.tasks.spawn(async move {
                 let job = FetchJob { db, resolver, clock };
