@@ -302,6 +302,42 @@ async fn whoever_asks_for_a_look_gets_one_and_whoever_asks_often_no_more() {
 }
 
 #[tokio::test]
+async fn repositories_that_are_never_sent_leave_a_place_to_one_that_was_fetched() {
+    let remote = Remote::new();
+    remote.push("master", "a", "1");
+    published(&remote.url()).await;
+    let repository = remote.path().to_owned();
+    let site = Site::new(move |head| match path(head).split_once("/repository/") {
+        Some((_, file @ ("info/refs" | "HEAD"))) => Answer::File(repository.join(file)),
+        _ => Answer::Never,
+    })
+    .await;
+    let mut bed = Bed::new(Duration::from_secs(20)).await;
+    bed.spec("good", &remote.url(), "");
+    bed.see().await;
+    exhaust(&mut bed.fetch()).await.unwrap();
+    for number in 0..6 {
+        let url = format!("http://127.0.0.1:{}/{number}/repository", site.port);
+        bed.spec(&format!("hangs-{number}"), &url, "authenticate = false");
+    }
+    bed.see().await;
+    let mut fetch = bed.fetch();
+    assert_eq!(fetch.step().await.unwrap(), Progress::Worked, "they are being fetched");
+    let tip = remote.push("master", "b", "2");
+    bed.clock.advance(301);
+    bed.see().await;
+    let begun = std::time::Instant::now();
+    loop {
+        fetch.step().await.unwrap();
+        let evaluations = bed.db.evaluations(Some("good"), None, 10).await.unwrap();
+        if evaluations.iter().any(|one| one.revision.channels()[0].commit == tip) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{evaluations:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_silent_repository_does_not_hold_up_the_others() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut bed = Bed::new(Duration::from_secs(20)).await;

@@ -181,6 +181,8 @@ async fn a_farm_of_the_first_reviewed_state_goes_on_with_what_it_had() {
     let file = dir.path().join("gorget.db").display().to_string();
     let url = postgres_database().await;
     let mut sqlite = SqliteConnection::connect(&format!("sqlite:{file}?mode=rwc")).await.unwrap();
+    // Tables are in the order of their names.
+    sqlx::raw_sql("pragma foreign_keys = off").execute(&mut sqlite).await.unwrap();
     sqlx::raw_sql(A0F2C46[0]).execute(&mut sqlite).await.unwrap();
     sqlite.close().await.unwrap();
     let mut postgres = PgConnection::connect(&url).await.unwrap();

@@ -16,6 +16,8 @@ pub enum Answer {
     Text(&'static str, String, Vec<u8>),
     /// These bytes, again and again, as fast as they are taken, after this beginning.
     Endless(&'static str, Vec<u8>, Vec<u8>),
+    /// Nothing, while the connection stays open.
+    Never,
 }
 
 /// A server on a port of its own.
@@ -96,6 +98,7 @@ async fn reply(mut stream: TcpStream, answer: Answer) -> std::io::Result<()> {
             Err(_) => ("404 Not Found", String::new(), Vec::new()),
         },
         Answer::Text(status, headers, body) => (status, headers, body),
+        Answer::Never => return std::future::pending().await,
         Answer::Endless(content_type, start, more) => {
             let head =
                 format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {content_type}\r\n\r\n");
