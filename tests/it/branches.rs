@@ -324,7 +324,7 @@ async fn repositories_that_are_never_sent_leave_a_place_to_one_that_was_fetched(
     let mut fetch = bed.fetch();
     assert_eq!(fetch.step().await.unwrap(), Progress::Worked, "they are being fetched");
     let tip = remote.push("master", "b", "2");
-    bed.clock.advance(301);
+    bed.clock.advance(4000);
     bed.see().await;
     let begun = std::time::Instant::now();
     loop {
