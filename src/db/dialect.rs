@@ -59,7 +59,6 @@ const PLACEHOLDERS: [(&str, Texts); 12] = [
 /// Placeholders with columns among their arguments: see the functions of [`Dialect`] with these names.
 const OF_COLUMNS: [&str; 4] = ["records", "numbered_records", "of_hashes", "one_text"];
 
-/// What makes a list of states.
 type Predicate = fn(BuildState) -> bool;
 
 /// Lists of states of builds.

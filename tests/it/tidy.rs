@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gorget::sandbox::Tool;
-
-use crate::support::unlimited;
+use gorget::sandbox::{Limits, Tool};
 
 /// Pure, and formats of Guix: they import each other at most.
 const PURE: [&str; 1] = ["domain"];
@@ -173,7 +171,8 @@ fn both_databases_have_the_same_migrations() {
 async fn packages() -> Vec<serde_json::Value> {
     let arguments = ["metadata", "--format-version=1", "--locked", "--offline"];
     let host = format!("--filter-platform={}-unknown-linux-gnu", std::env::consts::ARCH);
-    let cargo = unlimited(env!("CARGO")).args(arguments).arg(host).directory(top());
+    let limits = Limits { output: 16 << 20, ..Limits::tool() };
+    let cargo = Tool::new(env!("CARGO")).limits(limits).args(arguments).arg(host).directory(top());
     let told = cargo.spawn().unwrap().finish(Duration::from_mins(1)).await.unwrap();
     assert!(told.success(), "{}", told.reason());
     let metadata: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
