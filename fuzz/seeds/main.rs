@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gorget::domain::spec::{Runtime, Subset, System};
-use gorget::evaluator::runtime::{Compiling, Host, Runtimes, TimeMachine};
-use gorget::evaluator::{Daemon, Event, Limits, Outcome, Request, Wanted, Warm};
+use gorget::evaluator::runtime::{Compiling, InstalledGuix, Runtimes, TimeMachine};
+use gorget::evaluator::{Daemon, Event, Limits, Outcome, Request, Target, Warm};
 use gorget::guix::derivation::Derivation;
 use gorget::guix::recording_store::{Kind, RecordedItem};
 use tokio::sync::mpsc;
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
 
 /// Small modules of Guix, in pairs.
 fn modules(root: &Path) -> Result<Vec<Vec<u8>>> {
-    let host = tokio::runtime::Runtime::new()?.block_on(Host::probe(root))?;
+    let host = tokio::runtime::Runtime::new()?.block_on(InstalledGuix::probe(root))?;
     let sources = host.root.join(host.sources.strip_prefix("/")?);
     let mut texts = Vec::new();
     for directory in ["guix", "guix/build", "gnu/packages", "gnu/services"] {
@@ -113,7 +113,7 @@ async fn hello(root: &Path) -> Result<(Vec<RecordedItem>, Vec<Outcome>)> {
         (items, outcomes)
     };
     let evaluating = async move {
-        let wanted = Wanted { system, likely: HashSet::new() };
+        let wanted = Target { system, likely: HashSet::new() };
         warm.evaluate(wanted, &events).await
     };
     let (ended, collected) = tokio::join!(evaluating, collecting);
