@@ -74,7 +74,7 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
         reconciler::watch()?;
     }
     let mode = if args.once { Mode::Once } else { Mode::Continuous };
-    let context = Context::new(db, clock, mode, name);
+    let context = Context::new(db.clone(), clock, mode, name);
     let result = tokio::select! {
         result = at_work(args, context, config, &presence, stop) => result,
         taken = presence.live() => Err(taken.into()),
@@ -85,6 +85,8 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
         Ok(Err(error)) => tracing::warn!("others do not hear that this host stops: {error:#}"),
         Err(_) => tracing::warn!("others do not hear that this host stops: the database does not answer"),
     }
+    // SQLite's log goes into the database now. What is still at work keeps its connection.
+    let _ = timeout(FAREWELL, db.close()).await;
     result
 }
 

@@ -31,7 +31,7 @@ pub(super) enum Outcome {
     Canceled(String),
     NothingToCancel,
     Needed,
-    BuildRef,
+    Hurried,
 }
 
 impl CoordinatorRequest {
@@ -72,7 +72,7 @@ impl CoordinatorRequest {
             }
             // What it does not know any more is found out when it is asked how far it is.
             Self::Hurry(reference, urgency) => {
-                coordinator.reprioritise(&reference, urgency).await.map(|_known| Outcome::BuildRef)
+                coordinator.reprioritise(&reference, urgency).await.map(|_known| Outcome::Hurried)
             }
         }
     }

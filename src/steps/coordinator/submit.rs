@@ -251,7 +251,7 @@ impl Submit {
                 self.db.postpone(&[build.id], reason, now + STILL_NEEDED).await?;
                 return Ok(false);
             }
-            Outcome::BuildRef => self.db.record_urgency(build).await?,
+            Outcome::Hurried => self.db.record_urgency(build).await?,
         }
         Ok(true)
     }
