@@ -26,7 +26,7 @@ test:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	scripts/guix-root bullseye
 	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
-	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked
+	  RUST_BACKTRACE=0 GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked
 	scripts/fuzz 20
 
 check:
@@ -50,7 +50,7 @@ fuzz:
 
 torture: build
 	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
-	  GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked --release --test it -- --ignored --nocapture torture:: siege::
+	  RUST_BACKTRACE=0 GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked --release --test it -- --ignored --nocapture torture:: siege::
 
 # Some of them, or one again: make simulate SCHEDULES=4711+1
 simulate:

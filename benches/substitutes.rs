@@ -6,6 +6,7 @@
 //! * 100,000 look-ups at a static server in the same process, for the first time and from the
 //!   database, when nothing, every tenth item or everything is there.
 
+#![expect(clippy::too_many_lines, reason = "a measurement is read from its beginning to its end")]
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 

@@ -12,6 +12,7 @@
 //! `GORGET_BENCH_DATABASE` is the URL of an empty PostgreSQL database for the first of these; without, it
 //! is measured in SQLite alone.
 
+#![expect(clippy::too_many_lines, reason = "a measurement is read from its beginning to its end")]
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 

@@ -9,6 +9,7 @@ mod listing;
 mod once;
 mod open_db;
 mod output;
+mod postgres_backup;
 mod progress;
 mod reference;
 mod role;

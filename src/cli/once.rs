@@ -9,12 +9,13 @@ use super::progress::Progress;
 use super::role::Role;
 use super::{Exit, output};
 use crate::config::Config;
-use crate::db::{Db, EvaluationId, EvaluationState, SchedulerLease};
+use crate::db::{Db, Evaluation, EvaluationId, EvaluationState, SchedulerLease};
 use crate::domain::spec::sanitize;
 use crate::farm::context::Context;
 use crate::farm::pipeline::{Pipeline, collector, evaluator};
 use crate::farm::reconciler::exhaust;
 use crate::farm::{Severity, problems};
+use crate::view::evaluation as view;
 
 /// Everything one time. What is found while evaluating is queued meanwhile.
 pub(super) async fn all(
@@ -51,15 +52,26 @@ async fn show_progress(db: &Db) -> anyhow::Result<Infallible> {
         };
         let fresh = shown.as_ref().is_none_or(|(id, ..)| *id != running.id);
         if fresh {
-            let what = format!("evaluating {} for {}", sanitize(&running.spec), running.system);
-            shown = Some((running.id, Progress::begin(what), 0));
+            shown = Some((running.id, Progress::begin(String::new()), 0));
         }
-        if let (Some((_, progress, done)), Some(total)) = (&mut shown, running.jobs_total) {
+        let Some((_, progress, done)) = &mut shown else { continue };
+        progress.now(activity(&running));
+        if let Some(total) = running.jobs_total {
             progress.of(usize::try_from(total)?);
             // It goes back when another host begins anew.
             progress.advance(usize::try_from(running.jobs_done - *done).unwrap_or(0));
             *done = running.jobs_done;
         }
+    }
+}
+
+/// What goes on in an evaluation.
+fn activity(running: &Evaluation) -> String {
+    let view = view::Evaluation::new(running);
+    if view.is_preparing() {
+        format!("preparing Guix: {} of {} modules compiled", view.modules_done, view.modules_total)
+    } else {
+        format!("evaluating {} for {}", sanitize(&running.spec), running.system)
     }
 }
 

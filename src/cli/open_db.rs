@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::user_error;
+use super::{postgres_backup, user_error};
 use crate::config::Config;
 use crate::db::Db;
 
@@ -15,5 +15,6 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Db> {
             config.state.display()
         )));
     }
+    postgres_backup::back_up(config).await?;
     Ok(Db::open(location).await?)
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::role::Role;
-use super::{Exit, farm, once, user_error};
+use super::{Exit, farm, once, postgres_backup, user_error};
 use crate::clock::Clock;
 use crate::config::{self, Config, HOST_NAMES, Listen, is_host_name};
 use crate::db::{Db, Error, NewHost};
@@ -59,6 +59,7 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     if lock.file().try_lock().is_err() {
         return Err(user_error(format!("another `gorget run` works in {}", config.state.display())));
     }
+    postgres_backup::back_up(&config).await?;
     let db = Db::open(config.database.as_str()).await?;
     let clock = Clock::corrected();
     let host = this_host(args, &config)?;

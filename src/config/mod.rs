@@ -222,27 +222,6 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         Some(database) => database.0,
         None => Location::new("gorget.db"),
     };
-    let evaluate = Evaluate {
-        systems: written.evaluate.systems.unwrap_or_default().into_iter().map(|system| system.0).collect(),
-        workers: written.evaluate.workers.unwrap_or(machine.cores),
-        memory: written.evaluate.memory.map_or(machine.memory / 2, |size| size.0),
-        compiled: written.evaluate.compiled.map_or(COMPILED, |size| size.0),
-        most_stored: written.evaluate.most_stored.map_or(MOST_STORED, |size| size.0),
-        stored_per_spec: written.evaluate.stored_per_spec.map_or(STORED, |size| size.0),
-        package_time: written.evaluate.package_time.map_or(Duration::from_mins(5), |time| time.0),
-        time_machine_time: written.evaluate.time_machine_time.map_or(Duration::from_hours(4), |time| time.0),
-        evaluation_time: written.evaluate.evaluation_time.map_or(Duration::from_hours(6), |time| time.0),
-        daemon_socket: base
-            .join(written.evaluate.daemon_socket.unwrap_or_else(|| "/var/guix/daemon-socket/socket".into())),
-        daemon_store: base.join(written.evaluate.daemon_store.unwrap_or_else(|| "/gnu/store".into())),
-    };
-    let git = Git {
-        poll_time: written.git.poll_time.map_or(Duration::from_secs(30), |time| time.0),
-        fetch_time: written.git.fetch_time.map_or(Duration::from_mins(30), |time| time.0),
-        mirror_size: written.git.mirror_size.map_or(MIRROR, |size| size.0),
-        branches: written.git.branches.map_or(BRANCHES, |branches| branches.0),
-        private_hosts: written.git.private_hosts.unwrap_or_default().into_iter().map(|host| host.0).collect(),
-    };
     let guix_root = base.join(written.guix_root.unwrap_or_else(|| "/".into()));
     let web = web(written.web, &state);
     let coordinators = coordinator::resolve(written.coordinator, written.coordinators, &web.events_token);
@@ -251,14 +230,41 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         host: written.host.map_or_else(|| machine.name.clone(), |host| host.0),
         database: database.inside(&state).map_err(ConfigError::NotUtf8)?,
         specs,
-        evaluate,
-        git,
+        evaluate: evaluate(written.evaluate, base, machine),
+        git: git(written.git),
         coordinators: coordinators.map_err(wrong)?,
         substitutes: substitutes(written.substitutes, base, &guix_root),
         web,
         guix_root,
         state,
     })
+}
+
+fn evaluate(written: written::Evaluate, base: &Path, machine: &Machine) -> Evaluate {
+    Evaluate {
+        systems: written.systems.unwrap_or_default().into_iter().map(|system| system.0).collect(),
+        workers: written.workers.unwrap_or(machine.cores),
+        memory: written.memory.map_or(machine.memory / 2, |size| size.0),
+        compiled: written.compiled.map_or(COMPILED, |size| size.0),
+        most_stored: written.most_stored.map_or(MOST_STORED, |size| size.0),
+        stored_per_spec: written.stored_per_spec.map_or(STORED, |size| size.0),
+        package_time: written.package_time.map_or(Duration::from_mins(5), |time| time.0),
+        time_machine_time: written.time_machine_time.map_or(Duration::from_hours(4), |time| time.0),
+        evaluation_time: written.evaluation_time.map_or(Duration::from_hours(6), |time| time.0),
+        daemon_socket: base
+            .join(written.daemon_socket.unwrap_or_else(|| "/var/guix/daemon-socket/socket".into())),
+        daemon_store: base.join(written.daemon_store.unwrap_or_else(|| "/gnu/store".into())),
+    }
+}
+
+fn git(written: written::Git) -> Git {
+    Git {
+        poll_time: written.poll_time.map_or(Duration::from_secs(30), |time| time.0),
+        fetch_time: written.fetch_time.map_or(Duration::from_mins(30), |time| time.0),
+        mirror_size: written.mirror_size.map_or(MIRROR, |size| size.0),
+        branches: written.branches.map_or(BRANCHES, |branches| branches.0),
+        private_hosts: written.private_hosts.unwrap_or_default().into_iter().map(|host| host.0).collect(),
+    }
 }
 
 fn substitutes(written: written::Substitutes, base: &Path, guix_root: &Path) -> Substitutes {

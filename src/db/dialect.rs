@@ -312,6 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_databases_say_differently_is_written_once() {
         for (text, sqlite, postgres) in [
             (

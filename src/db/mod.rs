@@ -121,6 +121,12 @@ pub use watch::spec::StoredSpec;
 
 use farm::host::still_schedules;
 
+/// What a `PostgreSQL` database is called in messages: no password.
+fn described(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    format!("{database} at {}", options.get_host())
+}
+
 /// How long a query waits for its turn before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -196,8 +202,7 @@ impl Db {
     }
 
     async fn open_postgres(options: PgConnectOptions) -> Result<Self> {
-        let database = options.get_database().unwrap_or_else(|| options.get_username());
-        let location = format!("{database} at {}", options.get_host());
+        let location = described(&options);
         // Who holds the writers' lock and says nothing any more must not hold it for ever. What was committed has to
         // outlast a server that breaks down, whatever that server does for others: an evaluation goes on after it.
         // Compiling a comparison took three times as long as running it.

@@ -1,12 +1,16 @@
-//! The backup of an `SQLite` database before it is migrated.
+//! Which databases are to be backed up before they are migrated, and the backup of one in `SQLite`.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 use super::migrate::lock;
+use super::{Db, Error, Result};
 
 /// Copies a database that lacks migrations to `FILE.before-N` beside it, N being the first that it lacks, and
 /// removes the copy that an earlier upgrade made. Does nothing when it lacks none, or when that copy is there.
@@ -39,8 +43,35 @@ async fn first_lacking(connection: &mut SqliteConnection) -> Result<Option<i64>,
         return Ok(None);
     }
     let last: Option<i64> = sqlx::query_scalar(LAST).fetch_one(connection).await?;
-    let migrator = sqlx::migrate!("migrations/sqlite");
-    Ok(last.and_then(|last| migrator.iter().map(|one| one.version).find(|version| *version > last)))
+    Ok(first_after(last, &sqlx::migrate!("migrations/sqlite")))
+}
+
+fn first_after(last: Option<i64>, migrator: &Migrator) -> Option<i64> {
+    last.and_then(|last| migrator.iter().map(|one| one.version).find(|version| *version > last))
+}
+
+impl Db {
+    /// The first migration that a `PostgreSQL` database lacks, if it has had others: it is to be backed up before it
+    /// is opened. None for an `SQLite` database: opening backs that up.
+    pub async fn lacks_migration(location: &str) -> Result<Option<i64>> {
+        const TABLE: &str = "select to_regclass('_sqlx_migrations') is not null";
+        const LAST: &str = "select max(version) from _sqlx_migrations";
+        if !location.starts_with("postgres") {
+            return Ok(None);
+        }
+        let unknown = |_| Error::Location { location: location.to_owned() };
+        let options = PgConnectOptions::from_str(location).map_err(unknown)?;
+        let failed = |error| Error::Open { location: super::described(&options), error };
+        let ask = async {
+            let mut connection: PgConnection = options.connect().await?;
+            let is_populated = sqlx::query_scalar(TABLE).fetch_one(&mut connection).await?;
+            let last: Option<i64> =
+                if is_populated { sqlx::query_scalar(LAST).fetch_one(&mut connection).await? } else { None };
+            connection.close().await?;
+            Ok(first_after(last, &sqlx::migrate!("migrations/postgres")))
+        };
+        ask.await.map_err(failed)
+    }
 }
 
 /// The file with this ending after its name.

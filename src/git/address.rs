@@ -160,6 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn only_what_anybody_can_reach_is_public() {
         let public = [
             "1.1.1.1",

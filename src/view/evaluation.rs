@@ -30,6 +30,10 @@ pub struct Evaluation<'a> {
     pub jobs_total: Option<i64>,
     /// Measurements.
     pub metrics: Option<&'a Value>,
+    /// How many modules of its Guix are compiled, of those that have to be.
+    pub modules_done: i64,
+    /// How many modules of its Guix have to be compiled first.
+    pub modules_total: i64,
     /// Whether modules failed to load, so that absent jobs are errors.
     pub partial: bool,
     /// Why it failed.
@@ -61,6 +65,8 @@ impl<'a> Evaluation<'a> {
             jobs_done: row.jobs_done,
             jobs_total: row.jobs_total,
             metrics: row.metrics.as_ref(),
+            modules_done: row.modules_done,
+            modules_total: row.modules_total,
             partial: row.partial,
             reason: row.reason.as_deref(),
             revision: &row.revision,
@@ -80,7 +86,13 @@ impl<'a> Evaluation<'a> {
     /// Its state in words.
     pub fn progress(&self) -> String {
         let partial = if self.partial { ", modules missing" } else { "" };
-        format!("{}{partial}", self.state)
+        let preparing = if self.is_preparing() { ", compiling modules" } else { "" };
+        format!("{}{preparing}{partial}", self.state)
+    }
+
+    /// Whether modules of its Guix are being compiled.
+    pub fn is_preparing(&self) -> bool {
+        self.finished_at.is_none() && self.jobs_total.is_none() && self.modules_total > self.modules_done
     }
 
     /// How long it has run, or took.

@@ -113,6 +113,9 @@ async fn an_interrupted_evaluation_starts_over() {
         let master = only_spec(db, spec("master")).await;
         let first = evaluate(db, master, "a", &[("hello", "hello1")]).await;
         let task = begin(db, master, "b").await;
+        db.set_preparation(&task, 40, 947).await.unwrap();
+        let preparing = db.evaluation(task.id).await.unwrap().unwrap();
+        assert_eq!((preparing.modules_done, preparing.modules_total), (40, 947));
         db.set_total(&task, 2).await.unwrap();
         let mut zombie = EvaluationWriter::new(task.clone());
         let mut half = batch(&[("hello", "hello2")]);
@@ -127,6 +130,7 @@ async fn an_interrupted_evaluation_starts_over() {
         assert_eq!(db.reclaim_expired("one", 102).await.unwrap(), []);
         let waiting = db.evaluation(task.id).await.unwrap().unwrap();
         assert_eq!((waiting.jobs_total, waiting.jobs_done, waiting.errors), (None, 0, 0));
+        assert_eq!((waiting.modules_done, waiting.modules_total), (0, 0));
         assert_eq!(db.errors(task.id).await.unwrap(), []);
         assert!(matches!(zombie.record(db, &half).await, Err(Error::LeaseLost(_))));
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::large_futures, reason = "a test awaits few of them")]
+#![allow(clippy::too_many_lines, reason = "a story is read from its beginning to its end")]
 
 mod support;
 
@@ -70,5 +71,6 @@ mod systems;
 mod tidy;
 mod time_machine;
 mod torture;
+mod upgrades;
 mod verify;
 mod versions;

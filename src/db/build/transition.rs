@@ -5,6 +5,7 @@
 //! * After submission, a build's state follows from the set of events about it, whatever their
 //!   order, and from what was decided about it. Any attempt that succeeded is enough.
 //! * A late event never undoes a decision.
+//! * No state changes except by [`build::transition`].
 //! * A cancellation that comes too late never costs a build that is wanted again: it is queued
 //!   once more.
 //!
@@ -29,6 +30,7 @@ use crate::clock::Seconds;
 use crate::db::build::failed::note_failures;
 use crate::db::{BuildId, BuildState, Error, Result, Tx, rows};
 use crate::domain::attempt::{Attempt, furthest, retry_after, standing};
+use crate::domain::build::{self, Event};
 
 /// How far an attempt at a build came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,7 +176,7 @@ fn attempted<'a>(steps: &'a [Step], name: &str) -> Option<&'a str> {
 /// What follows for a build. An attempt at another derivation that makes the same counts while it goes on, and
 /// when it succeeds; not when it comes to nothing. Late news about an attempt that came further change nothing.
 fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
-    use BuildState::{Building, Canceled, Canceling, Failed, Queued, Submitted, Succeeded};
+    use BuildState::{Building, Canceled, Canceling, Failed, Submitted, Succeeded};
     let is_this = |name: &str| attempted(steps, name).is_none_or(|derivation| derivation == row.derivation);
     let (attempts, others): (Vec<_>, Vec<_>) = furthest(steps.iter().map(Step::pair))
         .into_iter()
@@ -187,8 +189,9 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     // Before a build is submitted, attempts of former times say nothing about it.
     let at_coordinator =
         matches!(row.state, Submitted | Building | Succeeded | Failed | Canceling | Canceled);
+    let state = |event| build::transition(row.state, event).unwrap_or(row.state);
     let anew = |pause| Move {
-        state: if row.unwanted_at.is_some() { Canceled } else { Queued },
+        state: state(if row.unwanted_at.is_some() { Event::Canceled } else { Event::Lost }),
         reference: None,
         derivation: None,
         pause,
@@ -209,15 +212,17 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
         advanced.iter().any(|(name, _)| steps.iter().all(|step| step.reference != *name || is_new(step)));
     let derivation = attempted(steps, name).filter(|derivation| *derivation != row.derivation);
     Some(match decide(row, name, attempt, steps)? {
-        Next::State(state) => Move { state, reference: Some(name), derivation, pause: 0, names },
+        Next::Event(event) => {
+            Move { state: state(event), reference: Some(name), derivation, pause: 0, names }
+        }
         Next::Anew(pause) => Move { names, ..anew(pause) },
     })
 }
 
 /// What an attempt leads to.
 enum Next {
-    /// The build is in this state because of the attempt.
-    State(BuildState),
+    /// This happens to the build.
+    Event(Event),
     /// There has to be another attempt, in so many seconds.
     Anew(i64),
 }
@@ -225,26 +230,27 @@ enum Next {
 /// What the attempt that counts leads to, if to anything.
 fn decide(row: &Row, name: &str, attempt: Attempt, steps: &[Step]) -> Option<Next> {
     use BuildState::{Building, Canceled, Canceling, Failed, Queued, Submitted, Succeeded};
+    let happens = |event| Some(Next::Event(event));
     let was_asked = row.canceled_attempt.as_deref() == Some(name);
-    Some(match (row.state, attempt) {
-        (_, Attempt::Succeeded) => Next::State(Succeeded),
+    match (row.state, attempt) {
+        (_, Attempt::Succeeded) => happens(Event::Succeeded),
         // Somebody wants again what was given up too late: it is tried once more.
-        (Submitted | Building, Attempt::Canceled) if was_asked => Next::Anew(0),
-        (Queued, Attempt::Canceled) if was_asked => return None,
+        (Submitted | Building, Attempt::Canceled) if was_asked => Some(Next::Anew(0)),
+        (Queued, Attempt::Canceled) if was_asked => None,
         (Canceling, Attempt::Canceled | Attempt::Disturbed)
         | (Queued | Submitted | Building | Failed | Succeeded | Canceled, Attempt::Canceled) => {
-            Next::State(Canceled)
+            happens(Event::Canceled)
         }
         // What was asked for has not happened yet, or is about a build that nobody submitted.
-        (Canceling, Attempt::Scheduled | Attempt::Started) | (_, Attempt::Canceled) => return None,
-        (_, Attempt::Scheduled) => Next::State(Submitted),
-        (_, Attempt::Started) => Next::State(Building),
-        (_, Attempt::Failed) => Next::State(Failed),
+        (Canceling, Attempt::Scheduled | Attempt::Started) | (_, Attempt::Canceled) => None,
+        (_, Attempt::Scheduled) => happens(Event::Scheduled),
+        (_, Attempt::Started) => happens(Event::Started),
+        (_, Attempt::Failed) => happens(Event::Failed),
         (_, Attempt::Disturbed) => match retry_after(disturbed_since(row.created_at, steps)) {
-            Some(pause) if row.state != Canceled => Next::Anew(pause),
-            _ => Next::State(Failed),
+            Some(pause) if row.state != Canceled => Some(Next::Anew(pause)),
+            _ => happens(Event::Failed),
         },
-    })
+    }
 }
 
 /// How many attempts were disturbed since then.

@@ -41,6 +41,10 @@ pub struct Evaluation {
     pub jobs_total: Option<i64>,
     /// How much of it is done.
     pub jobs_done: i64,
+    /// How many modules of its Guix are compiled, of those that have to be.
+    pub modules_done: i64,
+    /// How many modules of its Guix have to be compiled first.
+    pub modules_total: i64,
     /// How many jobs could not be evaluated.
     pub errors: i64,
     /// Whether the scheduler has yet to see its new jobs.
@@ -82,7 +86,7 @@ impl EvaluationState {
 macro_rules! evaluations {
     () => {
         "select e.id, e.spec_id, s.name as spec, coalesce(e.channels, r.channels) as channels, e.build, e.system, e.state, e.reason, e.partial, e.attempts, e.host,
-           e.created_at, e.started_at, e.finished_at, e.jobs_total, e.jobs_done, e.errors, e.unscheduled, e.metrics
+           e.created_at, e.started_at, e.finished_at, e.jobs_total, e.jobs_done, e.modules_done, e.modules_total, e.errors, e.unscheduled, e.metrics
          from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
     };
 }
@@ -105,6 +109,8 @@ struct Row {
     finished_at: Option<Seconds>,
     jobs_total: Option<i64>,
     jobs_done: i64,
+    modules_done: i64,
+    modules_total: i64,
     errors: i64,
     unscheduled: bool,
     metrics: Option<String>,
@@ -134,6 +140,8 @@ impl TryFrom<Row> for Evaluation {
             finished_at: row.finished_at,
             jobs_total: row.jobs_total,
             jobs_done: row.jobs_done,
+            modules_done: row.modules_done,
+            modules_total: row.modules_total,
             errors: row.errors,
             unscheduled: row.unscheduled,
         })

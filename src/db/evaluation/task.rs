@@ -101,6 +101,15 @@ impl Db {
         tx.commit().await
     }
 
+    /// So many modules of its Guix are compiled, of so many that have to be.
+    pub async fn set_preparation(&self, task: &Task, done: i64, total: i64) -> Result<()> {
+        const SQL: &str = "update evaluation set modules_done = $2, modules_total = $3 where id = $1";
+        let mut tx = self.begin().await?;
+        still_ours(&mut tx, task).await?;
+        execute!(&mut tx, SQL, task.id, done, total);
+        tx.commit().await
+    }
+
     /// How much there is to evaluate is known now.
     pub async fn set_total(&self, task: &Task, total: i64) -> Result<()> {
         let mut tx = self.begin().await?;
@@ -148,7 +157,7 @@ pub(in crate::db) async fn still_ours(tx: &mut Tx, task: &Task) -> Result<()> {
 /// Takes back all that these running evaluations have written, and lets them wait.
 pub(in crate::db) async fn reset(tx: &mut Tx, evaluations: &[EvaluationId]) -> Result<()> {
     const WAIT: &str = "update evaluation set state = 'pending', started_at = null, jobs_total = null,
-        jobs_done = 0, errors = 0, unscheduled = false, scheduled_job = 0 where id = $1 and state = 'running'";
+        jobs_done = 0, modules_done = 0, modules_total = 0, errors = 0, unscheduled = false, scheduled_job = 0 where id = $1 and state = 'running'";
     for id in evaluations {
         execute!(tx, "delete from job_interval where first_evaluation = $1", id);
         execute!(tx, "delete from evaluation_error where evaluation_id = $1", id);

@@ -169,6 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn git_gets_no_url_that_it_would_take_for_something_else() {
         use UrlError::{
             Blank, BlankInPath, Credentials, Empty, Fragment, Helper, Incomplete, Option, Relative, Scheme,

@@ -55,6 +55,7 @@ fn syntax(error: &toml::de::Error) -> Diagnostic {
 }
 
 /// Reads every key. `None` only if a fault has been noted.
+#[expect(clippy::too_many_lines, reason = "one line for each key")]
 fn spec<'a>(
     table: &'a DeTable<'a>,
     default_name: &str,

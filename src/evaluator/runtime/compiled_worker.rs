@@ -60,6 +60,17 @@ pub(super) async fn compiled(installed: &InstalledGuix, directory: &Path) -> Res
     let (sources, out) = (work.path().join("sources"), work.path().join("out"));
     fs_err::create_dir(&sources)?;
     fs_err::create_dir(&out)?;
+    compile(installed, sources, &out).await?;
+    rustix::fs::syncfs(fs_err::File::open(&out)?.file()).map_err(std::io::Error::from)?;
+    match fs_err::rename(out, &path) {
+        // Somebody else has made the same meanwhile.
+        Err(error) if !path.is_dir() => Err(error.into()),
+        _ => Ok(path),
+    }
+}
+
+/// Writes the modules to `sources` and their compiled forms to `out`.
+async fn compile(installed: &InstalledGuix, sources: PathBuf, out: &Path) -> Result<(), RuntimeError> {
     // What is printed is taken: the sandbox can write no file that outlives it.
     let mut script = PRINTER.to_owned();
     fs_err::write(sources.join(INCLUDED.0).with_extension("scm"), INCLUDED.1)?;
@@ -84,12 +95,7 @@ pub(super) async fn compiled(installed: &InstalledGuix, directory: &Path) -> Res
     for ((name, _), bytes) in SOURCES.iter().zip(made) {
         fs_err::write(out.join(name).with_extension("go"), bytes)?;
     }
-    rustix::fs::syncfs(fs_err::File::open(&out)?.file()).map_err(std::io::Error::from)?;
-    match fs_err::rename(out, &path) {
-        // Somebody else has made the same meanwhile.
-        Err(error) if !path.is_dir() => Err(error.into()),
-        _ => Ok(path),
-    }
+    Ok(())
 }
 
 /// What was printed: for each file its length on a line, then its bytes.

@@ -207,3 +207,29 @@ pub fn macro_sort<'a>(head: &[u8], form: &Form, name: &impl Fn(Symbol) -> &'a [u
         Sort::Procedural
     }
 }
+
+/// What a form with this `head` is, the names that it defines, and those that it may define out of sight.
+pub(super) fn defines<'a>(
+    form: &Form,
+    head: &[u8],
+    exports: &HashSet<Symbol>,
+    name: impl Fn(Symbol) -> &'a [u8],
+    definers: &Definers<'_>,
+) -> (Sort, Vec<Symbol>, Vec<Symbol>) {
+    let runs = form.symbols.iter().any(|(symbol, _)| RUNS.contains(&name(*symbol)));
+    let defined = || defined(head, form);
+    match definers.class(head) {
+        Class::Value if !runs => (Sort::Plain, defined(), Vec::new()),
+        Class::Macro => (macro_sort(head, form, &name), defined(), Vec::new()),
+        Class::Record => (Sort::Pattern, defined(), Vec::new()),
+        Class::Effect => (if runs { Sort::Procedural } else { Sort::Plain }, Vec::new(), Vec::new()),
+        Class::Value | Class::Unknown => {
+            let known = |symbol| definers.defined.contains(name(symbol));
+            let hidden = form.shallow.iter().map(|(symbol, ..)| *symbol).filter(|symbol| !known(*symbol));
+            let names = form.shallow.iter().map(|(symbol, below, _)| (*symbol, *below));
+            let names =
+                names.filter(|(symbol, below)| *below == 0 || (exports.contains(symbol) && !known(*symbol)));
+            (Sort::Procedural, names.map(|(symbol, _)| symbol).collect(), hidden.collect())
+        }
+    }
+}

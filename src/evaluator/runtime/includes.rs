@@ -74,6 +74,7 @@ impl<'a> Includes<'a> {
     ///
     /// A name is looked for beside the including file, and in all layers, as `include-from-path` does.
     /// Names outside of the layers, and what is no regular file, are not opened.
+    #[expect(clippy::too_many_lines, reason = "one walk, whose parts share all of its state")]
     pub(super) fn follow(
         &mut self,
         file: &File,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::definers::{self, Class, Definers, Sort};
+use super::definers::{self, Definers, Sort};
 use super::effort::{Effort, Halt, Meter};
 use super::hash::{Hash, texts_hash};
 use super::includes::Includes;
@@ -206,23 +206,7 @@ impl Index {
         let mut effects = Vec::new();
         for form in &read.forms {
             let head = form.head.map_or(&b""[..], name);
-            let mut hidden = Vec::new();
-            let runs = form.symbols.iter().any(|(symbol, _)| definers::RUNS.contains(&name(*symbol)));
-            let (sort, names) = match definers.class(head) {
-                Class::Value if !runs => (Sort::Plain, definers::defined(head, form)),
-                Class::Macro => (definers::macro_sort(head, form, &name), definers::defined(head, form)),
-                Class::Record => (Sort::Pattern, definers::defined(head, form)),
-                Class::Effect => (if runs { Sort::Procedural } else { Sort::Plain }, Vec::new()),
-                Class::Value | Class::Unknown => {
-                    let known = |symbol| definers.defined.contains(name(symbol));
-                    hidden.extend(form.shallow.iter().map(|(symbol, ..)| *symbol).filter(|s| !known(*s)));
-                    let names = form.shallow.iter().map(|(symbol, below, _)| (*symbol, *below));
-                    let names = names.filter(|(symbol, below)| {
-                        *below == 0 || (exports.contains(symbol) && !known(*symbol))
-                    });
-                    (Sort::Procedural, names.map(|(symbol, _)| symbol).collect())
-                }
-            };
+            let (sort, names, hidden) = definers::defines(form, head, &exports, name, definers);
             let at = u32::try_from(self.definitions.len()).unwrap_or(u32::MAX);
             for symbol in &names {
                 self.defining[numbers[*symbol as usize] as usize].push(at);
@@ -244,13 +228,7 @@ impl Index {
             let hash = texts_hash(&[file.path.as_bytes(), &file.text[form.text.clone()]]);
             self.definitions.push(Definition { file: number, sort, hash, symbols });
         }
-        for (old, new) in &read.renamed {
-            let at = u32::try_from(self.definitions.len()).unwrap_or(u32::MAX);
-            self.defining[numbers[*new as usize] as usize].push(at);
-            let symbols = vec![(numbers[*old as usize], true)];
-            let hash = texts_hash(&[file.path.as_bytes(), name(*old), name(*new)]);
-            self.definitions.push(Definition { file: number, sort: Sort::Pattern, hash, symbols });
-        }
+        self.add_renamed(file, number, read, numbers);
         for symbol in &read.exports {
             self.exporting[numbers[*symbol as usize] as usize].push(number);
         }
@@ -259,6 +237,18 @@ impl Index {
         seen.header = texts_hash(&header);
         seen.symbols = numbers.to_vec();
         seen.effects = effects;
+    }
+
+    /// Adds the names that a module exports under other names.
+    fn add_renamed(&mut self, file: &File, number: u32, read: &Read<'_>, numbers: &[Symbol]) {
+        let name = |symbol: Symbol| read.symbols[symbol as usize];
+        for (old, new) in &read.renamed {
+            let at = u32::try_from(self.definitions.len()).unwrap_or(u32::MAX);
+            self.defining[numbers[*new as usize] as usize].push(at);
+            let symbols = vec![(numbers[*old as usize], true)];
+            let hash = texts_hash(&[file.path.as_bytes(), name(*old), name(*new)]);
+            self.definitions.push(Definition { file: number, sort: Sort::Pattern, hash, symbols });
+        }
     }
 
     /// Finds the names behind `prefix:name`.

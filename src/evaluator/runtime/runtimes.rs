@@ -92,23 +92,7 @@ impl Runtimes {
             }
         };
         environment.binds.push((fs_err::canonicalize(faster)?, compiled_worker::INSIDE.into()));
-        for failure in &environment.failures {
-            tracing::warn!(
-                spec.name = spec,
-                module = failure.module,
-                "does not compile: {}",
-                failure.message
-            );
-        }
-        let counts = &environment.counts;
-        tracing::debug!(
-            spec.name = spec,
-            installed = counts.installed,
-            cached = counts.cached,
-            compiled = counts.compiled,
-            source = counts.source,
-            "modules are ready"
-        );
+        log(spec, &environment);
         // Where Guix looks for packages behind its own.
         let places = others.iter().map(|channel| Ok(channel.place()?.load));
         let places = places.collect::<Result<Vec<PathBuf>, RuntimeError>>()?;
@@ -129,4 +113,20 @@ impl Runtimes {
         let cache = Cache::new(&self.cache, spec)?;
         checkout(installed, channels, &cache, &self.compiling).await
     }
+}
+
+/// Logs which modules are ready, and which do not compile.
+fn log(spec: &str, environment: &Environment) {
+    for failure in &environment.failures {
+        tracing::warn!(spec.name = spec, module = failure.module, "does not compile: {}", failure.message);
+    }
+    let counts = &environment.counts;
+    tracing::debug!(
+        spec.name = spec,
+        installed = counts.installed,
+        cached = counts.cached,
+        compiled = counts.compiled,
+        source = counts.source,
+        "modules are ready"
+    );
 }

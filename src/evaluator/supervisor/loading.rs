@@ -144,13 +144,10 @@ impl Supervisor<'_> {
     /// two workers do that; false when it has to be killed.
     pub(super) async fn warm_up(&mut self) -> Result<bool, Failure> {
         let started = Instant::now();
-        let units = self.labels.len();
-        if units < WORTH_WARMING {
+        if self.labels.len() < WORTH_WARMING {
             return Ok(true);
         }
-        let likely = (0..units).filter(|unit| self.wanted.likely.contains(&self.labels[*unit]));
-        let popular = self.popular.iter().copied().take(MOST_POPULAR);
-        let list: Vec<usize> = likely.take(MOST_LIKELY).chain(popular).collect();
+        let list = self.worth_warming();
         self.warm.crew.tell(PARENT, &protocol::with_indexes("warm", &list)).await;
         let late = self.warm.request.limits.package_time;
         let mut heard = Instant::now();
@@ -176,16 +173,20 @@ impl Supervisor<'_> {
                 Err(_) if self.warm.crew.store().building().is_some() => heard = Instant::now(),
                 Ok(_) | Err(_) => {}
             }
-            if heard.elapsed() > late {
-                return Ok(false);
-            }
-            if self.check_memory().is_err() {
+            if heard.elapsed() > late || self.check_memory().is_err() {
                 return Ok(false);
             }
             self.flush().await?;
         }
         self.summary.warm_ms = milliseconds(started.elapsed());
         Ok(true)
+    }
+
+    /// The units that the parent lowers.
+    fn worth_warming(&self) -> Vec<usize> {
+        let likely = (0..self.labels.len()).filter(|unit| self.wanted.likely.contains(&self.labels[*unit]));
+        let popular = self.popular.iter().copied().take(MOST_POPULAR);
+        likely.take(MOST_LIKELY).chain(popular).collect()
     }
 
     /// Takes a result of what is lowered in the parent; false when there are too many.

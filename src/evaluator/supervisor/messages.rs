@@ -39,6 +39,7 @@ impl Supervisor<'_> {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each message")]
     pub(super) async fn said(&mut self, from: usize, message: Message) -> Result<(), Failure> {
         let is_cut_off = |worker: &Worker| matches!(worker.killed, Some("protocol" | "jobs"));
         if self.workers.get(&from).is_some_and(is_cut_off) {

@@ -63,11 +63,8 @@ fn complex(text: &str, radix: u32, exact: bool) -> Option<bool> {
 
 /// An unsigned real number at the beginning of a text: whether it is an exact 0, and its length.
 fn unsigned(text: &str, radix: u32, exact: bool, signed: bool) -> Option<(bool, usize)> {
-    if signed && text.starts_with("inf.0") {
-        return (!exact).then_some((false, 5));
-    }
     // `nan.` may have a payload.
-    if signed && text.starts_with("nan.0") {
+    if signed && (text.starts_with("inf.0") || text.starts_with("nan.0")) {
         return (!exact).then_some((false, 5));
     }
     let whole = digits(text, radix);

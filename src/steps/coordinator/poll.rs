@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::{GuixBuildCoordinator, Report, Unavailable};
 use crate::clock::{Clock, Seconds};
-use crate::db::{Build, Db, NewEvent};
+use crate::db::{Build, BuildId, Db, NewEvent};
 use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 
@@ -45,49 +45,75 @@ impl Reconciler for PollBuilds {
         if builds.is_empty() {
             return Ok(Progress::Idle);
         }
+        let answers = self.ask_all(builds).await?;
+        self.record(&answers.events, &answers.lost).await?;
+        self.db.name_attempts(&answers.going_on).await?;
+        self.db.all_attempts_known(&answers.listed).await?;
+        self.db.record_readings(&answers.read, now).await?;
+        // If it is about one build only, others get their turn before it is asked for again.
+        self.db.record_readings(&answers.silent, now - EVERY + POLL_INTERVAL).await?;
+        let Some(reason) = answers.away else { return Ok(Progress::Worked) };
+        tracing::warn!(coordinator = self.name, "the coordinator does not say how far builds are: {reason}");
+        Ok(Progress::Idle)
+    }
+}
+
+/// What the coordinator answered.
+#[derive(Default)]
+struct Answers {
+    events: Vec<NewEvent>,
+    /// What it said of builds, with a note where there is one.
+    read: Vec<(BuildId, Option<String>)>,
+    /// Of these it knows nothing.
+    lost: Vec<Build>,
+    /// Of these it did not answer.
+    silent: Vec<(BuildId, Option<String>)>,
+    /// These are under way, as attempts with names that were not known.
+    going_on: Vec<(BuildId, String)>,
+    /// All attempts of these are known now.
+    listed: Vec<BuildId>,
+    /// Why it cannot be asked.
+    away: Option<String>,
+}
+
+impl Answers {
+    fn add(&mut self, build: Build, reports: &[Report]) {
+        self.read.push((build.id, reports.iter().rev().find_map(|report| report.note.clone())));
+        let attempt = reports.iter().rev().find(|report| !report.is_over());
+        let unnamed = attempt.filter(|_| build.reference.is_none() || build.in_doubt);
+        self.listed.extend(build.in_doubt.then_some(build.id));
+        self.going_on.extend(unnamed.map(|attempt| (build.id, attempt.reference.clone())));
+        self.events.extend(reports.iter().flat_map(|report| report.events(build.id)));
+        self.lost.extend(reports.is_empty().then_some(build));
+    }
+}
+
+impl PollBuilds {
+    /// Asks for all builds, until the coordinator is away.
+    async fn ask_all(&self, builds: Vec<Build>) -> anyhow::Result<Answers> {
         let mut under_way = JoinSet::new();
         let mut waiting = builds.into_iter();
-        let (mut events, mut read, mut lost, mut away) = (Vec::new(), Vec::new(), Vec::new(), None);
-        let (mut silent, mut going_on, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut answers = Answers::default();
         loop {
             while under_way.len() < AT_ONCE
-                && away.is_none()
+                && answers.away.is_none()
                 && let Some(build) = waiting.next()
             {
                 let output = self.db.an_output(&build).await?;
                 let coordinator = self.coordinator.clone();
                 under_way.spawn(async move { (ask(&coordinator, &build, &output).await, build) });
             }
-            let Some(next) = under_way.join_next().await else { break };
+            let Some(next) = under_way.join_next().await else { return Ok(answers) };
             match next? {
-                (Ok(reports), build) => {
-                    read.push((build.id, reports.iter().rev().find_map(|report| report.note.clone())));
-                    let attempt = reports.iter().rev().find(|report| !report.is_over());
-                    let unnamed = attempt.filter(|_| build.reference.is_none() || build.in_doubt);
-                    listed.extend(build.in_doubt.then_some(build.id));
-                    going_on.extend(unnamed.map(|attempt| (build.id, attempt.reference.clone())));
-                    events.extend(reports.iter().flat_map(|report| report.events(build.id)));
-                    lost.extend(reports.is_empty().then_some(build));
-                }
+                (Ok(reports), build) => answers.add(build, &reports),
                 (Err(Unavailable(reason)), build) => {
-                    silent.push((build.id, None));
-                    away = Some(reason);
+                    answers.silent.push((build.id, None));
+                    answers.away = Some(reason);
                 }
             }
         }
-        self.record(&events, &lost).await?;
-        self.db.name_attempts(&going_on).await?;
-        self.db.all_attempts_known(&listed).await?;
-        self.db.record_readings(&read, now).await?;
-        // If it is about one build only, others get their turn before it is asked for again.
-        self.db.record_readings(&silent, now - EVERY + POLL_INTERVAL).await?;
-        let Some(reason) = away else { return Ok(Progress::Worked) };
-        tracing::warn!(coordinator = self.name, "the coordinator does not say how far builds are: {reason}");
-        Ok(Progress::Idle)
     }
-}
 
-impl PollBuilds {
     /// Asks `coordinator`, which has this `name` in the farm.
     pub fn new(context: &Context, name: String, coordinator: GuixBuildCoordinator) -> Self {
         let Context { db, clock, mode, .. } = context.clone();

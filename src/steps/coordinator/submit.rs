@@ -89,26 +89,33 @@ impl Reconciler for Submit {
                 (build, Err(Unavailable(reason))) => lost.push((build, reason)),
             }
         }
-        let Some((first, reason)) = lost.first() else {
-            return Ok(if done > 0 { Progress::Worked } else { Progress::Idle });
-        };
-        // The coordinator is away: everything waits for it, not each build for itself.
+        if !lost.is_empty() {
+            self.wait_for_coordinator(&lost, waiting.map(|(build, _)| build).collect()).await?;
+        } else if done > 0 {
+            return Ok(Progress::Worked);
+        }
+        Ok(Progress::Idle)
+    }
+}
+
+impl Submit {
+    /// Postpones the builds whose requests were `lost`, each with the reason, and those that are `unsent`: the
+    /// coordinator is away, and everything waits for it, not each build for itself.
+    async fn wait_for_coordinator(&self, lost: &[(Build, String)], unsent: Vec<Build>) -> anyhow::Result<()> {
+        let Some((first, reason)) = lost.first() else { return Ok(()) };
         let again = self.clock.now() + back_off(first.attempts, Self::NAME);
         tracing::warn!(
             coordinator = self.name,
             builds = lost.len(),
             "the coordinator cannot be asked: {reason}"
         );
-        let unsent: Vec<Build> = waiting.map(|(build, _)| build).collect();
         let ids: Vec<_> = lost.iter().map(|(build, _)| build.id).chain(unsent.iter().map(|b| b.id)).collect();
         self.db.postpone(&ids, reason, again).await?;
         let new: Vec<_> = unsent.iter().filter(|build| !build.sent).map(|build| build.id).collect();
         self.db.withdraw(&new).await?;
-        Ok(Progress::Idle)
+        Ok(())
     }
-}
 
-impl Submit {
     /// Submits to `coordinator`, which has this `name` in the farm, the builds that `routes` give it.
     pub fn new(context: &Context, name: String, coordinator: GuixBuildCoordinator, routes: Routes) -> Self {
         let Context { db, clock, mode, .. } = context.clone();
@@ -206,6 +213,7 @@ impl Submit {
     }
 
     /// Writes down what came of a wish; says whether that build is done with.
+    #[expect(clippy::too_many_lines, reason = "one arm for each outcome")]
     async fn record(&self, build: &Build, outcome: Outcome) -> anyhow::Result<bool> {
         let now = self.clock.now();
         match outcome {

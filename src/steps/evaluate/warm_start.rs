@@ -1,6 +1,7 @@
 //! Makes the warm start of an evaluation: files, a Guix, and a process that has loaded the modules.
 
-use std::time::Instant;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -14,6 +15,9 @@ use crate::git::{Checkout, checkout_channel};
 
 /// What was under way when there was no time left.
 const PREPARING: &str = "reading and compiling the modules of the revision";
+
+/// How often the progress of compiling is recorded.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A warm start, and what it was made of.
 #[derive(Debug)]
@@ -40,6 +44,12 @@ impl Evaluate {
         let (runtime, mut limits, started) =
             (task.spec.runtime, self.settings.limits.clone(), Instant::now());
         let prepare = self.settings.runtimes.prepare(&task.spec.name, runtime, &channels);
+        let prepare = async {
+            tokio::select! {
+                prepared = prepare => prepared,
+                never = self.record_preparation(task) => match never {},
+            }
+        };
         let prepared = if runtime == Runtime::TimeMachine {
             // Building Guix has a limit of its own.
             prepare.await?
@@ -67,6 +77,21 @@ impl Evaluate {
             warm: Warm::start(request)?,
             _checkouts: checkouts,
         })
+    }
+
+    /// Records how many modules are compiled, until it is dropped. A database that is away is told the next time.
+    async fn record_preparation(&self, task: &Task) -> Infallible {
+        let mut recorded = None;
+        loop {
+            tokio::time::sleep(PROGRESS_INTERVAL).await;
+            let counts = self.settings.runtimes.progress().counts();
+            let Some((done, total)) = counts.filter(|_| counts != recorded) else { continue };
+            let [done, total] = [done, total].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+            match self.db.set_preparation(task, done, total).await {
+                Ok(()) => recorded = counts,
+                Err(error) => tracing::debug!("the progress of compiling is not recorded: {error}"),
+            }
+        }
     }
 
     /// The files of every channel.

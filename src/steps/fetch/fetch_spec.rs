@@ -56,23 +56,26 @@ impl FetchJob {
             _ => Vec::new(),
         };
         self.follow(&revision, tips).await?;
-        let spec = &stored.spec;
         for warning in revision.warnings() {
-            tracing::warn!(spec.name = spec.name, "{warning}");
+            tracing::warn!(spec.name = stored.spec.name, "{warning}");
         }
         for revision in between.iter().chain([&revision]) {
-            let asked =
-                self.db.request_evaluations(stored.id, revision, &spec.build, &spec.systems, now).await?;
-            let revision = revision.short();
-            tracing::info!(
-                spec.name = spec.name,
-                revision,
-                evaluations = asked.len(),
-                "evaluations are asked for"
-            );
+            self.request_evaluations(stored, revision).await?;
         }
         self.db.unblock_spec(stored.id).await?;
         Ok(Ok(()))
+    }
+
+    async fn request_evaluations(&self, stored: &StoredSpec, revision: &Revision) -> anyhow::Result<()> {
+        let (spec, now) = (&stored.spec, self.clock.now());
+        let asked = self.db.request_evaluations(stored.id, revision, &spec.build, &spec.systems, now).await?;
+        tracing::info!(
+            spec.name = spec.name,
+            revision = revision.short(),
+            evaluations = asked.len(),
+            "evaluations are asked for"
+        );
+        Ok(())
     }
 
     /// Notes which mirrors there are now. What came in vain takes room as well, until it is collected.

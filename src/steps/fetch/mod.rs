@@ -119,12 +119,18 @@ impl Fetch {
         Ok(branches.filter_map(|branch| Some(((branch.url, branch.name), branch.tip?))).collect())
     }
 
-    /// What is wanted and due, and not under way: what failed least comes first.
-    async fn wanted(&mut self) -> anyhow::Result<Vec<Target>> {
+    /// The newest evaluations of each spec.
+    async fn newest_evaluations(&self) -> anyhow::Result<HashMap<SpecId, Vec<Evaluation>>> {
         let mut newest: HashMap<SpecId, Vec<Evaluation>> = HashMap::new();
         for evaluation in self.db.newest_evaluations().await? {
             newest.entry(evaluation.spec_id).or_default().push(evaluation);
         }
+        Ok(newest)
+    }
+
+    /// What is wanted and due, and not under way: what failed least comes first.
+    async fn wanted(&mut self) -> anyhow::Result<Vec<Target>> {
+        let mut newest = self.newest_evaluations().await?;
         let mut blocked: HashMap<SpecId, BlockedSpec> =
             self.db.blocked_specs().await?.into_iter().map(|block| (block.spec_id, block)).collect();
         let tips = Arc::new(self.tips().await?);

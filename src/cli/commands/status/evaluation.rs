@@ -51,6 +51,10 @@ fn facts(evaluation: &Evaluation<'_>) -> Vec<Line> {
         ("begun", readable(at) + &host + &which)
     }));
     lines.extend(evaluation.finished_at.map(|at| ("ended", readable(at))));
+    if evaluation.is_preparing() {
+        let (done, total) = (evaluation.modules_done, evaluation.modules_total);
+        lines.push(("modules compiled", format!("{done} of {total}")));
+    }
     let total = evaluation.jobs_total.map_or("?".to_owned(), |total| total.to_string());
     lines.push((
         "done",

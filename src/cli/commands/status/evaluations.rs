@@ -17,7 +17,7 @@ pub(super) async fn show(db: &Db, evaluations: &[Evaluation<'_>], now: Seconds) 
             evaluation.system.to_owned(),
             evaluation.revision.short(),
             evaluation.progress(),
-            format!("{}/{}", evaluation.jobs_done, evaluation.jobs_total.unwrap_or(0)),
+            done(evaluation),
             evaluation.errors.to_string(),
             readable_span(evaluation.duration(now)),
         ]
@@ -27,6 +27,15 @@ pub(super) async fn show(db: &Db, evaluations: &[Evaluation<'_>], now: Seconds) 
         show_errors(db, evaluation).await?;
     }
     Ok(())
+}
+
+/// How much is done: of the modules while they are compiled, then of the jobs.
+fn done(evaluation: &Evaluation<'_>) -> String {
+    if evaluation.is_preparing() {
+        format!("{}/{} modules", evaluation.modules_done, evaluation.modules_total)
+    } else {
+        format!("{}/{}", evaluation.jobs_done, evaluation.jobs_total.unwrap_or(0))
+    }
 }
 
 async fn show_errors(db: &Db, evaluation: &Evaluation<'_>) -> anyhow::Result<()> {
