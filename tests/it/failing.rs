@@ -67,7 +67,7 @@ async fn builds_that_wait_for_what_failed_are_counted() {
 #[tokio::test]
 async fn a_failure_is_told_with_the_commits_that_brought_it() {
     let farm = Farm::new(None);
-    std::fs::create_dir(farm.state()).unwrap();
+    std::fs::create_dir_all(farm.state()).unwrap();
     let db = farm.db().await;
     let master = only_spec(&db, spec("master")).await;
     evaluate(&db, master, "a1", &[("gcc", "gcc1", &[]), ("vim", "vim1", &[]), ("sed", "sed1", &[])]).await;

@@ -341,7 +341,7 @@ async fn the_budget_of_one_holds_nothing_that_another_may_have_built() {
 #[tokio::test]
 async fn it_is_explained_which_derivation_failed_and_which_is_tried() {
     let program = program::Farm::new(Some("http://127.0.0.1:1"));
-    std::fs::create_dir(program.state()).unwrap();
+    std::fs::create_dir_all(program.state()).unwrap();
     let db = program.db().await;
     let farm = Farm::new(&db, &[spec("evil"), spec("honest")]).await;
     let explain = async || {

@@ -80,7 +80,7 @@ impl Target {
     /// A farm that may open `files` files.
     pub async fn start(files: u32) -> Self {
         let farm = Farm::new(None);
-        std::fs::create_dir(farm.state()).unwrap();
+        std::fs::create_dir_all(farm.state()).unwrap();
         let db = farm.db().await;
         let items = fill(&db, 24 << 20).await;
         db.close().await;
