@@ -76,7 +76,7 @@ fn loaders() -> Vec<Story> {
     };
     vec![
         story("loader-exits", "(primitive-_exit 7)", "exit code 7"),
-        story("loader-is-killed", "(kill (getpid) SIGKILL)", "signal 9"),
+        story("loader-is-killed", "(kill (getpid) SIGKILL)", "exit code 137"),
         story("loader-loops", "(let loop () (loop))", "time limit"),
         story("loader-sleeps", "(sleep 100000)", "time"),
         story(
