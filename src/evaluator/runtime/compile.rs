@@ -222,7 +222,7 @@ impl Workshop {
         let left = self.end.saturating_duration_since(Instant::now());
         let mut process = self
             .environment
-            .confine(&self.host.root, limits(jobs.len(), &self.compiling, left))
+            .confine(&self.host.root, limits(&self.compiling, left))
             // Collecting garbage seldom saves half of the time.
             .env("GC_INITIAL_HEAP_SIZE", self.compiling.heap.to_string())
             .env("GC_FREE_SPACE_DIVISOR", "1")
@@ -259,6 +259,9 @@ impl Workshop {
             }
             (Some(Given::Failed(message)), _) => Outcome::Failed(presentable(message)),
             _ if self.budget.is_spent() => self.no_room(),
+            _ if finished.exceeded.is_some() => {
+                Outcome::Unloaded(format!("the compiler was stopped: {}", finished.reason()))
+            }
             (_, Some(message)) => Outcome::Unloaded(presentable(message)),
             _ => Outcome::Nothing(format!("the compiler ended without a result: {}", finished.reason())),
         })
@@ -271,12 +274,12 @@ impl Workshop {
     }
 }
 
-/// What one sandbox may use that compiles `jobs` modules.
-fn limits(jobs: usize, compiling: &Compiling, wall: Duration) -> Limits {
+/// What one sandbox may use that compiles.
+fn limits(compiling: &Compiling, wall: Duration) -> Limits {
     // The garbage collector works on several processors.
     let cpu = wall * u32::try_from(compiling.jobs + 1).unwrap_or(u32::MAX) * 4;
-    // Every 16 modules a process goes on, and the one before stays; some have to be loaded again.
-    let processes = 64 + 2 * compiling.jobs + jobs / 4;
+    // One loads, and each batch that is compiled or waits for that has one, with one for a module.
+    let processes = 64 + 4 * compiling.jobs;
     let limits = Limits::sandbox(compiling.memory, wall);
     Limits { processes, cpu, writable: 512 << 20, ..limits }
 }

@@ -84,46 +84,57 @@ Only memory can be written to in here."
                (give-slot slots)))
             files))
 
-(define culprit "/tmp/culprit")
-
-(define (load-or-exit files)
-  "Load FILES; when one cannot be loaded, note its number and exit with code 3."
+(define (load-or-exit files loaded)
+  "Load FILES and write `ok' to the port LOADED; when one cannot be loaded, write its number and exit."
   (for-each (match-lambda
               ((number file . _)
                (catch #t
                  (lambda ()
                    (resolve-interface (module-name file)))
                  (lambda (key . args)
-                   (call-with-output-file culprit
-                     (lambda (port)
-                       (write number port)))
                    (false-if-exception
                     (hand-over 'unloaded number
                       (lambda (port)
                         (format port "cannot load ~a: " file)
                         (print-exception port #f key args))))
+                   (write number loaded)
+                   (close-port loaded)
                    (primitive-_exit 3)))))
-            files))
+            files)
+  (write 'ok loaded)
+  (close-port loaded))
 
-(define (load-and-compile files patience slots compile)
+(define (load-and-compile files patience slots ahead compile)
   "Load FILES, but for PATIENCE of them at most that cannot be, and COMPILE them, a few at a time, as
-soon as they are loaded.  Loading takes one of SLOTS, which is given back at its end.
+soon as they are loaded.  Loading takes one of SLOTS, which is given back at its end and while as
+many batches wait to be compiled as AHEAD allows: each holds a copy of all that is loaded.
 A module that is loaded in part would spoil what is compiled after it, so every few modules a new
-process goes on, and the old one stays to try again without the culprit."
+process goes on; the old one tries again without the culprit, or ends."
   (if (null? files)
       (give-slot slots)
       (let-values (((few rest) (split-at files (min 16 (length files)))))
-        (define (go-on loadable patience)
-          (load-or-exit loadable)
-          (let ((compiler (in-process (lambda () (compile few)))))
-            (load-and-compile rest patience slots compile)
-            (waitpid compiler)))
+        (define (go-on loadable patience loaded)
+          (load-or-exit loadable loaded)
+          (give-slot slots)
+          (take-slot ahead)
+          (take-slot slots)
+          (in-process (lambda () (compile few) (give-slot ahead)))
+          (load-and-compile rest patience slots ahead compile))
         (let try ((loadable few) (patience patience))
-          (match (status:exit-val (cdr (waitpid (in-process (lambda () (go-on loadable patience))))))
-            (0 #t)
-            ((and 3 (? (const (> patience 0))))
-             (try (alist-delete (call-with-input-file culprit read) loadable) (- patience 1)))
-            (_ (give-slot slots)))))))
+          (match (pipe)
+            ((from . to)
+             (in-process (lambda () (close-port from) (go-on loadable patience to)))
+             (close-port to)
+             (let ((said (read from)))
+               (close-port from)
+               (cond ((eq? said 'ok) #t)
+                     ((and (number-of said) (> patience 0))
+                      (try (alist-delete (number-of said) loadable) (- patience 1)))
+                     (else (give-slot slots))))))))))
+
+(define (number-of said)
+  "The number of the module that could not be loaded, as requests write it."
+  (and (string? said) said))
 
 (define (compile-all)
   (match (call-with-input-file (last (command-line)) read)
@@ -133,14 +144,19 @@ process goes on, and the old one stays to try again without the culprit."
      ;; What is wrong with (guix gexp) is said of what needs it.
      (when (may-read-without-locations?)
        (false-if-exception (read-gexps-with-locations!)))
-     (let ((slots (pipe)))
-       (for-each (lambda (port) (setvbuf port 'none)) (list (car slots) (cdr slots)))
+     (let ((slots (pipe)) (ahead (pipe)) (ended (pipe)))
+       (for-each (lambda (port) (setvbuf port 'none))
+                 (list (car slots) (cdr slots) (car ahead) (cdr ahead)))
        (for-each (lambda (_) (give-slot slots)) (iota (- jobs 1)))
+       (for-each (lambda (_) (give-slot ahead)) (iota (+ jobs 1)))
        (match files
          ((alone)
           (give-slot slots)
           (compile-each files slots seconds))
          (_
-          (load-and-compile files 8 slots
-                            (lambda (files) (compile-each files slots seconds)))))))))
+          (load-and-compile files 32 slots ahead
+                            (lambda (files) (compile-each files slots seconds)))
+          ;; Every process that is still at work has the other end open.
+          (close-port (cdr ended))
+          (read-char (car ended))))))))
 
