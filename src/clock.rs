@@ -64,6 +64,12 @@ pub fn readable(at: Seconds) -> String {
     )
 }
 
+/// A point in time as pages show it, whose readers are in many time zones.
+pub fn utc(at: Seconds) -> String {
+    DateTime::from_timestamp(at, 0)
+        .map_or_else(|| at.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
 /// The last second that is meant by `2026-01-31`, `2026-01-31T16:00` or `2026-01-31T16:00:05` (a blank
 /// will do for the T), in the machine's time zone.
 pub fn end_of(text: &str) -> Option<Seconds> {

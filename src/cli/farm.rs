@@ -7,7 +7,7 @@ use crate::config::{Config, DEFAULT, Kind};
 use crate::db::Db;
 pub(super) use crate::farm::pipeline::parts::{checkouts, daemon, limits, logs, resolver, runtimes};
 use crate::guix::signature::SigningKey;
-use crate::web::{EventSource, Token, Web};
+use crate::web::{EventSource, Pages, Token, Web};
 
 /// What the server answers requests from.
 pub(super) fn web(config: &Config, db: &Db) -> anyhow::Result<Web> {
@@ -21,7 +21,9 @@ pub(super) fn web(config: &Config, db: &Db) -> anyhow::Result<Web> {
         );
         None
     };
-    Ok(Web { db: db.clone(), clock: Clock::System, key, tellers: event_sources(config)? })
+    let pages =
+        config.web.anonymous.may_read().then(|| Pages { routes: config.routes(), logs: logs(config) });
+    Ok(Web { db: db.clone(), clock: Clock::System, key, tellers: event_sources(config)?, pages })
 }
 
 /// The senders of events about builds: coordinators, or, where there are none, whatever works on the queue.

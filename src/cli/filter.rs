@@ -3,6 +3,7 @@
 use super::user_error;
 use crate::db::Db;
 use crate::domain::spec::System;
+use crate::view::filter as view;
 
 /// Of which spec and system things are shown; nothing given, of all.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -27,8 +28,13 @@ impl Filter {
 
     /// Whether it lets through what is of a spec, for a system.
     pub(super) fn admits(&self, spec: &str, system: &str) -> bool {
-        self.spec.as_ref().is_none_or(|name| name == spec)
-            && self.system.as_ref().is_none_or(|known| known.as_str() == system)
+        self.view().admits(spec, system)
+    }
+
+    /// The same for views.
+    pub(super) fn view(&self) -> view::Filter {
+        let Self { spec, system } = self.clone();
+        view::Filter { spec, system }
     }
 }
 

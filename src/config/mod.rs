@@ -3,6 +3,7 @@
 //! A file is read in two steps: the written form leaves everything optional; resolving it fills in
 //! what this machine suggests. `gorget.toml.example` explains every key.
 
+mod anonymous;
 mod coordinator;
 mod listen;
 mod location;
@@ -15,6 +16,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use anonymous::Anonymous;
 pub use coordinator::{Coordinator, Kind, Retries};
 pub use listen::Listen;
 pub use location::Location;
@@ -131,6 +133,8 @@ pub struct Web {
     pub signing_key: PathBuf,
     /// The file of the token with which a coordinator may tell of builds. Absolute.
     pub events_token: PathBuf,
+    /// What a client without a token may see.
+    pub anonymous: Anonymous,
 }
 
 /// Why there is no configuration.
@@ -282,6 +286,7 @@ fn web(written: written::Web, state: &Path) -> Web {
         public_url: written.public_url.and_then(|url| url.0).map(|url| url.0),
         signing_key: inside(written.signing_key, "signing-key.sec"),
         events_token: inside(written.events_token, "events-token"),
+        anonymous: written.anonymous.unwrap_or_default(),
     }
 }
 

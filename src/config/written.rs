@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::value::{Branches, Host, KnownSystem, PerhapsUrl, Size, Time, Url};
-use super::{Location, coordinator};
+use super::{Anonymous, Location, coordinator};
 
 /// `gorget.toml` as it is written.
 #[derive(Default, Deserialize)]
@@ -67,6 +67,7 @@ pub(super) struct Web {
     pub(super) public_url: Option<PerhapsUrl>,
     pub(super) signing_key: Option<PathBuf>,
     pub(super) events_token: Option<PathBuf>,
+    pub(super) anonymous: Option<Anonymous>,
 }
 
 /// A path or a `postgres:` URL.
@@ -154,7 +155,7 @@ impl Written {
             emulating_agents,
         } = coordinator;
         let Substitutes { servers, acl, at_once } = substitutes;
-        let Web { listen, public_url, signing_key, events_token } = web;
+        let Web { listen, public_url, signing_key, events_token, anonymous } = web;
         let top =
             host.is_some() && state.is_some() && database.is_some() && specs.is_some() && guix_root.is_some();
         let limits = systems.is_some()
@@ -187,5 +188,6 @@ impl Written {
             && files
             && listen.is_some()
             && public_url.is_some()
+            && anonymous.is_some()
     }
 }

@@ -1,7 +1,9 @@
-//! View models: one value for each answer of a command, and later of the API and of pages.
+//! View models: one value for each answer of a command, of the API and of a page.
 //!
 //! A view is a plain struct that is computed from rows by a pure function, so a figure is computed in
-//! one place, whoever shows it. `cli` and `web` serialize views, and print text from them.
+//! one place, whoever shows it. `cli` and `web` serialize views, and make text and pages of them.
+//! `Rows` are what a view is computed from; where that takes several queries, `Rows::load` makes
+//! them.
 //!
 //! The fields of a view are the keys of its JSON, and are declared in alphabetical order: keys are
 //! written in the order of declaration. What `domain` keeps in another order is serialized with
@@ -25,6 +27,8 @@ pub mod evaluation;
 pub mod explanation;
 /// Jobs that began to fail, still fail or were fixed.
 pub mod failures;
+/// Of which spec and system something is shown.
+pub mod filter;
 /// What is kept, and what is removed.
 pub mod gc;
 /// A job or package over time.
@@ -37,6 +41,8 @@ pub mod listing;
 pub mod push;
 /// The state and the problems of the farm.
 pub mod status;
+/// What does not work, or waits for a person.
+pub mod trouble;
 /// What is wrong with the database.
 pub mod verify;
 

@@ -1,13 +1,14 @@
 use serde::Serialize;
 
 use crate::clock::Seconds;
-use crate::db::{self, PushId};
+use crate::db::{self, Db, PushId};
 use crate::domain::plan::route::Routes;
 use crate::domain::spec::Spec;
 use crate::view::approval::AwaitingApproval;
 use crate::view::build::{Blocker, BuildCount};
 use crate::view::coordinator::{Coordinator, Unserved};
 use crate::view::evaluation::Evaluation;
+use crate::view::filter::Filter;
 use crate::view::host::Host;
 use crate::view::sorted;
 
@@ -58,6 +59,40 @@ pub struct Rows {
     pub specs: Vec<db::StoredSpec>,
     pub substitute_servers: Vec<db::SubstituteServer>,
     pub unserved: Vec<db::Unserved>,
+}
+
+impl Rows {
+    /// Reads them: of what `filter` lets through, and so many evaluations.
+    pub async fn load(
+        db: &Db,
+        routes: Routes,
+        filter: &Filter,
+        evaluations: i64,
+        now: Seconds,
+    ) -> db::Result<Self> {
+        let mut rows = Self {
+            awaiting_approval: db.awaiting_approval().await?,
+            blocked_specs: db.blocked_specs().await?,
+            blockers: db.blockers().await?,
+            branches: db.branches().await?,
+            builds: db.build_counts().await?,
+            coordinators: db.coordinator_counts(now).await?,
+            evaluations: db.evaluations(filter.spec.as_deref(), filter.system.as_ref(), evaluations).await?,
+            hosts: db.hosts().await?,
+            mirrors: db.mirrors().await?,
+            routes,
+            specs: db.specs().await?,
+            substitute_servers: db.failing_servers().await?,
+            unserved: db.unserved().await?,
+        };
+        rows.awaiting_approval.retain(|held| filter.admits(&held.spec, &held.system));
+        rows.blocked_specs.retain(|block| filter.admits_spec(&block.spec));
+        rows.blockers.retain(|blocker| filter.admits(&blocker.build.spec, blocker.build.system.as_str()));
+        rows.builds.retain(|count| filter.admits(&count.spec, &count.system));
+        rows.specs.retain(|stored| filter.admits_spec(&stored.spec.name));
+        rows.unserved.retain(|unserved| filter.admits(&unserved.spec, &unserved.system));
+        Ok(rows)
+    }
 }
 
 impl<'a> Status<'a> {

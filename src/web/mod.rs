@@ -1,14 +1,19 @@
-//! What `gorget run` serves over HTTP: derivations as substitutes, and a place for a coordinator's
-//! events. Whoever can reach it may read; only the events take a token.
+//! What `gorget run` serves over HTTP: pages, an API, derivations as substitutes, and a place for a
+//! coordinator's events. Whoever can reach it may read, pages and the API only if `anonymous` in the
+//! configuration says so; only the events take a token.
 //!
 //! Everything that a peer can use up is limited: connections, time, the memory of large answers and of bodies.
 
+mod api;
+mod asked;
 mod connections;
 mod derivations;
 mod events;
+mod finish;
 mod listener;
 mod memory;
 mod paced;
+mod pages;
 mod rate;
 mod slots;
 mod token;
@@ -21,17 +26,23 @@ use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rustix::process::{Resource, getrlimit};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use events::EventSource;
 pub use listener::Listener;
+pub use pages::Pages;
 pub use token::Token;
 
 use crate::clock::Clock;
 use crate::db::{self, Db};
+use crate::domain::plan::route::Routes;
 use crate::guix::signature::{SigningError, SigningKey};
 use crate::guix::store_path::StorePath;
 use slots::{Limits, Slots};
+
+/// How many pages, and answers of the API, are made at the same time.
+const PAGES_AT_ONCE: usize = 4;
 
 /// What requests are answered from.
 #[derive(Debug)]
@@ -44,6 +55,8 @@ pub struct Web {
     pub key: Option<SigningKey>,
     /// Who may tell of builds.
     pub tellers: Vec<EventSource>,
+    /// What pages and the API show beside the database; without it, there are none.
+    pub pages: Option<Pages>,
 }
 
 /// What all requests share.
@@ -53,6 +66,18 @@ struct Shared {
     slots: Arc<Slots>,
     memory: memory::Memory,
     bodies: events::BodyBudget,
+    /// Permission to make a page, or an answer of the API.
+    page_turns: Semaphore,
+}
+
+impl Shared {
+    fn pages(&self) -> Pages {
+        self.web.pages.clone().unwrap_or_default()
+    }
+
+    fn routes(&self) -> Routes {
+        self.pages().routes
+    }
 }
 
 /// Answers requests until `stop` is cancelled, and then those that are under way, for some seconds.
@@ -65,14 +90,25 @@ pub async fn serve(listener: Listener, web: Web, stop: CancellationToken) -> any
 }
 
 fn router(web: Web, slots: Arc<Slots>) -> Router {
-    let shared =
-        Shared { web, slots, memory: memory::Memory::default(), bodies: events::BodyBudget::default() };
+    let shared = Arc::new(Shared {
+        web,
+        slots,
+        memory: memory::Memory::default(),
+        bodies: events::BodyBudget::default(),
+        page_turns: Semaphore::new(PAGES_AT_ONCE),
+    });
+    let mut read = Router::new();
+    if shared.web.pages.is_some() {
+        read = pages::routes().merge(api::routes());
+        read = read.layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), finish::finish));
+    }
     Router::new()
         .route("/nix-cache-info", get(derivations::cache_info))
         .route("/{file}", get(derivations::narinfo))
         .route("/nar/{item}", get(derivations::nar))
         .merge(events::routes())
-        .with_state(Arc::new(shared))
+        .merge(read)
+        .with_state(shared)
 }
 
 /// Why a request has no answer.

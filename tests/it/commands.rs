@@ -91,7 +91,7 @@ async fn tell(db: &Db, word: &str, reference: &str, attempt: Attempt, now: i64) 
 }
 
 /// A compiler that fails keeps an editor waiting; another spec is over its budget, and blocked.
-async fn a_farm(db: &Db) {
+pub(crate) async fn a_farm(db: &Db) {
     let staging = Spec { budget: Some(1), priority: 7, ..spec("staging") };
     db.sync_specs(&[spec("master"), staging]).await.unwrap();
     let [master, staging] = [spec_id(db, "master").await, spec_id(db, "staging").await];
@@ -133,7 +133,7 @@ async fn a_farm(db: &Db) {
 }
 
 /// Without columns, and without times that depend on when this is read.
-fn settled(text: &str) -> String {
+pub(crate) fn settled(text: &str) -> String {
     let mut lines = Vec::new();
     for line in text.lines() {
         let mut words: Vec<&str> = Vec::new();

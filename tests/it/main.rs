@@ -51,6 +51,7 @@ mod linear;
 mod machines;
 mod needed;
 mod outcomes;
+mod pages;
 mod planning;
 mod power;
 mod remotes;

@@ -1,19 +1,10 @@
 //! `gorget explain`: why a job is built, or is not.
 
-use std::path::PathBuf;
-
 use crate::cli::filter::Filter;
 use crate::cli::{Exit, farm, open_db, output, user_error};
 use crate::clock::{Clock, Seconds, readable, readable_span};
 use crate::config::Config;
-use crate::db::{Blocker, Build, BuildEvent, BuildState, Db, FormerError, JobRecord};
-use crate::guix::store_path::StorePath;
-use crate::view::explanation::{self, Ahead, Answer, Event, Job, Rows};
-
-/// How many of the builds that come first are named.
-const NAMED: i64 = 3;
-/// How many similar names are suggested.
-const SIMILAR: u8 = 5;
+use crate::view::explanation::{self, Ahead, Answer, Event, Found, Job, NAMED, Rows};
 
 /// Explain why a job is queued, or is not
 #[derive(Debug, clap::Args)]
@@ -30,13 +21,13 @@ pub(in crate::cli) struct Explain {
 pub(in crate::cli) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
     args.filter.check(&db).await?;
-    let (jobs, errors) = find(&db, args).await?;
-    let mut rows = Vec::new();
-    for job in jobs {
-        rows.push(load(&db, job, &config).await?);
-    }
-    let errors = errors.iter().map(explanation::Error::new).collect();
-    let answer = Answer { errors, jobs: rows.iter().map(Job::new).collect() };
+    let found = match Found::load(&db, &args.job, &args.filter.view()).await? {
+        Ok(found) => found,
+        Err(similar) => return Err(unknown(&args.job, &similar)),
+    };
+    let (routes, logs) = (config.routes(), farm::logs(&config));
+    let rows = Rows::load_all(&db, found.jobs, &routes, &logs).await?;
+    let answer = Answer::new(&rows, &found.errors);
     if args.json {
         output::json(&answer)?;
         return Ok(Exit::Done);
@@ -55,38 +46,6 @@ pub(in crate::cli) async fn run(args: &Explain, config: Config) -> anyhow::Resul
     Ok(Exit::Done)
 }
 
-/// The jobs that are meant, and the errors of jobs called so.
-async fn find(db: &Db, args: &Explain) -> anyhow::Result<(Vec<JobRecord>, Vec<FormerError>)> {
-    let path = StorePath::parse(args.job.as_bytes()).ok().map(|path| path.hash_text());
-    let (mut jobs, mut errors) = match &path {
-        Some(hash) => (db.jobs_of_derivation(hash).await?, Vec::new()),
-        None => (db.jobs_called(&args.job).await?, db.errors_called(&args.job).await?),
-    };
-    if jobs.is_empty() {
-        jobs = db.inputs_called(path.as_deref().unwrap_or(&args.job)).await?;
-    }
-    if jobs.is_empty() && errors.is_empty() {
-        let similar = db.jobs_like(&args.job, SIMILAR.into()).await?;
-        let Some(only) = only_job_of(&args.job, &similar) else { return Err(unknown(&args.job, &similar)) };
-        jobs = db.jobs_called(only).await?;
-    }
-    jobs.retain(|job| args.filter.admits(&job.spec, &job.system));
-    errors.retain(|error| args.filter.admits(&error.spec, &error.system));
-    Ok((jobs, errors))
-}
-
-/// The job of the package called `name`, if it is the only one among `similar`.
-fn only_job_of<'a>(name: &str, similar: &'a [String]) -> Option<&'a str> {
-    let is_its = |job: &&String| {
-        let rest = job.strip_prefix("base.").unwrap_or(job).strip_prefix(name);
-        let version = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
-        rest.is_some_and(|rest| rest.starts_with('.') || rest.strip_prefix('-').is_some_and(version))
-    };
-    let mut its = similar.iter().filter(is_its);
-    let only = its.next().filter(|_| its.next().is_none() && similar.len() < SIMILAR.into())?;
-    Some(only)
-}
-
 fn unknown(name: &str, similar: &[String]) -> anyhow::Error {
     let hint = if similar.is_empty() {
         "hint: `gorget diff` and `gorget queue` show names of jobs".to_owned()
@@ -94,72 +53,6 @@ fn unknown(name: &str, similar: &[String]) -> anyhow::Error {
         format!("hint: there are {}", similar.join(", "))
     };
     user_error(format!("no evaluation has a job called {name}\n{hint}"))
-}
-
-/// All that the database has of a job.
-async fn load(db: &Db, job: JobRecord, config: &Config) -> anyhow::Result<Rows> {
-    let specs = db.specs().await?;
-    let spec = specs.into_iter().find(|stored| stored.spec.name == job.spec);
-    let retry_failed = spec.map(|stored| stored.spec.retry_failed).unwrap_or_default();
-    let mut rows = Rows {
-        build: db.build_of(&job).await?,
-        job,
-        needed_by: None,
-        retry_failed,
-        ahead: None,
-        events: Vec::new(),
-        failed: Vec::new(),
-        blockers: Vec::new(),
-        blocks: 0,
-        is_gone: false,
-        log: None,
-    };
-    let Some(build) = &rows.build else { return Ok(rows) };
-    if let Some(id) = build.needed_by {
-        rows.needed_by = db.build(id).await?;
-    }
-    if matches!(build.state, BuildState::Pending | BuildState::Queued) {
-        rows.ahead = Some(db.ahead_of(build, NAMED).await?);
-    }
-    rows.events = db.build_events(build.id).await?;
-    rows.failed = db.failed_derivations(build.id).await?;
-    (rows.blockers, rows.blocks) = blockers(db, build).await?;
-    rows.is_gone = is_gone(build, config);
-    rows.log = log(&rows.events, config);
-    Ok(rows)
-}
-
-/// Whether the coordinator that may have a build is not in the configuration any more.
-fn is_gone(build: &Build, config: &Config) -> bool {
-    let routes = config.routes();
-    let is_known = |name: &str| routes.0.iter().any(|route| route.coordinator == name);
-    build.sent && build.coordinator.as_deref().is_some_and(|name| !is_known(name))
-}
-
-/// The log of the last attempt, if this machine made it.
-fn log(events: &[BuildEvent], config: &Config) -> Option<PathBuf> {
-    let logs = farm::logs(config);
-    let named = |event: &BuildEvent| logs.join(format!("{}.log", event.reference));
-    events.iter().rev().map(named).find(|file| file.starts_with(&logs) && file.exists())
-}
-
-/// The failed builds that a build needs, and how many builds it keeps waiting itself.
-async fn blockers(db: &Db, build: &Build) -> anyhow::Result<(Vec<Blocker>, usize)> {
-    if build.state.has_failed() {
-        let all = db.blockers().await?;
-        let own = all.iter().find(|blocker| blocker.build.id == build.id);
-        return Ok((Vec::new(), own.map_or(0, |blocker| blocker.blocked.len())));
-    }
-    if !build.state.is_waiting() {
-        return Ok((Vec::new(), 0));
-    }
-    let own = db.blockers_of(build).await?;
-    if own.is_empty() {
-        return Ok((own, 0));
-    }
-    let mut all = db.blockers().await?;
-    all.retain(|blocker| own.iter().any(|cause| cause.build.id == blocker.build.id));
-    Ok((all, 0))
 }
 
 /// What is told of a job.

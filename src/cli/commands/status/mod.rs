@@ -38,7 +38,7 @@ pub(in crate::cli) async fn run(args: &Status, config: Config) -> anyhow::Result
     }
     args.filter.check(&db).await?;
     let now = Clock::System.now();
-    let rows = load(&db, &config, &args.filter, now).await?;
+    let rows = Rows::load(&db, config.routes(), &args.filter.view(), EVALUATIONS, now).await?;
     let status = View::new(&rows, now);
     if args.json {
         output::json(&status)?;
@@ -46,32 +46,6 @@ pub(in crate::cli) async fn run(args: &Status, config: Config) -> anyhow::Result
         show(&status, &rows, &db, &args.filter, now).await?;
     }
     Ok(Exit::Done)
-}
-
-async fn load(db: &Db, config: &Config, filter: &Filter, now: Seconds) -> anyhow::Result<Rows> {
-    let is_of = |spec: &String| filter.spec.as_ref().is_none_or(|name| name == spec);
-    let mut rows = Rows {
-        awaiting_approval: db.awaiting_approval().await?,
-        blocked_specs: db.blocked_specs().await?,
-        blockers: db.blockers().await?,
-        branches: db.branches().await?,
-        builds: db.build_counts().await?,
-        coordinators: db.coordinator_counts(now).await?,
-        evaluations: db.evaluations(filter.spec.as_deref(), filter.system.as_ref(), EVALUATIONS).await?,
-        hosts: db.hosts().await?,
-        mirrors: db.mirrors().await?,
-        routes: config.routes(),
-        specs: db.specs().await?,
-        substitute_servers: db.failing_servers().await?,
-        unserved: db.unserved().await?,
-    };
-    rows.awaiting_approval.retain(|held| filter.admits(&held.spec, &held.system));
-    rows.blocked_specs.retain(|block| is_of(&block.spec));
-    rows.blockers.retain(|blocker| filter.admits(&blocker.build.spec, blocker.build.system.as_str()));
-    rows.builds.retain(|count| filter.admits(&count.spec, &count.system));
-    rows.specs.retain(|stored| is_of(&stored.spec.name));
-    rows.unserved.retain(|unserved| filter.admits(&unserved.spec, &unserved.system));
-    Ok(rows)
 }
 
 async fn show(status: &View<'_>, rows: &Rows, db: &Db, filter: &Filter, now: Seconds) -> anyhow::Result<()> {

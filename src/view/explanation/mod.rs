@@ -1,3 +1,7 @@
+//! Why a job is queued, or is not: what the database has of it, and the view of that.
+
+mod load;
+
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -8,6 +12,11 @@ use crate::domain::explanation::{BuildFacts, Cause, Coordinator, Facts, Origin, 
 use crate::domain::spec::RetryFailed;
 use crate::view::build::Build;
 
+pub use load::Found;
+
+/// How many of the builds that come first are named.
+pub const NAMED: i64 = 3;
+
 /// Why jobs of one name are queued, or are not.
 #[derive(Debug, Serialize)]
 pub struct Answer<'a> {
@@ -15,6 +24,13 @@ pub struct Answer<'a> {
     pub errors: Vec<Error<'a>>,
     /// Those that were evaluated.
     pub jobs: Vec<Job<'a>>,
+}
+
+impl<'a> Answer<'a> {
+    /// The view of jobs, and of errors of jobs called so.
+    pub fn new(jobs: &'a [Rows], errors: &'a [db::FormerError]) -> Self {
+        Self { errors: errors.iter().map(Error::new).collect(), jobs: jobs.iter().map(Job::new).collect() }
+    }
 }
 
 /// A job that could not be evaluated.

@@ -1,0 +1,181 @@
+use std::cmp::Reverse;
+
+use serde::Serialize;
+
+use crate::clock::{Seconds, readable_span};
+use crate::db::{self, BlockKind, EvaluationId, EvaluationState};
+use crate::view::status::{Rows, Status};
+
+/// Most failed builds that are listed for others wait for them.
+const MOST_BLOCKERS: usize = 5;
+
+/// Something that does not work, or waits for a person.
+#[derive(Debug, Serialize)]
+pub struct Trouble<'a> {
+    /// How many builds it keeps from being made.
+    pub affected: Option<i64>,
+    /// The evaluation that it is about.
+    pub evaluation: Option<EvaluationId>,
+    /// The job that it is about.
+    pub job: Option<&'a str>,
+    /// What kind of trouble it is, in a word.
+    pub kind: &'static str,
+    /// Whether somebody has to do something.
+    pub needs: Needs,
+    /// Since when.
+    pub since: Option<Seconds>,
+    /// The spec that it is about.
+    pub spec: Option<&'a str>,
+    /// What it is about, and what is wrong: a short sentence.
+    pub subject: String,
+    /// The system that it is about.
+    pub system: Option<&'a str>,
+    /// The reason, and what can be done.
+    pub text: String,
+}
+
+/// What trouble waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Needs {
+    /// Somebody has to do something.
+    Action,
+    /// It ends by itself, as far as is known.
+    Time,
+}
+
+/// All trouble: first what needs action, then by the number of builds, then the oldest.
+pub fn list<'a>(
+    rows: &'a Rows,
+    status: &Status<'a>,
+    newest: &'a [db::Evaluation],
+    now: Seconds,
+) -> Vec<Trouble<'a>> {
+    let mut all: Vec<Trouble<'a>> = rows.blocked_specs.iter().map(|block| blocked(block, now)).collect();
+    all.extend(newest.iter().filter(|one| one.state == EvaluationState::Failed).map(failed));
+    all.extend(rows.unserved.iter().map(unserved));
+    all.extend(rows.awaiting_approval.iter().map(awaiting_approval));
+    all.extend(rows.blockers.iter().filter(|one| !one.blocked.is_empty()).take(MOST_BLOCKERS).map(blocker));
+    all.extend(
+        rows.hosts.iter().filter(|host| host.stopped_at.is_none()).filter_map(|host| machine(host, now)),
+    );
+    all.extend(status.coordinators.iter().filter_map(|one| Some(coordinator(one.name, one.problem?))));
+    let failing = rows.branches.iter().filter(|branch| branch.problem.is_some());
+    all.extend(failing.map(|branch| polling(branch, now)));
+    all.extend(
+        rows.mirrors.iter().filter(|mirror| mirror.problem.is_some()).map(|mirror| mirrored(mirror, now)),
+    );
+    all.extend(rows.substitute_servers.iter().map(|server| substitutes(server, now)));
+    all.sort_by_key(|one| (one.needs, Reverse(one.affected.unwrap_or(0)), one.since.unwrap_or(Seconds::MAX)));
+    all
+}
+
+fn new<'a>(kind: &'static str, needs: Needs, subject: String, text: String) -> Trouble<'a> {
+    let (affected, evaluation, job, since, spec, system) = (None, None, None, None, None, None);
+    Trouble { affected, evaluation, job, kind, needs, since, spec, subject, system, text }
+}
+
+/// When something is tried again.
+fn next(at: Seconds, now: Seconds) -> String {
+    if at > now {
+        format!("next attempt in {}", readable_span(at - now))
+    } else {
+        "next attempt now".to_owned()
+    }
+}
+
+fn blocked(row: &db::BlockedSpec, now: Seconds) -> Trouble<'_> {
+    let needs = if row.kind == BlockKind::Failed { Needs::Time } else { Needs::Action };
+    let command = row.push_id.map(|push| format!("\nhint: `gorget acknowledge {push}` allows it"));
+    let (reason, hint) = row.reason.split_once("\nhint:").unwrap_or((&row.reason, ""));
+    let hint = if hint.is_empty() { String::new() } else { format!("\nhint:{hint}") };
+    let text = format!("{reason} ({}){hint}{}", next(row.next_attempt, now), command.unwrap_or_default());
+    let subject = format!("{} is not evaluated: {}", row.spec, row.kind.word());
+    Trouble { since: Some(row.since), spec: Some(&row.spec), ..new("blocked-spec", needs, subject, text) }
+}
+
+fn failed(row: &db::Evaluation) -> Trouble<'_> {
+    let subject = format!("evaluation {} of {} for {} failed", row.id, row.spec, row.system);
+    let text = row.reason.clone().unwrap_or_else(|| "no reason is recorded".to_owned());
+    Trouble {
+        evaluation: Some(row.id),
+        since: row.finished_at,
+        spec: Some(&row.spec),
+        system: Some(row.system.as_str()),
+        ..new("failed-evaluation", Needs::Action, subject, text)
+    }
+}
+
+fn unserved(row: &db::Unserved) -> Trouble<'_> {
+    let subject = format!("no coordinator serves {} for {}", row.spec, row.system);
+    let text =
+        "Nothing is lost, and nothing is submitted.\nhint: say in gorget.toml which one does".to_owned();
+    Trouble {
+        affected: Some(row.count),
+        spec: Some(&row.spec),
+        system: Some(&row.system),
+        ..new("unserved", Needs::Action, subject, text)
+    }
+}
+
+fn awaiting_approval(row: &db::AwaitingApproval) -> Trouble<'_> {
+    let subject = format!("builds of {} for {} await approval", row.spec, row.system);
+    let text = format!("{}\nhint: `gorget approve {}` has them built", row.reason, row.evaluation);
+    Trouble {
+        affected: Some(row.count),
+        evaluation: Some(row.evaluation),
+        spec: Some(&row.spec),
+        system: Some(&row.system),
+        ..new("awaiting-approval", Needs::Action, subject, text)
+    }
+}
+
+fn blocker(row: &db::Blocker) -> Trouble<'_> {
+    let build = &row.build;
+    let subject = format!("{} of {} {}", build.job, build.spec, build.state.word());
+    let text = build.answer.clone().unwrap_or_else(|| "Other builds need it.".to_owned());
+    Trouble {
+        affected: i64::try_from(row.blocked.len()).ok(),
+        evaluation: Some(build.evaluation),
+        job: Some(&build.job),
+        spec: Some(&build.spec),
+        system: Some(build.system.as_str()),
+        ..new("failed-build", Needs::Action, subject, text)
+    }
+}
+
+fn machine(row: &db::Host, now: Seconds) -> Option<Trouble<'_>> {
+    if row.is_silent(now) {
+        let subject = format!("host {} sends no heartbeat", row.name);
+        let text = "Others take over what it evaluated.\nhint: look at that machine".to_owned();
+        let silent = new("silent-host", Needs::Action, subject, text);
+        return Some(Trouble { since: Some(row.heartbeat_at), ..silent });
+    }
+    let (since, reason) = row.paused_at.zip(row.paused_reason.clone())?;
+    let subject = format!("host {} is paused", row.name);
+    Some(Trouble { since: Some(since), ..new("paused-host", Needs::Action, subject, reason) })
+}
+
+fn coordinator<'a>(name: &str, problem: &str) -> Trouble<'a> {
+    new("coordinator", Needs::Time, format!("coordinator {name} cannot be asked"), problem.to_owned())
+}
+
+fn polling<'a>(row: &db::Branch, now: Seconds) -> Trouble<'a> {
+    let subject = format!("branch {} of {} cannot be polled", row.name, row.url);
+    let reason = row.reason.as_deref().unwrap_or_default();
+    let text = format!("{reason} ({} in a row, {})", row.failures, next(row.next_poll, now));
+    new("branch", Needs::Time, subject, text)
+}
+
+fn mirrored<'a>(row: &db::Mirror, now: Seconds) -> Trouble<'a> {
+    let subject = format!("{} cannot be fetched", row.url);
+    let reason = row.reason.as_deref().unwrap_or_default();
+    let text = format!("{reason} ({} in a row, {})", row.failures, next(row.next_fetch, now));
+    new("mirror", Needs::Time, subject, text)
+}
+
+fn substitutes<'a>(row: &db::SubstituteServer, now: Seconds) -> Trouble<'a> {
+    let subject = format!("substitute server {} fails", row.url);
+    let text = format!("{} ({} in a row, {})", row.reason, row.failures, next(row.next_attempt, now));
+    new("substitute-server", Needs::Time, subject, text)
+}

@@ -1,0 +1,269 @@
+//! One evaluation: what it found, against the last complete one before it.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::clean::Clean;
+use super::figure::{Time, count, number};
+use super::frame::Frame;
+use super::link;
+use super::overview::evaluation_shape;
+use super::response::{Answer, PageError, html};
+use super::shape::Shape;
+use crate::db::{self, Db, EvaluationId, EvaluationState};
+use crate::domain::diff::Diff;
+use crate::view::diff::Comparison;
+use crate::view::evaluation::Evaluation;
+use crate::web::Shared;
+
+/// How many jobs or errors a page lists.
+const ROWS: usize = 200;
+
+#[derive(Template)]
+#[template(path = "evaluation.html")]
+struct EvaluationPage {
+    frame: Frame,
+    spec: Clean,
+    spec_href: String,
+    id: String,
+    revision: Clean,
+    system: Clean,
+    shape: Shape,
+    state: String,
+    lede: String,
+    reason: Option<Clean>,
+    channels: Vec<(Clean, Clean)>,
+    facts: Vec<Clean>,
+    progress: Option<(i64, i64, String)>,
+    against: Option<(String, String)>,
+    tabs: Vec<Tab>,
+    rows: Vec<JobRow>,
+    more: Option<String>,
+    list: List,
+}
+
+struct Tab {
+    href: String,
+    word: &'static str,
+    count: String,
+    is_zero: bool,
+    is_current: bool,
+}
+
+struct JobRow {
+    shape: Option<Shape>,
+    job: Clean,
+    href: Option<String>,
+    version: Clean,
+    text: Clean,
+}
+
+/// Which of its lists is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum List {
+    Errors,
+    Changed,
+    New,
+    Removed,
+}
+
+/// Each list, its word in the query and on the page.
+const LISTS: [(List, &str, &str); 4] = [
+    (List::Errors, "errors", "Errors"),
+    (List::Changed, "changed", "Changed"),
+    (List::New, "new", "New"),
+    (List::Removed, "removed", "Removed"),
+];
+
+impl List {
+    /// The one that is called so, else the first.
+    fn named(word: &str) -> Self {
+        LISTS.iter().find(|(_, key, _)| *key == word).map_or(Self::Errors, |(list, ..)| *list)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Shown {
+    list: String,
+}
+
+/// What is compared, and with what.
+struct Lists {
+    before: Option<EvaluationId>,
+    diff: Diff,
+    rebuilds: usize,
+    new_errors: usize,
+}
+
+pub(super) async fn page(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Query(Shown { list }): Query<Shown>,
+) -> Answer<Response> {
+    let (db, now) = (&shared.web.db, shared.web.clock.now());
+    let list = List::named(&list);
+    // No evaluation has the number 0.
+    let Some(row) = db.evaluation(EvaluationId(id.parse().unwrap_or(0))).await? else {
+        return Err(PageError::unknown(format!("there is no evaluation {id}")));
+    };
+    let errors = db.errors(row.id).await?;
+    let lists = compare(db, &row, &errors).await?;
+    let view = Evaluation::new(&row);
+    let sizes = [errors.len(), lists.diff.changed.len(), lists.diff.added.len(), lists.diff.removed.len()];
+    let (rows, all) = match list {
+        List::Errors => (error_rows(&row, &errors), sizes[0]),
+        List::Changed => (changed_rows(&row, &lists.diff), sizes[1]),
+        List::New => (added_rows(&row, &lists.diff), sizes[2]),
+        List::Removed => (removed_rows(&lists.diff), sizes[3]),
+    };
+    Ok(html(&EvaluationPage {
+        frame: Frame::new(&format!("{} {} {}", row.spec, row.revision.short(), row.system), "/"),
+        spec: Clean::line(&row.spec),
+        spec_href: link::spec(&row.spec),
+        id: row.id.to_string(),
+        revision: Clean::line(&row.revision.short()),
+        system: Clean::line(row.system.as_str()),
+        shape: evaluation_shape(&view),
+        state: view.progress(),
+        lede: lede(&row, &lists),
+        reason: row.reason.as_deref().map(Clean::text),
+        channels: channels(&row),
+        facts: facts(&view, now),
+        progress: progress(&view),
+        against: lists.before.map(|before| (link::evaluation(before), before.to_string())),
+        tabs: tabs(row.id, list, sizes),
+        rows,
+        more: (all > ROWS).then(|| number(i64::try_from(all - ROWS).unwrap_or(0))),
+        list,
+    }))
+}
+
+/// The difference to the last complete evaluation before; of one that is not complete, jobs are not known.
+async fn compare(db: &Db, row: &db::Evaluation, errors: &[db::JobError]) -> Answer<Lists> {
+    let nothing = Lists { before: None, diff: Diff::default(), rebuilds: 0, new_errors: 0 };
+    if row.state != EvaluationState::Complete {
+        return Ok(nothing);
+    }
+    let last = Some(EvaluationId(row.id.0 - 1));
+    let before = db.complete_evaluations(row.spec_id, &row.system, last, 1).await?;
+    let Some(before) = before.first() else { return Ok(nothing) };
+    let Some(first) = db.evaluation(*before).await? else { return Ok(nothing) };
+    let jobs = db.changed_jobs(first.id, row.id).await?;
+    let former = db.errors(first.id).await?;
+    let comparison = Comparison::new([&first, row], jobs, [&former, errors]);
+    let (rebuilds, new_errors) = (comparison.rebuilds.count, comparison.new_errors.len());
+    Ok(Lists { before: Some(first.id), rebuilds, new_errors, diff: comparison.diff })
+}
+
+/// What is to be said first.
+fn lede(row: &db::Evaluation, lists: &Lists) -> String {
+    let many = |many: usize| i64::try_from(many).unwrap_or(i64::MAX);
+    match row.state {
+        EvaluationState::Pending => "It has not begun: a host takes it up when it has room.".to_owned(),
+        EvaluationState::Running => "It is under way; what it found so far is being queued.".to_owned(),
+        EvaluationState::Failed => "It came to nothing: what its jobs are is not known.".to_owned(),
+        EvaluationState::Complete if lists.before.is_none() => {
+            "It is the first complete one of its spec and system: there is nothing to compare it with."
+                .to_owned()
+        }
+        EvaluationState::Complete => {
+            let rebuilds = count(many(lists.rebuilds), "output to build", "outputs to build");
+            let errors = count(many(lists.new_errors), "new error", "new errors");
+            format!("{rebuilds} that the evaluation before has not, and {errors}.")
+        }
+    }
+}
+
+fn channels(row: &db::Evaluation) -> Vec<(Clean, Clean)> {
+    let channels = row.revision.channels().iter();
+    channels.map(|channel| (Clean::line(&channel.name), Clean::line(&channel.commit))).collect()
+}
+
+fn facts(view: &Evaluation<'_>, now: i64) -> Vec<Clean> {
+    let time = |at| Time::new(at, now);
+    let mut facts = vec![format!("asked for {} ago", time(view.created_at).span)];
+    facts.extend(view.started_at.map(|at| format!("begun {}", time(at).exact)));
+    facts.extend(
+        view.finished_at.map(|_| format!("took {}", crate::clock::readable_span(view.duration(now)))),
+    );
+    facts.extend(view.host.map(|host| format!("on {host}")));
+    if view.attempts > 1 {
+        facts.push(format!("attempt {}", view.attempts));
+    }
+    facts.iter().map(|fact| Clean::line(fact)).collect()
+}
+
+/// How much is done, while it runs.
+fn progress(view: &Evaluation<'_>) -> Option<(i64, i64, String)> {
+    if view.finished_at.is_some() {
+        return None;
+    }
+    let (done, total, what) = if view.is_preparing() {
+        (view.modules_done, view.modules_total, "modules compiled")
+    } else {
+        (view.jobs_done, view.jobs_total?, "done")
+    };
+    Some((done, total, format!("{} of {} {what}", number(done), number(total))))
+}
+
+fn tabs(id: EvaluationId, current: List, sizes: [usize; 4]) -> Vec<Tab> {
+    let tab = |((list, key, word), size): ((List, &'static str, &'static str), usize)| Tab {
+        href: link::evaluation(id) + &link::query(&[("list", key)]),
+        word,
+        count: number(i64::try_from(size).unwrap_or(0)),
+        is_zero: size == 0,
+        is_current: list == current,
+    };
+    LISTS.into_iter().zip(sizes).map(tab).collect()
+}
+
+fn error_rows(row: &db::Evaluation, errors: &[db::JobError]) -> Vec<JobRow> {
+    let error = |error: &db::JobError| JobRow {
+        shape: Some(Shape::ERROR),
+        job: Clean::line(&error.name),
+        href: Some(link::job(&row.spec, row.system.as_str(), &error.name)),
+        version: Clean::line(&error.cause),
+        text: Clean::text(&error.message),
+    };
+    errors.iter().take(ROWS).map(error).collect()
+}
+
+fn changed_rows(row: &db::Evaluation, diff: &Diff) -> Vec<JobRow> {
+    let changed = |job: &crate::domain::diff::Changed| JobRow {
+        shape: None,
+        job: Clean::line(&job.job),
+        href: Some(link::job(&row.spec, row.system.as_str(), &job.job)),
+        version: Clean::line(
+            &job.versions.as_ref().map_or(String::new(), |(before, after)| format!("{before} → {after}")),
+        ),
+        text: Clean::line(if job.same_outputs { "same outputs: nothing to build" } else { &job.after }),
+    };
+    diff.changed.iter().take(ROWS).map(changed).collect()
+}
+
+fn added_rows(row: &db::Evaluation, diff: &Diff) -> Vec<JobRow> {
+    let added = |job: &crate::domain::diff::Added| JobRow {
+        shape: None,
+        job: Clean::line(&job.job),
+        href: Some(link::job(&row.spec, row.system.as_str(), &job.job)),
+        version: Clean::line(job.version.as_deref().unwrap_or_default()),
+        text: Clean::line(&job.derivation),
+    };
+    diff.added.iter().take(ROWS).map(added).collect()
+}
+
+fn removed_rows(diff: &Diff) -> Vec<JobRow> {
+    let removed = |job: &crate::domain::diff::Removed| JobRow {
+        shape: None,
+        job: Clean::line(&job.job),
+        href: None,
+        version: Clean::line(job.version.as_deref().unwrap_or_default()),
+        text: Clean::line(&job.derivation),
+    };
+    diff.removed.iter().take(ROWS).map(removed).collect()
+}

@@ -1,0 +1,65 @@
+//! Addresses of pages.
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::db::EvaluationId;
+
+/// What does not stand in a segment of a path, nor in a value of a query.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'&')
+    .add(b'\'')
+    .add(b'+')
+    .add(b'/')
+    .add(b';')
+    .add(b'<')
+    .add(b'=')
+    .add(b'>')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// A path of these segments.
+fn path(segments: &[&str]) -> String {
+    segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, ESCAPED))).collect()
+}
+
+pub(super) fn spec(name: &str) -> String {
+    path(&["specs", name])
+}
+
+pub(super) fn evaluation(id: EvaluationId) -> String {
+    format!("/evaluations/{id}")
+}
+
+pub(super) fn job(spec: &str, system: &str, job: &str) -> String {
+    path(&["jobs", spec, system, job])
+}
+
+/// A query of the pairs that have a value, with its `?`.
+pub(super) fn query(pairs: &[(&str, &str)]) -> String {
+    let given = pairs.iter().filter(|(_, value)| !value.is_empty());
+    let pairs: Vec<String> =
+        given.map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, ESCAPED))).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leaves_its_segment() {
+        assert_eq!(job("edits/a", "x86_64-linux", "gtk+.x?#"), "/jobs/edits%2Fa/x86_64-linux/gtk%2B.x%3F%23");
+        assert_eq!(spec("a\"><b>"), "/specs/a%22%3E%3Cb%3E");
+        assert_eq!(query(&[("a", "b&c"), ("d", "")]), "?a=b%26c");
+        assert_eq!(query(&[("d", "")]), "");
+    }
+}

@@ -1,0 +1,154 @@
+//! One spec: where its channels are, what keeps it from being evaluated, and its newest evaluations.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::clean::Clean;
+use super::figure::{StateCount, Time, count, number, state_counts};
+use super::frame::Frame;
+use super::link;
+use super::overview::evaluation_shape;
+use super::response::{Answer, PageError, html};
+use super::shape::Shape;
+use crate::clock::Seconds;
+use crate::db;
+use crate::view::evaluation::Evaluation;
+use crate::view::filter::Filter;
+use crate::view::status::{Rows, Status};
+use crate::web::Shared;
+
+/// How many evaluations are listed.
+const EVALUATIONS: i64 = 50;
+
+#[derive(Template)]
+#[template(path = "spec.html")]
+struct SpecPage {
+    frame: Frame,
+    name: Clean,
+    queue: String,
+    lede: String,
+    facts: Vec<Clean>,
+    blocked: Vec<(Clean, Clean, Time)>,
+    channels: Vec<ChannelRow>,
+    evaluations: Vec<EvaluationRow>,
+    builds: Vec<StateCount>,
+}
+
+struct ChannelRow {
+    name: Clean,
+    url: Clean,
+    branch: Clean,
+    commit: Option<Clean>,
+    polled: Option<Time>,
+    next: Option<Time>,
+    problem: Clean,
+}
+
+pub(super) struct EvaluationRow {
+    href: String,
+    id: String,
+    shape: Shape,
+    state: String,
+    revision: Clean,
+    system: Clean,
+    jobs: String,
+    errors: i64,
+    took: Option<String>,
+    created: Time,
+}
+
+pub(super) async fn page(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Answer<Response> {
+    let (db, now) = (&shared.web.db, shared.web.clock.now());
+    let filter = Filter { spec: Some(name.clone()), system: None };
+    let rows = Rows::load(db, shared.routes(), &filter, EVALUATIONS, now).await?;
+    let Some(stored) = rows.specs.first() else {
+        return Err(PageError::unknown(format!("there is no spec {name}")));
+    };
+    let status = Status::new(&rows, now);
+    let blocked = status
+        .blocked_specs
+        .iter()
+        .map(|block| (Clean::line(block.kind), Clean::text(block.reason), Time::new(block.since, now)));
+    Ok(html(&SpecPage {
+        frame: Frame::new(&name, "/"),
+        name: Clean::line(&name),
+        queue: format!("/queue{}", link::query(&[("spec", &name)])),
+        lede: lede(stored, &status),
+        facts: facts(stored),
+        blocked: blocked.collect(),
+        channels: channels(stored, &rows.branches, now),
+        evaluations: status.evaluations.iter().map(|one| row(one, now)).collect(),
+        builds: state_counts(status.builds.iter()),
+    }))
+}
+
+/// What is to be said first.
+fn lede(stored: &db::StoredSpec, status: &Status<'_>) -> String {
+    if !stored.present {
+        return "Its file is gone: nothing of it is evaluated or wanted.".to_owned();
+    }
+    if !stored.spec.active {
+        return "It is not active: nothing of it is evaluated or wanted.".to_owned();
+    }
+    if !status.blocked_specs.is_empty() {
+        return "It is not evaluated; the reason stands below.".to_owned();
+    }
+    match status.evaluations.first() {
+        None => "It has not been evaluated yet.".to_owned(),
+        Some(newest) => format!("Its newest evaluation is {}: {}.", newest.id, newest.progress()),
+    }
+}
+
+fn facts(stored: &db::StoredSpec) -> Vec<Clean> {
+    let spec = &stored.spec;
+    let systems: Vec<&str> = spec.systems.iter().map(crate::domain::spec::System::as_str).collect();
+    let mut facts = vec![
+        format!("for {}", systems.join(", ")),
+        format!("polled {}", spec.period),
+        format!("priority {}", spec.priority),
+    ];
+    let budget = |budget| format!("budget of {}", count(i64::from(budget), "new build", "new builds"));
+    facts.extend(spec.budget.map(budget));
+    facts.extend(spec.template.iter().map(|template| format!("made from {template}")));
+    facts.iter().map(|fact| Clean::line(fact)).collect()
+}
+
+fn channels(stored: &db::StoredSpec, branches: &[db::Branch], now: Seconds) -> Vec<ChannelRow> {
+    let row = |channel: &crate::domain::spec::Channel| {
+        let branch = branches.iter().find(|one| one.url == channel.url && one.name == channel.branch);
+        let commit = channel.commit.as_deref().or_else(|| branch?.tip.as_deref());
+        ChannelRow {
+            name: Clean::line(&channel.name),
+            url: Clean::line(&channel.url),
+            branch: Clean::line(if channel.commit.is_some() { "(pinned)" } else { &channel.branch }),
+            commit: commit.map(Clean::commit),
+            polled: branch.and_then(|one| one.polled_at).map(|at| Time::new(at, now)),
+            next: branch.map(|one| one.next_poll).filter(|at| *at > now).map(|at| Time::new(at, now)),
+            problem: Clean::line(branch.and_then(|one| one.reason.as_deref()).unwrap_or_default()),
+        }
+    };
+    stored.spec.channels.iter().map(row).collect()
+}
+
+fn row(evaluation: &Evaluation<'_>, now: Seconds) -> EvaluationRow {
+    let total = evaluation.jobs_total.map_or("not known".to_owned(), number);
+    EvaluationRow {
+        href: link::evaluation(evaluation.id),
+        id: evaluation.id.to_string(),
+        shape: evaluation_shape(evaluation),
+        state: evaluation.progress(),
+        revision: Clean::line(&evaluation.revision.short()),
+        system: Clean::line(evaluation.system),
+        jobs: if evaluation.finished_at.is_some() {
+            total
+        } else {
+            format!("{} of {total}", number(evaluation.jobs_done))
+        },
+        errors: evaluation.errors,
+        took: evaluation.started_at.map(|_| crate::clock::readable_span(evaluation.duration(now))),
+        created: Time::new(evaluation.created_at, now),
+    }
+}

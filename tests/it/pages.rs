@@ -1,0 +1,259 @@
+//! The farm in a browser, and for programs over HTTP.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use gorget::clock::Clock;
+use gorget::config::Listen;
+use gorget::db::{Batch, BlockKind, Db, EvaluationWriter, JobError, NewBlock};
+use gorget::web::{Listener, Pages, Web, serve};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::{a_farm, settled};
+use crate::support::guix::{Tree, manifest};
+use crate::support::program::Farm;
+use crate::support::{Port, begin, derivation, everything, job, on_both, on_both_at, only_spec, spec};
+
+/// All pages that the farm of the stories about commands has.
+const PAGES: [&str; 13] = [
+    "/",
+    "/specs/master",
+    "/specs/staging",
+    "/evaluations/2",
+    "/evaluations/2?list=changed",
+    "/evaluations/2?list=new",
+    "/queue",
+    "/queue?spec=staging&system=&state=awaiting-approval",
+    "/jobs/master/x86_64-linux/vim.x86_64-linux",
+    "/jobs/master/x86_64-linux/emacs.x86_64-linux",
+    "/jobs?q=e",
+    "/farm",
+    "/help/states",
+];
+
+/// What the policy of a page must not allow.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
+     frame-ancestors 'none'";
+
+async fn serving(db: &Db, pages: bool) -> (String, CancellationToken) {
+    let listener = Listener::bind(&Listen::Address("127.0.0.1:0".to_owned())).await.unwrap();
+    let (url, stop) = (listener.place(), CancellationToken::new());
+    let pages = pages.then(|| Pages { routes: everything(), logs: "/nonexistent".into() });
+    let web = Web { db: db.clone(), clock: Clock::manual(1000), key: None, tellers: Vec::new(), pages };
+    tokio::spawn(serve(listener, web, stop.clone()));
+    (url, stop)
+}
+
+/// What stands in `<main>`, a tag a line.
+fn body(page: &str) -> String {
+    let main = page.split_once("<main id=\"main\">").unwrap().1.split_once("</main>").unwrap().0;
+    let main = main.replace("><", ">\n<");
+    let lines = main.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("<svg"));
+    let lines = lines.filter(|line| !line.starts_with("<path") && !line.starts_with("<circle"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn pages_show_the_same_of_a_farm_on_both_databases_and_write_nothing() {
+    on_both(async |db| {
+        a_farm(db).await;
+        let (url, stop) = serving(db, true).await;
+        // Whoever began to write now would wait for ever.
+        db.permit_writes(0);
+        let mut text = String::new();
+        for page in PAGES {
+            let answer = reqwest::get(format!("{url}{page}")).await.unwrap();
+            assert_eq!(answer.status(), 200, "{page}");
+            assert_eq!(answer.headers()["content-security-policy"], POLICY);
+            assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+            let html = answer.text().await.unwrap();
+            assert!(html.len() < 100 << 10, "{page}: {} bytes", html.len());
+            writeln!(text, "GET {page}\n{}\n", settled(&body(&html))).unwrap();
+        }
+        insta::assert_snapshot!("pages", text);
+        stop.cancel();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn programs_get_what_commands_say() {
+    on_both_at(async |db, location| {
+        a_farm(db).await;
+        let farm = Farm::new(None);
+        farm.at_database(location);
+        let (url, stop) = serving(db, true).await;
+        let get = async |path: &str| -> Value {
+            reqwest::get(format!("{url}/api/v1/{path}")).await.unwrap().json().await.unwrap()
+        };
+        let said = async |words: &[&str]| -> Value {
+            let said = farm.say(words).await;
+            assert_eq!(said.code, Some(0), "{}", said.talk);
+            let lines: Vec<Value> =
+                said.data.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            if lines.len() == 1 { lines[0].clone() } else { lines.into() }
+        };
+        for (path, words) in [
+            ("evaluations/2", ["status", "2", "--json"].as_slice()),
+            ("jobs/vim.x86_64-linux", &["explain", "vim.x86_64-linux", "--json"]),
+            (
+                "jobs/hello.x86_64-linux?spec=master",
+                &["explain", "hello.x86_64-linux", "--spec", "master", "--json"],
+            ),
+        ] {
+            assert_eq!(get(path).await, said(words).await, "{path}");
+        }
+        // Coordinators are those of the configuration.
+        for (path, words) in [
+            ("status", ["status", "--json"].as_slice()),
+            ("status?spec=staging&system=x86_64-linux", &["status", "--spec", "staging", "--json"]),
+        ] {
+            let [mut here, mut there] = [get(path).await, said(words).await];
+            here["coordinators"] = Value::Null;
+            there["coordinators"] = Value::Null;
+            assert_eq!(here, there, "{path}");
+        }
+        assert_eq!(
+            get("queue?state=failed").await["items"][0],
+            said(&["queue", "--in-state", "failed", "--json"]).await
+        );
+        let trouble = get("trouble").await;
+        let kinds: Vec<&str> =
+            trouble.as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["awaiting-approval", "failed-build", "silent-host", "blocked-spec"]);
+        for path in ["evaluations/99", "jobs/emaxx"] {
+            let answer = reqwest::get(format!("{url}/api/v1/{path}")).await.unwrap();
+            assert_eq!(answer.status(), 404);
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+            let problem: Value = answer.json().await.unwrap();
+            assert_eq!(problem["status"], 404, "{problem}");
+        }
+        stop.cancel();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hostile_text_stays_text_on_every_page() {
+    let evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u{202e}\u{2066}\u{1b}[31m\u{0085}\u{7}&amp;";
+    on_both(async |db| {
+        let master = only_spec(db, spec("master")).await;
+        let mut recorder = EvaluationWriter::new(begin(db, master, "a").await);
+        let batch = Batch {
+            derivations: vec![derivation("one", &[])],
+            jobs: vec![job(evil, "one")],
+            errors: vec![JobError {
+                name: format!("e{evil}"),
+                cause: evil.into(),
+                message: format!("{evil}\n{evil}"),
+            }],
+            ..Batch::default()
+        };
+        recorder.record(db, &batch).await.unwrap();
+        recorder.finish(db, false, &json!({}), 200).await.unwrap();
+        let block =
+            NewBlock { target: evil, kind: BlockKind::Failed, reason: evil, push: None, next_attempt: 500 };
+        db.block_spec(master, &block, 450).await.unwrap();
+        let (url, stop) = serving(db, true).await;
+        let client = reqwest::Client::new();
+        let get = async |path: &str| {
+            let answer = client.get(format!("{url}{path}")).send().await.unwrap();
+            let status = answer.status();
+            (status, answer.text().await.unwrap())
+        };
+        let listed = get("/api/v1/trouble").await.1;
+        assert!(listed.contains("alert(1)"), "{listed}");
+        let hostile = ["%3Cscript%3E", "a%22%3E%3Cb%3E", "%E2%80%AE", "..%2F..", "%00", "{{7*7}}"];
+        let mut paths =
+            vec!["/".to_owned(), "/specs/master".into(), "/evaluations/1".into(), "/queue".into()];
+        for word in hostile {
+            paths.extend(
+                ["/specs/W", "/evaluations/W", "/jobs?q=W", "/jobs/W/W/W", "/queue?spec=W&system=W&state=W"]
+                    .map(|path| path.replace('W', word)),
+            );
+        }
+        paths.push(format!("/jobs?q={}", "a".repeat(20_000)));
+        for path in paths {
+            let (status, page) = get(&path).await;
+            assert!(!status.is_server_error(), "{path}: {status}");
+            let begins = |tag: &str| page.contains(tag);
+            assert!(!begins("<script") && !begins("<img") && !begins("<b>alert"), "{path}: {page}");
+            let is_bad = |c: char| (c.is_control() && c != '\n') || ['\u{202e}', '\u{2066}'].contains(&c);
+            assert_eq!(page.chars().find(|c| is_bad(*c)), None, "{path}");
+            assert!(!page.contains("49"), "{path}: no template is evaluated twice");
+        }
+        let (_, page) = get("/evaluations/1").await;
+        assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
+        stop.cancel();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_may_not_read_gets_derivations_only() {
+    on_both(async |db| {
+        a_farm(db).await;
+        let (url, stop) = serving(db, false).await;
+        for page in PAGES.iter().copied().chain(["/api/v1/status", "/assets/style.css"]) {
+            assert_eq!(reqwest::get(format!("{url}{page}")).await.unwrap().status(), 404, "{page}");
+        }
+        assert_eq!(reqwest::get(format!("{url}/nix-cache-info")).await.unwrap().status(), 200);
+        stop.cancel();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_that_has_not_changed_is_not_sent_again() {
+    on_both(async |db| {
+        a_farm(db).await;
+        let (url, stop) = serving(db, true).await;
+        let client = reqwest::Client::new();
+        let first = client.get(format!("{url}/specs/master")).send().await.unwrap();
+        let tag = first.headers()["etag"].clone();
+        let ask = client.get(format!("{url}/specs/master")).header("if-none-match", &tag);
+        let again = ask.send().await.unwrap();
+        assert_eq!((again.status().as_u16(), again.text().await.unwrap().as_str()), (304, ""));
+        let other =
+            client.get(format!("{url}/specs/staging")).header("if-none-match", &tag).send().await.unwrap();
+        assert_eq!(other.status(), 200);
+        for method in [reqwest::Method::POST, reqwest::Method::PUT, reqwest::Method::DELETE] {
+            let refused = client.request(method, format!("{url}/specs/master")).send().await.unwrap();
+            assert_eq!(refused.status(), 405);
+        }
+        stop.cancel();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_real_evaluation_is_followed_from_page_to_page() {
+    let channel = Tree::channel("manifest.scm", &manifest(&[("one", ""), ("two", "")]));
+    let farm = Farm::new(None);
+    farm.spec(
+        "small",
+        &format!("build = {{ manifests = [\"manifest.scm\"] }}\n{}", channel.as_channel("own")),
+    );
+    let port = Port::free();
+    let url = format!("http://127.0.0.1:{}", port.address.port());
+    let mut process = farm.start(&["--listen", &format!("127.0.0.1:{}", port.address.port())]);
+    farm.until(&mut process, |status| status["evaluations"][0]["state"] == "complete").await;
+    let get = async |path: &str| reqwest::get(format!("{url}{path}")).await.unwrap().text().await.unwrap();
+    let overview = get("/").await;
+    assert!(overview.contains("href=\"/specs/small\""), "{overview}");
+    let spec = get("/specs/small").await;
+    assert!(spec.contains("href=\"/evaluations/1\"") && spec.contains("complete"), "{spec}");
+    let mut queue = get("/queue").await;
+    for _ in 0..100 {
+        if queue.contains("one-1") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        queue = get("/queue").await;
+    }
+    assert!(queue.contains("href=\"/jobs/small/x86_64-linux/one-1\""), "{queue}");
+    let why = get("/jobs/small/x86_64-linux/one-1").await;
+    assert!(why.contains("/gnu/store/") && why.contains("queued"), "{why}");
+    process.kill();
+}
