@@ -41,8 +41,8 @@ use crate::guix::signature::{SigningError, SigningKey};
 use crate::guix::store_path::StorePath;
 use slots::{Limits, Slots};
 
-/// How many pages, and answers of the API, are made at the same time.
-const PAGES_AT_ONCE: usize = 4;
+/// How many pages, and answers of the API, are made at the same time. SQLite has four connections that read.
+const PAGES_AT_ONCE: usize = 2;
 
 /// What requests are answered from.
 #[derive(Debug)]

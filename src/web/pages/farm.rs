@@ -84,6 +84,9 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>) -> Answer<Response> 
 fn lede(status: &Status<'_>) -> String {
     let alive: Vec<&Host<'_>> =
         status.hosts.iter().filter(|host| host.stopped_at.is_none() && !host.is_silent).collect();
+    if alive.is_empty() {
+        return "No host is at work: nothing is evaluated, and nothing is submitted.".to_owned();
+    }
     let verb = if alive.len() == 1 { "host is" } else { "hosts are" };
     let scheduler = alive.iter().find(|host| host.schedules).map_or("none", |host| host.host);
     let paused = alive.iter().filter(|host| host.paused_at.is_some()).count();

@@ -64,7 +64,7 @@ impl Shape {
             BuildState::Building => (HALF, "running", "An agent works on it."),
             BuildState::Succeeded => (CHECK, "good", "It was built."),
             BuildState::Failed => {
-                (CROSS, "bad", "It cannot be built. What needs it waits until it is mended or retried.")
+                (CROSS, "bad", "It cannot be built. What needs it waits until it is fixed or retried.")
             }
             BuildState::Canceling => (SLASH, "waiting", "Nobody wants it; the coordinator is to be told."),
             BuildState::Canceled => (SLASH, "waiting", "Canceled; it is queued when it is wanted again."),
@@ -106,7 +106,7 @@ impl Shape {
          <path d='M4.75 8H11.25' class='line'/>",
         "blocked",
         "blocked",
-        "A build that it needs failed. Waiting does not help until that one is mended or retried.",
+        "A build that it needs failed. Waiting does not help until that one is fixed or retried.",
     );
 
     /// That of trouble.
