@@ -11,7 +11,7 @@
 //!
 //! # Design
 //!
-//! One code serves two databases: [`Db`] holds pools of either SQLite or PostgreSQL, and `each!`
+//! One code serves two databases: `Db` holds pools of either SQLite or PostgreSQL, and `each!`
 //! runs the same query against whichever it is. Both get the same SQL, except for a few placeholders
 //! that `dialect` replaces; only statements that are tuned for each database have two texts.
 //!

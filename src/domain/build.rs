@@ -1,8 +1,8 @@
 //! How far a build is: its states, and which event leads from one to another.
 //!
-//! SQL takes its lists of states from the predicates of [`BuildState`]. The stories of
-//! `tests/it/schedules.rs` compare each change that either database makes with [`transition`], and
-//! `docs/builds.md` has the [`diagram`].
+//! SQL takes its lists of states from the predicates of `BuildState`. The stories of
+//! `tests/it/schedules.rs` compare each change that either database makes with `transition`, and
+//! `docs/builds.md` has the `diagram`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

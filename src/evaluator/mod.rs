@@ -1,7 +1,7 @@
 //! One evaluation: runs Guix on a revision in a sandbox, for one system after the other.
 //!
 //! Imports `domain`, `guix`, `sandbox` and the rest of what steps stand on, but no database:
-//! results leave through a channel of [`Event`]s. Owns no table.
+//! results leave through a channel of `Event`s. Owns no table.
 //!
 //! # Guarantees
 //!

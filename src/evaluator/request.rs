@@ -9,6 +9,10 @@ use crate::domain::revision::Revision;
 use crate::domain::spec::{Build, System};
 use crate::sandbox;
 
+/// The sandbox ends so long after the time of an evaluation, which ends that one's processes first: the modules stay
+/// loaded for other systems.
+const SLACK: Duration = Duration::from_secs(30);
+
 /// What to evaluate, whatever the system, and with what.
 #[derive(Debug)]
 pub struct Request {
@@ -103,7 +107,7 @@ impl Limits {
             processes: 512 + self.workers,
             cpu,
             all_at_once: false,
-            ..sandbox::Limits::sandbox(self.memory / 4 * 5, self.evaluation_time)
+            ..sandbox::Limits::sandbox(self.memory / 4 * 5, self.evaluation_time + SLACK)
         }
     }
 }

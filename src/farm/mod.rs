@@ -1,6 +1,6 @@
 //! What the steps of one machine, and the machines of one farm, have in common.
 //!
-//! Imports `domain`, `db`, `clock`; only [`pipeline`] imports more. Owns the tables `host` and
+//! Imports `domain`, `db`, `clock`; only `pipeline` imports more. Owns the tables `host` and
 //! `scheduler_lease` through `db`.
 
 /// Wakes reconcilers early.

@@ -1,7 +1,7 @@
 //! Channels: looks at remote repositories, keeps mirrors of them, authenticates commits, finds the
 //! channels that they need, and checks them out.
 //!
-//! What a repository holds is hostile: names, sizes, shapes. [`Mirrors`] is the only part that meets
+//! What a repository holds is hostile: names, sizes, shapes. `Mirrors` is the only part that meets
 //! the network, and does so through the `git` program, which can be killed; everything local is read
 //! with libgit2, but for histories, which are long.
 

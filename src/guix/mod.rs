@@ -1,7 +1,7 @@
 //! Guix's own formats and protocols.
 //!
-//! The formats are pure and import only each other. The client of a guix-daemon ([`daemon`]) and the
-//! server that evaluations talk to ([`recording_store`]) do I/O, and may import what steps stand on.
+//! The formats are pure and import only each other. The client of a guix-daemon (`daemon`) and the
+//! server that evaluations talk to (`recording_store`) do I/O, and may import what steps stand on.
 //! Owns no table.
 
 mod aterm;

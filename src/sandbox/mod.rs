@@ -1,8 +1,8 @@
 //! The only place that starts processes.
 //!
-//! Two kinds: a [`Tool`] is a trusted program (git) with a scrubbed environment; a [`Confined`]
+//! Two kinds: a `Tool` is a trusted program (git) with a scrubbed environment; a `Confined`
 //! program runs strangers' code inside bubblewrap, without network, without the real store daemon,
-//! with nothing writable but memory. Both have [`Limits`] and end up as a [`Process`], whose whole tree
+//! with nothing writable but memory. Both have `Limits` and end up as a `Process`, whose whole tree
 //! dies when it exceeds them, when it is dropped, or when Gorget dies. `docs/security.md` lists who has which.
 
 mod alive;

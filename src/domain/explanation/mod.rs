@@ -1,7 +1,7 @@
 //! Why a job is queued, or is not: the rule that decided, with what a person has to know of it.
 //!
-//! [`explain`] looks at the facts and gives an [`Explanation`]. That has a word for programs
-//! ([`Explanation::rule`]) and a sentence for people (its text). The first rule that holds decides: a
+//! `explain` looks at the facts and gives an `Explanation`. That has a word for programs
+//! (`Explanation::rule`) and a sentence for people (its text). The first rule that holds decides: a
 //! failed input comes before the state of the build, since nothing else can happen before.
 
 mod words;

@@ -4,7 +4,7 @@
 //! good without being told anew all the time: places in a queue would change with every build that
 //! is done. The number is made of, from the most significant:
 //!
-//! 1. the spec's priority, and the place of the system among those of the spec: [`band`];
+//! 1. the spec's priority, and the place of the system among those of the spec: `band`;
 //! 2. the *round*: among specs of one band, each gets as many builds of a round as its share says,
 //!    and each round has four times as many as the one before it; the first has 8 for each share;
 //! 3. the length of the longest chain of builds that begins with this one, by what earlier builds

@@ -1,9 +1,9 @@
 //! What an admin wrote about a branch.
 //!
 //! A file is read in two steps: the *written* form keeps positions and leaves everything optional;
-//! resolving it either gives a [`Spec`], in which every value has been checked and every default
-//! applied, or *all* its faults as [`Diagnostic`]s. [`load_directory`] does this for all specs of a
-//! farm, [`parse`] for one text.
+//! resolving it either gives a `Spec`, in which every value has been checked and every default
+//! applied, or *all* its faults as `Diagnostic`s. `load_directory` does this for all specs of a
+//! farm, `parse` for one text.
 
 mod again;
 mod build;

@@ -27,7 +27,7 @@ pub(super) const MAX_COMPILED: u64 = 64 << 20;
 /// compiled module that does something else than its source says. A sandbox cannot prevent that.
 /// Hence the *domain*: entries made for one domain are never used in another. It has two parts: the
 /// domain of the cache, one for branches whose committers trust each other, and the channels that
-/// the sandbox saw: see [`Cache::where_seen`].
+/// the sandbox saw: see `Cache::where_seen`.
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,

@@ -1,7 +1,7 @@
 //! Which Guix evaluates.
 //!
 //! Three ways of running a revision, with one result: an [`Environment`], in which Guile finds Guix.
-//! [`host`] is the installed Guix with other channels behind it. [`checkout`] is the revision's own
+//! `host` is the installed Guix with other channels behind it. [`checkout`] is the revision's own
 //! Guix, straight from a checkout, with compiled modules from the installed Guix and a [`Cache`].
 //! [`TimeMachine`] has the revision's own Guix built by a real daemon, as `guix time-machine` does.
 //!

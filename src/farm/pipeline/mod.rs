@@ -1,8 +1,8 @@
 //! The reconcilers, made from the configuration.
 //!
-//! [`Pipeline`] has those of the host that schedules, in the order of the flow. `gorget run` spawns
+//! `Pipeline` has those of the host that schedules, in the order of the flow. `gorget run` spawns
 //! each of them, and `gorget run --once` exhausts one after the other. Every host collects, and a
-//! host may evaluate without scheduling, so [`evaluator`] and [`collector`] stand beside it.
+//! host may evaluate without scheduling, so `evaluator` and `collector` stand beside it.
 //!
 //! Steps import the rest of `farm`, such as `Context` and the reconciler's trait. This module imports
 //! the steps, so neither they nor the rest of `farm` import it: only `cli` does.

@@ -7,7 +7,7 @@
 //!   derivation.
 //! * It tells a client only about what the evaluation added itself, and fetches nothing.
 //! * It refuses builds, with an error that names what was to be built. Where a spec permits
-//!   builds, they are passed on to a real daemon ([`Builds`]).
+//!   builds, they are passed on to a real daemon (`Builds`).
 //! * Evaluated code is its client: every length is bounded, and a client that breaks the protocol
 //!   loses its connection. The lock is held for look-ups only.
 //!

@@ -67,14 +67,17 @@ impl Evaluate {
             environment: prepared.environment,
             build: task.spec.build.clone(),
             keep_contents: true,
-            limits,
+            limits: self.settings.limits.clone(),
             daemon: task.spec.build.builds_while_evaluating.then(|| self.settings.daemon.clone()),
         };
+        // The sandbox outlasts this evaluation: only that has less time.
+        let mut warm = Warm::start(request)?;
+        warm.set_limits(limits);
         Ok(WarmStart {
             spec: task.spec_id,
             revision: task.revision.clone(),
             build: task.spec.build.clone(),
-            warm: Warm::start(request)?,
+            warm,
             _checkouts: checkouts,
         })
     }
