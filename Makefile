@@ -24,6 +24,7 @@ test:
 	scripts/setup test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib
 	scripts/guix-root bullseye
 	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
 	  RUST_BACKTRACE=0 GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked
