@@ -26,7 +26,7 @@ impl Filter {
         Err(user_error(format!("there is no spec {name}\nhint: `gorget status` lists them")))
     }
 
-    /// Whether it lets through what is of a spec, for a system.
+    /// Whether it selects this spec and system.
     pub(super) fn admits(&self, spec: &str, system: &str) -> bool {
         self.view().admits(spec, system)
     }

@@ -65,7 +65,7 @@ async fn show_progress(db: &Db) -> anyhow::Result<Infallible> {
     }
 }
 
-/// What goes on in an evaluation.
+/// The text beside the progress bar.
 fn activity(running: &Evaluation) -> String {
     let view = view::Evaluation::new(running);
     if view.is_preparing() {

@@ -86,7 +86,7 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
         Ok(Err(error)) => tracing::warn!("others do not hear that this host stops: {error:#}"),
         Err(_) => tracing::warn!("others do not hear that this host stops: the database does not answer"),
     }
-    // SQLite's log goes into the database now. What is still at work keeps its connection.
+    // Closing the last connection merges SQLite's log into the database. A task that still runs keeps its own.
     let _ = timeout(FAREWELL, db.close()).await;
     result
 }

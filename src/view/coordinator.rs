@@ -5,6 +5,10 @@ use serde::Serialize;
 use crate::db::{self, BuildState};
 use crate::domain::plan::route::{Route, Routes};
 
+/// The states in which a coordinator has builds, or is to get them, as they are shown.
+pub const STATES: [BuildState; 4] =
+    [BuildState::Queued, BuildState::Submitted, BuildState::Building, BuildState::Canceling];
+
 /// A coordinator, and what it has.
 #[derive(Debug, Serialize)]
 pub struct Coordinator<'a> {

@@ -95,6 +95,12 @@ impl<'a> Evaluation<'a> {
         self.finished_at.is_none() && self.jobs_total.is_none() && self.modules_total > self.modules_done
     }
 
+    /// How many jobs a complete one has, if that was measured. What is counted while it runs is units: one unit can
+    /// have several jobs or none.
+    pub fn jobs(&self) -> Option<i64> {
+        self.finished_at.and(self.metrics)?.get("jobs")?.as_i64()
+    }
+
     /// How long it has run, or took.
     pub fn duration(&self, now: Seconds) -> Seconds {
         self.finished_at.unwrap_or(now) - self.started_at.unwrap_or(now)

@@ -1,6 +1,6 @@
 use crate::domain::spec::System;
 
-/// Of which spec and system things are shown; nothing given, of all.
+/// Selects by spec and system. What is not set selects all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Only of this spec.
@@ -10,12 +10,12 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether it lets through what is of a spec, for a system.
+    /// Whether it selects this spec and system.
     pub fn admits(&self, spec: &str, system: &str) -> bool {
         self.admits_spec(spec) && self.system.as_ref().is_none_or(|known| known.as_str() == system)
     }
 
-    /// Whether it lets through what is of a spec.
+    /// Whether it selects this spec.
     pub fn admits_spec(&self, spec: &str) -> bool {
         self.spec.as_ref().is_none_or(|name| name == spec)
     }

@@ -26,7 +26,7 @@ pub struct Trouble<'a> {
     pub since: Option<Seconds>,
     /// The spec that it is about.
     pub spec: Option<&'a str>,
-    /// What it is about, and what is wrong: a short sentence.
+    /// A short sentence that says what is wrong.
     pub subject: String,
     /// The system that it is about.
     pub system: Option<&'a str>,

@@ -1,6 +1,6 @@
 //! The API: what commands say with `--json`, over HTTP, for programs.
 //!
-//! Answers are the views that commands serialize, so the two cannot differ. Errors are problem
+//! Where a command shows the same, both serialize one view, so the two cannot differ. Errors are problem
 //! details (RFC 9457).
 
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
-use super::asked::{Asked, of_state};
+use super::asked::{Asked, Unknown, of_state};
 use super::{Failure, Pages, Shared};
-use crate::db::{BuildState, EvaluationId};
+use crate::db::EvaluationId;
 use crate::view::build::{Blocker, Build};
 use crate::view::evaluation::Evaluation;
 use crate::view::explanation::{self, Found};
@@ -29,7 +29,10 @@ pub(super) const RESOURCES: [(&str, &str); 7] = [
     ("/api/v1/status", "what `gorget status --json` says; takes `spec` and `system`"),
     ("/api/v1/trouble", "what does not work or waits for a person, worst first"),
     ("/api/v1/evaluations/{id}", "one evaluation with its errors"),
-    ("/api/v1/queue", "wanted builds in the order of submission; takes `spec`, `system` and `state`"),
+    (
+        "/api/v1/queue",
+        "up to 500 builds of each state in the order of submission; takes `spec`, `system` and `state`",
+    ),
     ("/api/v1/blockers", "failed builds that others wait for; takes `spec` and `system`"),
     ("/api/v1/jobs/{name}", "why jobs of a name are queued or are not; takes `spec` and `system`"),
     ("/api/v1/pushes", "the newest pushes to branches"),
@@ -37,16 +40,8 @@ pub(super) const RESOURCES: [(&str, &str); 7] = [
 
 /// How many evaluations `/status` has, and pushes `/pushes`.
 const LISTED: i64 = 12;
-/// How many builds `/queue` has of one state at most.
-const BUILDS: i64 = 500;
-/// The states that `/queue` has unless another is asked for.
-const WANTED: [BuildState; 5] = [
-    BuildState::Building,
-    BuildState::Submitted,
-    BuildState::Queued,
-    BuildState::Pending,
-    BuildState::AwaitingApproval,
-];
+/// How many builds of one state `/queue` has at most; `complete` says whether these are all.
+const MOST_BUILDS: u16 = 500;
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -71,6 +66,12 @@ impl<E: Into<Failure>> From<E> for Problem {
     }
 }
 
+impl From<Unknown> for Problem {
+    fn from(Unknown(detail): Unknown) -> Self {
+        Self::NotFound { detail, near: Vec::new() }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (detail, near) = match self {
@@ -87,7 +88,8 @@ type Answer = Result<Response, Problem>;
 
 async fn status(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
     let now = shared.web.clock.now();
-    let rows = Rows::load(&shared.web.db, shared.routes(), &asked.filter(), LISTED, now).await?;
+    let filter = asked.filter(&shared.web.db).await??;
+    let rows = Rows::load(&shared.web.db, shared.routes(), &filter, LISTED, now).await?;
     Ok(Json(&Status::new(&rows, now)).into_response())
 }
 
@@ -109,18 +111,21 @@ async fn evaluation(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -
 }
 
 async fn queue(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
-    let (db, filter) = (&shared.web.db, asked.filter());
-    let mut rows = Vec::new();
-    for state in asked.states(&WANTED) {
-        rows.extend(db.queue(&of_state(&filter, state), BUILDS).await?);
+    let db = &shared.web.db;
+    let filter = asked.filter(db).await??;
+    let (mut rows, mut complete) = (Vec::new(), true);
+    for state in asked.states()? {
+        let builds = db.queue(&of_state(&filter, state), i64::from(MOST_BUILDS) + 1).await?;
+        complete &= builds.len() <= usize::from(MOST_BUILDS);
+        rows.extend(builds.into_iter().take(usize::from(MOST_BUILDS)));
     }
     let blockers = db.blockers().await?;
     let builds: Vec<Build<'_>> = rows.iter().map(|row| Build::new(row).blocked(&blockers)).collect();
-    Ok(Json(&json!({ "items": builds })).into_response())
+    Ok(Json(&json!({ "complete": complete, "items": builds })).into_response())
 }
 
 async fn blockers(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
-    let filter = asked.filter();
+    let filter = asked.filter(&shared.web.db).await??;
     let mut rows = shared.web.db.blockers().await?;
     rows.retain(|row| filter.admits(&row.build.spec, row.build.system.as_str()));
     let blockers: Vec<Blocker<'_>> = rows.iter().map(Blocker::new).collect();
@@ -132,7 +137,8 @@ async fn jobs(
     Path(name): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Answer {
-    let found = match Found::load(&shared.web.db, &name, &asked.filter()).await? {
+    let filter = asked.filter(&shared.web.db).await??;
+    let found = match Found::load(&shared.web.db, &name, &filter).await? {
         Ok(found) => found,
         Err(near) => {
             return Err(Problem::NotFound { detail: format!("no evaluation has a job called {name}"), near });

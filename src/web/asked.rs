@@ -1,12 +1,21 @@
-//! What a query asks for.
+//! The filters that a query sets.
 
 use serde::Deserialize;
 
-use crate::db::{BuildState, QueueFilter};
+use crate::db::{self, BuildState, Db, QueueFilter};
 use crate::domain::spec::System;
 use crate::view::filter::Filter;
 
-/// What is asked for; an empty value is none, as a form sends it.
+/// The states of builds that are to be made, in the order in which they are listed.
+const WANTED: [BuildState; 5] = [
+    BuildState::Building,
+    BuildState::Submitted,
+    BuildState::Queued,
+    BuildState::Pending,
+    BuildState::AwaitingApproval,
+];
+
+/// A query. Forms send an empty value for a filter that is not set.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Asked {
@@ -15,20 +24,36 @@ pub(super) struct Asked {
     pub(super) state: String,
 }
 
+/// A filter names something that does not exist; the text says what.
+#[derive(Debug)]
+pub(super) struct Unknown(pub(super) String);
+
 impl Asked {
-    pub(super) fn filter(&self) -> Filter {
-        let spec = Some(self.spec.clone()).filter(|name| !name.is_empty());
-        Filter { spec, system: System::new(&self.system) }
+    /// The spec and the system. A name that nothing has is an error: without it, everything would pass.
+    pub(super) async fn filter(&self, db: &Db) -> db::Result<Result<Filter, Unknown>> {
+        let Self { spec, system, .. } = self;
+        if !spec.is_empty() && db.specs().await?.iter().all(|stored| stored.spec.name != *spec) {
+            return Ok(Err(Unknown(format!("there is no spec {spec}"))));
+        }
+        let known = System::new(system);
+        if !system.is_empty() && known.is_none() {
+            return Ok(Err(Unknown(format!("Guix has no system {system}"))));
+        }
+        let spec = Some(spec.clone()).filter(|name| !name.is_empty());
+        Ok(Ok(Filter { spec, system: known }))
     }
 
-    /// The states that are asked for, else these.
-    pub(super) fn states(&self, default: &[BuildState]) -> Vec<BuildState> {
+    /// The states of builds to list: the one in the query, or all of builds that are to be made.
+    pub(super) fn states(&self) -> Result<Vec<BuildState>, Unknown> {
+        if self.state.is_empty() {
+            return Ok(WANTED.to_vec());
+        }
         let named = BuildState::ALL.into_iter().find(|state| state.word() == self.state);
-        named.map_or_else(|| default.to_vec(), |state| vec![state])
+        named.map(|state| vec![state]).ok_or_else(|| Unknown(format!("no build is ever {}", self.state)))
     }
 }
 
-/// What is asked for of one state.
+/// The filter for builds in one state.
 pub(super) fn of_state(filter: &Filter, state: BuildState) -> QueueFilter {
     let Filter { spec, system } = filter.clone();
     QueueFilter { spec, system, state: Some(state), ..QueueFilter::default() }

@@ -122,7 +122,9 @@ async fn programs_get_what_commands_say() {
         let kinds: Vec<&str> =
             trouble.as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["awaiting-approval", "failed-build", "silent-host", "blocked-spec"]);
-        for path in ["evaluations/99", "jobs/emaxx"] {
+        for path in
+            ["evaluations/99", "jobs/emaxx", "status?spec=nowhere", "queue?system=x86", "queue?state=fialed"]
+        {
             let answer = reqwest::get(format!("{url}/api/v1/{path}")).await.unwrap();
             assert_eq!(answer.status(), 404);
             assert_eq!(answer.headers()["content-type"], "application/problem+json");

@@ -50,7 +50,7 @@ impl Reconciler for PollBuilds {
         self.db.name_attempts(&answers.going_on).await?;
         self.db.all_attempts_known(&answers.listed).await?;
         self.db.record_readings(&answers.read, now).await?;
-        // If it is about one build only, others get their turn before it is asked for again.
+        // If the coordinator fails for one build only, the others are read before that one is read again.
         self.db.record_readings(&answers.silent, now - EVERY + POLL_INTERVAL).await?;
         let Some(reason) = answers.away else { return Ok(Progress::Worked) };
         tracing::warn!(coordinator = self.name, "the coordinator does not say how far builds are: {reason}");

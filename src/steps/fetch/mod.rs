@@ -128,7 +128,7 @@ impl Fetch {
         Ok(newest)
     }
 
-    /// What is wanted and due, and not under way: what failed least comes first.
+    /// The targets to fetch now, those with the fewest failures first.
     async fn wanted(&mut self) -> anyhow::Result<Vec<Target>> {
         let mut newest = self.newest_evaluations().await?;
         let mut blocked: HashMap<SpecId, BlockedSpec> =

@@ -12,15 +12,11 @@ use super::frame::Frame;
 use super::response::{Answer, html};
 use crate::clock::Seconds;
 use crate::db::BuildState;
-use crate::view::coordinator::Coordinator;
+use crate::view::coordinator::{Coordinator, STATES};
 use crate::view::filter::Filter;
 use crate::view::host::Host;
 use crate::view::status::{Branch, Mirror, Rows, Status};
 use crate::web::Shared;
-
-/// The states in which a coordinator has builds, or is to get them.
-const STATES: [BuildState; 4] =
-    [BuildState::Queued, BuildState::Submitted, BuildState::Building, BuildState::Canceling];
 
 #[derive(Template)]
 #[template(path = "farm.html")]

@@ -167,7 +167,7 @@ fn spec_row(stored: &StoredSpec, newest: &[Evaluation<'_>], status: &Status<'_>)
         is_active: stored.spec.active,
         revision: own.first().map(|one| Clean::line(&one.revision.short())),
         systems: own.iter().map(|one| system(one)).collect(),
-        jobs: own.iter().filter_map(|one| one.jobs_total).reduce(|sum, jobs| sum + jobs).map(number),
+        jobs: own.iter().filter_map(|one| one.jobs()).reduce(|sum, jobs| sum + jobs).map(number),
         errors: own.iter().map(|one| one.errors).sum(),
         counts: counts.collect(),
     }

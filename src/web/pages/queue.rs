@@ -22,22 +22,12 @@ use crate::web::asked::{Asked, of_state};
 const ROWS: usize = 100;
 /// How many failed builds are listed for others wait for them.
 const BLOCKERS: usize = 20;
-/// The states of builds that are to be made, in the order in which they are listed.
-const SHOWN: [BuildState; 5] = [
-    BuildState::Building,
-    BuildState::Submitted,
-    BuildState::Queued,
-    BuildState::Pending,
-    BuildState::AwaitingApproval,
-];
 
 #[derive(Template)]
 #[template(path = "queue.html")]
 struct QueuePage {
     frame: Frame,
     lede: String,
-    spec: Clean,
-    system: Clean,
     specs: Vec<(Clean, bool)>,
     systems: Vec<(Clean, bool)>,
     states: Vec<(&'static str, bool)>,
@@ -67,9 +57,10 @@ struct BlockerRow {
 }
 
 pub(super) async fn page(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer<Response> {
-    let (db, now, filter) = (&shared.web.db, shared.web.clock.now(), asked.filter());
+    let (db, now) = (&shared.web.db, shared.web.clock.now());
+    let filter = asked.filter(db).await??;
     let mut builds = Vec::new();
-    for state in asked.states(&SHOWN) {
+    for state in asked.states()? {
         let room = i64::try_from(ROWS + 1 - builds.len().min(ROWS)).unwrap_or(1);
         builds.extend(db.queue(&of_state(&filter, state), room).await?);
     }
@@ -85,8 +76,6 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, Query(asked): Query<
     Ok(html(&QueuePage {
         frame: Frame::new("Queue", "/queue"),
         lede: lede(&counts),
-        spec: Clean::line(&asked.spec),
-        system: Clean::line(&asked.system),
         specs,
         systems,
         states: BuildState::ALL.map(|state| (state.word(), state.word() == asked.state)).to_vec(),

@@ -7,6 +7,7 @@ use axum::response::{Html, IntoResponse, Response};
 use super::clean::Clean;
 use super::frame::Frame;
 use crate::web::Failure;
+use crate::web::asked::Unknown;
 
 /// Why there is no page.
 #[derive(Debug)]
@@ -22,6 +23,12 @@ pub(super) enum PageError {
 impl<E: Into<Failure>> From<E> for PageError {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+impl From<Unknown> for PageError {
+    fn from(Unknown(what): Unknown) -> Self {
+        Self::unknown(what)
     }
 }
 

@@ -47,7 +47,7 @@ struct ChannelRow {
     problem: Clean,
 }
 
-pub(super) struct EvaluationRow {
+struct EvaluationRow {
     href: String,
     id: String,
     shape: Shape,
@@ -134,7 +134,6 @@ fn channels(stored: &db::StoredSpec, branches: &[db::Branch], now: Seconds) -> V
 }
 
 fn row(evaluation: &Evaluation<'_>, now: Seconds) -> EvaluationRow {
-    let total = evaluation.jobs_total.map_or("not known".to_owned(), number);
     EvaluationRow {
         href: link::evaluation(evaluation.id),
         id: evaluation.id.to_string(),
@@ -142,11 +141,7 @@ fn row(evaluation: &Evaluation<'_>, now: Seconds) -> EvaluationRow {
         state: evaluation.progress(),
         revision: Clean::line(&evaluation.revision.short()),
         system: Clean::line(evaluation.system),
-        jobs: if evaluation.finished_at.is_some() {
-            total
-        } else {
-            format!("{} of {total}", number(evaluation.jobs_done))
-        },
+        jobs: evaluation.jobs().map_or("not known".to_owned(), number),
         errors: evaluation.errors,
         took: evaluation.started_at.map(|_| crate::clock::readable_span(evaluation.duration(now))),
         created: Time::new(evaluation.created_at, now),

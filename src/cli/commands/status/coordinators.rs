@@ -1,12 +1,7 @@
 //! What `gorget status` shows of coordinators.
 
 use crate::cli::output;
-use crate::db::BuildState;
-use crate::view::coordinator::{Coordinator, Unserved};
-
-/// The states in which a coordinator has builds, or is to get them.
-const STATES: [BuildState; 4] =
-    [BuildState::Queued, BuildState::Submitted, BuildState::Building, BuildState::Canceling];
+use crate::view::coordinator::{Coordinator, STATES, Unserved};
 
 /// Shows them, and what none of them serves.
 pub(super) fn show(all: &[Coordinator<'_>], unserved: &[Unserved<'_>]) -> std::io::Result<()> {
