@@ -127,7 +127,7 @@ fn serving(file: &str, hashes: &[String], step: usize) -> f64 {
     });
     let (url, end) = (listener.place(), CancellationToken::new());
     let key = Some(SigningKey::generate().unwrap());
-    let web = Web { db, clock: Clock::System, key, tellers: Vec::new(), pages: None };
+    let web = Web { key, ..Web::new(db, Clock::System) };
     let ended = end.clone();
     let thread = std::thread::spawn(move || server.block_on(serve(listener, web, ended)).unwrap());
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -5,12 +5,13 @@ use std::path::Path;
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT, Kind};
 use crate::db::Db;
+use crate::farm::bell::Bells;
 pub(super) use crate::farm::pipeline::parts::{checkouts, daemon, limits, logs, resolver, runtimes};
 use crate::guix::signature::SigningKey;
 use crate::web::{EventSource, Pages, Token, Web};
 
 /// What the server answers requests from.
-pub(super) fn web(config: &Config, db: &Db) -> anyhow::Result<Web> {
+pub(super) fn web(config: &Config, db: &Db, bells: Bells) -> anyhow::Result<Web> {
     let file = &config.web.signing_key;
     let key = if file.exists() {
         Some(SigningKey::load(file)?)
@@ -21,9 +22,15 @@ pub(super) fn web(config: &Config, db: &Db) -> anyhow::Result<Web> {
         );
         None
     };
-    let pages =
-        config.web.anonymous.may_read().then(|| Pages { routes: config.routes(), logs: logs(config) });
-    Ok(Web { db: db.clone(), clock: Clock::System, key, tellers: event_sources(config)?, pages })
+    Ok(Web {
+        db: db.clone(),
+        clock: Clock::System,
+        key,
+        tellers: event_sources(config)?,
+        pages: Pages { routes: config.routes(), logs: logs(config) },
+        anonymous: config.web.anonymous.may_read(),
+        bells,
+    })
 }
 
 /// The senders of events about builds: coordinators, or, where there are none, whatever works on the queue.

@@ -38,6 +38,6 @@ impl Filter {
     }
 }
 
-fn system(name: &str) -> Result<System, String> {
+pub(super) fn system(name: &str) -> Result<System, String> {
     System::new(name).ok_or_else(|| "Guix has no such system".to_owned())
 }

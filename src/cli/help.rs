@@ -7,12 +7,13 @@ use clap::{Command, CommandFactory as _};
 use super::Cli;
 
 /// The commands by what they are about.
-pub(super) const GROUPS: [(&str, &[&str]); 5] = [
+pub(super) const GROUPS: [(&str, &[&str]); 6] = [
     ("Evaluating", &["run", "evaluate"]),
     ("Specs and branches", &["check", "poll", "pushes", "acknowledge", "channels"]),
     ("Evaluations", &["status", "diff", "history", "retry", "pin"]),
     ("Builds", &["queue", "explain", "failures", "approve", "reassign"]),
-    ("Maintenance", &["gc", "verify", "backup", "db", "key"]),
+    ("Steering", &["pause", "resume", "audit"]),
+    ("Maintenance", &["gc", "verify", "backup", "db", "key", "token"]),
 ];
 
 /// The command line, with the commands in groups.

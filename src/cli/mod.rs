@@ -1,5 +1,6 @@
 //! What people type. `commands` has a file per command; here is what several of them share.
 
+mod author;
 mod commands;
 mod evaluation_ref;
 mod farm;
@@ -22,8 +23,8 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use commands::{
-    acknowledge, approve, backup, channels, check, database, diff, evaluate, explain, failures, gc, generate,
-    history, key, pin, poll, pushes, queue, reassign, retry, status, verify,
+    acknowledge, approve, audit, backup, channels, check, database, diff, evaluate, explain, failures, gc,
+    generate, history, key, pause, pin, poll, pushes, queue, reassign, retry, status, token, verify,
 };
 use rustix::fs::Mode;
 
@@ -89,10 +90,14 @@ enum Command {
     Approve(approve::Approve),
     Retry(retry::Retry),
     Reassign(reassign::Reassign),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
     Channels(channels::Channels),
     Explain(explain::Explain),
     Failures(failures::Failures),
     Key(key::Key),
+    Token(token::Tokens),
+    Audit(audit::Audit),
     #[command(hide = true)]
     Generate(generate::Generate),
 }
@@ -174,10 +179,14 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Approve(args) => within(approve::run(&args, config()?)),
         Command::Retry(args) => within(retry::run(&args, config()?)),
         Command::Reassign(args) => within(reassign::run(&args, config()?)),
+        Command::Pause(args) => within(pause::pause(&args, config()?)),
+        Command::Resume(args) => within(pause::resume(&args, config()?)),
         Command::Channels(args) => within(channels::run(&args, config()?)),
         Command::Explain(args) => within(explain::run(&args, config()?)),
         Command::Failures(args) => within(failures::run(&args, config()?)),
         Command::Key(args) => key::run(&args, &config()?),
+        Command::Token(args) => within(token::run(&args, config()?)),
+        Command::Audit(args) => within(audit::run(&args, config()?)),
     }
 }
 

@@ -139,17 +139,17 @@ async fn at_work(
             () = presence.renew_scheduler_lease(lease) => Err(Error::NotScheduling.into()),
         };
     }
-    let web = if args.role.schedules() { Some(web(args, &config, &context.db).await?) } else { None };
+    let web = if args.role.schedules() { Some(web(args, &config, &context).await?) } else { None };
     serve(context, config, args.role, presence, web, stop).await
 }
 
 /// What is served, and where.
-async fn web(args: &Run, config: &Config, db: &Db) -> anyhow::Result<(Listener, Web)> {
+async fn web(args: &Run, config: &Config, context: &Context) -> anyhow::Result<(Listener, Web)> {
     let here = std::env::current_dir()?;
     let listen = args.listen.as_ref().map_or(config.web.listen.clone(), |place| Listen::new(place, &here));
     let listener = Listener::bind(&listen).await?;
     tracing::info!("serving at {}", listener.place());
-    Ok((listener, farm::web(config, db)?))
+    Ok((listener, farm::web(config, &context.db, context.bells.clone())?))
 }
 
 async fn serve(

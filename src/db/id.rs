@@ -34,4 +34,6 @@ ids! {
     DerivationId
     /// Names a build.
     BuildId
+    /// Names a token, or a browser session.
+    TokenId
 }

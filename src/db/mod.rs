@@ -59,7 +59,10 @@ use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Tra
 #[macro_use]
 mod dialect;
 #[macro_use]
+mod farm;
+#[macro_use]
 mod build;
+mod access;
 mod backup;
 mod bulk;
 mod complete;
@@ -67,9 +70,9 @@ mod copy;
 mod create;
 mod error;
 mod evaluation;
-mod farm;
 mod history;
 mod id;
+mod log;
 mod migrate;
 mod retention;
 mod states;
@@ -80,8 +83,10 @@ mod verify;
 mod watch;
 
 pub use crate::domain::build::BuildState;
+pub use access::token::{NewToken, Token};
 pub use build::blockers::Blocker;
-pub use build::builds::{Build, BuildCount, QueueFilter};
+pub use build::builds::{Build, QueueFilter};
+pub use build::count::BuildCount;
 pub use build::event::{BuildEvent, BuildRef, NewEvent, RecordedEvents};
 pub use build::explain::{FormerError, JobRecord};
 pub use build::failed::FailedDerivation;
@@ -101,10 +106,13 @@ pub use evaluation::record::EvaluationWriter;
 pub use evaluation::task::Task;
 pub use farm::host::{Host, NewHost, SchedulerLease};
 pub use farm::notify::{Listener, Wake};
+pub use farm::pause::{Pausable, Pause};
 pub use farm::term::LEASE;
 pub use history::jobs::{Job, JobError};
 pub use history::versions::Span;
-pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId};
+pub use id::{BranchId, BuildId, DerivationId, EvaluationId, PushId, SpecId, TokenId};
+pub use log::audit::AuditEntry;
+pub use log::event_log::{EventKind, LoggedEvent, Progress};
 pub use retention::Retained;
 pub use store::item::{ItemPlace, StoredItem};
 pub use store::item_kind::ItemKind;

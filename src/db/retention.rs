@@ -18,8 +18,10 @@ use std::collections::BTreeMap;
 use crate::clock::Seconds;
 use crate::db::build::leave::leave_builds;
 use crate::db::history::interval::{Ended, end_intervals, path};
+use crate::db::log::audit::record;
 use crate::db::watch::spec::StoredSpec;
 use crate::db::{Db, Error, EvaluationId, Result, SpecId, Tx};
+use crate::domain::access::{Action, Author};
 use crate::domain::retention::{Bound, Finished, Reason, kept};
 
 /// What becomes of an evaluation when all is done that specs say of keeping.
@@ -105,10 +107,14 @@ impl Db {
     }
 
     /// Keeps an evaluation for ever, or no longer. Gives whether there is one.
-    pub async fn pin(&self, id: EvaluationId, since: Option<Seconds>) -> Result<bool> {
+    pub async fn pin(&self, id: EvaluationId, keep: bool, author: &Author, now: Seconds) -> Result<bool> {
         const SQL: &str = "update evaluation set pinned_at = $2 where id = $1";
         let mut tx = self.begin().await?;
-        let found = execute!(&mut tx, SQL, id, since) > 0;
+        let found = execute!(&mut tx, SQL, id, keep.then_some(now)) > 0;
+        if found {
+            let action = if keep { Action::Pin } else { Action::Unpin };
+            record(&mut tx, author, action, &format!("evaluation {id}"), now).await?;
+        }
         tx.commit().await?;
         Ok(found)
     }

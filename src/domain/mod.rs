@@ -2,6 +2,8 @@
 //!
 //! Imports nothing but itself and the formats of `guix`. Owns no table.
 
+/// Who may do what, and what was done by whom.
+pub mod access;
 /// The attempts to build something, and what follows from them for the build.
 pub mod attempt;
 /// How far a build is.

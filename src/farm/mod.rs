@@ -16,5 +16,7 @@ pub mod pipeline;
 mod problems;
 /// Runs reconcilers until they are told to stop.
 pub mod reconciler;
+/// What people change: the same from the command line, a page and the API.
+pub mod steering;
 
 pub use problems::{Problem, Severity, problems};

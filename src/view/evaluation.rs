@@ -36,6 +36,8 @@ pub struct Evaluation<'a> {
     pub modules_total: i64,
     /// Whether modules failed to load, so that absent jobs are errors.
     pub partial: bool,
+    /// Whether it is kept for ever.
+    pub pinned: bool,
     /// Why it failed.
     pub reason: Option<&'a str>,
     /// What is evaluated.
@@ -68,6 +70,7 @@ impl<'a> Evaluation<'a> {
             modules_done: row.modules_done,
             modules_total: row.modules_total,
             partial: row.partial,
+            pinned: row.pinned,
             reason: row.reason.as_deref(),
             revision: &row.revision,
             spec: &row.spec,

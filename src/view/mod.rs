@@ -11,6 +11,8 @@
 //!
 //! Imports `domain`, the row types of `db`, `clock` and the formats of `guix`.
 
+/// Tokens, what people changed, and what they paused.
+pub mod access;
 /// Builds that await approval.
 pub mod approval;
 /// Builds, and failed builds that others wait for.

@@ -4,6 +4,7 @@ use crate::clock::Seconds;
 use crate::db::{self, Db, PushId};
 use crate::domain::plan::route::Routes;
 use crate::domain::spec::Spec;
+use crate::view::access::Pause;
 use crate::view::approval::AwaitingApproval;
 use crate::view::build::{Blocker, BuildCount};
 use crate::view::coordinator::{Coordinator, Unserved};
@@ -33,6 +34,8 @@ pub struct Status<'a> {
     pub hosts: Vec<Host<'a>>,
     /// Mirrors of repositories.
     pub mirrors: Vec<Mirror<'a>>,
+    /// What people paused.
+    pub pauses: Vec<Pause<'a>>,
     /// The specs that have a file.
     #[serde(serialize_with = "sorted")]
     pub specs: Vec<&'a Spec>,
@@ -55,6 +58,7 @@ pub struct Rows {
     pub evaluations: Vec<db::Evaluation>,
     pub hosts: Vec<db::Host>,
     pub mirrors: Vec<db::Mirror>,
+    pub pauses: Vec<db::Pause>,
     pub routes: Routes,
     pub specs: Vec<db::StoredSpec>,
     pub substitute_servers: Vec<db::SubstituteServer>,
@@ -80,6 +84,7 @@ impl Rows {
             evaluations: db.evaluations(filter.spec.as_deref(), filter.system.as_ref(), evaluations).await?,
             hosts: db.hosts().await?,
             mirrors: db.mirrors().await?,
+            pauses: db.pauses().await?,
             routes,
             specs: db.specs().await?,
             substitute_servers: db.failing_servers().await?,
@@ -89,6 +94,7 @@ impl Rows {
         rows.blocked_specs.retain(|block| filter.admits_spec(&block.spec));
         rows.blockers.retain(|blocker| filter.admits(&blocker.build.spec, blocker.build.system.as_str()));
         rows.builds.retain(|count| filter.admits(&count.spec, &count.system));
+        rows.pauses.retain(|pause| pause.kind != "spec" || filter.admits_spec(&pause.name));
         rows.specs.retain(|stored| filter.admits_spec(&stored.spec.name));
         rows.unserved.retain(|unserved| filter.admits(&unserved.spec, &unserved.system));
         Ok(rows)
@@ -109,6 +115,7 @@ impl<'a> Status<'a> {
             evaluations: rows.evaluations.iter().map(Evaluation::new).collect(),
             hosts: rows.hosts.iter().map(|row| Host::new(row, now)).collect(),
             mirrors: rows.mirrors.iter().map(Mirror::new).collect(),
+            pauses: rows.pauses.iter().map(Pause::new).collect(),
             specs: present.map(|stored| &stored.spec).collect(),
             substitute_servers: rows.substitute_servers.iter().map(SubstituteServer::new).collect(),
             unserved: rows.unserved.iter().map(Unserved::new).collect(),

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::clock::{Seconds, readable_span};
 use crate::db::{self, BlockKind, EvaluationId, EvaluationState};
+use crate::domain::access::Role;
 use crate::view::status::{Rows, Status};
 
 /// Most failed builds that are listed for others wait for them.
@@ -12,6 +13,8 @@ const MOST_BLOCKERS: usize = 5;
 /// Something that does not work, or waits for a person.
 #[derive(Debug, Serialize)]
 pub struct Trouble<'a> {
+    /// What can be done about it by a request.
+    pub action: Option<Action>,
     /// How many builds it keeps from being made.
     pub affected: Option<i64>,
     /// The evaluation that it is about.
@@ -34,6 +37,23 @@ pub struct Trouble<'a> {
     pub text: String,
 }
 
+/// What can be done about trouble, in the API and on pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Action {
+    /// The path of the request, `POST`, after `/api/v1`.
+    pub path: String,
+    /// The role that it takes.
+    pub role: Role,
+    /// What it does, in a word.
+    pub word: &'static str,
+}
+
+impl Action {
+    fn new(role: Role, word: &'static str, path: String) -> Self {
+        Self { path, role, word }
+    }
+}
+
 /// What trouble waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -53,6 +73,7 @@ pub fn list<'a>(
 ) -> Vec<Trouble<'a>> {
     let mut all: Vec<Trouble<'a>> = rows.blocked_specs.iter().map(|block| blocked(block, now)).collect();
     all.extend(newest.iter().filter(|one| one.state == EvaluationState::Failed).map(failed));
+    all.extend(rows.pauses.iter().map(paused));
     all.extend(rows.unserved.iter().map(unserved));
     all.extend(rows.awaiting_approval.iter().map(awaiting_approval));
     all.extend(rows.blockers.iter().filter(|one| !one.blocked.is_empty()).take(MOST_BLOCKERS).map(blocker));
@@ -71,8 +92,8 @@ pub fn list<'a>(
 }
 
 fn new<'a>(kind: &'static str, needs: Needs, subject: String, text: String) -> Trouble<'a> {
-    let (affected, evaluation, job, since, spec, system) = (None, None, None, None, None, None);
-    Trouble { affected, evaluation, job, kind, needs, since, spec, subject, system, text }
+    let (action, affected, evaluation, job, since, spec, system) = (None, None, None, None, None, None, None);
+    Trouble { action, affected, evaluation, job, kind, needs, since, spec, subject, system, text }
 }
 
 /// When something is tried again.
@@ -91,13 +112,20 @@ fn blocked(row: &db::BlockedSpec, now: Seconds) -> Trouble<'_> {
     let hint = if hint.is_empty() { String::new() } else { format!("\nhint:{hint}") };
     let text = format!("{reason} ({}){hint}{}", next(row.next_attempt, now), command.unwrap_or_default());
     let subject = format!("{} is not evaluated: {}", row.spec, row.kind.word());
-    Trouble { since: Some(row.since), spec: Some(&row.spec), ..new("blocked-spec", needs, subject, text) }
+    let acknowledge = |push| Action::new(Role::Admin, "Acknowledge", format!("/pushes/{push}/acknowledge"));
+    Trouble {
+        action: row.push_id.map(acknowledge),
+        since: Some(row.since),
+        spec: Some(&row.spec),
+        ..new("blocked-spec", needs, subject, text)
+    }
 }
 
 fn failed(row: &db::Evaluation) -> Trouble<'_> {
     let subject = format!("evaluation {} of {} for {} failed", row.id, row.spec, row.system);
     let text = row.reason.clone().unwrap_or_else(|| "no reason is recorded".to_owned());
     Trouble {
+        action: Some(Action::new(Role::Operate, "Retry", format!("/evaluations/{}/retry", row.id))),
         evaluation: Some(row.id),
         since: row.finished_at,
         spec: Some(&row.spec),
@@ -122,6 +150,11 @@ fn awaiting_approval(row: &db::AwaitingApproval) -> Trouble<'_> {
     let subject = format!("builds of {} for {} await approval", row.spec, row.system);
     let text = format!("{}\nhint: `gorget approve {}` has them built", row.reason, row.evaluation);
     Trouble {
+        action: Some(Action::new(
+            Role::Operate,
+            "Approve",
+            format!("/evaluations/{}/approve", row.evaluation),
+        )),
         affected: Some(row.count),
         evaluation: Some(row.evaluation),
         spec: Some(&row.spec),
@@ -135,6 +168,7 @@ fn blocker(row: &db::Blocker) -> Trouble<'_> {
     let subject = format!("{} of {} {}", build.job, build.spec, build.state.word());
     let text = build.answer.clone().unwrap_or_else(|| "Other builds need it.".to_owned());
     Trouble {
+        action: Some(Action::new(Role::Operate, "Retry", format!("/builds/{}/retry", build.id))),
         affected: i64::try_from(row.blocked.len()).ok(),
         evaluation: Some(build.evaluation),
         job: Some(&build.job),
@@ -142,6 +176,30 @@ fn blocker(row: &db::Blocker) -> Trouble<'_> {
         system: Some(build.system.as_str()),
         ..new("failed-build", Needs::Action, subject, text)
     }
+}
+
+fn paused(row: &db::Pause) -> Trouble<'_> {
+    let db::Pause { kind, name, since, author, reason } = row;
+    let subject = format!("{kind} {name} is paused").replace("  ", " ");
+    let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let words = if name.is_empty() { format!("--{kind}") } else { format!("--{kind} {name}") };
+    let text = format!("{author} paused it{why}\nhint: `gorget resume {words}` lets it go on");
+    let name = if name.is_empty() { "all" } else { name };
+    Trouble {
+        action: Some(Action::new(
+            Role::Operate,
+            "Resume",
+            format!("/pauses/{kind}/{}/resume", segment(name)),
+        )),
+        since: Some(*since),
+        spec: Some(name).filter(|_| kind == "spec"),
+        ..new("paused", Needs::Action, subject, text)
+    }
+}
+
+/// A name as a segment of a path.
+fn segment(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 fn machine(row: &db::Host, now: Seconds) -> Option<Trouble<'_>> {

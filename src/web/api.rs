@@ -5,17 +5,17 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
 use serde_json::json;
 
-use super::asked::{Asked, Unknown, of_state};
-use super::{Failure, Pages, Shared};
+use super::asked::{Asked, of_state};
+use super::problem::Problem;
+use super::{Pages, Shared};
 use crate::db::EvaluationId;
+use crate::view::access::{AuditEntry, Pause, Token};
 use crate::view::build::{Blocker, Build};
 use crate::view::evaluation::Evaluation;
 use crate::view::explanation::{self, Found};
@@ -24,93 +24,41 @@ use crate::view::push::Push;
 use crate::view::status::{Rows, Status};
 use crate::view::trouble;
 
-/// What can be asked for, and what that is.
-pub(super) const RESOURCES: [(&str, &str); 7] = [
-    ("/api/v1/status", "what `gorget status --json` says; takes `spec` and `system`"),
-    ("/api/v1/trouble", "what does not work or waits for a person, worst first"),
-    ("/api/v1/evaluations/{id}", "one evaluation with its errors"),
-    (
-        "/api/v1/queue",
-        "up to 500 builds of each state in the order of submission; takes `spec`, `system` and `state`",
-    ),
-    ("/api/v1/blockers", "failed builds that others wait for; takes `spec` and `system`"),
-    ("/api/v1/jobs/{name}", "why jobs of a name are queued or are not; takes `spec` and `system`"),
-    ("/api/v1/pushes", "the newest pushes to branches"),
-];
-
 /// How many evaluations `/status` has, and pushes `/pushes`.
 const LISTED: i64 = 12;
 /// How many builds of one state `/queue` has at most; `complete` says whether these are all.
 const MOST_BUILDS: u16 = 500;
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route(RESOURCES[0].0, get(status))
-        .route(RESOURCES[1].0, get(all_trouble))
-        .route(RESOURCES[2].0, get(evaluation))
-        .route(RESOURCES[3].0, get(queue))
-        .route(RESOURCES[4].0, get(blockers))
-        .route(RESOURCES[5].0, get(jobs))
-        .route(RESOURCES[6].0, get(pushes))
-}
-
-/// Why there is no answer.
-enum Problem {
-    NotFound { detail: String, near: Vec<String> },
-    Failed(Failure),
-}
-
-impl<E: Into<Failure>> From<E> for Problem {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-impl From<Unknown> for Problem {
-    fn from(Unknown(detail): Unknown) -> Self {
-        Self::NotFound { detail, near: Vec::new() }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let (detail, near) = match self {
-            Self::NotFound { detail, near } => (detail, near),
-            Self::Failed(failure) => return failure.into_response(),
-        };
-        let body = json!({ "title": "not found", "status": 404, "detail": detail, "near": near });
-        let kind = [(CONTENT_TYPE, "application/problem+json")];
-        (StatusCode::NOT_FOUND, kind, body.to_string()).into_response()
-    }
-}
+/// Most audit entries of one answer.
+const MOST_ENTRIES: i64 = 500;
 
 type Answer = Result<Response, Problem>;
 
-async fn status(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
+pub(super) async fn status(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
     let now = shared.web.clock.now();
     let filter = asked.filter(&shared.web.db).await??;
     let rows = Rows::load(&shared.web.db, shared.routes(), &filter, LISTED, now).await?;
     Ok(Json(&Status::new(&rows, now)).into_response())
 }
 
-async fn all_trouble(State(shared): State<Arc<Shared>>) -> Answer {
+pub(super) async fn all_trouble(State(shared): State<Arc<Shared>>) -> Answer {
     let now = shared.web.clock.now();
     let rows = Rows::load(&shared.web.db, shared.routes(), &Filter::default(), 0, now).await?;
     let newest = shared.web.db.newest_evaluations().await?;
     Ok(Json(&trouble::list(&rows, &Status::new(&rows, now), &newest, now)).into_response())
 }
 
-async fn evaluation(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
+pub(super) async fn evaluation(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
     // No evaluation has the number 0.
     let number = EvaluationId(id.parse().unwrap_or(0));
     let Some(row) = shared.web.db.evaluation(number).await? else {
-        return Err(Problem::NotFound { detail: format!("there is no evaluation {id}"), near: Vec::new() });
+        return Err(Problem::missing(format!("there is no evaluation {id}")));
     };
     let errors = shared.web.db.errors(row.id).await?;
     Ok(Json(&Evaluation::new(&row).with_errors(&errors)).into_response())
 }
 
-async fn queue(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
+pub(super) async fn queue(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
     let db = &shared.web.db;
     let filter = asked.filter(db).await??;
     let (mut rows, mut complete) = (Vec::new(), true);
@@ -124,7 +72,7 @@ async fn queue(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) ->
     Ok(Json(&json!({ "complete": complete, "items": builds })).into_response())
 }
 
-async fn blockers(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
+pub(super) async fn blockers(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
     let filter = asked.filter(&shared.web.db).await??;
     let mut rows = shared.web.db.blockers().await?;
     rows.retain(|row| filter.admits(&row.build.spec, row.build.system.as_str()));
@@ -132,7 +80,7 @@ async fn blockers(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>)
     Ok(Json(&json!({ "items": blockers })).into_response())
 }
 
-async fn jobs(
+pub(super) async fn jobs(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
     Query(asked): Query<Asked>,
@@ -141,7 +89,8 @@ async fn jobs(
     let found = match Found::load(&shared.web.db, &name, &filter).await? {
         Ok(found) => found,
         Err(near) => {
-            return Err(Problem::NotFound { detail: format!("no evaluation has a job called {name}"), near });
+            let problem = Problem::missing(format!("no evaluation has a job called {name}"));
+            return Err(Problem { near, ..problem });
         }
     };
     let Pages { routes, logs } = shared.pages();
@@ -149,8 +98,37 @@ async fn jobs(
     Ok(Json(&explanation::Answer::new(&rows, &found.errors)).into_response())
 }
 
-async fn pushes(State(shared): State<Arc<Shared>>) -> Answer {
+pub(super) async fn pushes(State(shared): State<Arc<Shared>>) -> Answer {
     let rows = shared.web.db.all_pushes(LISTED).await?;
     let pushes: Vec<Push<'_>> = rows.iter().map(Push::new).collect();
     Ok(Json(&json!({ "items": pushes })).into_response())
+}
+
+pub(super) async fn pauses(State(shared): State<Arc<Shared>>) -> Answer {
+    let rows = shared.web.db.pauses().await?;
+    let pauses: Vec<Pause<'_>> = rows.iter().map(Pause::new).collect();
+    Ok(Json(&json!({ "items": pauses })).into_response())
+}
+
+pub(super) async fn tokens(State(shared): State<Arc<Shared>>) -> Answer {
+    let (rows, now) = (shared.web.db.tokens().await?, shared.web.clock.now());
+    let tokens: Vec<Token<'_>> = rows.iter().map(|row| Token::new(row, now)).collect();
+    Ok(Json(&json!({ "items": tokens })).into_response())
+}
+
+/// Which audit entries are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Older {
+    pub(super) before: Option<i64>,
+    limit: Option<i64>,
+}
+
+pub(super) async fn audit(State(shared): State<Arc<Shared>>, Query(asked): Query<Older>) -> Answer {
+    let limit = asked.limit.unwrap_or(50).clamp(1, MOST_ENTRIES);
+    let rows = shared.web.db.audit(asked.before, limit).await?;
+    let entries: Vec<AuditEntry<'_>> = rows.iter().map(AuditEntry::new).collect();
+    // A full page may not be the last one.
+    let next = entries.last().filter(|_| i64::try_from(entries.len()) == Ok(limit)).map(|last| last.id);
+    Ok(Json(&json!({ "items": entries, "next_before": next })).into_response())
 }

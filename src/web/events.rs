@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
+use axum::routing::{MethodRouter, post};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -60,9 +60,8 @@ impl Default for BodyBudget {
     }
 }
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
-    let route = post(receive).layer(DefaultBodyLimit::max(LARGEST));
-    Router::new().route("/build-server/{id}/build-events", route)
+pub(super) fn receiving() -> MethodRouter<Arc<Shared>> {
+    post(receive).layer(DefaultBodyLimit::max(LARGEST))
 }
 
 /// An answer that says what is wrong.

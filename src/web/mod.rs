@@ -1,30 +1,38 @@
 //! What `gorget run` serves over HTTP: pages, an API, derivations as substitutes, and a place for a
-//! coordinator's events. Whoever can reach it may read, pages and the API only if `anonymous` in the
-//! configuration says so; only the events take a token.
+//! coordinator's events.
+//!
+//! Whoever can reach it may fetch derivations. Pages and the API take a token, but for reading where
+//! `anonymous` in the configuration permits that; `routes` says which role. A coordinator has a token
+//! of its own.
 //!
 //! Everything that a peer can use up is limited: connections, time, the memory of large answers and of bodies.
 
+mod action;
 mod api;
 mod asked;
+mod caller;
 mod connections;
 mod derivations;
 mod events;
 mod finish;
+mod given;
 mod listener;
+mod live;
 mod memory;
 mod paced;
 mod pages;
+mod problem;
 mod rate;
+mod route;
+mod routes;
 mod slots;
 mod token;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -32,11 +40,14 @@ use tokio_util::sync::CancellationToken;
 pub use events::EventSource;
 pub use listener::Listener;
 pub use pages::Pages;
+pub use route::{Kind, Route};
+pub use routes::routes;
 pub use token::Token;
 
 use crate::clock::Clock;
 use crate::db::{self, Db};
 use crate::domain::plan::route::Routes;
+use crate::farm::bell::Bells;
 use crate::guix::signature::{SigningError, SigningKey};
 use crate::guix::store_path::StorePath;
 use slots::{Limits, Slots};
@@ -55,8 +66,20 @@ pub struct Web {
     pub key: Option<SigningKey>,
     /// Who may tell of builds.
     pub tellers: Vec<EventSource>,
-    /// What pages and the API show beside the database; without it, there are none.
-    pub pages: Option<Pages>,
+    /// What pages and the API show beside the database.
+    pub pages: Pages,
+    /// Whether pages and the API show anything to whoever has no token.
+    pub anonymous: bool,
+    /// Whom to wake when somebody changed something.
+    pub bells: Bells,
+}
+
+impl Web {
+    /// Serves a database without a key, to nobody without a token.
+    pub fn new(db: Db, clock: Clock) -> Self {
+        let (pages, bells) = (Pages::default(), Bells::default());
+        Self { db, clock, key: None, tellers: Vec::new(), pages, anonymous: false, bells }
+    }
 }
 
 /// What all requests share.
@@ -68,11 +91,14 @@ struct Shared {
     bodies: events::BodyBudget,
     /// Permission to make a page, or an answer of the API.
     page_turns: Semaphore,
+    live: live::Live,
+    /// What programs can ask for.
+    api: Vec<Route>,
 }
 
 impl Shared {
     fn pages(&self) -> Pages {
-        self.web.pages.clone().unwrap_or_default()
+        self.web.pages.clone()
     }
 
     fn routes(&self) -> Routes {
@@ -84,31 +110,19 @@ impl Shared {
 pub async fn serve(listener: Listener, web: Web, stop: CancellationToken) -> anyhow::Result<()> {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let slots = Slots::new(Limits::of_files(files));
-    let router = router(web, Arc::clone(&slots));
-    connections::serve(listener, router, slots, stop).await;
-    Ok(())
-}
-
-fn router(web: Web, slots: Arc<Slots>) -> Router {
     let shared = Arc::new(Shared {
         web,
-        slots,
+        slots: Arc::clone(&slots),
         memory: memory::Memory::default(),
         bodies: events::BodyBudget::default(),
         page_turns: Semaphore::new(PAGES_AT_ONCE),
+        live: live::Live::new(stop.clone()),
+        api: routes().into_iter().filter(|route| [Kind::Api, Kind::Stream].contains(&route.kind)).collect(),
     });
-    let mut read = Router::new();
-    if shared.web.pages.is_some() {
-        read = pages::routes().merge(api::routes());
-        read = read.layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), finish::finish));
-    }
-    Router::new()
-        .route("/nix-cache-info", get(derivations::cache_info))
-        .route("/{file}", get(derivations::narinfo))
-        .route("/nar/{item}", get(derivations::nar))
-        .merge(events::routes())
-        .merge(read)
-        .with_state(shared)
+    let router = routes::router(&shared).with_state(Arc::clone(&shared));
+    let follow = shared.live.follow(&shared.web.db);
+    tokio::join!(follow, connections::serve(listener, router, slots, stop));
+    Ok(())
 }
 
 /// Why a request has no answer.
@@ -128,6 +142,8 @@ enum Failure {
     Db(#[from] db::Error),
     #[error(transparent)]
     Signing(#[from] SigningError),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     #[error("a task ended early")]
     Task(#[from] tokio::task::JoinError),
 }

@@ -172,6 +172,11 @@ impl Open {
 }
 
 impl Connection {
+    /// The peer's address, if it is on another machine.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// Its peer took so many bytes.
     pub(super) fn took(&self, bytes: usize) {
         self.progress();

@@ -169,7 +169,7 @@ async fn what_has_rotted_is_neither_signed_nor_served_and_verify_finds_it() {
             let listener = Listener::bind(&Listen::Address("127.0.0.1:0".to_owned())).await.unwrap();
             let (url, stop) = (listener.place(), CancellationToken::new());
             let (clock, key) = (gorget::clock::Clock::manual(1000), Some(SigningKey::generate().unwrap()));
-            let web = Web { db: db.clone(), clock, key, tellers: Vec::new(), pages: None };
+            let web = Web { key, ..Web::new(db.clone(), clock) };
             let server = tokio::spawn(serve(listener, web, stop.clone()));
             let status = async |path: String| reqwest::get(format!("{url}/{path}")).await.unwrap().status();
             let both = async |path: &StorePath| {

@@ -21,7 +21,7 @@ use crate::repository::{Remote, Server};
 use crate::support::guix::{Tree, guix_root, manifest};
 use crate::support::program::{Farm, text};
 use crate::support::site::{Answer, Site, path, published};
-use crate::support::{context, on_both};
+use crate::support::{author, context, on_both};
 
 /// The reconcilers that see branches, with a clock that is moved by hand.
 struct Bed {
@@ -288,7 +288,7 @@ async fn whoever_asks_for_a_look_gets_one_and_whoever_asks_often_no_more() {
     for _ in 0..3 {
         let branches = bed.db.branches().await.unwrap();
         let ids: Vec<_> = branches.iter().map(|branch| branch.id).collect();
-        bed.db.request_polls(&ids, bed.clock.now()).await.unwrap();
+        bed.db.request_polls(&ids, "all", &author(), bed.clock.now()).await.unwrap();
         bed.see().await;
         bed.clock.advance(1);
     }

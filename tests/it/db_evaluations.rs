@@ -5,7 +5,8 @@ use gorget::domain::spec::{Build, Subset, System};
 use serde_json::json;
 
 use crate::support::{
-    batch, begin, claimant, evaluate, interrupted, on_both, only_spec, revision, spec, spec_id, system,
+    author, batch, begin, claimant, evaluate, interrupted, on_both, only_spec, revision, spec, spec_id,
+    system,
 };
 
 #[tokio::test]
@@ -185,13 +186,13 @@ async fn an_evaluation_that_is_over_can_be_asked_for_again() {
     on_both(async |db| {
         let master = only_spec(db, spec("master")).await;
         let first = evaluate(db, master, "a", &[("hello", "hello1")]).await;
-        let again = db.retry_evaluation(first, 300).await.unwrap().unwrap();
-        assert_eq!(db.retry_evaluation(first, 301).await.unwrap(), None, "there is a newer one");
-        assert_eq!(db.retry_evaluation(again, 302).await.unwrap(), None, "it is not over");
+        let again = db.retry_evaluation(first, &author(), 300).await.unwrap().unwrap();
+        assert_eq!(db.retry_evaluation(first, &author(), 301).await.unwrap(), None, "there is a newer one");
+        assert_eq!(db.retry_evaluation(again, &author(), 302).await.unwrap(), None, "it is not over");
         let task = db.claim_evaluation(&claimant("one"), 303).await.unwrap().unwrap();
         assert_eq!((task.id, task.previous, &task.revision), (again, Some(first), &revision("a")));
         db.fail_evaluation(&task, "no memory", 304).await.unwrap();
-        assert!(db.retry_evaluation(again, 305).await.unwrap().is_some());
+        assert!(db.retry_evaluation(again, &author(), 305).await.unwrap().is_some());
     })
     .await;
 }

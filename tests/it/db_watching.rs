@@ -5,7 +5,7 @@ use gorget::db::{
     PushId, PushKind,
 };
 
-use crate::support::{on_both, only_spec, spec};
+use crate::support::{author, on_both, only_spec, spec};
 
 const URL: &str = "https://example.org/guix.git";
 
@@ -113,8 +113,11 @@ async fn what_was_acknowledged_counts_until_something_newer_is_trusted() {
         let trust = db.trust(URL, "master").await.unwrap().unwrap();
         assert_eq!(trust.bases, ["a"]);
 
-        assert_eq!(db.acknowledge_push(PushId(trust.push.unwrap().0 + 1), 25).await.unwrap(), None);
-        let push = db.acknowledge_push(trust.push.unwrap(), 30).await.unwrap().unwrap();
+        assert_eq!(
+            db.acknowledge_push(PushId(trust.push.unwrap().0 + 1), &author(), 25).await.unwrap(),
+            None
+        );
+        let push = db.acknowledge_push(trust.push.unwrap(), &author(), 30).await.unwrap().unwrap();
         assert_eq!((push.after.as_deref(), push.acknowledged_at), (Some("b"), Some(30)));
         assert_eq!(db.trust(URL, "master").await.unwrap().unwrap().bases, ["b", "a"]);
         db.record_trusted(URL, "master", "b").await.unwrap();
@@ -142,7 +145,7 @@ async fn a_hold_lasts_until_the_spec_wants_something_else_or_is_released() {
         let [found] = &db.blocked_specs().await.unwrap()[..] else { panic!() };
         assert_eq!((found.since, found.failures, found.next_attempt), (30, 1, 99));
         look(db, "master", at("a"), 40).await;
-        db.acknowledge_push(PushId(1), 50).await.unwrap();
+        db.acknowledge_push(PushId(1), &author(), 50).await.unwrap();
         assert_eq!(db.blocked_specs().await.unwrap()[0].next_attempt, 0, "it is tried again at once");
         db.unblock_spec(spec).await.unwrap();
         assert_eq!(db.blocked_specs().await.unwrap(), []);

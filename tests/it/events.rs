@@ -17,7 +17,7 @@ async fn farm(db: &Db) -> (String, CancellationToken) {
     db.queue_builds(id, BuildState::Queued, 500).await.unwrap();
     let listener = Listener::bind(&Listen::Address("127.0.0.1:0".to_owned())).await.unwrap();
     let (url, stop) = (listener.place(), CancellationToken::new());
-    let web = Web { db: db.clone(), clock: Clock::manual(1000), key: None, tellers: tellers(), pages: None };
+    let web = Web { tellers: tellers(), ..Web::new(db.clone(), Clock::manual(1000)) };
     tokio::spawn(serve(listener, web, stop.clone()));
     (format!("{url}/build-server/1/build-events"), stop)
 }

@@ -8,7 +8,7 @@ use gorget::db::{
 use gorget::domain::spec::{Subset, System};
 use serde_json::json;
 
-use crate::support::{batch, claimant, interrupted, on_both, only_spec, revision, spec, spec_id};
+use crate::support::{author, batch, claimant, interrupted, on_both, only_spec, revision, spec, spec_id};
 
 fn host(name: &str, identity: &str) -> NewHost {
     let (roles, systems) = ("evaluate schedule".to_owned(), String::new());
@@ -111,7 +111,7 @@ async fn an_evaluation_that_ends_each_of_its_hosts_is_given_up() {
         assert!(db.verify().await.unwrap().is_empty());
 
         // A person has given it less memory, or something else was pushed.
-        let again = db.retry_evaluation(given_up.id, 300).await.unwrap().unwrap();
+        let again = db.retry_evaluation(given_up.id, &author(), 300).await.unwrap().unwrap();
         let task = db.claim_evaluation(&claimant("one"), 300).await.unwrap().unwrap();
         assert_eq!((task.id, task.attempts), (again, 1));
         EvaluationWriter::new(task).finish(db, false, &json!({}), 301).await.unwrap();

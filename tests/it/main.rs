@@ -7,6 +7,7 @@
 mod support;
 
 mod abuse;
+mod access;
 mod approve;
 mod authentic;
 mod branches;
@@ -48,6 +49,7 @@ mod impatient;
 mod layouts;
 mod leases;
 mod linear;
+mod live;
 mod machines;
 mod needed;
 mod outcomes;

@@ -15,8 +15,8 @@ use gorget::steps::schedule::Schedule;
 use serde_json::json;
 
 use crate::support::{
-    batch, begin, claimant, context, derivation, hash, job, next_builds, on_both, only_spec, revision, spec,
-    spec_id,
+    author, batch, begin, claimant, context, derivation, hash, job, next_builds, on_both, only_spec,
+    revision, spec, spec_id,
 };
 
 const DAY: Seconds = 86_400;
@@ -277,7 +277,7 @@ async fn a_whole_world_is_held_until_somebody_approves_it() {
         let fourth = evaluate(db, id, "e", &[("a", &[]), ("b", &[]), ("c", &[])]).await;
         schedule(db, 5000).await;
         assert_eq!(held_by(&builds(db).await, reason), ["a", "b", "c"]);
-        assert_eq!(db.approve(&[fourth], 5500).await.unwrap(), 3);
+        assert_eq!(db.approve(&[fourth], &author(), 5500).await.unwrap(), 3);
         assert_eq!(state(db, "a").await, BuildState::Queued);
         schedule(db, 6000).await;
         assert!(db.awaiting_approval().await.unwrap().is_empty(), "approved is approved");

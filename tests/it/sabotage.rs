@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::coordinator::StandIn;
 use crate::support::program;
-use crate::support::{begin, context, derivation, everything, hash, job, on_both, spec, spec_id};
+use crate::support::{author, begin, context, derivation, everything, hash, job, on_both, spec, spec_id};
 
 /// A derivation: what it is called, what it makes, and what it needs.
 type Line<'a> = (&'a str, &'a str, &'a [&'a str]);
@@ -331,7 +331,7 @@ async fn the_budget_of_one_holds_nothing_that_another_may_have_built() {
             all.iter().filter(|build| held(build)).map(|build| build.job.clone()).collect::<Vec<_>>()
         };
         assert_eq!(waiting().await, ["gcc", "vim"]);
-        db.approve(&[both], 1).await.unwrap();
+        db.approve(&[both], &author(), 1).await.unwrap();
         assert_eq!(waiting().await, [""; 0], "whoever holds them, somebody who wants them has approval");
         assert!(world < both);
     })

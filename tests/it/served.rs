@@ -55,7 +55,7 @@ async fn serving(db: &Db, batch: &Batch, key: Option<SigningKey>) -> (String, Ca
     recorder.finish(db, false, &json!({}), 200).await.unwrap();
     let listener = Listener::bind(&Listen::Address("127.0.0.1:0".to_owned())).await.unwrap();
     let (url, stop) = (listener.place(), CancellationToken::new());
-    let web = Web { db: db.clone(), clock: Clock::manual(1000), key, tellers: Vec::new(), pages: None };
+    let web = Web { key, ..Web::new(db.clone(), Clock::manual(1000)) };
     tokio::spawn(serve(listener, web, stop.clone()));
     (url, stop)
 }

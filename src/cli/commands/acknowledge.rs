@@ -1,7 +1,7 @@
 //! `gorget acknowledge`: a push that leads away from what was evaluated before is meant.
 
-use crate::cli::{Exit, open_db, output, user_error};
-use crate::clock::Clock;
+use crate::cli::author::{Steerer, refused};
+use crate::cli::{Exit, output};
 use crate::config::Config;
 use crate::db::PushId;
 
@@ -17,15 +17,7 @@ pub(in crate::cli) struct Acknowledge {
 }
 
 pub(in crate::cli) async fn run(args: &Acknowledge, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
-    let missing = || format!("there is no push {}\nhint: `gorget pushes` lists them", args.push);
-    let pushes = db.all_pushes(i64::MAX).await?;
-    let push = pushes.into_iter().find(|push| push.id == PushId(args.push));
-    let push = push.ok_or_else(|| user_error(missing()))?;
-    let Some(after) = push.after else {
-        return Err(user_error(format!("push {} removed the branch: there is nothing to go to", args.push)));
-    };
-    db.acknowledge_push(push.id, Clock::System.now()).await?;
-    output::note(&format!("{} of {} may go to {after}", push.branch, push.url));
+    let steerer = Steerer::open(&config).await?;
+    output::note(&steerer.steering().acknowledge(PushId(args.push)).await.map_err(refused)?);
     Ok(Exit::Done)
 }

@@ -1,9 +1,9 @@
 //! `gorget approve`: queues builds that await approval.
 
-use crate::cli::{Exit, open_db, output, user_error};
-use crate::clock::Clock;
+use crate::cli::author::{Steerer, refused};
+use crate::cli::{Exit, output};
 use crate::config::Config;
-use crate::db::AwaitingApproval;
+use crate::farm::steering::Which;
 use crate::view::approval::Approved;
 
 /// Queue builds that await approval
@@ -25,29 +25,14 @@ pub(in crate::cli) struct Approve {
 }
 
 pub(in crate::cli) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
-    let held = db.awaiting_approval().await?;
+    let steerer = Steerer::open(&config).await?;
+    let steering = steerer.steering();
     let number: Option<i64> = args.which.parse().ok();
-    let named = held.iter().find(|held| Some(held.evaluation.0) == number);
-    let is_meant = |held: &&AwaitingApproval| {
-        let is_of = match named {
-            Some(named) => {
-                (&held.spec, &held.system) == (&named.spec, &named.system)
-                    && held.evaluation <= named.evaluation
-            }
-            None => held.spec == args.which,
-        };
-        is_of && args.system.as_ref().is_none_or(|system| *system == held.system)
-    };
-    let meant: Vec<&AwaitingApproval> = held.iter().filter(is_meant).collect();
-    if meant.is_empty() {
-        let of_system = args.system.as_ref().map(|system| format!(" for {system}")).unwrap_or_default();
-        let hint = "hint: `gorget status` shows what awaits approval";
-        return Err(user_error(format!("nothing of {}{of_system} awaits approval\n{hint}", args.which)));
-    }
-    let evaluations: Vec<_> = meant.iter().map(|held| held.evaluation).collect();
-    db.approve(&evaluations, Clock::System.now()).await?;
-    for approved in meant.into_iter().map(Approved::new) {
+    let held = steering.db.awaiting_approval().await?;
+    let named = held.iter().map(|held| held.evaluation).find(|id| Some(id.0) == number);
+    let which = named.map_or(Which::Spec(&args.which), Which::Evaluation);
+    let meant = steering.approve(which, args.system.as_deref()).await.map_err(refused)?;
+    for approved in meant.iter().map(Approved::new) {
         if args.json {
             output::json(&approved)?;
             continue;

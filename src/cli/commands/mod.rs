@@ -2,6 +2,7 @@
 
 pub(super) mod acknowledge;
 pub(super) mod approve;
+pub(super) mod audit;
 pub(super) mod backup;
 pub(super) mod channels;
 pub(super) mod check;
@@ -14,6 +15,7 @@ pub(super) mod gc;
 pub(super) mod generate;
 pub(super) mod history;
 pub(super) mod key;
+pub(super) mod pause;
 pub(super) mod pin;
 pub(super) mod poll;
 pub(super) mod pushes;
@@ -21,4 +23,5 @@ pub(super) mod queue;
 pub(super) mod reassign;
 pub(super) mod retry;
 pub(super) mod status;
+pub(super) mod token;
 pub(super) mod verify;

@@ -1,7 +1,7 @@
 //! `gorget pin`: evaluations that are never forgotten.
 
-use crate::cli::{Exit, open_db, user_error};
-use crate::clock::Clock;
+use crate::cli::author::{Steerer, refused};
+use crate::cli::{Exit, output};
 use crate::config::Config;
 use crate::db::EvaluationId;
 
@@ -16,11 +16,9 @@ pub(in crate::cli) struct Pin {
 }
 
 pub(in crate::cli) async fn run(args: &Pin, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
-    let since = (!args.remove).then(|| Clock::System.now());
-    if db.pin(EvaluationId(args.evaluation), since).await? {
-        return Ok(Exit::Done);
-    }
-    let number = args.evaluation;
-    Err(user_error(format!("there is no evaluation {number}\nhint: `gorget status` lists the latest")))
+    let steerer = Steerer::open(&config).await?;
+    output::note(
+        &steerer.steering().pin(EvaluationId(args.evaluation), !args.remove).await.map_err(refused)?,
+    );
+    Ok(Exit::Done)
 }

@@ -1,7 +1,7 @@
 //! `gorget reassign`: the builds of a coordinator that is gone go to others.
 
-use crate::cli::{Exit, open_db, output, user_error};
-use crate::clock::Clock;
+use crate::cli::author::{Steerer, refused};
+use crate::cli::{Exit, output};
 use crate::config::Config;
 
 /// Give the builds of a coordinator that is gone to others
@@ -15,20 +15,7 @@ pub(in crate::cli) struct Reassign {
 }
 
 pub(in crate::cli) async fn run(args: &Reassign, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
-    let name = &args.coordinator;
-    if config.routes().0.iter().any(|route| route.coordinator == *name) {
-        return Err(user_error(format!(
-            "{name} is in the configuration, and may go on with its builds\nhint: remove it there first, and restart `gorget run`"
-        )));
-    }
-    let builds = db.builds_at(name).await?;
-    if builds.is_empty() {
-        return Err(user_error(format!(
-            "{name} has no builds\nhint: `gorget status` shows which coordinator has which"
-        )));
-    }
-    db.record_loss(&builds, Clock::System.now()).await?;
-    output::note(&format!("{} taken from {name}", output::count(builds.len(), "build is", "builds are")));
+    let steerer = Steerer::open(&config).await?;
+    output::note(&steerer.steering().reassign(&args.coordinator, &config.routes()).await.map_err(refused)?);
     Ok(Exit::Done)
 }

@@ -2,6 +2,7 @@ use crate::clock::Seconds;
 use crate::db::build::failed::note_failures;
 use crate::db::build::guard::guard;
 use crate::db::build::live::spec_of;
+use crate::db::log::event_log::{EventKind, log};
 use crate::db::stored_system::stored_system;
 use crate::db::{BuildId, BuildState, Db, DerivationId, Error, EvaluationId, Result, rows, stored};
 use crate::domain::plan::order::unranked;
@@ -70,19 +71,6 @@ pub struct QueueFilter {
     pub state: Option<BuildState>,
     /// Only those of this coordinator.
     pub coordinator: Option<String>,
-}
-
-/// How many builds there are of one kind.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct BuildCount {
-    /// Name of the spec that wanted them first.
-    pub spec: String,
-    /// For which system.
-    pub system: String,
-    /// In which state.
-    pub state: BuildState,
-    /// How many.
-    pub count: i64,
 }
 
 /// All columns of a [`Row`]; a condition may follow.
@@ -215,17 +203,22 @@ impl Db {
         let count = execute!(&mut tx, queue, evaluation, state, now, urgency, spec.retry_failed.up_to(now));
         execute!(&mut tx, SEEN, evaluation);
         guard(&mut tx).await?;
+        if count > 0 {
+            log(&mut tx, EventKind::Builds, None, None, now).await?;
+        }
         tx.commit().await?;
         Ok(count)
     }
 
     /// The queued builds of a coordinator that may be submitted now, first things first: the most urgent,
-    /// then inputs before what needs them, as derivations are numbered.
+    /// then inputs before what needs them, as derivations are numbered. Nothing that is paused.
     pub async fn next_submissions(&self, coordinator: &str, now: Seconds, limit: i64) -> Result<Vec<Build>> {
         let sql = sql!(
             builds!(),
             "where b.state = 'queued' and b.coordinator = $1 and b.next_attempt <= $2
-             order by b.urgency desc, b.derivation_id limit $3"
+               and not exists (select 1 from pause where kind = 'submission') and not ",
+            is_paused!("s", "e.system"),
+            " order by b.urgency desc, b.derivation_id limit $3"
         );
         let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
             .bind(coordinator).bind(now).bind(limit).fetch_all(pool).await?);
@@ -277,13 +270,5 @@ impl Db {
         let row: Option<Row> =
             each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(id).fetch_optional(pool).await?);
         row.map(Build::try_from).transpose()
-    }
-
-    /// How many builds there are, by spec, system and state.
-    pub async fn build_counts(&self) -> Result<Vec<BuildCount>> {
-        const SQL: &str = "select s.name as spec, e.system, b.state, count(*) as count
-            from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
-            group by s.name, e.system, b.state order by s.name, e.system, b.state";
-        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 }

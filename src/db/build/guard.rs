@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use crate::clock::Seconds;
 use crate::db::build::free::{free, held_jobs};
 use crate::db::build::standing::{Waiting, standing};
+use crate::db::log::audit::record;
 use crate::db::{Db, EvaluationId, Result, SpecId, Tx, stored};
+use crate::domain::access::{Action, Author};
 use crate::domain::plan::guard::awaits_approval;
 use crate::domain::spec::Spec;
 
@@ -50,9 +52,10 @@ impl Db {
     }
 
     /// What awaits approval of these evaluations is to be built, and what they come to want later.
-    pub async fn approve(&self, evaluations: &[EvaluationId], now: Seconds) -> Result<u64> {
+    pub async fn approve(&self, evaluations: &[EvaluationId], author: &Author, now: Seconds) -> Result<u64> {
         let mut tx = self.begin().await?;
         for id in evaluations {
+            record(&mut tx, author, Action::Approve, &format!("evaluation {id}"), now).await?;
             execute!(&mut tx, "update evaluation set approved_at = $2 where id = $1", id, now);
         }
         let released = guard(&mut tx).await?;

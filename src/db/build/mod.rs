@@ -21,6 +21,7 @@ pub(in crate::db) mod failed;
 #[macro_use]
 pub(in crate::db) mod builds;
 pub(in crate::db) mod blockers;
+pub(in crate::db) mod count;
 pub(in crate::db) mod event;
 pub(in crate::db) mod explain;
 pub(in crate::db) mod failures;
@@ -33,6 +34,7 @@ pub(in crate::db) mod leave;
 pub(in crate::db) mod live;
 pub(in crate::db) mod others;
 pub(in crate::db) mod outbox;
+pub(in crate::db) mod retry;
 pub(in crate::db) mod route;
 pub(in crate::db) mod snapshot;
 pub(in crate::db) mod standing;

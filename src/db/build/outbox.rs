@@ -22,7 +22,9 @@ use crate::clock::Seconds;
 use crate::db::build::builds::Row;
 use crate::db::build::event::insert;
 use crate::db::build::transition::transition;
+use crate::db::log::audit::record;
 use crate::db::{Build, BuildId, Db, Error, Result, Tx, rows};
+use crate::domain::access::{Action, Author};
 use crate::domain::attempt::Attempt;
 
 /// SQL for the derivation of the build $1 that is attempted under the name $2, or else is to be built.
@@ -208,32 +210,22 @@ impl Db {
     /// The coordinator has lost builds that it had: they are submitted again, perhaps to another one, or
     /// given up.
     pub async fn record_loss(&self, builds: &[Build], now: Seconds) -> Result<()> {
-        let unnamed = sql!(
-            "update build set state = case state when 'canceling' then 'canceled' else 'queued' end, next_attempt = 0
-             where unindexed(state) in ('submitted', 'canceling') and reference is null and id in ids($1)"
-        );
-        let lost = sql!(
-            "update build set coordinator = null, sent = false, in_doubt = false
-             where unindexed(state) = 'queued' and id in ids($1)"
-        );
         let mut tx = self.begin().await?;
-        for build in builds {
-            if let Some(reference) = &build.reference {
-                execute!(
-                    &mut tx,
-                    "update build set canceled_attempt = $2 where id = $1",
-                    build.id,
-                    reference
-                );
-                let attempt = Attempt::Canceled.word();
-                let line = json!({ "build": build.id, "reference": reference, "attempt": attempt });
-                let new = insert(&mut tx, &rows([line]), None, now).await?;
-                transition(&mut tx, &new, None, now).await?;
-            }
-        }
-        let ids = rows(builds.iter().map(|build| Value::from(build.id.0)));
-        execute!(&mut tx, unnamed, &ids);
-        execute!(&mut tx, lost, ids);
+        lose(&mut tx, builds, now).await?;
+        tx.commit().await
+    }
+
+    /// Somebody takes its builds from a coordinator that is gone: the same.
+    pub async fn reassign(
+        &self,
+        coordinator: &str,
+        builds: &[Build],
+        author: &Author,
+        now: Seconds,
+    ) -> Result<()> {
+        let mut tx = self.begin().await?;
+        lose(&mut tx, builds, now).await?;
+        record(&mut tx, author, Action::Reassign, &format!("coordinator {coordinator}"), now).await?;
         tx.commit().await
     }
 
@@ -281,5 +273,30 @@ async fn take(tx: &mut Tx, build: &Build, reference: Option<&str>) -> Result<()>
             and attempt not in ('scheduled', 'started'))"
     );
     execute!(tx, sql, build.id, reference, build.coordinator.as_deref());
+    Ok(())
+}
+
+/// See [`Db::record_loss`].
+async fn lose(tx: &mut Tx, builds: &[Build], now: Seconds) -> Result<()> {
+    let unnamed = sql!(
+        "update build set state = case state when 'canceling' then 'canceled' else 'queued' end, next_attempt = 0
+         where unindexed(state) in ('submitted', 'canceling') and reference is null and id in ids($1)"
+    );
+    let lost = sql!(
+        "update build set coordinator = null, sent = false, in_doubt = false
+         where unindexed(state) = 'queued' and id in ids($1)"
+    );
+    for build in builds {
+        if let Some(reference) = &build.reference {
+            execute!(tx, "update build set canceled_attempt = $2 where id = $1", build.id, reference);
+            let attempt = Attempt::Canceled.word();
+            let line = json!({ "build": build.id, "reference": reference, "attempt": attempt });
+            let new = insert(tx, &rows([line]), None, now).await?;
+            transition(tx, &new, None, now).await?;
+        }
+    }
+    let ids = rows(builds.iter().map(|build| Value::from(build.id.0)));
+    execute!(tx, unnamed, &ids);
+    execute!(tx, lost, ids);
     Ok(())
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Seconds;
 use crate::db::build::guard::guard;
+use crate::db::log::event_log::{EventKind, log};
 use crate::db::{BuildId, Db, Result, rows};
 
 /// A build that is queued unless a substitute server has all of its outputs.
@@ -118,7 +119,9 @@ impl Db {
              from records($1: id bigint, state text, answer text) as new
              where build.id = new.id and unindexed(build.state) = 'pending'"
         );
-        execute!(&mut tx, sql, &lines, now);
+        if execute!(&mut tx, sql, &lines, now) > 0 {
+            log(&mut tx, EventKind::Builds, None, None, now).await?;
+        }
         guard(&mut tx).await?;
         tx.commit().await
     }

@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Seconds;
 use crate::db::build::failed::note_failures;
+use crate::db::log::event_log::{EventKind, log};
 use crate::db::{BuildId, BuildState, Error, Result, Tx, rows};
 use crate::domain::attempt::{Attempt, furthest, retry_after, standing};
 use crate::domain::build::{self, Event};
@@ -135,7 +136,11 @@ pub(in crate::db) async fn transition(
             "names": moved.names, "derivation": moved.derivation,
         })
     });
-    move_all(tx, &rows(lines), coordinator, now).await
+    let changed = move_all(tx, &rows(lines), coordinator, now).await?;
+    if changed > 0 {
+        log(tx, EventKind::Builds, None, None, now).await?;
+    }
+    Ok(changed)
 }
 
 async fn move_all(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seconds) -> Result<u64> {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::clock::Seconds;
 use crate::db::build::guard::guard;
 use crate::db::build::live::store_plan;
+use crate::db::log::event_log::{EventKind, log};
 use crate::db::{BuildId, BuildState, Db, Live, PlanInput, Result, Tx, rows};
 use crate::domain::plan::order::unranked;
 
@@ -61,6 +62,9 @@ impl Db {
         let mut tx = self.begin().await?;
         let count = execute!(&mut tx, sql, &lines, state, now);
         guard(&mut tx).await?;
+        if count > 0 {
+            log(&mut tx, EventKind::Builds, None, None, now).await?;
+        }
         tx.commit().await?;
         Ok(count)
     }
@@ -92,6 +96,9 @@ impl Db {
         // Somebody may want it now whose builds are served.
         execute!(&mut tx, "update build set coordinator = null where state = 'queued' and coordinator = ''");
         store_plan(&mut tx, outlook, now).await?;
+        if !changes.unwanted.is_empty() || !changes.needed_again.is_empty() {
+            log(&mut tx, EventKind::Builds, None, None, now).await?;
+        }
         guard(&mut tx).await?;
         tx.commit().await
     }

@@ -27,6 +27,8 @@ pub struct Evaluation {
     pub reason: Option<String>,
     /// Whether whole modules failed to load, so that absent jobs are errors.
     pub partial: bool,
+    /// Whether it is kept for ever.
+    pub pinned: bool,
     /// How often it was begun.
     pub attempts: i64,
     /// Who evaluates it, or did last.
@@ -85,7 +87,7 @@ impl EvaluationState {
 /// All columns of a [`Row`]; a condition may follow.
 macro_rules! evaluations {
     () => {
-        "select e.id, e.spec_id, s.name as spec, coalesce(e.channels, r.channels) as channels, e.build, e.system, e.state, e.reason, e.partial, e.attempts, e.host,
+        "select e.id, e.spec_id, s.name as spec, coalesce(e.channels, r.channels) as channels, e.build, e.system, e.state, e.reason, e.partial, e.pinned_at is not null as pinned, e.attempts, e.host,
            e.created_at, e.started_at, e.finished_at, e.jobs_total, e.jobs_done, e.modules_done, e.modules_total, e.errors, e.unscheduled, e.metrics
          from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id "
     };
@@ -102,6 +104,7 @@ struct Row {
     state: EvaluationState,
     reason: Option<String>,
     partial: bool,
+    pinned: bool,
     attempts: i64,
     host: Option<String>,
     created_at: Seconds,
@@ -133,6 +136,7 @@ impl TryFrom<Row> for Evaluation {
             state: row.state,
             reason: row.reason,
             partial: row.partial,
+            pinned: row.pinned,
             attempts: row.attempts,
             host: row.host,
             created_at: row.created_at,

@@ -9,6 +9,7 @@ use crate::db::evaluation::batch::store_errors;
 use crate::db::evaluation::record::EvaluationWriter;
 use crate::db::farm::notify::{Wake, ring};
 use crate::db::history::interval::{Ended, end_intervals};
+use crate::db::log::event_log::log_evaluations;
 use crate::db::{Db, Error, EvaluationId, JobError, Result, Tx, rows};
 
 impl EvaluationWriter {
@@ -23,6 +24,7 @@ impl EvaluationWriter {
         let absent = if partial { self.absent(&mut tx, gone).await? } else { Vec::new() };
         let errors = store_errors(&mut tx, self.task.id, &absent).await?;
         execute!(&mut tx, COMPLETE, self.task.id, partial, metrics.to_string(), now, errors.cast_signed());
+        log_evaluations(&mut tx, &[self.task.id], now).await?;
         ring(&mut tx, Wake::Schedule).await?;
         tx.commit().await
     }

@@ -35,6 +35,7 @@ use crate::clock::Seconds;
 use crate::db::evaluation::task::{Task, fail, reset};
 use crate::db::farm::notify::{Wake, ring};
 use crate::db::farm::term::{LEASE, next_term};
+use crate::db::log::event_log::log_evaluations;
 use crate::db::{Db, EvaluationId, Result, SpecId, rows};
 use crate::domain::revision::Revision;
 use crate::domain::spec::System;
@@ -76,13 +77,16 @@ impl Db {
         const TAKE: &str =
             "update evaluation set state = 'running', started_at = $2, attempts = attempts + 1,
             host = $3, term = $4, lease_expires_at = $5 where id = $1";
-        // What is next at $1, for one of the systems $2, preferably of the spec $3 at the revision $4.
+        // What is next at $1, for one of the systems $2, preferably of the spec $3 at the revision $4, on the host $5.
         let next = sql!(
             "select e.id from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id
             where e.state = 'pending' and s.present and s.active and ($2 = '[]' or e.system in texts($2))
               and not exists
               (select 1 from evaluation o where o.spec_id = e.spec_id and o.system = e.system
                  and (o.state = 'running' or o.state = 'pending' and o.id < e.id))
+              and not ",
+            is_paused!("s", "e.system"),
+            " and not exists (select 1 from pause p where p.kind = 'host' and p.name = $5)
               and not exists (select 1 from sweep where expires_at > $1)
             order by s.priority, e.attempts, case
               when e.spec_id = $3 and r.key = $4 then 0
@@ -93,19 +97,20 @@ impl Db {
         let systems = rows(claimant.systems.iter().map(|system| Value::from(system.as_str())));
         let (spec, revision) = claimant.warm.as_ref().map(|(spec, revision)| (*spec, revision.key())).unzip();
         let found: Option<EvaluationId> = each!(&self.readers, pool, next =>
-            sqlx::query_scalar(next).bind(now).bind(&systems).bind(spec).bind(&revision)
+            sqlx::query_scalar(next).bind(now).bind(&systems).bind(spec).bind(&revision).bind(&claimant.host)
                 .fetch_optional(pool).await?);
         if found.is_none() {
             return Ok(None);
         }
         let mut tx = self.begin().await?;
         let found: Option<EvaluationId> = each!(&mut tx, tx, next =>
-            sqlx::query_scalar(next).bind(now).bind(&systems).bind(spec).bind(&revision)
+            sqlx::query_scalar(next).bind(now).bind(&systems).bind(spec).bind(&revision).bind(&claimant.host)
                 .fetch_optional(&mut **tx).await?);
         let Some(id) = found else { return Ok(None) };
         let term = next_term(&mut tx).await?;
         execute!(&mut tx, TAKE, id, now, &claimant.host, term, now + LEASE);
         let task = Task::find(&mut tx, id).await?;
+        log_evaluations(&mut tx, &[id], now).await?;
         tx.commit().await?;
         Ok(Some(task))
     }
@@ -126,6 +131,7 @@ impl Db {
         let mut tx = self.begin().await?;
         let lost: Vec<Interrupted> = each!(&mut tx, tx =>
             sqlx::query_as(LOST).bind(host).bind(now).bind(BEGINNINGS).fetch_all(&mut **tx).await?);
+        log_evaluations(&mut tx, &lost.iter().map(|one| one.id).collect::<Vec<_>>(), now).await?;
         let (failed, again): (Vec<_>, Vec<_>) = lost.iter().partition(|evaluation| evaluation.failed);
         reset(&mut tx, &again.iter().map(|evaluation| evaluation.id).collect::<Vec<_>>()).await?;
         for Interrupted { id, host, .. } in failed {

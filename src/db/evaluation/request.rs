@@ -3,6 +3,7 @@
 use crate::clock::Seconds;
 use crate::db::evaluation::evaluations::EvaluationState;
 use crate::db::farm::notify::{Wake, ring};
+use crate::db::log::event_log::log_evaluations;
 use crate::db::{Db, EvaluationId, Result, SpecId, Tx, stored};
 use crate::domain::revision::Revision;
 use crate::domain::spec::{Build, Spec, System};
@@ -33,6 +34,7 @@ impl Db {
             requested.extend(request(&mut tx, spec, &wanted, system, now).await?);
         }
         if !requested.is_empty() {
+            log_evaluations(&mut tx, &requested, now).await?;
             ring(&mut tx, Wake::Evaluate).await?;
         }
         tx.commit().await?;

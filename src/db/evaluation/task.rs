@@ -2,6 +2,7 @@ use serde_json::Value;
 
 use crate::clock::Seconds;
 use crate::db::farm::notify::{Wake, ring};
+use crate::db::log::event_log::log_evaluations;
 use crate::db::stored_system::stored_system;
 use crate::db::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
 use crate::domain::revision::Revision;
@@ -141,6 +142,7 @@ pub(in crate::db) async fn fail(tx: &mut Tx, id: EvaluationId, reason: &str, now
     const FAIL: &str = "update evaluation set state = 'failed', reason = $2, finished_at = $3,
         unscheduled = false where id = $1";
     execute!(tx, FAIL, id, reason, now);
+    log_evaluations(tx, &[id], now).await?;
     execute!(tx, "delete from job_interval where first_evaluation = $1", id);
     ring(tx, Wake::Schedule).await
 }

@@ -6,6 +6,7 @@
 
 use crate::clock::Seconds;
 use crate::db::farm::term::{LEASE, next_term};
+use crate::db::log::event_log::{EventKind, log};
 use crate::db::{Db, Either, Error, EvaluationId, Result, Tx};
 
 /// A host that stopped, or fell silent, is forgotten after so long.
@@ -93,6 +94,7 @@ impl Db {
             return Err(Error::HostTaken(name.clone()));
         }
         execute!(&mut tx, FORGET, now - REMEMBERED);
+        log(&mut tx, EventKind::Host, None, None, now).await?;
         tx.commit().await
     }
 
@@ -119,6 +121,7 @@ impl Db {
                 &host.name
             );
             execute!(&mut tx, "update scheduler_lease set expires_at = 0 where host = $1", &host.name);
+            log(&mut tx, EventKind::Host, None, None, now).await?;
         }
         tx.commit().await
     }

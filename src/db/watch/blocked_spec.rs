@@ -1,6 +1,7 @@
 //! Blocked specs: which are not evaluated, why, since when, and when they are tried again.
 
 use crate::clock::Seconds;
+use crate::db::log::event_log::{EventKind, log};
 use crate::db::{Db, PushId, Result, SpecId};
 
 /// Why what a spec wants is not evaluated.
@@ -91,6 +92,7 @@ impl Db {
         let NewBlock { target, kind, reason, push, next_attempt } = block;
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, spec, target, kind, reason, push, now, next_attempt);
+        log(&mut tx, EventKind::Spec, Some(spec), None, now).await?;
         tx.commit().await
     }
 

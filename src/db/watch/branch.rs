@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use crate::clock::Seconds;
+use crate::db::log::audit::record;
+use crate::db::log::event_log::{EventKind, log};
 use crate::db::{BranchId, Db, Result, rows};
+use crate::domain::access::{Action, Author};
 
 /// A branch of a repository, or a pattern of branches, which is at no commit.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -115,11 +118,18 @@ impl Db {
     }
 
     /// Asks that branches be polled soon.
-    pub async fn request_polls(&self, branches: &[BranchId], now: Seconds) -> Result<()> {
+    pub async fn request_polls(
+        &self,
+        branches: &[BranchId],
+        subject: &str,
+        author: &Author,
+        now: Seconds,
+    ) -> Result<()> {
         let ids = rows(branches.iter().map(|id| json!(id)));
         let mut tx = self.begin().await?;
         let sql = sql!("update branch set requested_at = $2 where id in ids($1)");
         execute!(&mut tx, sql, &ids, now);
+        record(&mut tx, author, Action::Poll, subject, now).await?;
         tx.commit().await
     }
 
@@ -154,6 +164,9 @@ impl Db {
         let mut tx = self.begin().await?;
         let pushes = execute!(&mut tx, push, &given, now, GONE_AFTER);
         execute!(&mut tx, update, &given, now, GONE_AFTER);
+        if pushes > 0 {
+            log(&mut tx, EventKind::Push, None, None, now).await?;
+        }
         tx.commit().await?;
         Ok(pushes)
     }

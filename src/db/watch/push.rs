@@ -1,5 +1,7 @@
 use crate::clock::Seconds;
+use crate::db::log::audit::record;
 use crate::db::{BranchId, Db, PushId, Result};
+use crate::domain::access::{Action, Author};
 
 /// A branch was seen to move.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -116,13 +118,21 @@ impl Db {
 
     /// Somebody says that a push may lead away from what was evaluated before. Specs that it blocks
     /// are tried again at once. `None` when there is no such push.
-    pub async fn acknowledge_push(&self, push: PushId, now: Seconds) -> Result<Option<Push>> {
+    pub async fn acknowledge_push(
+        &self,
+        push: PushId,
+        author: &Author,
+        now: Seconds,
+    ) -> Result<Option<Push>> {
         const FIND: &str = concat!(pushes!(), "where p.id = $1");
         const MARK: &str = "update push set acknowledged_at = coalesce(acknowledged_at, $2) where id = $1";
         const RELEASE: &str = "update blocked_spec set next_attempt = 0 where kind = 'rollback'";
         let mut tx = self.begin().await?;
-        execute!(&mut tx, MARK, push, now);
+        if execute!(&mut tx, MARK, push, now) == 0 {
+            return Ok(None);
+        }
         execute!(&mut tx, RELEASE);
+        record(&mut tx, author, Action::Acknowledge, &format!("push {push}"), now).await?;
         let found = each!(&mut tx, tx => sqlx::query_as(FIND).bind(push).fetch_optional(&mut **tx).await?);
         tx.commit().await?;
         Ok(found)

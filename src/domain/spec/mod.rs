@@ -32,7 +32,7 @@ pub use name::is_name;
 pub use period::{Period, interval};
 pub use period_error::PeriodError;
 use serde::{Deserialize, Serialize};
-pub use template::{is_pattern, made, matches};
+pub use template::{fits, is_pattern, made, matches};
 pub use written::{Checked, parse};
 
 /// One branch specification, checked and complete.

@@ -26,8 +26,8 @@ pub fn matches(channel: &Channel, branch: &str) -> bool {
     fits(&channel.branch, branch) && !channel.exclude.iter().any(|pattern| fits(pattern, branch))
 }
 
-/// `*` stands for any text, slashes included.
-fn fits(pattern: &str, text: &str) -> bool {
+/// Whether a text is one that a pattern means: `*` stands for any text, slashes included.
+pub fn fits(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let head = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(head) else { return false };

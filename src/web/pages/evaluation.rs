@@ -9,16 +9,17 @@ use serde::Deserialize;
 
 use super::clean::Clean;
 use super::figure::{Time, count, number};
-use super::frame::Frame;
+use super::frame::{Frame, Visit};
 use super::link;
 use super::overview::evaluation_shape;
-use super::response::{Answer, PageError, html};
+use super::response::{Answer, html};
 use super::shape::Shape;
 use crate::db::{self, Db, EvaluationId, EvaluationState};
 use crate::domain::diff::Diff;
 use crate::view::diff::Comparison;
 use crate::view::evaluation::Evaluation;
 use crate::web::Shared;
+use crate::web::problem::Problem;
 
 /// How many jobs or errors a page lists.
 const ROWS: usize = 200;
@@ -27,6 +28,7 @@ const ROWS: usize = 200;
 #[template(path = "evaluation.html")]
 struct EvaluationPage {
     frame: Frame,
+    acts: Vec<(String, &'static str)>,
     spec: Clean,
     spec_href: String,
     id: String,
@@ -88,7 +90,7 @@ impl List {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Shown {
+pub(in crate::web) struct Shown {
     list: String,
 }
 
@@ -100,8 +102,9 @@ struct Lists {
     new_errors: usize,
 }
 
-pub(super) async fn page(
+pub(in crate::web) async fn page(
     State(shared): State<Arc<Shared>>,
+    visit: Visit,
     Path(id): Path<String>,
     Query(Shown { list }): Query<Shown>,
 ) -> Answer<Response> {
@@ -109,7 +112,7 @@ pub(super) async fn page(
     let list = List::named(&list);
     // No evaluation has the number 0.
     let Some(row) = db.evaluation(EvaluationId(id.parse().unwrap_or(0))).await? else {
-        return Err(PageError::unknown(format!("there is no evaluation {id}")));
+        return Err(Problem::missing(format!("there is no evaluation {id}")));
     };
     let errors = db.errors(row.id).await?;
     let lists = compare(db, &row, &errors).await?;
@@ -121,8 +124,10 @@ pub(super) async fn page(
         List::New => (added_rows(&row, &lists.diff), sizes[2]),
         List::Removed => (removed_rows(&lists.diff), sizes[3]),
     };
+    let awaiting = db.awaiting_approval().await?.iter().any(|held| held.evaluation == row.id);
     Ok(html(&EvaluationPage {
-        frame: Frame::new(&format!("{} {} {}", row.spec, row.revision.short(), row.system), "/"),
+        acts: acts(&row, awaiting),
+        frame: visit.frame(&format!("{} {} {}", row.spec, row.revision.short(), row.system), "/"),
         spec: Clean::line(&row.spec),
         spec_href: link::spec(&row.spec),
         id: row.id.to_string(),
@@ -141,6 +146,20 @@ pub(super) async fn page(
         more: (all > ROWS).then(|| number(i64::try_from(all - ROWS).unwrap_or(0))),
         list,
     }))
+}
+
+/// What an operator can do: paths and words.
+fn acts(row: &db::Evaluation, awaits_approval: bool) -> Vec<(String, &'static str)> {
+    let path = |word: &str| format!("{}/{word}", link::evaluation(row.id));
+    let mut acts = Vec::new();
+    if awaits_approval {
+        acts.push((path("approve"), "Approve"));
+    }
+    if matches!(row.state, EvaluationState::Complete | EvaluationState::Failed) {
+        acts.push((path("retry"), "Evaluate again"));
+    }
+    acts.push(if row.pinned { (path("unpin"), "Unpin") } else { (path("pin"), "Pin") });
+    acts
 }
 
 /// The difference to the last complete evaluation before; of one that is not complete, jobs are not known.

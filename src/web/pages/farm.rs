@@ -8,7 +8,8 @@ use axum::response::Response;
 
 use super::clean::Clean;
 use super::figure::{Time, number};
-use super::frame::Frame;
+use super::frame::{Frame, Visit};
+use super::link;
 use super::response::{Answer, html};
 use crate::clock::Seconds;
 use crate::db::BuildState;
@@ -22,6 +23,8 @@ use crate::web::Shared;
 #[template(path = "farm.html")]
 struct FarmPage {
     frame: Frame,
+    /// What the reader can do: paths and words.
+    acts: Vec<(String, &'static str)>,
     lede: String,
     hosts: Vec<HostRow>,
     states: [&'static str; 4],
@@ -32,6 +35,7 @@ struct FarmPage {
 }
 
 struct HostRow {
+    pause: (String, &'static str),
     name: Clean,
     roles: Clean,
     systems: Clean,
@@ -58,17 +62,19 @@ struct BranchRow {
     problem: Clean,
 }
 
-pub(super) async fn page(State(shared): State<Arc<Shared>>) -> Answer<Response> {
+pub(in crate::web) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Answer<Response> {
     let now = shared.web.clock.now();
     let rows = Rows::load(&shared.web.db, shared.routes(), &Filter::default(), 0, now).await?;
     let status = Status::new(&rows, now);
     let servers = status.substitute_servers.iter().map(|server| {
         (Clean::line(server.url), Clean::line(server.reason), Time::new(server.next_attempt, now))
     });
+    let frame = visit.frame("Farm", "/farm");
     Ok(html(&FarmPage {
-        frame: Frame::new("Farm", "/farm"),
+        acts: acts(&frame, &status),
+        frame,
         lede: lede(&status),
-        hosts: status.hosts.iter().map(|host| host_row(host, now)).collect(),
+        hosts: status.hosts.iter().map(|host| host_row(host, &status, now)).collect(),
         states: STATES.map(BuildState::word),
         coordinators: status.coordinators.iter().map(coordinator_row).collect(),
         servers: servers.collect(),
@@ -90,9 +96,33 @@ fn lede(status: &Status<'_>) -> String {
     format!("{} {verb} at work{paused}; {} schedules.", alive.len(), Clean::line(scheduler))
 }
 
-fn host_row(host: &Host<'_>, now: Seconds) -> HostRow {
+fn is_paused(status: &Status<'_>, kind: &str, name: &str) -> bool {
+    status.pauses.iter().any(|pause| pause.kind == kind && pause.name == name)
+}
+
+/// A path that pauses or resumes, and a word for it.
+fn toggle(kind: &str, name: &str, paused: bool, words: [&'static str; 2]) -> (String, &'static str) {
+    let path = link::pause(kind, name);
+    if paused { (path + "/resume", words[1]) } else { (path, words[0]) }
+}
+
+fn acts(frame: &Frame, status: &Status<'_>) -> Vec<(String, &'static str)> {
+    let mut acts = Vec::new();
+    if frame.may_trigger() {
+        acts.push(("/poll".to_owned(), "Poll all branches now"));
+    }
+    if frame.may_operate() {
+        let paused = is_paused(status, "submission", "");
+        acts.push(toggle("submission", "all", paused, ["Pause submission", "Resume submission"]));
+    }
+    acts
+}
+
+fn host_row(host: &Host<'_>, status: &Status<'_>, now: Seconds) -> HostRow {
+    let paused = is_paused(status, "host", host.host);
     let all = |list: &[&str]| if list.is_empty() { "all".to_owned() } else { list.join(" ") };
     HostRow {
+        pause: toggle("host", host.host, paused, ["Pause", "Resume"]),
         name: Clean::line(host.host),
         roles: Clean::line(&host.roles.join(", ")),
         systems: Clean::line(&all(&host.systems)),
@@ -102,7 +132,7 @@ fn host_row(host: &Host<'_>, now: Seconds) -> HostRow {
         state: match host {
             host if host.stopped_at.is_some() => "stopped",
             host if host.is_silent => "silent",
-            host if host.paused_at.is_some() => "paused",
+            host if paused || host.paused_at.is_some() => "paused",
             host if host.schedules => "schedules",
             _ => "at work",
         },

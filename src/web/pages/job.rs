@@ -9,14 +9,15 @@ use serde::Deserialize;
 
 use super::clean::Clean;
 use super::figure::{Time, count};
-use super::frame::Frame;
+use super::frame::{Frame, Visit};
 use super::link;
-use super::response::{Answer, PageError, html};
+use super::response::{Answer, html};
 use super::shape::Shape;
 use crate::clock::Seconds;
 use crate::domain::spec::System;
 use crate::view::explanation::{Found, Job, Rows};
 use crate::view::filter::Filter;
+use crate::web::problem::Problem;
 use crate::web::{Pages, Shared};
 
 /// How many names a search lists.
@@ -36,6 +37,8 @@ struct JobPage {
 
 /// The job with one derivation. Several packages can give their jobs one name.
 struct JobPart {
+    /// Where its failed build is queued once more.
+    retry: Option<String>,
     shape: Option<Shape>,
     because: Clean,
     facts: Vec<(&'static str, Clean)>,
@@ -56,22 +59,19 @@ struct ErrorPart {
     message: Clean,
 }
 
-pub(super) async fn page(
+pub(in crate::web) async fn page(
     State(shared): State<Arc<Shared>>,
+    visit: Visit,
     Path((spec, system, name)): Path<(String, String, String)>,
 ) -> Answer<Response> {
     let (db, now) = (&shared.web.db, shared.web.clock.now());
     let filter = Filter { spec: Some(spec.clone()), system: System::new(&system) };
     let found = match Found::load(db, &name, &filter).await? {
         Ok(found) if !found.jobs.is_empty() || !found.errors.is_empty() => found,
-        Ok(_) => return Err(PageError::unknown(format!("{spec} has no job called {name} for {system}"))),
+        Ok(_) => return Err(Problem::missing(format!("{spec} has no job called {name} for {system}"))),
         Err(similar) => {
-            let href = |name: String| (format!("/jobs{}", link::query(&[("q", &name)])), name);
-            let similar = similar.into_iter().map(href).collect();
-            return Err(PageError::NotFound {
-                what: format!("no evaluation has a job called {name}"),
-                similar,
-            });
+            let problem = Problem::missing(format!("no evaluation has a job called {name}"));
+            return Err(Problem { near: similar, ..problem });
         }
     };
     let Pages { routes, logs } = shared.pages();
@@ -83,7 +83,7 @@ pub(super) async fn page(
         message: Clean::text(&error.message),
     });
     Ok(html(&JobPage {
-        frame: Frame::new(&name, "/queue"),
+        frame: visit.frame(&name, "/queue"),
         name: Clean::line(&name),
         spec: Clean::line(&spec),
         spec_href: link::spec(&spec),
@@ -105,7 +105,9 @@ fn part(job: &Job<'_>, now: Seconds) -> JobPart {
         attempt: event.attempt,
         reference: Clean::line(event.reference),
     });
+    let failed = job.build.as_ref().filter(|build| build.state.has_failed());
     JobPart {
+        retry: failed.map(|build| format!("/builds/{}/retry", build.id)),
         shape: if blocked { Some(Shape::BLOCKED) } else { of_build },
         because: Clean::line(&job.because),
         facts: facts(job),
@@ -147,13 +149,14 @@ struct SearchPage {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Search {
+pub(in crate::web) struct Search {
     q: String,
 }
 
 /// Looks for jobs whose names have a text in them. The only one of a name is shown at once.
-pub(super) async fn search(
+pub(in crate::web) async fn search(
     State(shared): State<Arc<Shared>>,
+    visit: Visit,
     Query(Search { q }): Query<Search>,
 ) -> Answer<Response> {
     let db = &shared.web.db;
@@ -173,7 +176,7 @@ pub(super) async fn search(
         (link::job(spec, system, name), Clean::line(name), Clean::line(spec), Clean::line(system))
     };
     Ok(html(&SearchPage {
-        frame: Frame::new("Jobs", "/queue"),
+        frame: visit.frame("Jobs", "/queue"),
         query: Clean::line(&q),
         names: names.into_iter().map(row).collect(),
     }))

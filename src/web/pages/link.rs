@@ -43,6 +43,17 @@ pub(super) fn job(spec: &str, system: &str, job: &str) -> String {
     path(&["jobs", spec, system, job])
 }
 
+/// Where something is paused.
+pub(super) fn pause(kind: &str, name: &str) -> String {
+    path(&["pauses", kind, name])
+}
+
+/// A path of ours that a form names, or the first page: nobody is led elsewhere.
+pub(super) fn local(path: &str) -> &str {
+    let is_local = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
+    if is_local && path.is_ascii() { path } else { "/" }
+}
+
 /// A query of the pairs that have a value, with its `?`.
 pub(super) fn query(pairs: &[(&str, &str)]) -> String {
     let given = pairs.iter().filter(|(_, value)| !value.is_empty());
@@ -61,5 +72,11 @@ mod tests {
         assert_eq!(spec("a\"><b>"), "/specs/a%22%3E%3Cb%3E");
         assert_eq!(query(&[("a", "b&c"), ("d", "")]), "?a=b%26c");
         assert_eq!(query(&[("d", "")]), "");
+        for (path, expected) in
+            [("/queue?spec=a", "/queue?spec=a"), ("//evil", "/"), ("/\\evil", "/"), ("", "/")]
+        {
+            assert_eq!(local(path), expected);
+        }
+        assert_eq!(local("https://evil/"), "/");
     }
 }

@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use super::clean::Clean;
 use super::figure::{Time, count, number};
-use super::frame::Frame;
+use super::frame::{Frame, Visit};
 use super::link;
 use super::response::{Answer, html};
 use super::shape::Shape;
@@ -44,6 +44,8 @@ struct Overview {
 }
 
 struct TroubleRow {
+    /// The path and the word of what the reader can do about it.
+    action: Option<(String, &'static str)>,
     shape: Shape,
     subject: Clean,
     href: Option<String>,
@@ -72,7 +74,7 @@ struct SpecRow {
     counts: Vec<(i64, String)>,
 }
 
-pub(super) async fn page(State(shared): State<Arc<Shared>>) -> Answer<Response> {
+pub(in crate::web) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Answer<Response> {
     let (db, now) = (&shared.web.db, shared.web.clock.now());
     let rows = Rows::load(db, shared.routes(), &Filter::default(), 0, now).await?;
     let newest = db.newest_evaluations().await?;
@@ -83,12 +85,13 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>) -> Answer<Response> 
     let of_state = |state: EvaluationState| newest.iter().filter(move |one| one.state == state.word());
     let pending = i64::try_from(of_state(EvaluationState::Pending).count()).unwrap_or(0);
     let specs = rows.specs.iter().filter(|stored| stored.present);
+    let frame = visit.frame("Overview", "/");
     Ok(html(&Overview {
-        frame: Frame::new("Overview", "/"),
         action: needing(Needs::Action),
         waiting: needing(Needs::Time),
         under_way: under_way(&status),
-        trouble: trouble.iter().map(|one| trouble_row(one, now)).collect(),
+        trouble: trouble.iter().map(|one| trouble_row(one, &frame, now)).collect(),
+        frame,
         running: of_state(EvaluationState::Running).map(running_row).collect(),
         pending,
         heads: COUNTED.iter().map(|(_, state)| Shape::of_build(*state)).collect(),
@@ -108,7 +111,7 @@ fn under_way(status: &Status<'_>) -> String {
     format!("{} {verb} under way, {} {waits}.", count(building, "build", "builds"), number(waiting))
 }
 
-fn trouble_row(trouble: &Trouble<'_>, now: Seconds) -> TroubleRow {
+fn trouble_row(trouble: &Trouble<'_>, frame: &Frame, now: Seconds) -> TroubleRow {
     let job = trouble.job.zip(trouble.spec).zip(trouble.system);
     let href = match (job, trouble.evaluation, trouble.spec) {
         (Some(((job, spec), system)), ..) => Some(link::job(spec, system, job)),
@@ -116,7 +119,9 @@ fn trouble_row(trouble: &Trouble<'_>, now: Seconds) -> TroubleRow {
         (_, _, Some(spec)) => Some(link::spec(spec)),
         _ => None,
     };
+    let action = trouble.action.as_ref().filter(|action| frame.may(action.role));
     TroubleRow {
+        action: action.map(|action| (action.path.clone(), action.word)),
         shape: Shape::of_trouble(trouble.needs),
         subject: Clean::line(&trouble.subject),
         href,

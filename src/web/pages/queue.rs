@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use super::clean::Clean;
 use super::figure::{StateCount, Time, count, number, state_counts};
-use super::frame::Frame;
+use super::frame::{Frame, Visit};
 use super::link;
 use super::response::{Answer, html};
 use super::shape::Shape;
@@ -56,7 +56,11 @@ struct BlockerRow {
     blocks: String,
 }
 
-pub(super) async fn page(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer<Response> {
+pub(in crate::web) async fn page(
+    State(shared): State<Arc<Shared>>,
+    visit: Visit,
+    Query(asked): Query<Asked>,
+) -> Answer<Response> {
     let (db, now) = (&shared.web.db, shared.web.clock.now());
     let filter = asked.filter(db).await??;
     let mut builds = Vec::new();
@@ -74,7 +78,7 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, Query(asked): Query<
     let system_of = |index: usize| blockers[index].build.system.as_str();
     let blocking = blockers.iter().take(BLOCKERS).map(Blocker::new).enumerate();
     Ok(html(&QueuePage {
-        frame: Frame::new("Queue", "/queue"),
+        frame: visit.frame("Queue", "/queue"),
         lede: lede(&counts),
         specs,
         systems,

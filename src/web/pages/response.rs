@@ -1,64 +1,27 @@
 //! How a page leaves: as HTML, or as an error.
 
 use askama::Template;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse, Response};
+use axum::extract::{FromRequestParts as _, Request};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{Html, IntoResponse, Redirect, Response};
 
 use super::clean::Clean;
-use super::frame::Frame;
-use crate::web::Failure;
-use crate::web::asked::Unknown;
+use super::frame::{Frame, Visit};
+use super::link;
+use crate::web::action::Done;
+use crate::web::problem::Problem;
 
-/// Why there is no page.
-#[derive(Debug)]
-pub(super) enum PageError {
-    /// Nothing is called so; these are similar, each with where it is.
-    NotFound {
-        what: String,
-        similar: Vec<(String, String)>,
-    },
-    Failed(Failure),
-}
-
-impl<E: Into<Failure>> From<E> for PageError {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-impl From<Unknown> for PageError {
-    fn from(Unknown(what): Unknown) -> Self {
-        Self::unknown(what)
-    }
-}
-
-impl PageError {
-    /// There is no such thing.
-    pub(super) fn unknown(what: String) -> Self {
-        Self::NotFound { what, similar: Vec::new() }
-    }
-}
+/// A page, or why there is none.
+pub(super) type Answer<T> = Result<T, Problem>;
 
 #[derive(Template)]
 #[template(path = "error.html")]
 struct ErrorPage {
     frame: Frame,
+    title: &'static str,
     what: Clean,
     similar: Vec<(String, Clean)>,
-}
-
-impl IntoResponse for PageError {
-    fn into_response(self) -> Response {
-        match self {
-            Self::NotFound { what, similar } => {
-                let similar = similar.into_iter().map(|(href, text)| (href, Clean::line(&text))).collect();
-                let page =
-                    ErrorPage { frame: Frame::new("Not found", ""), what: Clean::line(&what), similar };
-                (StatusCode::NOT_FOUND, html(&page)).into_response()
-            }
-            Self::Failed(failure) => failure.into_response(),
-        }
-    }
 }
 
 /// The page that a template makes.
@@ -72,5 +35,26 @@ pub(super) fn html(template: &impl Template) -> Response {
     }
 }
 
-/// A page, or why there is none.
-pub(super) type Answer<T> = std::result::Result<T, PageError>;
+/// Makes a page of a problem, and leads back to a page from what was done there. Whoever may not read is led to
+/// where they can log in.
+pub(in crate::web) async fn as_page(request: Request, next: Next) -> Response {
+    let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    let (mut parts, body) = request.into_parts();
+    let Ok(visit) = Visit::from_request_parts(&mut parts, &()).await;
+    let response = next.run(Request::from_parts(parts, body)).await;
+    if let Some(done) = response.extensions().get::<Done>() {
+        return Redirect::to(link::local(&done.back)).into_response();
+    }
+    let Some(problem) = response.extensions().get::<Problem>() else { return response };
+    if problem.status == StatusCode::UNAUTHORIZED && is_read {
+        return Redirect::to(&visit.frame("", "").login).into_response();
+    }
+    let search = |name: &String| (format!("/jobs{}", link::query(&[("q", name)])), Clean::line(name));
+    let page = ErrorPage {
+        frame: visit.frame(problem.title(), ""),
+        title: problem.title(),
+        what: Clean::text(&problem.detail),
+        similar: problem.near.iter().map(search).collect(),
+    };
+    (problem.status, html(&page)).into_response()
+}

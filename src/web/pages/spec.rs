@@ -8,10 +8,10 @@ use axum::response::Response;
 
 use super::clean::Clean;
 use super::figure::{StateCount, Time, count, number, state_counts};
-use super::frame::Frame;
+use super::frame::{Frame, Visit};
 use super::link;
 use super::overview::evaluation_shape;
-use super::response::{Answer, PageError, html};
+use super::response::{Answer, html};
 use super::shape::Shape;
 use crate::clock::Seconds;
 use crate::db;
@@ -19,6 +19,7 @@ use crate::view::evaluation::Evaluation;
 use crate::view::filter::Filter;
 use crate::view::status::{Rows, Status};
 use crate::web::Shared;
+use crate::web::problem::Problem;
 
 /// How many evaluations are listed.
 const EVALUATIONS: i64 = 50;
@@ -27,6 +28,9 @@ const EVALUATIONS: i64 = 50;
 #[template(path = "spec.html")]
 struct SpecPage {
     frame: Frame,
+    /// What the reader can do: paths and words.
+    acts: Vec<(String, &'static str)>,
+    paused: Option<(Clean, Clean, Time)>,
     name: Clean,
     queue: String,
     lede: String,
@@ -60,20 +64,29 @@ struct EvaluationRow {
     created: Time,
 }
 
-pub(super) async fn page(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Answer<Response> {
+pub(in crate::web) async fn page(
+    State(shared): State<Arc<Shared>>,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> Answer<Response> {
     let (db, now) = (&shared.web.db, shared.web.clock.now());
     let filter = Filter { spec: Some(name.clone()), system: None };
     let rows = Rows::load(db, shared.routes(), &filter, EVALUATIONS, now).await?;
     let Some(stored) = rows.specs.first() else {
-        return Err(PageError::unknown(format!("there is no spec {name}")));
+        return Err(Problem::missing(format!("there is no spec {name}")));
     };
     let status = Status::new(&rows, now);
     let blocked = status
         .blocked_specs
         .iter()
         .map(|block| (Clean::line(block.kind), Clean::text(block.reason), Time::new(block.since, now)));
+    let pause = status.pauses.iter().find(|pause| pause.kind == "spec" && pause.name == name);
+    let frame = visit.frame(&name, "/");
     Ok(html(&SpecPage {
-        frame: Frame::new(&name, "/"),
+        acts: acts(&frame, &name, pause.is_some()),
+        paused: pause
+            .map(|one| (Clean::line(one.author), Clean::text(one.reason), Time::new(one.since, now))),
+        frame,
         name: Clean::line(&name),
         queue: format!("/queue{}", link::query(&[("spec", &name)])),
         lede: lede(stored, &status),
@@ -83,6 +96,18 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, Path(name): Path<Str
         evaluations: status.evaluations.iter().map(|one| row(one, now)).collect(),
         builds: state_counts(status.builds.iter()),
     }))
+}
+
+fn acts(frame: &Frame, name: &str, is_paused: bool) -> Vec<(String, &'static str)> {
+    let mut acts = Vec::new();
+    if frame.may_trigger() {
+        acts.push((link::spec(name) + "/poll", "Poll now"));
+    }
+    if frame.may_operate() {
+        let pause = link::pause("spec", name);
+        acts.push(if is_paused { (pause + "/resume", "Resume") } else { (pause, "Pause") });
+    }
+    acts
 }
 
 /// What is to be said first.

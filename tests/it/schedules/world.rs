@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 
 use super::crash::{until_crash, what_was_sent_arrives};
 use crate::support::coordinator::{Held, Mood, StandIn};
-use crate::support::{Dice, begin, claimant, context, derivation, everything, hash, job, spec, spec_id};
+use crate::support::{
+    Dice, author, begin, claimant, context, derivation, everything, hash, job, spec, spec_id,
+};
 
 /// How many outputs a farm knows. Each is made by either of two derivations.
 pub const WORDS: usize = 10;
@@ -274,7 +276,7 @@ impl<'a> World<'a> {
     pub async fn approve(&self) {
         let held = self.db.awaiting_approval().await.unwrap();
         let held: Vec<_> = held.into_iter().map(|held| held.evaluation).collect();
-        self.db.approve(&held, self.clock.now()).await.unwrap();
+        self.db.approve(&held, &author(), self.clock.now()).await.unwrap();
     }
 
     /// All builds, by the numbers of their outputs.

@@ -3,6 +3,7 @@ use gorget::db::{
     Batch, Build, Claimant, Db, EvaluationId, EvaluationWriter, Interrupted, NewDerivation, NewJob, SpecId,
     Task,
 };
+use gorget::domain::access::{Author, Role};
 use gorget::domain::job::JobMetadata;
 use gorget::domain::plan::route::{Route, Routes};
 use gorget::domain::revision::{ChannelCommit, Revision};
@@ -116,4 +117,9 @@ pub async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str)]
     recorder.record(db, &batch(jobs)).await.unwrap();
     recorder.finish(db, false, &json!({}), 200).await.unwrap();
     id
+}
+
+/// Somebody who may do everything.
+pub fn author() -> Author {
+    Author { name: "cli:test".to_owned(), role: Role::Admin, specs: Vec::new(), origin: "here".to_owned() }
 }

@@ -2,11 +2,17 @@
 
 use crate::cli::output;
 use crate::clock::{Seconds, readable_span};
+use crate::view::access::Pause;
 use crate::view::approval::AwaitingApproval;
 use crate::view::status::{BlockedSpec, Mirror, Status, SubstituteServer};
 
-/// Shows repositories and servers that fail, and specs that are not evaluated.
+/// Shows what is paused, repositories and servers that fail, and specs that are not evaluated.
 pub(super) fn show(status: &Status<'_>, now: Seconds) -> std::io::Result<()> {
+    for Pause { author, kind, name, reason, since } in &status.pauses {
+        let (what, since) = (format!("{kind} {name}"), readable_span(now - since));
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        output::paragraph(&format!("{} is paused, for {since}, by {author}{why}", what.trim_end()))?;
+    }
     for Mirror { failures, next_fetch, reason, url, .. } in status.mirrors.iter().filter(|m| m.is_failing) {
         let (reason, again) = (reason.unwrap_or_default(), in_future(next_fetch - now));
         output::paragraph(&format!("cannot fetch {url} ({failures} in a row, next {again}): {reason}"))?;

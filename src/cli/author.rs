@@ -1,0 +1,41 @@
+//! Who types commands, for the audit log.
+
+use super::{open_db, user_error};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::Db;
+use crate::domain::access::{Author, Role};
+use crate::farm::steering::{Refusal, Steering};
+
+/// What a command needs that changes something.
+pub(super) struct Steerer {
+    db: Db,
+    author: Author,
+}
+
+impl Steerer {
+    pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self { db: open_db::open(config).await?, author: author(config) })
+    }
+
+    pub(super) fn steering(&self) -> Steering<'_> {
+        Steering { db: &self.db, author: &self.author, now: Clock::System.now() }
+    }
+}
+
+/// The user of this machine. Whoever can write the database may do everything.
+fn author(config: &Config) -> Author {
+    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let user = user.filter(|user| !user.is_empty() && !user.contains(char::is_control));
+    let user = user.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());
+    let name = format!("cli:{user}");
+    Author { name, role: Role::Admin, specs: Vec::new(), origin: config.host.clone() }
+}
+
+/// A refusal is the user's fault, unless something of ours failed.
+pub(super) fn refused(refusal: Refusal) -> anyhow::Error {
+    match refusal {
+        Refusal::Missing(text) | Refusal::Conflict(text) | Refusal::Forbidden(text) => user_error(text),
+        refusal @ (Refusal::Db(_) | Refusal::Random(_)) => refusal.into(),
+    }
+}

@@ -1,0 +1,66 @@
+//! `gorget pause` and `gorget resume`: what people stop for a while.
+
+use crate::cli::author::{Steerer, refused};
+use crate::cli::{Exit, output};
+use crate::config::Config;
+use crate::db::Pausable;
+
+/// Stop a spec, a system, a host or all submission for a while
+///
+/// Nothing of a paused spec or system is evaluated or submitted, and a paused host begins no evaluation.
+/// What runs goes on: branches are polled, evaluations that run end, coordinators build what they have.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Pause {
+    #[command(flatten)]
+    what: What,
+    /// Why, for whoever wonders
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+/// Let something go on that was paused
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Resume {
+    #[command(flatten)]
+    what: What,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// A spec, and those made from it
+    #[arg(long, value_name = "NAME")]
+    spec: Option<String>,
+    /// A system
+    #[arg(long)]
+    system: Option<String>,
+    /// A host, as `gorget status` shows it
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Submission to all coordinators
+    #[arg(long)]
+    submission: bool,
+}
+
+impl What {
+    fn pausable(&self) -> Pausable {
+        let Self { spec, system, host, .. } = self;
+        let spec = spec.clone().map(Pausable::Spec);
+        let system = system.clone().map(Pausable::System);
+        let host = host.clone().map(Pausable::Host);
+        spec.or(system).or(host).unwrap_or(Pausable::Submission)
+    }
+}
+
+pub(in crate::cli) async fn pause(args: &Pause, config: Config) -> anyhow::Result<Exit> {
+    let steerer = Steerer::open(&config).await?;
+    let done = steerer.steering().pause(&args.what.pausable(), &args.reason).await;
+    output::note(&done.map_err(refused)?);
+    Ok(Exit::Done)
+}
+
+pub(in crate::cli) async fn resume(args: &Resume, config: Config) -> anyhow::Result<Exit> {
+    let steerer = Steerer::open(&config).await?;
+    output::note(&steerer.steering().resume(&args.what.pausable()).await.map_err(refused)?);
+    Ok(Exit::Done)
+}

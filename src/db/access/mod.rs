@@ -1,0 +1,5 @@
+//! What lets people and programs in.
+//!
+//! Tables: `token`.
+
+pub(in crate::db) mod token;

@@ -1,0 +1,65 @@
+use super::{Refusal, Result, Steering, conflict, count, missing};
+use crate::db::{BuildId, BuildState, QueueFilter};
+use crate::domain::plan::route::Routes;
+use crate::domain::spec::System;
+
+/// The most builds that are queued once more at a time.
+const MOST_BUILDS: i64 = 100_000;
+
+impl Steering<'_> {
+    /// Has failed builds queued once more: those that a filter lets through, but for its state.
+    pub async fn retry_builds(&self, spec: Option<&str>, system: Option<&System>) -> Result<String> {
+        self.check(spec)?;
+        if let Some(name) = spec {
+            self.spec(name).await?;
+        }
+        let mut ids: Vec<BuildId> = Vec::new();
+        for state in BuildState::ALL.into_iter().filter(|state| state.has_failed()) {
+            let filter = QueueFilter {
+                spec: spec.map(ToOwned::to_owned),
+                system: system.cloned(),
+                state: Some(state),
+                ..QueueFilter::default()
+            };
+            ids.extend(self.db.queue(&filter, MOST_BUILDS).await?.iter().map(|build| build.id));
+        }
+        let of = spec.map(|name| format!(" of {name}")).unwrap_or_default();
+        let of_system = system.map(|system| format!(" for {system}")).unwrap_or_default();
+        let done = self
+            .db
+            .retry_builds(&ids, &format!("failed builds{of}{of_system}"), self.author, self.now)
+            .await?;
+        let count = count(usize::try_from(done).unwrap_or(usize::MAX), "build is", "builds are");
+        Ok(format!("{count} queued once more"))
+    }
+
+    /// Has one failed build queued once more.
+    pub async fn retry_build(&self, id: BuildId) -> Result<String> {
+        let missing = || Refusal::Missing(format!("there is no build {id}\nhint: `gorget queue` lists them"));
+        let build = self.db.build(id).await?.ok_or_else(missing)?;
+        self.check(Some(&build.spec))?;
+        let subject = format!("build {id} ({})", build.job);
+        if self.db.retry_builds(&[id], &subject, self.author, self.now).await? == 0 {
+            return conflict(format!("build {id} is {}: it did not fail", build.state.word()));
+        }
+        Ok(format!("build {id} of {} is queued once more", build.job))
+    }
+
+    /// Takes all builds from a coordinator that is gone.
+    pub async fn reassign(&self, name: &str, routes: &Routes) -> Result<String> {
+        self.check(None)?;
+        if routes.0.iter().any(|route| route.coordinator == *name) {
+            return conflict(format!(
+                "{name} is in the configuration, and may go on with its builds\nhint: remove it there first, and restart `gorget run`"
+            ));
+        }
+        let builds = self.db.builds_at(name).await?;
+        if builds.is_empty() {
+            return missing(format!(
+                "{name} has no builds\nhint: `gorget status` shows which coordinator has which"
+            ));
+        }
+        self.db.reassign(name, &builds, self.author, self.now).await?;
+        Ok(format!("{} taken from {name}", count(builds.len(), "build is", "builds are")))
+    }
+}

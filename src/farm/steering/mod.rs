@@ -1,0 +1,218 @@
+//! What people change: the same from the command line, a page and the API.
+//!
+//! # Guarantees
+//!
+//! * A change and its entry in the audit log are one transaction.
+//! * Who is bound to specs changes nothing else.
+
+mod builds;
+mod pauses;
+mod tokens;
+
+use std::fmt;
+
+use rustix::io::Errno;
+
+use crate::clock::Seconds;
+use crate::db::{
+    self, AwaitingApproval, Branch, Db, Evaluation, EvaluationId, EvaluationState, PushId, StoredSpec,
+};
+use crate::domain::access::Author;
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such thing.
+    #[error("{0}")]
+    Missing(String),
+    /// It is not in a state in which that could be done.
+    #[error("{0}")]
+    Conflict(String),
+    /// It is not for this author to change.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] db::Error),
+    /// The system gives no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(#[from] Errno),
+}
+
+pub use tokens::random_secret;
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+fn missing<T>(text: impl Into<String>) -> Result<T> {
+    Err(Refusal::Missing(text.into()))
+}
+
+fn conflict<T>(text: impl Into<String>) -> Result<T> {
+    Err(Refusal::Conflict(text.into()))
+}
+
+/// `1 build`, `2 builds`.
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Of what builds await approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// All evaluations of a spec.
+    Spec(&'a str),
+    /// One evaluation, and earlier ones of the same spec and system.
+    Evaluation(EvaluationId),
+}
+
+impl fmt::Display for Which<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spec(name) => f.write_str(name),
+            Self::Evaluation(id) => write!(f, "evaluation {id}"),
+        }
+    }
+}
+
+/// What one author changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Steering<'a> {
+    /// Where.
+    pub db: &'a Db,
+    /// Who.
+    pub author: &'a Author,
+    /// When.
+    pub now: Seconds,
+}
+
+impl Steering<'_> {
+    fn check(&self, spec: Option<&str>) -> Result<()> {
+        if self.author.may_change(spec) {
+            return Ok(());
+        }
+        let what = spec.map_or("the farm as a whole".to_owned(), |name| format!("the spec {name}"));
+        Err(Refusal::Forbidden(format!("{} may not change {what}", self.author.name)))
+    }
+
+    async fn spec(&self, name: &str) -> Result<StoredSpec> {
+        let specs = self.db.specs().await?;
+        let found = specs.into_iter().find(|stored| stored.spec.name == name);
+        found
+            .map_or_else(|| missing(format!("there is no spec {name}\nhint: `gorget status` lists them")), Ok)
+    }
+
+    async fn evaluation(&self, id: EvaluationId) -> Result<Evaluation> {
+        let missing =
+            || Refusal::Missing(format!("there is no evaluation {id}\nhint: `gorget status` lists them"));
+        let found = self.db.evaluation(id).await?.ok_or_else(missing)?;
+        self.check(Some(&found.spec))?;
+        Ok(found)
+    }
+
+    /// Has the branches of a spec polled now, or all branches.
+    pub async fn poll(&self, spec: Option<&str>) -> Result<String> {
+        self.check(spec)?;
+        let stored = match spec {
+            None => None,
+            Some(name) => Some(self.spec(name).await?),
+        };
+        let wanted = |branch: &&Branch| stored.as_ref().is_none_or(|stored| watches(stored, branch));
+        let branches = self.db.branches().await?;
+        let branches: Vec<_> = branches.iter().filter(wanted).map(|branch| branch.id).collect();
+        let subject = spec.map_or("all branches".to_owned(), |name| format!("spec {name}"));
+        self.db.request_polls(&branches, &subject, self.author, self.now).await?;
+        let count = count(branches.len(), "branch is", "branches are");
+        Ok(format!("{count} polled as soon as `gorget run` runs"))
+    }
+
+    /// Has builds queued that await approval. Gives what awaited approval.
+    pub async fn approve(&self, which: Which<'_>, system: Option<&str>) -> Result<Vec<AwaitingApproval>> {
+        let held = self.db.awaiting_approval().await?;
+        let is_meant = |one: &&AwaitingApproval| {
+            let is_of = match which {
+                Which::Spec(name) => one.spec == name,
+                Which::Evaluation(id) => held.iter().any(|named| {
+                    named.evaluation == id
+                        && (&one.spec, &one.system) == (&named.spec, &named.system)
+                        && one.evaluation <= id
+                }),
+            };
+            is_of && system.is_none_or(|system| *system == one.system)
+        };
+        let meant: Vec<AwaitingApproval> = held.iter().filter(is_meant).cloned().collect();
+        let Some(first) = meant.first() else {
+            let of_system = system.map(|system| format!(" for {system}")).unwrap_or_default();
+            let hint = "hint: `gorget status` shows what awaits approval";
+            return missing(format!("nothing of {which}{of_system} awaits approval\n{hint}"));
+        };
+        self.check(Some(&first.spec))?;
+        let evaluations: Vec<_> = meant.iter().map(|held| held.evaluation).collect();
+        self.db.approve(&evaluations, self.author, self.now).await?;
+        Ok(meant)
+    }
+
+    /// Has the revision of an evaluation evaluated once more.
+    pub async fn retry(&self, id: EvaluationId) -> Result<String> {
+        let old = self.evaluation(id).await?;
+        let specs = self.db.specs().await?;
+        if !specs.iter().any(|stored| stored.id == old.spec_id && stored.present && stored.spec.active) {
+            return conflict(format!("the spec {} is not active, so nothing of it is evaluated", old.spec));
+        }
+        match self.db.retry_evaluation(id, self.author, self.now).await? {
+            None => self.cannot_retry(&old).await,
+            Some(new) => Ok(format!(
+                "evaluation {new} of {} for {} waits for `gorget run`, at {}",
+                old.spec,
+                old.system,
+                old.revision.short()
+            )),
+        }
+    }
+
+    async fn cannot_retry(&self, old: &Evaluation) -> Result<String> {
+        let id = old.id;
+        match old.state {
+            EvaluationState::Pending => conflict(format!("evaluation {id} waits for its turn already")),
+            EvaluationState::Running => conflict(format!("evaluation {id} is running")),
+            EvaluationState::Complete | EvaluationState::Failed => {
+                let newest = self.db.newest_evaluations().await?;
+                let newest =
+                    newest.iter().find(|one| (one.spec_id, &one.system) == (old.spec_id, &old.system));
+                let hint = newest.map_or(String::new(), |newest| format!("\nhint: that is {}", newest.id));
+                let what = format!("evaluation {id} is not the newest of {} for {}", old.spec, old.system);
+                conflict(format!("{what}{hint}"))
+            }
+        }
+    }
+
+    /// Has an evaluation kept for ever, or as its spec says.
+    pub async fn pin(&self, id: EvaluationId, keep: bool) -> Result<String> {
+        self.evaluation(id).await?;
+        self.db.pin(id, keep, self.author, self.now).await?;
+        Ok(if keep {
+            format!("evaluation {id} is kept until it is unpinned")
+        } else {
+            format!("evaluation {id} is kept as its spec says")
+        })
+    }
+
+    /// Lets a push lead away from what was evaluated before.
+    pub async fn acknowledge(&self, id: PushId) -> Result<String> {
+        self.check(None)?;
+        let pushes = self.db.all_pushes(i64::MAX).await?;
+        let Some(push) = pushes.into_iter().find(|push| push.id == id) else {
+            return missing(format!("there is no push {id}\nhint: `gorget pushes` lists them"));
+        };
+        let Some(after) = push.after else {
+            return conflict(format!("push {id} removed the branch: there is nothing to go to"));
+        };
+        self.db.acknowledge_push(id, self.author, self.now).await?;
+        Ok(format!("{} of {} may go to {after}", push.branch, push.url))
+    }
+}
+
+/// Whether a branch is one that a spec names.
+fn watches(stored: &StoredSpec, branch: &Branch) -> bool {
+    let channels = &stored.spec.channels;
+    channels.iter().any(|channel| (&channel.url, &channel.branch) == (&branch.url, &branch.name))
+}

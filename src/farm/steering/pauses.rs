@@ -1,0 +1,46 @@
+use super::{Result, Steering, conflict, missing};
+use crate::db::Pausable;
+use crate::domain::spec::System;
+
+impl Steering<'_> {
+    /// Stops something for a while.
+    pub async fn pause(&self, what: &Pausable, reason: &str) -> Result<String> {
+        self.check_pausable(what).await?;
+        if !self.db.pause(what, reason, self.author, self.now).await? {
+            return conflict(format!("{} is paused already", what.text()));
+        }
+        Ok(format!("{} is paused until somebody resumes it", what.text()))
+    }
+
+    /// Lets something go on that was paused.
+    pub async fn resume(&self, what: &Pausable) -> Result<String> {
+        // What is gone meanwhile can still be resumed.
+        self.check(of_spec(what))?;
+        if !self.db.resume_paused(what, self.author, self.now).await? {
+            return conflict(format!("{} is not paused\nhint: `gorget status` shows what is", what.text()));
+        }
+        Ok(format!("{} is resumed", what.text()))
+    }
+
+    async fn check_pausable(&self, what: &Pausable) -> Result<()> {
+        self.check(of_spec(what))?;
+        match what {
+            Pausable::Spec(name) => self.spec(name).await.map(drop),
+            Pausable::System(name) if System::new(name).is_none() => {
+                missing(format!("Guix has no system {name}"))
+            }
+            Pausable::Host(name) if self.db.hosts().await?.iter().all(|host| host.name != *name) => {
+                missing(format!("there is no host {name}\nhint: `gorget status` lists them"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The spec that something belongs to, if to one alone.
+fn of_spec(what: &Pausable) -> Option<&str> {
+    match what {
+        Pausable::Spec(name) => Some(name),
+        _ => None,
+    }
+}

@@ -1,0 +1,255 @@
+//! What pages and the API change. An action is the same for both; only the answer differs: the API says what was
+//! done, a page goes back to where its button stands.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Shared;
+use super::caller::Caller;
+use super::given::{Body, Given};
+use super::problem::Problem;
+use crate::clock::Seconds;
+use crate::db::{BuildId, EvaluationId, NewToken, Pausable, PushId, TokenId};
+use crate::domain::access::Role;
+use crate::domain::spec::System;
+use crate::farm::steering::{Steering, Which};
+use crate::view::approval::Approved;
+
+type Answer = Result<Done, Problem>;
+type Farm = State<Arc<Shared>>;
+type By = Extension<Caller>;
+
+/// Something was done.
+#[derive(Debug, Clone)]
+pub(super) struct Done {
+    /// What, in a sentence.
+    text: String,
+    /// The page to go back to.
+    pub(super) back: String,
+}
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        let mut response = Json(json!({ "done": self.text })).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl Shared {
+    fn steering<'a>(&'a self, caller: &'a Caller) -> Steering<'a> {
+        Steering { db: &self.web.db, author: &caller.author, now: self.web.clock.now() }
+    }
+
+    /// The same, and wakes whoever may have something to do by that.
+    fn done(&self, text: String, given: Given) -> Done {
+        let bells = &self.web.bells;
+        for bell in [&bells.watch, &bells.fetch, &bells.evaluate, &bells.schedule, &bells.submit] {
+            bell.ring();
+        }
+        Done { text, back: given.back }
+    }
+}
+
+/// The number in a path. None has the number 0.
+fn number(text: &str) -> i64 {
+    text.parse().unwrap_or(0)
+}
+
+pub(super) async fn poll_all(State(farm): Farm, Extension(by): By, Body(given): Body<Given>) -> Answer {
+    Ok(farm.done(farm.steering(&by).poll(None).await?, given))
+}
+
+pub(super) async fn poll(
+    State(farm): Farm,
+    Extension(by): By,
+    Path(spec): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    Ok(farm.done(farm.steering(&by).poll(Some(&spec)).await?, given))
+}
+
+pub(super) async fn approve_spec(
+    State(farm): Farm,
+    Extension(by): By,
+    Path(name): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    approve(&farm, &by, Which::Spec(&name), given).await
+}
+
+pub(super) async fn approve_evaluation(
+    State(farm): Farm,
+    Extension(by): By,
+    Path(id): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    approve(&farm, &by, Which::Evaluation(EvaluationId(number(&id))), given).await
+}
+
+async fn approve(farm: &Shared, by: &Caller, which: Which<'_>, given: Given) -> Answer {
+    let approved = farm.steering(by).approve(which, Given::word(&given.system)).await?;
+    let lines = approved.iter().map(Approved::new).map(|Approved { count, evaluation, spec, system }| {
+        format!("{count} of evaluation {evaluation} ({spec}, {system}) may be built")
+    });
+    let text = lines.collect::<Vec<_>>().join("; ");
+    Ok(farm.done(text, given))
+}
+
+pub(super) async fn retry(
+    State(farm): Farm,
+    Extension(by): By,
+    Path(id): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    Ok(farm.done(farm.steering(&by).retry(EvaluationId(number(&id))).await?, given))
+}
+
+pub(super) async fn retry_builds(State(farm): Farm, Extension(by): By, Body(given): Body<Given>) -> Answer {
+    let system = match Given::word(&given.system) {
+        None => None,
+        Some(name) => {
+            Some(System::new(name).ok_or_else(|| Problem::missing(format!("Guix has no system {name}")))?)
+        }
+    };
+    let text = farm.steering(&by).retry_builds(Given::word(&given.spec), system.as_ref()).await?;
+    Ok(farm.done(text, given))
+}
+
+pub(super) async fn retry_build(
+    State(farm): Farm,
+    Extension(by): By,
+    Path(id): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    Ok(farm.done(farm.steering(&by).retry_build(BuildId(number(&id))).await?, given))
+}
+
+pub(super) async fn pin(
+    State(farm): Farm,
+    Extension(by): By,
+    Path(id): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    Ok(farm.done(farm.steering(&by).pin(EvaluationId(number(&id)), true).await?, given))
+}
+
+pub(super) async fn unpin(
+    State(farm): Farm,
+    Extension(by): By,
+    Path(id): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    Ok(farm.done(farm.steering(&by).pin(EvaluationId(number(&id)), false).await?, given))
+}
+
+pub(super) async fn acknowledge(
+    State(farm): Farm,
+    Extension(by): By,
+    Path(id): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    Ok(farm.done(farm.steering(&by).acknowledge(PushId(number(&id))).await?, given))
+}
+
+pub(super) async fn reassign(
+    State(farm): Farm,
+    Extension(by): By,
+    Path(name): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    Ok(farm.done(farm.steering(&by).reassign(&name, &farm.routes()).await?, given))
+}
+
+/// What a path such as `/pauses/spec/master` means.
+fn pausable(kind: &str, name: &str) -> Result<Pausable, Problem> {
+    let unknown =
+        || Problem::missing(format!("no {kind} can be paused\nhint: {} can", Pausable::KINDS.join(", ")));
+    Pausable::new(kind, name).ok_or_else(unknown)
+}
+
+pub(super) async fn pause(
+    State(farm): Farm,
+    Extension(by): By,
+    Path((kind, name)): Path<(String, String)>,
+    Body(given): Body<Given>,
+) -> Answer {
+    let text = farm.steering(&by).pause(&pausable(&kind, &name)?, &given.reason).await?;
+    Ok(farm.done(text, given))
+}
+
+pub(super) async fn resume(
+    State(farm): Farm,
+    Extension(by): By,
+    Path((kind, name)): Path<(String, String)>,
+    Body(given): Body<Given>,
+) -> Answer {
+    Ok(farm.done(farm.steering(&by).resume(&pausable(&kind, &name)?).await?, given))
+}
+
+/// The body of a request for a token. A form has the patterns in one field, with blanks between.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Wanted {
+    pub(super) name: String,
+    role: String,
+    specs: String,
+    days: String,
+}
+
+impl Wanted {
+    fn read(self, now: Seconds) -> Result<NewToken, Problem> {
+        const DAY: i64 = 24 * 60 * 60;
+        let wrong = |text: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text);
+        let role: Role = self.role.parse().map_err(wrong)?;
+        let expires_at = match Given::word(&self.days) {
+            None => None,
+            Some(days) => {
+                let days = days.parse().ok().filter(|days: &i64| (1..=3650).contains(days));
+                Some(
+                    now + DAY
+                        * days.ok_or_else(|| wrong("the days are a number from 1 to 3650".to_owned()))?,
+                )
+            }
+        };
+        let specs = self.specs.split_whitespace().map(ToOwned::to_owned).collect();
+        Ok(NewToken { name: self.name, role, specs, expires_at })
+    }
+}
+
+/// Makes a token; gives its number and its secret.
+pub(super) async fn new_token(
+    farm: &Shared,
+    by: &Caller,
+    wanted: Wanted,
+) -> Result<(TokenId, String), Problem> {
+    let steering = farm.steering(by);
+    let new = wanted.read(steering.now)?;
+    Ok(steering.create_token(&new).await?)
+}
+
+pub(super) async fn create_token(
+    State(farm): Farm,
+    Extension(by): By,
+    Body(wanted): Body<Wanted>,
+) -> Result<Response, Problem> {
+    let (id, token) = new_token(&farm, &by, wanted).await?;
+    let answer = Json(json!({ "id": id, "token": token }));
+    Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], answer).into_response())
+}
+
+pub(super) async fn revoke_token(
+    State(farm): Farm,
+    Extension(by): By,
+    Path(id): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    Ok(farm.done(farm.steering(&by).revoke_token(TokenId(number(&id))).await?, given))
+}

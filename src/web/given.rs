@@ -1,0 +1,64 @@
+//! What a request that changes something says, in a form or in JSON.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Form, FromRequest, Request};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use serde::Deserialize;
+
+use super::Shared;
+use super::problem::Problem;
+
+/// The body of a request that changes something. What an action does not need is left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Given {
+    /// Only of this spec.
+    pub(super) spec: String,
+    /// Only for this system.
+    pub(super) system: String,
+    /// Why.
+    pub(super) reason: String,
+    /// The page to go back to.
+    pub(super) back: String,
+}
+
+impl Given {
+    /// A word that is given.
+    pub(super) fn word(word: &str) -> Option<&str> {
+        Some(word).filter(|word| !word.is_empty())
+    }
+}
+
+/// A body of the kind that the route takes: JSON for the API, a form for a page; nothing will do.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: Default + for<'de> Deserialize<'de> + Send> FromRequest<Arc<Shared>> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self, Problem> {
+        let is_api = request.uri().path().starts_with("/api/");
+        let kind = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+        let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        let wrong = |status, text: String| Problem::new(status, text);
+        match (kind.as_deref(), is_api) {
+            (None, _) => Ok(Self(T::default())),
+            (Some("application/json"), true) => match Json::from_request(request, state).await {
+                Ok(Json(given)) => Ok(Self(given)),
+                Err(error) => Err(wrong(error.status(), error.body_text())),
+            },
+            (Some("application/x-www-form-urlencoded"), false) => {
+                match Form::from_request(request, state).await {
+                    Ok(Form(given)) => Ok(Self(given)),
+                    Err(error) => Err(wrong(error.status(), error.body_text())),
+                }
+            }
+            (Some(_), is_api) => {
+                let takes = if is_api { "application/json" } else { "application/x-www-form-urlencoded" };
+                Err(wrong(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the body has to be {takes}")))
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Server-sent events: what happens, as it happens.
+//!
+//! # Guarantees
+//!
+//! * A stream that begins after an event (`Last-Event-ID` or `after`) misses nothing after it, on
+//!   whichever host it begins. When what it missed is no longer kept, it is told to begin anew
+//!   (`reset`).
+//! * A stream ends when the farm stops.
+//!
+//! # Design
+//!
+//! One task reads the event log each second while anybody listens, and gives what it finds to all
+//! streams. So streams cost the database the same, however many there are, and hosts need not know
+//! of each other. How far evaluations have come is told as well, and is no event: it has no number.
+//!
+//! # Races
+//!
+//! A stream first listens, then reads what it missed, so it may hear of an event twice; it skips
+//! what it has sent.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{Stream, StreamExt as _, unfold};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{Receiver, Sender, channel};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::problem::Problem;
+use super::{Failure, Shared};
+use crate::db::{self, Db, LoggedEvent, Progress};
+
+/// How often the event log is read.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A comment is sent after so long without an event, so that proxies keep the connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// After how many milliseconds a browser connects again.
+const RETRY: Duration = Duration::from_secs(3);
+/// How many messages a stream may be behind before it has to read the event log itself.
+const BEHIND: usize = 256;
+/// How many events are read at a time.
+const PAGE: i64 = 500;
+
+/// Something to tell.
+#[derive(Debug, Clone)]
+enum Message {
+    /// Each stream has to read for itself what it missed.
+    Missed,
+    Event(LoggedEvent),
+    Progress(Progress),
+}
+
+/// Gives what happens to all streams.
+#[derive(Debug)]
+pub(super) struct Live {
+    sender: Sender<Message>,
+    /// Cancelled when the farm stops.
+    stop: CancellationToken,
+}
+
+impl Live {
+    pub(super) fn new(stop: CancellationToken) -> Self {
+        Self { sender: channel(BEHIND).0, stop }
+    }
+
+    /// Reads the event log for all streams until the farm stops.
+    pub(super) async fn follow(&self, db: &Db) {
+        let mut last = None;
+        let mut told: Vec<Progress> = Vec::new();
+        while self.stop.run_until_cancelled(sleep(INTERVAL)).await.is_some() {
+            if self.sender.receiver_count() == 0 {
+                last = None;
+                continue;
+            }
+            if let Err(error) = self.tell(db, &mut last, &mut told).await {
+                tracing::warn!("the event log cannot be read: {error}");
+            }
+        }
+    }
+
+    async fn tell(&self, db: &Db, last: &mut Option<i64>, told: &mut Vec<Progress>) -> db::Result<()> {
+        match *last {
+            // Nobody listened so far: what happened since the first stream began is not known here.
+            None => {
+                *last = Some(db.event_bounds().await?.map_or(0, |(_, newest)| newest));
+                let _ = self.sender.send(Message::Missed);
+            }
+            Some(from) => {
+                for event in db.events_after(from, PAGE).await? {
+                    *last = Some(event.id);
+                    let _ = self.sender.send(Message::Event(event));
+                }
+            }
+        }
+        let progress = db.progress().await?;
+        for one in progress.iter().filter(|one| !told.contains(one)) {
+            let _ = self.sender.send(Message::Progress(one.clone()));
+        }
+        *told = progress;
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct After {
+    after: Option<i64>,
+}
+
+/// One stream.
+struct Following {
+    shared: Arc<Shared>,
+    heard: Receiver<Message>,
+    /// The number of the last event that was sent.
+    last: i64,
+    waiting: VecDeque<Event>,
+}
+
+/// `GET /api/v1/events`.
+pub(super) async fn stream(
+    State(shared): State<Arc<Shared>>,
+    Query(After { after }): Query<After>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let header = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
+    let heard = shared.live.sender.subscribe();
+    let (oldest, newest) = shared.web.db.event_bounds().await?.unwrap_or((1, 0));
+    let mut waiting = VecDeque::from([Event::default()
+        .retry(RETRY)
+        .event("hello")
+        .data(json!({ "newest": newest }).to_string())]);
+    let last = match header.or(after) {
+        // What comes next is kept, or is still to come.
+        Some(after) if (oldest - 1..=newest).contains(&after) => after,
+        Some(_) => {
+            waiting.push_back(Event::default().event("reset").id(newest.to_string()).data("{}"));
+            newest
+        }
+        None => newest,
+    };
+    let stop = shared.live.stop.clone();
+    let mut following = Following { shared, heard, last, waiting };
+    following.catch_up().await?;
+    let events = events(following).take_until(stop.cancelled_owned());
+    let headers =
+        [("cache-control", "no-store"), ("x-accel-buffering", "no"), ("x-content-type-options", "nosniff")];
+    let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok((headers, stream).into_response())
+}
+
+fn events(following: Following) -> impl Stream<Item = Result<Event, Infallible>> {
+    unfold(following, |mut following| async move {
+        loop {
+            if let Some(event) = following.waiting.pop_front() {
+                return Some((Ok(event), following));
+            }
+            match following.heard.recv().await {
+                Ok(Message::Event(event)) => following.add(&event),
+                Ok(Message::Progress(progress)) => following.waiting.push_back(of_progress(&progress)),
+                // A stream that cannot go on ends, and the browser begins another one after its last event.
+                Ok(Message::Missed) | Err(RecvError::Lagged(_)) => following.catch_up().await.ok()?,
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    })
+}
+
+impl Following {
+    fn add(&mut self, event: &LoggedEvent) {
+        if event.id > self.last {
+            self.last = event.id;
+            let LoggedEvent { id, at, kind, spec, evaluation } = event;
+            let data = json!({ "at": at, "evaluation": evaluation, "spec": spec });
+            self.waiting.push_back(Event::default().id(id.to_string()).event(kind).data(data.to_string()));
+        }
+    }
+
+    /// Reads what was missed.
+    async fn catch_up(&mut self) -> Result<(), Failure> {
+        loop {
+            let missed = self.shared.web.db.events_after(self.last, PAGE).await?;
+            let is_all = missed.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+            for event in &missed {
+                self.add(event);
+            }
+            if is_all {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn of_progress(progress: &Progress) -> Event {
+    let Progress { evaluation, done, errors } = progress;
+    let data = json!({ "done": done, "errors": errors, "evaluation": evaluation });
+    Event::default().event("progress").data(data.to_string())
+}

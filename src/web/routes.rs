@@ -1,0 +1,159 @@
+//! The one table of routes: what each is for, and which role it takes. The router, the list of the API in the help
+//! and the test of refusals are made from it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodRouter, get, post};
+
+use super::caller::authorize;
+use super::route::{Kind, Route};
+use super::{Shared, action, api, derivations, events, finish, live, pages};
+use crate::domain::access::Role;
+
+/// Largest body of a request that changes something, in bytes.
+const LARGEST: usize = 64 << 10;
+
+struct Entry {
+    route: Route,
+    handler: MethodRouter<Arc<Shared>>,
+}
+
+/// All routes.
+pub fn routes() -> Vec<Route> {
+    table().into_iter().map(|entry| entry.route).collect()
+}
+
+pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    let mut router = Router::new();
+    for Entry { route, handler } in table() {
+        let mut handler = handler;
+        if let Some(role) = route.role {
+            handler = handler.layer(from_fn_with_state((Arc::clone(shared), role), authorize));
+        }
+        if route.kind == Kind::Page {
+            handler = handler.layer(from_fn(pages::as_page));
+        }
+        if [Kind::Page, Kind::Api].contains(&route.kind) {
+            handler = handler.layer(DefaultBodyLimit::max(LARGEST));
+        }
+        if [Kind::Page, Kind::Api, Kind::Asset].contains(&route.kind) {
+            handler = handler.layer(from_fn_with_state(Arc::clone(shared), finish::finish));
+        }
+        router = router.route(&route.path, handler);
+    }
+    router
+}
+
+fn table() -> Vec<Entry> {
+    [reading(), changing(), open()].into_iter().flatten().collect()
+}
+
+fn entry(
+    (kind, method, role): (Kind, &'static str, Option<Role>),
+    path: impl Into<String>,
+    text: &'static str,
+    handler: MethodRouter<Arc<Shared>>,
+) -> Entry {
+    Entry { route: Route { kind, method, path: path.into(), role, text }, handler }
+}
+
+/// What shows something.
+#[rustfmt::skip]
+fn reading() -> Vec<Entry> {
+    let page = (Kind::Page, "GET", Some(Role::Read));
+    let admin_page = (Kind::Page, "GET", Some(Role::Admin));
+    let api = (Kind::Api, "GET", Some(Role::Read));
+    let admin_api = (Kind::Api, "GET", Some(Role::Admin));
+    vec![
+        entry(page, "/", "what is wrong and what is under way", get(pages::overview::page)),
+        entry(page, "/specs/{name}", "one spec", get(pages::spec::page)),
+        entry(page, "/evaluations/{id}", "one evaluation", get(pages::evaluation::page)),
+        entry(page, "/queue", "the builds that are wanted", get(pages::queue::page)),
+        entry(page, "/jobs", "a search for jobs", get(pages::job::search)),
+        entry(page, "/jobs/{spec}/{system}/{job}", "why a job is queued, or is not", get(pages::job::page)),
+        entry(page, "/farm", "hosts, coordinators, servers and branches", get(pages::farm::page)),
+        entry(page, "/help/states", "what the states mean", get(pages::help::page)),
+        entry(admin_page, "/admin/tokens", "the tokens", get(pages::admin::tokens)),
+        entry(admin_page, "/admin/audit", "what people changed", get(pages::admin::audit)),
+        entry(api, "/api/v1/status", "what `gorget status --json` says; takes `spec` and `system`", get(api::status)),
+        entry(api, "/api/v1/trouble", "what does not work or waits for a person, worst first", get(api::all_trouble)),
+        entry(api, "/api/v1/evaluations/{id}", "one evaluation with its errors", get(api::evaluation)),
+        entry(api, "/api/v1/queue", "up to 500 builds of each state in the order of submission; takes `spec`, `system` and `state`", get(api::queue)),
+        entry(api, "/api/v1/blockers", "failed builds that others wait for; takes `spec` and `system`", get(api::blockers)),
+        entry(api, "/api/v1/jobs/{name}", "why jobs of a name are queued or are not; takes `spec` and `system`", get(api::jobs)),
+        entry(api, "/api/v1/pushes", "the newest pushes to branches", get(api::pushes)),
+        entry(api, "/api/v1/pauses", "what people paused", get(api::pauses)),
+        entry(admin_api, "/api/v1/tokens", "the tokens, without their secrets", get(api::tokens)),
+        entry(admin_api, "/api/v1/audit", "what people changed, the newest first; takes `before` and `limit`", get(api::audit)),
+        entry((Kind::Stream, "GET", Some(Role::Read)), "/api/v1/events", "what happens, as server-sent events; goes on after `Last-Event-ID` or `after`", get(live::stream)),
+    ]
+}
+
+/// What changes something: each once for the API, and once for a page's form.
+#[rustfmt::skip]
+fn changing() -> Vec<Entry> {
+    use Role::{Admin, Operate, Trigger};
+    let actions = [
+        both(Trigger, "/poll", "poll all branches now", action::poll_all),
+        both(Trigger, "/specs/{name}/poll", "poll the branches of a spec now", action::poll),
+        both(Operate, "/specs/{name}/approve", "queue what awaits approval of a spec; takes `system`", action::approve_spec),
+        both(Operate, "/evaluations/{id}/approve", "queue what awaits approval of an evaluation", action::approve_evaluation),
+        both(Operate, "/evaluations/{id}/retry", "evaluate a revision once more", action::retry),
+        both(Operate, "/evaluations/{id}/pin", "keep an evaluation for ever", action::pin),
+        both(Operate, "/evaluations/{id}/unpin", "keep an evaluation as its spec says", action::unpin),
+        both(Operate, "/builds/retry", "queue failed builds once more; takes `spec` and `system`", action::retry_builds),
+        both(Operate, "/builds/{id}/retry", "queue a failed build once more", action::retry_build),
+        both(Operate, "/pauses/{kind}/{name}", "pause a `spec`, `system` or `host`, or `submission/all`; takes `reason`", action::pause),
+        both(Operate, "/pauses/{kind}/{name}/resume", "let it go on", action::resume),
+        both(Admin, "/pushes/{id}/acknowledge", "let a push lead away from what was evaluated", action::acknowledge),
+        both(Admin, "/coordinators/{name}/reassign", "give the builds of a coordinator that is gone to others", action::reassign),
+        both(Admin, "/tokens/{id}/revoke", "let nobody in with a token any more", action::revoke_token),
+        [
+            entry((Kind::Api, "POST", Some(Admin)), "/api/v1/tokens", "make a token; takes `name`, `role`, `specs` and `days`", post(action::create_token)),
+            entry((Kind::Page, "POST", Some(Admin)), "/admin/tokens", "make a token", post(pages::admin::create)),
+        ],
+    ];
+    actions.into_iter().flatten().collect()
+}
+
+/// An action, for the API and for a form.
+fn both<H, T>(role: Role, path: &str, text: &'static str, action: H) -> [Entry; 2]
+where
+    H: Handler<T, Arc<Shared>> + Clone,
+    T: 'static,
+{
+    let api = post(action.clone());
+    [
+        entry((Kind::Api, "POST", Some(role)), format!("/api/v1{path}"), text, api),
+        entry((Kind::Page, "POST", Some(role)), path, text, post(action)),
+    ]
+}
+
+/// What anybody may ask for.
+fn open() -> Vec<Entry> {
+    let open = (Kind::Open, "GET", None);
+    vec![
+        entry((Kind::Page, "GET", None), "/login", "where a token is given", get(pages::login::page)),
+        entry(
+            (Kind::Page, "POST", None),
+            "/login",
+            "begin a session with a token",
+            post(pages::login::log_in),
+        ),
+        entry((Kind::Page, "POST", None), "/logout", "end a session", post(pages::login::log_out)),
+        entry((Kind::Asset, "GET", None), "/assets/{file}", "a file that pages load", get(pages::asset)),
+        entry(open, "/nix-cache-info", "what is served here", get(derivations::cache_info)),
+        entry(open, "/{file}", "the narinfo of a store item", get(derivations::narinfo)),
+        entry(open, "/nar/{item}", "a store item", get(derivations::nar)),
+        entry(
+            (Kind::Open, "POST", None),
+            "/build-server/{id}/build-events",
+            "what a coordinator tells; takes its token",
+            events::receiving(),
+        ),
+    ]
+}
