@@ -12,6 +12,7 @@ mod approve;
 mod authentic;
 mod branches;
 mod broken;
+mod browser;
 mod builds;
 mod channel;
 mod channel_files;

@@ -1,6 +1,7 @@
 //! What several stories need.
 
 mod answers;
+pub mod chromium;
 pub mod coordinator;
 pub mod daemon;
 mod databases;
