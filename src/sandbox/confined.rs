@@ -55,6 +55,7 @@ pub struct Confined {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     binds: Vec<(PathBuf, PathBuf)>,
+    directory: PathBuf,
     limits: Limits,
 }
 
@@ -69,6 +70,7 @@ impl Confined {
             args: Vec::new(),
             env: env.map(|(name, value)| (name.into(), value.into())).to_vec(),
             binds: Vec::new(),
+            directory: "/tmp".into(),
             limits,
         }
     }
@@ -99,6 +101,12 @@ impl Confined {
     pub fn readable(mut self, host: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Self {
         self.binds.push((host.into(), inside.into()));
         self
+    }
+
+    /// Begins in this directory inside, which is `/tmp` otherwise.
+    #[must_use]
+    pub fn directory(self, directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), ..self }
     }
 
     /// The arguments of `bwrap`.
@@ -141,7 +149,7 @@ impl Confined {
         for (name, value) in &self.env {
             push(&["--setenv".as_ref(), name, value]);
         }
-        push(&["--chdir".as_ref(), "/tmp".as_ref(), "--remount-ro".as_ref(), "/".as_ref()]);
+        push(&["--chdir".as_ref(), self.directory.as_os_str(), "--remount-ro".as_ref(), "/".as_ref()]);
         push(&["--".as_ref(), self.program.as_os_str()]);
         argv.extend(self.args.iter().cloned());
         argv

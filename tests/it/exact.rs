@@ -99,6 +99,29 @@ async fn evaluate_some(
     (jobs, pairs, found)
 }
 
+/// Guix has changed for which processors it tunes packages.
+#[tokio::test]
+async fn packages_are_tuned_for_what_the_gnu_ci_of_the_revision_lists() {
+    let guix = Tree::guix().await;
+    let listed = "\"haswell\" \"skylake\" \"x86-64-v2\" \"x86-64-v3\" \"x86-64-v4\"";
+    guix.edit("gnu/ci.scm", listed, "\"westmere\" \"haswell\"");
+    let farm = Farm::new(None);
+    // All but gsl.
+    let others = |before: &str, next: char| {
+        let letters = ('a'..='z').chain('0'..='9').filter(move |letter| *letter != next);
+        letters.map(|letter| format!("{before}{letter}*")).collect::<Vec<_>>()
+    };
+    let others = [others("", 'g'), others("g", 's'), others("gs", 'l'), vec!["*-*".to_owned()]].concat();
+    let spec = format!(
+        "build = \"all\"\ncross = false\nexclude = {others:?}\nsystems = [\"x86_64-linux\"]\n{}",
+        guix.as_channel("guix")
+    );
+    let (_, found, _) = evaluate_some(&farm, &spec, 0).await;
+    let tuned: BTreeSet<&str> =
+        found.iter().filter_map(|(name, _)| name.strip_prefix("gsl.x86_64-linux")).collect();
+    assert_eq!(tuned, BTreeSet::from(["", ".haswell", ".westmere"]), "{found:?}");
+}
+
 #[tokio::test]
 async fn subsets_that_gnu_ci_computes_are_what_it_computes() {
     let guix = Tree::guix().await;

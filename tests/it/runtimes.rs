@@ -262,6 +262,27 @@ async fn what_does_not_compile_is_named_and_the_rest_goes_on() {
     }
 }
 
+/// Guix's own tests include files so.
+#[tokio::test]
+async fn what_a_module_includes_is_found_beside_it_compiled_or_not() {
+    let bed = Bed::new().await;
+    let file = bed.channel("guix").join("gnu/packages/data/words.scm");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "(define-public words \"included\")").unwrap();
+    age(&file);
+    let include = "(include \"data/words.scm\")\n(define-public ncdu\n";
+    bed.edit("gnu/packages/ncdu.scm", "(define-public ncdu\n", include);
+    let code = "(use-modules (gnu packages ncdu)) (display words)";
+    for limit in [Duration::ZERO, Duration::from_mins(10)] {
+        let cache = Cache::new(bed.directory.path().join("cache"), "tests").unwrap();
+        let compiling = Compiling { limit, ..Compiling::default() };
+        let guix = bed.channel("guix");
+        let environment = checkout(&bed.host, &[&channel("guix", &guix)], &cache, &compiling).await.unwrap();
+        assert_eq!(environment.counts.compiled, usize::from(!limit.is_zero()), "{:?}", environment.failures);
+        assert_eq!(bed.run(&environment, code).await, "included");
+    }
+}
+
 #[tokio::test]
 async fn the_installed_guix_takes_channels_behind_its_own_modules() {
     let found = InstalledGuix::probe(&guix_root()).await.unwrap();

@@ -52,8 +52,10 @@ Only memory can be written to in here."
        (print-exception port #f key args))))
   (primitive-_exit 1))
 
-(define (compile-one number source level seconds)
+(define (compile-one number file source level seconds)
   (setrlimit 'cpu seconds seconds)
+  ;; Guile looks for what a module includes in this directory, as Guix's own build has it.
+  (false-if-exception (chdir (string-drop-right source (string-length file))))
   (let ((compiled (string-append out number ".go")))
     (catch #t
       (lambda ()
@@ -78,9 +80,9 @@ Only memory can be written to in here."
 (define (compile-each files slots seconds)
   "Compile FILES one after the other, each as soon as one of SLOTS is free."
   (for-each (match-lambda
-              ((number _ source level)
+              ((number file source level)
                (take-slot slots)
-               (waitpid (in-process (lambda () (compile-one number source level seconds))))
+               (waitpid (in-process (lambda () (compile-one number file source level seconds))))
                (give-slot slots)))
             files))
 

@@ -211,5 +211,6 @@ pub fn installed_environment(
         ("GUILE_SYSTEM_COMPILED_PATH".to_owned(), host.guile_modules.1.display().to_string()),
     ];
     let program = host.guile.clone();
-    Ok(Environment { program, binds, env, failures: Vec::new(), counts: Counts::default(), _farm: None })
+    let (failures, counts) = (Vec::new(), Counts::default());
+    Ok(Environment { program, binds, directory: None, env, failures, counts, _farm: None })
 }

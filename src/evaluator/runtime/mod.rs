@@ -234,6 +234,9 @@ pub struct Environment {
     pub program: PathBuf,
     /// What to show read-only: paths here and inside.
     pub binds: Vec<(PathBuf, PathBuf)>,
+    /// The directory in which it begins, if not `/tmp`. Guile looks there for what modules include that are loaded
+    /// from source.
+    pub directory: Option<PathBuf>,
     /// Environment variables.
     pub env: Vec<(String, String)>,
     /// What did not compile: its module will be loaded from source, or fail when it is needed.
@@ -248,6 +251,10 @@ impl Environment {
     /// Describes a run of its Guile below the system root `root`.
     pub fn confine(&self, root: impl Into<PathBuf>, limits: Limits) -> Confined {
         let guile = Confined::new(root, &self.program, limits);
+        let guile = match &self.directory {
+            Some(directory) => guile.directory(directory),
+            None => guile,
+        };
         let guile = self.env.iter().fold(guile, |guile, (name, value)| guile.env(name, value));
         self.binds.iter().fold(guile, |guile, (here, inside)| guile.readable(here, inside))
     }

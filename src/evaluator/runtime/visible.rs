@@ -93,6 +93,8 @@ impl Channels {
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let (program, failures, counts) = (host.guile.clone(), Vec::new(), Counts::default());
-        Environment { program, binds, env, failures, counts, _farm: Some(Arc::clone(farm)) }
+        // The first one is that of Guix.
+        let directory = Some(self.places[0].load.clone());
+        Environment { program, binds, directory, env, failures, counts, _farm: Some(Arc::clone(farm)) }
     }
 }

@@ -153,8 +153,10 @@ the order is the same in every process."
                  (if drv (list (package-job label package drv)) '())))
              package))
 
-(define %micro-architectures
-  '("haswell" "skylake" "x86-64-v2" "x86-64-v3" "x86-64-v4"))
+(define micro-architectures
+  ;; The list has changed with compilers: it is that of the revision.
+  (delay (or (ci-binding '%x86-64-micro-architectures)
+             (error "the (gnu ci) of this Guix has no list of micro-architectures"))))
 
 (define (package-units package system base?)
   "Return the units for PACKAGE on SYSTEM: itself, and its tuned variants where there are any."
@@ -169,7 +171,7 @@ the order is the same in every process."
             (if (and (option 'tuned) (string=? system "x86_64-linux") (tunable? package))
                 (map (lambda (micro-architecture)
                        (tuned-unit package system base micro-architecture))
-                     %micro-architectures)
+                     (force micro-architectures))
                 '()))))
 
 (define (cross-targets system)
