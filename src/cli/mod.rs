@@ -2,7 +2,6 @@
 
 mod author;
 mod commands;
-mod evaluation_ref;
 mod farm;
 mod filter;
 mod help;

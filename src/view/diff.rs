@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::db::{self, EvaluationId};
+use crate::db::{self, Db, EvaluationId};
 use crate::domain::diff::{self, compare, rebuild_range};
 use crate::domain::revision::Revision;
 use crate::view::evaluation::JobError;
@@ -48,7 +48,35 @@ pub struct Rebuilds {
     pub range: &'static str,
 }
 
+/// What the database has of two evaluations that are to be compared.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "`Comparison` says what the fields become")]
+pub struct Rows {
+    pub evaluations: [db::Evaluation; 2],
+    pub jobs: (Vec<diff::Job>, Vec<diff::Job>),
+    pub errors: [Vec<db::JobError>; 2],
+}
+
+impl Rows {
+    /// Reads them.
+    pub async fn load(db: &Db, evaluations: [db::Evaluation; 2]) -> db::Result<Self> {
+        let [a, b] = [evaluations[0].id, evaluations[1].id];
+        let jobs = db.changed_jobs(a, b).await?;
+        let errors = [db.errors(a).await?, db.errors(b).await?];
+        Ok(Self { evaluations, jobs, errors })
+    }
+}
+
 impl<'a> Comparison<'a> {
+    /// Compares what [`Rows`] have.
+    pub fn of(
+        jobs: (Vec<diff::Job>, Vec<diff::Job>),
+        evaluations: &'a [db::Evaluation; 2],
+        errors: &'a [Vec<db::JobError>; 2],
+    ) -> Self {
+        Self::new(evaluations.each_ref(), jobs, errors.each_ref().map(Vec::as_slice))
+    }
+
     /// Compares two evaluations by their jobs that differ and their errors.
     pub fn new(
         [a, b]: [&'a db::Evaluation; 2],

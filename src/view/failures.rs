@@ -2,9 +2,10 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::db::{self, BuildId, EvaluationId, JobRuns};
-use crate::domain::failures::Change;
+use crate::db::{self, BuildId, Db, Evaluation, EvaluationId, JobRuns, StoredSpec};
+use crate::domain::failures::{Change, change};
 use crate::domain::revision::Revision;
+use crate::domain::spec::System;
 use crate::view::sorted;
 
 /// The jobs of a spec and system that began to fail, still fail or were fixed between two evaluations.
@@ -64,7 +65,80 @@ pub struct ChangedJob {
     pub since: db::Evaluation,
 }
 
+/// What the database has of the failures of a spec and system.
+#[derive(Debug)]
+pub struct Rows {
+    /// The evaluation to compare with.
+    from: Option<Evaluation>,
+    /// The newest complete one.
+    to: Evaluation,
+    jobs: Vec<ChangedJob>,
+    /// How many builds wait for a build.
+    blocked: HashMap<BuildId, usize>,
+}
+
+impl Rows {
+    /// Reads them; nothing if no evaluation is complete. What is compared with is the complete evaluation before
+    /// the newest, unless another one is given.
+    pub async fn load(
+        db: &Db,
+        spec: &StoredSpec,
+        system: &System,
+        since: Option<EvaluationId>,
+    ) -> db::Result<Option<Self>> {
+        let Some((from, to)) = evaluations(db, spec, system, since).await? else { return Ok(None) };
+        let jobs = changed(db, spec, from.as_ref(), &to).await?;
+        let blockers = db.blockers().await?;
+        let blocked = blockers.iter().map(|blocker| (blocker.build.id, blocker.blocked.len())).collect();
+        Ok(Some(Self { from, to, jobs, blocked }))
+    }
+}
+
+/// The evaluation to compare with, and the newest complete one, if there is one.
+async fn evaluations(
+    db: &Db,
+    spec: &StoredSpec,
+    system: &System,
+    since: Option<EvaluationId>,
+) -> db::Result<Option<(Option<Evaluation>, Evaluation)>> {
+    let newest = db.complete_evaluations(spec.id, system, None, 2).await?;
+    let Some(&to) = newest.first() else { return Ok(None) };
+    let from = match since.or_else(|| newest.get(1).copied()) {
+        Some(id) => db.evaluation(id).await?,
+        None => None,
+    };
+    Ok(db.evaluation(to).await?.map(|to| (from, to)))
+}
+
+/// The jobs that fail or did.
+async fn changed(
+    db: &Db,
+    spec: &StoredSpec,
+    from: Option<&Evaluation>,
+    to: &Evaluation,
+) -> db::Result<Vec<ChangedJob>> {
+    let mut changed = Vec::new();
+    for job in db.failing_jobs(spec.id, &to.system).await? {
+        let Some(change) = change(&job.runs, from.map_or(0, |from| from.id.0), to.id.0) else { continue };
+        let (Change::New { since } | Change::Still { since } | Change::Fixed { since }) = change;
+        let before = EvaluationId(since - 1);
+        let before = db.complete_evaluations(spec.id, &to.system, Some(before), 1).await?;
+        let before = match before.first() {
+            Some(id) => db.evaluation(*id).await?,
+            None => None,
+        };
+        let Some(since) = db.evaluation(EvaluationId(since)).await? else { continue };
+        changed.push(ChangedJob { job, change, before, since });
+    }
+    Ok(changed)
+}
+
 impl<'a> Failures<'a> {
+    /// The view of rows.
+    pub fn of(rows: &'a Rows) -> Self {
+        Self::new((rows.from.as_ref(), &rows.to), &rows.jobs, &rows.blocked)
+    }
+
     /// Sorts jobs by how they changed; `blocked` has the number of builds that wait for a build.
     pub fn new(
         (from, to): (Option<&'a db::Evaluation>, &'a db::Evaluation),

@@ -17,6 +17,8 @@ pub mod access;
 pub mod approval;
 /// Builds, and failed builds that others wait for.
 pub mod build;
+/// The channels of an evaluation as Guix reads them.
+pub mod channels;
 /// Spec files that were checked.
 pub mod check;
 /// Coordinators, and what they have.
@@ -25,6 +27,8 @@ pub mod coordinator;
 pub mod diff;
 /// Evaluations and their errors.
 pub mod evaluation;
+/// What people call evaluations: a number, a commit, a spec, a branch or a date.
+pub mod evaluation_ref;
 /// Why a job is queued, or is not.
 pub mod explanation;
 /// Jobs that began to fail, still fail or were fixed.

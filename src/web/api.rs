@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -14,12 +15,17 @@ use serde_json::json;
 use super::asked::{Asked, of_state};
 use super::problem::Problem;
 use super::{Pages, Shared};
-use crate::db::EvaluationId;
+use crate::db::{self, EvaluationId};
 use crate::view::access::{AuditEntry, Pause, Token};
 use crate::view::build::{Blocker, Build};
+use crate::view::channels::channel_file;
+use crate::view::diff::{self, Comparison};
 use crate::view::evaluation::Evaluation;
+use crate::view::evaluation_ref::{NoPair, pairs};
 use crate::view::explanation::{self, Found};
+use crate::view::failures::{self, Failures};
 use crate::view::filter::Filter;
+use crate::view::history::Span;
 use crate::view::push::Push;
 use crate::view::status::{Rows, Status};
 use crate::view::trouble;
@@ -29,8 +35,10 @@ const LISTED: i64 = 12;
 /// How many builds of one state `/queue` has at most; `complete` says whether these are all.
 const MOST_BUILDS: u16 = 500;
 
-/// Most audit entries of one answer.
+/// Most evaluations, and entries of the audit log, of one answer.
 const MOST_ENTRIES: i64 = 500;
+/// Most derivations of a job over time.
+const MOST_SPANS: i64 = 500;
 
 type Answer = Result<Response, Problem>;
 
@@ -116,7 +124,7 @@ pub(super) async fn tokens(State(shared): State<Arc<Shared>>) -> Answer {
     Ok(Json(&json!({ "items": tokens })).into_response())
 }
 
-/// Which audit entries are asked for.
+/// Which part of a long list is asked for: what is before a number, and at most so many.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Older {
@@ -131,4 +139,100 @@ pub(super) async fn audit(State(shared): State<Arc<Shared>>, Query(asked): Query
     // A full page may not be the last one.
     let next = entries.last().filter(|_| i64::try_from(entries.len()) == Ok(limit)).map(|last| last.id);
     Ok(Json(&json!({ "items": entries, "next_before": next })).into_response())
+}
+
+/// Two evaluations in the path, each as `gorget diff` takes it.
+pub(super) async fn compare(
+    State(shared): State<Arc<Shared>>,
+    Path(range): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let (pairs, alone) = pairs_of(&shared, &range, &asked).await?;
+    let mut all = Vec::new();
+    for pair in pairs {
+        all.push(diff::Rows::load(&shared.web.db, pair).await?);
+    }
+    let items: Vec<_> = all
+        .iter_mut()
+        .map(|rows| Comparison::of(std::mem::take(&mut rows.jobs), &rows.evaluations, &rows.errors))
+        .collect();
+    Ok(Json(&json!({ "items": items, "only_in_one": alone })).into_response())
+}
+
+/// The evaluations that a path such as `master..rust-team` means.
+pub(super) async fn pairs_of(
+    shared: &Shared,
+    range: &str,
+    asked: &Asked,
+) -> Result<(Vec<[db::Evaluation; 2]>, Vec<String>), Problem> {
+    let Some((a, b)) = range.split_once("..") else {
+        return Err(Problem::missing("two evaluations are compared as A..B"));
+    };
+    let spec = Some(asked.spec.as_str()).filter(|spec| !spec.is_empty());
+    match pairs(&shared.web.db, [a, b], spec).await {
+        Ok(found) => Ok(found),
+        Err(NoPair::Wrong(text)) => Err(Problem::missing(text)),
+        Err(NoPair::Db(error)) => Err(error.into()),
+    }
+}
+
+pub(super) async fn history(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let db = &shared.web.db;
+    let filter = asked.filter(db).await??;
+    let rows = db.history(&name, filter.spec.as_deref(), MOST_SPANS).await?;
+    if rows.is_empty() {
+        let near = db.jobs_like(&name, 5).await?;
+        let problem = Problem::missing(format!("no evaluation has a package or job {name}"));
+        return Err(Problem { near, ..problem });
+    }
+    let spans: Vec<Span<'_>> = rows.iter().map(Span::new).collect();
+    Ok(Json(&json!({ "items": spans })).into_response())
+}
+
+pub(super) async fn failures(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let db = &shared.web.db;
+    let specs = db.specs().await?;
+    let Some(spec) = specs.iter().find(|stored| stored.spec.name == name) else {
+        return Err(Problem::missing(format!("there is no spec {name}")));
+    };
+    let filter = asked.filter(db).await??;
+    let mut all = Vec::new();
+    for system in spec.spec.systems.iter().filter(|system| filter.admits(&name, system.as_str())) {
+        all.extend(failures::Rows::load(db, spec, system, None).await?);
+    }
+    let items: Vec<Failures<'_>> = all.iter().map(Failures::of).collect();
+    Ok(Json(&json!({ "items": items })).into_response())
+}
+
+/// A file for `guix time-machine -C`.
+pub(super) async fn channels(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
+    let number = EvaluationId(id.parse().unwrap_or(0));
+    let Some(row) = shared.web.db.evaluation(number).await? else {
+        return Err(Problem::missing(format!("there is no evaluation {id}")));
+    };
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], channel_file(&row)).into_response())
+}
+
+/// The newest evaluations, before `before` if that is given.
+pub(super) async fn evaluations(
+    State(shared): State<Arc<Shared>>,
+    Query(asked): Query<Asked>,
+    Query(older): Query<Older>,
+) -> Answer {
+    let db = &shared.web.db;
+    let filter = asked.filter(db).await??;
+    let limit = older.limit.unwrap_or(50).clamp(1, MOST_ENTRIES);
+    let before = older.before.map(EvaluationId);
+    let rows = db.evaluations_before(filter.spec.as_deref(), filter.system.as_ref(), before, limit).await?;
+    let items: Vec<Evaluation<'_>> = rows.iter().map(Evaluation::new).collect();
+    let next = rows.last().filter(|_| i64::try_from(rows.len()) == Ok(limit)).map(|last| last.id);
+    Ok(Json(&json!({ "items": items, "next_before": next })).into_response())
 }

@@ -1,11 +1,9 @@
 //! `gorget channels`: what repeats an evaluation.
 
-use std::fmt::Write as _;
-
 use crate::cli::{Exit, open_db, output, user_error};
 use crate::config::Config;
-use crate::db::{Evaluation, EvaluationId};
-use crate::domain::revision::ChannelCommit;
+use crate::db::EvaluationId;
+use crate::view::channels::channel_file;
 
 /// Print the channels of an evaluation, for `guix time-machine -C FILE`
 #[derive(Debug, clap::Args)]
@@ -25,62 +23,7 @@ pub(in crate::cli) async fn run(args: &Channels, config: Config) -> anyhow::Resu
     if args.json {
         output::json(&evaluation.revision)?;
     } else {
-        output::text(&written(&evaluation))?;
+        output::text(&channel_file(&evaluation))?;
     }
     Ok(Exit::Done)
-}
-
-/// The text of a channel file.
-fn written(evaluation: &Evaluation) -> String {
-    let Evaluation { id, spec, system, revision, .. } = evaluation;
-    let mut text = format!(";; Evaluation {id} of {spec} for {system}.\n");
-    let guix = revision.channels().iter().find(|channel| channel.name == "guix");
-    match guix {
-        None => text.push_str(";; The Guix that was installed then evaluated it: it is not in this list.\n"),
-        Some(guix) if guix.origin.introduction.is_none() => {
-            text.push_str(
-                ";; Nothing vouches for `guix`: guix time-machine --disable-authentication -C FILE\n",
-            );
-        }
-        Some(_) => text.push_str(";; guix time-machine -C FILE -- COMMAND\n"),
-    }
-    text.push_str("(list");
-    for channel in revision.channels() {
-        text.push_str(&entry(channel));
-    }
-    text.push_str(")\n");
-    text
-}
-
-fn entry(channel: &ChannelCommit) -> String {
-    let ChannelCommit { name, url, commit, origin } = channel;
-    let mut entry = format!("\n (channel\n  (name (string->symbol {}))", literal(name));
-    // Writing to a string does not fail.
-    let _ = write!(entry, "\n  (url {})", literal(url));
-    if !origin.branch.is_empty() {
-        let _ = write!(entry, "\n  (branch {})", literal(&origin.branch));
-    }
-    let _ = write!(entry, "\n  (commit {})", literal(commit));
-    if let Some(introduction) = &origin.introduction {
-        let (commit, signer) = (literal(&introduction.commit), literal(&introduction.signer));
-        let made = format!("(make-channel-introduction\n    {commit}\n    (openpgp-fingerprint {signer}))");
-        let _ = write!(entry, "\n  (introduction\n   {made})");
-    }
-    entry.push(')');
-    entry
-}
-
-/// A string as Scheme reads it.
-fn literal(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_text_ends_its_string() {
-        assert_eq!(literal(r#"a"b\c"#), r#""a\"b\\c""#);
-    }
 }

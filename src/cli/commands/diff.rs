@@ -1,10 +1,11 @@
 //! `gorget diff`: two evaluations of a spec compared, for each system.
 
-use crate::cli::{Exit, evaluation_ref, open_db, output};
+use crate::cli::{Exit, open_db, output, user_error};
 use crate::config::Config;
 use crate::domain::diff;
-use crate::view::diff::Comparison;
+use crate::view::diff::{Comparison, Rows};
 use crate::view::evaluation::JobError;
+use crate::view::evaluation_ref::{NoPair, pairs};
 
 /// Compare two evaluations: jobs, versions, errors and rebuilds
 ///
@@ -27,12 +28,14 @@ pub(in crate::cli) struct Diff {
 
 pub(in crate::cli) async fn run(args: &Diff, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::open(&config).await?;
-    let (pairs, alone) = evaluation_ref::pairs(&db, [&args.a, &args.b], args.spec.as_deref()).await?;
+    let (pairs, alone) = match pairs(&db, [&args.a, &args.b], args.spec.as_deref()).await {
+        Err(NoPair::Wrong(text)) => return Err(user_error(text)),
+        pairs => pairs?,
+    };
     let several = pairs.len() > 1;
-    for [a, b] in pairs {
-        let jobs = db.changed_jobs(a.id, b.id).await?;
-        let errors = [db.errors(a.id).await?, db.errors(b.id).await?];
-        let comparison = Comparison::new([&a, &b], jobs, errors.each_ref().map(Vec::as_slice));
+    for pair in pairs {
+        let rows = Rows::load(&db, pair).await?;
+        let comparison = Comparison::of(rows.jobs, &rows.evaluations, &rows.errors);
         if args.json {
             output::json(&comparison)?;
         } else {

@@ -1,13 +1,10 @@
 //! `gorget failures`: what began to fail, still fails, or was fixed.
 
-use std::collections::HashMap;
-
 use crate::cli::{Exit, open_db, output, user_error};
 use crate::config::Config;
-use crate::db::{BuildId, Db, Evaluation, EvaluationId, StoredSpec};
-use crate::domain::failures::{Change, change};
+use crate::db::EvaluationId;
 use crate::domain::spec::System;
-use crate::view::failures::{ChangedJob, FailingJob, Failures as View};
+use crate::view::failures::{FailingJob, Failures as View, Rows};
 
 /// List jobs of a spec that began to fail, still fail or were fixed
 #[derive(Debug, clap::Args)]
@@ -41,17 +38,18 @@ pub(in crate::cli) async fn run(args: &Failures, config: Config) -> anyhow::Resu
     if systems.is_empty() {
         return Err(user_error(format!("{} is not evaluated for that system", args.spec)));
     }
-    let blockers = db.blockers().await?;
-    let blocked: HashMap<BuildId, usize> =
-        blockers.iter().map(|blocker| (blocker.build.id, blocker.blocked.len())).collect();
     let since = args.since.map(EvaluationId);
+    if let Some(id) = since
+        && db.evaluation(id).await?.is_none()
+    {
+        return Err(user_error(format!("there is no evaluation {id}")));
+    }
     for system in systems {
-        let Some((from, to)) = evaluations(&db, spec, system, since).await? else {
+        let Some(rows) = Rows::load(&db, spec, system, since).await? else {
             output::note(&format!("{} has no complete evaluation for {system}", args.spec));
             continue;
         };
-        let jobs = changed(&db, spec, from.as_ref(), &to).await?;
-        let view = View::new((from.as_ref(), &to), &jobs, &blocked);
+        let view = View::of(&rows);
         if args.json {
             output::json(&view)?;
         } else {
@@ -59,47 +57,6 @@ pub(in crate::cli) async fn run(args: &Failures, config: Config) -> anyhow::Resu
         }
     }
     Ok(Exit::Done)
-}
-
-/// The evaluation to compare with, and the newest complete one, if there is one.
-async fn evaluations(
-    db: &Db,
-    spec: &StoredSpec,
-    system: &System,
-    since: Option<EvaluationId>,
-) -> anyhow::Result<Option<(Option<Evaluation>, Evaluation)>> {
-    let newest = db.complete_evaluations(spec.id, system, None, 2).await?;
-    let Some(&to) = newest.first() else { return Ok(None) };
-    let from = match since.or_else(|| newest.get(1).copied()) {
-        Some(id) => {
-            Some(db.evaluation(id).await?.ok_or_else(|| user_error(format!("there is no evaluation {id}")))?)
-        }
-        None => None,
-    };
-    Ok(db.evaluation(to).await?.map(|to| (from, to)))
-}
-
-/// The jobs that fail or did.
-async fn changed(
-    db: &Db,
-    spec: &StoredSpec,
-    from: Option<&Evaluation>,
-    to: &Evaluation,
-) -> anyhow::Result<Vec<ChangedJob>> {
-    let mut changed = Vec::new();
-    for job in db.failing_jobs(spec.id, &to.system).await? {
-        let Some(change) = change(&job.runs, from.map_or(0, |from| from.id.0), to.id.0) else { continue };
-        let (Change::New { since } | Change::Still { since } | Change::Fixed { since }) = change;
-        let before = EvaluationId(since - 1);
-        let before = db.complete_evaluations(spec.id, &to.system, Some(before), 1).await?;
-        let before = match before.first() {
-            Some(id) => db.evaluation(*id).await?,
-            None => None,
-        };
-        let Some(since) = db.evaluation(EvaluationId(since)).await? else { continue };
-        changed.push(ChangedJob { job, change, before, since });
-    }
-    Ok(changed)
 }
 
 fn show(view: &View<'_>) -> std::io::Result<()> {

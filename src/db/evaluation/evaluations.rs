@@ -168,13 +168,25 @@ impl Db {
         system: Option<&System>,
         limit: i64,
     ) -> Result<Vec<Evaluation>> {
+        self.evaluations_before(spec, system, None, limit).await
+    }
+
+    /// The latest of those with smaller numbers.
+    pub async fn evaluations_before(
+        &self,
+        spec: Option<&str>,
+        system: Option<&System>,
+        before: Option<EvaluationId>,
+        limit: i64,
+    ) -> Result<Vec<Evaluation>> {
         const SQL: &str = concat!(
             evaluations!(),
-            "where ($1 is null or s.name = $1) and ($2 is null or e.system = $2) order by e.id desc limit $3"
+            "where e.id < $4 and ($1 is null or s.name = $1) and ($2 is null or e.system = $2)
+             order by e.id desc limit $3"
         );
-        let system = system.map(System::as_str);
+        let (system, before) = (system.map(System::as_str), before.map_or(i64::MAX, |before| before.0));
         let rows: Vec<Row> = each!(&self.readers, pool =>
-            sqlx::query_as(SQL).bind(spec).bind(system).bind(limit).fetch_all(pool).await?);
+            sqlx::query_as(SQL).bind(spec).bind(system).bind(limit).bind(before).fetch_all(pool).await?);
         rows.into_iter().map(Evaluation::try_from).collect()
     }
 

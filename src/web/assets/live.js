@@ -107,7 +107,7 @@ function close() {
 }
 
 /** Keys, unless somebody types: `/` searches, `g` and a letter goes to a page. */
-const PAGES = { o: "/", q: "/queue", f: "/farm" };
+const PAGES = { o: "/", q: "/queue", c: "/compare", f: "/farm" };
 let isGoing = false;
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;

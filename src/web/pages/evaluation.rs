@@ -8,6 +8,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::clean::Clean;
+use super::difference::{JobRow, ROWS, Tab, added_rows, changed_rows, removed_rows};
 use super::figure::{Time, count, number};
 use super::frame::{Frame, Visit};
 use super::link;
@@ -20,9 +21,6 @@ use crate::view::diff::Comparison;
 use crate::view::evaluation::Evaluation;
 use crate::web::Shared;
 use crate::web::problem::Problem;
-
-/// How many jobs or errors a page lists.
-const ROWS: usize = 200;
 
 #[derive(Template)]
 #[template(path = "evaluation.html")]
@@ -46,22 +44,6 @@ struct EvaluationPage {
     rows: Vec<JobRow>,
     more: Option<String>,
     list: List,
-}
-
-struct Tab {
-    href: String,
-    word: &'static str,
-    count: String,
-    is_zero: bool,
-    is_current: bool,
-}
-
-struct JobRow {
-    shape: Option<Shape>,
-    job: Clean,
-    href: Option<String>,
-    version: Clean,
-    text: Clean,
 }
 
 /// Which of its lists is shown.
@@ -118,11 +100,12 @@ pub(in crate::web) async fn page(
     let lists = compare(db, &row, &errors).await?;
     let view = Evaluation::new(&row);
     let sizes = [errors.len(), lists.diff.changed.len(), lists.diff.added.len(), lists.diff.removed.len()];
+    let place = (row.spec.as_str(), row.system.as_str());
     let (rows, all) = match list {
         List::Errors => (error_rows(&row, &errors), sizes[0]),
-        List::Changed => (changed_rows(&row, &lists.diff), sizes[1]),
-        List::New => (added_rows(&row, &lists.diff), sizes[2]),
-        List::Removed => (removed_rows(&lists.diff), sizes[3]),
+        List::Changed => (changed_rows(place, &lists.diff), sizes[1]),
+        List::New => (added_rows(place, &lists.diff.added), sizes[2]),
+        List::Removed => (removed_rows(&lists.diff.removed), sizes[3]),
     };
     let awaiting = db.awaiting_approval().await?.iter().any(|held| held.evaluation == row.id);
     Ok(html(&EvaluationPage {
@@ -250,39 +233,4 @@ fn error_rows(row: &db::Evaluation, errors: &[db::JobError]) -> Vec<JobRow> {
         text: Clean::text(&error.message),
     };
     errors.iter().take(ROWS).map(error).collect()
-}
-
-fn changed_rows(row: &db::Evaluation, diff: &Diff) -> Vec<JobRow> {
-    let changed = |job: &crate::domain::diff::Changed| JobRow {
-        shape: None,
-        job: Clean::line(&job.job),
-        href: Some(link::job(&row.spec, row.system.as_str(), &job.job)),
-        version: Clean::line(
-            &job.versions.as_ref().map_or(String::new(), |(before, after)| format!("{before} → {after}")),
-        ),
-        text: Clean::line(if job.same_outputs { "same outputs: nothing to build" } else { &job.after }),
-    };
-    diff.changed.iter().take(ROWS).map(changed).collect()
-}
-
-fn added_rows(row: &db::Evaluation, diff: &Diff) -> Vec<JobRow> {
-    let added = |job: &crate::domain::diff::Added| JobRow {
-        shape: None,
-        job: Clean::line(&job.job),
-        href: Some(link::job(&row.spec, row.system.as_str(), &job.job)),
-        version: Clean::line(job.version.as_deref().unwrap_or_default()),
-        text: Clean::line(&job.derivation),
-    };
-    diff.added.iter().take(ROWS).map(added).collect()
-}
-
-fn removed_rows(diff: &Diff) -> Vec<JobRow> {
-    let removed = |job: &crate::domain::diff::Removed| JobRow {
-        shape: None,
-        job: Clean::line(&job.job),
-        href: None,
-        version: Clean::line(job.version.as_deref().unwrap_or_default()),
-        text: Clean::line(&job.derivation),
-    };
-    diff.removed.iter().take(ROWS).map(removed).collect()
 }

@@ -43,6 +43,16 @@ pub(super) fn job(spec: &str, system: &str, job: &str) -> String {
     path(&["jobs", spec, system, job])
 }
 
+/// Where two evaluations are compared.
+pub(super) fn compare(base: &str, target: &str) -> String {
+    compare_range(&format!("{base}..{target}"))
+}
+
+/// The same, of `A..B`.
+pub(super) fn compare_range(range: &str) -> String {
+    path(&["compare", range])
+}
+
 /// Where something is paused.
 pub(super) fn pause(kind: &str, name: &str) -> String {
     path(&["pauses", kind, name])

@@ -11,6 +11,8 @@
 
 pub(super) mod admin;
 mod clean;
+pub(super) mod compare;
+mod difference;
 pub(super) mod evaluation;
 pub(super) mod farm;
 mod figure;

@@ -1,22 +1,36 @@
-//! What people type for an evaluation: its number, a commit, a spec, a branch or a date.
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::user_error;
 use crate::clock::{Seconds, end_of};
-use crate::db::{Db, Evaluation, EvaluationId, EvaluationState};
+use crate::db::{self, Db, Evaluation, EvaluationId, EvaluationState};
 use crate::domain::spec::sanitize;
+
+/// Why words mean no two evaluations.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPair {
+    /// What is wrong with the words, and a hint.
+    #[error("{0}")]
+    Wrong(String),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] db::Error),
+}
+
+type Result<T> = std::result::Result<T, NoPair>;
+
+fn no_pair(text: String) -> NoPair {
+    NoPair::Wrong(text)
+}
 
 /// The evaluations of one revision, or of one time, by spec and system.
 type Points = BTreeMap<String, BTreeMap<String, Evaluation>>;
 
 /// The pairs of evaluations that two words mean: of one spec each, one pair for every system that both
 /// have; and the systems that only one of them has.
-pub(super) async fn pairs(
+pub async fn pairs(
     db: &Db,
     words: [&str; 2],
     spec: Option<&str>,
-) -> anyhow::Result<(Vec<[Evaluation; 2]>, Vec<String>)> {
+) -> Result<(Vec<[Evaluation; 2]>, Vec<String>)> {
     // Two numbers are taken at their word, whatever they are evaluations of.
     if let (Some(a), Some(b)) = (numbered(db, words[0]).await?, numbered(db, words[1]).await?) {
         return Ok((vec![[a, b]], Vec::new()));
@@ -37,7 +51,7 @@ pub(super) async fn pairs(
         }
     }
     if pairs.is_empty() {
-        return Err(user_error(format!(
+        return Err(no_pair(format!(
             "{} and {} have no system in common\nhint: `gorget status` shows what was evaluated",
             sanitize(words[0]),
             sanitize(words[1])
@@ -47,12 +61,12 @@ pub(super) async fn pairs(
 }
 
 /// The evaluations of the one spec that is left.
-fn only(word: &str, points: Points) -> anyhow::Result<BTreeMap<String, Evaluation>> {
+fn only(word: &str, points: Points) -> Result<BTreeMap<String, Evaluation>> {
     let names: Vec<&str> = points.keys().map(String::as_str).collect();
     if names.len() > 1 {
         let word = sanitize(word);
         let names = names.join(", ");
-        return Err(user_error(format!(
+        return Err(no_pair(format!(
             "{word} means evaluations of several specs: {names}\nhint: add --spec NAME"
         )));
     }
@@ -60,20 +74,20 @@ fn only(word: &str, points: Points) -> anyhow::Result<BTreeMap<String, Evaluatio
 }
 
 /// The complete evaluation with this number.
-async fn numbered(db: &Db, word: &str) -> anyhow::Result<Option<Evaluation>> {
+async fn numbered(db: &Db, word: &str) -> Result<Option<Evaluation>> {
     let Ok(number) = word.parse() else { return Ok(None) };
     let Some(evaluation) = db.evaluation(EvaluationId(number)).await? else { return Ok(None) };
     if evaluation.state == EvaluationState::Complete {
         return Ok(Some(evaluation));
     }
     let state = evaluation.state.word();
-    Err(user_error(format!(
+    Err(no_pair(format!(
         "evaluation {number} is {state}, not complete\nhint: `gorget status` shows the numbers of evaluations"
     )))
 }
 
 /// What a word means, in the order in which it is tried.
-async fn points(db: &Db, word: &str, spec: Option<&str>) -> anyhow::Result<Points> {
+async fn points(db: &Db, word: &str, spec: Option<&str>) -> Result<Points> {
     if let Some(evaluation) = numbered(db, word).await? {
         return Ok(grouped(vec![evaluation]));
     }
@@ -92,7 +106,7 @@ async fn points(db: &Db, word: &str, spec: Option<&str>) -> anyhow::Result<Point
 }
 
 /// A date: each spec as it was then.
-async fn at(db: &Db, word: &str, spec: Option<&str>, time: Seconds) -> anyhow::Result<Points> {
+async fn at(db: &Db, word: &str, spec: Option<&str>, time: Seconds) -> Result<Points> {
     let specs = db.specs().await?.into_iter().map(|stored| stored.spec.name);
     let names: Vec<String> = specs.filter(|name| spec.is_none_or(|spec| spec == name)).collect();
     complete(db, &names, time, || {
@@ -109,18 +123,18 @@ async fn complete(
     specs: &[String],
     time: Seconds,
     nothing: impl FnOnce() -> String,
-) -> anyhow::Result<Points> {
+) -> Result<Points> {
     let mut found = Vec::new();
     for spec in specs {
         for id in db.complete_at(spec, time).await? {
             found.extend(db.evaluation(id).await?);
         }
     }
-    if found.is_empty() { Err(user_error(nothing())) } else { Ok(grouped(found)) }
+    if found.is_empty() { Err(no_pair(nothing())) } else { Ok(grouped(found)) }
 }
 
 /// The spec called so, else those that follow the branch called so.
-async fn specs_called(db: &Db, word: &str) -> anyhow::Result<Vec<String>> {
+async fn specs_called(db: &Db, word: &str) -> Result<Vec<String>> {
     let specs = db.specs().await?;
     if specs.iter().any(|stored| stored.spec.name == word) {
         return Ok(vec![word.to_owned()]);
@@ -129,9 +143,9 @@ async fn specs_called(db: &Db, word: &str) -> anyhow::Result<Vec<String>> {
     Ok(follows.filter(|stored| stored.spec.is_evaluated()).map(|stored| stored.spec.name).collect())
 }
 
-async fn of_commit(db: &Db, word: &str, spec: Option<&str>) -> anyhow::Result<Points> {
+async fn of_commit(db: &Db, word: &str, spec: Option<&str>) -> Result<Points> {
     let unknown = || {
-        user_error(format!(
+        no_pair(format!(
             "{} is no evaluation, date, spec, branch or evaluated commit\n\
              hint: `gorget status` shows evaluations and specs; a date is written 2026-01-31 or 2026-01-31T16:00",
             sanitize(word)
@@ -155,7 +169,7 @@ async fn of_commit(db: &Db, word: &str, spec: Option<&str>) -> anyhow::Result<Po
     if commits.len() > 1 {
         let commits: Vec<String> = commits.into_iter().map(sanitize).collect();
         let list = commits.join("\n  ");
-        return Err(user_error(format!(
+        return Err(no_pair(format!(
             "{prefix} is the beginning of several commits:\n  {list}\nhint: give more digits"
         )));
     }
