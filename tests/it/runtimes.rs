@@ -262,6 +262,36 @@ async fn what_does_not_compile_is_named_and_the_rest_goes_on() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_compiled_when_somebody_stops_is_not_compiled_again() {
+    let bed = Bed::new().await;
+    let names = ["ncdu", "less", "figlet", "screen", "time", "wget"];
+    for name in names {
+        let definition = format!("(define-public {name}\n");
+        bed.edit(
+            &format!("gnu/packages/{name}.scm"),
+            &definition,
+            &format!("(define-public another 1)\n{definition}"),
+        );
+    }
+    let cache = Cache::new(bed.directory.path().join("cache"), "tests").unwrap();
+    let compiling = Compiling { jobs: 1, ..Compiling::default() };
+    let guix = channel("guix", &bed.channel("guix"));
+    let sources = [&guix];
+    let is_begun = async {
+        while !compiling.progress.counts().is_some_and(|(done, _)| done > 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = checkout(&bed.host, &sources, &cache, &compiling) => panic!("it was faster than we"),
+        () = is_begun => {}
+    }
+    let counts = bed.checkout().await.counts;
+    assert!(counts.cached > 0, "{counts:?}");
+    assert_eq!(counts.cached + counts.compiled, names.len(), "{counts:?}");
+}
+
 /// Guix's own tests include files so.
 #[tokio::test]
 async fn what_a_module_includes_is_found_beside_it_compiled_or_not() {

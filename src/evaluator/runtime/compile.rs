@@ -18,7 +18,7 @@ use super::budget::Budget;
 use super::cache::MAX_COMPILED;
 use super::channel::CHANNELS;
 use super::farm::Farm;
-use super::handover::{Given, Handover};
+use super::handover::{Given, Handover, Keep};
 use super::key::Keys;
 use super::{Cache, CompileProgress, Environment, InstalledGuix, RuntimeError};
 use crate::sandbox::{Finished, Limits};
@@ -218,7 +218,9 @@ impl Workshop {
         fs_err::write(&script, code)?;
         fs_err::write(&request, written(jobs, &self.compiling))?;
         let most = jobs.iter().map(Job::most_compiled).collect();
-        let handover = Handover::listen(&results, work.path(), most, &self.budget, &self.compiling.progress)?;
+        let keep = self.keeping(jobs);
+        let progress = &self.compiling.progress;
+        let handover = Handover::listen(&results, work.path(), most, &self.budget, progress, keep)?;
         let left = self.end.saturating_duration_since(Instant::now());
         let mut process = self
             .environment
@@ -232,12 +234,21 @@ impl Workshop {
             .readable(results, "/gorget/results")
             .spawn()?;
         let finished = process.finish(left).await?;
-        let given = handover.end().await;
+        let mut given = handover.end().await;
+        if let Some(fault) = given.fault.take() {
+            return Err(fault);
+        }
         let outcomes = jobs.iter().enumerate().map(|(number, job)| {
             let result = given.of.get(&number);
             self.outcome(job, result, given.unloaded.as_ref(), &finished)
         });
         outcomes.collect()
+    }
+
+    /// Takes compiled modules into the cache.
+    fn keeping(&self, jobs: &[Job]) -> Keep {
+        let (cache, keys) = (self.cache.clone(), jobs.iter().map(|job| job.keys.own).collect::<Vec<_>>());
+        Arc::new(move |number, file| cache.add(&keys[number], file))
     }
 
     /// What became of `job` in a sandbox, by what it handed over.
@@ -251,10 +262,7 @@ impl Workshop {
         let presentable = |message: &String| message.replace(&format!("{CHANNELS}/guix/"), "");
         let key = &job.keys.own;
         Ok(match (result, unloaded) {
-            (Some(Given::Compiled(file)), _)
-                if self.cache.add(key, file)?
-                    && self.farm.take(job.channel, &job.path, &self.cache, key)? =>
-            {
+            (Some(Given::Compiled), _) if self.farm.take(job.channel, &job.path, &self.cache, key)? => {
                 Outcome::Compiled
             }
             (Some(Given::Failed(message)), _) => Outcome::Failed(presentable(message)),

@@ -1,7 +1,8 @@
 //! Results that a sandbox hands over a socket, as it can write no file that outlives it.
 //!
 //! Each connection brings one: a line that says what it is, then the bytes. Any code in the sandbox can
-//! connect and claim any of the results that the sandbox is to make, but no other. The first one counts.
+//! connect and claim any of the results that the sandbox is to make, but no other. The first one counts. It is
+//! kept at once, so that what is stopped meanwhile loses only what was under way.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use super::CompileProgress;
 use super::budget::{Arriving, Budget};
@@ -34,8 +35,8 @@ const MAGIC: [u8; 4] = *b"\x7fELF";
 /// A result.
 #[derive(Debug, Clone)]
 pub(super) enum Given {
-    /// A compiled module, in this file.
-    Compiled(PathBuf),
+    /// A compiled module, which is kept.
+    Compiled,
     /// Why it could not be compiled.
     Failed(String),
 }
@@ -47,9 +48,14 @@ pub(super) struct Results {
     pub(super) of: HashMap<usize, Given>,
     /// Why a module could not be loaded.
     pub(super) unloaded: Option<String>,
+    /// Why a compiled module could not be kept.
+    pub(super) fault: Option<io::Error>,
     /// Bytes that have arrived.
     total: u64,
 }
+
+/// Keeps the compiled module with a number, which is in a file; `false` if it is none.
+pub(super) type Keep = Arc<dyn Fn(usize, &Path) -> io::Result<bool> + Send + Sync>;
 
 /// Takes results until it is told that there will be no more.
 pub(super) struct Handover {
@@ -67,6 +73,7 @@ impl Handover {
         most: Vec<u64>,
         budget: &Arc<Budget>,
         progress: &Arc<CompileProgress>,
+        keep: Keep,
     ) -> io::Result<Self> {
         let listener = UnixListener::bind(socket)?;
         let results = Arc::new(Mutex::new(Results::default()));
@@ -77,6 +84,7 @@ impl Handover {
             most: most.into(),
             budget: Arc::clone(budget),
             progress: Arc::clone(progress),
+            keep,
         };
         Ok(Self { server: tokio::spawn(serve(listener, taker, ended)), results, over })
     }
@@ -131,6 +139,7 @@ struct Taker {
     most: Arc<[u64]>,
     budget: Arc<Budget>,
     progress: Arc<CompileProgress>,
+    keep: Keep,
 }
 
 impl Taker {
@@ -195,11 +204,32 @@ impl Taker {
             to.write_all(&buffer[..count]).await?;
         }
         to.flush().await?;
-        if let Entry::Vacant(place) = lock(&self.results).of.entry(name) {
-            place.insert(Given::Compiled(arriving.complete()));
-            self.progress.advance();
+        let is_first = match lock(&self.results).of.entry(name) {
+            Entry::Vacant(place) => {
+                place.insert(Given::Compiled);
+                true
+            }
+            Entry::Occupied(_) => false,
+        };
+        if is_first {
+            self.keep(name, arriving.complete()).await;
         }
         Ok(())
+    }
+
+    /// Keeps what has arrived.
+    async fn keep(&self, name: usize, file: PathBuf) {
+        let keep = Arc::clone(&self.keep);
+        let kept = spawn_blocking(move || keep(name, &file)).await.map_err(io::Error::other);
+        match kept.flatten() {
+            Ok(true) => self.progress.advance(),
+            Ok(false) => drop(lock(&self.results).of.remove(&name)),
+            Err(error) => {
+                let mut results = lock(&self.results);
+                results.of.remove(&name);
+                results.fault.get_or_insert(error);
+            }
+        }
     }
 
     /// The module `name` has failed: what was made of it is too large.
@@ -225,8 +255,10 @@ mod tests {
     async fn taken(sent: &[(&str, usize)], most: &[u64], budget: u64) -> (Results, u64) {
         let directory = tempfile::tempdir().unwrap();
         let (socket, budget) = (directory.path().join("results"), Arc::new(Budget::new(budget)));
+        let keep: Keep = Arc::new(|_, _| Ok(true));
         let handover =
-            Handover::listen(&socket, directory.path(), most.to_vec(), &budget, &Arc::default()).unwrap();
+            Handover::listen(&socket, directory.path(), most.to_vec(), &budget, &Arc::default(), keep)
+                .unwrap();
         for (line, size) in sent {
             let mut stream = UnixStream::connect(&socket).await.unwrap();
             let bytes = [line.as_bytes(), b"\n", &MAGIC, &vec![7; *size]].concat();
@@ -245,7 +277,7 @@ mod tests {
     async fn what_is_too_large_for_its_source_has_failed_and_takes_no_space() {
         let sent = [("compiled 0", 1_000), ("compiled 1", 100_000), ("compiled 1", 10), ("compiled 7", 1)];
         let (results, size) = taken(&sent, &[2_000, 50_000], 1 << 20).await;
-        assert!(matches!(results.of[&0], Given::Compiled(_)), "{results:?}");
+        assert!(matches!(results.of[&0], Given::Compiled), "{results:?}");
         let Given::Failed(message) = &results.of[&1] else { panic!("{results:?}") };
         assert!(message.contains("more than 50000 bytes"), "{message}");
         assert_eq!((results.of.len(), size), (2, 1_004));
