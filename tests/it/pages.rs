@@ -17,13 +17,16 @@ use crate::support::program::Farm;
 use crate::support::{Port, begin, derivation, everything, job, on_both, on_both_at, only_spec, spec};
 
 /// All pages that the farm of the stories about commands has.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 16] = [
     "/",
     "/specs/master",
     "/specs/staging",
     "/evaluations/2",
     "/evaluations/2?list=changed",
     "/evaluations/2?list=new",
+    "/compare",
+    "/compare/1..2",
+    "/compare/1..2?system=x86_64-linux&list=errors",
     "/queue",
     "/queue?spec=staging&system=&state=awaiting-approval",
     "/jobs/master/x86_64-linux/vim.x86_64-linux",
@@ -124,13 +127,42 @@ async fn programs_get_what_commands_say() {
             get("queue?state=failed").await["items"][0],
             said(&["queue", "--in-state", "failed", "--json"]).await
         );
+        for (path, words) in [
+            ("compare/1..2", ["diff", "1", "2", "--json"].as_slice()),
+            ("compare/bbbb..master", &["diff", "bbbb", "master", "--json"]),
+            ("specs/master/failures", &["failures", "master", "--json"]),
+        ] {
+            assert_eq!(get(path).await["items"], json!([said(words).await]), "{path}");
+        }
+        assert_eq!(
+            get("history/hello.x86_64-linux").await["items"],
+            said(&["history", "hello.x86_64-linux", "--json"]).await
+        );
+        let file = reqwest::get(format!("{url}/api/v1/evaluations/1/channels.scm")).await.unwrap();
+        assert_eq!(file.text().await.unwrap(), farm.say(&["channels", "1"]).await.data);
+        let (mut all, mut before) = (Vec::new(), String::new());
+        loop {
+            let page = get(&format!("evaluations?limit=1{before}")).await;
+            all.extend(page["items"].as_array().unwrap().clone());
+            let Some(next) = page["next_before"].as_i64() else { break };
+            before = format!("&before={next}");
+        }
+        assert_eq!(json!(all), get("status").await["evaluations"]);
         let trouble = get("trouble").await;
         let kinds: Vec<&str> =
             trouble.as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["awaiting-approval", "failed-build", "silent-host", "blocked-spec"]);
-        for path in
-            ["evaluations/99", "jobs/emaxx", "status?spec=nowhere", "queue?system=x86", "queue?state=fialed"]
-        {
+        for path in [
+            "evaluations/99",
+            "compare/1..99",
+            "compare/1",
+            "history/emaxx",
+            "specs/x/failures",
+            "jobs/emaxx",
+            "status?spec=nowhere",
+            "queue?system=x86",
+            "queue?state=fialed",
+        ] {
             let answer = reqwest::get(format!("{url}/api/v1/{path}")).await.unwrap();
             assert_eq!(answer.status(), 404);
             assert_eq!(answer.headers()["content-type"], "application/problem+json");
@@ -177,8 +209,16 @@ async fn hostile_text_stays_text_on_every_page() {
             vec!["/".to_owned(), "/specs/master".into(), "/evaluations/1".into(), "/queue".into()];
         for word in hostile {
             paths.extend(
-                ["/specs/W", "/evaluations/W", "/jobs?q=W", "/jobs/W/W/W", "/queue?spec=W&system=W&state=W"]
-                    .map(|path| path.replace('W', word)),
+                [
+                    "/specs/W",
+                    "/evaluations/W",
+                    "/compare/W..W",
+                    "/compare?base=W&target=W",
+                    "/jobs?q=W",
+                    "/jobs/W/W/W",
+                    "/queue?spec=W&system=W&state=W",
+                ]
+                .map(|path| path.replace('W', word)),
             );
         }
         paths.push(format!("/jobs?q={}", "a".repeat(20_000)));

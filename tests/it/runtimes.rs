@@ -279,7 +279,7 @@ async fn what_is_compiled_when_somebody_stops_is_not_compiled_again() {
     let guix = channel("guix", &bed.channel("guix"));
     let sources = [&guix];
     let is_begun = async {
-        while !compiling.progress.counts().is_some_and(|(done, _)| done > 0) {
+        while compiling.progress.counts().is_none_or(|(done, _)| done == 0) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

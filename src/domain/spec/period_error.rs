@@ -54,7 +54,9 @@ impl PeriodError {
                 "seconds and years are not supported: minute, hour, day of month, month, weekday".to_owned()
             }
             Self::Fields(_) => {
-                "minute, hour, day of month, month, weekday: `0 3 * * *` is 03:00 UTC every day".to_owned()
+                "minute, hour, day of month, month, weekday: `0 3 * * *` is 03:00 UTC every day; an interval is \
+                 written `every = \"5m\"`"
+                    .to_owned()
             }
             Self::Nickname(_) => {
                 "there are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually".to_owned()

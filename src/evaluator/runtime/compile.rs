@@ -4,7 +4,6 @@
 //! those that import least first. So all processors have work although loading takes only one.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,14 +16,12 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::cache::MAX_COMPILED;
 use super::channel::CHANNELS;
+use super::compile_request::written;
 use super::farm::Farm;
 use super::handover::{Given, Handover, Keep};
 use super::key::Keys;
 use super::{Cache, CompileProgress, Environment, InstalledGuix, RuntimeError};
 use crate::sandbox::{Finished, Limits};
-
-/// One file may take so much processor time, in seconds.
-const FILE_SECONDS: u64 = 900;
 
 /// When so few files cannot be compiled together, each is tried alone; when more, only those that
 /// Guile's message names. Each of many would load the same changed modules from source again.
@@ -290,20 +287,4 @@ fn limits(compiling: &Compiling, wall: Duration) -> Limits {
     let processes = 64 + 4 * compiling.jobs;
     let limits = Limits::sandbox(compiling.memory, wall);
     Limits { processes, cpu, writable: 512 << 20, ..limits }
-}
-
-/// The request that `compile.scm` reads.
-fn written(jobs: &[Job], compiling: &Compiling) -> String {
-    let mut text = "((".to_owned();
-    for (number, job) in jobs.iter().enumerate() {
-        let (path, source) = (quoted(&job.path), quoted(&job.source.display().to_string()));
-        let _ = write!(text, "(\"{number}\" {path} {source} {}) ", job.level);
-    }
-    let _ = write!(text, ") {} {FILE_SECONDS})", compiling.jobs.max(1));
-    text
-}
-
-/// `text` as Scheme reads a string.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -71,6 +71,7 @@ mod cache;
 mod channel;
 mod checkout;
 mod compile;
+mod compile_request;
 mod compiled_worker;
 mod compiler;
 mod definers;
