@@ -39,6 +39,11 @@ pub async fn problems(db: &Db) -> Result<Vec<Problem>> {
             problems.push(Problem::error(format!("branch {} of {}: {reason}", branch.name, branch.url)));
         }
     }
+    for pause in db.pauses().await? {
+        let what = format!("{} {}", pause.kind, pause.name);
+        let text = format!("{} is paused by {}", what.trim_end(), pause.author);
+        problems.push(Problem::note(format!("{text}\nhint: `gorget resume` lets it go on")));
+    }
     for block in db.blocked_specs().await? {
         problems.push(Problem::error(format!("{} is not evaluated: {}", block.spec, block.reason)));
     }

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Shared;
 use super::caller::Caller;
@@ -194,14 +194,14 @@ pub(super) async fn resume(
     Ok(farm.done(farm.steering(&by).resume(&pausable(&kind, &name)?).await?, given))
 }
 
-/// The body of a request for a token. A form has the patterns in one field, with blanks between.
+/// The body of a request for a token. A form has texts only, and all patterns in one, with blanks between.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Wanted {
     pub(super) name: String,
     role: String,
-    specs: String,
-    days: String,
+    specs: Value,
+    days: Value,
 }
 
 impl Wanted {
@@ -209,17 +209,22 @@ impl Wanted {
         const DAY: i64 = 24 * 60 * 60;
         let wrong = |text: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text);
         let role: Role = self.role.parse().map_err(wrong)?;
-        let expires_at = match Given::word(&self.days) {
-            None => None,
-            Some(days) => {
-                let days = days.parse().ok().filter(|days: &i64| (1..=3650).contains(days));
-                Some(
-                    now + DAY
-                        * days.ok_or_else(|| wrong("the days are a number from 1 to 3650".to_owned()))?,
-                )
-            }
+        let days = match &self.days {
+            Value::Null => None,
+            Value::String(text) if text.is_empty() => None,
+            Value::String(text) => Some(text.parse().ok()),
+            other => Some(other.as_i64()),
         };
-        let specs = self.specs.split_whitespace().map(ToOwned::to_owned).collect();
+        let in_range = |days: Option<i64>| {
+            let days = days.filter(|days| (1..=3650).contains(days));
+            days.ok_or_else(|| wrong("the days are a number from 1 to 3650".to_owned()))
+        };
+        let expires_at = days.map(in_range).transpose()?.map(|days| now + DAY * days);
+        let specs = match self.specs {
+            Value::Null => Vec::new(),
+            Value::String(text) => text.split_whitespace().map(ToOwned::to_owned).collect(),
+            other => serde_json::from_value(other).map_err(|_| wrong("the specs are patterns".to_owned()))?,
+        };
         Ok(NewToken { name: self.name, role, specs, expires_at })
     }
 }

@@ -3,8 +3,8 @@
 //! # Guarantees
 //!
 //! * A stream that begins after an event (`Last-Event-ID` or `after`) misses nothing after it, on
-//!   whichever host it begins. When what it missed is no longer kept, it is told to begin anew
-//!   (`reset`).
+//!   whichever host it begins. When what it missed is no longer kept, or too much, it is told to
+//!   begin anew (`reset`).
 //! * A stream ends when the farm stops.
 //!
 //! # Design
@@ -49,6 +49,8 @@ const RETRY: Duration = Duration::from_secs(3);
 const BEHIND: usize = 256;
 /// How many events are read at a time.
 const PAGE: i64 = 500;
+/// A stream that missed more events than that begins anew.
+const MOST_MISSED: usize = 2000;
 
 /// Something to tell.
 #[derive(Debug, Clone)]
@@ -132,6 +134,8 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let header = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
+    // It begins with some queries, as a page does.
+    let turn = shared.page_turns.acquire().await;
     let heard = shared.live.sender.subscribe();
     let (oldest, newest) = shared.web.db.event_bounds().await?.unwrap_or((1, 0));
     let mut waiting = VecDeque::from([Event::default()
@@ -142,12 +146,13 @@ pub(super) async fn stream(
         // What comes next is kept, or is still to come.
         Some(after) if (oldest - 1..=newest).contains(&after) => after,
         Some(_) => {
-            waiting.push_back(Event::default().event("reset").id(newest.to_string()).data("{}"));
+            waiting.push_back(reset(newest));
             newest
         }
         None => newest,
     };
     let stop = shared.live.stop.clone();
+    drop(turn);
     let mut following = Following { shared, heard, last, waiting };
     following.catch_up().await?;
     let events = events(following).take_until(stop.cancelled_owned());
@@ -189,6 +194,11 @@ impl Following {
         loop {
             let missed = self.shared.web.db.events_after(self.last, PAGE).await?;
             let is_all = missed.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+            if self.waiting.len() > MOST_MISSED {
+                self.last = self.shared.web.db.event_bounds().await?.map_or(self.last, |(_, newest)| newest);
+                self.waiting = VecDeque::from([reset(self.last)]);
+                return Ok(());
+            }
             for event in &missed {
                 self.add(event);
             }
@@ -197,6 +207,11 @@ impl Following {
             }
         }
     }
+}
+
+/// What was missed cannot be told.
+fn reset(newest: i64) -> Event {
+    Event::default().event("reset").id(newest.to_string()).data("{}")
 }
 
 fn of_progress(progress: &Progress) -> Event {

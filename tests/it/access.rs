@@ -215,7 +215,8 @@ async fn what_is_changed_over_the_api_is_done_and_written_down() {
             client.get(format!("{url}/api/v1/pauses")).send().await.unwrap().json().await.unwrap();
         assert_eq!(pauses["items"][0]["reason"], "freeze");
         let (status, made) =
-            post("/tokens", &admin, json!({ "name": "bot", "role": "trigger", "days": "7" })).await;
+            post("/tokens", &admin, json!({ "name": "bot", "role": "trigger", "days": 7, "specs": [] }))
+                .await;
         assert_eq!(status, 201, "{made}");
         let bot = made["token"].as_str().unwrap();
         assert_eq!(post("/poll", bot, nothing()).await.0, 200);
@@ -224,6 +225,7 @@ async fn what_is_changed_over_the_api_is_done_and_written_down() {
         for body in [
             json!({ "name": "x", "role": "king" }),
             json!({ "name": "x", "role": "read", "days": "0" }),
+            json!({ "name": "x", "role": "read", "specs": [1] }),
             json!({ "unknown": "x" }),
         ] {
             assert_eq!(post("/tokens", &admin, body).await.0, 422);
@@ -442,6 +444,7 @@ async fn the_command_line_makes_the_first_token_and_writes_down_what_it_does() {
             &["pause", "--submission"],
             &["pause", "--spec", "master", "--submission"],
             &["status", "--spec", "master"],
+            &["explain", "hello.x86_64-linux", "--spec", "master"],
             &["resume", "--spec", "master"],
             &["resume", "--spec", "master"],
             &["retry"],
@@ -455,7 +458,8 @@ async fn the_command_line_makes_the_first_token_and_writes_down_what_it_does() {
                 assert!(db.token(&secret::hash(said.data.trim())).await.unwrap().is_some());
             }
             let data: Vec<&str> = said.data.lines().filter(|line| !line.starts_with("gorget_")).collect();
-            let is_shown = |line: &&&str| words[0] != "status" || line.contains("paused");
+            let is_shown =
+                |line: &&&str| !["status", "explain"].contains(&words[0]) || line.contains("paused");
             let data: Vec<&str> = data.iter().filter(is_shown).copied().collect();
             write!(
                 text,

@@ -16,6 +16,8 @@ use crate::domain::access::{Action, Author, Role};
 const IDLE: Seconds = 12 * 60 * 60;
 /// A session ends after so long.
 const SESSION: Seconds = 7 * 24 * 60 * 60;
+/// A token has so many sessions; the oldest end.
+const MOST_SESSIONS: i64 = 100;
 /// `used_at` is as exact as this.
 const EXACT: Seconds = 10 * 60;
 
@@ -138,11 +140,14 @@ impl Db {
     ) -> Result<()> {
         const FORGET: &str = "delete from token where session_of is not null
             and (revoked_at is not null or expires_at <= $1 or coalesce(used_at, made_at) <= $2)";
+        const OLDEST: &str = "delete from token where session_of = $1 and id not in
+            (select id from token where session_of = $1 order by id desc limit $2)";
         const ADD: &str =
             "insert into token (name, role, specs, hash, session_of, made_by, made_at, expires_at)
             select name, role, specs, $2, id, name, $3, $4 from token where id = $1";
         let mut tx = self.begin().await?;
         execute!(&mut tx, FORGET, now, now - IDLE);
+        execute!(&mut tx, OLDEST, token.id, MOST_SESSIONS - 1);
         execute!(&mut tx, ADD, token.id, hash, now, now + SESSION);
         execute!(&mut tx, "update token set used_at = $2 where id = $1", token.id, now);
         record(&mut tx, author, Action::Login, &format!("token {}", token.id), now).await?;

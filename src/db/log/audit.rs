@@ -8,6 +8,8 @@ use crate::db::log::event_log::{EventKind, log};
 use crate::db::{Db, Result, Tx};
 use crate::domain::access::{Action, Author};
 
+/// So many refusals of one author are written down in an hour.
+const MOST_REFUSALS: i64 = 100;
 /// An entry is kept for so long.
 const KEPT: Seconds = 2 * 365 * 24 * 60 * 60;
 
@@ -39,8 +41,16 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(before).bind(limit).fetch_all(pool).await?))
     }
 
-    /// Somebody who is known was not permitted to do something.
+    /// Somebody who is known was not permitted to do something. Of many times in an hour, the first are written
+    /// down.
     pub async fn record_denial(&self, author: &Author, subject: &str, now: Seconds) -> Result<()> {
+        const COUNT: &str = "select count(*) from audit where action = 'refuse' and author = $1 and at > $2";
+        let since = now - 60 * 60;
+        let count: i64 = each!(&self.readers, pool =>
+            sqlx::query_scalar(COUNT).bind(&author.name).bind(since).fetch_one(pool).await?);
+        if count >= MOST_REFUSALS {
+            return Ok(());
+        }
         let mut tx = self.begin().await?;
         record(&mut tx, author, Action::Refuse, subject, now).await?;
         tx.commit().await

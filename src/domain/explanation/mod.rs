@@ -42,6 +42,8 @@ pub struct BuildFacts<'a> {
     pub is_gone: bool,
     /// Whether that coordinator was asked and did not answer.
     pub in_doubt: bool,
+    /// What keeps it from being submitted: somebody paused that.
+    pub paused: Option<Paused<'a>>,
     /// Whether nobody wants it any more.
     pub is_unwanted: bool,
     /// Whether it failed with the derivation of this job.
@@ -90,6 +92,17 @@ pub struct Cause<'a> {
     pub state: BuildState,
 }
 
+/// Something that somebody stopped for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paused<'a> {
+    /// `spec`, `system` or `submission`.
+    pub kind: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Who did that.
+    pub author: &'a str,
+}
+
 /// What a build waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait<'a> {
@@ -101,6 +114,8 @@ pub enum Wait<'a> {
     Service,
     /// The coordinator was asked and did not answer.
     Answer(Coordinator<'a>),
+    /// Somebody has to resume what keeps it from being submitted.
+    Resumption(Paused<'a>),
     /// The coordinator gets others first.
     Turn(Coordinator<'a>),
 }
@@ -174,7 +189,7 @@ fn of_state<'a>(facts: &Facts<'a>, build: &BuildFacts<'a>) -> Explanation<'a> {
         BuildState::AwaitingApproval => waiting(Wait::Approval(answer)),
         BuildState::Queued if coordinator.0 == Some("") => waiting(Wait::Service),
         BuildState::Queued if build.in_doubt => waiting(Wait::Answer(coordinator)),
-        BuildState::Queued => waiting(Wait::Turn(coordinator)),
+        BuildState::Queued => waiting(build.paused.map_or(Wait::Turn(coordinator), Wait::Resumption)),
         BuildState::Substituted => Explanation::Substituted { server: answer },
         BuildState::Submitted => Explanation::Submitted { coordinator, reference, answer },
         BuildState::Building => Explanation::Building { reference },
@@ -206,6 +221,7 @@ impl Explanation<'_> {
                 Wait::Approval(_) => "awaiting-approval",
                 Wait::Service => "unserved",
                 Wait::Answer(_) => "in-doubt",
+                Wait::Resumption(_) => "paused",
                 Wait::Turn(_) => "new-outputs",
             },
             Self::Known { .. } => "known",

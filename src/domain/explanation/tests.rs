@@ -24,6 +24,7 @@ fn build(revision: &Revision, state: BuildState) -> BuildFacts<'_> {
         coordinator: Coordinator(Some(DEFAULT)),
         is_gone: false,
         in_doubt: false,
+        paused: None,
         is_unwanted: false,
         has_failed: true,
         reference: Reference(Some("b1")),
@@ -85,6 +86,16 @@ fn a_failed_input_comes_before_a_lost_coordinator_and_that_before_the_state() {
     assert_eq!(in_turn.to_string(), "queued for arm: its outputs were new in evaluation 3 (staging, abcd)");
     let unserved = BuildFacts { coordinator: Coordinator(Some("")), is_gone: false, ..queued };
     assert_eq!(explain(&facts(Some(unserved))).rule(), "unserved");
+    let paused = Paused { kind: "spec", name: "staging", author: "ada" };
+    let paused = BuildFacts { is_gone: false, in_doubt: false, paused: Some(paused), ..queued };
+    let paused = explain(&facts(Some(paused)));
+    assert_eq!(
+        (paused.rule(), paused.to_string().as_str()),
+        (
+            "paused",
+            "queued, but ada paused spec staging (`gorget resume --spec staging` lets it go on); its outputs were new in evaluation 3 (staging, abcd)"
+        )
+    );
 }
 
 #[test]

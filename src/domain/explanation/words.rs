@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::{Cause, Coordinator, Explanation, Origin, Reference, Wait};
+use super::{Cause, Coordinator, Explanation, Origin, Paused, Reference, Wait};
 use crate::domain::spec::RetryFailed;
 
 impl Display for Origin<'_> {
@@ -96,6 +96,11 @@ fn waiting(wait: Wait<'_>, origin: &Origin<'_>, f: &mut Formatter<'_>) -> Result
             f,
             "queued: {coordinator} was asked for it and has not answered; it is looked for there before that is asked again"
         )?,
+        Wait::Resumption(Paused { kind, name, author }) => {
+            let (what, option) = (format!("{kind} {name}"), format!("--{kind} {name}"));
+            let (what, option) = (what.trim_end(), option.trim_end());
+            write!(f, "queued, but {author} paused {what} (`gorget resume {option}` lets it go on)")?;
+        }
         // No semicolon: what follows is the whole reason.
         Wait::Turn(coordinator) => {
             let to = coordinator.name().map(|name| format!(" for {name}")).unwrap_or_default();

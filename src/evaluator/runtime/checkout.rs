@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
-use super::compile::{Compiling, Workshop};
+use super::compile::Workshop;
+use super::compiling::Compiling;
 use super::plan::{self, Plan};
 use super::visible::Channels;
 use super::{Cache, Environment, InstalledGuix, RuntimeError, Source};

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::budget::Budget;
-use super::cache::MAX_COMPILED;
 use super::channel::CHANNELS;
-use super::compile_request::written;
+use super::compiling::{Compiling, Job, written};
 use super::farm::Farm;
 use super::handover::{Given, Handover, Keep};
-use super::key::Keys;
-use super::{Cache, CompileProgress, Environment, InstalledGuix, RuntimeError};
+use super::{Cache, Environment, InstalledGuix, RuntimeError};
 use crate::sandbox::{Finished, Limits};
 
 /// When so few files cannot be compiled together, each is tried alone; when more, only those that
@@ -30,45 +27,6 @@ const FEW: usize = 16;
 /// The least memory to compile one module with, in bytes.
 const LEAST_MEMORY: u64 = 2 << 30;
 
-/// How to compile.
-#[derive(Debug, Clone)]
-pub struct Compiling {
-    /// How many processes side by side.
-    pub jobs: usize,
-    /// When to stop: what is not compiled then is loaded from source.
-    pub limit: Duration,
-    /// The memory of all processes together, in bytes.
-    pub memory: u64,
-    /// Bytes of heap that each process begins with.
-    pub heap: u64,
-    /// The size that the cache may have, in bytes.
-    pub cache: u64,
-    /// How far it is.
-    pub progress: Arc<CompileProgress>,
-}
-
-impl Compiling {
-    /// What is compiled for one revision may take so much, in bytes. All of Guix takes a third of
-    /// the most.
-    pub(super) fn budget(&self) -> u64 {
-        (self.cache / 4).min(1 << 30)
-    }
-}
-
-impl Default for Compiling {
-    fn default() -> Self {
-        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            jobs,
-            limit: Duration::from_hours(1),
-            memory: 8 << 30,
-            heap: 128 << 20,
-            cache: 8 << 30,
-            progress: Arc::default(),
-        }
-    }
-}
-
 /// A module that did not compile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompileFailure {
@@ -76,29 +34,6 @@ pub struct CompileFailure {
     pub module: String,
     /// What Guile said; a stranger's text.
     pub message: String,
-}
-
-/// A module to compile.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// Its file.
-    pub path: String,
-    /// The number of its channel.
-    pub channel: usize,
-    /// The file inside the sandbox.
-    pub source: PathBuf,
-    /// The optimization level.
-    pub level: u8,
-    /// Its keys.
-    pub keys: Keys,
-}
-
-impl Job {
-    /// So large may its compiled form be, in bytes. In Guix, no file of more than a few lines
-    /// becomes 70 times as large as its source.
-    fn most_compiled(&self) -> u64 {
-        self.keys.bytes.saturating_mul(128).saturating_add(1 << 20).min(MAX_COMPILED)
-    }
 }
 
 /// What became of a job.
@@ -221,7 +156,7 @@ impl Workshop {
         let left = self.end.saturating_duration_since(Instant::now());
         let mut process = self
             .environment
-            .confine(&self.host.root, limits(&self.compiling, left))
+            .confine_compiler(&self.host.root, limits(&self.compiling, left))
             // Collecting garbage seldom saves half of the time.
             .env("GC_INITIAL_HEAP_SIZE", self.compiling.heap.to_string())
             .env("GC_FREE_SPACE_DIVISOR", "1")

@@ -71,9 +71,9 @@ mod cache;
 mod channel;
 mod checkout;
 mod compile;
-mod compile_request;
 mod compiled_worker;
 mod compiler;
+mod compiling;
 mod definers;
 mod digest;
 mod effort;
@@ -110,7 +110,8 @@ use farm::Farm;
 pub use cache::Cache;
 pub use channel::Source;
 pub use checkout::checkout;
-pub use compile::{CompileFailure, Compiling};
+pub use compile::CompileFailure;
+pub use compiling::Compiling;
 pub use installed::{InstalledGuix, installed_environment};
 pub use progress::CompileProgress;
 pub use runtimes::{Prepared, Runtimes};
@@ -235,9 +236,9 @@ pub struct Environment {
     pub program: PathBuf,
     /// What to show read-only: paths here and inside.
     pub binds: Vec<(PathBuf, PathBuf)>,
-    /// The directory in which it begins, if not `/tmp`. Guile looks there for what modules include that are loaded
-    /// from source.
-    pub directory: Option<PathBuf>,
+    /// Where its Guix is compiled, as Guix's own build has it: Guile looks there for what modules include. It does
+    /// not run there: derivations of images depend on the directory.
+    directory: Option<PathBuf>,
     /// Environment variables.
     pub env: Vec<(String, String)>,
     /// What did not compile: its module will be loaded from source, or fail when it is needed.
@@ -249,13 +250,18 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// The same for compiling its Guix.
+    fn confine_compiler(&self, root: impl Into<PathBuf>, limits: Limits) -> Confined {
+        let guile = self.confine(root, limits);
+        match &self.directory {
+            Some(directory) => guile.directory(directory),
+            None => guile,
+        }
+    }
+
     /// Describes a run of its Guile below the system root `root`.
     pub fn confine(&self, root: impl Into<PathBuf>, limits: Limits) -> Confined {
         let guile = Confined::new(root, &self.program, limits);
-        let guile = match &self.directory {
-            Some(directory) => guile.directory(directory),
-            None => guile,
-        };
         let guile = self.env.iter().fold(guile, |guile, (name, value)| guile.env(name, value));
         self.binds.iter().fold(guile, |guile, (here, inside)| guile.readable(here, inside))
     }

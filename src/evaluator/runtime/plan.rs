@@ -8,8 +8,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::beneath::{Beneath, Unreadable};
-use super::compile::{CompileFailure, Job};
+use super::compile::CompileFailure;
 use super::compiler::Compiler;
+use super::compiling::Job;
 use super::effort::{Effort, Halt};
 use super::farm::Farm;
 use super::key::{self, Keyed, Keys};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::db::{Blocker, Build, BuildEvent, BuildState, Db, FormerError, JobRecord, Result};
+use crate::db::{Blocker, Build, BuildEvent, BuildState, Db, FormerError, JobRecord, Pause, Result};
 use crate::domain::plan::route::Routes;
 use crate::guix::store_path::StorePath;
 use crate::view::explanation::{NAMED, Rows};
@@ -64,6 +64,7 @@ impl Rows {
         let specs = db.specs().await?;
         let spec = specs.into_iter().find(|stored| stored.spec.name == job.spec);
         let retry_failed = spec.map(|stored| stored.spec.retry_failed).unwrap_or_default();
+        let pauses = db.pauses().await?;
         let mut rows = Self {
             build: db.build_of(&job).await?,
             job,
@@ -75,6 +76,7 @@ impl Rows {
             blockers: Vec::new(),
             blocks: 0,
             is_gone: false,
+            pause: None,
             log: None,
         };
         let Some(build) = &rows.build else { return Ok(rows) };
@@ -88,6 +90,7 @@ impl Rows {
         rows.failed = db.failed_derivations(build.id).await?;
         (rows.blockers, rows.blocks) = blockers(db, build).await?;
         rows.is_gone = is_gone(build, routes);
+        rows.pause = pauses.into_iter().find(|pause| stops(pause, build));
         rows.log = log(&rows.events, logs);
         Ok(rows)
     }
@@ -101,6 +104,17 @@ impl Rows {
             rows.push(Self::load(db, job, routes, logs).await?);
         }
         Ok(rows)
+    }
+}
+
+/// Whether it is not submitted because of that. A spec that is made from a pattern begins with the name of that.
+fn stops(pause: &Pause, build: &Build) -> bool {
+    let is_made = |name: &str| build.spec.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
+    match pause.kind.as_str() {
+        "submission" => true,
+        "system" => pause.name == build.system.as_str(),
+        "spec" => pause.name == build.spec || is_made(&pause.name),
+        _ => false,
     }
 }
 

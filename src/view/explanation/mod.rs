@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::clock::Seconds;
 use crate::db::{self, EvaluationId, EvaluationState, FailedDerivation};
-use crate::domain::explanation::{BuildFacts, Cause, Coordinator, Facts, Origin, Reference, explain};
+use crate::domain::explanation::{BuildFacts, Cause, Coordinator, Facts, Origin, Paused, Reference, explain};
 use crate::domain::spec::RetryFailed;
 use crate::view::build::Build;
 
@@ -155,6 +155,8 @@ pub struct Rows {
     pub blocks: usize,
     /// Whether the coordinator that may have the build is not in the configuration any more.
     pub is_gone: bool,
+    /// What keeps its build from being submitted.
+    pub pause: Option<db::Pause>,
     /// The log of the last attempt, if this machine made it.
     pub log: Option<PathBuf>,
 }
@@ -216,6 +218,11 @@ impl Rows {
             origin: Origin { evaluation: build.evaluation.0, spec: &build.spec, revision: &build.revision },
             coordinator: Coordinator(build.coordinator.as_deref()),
             is_gone: self.is_gone,
+            paused: self.pause.as_ref().map(|pause| Paused {
+                kind: &pause.kind,
+                name: &pause.name,
+                author: &pause.author,
+            }),
             in_doubt: build.in_doubt,
             is_unwanted: build.unwanted_at.is_some(),
             has_failed: self.failed.iter().any(|failed| failed.derivation == self.job.derivation),

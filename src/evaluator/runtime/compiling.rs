@@ -1,0 +1,91 @@
+//! What `compile.scm` is asked to do, as it reads that.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::CompileProgress;
+use super::cache::MAX_COMPILED;
+use super::key::Keys;
+
+/// How to compile.
+#[derive(Debug, Clone)]
+pub struct Compiling {
+    /// How many processes side by side.
+    pub jobs: usize,
+    /// When to stop: what is not compiled then is loaded from source.
+    pub limit: Duration,
+    /// The memory of all processes together, in bytes.
+    pub memory: u64,
+    /// Bytes of heap that each process begins with.
+    pub heap: u64,
+    /// The size that the cache may have, in bytes.
+    pub cache: u64,
+    /// How far it is.
+    pub progress: Arc<CompileProgress>,
+}
+
+impl Compiling {
+    /// What is compiled for one revision may take so much, in bytes. All of Guix takes a third of
+    /// the most.
+    pub(super) fn budget(&self) -> u64 {
+        (self.cache / 4).min(1 << 30)
+    }
+}
+
+impl Default for Compiling {
+    fn default() -> Self {
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            jobs,
+            limit: Duration::from_hours(1),
+            memory: 8 << 30,
+            heap: 128 << 20,
+            cache: 8 << 30,
+            progress: Arc::default(),
+        }
+    }
+}
+
+/// A module to compile.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its file.
+    pub path: String,
+    /// The number of its channel.
+    pub channel: usize,
+    /// The file inside the sandbox.
+    pub source: PathBuf,
+    /// The optimization level.
+    pub level: u8,
+    /// Its keys.
+    pub keys: Keys,
+}
+
+impl Job {
+    /// So large may its compiled form be, in bytes. In Guix, no file of more than a few lines
+    /// becomes 70 times as large as its source.
+    pub(super) fn most_compiled(&self) -> u64 {
+        self.keys.bytes.saturating_mul(128).saturating_add(1 << 20).min(MAX_COMPILED)
+    }
+}
+
+/// One file may take so much processor time, in seconds.
+const FILE_SECONDS: u64 = 900;
+
+/// The request that `compile.scm` reads.
+pub(super) fn written(jobs: &[Job], compiling: &Compiling) -> String {
+    let mut text = "((".to_owned();
+    for (number, job) in jobs.iter().enumerate() {
+        let (path, source) = (quoted(&job.path), quoted(&job.source.display().to_string()));
+        let _ = write!(text, "(\"{number}\" {path} {source} {}) ", job.level);
+    }
+    let _ = write!(text, ") {} {FILE_SECONDS})", compiling.jobs.max(1));
+    text
+}
+
+/// `text` as Scheme reads a string.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
