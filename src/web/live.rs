@@ -135,7 +135,8 @@ pub(super) async fn stream(
 ) -> Result<Response, Problem> {
     let header = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
     // It begins with some queries, as a page does.
-    let turn = shared.page_turns.acquire().await;
+    let gate = Arc::clone(&shared);
+    let turn = gate.page_turns.acquire().await;
     let heard = shared.live.sender.subscribe();
     let (oldest, newest) = shared.web.db.event_bounds().await?.unwrap_or((1, 0));
     let mut waiting = VecDeque::from([Event::default()
@@ -152,9 +153,9 @@ pub(super) async fn stream(
         None => newest,
     };
     let stop = shared.live.stop.clone();
-    drop(turn);
     let mut following = Following { shared, heard, last, waiting };
     following.catch_up().await?;
+    drop(turn);
     let events = events(following).take_until(stop.cancelled_owned());
     let headers =
         [("cache-control", "no-store"), ("x-accel-buffering", "no"), ("x-content-type-options", "nosniff")];
