@@ -35,7 +35,10 @@ fn author(config: &Config) -> Author {
 /// A refusal is the user's fault, unless something of ours failed.
 pub(super) fn refused(refusal: Refusal) -> anyhow::Error {
     match refusal {
-        Refusal::Missing(text) | Refusal::Conflict(text) | Refusal::Forbidden(text) => user_error(text),
+        Refusal::Missing(text)
+        | Refusal::Conflict(text)
+        | Refusal::Wrong(text)
+        | Refusal::Forbidden(text) => user_error(text),
         refusal @ (Refusal::Db(_) | Refusal::Random(_)) => refusal.into(),
     }
 }

@@ -108,7 +108,8 @@ impl Db {
 
     /// Keeps an evaluation for ever, or no longer. Gives whether there is one.
     pub async fn pin(&self, id: EvaluationId, keep: bool, author: &Author, now: Seconds) -> Result<bool> {
-        const SQL: &str = "update evaluation set pinned_at = $2 where id = $1";
+        const SQL: &str = "update evaluation set pinned_at = $2 where id = $1
+            and (pinned_at is null) <> ($2 is null)";
         let mut tx = self.begin().await?;
         let found = execute!(&mut tx, SQL, id, keep.then_some(now)) > 0;
         if found {

@@ -53,8 +53,10 @@ pub(super) async fn authorize(
     let (mut parts, body) = request.into_parts();
     match caller(&shared, needed, &parts).await {
         Ok(caller) => {
-            parts.extensions.insert(caller);
-            next.run(Request::from_parts(parts, body)).await
+            parts.extensions.insert(caller.clone());
+            let mut response = next.run(Request::from_parts(parts, body)).await;
+            response.extensions_mut().insert(caller);
+            response
         }
         Err(problem) => problem.into_response(),
     }
@@ -75,7 +77,7 @@ async fn caller(shared: &Shared, needed: Role, request: &Parts) -> Result<Caller
         return anonymous(shared.web.anonymous && !has_token, needed, origin);
     };
     let author = Author { name: token.name.clone(), role: token.role, specs: token.specs.clone(), origin };
-    if is_cookie && !is_safe(&request.method) && !is_own_page(headers) {
+    if !is_safe(&request.method) && (is_foreign(headers) || is_cookie && !is_own_page(headers)) {
         let detail = "a page of another site sent this\nhint: send it from a page of Gorget, or with a token";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
@@ -136,9 +138,25 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
         return Some(Credentials::Token(value.to_str().ok().and_then(header_token).unwrap_or_default()));
     }
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let own = pairs.find(|(name, _)| [COOKIE_NAME, LOCAL_COOKIE_NAME].contains(name));
-    own.map(|(_, value)| Credentials::Cookie(value.to_owned()))
+    let pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let pairs: Vec<(&str, &str)> = pairs.collect();
+    let named = |wanted: &str| pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+    // Other hosts of a domain can set the one without the prefix; here, there are none.
+    let local = || named(LOCAL_COOKIE_NAME).filter(|_| is_local(headers));
+    named(COOKIE_NAME).or_else(local).map(|value| Credentials::Cookie(value.to_owned()))
+}
+
+/// Whether a request is to this machine by a name that means it everywhere.
+pub(super) fn is_local(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    is_local_name(host)
+}
+
+/// Whether a host, perhaps with a port, is this machine for whoever says so.
+pub(super) fn is_local_name(host: &str) -> bool {
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
+    ["localhost", "127.0.0.1", "[::1]"].contains(&name)
 }
 
 /// `Bearer TOKEN`, or the password of `Basic`, whatever the user.
@@ -158,6 +176,13 @@ fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
+/// Whether a browser says that a page of another site sends this. Browsers send the password of HTTP Basic by
+/// themselves, too.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+    site.is_some_and(|site| !["same-origin", "none"].contains(&site))
+}
+
 /// Whether a browser says that one of our own pages sends this.
 pub(super) fn is_own_page(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -175,8 +200,11 @@ pub(super) fn origin(request: &Parts) -> String {
     if let Some(address) = request.extensions.get::<Arc<Connection>>().and_then(|one| one.address()) {
         return address.to_string();
     }
-    let forwarded = request.headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
-    let last = forwarded.and_then(|list| list.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
+    // A proxy adds to the list, or another header; what the client sent comes before.
+    let forwarded = request.headers.get_all("x-forwarded-for").iter().next_back();
+    let last = forwarded
+        .and_then(|value| value.to_str().ok())
+        .and_then(|list| list.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
     last.map_or_else(|| "this machine".to_owned(), |address| address.to_string())
 }
 
@@ -204,9 +232,13 @@ mod tests {
         for wrong in ["Basic !", "Basic YWRh", "Digest abc", "abc", ""] {
             assert_eq!(found(&[("authorization", wrong), ("cookie", "gorget=x")]), token(""), "{wrong}");
         }
-        assert_eq!(found(&[("cookie", "a=b; gorget=x; c")]), Some((true, "x".to_owned())));
+        let here = ("host", "localhost:8080");
+        assert_eq!(found(&[here, ("cookie", "a=b; gorget=x; c")]), Some((true, "x".to_owned())));
+        assert_eq!(found(&[("host", "ci.example.org"), ("cookie", "gorget=x")]), None);
+        let both = ("cookie", "gorget=x; __Host-gorget=y");
+        assert_eq!(found(&[here, both]), Some((true, "y".to_owned())));
         assert_eq!(found(&[("cookie", "__Host-gorget=y")]), Some((true, "y".to_owned())));
-        assert_eq!(found(&[("cookie", "xgorget=y")]), None);
+        assert_eq!(found(&[here, ("cookie", "xgorget=y")]), None);
     }
 
     #[test]

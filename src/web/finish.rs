@@ -10,7 +10,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, REFERRER_POLICY, RETRY_AFTER, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use sha2::{Digest as _, Sha256};
@@ -20,6 +20,10 @@ use super::Shared;
 
 /// Largest page, in bytes.
 const LARGEST: usize = 8 << 20;
+/// Largest body of a request that changes something, in bytes.
+const LARGEST_BODY: usize = 64 << 10;
+/// How long a body may take.
+const BODY_TIME: Duration = Duration::from_secs(10);
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
 /// What a page may load and do: our own style sheet, script and pictures, requests and forms that lead here.
@@ -35,12 +39,18 @@ const HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 /// Lets a limited number of requests be worked on, adds what all answers have, and says when nothing has changed.
+/// A body is read before: a peer that sends it slowly takes nobody's turn.
 pub(super) async fn finish(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     // No name has a null character, and PostgreSQL takes no text that has one.
     if request.uri().to_string().contains("%00") {
         return (StatusCode::BAD_REQUEST, "a name has no null character\n").into_response();
     }
-    let known = request.headers().get(IF_NONE_MATCH).cloned();
+    let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    let known = request.headers().get(IF_NONE_MATCH).filter(|_| is_read).cloned();
+    let request = match with_body(request, is_read).await {
+        Ok(request) => request,
+        Err(refusal) => return refusal,
+    };
     let turn = timeout(TURN, shared.page_turns.acquire()).await;
     let Ok(Ok(_turn)) = turn else {
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")], "too many pages are being made\n")
@@ -51,7 +61,7 @@ pub(super) async fn finish(State(shared): State<Arc<Shared>>, request: Request, 
     let Ok(bytes) = to_bytes(body, LARGEST).await else {
         return (StatusCode::INTERNAL_SERVER_ERROR, "this page is too large\n").into_response();
     };
-    if head.status == StatusCode::OK {
+    if head.status == StatusCode::OK && is_read {
         let tag = format!("\"{}\"", data_encoding::HEXLOWER.encode(&Sha256::digest(&bytes)[..16]));
         if known.is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
             head.status = StatusCode::NOT_MODIFIED;
@@ -62,6 +72,26 @@ pub(super) async fn finish(State(shared): State<Arc<Shared>>, request: Request, 
         }
     }
     Response::from_parts(head, Body::from(bytes))
+}
+
+/// The request with its body, which has to arrive in time.
+async fn with_body(request: Request, is_read: bool) -> Result<Request, Response> {
+    if is_read {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    match timeout(BODY_TIME, to_bytes(body, LARGEST_BODY)).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
+        Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n").into_response()),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n").into_response()),
+    }
+}
+
+/// Adds the headers of pages to a file that they load.
+pub(super) async fn finish_asset(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    add_headers(response.headers_mut());
+    response
 }
 
 fn add_headers(headers: &mut HeaderMap) {

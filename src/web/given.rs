@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::HttpBody as _;
 use axum::extract::{Form, FromRequest, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -39,12 +40,16 @@ impl<T: Default + for<'de> Deserialize<'de> + Send> FromRequest<Arc<Shared>> for
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self, Problem> {
+        if request.uri().query().is_some() {
+            let text = "what a request that changes something says stands in its body, not in the query";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, text));
+        }
         let is_api = request.uri().path().starts_with("/api/");
         let kind = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
         let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         let wrong = |status, text: String| Problem::new(status, text);
         match (kind.as_deref(), is_api) {
-            (None, _) => Ok(Self(T::default())),
+            (None, _) if request.body().size_hint().exact() == Some(0) => Ok(Self(T::default())),
             (Some("application/json"), true) => match Json::from_request(request, state).await {
                 Ok(Json(given)) => Ok(Self(given)),
                 Err(error) => Err(wrong(error.status(), error.body_text())),
@@ -55,7 +60,7 @@ impl<T: Default + for<'de> Deserialize<'de> + Send> FromRequest<Arc<Shared>> for
                     Err(error) => Err(wrong(error.status(), error.body_text())),
                 }
             }
-            (Some(_), is_api) => {
+            (_, is_api) => {
                 let takes = if is_api { "application/json" } else { "application/x-www-form-urlencoded" };
                 Err(wrong(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the body has to be {takes}")))
             }

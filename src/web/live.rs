@@ -5,7 +5,7 @@
 //! * A stream that begins after an event (`Last-Event-ID` or `after`) misses nothing after it, on
 //!   whichever host it begins. When what it missed is no longer kept, or too much, it is told to
 //!   begin anew (`reset`).
-//! * A stream ends when the farm stops.
+//! * A stream ends when the farm stops, and after five minutes, so that it does not outlast a token by more.
 //!
 //! # Design
 //!
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{Stream, StreamExt as _, unfold};
@@ -32,7 +32,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{Receiver, Sender, channel};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
@@ -43,10 +43,14 @@ use crate::db::{self, Db, LoggedEvent, Progress};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A comment is sent after so long without an event, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A stream ends after so long, and its client begins another one, with a token that is still valid.
+const LONGEST: Duration = Duration::from_mins(5);
 /// After how many milliseconds a browser connects again.
 const RETRY: Duration = Duration::from_secs(3);
 /// How many messages a stream may be behind before it has to read the event log itself.
 const BEHIND: usize = 256;
+/// How long a stream waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
 /// How many events are read at a time.
 const PAGE: i64 = 500;
 /// A stream that missed more events than that begins anew.
@@ -136,7 +140,10 @@ pub(super) async fn stream(
     let header = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
     // It begins with some queries, as a page does.
     let gate = Arc::clone(&shared);
-    let turn = gate.page_turns.acquire().await;
+    let turn = timeout(TURN, gate.page_turns.acquire()).await;
+    let Ok(Ok(turn)) = turn else {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages are being made"));
+    };
     let heard = shared.live.sender.subscribe();
     let (oldest, newest) = shared.web.db.event_bounds().await?.unwrap_or((1, 0));
     let mut waiting = VecDeque::from([Event::default()
@@ -156,7 +163,9 @@ pub(super) async fn stream(
     let mut following = Following { shared, heard, last, waiting };
     following.catch_up().await?;
     drop(turn);
-    let events = events(following).take_until(stop.cancelled_owned());
+    // Whoever may not read any more hears nothing after that; others go on where they were.
+    let over = async move { stop.run_until_cancelled(sleep(LONGEST)).await };
+    let events = events(following).take_until(over);
     let headers =
         [("cache-control", "no-store"), ("x-accel-buffering", "no"), ("x-content-type-options", "nosniff")];
     let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));

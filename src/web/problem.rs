@@ -67,6 +67,7 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::Missing(text) => Self::missing(text),
             Refusal::Conflict(text) => Self::new(StatusCode::CONFLICT, text),
+            Refusal::Wrong(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, text),
             Refusal::Forbidden(text) => Self::new(StatusCode::FORBIDDEN, text),
             Refusal::Db(error) => error.into(),
             Refusal::Random(error) => Failure::Io(error.into()).into(),

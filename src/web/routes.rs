@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
@@ -13,9 +12,6 @@ use super::caller::authorize;
 use super::route::{Kind, Route};
 use super::{Shared, action, api, derivations, events, finish, live, pages};
 use crate::domain::access::Role;
-
-/// Largest body of a request that changes something, in bytes.
-const LARGEST: usize = 64 << 10;
 
 struct Entry {
     route: Route,
@@ -37,12 +33,11 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         if route.kind == Kind::Page {
             handler = handler.layer(from_fn(pages::as_page));
         }
-        if [Kind::Page, Kind::Api].contains(&route.kind) {
-            handler = handler.layer(DefaultBodyLimit::max(LARGEST));
-        }
-        if [Kind::Page, Kind::Api, Kind::Asset].contains(&route.kind) {
-            handler = handler.layer(from_fn_with_state(Arc::clone(shared), finish::finish));
-        }
+        handler = match route.kind {
+            Kind::Page | Kind::Api => handler.layer(from_fn_with_state(Arc::clone(shared), finish::finish)),
+            Kind::Asset => handler.layer(from_fn(finish::finish_asset)),
+            Kind::Stream | Kind::Open => handler,
+        };
         router = router.route(&route.path, handler);
     }
     router
@@ -107,20 +102,20 @@ fn changing() -> Vec<Entry> {
     let actions = [
         both(Trigger, "/poll", "poll all branches now", action::poll_all),
         both(Trigger, "/specs/{name}/poll", "poll the branches of a spec now", action::poll),
-        both(Operate, "/specs/{name}/approve", "queue what awaits approval of a spec; takes `system`", action::approve_spec),
+        both(Operate, "/specs/{name}/approve", "queue what awaits approval of a spec; takes `system` in the body", action::approve_spec),
         both(Operate, "/evaluations/{id}/approve", "queue what awaits approval of an evaluation", action::approve_evaluation),
         both(Operate, "/evaluations/{id}/retry", "evaluate a revision once more", action::retry),
         both(Operate, "/evaluations/{id}/pin", "keep an evaluation for ever", action::pin),
         both(Operate, "/evaluations/{id}/unpin", "keep an evaluation as its spec says", action::unpin),
-        both(Operate, "/builds/retry", "queue failed builds once more; takes `spec` and `system`", action::retry_builds),
+        both(Operate, "/builds/retry", "queue failed builds once more; takes `spec` and `system` in the body", action::retry_builds),
         both(Operate, "/builds/{id}/retry", "queue a failed build once more", action::retry_build),
-        both(Operate, "/pauses/{kind}/{name}", "pause a `spec`, `system` or `host`, or `submission/all`; takes `reason`", action::pause),
+        both(Operate, "/pauses/{kind}/{name}", "pause a `spec`, `system` or `host`, or `submission/all`; takes `reason` in the body", action::pause),
         both(Operate, "/pauses/{kind}/{name}/resume", "let it go on", action::resume),
         both(Admin, "/pushes/{id}/acknowledge", "let a push lead away from what was evaluated", action::acknowledge),
         both(Admin, "/coordinators/{name}/reassign", "give the builds of a coordinator that is gone to others", action::reassign),
         both(Admin, "/tokens/{id}/revoke", "let nobody in with a token any more", action::revoke_token),
         [
-            entry((Kind::Api, "POST", Some(Admin)), "/api/v1/tokens", "make a token; takes `name`, `role`, `specs` and `days`", post(action::create_token)),
+            entry((Kind::Api, "POST", Some(Admin)), "/api/v1/tokens", "make a token; takes `name`, `role`, `specs` and `days` in the body", post(action::create_token)),
             entry((Kind::Page, "POST", Some(Admin)), "/admin/tokens", "make a token", post(pages::admin::create)),
         ],
     ];

@@ -1,10 +1,10 @@
 //! Who may see and change what, from the command line, pages and the API.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gorget::clock::Clock;
-use gorget::db::{BuildState, Claimant, Db, NewToken, Pausable, QueueFilter, TokenId};
+use gorget::db::{AuditEntry, BuildState, Claimant, Db, NewToken, Pausable, QueueFilter, TokenId};
 use gorget::domain::access::{Role, secret};
 use gorget::farm::steering::Steering;
 use gorget::web::{Kind, Route, Web, routes};
@@ -12,6 +12,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::commands::{a_farm, settled};
 use crate::pages::{serve_web, serving};
@@ -119,7 +121,8 @@ async fn every_route_refuses_who_may_not_use_it() {
         assert_eq!(state(db).await, before);
         assert!(denials > 50, "{denials}");
         let audit = db.audit(None, 1000).await.unwrap();
-        assert_eq!(audit.iter().filter(|entry| entry.action == "refuse").count(), denials);
+        let of_role = |entry: &&AuditEntry| entry.action == "refuse" && entry.subject.contains(" /");
+        assert_eq!(audit.iter().filter(of_role).count(), denials);
         assert!(
             routes().iter().filter(|route| route.role.is_some_and(|role| role > Role::Trigger)).count() > 20
         );
@@ -211,6 +214,27 @@ async fn what_is_changed_over_the_api_is_done_and_written_down() {
         assert_eq!(post("/pauses/spec/staging", &operator, why.clone()).await.0, 409);
         assert_eq!(post("/pauses/system/x86_64-linux", &operator, why).await.0, 403, "that is the farm's");
         assert_eq!(post("/pauses/moon/full", &admin, nothing()).await.0, 404);
+        for reason in ["a\0b", "two\nlines", &"x".repeat(501)] {
+            let (status, answer) = post("/pauses/spec/master", &admin, json!({ "reason": reason })).await;
+            assert_eq!(status, 422, "{answer}");
+        }
+        assert_eq!(
+            post("/builds/retry?spec=master", &admin, nothing()).await.0,
+            400,
+            "filters stand in the body"
+        );
+        for name in ["cli:root", "anonymous", "", "\u{202e}x"] {
+            assert_eq!(
+                post("/tokens", &admin, json!({ "name": name, "role": "read" })).await.0,
+                422,
+                "{name:?}"
+            );
+        }
+        let untyped = client.post(format!("{url}/api/v1/builds/retry")).bearer_auth(&admin).body("{}");
+        assert_eq!(untyped.send().await.unwrap().status(), 415);
+        let foreign = client.post(format!("{url}/api/v1/poll")).basic_auth("x", Some(&admin));
+        let foreign = foreign.header("sec-fetch-site", "cross-site").send().await.unwrap();
+        assert_eq!(foreign.status(), 403, "browsers send the password of HTTP Basic by themselves");
         let pauses: Value =
             client.get(format!("{url}/api/v1/pauses")).send().await.unwrap().json().await.unwrap();
         assert_eq!(pauses["items"][0]["reason"], "freeze");
@@ -288,9 +312,13 @@ async fn a_browser_logs_in_changes_something_and_logs_out() {
         let wrong = log_in(&url, "gorget_wrong", "/queue").await;
         assert_eq!(wrong.status(), 403);
         assert!(wrong.text().await.unwrap().contains("This token is not valid."));
-        for (back, expected) in
-            [("/queue?spec=master", "/queue?spec=master"), ("//evil.example.org", "/"), ("https://evil", "/")]
-        {
+        for (back, expected) in [
+            ("/queue?spec=master", "/queue?spec=master"),
+            ("//evil.example.org", "/"),
+            ("/\t/evil.example.org", "/"),
+            ("/\u{1}", "/"),
+            ("https://evil", "/"),
+        ] {
             assert_eq!(log_in(&url, &secret, back).await.headers()["location"], expected);
         }
         let stranger =
@@ -317,6 +345,7 @@ async fn a_browser_logs_in_changes_something_and_logs_out() {
         let refused = post("/evaluations/3/approve", &[("back", "/")]).await;
         assert_eq!(refused.status(), 404);
         let page = refused.text().await.unwrap();
+        assert!(page.contains("a admin token") && page.contains("Log out"), "{page}");
         assert!(
             page.contains("nothing of evaluation 3 awaits approval") && page.contains("gorget status"),
             "{page}"
@@ -483,6 +512,33 @@ async fn the_command_line_makes_the_first_token_and_writes_down_what_it_does() {
                 .join(" ")
         });
         insta::assert_snapshot!("access_commands", days.collect::<Vec<_>>().join("\n"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_keep_nobody_from_pages() {
+    on_both(async |db| {
+        a_farm(db).await;
+        let (url, stop) = serving(db, false).await;
+        let place = url.trim_start_matches("http://").to_owned();
+        let head = "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\nConnection: close\r\n\r\n";
+        let mut slow = Vec::new();
+        for _ in 0..10 {
+            let mut stream = TcpStream::connect(&place).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            slow.push(stream);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        for path in ["/login", "/assets/style.css", "/nix-cache-info"] {
+            let begun = Instant::now();
+            assert_eq!(reqwest::get(format!("{url}{path}")).await.unwrap().status(), 200, "{path}");
+            assert!(begun.elapsed() < Duration::from_secs(2), "{path}: {:?}", begun.elapsed());
+        }
+        let mut answer = String::new();
+        slow[0].read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        stop.cancel();
     })
     .await;
 }

@@ -73,7 +73,7 @@ impl Told {
 }
 
 async fn act(db: &Db, now: i64) {
-    db.pin(EvaluationId(2), true, &author(), now).await.unwrap();
+    db.request_polls(&[], "all branches", &author(), now).await.unwrap();
 }
 
 #[tokio::test]

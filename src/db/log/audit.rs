@@ -8,6 +8,8 @@ use crate::db::log::event_log::{EventKind, log};
 use crate::db::{Db, Result, Tx};
 use crate::domain::access::{Action, Author};
 
+/// Longest subject, in characters.
+const LONGEST: usize = 500;
 /// So many refusals of one author are written down in an hour.
 const MOST_REFUSALS: i64 = 100;
 /// An entry is kept for so long.
@@ -67,10 +69,11 @@ pub(in crate::db) async fn record(
 ) -> Result<()> {
     const SQL: &str =
         "insert into audit (at, author, role, origin, action, subject) values ($1, $2, $3, $4, $5, $6)";
+    let subject: String = subject.chars().take(LONGEST).collect();
     let Author { name, role, origin, .. } = author;
     execute!(tx, SQL, now, name, role.word(), origin, action.word(), subject);
     execute!(tx, "delete from audit where at < $1", now - KEPT);
-    if action != Action::Refuse {
+    if ![Action::Refuse, Action::Login].contains(&action) {
         log(tx, EventKind::Action, None, None, now).await?;
     }
     Ok(())

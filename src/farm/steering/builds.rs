@@ -9,7 +9,7 @@ const MOST_BUILDS: i64 = 100_000;
 impl Steering<'_> {
     /// Has failed builds queued once more: those that a filter lets through, but for its state.
     pub async fn retry_builds(&self, spec: Option<&str>, system: Option<&System>) -> Result<String> {
-        self.check(spec)?;
+        self.check(spec).await?;
         if let Some(name) = spec {
             self.spec(name).await?;
         }
@@ -37,7 +37,7 @@ impl Steering<'_> {
     pub async fn retry_build(&self, id: BuildId) -> Result<String> {
         let missing = || Refusal::Missing(format!("there is no build {id}\nhint: `gorget queue` lists them"));
         let build = self.db.build(id).await?.ok_or_else(missing)?;
-        self.check(Some(&build.spec))?;
+        self.check(Some(&build.spec)).await?;
         let subject = format!("build {id} ({})", build.job);
         if self.db.retry_builds(&[id], &subject, self.author, self.now).await? == 0 {
             return conflict(format!("build {id} is {}: it did not fail", build.state.word()));
@@ -47,7 +47,7 @@ impl Steering<'_> {
 
     /// Takes all builds from a coordinator that is gone.
     pub async fn reassign(&self, name: &str, routes: &Routes) -> Result<String> {
-        self.check(None)?;
+        self.check(None).await?;
         if routes.0.iter().any(|route| route.coordinator == *name) {
             return conflict(format!(
                 "{name} is in the configuration, and may go on with its builds\nhint: remove it there first, and restart `gorget run`"

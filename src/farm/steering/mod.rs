@@ -28,6 +28,9 @@ pub enum Refusal {
     /// It is not in a state in which that could be done.
     #[error("{0}")]
     Conflict(String),
+    /// What was given is wrong.
+    #[error("{0}")]
+    Wrong(String),
     /// It is not for this author to change.
     #[error("{0}")]
     Forbidden(String),
@@ -86,11 +89,12 @@ pub struct Steering<'a> {
 }
 
 impl Steering<'_> {
-    fn check(&self, spec: Option<&str>) -> Result<()> {
+    async fn check(&self, spec: Option<&str>) -> Result<()> {
         if self.author.may_change(spec) {
             return Ok(());
         }
         let what = spec.map_or("the farm as a whole".to_owned(), |name| format!("the spec {name}"));
+        self.db.record_denial(self.author, &format!("a change of {what}"), self.now).await?;
         Err(Refusal::Forbidden(format!("{} may not change {what}", self.author.name)))
     }
 
@@ -105,13 +109,13 @@ impl Steering<'_> {
         let missing =
             || Refusal::Missing(format!("there is no evaluation {id}\nhint: `gorget status` lists them"));
         let found = self.db.evaluation(id).await?.ok_or_else(missing)?;
-        self.check(Some(&found.spec))?;
+        self.check(Some(&found.spec)).await?;
         Ok(found)
     }
 
     /// Has the branches of a spec polled now, or all branches.
     pub async fn poll(&self, spec: Option<&str>) -> Result<String> {
-        self.check(spec)?;
+        self.check(spec).await?;
         let stored = match spec {
             None => None,
             Some(name) => Some(self.spec(name).await?),
@@ -145,7 +149,7 @@ impl Steering<'_> {
             let hint = "hint: `gorget status` shows what awaits approval";
             return missing(format!("nothing of {which}{of_system} awaits approval\n{hint}"));
         };
-        self.check(Some(&first.spec))?;
+        self.check(Some(&first.spec)).await?;
         let evaluations: Vec<_> = meant.iter().map(|held| held.evaluation).collect();
         self.db.approve(&evaluations, self.author, self.now).await?;
         Ok(meant)
@@ -198,7 +202,7 @@ impl Steering<'_> {
 
     /// Lets a push lead away from what was evaluated before.
     pub async fn acknowledge(&self, id: PushId) -> Result<String> {
-        self.check(None)?;
+        self.check(None).await?;
         let pushes = self.db.all_pushes(i64::MAX).await?;
         let Some(push) = pushes.into_iter().find(|push| push.id == id) else {
             return missing(format!("there is no push {id}\nhint: `gorget pushes` lists them"));

@@ -1,11 +1,18 @@
-use super::{Result, Steering, conflict, missing};
+use super::{Refusal, Result, Steering, conflict, missing};
 use crate::db::Pausable;
 use crate::domain::spec::System;
+
+/// Longest reason, in characters.
+const LONGEST_REASON: usize = 500;
 
 impl Steering<'_> {
     /// Stops something for a while.
     pub async fn pause(&self, what: &Pausable, reason: &str) -> Result<String> {
         self.check_pausable(what).await?;
+        if reason.chars().count() > LONGEST_REASON || reason.contains(char::is_control) {
+            let text = format!("a reason is one line of at most {LONGEST_REASON} characters");
+            return Err(Refusal::Wrong(text));
+        }
         if !self.db.pause(what, reason, self.author, self.now).await? {
             return conflict(format!("{} is paused already", what.text()));
         }
@@ -15,7 +22,7 @@ impl Steering<'_> {
     /// Lets something go on that was paused.
     pub async fn resume(&self, what: &Pausable) -> Result<String> {
         // What is gone meanwhile can still be resumed.
-        self.check(of_spec(what))?;
+        self.check(of_spec(what)).await?;
         if !self.db.resume_paused(what, self.author, self.now).await? {
             return conflict(format!("{} is not paused\nhint: `gorget status` shows what is", what.text()));
         }
@@ -23,7 +30,7 @@ impl Steering<'_> {
     }
 
     async fn check_pausable(&self, what: &Pausable) -> Result<()> {
-        self.check(of_spec(what))?;
+        self.check(of_spec(what)).await?;
         match what {
             Pausable::Spec(name) => self.spec(name).await.map(drop),
             Pausable::System(name) if System::new(name).is_none() => {

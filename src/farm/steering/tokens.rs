@@ -1,20 +1,27 @@
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{Refusal, Result, Steering, conflict, missing};
+use super::{Refusal, Result, Steering, missing};
 use crate::db::{NewToken, TokenId};
 use crate::domain::access::secret;
+use crate::domain::spec::sanitize;
+
+/// Longest name, in characters.
+const LONGEST_NAME: usize = 100;
 
 impl Steering<'_> {
     /// Makes a token; gives its number and its secret, which is nowhere else. Nobody makes one that permits more
     /// than their own.
     pub async fn create_token(&self, new: &NewToken) -> Result<(TokenId, String)> {
-        self.check(None)?;
+        self.check(None).await?;
         if new.role > self.author.role {
             return Err(Refusal::Forbidden(format!("{} is not {}", self.author.name, new.role.word())));
         }
-        if new.name.trim().is_empty() || new.name.len() > 100 || new.name.contains(char::is_control) {
-            return conflict("a token needs a name, of at most 100 characters");
+        check_name(&new.name)?;
+        if new.specs.iter().any(|pattern| pattern.trim().is_empty()) {
+            return Err(Refusal::Wrong(
+                "a pattern of specs is empty; without any, a token is for all".to_owned(),
+            ));
         }
         let secret = random_secret()?;
         let id = self.db.create_token(new, &secret::hash(&secret), self.author, self.now).await?;
@@ -23,12 +30,23 @@ impl Steering<'_> {
 
     /// A token is not valid any more, nor are the sessions that were begun with it.
     pub async fn revoke_token(&self, id: TokenId) -> Result<String> {
-        self.check(None)?;
+        self.check(None).await?;
         if !self.db.revoke_token(id, self.author, self.now).await? {
             return missing(format!("there is no valid token {id}\nhint: `gorget token list` lists them"));
         }
         Ok(format!("token {id} is revoked"))
     }
+}
+
+/// Refuses names that nobody could tell apart from others in the audit log.
+fn check_name(name: &str) -> Result<()> {
+    let is_plain = !name.trim().is_empty() && sanitize(name) == name && name.chars().count() <= LONGEST_NAME;
+    if !is_plain || name.starts_with("cli:") || name == "anonymous" {
+        return Err(Refusal::Wrong(format!(
+            "a token needs a name of at most {LONGEST_NAME} characters that are shown, other than `anonymous` and `cli:…`"
+        )));
+    }
+    Ok(())
 }
 
 /// A secret that nobody can guess.

@@ -5,6 +5,8 @@
 const PAUSE = 2000;
 /** A page whose times grow old is asked for again after so many milliseconds without an event. */
 const AGE = 60000;
+/** After a stream was refused, another one begins after so many milliseconds. */
+const AGAIN = 10000;
 
 const policy = globalThis.trustedTypes?.createPolicy("gorget", { createHTML: (html) => html });
 const status = document.getElementById("live");
@@ -59,7 +61,7 @@ async function load() {
     const next = await answer.text();
     if (next !== text) put(next);
     text = next;
-    show("live");
+    show(source?.readyState === EventSource.OPEN ? "live" : "out of reach");
   } catch {
     show("out of reach");
   }
@@ -96,7 +98,14 @@ function open() {
     last ??= JSON.parse(event.data).newest;
     show("live");
   });
-  source.addEventListener("error", () => show("out of reach"));
+  source.addEventListener("error", () => {
+    show("out of reach");
+    // A browser tries again by itself, but not after an answer that is an error.
+    if (source?.readyState === EventSource.CLOSED) {
+      source = undefined;
+      setTimeout(open, AGAIN);
+    }
+  });
 }
 
 function close() {

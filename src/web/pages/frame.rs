@@ -37,6 +37,12 @@ impl<S: Sync> FromRequestParts<S> for Visit {
 }
 
 impl Visit {
+    /// The same of whoever was let in. Nothing leads back to what is no page.
+    pub(super) fn of(self, caller: Option<&Caller>, is_page: bool) -> Self {
+        let address = if is_page { self.address } else { "/".to_owned() };
+        Self { caller: caller.cloned().or(self.caller), address }
+    }
+
     /// The frame of a page called so. The title is escaped and cut like all untrusted text.
     pub(super) fn frame(&self, title: &str, current: &'static str) -> Frame {
         let known = self.caller.as_ref().filter(|caller| caller.token.is_some());

@@ -60,8 +60,9 @@ pub(super) fn pause(kind: &str, name: &str) -> String {
 
 /// A path of ours that a form names, or the first page: nobody is led elsewhere.
 pub(super) fn local(path: &str) -> &str {
-    let is_local = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
-    if is_local && path.is_ascii() { path } else { "/" }
+    // Browsers leave out tabs and line breaks, and take a backslash for a slash.
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if is_plain && path.starts_with('/') && !path.starts_with("//") { path } else { "/" }
 }
 
 /// A query of the pairs that have a value, with its `?`.
@@ -82,9 +83,15 @@ mod tests {
         assert_eq!(spec("a\"><b>"), "/specs/a%22%3E%3Cb%3E");
         assert_eq!(query(&[("a", "b&c"), ("d", "")]), "?a=b%26c");
         assert_eq!(query(&[("d", "")]), "");
-        for (path, expected) in
-            [("/queue?spec=a", "/queue?spec=a"), ("//evil", "/"), ("/\\evil", "/"), ("", "/")]
-        {
+        for (path, expected) in [
+            ("/queue?spec=a", "/queue?spec=a"),
+            ("//evil", "/"),
+            ("/\\evil", "/"),
+            ("", "/"),
+            ("/\t/evil", "/"),
+            ("/\u{1}", "/"),
+            ("/\u{7f}", "/"),
+        ] {
             assert_eq!(local(path), expected);
         }
         assert_eq!(local("https://evil/"), "/");

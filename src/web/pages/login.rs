@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Query, Request, State};
-use axum::http::header::{HeaderValue, SET_COOKIE};
+use axum::http::header::{HeaderValue, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
@@ -14,7 +14,9 @@ use super::link;
 use super::response::{Answer, html};
 use crate::domain::access::{Author, secret};
 use crate::farm::steering::random_secret;
-use crate::web::caller::{COOKIE_NAME, LOCAL_COOKIE_NAME, is_own_page, origin, session, valid};
+use crate::web::caller::{
+    COOKIE_NAME, LOCAL_COOKIE_NAME, is_local, is_local_name, is_own_page, origin, session, valid,
+};
 use crate::web::given::Body;
 use crate::web::problem::Problem;
 use crate::web::{Failure, Shared};
@@ -44,10 +46,10 @@ pub(in crate::web) async fn log_in(State(shared): State<Arc<Shared>>, request: R
     let Ok(visit) = Visit::from_request_parts(&mut parts, &()).await;
     let (headers, origin) = (parts.headers.clone(), origin(&parts));
     let request = Request::from_parts(parts, body);
-    let Body(Login { token: word, back }) = Body::from_request(request, &shared).await?;
     if !is_own_page(&headers) {
         return Err(Problem::new(StatusCode::FORBIDDEN, "a page of another site sent this"));
     }
+    let Body(Login { token: word, back }) = Body::from_request(request, &shared).await?;
     let (db, now) = (&shared.web.db, shared.web.clock.now());
     // Whoever has the secret of a session needs no other.
     let Some(token) = valid(db, word.trim(), now).await?.filter(|token| !token.is_session) else {
@@ -75,9 +77,12 @@ pub(in crate::web) async fn log_out(
 
 /// Sets the cookie of a session. Over plain HTTP, browsers take it for this machine only.
 fn with_cookie(mut response: Response, headers: &HeaderMap, secret: &str, end: &str) -> Response {
-    let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let is_local = ["localhost", "127.0.0.1", "[::1]"].contains(&name);
+    // A proxy may ask for another host than the browser did.
+    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
+    let is_local = match origin.and_then(|origin| origin.split_once("://")) {
+        Some((scheme, host)) => scheme == "http" && is_local_name(host),
+        None => is_local(headers),
+    };
     let (name, secure) = if is_local { (LOCAL_COOKIE_NAME, "") } else { (COOKIE_NAME, "; Secure") };
     let cookie = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Lax{secure}{end}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {

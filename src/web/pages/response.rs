@@ -10,6 +10,7 @@ use super::clean::Clean;
 use super::frame::{Frame, Visit};
 use super::link;
 use crate::web::action::Done;
+use crate::web::caller::Caller;
 use crate::web::problem::Problem;
 
 /// A page, or why there is none.
@@ -42,6 +43,7 @@ pub(in crate::web) async fn as_page(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(visit) = Visit::from_request_parts(&mut parts, &()).await;
     let response = next.run(Request::from_parts(parts, body)).await;
+    let visit = visit.of(response.extensions().get::<Caller>(), is_read);
     if let Some(done) = response.extensions().get::<Done>() {
         return Redirect::to(link::local(&done.back)).into_response();
     }
