@@ -73,7 +73,7 @@ impl Browser {
     /// The first element that a selector means; waits until there is one.
     async fn element(&self, selector: &str) -> String {
         let wanted = json!({ "using": "css selector", "value": selector });
-        for _ in 0..100 {
+        for _ in 0..300 {
             if let Ok(found) = self.ask(Method::POST, "/element", wanted.clone()).await {
                 return format!("/element/{}", found[ELEMENT].as_str().unwrap());
             }
