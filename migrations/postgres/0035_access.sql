@@ -37,7 +37,7 @@ create table event_log (
 
 create index event_log_at on event_log (at);
 
--- What somebody stopped for a while: a spec, a system, a host, or all submission.
+-- What is paused: specs, systems, hosts, or all submission.
 create table pause (
   kind text not null,
   name text not null,

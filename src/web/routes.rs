@@ -113,7 +113,7 @@ fn changing() -> Vec<Entry> {
         both(Operate, "/pauses/{kind}/{name}/resume", "let it go on", action::resume),
         both(Admin, "/pushes/{id}/acknowledge", "let a push lead away from what was evaluated", action::acknowledge),
         both(Admin, "/coordinators/{name}/reassign", "give the builds of a coordinator that is gone to others", action::reassign),
-        both(Admin, "/tokens/{id}/revoke", "let nobody in with a token any more", action::revoke_token),
+        both(Admin, "/tokens/{id}/revoke", "revoke a token", action::revoke_token),
         [
             entry((Kind::Api, "POST", Some(Admin)), "/api/v1/tokens", "make a token; takes `name`, `role`, `specs` and `days` in the body", post(action::create_token)),
             entry((Kind::Page, "POST", Some(Admin)), "/admin/tokens", "make a token", post(pages::admin::create)),

@@ -8,7 +8,8 @@ use crate::db::Pausable;
 /// Stop a spec, a system, a host or all submission for a while
 ///
 /// Nothing of a paused spec or system is evaluated or submitted, and a paused host begins no evaluation.
-/// What runs goes on: branches are polled, evaluations that run end, coordinators build what they have.
+/// Other work continues: branches are polled, running evaluations finish, and coordinators build what
+/// they already have.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Pause {
     #[command(flatten)]

@@ -25,7 +25,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Lets nobody in with a token any more, nor with the browser sessions that were begun with it
+    /// Revokes a token, and ends the browser sessions that were started with it
     Revoke {
         /// Number of the token, as `gorget token list` shows it
         token: i64,
@@ -34,9 +34,9 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct Create {
-    /// What people call it, such as the name of whoever has it
+    /// A name for the token, such as that of its owner
     name: String,
-    /// What it permits: read, trigger (polls), operate (approve, retry, pin, pause), admin
+    /// The role: read, trigger (polls), operate (approve, retry, pin, pause), admin
     #[arg(long, value_parser = role)]
     role: Role,
     /// Permit changes of these specs only; `*` stands for any text

@@ -37,10 +37,6 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Action, Self::Push, Self::Spec, Self::Evaluation, Self::Builds, Self::Host];
-
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {

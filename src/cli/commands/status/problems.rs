@@ -6,7 +6,7 @@ use crate::view::access::Pause;
 use crate::view::approval::AwaitingApproval;
 use crate::view::status::{BlockedSpec, Mirror, Status, SubstituteServer};
 
-/// Shows what is paused, repositories and servers that fail, and specs that are not evaluated.
+/// Shows pauses, failing repositories and servers, and blocked specs.
 pub(super) fn show(status: &Status<'_>, now: Seconds) -> std::io::Result<()> {
     for Pause { author, kind, name, reason, since } in &status.pauses {
         let (what, since) = (format!("{kind} {name}"), readable_span(now - since));
