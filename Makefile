@@ -68,6 +68,7 @@ install:
 	install -m 644 target/generated/*.1 '$(DESTDIR)$(PREFIX)/share/man/man1'
 	install -D -m 644 target/generated/gorget.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/gorget'
 	install -D -m 644 target/generated/_gorget '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gorget'
+	install -D -m 644 guix/extensions/impact.scm '$(DESTDIR)$(PREFIX)/share/guix/extensions/impact.scm'
 	install -D -m 644 target/generated/gorget.fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gorget.fish'
 
 clean:

@@ -10,9 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::domain::spec::sanitize;
 
-/// Begins to log. `quiet` leaves only warnings and errors, unless `GORGET_LOG` is set.
-pub fn begin(quiet: bool) {
-    let default = if quiet { "gorget=warn" } else { "gorget=info" };
+/// Begins to log what `default` says, such as `gorget=info`, unless `GORGET_LOG` is set.
+pub fn begin(default: &str) {
     let filter = EnvFilter::try_from_env("GORGET_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -24,7 +24,7 @@ impl Steerer {
 }
 
 /// The user of this machine. Whoever can write the database may do everything.
-fn author(config: &Config) -> Author {
+pub(super) fn author(config: &Config) -> Author {
     let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let user = user.filter(|user| !user.is_empty() && !user.contains(char::is_control));
     let user = user.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());

@@ -8,7 +8,7 @@ use super::Cli;
 
 /// The commands by what they are about.
 pub(super) const GROUPS: [(&str, &[&str]); 6] = [
-    ("Evaluating", &["run", "evaluate"]),
+    ("Evaluating", &["run", "evaluate", "impact"]),
     ("Specs and branches", &["check", "poll", "pushes", "acknowledge", "channels"]),
     ("Evaluations", &["status", "diff", "history", "retry", "pin"]),
     ("Builds", &["queue", "explain", "failures", "approve", "reassign"]),

@@ -23,7 +23,7 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use commands::{
     acknowledge, approve, audit, backup, channels, check, database, diff, evaluate, explain, failures, gc,
-    generate, history, key, pause, pin, poll, pushes, queue, reassign, retry, status, token, verify,
+    generate, history, impact, key, pause, pin, poll, pushes, queue, reassign, retry, status, token, verify,
 };
 use rustix::fs::Mode;
 
@@ -44,13 +44,17 @@ pub enum Exit {
     Input = 1,
     /// Gorget or the machine is at fault.
     Ours = 2,
+    /// A change rebuilds more than Guix's manual allows on `master`.
+    OverBound = 3,
 }
 
 /// Watches Git branches of Guix channels, evaluates each new revision in a sandbox, and queues
 /// exactly the builds that are new
 #[derive(Debug, Parser)]
 #[command(name = "gorget", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 the input is at fault, 2 Gorget or the machine is.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the input is at fault, 2 Gorget or the machine is, 3 (`impact`) over 300 rebuilds."
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -73,6 +77,7 @@ struct Global {
 enum Command {
     Run(run::Run),
     Evaluate(evaluate::Evaluate),
+    Impact(impact::ImpactArgs),
     Check(check::Check),
     Status(status::Status),
     Diff(diff::Diff),
@@ -147,12 +152,13 @@ fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn run_command(cli: Cli) -> anyhow::Result<Exit> {
-    // On a terminal, a progress bar takes the place of the log.
-    let quiet = match &cli.command {
-        Command::Run(run) => run.once && std::io::stderr().is_terminal(),
-        _ => true,
-    };
-    telemetry::begin(quiet);
+    telemetry::begin(match &cli.command {
+        // On a terminal, a progress bar takes the place of the log.
+        Command::Run(run) if !run.once || !std::io::stderr().is_terminal() => "gorget=info",
+        // Its steps are not those of a farm; it says itself what goes wrong.
+        Command::Impact(_) => "off",
+        _ => "gorget=warn",
+    });
     // What Gorget keeps is nobody else's; man pages and completions are everybody's.
     if !matches!(cli.command, Command::Generate(_)) {
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
@@ -163,6 +169,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Generate(generate) => generate::run(&generate),
         Command::Run(args) => within(run::run(&args, config()?)),
         Command::Evaluate(args) => within(evaluate::run(&args, config()?)),
+        Command::Impact(args) => within(impact::run(&args, config()?)),
         Command::Status(args) => within(status::run(&args, config()?)),
         Command::Diff(args) => within(diff::run(&args, config()?)),
         Command::History(args) => within(history::run(&args, config()?)),

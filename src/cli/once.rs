@@ -15,6 +15,7 @@ use crate::farm::context::Context;
 use crate::farm::pipeline::{Pipeline, collector, evaluator};
 use crate::farm::reconciler::exhaust;
 use crate::farm::{Severity, problems};
+use crate::steps::evaluate::Evaluate;
 use crate::view::evaluation as view;
 
 /// Everything one time. What is found while evaluating is queued meanwhile.
@@ -33,15 +34,28 @@ pub(super) async fn all(
 
 /// Evaluates what there is.
 pub(super) async fn evaluate(context: &Context, config: &Config) -> anyhow::Result<()> {
-    let mut evaluator = evaluator(context, config);
+    let label =
+        |running: &Evaluation| format!("evaluating {} for {}", sanitize(&running.spec), running.system);
+    exhaust_showing(&mut evaluator(context, config), &context.db, &label).await
+}
+
+/// Evaluates what there is; `label` says what that is.
+pub(super) async fn exhaust_showing(
+    evaluator: &mut Evaluate,
+    db: &Db,
+    label: &(dyn Fn(&Evaluation) -> String + Sync),
+) -> anyhow::Result<()> {
     tokio::select! {
-        evaluated = exhaust(&mut evaluator) => evaluated.context("evaluating").map(drop),
-        never = show_progress(&context.db) => match never? {},
+        evaluated = exhaust(evaluator) => evaluated.context("evaluating").map(drop),
+        never = show_progress(db, label) => match never? {},
     }
 }
 
 /// Shows how far the running evaluation is, as the database says, until it is dropped.
-async fn show_progress(db: &Db) -> anyhow::Result<Infallible> {
+async fn show_progress(
+    db: &Db,
+    label: &(dyn Fn(&Evaluation) -> String + Sync),
+) -> anyhow::Result<Infallible> {
     let mut shown: Option<(EvaluationId, Progress, i64)> = None;
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -55,7 +69,7 @@ async fn show_progress(db: &Db) -> anyhow::Result<Infallible> {
             shown = Some((running.id, Progress::begin(String::new()), 0));
         }
         let Some((_, progress, done)) = &mut shown else { continue };
-        progress.now(activity(&running));
+        progress.now(activity(&running, label));
         if let Some(total) = running.jobs_total {
             progress.of(usize::try_from(total)?);
             // It goes back when another host begins anew.
@@ -66,12 +80,12 @@ async fn show_progress(db: &Db) -> anyhow::Result<Infallible> {
 }
 
 /// The text beside the progress bar.
-fn activity(running: &Evaluation) -> String {
+fn activity(running: &Evaluation, label: &(dyn Fn(&Evaluation) -> String + Sync)) -> String {
     let view = view::Evaluation::new(running);
     if view.is_preparing() {
         format!("preparing Guix: {} of {} modules compiled", view.modules_done, view.modules_total)
     } else {
-        format!("evaluating {} for {}", sanitize(&running.spec), running.system)
+        label(running)
     }
 }
 

@@ -8,6 +8,8 @@ pub mod access;
 pub mod attempt;
 /// How far a build is.
 pub mod build;
+/// How many derivations depend on others.
+pub mod dependents;
 /// Two evaluations of one spec and system compared.
 pub mod diff;
 /// Why a job is queued, or is not.

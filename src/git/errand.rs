@@ -24,7 +24,7 @@ pub(super) struct Turns {
 
 /// A turn, which lasts as long as this.
 #[derive(Debug)]
-pub(super) struct SchedulerLease {
+pub(super) struct Turn {
     _place: OwnedMutexGuard<()>,
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -38,10 +38,10 @@ impl Default for Turns {
 impl Turns {
     /// Waits until nobody else is at this mirror, and, if that `contacts` a stranger's server, until there is
     /// room for that.
-    pub(super) async fn take(&self, mirror: PathBuf, contacts: bool) -> SchedulerLease {
+    pub(super) async fn take(&self, mirror: PathBuf, contacts: bool) -> Turn {
         let place = self.place(mirror).lock_owned().await;
         let room = if contacts { Arc::clone(&self.brought).acquire_owned().await.ok() } else { None };
-        SchedulerLease { _place: place, _room: room }
+        Turn { _place: place, _room: room }
     }
 
     fn place(&self, mirror: PathBuf) -> Arc<Place<()>> {

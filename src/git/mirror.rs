@@ -251,7 +251,7 @@ impl Mirrors {
     }
 
     /// Waits until nobody else changes the mirror of `url`; lets go when the file is dropped.
-    async fn lock(&self, url: &str) -> Result<fs_err::File, RemoteError> {
+    pub(super) async fn lock(&self, url: &str) -> Result<fs_err::File, RemoteError> {
         fs_err::create_dir_all(&self.directory)?;
         let path = self.path(url).with_extension("lock");
         let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?;
@@ -271,7 +271,7 @@ fn missing_commit(url: &str, branch: &str, commit: &str) -> RemoteError {
 }
 
 /// Makes an empty mirror in the place of whatever is there.
-fn create(path: &Path, description: &str) -> Result<(), RemoteError> {
+pub(super) fn create(path: &Path, description: &str) -> Result<(), RemoteError> {
     remove(path)?;
     let mut options = RepositoryInitOptions::new();
     options.bare(true).external_template(false).description(description);

@@ -8,6 +8,7 @@
 mod access;
 mod address;
 mod authentic;
+mod borrowed;
 mod changes;
 mod checkout;
 mod checkout_channel;
@@ -26,6 +27,7 @@ mod remote;
 mod resolve;
 mod state;
 mod tree;
+mod working_tree;
 
 pub use address::{PrivateHost, PrivateHosts};
 pub use authentic::{AuthenticationError, Authenticator, Verdict};
@@ -42,6 +44,7 @@ pub use obstacle::Obstacle;
 pub use remote::{Limits, RemoteError, missing_branch};
 pub use resolve::{Resolver, Tips};
 pub use tree::{CheckoutError, Refusal};
+pub use working_tree::{Base, WorkingTree, WorkingTreeError};
 
 use tokio_util::sync::CancellationToken;
 

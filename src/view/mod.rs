@@ -41,6 +41,8 @@ pub mod gc;
 pub mod history;
 /// The machines of the farm.
 pub mod host;
+/// What a change to a working tree rebuilds.
+pub mod impact;
 /// What an evaluation finds, as it is found.
 pub mod listing;
 /// Pushes to branches.

@@ -253,3 +253,26 @@ async fn a_batch_is_recorded_wholly_or_not_at_all() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn new_outputs_are_counted_while_an_evaluation_runs() {
+    on_both(async |db| {
+        db.sync_specs(&[spec("master")]).await.unwrap();
+        let id = spec_id(db, "master").await;
+        let mut base = EvaluationWriter::new(begin(db, id, "base").await);
+        base.record(db, &batch(&[("a", "a1"), ("b", "b1"), ("c", "c1")])).await.unwrap();
+        base.finish(db, false, &json!({}), 200).await.unwrap();
+        let mut between = EvaluationWriter::new(begin(db, id, "between").await);
+        between.record(db, &batch(&[("a", "a2"), ("b", "b1"), ("c", "c1")])).await.unwrap();
+        between.finish(db, false, &json!({}), 200).await.unwrap();
+        let mut running = EvaluationWriter::new(begin(db, id, "change").await);
+        let (base, change) = (base.task().id, running.task().id);
+        assert_eq!(db.new_outputs(change, base).await.unwrap(), 0);
+        // One is back, one has a new name, and two have the same new outputs.
+        running.record(db, &batch(&[("a", "a1"), ("d", "c1"), ("b", "b2"), ("e", "b2")])).await.unwrap();
+        assert_eq!(db.new_outputs(change, base).await.unwrap(), 1);
+        running.record(db, &batch(&[("c", "c2")])).await.unwrap();
+        assert_eq!(db.new_outputs(change, base).await.unwrap(), 2);
+    })
+    .await;
+}

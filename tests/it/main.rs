@@ -46,6 +46,7 @@ mod flood;
 mod full;
 mod here;
 mod hostile;
+mod impact;
 mod impatient;
 mod layouts;
 mod leases;

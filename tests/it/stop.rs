@@ -32,7 +32,7 @@ fn blocked_program() {
     if std::env::var_os(BLOCKED).is_none() {
         return;
     }
-    telemetry::begin(false);
+    telemetry::begin("gorget=info");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let stop = CancellationToken::new();

@@ -14,6 +14,7 @@ pub(super) mod failures;
 pub(super) mod gc;
 pub(super) mod generate;
 pub(super) mod history;
+pub(super) mod impact;
 pub(super) mod key;
 pub(super) mod pause;
 pub(super) mod pin;

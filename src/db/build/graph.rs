@@ -1,10 +1,11 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
 use crate::db::complete::Complete;
 use crate::db::history::interval::path;
 use crate::db::{Db, DerivationId, Error, EvaluationId, Result, rows};
+use crate::domain::dependents::Graph;
 use crate::guix::edges;
 
 impl Db {
@@ -22,6 +23,33 @@ impl Db {
             Err(error) => Err(Error::Damaged { what: format!("derivation {id}"), reason: error.to_string() }),
         };
         found.into_iter().map(read).collect()
+    }
+
+    /// The numbers of the derivations with these hashes in their store paths, those that are known.
+    pub async fn derivation_ids<S: AsRef<str>>(&self, hashes: &[S]) -> Result<HashMap<String, DerivationId>> {
+        let wanted = rows(hashes.iter().map(|hash| Value::from(hash.as_ref())));
+        let sql = sql!("of_hashes(derivation: t.hash, t.id)");
+        let found: Vec<(String, DerivationId)> =
+            each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(&wanted).fetch_all(pool).await?);
+        Ok(found.into_iter().collect())
+    }
+
+    /// The derivations from `roots` down to `targets`, and the inputs of each that lead on.
+    pub async fn graph_between(
+        &self,
+        roots: impl Iterator<Item = DerivationId>,
+        targets: &HashSet<DerivationId>,
+    ) -> Result<Graph> {
+        let graph = self.graph_down_to(roots, targets).await?;
+        let numbers = |(id, inputs): (DerivationId, Vec<DerivationId>)| {
+            (id.0, inputs.into_iter().map(|input| input.0).collect())
+        };
+        Ok(graph.into_iter().map(numbers).collect())
+    }
+
+    /// The derivations of the jobs of a complete evaluation.
+    pub async fn derivations_of_jobs(&self, evaluation: EvaluationId) -> Result<HashSet<DerivationId>> {
+        Ok(self.job_derivations(evaluation).await?.into_iter().map(|(_, id)| id).collect())
     }
 
     /// The jobs of a complete evaluation that are built with the help of one of the jobs called

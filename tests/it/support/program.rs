@@ -57,19 +57,8 @@ impl Farm {
         }
         std::fs::write(directory.path().join("gorget.toml"), config).unwrap();
         let farm = Self { directory, prefix: Vec::new(), env: Vec::new() };
-        farm.share_compiled_worker();
+        share_compiled_worker(&farm.state());
         farm
-    }
-
-    /// Has the compiled form of the evaluator's own code in common with all other farms. Each story would compile it
-    /// anew otherwise, and that took a third of all processor time.
-    fn share_compiled_worker(&self) {
-        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-worker");
-        std::fs::create_dir_all(&shared).unwrap();
-        let compiled = self.state().join("compiled");
-        std::fs::create_dir_all(&compiled).unwrap();
-        std::fs::set_permissions(self.state(), Permissions::from_mode(0o711)).unwrap();
-        std::os::unix::fs::symlink(shared, compiled.join("evaluator")).unwrap();
     }
 
     /// Has all that it keeps on a disk of so many MiB.
@@ -140,7 +129,7 @@ impl Farm {
     }
 
     /// A run of `gorget` on this farm.
-    fn gorget(&self, arguments: &[&str]) -> Process {
+    pub fn gorget(&self, arguments: &[&str]) -> Process {
         let program = env!("CARGO_BIN_EXE_gorget").to_owned();
         let mut words = self.prefix.iter().cloned().chain([program, "--config".to_owned()]);
         let tool = unlimited(words.next().unwrap()).args(words);
@@ -269,6 +258,17 @@ impl Farm {
             assert!(ended.is_err(), "it ended before that: {}", describe_exit(ended.unwrap().unwrap()));
         }
     }
+}
+
+/// Has the compiled form of the evaluator's own code in common with all other farms. Each story would compile it
+/// anew otherwise, and that took a third of all processor time.
+pub fn share_compiled_worker(state: &Path) {
+    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-worker");
+    std::fs::create_dir_all(&shared).unwrap();
+    let compiled = state.join("compiled");
+    std::fs::create_dir_all(&compiled).unwrap();
+    std::fs::set_permissions(state, Permissions::from_mode(0o711)).unwrap();
+    std::os::unix::fs::symlink(shared, compiled.join("evaluator")).unwrap();
 }
 
 /// What a JSON string says.

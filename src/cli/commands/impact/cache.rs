@@ -1,0 +1,132 @@
+//! What `gorget impact` keeps from one run to the next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::cli::{output, user_error};
+use crate::clock::Clock;
+use crate::config::{Config, Location};
+use crate::db::{Db, Evaluation, NewHost, Sweeper};
+use crate::farm::context::{Context, Mode};
+use crate::farm::membership::{Membership, identity, raise_file_limit};
+use crate::farm::pipeline::collector;
+use crate::farm::reconciler::exhaust;
+
+/// The name of this machine in the farm of the cache.
+const HOST: &str = "impact";
+/// Most bytes of compiled modules: those of three versions of Guix.
+const COMPILED: u64 = 4 << 30;
+/// How often it is asked whether another command is done.
+const LOCK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A small farm in the user's cache directory.
+#[derive(Debug)]
+pub(super) struct Cache {
+    pub(super) config: Config,
+    pub(super) db: Db,
+    pub(super) context: Context,
+    pub(super) membership: Membership,
+    /// Held as long as this.
+    _lock: fs_err::File,
+}
+
+impl Cache {
+    /// Opens it, and makes it if there is none. Waits until no other command uses it.
+    pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
+        raise_file_limit();
+        let config = own(config)?;
+        fs_err::create_dir_all(&config.state).map_err(|error| {
+            user_error(format!(
+                "no cache directory: {error}\nhint: set XDG_CACHE_HOME to a directory of yours"
+            ))
+        })?;
+        let lock = lock(&config.state.join("lock")).await?;
+        let db = Db::open(config.database.as_str()).await.context("opening the cache")?;
+        let clock = Clock::System;
+        let host = NewHost {
+            name: HOST.to_owned(),
+            identity: identity(&config.state.join("identity"))?,
+            roles: String::new(),
+            systems: String::new(),
+            workers: i64::try_from(config.evaluate.workers.get())?,
+            memory: i64::try_from(config.evaluate.memory)?,
+        };
+        // What a command that was interrupted had begun waits again, and gives way to what is asked for now.
+        db.reclaim_expired(HOST, clock.now()).await?;
+        let membership = Membership::begin(&db, &clock, host).await?;
+        let context = Context::new(db.clone(), clock, Mode::Once, HOST);
+        Ok(Self { config, db, context, membership, _lock: lock })
+    }
+
+    /// Removes what is not kept, and closes it.
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        self.tidy().await.context("tidying up the cache")?;
+        self.membership.end().await?;
+        self.db.close().await;
+        Ok(())
+    }
+
+    async fn tidy(&self) -> anyhow::Result<()> {
+        exhaust(&mut collector(&self.context, &self.config)).await?;
+        let retained = self.db.retained().await?;
+        let old: Vec<_> = retained.iter().filter(|evaluation| evaluation.reason.is_none()).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        for evaluation in old {
+            self.db.forget_evaluation(evaluation.id).await?;
+        }
+        if let Some(mut sweeper) = Sweeper::begin(&self.db, Clock::System, HOST.to_owned()).await? {
+            if !sweeper.must_wait().await? {
+                sweeper.sweep().await?;
+            }
+            sweeper.end().await?;
+        }
+        Ok(())
+    }
+
+    /// The evaluations of one spec, the newest first.
+    pub(super) async fn evaluations(&self, spec: &str) -> anyhow::Result<Vec<Evaluation>> {
+        Ok(self.db.evaluations(Some(spec), None, i64::MAX).await?)
+    }
+}
+
+/// The configuration with everything that a farm shares with others replaced: a farm on this machine is not
+/// touched.
+fn own(config: Config) -> anyhow::Result<Config> {
+    let state = directory()?;
+    let database = state.join("impact.db").into_os_string().into_string().map_err(|path| {
+        user_error(format!("the cache directory {} is not UTF-8", Path::new(&path).display()))
+    })?;
+    let mut config = Config { database: Location::new(database), state, coordinators: Vec::new(), ..config };
+    config.evaluate.systems.clear();
+    config.evaluate.compiled = config.evaluate.compiled.min(COMPILED);
+    Ok(config)
+}
+
+/// `$XDG_CACHE_HOME/gorget/impact`, or below `~/.cache`.
+fn directory() -> anyhow::Result<PathBuf> {
+    // Relative ones are to be ignored, says the XDG specification.
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    let cache = cache.ok_or_else(|| {
+        user_error("there is no cache directory\nhint: set XDG_CACHE_HOME or HOME to an absolute path")
+    })?;
+    Ok(cache.join("gorget/impact"))
+}
+
+async fn lock(path: &Path) -> io::Result<fs_err::File> {
+    let file = fs_err::File::create(path)?;
+    let mut told = false;
+    while file.file().try_lock().is_err() {
+        if !told {
+            output::note("waiting for another `gorget impact`");
+            told = true;
+        }
+        tokio::time::sleep(LOCK_INTERVAL).await;
+    }
+    Ok(file)
+}

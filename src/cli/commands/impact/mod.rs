@@ -1,0 +1,157 @@
+//! `gorget impact`: what a change to a working tree rebuilds. No farm is needed.
+//!
+//! The command keeps a small farm of its own in the user's cache directory: mirrors that borrow the
+//! objects of working trees, evaluations, and compiled modules. Of a working tree it evaluates two
+//! commits, the base and the change, each as a farm would, and compares them. What was evaluated is
+//! known again by its commit; what is not committed becomes a commit that depends on nothing but the
+//! files. One command works at a time; the next one waits.
+
+mod cache;
+mod comment;
+mod evaluated;
+mod report;
+mod subject;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::cli::{Exit, output, user_error};
+use crate::config::Config;
+use crate::db::Evaluation;
+use crate::domain::spec::System;
+use crate::view::diff::Rows as Compared;
+use crate::view::impact::why::{Link, Why};
+use crate::view::impact::{BOUND, Commit, Impact, Rows, SystemImpact};
+
+use cache::Cache;
+use subject::Subject;
+
+/// Show what a change to Guix or to another channel rebuilds
+///
+/// Compares the working tree, with what is not committed, with the newest commit that it has in common
+/// with the upstream branch. No farm is needed. The exit code is 3 for over 300 rebuilds, and 1 if
+/// something cannot be evaluated any more.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct ImpactArgs {
+    /// A directory of the working tree [default: this one]
+    #[arg(default_value = ".", hide_default_value = true)]
+    directory: PathBuf,
+    /// Compare with the newest commit in common with this branch, tag or commit
+    #[arg(long, value_name = "REF")]
+    base: Option<String>,
+    /// For this system, and others that are given so [default: this machine's]
+    #[arg(long, value_name = "SYSTEM", value_parser = system)]
+    system: Vec<System>,
+    /// Show how a package is reached by the change, and the first thing that differs
+    #[arg(long, value_name = "PACKAGE", conflicts_with = "comment")]
+    why: Option<String>,
+    /// Write Markdown for a pull request
+    #[arg(long, conflicts_with = "json")]
+    comment: bool,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn system(name: &str) -> Result<System, String> {
+    System::new(name).ok_or_else(|| format!("Guix knows these: {}", System::KNOWN.join(", ")))
+}
+
+pub(in crate::cli) async fn run(args: &ImpactArgs, config: Config) -> anyhow::Result<Exit> {
+    let subject = Subject::find(&args.directory, args.base.as_deref()).await?;
+    let cache = Cache::open(config).await?;
+    let ran = Box::pin(compare(args, &subject, &cache)).await;
+    let closed = cache.close().await;
+    let exit = ran?;
+    closed.map(|()| exit)
+}
+
+async fn compare(args: &ImpactArgs, subject: &Subject, cache: &Cache) -> anyhow::Result<Exit> {
+    let change = subject.snapshot(cache).await?;
+    let named = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
+    output::note(&format!(
+        "comparing {} with {} (in common with {})",
+        subject.describe(&change),
+        named(&subject.base.commit),
+        subject.base.name
+    ));
+    let systems = if args.system.is_empty() { vec![System::host()] } else { args.system.clone() };
+    let pairs = if subject.changes(&change, cache).await? {
+        let base = subject.resolve(cache, &subject.base.commit, None).await?;
+        let changed = subject.resolve(cache, &change, Some(&base)).await?;
+        Box::pin(evaluated::pairs(cache, subject, [&base, &changed], &systems)).await?
+    } else {
+        output::note("no file differs");
+        Vec::new()
+    };
+    if let Some(package) = &args.why {
+        return explain(args, cache, pairs, package).await;
+    }
+    let base = Commit { commit: subject.base.commit.clone(), name: subject.base.name.clone() };
+    let name = subject.describe(&change);
+    let mut impact = Impact { base, change: Commit { commit: change, name }, systems: Vec::new() };
+    for pair in pairs {
+        let rows = Rows::load(&cache.db, pair).await.context("comparing")?;
+        impact.systems.push(SystemImpact::new(rows));
+    }
+    if args.json {
+        output::json(&impact)?;
+    } else if args.comment {
+        output::text(&comment::markdown(&impact))?;
+    } else {
+        report::show(&impact, subject.is_guix)?;
+    }
+    Ok(exit(&impact))
+}
+
+fn exit(impact: &Impact) -> Exit {
+    if impact.has_new_errors() {
+        Exit::Input
+    } else if impact.most_rebuilds() > BOUND {
+        Exit::OverBound
+    } else {
+        Exit::Done
+    }
+}
+
+/// Says why a package is rebuilt, for each system.
+async fn explain(
+    args: &ImpactArgs,
+    cache: &Cache,
+    pairs: Vec<[Evaluation; 2]>,
+    package: &str,
+) -> anyhow::Result<Exit> {
+    let name = package.split('@').next().unwrap_or(package);
+    for pair in pairs {
+        let system = pair[1].system.clone();
+        let job = format!("{name}.{system}");
+        let known = cache.db.jobs(pair[1].id).await?;
+        let (base, change) = Compared::load(&cache.db, pair).await?.jobs;
+        let Some(after) = change.into_iter().find(|found| found.name == job && !found.had) else {
+            if !known.iter().any(|found| found.name == job) {
+                return Err(no_package(name));
+            }
+            output::note(&format!("{name} is not rebuilt for {system}"));
+            continue;
+        };
+        let before = base.into_iter().find(|found| found.name == job);
+        let why = match before {
+            Some(before) => {
+                let link = Link { after: after.derivation, before: before.derivation };
+                Why::load(&cache.db, system.as_str(), &job, link).await?
+            }
+            None => Why { chain: Vec::new(), difference: None, job, system: system.to_string() },
+        };
+        if args.json {
+            output::json(&why)?;
+        } else {
+            report::explain(&why)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn no_package(name: &str) -> anyhow::Error {
+    user_error(format!("there is no package {name}\nhint: give the name that `guix show` knows"))
+}

@@ -1,0 +1,174 @@
+//! What a change rebuilds, as text.
+
+use crate::cli::output;
+use crate::view::impact::why::Why;
+use crate::view::impact::{BOUND, Impact, SystemImpact};
+
+/// So many causes are listed.
+pub(super) const MOST_CAUSES: usize = 20;
+/// So many packages of each other list.
+pub(super) const MOST_LISTED: usize = 50;
+
+/// Writes the text.
+pub(super) fn show(impact: &Impact, is_guix: bool) -> std::io::Result<()> {
+    for system in &impact.systems {
+        let mut lines = vec![headline(system)];
+        lines.extend(advice(system.rebuilds.count).filter(|_| is_guix).map(|advice| format!("  {advice}")));
+        lines.extend(errors(system));
+        lines.extend(causes(system));
+        lines.extend(packages(system));
+        output::lines(&lines)?;
+    }
+    if impact.systems.is_empty() {
+        output::line("0 rebuilds")?;
+    }
+    Ok(())
+}
+
+/// Writes why a package is rebuilt.
+pub(super) fn explain(why: &Why) -> std::io::Result<()> {
+    if why.chain.is_empty() {
+        return output::line(&format!("{}: the base has no such package", why.job));
+    }
+    let mut lines = vec![format!("{} is rebuilt:", why.job)];
+    for link in &why.chain {
+        lines.push(format!("  {}", link.after));
+        lines.push(format!("    was {}", link.before));
+    }
+    match &why.difference {
+        Some(difference) => {
+            lines.push(format!("what differs there first: {}", difference.field));
+            lines.push(format!("  - {}", difference.before));
+            lines.push(format!("  + {}", difference.after));
+        }
+        None => lines.push("what differs there is not known".to_owned()),
+    }
+    output::lines(&lines)
+}
+
+/// `x86_64-linux: 5,212 rebuilds`
+fn headline(system: &SystemImpact) -> String {
+    let count = system.rebuilds.count;
+    let word = if count == 1 { "rebuild" } else { "rebuilds" };
+    format!("{}: {} {word}", system.system, grouped(count))
+}
+
+/// What Guix's manual says about so many rebuilds.
+pub(super) fn advice(rebuilds: usize) -> Option<&'static str> {
+    const LARGE: usize = 1800;
+    match rebuilds {
+        0 => None,
+        1..=BOUND => Some("up to 300: the change can go to master"),
+        rebuilds if rebuilds <= LARGE => Some("over 300: Guix's manual asks for a topic branch"),
+        _ => Some("over 1,800: Guix's manual asks for a topic branch; a large part of Guix is rebuilt"),
+    }
+}
+
+fn errors(system: &SystemImpact) -> Vec<String> {
+    let new = system.new_errors.iter().take(MOST_LISTED).flat_map(|error| {
+        let text = format!("  ! {} ({}): {}", error.name, error.cause, error.message);
+        text.lines().enumerate().map(indent).collect::<Vec<_>>()
+    });
+    let rest = rest(system.new_errors.len(), MOST_LISTED, "errors");
+    let gone = system
+        .gone_errors
+        .iter()
+        .take(MOST_LISTED)
+        .map(|error| format!("  can be evaluated again: {}", error.name));
+    new.chain(rest).chain(gone).collect()
+}
+
+/// The lines of a message after its first stand further to the right.
+fn indent((number, line): (usize, &str)) -> String {
+    if number == 0 { line.to_owned() } else { format!("      {line}") }
+}
+
+fn causes(system: &SystemImpact) -> Vec<String> {
+    if system.causes.is_empty() {
+        return Vec::new();
+    }
+    let shown = &system.causes[..system.causes.len().min(MOST_CAUSES)];
+    let width = shown.iter().map(|cause| name(&cause.job, &system.system).chars().count()).max().unwrap_or(0);
+    let line = |cause: &crate::view::impact::Cause| {
+        format!("    {:width$}  {:>7}", name(&cause.job, &system.system), grouped(cause.rebuilds))
+    };
+    std::iter::once("  because of:".to_owned())
+        .chain(shown.iter().map(line))
+        .chain(rest(system.causes.len(), MOST_CAUSES, "packages").map(|line| format!("  {line}")))
+        .collect()
+}
+
+fn packages(system: &SystemImpact) -> Vec<String> {
+    let named = |job: &str, version: &Option<String>| match version {
+        Some(version) => format!("{} {version}", name(job, &system.system)),
+        None => name(job, &system.system).to_owned(),
+    };
+    let updated = system.updated.iter().take(MOST_LISTED).map(|update| {
+        format!("  ~ {} {} -> {}", name(&update.job, &system.system), update.before, update.after)
+    });
+    let added = system
+        .added
+        .iter()
+        .take(MOST_LISTED)
+        .map(|package| format!("  + {}", named(&package.job, &package.version)));
+    let removed = system.removed.iter().take(MOST_LISTED).map(|package| {
+        let gone = named(&package.job, &package.version);
+        match package.needed_by {
+            0 => format!("  - {gone}"),
+            needed_by => {
+                format!("  - {gone}, still needed by {}", output::count(needed_by, "package", "packages"))
+            }
+        }
+    });
+    let same = (system.same_outputs > 0).then(|| {
+        let packages = output::count(system.same_outputs, "package has", "packages have");
+        format!("  {packages} the same outputs by another derivation: nothing to build")
+    });
+    updated
+        .chain(rest(system.updated.len(), MOST_LISTED, "updates"))
+        .chain(added)
+        .chain(rest(system.added.len(), MOST_LISTED, "new packages"))
+        .chain(removed)
+        .chain(rest(system.removed.len(), MOST_LISTED, "removed packages"))
+        .chain(same)
+        .collect()
+}
+
+/// How many more there are than are shown.
+fn rest(count: usize, shown: usize, what: &str) -> Option<String> {
+    (count > shown).then(|| format!("  and {} more {what}; --json lists all", grouped(count - shown)))
+}
+
+/// A job without the name of its system.
+pub(super) fn name<'a>(job: &'a str, system: &str) -> &'a str {
+    job.strip_suffix(system).and_then(|name| name.strip_suffix('.')).unwrap_or(job)
+}
+
+/// A number with commas.
+pub(super) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_commas_and_bounds_have_advice() {
+        assert_eq!(
+            [0, 999, 1000, 31_330, 1_000_000].map(grouped),
+            ["0", "999", "1,000", "31,330", "1,000,000"]
+        );
+        assert_eq!(advice(0), None);
+        assert!(advice(300).unwrap().contains("master"));
+        assert!(advice(301).unwrap().contains("topic branch"));
+    }
+}

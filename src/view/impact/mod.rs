@@ -1,0 +1,241 @@
+//! What a change rebuilds, and what of it causes that.
+//!
+//! A rebuild is a set of outputs that the base has not. A *cause* is a rebuilt package that nobody
+//! but itself can be blamed for: none of its inputs is rebuilt, or its version changed, or it is new.
+//! A package that was changed in another way and needs another changed one as well is not told from
+//! what is rebuilt for that one. Each cause counts all rebuilds that need it, so one rebuild can count
+//! for several causes.
+
+/// Why one package is rebuilt.
+pub mod why;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde::Serialize;
+
+use crate::db::{self, Db, DerivationId};
+use crate::domain::dependents::{count_dependents, independent};
+use crate::domain::diff::{self, rebuild_range};
+use crate::guix::store_path::StorePath;
+use crate::view::diff::{Comparison, Rebuilds};
+use crate::view::evaluation::JobError;
+
+/// More rebuilds than this do not go to Guix's `master`, says its manual.
+pub const BOUND: usize = 300;
+
+/// What a change rebuilds.
+#[derive(Debug, Serialize)]
+pub struct Impact {
+    /// What it is compared with.
+    pub base: Commit,
+    /// The change.
+    pub change: Commit,
+    /// For each system, what that means.
+    pub systems: Vec<SystemImpact>,
+}
+
+/// A commit, and what a person calls it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Commit {
+    /// The commit.
+    pub commit: String,
+    /// A branch, or what is not committed.
+    pub name: String,
+}
+
+/// What a change means for one system.
+#[derive(Debug, Serialize)]
+pub struct SystemImpact {
+    /// Packages that only the change has.
+    pub added: Vec<Package>,
+    /// Rebuilt packages with the number of rebuilds for which they are a cause, the most first.
+    pub causes: Vec<Cause>,
+    /// Errors that only the base has.
+    pub gone_errors: Vec<Fault>,
+    /// Errors that only the change has.
+    pub new_errors: Vec<Fault>,
+    /// How many builds.
+    pub rebuilds: Rebuilds,
+    /// The jobs that are built again, sorted.
+    pub rebuilt: Vec<String>,
+    /// Packages that only the base has.
+    pub removed: Vec<Removed>,
+    /// How many packages have another derivation with the same outputs, so that there is nothing to build.
+    pub same_outputs: usize,
+    /// The system.
+    pub system: String,
+    /// Packages with another version.
+    pub updated: Vec<Updated>,
+}
+
+/// A package.
+#[derive(Debug, Serialize)]
+pub struct Package {
+    /// Its name, as a job.
+    pub job: String,
+    /// Its version.
+    pub version: Option<String>,
+}
+
+/// A package that makes others be rebuilt.
+#[derive(Debug, Serialize)]
+pub struct Cause {
+    /// Its name, as a job.
+    pub job: String,
+    /// How many rebuilds need it, itself included.
+    pub rebuilds: usize,
+}
+
+/// A package that is gone.
+#[derive(Debug, Serialize)]
+pub struct Removed {
+    /// Its name, as a job.
+    pub job: String,
+    /// How many packages still need it.
+    pub needed_by: usize,
+    /// The version that it had.
+    pub version: Option<String>,
+}
+
+/// A package with another version.
+#[derive(Debug, Serialize)]
+pub struct Updated {
+    /// The version that it has.
+    pub after: String,
+    /// The version that it had.
+    pub before: String,
+    /// Its name, as a job.
+    pub job: String,
+}
+
+/// A package that could not be evaluated.
+#[derive(Debug, Serialize)]
+pub struct Fault {
+    /// A word for what is wrong.
+    pub cause: String,
+    /// What was said.
+    pub message: String,
+    /// The job, or the module in parentheses.
+    pub name: String,
+}
+
+/// What the database has of two evaluations.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "`SystemImpact` says what the fields become")]
+pub struct Rows {
+    pub compared: super::diff::Rows,
+    pub causes: Vec<Cause>,
+    pub needed_by: HashMap<String, usize>,
+}
+
+impl Impact {
+    /// The most rebuilds of any system.
+    pub fn most_rebuilds(&self) -> usize {
+        self.systems.iter().map(|system| system.rebuilds.count).max().unwrap_or(0)
+    }
+
+    /// Whether anything that could be evaluated before cannot be any more.
+    pub fn has_new_errors(&self) -> bool {
+        self.systems.iter().any(|system| !system.new_errors.is_empty())
+    }
+}
+
+impl Rows {
+    /// Reads them of the base and the change.
+    pub async fn load(db: &Db, evaluations: [db::Evaluation; 2]) -> db::Result<Self> {
+        let change = evaluations[1].id;
+        let compared = super::diff::Rows::load(db, evaluations).await?;
+        let causes = causes(db, &compared.jobs).await?;
+        let gone = compared.jobs.0.iter().filter(|job| !job.had).map(|job| job.derivation.as_str());
+        let gone = numbers(db, gone).await?;
+        // What is only derived in another way is not gone, but its old derivation is needed by nothing either.
+        let roots = if gone.is_empty() { HashSet::new() } else { db.derivations_of_jobs(change).await? };
+        let targets: Vec<(&String, DerivationId)> = gone.iter().map(|(path, id)| (path, *id)).collect();
+        let graph =
+            db.graph_between(roots.iter().copied(), &targets.iter().map(|(_, id)| *id).collect()).await?;
+        let ids: Vec<i64> = targets.iter().map(|(_, id)| id.0).collect();
+        let counts = count_dependents(&graph, &ids, &roots.iter().map(|id| id.0).collect());
+        let needed_by =
+            targets.iter().zip(counts).map(|((path, _), count)| ((*path).clone(), count)).collect();
+        Ok(Self { compared, causes, needed_by })
+    }
+}
+
+impl SystemImpact {
+    /// Computes it from what the database has.
+    pub fn new(rows: Rows) -> Self {
+        let Rows { compared, causes, needed_by } = rows;
+        let rebuilt = rebuilt(&compared.jobs.1).into_values().map(|job| job.name.clone());
+        let mut rebuilt: Vec<String> = rebuilt.collect();
+        rebuilt.sort_unstable();
+        let Comparison { b, diff, new_errors, gone_errors, .. } =
+            Comparison::of(compared.jobs, &compared.evaluations, &compared.errors);
+        let package = |added: diff::Added| Package { job: added.job, version: added.version };
+        let removed = |removed: diff::Removed| Removed {
+            needed_by: needed_by.get(&removed.derivation).copied().unwrap_or(0),
+            job: removed.job,
+            version: removed.version,
+        };
+        let updated = diff.changed.iter().filter_map(|changed| {
+            let (before, after) = changed.versions.clone()?;
+            Some(Updated { after, before, job: changed.job.clone() })
+        });
+        Self {
+            updated: updated.collect(),
+            same_outputs: diff.changed.iter().filter(|changed| changed.same_outputs).count(),
+            rebuilds: Rebuilds { count: diff.rebuilds, range: rebuild_range(diff.rebuilds) },
+            rebuilt,
+            causes,
+            added: diff.added.into_iter().map(package).collect(),
+            removed: diff.removed.into_iter().map(removed).collect(),
+            new_errors: new_errors.iter().map(Fault::new).collect(),
+            gone_errors: gone_errors.iter().map(Fault::new).collect(),
+            system: b.system.to_owned(),
+        }
+    }
+}
+
+impl Fault {
+    fn new(error: &JobError<'_>) -> Self {
+        Self { cause: error.cause.to_owned(), message: error.message.to_owned(), name: error.name.to_owned() }
+    }
+}
+
+/// The jobs that only the change has and whose outputs the base has not: one for each set of outputs.
+fn rebuilt(only_in_change: &[diff::Job]) -> BTreeMap<i64, &diff::Job> {
+    let mut rebuilt = BTreeMap::new();
+    for job in only_in_change.iter().filter(|job| !job.had) {
+        rebuilt.entry(job.outputs).or_insert(job);
+    }
+    rebuilt
+}
+
+/// The causes among the jobs that only the base and only the change have.
+async fn causes(db: &Db, (base, change): &(Vec<diff::Job>, Vec<diff::Job>)) -> db::Result<Vec<Cause>> {
+    let rebuilt = rebuilt(change);
+    let numbers = numbers(db, rebuilt.values().map(|job| job.derivation.as_str())).await?;
+    let ids: HashSet<DerivationId> = numbers.values().copied().collect();
+    let graph = db.graph_between(ids.iter().copied(), &ids).await?;
+    let changed: BTreeSet<i64> = ids.iter().map(|id| id.0).collect();
+    let mut causes: BTreeSet<i64> = independent(&graph, &changed).into_iter().collect();
+    // A version that no job of that name had before is the package's own change.
+    let known: HashSet<_> = base.iter().map(|job| (&job.name, &job.version)).collect();
+    let own = rebuilt.values().filter(|job| !known.contains(&(&job.name, &job.version)));
+    causes.extend(own.filter_map(|job| numbers.get(&job.derivation)).map(|id| id.0));
+    let names: HashMap<i64, &String> =
+        rebuilt.values().filter_map(|job| Some((numbers.get(&job.derivation)?.0, &job.name))).collect();
+    let causes: Vec<i64> = causes.into_iter().collect();
+    let counts = count_dependents(&graph, &causes, &changed);
+    let cause = |(id, rebuilds)| Some(Cause { job: (*names.get(id)?).clone(), rebuilds });
+    let mut causes: Vec<Cause> = causes.iter().zip(counts).filter_map(cause).collect();
+    causes.sort_by(|a, b| b.rebuilds.cmp(&a.rebuilds).then_with(|| a.job.cmp(&b.job)));
+    Ok(causes)
+}
+
+/// The numbers of derivations by their store paths.
+async fn numbers(db: &Db, paths: impl Iterator<Item = &str>) -> db::Result<HashMap<String, DerivationId>> {
+    let hash = |path: &str| Some((StorePath::parse(path.as_bytes()).ok()?.hash_text(), path.to_owned()));
+    let paths: HashMap<String, String> = paths.filter_map(hash).collect();
+    let ids = db.derivation_ids(&paths.keys().collect::<Vec<_>>()).await?;
+    Ok(paths.into_iter().filter_map(|(hash, path)| Some((path, *ids.get(&hash)?))).collect())
+}
