@@ -1,11 +1,16 @@
 PREFIX ?= /usr/local
 CARGO ?= cargo
+# What stories are run with: the Guix that they are told with, and failures that show their messages.
+STORIES = root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && RUST_BACKTRACE=0 GORGET_TEST_GUIX_ROOT=$$root
+# Ignored stories that have targets of their own.
+NOT_SLOW = --skip torture:: --skip siege:: --skip schedules::
 
-.PHONY: help build test demo check parity bench fuzz torture simulate install clean
+.PHONY: help build test test-slow demo check parity bench fuzz torture simulate install clean
 
 help:
 	@echo 'make demo     evaluate a real Guix tree, move its branch, show the result'
-	@echo 'make test     set up what is missing, check the code, run all tests'
+	@echo 'make test     set up what is missing, check the code, run all tests but the slowest'
+	@echo 'make test-slow  run the stories that take minutes each'
 	@echo 'make check    the quick part of that: format, lints, and whether it compiles'
 	@echo 'make build    the optimised program, target/release/gorget'
 	@echo 'make parity   compare every derivation with what Guix itself computes'
@@ -20,15 +25,22 @@ build:
 	scripts/setup
 	$(CARGO) build --release --locked
 
+# The Guixes are fetched while everything is compiled.
 test:
 	scripts/setup test
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib
-	scripts/guix-root bullseye
-	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
-	  RUST_BACKTRACE=0 GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked
+	mkdir -p target
+	{ scripts/guix-root bullseye && scripts/guix-root; } > target/guix-roots.log 2>&1 & roots=$$!; \
+	$(CARGO) test --locked --no-run && $(CARGO) clippy --locked --all-targets -- -D warnings && \
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib && \
+	{ wait $$roots || { cat target/guix-roots.log; exit 1; }; }
+	$(STORIES) $(CARGO) test --locked
 	scripts/fuzz 20
+
+# Stories that take minutes each. Run them before a release, and after a change to what they are about.
+test-slow:
+	scripts/setup test
+	$(STORIES) $(CARGO) test --locked --test it -- --ignored $(NOT_SLOW)
 
 check:
 	$(CARGO) fmt --all --check
@@ -50,8 +62,7 @@ fuzz:
 	scripts/fuzz 1800
 
 torture: build
-	root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && \
-	  RUST_BACKTRACE=0 GORGET_TEST_GUIX_ROOT=$$root $(CARGO) test --locked --release --test it -- --ignored --nocapture torture:: siege::
+	$(STORIES) $(CARGO) test --locked --release --test it -- --ignored --nocapture torture:: siege::
 
 # Some of them, or one again: make simulate SCHEDULES=4711+1
 simulate:

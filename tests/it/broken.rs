@@ -4,6 +4,7 @@ use crate::support::guix::{MODULES, Tree, entry, manifest};
 use crate::support::program::{Farm, text};
 
 #[tokio::test]
+#[ignore = "takes minutes: `make test-slow`"]
 async fn a_package_that_raises_costs_that_job_only() {
     let guix = Tree::guix().await;
     let farm = Farm::new(None);
@@ -35,6 +36,7 @@ async fn a_package_that_raises_costs_that_job_only() {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: `make test-slow`"]
 async fn a_module_that_does_not_compile_costs_what_needs_it_until_it_does_again() {
     let guix = Tree::guix().await;
     let farm = Farm::new(None);

@@ -108,6 +108,7 @@ async fn said(bed: &Bed, others: &[&str]) -> (String, usize, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: `make test-slow`"]
 async fn a_channel_forges_nothing_of_guix_nor_of_channels_that_do_not_import_it() {
     let bed = bed().await;
     evil(&bed, &[("evil/lead.scm", &attack("(evil lead)"))]);
@@ -117,6 +118,7 @@ async fn a_channel_forges_nothing_of_guix_nor_of_channels_that_do_not_import_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: `make test-slow`"]
 async fn what_was_forged_while_a_channel_was_imported_ends_with_that() {
     let bed = bed().await;
     // It comes first, so `good` imports a module of it.

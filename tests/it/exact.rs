@@ -123,6 +123,7 @@ async fn packages_are_tuned_for_what_the_gnu_ci_of_the_revision_lists() {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: `make test-slow`"]
 async fn subsets_that_gnu_ci_computes_are_what_it_computes() {
     let guix = Tree::guix().await;
     let farm = Farm::new(None);
@@ -152,6 +153,7 @@ async fn subsets_that_gnu_ci_computes_are_what_it_computes() {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: `make test-slow`"]
 async fn images_have_the_derivations_that_guix_computes() {
     let guix = Tree::guix().await;
     let farm = Farm::new(None);

@@ -204,6 +204,7 @@ async fn strangers_who_connect_and_talk_are_not_listened_to() {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: `make test-slow`"]
 async fn a_loader_that_talks_without_end_costs_no_memory() {
     one_at_a_time(async {
         // It is heard, as far as a message goes.

@@ -351,7 +351,7 @@ async fn code_that_runs_while_it_is_compiled_cannot_forge_other_modules() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "compiles for minutes"]
+#[ignore = "takes minutes: `make test-slow`"]
 async fn what_may_have_copied_a_procedure_of_guix_is_compiled_once() {
     let bed = Bed::new().await;
     let file = "guix/import/json.scm";

@@ -67,6 +67,7 @@ async fn derivations(farm: &Farm, spec: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: `make test-slow`"]
 async fn a_guix_that_is_built_evaluates_as_one_that_is_only_checked_out() {
     let guix = Tree::guix().await;
     let file = "gnu/packages/less.scm";
