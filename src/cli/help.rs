@@ -13,7 +13,7 @@ pub(super) const GROUPS: [(&str, &[&str]); 6] = [
     ("Evaluations", &["status", "diff", "history", "retry", "pin"]),
     ("Builds", &["queue", "explain", "failures", "approve", "reassign"]),
     ("Steering", &["pause", "resume", "audit"]),
-    ("Maintenance", &["gc", "verify", "backup", "db", "key", "token"]),
+    ("Maintenance", &["doctor", "gc", "verify", "backup", "db", "key", "token"]),
 ];
 
 /// The command line, with the commands in groups.

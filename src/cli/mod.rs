@@ -22,8 +22,9 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use commands::{
-    acknowledge, approve, audit, backup, channels, check, database, diff, evaluate, explain, failures, gc,
-    generate, history, impact, key, pause, pin, poll, pushes, queue, reassign, retry, status, token, verify,
+    acknowledge, approve, audit, backup, channels, check, database, diff, doctor, evaluate, explain,
+    failures, gc, generate, history, impact, key, pause, pin, poll, pushes, queue, reassign, retry, status,
+    token, verify,
 };
 use rustix::fs::Mode;
 
@@ -79,6 +80,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Impact(impact::ImpactArgs),
     Check(check::Check),
+    Doctor(doctor::Doctor),
     Status(status::Status),
     Diff(diff::Diff),
     History(history::History),
@@ -166,6 +168,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
     let config = || Config::load(cli.global.config.as_deref(), cli.global.state.as_deref());
     match cli.command {
         Command::Check(args) => within(check::run(&args, config().map_err(Into::into))),
+        Command::Doctor(args) => within(doctor::run(&args, config())),
         Command::Generate(generate) => generate::run(&generate),
         Command::Run(args) => within(run::run(&args, config()?)),
         Command::Evaluate(args) => within(evaluate::run(&args, config()?)),

@@ -86,6 +86,11 @@ impl Drop for Cgroup {
 }
 
 /// The cgroup below which we make others: our own, if it was delegated to us and nobody else is in it.
+/// Whether the machine has delegated cgroups to us.
+pub fn is_available() -> bool {
+    base().is_some()
+}
+
 fn base() -> Option<&'static Path> {
     static BASE: OnceLock<Option<PathBuf>> = OnceLock::new();
     BASE.get_or_init(|| {

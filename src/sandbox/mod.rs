@@ -20,6 +20,7 @@ mod tool;
 mod watch;
 
 pub use alive::kill_all;
+pub use cgroup::is_available as has_cgroups;
 pub use confined::Confined;
 pub use guix::find_guix;
 pub use limits::{Exceeded, Limits};

@@ -25,6 +25,8 @@ pub mod check;
 pub mod coordinator;
 /// Two evaluations compared.
 pub mod diff;
+/// Whether an installation is as it should be.
+pub mod doctor;
 /// Evaluations and their errors.
 pub mod evaluation;
 /// What people call evaluations: a number, a commit, a spec, a branch or a date.

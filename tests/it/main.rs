@@ -33,6 +33,7 @@ mod db_migrations;
 mod db_opening;
 mod db_store;
 mod db_watching;
+mod doctor;
 mod documents;
 mod eval_store;
 mod events;

@@ -8,6 +8,7 @@ pub(super) mod channels;
 pub(super) mod check;
 pub(super) mod database;
 pub(super) mod diff;
+pub(super) mod doctor;
 pub(super) mod evaluate;
 pub(super) mod explain;
 pub(super) mod failures;

@@ -14,15 +14,23 @@ const SPACE: u64 = 16 << 20;
 /// Whether these directories can be written to, and whether the Guix below `root` answers in a sandbox.
 pub(super) async fn examine(root: &Path, directories: &[PathBuf]) -> Result<(), MachineFault> {
     for directory in directories {
-        let (directory, place) = (directory.clone(), directory.display().to_string());
-        let written = tokio::task::spawn_blocking(move || write_to(&directory)).await;
-        written.map_err(io::Error::other).flatten().map_err(|error| {
-            let what = format!("cannot write to {place}: {error}");
-            MachineFault::of(&anyhow::Error::from(error).context(format!("writing to {place}")))
-                .unwrap_or_else(|| MachineFault::new(what, None))
-        })?;
+        check_directory(directory).await?;
     }
     check_guix(root).await
+}
+
+/// Whether a directory can be written to.
+///
+/// # Errors
+/// Says why not.
+pub async fn check_directory(directory: &Path) -> Result<(), MachineFault> {
+    let (directory, place) = (directory.to_owned(), directory.display().to_string());
+    let written = tokio::task::spawn_blocking(move || write_to(&directory)).await;
+    written.map_err(io::Error::other).flatten().map_err(|error| {
+        let what = format!("cannot write to {place}: {error}");
+        MachineFault::of(&anyhow::Error::from(error).context(format!("writing to {place}")))
+            .unwrap_or_else(|| MachineFault::new(what, None))
+    })
 }
 
 /// Whether the Guix below `root` answers in a sandbox.

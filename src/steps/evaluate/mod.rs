@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
-pub use machine::check_guix;
+pub use machine::{check_directory, check_guix};
 use pause::Pause;
 use warm_start::WarmStart;
 

@@ -1,0 +1,115 @@
+//! What this machine needs to evaluate.
+
+use std::time::Duration;
+
+use rustix::fs::statvfs;
+
+use crate::config::Config;
+use crate::evaluator::runtime::InstalledGuix;
+use crate::sandbox::{Tool, has_cgroups};
+use crate::steps::evaluate::{check_directory, check_guix};
+use crate::view::doctor::Check;
+
+/// Time for one program to say its version.
+const LIMIT: Duration = Duration::from_secs(30);
+/// With less space than this, in bytes, an evaluation of all of Guix does not end.
+const LEAST_SPACE: u64 = 1 << 30;
+/// With less space than this, in bytes, a farm does not last long.
+const LITTLE_SPACE: u64 = 10 << 30;
+/// With less memory than this, in bytes, one process with all of Guix is ended.
+const LEAST_MEMORY: u64 = 2 << 30;
+
+pub(super) async fn checks(config: &Config) -> Vec<Check> {
+    let mut checks = vec![user(), state(config).await];
+    checks.push(version("git", &["--version"], "install git").await);
+    checks.push(version("bwrap", &["--version"], "install bubblewrap").await);
+    checks.push(guix(config).await);
+    checks.push(cgroups());
+    checks.push(memory(config));
+    checks
+}
+
+fn user() -> Check {
+    if rustix::process::geteuid().is_root() {
+        let text = "root\nhint: run the farm as a user of its own; docs/getting-started.md shows how";
+        return Check::warning("user", text);
+    }
+    Check::ok("user", rustix::process::geteuid().as_raw().to_string())
+}
+
+/// Whether the state directory can be written to, and has space.
+async fn state(config: &Config) -> Check {
+    const NAME: &str = "state directory";
+    let place = config.state.display();
+    if !config.state.exists() {
+        let text = format!("{place} is not there yet\nhint: `gorget run` makes it, if it may");
+        return Check::warning(NAME, &text);
+    }
+    if let Err(fault) = check_directory(&config.state).await {
+        return Check::fault(NAME, &fault.to_string());
+    }
+    let space = match statvfs(&config.state) {
+        Ok(space) => space.f_bavail.saturating_mul(space.f_frsize),
+        Err(error) => return Check::fault(NAME, &format!("{place}: {error}")),
+    };
+    let text = format!("{} GiB free in {place}", space >> 30);
+    match space {
+        0..LEAST_SPACE => Check::fault(NAME, &format!("{text}\nhint: an evaluation of Guix takes 1 GiB")),
+        LEAST_SPACE..LITTLE_SPACE => {
+            Check::warning(NAME, &format!("{text}\nhint: a year of Guix takes 10 GiB"))
+        }
+        _ => Check::ok(NAME, text),
+    }
+}
+
+async fn version(program: &str, words: &[&str], hint: &str) -> Check {
+    let run = async { Tool::new(program).args(words.iter().copied()).spawn()?.finish(LIMIT).await };
+    match run.await {
+        Ok(finished) if finished.success() => {
+            Check::ok(program, String::from_utf8_lossy(&finished.stdout).trim().to_owned())
+        }
+        Ok(finished) => Check::fault(program, &format!("{}\nhint: {hint}", finished.reason())),
+        Err(error) => Check::fault(program, &format!("cannot be started: {error}\nhint: {hint}")),
+    }
+}
+
+/// Whether the installed Guix answers in a sandbox.
+async fn guix(config: &Config) -> Check {
+    const NAME: &str = "Guix in a sandbox";
+    match check_guix(&config.guix_root).await {
+        Err(fault) => Check::fault(NAME, &fault.to_string()),
+        Ok(()) => match InstalledGuix::probe(&config.guix_root).await {
+            Ok(guix) => {
+                let (guix, guile) = (guix.guix_version, guix.guile_version);
+                Check::ok(
+                    NAME,
+                    format!("Guix {guix} with Guile {guile} below {}", config.guix_root.display()),
+                )
+            }
+            Err(error) => Check::fault(NAME, &error.to_string()),
+        },
+    }
+}
+
+fn cgroups() -> Check {
+    if has_cgroups() {
+        return Check::ok("cgroups", "the kernel limits each sandbox");
+    }
+    let text = "not delegated: sandboxes are measured instead\nhint: `Delegate=yes` in the systemd unit";
+    Check::warning("cgroups", text)
+}
+
+fn memory(config: &Config) -> Check {
+    let (memory, workers) = (config.evaluate.memory, config.evaluate.workers.get());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let text = format!("{} MiB and {workers} workers for evaluations, on {cores} cores", memory >> 20);
+    if memory < LEAST_MEMORY {
+        let hint = "hint: evaluating all of Guix takes 2 GiB; set `memory` in [evaluate]";
+        return Check::warning("resources", &format!("{text}\n{hint}"));
+    }
+    if workers > cores {
+        let text = format!("{text}\nhint: more workers than cores only take memory");
+        return Check::warning("resources", &text);
+    }
+    Check::ok("resources", text)
+}
