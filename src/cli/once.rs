@@ -80,7 +80,7 @@ async fn show_progress(
 }
 
 /// The text beside the progress bar.
-fn activity(running: &Evaluation, label: &(dyn Fn(&Evaluation) -> String + Sync)) -> String {
+pub(super) fn activity(running: &Evaluation, label: &(dyn Fn(&Evaluation) -> String + Sync)) -> String {
     let view = view::Evaluation::new(running);
     if view.is_preparing() {
         format!("preparing Guix: {} of {} modules compiled", view.modules_done, view.modules_total)

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::is_commit;
 use super::program::git;
 use crate::sandbox::Tool;
 
@@ -45,7 +46,7 @@ pub enum WorkingTreeError {
     #[error("{} has no commit yet\nhint: commit something to compare with", .0.display())]
     NoCommit(PathBuf),
     /// A name that means no commit.
-    #[error("{0} is no commit\nhint: give a branch, a tag or a commit that `git log` shows")]
+    #[error("{0:?} is no commit\nhint: give a branch, a tag or a commit that `git log` shows")]
     NoSuchCommit(String),
     /// Nothing says what the branch began with.
     #[error("there is no upstream branch\nhint: say what to compare with, such as --base origin/master")]
@@ -105,11 +106,11 @@ impl WorkingTree {
             let said = finished.reason();
             return Err(absent(said.trim().trim_start_matches("fatal: ").to_owned()));
         }
-        let said =
-            String::from_utf8(finished.stdout).map_err(|_| absent("its path is not UTF-8".to_owned()))?;
+        let said = String::from_utf8(finished.stdout)
+            .map_err(|_| absent("its path is not UTF-8, which is not supported".to_owned()))?;
         let lines: Vec<PathBuf> = said.lines().map(PathBuf::from).collect();
-        let [top, git_directory, repository] =
-            <[PathBuf; 3]>::try_from(lines).map_err(|_| absent("its path has a line break".to_owned()))?;
+        let [top, git_directory, repository] = <[PathBuf; 3]>::try_from(lines)
+            .map_err(|_| absent("its path has a line break, which is not supported".to_owned()))?;
         let tree = Self { top, git_directory, repository, head: String::new() };
         let head = tree.commit("HEAD").await?.ok_or_else(|| WorkingTreeError::NoCommit(tree.top.clone()))?;
         Ok(Self { head, ..tree })
@@ -131,7 +132,8 @@ impl WorkingTree {
     }
 
     /// What it is compared with: the newest commit that HEAD has in common with `name`, else with the
-    /// upstream branch, else with a branch that is usually one.
+    /// upstream branch, else with a branch that is usually one. An upstream branch that is only a copy of this
+    /// branch comes last.
     pub async fn base(&self, name: Option<&str>) -> Result<Base> {
         let (name, other) = match name {
             Some(name) => {
@@ -147,9 +149,17 @@ impl WorkingTree {
     }
 
     async fn upstream(&self) -> Result<Option<(String, String)>> {
-        let symbolic = ["rev-parse", "--quiet", "--verify", "--abbrev-ref", "@{upstream}"];
-        let own = self.ask_or_none(&symbolic).await?;
-        for name in own.iter().map(String::as_str).chain(USUAL_BASES) {
+        let upstream = ["rev-parse", "--quiet", "--verify", "--abbrev-ref", "@{upstream}"];
+        let upstream = self.ask_or_none(&upstream).await?;
+        let branch = self.ask_or_none(&["symbolic-ref", "--quiet", "--short", "HEAD"]).await?;
+        let is_copy = |upstream: &&String| {
+            let pushed = upstream.split_once('/').map(|(_, branch)| branch);
+            let is_usual = branch.as_deref().is_some_and(|branch| USUAL_BASES.contains(&branch));
+            pushed.is_some() && pushed == branch.as_deref() && !is_usual
+        };
+        let copy = upstream.as_ref().filter(is_copy);
+        let own = upstream.as_ref().filter(|_| copy.is_none());
+        for name in own.into_iter().map(String::as_str).chain(USUAL_BASES).chain(copy.map(String::as_str)) {
             if let Some(commit) = self.commit(name).await? {
                 return Ok(Some((name.to_owned(), commit)));
             }
@@ -160,7 +170,10 @@ impl WorkingTree {
     /// The commit that a name means.
     async fn commit(&self, name: &str) -> Result<Option<String>> {
         let name = format!("{name}^{{commit}}");
-        self.ask_or_none(&["rev-parse", "--quiet", "--verify", "--end-of-options", &name]).await
+        let commit =
+            self.ask_or_none(&["rev-parse", "--quiet", "--verify", "--end-of-options", &name]).await?;
+        // Git takes some words for all but a commit.
+        Ok(commit.filter(|commit| is_commit(commit)))
     }
 
     /// The working tree as a commit, with what is not committed: HEAD, if that is all.

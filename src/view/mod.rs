@@ -47,6 +47,8 @@ pub mod host;
 pub mod impact;
 /// What an evaluation finds, as it is found.
 pub mod listing;
+/// The state of the farm for Prometheus.
+pub mod metrics;
 /// Pushes to branches.
 pub mod push;
 /// The state and the problems of the farm.

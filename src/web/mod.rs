@@ -16,6 +16,7 @@ mod derivations;
 mod events;
 mod finish;
 mod given;
+mod health;
 mod listener;
 mod live;
 mod memory;

@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::caller::authorize;
 use super::route::{Kind, Route};
-use super::{Shared, action, api, derivations, events, finish, live, pages};
+use super::{Shared, action, api, derivations, events, finish, health, live, pages};
 use crate::domain::access::Role;
 
 struct Entry {
@@ -76,6 +76,7 @@ fn reading() -> Vec<Entry> {
         entry(page, "/help/states", "what the states mean", get(pages::help::page)),
         entry(admin_page, "/admin/tokens", "the tokens", get(pages::admin::tokens)),
         entry(admin_page, "/admin/audit", "what people changed", get(pages::admin::audit)),
+        entry(api, "/metrics", "the state of the farm for Prometheus", get(health::metrics)),
         entry(api, "/api/v1/status", "what `gorget status --json` says; takes `spec` and `system`", get(api::status)),
         entry(api, "/api/v1/trouble", "what does not work or waits for a person, worst first", get(api::all_trouble)),
         entry(api, "/api/v1/evaluations", "the newest evaluations; takes `spec`, `system`, `before` and `limit`", get(api::evaluations)),
@@ -148,6 +149,13 @@ fn open() -> Vec<Entry> {
         ),
         entry((Kind::Page, "POST", None), "/logout", "end a session", post(pages::login::log_out)),
         entry((Kind::Asset, "GET", None), "/assets/{file}", "a file that pages load", get(pages::asset)),
+        entry(open, "/healthz", "whether this process serves", get(health::alive)),
+        entry(
+            open,
+            "/readyz",
+            "whether the database answers and a host schedules; else 503",
+            get(health::ready),
+        ),
         entry(open, "/nix-cache-info", "what is served here", get(derivations::cache_info)),
         entry(open, "/{file}", "the narinfo of a store item", get(derivations::narinfo)),
         entry(open, "/nar/{item}", "a store item", get(derivations::nar)),

@@ -163,10 +163,7 @@ async fn what_is_not_committed_counts_and_the_checkout_stays_as_it_is() {
     let before = contents(&contributor.checkout());
     let system = contributor.system(&[], 0).await;
     assert_eq!(contents(&contributor.checkout()), before, "nothing was written");
-    let rebuilt: Vec<&str> =
-        system["rebuilt"].as_array().unwrap().iter().map(|job| job.as_str().unwrap()).collect();
-    let expected = ["base", "fresh", "middle", "top"].map(|name| format!("{name}.x86_64-linux"));
-    assert_eq!(rebuilt, expected);
+    assert_eq!(names(&system["rebuilt"], "job"), ["base", "fresh", "middle", "top"]);
     assert_eq!(system["rebuilds"], json!({ "count": 4, "range": "1-300" }));
     assert_eq!(names(&system["causes"], "job"), ["base", "fresh"]);
     assert_eq!(system["causes"][0]["rebuilds"], 3);
@@ -191,6 +188,10 @@ async fn what_is_not_committed_counts_and_the_checkout_stays_as_it_is() {
     assert_eq!(chain.len(), ends.len(), "{}", why.data);
     assert!(chain.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{}", why.data);
     assert!(why.data.contains("first: name\n  - base-1.drv\n  + base-2.drv\n"), "{}", why.data);
+    for (package, said) in [("top@2", "there is no package top@2\nhint: "), ("left", "left is removed")] {
+        let why = contributor.impact(&["--why", package]).await;
+        assert!(why.talk.contains(said) && why.data.is_empty(), "{}", why.talk);
+    }
     let same = contributor.impact(&["--why", "other"]).await;
     assert_eq!((same.code, same.data.as_str()), (Some(0), ""));
     assert!(same.talk.contains("other is not rebuilt for x86_64-linux"), "{}", same.talk);
@@ -210,7 +211,7 @@ async fn the_base_is_what_both_branches_have_in_common() {
     contributor.edit("first.scm", "(version \"1\")", "(version \"3\")");
     contributor.commit().await;
     contributor.git(&["checkout", "--quiet", "topic"]).await;
-    let top = json!(["top.x86_64-linux"]);
+    let top = json!([{ "job": "top.x86_64-linux", "version": "2" }]);
     assert_eq!(contributor.system(&[], 0).await["rebuilt"], top);
     contributor.git(&["checkout", "--quiet", "--detach"]).await;
     assert_eq!(contributor.system(&["--base", "master"], 0).await["rebuilt"], top);
@@ -227,7 +228,15 @@ async fn the_base_is_what_both_branches_have_in_common() {
     assert_eq!(db.evaluations(None, None, 10).await.unwrap().len(), 2);
     db.close().await;
 
+    // A branch that was pushed is compared with what it began with, not with its own copy.
+    contributor.git(&["clone", "--quiet", "--bare", ".", "../mine.git"]).await;
+    contributor.git(&["remote", "add", "mine", "../mine.git"]).await;
+    contributor.git(&["checkout", "--quiet", "-b", "pushed", "topic"]).await;
+    contributor.git(&["push", "--quiet", "--set-upstream", "mine", "pushed"]).await;
+    assert_eq!(contributor.system(&[], 0).await["rebuilt"], top);
+
     // The upstream branch comes before all others.
+    contributor.git(&["checkout", "--quiet", "--ignore-other-worktrees", "topic"]).await;
     contributor.git(&["checkout", "--quiet", "-b", "more", "--track", "topic"]).await;
     contributor.edit("second.scm", "(version \"2\")", "(version \"4\")");
     let system = contributor.system(&[], 0).await;
@@ -251,8 +260,10 @@ async fn what_is_missing_is_said_with_a_hint() {
         .await;
 
     let contributor = with_channel().await;
-    fails(&contributor, &["--base", "nothing"], "nothing is no commit\nhint: ").await;
-    fails(&contributor, &["--base", "--all"], "--all").await;
+    fails(&contributor, &["--base", "nothing"], "\"nothing\" is no commit\nhint: ").await;
+    for word in ["--all", "^HEAD", ""] {
+        fails(&contributor, &[&format!("--base={word}")], "is no commit\nhint: ").await;
+    }
     fails(&contributor, &["--system", "vax-linux"], "Guix knows these: x86_64-linux, ").await;
     contributor.git(&["branch", "--move", "only"]).await;
     fails(&contributor, &[], "there is no upstream branch\nhint: say what to compare with, such as --base ")
@@ -277,9 +288,56 @@ async fn what_cannot_be_evaluated_any_more_is_an_error() {
     let said = contributor.impact(&[]).await;
     assert_eq!(said.code, Some(1), "{}{}", said.talk, said.data);
     assert!(said.data.contains("(second)"), "{}", said.data);
+    assert!(said.data.contains("in modules that failed to load, or need one"), "{}", said.data);
+    assert!(!said.data.contains("  - "), "nothing is known to be removed: {}", said.data);
     // Nothing of that is left when the file is back.
     contributor.git(&["checkout", "--quiet", "first.scm"]).await;
     assert_eq!(contributor.impact(&[]).await.data, "0 rebuilds\n");
+}
+
+#[tokio::test]
+async fn what_was_broken_before_is_no_error_of_the_change() {
+    let contributor = with_channel().await;
+    contributor
+        .write("bad.scm", &(module("bad", "", &package("bad", "1", "(error \"one\")")) + "(define x (\n"));
+    contributor
+        .write("worse.scm", &module("worse", "", &package("worse", "1", "(error \"a\" (current-time))")));
+    let system = contributor.system(&[], 1).await;
+    assert_eq!(names(&system["new_errors"], "name"), ["(bad)", "worse"]);
+    // Once that is committed, only what the change does counts, whatever the messages say.
+    contributor.commit().await;
+    contributor.edit("bad.scm", "(define-public", ";; a comment\n(define-public");
+    contributor.edit("worse.scm", "(define-public", ";; a comment\n(define-public");
+    contributor.edit("first.scm", "(version \"1\")", "(version \"2\")");
+    let system = contributor.system(&[], 0).await;
+    assert_eq!((&system["new_errors"], &system["mended"]), (&json!([]), &json!([])));
+    assert_eq!(system["rebuilds"]["count"], 3);
+    contributor.edit("worse.scm", "(error \"a\" (current-time))", "");
+    assert_eq!(names(&contributor.system(&[], 0).await["mended"], "job"), ["worse"]);
+}
+
+#[tokio::test]
+async fn what_was_interrupted_in_one_checkout_keeps_no_other_waiting() {
+    let endless =
+        Contributor::new(&[("endless.scm", &module("endless", "", "(let loop () (loop))\n"))]).await;
+    endless.git(&["checkout", "--quiet", "-b", "topic"]).await;
+    endless.write("new.scm", &module("new", "", &package("fresh", "1", "")));
+    let checkout = endless.checkout();
+    let words = ["impact", checkout.to_str().unwrap()];
+    for signal in [Signal::INT, Signal::KILL] {
+        let mut process = endless.farm.gorget(&words);
+        let _ = tokio::time::timeout(Duration::from_secs(4), process.ended()).await;
+        let id = Pid::from_raw(i32::try_from(process.id().unwrap()).unwrap()).unwrap();
+        kill_process(id, signal).unwrap();
+        process.finish(PATIENCE).await.unwrap();
+    }
+    let other = with_channel().await;
+    other.git(&["checkout", "--quiet", "-b", "topic"]).await;
+    other.edit("first.scm", "(version \"1\")", "(version \"2\")");
+    let said = endless.farm.say(&["impact", "--json", other.checkout().to_str().unwrap()]).await;
+    assert_eq!(said.code, Some(0), "{}", said.talk);
+    let impact: Value = serde_json::from_str(&said.data).unwrap();
+    assert_eq!(impact["systems"][0]["rebuilds"]["count"], 3);
 }
 
 #[tokio::test]
@@ -291,7 +349,7 @@ async fn more_rebuilds_than_the_bound_have_an_exit_code() {
     contributor.edit("many.scm", "(version \"1\")", "(version \"2\")");
     let system = contributor.system(&[], 3).await;
     assert_eq!(system["rebuilds"], json!({ "count": 301, "range": "301-1800" }));
-    assert_eq!(system["causes"], json!([{ "job": "base.x86_64-linux", "rebuilds": 301 }]));
+    assert_eq!(system["causes"], json!([{ "job": "base.x86_64-linux", "rebuilds": 301, "version": "2" }]));
     let comment = contributor.impact(&["--comment"]).await;
     assert!(comment.data.starts_with("**301 rebuilds** compared with `"), "{}", comment.data);
 }
@@ -354,6 +412,6 @@ async fn a_channel_is_evaluated_with_the_channels_that_it_needs() {
     contributor.git(&["checkout", "--quiet", "-b", "topic"]).await;
     contributor.edit("own.scm", "(version \"1\")", "(version \"2\")");
     let system = contributor.system(&[], 0).await;
-    assert_eq!(system["rebuilt"], json!(["own.x86_64-linux"]));
+    assert_eq!(names(&system["rebuilt"], "job"), ["own"]);
     assert_eq!(system["new_errors"], json!([]));
 }

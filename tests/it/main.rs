@@ -45,6 +45,7 @@ mod faults;
 mod flawed;
 mod flood;
 mod full;
+mod health;
 mod here;
 mod hostile;
 mod impact;

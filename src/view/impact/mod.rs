@@ -20,6 +20,8 @@ use crate::guix::store_path::StorePath;
 use crate::view::diff::{Comparison, Rebuilds};
 use crate::view::evaluation::JobError;
 
+/// The cause of an error whose module failed to load.
+pub const MODULE: &str = "module";
 /// More rebuilds than this do not go to Guix's `master`, says its manual.
 pub const BOUND: usize = 300;
 
@@ -50,14 +52,14 @@ pub struct SystemImpact {
     pub added: Vec<Package>,
     /// Rebuilt packages with the number of rebuilds for which they are a cause, the most first.
     pub causes: Vec<Cause>,
-    /// Errors that only the base has.
-    pub gone_errors: Vec<Fault>,
-    /// Errors that only the change has.
+    /// Packages that could not be evaluated in the base and can be in the change.
+    pub mended: Vec<Package>,
+    /// What could be evaluated in the base, or is new, and cannot be evaluated in the change.
     pub new_errors: Vec<Fault>,
     /// How many builds.
     pub rebuilds: Rebuilds,
-    /// The jobs that are built again, sorted.
-    pub rebuilt: Vec<String>,
+    /// The packages that are built again, sorted.
+    pub rebuilt: Vec<Package>,
     /// Packages that only the base has.
     pub removed: Vec<Removed>,
     /// How many packages have another derivation with the same outputs, so that there is nothing to build.
@@ -69,7 +71,7 @@ pub struct SystemImpact {
 }
 
 /// A package.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Package {
     /// Its name, as a job.
     pub job: String,
@@ -84,6 +86,8 @@ pub struct Cause {
     pub job: String,
     /// How many rebuilds need it, itself included.
     pub rebuilds: usize,
+    /// Its version.
+    pub version: Option<String>,
 }
 
 /// A package that is gone.
@@ -165,21 +169,32 @@ impl SystemImpact {
     /// Computes it from what the database has.
     pub fn new(rows: Rows) -> Self {
         let Rows { compared, causes, needed_by } = rows;
-        let rebuilt = rebuilt(&compared.jobs.1).into_values().map(|job| job.name.clone());
-        let mut rebuilt: Vec<String> = rebuilt.collect();
+        let package = |job: &diff::Job| Package { job: job.name.clone(), version: job.version.clone() };
+        let mut rebuilt: Vec<Package> = rebuilt(&compared.jobs.1).into_values().map(package).collect();
         rebuilt.sort_unstable();
-        let Comparison { b, diff, new_errors, gone_errors, .. } =
+        let Comparison { b, diff, new_errors, .. } =
             Comparison::of(compared.jobs, &compared.evaluations, &compared.errors);
+        let [_, change] = &compared.evaluations;
         let package = |added: diff::Added| Package { job: added.job, version: added.version };
-        let removed = |removed: diff::Removed| Removed {
-            needed_by: needed_by.get(&removed.derivation).copied().unwrap_or(0),
-            job: removed.job,
-            version: removed.version,
-        };
         let updated = diff.changed.iter().filter_map(|changed| {
             let (before, after) = changed.versions.clone()?;
             Some(Updated { after, before, job: changed.job.clone() })
         });
+        let broken: BTreeSet<&str> = diff.broken.iter().map(|job| job.job.as_str()).collect();
+        let known: BTreeSet<&str> = compared.errors[0].iter().map(|error| error.name.as_str()).collect();
+        let new_errors = new_errors.iter().filter(|error| is_new(error, &broken, &known)).map(Fault::new);
+        let mut new_errors: Vec<Fault> = new_errors.collect();
+        let mut removed = Vec::new();
+        for diff::Removed { job, derivation, version } in diff.removed {
+            // What a module has that failed to load is not known.
+            if change.partial {
+                let message = "a module failed to load, and the job may be in it".to_owned();
+                new_errors.push(Fault { cause: MODULE.to_owned(), message, name: job });
+            } else {
+                let needed_by = needed_by.get(&derivation).copied().unwrap_or(0);
+                removed.push(Removed { job, needed_by, version });
+            }
+        }
         Self {
             updated: updated.collect(),
             same_outputs: diff.changed.iter().filter(|changed| changed.same_outputs).count(),
@@ -187,12 +202,20 @@ impl SystemImpact {
             rebuilt,
             causes,
             added: diff.added.into_iter().map(package).collect(),
-            removed: diff.removed.into_iter().map(removed).collect(),
-            new_errors: new_errors.iter().map(Fault::new).collect(),
-            gone_errors: gone_errors.iter().map(Fault::new).collect(),
+            mended: diff.mended.into_iter().map(package).collect(),
+            removed,
+            new_errors,
             system: b.system.to_owned(),
         }
     }
+}
+
+/// Whether the change brought an error: the base could evaluate the job, or did not have it. That a message
+/// differs is nothing new: it has lines and addresses.
+fn is_new(error: &JobError<'_>, broken: &BTreeSet<&str>, known: &BTreeSet<&str>) -> bool {
+    // Of a job whose module failed, only that the evaluation before had it is known.
+    let is_of_module = error.cause == MODULE && !error.name.starts_with('(');
+    broken.contains(error.name) || !is_of_module && !known.contains(error.name)
 }
 
 impl Fault {
@@ -222,13 +245,18 @@ async fn causes(db: &Db, (base, change): &(Vec<diff::Job>, Vec<diff::Job>)) -> d
     let known: HashSet<_> = base.iter().map(|job| (&job.name, &job.version)).collect();
     let own = rebuilt.values().filter(|job| !known.contains(&(&job.name, &job.version)));
     causes.extend(own.filter_map(|job| numbers.get(&job.derivation)).map(|id| id.0));
-    let names: HashMap<i64, &String> =
-        rebuilt.values().filter_map(|job| Some((numbers.get(&job.derivation)?.0, &job.name))).collect();
+    let jobs: HashMap<i64, &&diff::Job> =
+        rebuilt.values().filter_map(|job| Some((numbers.get(&job.derivation)?.0, job))).collect();
     let causes: Vec<i64> = causes.into_iter().collect();
     let counts = count_dependents(&graph, &causes, &changed);
-    let cause = |(id, rebuilds)| Some(Cause { job: (*names.get(id)?).clone(), rebuilds });
+    let cause = |(id, rebuilds)| {
+        let job = jobs.get(id)?;
+        Some(Cause { job: job.name.clone(), rebuilds, version: job.version.clone() })
+    };
     let mut causes: Vec<Cause> = causes.iter().zip(counts).filter_map(cause).collect();
-    causes.sort_by(|a, b| b.rebuilds.cmp(&a.rebuilds).then_with(|| a.job.cmp(&b.job)));
+    causes.sort_by(|a, b| {
+        b.rebuilds.cmp(&a.rebuilds).then_with(|| (&a.job, &a.version).cmp(&(&b.job, &b.version)))
+    });
     Ok(causes)
 }
 

@@ -53,6 +53,11 @@ pub struct Difference {
 }
 
 impl Why {
+    /// Of a package that the base has not.
+    pub fn new_package(system: &str, job: &str) -> Self {
+        Self { chain: Vec::new(), difference: None, job: job.to_owned(), system: system.to_owned() }
+    }
+
     /// Follows the change of a job from its old and its new derivation.
     pub async fn load(db: &Db, system: &str, job: &str, first: Link) -> Result<Self> {
         let (mut chain, mut difference) = (vec![first.clone()], None);

@@ -1,6 +1,6 @@
 //! What `gorget impact` keeps from one run to the next.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::farm::reconciler::exhaust;
 const HOST: &str = "impact";
 /// Most bytes of compiled modules: those of three versions of Guix.
 const COMPILED: u64 = 4 << 30;
+/// Time for one evaluation, compiling included: nothing of a person's takes longer.
+const EVALUATION: Duration = Duration::from_hours(2);
 /// How often it is asked whether another command is done.
 const LOCK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -103,6 +105,7 @@ fn own(config: Config) -> anyhow::Result<Config> {
     })?;
     let mut config = Config { database: Location::new(database), state, coordinators: Vec::new(), ..config };
     config.evaluate.systems.clear();
+    config.evaluate.evaluation_time = config.evaluate.evaluation_time.min(EVALUATION);
     config.evaluate.compiled = config.evaluate.compiled.min(COMPILED);
     Ok(config)
 }
@@ -118,15 +121,20 @@ fn directory() -> anyhow::Result<PathBuf> {
     Ok(cache.join("gorget/impact"))
 }
 
+/// Waits until no other command has the lock. The file says which process has it.
 async fn lock(path: &Path) -> io::Result<fs_err::File> {
-    let file = fs_err::File::create(path)?;
+    let mut file =
+        fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     let mut told = false;
     while file.file().try_lock().is_err() {
         if !told {
-            output::note("waiting for another `gorget impact`");
+            let holder = fs_err::read_to_string(path).unwrap_or_default();
+            output::note(&format!("waiting for another `gorget impact` (process {})", holder.trim()));
             told = true;
         }
         tokio::time::sleep(LOCK_INTERVAL).await;
     }
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())?;
     Ok(file)
 }

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::commands::impact::report::{MOST_CAUSES, MOST_LISTED, advice, grouped, name};
+use crate::cli::commands::impact::report::{
+    MOST_CAUSES, MOST_LISTED, advice, grouped, is_of_module, name, versioned,
+};
 use crate::view::impact::{Impact, SystemImpact};
 
 /// The Markdown text.
-pub(super) fn markdown(impact: &Impact) -> String {
+pub(super) fn markdown(impact: &Impact, is_guix: bool) -> String {
     let mut text = String::new();
     let base = impact.base.commit.get(..12).unwrap_or(&impact.base.commit);
     let most = impact.most_rebuilds();
@@ -18,7 +20,7 @@ pub(super) fn markdown(impact: &Impact) -> String {
         code(base),
         code(&impact.base.name)
     );
-    if let Some(advice) = advice(most) {
+    if let Some(advice) = advice(most).filter(|_| is_guix) {
         let _ = writeln!(text, "\n{advice}");
     }
     for system in &impact.systems {
@@ -32,8 +34,8 @@ fn section(text: &mut String, system: &SystemImpact) {
     if !system.causes.is_empty() {
         text.push_str("| because of | rebuilds |\n|---|--:|\n");
         for cause in system.causes.iter().take(MOST_CAUSES) {
-            let job = code(name(&cause.job, &system.system));
-            let _ = writeln!(text, "| {job} | {} |", grouped(cause.rebuilds));
+            let job = code(&versioned(name(&cause.job, &system.system), cause.version.as_deref()));
+            let _ = writeln!(text, "| {} | {} |", job.replace('|', "\\|"), grouped(cause.rebuilds));
         }
         if system.causes.len() > MOST_CAUSES {
             let _ = writeln!(text, "\nand {} more", grouped(system.causes.len() - MOST_CAUSES));
@@ -53,7 +55,11 @@ fn section(text: &mut String, system: &SystemImpact) {
 fn items(system: &SystemImpact) -> Vec<String> {
     let job = |job: &str| code(name(job, &system.system));
     let version = |version: &Option<String>| version.as_deref().map(code).unwrap_or_default();
-    let errors = system.new_errors.iter().map(|error| {
+    let of_modules = system.new_errors.iter().filter(|error| is_of_module(error)).count();
+    let of_modules = (of_modules > 0).then(|| {
+        format!("**cannot be evaluated**: {} packages of modules that failed to load", grouped(of_modules))
+    });
+    let errors = system.new_errors.iter().filter(|error| !is_of_module(error)).map(|error| {
         let line = error.message.lines().next().unwrap_or_default();
         format!("**cannot be evaluated**: {} ({}): {}", job(&error.name), error.cause, code(line))
     });
@@ -65,11 +71,17 @@ fn items(system: &SystemImpact) -> Vec<String> {
         .added
         .iter()
         .map(|package| format!("new: {} {}", job(&package.job), version(&package.version)));
-    let removed = system.removed.iter().map(|package| match package.needed_by {
-        0 => format!("removed: {}", job(&package.job)),
-        needed_by => format!("removed: {}, needed by {}", job(&package.job), grouped(needed_by)),
+    let removed = system.removed.iter().map(|package| {
+        let gone = format!("removed: {} {}", job(&package.job), version(&package.version));
+        match package.needed_by {
+            0 => gone,
+            needed_by => format!("{}, needed by {}", gone.trim_end(), grouped(needed_by)),
+        }
     });
-    errors.chain(updated).chain(added).chain(removed).collect()
+    let mended = system.mended.iter().map(|package| {
+        format!("can be evaluated again: {} {}", job(&package.job), version(&package.version))
+    });
+    errors.chain(of_modules).chain(mended).chain(updated).chain(added).chain(removed).collect()
 }
 
 /// Text that stays text, whatever is in it.
@@ -84,7 +96,7 @@ fn code(text: &str) -> String {
     }
     let fence = "`".repeat(longest + 1);
     let space = if longest > 0 { " " } else { "" };
-    format!("{fence}{space}{}{space}{fence}", text.replace('|', "\\|"))
+    format!("{fence}{space}{text}{space}{fence}")
 }
 
 #[cfg(test)]
@@ -94,6 +106,6 @@ mod tests {
     #[test]
     fn markup_in_a_name_is_inert() {
         assert_eq!(code("a`b"), "`` a`b ``");
-        assert_eq!(code("<img src=x>|@all"), "`<img src=x>\\|@all`");
+        assert_eq!(code("<img src=x>|@all"), "`<img src=x>|@all`");
     }
 }

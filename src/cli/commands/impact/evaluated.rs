@@ -1,17 +1,20 @@
 //! Evaluates the base and the change, unless that was done before.
 
 use std::convert::Infallible;
+use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::cli::commands::impact::cache::Cache;
 use crate::cli::commands::impact::subject::Subject;
-use crate::cli::{author, once, user_error};
+use crate::cli::{author, once, output, user_error};
 use crate::db::{Db, Evaluation, EvaluationState, StoredSpec};
 use crate::domain::revision::Revision;
 use crate::domain::spec::System;
 use crate::farm::pipeline::evaluator;
 
+/// How often it is said how far it is.
+const NARRATE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often it is counted what was found so far.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -56,6 +59,7 @@ async fn all(
             evaluated = once::exhaust_showing(&mut evaluator, &cache.db, &label) => evaluated?,
             taken = cache.membership.live() => return Err(taken.into()),
             never = count(&cache.db, bases, &found) => match never? {},
+            never = narrate(&cache.db, &label) => match never? {},
         }
     }
     let done = complete(cache, stored, revision).await?;
@@ -67,6 +71,24 @@ async fn all(
         }
     }
     Ok(evaluations)
+}
+
+/// Says now and then how far it is where no progress bar is shown, until it is dropped.
+async fn narrate(db: &Db, label: &(dyn Fn(&Evaluation) -> String + Sync)) -> anyhow::Result<Infallible> {
+    if std::io::stderr().is_terminal() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(NARRATE_INTERVAL).await;
+        let newest = db.newest_evaluations().await?;
+        if let Some(running) = newest.iter().find(|evaluation| evaluation.state == EvaluationState::Running) {
+            let jobs = match running.jobs_total {
+                Some(total) => format!(": {} of {total}", running.jobs_done),
+                None => String::new(),
+            };
+            output::note(&format!("{}{jobs}", once::activity(running, label)));
+        }
+    }
 }
 
 /// Counts the rebuilds that are found while a change is evaluated, until it is dropped.

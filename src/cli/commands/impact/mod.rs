@@ -9,19 +9,18 @@
 mod cache;
 mod comment;
 mod evaluated;
+mod explain;
 mod report;
 mod subject;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use crate::cli::{Exit, output, user_error};
+use crate::cli::{Exit, output};
 use crate::config::Config;
-use crate::db::Evaluation;
 use crate::domain::spec::System;
-use crate::view::diff::Rows as Compared;
-use crate::view::impact::why::{Link, Why};
 use crate::view::impact::{BOUND, Commit, Impact, Rows, SystemImpact};
 
 use cache::Cache;
@@ -76,7 +75,9 @@ async fn compare(args: &ImpactArgs, subject: &Subject, cache: &Cache) -> anyhow:
         named(&subject.base.commit),
         subject.base.name
     ));
-    let systems = if args.system.is_empty() { vec![System::host()] } else { args.system.clone() };
+    let mut systems = if args.system.is_empty() { vec![System::host()] } else { args.system.clone() };
+    let mut seen = BTreeSet::new();
+    systems.retain(|system| seen.insert(system.clone()));
     let pairs = if subject.changes(&change, cache).await? {
         let base = subject.resolve(cache, &subject.base.commit, None).await?;
         let changed = subject.resolve(cache, &change, Some(&base)).await?;
@@ -86,7 +87,7 @@ async fn compare(args: &ImpactArgs, subject: &Subject, cache: &Cache) -> anyhow:
         Vec::new()
     };
     if let Some(package) = &args.why {
-        return explain(args, cache, pairs, package).await;
+        return explain::run(cache, pairs, package, args.json).await;
     }
     let base = Commit { commit: subject.base.commit.clone(), name: subject.base.name.clone() };
     let name = subject.describe(&change);
@@ -98,7 +99,7 @@ async fn compare(args: &ImpactArgs, subject: &Subject, cache: &Cache) -> anyhow:
     if args.json {
         output::json(&impact)?;
     } else if args.comment {
-        output::text(&comment::markdown(&impact))?;
+        output::text(&comment::markdown(&impact, subject.is_guix))?;
     } else {
         report::show(&impact, subject.is_guix)?;
     }
@@ -113,45 +114,4 @@ fn exit(impact: &Impact) -> Exit {
     } else {
         Exit::Done
     }
-}
-
-/// Says why a package is rebuilt, for each system.
-async fn explain(
-    args: &ImpactArgs,
-    cache: &Cache,
-    pairs: Vec<[Evaluation; 2]>,
-    package: &str,
-) -> anyhow::Result<Exit> {
-    let name = package.split('@').next().unwrap_or(package);
-    for pair in pairs {
-        let system = pair[1].system.clone();
-        let job = format!("{name}.{system}");
-        let known = cache.db.jobs(pair[1].id).await?;
-        let (base, change) = Compared::load(&cache.db, pair).await?.jobs;
-        let Some(after) = change.into_iter().find(|found| found.name == job && !found.had) else {
-            if !known.iter().any(|found| found.name == job) {
-                return Err(no_package(name));
-            }
-            output::note(&format!("{name} is not rebuilt for {system}"));
-            continue;
-        };
-        let before = base.into_iter().find(|found| found.name == job);
-        let why = match before {
-            Some(before) => {
-                let link = Link { after: after.derivation, before: before.derivation };
-                Why::load(&cache.db, system.as_str(), &job, link).await?
-            }
-            None => Why { chain: Vec::new(), difference: None, job, system: system.to_string() },
-        };
-        if args.json {
-            output::json(&why)?;
-        } else {
-            report::explain(&why)?;
-        }
-    }
-    Ok(Exit::Done)
-}
-
-fn no_package(name: &str) -> anyhow::Error {
-    user_error(format!("there is no package {name}\nhint: give the name that `guix show` knows"))
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::output;
 use crate::view::impact::why::Why;
-use crate::view::impact::{BOUND, Impact, SystemImpact};
+use crate::view::impact::{BOUND, Cause, Fault, Impact, MODULE, SystemImpact};
 
 /// So many causes are listed.
 pub(super) const MOST_CAUSES: usize = 20;
@@ -46,11 +46,15 @@ pub(super) fn explain(why: &Why) -> std::io::Result<()> {
     output::lines(&lines)
 }
 
-/// `x86_64-linux: 5,212 rebuilds`
+/// `x86_64-linux: 5,212 rebuilds, 2 errors`
 fn headline(system: &SystemImpact) -> String {
-    let count = system.rebuilds.count;
-    let word = if count == 1 { "rebuild" } else { "rebuilds" };
-    format!("{}: {} {word}", system.system, grouped(count))
+    let counted =
+        |count: usize, one: &str| format!("{} {one}{}", grouped(count), if count == 1 { "" } else { "s" });
+    let errors = match system.new_errors.len() {
+        0 => String::new(),
+        count => format!(", {}", counted(count, "new error")),
+    };
+    format!("{}: {}{errors}", system.system, counted(system.rebuilds.count, "rebuild"))
 }
 
 /// What Guix's manual says about so many rebuilds.
@@ -64,18 +68,27 @@ pub(super) fn advice(rebuilds: usize) -> Option<&'static str> {
     }
 }
 
+/// New errors. Jobs of modules that failed to load follow from the errors of the modules: they are only counted.
 fn errors(system: &SystemImpact) -> Vec<String> {
-    let new = system.new_errors.iter().take(MOST_LISTED).flat_map(|error| {
-        let text = format!("  ! {} ({}): {}", error.name, error.cause, error.message);
+    let (of_modules, others): (Vec<_>, Vec<_>) =
+        system.new_errors.iter().partition(|error| is_of_module(error));
+    let shown = others.iter().take(MOST_LISTED).flat_map(|error| {
+        let named = name(&error.name, &system.system);
+        let text = format!("  ! {named} ({}): {}", error.cause, error.message);
         text.lines().enumerate().map(indent).collect::<Vec<_>>()
     });
-    let rest = rest(system.new_errors.len(), MOST_LISTED, "errors");
-    let gone = system
-        .gone_errors
-        .iter()
-        .take(MOST_LISTED)
-        .map(|error| format!("  can be evaluated again: {}", error.name));
-    new.chain(rest).chain(gone).collect()
+    let jobs = (!of_modules.is_empty()).then(|| {
+        let packages = output::count(of_modules.len(), "package is", "packages are");
+        format!("  ! {packages} in modules that failed to load, or need one")
+    });
+    let mended = system.mended.iter().take(MOST_LISTED);
+    let mended = mended.map(|job| format!("  can be evaluated again: {}", name(&job.job, &system.system)));
+    shown.chain(rest(others.len(), MOST_LISTED, "errors")).chain(jobs).chain(mended).collect()
+}
+
+/// Whether an error says no more than that a module failed.
+pub(super) fn is_of_module(error: &Fault) -> bool {
+    error.cause == MODULE && !error.name.starts_with('(')
 }
 
 /// The lines of a message after its first stand further to the right.
@@ -88,10 +101,9 @@ fn causes(system: &SystemImpact) -> Vec<String> {
         return Vec::new();
     }
     let shown = &system.causes[..system.causes.len().min(MOST_CAUSES)];
-    let width = shown.iter().map(|cause| name(&cause.job, &system.system).chars().count()).max().unwrap_or(0);
-    let line = |cause: &crate::view::impact::Cause| {
-        format!("    {:width$}  {:>7}", name(&cause.job, &system.system), grouped(cause.rebuilds))
-    };
+    let named = |cause: &Cause| versioned(name(&cause.job, &system.system), cause.version.as_deref());
+    let width = shown.iter().map(|cause| named(cause).chars().count()).max().unwrap_or(0);
+    let line = |cause: &Cause| format!("    {:width$}  {:>7}", named(cause), grouped(cause.rebuilds));
     std::iter::once("  because of:".to_owned())
         .chain(shown.iter().map(line))
         .chain(rest(system.causes.len(), MOST_CAUSES, "packages").map(|line| format!("  {line}")))
@@ -99,10 +111,8 @@ fn causes(system: &SystemImpact) -> Vec<String> {
 }
 
 fn packages(system: &SystemImpact) -> Vec<String> {
-    let named = |job: &str, version: &Option<String>| match version {
-        Some(version) => format!("{} {version}", name(job, &system.system)),
-        None => name(job, &system.system).to_owned(),
-    };
+    let named =
+        |job: &str, version: &Option<String>| versioned(name(job, &system.system), version.as_deref());
     let updated = system.updated.iter().take(MOST_LISTED).map(|update| {
         format!("  ~ {} {} -> {}", name(&update.job, &system.system), update.before, update.after)
     });
@@ -137,6 +147,11 @@ fn packages(system: &SystemImpact) -> Vec<String> {
 /// How many more there are than are shown.
 fn rest(count: usize, shown: usize, what: &str) -> Option<String> {
     (count > shown).then(|| format!("  and {} more {what}; --json lists all", grouped(count - shown)))
+}
+
+/// A name with its version, if that is known.
+pub(super) fn versioned(name: &str, version: Option<&str>) -> String {
+    version.map_or_else(|| name.to_owned(), |version| format!("{name} {version}"))
 }
 
 /// A job without the name of its system.

@@ -108,18 +108,12 @@ impl Subject {
         Ok(revision)
     }
 
-    /// The spec of this working tree for these systems, written to the cache. Those of other working trees stay.
+    /// The spec of this working tree for these systems, written to the cache. What a command for another working
+    /// tree began and never ended is not gone on with; what was evaluated of others stays.
     pub(super) async fn store(&self, cache: &Cache, systems: &[System]) -> anyhow::Result<StoredSpec> {
         let own = self.spec(systems);
-        let stored = cache.db.specs().await?;
-        let others = stored.into_iter().map(|stored| stored.spec).filter(|spec| spec.name != own.name);
-        // One whose repository is gone is forgotten.
-        let mut specs: Vec<Spec> =
-            others.filter(|spec| spec.channels.iter().all(|c| Path::new(&c.url).exists())).collect();
-        let name = own.name.clone();
-        specs.push(own);
-        cache.db.sync_specs(&specs).await?;
-        let stored = cache.db.specs().await?.into_iter().find(|stored| stored.spec.name == name);
+        cache.db.sync_specs(std::slice::from_ref(&own)).await?;
+        let stored = cache.db.specs().await?.into_iter().find(|stored| stored.spec.name == own.name);
         stored.context("the spec was not stored")
     }
 

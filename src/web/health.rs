@@ -1,0 +1,56 @@
+//! What supervisors and monitors ask: whether this process serves, whether it can do its work, and how
+//! the farm is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use tokio::time::timeout;
+
+use super::Shared;
+use super::problem::Problem;
+use crate::view::filter::Filter;
+use crate::view::metrics;
+use crate::view::status::Rows;
+
+/// Time for the database to answer.
+const LIMIT: Duration = Duration::from_secs(5);
+/// The format of Prometheus.
+const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// This process serves.
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// The database answers, and a host schedules.
+pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    let refuse = |text: String| (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    let now = shared.web.clock.now();
+    match timeout(LIMIT, shared.web.db.hosts()).await {
+        Err(_) => refuse(format!("the database does not answer within {} s\n", LIMIT.as_secs())),
+        // What is wrong in detail is for the log: anybody may ask.
+        Ok(Err(error)) => {
+            tracing::warn!("not ready: {error}");
+            refuse("the database fails\n".to_owned())
+        }
+        Ok(Ok(hosts)) if hosts.iter().any(|host| host.schedules && !host.is_silent(now)) => {
+            "ready\n".into_response()
+        }
+        Ok(Ok(_)) => refuse("no host schedules\n".to_owned()),
+    }
+}
+
+/// Metrics of the farm.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let (db, now) = (&shared.web.db, shared.web.clock.now());
+    let rows = Rows::load(db, shared.routes(), &Filter::default(), 0, now).await?;
+    let newest = db.newest_evaluations().await?;
+    let Ok(text) = metrics::text(&rows, &newest, now) else {
+        return Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    };
+    Ok(([(CONTENT_TYPE, FORMAT)], text).into_response())
+}
