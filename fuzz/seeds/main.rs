@@ -83,7 +83,7 @@ async fn hello(root: &Path) -> Result<(Vec<RecordedItem>, Vec<Outcome>)> {
     let daemon = Daemon { socket: nobody.clone(), store: nobody.clone() };
     let time_machine = TimeMachine { directory: nobody, daemon, limit };
     let runtimes = Runtimes::new(root, cache.path().to_owned(), 1 << 30, Compiling::default(), time_machine);
-    let prepared = runtimes.prepare("seeds", Runtime::default(), &[]).await?;
+    let prepared = runtimes.prepare("seeds", Runtime::default(), &Subset::Hello.into(), &[]).await?;
     let request = Request {
         root: root.to_owned(),
         environment: prepared.environment,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use gorget::evaluator::runtime::{
-    Cache, Compiling, Counts, Environment, InstalledGuix, RuntimeError, Source, checkout,
+    Cache, Compiling, Counts, Environment, InstalledGuix, RuntimeError, Scope, Source, checkout,
     installed_environment,
 };
 use gorget::sandbox::Limits;
@@ -290,6 +290,25 @@ async fn what_is_compiled_when_somebody_stops_is_not_compiled_again() {
     let counts = bed.checkout().await.counts;
     assert!(counts.cached > 0, "{counts:?}");
     assert_eq!(counts.cached + counts.compiled, names.len(), "{counts:?}");
+}
+
+/// A farm of packages does not wait for what only systems, services and tests are made of.
+#[tokio::test]
+async fn what_no_package_needs_is_not_compiled_for_packages_and_loads_all_the_same() {
+    let bed = Bed::new().await;
+    let comment = |file: &str, line: &str| bed.edit(file, line, &format!("(define unheard-of 1)\n{line}"));
+    comment("gnu/packages/ncdu.scm", "(define-public ncdu\n");
+    comment("gnu/tests/nfs.scm", "(define %test-nfs\n");
+    let cache = Cache::new(bed.directory.path().join("cache"), "tests").unwrap();
+    let compiling = Compiling { scope: Scope::Packages, ..Compiling::default() };
+    let guix = channel("guix", &bed.channel("guix"));
+    let environment = checkout(&bed.host, &[&guix], &cache, &compiling).await.unwrap();
+    assert_eq!(environment.counts.compiled, 1, "{:?}", environment.counts);
+    let code = "(use-modules (gnu packages ncdu) (gnu tests nfs) (gnu tests))
+      (display (list (@@ (gnu packages ncdu) unheard-of) (@@ (gnu tests nfs) unheard-of) (system-test? %test-nfs)))";
+    assert_eq!(bed.run(&environment, code).await, "(1 1 #t)");
+    // Whoever wants all of Guix has the rest compiled.
+    assert_eq!(bed.checkout().await.counts.compiled, 1);
 }
 
 /// Guix's own tests include files so.

@@ -74,7 +74,7 @@ async fn prepare(
     channels: &[Source],
     progress: &Progress,
 ) -> anyhow::Result<Prepared> {
-    let preparing = runtimes.prepare(&spec.name, spec.runtime, channels);
+    let preparing = runtimes.prepare(&spec.name, spec.runtime, &spec.build, channels);
     tokio::pin!(preparing);
     loop {
         tokio::select! {

@@ -8,6 +8,31 @@ use std::time::Duration;
 use super::CompileProgress;
 use super::cache::MAX_COMPILED;
 use super::key::Keys;
+use crate::domain::spec::{Build, Subset};
+
+/// Which modules of Guix are compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that packages are made of, and what evaluates them. Others are loaded from source, should anything
+    /// ask for them after all.
+    Packages,
+}
+
+impl Scope {
+    /// What the evaluation of these jobs of these channels needs. What a manifest, a module of one's own or
+    /// another channel imports is not known in advance.
+    pub fn of(build: &Build, channels: usize) -> Self {
+        match build.subset {
+            Subset::All | Subset::Core | Subset::Hello | Subset::Packages(_) if channels == 1 => {
+                Self::Packages
+            }
+            _ => Self::All,
+        }
+    }
+}
 
 /// How to compile.
 #[derive(Debug, Clone)]
@@ -22,6 +47,8 @@ pub struct Compiling {
     pub heap: u64,
     /// The size that the cache may have, in bytes.
     pub cache: u64,
+    /// Which modules of Guix.
+    pub scope: Scope,
     /// How far it is.
     pub progress: Arc<CompileProgress>,
 }
@@ -43,6 +70,7 @@ impl Default for Compiling {
             memory: 8 << 30,
             heap: 128 << 20,
             cache: 8 << 30,
+            scope: Scope::default(),
             progress: Arc::default(),
         }
     }

@@ -41,6 +41,10 @@
 //! name in the form that defines it; a module that assembles the names of its imports at run time;
 //! code that redefines `define` and its kind through a macro it does not name. Guix has none.
 //!
+//! For the packages of a Guix alone, only what they and the evaluator's own code reach by imports is
+//! compiled ([`Scope`]): a change to a service, or to one of Guix's own tests, delays no package. What
+//! is imported all the same, by a name made at run time, is loaded from source, with the same result.
+//!
 //! A file that does not compile is remembered under a key of its own, in which everything it
 //! reaches takes part: what is wrong may be elsewhere.
 //!
@@ -111,7 +115,7 @@ pub use cache::Cache;
 pub use channel::Source;
 pub use checkout::checkout;
 pub use compile::CompileFailure;
-pub use compiling::Compiling;
+pub use compiling::{Compiling, Scope};
 pub use installed::{InstalledGuix, installed_environment};
 pub use progress::CompileProgress;
 pub use runtimes::{Prepared, Runtimes};
@@ -225,7 +229,7 @@ pub struct Counts {
     pub cached: usize,
     /// Compiled modules made for this revision.
     pub compiled: usize,
-    /// Modules that are loaded from source: the installed Guix has them uncompiled, too.
+    /// Modules that are loaded from source: the installed Guix has them uncompiled, too, or no package needs them.
     pub source: usize,
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::beneath::{Beneath, Unreadable};
 use super::compile::CompileFailure;
 use super::compiler::Compiler;
-use super::compiling::Job;
+use super::compiling::{Job, Scope};
 use super::effort::{Effort, Halt};
 use super::farm::Farm;
 use super::key::{self, Keyed, Keys};
@@ -46,6 +46,7 @@ pub(super) fn plan(
     host: &InstalledGuix,
     channels: &Channels,
     cache: &Cache,
+    scope: Scope,
     stop: &CancellationToken,
 ) -> Result<Plan, RuntimeError> {
     check_guix(&channels.layers(&[0])[0])?;
@@ -56,7 +57,7 @@ pub(super) fn plan(
     let farm = Arc::new(Farm::new(cache, channels.all().len())?);
     let (groups, failures, counts) = (Vec::new(), Vec::new(), Counts::default());
     let plan = Plan { farm, groups, failures, counts };
-    let mut planner = Planner { host, channels, cache, stop, compiler, installed, plan };
+    let mut planner = Planner { host, channels, cache, scope, stop, compiler, installed, plan };
     planner.add_guix()?;
     if channels.all().len() > 1 {
         planner.add_others()?;
@@ -89,6 +90,7 @@ struct Planner<'a> {
     host: &'a InstalledGuix,
     channels: &'a Channels,
     cache: &'a Cache,
+    scope: Scope,
     stop: &'a CancellationToken,
     compiler: Compiler,
     installed: &'a HashMap<String, Keys>,
@@ -194,14 +196,21 @@ impl Planner<'_> {
                 match self.place(file, channel, *keys, &cache)? {
                     Placed::Installed => self.plan.counts.installed += 1,
                     Placed::Cached => self.plan.counts.cached += 1,
-                    Placed::Source => self.plan.counts.source += 1,
                     Placed::Fails(message) => self.fails(file, message),
-                    Placed::Missing => jobs.push(self.job(file, channel, *keys)),
+                    Placed::Missing if self.is_needed(file, view) => {
+                        jobs.push(self.job(file, channel, *keys));
+                    }
+                    Placed::Source | Placed::Missing => self.plan.counts.source += 1,
                 }
             }
         }
         self.plan.groups.push(Group { seen: view.seen.clone(), cache, jobs });
         Ok(())
+    }
+
+    /// Whether the evaluation needs a module, as far as is known.
+    fn is_needed(&self, file: &File, view: &View) -> bool {
+        self.scope == Scope::All || file.kind != Kind::Guix || view.keyed.of_packages.contains(&file.path)
     }
 
     fn fails(&mut self, file: &File, message: String) {

@@ -2,10 +2,10 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
-use crate::domain::spec::Runtime;
+use crate::domain::spec::{Build, Runtime};
 
 use super::{
-    Cache, CompileProgress, Compiling, Environment, InstalledGuix, RuntimeError, Source, TimeMachine,
+    Cache, CompileProgress, Compiling, Environment, InstalledGuix, RuntimeError, Scope, Source, TimeMachine,
     checkout, compiled_worker, installed_environment, search_path,
 };
 
@@ -63,12 +63,13 @@ impl Runtimes {
         self.host = OnceCell::new();
     }
 
-    /// Prepares to evaluate `channels` of the spec called `spec`. What is compiled for one spec is never
+    /// Prepares to evaluate these jobs of `channels`, for the spec called `spec`. What is compiled for one spec is never
     /// used for another: see [`Cache`].
     pub async fn prepare(
         &self,
         spec: &str,
         runtime: Runtime,
+        jobs: &Build,
         channels: &[Source],
     ) -> Result<Prepared, RuntimeError> {
         let installed = self.host.get_or_try_init(|| InstalledGuix::probe(&self.root)).await?;
@@ -81,7 +82,8 @@ impl Runtimes {
             ),
             (Runtime::Checkout, Some(_)) => {
                 let faster = compiled_worker::compiled(installed, &self.cache);
-                tokio::try_join!(self.checkout(installed, spec, &named), faster)?
+                let scope = Scope::of(jobs, named.len());
+                tokio::try_join!(self.checkout(installed, spec, &named, scope), faster)?
             }
             (Runtime::TimeMachine, Some(guix)) => {
                 let built = self.time_machine.guix(installed, guix).await?;
@@ -109,9 +111,11 @@ impl Runtimes {
         installed: &InstalledGuix,
         spec: &str,
         channels: &[&Source],
+        scope: Scope,
     ) -> Result<Environment, RuntimeError> {
         let cache = Cache::new(&self.cache, spec)?;
-        checkout(installed, channels, &cache, &self.compiling).await
+        let compiling = Compiling { scope, ..self.compiling.clone() };
+        checkout(installed, channels, &cache, &compiling).await
     }
 }
 

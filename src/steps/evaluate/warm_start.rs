@@ -43,7 +43,7 @@ impl Evaluate {
         let (channels, checkouts) = self.check_out(task).await?;
         let (runtime, mut limits, started) =
             (task.spec.runtime, self.settings.limits.clone(), Instant::now());
-        let prepare = self.settings.runtimes.prepare(&task.spec.name, runtime, &channels);
+        let prepare = self.settings.runtimes.prepare(&task.spec.name, runtime, &task.spec.build, &channels);
         let prepare = async {
             tokio::select! {
                 prepared = prepare => prepared,

@@ -112,7 +112,7 @@ pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
         checkout: channel.path().to_owned(),
         directory: None,
     };
-    let prepared = runtimes.prepare("hostile", Runtime::default(), &[evil]).await.unwrap();
+    let prepared = runtimes.prepare("hostile", Runtime::default(), &build, &[evil]).await.unwrap();
     let request = Request {
         root: guix_root(),
         environment: prepared.environment,

@@ -1,6 +1,6 @@
 //! From an index to the keys of compiled modules.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +16,25 @@ use super::sources::{File, SourcesError};
 
 /// Goes up whenever keys or the way of compiling change.
 const FORMAT: &str = "gorget compiled module 3";
+
+/// Where Guix has its packages.
+const PACKAGES: [&str; 2] = ["gnu/packages/", "gnu/packages.scm"];
+/// What the evaluator's own code imports of Guix, and what says which packages are built.
+const EVALUATOR: [&str; 13] = [
+    "gnu/ci.scm",
+    "guix/base16.scm",
+    "guix/derivations.scm",
+    "guix/diagnostics.scm",
+    "guix/discovery.scm",
+    "guix/gexp.scm",
+    "guix/grafts.scm",
+    "guix/modules.scm",
+    "guix/monads.scm",
+    "guix/packages.scm",
+    "guix/profiles.scm",
+    "guix/store.scm",
+    "guix/ui.scm",
+];
 
 /// What identifies the compiled form of one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +70,8 @@ pub struct Keyed {
     /// By layer: the layers of channels that its modules with keys import or include something
     /// from.
     pub reached: HashMap<usize, BTreeSet<usize>>,
+    /// The files that packages of Guix, and what evaluates them, reach by imports.
+    pub of_packages: HashSet<String>,
     /// Modules of which it is unknown what they consist of, and why. They have no keys, nor has what
     /// imports them.
     pub unknown: Vec<(String, String)>,
@@ -71,12 +92,26 @@ pub fn keys(
     let index = super::index::index(files, layers, &core, effort)?;
     let keyed = all_keys(files, &index, kind, compiler, effort);
     let mut keyed = keyed.map_err(|halt| SourcesError::halted(layers, halt))?;
+    keyed.of_packages = of_packages(files, &index);
     for reached in keyed.reached.values_mut() {
         reached.retain(|layer| !layers[*layer].kind.is_trusted());
     }
     let unknown = files.iter().zip(&index.seen).filter(|(file, _)| file.kind == kind);
     let unknown = unknown.filter_map(|(file, seen)| Some((file.path.clone(), seen.unknown.clone()?)));
     Ok(Keyed { unknown: unknown.collect(), ..keyed })
+}
+
+/// The files that packages of Guix, and what evaluates them, reach by imports.
+fn of_packages(files: &[File], index: &Index) -> HashSet<String> {
+    let roots = (0_u32..).zip(files).filter(|(_, file)| {
+        file.kind == Kind::Guix
+            && (PACKAGES.iter().any(|place| file.path.starts_with(place))
+                || EVALUATOR.contains(&file.path.as_str()))
+    });
+    let components: HashSet<u32> = roots.map(|(number, _)| index.reach.component(number)).collect();
+    let reached: HashSet<u32> =
+        components.into_iter().flat_map(|component| index.reach.files(component)).collect();
+    reached.into_iter().map(|number| files[number as usize].path.clone()).collect()
 }
 
 fn all_keys(

@@ -258,3 +258,24 @@ fn it_is_known_whose_files_a_channel_reaches() {
     assert_eq!(reached(Kind::Channel), [(2, vec![0, 2, 3, 4]), (3, vec![0, 3, 4]), (4, vec![4])]);
     assert_eq!(reached(Kind::Guix), [(0, vec![0])]);
 }
+
+#[test]
+fn what_packages_reach_is_known() {
+    let mut modules = BASE.to_vec();
+    modules.extend([
+        ("gnu/ci.scm", "(define-module (gnu ci) #:use-module (gnu system))"),
+        ("gnu/packages/c.scm", "(define-module (gnu packages c) #:autoload (guix lazy) (late))"),
+        ("gnu/system.scm", "(define-module (gnu system))"),
+        (
+            "gnu/tests/t.scm",
+            "(define-module (gnu tests t) #:use-module (gnu packages a) #:use-module (gnu tests))",
+        ),
+        ("gnu/tests.scm", "(define-module (gnu tests))"),
+        ("guix/lazy.scm", "(define-module (guix lazy) #:export (late))"),
+        ("tests/packages.scm", "(define-module (test-packages) #:use-module (gnu packages a))"),
+    ]);
+    let keyed = compared(Kind::Guix, &modules, &Effort::limited(CancellationToken::new())).unwrap();
+    let mut rest: Vec<&str> = modules.iter().map(|(path, _)| *path).collect();
+    rest.retain(|path| !keyed.of_packages.contains(*path));
+    assert_eq!(rest, ["guix/user.scm", "gnu/tests/t.scm", "gnu/tests.scm", "tests/packages.scm"]);
+}
