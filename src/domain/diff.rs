@@ -38,13 +38,18 @@ pub struct Diff {
     pub rebuilds: usize,
 }
 
+/// Up to so many rebuilds, a change goes to Guix's `master`.
+pub const SMALL: usize = 300;
+/// More rebuilds than this are a large part of Guix.
+pub const LARGE: usize = 1800;
+
 /// The range of so many rebuilds, by the bounds that Guix has used for its branches: up to 300 on
 /// `master`, up to 1,800 on `staging`, more on `core-updates`.
 pub fn rebuild_range(rebuilds: usize) -> &'static str {
     match rebuilds {
         0 => "none",
-        1..=300 => "1-300",
-        301..=1800 => "301-1800",
+        1..=SMALL => "1-300",
+        _ if rebuilds <= LARGE => "301-1800",
         _ => "over 1800",
     }
 }

@@ -16,7 +16,7 @@ pub(super) async fn examine(root: &Path, directories: &[PathBuf]) -> Result<(), 
     for directory in directories {
         check_directory(directory).await?;
     }
-    check_guix(root).await
+    check_guix(root).await.map(drop)
 }
 
 /// Whether a directory can be written to.
@@ -37,8 +37,8 @@ pub async fn check_directory(directory: &Path) -> Result<(), MachineFault> {
 ///
 /// # Errors
 /// Says what the machine lacks.
-pub async fn check_guix(root: &Path) -> Result<(), MachineFault> {
-    InstalledGuix::probe(root).await.map(drop).map_err(|error| explain(root, &error))
+pub async fn check_guix(root: &Path) -> Result<InstalledGuix, MachineFault> {
+    InstalledGuix::probe(root).await.map_err(|error| explain(root, &error))
 }
 
 fn write_to(directory: &Path) -> io::Result<()> {

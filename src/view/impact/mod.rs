@@ -22,9 +22,6 @@ use crate::view::evaluation::JobError;
 
 /// The cause of an error whose module failed to load.
 pub const MODULE: &str = "module";
-/// More rebuilds than this do not go to Guix's `master`, says its manual.
-pub const BOUND: usize = 300;
-
 /// What a change rebuilds.
 #[derive(Debug, Serialize)]
 pub struct Impact {

@@ -21,8 +21,8 @@ const LEAST_MEMORY: u64 = 2 << 30;
 
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
     let mut checks = vec![user(), state(config).await];
-    checks.push(version("git", &["--version"], "install git").await);
-    checks.push(version("bwrap", &["--version"], "install bubblewrap").await);
+    checks.push(version("git", "install git").await);
+    checks.push(version("bwrap", "install bubblewrap").await);
     checks.push(guix(config).await);
     checks.push(cgroups());
     checks.push(memory(config));
@@ -62,8 +62,8 @@ async fn state(config: &Config) -> Check {
     }
 }
 
-async fn version(program: &str, words: &[&str], hint: &str) -> Check {
-    let run = async { Tool::new(program).args(words.iter().copied()).spawn()?.finish(LIMIT).await };
+async fn version(program: &str, hint: &str) -> Check {
+    let run = async { Tool::new(program).arg("--version").spawn()?.finish(LIMIT).await };
     match run.await {
         Ok(finished) if finished.success() => {
             Check::ok(program, String::from_utf8_lossy(&finished.stdout).trim().to_owned())
@@ -78,16 +78,10 @@ async fn guix(config: &Config) -> Check {
     const NAME: &str = "Guix in a sandbox";
     match check_guix(&config.guix_root).await {
         Err(fault) => Check::fault(NAME, &fault.to_string()),
-        Ok(()) => match InstalledGuix::probe(&config.guix_root).await {
-            Ok(guix) => {
-                let (guix, guile) = (guix.guix_version, guix.guile_version);
-                Check::ok(
-                    NAME,
-                    format!("Guix {guix} with Guile {guile} below {}", config.guix_root.display()),
-                )
-            }
-            Err(error) => Check::fault(NAME, &error.to_string()),
-        },
+        Ok(InstalledGuix { guix_version, guile_version, .. }) => {
+            let root = config.guix_root.display();
+            Check::ok(NAME, format!("Guix {guix_version} with Guile {guile_version} below {root}"))
+        }
     }
 }
 

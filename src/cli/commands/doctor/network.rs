@@ -19,9 +19,9 @@ use crate::view::doctor::Check;
 
 /// Time for one check.
 const LIMIT: Duration = Duration::from_mins(1);
-/// An item that nobody has.
+/// A store item that no server has.
 const NOTHING: &str = "00000000000000000000000000000000-gorget-doctor";
-/// A build that nobody has.
+/// A build that no coordinator has.
 const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A check, and what it is called if there is no answer in time.

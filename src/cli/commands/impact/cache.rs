@@ -56,14 +56,14 @@ impl Cache {
             workers: i64::try_from(config.evaluate.workers.get())?,
             memory: i64::try_from(config.evaluate.memory)?,
         };
-        // What a command that was interrupted had begun waits again, and gives way to what is asked for now.
+        // An evaluation that an interrupted command began is pending again, and the next request replaces it.
         db.reclaim_expired(HOST, clock.now()).await?;
         let membership = Membership::begin(&db, &clock, host).await?;
         let context = Context::new(db.clone(), clock, Mode::Once, HOST);
         Ok(Self { config, db, context, membership, _lock: lock })
     }
 
-    /// Removes what is not kept, and closes it.
+    /// Removes old evaluations and closes the database.
     pub(super) async fn close(self) -> anyhow::Result<()> {
         self.tidy().await.context("tidying up the cache")?;
         self.membership.end().await?;

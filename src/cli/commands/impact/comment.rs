@@ -84,7 +84,7 @@ fn items(system: &SystemImpact) -> Vec<String> {
     errors.chain(of_modules).chain(mended).chain(updated).chain(added).chain(removed).collect()
 }
 
-/// Text that stays text, whatever is in it.
+/// A code span, in which Markdown interprets nothing.
 fn code(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     // A run of backticks inside is shorter than that around it.

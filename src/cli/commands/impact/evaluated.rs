@@ -15,7 +15,7 @@ use crate::farm::pipeline::evaluator;
 
 /// How often it is said how far it is.
 const NARRATE_INTERVAL: Duration = Duration::from_secs(30);
-/// How often it is counted what was found so far.
+/// How often the rebuilds found so far are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The evaluations of the base and the change, for each system.

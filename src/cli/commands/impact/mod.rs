@@ -20,16 +20,17 @@ use anyhow::Context as _;
 
 use crate::cli::{Exit, output};
 use crate::config::Config;
+use crate::domain::diff::SMALL;
 use crate::domain::spec::System;
-use crate::view::impact::{BOUND, Commit, Impact, Rows, SystemImpact};
+use crate::view::impact::{Commit, Impact, Rows, SystemImpact};
 
 use cache::Cache;
 use subject::Subject;
 
 /// Show what a change to Guix or to another channel rebuilds
 ///
-/// Compares the working tree, with what is not committed, with the newest commit that it has in common
-/// with the upstream branch. No farm is needed. The exit code is 3 for over 300 rebuilds, and 1 if
+/// Compares the working tree, including uncommitted changes, with the merge base of HEAD and the upstream
+/// branch. No farm is needed. The exit code is 3 for over 300 rebuilds, and 1 if
 /// something cannot be evaluated any more.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct ImpactArgs {
@@ -109,7 +110,7 @@ async fn compare(args: &ImpactArgs, subject: &Subject, cache: &Cache) -> anyhow:
 fn exit(impact: &Impact) -> Exit {
     if impact.has_new_errors() {
         Exit::Input
-    } else if impact.most_rebuilds() > BOUND {
+    } else if impact.most_rebuilds() > SMALL {
         Exit::OverBound
     } else {
         Exit::Done

@@ -1,8 +1,9 @@
 //! What a change rebuilds, as text.
 
 use crate::cli::output;
+use crate::domain::diff::{LARGE, SMALL};
 use crate::view::impact::why::Why;
-use crate::view::impact::{BOUND, Cause, Fault, Impact, MODULE, SystemImpact};
+use crate::view::impact::{Cause, Fault, Impact, MODULE, SystemImpact};
 
 /// So many causes are listed.
 pub(super) const MOST_CAUSES: usize = 20;
@@ -59,10 +60,9 @@ fn headline(system: &SystemImpact) -> String {
 
 /// What Guix's manual says about so many rebuilds.
 pub(super) fn advice(rebuilds: usize) -> Option<&'static str> {
-    const LARGE: usize = 1800;
     match rebuilds {
         0 => None,
-        1..=BOUND => Some("up to 300: the change can go to master"),
+        1..=SMALL => Some("up to 300: the change can go to master"),
         rebuilds if rebuilds <= LARGE => Some("over 300: Guix's manual asks for a topic branch"),
         _ => Some("over 1,800: Guix's manual asks for a topic branch; a large part of Guix is rebuilt"),
     }
