@@ -18,3 +18,8 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Db> {
     postgres_backup::back_up(config).await?;
     Ok(Db::open(location).await?)
 }
+
+/// Opens the farm's database as it is now, for a report that only reads.
+pub(super) async fn for_report(config: &Config) -> anyhow::Result<Db> {
+    Ok(open(config).await?.at_one_moment().await?)
+}

@@ -74,6 +74,7 @@ mod history;
 mod id;
 mod log;
 mod migrate;
+mod moment;
 mod retention;
 mod states;
 mod store;

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::asked::{Asked, of_state};
 use super::problem::Problem;
 use super::{Pages, Shared};
-use crate::db::{self, EvaluationId};
+use crate::db::{self, Db, EvaluationId};
 use crate::view::access::{AuditEntry, Pause, Token};
 use crate::view::build::{Blocker, Build};
 use crate::view::channels::channel_file;
@@ -44,30 +44,33 @@ type Answer = Result<Response, Problem>;
 
 pub(super) async fn status(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
     let now = shared.web.clock.now();
-    let filter = asked.filter(&shared.web.db).await??;
-    let rows = Rows::load(&shared.web.db, shared.routes(), &filter, LISTED, now).await?;
+    let db = &shared.moment().await?;
+    let filter = asked.filter(db).await??;
+    let rows = Rows::load(db, shared.routes(), &filter, LISTED, now).await?;
     Ok(Json(&Status::new(&rows, now)).into_response())
 }
 
 pub(super) async fn all_trouble(State(shared): State<Arc<Shared>>) -> Answer {
     let now = shared.web.clock.now();
-    let rows = Rows::load(&shared.web.db, shared.routes(), &Filter::default(), 0, now).await?;
-    let newest = shared.web.db.newest_evaluations().await?;
+    let db = &shared.moment().await?;
+    let rows = Rows::load(db, shared.routes(), &Filter::default(), 0, now).await?;
+    let newest = db.newest_evaluations().await?;
     Ok(Json(&trouble::list(&rows, &Status::new(&rows, now), &newest, now)).into_response())
 }
 
 pub(super) async fn evaluation(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
     // No evaluation has the number 0.
     let number = EvaluationId(id.parse().unwrap_or(0));
-    let Some(row) = shared.web.db.evaluation(number).await? else {
+    let db = &shared.moment().await?;
+    let Some(row) = db.evaluation(number).await? else {
         return Err(Problem::missing(format!("there is no evaluation {id}")));
     };
-    let errors = shared.web.db.errors(row.id).await?;
+    let errors = db.errors(row.id).await?;
     Ok(Json(&Evaluation::new(&row).with_errors(&errors)).into_response())
 }
 
 pub(super) async fn queue(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
-    let db = &shared.web.db;
+    let db = &shared.moment().await?;
     let filter = asked.filter(db).await??;
     let (mut rows, mut complete) = (Vec::new(), true);
     for state in asked.states()? {
@@ -81,8 +84,9 @@ pub(super) async fn queue(State(shared): State<Arc<Shared>>, Query(asked): Query
 }
 
 pub(super) async fn blockers(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
-    let filter = asked.filter(&shared.web.db).await??;
-    let mut rows = shared.web.db.blockers().await?;
+    let db = &shared.moment().await?;
+    let filter = asked.filter(db).await??;
+    let mut rows = db.blockers().await?;
     rows.retain(|row| filter.admits(&row.build.spec, row.build.system.as_str()));
     let blockers: Vec<Blocker<'_>> = rows.iter().map(Blocker::new).collect();
     Ok(Json(&json!({ "items": blockers })).into_response())
@@ -93,8 +97,9 @@ pub(super) async fn jobs(
     Path(name): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Answer {
-    let filter = asked.filter(&shared.web.db).await??;
-    let found = match Found::load(&shared.web.db, &name, &filter).await? {
+    let db = &shared.moment().await?;
+    let filter = asked.filter(db).await??;
+    let found = match Found::load(db, &name, &filter).await? {
         Ok(found) => found,
         Err(near) => {
             let problem = Problem::missing(format!("no evaluation has a job called {name}"));
@@ -102,7 +107,7 @@ pub(super) async fn jobs(
         }
     };
     let Pages { routes, logs } = shared.pages();
-    let rows = explanation::Rows::load_all(&shared.web.db, found.jobs, &routes, &logs).await?;
+    let rows = explanation::Rows::load_all(db, found.jobs, &routes, &logs).await?;
     Ok(Json(&explanation::Answer::new(&rows, &found.errors)).into_response())
 }
 
@@ -147,10 +152,11 @@ pub(super) async fn compare(
     Path(range): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Answer {
-    let (pairs, alone) = pairs_of(&shared, &range, &asked).await?;
+    let db = &shared.moment().await?;
+    let (pairs, alone) = pairs_of(db, &range, &asked).await?;
     let mut all = Vec::new();
     for pair in pairs {
-        all.push(diff::Rows::load(&shared.web.db, pair).await?);
+        all.push(diff::Rows::load(db, pair).await?);
     }
     let items: Vec<_> = all
         .iter_mut()
@@ -161,7 +167,7 @@ pub(super) async fn compare(
 
 /// The evaluations that a path such as `master..rust-team` means.
 pub(super) async fn pairs_of(
-    shared: &Shared,
+    db: &Db,
     range: &str,
     asked: &Asked,
 ) -> Result<(Vec<[db::Evaluation; 2]>, Vec<String>), Problem> {
@@ -169,7 +175,7 @@ pub(super) async fn pairs_of(
         return Err(Problem::missing("two evaluations are compared as A..B"));
     };
     let spec = Some(asked.spec.as_str()).filter(|spec| !spec.is_empty());
-    match pairs(&shared.web.db, [a, b], spec).await {
+    match pairs(db, [a, b], spec).await {
         Ok(found) => Ok(found),
         Err(NoPair::Wrong(text)) => Err(Problem::missing(text)),
         Err(NoPair::Db(error)) => Err(error.into()),
@@ -181,7 +187,7 @@ pub(super) async fn history(
     Path(name): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Answer {
-    let db = &shared.web.db;
+    let db = &shared.moment().await?;
     let filter = asked.filter(db).await??;
     let rows = db.history(&name, filter.spec.as_deref(), MOST_SPANS).await?;
     if rows.is_empty() {
@@ -198,7 +204,7 @@ pub(super) async fn failures(
     Path(name): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Answer {
-    let db = &shared.web.db;
+    let db = &shared.moment().await?;
     let specs = db.specs().await?;
     let Some(spec) = specs.iter().find(|stored| stored.spec.name == name) else {
         return Err(Problem::missing(format!("there is no spec {name}")));
@@ -227,7 +233,7 @@ pub(super) async fn evaluations(
     Query(asked): Query<Asked>,
     Query(older): Query<Older>,
 ) -> Answer {
-    let db = &shared.web.db;
+    let db = &shared.moment().await?;
     let filter = asked.filter(db).await??;
     let limit = older.limit.unwrap_or(50).clamp(1, MOST_ENTRIES);
     let before = older.before.map(EvaluationId);

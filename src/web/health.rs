@@ -46,7 +46,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 
 /// Metrics of the farm.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
-    let (db, now) = (&shared.web.db, shared.web.clock.now());
+    let (db, now) = (&shared.moment().await?, shared.web.clock.now());
     let rows = Rows::load(db, shared.routes(), &Filter::default(), 0, now).await?;
     let newest = db.newest_evaluations().await?;
     let Ok(text) = metrics::text(&rows, &newest, now) else {

@@ -105,6 +105,11 @@ impl Shared {
     fn routes(&self) -> Routes {
         self.pages().routes
     }
+
+    /// The database as it is now, for an answer that is put together from several questions.
+    async fn moment(&self) -> db::Result<Db> {
+        self.web.db.at_one_moment().await
+    }
 }
 
 /// Answers requests until `stop` is cancelled, and then those that are under way, for some seconds.

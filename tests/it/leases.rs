@@ -23,6 +23,21 @@ fn host(name: &str, identity: &str) -> NewHost {
 }
 
 #[tokio::test]
+async fn a_report_is_of_one_moment_whatever_is_written_meanwhile() {
+    on_both(async |db| {
+        let moment = db.at_one_moment().await.unwrap();
+        assert_eq!(moment.hosts().await.unwrap().len(), 0);
+        // A host that is registered before its spec: no report may know the spec and not the host.
+        db.register(&host("one", "a"), 100).await.unwrap();
+        only_spec(db, spec("master")).await;
+        assert_eq!(moment.specs().await.unwrap().len(), 0);
+        let later = db.at_one_moment().await.unwrap();
+        assert_eq!((later.hosts().await.unwrap().len(), later.specs().await.unwrap().len()), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_host_that_falls_silent_loses_its_evaluation_and_can_write_nothing_more() {
     on_both(async |db| {
         let [one, two] = [host("one", "a"), host("two", "b")];

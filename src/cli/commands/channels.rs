@@ -16,7 +16,7 @@ pub(in crate::cli) struct Channels {
 }
 
 pub(in crate::cli) async fn run(args: &Channels, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
+    let db = open_db::for_report(&config).await?;
     let evaluation = db.evaluation(EvaluationId(args.evaluation)).await?;
     let missing = || format!("there is no evaluation {}\nhint: `gorget status` lists them", args.evaluation);
     let evaluation = evaluation.ok_or_else(|| user_error(missing()))?;

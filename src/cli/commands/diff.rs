@@ -27,7 +27,7 @@ pub(in crate::cli) struct Diff {
 }
 
 pub(in crate::cli) async fn run(args: &Diff, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
+    let db = open_db::for_report(&config).await?;
     let (pairs, alone) = match pairs(&db, [&args.a, &args.b], args.spec.as_deref()).await {
         Err(NoPair::Wrong(text)) => return Err(user_error(text)),
         pairs => pairs?,

@@ -19,7 +19,7 @@ pub(in crate::cli) struct Explain {
 }
 
 pub(in crate::cli) async fn run(args: &Explain, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
+    let db = open_db::for_report(&config).await?;
     args.filter.check(&db).await?;
     let found = match Found::load(&db, &args.job, &args.filter.view()).await? {
         Ok(found) => found,

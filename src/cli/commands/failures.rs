@@ -23,7 +23,7 @@ pub(in crate::cli) struct Failures {
 }
 
 pub(in crate::cli) async fn run(args: &Failures, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
+    let db = open_db::for_report(&config).await?;
     let specs = db.specs().await?;
     let Some(spec) = specs.iter().find(|stored| stored.spec.name == args.spec) else {
         let names: Vec<&str> = specs.iter().map(|stored| stored.spec.name.as_str()).collect();

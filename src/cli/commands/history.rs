@@ -24,7 +24,7 @@ pub(in crate::cli) struct History {
 }
 
 pub(in crate::cli) async fn run(args: &History, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
+    let db = open_db::for_report(&config).await?;
     if let Some(name) = &args.spec
         && !db.specs().await?.iter().any(|stored| stored.spec.name == *name)
     {

@@ -20,7 +20,7 @@ pub(in crate::cli) struct Pushes {
 }
 
 pub(in crate::cli) async fn run(args: &Pushes, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
+    let db = open_db::for_report(&config).await?;
     let pushes = match &args.spec {
         None => db.all_pushes(args.limit).await?,
         Some(name) => {

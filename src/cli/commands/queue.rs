@@ -47,7 +47,7 @@ pub(in crate::cli) struct Queue {
 }
 
 pub(in crate::cli) async fn run(args: &Queue, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
+    let db = open_db::for_report(&config).await?;
     args.filter.check(&db).await?;
     let mut blockers = db.blockers().await?;
     blockers.retain(|blocker| args.filter.admits(&blocker.build.spec, blocker.build.system.as_str()));

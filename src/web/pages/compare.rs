@@ -104,11 +104,12 @@ pub(in crate::web) async fn page(
     Query(shown): Query<Shown>,
     Query(asked): Query<Asked>,
 ) -> Answer<Response> {
-    let (mut pairs, alone) = pairs_of(&shared, &range, &asked).await?;
+    let db = &shared.moment().await?;
+    let (mut pairs, alone) = pairs_of(db, &range, &asked).await?;
     pairs.truncate(MOST_SYSTEMS);
     let mut all = Vec::new();
     for pair in pairs {
-        all.push(Rows::load(&shared.web.db, pair).await?);
+        all.push(Rows::load(db, pair).await?);
     }
     let comparisons: Vec<Comparison<'_>> = all
         .iter_mut()

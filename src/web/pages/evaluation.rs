@@ -90,7 +90,7 @@ pub(in crate::web) async fn page(
     Path(id): Path<String>,
     Query(Shown { list }): Query<Shown>,
 ) -> Answer<Response> {
-    let (db, now) = (&shared.web.db, shared.web.clock.now());
+    let (db, now) = (&shared.moment().await?, shared.web.clock.now());
     let list = List::named(&list);
     // No evaluation has the number 0.
     let Some(row) = db.evaluation(EvaluationId(id.parse().unwrap_or(0))).await? else {

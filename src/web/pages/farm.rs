@@ -64,7 +64,7 @@ struct BranchRow {
 
 pub(in crate::web) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Answer<Response> {
     let now = shared.web.clock.now();
-    let rows = Rows::load(&shared.web.db, shared.routes(), &Filter::default(), 0, now).await?;
+    let rows = Rows::load(&shared.moment().await?, shared.routes(), &Filter::default(), 0, now).await?;
     let status = Status::new(&rows, now);
     let servers = status.substitute_servers.iter().map(|server| {
         (Clean::line(server.url), Clean::line(server.reason), Time::new(server.next_attempt, now))

@@ -64,7 +64,7 @@ pub(in crate::web) async fn page(
     visit: Visit,
     Path((spec, system, name)): Path<(String, String, String)>,
 ) -> Answer<Response> {
-    let (db, now) = (&shared.web.db, shared.web.clock.now());
+    let (db, now) = (&shared.moment().await?, shared.web.clock.now());
     let filter = Filter { spec: Some(spec.clone()), system: System::new(&system) };
     let found = match Found::load(db, &name, &filter).await? {
         Ok(found) if !found.jobs.is_empty() || !found.errors.is_empty() => found,
@@ -159,7 +159,7 @@ pub(in crate::web) async fn search(
     visit: Visit,
     Query(Search { q }): Query<Search>,
 ) -> Answer<Response> {
-    let db = &shared.web.db;
+    let db = &shared.moment().await?;
     let mut jobs = if q.is_empty() { Vec::new() } else { db.jobs_called(&q).await? };
     if let [only] = jobs.as_slice() {
         return Ok(Redirect::to(&link::job(&only.spec, &only.system, &only.name)).into_response());

@@ -75,7 +75,7 @@ struct SpecRow {
 }
 
 pub(in crate::web) async fn page(State(shared): State<Arc<Shared>>, visit: Visit) -> Answer<Response> {
-    let (db, now) = (&shared.web.db, shared.web.clock.now());
+    let (db, now) = (&shared.moment().await?, shared.web.clock.now());
     let rows = Rows::load(db, shared.routes(), &Filter::default(), 0, now).await?;
     let newest = db.newest_evaluations().await?;
     let status = Status::new(&rows, now);

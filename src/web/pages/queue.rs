@@ -61,7 +61,7 @@ pub(in crate::web) async fn page(
     visit: Visit,
     Query(asked): Query<Asked>,
 ) -> Answer<Response> {
-    let (db, now) = (&shared.web.db, shared.web.clock.now());
+    let (db, now) = (&shared.moment().await?, shared.web.clock.now());
     let filter = asked.filter(db).await??;
     let mut builds = Vec::new();
     for state in asked.states()? {

@@ -69,7 +69,7 @@ pub(in crate::web) async fn page(
     visit: Visit,
     Path(name): Path<String>,
 ) -> Answer<Response> {
-    let (db, now) = (&shared.web.db, shared.web.clock.now());
+    let (db, now) = (&shared.moment().await?, shared.web.clock.now());
     let filter = Filter { spec: Some(name.clone()), system: None };
     let rows = Rows::load(db, shared.routes(), &filter, EVALUATIONS, now).await?;
     let Some(stored) = rows.specs.first() else {

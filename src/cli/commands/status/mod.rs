@@ -32,7 +32,7 @@ pub(in crate::cli) struct Status {
 }
 
 pub(in crate::cli) async fn run(args: &Status, config: Config) -> anyhow::Result<Exit> {
-    let db = open_db::open(&config).await?;
+    let db = open_db::for_report(&config).await?;
     if let Some(number) = args.evaluation {
         return evaluation::show(&db, EvaluationId(number), args.json).await;
     }
