@@ -29,7 +29,7 @@ use commands::{
 use rustix::fs::Mode;
 
 use crate::config::{Config, ConfigError};
-use crate::evaluator::runtime::RuntimeError;
+use crate::evaluator::runtime::{READ_SOURCES, RuntimeError, read_sources};
 use crate::guix::signature::SigningError;
 use crate::telemetry;
 
@@ -106,6 +106,9 @@ enum Command {
     Audit(audit::Audit),
     #[command(hide = true)]
     Generate(generate::Generate),
+    /// Reads the modules of channels for the farm, which starts it
+    #[command(hide = true, name = READ_SOURCES)]
+    ReadSources,
 }
 
 /// An error whose cause is what the person gave.
@@ -153,8 +156,9 @@ fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn run_command(cli: Cli) -> anyhow::Result<Exit> {
-    telemetry::begin(match &cli.command {
+/// Where a command logs to, and who may read what it makes.
+fn prepare(command: &Command) {
+    telemetry::begin(match command {
         // On a terminal, a progress bar takes the place of the log.
         Command::Run(run) if !run.once || !std::io::stderr().is_terminal() => "gorget=info",
         // Its steps are not those of a farm; it says itself what goes wrong.
@@ -162,14 +166,19 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         _ => "gorget=warn",
     });
     // What Gorget keeps is nobody else's; man pages and completions are everybody's.
-    if !matches!(cli.command, Command::Generate(_)) {
+    if !matches!(command, Command::Generate(_)) {
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
+}
+
+fn run_command(cli: Cli) -> anyhow::Result<Exit> {
+    prepare(&cli.command);
     let config = || Config::load(cli.global.config.as_deref(), cli.global.state.as_deref());
     match cli.command {
         Command::Check(args) => within(check::run(&args, config().map_err(Into::into))),
         Command::Doctor(args) => within(doctor::run(&args, config())),
         Command::Generate(generate) => generate::run(&generate),
+        Command::ReadSources => Ok(read_sources().map(|()| Exit::Done)?),
         Command::Run(args) => within(run::run(&args, config()?)),
         Command::Evaluate(args) => within(evaluate::run(&args, config()?)),
         Command::Impact(args) => within(impact::run(&args, config()?)),

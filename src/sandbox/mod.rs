@@ -1,9 +1,10 @@
 //! The only place that starts processes.
 //!
-//! Two kinds: a `Tool` is a trusted program (git) with a scrubbed environment; a `Confined`
+//! Three kinds: a `Tool` is a trusted program (git) with a scrubbed environment; a `Confined`
 //! program runs strangers' code inside bubblewrap, without network, without the real store daemon,
-//! with nothing writable but memory. Both have `Limits` and end up as a `Process`, whose whole tree
-//! dies when it exceeds them, when it is dropped, or when Gorget dies. `docs/security.md` lists who has which.
+//! with nothing writable but memory; a `Subprocess` is Gorget itself without its secrets. All have
+//! `Limits` and end up as a `Process`, whose whole tree dies when it exceeds them, when it is
+//! dropped, or when Gorget dies. `docs/security.md` lists which process may do what.
 
 mod alive;
 mod apart;
@@ -13,9 +14,11 @@ mod guix;
 mod limits;
 mod measure;
 mod process;
+mod reading;
 mod seccomp;
 mod spawner;
 mod start;
+mod subprocess;
 mod tool;
 mod watch;
 
@@ -26,4 +29,6 @@ pub use guix::find_guix;
 pub use limits::{Exceeded, Limits};
 pub use measure::{Held, Measured, forget_own_peak, measure_tree, own_peak};
 pub use process::{Finished, Process, describe_exit};
+pub use reading::{has_landlock, restrict_to_reading};
+pub use subprocess::Subprocess;
 pub use tool::Tool;

@@ -4,6 +4,8 @@
 //! filter takes away what they do not cover: kernel interfaces with a history of faults, objects that
 //! outlive a process or are charged to no process, and other processes' memory.
 
+use seccompiler::sock_filter;
+
 /// One instruction of classic BPF, as `struct sock_filter` lays it out.
 type Instruction = (u16, u8, u8, u32);
 
@@ -37,6 +39,7 @@ const X32: u32 = 0x4000_0000;
 const UNKNOWN: u32 = 463;
 
 const CLONE_NEW: u32 = 0x7e02_0000;
+const THREAD: u32 = libc::CLONE_THREAD.cast_unsigned();
 const SOCKET_BUFFERS: [i32; 4] =
     [libc::SO_SNDBUF, libc::SO_RCVBUF, libc::SO_SNDBUFFORCE, libc::SO_RCVBUFFORCE];
 
@@ -132,12 +135,44 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_uselib,
 ];
 
+/// Calls that a process does not need which only reads files.
+const REFUSED_WHEN_READING: &[libc::c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_fork,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_vfork,
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_kill,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_setpriority,
+];
+
 const fn refuse(errno: i32) -> u32 {
     0x0005_0000 | errno.cast_unsigned()
 }
 
 /// The filter, as bubblewrap reads it from a file.
 pub(super) fn filter() -> Vec<u8> {
+    instructions(by_arguments(), &[]).into_iter().flat_map(bytes).collect()
+}
+
+/// What a process of our own refuses that only reads files: also to start anything, to connect to anything, and
+/// to send signals.
+pub(super) fn filter_of_reading() -> Vec<sock_filter> {
+    let starts = call(libc::SYS_clone, 0, &[(JUMP_ANY_BIT, 1, 0, THREAD), (RETURN, 0, 0, EPERM)]);
+    let program = instructions([starts, by_arguments()].concat(), REFUSED_WHEN_READING);
+    program.into_iter().map(|(code, jt, jf, k)| sock_filter { code, jt, jf, k }).collect()
+}
+
+/// A filter with these instructions for single calls, which refuses `more` beside what is always refused.
+fn instructions(by_arguments: Vec<Instruction>, more: &[libc::c_long]) -> Vec<Instruction> {
     let mut program = vec![
         (LOAD, 0, 0, ARCHITECTURE),
         (JUMP_EQUAL, 1, 0, NATIVE),
@@ -147,14 +182,15 @@ pub(super) fn filter() -> Vec<u8> {
     ];
     #[cfg(target_arch = "x86_64")]
     program.extend([(JUMP_AT_LEAST, 0, 1, X32), (RETURN, 0, 0, KILL_PROCESS)]);
-    program.extend(by_arguments());
-    for call in REFUSED {
-        program.extend([(JUMP_EQUAL, 0, 1, number(*call)), (RETURN, 0, 0, EPERM)]);
-    }
+    let refused = |call: &libc::c_long| [(JUMP_EQUAL, 0, 1, number(*call)), (RETURN, 0, 0, EPERM)];
+    // What is refused here cannot be allowed for its arguments.
+    program.extend(more.iter().flat_map(refused));
+    program.extend(by_arguments);
+    program.extend(REFUSED.iter().flat_map(refused));
     // Its flags are in memory, where a filter cannot read them. The C library takes `clone`.
     program.extend([(JUMP_EQUAL, 0, 1, number(libc::SYS_clone3)), (RETURN, 0, 0, ENOSYS)]);
     program.extend([(JUMP_AT_LEAST, 0, 1, UNKNOWN), (RETURN, 0, 0, ENOSYS), (RETURN, 0, 0, ALLOW)]);
-    program.into_iter().flat_map(bytes).collect()
+    program
 }
 
 /// Calls that are refused only with some arguments. They end in a verdict.

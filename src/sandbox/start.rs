@@ -1,5 +1,6 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -39,6 +40,19 @@ impl Start<'_> {
         }
         let stdout = if reading { child.stdout.take() } else { None };
         Ok((Process::watched(child, self.limits, cgroup, false)?, stdout))
+    }
+
+    /// Starts a process whose standard input and output are `socket`. Its limits hold some microseconds after it has
+    /// begun.
+    pub(super) fn subprocess(&self, socket: OwnedFd) -> io::Result<Process> {
+        let cgroup = Cgroup::new(&self.limits)?;
+        let mut command = self.command();
+        command.stdin(socket.try_clone()?).stdout(socket);
+        let child = self.spawn(&mut command)?;
+        if let Some(pid) = child.id() {
+            self.hold(pid, cgroup.as_ref())?;
+        }
+        Process::watched(child, self.limits, cgroup, false)
     }
 
     /// Starts bubblewrap, whose arguments name the three descriptors. Its limits hold before the program

@@ -8,6 +8,7 @@ use std::time::Duration;
 use gorget::evaluator::runtime::{Cache, Compiling, Counts, Environment, checkout};
 
 use crate::runtimes::{Bed, age, channel};
+use crate::support::guix::compiling_with_gorget;
 
 /// Hands over results for modules of others that are compiled in the same sandbox.
 const ATTACK: &str = r#"
@@ -102,7 +103,7 @@ async fn prepare(bed: &Bed, others: &[&str], compiling: &Compiling) -> Environme
 /// What Guix and the channel `good` say of themselves, how many modules were compiled for that, and
 /// what failed.
 async fn said(bed: &Bed, others: &[&str]) -> (String, usize, Vec<String>) {
-    let environment = prepare(bed, others, &Compiling::default()).await;
+    let environment = prepare(bed, others, &compiling_with_gorget()).await;
     let failures = environment.failures.iter().map(|failure| failure.module.clone()).collect();
     (bed.run(&environment, ANSWERS).await, environment.counts.compiled, failures)
 }
@@ -175,7 +176,7 @@ async fn the_cache_keeps_its_size_while_modules_are_compiled() {
         std::fs::write(cache.join(format!("compiled/old-{number}.go")), vec![0; 1 << 20]).unwrap();
     }
     // A quarter is for one revision.
-    let compiling = Compiling { cache: 8 << 20, jobs: 1, ..Compiling::default() };
+    let compiling = Compiling { cache: 8 << 20, jobs: 1, ..compiling_with_gorget() };
     let preparing = prepare(&bed, &["evil"], &compiling);
     tokio::pin!(preparing);
     let mut most = 0;

@@ -62,7 +62,7 @@ async fn a_farm_without_faults_has_none() {
     farm.run_once().await;
     let (checks, code) = doctor(&farm).await;
     // These depend on the machine, and on what runs.
-    let known = ["user", "cgroups", "hosts", "state directory"];
+    let known = ["user", "cgroups", "landlock", "hosts", "state directory"];
     let other: Vec<&Value> =
         checks.iter().filter(|check| !known.contains(&check["name"].as_str().unwrap())).collect();
     assert!(other.is_empty(), "{other:?}");

@@ -70,6 +70,7 @@ mod sandboxes;
 mod schedules;
 mod served;
 mod siege;
+mod source_reader;
 mod sources;
 mod spec;
 mod stop;

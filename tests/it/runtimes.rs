@@ -9,17 +9,7 @@ use gorget::evaluator::runtime::{
 };
 use gorget::sandbox::Limits;
 
-/// The system root with a real Guix that tests use.
-fn guix_root() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/gorget/sid-root");
-    let root = std::env::var_os("GORGET_TEST_GUIX_ROOT").map_or_else(home, PathBuf::from);
-    assert!(
-        root.join("usr/bin/guix").exists() || root == Path::new("/"),
-        "no Guix below {}: run `make test`, or set GORGET_TEST_GUIX_ROOT",
-        root.display()
-    );
-    root
-}
+use crate::support::guix::{compiling_with_gorget, guix_root};
 
 /// Copies modules and what they need, and makes everything as old as a checkout is.
 fn copy(from: &Path, to: &Path) {
@@ -90,7 +80,7 @@ impl Bed {
     async fn checkout(&self) -> Environment {
         let cache = Cache::new(self.directory.path().join("cache"), "tests").unwrap();
         let guix = self.channel("guix");
-        checkout(&self.host, &[&channel("guix", &guix)], &cache, &Compiling::default()).await.unwrap()
+        checkout(&self.host, &[&channel("guix", &guix)], &cache, &compiling_with_gorget()).await.unwrap()
     }
 
     /// What `code` prints.
@@ -275,7 +265,7 @@ async fn what_is_compiled_when_somebody_stops_is_not_compiled_again() {
         );
     }
     let cache = Cache::new(bed.directory.path().join("cache"), "tests").unwrap();
-    let compiling = Compiling { jobs: 1, ..Compiling::default() };
+    let compiling = Compiling { jobs: 1, ..compiling_with_gorget() };
     let guix = channel("guix", &bed.channel("guix"));
     let sources = [&guix];
     let is_begun = async {
@@ -300,7 +290,7 @@ async fn what_no_package_needs_is_not_compiled_for_packages_and_loads_all_the_sa
     comment("gnu/packages/ncdu.scm", "(define-public ncdu\n");
     comment("gnu/tests/nfs.scm", "(define %test-nfs\n");
     let cache = Cache::new(bed.directory.path().join("cache"), "tests").unwrap();
-    let compiling = Compiling { scope: Scope::Packages, ..Compiling::default() };
+    let compiling = Compiling { scope: Scope::Packages, ..compiling_with_gorget() };
     let guix = channel("guix", &bed.channel("guix"));
     let environment = checkout(&bed.host, &[&guix], &cache, &compiling).await.unwrap();
     assert_eq!(environment.counts.compiled, 1, "{:?}", environment.counts);

@@ -11,7 +11,7 @@ use gorget::sandbox::{Exceeded, Finished, Limits, Tool};
 
 use crate::hostile::{among_good_ones, running};
 use crate::runtimes::Bed;
-use crate::support::guix::guix_root;
+use crate::support::guix::{compiling_with_gorget, guix_root};
 use crate::support::hostile::limits;
 
 /// Tries the kernel's interfaces.
@@ -222,7 +222,7 @@ fn at_expansion(bed: &Bed, code: &str) {
 async fn compile(bed: &Bed) -> Environment {
     let cache = Cache::new(bed.directory.path().join("cache"), "tests").unwrap();
     let compiling =
-        Compiling { jobs: 2, limit: Duration::from_mins(4), memory: 3 << 30, ..Compiling::default() };
+        Compiling { jobs: 2, limit: Duration::from_mins(4), memory: 3 << 30, ..compiling_with_gorget() };
     checkout(&bed.host, &[&crate::runtimes::channel("guix", &bed.channel("guix"))], &cache, &compiling)
         .await
         .unwrap()

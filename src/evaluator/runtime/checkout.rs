@@ -31,11 +31,12 @@ pub async fn checkout(
 ) -> Result<Environment, RuntimeError> {
     let channels = Channels::new(host, channels)?;
     let mut plan = {
-        let (host, channels, cache, scope) = (host.clone(), channels.clone(), cache.clone(), compiling.scope);
+        let (host, channels, cache) = (host.clone(), channels.clone(), cache.clone());
+        let (scope, program) = (compiling.scope, compiling.program.clone());
         // When nobody waits any more, it ends soon.
         let stop = CancellationToken::new();
         let _guard = stop.clone().drop_guard();
-        let plan = move || plan::plan(&host, &channels, &cache, scope, &stop);
+        let plan = move || plan::plan(&host, &channels, &cache, scope, &program, &stop);
         let planned = tokio::task::spawn_blocking(plan).await;
         planned.map_err(io::Error::other)??
     };

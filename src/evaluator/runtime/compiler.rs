@@ -1,5 +1,7 @@
+use serde::{Deserialize, Serialize};
+
 /// What keys depend on beside the sources.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compiler {
     /// Version and build of Guile, and the machine it compiles for.
     pub identity: String,

@@ -10,6 +10,9 @@ use super::cache::MAX_COMPILED;
 use super::key::Keys;
 use crate::domain::spec::{Build, Subset};
 
+/// The program that runs, also when its file has been replaced.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// Which modules of Guix are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scope {
@@ -49,6 +52,8 @@ pub struct Compiling {
     pub cache: u64,
     /// Which modules of Guix.
     pub scope: Scope,
+    /// Gorget, which is started to read sources: see [`read_sources`](super::read_sources).
+    pub program: PathBuf,
     /// How far it is.
     pub progress: Arc<CompileProgress>,
 }
@@ -71,6 +76,7 @@ impl Default for Compiling {
             heap: 128 << 20,
             cache: 8 << 30,
             scope: Scope::default(),
+            program: OWN_PROGRAM.into(),
             progress: Arc::default(),
         }
     }

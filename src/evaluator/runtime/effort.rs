@@ -1,12 +1,10 @@
-//! How much computing keys may take, and until when they are wanted.
+//! How much computing keys may take.
 //!
 //! Real channels come nowhere near these limits. Sources that are made for it could have the comparison of
 //! modules take time that grows with the square of their size.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use tokio_util::sync::CancellationToken;
 
 /// Steps of a computation that is not trusted, some tens of nanoseconds each. Guix takes 70 million.
 const MAX_STEPS: u64 = 3_000_000_000;
@@ -20,7 +18,6 @@ const CHUNK: u64 = 1 << 16;
 pub struct Effort {
     steps: AtomicU64,
     bytes: AtomicU64,
-    stop: CancellationToken,
 }
 
 /// Why a computation ends early.
@@ -32,25 +29,22 @@ pub enum Halt {
     /// It would take too much memory.
     #[error("comparing them takes more than {} MiB of memory", MAX_BYTES >> 20)]
     Bytes,
-    /// Nobody wants the result any more.
-    #[error("stopped")]
-    Stopped,
 }
 
 impl Effort {
     /// For channels.
-    pub fn limited(stop: CancellationToken) -> Self {
-        Self::of(MAX_STEPS, MAX_BYTES, stop)
+    pub fn limited() -> Self {
+        Self::of(MAX_STEPS, MAX_BYTES)
     }
 
     /// For what is installed.
-    pub fn unlimited(stop: CancellationToken) -> Self {
-        Self::of(u64::MAX, u64::MAX, stop)
+    pub fn unlimited() -> Self {
+        Self::of(u64::MAX, u64::MAX)
     }
 
-    /// So many steps and bytes, until `stop` is cancelled.
-    pub(super) fn of(steps: u64, bytes: u64, stop: CancellationToken) -> Self {
-        Self { steps: steps.into(), bytes: bytes.into(), stop }
+    /// So many steps and bytes.
+    pub(super) fn of(steps: u64, bytes: u64) -> Self {
+        Self { steps: steps.into(), bytes: bytes.into() }
     }
 
     /// A meter for one thread.
@@ -85,7 +79,7 @@ impl Meter<'_> {
         if self.bytes.get() < CHUNK { Ok(()) } else { self.settle() }
     }
 
-    /// Accounts for what was used; says when the result is not wanted any more.
+    /// Accounts for what was used.
     pub fn settle(&self) -> Result<(), Halt> {
         let take = |left: &AtomicU64, count: u64| {
             let less = |left: u64| Some(left.saturating_sub(count));
@@ -94,7 +88,6 @@ impl Meter<'_> {
         let steps = take(&self.effort.steps, self.steps.take());
         let bytes = take(&self.effort.bytes, self.bytes.take());
         match () {
-            () if self.effort.stop.is_cancelled() => Err(Halt::Stopped),
             () if !steps => Err(Halt::Steps),
             () if !bytes => Err(Halt::Bytes),
             () => Ok(()),

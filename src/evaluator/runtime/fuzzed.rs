@@ -1,7 +1,5 @@
 //! What the fuzzer calls: see `fuzz/`.
 
-use tokio_util::sync::CancellationToken;
-
 use super::compiler::Compiler;
 use super::effort::Effort;
 use super::key;
@@ -23,7 +21,7 @@ pub fn keys(a: &[u8], b: &[u8]) -> (Vec<(String, [u8; 32])>, usize) {
     let layers = [Layer::alone(empty.path().to_owned(), Kind::Guix)];
     let core = ["define", "define-syntax", "let", "list"].map(str::to_owned).to_vec();
     let compiler = Compiler { identity: "3.0".to_owned(), core };
-    let effort = Effort::limited(CancellationToken::new());
+    let effort = Effort::limited();
     let Ok(keyed) = key::keys(&files, &layers, Kind::Guix, &compiler, &effort) else {
         return (Vec::new(), 0);
     };

@@ -166,13 +166,11 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::time::Duration;
 
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
-    use tokio_util::sync::CancellationToken;
-
     use super::super::effort::Effort;
     use super::super::layer::Kind;
     use super::*;
     use crate::clock::cpu_time;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     /// What comes of a module of this text, beside files that are not what they seem.
     fn included(text: &str) -> Included {
@@ -198,7 +196,7 @@ mod tests {
             kind: Kind::Channel,
             text: text.as_bytes().to_vec(),
         };
-        let effort = Effort::limited(CancellationToken::new());
+        let effort = Effort::limited();
         let meter = effort.meter();
         let mut read = reader::read(&file.text, 0, &modules, &meter).unwrap();
         let started = cpu_time();

@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::OnceCell;
 
 use crate::sandbox::{Confined, Limits, find_guix};
 
 use super::beneath::Beneath;
 use super::channel::Place;
 use super::compiler::Compiler;
-use super::effort::Effort;
-use super::key::{self, Keys};
+use super::key::Keys;
 use super::layer::{Kind, Layer};
 use super::min_version;
-use super::sources::{self, SourcesError};
+use super::source_reader::{InstalledKeys, SourceReader};
 use super::{Counts, Environment, RuntimeError, Source, search_path};
 
 /// Where the sandbox has the store.
@@ -52,11 +53,11 @@ pub struct InstalledGuix {
     pub load_path: Vec<PathBuf>,
     /// The same for compiled modules.
     pub load_compiled_path: Vec<PathBuf>,
-    /// What keys of compiled modules depend on beside sources.
+    /// What keys of compiled modules depend on beside sources, but for Guile's macros.
     pub(super) compiler: Arc<Compiler>,
     /// What the sandbox shows as `/gnu/store`, if that is not the root's own.
     store: Option<PathBuf>,
-    keys: Arc<OnceLock<HashMap<String, Keys>>>,
+    known: Arc<OnceCell<Known>>,
 }
 
 impl InstalledGuix {
@@ -129,7 +130,7 @@ impl InstalledGuix {
             compiled: at("compiled", 0)?.into(),
             config: (at("config", 0)?.into(), at("config", 1)?.into()),
             compiler: Arc::new(Compiler { identity, core }),
-            keys: Arc::default(),
+            known: Arc::default(),
             guile_modules,
             load_path,
             load_compiled_path,
@@ -152,32 +153,36 @@ impl InstalledGuix {
         self.load_path.iter().filter(inner).filter(inner_of_guile).map(layer).collect()
     }
 
-    /// The names of Guile's macros and primitives, with those of its libraries.
-    pub(super) fn compiler(&self, effort: &Effort) -> Result<Compiler, SourcesError> {
-        let mut compiler = (*self.compiler).clone();
-        let layer = Layer::alone(self.outside(&self.guile_modules.0), Kind::Guile);
-        let layers = [layer];
-        let macros = super::index::macros(&sources::files(&layers, effort)?, effort);
-        compiler.core.extend(macros.map_err(|halt| SourcesError::halted(&layers, halt))?);
-        Ok(compiler)
+    /// What reads sources for this Guix; `program` is Gorget.
+    pub(super) fn source_reader(&self, program: &Path) -> SourceReader {
+        // Profiles are made of links into the store.
+        let stores = [self.outside(Path::new(STORE)), self.root.join("usr")].into_iter();
+        let linked = stores.filter(|directory| directory.is_dir()).collect();
+        SourceReader { program: program.to_owned(), config: self.outside(&self.config.0), linked }
     }
 
-    /// The keys of the installed Guix's modules, computed once.
-    pub(super) fn keys(
-        &self,
-        compiler: &Compiler,
-        effort: &Effort,
-    ) -> Result<&HashMap<String, Keys>, SourcesError> {
-        if let Some(keys) = self.keys.get() {
-            return Ok(keys);
-        }
-        let mut layers = vec![Layer::alone(self.outside(&self.sources), Kind::Installed)];
-        layers.extend(self.libraries());
-        let mut files = sources::files(&layers, effort)?;
-        sources::replace(&mut files, "guix/config.scm", fs_err::read(self.outside(&self.config.0))?);
-        let keys = key::keys(&files, &layers, Kind::Installed, compiler, effort)?.keys;
-        Ok(self.keys.get_or_init(|| keys))
+    /// What is known of its modules, learnt once.
+    pub(super) async fn known(&self, reader: &SourceReader) -> Result<&Known, RuntimeError> {
+        let learn = async || {
+            let guile = Layer::alone(self.outside(&self.guile_modules.0), Kind::Guile);
+            let mut layers = vec![Layer::alone(self.outside(&self.sources), Kind::Installed)];
+            layers.extend(self.libraries());
+            let mut compiler = (*self.compiler).clone();
+            let InstalledKeys { macros, keys } = reader.installed(guile, layers, compiler.clone()).await?;
+            compiler.core.extend(macros);
+            Ok(Known { compiler, keys })
+        };
+        self.known.get_or_try_init(learn).await
     }
+}
+
+/// What is known of the modules of an installed Guix.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// What keys of compiled modules depend on beside sources.
+    pub(super) compiler: Compiler,
+    /// The keys of its modules.
+    pub(super) keys: HashMap<String, Keys>,
 }
 
 /// `path`, which is absolute inside `root` with `store` as its store, on this machine.

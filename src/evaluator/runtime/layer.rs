@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// A directory of modules; earlier layers hide equally named files of later ones.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
     /// The channel's name, or what else it is called in messages.
     pub name: String,
@@ -14,7 +16,7 @@ pub struct Layer {
 }
 
 /// What a directory of modules is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// The channel that brings Guix: what is compiled how depends on the path.
     Guix,

@@ -32,7 +32,11 @@ pub(super) fn refuse_too_old(sources: &Beneath, whose: &str) -> Result<(), Runti
             text => text.unwrap_or_default(),
         };
         if !text.windows(name.len()).any(|window| window == name.as_bytes()) {
-            return Err(RuntimeError::TooOld { whose: whose.to_owned(), file, name });
+            return Err(RuntimeError::TooOld {
+                whose: whose.to_owned(),
+                file: file.to_owned(),
+                name: name.to_owned(),
+            });
         }
     }
     Ok(())

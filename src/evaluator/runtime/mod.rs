@@ -23,8 +23,7 @@
 //!
 //! A module that includes what is not in a layer, or is nested as no real one is, has no key, nor has what
 //! imports it: these are loaded from source. Channels whose modules take more than `sources` and `effort`
-//! allow are refused. All of that is read by this program itself, outside of any sandbox, so nothing is
-//! opened but regular files below the top of each channel.
+//! allow are refused. All of that is read by a process of its own, the source reader (`source_reader`).
 //!
 //! Everything in doubt counts: names in forms with an unknown head, names that such a form may
 //! make out of other names, symbols in comments behind `#;`, local variables named like macros.
@@ -99,6 +98,7 @@ mod reach;
 mod reader;
 mod runtimes;
 mod search;
+mod source_reader;
 mod sources;
 mod time_machine;
 mod visible;
@@ -119,6 +119,7 @@ pub use compiling::{Compiling, Scope};
 pub use installed::{InstalledGuix, installed_environment};
 pub use progress::CompileProgress;
 pub use runtimes::{Prepared, Runtimes};
+pub use source_reader::{COMMAND as READ_SOURCES, serve as read_sources};
 pub use sources::SourcesError;
 pub use time_machine::TimeMachine;
 
@@ -147,9 +148,9 @@ pub enum RuntimeError {
         /// Where it is, in words.
         whose: String,
         /// A file that it lacks, or that lacks a name.
-        file: &'static str,
+        file: String,
         /// The name.
-        name: &'static str,
+        name: String,
     },
     /// A channel's name would lead elsewhere.
     #[error("the channel name {name:?} cannot be a file name")]
@@ -174,7 +175,7 @@ pub enum RuntimeError {
     #[error("the channel `guix` has no {missing}")]
     NotGuix {
         /// The file that every Guix has.
-        missing: &'static str,
+        missing: String,
     },
     /// Nobody builds.
     #[error(

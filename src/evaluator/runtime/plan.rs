@@ -5,18 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::beneath::{Beneath, Unreadable};
 use super::compile::CompileFailure;
-use super::compiler::Compiler;
 use super::compiling::{Job, Scope};
-use super::effort::{Effort, Halt};
 use super::farm::Farm;
-use super::key::{self, Keyed, Keys};
-use super::layer::{Kind, Layer};
-use super::min_version;
-use super::sources::{self, File, MAX_SOURCE};
+use super::installed::Known;
+use super::key::{self, Keys};
+use super::layer::Kind;
+use super::source_reader::{Module, Modules, SourceReader};
 use super::visible::Channels;
 use super::{Cache, Counts, InstalledGuix, RuntimeError};
 
@@ -41,23 +39,22 @@ pub(super) struct Group {
 }
 
 /// Looks up what is there. Takes about a second, and another one where there are other channels
-/// than Guix.
+/// than Guix. Blocks its thread, which must be one that may.
 pub(super) fn plan(
     host: &InstalledGuix,
     channels: &Channels,
     cache: &Cache,
     scope: Scope,
+    program: &Path,
     stop: &CancellationToken,
 ) -> Result<Plan, RuntimeError> {
-    check_guix(&channels.layers(&[0])[0])?;
-    let unlimited = Effort::unlimited(stop.clone());
-    let compiler = host.compiler(&unlimited)?;
     // One after the other: each has all sources in memory, and uses all processors.
-    let installed = host.keys(&compiler, &unlimited)?;
+    let reader = host.source_reader(program);
+    let known = wait_for(host.known(&reader), stop)?;
     let farm = Arc::new(Farm::new(cache, channels.all().len())?);
     let (groups, failures, counts) = (Vec::new(), Vec::new(), Counts::default());
     let plan = Plan { farm, groups, failures, counts };
-    let mut planner = Planner { host, channels, cache, scope, stop, compiler, installed, plan };
+    let mut planner = Planner { host, channels, cache, scope, reader, known, stop, plan };
     planner.add_guix()?;
     if channels.all().len() > 1 {
         planner.add_others()?;
@@ -73,17 +70,17 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-/// Refuses what is no Guix, or too old a one.
-fn check_guix(layer: &Layer) -> Result<(), RuntimeError> {
-    let guix = Beneath::new(layer)?;
-    for missing in ["gnu/packages.scm", "guix/packages.scm"] {
-        match guix.read(Path::new(missing), MAX_SOURCE) {
-            Ok(_) => {}
-            Err(Unreadable::Absent) => return Err(RuntimeError::NotGuix { missing }),
-            Err(error) => return Err(layer.unreadable(missing, error).into()),
-        }
-    }
-    min_version::refuse_too_old(&guix, "of the channel `guix`")
+/// Waits for what a source reader answers, unless nobody waits for that any more.
+fn wait_for<T>(
+    answer: impl Future<Output = Result<T, RuntimeError>>,
+    stop: &CancellationToken,
+) -> Result<T, RuntimeError> {
+    let answer = stop.run_until_cancelled(answer);
+    Handle::current().block_on(answer).unwrap_or_else(|| Err(stopped()))
+}
+
+fn stopped() -> RuntimeError {
+    io::Error::other("stopped").into()
 }
 
 struct Planner<'a> {
@@ -91,23 +88,22 @@ struct Planner<'a> {
     channels: &'a Channels,
     cache: &'a Cache,
     scope: Scope,
+    reader: SourceReader,
+    known: &'a Known,
     stop: &'a CancellationToken,
-    compiler: Compiler,
-    installed: &'a HashMap<String, Keys>,
     plan: Plan,
 }
 
 /// The modules where some channels are seen, and the keys of some of them.
 struct View {
     seen: Vec<usize>,
-    files: Vec<File>,
-    keyed: Keyed,
+    modules: Modules,
 }
 
 impl View {
     /// The files of channels other than Guix, each with its channel's number.
-    fn others<'a>(&'a self, channels: &'a Channels) -> impl Iterator<Item = (&'a File, usize)> {
-        let others = self.files.iter().filter(|file| file.kind == Kind::Channel);
+    fn others<'a>(&'a self, channels: &'a Channels) -> impl Iterator<Item = (&'a Module, usize)> {
+        let others = self.modules.files.iter().filter(|file| file.kind == Kind::Channel);
         others.map(|file| (file, channels.of_layer(&self.seen, file.layer)))
     }
 }
@@ -116,29 +112,14 @@ impl Planner<'_> {
     /// What is seen of the channels `seen`, with the keys of what is of this kind.
     fn view(&self, seen: &[usize], kind: Kind) -> Result<View, RuntimeError> {
         let layers = self.channels.layers(seen);
-        let effort = Effort::limited(self.stop.clone());
-        let mut files = sources::files(&layers, &effort)?;
-        let mut keyed = Keyed::default();
-        if files.iter().any(|file| file.kind == kind) {
-            let config = fs_err::read(self.host.outside(&self.host.config.0))?;
-            sources::replace(&mut files, "guix/config.scm", config);
-            keyed = key::keys(&files, &layers, kind, &self.compiler, &effort)?;
-        }
-        let (steps, bytes) = effort.used();
-        tracing::debug!(
-            channels = seen.len(),
-            files = files.len(),
-            steps,
-            bytes,
-            "the modules were compared"
-        );
-        Ok(View { seen: seen.to_vec(), files, keyed })
+        let modules = self.reader.modules(layers, kind, self.known.compiler.clone());
+        Ok(View { seen: seen.to_vec(), modules: wait_for(modules, self.stop)? })
     }
 
     /// Guix and its libraries, where nothing else is seen.
     fn add_guix(&mut self) -> Result<(), RuntimeError> {
         let view = self.view(&[0], Kind::Guix)?;
-        for file in &view.files {
+        for file in &view.modules.files {
             if file.path == "guix/config.scm" {
                 self.plan.farm.source(&file.path, &self.host.config.0)?;
                 self.plan.farm.compiled(&file.path, &self.host.config.1)?;
@@ -146,7 +127,7 @@ impl Planner<'_> {
                 link_library(self.host, file, &self.plan.farm)?;
             }
         }
-        let of_guix = view.files.iter().filter(|file| file.kind == Kind::Guix);
+        let of_guix = view.modules.files.iter().filter(|file| file.kind == Kind::Guix);
         self.add(&view, of_guix.map(|file| (file, 0)))
     }
 
@@ -158,7 +139,7 @@ impl Planner<'_> {
         let shown: HashMap<String, usize> =
             view.others(channels).map(|(file, channel)| (file.path.clone(), channel)).collect();
         let mut sets: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
-        for (layer, reached) in &view.keyed.reached {
+        for (layer, reached) in &view.modules.reached {
             let channel = channels.of_layer(&all, *layer);
             sets.entry(channels.reached(&all, reached)).or_default().push(channel);
         }
@@ -169,7 +150,7 @@ impl Planner<'_> {
         for (seen, of) in sets {
             let view = self.view(&seen, Kind::Channel)?;
             // Where all channels are seen, another file of that name may come first.
-            let is_shown = |file: &File, channel| shown.get(&file.path) == Some(&channel);
+            let is_shown = |file: &Module, channel| shown.get(&file.path) == Some(&channel);
             let of = view.others(channels).filter(|(_, channel)| of.contains(channel));
             self.add(&view, of.filter(|(file, channel)| is_shown(file, *channel)))?;
         }
@@ -180,26 +161,22 @@ impl Planner<'_> {
     fn add<'a>(
         &mut self,
         view: &View,
-        files: impl Iterator<Item = (&'a File, usize)>,
+        files: impl Iterator<Item = (&'a Module, usize)>,
     ) -> Result<(), RuntimeError> {
         let cache = self.channels.part_of(self.cache, &view.seen);
-        let unknown: HashMap<&str, &str> =
-            view.keyed.unknown.iter().map(|(path, why)| (path.as_str(), why.as_str())).collect();
         let mut jobs = Vec::new();
         for (file, channel) in files {
             if self.stop.is_cancelled() {
-                return Err(io::Error::other(Halt::Stopped).into());
+                return Err(stopped());
             }
-            if let Some(why) = unknown.get(file.path.as_str()) {
+            if let Some(why) = &file.unknown {
                 self.fails(file, format!("it is not compiled, nor is what imports it: {why}"));
-            } else if let Some(keys) = view.keyed.keys.get(&file.path) {
-                match self.place(file, channel, *keys, &cache)? {
+            } else if let Some(keys) = file.keys {
+                match self.place(file, channel, keys, &cache)? {
                     Placed::Installed => self.plan.counts.installed += 1,
                     Placed::Cached => self.plan.counts.cached += 1,
                     Placed::Fails(message) => self.fails(file, message),
-                    Placed::Missing if self.is_needed(file, view) => {
-                        jobs.push(self.job(file, channel, *keys));
-                    }
+                    Placed::Missing if self.is_needed(file) => jobs.push(self.job(file, channel, keys)),
                     Placed::Source | Placed::Missing => self.plan.counts.source += 1,
                 }
             }
@@ -209,23 +186,23 @@ impl Planner<'_> {
     }
 
     /// Whether the evaluation needs a module, as far as is known.
-    fn is_needed(&self, file: &File, view: &View) -> bool {
-        self.scope == Scope::All || file.kind != Kind::Guix || view.keyed.of_packages.contains(&file.path)
+    fn is_needed(&self, file: &Module) -> bool {
+        self.scope == Scope::All || file.kind != Kind::Guix || file.of_packages
     }
 
-    fn fails(&mut self, file: &File, message: String) {
+    fn fails(&mut self, file: &Module, message: String) {
         self.plan.failures.push(CompileFailure { module: file.path.clone(), message });
     }
 
-    fn job(&self, file: &File, channel: usize, keys: Keys) -> Job {
+    fn job(&self, file: &Module, channel: usize, keys: Keys) -> Job {
         let (path, source) = (file.path.clone(), self.channels.inside(channel, &file.path));
         Job { path, channel, source, level: key::level(file.kind, &file.path), keys }
     }
 
     /// Finds the compiled form of a module.
-    fn place(&self, file: &File, channel: usize, keys: Keys, cache: &Cache) -> io::Result<Placed> {
+    fn place(&self, file: &Module, channel: usize, keys: Keys, cache: &Cache) -> io::Result<Placed> {
         let farm = &self.plan.farm;
-        let installed = self.installed.get(&file.path).filter(|_| channel == 0);
+        let installed = self.known.keys.get(&file.path).filter(|_| channel == 0);
         let compiled = self.host.compiled.join(&file.path).with_extension("go");
         let there = self.host.outside(&compiled).symlink_metadata().is_ok();
         Ok(if there && installed.is_some_and(|other| other.host == keys.host) {
@@ -242,7 +219,7 @@ impl Planner<'_> {
 }
 
 /// Links a file of a Guile library and its compiled form, wherever they are installed.
-fn link_library(host: &InstalledGuix, file: &File, farm: &Farm) -> io::Result<()> {
+fn link_library(host: &InstalledGuix, file: &Module, farm: &Farm) -> io::Result<()> {
     let first = |directories: &[PathBuf], path: &Path| {
         let paths = directories.iter().map(|directory| directory.join(path));
         paths.into_iter().find(|path| host.outside(path).symlink_metadata().is_ok())

@@ -37,6 +37,15 @@ pub enum SourcesError {
         /// What is wrong, with the path where it is one file.
         reason: String,
     },
+    /// The machine cannot read this file now.
+    #[error("{path}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
     /// The machine cannot read them now.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -152,8 +161,7 @@ impl Layer {
     pub(super) fn unreadable(&self, path: &str, error: Unreadable) -> SourcesError {
         match error {
             Unreadable::Io(error) => {
-                let what = format!("{}: {error}", self.directory.join(path).display());
-                SourcesError::Io(io::Error::new(error.kind(), what))
+                SourcesError::File { path: self.directory.join(path).display().to_string(), error }
             }
             Unreadable::TooLarge => self.refused(format!(
                 "{path} is larger than {} MiB, or all modules are larger than {} MiB",

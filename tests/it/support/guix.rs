@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use git2::build::{CheckoutBuilder, TreeUpdateBuilder};
 use git2::{FileMode, Oid, Repository, RepositoryInitOptions, Signature, Time};
-use gorget::evaluator::runtime::InstalledGuix;
+use gorget::evaluator::runtime::{Compiling, InstalledGuix};
 use gorget::sandbox::Tool;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -24,6 +24,11 @@ pub fn guix_root() -> PathBuf {
 /// The root of a system with the oldest Guix that Gorget works with.
 pub fn old_guix_root() -> PathBuf {
     debian_root("bullseye")
+}
+
+/// How modules are compiled; this program is not Gorget, which reads their sources.
+pub fn compiling_with_gorget() -> Compiling {
+    Compiling { program: env!("CARGO_BIN_EXE_gorget").into(), ..Compiling::default() }
 }
 
 fn debian_root(suite: &str) -> PathBuf {

@@ -6,7 +6,7 @@ use rustix::fs::statvfs;
 
 use crate::config::Config;
 use crate::evaluator::runtime::InstalledGuix;
-use crate::sandbox::{Tool, has_cgroups};
+use crate::sandbox::{Tool, has_cgroups, has_landlock};
 use crate::steps::evaluate::{check_directory, check_guix};
 use crate::view::doctor::Check;
 
@@ -25,6 +25,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
     checks.push(version("bwrap", "install bubblewrap").await);
     checks.push(guix(config).await);
     checks.push(cgroups());
+    checks.push(landlock());
     checks.push(memory(config));
     checks
 }
@@ -91,6 +92,15 @@ fn cgroups() -> Check {
     }
     let text = "not delegated: sandboxes are measured instead\nhint: `Delegate=yes` in the systemd unit";
     Check::warning("cgroups", text)
+}
+
+fn landlock() -> Check {
+    if has_landlock() {
+        return Check::ok("landlock", "the source reader can open nothing but modules");
+    }
+    let text = "the kernel has none: the source reader can open all files of this user\n\
+                hint: take Linux 5.13 or later, with `landlock` in its `lsm=`";
+    Check::warning("landlock", text)
 }
 
 fn memory(config: &Config) -> Check {

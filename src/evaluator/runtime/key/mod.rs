@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::compiler::Compiler;
@@ -37,7 +38,7 @@ const EVALUATOR: [&str; 13] = [
 ];
 
 /// What identifies the compiled form of one module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
     /// For a module compiled by us: nothing of other modules is in it but what macros put there.
     pub own: Hash,

@@ -1,11 +1,9 @@
 use std::time::Duration;
 
-use proptest::prelude::*;
-use tokio_util::sync::CancellationToken;
-
 use super::*;
 use crate::clock::cpu_time;
 use crate::evaluator::runtime::effort::Effort;
+use proptest::prelude::*;
 
 proptest! {
     #[test]
@@ -20,7 +18,7 @@ proptest! {
 }
 
 fn read_all<'a>(text: &'a [u8], modules: &Modules<'_>) -> Result<Read<'a>, Halt> {
-    read(text, 0, modules, &Effort::limited(CancellationToken::new()).meter())
+    read(text, 0, modules, &Effort::limited().meter())
 }
 
 #[test]
