@@ -4,15 +4,29 @@
 //! first are indented, and what could control a terminal is made visible: no text can look like an event
 //! of its own.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write, stderr};
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::spec::sanitize;
 
+/// Says what is logged.
+pub const VARIABLE: &str = "GORGET_LOG";
+
+/// What is logged where the variable does not say so.
+static DEFAULT: OnceLock<String> = OnceLock::new();
+
+/// What this process logs, for one that it starts.
+pub fn filter() -> OsString {
+    std::env::var_os(VARIABLE).unwrap_or_else(|| DEFAULT.get().cloned().unwrap_or_default().into())
+}
+
 /// Begins to log what `default` says, such as `gorget=info`, unless `GORGET_LOG` is set.
 pub fn begin(default: &str) {
-    let filter = EnvFilter::try_from_env("GORGET_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let _ = DEFAULT.set(default.to_owned());
+    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -7,14 +7,14 @@ use tokio::sync::mpsc;
 use super::output;
 use super::progress::Progress;
 use crate::domain::spec::System;
-use crate::evaluator::{Batch, Event, Outcome, Summary, Target, Warm};
+use crate::evaluator::{Batch, EvaluatorProcess, Event, Outcome, Summary, Target};
 use crate::guix::recording_store::RecordedItem;
 use crate::guix::store_path::{Hash, StorePath};
 use crate::view::listing::{Finding, Job};
 
 /// Evaluates, and lists jobs, errors and warnings: a line each, or a JSON object.
 pub(super) async fn list(
-    warm: &mut Warm,
+    warm: &mut EvaluatorProcess,
     wanted: Target,
     json: bool,
     progress: &Progress,

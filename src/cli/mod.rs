@@ -30,6 +30,7 @@ use rustix::fs::Mode;
 
 use crate::config::{Config, ConfigError};
 use crate::evaluator::runtime::{READ_SOURCES, RuntimeError, read_sources};
+use crate::evaluator::{SUPERVISE, supervise};
 use crate::guix::signature::SigningError;
 use crate::telemetry;
 
@@ -109,6 +110,9 @@ enum Command {
     /// Reads the modules of channels for the farm, which starts it
     #[command(hide = true, name = READ_SOURCES)]
     ReadSources,
+    /// Evaluates for the farm, which starts it
+    #[command(hide = true, name = SUPERVISE)]
+    Supervise,
 }
 
 /// An error whose cause is what the person gave.
@@ -179,6 +183,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Doctor(args) => within(doctor::run(&args, config())),
         Command::Generate(generate) => generate::run(&generate),
         Command::ReadSources => Ok(read_sources().map(|()| Exit::Done)?),
+        Command::Supervise => within(async { Ok(supervise().await.map(|()| Exit::Done)?) }),
         Command::Run(args) => within(run::run(&args, config()?)),
         Command::Evaluate(args) => within(evaluate::run(&args, config()?)),
         Command::Impact(args) => within(impact::run(&args, config()?)),

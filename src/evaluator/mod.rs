@@ -12,6 +12,9 @@
 //!
 //! # Design
 //!
+//! A farm starts a process of its own for each revision, the *evaluator* (`evaluator_process`), in which
+//! the supervisor and the recording store run.
+//!
 //! The supervisor starts a sandbox with a *loader*. The loader loads modules and manifests, and
 //! computes what is the same for all systems. For each system it forks a *parent*, with an empty
 //! store. The parent lists the units: a package, a tuned variant, a cross build, a manifest entry,
@@ -61,6 +64,7 @@
 //! | `alike` | packages that Guix makes anew whenever they are asked for |
 //! | `jobs` | the metadata of a job |
 
+mod evaluator_process;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod outcome;
@@ -74,6 +78,7 @@ mod supervisor;
 mod warm;
 mod work_queue;
 
+pub use evaluator_process::{COMMAND as SUPERVISE, EvaluatorProcess, serve as supervise};
 pub use outcome::{Batch, Event, Failure, Outcome, Summary, milliseconds};
 pub use request::{Channel, Daemon, Limits, Request, Target};
 pub use warm::Warm;

@@ -1,10 +1,14 @@
 //! What comes of an evaluation.
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::job::JobMetadata;
-use crate::guix::recording_store::{Held, RecordedItem, Requests};
+use crate::guix::recording_store::{RecordedItem, Requests};
 use crate::guix::store_path::StorePath;
 
 /// What happens during an evaluation, in order.
@@ -29,7 +33,7 @@ pub struct Batch {
     /// Units that have a result now; units without a job count too.
     pub done: usize,
     /// As long as this is there, the items count as waiting to be recorded, and little more is added.
-    pub held: Option<Held>,
+    pub held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What became of a unit.
@@ -67,7 +71,7 @@ pub enum Outcome {
 }
 
 /// The end of an evaluation that went through.
-#[derive(Debug, Clone, Default, serde::Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// Units of work that there were.
     pub units: usize,
@@ -95,6 +99,8 @@ pub struct Summary {
     pub total_ms: u64,
     /// Largest memory of all evaluating processes together that was seen, in bytes.
     pub peak_memory: u64,
+    /// Largest memory of the process that supervises them, in bytes, if that is one of its own.
+    pub evaluator_peak_memory: u64,
     /// Milliseconds of CPU that the evaluating processes used, as far as it was seen.
     pub cpu_ms: u64,
     /// Requests that the evaluation store answered.
@@ -121,11 +127,14 @@ pub fn milliseconds(span: Duration) -> u64 {
 }
 
 /// Why there is no result at all.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
     /// The sandbox could not be set up.
     #[error("cannot start the evaluation: {0}")]
-    Start(Arc<std::io::Error>),
+    Start(#[serde(with = "carried")] Arc<std::io::Error>),
+    /// The process that supervises the evaluation ended, for no reason that the revision gave.
+    #[error("the evaluator ended early: {0}")]
+    Evaluator(String),
     /// Guix itself does not load, or nothing can be enumerated.
     #[error("the revision cannot be evaluated ({cause}): {message}")]
     Revision {
@@ -141,7 +150,7 @@ pub enum Failure {
     #[error("{what} of {limit} reached")]
     Limit {
         /// `time limit`, `memory limit`.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// The limit, readable.
         limit: String,
     },
@@ -163,8 +172,41 @@ impl From<std::io::Error> for Failure {
 }
 
 impl Failure {
+    /// `what` was reached, which is so much.
+    pub fn limit(what: &'static str, limit: String) -> Self {
+        Self::Limit { what: what.into(), limit }
+    }
+
     /// Whether the revision is to blame, so that trying again is of no use.
     pub fn is_of_revision(&self) -> bool {
-        !matches!(self, Self::Start(_) | Self::Still { .. } | Self::Abandoned)
+        !matches!(self, Self::Start(_) | Self::Evaluator(_) | Self::Still { .. } | Self::Abandoned)
+    }
+}
+
+/// An error of a file or a process, as one process tells it to another: with what says that the machine is to blame.
+mod carried {
+    use std::io::{self, ErrorKind};
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    const KINDS: [ErrorKind; 6] = [
+        ErrorKind::NotFound,
+        ErrorKind::StorageFull,
+        ErrorKind::QuotaExceeded,
+        ErrorKind::ReadOnlyFilesystem,
+        ErrorKind::OutOfMemory,
+        ErrorKind::StaleNetworkFileHandle,
+    ];
+
+    pub(super) fn serialize<S: Serializer>(error: &Arc<io::Error>, to: S) -> Result<S::Ok, S::Error> {
+        let kind = KINDS.iter().position(|kind| *kind == error.kind());
+        (error.raw_os_error(), kind, error.to_string()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<io::Error>, D::Error> {
+        let (errno, kind, text) = <(Option<i32>, Option<usize>, String)>::deserialize(from)?;
+        let kind = kind.and_then(|kind| KINDS.get(kind)).copied().unwrap_or(ErrorKind::Other);
+        Ok(Arc::new(errno.map_or_else(|| io::Error::new(kind, text), io::Error::from_raw_os_error)))
     }
 }

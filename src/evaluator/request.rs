@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::runtime::Environment;
 use crate::domain::revision::Revision;
 use crate::domain::spec::{Build, System};
@@ -14,13 +16,14 @@ use crate::sandbox;
 const SLACK: Duration = Duration::from_secs(30);
 
 /// What to evaluate, whatever the system, and with what.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
     /// System root that has Guile and Guix: `/`, or a directory.
     pub root: PathBuf,
     /// How Guile finds the modules of the revision.
     pub environment: Environment,
     /// Which jobs.
+    #[serde(with = "as_json")]
     pub build: Build,
     /// The channels, in the order in which files are looked for in them.
     pub channels: Vec<Channel>,
@@ -33,7 +36,7 @@ pub struct Request {
 }
 
 /// A real daemon.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Daemon {
     /// Its socket.
     pub socket: PathBuf,
@@ -51,7 +54,7 @@ pub struct Target {
 }
 
 /// A channel as evaluated code sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Channel {
     /// Its name.
     pub name: String,
@@ -78,7 +81,7 @@ impl Channel {
 }
 
 /// What an evaluation may use.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Limits {
     /// Processes that lower packages side by side.
     pub workers: usize,
@@ -109,5 +112,22 @@ impl Limits {
             all_at_once: false,
             ..sandbox::Limits::sandbox(self.memory / 4 * 5, self.evaluation_time + SLACK)
         }
+    }
+}
+
+/// Jobs are described for JSON, which leaves out what is usual.
+mod as_json {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::domain::spec::Build;
+
+    pub(super) fn serialize<S: Serializer>(build: &Build, to: S) -> Result<S::Ok, S::Error> {
+        serde_json::to_string(build).map_err(S::Error::custom)?.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Build, D::Error> {
+        serde_json::from_str(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }

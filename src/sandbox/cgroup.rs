@@ -9,6 +9,8 @@ use super::limits::Limits;
 
 /// Controllers that have to be delegated.
 const NEEDED: [&str; 2] = ["memory", "pids"];
+/// The cgroup of Gorget itself, below the one that was delegated to it.
+const LEAF: &str = "gorget";
 /// How often removing a cgroup is tried, 20 ms apart: the kernel needs a moment to end its processes.
 const TRIES: u32 = 250;
 
@@ -85,16 +87,18 @@ impl Drop for Cgroup {
     }
 }
 
-/// The cgroup below which we make others: our own, if it was delegated to us and nobody else is in it.
 /// Whether the machine has delegated cgroups to us.
 pub fn is_available() -> bool {
     base().is_some()
 }
 
+/// The cgroup below which we make others: our own, if it was delegated to us and nobody else is in it.
 fn base() -> Option<&'static Path> {
     static BASE: OnceLock<Option<PathBuf>> = OnceLock::new();
     BASE.get_or_init(|| {
-        let base = own().filter(|own| take_over(own).is_ok());
+        let own = own();
+        let base = own.as_deref().and_then(above_leaf);
+        let base = base.or_else(|| own.filter(|own| take_over(own).is_ok()));
         if let Some(base) = &base {
             tracing::debug!("sandboxes have cgroups below {}", base.display());
         } else {
@@ -116,6 +120,13 @@ fn own() -> Option<PathBuf> {
     NEEDED.iter().all(|needed| controllers.split_whitespace().any(|one| one == *needed)).then_some(own)
 }
 
+/// The cgroup that another process of Gorget has taken over, and started us in its leaf.
+fn above_leaf(own: &Path) -> Option<PathBuf> {
+    let above = own.parent().filter(|_| own.ends_with(LEAF))?;
+    let given = fs_err::read_to_string(above.join("cgroup.subtree_control")).ok()?;
+    NEEDED.iter().all(|needed| given.split_whitespace().any(|one| one == *needed)).then(|| above.to_owned())
+}
+
 /// Moves ourselves to a leaf, because a cgroup that gives controllers to others has no processes.
 fn take_over(own: &Path) -> io::Result<()> {
     let us = std::process::id().to_string();
@@ -123,7 +134,7 @@ fn take_over(own: &Path) -> io::Result<()> {
     if inhabitants.lines().any(|pid| pid != us) {
         return Err(io::Error::other("other processes are in the cgroup"));
     }
-    let leaf = own.join("gorget");
+    let leaf = own.join(LEAF);
     match fs_err::create_dir(&leaf) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}

@@ -29,6 +29,16 @@ pub(super) struct Start<'a> {
     pub(super) limits: Limits,
 }
 
+/// What a subprocess does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SubprocessKind {
+    /// It starts nothing. What it prints on standard error says why it ended.
+    Alone,
+    /// It starts sandboxes, which have cgroups of their own: it has none, as they would be below that. It logs to
+    /// where we log.
+    WithSandboxes,
+}
+
 impl Start<'_> {
     /// Starts a trusted program. Its limits hold some microseconds after it has begun. `reading`: what it
     /// prints is left to the caller to read.
@@ -44,10 +54,16 @@ impl Start<'_> {
 
     /// Starts a process whose standard input and output are `socket`. Its limits hold some microseconds after it has
     /// begun.
-    pub(super) fn subprocess(&self, socket: OwnedFd) -> io::Result<Process> {
-        let cgroup = Cgroup::new(&self.limits)?;
+    pub(super) fn subprocess(&self, socket: OwnedFd, kind: SubprocessKind) -> io::Result<Process> {
         let mut command = self.command();
         command.stdin(socket.try_clone()?).stdout(socket);
+        let cgroup = match kind {
+            SubprocessKind::Alone => Cgroup::new(&self.limits)?,
+            SubprocessKind::WithSandboxes => {
+                command.stderr(Stdio::inherit());
+                None
+            }
+        };
         let child = self.spawn(&mut command)?;
         if let Some(pid) = child.id() {
             self.hold(pid, cgroup.as_ref())?;

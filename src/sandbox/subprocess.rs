@@ -8,29 +8,54 @@ use tokio::net::UnixStream;
 
 use super::limits::Limits;
 use super::process::Process;
-use super::start::Start;
+use super::start::{Start, SubprocessKind};
 
-/// Gorget itself once more, to do what should not be done where the secrets are: without any environment, and with one
-/// socket, which is both its standard input and its standard output.
+/// The program that runs, also when its file has been replaced.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// Gorget itself once more, to do what should not be done where the secrets are: without any environment but what it is
+/// given, and with one socket, which is both its standard input and its standard output.
 #[derive(Debug, Clone)]
 pub struct Subprocess {
     program: PathBuf,
     args: [OsString; 1],
+    env: Vec<(OsString, OsString)>,
     limits: Limits,
+    kind: SubprocessKind,
 }
 
 impl Subprocess {
     /// `program` is Gorget; `command` says what it does.
     pub fn new(program: impl Into<PathBuf>, command: &str, limits: Limits) -> Self {
-        Self { program: program.into(), args: [command.into()], limits }
+        Self {
+            program: program.into(),
+            args: [command.into()],
+            env: Vec::new(),
+            limits,
+            kind: SubprocessKind::Alone,
+        }
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// It starts sandboxes, and logs what comes of them.
+    #[must_use]
+    pub fn with_sandboxes(self) -> Self {
+        Self { kind: SubprocessKind::WithSandboxes, ..self }
     }
 
     /// Starts it. The socket is ours.
     pub fn spawn(&self) -> io::Result<(Process, UnixStream)> {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
-        let (program, args, limits) = (&self.program, &self.args, self.limits);
-        let start = Start { program, args, env: &[], directory: None, limits };
-        Ok((start.subprocess(OwnedFd::from(theirs))?, UnixStream::from_std(ours)?))
+        let (program, args, env, limits) = (&self.program, &self.args, &self.env, self.limits);
+        let start = Start { program, args, env, directory: None, limits };
+        let process = start.subprocess(OwnedFd::from(theirs), self.kind)?;
+        Ok((process, UnixStream::from_std(ours)?))
     }
 }

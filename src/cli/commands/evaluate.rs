@@ -10,8 +10,9 @@ use crate::config::Config;
 use crate::domain::revision::{ChannelCommit, Origin, Revision};
 use crate::domain::spec::{Channel, Spec, System, load_file, render};
 use crate::evaluator::runtime::{Prepared, Runtimes, Source};
-use crate::evaluator::{self, Failure, Request, Summary, Target, Warm};
+use crate::evaluator::{self, EvaluatorProcess, Failure, Request, Summary, Target};
 use crate::git::{Checkout, Resolver, Tips, checkout_channel, missing_branch};
+use crate::sandbox::THIS_PROGRAM;
 use crate::view::listing as view;
 
 /// How often it is shown how far compiling is.
@@ -49,7 +50,7 @@ pub(in crate::cli) async fn run(args: &Evaluate, config: Config) -> anyhow::Resu
     progress.now("preparing Guix".to_owned());
     let runtimes = farm::runtimes(&config);
     let prepared = prepare(&runtimes, &spec, &channels, &progress).await?;
-    let mut warm = Warm::start(Request {
+    let request = Request {
         root: runtimes.root().to_owned(),
         channels: evaluator::Channel::list(&prepared.channels, &revision),
         environment: prepared.environment,
@@ -57,7 +58,8 @@ pub(in crate::cli) async fn run(args: &Evaluate, config: Config) -> anyhow::Resu
         keep_contents: false,
         limits: farm::limits(&config),
         daemon: spec.build.builds_while_evaluating.then(|| farm::daemon(&config)),
-    })?;
+    };
+    let mut warm = EvaluatorProcess::new(THIS_PROGRAM.as_ref(), request);
     let (mut exit, totals) = list_all(&mut warm, &spec, args.json, &progress).await?;
     drop(progress);
     if totals.errors > 0 {
@@ -90,7 +92,7 @@ async fn prepare(
 
 /// Evaluates for each system of the spec. A system whose evaluation fails leaves the others as they are.
 async fn list_all(
-    warm: &mut Warm,
+    warm: &mut EvaluatorProcess,
     spec: &Spec,
     json: bool,
     progress: &Progress,

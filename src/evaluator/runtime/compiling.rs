@@ -9,9 +9,7 @@ use super::CompileProgress;
 use super::cache::MAX_COMPILED;
 use super::key::Keys;
 use crate::domain::spec::{Build, Subset};
-
-/// The program that runs, also when its file has been replaced.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+use crate::sandbox::THIS_PROGRAM;
 
 /// Which modules of Guix are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,7 +74,7 @@ impl Default for Compiling {
             heap: 128 << 20,
             cache: 8 << 30,
             scope: Scope::default(),
-            program: OWN_PROGRAM.into(),
+            program: THIS_PROGRAM.into(),
             progress: Arc::default(),
         }
     }

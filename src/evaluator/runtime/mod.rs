@@ -107,6 +107,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::sandbox::{Confined, Limits};
 
 use farm::Farm;
@@ -235,7 +237,7 @@ pub struct Counts {
 }
 
 /// What Guile needs in a sandbox to be a revision's Guix.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Environment {
     /// The `guile` program inside the sandbox.
     pub program: PathBuf,
@@ -247,10 +249,13 @@ pub struct Environment {
     /// Environment variables.
     pub env: Vec<(String, String)>,
     /// What did not compile: its module will be loaded from source, or fail when it is needed.
+    #[serde(skip)]
     pub failures: Vec<CompileFailure>,
     /// Where its modules come from.
+    #[serde(skip)]
     pub counts: Counts,
     /// The links to compiled modules, which last as long as this.
+    #[serde(skip)]
     _farm: Option<Arc<Farm>>,
 }
 

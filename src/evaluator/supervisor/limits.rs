@@ -98,7 +98,7 @@ impl Supervisor<'_> {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Err(Failure::Limit { what: "process limit", limit: MOST_PROCESSES.to_string() })
+        Err(Failure::limit("process limit", MOST_PROCESSES.to_string()))
     }
 
     pub(super) fn cause_of_death(

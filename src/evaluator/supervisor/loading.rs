@@ -218,10 +218,7 @@ impl Supervisor<'_> {
             if self.checked.elapsed() >= TICK {
                 self.checked = Instant::now();
                 if started.elapsed() > limit + self.warm.crew.store().build_time() {
-                    return Err(Failure::Limit {
-                        what: "time limit for loading modules",
-                        limit: format!("{limit:?}"),
-                    });
+                    return Err(Failure::limit("time limit for loading modules", format!("{limit:?}")));
                 }
                 self.check_processes().await?;
                 self.check_memory()?;

@@ -81,8 +81,7 @@ impl Supervisor<'_> {
         let census = self.weigh(rough);
         if census.used > allowed {
             let limit = || format!("{} MiB", allowed >> 20);
-            let victim =
-                census.largest.ok_or_else(|| Failure::Limit { what: "memory limit", limit: limit() })?;
+            let victim = census.largest.ok_or_else(|| Failure::limit("memory limit", limit()))?;
             self.kill(victim, "memory");
         } else if census.used > allowed - allowed / 8
             && let Some(KillTarget::Worker(id)) = census.largest

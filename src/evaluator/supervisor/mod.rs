@@ -205,7 +205,7 @@ impl<'a> Supervisor<'a> {
     fn out_of_time(&self, limit: Duration) -> Failure {
         let building = self.warm.crew.store().building();
         let building = building.map_or_else(String::new, |what| format!(", while {what} was built,"));
-        Failure::Limit { what: "time limit", limit: format!("{limit:?}{building}") }
+        Failure::limit("time limit", format!("{limit:?}{building}"))
     }
 
     async fn lower(&mut self) -> Result<(), Failure> {

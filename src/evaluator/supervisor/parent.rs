@@ -78,7 +78,7 @@ impl Supervisor<'_> {
                     let labels = labels.into_iter().map(|label| shortened(label, LONGEST_LABEL));
                     units.labels.extend(labels.inspect(|label| label_bytes += label.len()));
                     if units.labels.len() > MOST_UNITS || label_bytes > MOST_OF_LABELS {
-                        return Err(Failure::Limit { what: "limit of units", limit: MOST_UNITS.to_string() });
+                        return Err(Failure::limit("limit of units", MOST_UNITS.to_string()));
                     }
                 }
                 (PARENT, Message::Packages(packages)) => {

@@ -1,5 +1,6 @@
 //! What becomes of units: jobs and errors, checked, made to fit, and passed on.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::outcome::{Event, Failure, Outcome};
@@ -49,7 +50,7 @@ impl Supervisor<'_> {
         unfinished.jobs.push(job);
         let (jobs, fits) = (unfinished.jobs.len(), unfinished.bytes <= most);
         if self.summary.jobs + jobs > MOST_JOBS {
-            return Err(Failure::Limit { what: "limit of jobs", limit: MOST_JOBS.to_string() });
+            return Err(Failure::limit("limit of jobs", MOST_JOBS.to_string()));
         }
         Ok(fits)
     }
@@ -101,7 +102,7 @@ impl Supervisor<'_> {
         trim(&mut job);
         let Job { unit, name, derivation, mut facts, .. } = job;
         if self.summary.jobs >= MOST_JOBS {
-            return Err(Failure::Limit { what: "limit of jobs", limit: MOST_JOBS.to_string() });
+            return Err(Failure::limit("limit of jobs", MOST_JOBS.to_string()));
         }
         let known = StorePath::parse(derivation.as_bytes())
             .ok()
@@ -145,7 +146,8 @@ impl Supervisor<'_> {
         let mut batch = std::mem::take(&mut self.batch);
         // Taken after the outcomes: whatever these name has been added before.
         let (items, held) = self.warm.crew.shared_store().drain_and_hold();
-        (batch.items, batch.held) = (items, Some(held));
+        batch.items = items;
+        batch.held = Some(Arc::new(held));
         if batch.items.is_empty() && batch.outcomes.is_empty() && batch.done == 0 {
             return Ok(());
         }

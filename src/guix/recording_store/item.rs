@@ -9,7 +9,7 @@ const NAME: usize = 48;
 const LONGEST_SYSTEM: usize = 100;
 
 /// How an item's contents are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// The file's own bytes: a derivation or a builder.
     Text,

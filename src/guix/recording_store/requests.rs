@@ -27,7 +27,7 @@ pub(super) struct Counting {
 }
 
 /// How many requests of each kind were answered.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Requests {
     /// To take a text that is no derivation, such as a builder.
     pub texts: u64,

@@ -28,7 +28,7 @@ use crate::db::{self, Claimant, Db, EvaluationWriter, Interrupted, Task};
 use crate::domain::revision::Origin;
 use crate::domain::spec::System;
 use crate::evaluator::runtime::Runtimes;
-use crate::evaluator::{Daemon, Event, Limits, Summary, Target, Warm, milliseconds};
+use crate::evaluator::{Daemon, EvaluatorProcess, Event, Limits, Summary, Target, milliseconds};
 use crate::farm::bell::Bells;
 use crate::farm::context::{Context, Mode};
 use crate::farm::reconciler::{Progress, Reconciler};
@@ -195,7 +195,7 @@ impl Evaluate {
 
     async fn evaluate_with(
         &self,
-        warm: &mut Warm,
+        warm: &mut EvaluatorProcess,
         task: &Task,
         prepare_ms: Option<u64>,
     ) -> anyhow::Result<Summary> {

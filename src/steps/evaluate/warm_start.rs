@@ -10,8 +10,9 @@ use crate::db::{SpecId, Task};
 use crate::domain::revision::Revision;
 use crate::domain::spec::{Build, Runtime};
 use crate::evaluator::runtime::Source;
-use crate::evaluator::{Channel, Failure, Request, Warm};
+use crate::evaluator::{Channel, EvaluatorProcess, Failure, Request};
 use crate::git::{Checkout, checkout_channel};
+use crate::sandbox::THIS_PROGRAM;
 
 /// What was under way when there was no time left.
 const PREPARING: &str = "reading and compiling the modules of the revision";
@@ -25,7 +26,7 @@ pub(super) struct WarmStart {
     pub(super) spec: SpecId,
     pub(super) revision: Revision,
     build: Build,
-    pub(super) warm: Warm,
+    pub(super) warm: EvaluatorProcess,
     /// Held so that the files are not removed.
     _checkouts: Vec<Checkout>,
 }
@@ -56,7 +57,7 @@ impl Evaluate {
         } else {
             let limit = limits.evaluation_time;
             let prepared = tokio::time::timeout(limit, prepare).await;
-            let late = Failure::Limit { what: "time limit", limit: format!("{limit:?}") };
+            let late = Failure::limit("time limit", format!("{limit:?}"));
             let prepared = prepared.map_err(|_| late).context(PREPARING)??;
             limits.evaluation_time = limit.saturating_sub(started.elapsed());
             prepared
@@ -71,7 +72,7 @@ impl Evaluate {
             daemon: task.spec.build.builds_while_evaluating.then(|| self.settings.daemon.clone()),
         };
         // The sandbox outlasts this evaluation: only that has less time.
-        let mut warm = Warm::start(request)?;
+        let mut warm = EvaluatorProcess::new(THIS_PROGRAM.as_ref(), request);
         warm.set_limits(limits);
         Ok(WarmStart {
             spec: task.spec_id,

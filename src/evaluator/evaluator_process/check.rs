@@ -1,0 +1,175 @@
+//! What the farm does not believe an evaluator.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::super::outcome::Outcome;
+use super::messages::{Found, Item};
+use crate::domain::job::JobMetadata;
+use crate::guix::derivation::Derivation;
+use crate::guix::nar;
+use crate::guix::recording_store::{Kind, RecordedItem, Recording};
+use crate::guix::store_path::StorePath;
+
+/// Items are passed on when they take more than this, in bytes, although their batch is not complete.
+const FULL: usize = 32 << 20;
+/// What an outcome counts beside its texts, in bytes.
+const BESIDE_TEXTS: usize = 256;
+
+/// An evaluator said what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("the evaluator sent what cannot be: {0}")]
+pub(super) struct Lie(String);
+
+#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
+fn lie(what: impl ToString) -> Lie {
+    Lie(what.to_string())
+}
+
+/// The farm's own view of what one evaluation added.
+#[derive(Debug, Clone)]
+pub(super) struct Checked {
+    added: Arc<Recording>,
+    /// How many more bytes outcomes may take.
+    left: usize,
+}
+
+impl Checked {
+    /// Nothing yet. `keep_contents` says whether they are passed on; items may take so many bytes, and what became
+    /// of units as many.
+    pub(super) fn new(keep_contents: bool, most_bytes: usize) -> Self {
+        Self { added: Arc::new(Recording::new(keep_contents, most_bytes)), left: most_bytes }
+    }
+
+    /// Computes anew what is known of an item.
+    pub(super) fn add(&self, item: Item) -> Result<(), Lie> {
+        let claimed = StorePath::parse(item.path.as_bytes()).map_err(lie)?;
+        let name = claimed.name().as_bytes();
+        let path = match item.kind {
+            Kind::Text => {
+                let references = references(&claimed, &item)?;
+                self.added.add_text(name, &item.contents, &references).map_err(lie)?
+            }
+            Kind::Nar => {
+                nar::read(&mut &item.contents[..], item.contents.len()).map_err(lie)?;
+                let hash = Sha256::digest(&item.contents);
+                let whole = StorePath::of_fixed(name, "sha256", &hash, true).map_err(lie)?;
+                self.added.add_nar(name, whole == claimed, b"sha256", item.contents).map_err(lie)?
+            }
+        };
+        if path == claimed { Ok(()) } else { Err(lie(format!("{claimed} is {path}"))) }
+    }
+
+    /// Whether items should be passed on now.
+    pub(super) fn is_full(&self) -> bool {
+        self.added.pending_bytes() > FULL
+    }
+
+    /// Takes the items that were added since the last time, in order.
+    pub(super) fn drain(&self) -> Vec<RecordedItem> {
+        self.added.drain()
+    }
+
+    /// What became of a unit, with what its derivation says.
+    pub(super) fn outcome(&mut self, found: Found) -> Result<Outcome, Lie> {
+        let texts = match &found {
+            Found::Job { name, derivation, facts } => name.len() + derivation.len() + texts(facts),
+            Found::Error { name, cause, message } | Found::Warning { name, cause, message } => {
+                name.len() + cause.len() + message.len()
+            }
+        };
+        let left = self.left.checked_sub(texts + BESIDE_TEXTS);
+        self.left = left.ok_or_else(|| lie("more jobs and errors than an evaluation may have"))?;
+        Ok(match found {
+            Found::Job { name, derivation, mut facts } => {
+                let path = StorePath::parse(derivation.as_bytes()).map_err(lie)?;
+                let known = self.added.derivation(derivation.as_bytes());
+                let (outputs, substitutable) = known.ok_or_else(|| lie(format!("{path} was never added")))?;
+                facts.substitutable = substitutable;
+                Outcome::Job { name, derivation: path, outputs, facts }
+            }
+            Found::Error { name, cause, message } => Outcome::Error { name, cause, message },
+            Found::Warning { name, cause, message } => Outcome::Warning { name, cause, message },
+        })
+    }
+}
+
+/// What an item refers to; of a derivation, its text says so.
+fn references(path: &StorePath, item: &Item) -> Result<Vec<Vec<u8>>, Lie> {
+    if path.derivation_name().is_none() {
+        return Ok(item.references.iter().map(|path| path.clone().into_bytes()).collect());
+    }
+    let derivation = Derivation::parse(&item.contents).map_err(lie)?;
+    let inputs = derivation.inputs.iter().map(|(path, _)| path.to_vec());
+    Ok(inputs.chain(derivation.sources.iter().map(|path| path.to_vec())).collect())
+}
+
+fn texts(facts: &JobMetadata) -> usize {
+    let JobMetadata { package, version, target, channel, location, .. } = facts;
+    let texts = [package, version, target, channel].into_iter().flatten().map(String::len);
+    texts.sum::<usize>() + location.as_ref().map_or(0, |location| location.file.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(name: &str, contents: &str) -> Item {
+        let path = StorePath::of_text(name.as_bytes(), contents.as_bytes(), &[] as &[&[u8]]).unwrap();
+        let contents = contents.as_bytes().to_vec();
+        Item { path: path.to_string(), kind: Kind::Text, contents, references: Vec::new() }
+    }
+
+    fn nar(name: &str, contents: Vec<u8>, recursive: bool) -> Item {
+        let path = StorePath::of_fixed(name.as_bytes(), "sha256", &Sha256::digest(&contents), recursive);
+        Item { path: path.unwrap().to_string(), kind: Kind::Nar, contents, references: Vec::new() }
+    }
+
+    #[test]
+    fn everything_is_computed_anew() {
+        let checked = Checked::new(true, 1 << 20);
+        let archive = nar::of_file(b"x");
+        checked.add(text("builder", "(exit 0)")).unwrap();
+        checked.add(nar("file", archive.clone(), true)).unwrap();
+        let flat = Item { contents: archive.clone(), ..nar("flat", b"x".to_vec(), false) };
+        checked.add(flat).unwrap();
+        let items = checked.drain();
+        assert_eq!(
+            items.iter().map(|item| item.path.name()).collect::<Vec<_>>(),
+            ["builder", "file", "flat"]
+        );
+        assert_eq!(items[0].contents, b"(exit 0)");
+
+        let other = text("builder", "other").path;
+        for (what, wrong) in [
+            ("another path", Item { path: other, ..text("builder", "(exit 1)") }),
+            ("no derivation", text("x.drv", "Derive(")),
+            ("no archive", nar("x", b"nix-archive".to_vec(), true)),
+            ("another archive", Item { contents: archive, ..nar("y", nar::of_file(b"y"), true) }),
+            (
+                "what was never added",
+                Item { references: vec![text("never", "added").path], ..text("builder", "(exit 2)") },
+            ),
+            ("no path", Item { path: "/etc/passwd".to_owned(), ..text("builder", "(exit 3)") }),
+        ] {
+            checked.add(wrong).expect_err(what);
+        }
+    }
+
+    #[test]
+    fn no_job_has_a_derivation_that_was_never_added_and_jobs_are_bounded() {
+        let mut checked = Checked::new(true, 1 << 20);
+        let job = |derivation: &str| Found::Job {
+            name: "evil".to_owned(),
+            derivation: derivation.to_owned(),
+            facts: JobMetadata::default(),
+        };
+        checked.add(text("text", "no derivation")).unwrap();
+        checked.outcome(job(&text("text", "no derivation").path)).unwrap_err();
+        checked.outcome(job("/gnu/store/00000000000000000000000000000000-x.drv")).unwrap_err();
+        let error = || Found::Error { name: "x".repeat(1000), cause: String::new(), message: String::new() };
+        let taken = (0..2000).take_while(|_| checked.outcome(error()).is_ok()).count();
+        assert!((500..1000).contains(&taken), "{taken}");
+    }
+}

@@ -1,0 +1,133 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use super::super::outcome::{Event, Failure, Summary};
+use super::super::request::{Limits, Request, Target};
+use super::COMMAND;
+use super::conversation::{Broken, Conversation};
+use super::messages::{Command, send};
+use crate::sandbox::{self, Process, Subprocess};
+use crate::telemetry;
+
+/// The memory of an evaluator beside that of its sandbox, in bytes.
+const OWN_MEMORY: u64 = 1 << 30;
+/// Its own processes and what measures them.
+const OWN_PROCESSES: usize = 16;
+/// It lasts as long as its warm start, which has no limit; an evaluation has one.
+const LIFE: Duration = Duration::from_hours(24 * 365);
+
+/// A warm start in a process of its own: evaluates a revision for one system after the other.
+///
+/// An evaluator that died is replaced when the next system is evaluated.
+#[derive(Debug)]
+pub struct EvaluatorProcess {
+    /// Gorget.
+    program: PathBuf,
+    /// What it is asked for; its sandbox has these limits, whatever one evaluation may use.
+    request: Request,
+    /// What the next evaluation may use.
+    limits: Limits,
+    running: Option<Running>,
+    measured: Summary,
+}
+
+#[derive(Debug)]
+struct Running {
+    process: Process,
+    socket: UnixStream,
+    /// Where it and its sandbox have their sockets; goes after them.
+    _directory: TempDir,
+}
+
+impl EvaluatorProcess {
+    /// Starts nothing before there is something to evaluate. `program` is Gorget.
+    pub fn new(program: &Path, request: Request) -> Self {
+        let (limits, measured) = (request.limits.clone(), Summary::default());
+        Self { program: program.to_owned(), request, limits, running: None, measured }
+    }
+
+    /// Sets what the next evaluation may use.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// What was measured of the last evaluation, whatever came of it.
+    pub fn measured(&self) -> &Summary {
+        &self.measured
+    }
+
+    /// Evaluates for one system; sends what happens to `events` until it returns. Whatever comes of it,
+    /// nothing of it is left that could disturb the next one.
+    pub async fn evaluate(
+        &mut self,
+        wanted: Target,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<Summary, Failure> {
+        self.measured = Summary::default();
+        // When this is dropped, so is the evaluator.
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => self.start().await?,
+        };
+        let conversation = Conversation::new(self.request.keep_contents, &self.limits, events);
+        match conversation.hold(&mut running.socket, wanted, self.limits.clone()).await {
+            Ok((result, measured)) => {
+                self.running = Some(running);
+                self.measured = measured;
+                result.map(|()| self.measured.clone())
+            }
+            Err(Broken::Abandoned) => Err(Failure::Abandoned),
+            Err(Broken::Lie(lie)) => Err(Failure::Died(lie.to_string())),
+            Err(broken) => Err(ended_early(running.process, &broken).await),
+        }
+    }
+
+    async fn start(&self) -> io::Result<Running> {
+        let directory = tempfile::Builder::new().prefix("gorget-").tempdir()?;
+        let Limits { workers, memory, .. } = self.request.limits;
+        let sandbox = self.request.limits.sandbox();
+        let limits = sandbox::Limits {
+            memory: memory / 4 * 5 + OWN_MEMORY,
+            processes: sandbox.processes + workers + OWN_PROCESSES,
+            cpu: LIFE,
+            wall: LIFE,
+            descriptors: 1024,
+            ..sandbox
+        };
+        let ours = ["PATH", "NO_COLOR"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let evaluator = Subprocess::new(&self.program, COMMAND, limits);
+        let evaluator = ours.fold(evaluator, |evaluator, (name, value)| evaluator.env(name, value));
+        let evaluator = evaluator
+            .env(telemetry::VARIABLE, telemetry::filter())
+            .env("TMPDIR", directory.path())
+            .with_sandboxes();
+        let (process, mut socket) = evaluator.spawn()?;
+        // Whatever is not passed on is needed to check what is.
+        let request = Request { keep_contents: true, ..self.request.clone() };
+        send(&mut socket, &Command::Begin(Box::new(request))).await?;
+        Ok(Running { process, socket, _directory: directory })
+    }
+}
+
+/// Why an evaluator ended. One that exceeds a limit of its own does so again; any other end has nothing to do with
+/// the revision.
+async fn ended_early(mut process: Process, broken: &Broken) -> Failure {
+    let finished = match process.finish(Duration::from_secs(1)).await {
+        Ok(finished) => finished,
+        Err(error) => return error.into(),
+    };
+    match finished.exceeded {
+        Some(sandbox::Exceeded::Memory(limit)) => {
+            Failure::limit("memory limit", format!("{} MiB", limit >> 20))
+        }
+        Some(exceeded) if !matches!(exceeded, sandbox::Exceeded::Wall(_)) => {
+            Failure::Died(exceeded.to_string())
+        }
+        _ => Failure::Evaluator(format!("{} ({broken})", finished.reason())),
+    }
+}

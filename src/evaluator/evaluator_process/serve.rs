@@ -1,0 +1,117 @@
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream as StdStream;
+
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+use super::super::outcome::{Batch, Event, Failure, Summary};
+use super::super::request::{Limits, Request, Target};
+use super::super::warm::Warm;
+use super::messages::{Command, Report, receive, send};
+use crate::domain::spec::System;
+use crate::sandbox::{forget_own_peak, own_peak};
+
+/// Evaluates what is asked for on the standard input, as the evaluator of a farm, until that is closed.
+///
+/// # Errors
+/// When nobody takes the results, or what is asked for makes no sense.
+pub async fn serve() -> io::Result<()> {
+    let socket = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    socket.set_nonblocking(true)?;
+    let (reader, writer) = UnixStream::from_std(socket)?.into_split();
+    let (sender, commands) = mpsc::channel(4);
+    tokio::select! {
+        served = answer(writer, commands) => served,
+        // Whatever is under way is of no use any more.
+        read = listen(reader, sender) => read,
+    }
+}
+
+/// Passes commands on, until there are no more.
+async fn listen(mut reader: OwnedReadHalf, commands: mpsc::Sender<Command>) -> io::Result<()> {
+    while let Some(command) = receive(&mut reader).await? {
+        if commands.send(command).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn answer(mut writer: OwnedWriteHalf, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {
+    let no = || io::Error::other("no request: this command is for Gorget itself");
+    let Some(Command::Begin(request)) = commands.recv().await else { return Err(no()) };
+    let mut warm = None;
+    while let Some(command) = commands.recv().await {
+        let Command::Evaluate { system, likely, limits } = command else { return Err(no()) };
+        let system = System::new(&system).ok_or_else(no)?;
+        let wanted = Target { system, likely: likely.into_iter().collect() };
+        forget_own_peak();
+        let (result, mut measured) = match begun(&mut warm, &request, limits) {
+            Ok(warm) => {
+                let result = evaluate(warm, wanted, &mut writer, &mut commands).await?;
+                (result, warm.measured().clone())
+            }
+            Err(failure) => (Err(failure), Summary::default()),
+        };
+        measured.evaluator_peak_memory = own_peak();
+        send(&mut writer, &Report::Ended { result, measured: Box::new(measured) }).await?;
+    }
+    Ok(())
+}
+
+/// The warm start for `request`, which is made when there is none.
+fn begun<'a>(warm: &'a mut Option<Warm>, request: &Request, limits: Limits) -> Result<&'a mut Warm, Failure> {
+    if warm.is_none() {
+        *warm = Some(Warm::start(request.clone())?);
+    }
+    let warm = warm.as_mut().ok_or(Failure::Abandoned)?;
+    warm.set_limits(limits);
+    Ok(warm)
+}
+
+/// Evaluates, and sends what happens.
+async fn evaluate(
+    warm: &mut Warm,
+    wanted: Target,
+    writer: &mut OwnedWriteHalf,
+    commands: &mut mpsc::Receiver<Command>,
+) -> io::Result<Result<(), Failure>> {
+    // One batch waits while another is recorded.
+    let (events, received) = mpsc::channel(1);
+    let (result, sent) = tokio::join!(
+        async {
+            let result = warm.evaluate(wanted, &events).await;
+            drop(events);
+            result
+        },
+        send_all(received, writer, commands),
+    );
+    sent?;
+    Ok(result.map(drop))
+}
+
+async fn send_all(
+    mut events: mpsc::Receiver<Event>,
+    writer: &mut OwnedWriteHalf,
+    commands: &mut mpsc::Receiver<Command>,
+) -> io::Result<()> {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Enumerated { units } => send(writer, &Report::Enumerated(units)).await?,
+            Event::Batch(Batch { items, outcomes, done, held }) => {
+                for item in items {
+                    send(writer, &Report::Added(item.into())).await?;
+                }
+                let found = outcomes.into_iter().map(Into::into).collect();
+                send(writer, &Report::Batch { found, done }).await?;
+                let Some(Command::Recorded) = commands.recv().await else {
+                    return Err(io::Error::other("nobody takes the results"));
+                };
+                drop(held);
+            }
+        }
+    }
+    Ok(())
+}
