@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
 use super::super::outcome::Outcome;
 use super::messages::{Found, Item};
 use crate::domain::job::JobMetadata;
-use crate::guix::derivation::Derivation;
 use crate::guix::nar;
 use crate::guix::recording_store::{Kind, RecordedItem, Recording};
 use crate::guix::store_path::StorePath;
@@ -45,17 +42,14 @@ impl Checked {
     /// Computes anew what is known of an item.
     pub(super) fn add(&self, item: Item) -> Result<(), Lie> {
         let claimed = StorePath::parse(item.path.as_bytes()).map_err(lie)?;
-        let name = claimed.name().as_bytes();
         let path = match item.kind {
             Kind::Text => {
-                let references = references(&claimed, &item)?;
-                self.added.add_text(name, &item.contents, &references).map_err(lie)?
+                let references: Vec<_> = item.references.into_iter().map(String::into_bytes).collect();
+                self.added.copy_text(claimed.name().as_bytes(), item.contents, &references).map_err(lie)?
             }
             Kind::Nar => {
                 nar::read(&mut &item.contents[..], item.contents.len()).map_err(lie)?;
-                let hash = Sha256::digest(&item.contents);
-                let whole = StorePath::of_fixed(name, "sha256", &hash, true).map_err(lie)?;
-                self.added.add_nar(name, whole == claimed, b"sha256", item.contents).map_err(lie)?
+                self.added.copy_nar(&claimed, item.contents).map_err(lie)?
             }
         };
         if path == claimed { Ok(()) } else { Err(lie(format!("{claimed} is {path}"))) }
@@ -95,16 +89,6 @@ impl Checked {
     }
 }
 
-/// What an item refers to; of a derivation, its text says so.
-fn references(path: &StorePath, item: &Item) -> Result<Vec<Vec<u8>>, Lie> {
-    if path.derivation_name().is_none() {
-        return Ok(item.references.iter().map(|path| path.clone().into_bytes()).collect());
-    }
-    let derivation = Derivation::parse(&item.contents).map_err(lie)?;
-    let inputs = derivation.inputs.iter().map(|(path, _)| path.to_vec());
-    Ok(inputs.chain(derivation.sources.iter().map(|path| path.to_vec())).collect())
-}
-
 fn texts(facts: &JobMetadata) -> usize {
     let JobMetadata { package, version, target, channel, location, .. } = facts;
     let texts = [package, version, target, channel].into_iter().flatten().map(String::len);
@@ -113,6 +97,8 @@ fn texts(facts: &JobMetadata) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     fn text(name: &str, contents: &str) -> Item {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -58,7 +59,7 @@ impl<'a> Conversation<'a> {
     /// Has a system evaluated, and passes on what is believed. Gives what the evaluator says of the end.
     pub(super) async fn hold(
         mut self,
-        socket: &mut UnixStream,
+        socket: &mut BufReader<UnixStream>,
         wanted: Target,
         limits: Limits,
     ) -> Result<(Result<(), Failure>, Summary), Broken> {

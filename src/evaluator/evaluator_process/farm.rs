@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
@@ -16,6 +17,8 @@ use crate::telemetry;
 
 /// The memory of an evaluator beside that of its sandbox, in bytes.
 const OWN_MEMORY: u64 = 1 << 30;
+/// Messages are read together up to this size, in bytes.
+const BUFFER: usize = 256 << 10;
 /// Its own processes and what measures them.
 const OWN_PROCESSES: usize = 16;
 /// It lasts as long as its warm start, which has no limit; an evaluation has one.
@@ -39,7 +42,7 @@ pub struct EvaluatorProcess {
 #[derive(Debug)]
 struct Running {
     process: Process,
-    socket: UnixStream,
+    socket: BufReader<UnixStream>,
     /// Where it and its sandbox have their sockets; goes after them.
     _directory: TempDir,
 }
@@ -110,6 +113,7 @@ impl EvaluatorProcess {
         // Whatever is not passed on is needed to check what is.
         let request = Request { keep_contents: true, ..self.request.clone() };
         send(&mut socket, &Command::Begin(Box::new(request))).await?;
+        let socket = BufReader::with_capacity(BUFFER, socket);
         Ok(Running { process, socket, _directory: directory })
     }
 }

@@ -118,7 +118,7 @@ pub(super) async fn receive<T: DeserializeOwned>(
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut message = Vec::new();
+    let mut message = Vec::with_capacity(length.min(64 << 10) as usize);
     // What is announced and not sent takes no memory.
     if from.take(length.into()).read_to_end(&mut message).await? < length as usize {
         return Err(io::ErrorKind::UnexpectedEof.into());

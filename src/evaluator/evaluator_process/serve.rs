@@ -2,6 +2,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream as StdStream;
 
+use tokio::io::{AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -13,6 +14,9 @@ use super::messages::{Command, Report, receive, send};
 use crate::domain::spec::System;
 use crate::sandbox::{forget_own_peak, own_peak};
 
+/// Messages are sent together up to this size, in bytes.
+const BUFFER: usize = 256 << 10;
+
 /// Evaluates what is asked for on the standard input, as the evaluator of a farm, until that is closed.
 ///
 /// # Errors
@@ -21,6 +25,7 @@ pub async fn serve() -> io::Result<()> {
     let socket = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     socket.set_nonblocking(true)?;
     let (reader, writer) = UnixStream::from_std(socket)?.into_split();
+    let (reader, writer) = (BufReader::new(reader), BufWriter::with_capacity(BUFFER, writer));
     let (sender, commands) = mpsc::channel(4);
     tokio::select! {
         served = answer(writer, commands) => served,
@@ -30,7 +35,7 @@ pub async fn serve() -> io::Result<()> {
 }
 
 /// Passes commands on, until there are no more.
-async fn listen(mut reader: OwnedReadHalf, commands: mpsc::Sender<Command>) -> io::Result<()> {
+async fn listen(mut reader: BufReader<OwnedReadHalf>, commands: mpsc::Sender<Command>) -> io::Result<()> {
     while let Some(command) = receive(&mut reader).await? {
         if commands.send(command).await.is_err() {
             break;
@@ -39,7 +44,10 @@ async fn listen(mut reader: OwnedReadHalf, commands: mpsc::Sender<Command>) -> i
     Ok(())
 }
 
-async fn answer(mut writer: OwnedWriteHalf, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {
+async fn answer(
+    mut writer: BufWriter<OwnedWriteHalf>,
+    mut commands: mpsc::Receiver<Command>,
+) -> io::Result<()> {
     let no = || io::Error::other("no request: this command is for Gorget itself");
     let Some(Command::Begin(request)) = commands.recv().await else { return Err(no()) };
     let mut warm = None;
@@ -57,6 +65,7 @@ async fn answer(mut writer: OwnedWriteHalf, mut commands: mpsc::Receiver<Command
         };
         measured.evaluator_peak_memory = own_peak();
         send(&mut writer, &Report::Ended { result, measured: Box::new(measured) }).await?;
+        writer.flush().await?;
     }
     Ok(())
 }
@@ -75,7 +84,7 @@ fn begun<'a>(warm: &'a mut Option<Warm>, request: &Request, limits: Limits) -> R
 async fn evaluate(
     warm: &mut Warm,
     wanted: Target,
-    writer: &mut OwnedWriteHalf,
+    writer: &mut BufWriter<OwnedWriteHalf>,
     commands: &mut mpsc::Receiver<Command>,
 ) -> io::Result<Result<(), Failure>> {
     // One batch waits while another is recorded.
@@ -94,18 +103,22 @@ async fn evaluate(
 
 async fn send_all(
     mut events: mpsc::Receiver<Event>,
-    writer: &mut OwnedWriteHalf,
+    writer: &mut BufWriter<OwnedWriteHalf>,
     commands: &mut mpsc::Receiver<Command>,
 ) -> io::Result<()> {
     while let Some(event) = events.recv().await {
         match event {
-            Event::Enumerated { units } => send(writer, &Report::Enumerated(units)).await?,
+            Event::Enumerated { units } => {
+                send(writer, &Report::Enumerated(units)).await?;
+                writer.flush().await?;
+            }
             Event::Batch(Batch { items, outcomes, done, held }) => {
                 for item in items {
                     send(writer, &Report::Added(item.into())).await?;
                 }
                 let found = outcomes.into_iter().map(Into::into).collect();
                 send(writer, &Report::Batch { found, done }).await?;
+                writer.flush().await?;
                 let Some(Command::Recorded) = commands.recv().await else {
                     return Err(io::Error::other("nobody takes the results"));
                 };

@@ -3,6 +3,7 @@
 //! What it may hold is bounded in bytes and items. Everything is handed over in the order in which
 //! it was added: inputs first.
 
+mod copy;
 mod handover;
 
 use std::borrow::Cow;
@@ -13,7 +14,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::builds::Builds;
-use super::item::{Kind, RecordedItem, StoreError, check_references, check_system, record_derivation};
+use super::item::{
+    Kind, RecordedDerivation, RecordedItem, StoreError, check_references, check_system, record_derivation,
+};
 use super::requests::Counting;
 use super::unreadable::Unreadable;
 use crate::guix::derivation::{Derivation, Modulo};
@@ -130,15 +133,8 @@ impl Recording {
             let parsed =
                 Derivation::parse(contents).map_err(|e| StoreError::NotADerivation(path.clone(), e))?;
             check_references(&path, &parsed, &references)?;
-            let modulo_of = |input: &[u8]| modulos[references.binary_search(&input).ok()?];
-            let modulo = parsed
-                .check_outputs(drv_name, modulo_of)
-                .map_err(|error| StoreError::Outputs(path.clone(), Box::new(error)))?;
-            let recorded = record_derivation(&parsed)?;
-            check_system(&path, &recorded.system)?;
-            let (outputs, substitutable) = (recorded.outputs.as_slice().into(), recorded.substitutable);
-            known = Some(Box::new(KnownDerivation { modulo, outputs, substitutable }));
-            derivation = Some(recorded);
+            let learnt = learn(&path, drv_name, &parsed, &references, &modulos)?;
+            (derivation, known) = (Some(learnt.0), Some(Box::new(learnt.1)));
             references.clear();
         }
         let references = references.iter().map(|path| StorePath::parse(path)).collect::<Result<_, _>>()?;
@@ -285,6 +281,25 @@ impl Recording {
         state.reserved_bytes += weight;
         Ok(())
     }
+}
+
+/// What the derivation at `path` says, if its outputs have the paths that they must have. Its references are sorted,
+/// and come with what is known of those that are derivations.
+fn learn(
+    path: &StorePath,
+    name: &str,
+    parsed: &Derivation<'_>,
+    references: &[&[u8]],
+    modulos: &[Option<Modulo>],
+) -> Result<(RecordedDerivation, KnownDerivation), StoreError> {
+    let modulo_of = |input: &[u8]| modulos[references.binary_search(&input).ok()?];
+    let modulo = parsed
+        .check_outputs(name, modulo_of)
+        .map_err(|error| StoreError::Outputs(path.clone(), Box::new(error)))?;
+    let recorded = record_derivation(parsed)?;
+    check_system(path, &recorded.system)?;
+    let (outputs, substitutable) = (recorded.outputs.as_slice().into(), recorded.substitutable);
+    Ok((recorded, KnownDerivation { modulo, outputs, substitutable }))
 }
 
 impl State {

@@ -1,0 +1,65 @@
+//! Takes what another store has recorded, and believes nothing of it.
+
+use std::borrow::Cow;
+
+use sha2::{Digest as _, Sha256};
+
+use super::super::item::{Kind, RecordedItem, StoreError};
+use super::{Recording, Referred, learn};
+use crate::guix::derivation::Derivation;
+use crate::guix::store_path::StorePath;
+
+impl Recording {
+    /// Takes a text, as [`Recording::add_text`] does. What a derivation refers to, its text says.
+    pub fn copy_text(
+        &self,
+        name: &[u8],
+        contents: Vec<u8>,
+        references: &[Vec<u8>],
+    ) -> Result<StorePath, StoreError> {
+        let is_derivation = name.ends_with(b".drv");
+        let parsed = is_derivation.then(|| Derivation::parse(&contents)).transpose().map_err(|error| {
+            StorePath::of_text(name, &contents, references)
+                .map_or_else(StoreError::Path, |path| StoreError::NotADerivation(path, error))
+        })?;
+        let mut named: Vec<&[u8]> = match &parsed {
+            None => references.iter().map(Vec::as_slice).collect(),
+            Some(parsed) => {
+                let inputs = parsed.inputs.iter().map(|(input, _)| &input[..]);
+                inputs.chain(parsed.sources.iter().map(|source| &source[..])).collect()
+            }
+        };
+        named.sort_unstable();
+        named.dedup();
+        let referred = named.iter().map(|path| StorePath::parts(path)).collect::<Result<Vec<_>, _>>()?;
+        let path = StorePath::of_text(name, &contents, &named)?;
+        let Some(Referred { modulos, .. }) = self.referred(&path, &referred, &named)? else {
+            return Ok(path);
+        };
+        let learnt = match (path.derivation_name(), &parsed) {
+            (Some(name), Some(parsed)) => Some(learn(&path, name, parsed, &named, &modulos)?),
+            _ => None,
+        };
+        let (derivation, known) = learnt.map_or((None, None), |(said, known)| (Some(said), Some(known)));
+        let references = match &derivation {
+            Some(_) => Vec::new(),
+            None => named.iter().map(|path| StorePath::parse(path)).collect::<Result<_, _>>()?,
+        };
+        drop(parsed);
+        let item = RecordedItem {
+            path: path.clone(),
+            kind: Kind::Text,
+            contents: Vec::new(),
+            references,
+            derivation,
+        };
+        self.push(item, Cow::Owned(contents), known.map(Box::new), None)?;
+        Ok(path)
+    }
+
+    /// Takes a NAR with this name and path, by the hash of all of it or of the single file in it.
+    pub fn copy_nar(&self, claimed: &StorePath, nar: Vec<u8>) -> Result<StorePath, StoreError> {
+        let whole = StorePath::of_fixed(claimed.name().as_bytes(), "sha256", &Sha256::digest(&nar), true)?;
+        self.add_nar(claimed.name().as_bytes(), whole == *claimed, b"sha256", nar)
+    }
+}
