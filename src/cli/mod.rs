@@ -173,6 +173,10 @@ fn prepare(command: &Command) {
     if !matches!(command, Command::Generate(_)) {
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
+    if matches!(command, Command::ReadSources | Command::Supervise) {
+        // The kernel calls it by the link that it was started by.
+        let _ = rustix::thread::set_name(c"gorget");
+    }
 }
 
 fn run_command(cli: Cli) -> anyhow::Result<Exit> {

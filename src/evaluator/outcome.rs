@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::job::JobMetadata;
 use crate::guix::recording_store::{RecordedItem, Requests};
+use crate::guix::sexp::shortened;
 use crate::guix::store_path::StorePath;
 
 /// What happens during an evaluation, in order.
@@ -131,9 +132,10 @@ pub fn milliseconds(span: Duration) -> u64 {
 pub enum Failure {
     /// The sandbox could not be set up.
     #[error("cannot start the evaluation: {0}")]
-    Start(#[serde(with = "carried")] Arc<std::io::Error>),
-    /// The process that supervises the evaluation ended, for no reason that the revision gave.
-    #[error("the evaluator ended early: {0}")]
+    #[serde(skip)]
+    Start(Arc<std::io::Error>),
+    /// The process that supervises the evaluation failed, for no reason that the revision gave.
+    #[error("the evaluator failed: {0}")]
     Evaluator(String),
     /// Guix itself does not load, or nothing can be enumerated.
     #[error("the revision cannot be evaluated ({cause}): {message}")]
@@ -177,36 +179,25 @@ impl Failure {
         Self::Limit { what: what.into(), limit }
     }
 
+    /// The same with texts that are not longer than this, in bytes.
+    pub(super) fn shortened(self, longest: usize) -> Self {
+        let short = |text| shortened(text, longest);
+        match self {
+            Self::Evaluator(text) => Self::Evaluator(short(text)),
+            Self::Revision { cause, message } => {
+                Self::Revision { cause: short(cause), message: short(message) }
+            }
+            Self::Died(text) => Self::Died(short(text)),
+            Self::Limit { what, limit } => {
+                Self::Limit { what: short(what.into_owned()).into(), limit: short(limit) }
+            }
+            Self::Still { limit } => Self::Still { limit: short(limit) },
+            failure @ (Self::Start(_) | Self::Abandoned) => failure,
+        }
+    }
+
     /// Whether the revision is to blame, so that trying again is of no use.
     pub fn is_of_revision(&self) -> bool {
         !matches!(self, Self::Start(_) | Self::Evaluator(_) | Self::Still { .. } | Self::Abandoned)
-    }
-}
-
-/// An error of a file or a process, as one process tells it to another: with what says that the machine is to blame.
-mod carried {
-    use std::io::{self, ErrorKind};
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    const KINDS: [ErrorKind; 6] = [
-        ErrorKind::NotFound,
-        ErrorKind::StorageFull,
-        ErrorKind::QuotaExceeded,
-        ErrorKind::ReadOnlyFilesystem,
-        ErrorKind::OutOfMemory,
-        ErrorKind::StaleNetworkFileHandle,
-    ];
-
-    pub(super) fn serialize<S: Serializer>(error: &Arc<io::Error>, to: S) -> Result<S::Ok, S::Error> {
-        let kind = KINDS.iter().position(|kind| *kind == error.kind());
-        (error.raw_os_error(), kind, error.to_string()).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<io::Error>, D::Error> {
-        let (errno, kind, text) = <(Option<i32>, Option<usize>, String)>::deserialize(from)?;
-        let kind = kind.and_then(|kind| KINDS.get(kind)).copied().unwrap_or(ErrorKind::Other);
-        Ok(Arc::new(errno.map_or_else(|| io::Error::new(kind, text), io::Error::from_raw_os_error)))
     }
 }

@@ -27,6 +27,8 @@ impl Cgroup {
         let Some(base) = base() else { return Ok(None) };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let cgroup = Self { directory: base.join(format!("sandbox-{}-{number}", std::process::id())) };
+        // An evaluator that was killed left its own, and the kernel gives its number again.
+        let _ = fs_err::remove_dir(&cgroup.directory);
         fs_err::create_dir(&cgroup.directory)?;
         cgroup.set("memory.max", &limits.memory.to_string())?;
         cgroup.set("pids.max", &limits.threads().to_string())?;

@@ -30,5 +30,6 @@ pub use limits::{Exceeded, Limits};
 pub use measure::{Held, Measured, forget_own_peak, measure_tree, own_peak};
 pub use process::{Finished, Process, describe_exit};
 pub use reading::{has_landlock, restrict_to_reading};
-pub use subprocess::{Subprocess, THIS_PROGRAM};
+pub use start::THIS_PROGRAM;
+pub use subprocess::Subprocess;
 pub use tool::Tool;

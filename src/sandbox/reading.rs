@@ -48,6 +48,9 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
+    use rustix::fs::Mode;
+    use rustix::process::{Resource, Rlimit, prlimit};
+
     use super::*;
 
     #[test]
@@ -73,6 +76,10 @@ mod tests {
             refused(std::process::Command::new("/bin/true").status().unwrap_err());
             let itself = rustix::process::getpid();
             refused(rustix::process::test_kill_process(itself).unwrap_err().into());
+            let files = Rlimit { current: Some(64), maximum: Some(64) };
+            let parent = rustix::process::getppid().unwrap();
+            refused(prlimit(Some(parent), Resource::Nofile, files).unwrap_err().into());
+            refused(rustix::fs::chmod(inside.join("file"), Mode::empty()).unwrap_err().into());
             if has_landlock() {
                 refused(fs_err::read(outside.join("file")).unwrap_err());
                 refused(fs_err::read("/proc/self/environ").unwrap_err());

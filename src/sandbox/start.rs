@@ -20,6 +20,9 @@ pub(super) const INFO_FD: i32 = 4;
 /// Where that process waits for a byte before it runs the program.
 pub(super) const RELEASE_FD: i32 = 5;
 
+/// The program that runs, also when its file has been replaced.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// What is to be started, and what it may use.
 pub(super) struct Start<'a> {
     pub(super) program: &'a Path,
@@ -56,7 +59,7 @@ impl Start<'_> {
     /// begun.
     pub(super) fn subprocess(&self, socket: OwnedFd, kind: SubprocessKind) -> io::Result<Process> {
         let mut command = self.command();
-        command.stdin(socket.try_clone()?).stdout(socket);
+        command.arg0("gorget").stdin(socket.try_clone()?).stdout(socket);
         let cgroup = match kind {
             SubprocessKind::Alone => Cgroup::new(&self.limits)?,
             SubprocessKind::WithSandboxes => {
@@ -120,7 +123,9 @@ impl Start<'_> {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", self.program.display()))
         })?;
         if let Some(group) = child.id() {
-            alive::add(group, self.program);
+            // What we start of ourselves is known by what it does.
+            let is_ours = self.program == Path::new(THIS_PROGRAM);
+            alive::add(group, self.args.first().filter(|_| is_ours).map_or(self.program, Path::new));
         }
         Ok(child)
     }

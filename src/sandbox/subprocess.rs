@@ -10,9 +10,6 @@ use super::limits::Limits;
 use super::process::Process;
 use super::start::{Start, SubprocessKind};
 
-/// The program that runs, also when its file has been replaced.
-pub const THIS_PROGRAM: &str = "/proc/self/exe";
-
 /// Gorget itself once more, to do what should not be done where the secrets are: without any environment but what it is
 /// given, and with one socket, which is both its standard input and its standard output.
 #[derive(Debug, Clone)]

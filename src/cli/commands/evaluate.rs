@@ -12,7 +12,6 @@ use crate::domain::spec::{Channel, Spec, System, load_file, render};
 use crate::evaluator::runtime::{Prepared, Runtimes, Source};
 use crate::evaluator::{self, EvaluatorProcess, Failure, Request, Summary, Target};
 use crate::git::{Checkout, Resolver, Tips, checkout_channel, missing_branch};
-use crate::sandbox::THIS_PROGRAM;
 use crate::view::listing as view;
 
 /// How often it is shown how far compiling is.
@@ -59,7 +58,7 @@ pub(in crate::cli) async fn run(args: &Evaluate, config: Config) -> anyhow::Resu
         limits: farm::limits(&config),
         daemon: spec.build.builds_while_evaluating.then(|| farm::daemon(&config)),
     };
-    let mut warm = EvaluatorProcess::new(THIS_PROGRAM.as_ref(), request);
+    let mut warm = EvaluatorProcess::new(request);
     let (mut exit, totals) = list_all(&mut warm, &spec, args.json, &progress).await?;
     drop(progress);
     if totals.errors > 0 {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::super::outcome::Outcome;
+use super::super::supervisor::{LONGEST_FACT, LONGEST_MESSAGE, LONGEST_NAME, MOST_JOBS};
 use super::messages::{Found, Item};
 use crate::domain::job::JobMetadata;
 use crate::guix::nar;
 use crate::guix::recording_store::{Kind, RecordedItem, Recording};
+use crate::guix::sexp::shortened;
 use crate::guix::store_path::StorePath;
 
 /// Items are passed on when they take more than this, in bytes, although their batch is not complete.
@@ -19,6 +21,12 @@ const BESIDE_TEXTS: usize = 256;
 #[error("the evaluator sent what cannot be: {0}")]
 pub(super) struct Lie(String);
 
+impl Lie {
+    pub(super) fn new(what: &str) -> Self {
+        Self(what.to_owned())
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
 fn lie(what: impl ToString) -> Lie {
     Lie(what.to_string())
@@ -30,13 +38,19 @@ pub(super) struct Checked {
     added: Arc<Recording>,
     /// How many more bytes outcomes may take.
     left: usize,
+    /// How many more jobs there may be.
+    jobs: usize,
 }
 
 impl Checked {
     /// Nothing yet. `keep_contents` says whether they are passed on; items may take so many bytes, and what became
     /// of units as many.
     pub(super) fn new(keep_contents: bool, most_bytes: usize) -> Self {
-        Self { added: Arc::new(Recording::new(keep_contents, most_bytes)), left: most_bytes }
+        Self {
+            added: Arc::new(Recording::of_copies(keep_contents, most_bytes)),
+            left: most_bytes,
+            jobs: MOST_JOBS,
+        }
     }
 
     /// Computes anew what is known of an item.
@@ -44,12 +58,17 @@ impl Checked {
         let claimed = StorePath::parse(item.path.as_bytes()).map_err(lie)?;
         let path = match item.kind {
             Kind::Text => {
-                let references: Vec<_> = item.references.into_iter().map(String::into_bytes).collect();
+                let references = item.references.split_terminator('\n');
+                let references: Vec<_> = references.map(|path| path.as_bytes().to_vec()).collect();
                 self.added.copy_text(claimed.name().as_bytes(), item.contents, &references).map_err(lie)?
             }
             Kind::Nar => {
-                nar::read(&mut &item.contents[..], item.contents.len()).map_err(lie)?;
-                self.added.copy_nar(&claimed, item.contents).map_err(lie)?
+                let archive = nar::read(&mut &item.contents[..], item.contents.len()).map_err(lie)?;
+                // The hash of a single file leaves out what follows it.
+                if archive.len() < item.contents.len() {
+                    return Err(lie(format!("{claimed} has bytes after its archive")));
+                }
+                self.added.copy_nar(&claimed, archive).map_err(lie)?
             }
         };
         if path == claimed { Ok(()) } else { Err(lie(format!("{claimed} is {path}"))) }
@@ -77,16 +96,29 @@ impl Checked {
         self.left = left.ok_or_else(|| lie("more jobs and errors than an evaluation may have"))?;
         Ok(match found {
             Found::Job { name, derivation, mut facts } => {
+                self.jobs = self.jobs.checked_sub(1).ok_or_else(|| lie("too many jobs"))?;
+                facts.texts_mut().for_each(|text| *text = shortened(std::mem::take(text), LONGEST_FACT));
+                let name = shortened(name, LONGEST_NAME);
                 let path = StorePath::parse(derivation.as_bytes()).map_err(lie)?;
                 let known = self.added.derivation(derivation.as_bytes());
                 let (outputs, substitutable) = known.ok_or_else(|| lie(format!("{path} was never added")))?;
                 facts.substitutable = substitutable;
                 Outcome::Job { name, derivation: path, outputs, facts }
             }
-            Found::Error { name, cause, message } => Outcome::Error { name, cause, message },
-            Found::Warning { name, cause, message } => Outcome::Warning { name, cause, message },
+            Found::Error { name, cause, message } => {
+                let [name, cause, message] = short([name, cause, message]);
+                Outcome::Error { name, cause, message }
+            }
+            Found::Warning { name, cause, message } => {
+                let [name, cause, message] = short([name, cause, message]);
+                Outcome::Warning { name, cause, message }
+            }
         })
     }
+}
+
+fn short(texts: [String; 3]) -> [String; 3] {
+    texts.map(|text| shortened(text, LONGEST_MESSAGE))
 }
 
 fn texts(facts: &JobMetadata) -> usize {
@@ -104,12 +136,12 @@ mod tests {
     fn text(name: &str, contents: &str) -> Item {
         let path = StorePath::of_text(name.as_bytes(), contents.as_bytes(), &[] as &[&[u8]]).unwrap();
         let contents = contents.as_bytes().to_vec();
-        Item { path: path.to_string(), kind: Kind::Text, contents, references: Vec::new() }
+        Item { path: path.to_string(), kind: Kind::Text, contents, references: String::new() }
     }
 
     fn nar(name: &str, contents: Vec<u8>, recursive: bool) -> Item {
         let path = StorePath::of_fixed(name.as_bytes(), "sha256", &Sha256::digest(&contents), recursive);
-        Item { path: path.unwrap().to_string(), kind: Kind::Nar, contents, references: Vec::new() }
+        Item { path: path.unwrap().to_string(), kind: Kind::Nar, contents, references: String::new() }
     }
 
     #[test]
@@ -118,8 +150,8 @@ mod tests {
         let archive = nar::of_file(b"x");
         checked.add(text("builder", "(exit 0)")).unwrap();
         checked.add(nar("file", archive.clone(), true)).unwrap();
-        let flat = Item { contents: archive.clone(), ..nar("flat", b"x".to_vec(), false) };
-        checked.add(flat).unwrap();
+        let flat = || Item { contents: archive.clone(), ..nar("flat", b"x".to_vec(), false) };
+        checked.add(flat()).unwrap();
         let items = checked.drain();
         assert_eq!(
             items.iter().map(|item| item.path.name()).collect::<Vec<_>>(),
@@ -132,10 +164,11 @@ mod tests {
             ("another path", Item { path: other, ..text("builder", "(exit 1)") }),
             ("no derivation", text("x.drv", "Derive(")),
             ("no archive", nar("x", b"nix-archive".to_vec(), true)),
-            ("another archive", Item { contents: archive, ..nar("y", nar::of_file(b"y"), true) }),
+            ("bytes after the archive", Item { contents: [&archive[..], b"x"].concat(), ..flat() }),
+            ("another archive", Item { contents: archive.clone(), ..nar("y", nar::of_file(b"y"), true) }),
             (
                 "what was never added",
-                Item { references: vec![text("never", "added").path], ..text("builder", "(exit 2)") },
+                Item { references: text("never", "added").path, ..text("builder", "(exit 2)") },
             ),
             ("no path", Item { path: "/etc/passwd".to_owned(), ..text("builder", "(exit 3)") }),
         ] {

@@ -11,12 +11,24 @@ use tokio::time::Instant;
 
 use super::super::outcome::{Batch, Event, Failure, Outcome, Summary};
 use super::super::request::{Limits, Target};
+use super::super::supervisor::{LONGEST_MESSAGE, LONGEST_NAME, MOST_UNITS};
 use super::check::{Checked, Lie};
-use super::messages::{Command, Found, Item, Report, receive, send};
+use super::messages::{Command, Found, Item, Report, receive, receive_contents, send};
 use crate::farm::reconciler::progress;
+use crate::guix::sexp::shortened;
 
 /// An evaluator that takes so much longer than an evaluation may is ended.
 const GRACE: Duration = Duration::from_mins(5);
+/// No evaluation may take longer than this, whatever its limit.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+/// Recording that takes longer than this is not counted as the evaluator's time.
+const SLOW: Duration = Duration::from_secs(1);
+/// More outcomes than this are not in one batch.
+const MOST_FOUND: usize = 300_000;
+/// Parents are not replaced more often than this.
+const MOST_ENUMERATIONS: usize = 100;
+/// More results than this are not those of units, each of which has a few at most.
+const MOST_DONE: usize = 100 * MOST_UNITS;
 /// Items are checked together when they take more than this, in bytes.
 const CHECKED_AT_ONCE: usize = 1 << 20;
 
@@ -41,6 +53,14 @@ pub(super) struct Conversation<'a> {
     items: Vec<Item>,
     /// The bytes of that.
     bytes: usize,
+    /// What became of units in this batch.
+    found: Vec<Found>,
+    /// A part of this batch was passed on before.
+    is_split: bool,
+    /// How often units were counted.
+    enumerations: usize,
+    /// How many units have a result.
+    done: usize,
     deadline: Instant,
 }
 
@@ -52,7 +72,11 @@ impl<'a> Conversation<'a> {
             checked: Checked::new(keep_contents, most),
             items: Vec::new(),
             bytes: 0,
-            deadline: Instant::now() + limits.evaluation_time + GRACE,
+            found: Vec::new(),
+            is_split: false,
+            enumerations: 0,
+            done: 0,
+            deadline: Instant::now() + limits.evaluation_time.min(LONGEST) + GRACE,
         }
     }
 
@@ -64,25 +88,48 @@ impl<'a> Conversation<'a> {
         limits: Limits,
     ) -> Result<(Result<(), Failure>, Summary), Broken> {
         let (system, likely) = (wanted.system.to_string(), wanted.likely.into_iter().collect());
-        send(socket, &Command::Evaluate { system, likely, limits }).await?;
+        self.in_time(send(socket, &Command::Evaluate { system, likely, limits })).await?;
         loop {
-            let report = tokio::time::timeout_at(self.deadline, receive(socket)).await;
-            let report = report.map_err(|_| Broken::Endless)?;
+            let report = self.in_time(receive(socket)).await?;
             progress();
-            match report?.ok_or_else(|| io::Error::other("it closed its connection"))? {
-                Report::Enumerated(units) => self.pass_on(Event::Enumerated { units }).await?,
-                Report::Added(item) => self.added(item).await?,
-                Report::Batch { found, done } => {
-                    self.batch(found, done).await?;
-                    send(socket, &Command::Recorded).await?;
+            match report.ok_or_else(|| io::Error::other("it closed its connection"))? {
+                Report::Enumerated(units) => self.enumerated(units).await?,
+                Report::Added(mut item) => {
+                    item.contents = self.in_time(receive_contents(socket)).await?;
+                    self.added(item).await?;
                 }
-                Report::Ended { result, measured } => return Ok((result, *measured)),
+                Report::Found(found) if self.found.len() < MOST_FOUND => self.found.push(found),
+                Report::Found(_) => return Err(Lie::new("a batch that is too large").into()),
+                Report::Batch { done } => {
+                    self.batch(done).await?;
+                    self.in_time(send(socket, &Command::Recorded)).await?;
+                }
+                Report::Ended { result, measured } => {
+                    let guix_version = shortened(measured.guix_version.clone(), LONGEST_NAME);
+                    let result = result.map_err(|failure| failure.shortened(LONGEST_MESSAGE));
+                    return Ok((result, Summary { guix_version, ..*measured }));
+                }
             }
         }
     }
 
+    /// Waits for the evaluator, as long as an evaluation may take.
+    async fn in_time<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T, Broken> {
+        let done = tokio::time::timeout_at(self.deadline, work).await;
+        Ok(done.map_err(|_| Broken::Endless)??)
+    }
+
+    /// Units are counted anew when the parent of the workers had to be replaced.
+    async fn enumerated(&mut self, units: usize) -> Result<(), Broken> {
+        self.enumerations += 1;
+        if units > MOST_UNITS || self.enumerations > MOST_ENUMERATIONS {
+            return Err(Lie::new("too many units").into());
+        }
+        self.pass_on(Event::Enumerated { units }).await
+    }
+
     async fn added(&mut self, item: Item) -> Result<(), Broken> {
-        self.bytes += item.contents.len();
+        self.bytes += item.weight();
         self.items.push(item);
         if self.bytes < CHECKED_AT_ONCE {
             return Ok(());
@@ -90,13 +137,21 @@ impl<'a> Conversation<'a> {
         self.check(Vec::new()).await?;
         if self.checked.is_full() {
             let items = self.checked.drain();
+            self.is_split = true;
             self.pass_on(Event::Batch(Batch { items, ..Batch::default() })).await?;
         }
         Ok(())
     }
 
     /// Passes a batch on, and waits until it is recorded.
-    async fn batch(&mut self, found: Vec<Found>, done: usize) -> Result<(), Broken> {
+    async fn batch(&mut self, done: usize) -> Result<(), Broken> {
+        self.done = self.done.saturating_add(done);
+        let is_empty = self.items.is_empty() && self.found.is_empty() && done == 0;
+        if is_empty && !self.is_split || self.done > MOST_DONE {
+            return Err(Lie::new("a batch that makes no sense").into());
+        }
+        self.is_split = false;
+        let found = std::mem::take(&mut self.found);
         let outcomes = self.check(found).await?;
         let items = self.checked.drain();
         let arrived = Instant::now();
@@ -104,8 +159,11 @@ impl<'a> Conversation<'a> {
         self.pass_on(Event::Batch(Batch { items, outcomes, done, held: Some(Arc::new(held)) })).await?;
         // It is dropped, never used.
         let _ = recorded.await;
-        // The evaluator's time does not pass while it waits for us.
-        self.deadline += arrived.elapsed();
+        // A database that is away for a while is not the evaluator's fault.
+        let waited = arrived.elapsed();
+        if waited > SLOW {
+            self.deadline += waited;
+        }
         Ok(())
     }
 

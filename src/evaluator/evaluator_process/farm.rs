@@ -1,5 +1,4 @@
 use std::io;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -12,7 +11,7 @@ use super::super::request::{Limits, Request, Target};
 use super::COMMAND;
 use super::conversation::{Broken, Conversation};
 use super::messages::{Command, send};
-use crate::sandbox::{self, Process, Subprocess};
+use crate::sandbox::{self, Process, Subprocess, THIS_PROGRAM};
 use crate::telemetry;
 
 /// The memory of an evaluator beside that of its sandbox, in bytes.
@@ -21,6 +20,8 @@ const OWN_MEMORY: u64 = 1 << 30;
 const BUFFER: usize = 256 << 10;
 /// Its own processes and what measures them.
 const OWN_PROCESSES: usize = 16;
+/// One that has closed its connection ends, and one that was started listens, within this time.
+const END: Duration = Duration::from_secs(10);
 /// It lasts as long as its warm start, which has no limit; an evaluation has one.
 const LIFE: Duration = Duration::from_hours(24 * 365);
 
@@ -29,8 +30,6 @@ const LIFE: Duration = Duration::from_hours(24 * 365);
 /// An evaluator that died is replaced when the next system is evaluated.
 #[derive(Debug)]
 pub struct EvaluatorProcess {
-    /// Gorget.
-    program: PathBuf,
     /// What it is asked for; its sandbox has these limits, whatever one evaluation may use.
     request: Request,
     /// What the next evaluation may use.
@@ -48,10 +47,10 @@ struct Running {
 }
 
 impl EvaluatorProcess {
-    /// Starts nothing before there is something to evaluate. `program` is Gorget.
-    pub fn new(program: &Path, request: Request) -> Self {
+    /// Starts nothing before there is something to evaluate.
+    pub fn new(request: Request) -> Self {
         let (limits, measured) = (request.limits.clone(), Summary::default());
-        Self { program: program.to_owned(), request, limits, running: None, measured }
+        Self { request, limits, running: None, measured }
     }
 
     /// Sets what the next evaluation may use.
@@ -92,7 +91,7 @@ impl EvaluatorProcess {
 
     async fn start(&self) -> io::Result<Running> {
         let directory = tempfile::Builder::new().prefix("gorget-").tempdir()?;
-        let Limits { workers, memory, .. } = self.request.limits;
+        let Limits { workers, memory, stored, .. } = self.request.limits;
         let sandbox = self.request.limits.sandbox();
         let limits = sandbox::Limits {
             memory: memory / 4 * 5 + OWN_MEMORY,
@@ -100,10 +99,12 @@ impl EvaluatorProcess {
             cpu: LIFE,
             wall: LIFE,
             descriptors: 1024,
+            // Where builds are made, all that is added is kept for them in one file.
+            file_size: stored.saturating_add(sandbox.file_size),
             ..sandbox
         };
         let ours = ["PATH", "NO_COLOR"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-        let evaluator = Subprocess::new(&self.program, COMMAND, limits);
+        let evaluator = Subprocess::new(THIS_PROGRAM, COMMAND, limits);
         let evaluator = ours.fold(evaluator, |evaluator, (name, value)| evaluator.env(name, value));
         let evaluator = evaluator
             .env(telemetry::VARIABLE, telemetry::filter())
@@ -112,7 +113,8 @@ impl EvaluatorProcess {
         let (process, mut socket) = evaluator.spawn()?;
         // Whatever is not passed on is needed to check what is.
         let request = Request { keep_contents: true, ..self.request.clone() };
-        send(&mut socket, &Command::Begin(Box::new(request))).await?;
+        let begun = tokio::time::timeout(END, send(&mut socket, &Command::Begin(Box::new(request)))).await;
+        begun.map_err(|_| io::Error::other("the evaluator does not listen"))??;
         let socket = BufReader::with_capacity(BUFFER, socket);
         Ok(Running { process, socket, _directory: directory })
     }
@@ -121,7 +123,7 @@ impl EvaluatorProcess {
 /// Why an evaluator ended. One that exceeds a limit of its own does so again; any other end has nothing to do with
 /// the revision.
 async fn ended_early(mut process: Process, broken: &Broken) -> Failure {
-    let finished = match process.finish(Duration::from_secs(1)).await {
+    let finished = match process.finish(END).await {
         Ok(finished) => finished,
         Err(error) => return error.into(),
     };
@@ -129,9 +131,7 @@ async fn ended_early(mut process: Process, broken: &Broken) -> Failure {
         Some(sandbox::Exceeded::Memory(limit)) => {
             Failure::limit("memory limit", format!("{} MiB", limit >> 20))
         }
-        Some(exceeded) if !matches!(exceeded, sandbox::Exceeded::Wall(_)) => {
-            Failure::Died(exceeded.to_string())
-        }
+        Some(exceeded) if exceeded != sandbox::Exceeded::Wall(END) => Failure::Died(exceeded.to_string()),
         _ => Failure::Evaluator(format!("{} ({broken})", finished.reason())),
     }
 }

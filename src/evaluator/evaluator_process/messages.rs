@@ -11,8 +11,10 @@ use super::super::request::{Limits, Request};
 use crate::domain::job::JobMetadata;
 use crate::guix::recording_store::{Kind, RecordedItem};
 
-/// The longest message, in bytes: the largest archive that a store takes, and what is said of it.
-const LONGEST: u32 = 320 << 20;
+/// The longest message, in bytes: an item with as many references as a store takes.
+const LONGEST: u32 = 16 << 20;
+/// The longest contents of an item, in bytes: the largest archive that a store takes.
+const LONGEST_CONTENTS: u32 = 320 << 20;
 
 /// What the farm says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,13 +39,13 @@ pub(super) enum Command {
 pub(super) enum Report {
     /// There are so many units.
     Enumerated(usize),
-    /// Something was added to the store; what it needs was said before.
+    /// Something was added to the store; what it needs was said before. Its contents follow.
     Added(Item),
-    /// A batch is complete: its items were said before. An answer is waited for.
+    /// This became of a unit. One message each: the memory that a message takes is then in proportion to its length.
+    Found(Found),
+    /// A batch is complete, in which so many units have a result. An answer is waited for.
     Batch {
-        /// What became of units.
-        found: Vec<Found>,
-        /// How many have a result now.
+        /// How many units.
         done: usize,
     },
     /// The evaluation is over.
@@ -62,10 +64,10 @@ pub(super) struct Item {
     pub(super) path: String,
     /// What its contents are.
     pub(super) kind: Kind,
-    #[serde(with = "serde_bytes")]
+    #[serde(skip)]
     pub(super) contents: Vec<u8>,
-    /// What it refers to; empty for a derivation.
-    pub(super) references: Vec<String>,
+    /// What it refers to, a path a line; empty for a derivation.
+    pub(super) references: String,
 }
 
 impl From<RecordedItem> for Item {
@@ -74,7 +76,7 @@ impl From<RecordedItem> for Item {
             path: item.path.to_string(),
             kind: item.kind,
             contents: item.contents,
-            references: item.references.iter().map(ToString::to_string).collect(),
+            references: item.references.iter().map(|path| format!("{path}\n")).collect(),
         }
     }
 }
@@ -99,29 +101,54 @@ impl From<Outcome> for Found {
     }
 }
 
+impl Item {
+    /// What it takes in memory, in bytes, roughly.
+    pub(super) fn weight(&self) -> usize {
+        512 + self.path.len() + self.contents.len() + 2 * self.references.len()
+    }
+}
+
 /// Sends a message.
 pub(super) async fn send(to: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
-    let message = postcard::to_stdvec(message).map_err(io::Error::other)?;
-    let length = u32::try_from(message.len()).ok().filter(|length| *length <= LONGEST);
-    let length = length.ok_or_else(|| io::Error::other("a message is too long"))?;
-    to.write_all(&length.to_le_bytes()).await?;
-    to.write_all(&message).await
+    send_bytes(to, &postcard::to_stdvec(message).map_err(io::Error::other)?, LONGEST).await
+}
+
+/// Sends the contents of an item.
+pub(super) async fn send_contents(to: &mut (impl AsyncWrite + Unpin), contents: &[u8]) -> io::Result<()> {
+    send_bytes(to, contents, LONGEST_CONTENTS).await
 }
 
 /// Reads the next message; `None` when there are no more.
 pub(super) async fn receive<T: DeserializeOwned>(
     from: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<T>> {
+    let Some(message) = receive_bytes(from, LONGEST).await? else { return Ok(None) };
+    postcard::from_bytes(&message).map(Some).map_err(io::Error::other)
+}
+
+/// Reads the contents of an item.
+pub(super) async fn receive_contents(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    receive_bytes(from, LONGEST_CONTENTS).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+async fn send_bytes(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8], longest: u32) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= longest);
+    let length = length.ok_or_else(|| io::Error::other("a message is too long"))?;
+    to.write_all(&length.to_le_bytes()).await?;
+    to.write_all(bytes).await
+}
+
+async fn receive_bytes(from: &mut (impl AsyncRead + Unpin), longest: u32) -> io::Result<Option<Vec<u8>>> {
     let length = match from.read_u32_le().await {
-        Ok(length) if length <= LONGEST => length,
+        Ok(length) if length <= longest => length,
         Ok(_) => return Err(io::Error::other("a message is too long")),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut message = Vec::with_capacity(length.min(64 << 10) as usize);
     // What is announced and not sent takes no memory.
-    if from.take(length.into()).read_to_end(&mut message).await? < length as usize {
+    let mut bytes = Vec::with_capacity(length.min(64 << 10) as usize);
+    if from.take(length.into()).read_to_end(&mut bytes).await? < length as usize {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    postcard::from_bytes(&message).map(Some).map_err(io::Error::other)
+    Ok(Some(bytes))
 }

@@ -7,7 +7,7 @@
 //! The farm believes nothing of what it reports. It takes the contents of store items and computes everything
 //! else anew: store paths from the bytes, what a derivation makes and needs from its text, the outputs of a job
 //! from its derivation. An evaluator that lies can give its own spec wrong jobs, as the code that it evaluates
-//! can, but change nothing that other specs share.
+//! can, but cannot report what changes anything that other specs share.
 //!
 //! # Messages
 //!
@@ -16,7 +16,10 @@
 //! recorded one before it sends the next, so little waits anywhere. Where the farm's end is closed, the
 //! evaluator ends, and the sandbox with it.
 //!
-//! It is neither in a namespace of its own nor restricted by Landlock, since bubblewrap does not start there.
+//! Messages are bounded, in a way that bounds the memory that they take, and so is the time of an evaluation.
+//!
+//! It is neither in a namespace of its own nor restricted by Landlock, since bubblewrap does not start there. It
+//! runs as the farm's user.
 //! With `builds-while-evaluating`, it also talks to the real daemon.
 
 mod check;

@@ -1,6 +1,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream as StdStream;
+use std::path::PathBuf;
 
 use tokio::io::{AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::net::UnixStream;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use super::super::outcome::{Batch, Event, Failure, Summary};
 use super::super::request::{Limits, Request, Target};
 use super::super::warm::Warm;
-use super::messages::{Command, Report, receive, send};
+use super::messages::{Command, Item, Report, receive, send, send_contents};
 use crate::domain::spec::System;
 use crate::sandbox::{forget_own_peak, own_peak};
 
@@ -27,11 +28,16 @@ pub async fn serve() -> io::Result<()> {
     let (reader, writer) = UnixStream::from_std(socket)?.into_split();
     let (reader, writer) = (BufReader::new(reader), BufWriter::with_capacity(BUFFER, writer));
     let (sender, commands) = mpsc::channel(4);
-    tokio::select! {
+    let served = tokio::select! {
         served = answer(writer, commands) => served,
         // Whatever is under way is of no use any more.
         read = listen(reader, sender) => read,
+    };
+    // A farm that was killed does not remove it.
+    if let Some(directory) = std::env::var_os("TMPDIR") {
+        let _ = fs_err::remove_dir(PathBuf::from(directory));
     }
+    served
 }
 
 /// Passes commands on, until there are no more.
@@ -64,6 +70,11 @@ async fn answer(
             Err(failure) => (Err(failure), Summary::default()),
         };
         measured.evaluator_peak_memory = own_peak();
+        // What is wrong with the machine, the farm finds out by itself.
+        let result = result.map_err(|failure| match failure {
+            Failure::Start(error) => Failure::Evaluator(error.to_string()),
+            failure => failure,
+        });
         send(&mut writer, &Report::Ended { result, measured: Box::new(measured) }).await?;
         writer.flush().await?;
     }
@@ -114,10 +125,15 @@ async fn send_all(
             }
             Event::Batch(Batch { items, outcomes, done, held }) => {
                 for item in items {
-                    send(writer, &Report::Added(item.into())).await?;
+                    let mut item = Item::from(item);
+                    let contents = std::mem::take(&mut item.contents);
+                    send(writer, &Report::Added(item)).await?;
+                    send_contents(writer, &contents).await?;
                 }
-                let found = outcomes.into_iter().map(Into::into).collect();
-                send(writer, &Report::Batch { found, done }).await?;
+                for outcome in outcomes {
+                    send(writer, &Report::Found(outcome.into())).await?;
+                }
+                send(writer, &Report::Batch { done }).await?;
                 writer.flush().await?;
                 let Some(Command::Recorded) = commands.recv().await else {
                     return Err(io::Error::other("nobody takes the results"));

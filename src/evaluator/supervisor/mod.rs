@@ -26,7 +26,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use memory::Weighed;
 use names::Names;
+pub(super) use parent::MOST_UNITS;
 use results::Unfinished;
+pub(super) use results::{LONGEST_FACT, LONGEST_MESSAGE, LONGEST_NAME, MOST_JOBS};
 
 use super::outcome::{Batch, Event, Failure, Summary, milliseconds};
 use super::request::Target;

@@ -23,7 +23,7 @@ pub(super) struct Units {
 }
 
 /// Most units of one evaluation: all packages of Guix are 31,330.
-const MOST_UNITS: usize = 400_000;
+pub(in super::super) const MOST_UNITS: usize = 400_000;
 /// Longest label of a unit, in bytes.
 const LONGEST_LABEL: usize = 1000;
 /// What all labels together may take, in bytes.

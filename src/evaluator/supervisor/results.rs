@@ -12,19 +12,19 @@ use crate::guix::sexp::shortened;
 use crate::guix::store_path::StorePath;
 
 /// More jobs than this in one evaluation, and something is wrong with it.
-const MOST_JOBS: usize = 1_000_000;
+pub(in super::super) const MOST_JOBS: usize = 1_000_000;
 /// Longest name of a job that is read, in bytes: a longer one is refused.
-const LONGEST_NAME: usize = 1001;
+pub(in super::super) const LONGEST_NAME: usize = 1001;
 /// Longest name of a derivation that is read, in bytes: no store path is longer.
 const LONGEST_DERIVATION: usize = 300;
 /// Longest name, cause or message that is kept of an error, in bytes.
-const LONGEST_MESSAGE: usize = 16 << 10;
+pub(in super::super) const LONGEST_MESSAGE: usize = 16 << 10;
 /// What the errors of one evaluation may take, in bytes: of those after that, little is kept.
 const MOST_OF_ERRORS: usize = 32 << 20;
 /// Longest name, cause or message of an error after that, in bytes.
 const SHORT_MESSAGE: usize = 200;
 /// Longest text that is kept of the facts of a job, in bytes: a database puts them into an index.
-const LONGEST_FACT: usize = 250;
+pub(in super::super) const LONGEST_FACT: usize = 250;
 /// What the jobs of units that are not finished may take, in bytes, all workers together.
 const MOST_UNFINISHED: usize = 64 << 20;
 /// What a job takes beside its texts, in bytes, roughly.

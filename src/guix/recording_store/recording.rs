@@ -47,6 +47,8 @@ pub struct Recording {
     arriving: AtomicUsize,
     pub(super) keep_contents: bool,
     most_bytes: usize,
+    /// Clients wait while more bytes than this wait for a database.
+    most_pending: usize,
     pub(super) builds: Option<Builds>,
 }
 
@@ -103,6 +105,7 @@ impl Recording {
             arriving: AtomicUsize::new(0),
             keep_contents,
             most_bytes,
+            most_pending: MOST_PENDING,
             builds: None,
         }
     }
@@ -268,7 +271,9 @@ impl Recording {
     /// while something is computed, for who drains is an asynchronous task.
     fn reserve(&self, counted: usize, weight: usize) -> Result<(), StoreError> {
         let mut state = self.lock()?;
-        while state.pending_bytes + state.reserved_bytes + state.held_bytes > MOST_PENDING && !state.closed {
+        while state.pending_bytes + state.reserved_bytes + state.held_bytes > self.most_pending
+            && !state.closed
+        {
             state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.closed {

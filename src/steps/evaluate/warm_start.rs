@@ -12,7 +12,6 @@ use crate::domain::spec::{Build, Runtime};
 use crate::evaluator::runtime::Source;
 use crate::evaluator::{Channel, EvaluatorProcess, Failure, Request};
 use crate::git::{Checkout, checkout_channel};
-use crate::sandbox::THIS_PROGRAM;
 
 /// What was under way when there was no time left.
 const PREPARING: &str = "reading and compiling the modules of the revision";
@@ -72,7 +71,7 @@ impl Evaluate {
             daemon: task.spec.build.builds_while_evaluating.then(|| self.settings.daemon.clone()),
         };
         // The sandbox outlasts this evaluation: only that has less time.
-        let mut warm = EvaluatorProcess::new(THIS_PROGRAM.as_ref(), request);
+        let mut warm = EvaluatorProcess::new(request);
         warm.set_limits(limits);
         Ok(WarmStart {
             spec: task.spec_id,

@@ -22,7 +22,7 @@ use super::{Answers, LATEST, Port};
 use crate::repository::Remote;
 
 /// The most memory that the program itself may hold at any time, in bytes.
-const CEILING: u64 = 1 << 30;
+const CEILING: u64 = 300 << 20;
 /// A host renews its lease every ten seconds; two that are missing would be noticed.
 const HEARTBEAT: i64 = 20;
 /// SIGTERM ends the program within this time.

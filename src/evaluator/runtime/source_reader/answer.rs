@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -111,9 +111,10 @@ impl Modules {
     ///
     /// # Errors
     /// When one of them leads elsewhere.
-    pub(super) fn checked(self, layers: &[Layer]) -> io::Result<Self> {
+    pub(super) fn checked(mut self, layers: &[Layer]) -> io::Result<Self> {
         let wrong = |what: &str| Err(io::Error::other(format!("the source reader sent {what}")));
-        for file in &self.files {
+        for file in &mut self.files {
+            file.unknown = file.unknown.take().map(short);
             let Some(layer) = layers.get(file.layer) else { return wrong("a layer that does not exist") };
             let is_config = file.path == CONFIG && file.kind == Kind::Library;
             if !(is_beneath(&file.path) && (file.kind == layer.kind || is_config)) {
@@ -140,6 +141,7 @@ fn is_beneath(path: &str) -> bool {
     path.extension().is_some_and(|extension| extension == "scm")
         && !path.as_os_str().as_encoded_bytes().contains(&0)
         && path.components().all(|part| matches!(part, Component::Normal(_)))
+        && path.components().collect::<PathBuf>().as_os_str() == path.as_os_str()
 }
 
 #[cfg(test)]
@@ -163,7 +165,9 @@ mod tests {
             vec![module("a/b c.scm", 2, Kind::Channel), config, module("x.scm", 1, Kind::Library)]
         };
         checked(honest(), &[(2, 0), (2, 2)]).unwrap();
-        for wrong in ["../x.scm", "/x.scm", "a/../../x.scm", "x", "x\0.scm", "", "..", ".scm"] {
+        for wrong in
+            ["a//x.scm", "a/./x.scm", "../x.scm", "/x.scm", "a/../../x.scm", "x", "x\0.scm", "", "..", ".scm"]
+        {
             checked(vec![module(wrong, 2, Kind::Channel)], &[]).unwrap_err();
         }
         for (layer, kind) in [(3, Kind::Channel), (2, Kind::Guix), (2, Kind::Library), (0, Kind::Installed)] {

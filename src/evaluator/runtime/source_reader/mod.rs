@@ -33,8 +33,8 @@ pub const COMMAND: &str = "read-sources";
 
 /// The longest request, in bytes: the names of Guile's macros, and as many layers as there are channels.
 const LONGEST_REQUEST: u64 = 16 << 20;
-/// The longest answer. Of Guix, it has 300 KiB.
-const LONGEST_ANSWER: u64 = 64 << 20;
+/// The longest answer. Of Guix, it has 300 KiB, and of as many modules as channels may have, 7 MiB.
+const LONGEST_ANSWER: u64 = 8 << 20;
 
 /// What the farm wants to know.
 #[derive(Debug, Serialize, Deserialize)]

@@ -10,6 +10,13 @@ use crate::guix::derivation::Derivation;
 use crate::guix::store_path::StorePath;
 
 impl Recording {
+    /// Nothing yet, for copies only: who copies also drains, so nothing waits until that is done.
+    pub fn of_copies(keep_contents: bool, most_bytes: usize) -> Self {
+        let mut copies = Self::new(keep_contents, most_bytes);
+        copies.most_pending = usize::MAX;
+        copies
+    }
+
     /// Takes a text, as [`Recording::add_text`] does. What a derivation refers to, its text says.
     pub fn copy_text(
         &self,
