@@ -79,6 +79,11 @@ impl Checked {
         self.added.pending_bytes() > FULL
     }
 
+    /// Whether items were added since the last time.
+    pub(super) fn has_items(&self) -> bool {
+        self.added.pending_bytes() > 0
+    }
+
     /// Takes the items that were added since the last time, in order.
     pub(super) fn drain(&self) -> Vec<RecordedItem> {
         self.added.drain()

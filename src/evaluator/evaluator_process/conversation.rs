@@ -146,8 +146,8 @@ impl<'a> Conversation<'a> {
     /// Passes a batch on, and waits until it is recorded.
     async fn batch(&mut self, done: usize) -> Result<(), Broken> {
         self.done = self.done.saturating_add(done);
-        let is_empty = self.items.is_empty() && self.found.is_empty() && done == 0;
-        if is_empty && !self.is_split || self.done > MOST_DONE {
+        let has_items = !self.items.is_empty() || self.checked.has_items() || self.is_split;
+        if !has_items && self.found.is_empty() && done == 0 || self.done > MOST_DONE {
             return Err(Lie::new("a batch that makes no sense").into());
         }
         self.is_split = false;
