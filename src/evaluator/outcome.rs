@@ -130,10 +130,6 @@ pub fn milliseconds(span: Duration) -> u64 {
 /// Why there is no result at all.
 #[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
-    /// The sandbox could not be set up.
-    #[error("cannot start the evaluation: {0}")]
-    #[serde(skip)]
-    Start(Arc<std::io::Error>),
     /// The process that supervises the evaluation failed, for no reason that the revision gave.
     #[error("the evaluator failed: {0}")]
     Evaluator(String),
@@ -165,6 +161,10 @@ pub enum Failure {
     /// The receiver of events has gone.
     #[error("nobody takes the results any more")]
     Abandoned,
+    /// The sandbox could not be set up. It stands last, as no process tells it to another: both count the others alike.
+    #[error("cannot start the evaluation: {0}")]
+    #[serde(skip)]
+    Start(Arc<std::io::Error>),
 }
 
 impl From<std::io::Error> for Failure {
@@ -199,5 +199,29 @@ impl Failure {
     /// Whether the revision is to blame, so that trying again is of no use.
     pub fn is_of_revision(&self) -> bool {
         !matches!(self, Self::Start(_) | Self::Evaluator(_) | Self::Still { .. } | Self::Abandoned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_process_tells_another_is_what_that_is_told() {
+        let text = || "text".to_owned();
+        for failure in [
+            Failure::Evaluator(text()),
+            Failure::Revision { cause: text(), message: text() },
+            Failure::Died(text()),
+            Failure::limit("time limit", text()),
+            Failure::Still { limit: text() },
+            Failure::Abandoned,
+        ] {
+            let sent = postcard::to_stdvec(&failure).unwrap();
+            let told: Failure = postcard::from_bytes(&sent).unwrap();
+            assert_eq!(format!("{told:?}"), format!("{failure:?}"));
+        }
+        let start = Failure::from(std::io::Error::other("text"));
+        postcard::to_stdvec(&start).unwrap_err();
     }
 }

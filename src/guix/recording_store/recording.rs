@@ -14,15 +14,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::builds::Builds;
-use super::item::{
-    Kind, RecordedDerivation, RecordedItem, StoreError, check_references, check_system, record_derivation,
-};
+use super::item::{Kind, RecordedItem, StoreError, check_references};
 use super::requests::Counting;
 use super::unreadable::Unreadable;
 use crate::guix::derivation::{Derivation, Modulo};
 use crate::guix::nar::single_file;
 use crate::guix::store_path::{Hash, StorePath};
 
+use copy::learn;
 pub use handover::Held;
 
 /// Clients wait while more bytes than this are recorded here and not yet in a database.
@@ -286,25 +285,6 @@ impl Recording {
         state.reserved_bytes += weight;
         Ok(())
     }
-}
-
-/// What the derivation at `path` says, if its outputs have the paths that they must have. Its references are sorted,
-/// and come with what is known of those that are derivations.
-fn learn(
-    path: &StorePath,
-    name: &str,
-    parsed: &Derivation<'_>,
-    references: &[&[u8]],
-    modulos: &[Option<Modulo>],
-) -> Result<(RecordedDerivation, KnownDerivation), StoreError> {
-    let modulo_of = |input: &[u8]| modulos[references.binary_search(&input).ok()?];
-    let modulo = parsed
-        .check_outputs(name, modulo_of)
-        .map_err(|error| StoreError::Outputs(path.clone(), Box::new(error)))?;
-    let recorded = record_derivation(parsed)?;
-    check_system(path, &recorded.system)?;
-    let (outputs, substitutable) = (recorded.outputs.as_slice().into(), recorded.substitutable);
-    Ok((recorded, KnownDerivation { modulo, outputs, substitutable }))
 }
 
 impl State {

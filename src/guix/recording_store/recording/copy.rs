@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::item::{Kind, RecordedItem, StoreError};
-use super::{Recording, Referred, learn};
-use crate::guix::derivation::Derivation;
+use super::super::item::{
+    Kind, RecordedDerivation, RecordedItem, StoreError, check_system, record_derivation,
+};
+use super::{KnownDerivation, Recording, Referred};
+use crate::guix::derivation::{Derivation, Modulo};
 use crate::guix::store_path::StorePath;
 
 impl Recording {
@@ -69,4 +71,23 @@ impl Recording {
         let whole = StorePath::of_fixed(claimed.name().as_bytes(), "sha256", &Sha256::digest(&nar), true)?;
         self.add_nar(claimed.name().as_bytes(), whole == *claimed, b"sha256", nar)
     }
+}
+
+/// What the derivation at `path` says, if its outputs have the paths that they must have. Its references are sorted,
+/// and come with what is known of those that are derivations.
+pub(super) fn learn(
+    path: &StorePath,
+    name: &str,
+    parsed: &Derivation<'_>,
+    references: &[&[u8]],
+    modulos: &[Option<Modulo>],
+) -> Result<(RecordedDerivation, KnownDerivation), StoreError> {
+    let modulo_of = |input: &[u8]| modulos[references.binary_search(&input).ok()?];
+    let modulo = parsed
+        .check_outputs(name, modulo_of)
+        .map_err(|error| StoreError::Outputs(path.clone(), Box::new(error)))?;
+    let recorded = record_derivation(parsed)?;
+    check_system(path, &recorded.system)?;
+    let (outputs, substitutable) = (recorded.outputs.as_slice().into(), recorded.substitutable);
+    Ok((recorded, KnownDerivation { modulo, outputs, substitutable }))
 }
