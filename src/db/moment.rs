@@ -6,8 +6,8 @@ use sqlx::sqlite::SqlitePoolOptions;
 use super::{BUSY_TIMEOUT, Db, Either, Result};
 
 impl Db {
-    /// This database as it is now: whatever is read from it is of one moment. A report that asks several questions
-    /// would otherwise contradict itself when something is written in between.
+    /// The database as it is now: all queries read the same snapshot. A report makes several, and would contradict
+    /// itself if something was written between them.
     ///
     /// It has one connection and a transaction of its own, so drop it when the report is complete.
     pub async fn at_one_moment(&self) -> Result<Self> {

@@ -161,7 +161,8 @@ pub enum Failure {
     /// The receiver of events has gone.
     #[error("nobody takes the results any more")]
     Abandoned,
-    /// The sandbox could not be set up. It stands last, as no process tells it to another: both count the others alike.
+    /// The sandbox could not be set up. This is never sent to another process, and must be the last variant: one that
+    /// is skipped counts when others are written, and not when they are read.
     #[error("cannot start the evaluation: {0}")]
     #[serde(skip)]
     Start(Arc<std::io::Error>),
@@ -207,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_process_tells_another_is_what_that_is_told() {
+    fn a_failure_is_the_same_after_it_was_sent_to_another_process() {
         let text = || "text".to_owned();
         for failure in [
             Failure::Evaluator(text()),

@@ -1,4 +1,4 @@
-//! What the farm does not believe an evaluator.
+//! The farm's checks of what an evaluator reports.
 
 use std::sync::Arc;
 
@@ -16,19 +16,13 @@ const FULL: usize = 32 << 20;
 /// What an outcome counts beside its texts, in bytes.
 const BESIDE_TEXTS: usize = 256;
 
-/// An evaluator said what cannot be.
+/// An evaluator reported something impossible.
 #[derive(Debug, thiserror::Error)]
-#[error("the evaluator sent what cannot be: {0}")]
+#[error("the evaluator sent an impossible report: {0}")]
 pub(super) struct Lie(String);
 
-impl Lie {
-    pub(super) fn new(what: &str) -> Self {
-        Self(what.to_owned())
-    }
-}
-
 #[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
-fn lie(what: impl ToString) -> Lie {
+pub(super) fn lie(what: impl ToString) -> Lie {
     Lie(what.to_string())
 }
 
@@ -53,7 +47,7 @@ impl Checked {
         }
     }
 
-    /// Computes anew what is known of an item.
+    /// Recomputes the path of an item, and what a derivation says.
     pub(super) fn add(&self, item: Item) -> Result<(), Lie> {
         let claimed = StorePath::parse(item.path.as_bytes()).map_err(lie)?;
         let path = match item.kind {
@@ -89,7 +83,7 @@ impl Checked {
         self.added.drain()
     }
 
-    /// What became of a unit, with what its derivation says.
+    /// The outcome of a unit, with the outputs that its derivation names.
     pub(super) fn outcome(&mut self, found: Found) -> Result<Outcome, Lie> {
         let texts = match &found {
             Found::Job { name, derivation, facts } => name.len() + derivation.len() + texts(facts),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::super::outcome::{Batch, Event, Failure, Outcome, Summary};
 use super::super::request::{Limits, Target};
 use super::super::supervisor::{LONGEST_MESSAGE, LONGEST_NAME, MOST_UNITS};
-use super::check::{Checked, Lie};
+use super::check::{Checked, Lie, lie};
 use super::messages::{Command, Found, Item, Report, receive, receive_contents, send};
 use crate::farm::reconciler::progress;
 use crate::guix::sexp::shortened;
@@ -32,7 +32,7 @@ const MOST_DONE: usize = 100 * MOST_UNITS;
 /// Items are checked together when they take more than this, in bytes.
 const CHECKED_AT_ONCE: usize = 1 << 20;
 
-/// Why nothing more is heard of an evaluator.
+/// Why a conversation ended early.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
     #[error(transparent)]
@@ -41,7 +41,7 @@ pub(super) enum Broken {
     Io(#[from] io::Error),
     #[error("it does not come to an end")]
     Endless,
-    #[error("nobody takes the results any more")]
+    #[error("the receiver of results has gone")]
     Abandoned,
 }
 
@@ -49,9 +49,9 @@ pub(super) enum Broken {
 pub(super) struct Conversation<'a> {
     events: &'a mpsc::Sender<Event>,
     checked: Checked,
-    /// What was said to be added and is not yet checked.
+    /// Items that are not checked yet.
     items: Vec<Item>,
-    /// The bytes of that.
+    /// About what they take, in bytes.
     bytes: usize,
     /// What became of units in this batch.
     found: Vec<Found>,
@@ -80,7 +80,8 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Has a system evaluated, and passes on what is believed. Gives what the evaluator says of the end.
+    /// Has a system evaluated, and passes on results that were checked. Returns how the evaluation ended, and what was
+    /// measured.
     pub(super) async fn hold(
         mut self,
         socket: &mut BufReader<UnixStream>,
@@ -99,7 +100,7 @@ impl<'a> Conversation<'a> {
                     self.added(item).await?;
                 }
                 Report::Found(found) if self.found.len() < MOST_FOUND => self.found.push(found),
-                Report::Found(_) => return Err(Lie::new("a batch that is too large").into()),
+                Report::Found(_) => return Err(lie("a batch that is too large").into()),
                 Report::Batch { done } => {
                     self.batch(done).await?;
                     self.in_time(send(socket, &Command::Recorded)).await?;
@@ -123,7 +124,7 @@ impl<'a> Conversation<'a> {
     async fn enumerated(&mut self, units: usize) -> Result<(), Broken> {
         self.enumerations += 1;
         if units > MOST_UNITS || self.enumerations > MOST_ENUMERATIONS {
-            return Err(Lie::new("too many units").into());
+            return Err(lie("too many units").into());
         }
         self.pass_on(Event::Enumerated { units }).await
     }
@@ -148,7 +149,7 @@ impl<'a> Conversation<'a> {
         self.done = self.done.saturating_add(done);
         let has_items = !self.items.is_empty() || self.checked.has_items() || self.is_split;
         if !has_items && self.found.is_empty() && done == 0 || self.done > MOST_DONE {
-            return Err(Lie::new("a batch that makes no sense").into());
+            return Err(lie("a batch that makes no sense").into());
         }
         self.is_split = false;
         let found = std::mem::take(&mut self.found);
@@ -167,7 +168,7 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    /// Checks what was added, and what was found with it, where that keeps nobody waiting.
+    /// Checks items and outcomes on a thread that may block.
     async fn check(&mut self, found: Vec<Found>) -> Result<Vec<Outcome>, Broken> {
         self.bytes = 0;
         let items = std::mem::take(&mut self.items);

@@ -30,7 +30,7 @@ const LIFE: Duration = Duration::from_hours(24 * 365);
 /// An evaluator that died is replaced when the next system is evaluated.
 #[derive(Debug)]
 pub struct EvaluatorProcess {
-    /// What it is asked for; its sandbox has these limits, whatever one evaluation may use.
+    /// What to evaluate. Its limits are those of the sandbox, which outlasts single evaluations.
     request: Request,
     /// What the next evaluation may use.
     limits: Limits,
@@ -111,7 +111,7 @@ impl EvaluatorProcess {
             .env("TMPDIR", directory.path())
             .with_sandboxes();
         let (process, mut socket) = evaluator.spawn()?;
-        // Whatever is not passed on is needed to check what is.
+        // The checks need the contents, even if they are not passed on.
         let request = Request { keep_contents: true, ..self.request.clone() };
         let begun = tokio::time::timeout(END, send(&mut socket, &Command::Begin(Box::new(request)))).await;
         begun.map_err(|_| io::Error::other("the evaluator does not listen"))??;
