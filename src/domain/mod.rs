@@ -26,3 +26,5 @@ pub mod retention;
 pub mod revision;
 /// What an admin wrote about a branch: read from TOML with positions, resolved into a [`spec::Spec`].
 pub mod spec;
+/// Whether a branch may be merged into its base.
+pub mod verdict;

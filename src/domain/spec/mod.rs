@@ -18,6 +18,7 @@ mod period;
 mod period_error;
 mod section;
 mod template;
+mod verdict;
 mod written;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub use period::{Period, interval};
 pub use period_error::PeriodError;
 use serde::{Deserialize, Serialize};
 pub use template::{fits, is_pattern, made, matches};
+pub use verdict::Policy;
 pub use written::{Checked, parse};
 
 /// One branch specification, checked and complete.
@@ -79,6 +81,9 @@ pub struct Spec {
     /// Which of its evaluations are kept; all of them, when that is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
+    /// What the branch has to do to be ready for the branch of another spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Policy>,
     /// The spec that this one was made from, when that has a pattern as branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,

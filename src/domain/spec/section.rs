@@ -1,10 +1,11 @@
 //! Tables of a file while they are read: every fault is noted with its place, and reading goes on.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::System;
 use super::diagnostic::Diagnostic;
 
 /// A value and where it stands.
@@ -125,6 +126,34 @@ pub(super) fn strings<T: PartialEq>(
         }
     }
     Some(found)
+}
+
+/// The value as a system.
+pub(super) fn system(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<System> {
+    let system = System::new(text.get_ref());
+    if system.is_none() {
+        unknown(text, &System::KNOWN, faults);
+    }
+    system
+}
+
+/// A whole number; `what` says what it is, and gives a hint.
+pub(super) fn whole(
+    value: Value<'_>,
+    range: RangeInclusive<u32>,
+    (what, hint): (&str, &str),
+    faults: &mut Vec<Diagnostic>,
+) -> Option<u32> {
+    let Some(number) = value.get_ref().as_integer() else {
+        wrong_type(value, "a whole number", faults);
+        return None;
+    };
+    let number = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| range.contains(n));
+    if number.is_none() {
+        let message = format!("{what} is a number from {} to {}", range.start(), range.end());
+        faults.push(Diagnostic::fault(value.span(), message).hint(hint));
+    }
+    number
 }
 
 /// Notes that `value` is not what it should be.

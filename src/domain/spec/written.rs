@@ -1,4 +1,4 @@
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -8,7 +8,8 @@ use super::channel::{channels, name};
 use super::diagnostic::{Diagnostic, Severity};
 use super::period::Period;
 use super::period_error::PeriodError;
-use super::section::{Section, Value, boolean, string, strings, table, unknown, wrong_type};
+use super::section::{Section, Value, boolean, string, strings, system, table, unknown, whole};
+use super::verdict::policy;
 use super::{Channel, First, Keep, RetryFailed, Runtime, Spec, System};
 
 /// How many faults of a file are told: showing each takes as long as the file is.
@@ -87,6 +88,9 @@ fn spec<'a>(
     let staged = section.take("staged").map_or(Some(false), |value| boolean(value, faults));
     let queue_inputs = section.take("queue-inputs").map_or(Some(false), |value| boolean(value, faults));
     let keep = section.take("keep").map_or(Some(None), |value| keep(value, faults).map(Some));
+    let verdict = section
+        .take("verdict")
+        .map_or(Some(None), |value| policy(value, name.as_deref(), systems.as_deref(), faults).map(Some));
     section.finish(faults);
     let spec = Spec {
         name: name?,
@@ -105,6 +109,7 @@ fn spec<'a>(
         staged: staged?,
         queue_inputs: queue_inputs?,
         keep: keep?,
+        verdict: verdict?,
         template: None,
     };
     Some((spec, name_span))
@@ -125,14 +130,6 @@ fn spec_name(
         return (name, 0..0);
     };
     (string(value, faults).and_then(|text| name(&text, faults)), value.span())
-}
-
-fn system(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<System> {
-    let system = System::new(text.get_ref());
-    if system.is_none() {
-        unknown(text, &System::KNOWN, faults);
-    }
-    system
 }
 
 /// `every` or `period`; neither means the default.
@@ -172,25 +169,6 @@ fn timed(
 fn priority(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<u8> {
     let what = ("a priority", "0 comes first, 9 last, 5 is usual");
     whole(value, 0..=9, what, faults).and_then(|number| u8::try_from(number).ok())
-}
-
-/// A whole number; `what` says what it is, and gives a hint.
-fn whole(
-    value: Value<'_>,
-    range: RangeInclusive<u32>,
-    (what, hint): (&str, &str),
-    faults: &mut Vec<Diagnostic>,
-) -> Option<u32> {
-    let Some(number) = value.get_ref().as_integer() else {
-        wrong_type(value, "a whole number", faults);
-        return None;
-    };
-    let number = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| range.contains(n));
-    if number.is_none() {
-        let message = format!("{what} is a number from {} to {}", range.start(), range.end());
-        faults.push(Diagnostic::fault(value.span(), message).hint(hint));
-    }
-    number
 }
 
 fn runtime(
@@ -316,6 +294,11 @@ mod tests {
             branch = "version-1.5.0"
             commit = "9EDB3F66FD807B096B48283DEBDCDDCCFEA34BAD"
             introduction = { commit = "9edb3f66fd807b096b48283debdcddccfea34bad", signer = "bbb0 2ddf 2cea f6a8 0d1d  e643 a2a0 6df2 a33a 54fa" }
+            [verdict]
+            base = "master"
+            required = ["x86_64-linux"]
+            sets = ["installer"]
+            known = 99
         "#;
         let Checked { spec, warnings, .. } = parse(source, "farm").unwrap();
         assert_eq!(spec.channels[0].commit.as_deref(), Some("9edb3f66fd807b096b48283debdcddccfea34bad"));
@@ -331,6 +314,9 @@ mod tests {
         assert_eq!(spec.retry_failed, RetryFailed::After(7 * 86_400));
         assert_eq!((spec.share, spec.budget, spec.staged, spec.queue_inputs), (3, Some(500), true, true));
         assert_eq!(spec.keep, Some(Keep { newest: 20, weeks: 8, ..Keep::default() }));
+        let policy = spec.verdict.unwrap();
+        assert_eq!((policy.base.as_str(), policy.known, policy.sets.len()), ("master", 99, 1));
+        assert!(policy.requires(&spec.systems[0]) && !policy.requires(&spec.systems[1]));
     }
 
     proptest! {

@@ -146,6 +146,7 @@ impl Subject {
             staged: false,
             queue_inputs: false,
             keep: Some(KEPT),
+            verdict: None,
             template: None,
         }
     }

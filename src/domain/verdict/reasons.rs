@@ -1,0 +1,346 @@
+use super::{Class, Outcome, Reason, Word, classify};
+
+/// All that a verdict is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Why the spec is not evaluated.
+    pub block: Option<(Block, String)>,
+    /// The share of changed jobs, in percent, of which it has to be known whether they build.
+    pub known: u32,
+    /// Why a pause keeps the branch from being evaluated or built.
+    pub paused: Option<String>,
+    /// Each system of the spec.
+    pub systems: Vec<SystemFacts>,
+}
+
+/// What keeps a spec from being evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Block {
+    /// A commit is not authentic, or a channel describes itself wrongly.
+    Branch,
+    /// Somebody has to decide.
+    Person,
+    /// Something failed, and is tried again.
+    Machine,
+}
+
+/// What is known for one system.
+#[derive(Debug, Clone)]
+pub struct SystemFacts {
+    /// Its name.
+    pub system: String,
+    /// Whether the branch has to do well on it.
+    pub required: bool,
+    /// Whether a newer revision of the branch is on its way.
+    pub newer: bool,
+    /// How far its evaluation is.
+    pub standing: Standing,
+}
+
+/// How far the evaluations of a branch and its base are for a system.
+#[derive(Debug, Clone)]
+pub enum Standing {
+    /// The branch was not evaluated yet.
+    NotEvaluated,
+    /// Its newest evaluation failed, for this reason.
+    Failed(String),
+    /// There is nothing to compare it with, and why.
+    NoBase(String),
+    /// Both are complete.
+    Compared(Compared),
+}
+
+/// A complete evaluation of a branch beside one of its base.
+#[derive(Debug, Clone, Default)]
+pub struct Compared {
+    /// Whether modules of the branch did not load.
+    pub partial: bool,
+    /// Whether modules of the base did not load.
+    pub base_partial: bool,
+    /// Errors that the base does not have.
+    pub new_errors: Vec<String>,
+    /// Sets of which nobody knows what belongs to them.
+    pub unknown_sets: Vec<String>,
+    /// The jobs whose outputs differ.
+    pub jobs: Vec<JobFacts>,
+}
+
+/// A job whose outputs differ between base and branch.
+#[derive(Debug, Clone)]
+pub struct JobFacts {
+    /// Its name.
+    pub name: String,
+    /// What is known of it on the base.
+    pub base: Outcome,
+    /// What is known of it on the branch.
+    pub branch: Outcome,
+    /// Whether it belongs to a set, of which everything has to be known.
+    pub in_set: bool,
+}
+
+impl JobFacts {
+    /// How the branch compares with the base.
+    pub fn class(&self) -> Option<Class> {
+        classify(self.base, self.branch)
+    }
+}
+
+/// The reasons for a verdict, the worst first.
+pub fn reasons(facts: &Facts) -> Vec<Reason> {
+    let mut all = Vec::new();
+    if let Some((block, text)) = &facts.block {
+        let (code, word) = match block {
+            Block::Branch => ("not-authentic", Word::MustChange),
+            Block::Person => ("blocked", Word::NeedsAction),
+            Block::Machine => ("not-fetched", Word::Unknown),
+        };
+        all.push(Reason { code: code.to_owned(), count: 0, system: None, text: text.clone(), word });
+    }
+    if let Some(text) = &facts.paused {
+        let (code, text) = ("paused".to_owned(), text.clone());
+        all.push(Reason { code, count: 0, system: None, text, word: Word::NeedsAction });
+    }
+    if facts.systems.iter().all(|system| !system.required) {
+        let text = "no system is required, so nothing is judged".to_owned();
+        let code = "nothing-required".to_owned();
+        all.push(Reason { code, count: 0, system: None, text, word: Word::Unknown });
+    }
+    for system in &facts.systems {
+        let mut found = OfSystem { system, reasons: Vec::new() };
+        found.look(facts.known);
+        all.append(&mut found.reasons);
+    }
+    all.sort_by_key(|reason| reason.word);
+    all
+}
+
+/// Collects the reasons of one system.
+struct OfSystem<'a> {
+    system: &'a SystemFacts,
+    reasons: Vec<Reason>,
+}
+
+impl OfSystem<'_> {
+    /// Adds a reason. On a system that is not required, it is only said.
+    fn add(&mut self, code: &str, word: Word, count: usize, text: String) {
+        let word = if self.system.required { word } else { Word::Ready };
+        let (code, system) = (code.to_owned(), Some(self.system.system.clone()));
+        self.reasons.push(Reason { code, count, system, text, word });
+    }
+
+    fn look(&mut self, known: u32) {
+        let system = self.system;
+        if system.newer {
+            let text = "a newer revision of the branch is not evaluated yet".to_owned();
+            self.add("newer-revision", Word::Waiting, 0, text);
+        }
+        match &system.standing {
+            Standing::NotEvaluated => {
+                let text = "the branch is not evaluated yet".to_owned();
+                self.add("not-evaluated", Word::Waiting, 0, text);
+            }
+            Standing::Failed(reason) => {
+                let text = format!("the evaluation of the branch failed: {reason}");
+                self.add("evaluation-failed", Word::MustChange, 0, text);
+            }
+            Standing::NoBase(reason) => self.add("base-unknown", Word::Unknown, 0, reason.clone()),
+            Standing::Compared(compared) => {
+                self.evaluations(compared);
+                self.broken(compared);
+                self.unbuilt(compared, known);
+            }
+        }
+    }
+
+    /// What the evaluations themselves say.
+    fn evaluations(&mut self, compared: &Compared) {
+        if compared.partial {
+            let (word, tail) = if compared.base_partial {
+                (Word::Unknown, ", nor do modules of the base")
+            } else {
+                (Word::MustChange, "")
+            };
+            let text = format!("modules of the branch do not load{tail}: its jobs are not all known");
+            self.add("partial", word, 0, text);
+        }
+        let errors = compared.new_errors.len();
+        if errors > 0 {
+            let text = format!("{} that the base does not have", count(errors, "evaluation error"));
+            self.add("evaluation-errors", Word::MustChange, errors, text);
+        }
+        if !compared.unknown_sets.is_empty() {
+            let names = compared.unknown_sets.join(", ");
+            let text = format!("these sets are no specs with a complete evaluation: {names}");
+            self.add("set-unknown", Word::Unknown, 0, text);
+        }
+    }
+
+    /// What cannot be built.
+    fn broken(&mut self, compared: &Compared) {
+        let of = |class| compared.jobs.iter().filter(move |job| job.class() == Some(class));
+        let regressions = of(Class::Regression).count();
+        if regressions > 0 {
+            let text = format!(
+                "{} on the base, and not on the branch",
+                verb(regressions, "job builds", "jobs build")
+            );
+            self.add("regressions", Word::MustChange, regressions, text);
+        }
+        let new = of(Class::NewBroken).count();
+        if new > 0 {
+            let text = format!("{} not build", verb(new, "new job does", "new jobs do"));
+            self.add("new-broken", Word::NeedsAction, new, text);
+        }
+        let unattributed = of(Class::Unattributed).count();
+        if unattributed > 0 {
+            // Only a build that is on its way can end the wait.
+            let waits = of(Class::Unattributed).all(|job| job.base == Outcome::Open);
+            let word = if waits { Word::Waiting } else { Word::Unknown };
+            let text = format!(
+                "{} not build on the branch, and on the base nobody knows yet",
+                verb(unattributed, "job does", "jobs do")
+            );
+            self.add("unattributed", word, unattributed, text);
+        }
+    }
+
+    /// What is not known to build.
+    fn unbuilt(&mut self, compared: &Compared, known: u32) {
+        let unbuilt: Vec<&JobFacts> =
+            compared.jobs.iter().filter(|job| job.class() == Some(Class::Unbuilt)).collect();
+        let held = unbuilt.iter().filter(|job| job.branch == Outcome::Held).count();
+        if held > 0 {
+            let text = format!("{} approval", verb(held, "build awaits", "builds await"));
+            self.add("awaiting-approval", Word::NeedsAction, held, text);
+        }
+        let judged =
+            compared.jobs.iter().filter(|job| job.class().is_some_and(|class| class != Class::Removed));
+        let allowed = judged.count() * (100 - known.min(100) as usize) / 100;
+        let is_within = unbuilt.len() <= allowed && unbuilt.iter().all(|job| !job.in_set);
+        let said = |word| if is_within { Word::Ready } else { word };
+        let never = unbuilt.iter().filter(|job| job.branch == Outcome::Unwanted).count();
+        if never > 0 {
+            let text = format!("{} to be built", verb(never, "job is not", "jobs are not"));
+            self.add("not-queued", said(Word::Unknown), never, text);
+        }
+        let open = unbuilt.iter().filter(|job| job.branch == Outcome::Open).count();
+        if open > 0 {
+            let text = format!("{} built yet", verb(open, "job is not", "jobs are not"));
+            self.add("unbuilt", said(Word::Waiting), open, text);
+        }
+    }
+}
+
+fn count(number: usize, one: &str) -> String {
+    verb(number, one, &format!("{one}s"))
+}
+
+fn verb(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::word;
+    use super::*;
+
+    fn job(base: Outcome, branch: Outcome, in_set: bool) -> JobFacts {
+        JobFacts { name: "a.x86_64-linux".to_owned(), base, branch, in_set }
+    }
+
+    fn facts(jobs: Vec<JobFacts>) -> Facts {
+        let standing = Standing::Compared(Compared { jobs, ..Compared::default() });
+        let system = SystemFacts { system: "x86_64-linux".into(), required: true, newer: false, standing };
+        Facts { known: 98, systems: vec![system], ..Facts::default() }
+    }
+
+    fn judged(jobs: Vec<JobFacts>) -> (Word, Vec<String>) {
+        let reasons = reasons(&facts(jobs));
+        (word(&reasons), reasons.into_iter().map(|reason| reason.code).collect())
+    }
+
+    #[test]
+    fn each_reason_has_its_word_and_the_worst_one_counts() {
+        use Outcome::{Absent, Blocked, Failed, Good, Held, Open, Unwanted};
+        for (base, branch, expected, code) in [
+            (Good, Failed, Word::MustChange, "regressions"),
+            (Good, Blocked, Word::MustChange, "regressions"),
+            (Absent, Failed, Word::NeedsAction, "new-broken"),
+            (Open, Failed, Word::Waiting, "unattributed"),
+            (Unwanted, Failed, Word::Unknown, "unattributed"),
+            (Good, Open, Word::Waiting, "unbuilt"),
+            (Good, Held, Word::NeedsAction, "awaiting-approval"),
+            (Good, Unwanted, Word::Unknown, "not-queued"),
+        ] {
+            let (word, codes) = judged(vec![job(base, branch, false), job(Good, Good, false)]);
+            assert_eq!((word, codes[0].as_str()), (expected, code), "{base:?} {branch:?}");
+        }
+        for good in [(Good, Good), (Failed, Failed), (Failed, Good), (Absent, Good), (Good, Absent)] {
+            assert_eq!(judged(vec![job(good.0, good.1, true)]), (Word::Ready, vec![]), "{good:?}");
+        }
+        let both = vec![job(Good, Open, false), job(Good, Failed, false)];
+        assert_eq!(judged(both).0, Word::MustChange);
+    }
+
+    #[test]
+    fn a_few_unbuilt_jobs_hold_nothing_up_unless_they_are_in_a_set() {
+        let mut jobs = vec![job(Outcome::Good, Outcome::Good, false); 98];
+        jobs.push(job(Outcome::Good, Outcome::Open, false));
+        jobs.push(job(Outcome::Good, Outcome::Unwanted, false));
+        assert_eq!(judged(jobs.clone()), (Word::Ready, vec!["not-queued".into(), "unbuilt".into()]));
+        jobs[99].in_set = true;
+        assert_eq!(judged(jobs.clone()).0, Word::Unknown);
+        jobs[99].in_set = false;
+        jobs.push(job(Outcome::Good, Outcome::Open, false));
+        assert_eq!(judged(jobs).0, Word::Unknown, "3 of 101 are more than 2 in a hundred");
+    }
+
+    #[test]
+    fn what_is_not_required_is_said_only() {
+        let mut facts = facts(vec![job(Outcome::Good, Outcome::Failed, true)]);
+        let mut other = facts.systems[0].clone();
+        other.standing = Standing::Compared(Compared::default());
+        facts.systems[0].required = false;
+        facts.systems.push(other);
+        let found = reasons(&facts);
+        assert_eq!((word(&found), found[0].code.as_str()), (Word::Ready, "regressions"));
+        facts.systems[1].required = false;
+        assert_eq!(word(&reasons(&facts)), Word::Unknown, "nothing is judged");
+    }
+
+    fn outcome() -> impl Strategy<Value = Outcome> {
+        prop::sample::select(Outcome::ALL.to_vec())
+    }
+
+    proptest! {
+        #[test]
+        fn a_branch_is_never_ready_with_anything_unknown_in_a_set(
+            jobs in prop::collection::vec((outcome(), outcome(), any::<bool>()), 0..200),
+            known in 0_u32..=100,
+        ) {
+            let jobs: Vec<JobFacts> = jobs.into_iter().map(|(a, b, in_set)| job(a, b, in_set)).collect();
+            let unknown = jobs.iter().any(|job| job.in_set && job.branch.is_unknown());
+            let regressed = jobs.iter().any(|job| job.base == Outcome::Good && job.branch.is_bad());
+            let found = reasons(&Facts { known, ..facts(jobs) });
+            if unknown || regressed {
+                prop_assert_ne!(word(&found), Word::Ready);
+            }
+        }
+
+        #[test]
+        fn a_branch_of_which_a_system_is_not_known_is_never_ready(
+            which in 0..3, required in any::<bool>(), newer in any::<bool>(),
+        ) {
+            let standing = match which {
+                0 => Standing::NotEvaluated,
+                1 => Standing::Failed("no".into()),
+                _ => Standing::NoBase("none".into()),
+            };
+            let mut facts = facts(vec![job(Outcome::Good, Outcome::Good, true)]);
+            facts.systems.push(SystemFacts { system: "i686-linux".into(), required, newer, standing });
+            prop_assert_eq!(word(&reasons(&facts)) == Word::Ready, !required);
+        }
+    }
+}
