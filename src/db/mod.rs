@@ -80,6 +80,7 @@ mod states;
 mod store;
 mod stored_system;
 mod upgrade;
+mod verdict;
 mod verify;
 mod watch;
 
@@ -121,6 +122,8 @@ pub use store::pack::compress;
 pub use store::packed::{Packed, PackedItem, Pieces};
 pub use store::sweep::Swept;
 pub use store::sweeper::Sweeper;
+pub use verdict::Verdict;
+pub use verdict::outcomes::OutputBuild;
 pub use verify::Finding;
 pub use watch::blocked_spec::{BlockKind, BlockedSpec, NewBlock};
 pub use watch::branch::{Branch, BranchProblem, BranchState, GONE_AFTER, PollResult};

@@ -3,6 +3,7 @@
 //! A history is a stranger's and may be of any length. So git walks through it, which can be killed, in a
 //! process of its own: libgit2 keeps half a kilobyte for each commit that it has seen.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::sandbox::{Finished, Limits};
 const MEMORY: u64 = 1 << 30;
 /// Time for one walk: some millions of commits.
 const LIMIT: Duration = Duration::from_mins(1);
+
+/// How many commits of a history are looked at for one that was evaluated: their names are 820 kB.
+const NEWEST: &str = "--max-count=20000";
 
 /// Why nobody knows how two commits lie to each other.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +81,26 @@ pub async fn steps(
     }
     let text = String::from_utf8_lossy(&walked.stdout).into_owned();
     Ok(text.lines().rev().filter(|line| is_commit(line)).map(str::to_owned).collect())
+}
+
+/// The newest of `candidates` that the history of `commit` has, or is. Only its newest commits are looked at.
+pub async fn newest_ancestor(
+    repository: &Path,
+    commit: &str,
+    candidates: &HashSet<&str>,
+) -> Result<Option<String>, HistoryError> {
+    if candidates.contains(commit) {
+        return Ok(Some(commit.to_owned()));
+    }
+    if candidates.is_empty() || !has(repository, [commit, commit]).await? {
+        return Ok(None);
+    }
+    let walked = walk(repository, &["rev-list", NEWEST, commit]).await?;
+    if !walked.success() {
+        return Err(endless(commit, &walked));
+    }
+    let text = String::from_utf8_lossy(&walked.stdout).into_owned();
+    Ok(text.lines().find(|line| candidates.contains(line)).map(str::to_owned))
 }
 
 /// Whether a repository has these objects.

@@ -36,7 +36,7 @@ pub use checkout::{Checkout, Checkouts};
 pub use checkout_channel::{ObtainError, checkout_channel};
 pub use description::{Dependency, Metadata};
 pub use errand::{Errand, Whereabouts};
-pub use history::{HistoryError, descends, steps};
+pub use history::{HistoryError, descends, newest_ancestor, steps};
 pub use listing::Listing;
 pub use metadata::{MetadataError, metadata};
 pub use mirror::Mirrors;

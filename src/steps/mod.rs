@@ -24,5 +24,8 @@ pub mod substitutes;
 /// Hands wanted builds to a build coordinator, and follows them.
 pub mod coordinator;
 
+/// Judges whether branches may be merged into their bases.
+pub mod verdict;
+
 /// Removes checkouts, mirrors and old rows that nothing needs.
 pub mod collect;

@@ -34,6 +34,8 @@ pub enum EventKind {
     Builds,
     /// A host came, went, paused or resumed.
     Host,
+    /// The verdict on a branch changed.
+    Verdict,
 }
 
 impl EventKind {
@@ -46,6 +48,7 @@ impl EventKind {
             Self::Evaluation => "evaluation",
             Self::Builds => "builds",
             Self::Host => "host",
+            Self::Verdict => "verdict",
         }
     }
 }

@@ -58,6 +58,7 @@ impl Db {
         let mut tx = self.begin().await?;
         let hold = "delete from blocked_spec where spec_id in (select id from spec where not present)";
         execute!(&mut tx, hold);
+        execute!(&mut tx, "delete from verdict where spec_id in (select id from spec where not present)");
         let count = execute!(&mut tx, gone);
         tx.commit().await?;
         Ok(count)

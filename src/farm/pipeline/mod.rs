@@ -27,6 +27,7 @@ use crate::steps::fetch::Fetch;
 use crate::steps::register::Register;
 use crate::steps::schedule::Schedule;
 use crate::steps::substitutes::QuerySubstitutes;
+use crate::steps::verdict::Judge;
 use crate::steps::watch::Watch;
 
 use coordinators::Remote;
@@ -45,6 +46,7 @@ pub struct Pipeline {
     remotes: Vec<Remote>,
     /// If this machine builds.
     local_builder: Option<LocalBuilder>,
+    judge: Judge,
 }
 
 impl Pipeline {
@@ -69,6 +71,7 @@ impl Pipeline {
             cancel_orphans: CancelOrphans::new(context, coordinators::names(config)),
             remotes,
             local_builder: coordinators::local_builder(context, config),
+            judge: Judge::new(context, parts::mirrors(config)),
         })
     }
 
@@ -90,6 +93,7 @@ impl Pipeline {
             let bell = local_builder.bell();
             tasks.spawn(keep(local_builder, bell, stop.clone()));
         }
+        tasks.spawn(keep(self.judge, Bell::default(), stop.clone()));
         tasks.close();
         tasks
     }
@@ -114,6 +118,14 @@ impl Pipeline {
         while exhaust(&mut self.schedule).await.context("scheduling")? {
             exhaust(&mut self.substitutes).await.context("asking substitute servers")?;
         }
+        // Branches are judged by what is known, also if a coordinator is away.
+        let coordinated = self.coordinate().await;
+        exhaust(&mut self.judge).await.context("judging branches")?;
+        coordinated
+    }
+
+    /// Sends to coordinators, and asks them, until there is nothing left to do.
+    async fn coordinate(&mut self) -> anyhow::Result<()> {
         exhaust(&mut self.cancel_orphans).await.context("giving up builds")?;
         for Remote { poll, submit, .. } in &mut self.remotes {
             exhaust(poll).await.context("asking how far builds are")?;

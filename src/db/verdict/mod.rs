@@ -1,0 +1,126 @@
+//! Verdicts on branches, and the builds that they are made from.
+//!
+//! Tables: `verdict`.
+
+pub(in crate::db) mod outcomes;
+
+use crate::clock::Seconds;
+use crate::db::log::event_log::{EventKind, log};
+use crate::db::{Db, Result, SpecId, stored};
+use crate::domain::verdict::{Reason, Report, Word};
+
+/// Most verdicts that are kept of one spec.
+const KEPT: i64 = 500;
+
+/// The verdict on a branch from some time on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The name of the branch's spec.
+    pub spec: String,
+    /// The name of the base's spec.
+    pub base: String,
+    /// When it became so.
+    pub at: Seconds,
+    /// When it was found to be so last.
+    pub judged_at: Seconds,
+    /// The verdict.
+    pub word: Word,
+    /// Why, the worst reason first.
+    pub reasons: Vec<Reason>,
+    /// What led to it; only the newest verdict of a spec has that.
+    pub report: Option<Report>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    spec: String,
+    base: String,
+    at: Seconds,
+    judged_at: Seconds,
+    word: String,
+    reasons: String,
+    report: Option<String>,
+}
+
+impl TryFrom<Row> for Verdict {
+    type Error = crate::db::Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let Row { spec, base, at, judged_at, word, reasons, report } = row;
+        let what = || format!("a verdict on {spec}");
+        let word = Word::ALL.into_iter().find(|known| known.word() == word);
+        let unknown = || crate::db::Error::Damaged { what: what(), reason: "its word is unknown".to_owned() };
+        let (word, reasons) = (word.ok_or_else(unknown)?, stored(&reasons, what)?);
+        let report = report.map(|report| stored(&report, what)).transpose()?;
+        Ok(Self { spec, base, at, judged_at, word, reasons, report })
+    }
+}
+
+/// All columns of a [`Row`]; a condition may follow.
+macro_rules! verdicts {
+    () => {
+        "select s.name as spec, v.base, v.at, v.judged_at, v.word, v.reasons, v.report
+         from verdict v join spec s on s.id = v.spec_id "
+    };
+}
+
+impl Db {
+    /// The newest verdict on each branch whose spec is present, by name.
+    pub async fn verdicts(&self) -> Result<Vec<Verdict>> {
+        const SQL: &str = concat!(
+            verdicts!(),
+            "where s.present and v.id = (select max(id) from verdict n where n.spec_id = s.id) order by s.name"
+        );
+        let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        rows.into_iter().map(Verdict::try_from).collect()
+    }
+
+    /// The verdicts on a branch, the newest first.
+    pub async fn verdicts_of(&self, spec: SpecId, limit: i64) -> Result<Vec<Verdict>> {
+        const SQL: &str = concat!(verdicts!(), "where v.spec_id = $1 order by v.id desc limit $2");
+        let rows: Vec<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(spec).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Verdict::try_from).collect()
+    }
+
+    /// Records a verdict. It is a new row only if the word, the base or a number differs from the newest one's.
+    /// Gives whether it does.
+    pub async fn record_verdict(&self, spec: SpecId, report: &Report, now: Seconds) -> Result<bool> {
+        const NEWEST: &str =
+            "select id, base, word, reasons from verdict where spec_id = $1 order by id desc limit 1";
+        const CONFIRM: &str = "update verdict set judged_at = $2, report = $3 where id = $1";
+        const ADD: &str = "insert into verdict (spec_id, at, judged_at, base, word, reasons, report)
+            values ($1, $2, $2, $3, $4, $5, $6)";
+        const STRIP: &str = "update verdict set report = null where spec_id = $1 and report is not null";
+        const FORGET: &str = "delete from verdict where spec_id = $1 and id not in
+            (select id from verdict where spec_id = $1 order by id desc limit $2)";
+        let reasons = serde_json::json!(report.reasons).to_string();
+        let whole = serde_json::json!(report).to_string();
+        let mut tx = self.begin().await?;
+        let newest: Option<(i64, String, String, String)> =
+            each!(&mut tx, tx => sqlx::query_as(NEWEST).bind(spec).fetch_optional(&mut **tx).await?);
+        let same = newest.filter(|(_, base, word, before)| {
+            *base == report.base && word == report.word.word() && *before == reasons
+        });
+        let is_new = same.is_none();
+        if let Some((id, ..)) = same {
+            execute!(&mut tx, CONFIRM, id, now, whole);
+        } else {
+            execute!(&mut tx, STRIP, spec);
+            execute!(&mut tx, ADD, spec, now, &report.base, report.word.word(), reasons, whole);
+            execute!(&mut tx, FORGET, spec, KEPT);
+            log(&mut tx, EventKind::Verdict, Some(spec), None, now).await?;
+        }
+        tx.commit().await?;
+        Ok(is_new)
+    }
+
+    /// Removes the verdicts on branches that have no policy any more.
+    pub async fn forget_verdicts(&self, kept: &[SpecId]) -> Result<u64> {
+        let kept = crate::db::rows(kept.iter().map(|spec| spec.0.into()));
+        let mut tx = self.begin().await?;
+        let count = execute!(&mut tx, sql!("delete from verdict where spec_id not in ids($1)"), kept);
+        tx.commit().await?;
+        Ok(count)
+    }
+}

@@ -1,0 +1,182 @@
+//! Judges branches: compares the newest evaluation of each spec that has a `[verdict]` with an
+//! evaluation of its base, and records what follows.
+//!
+//! The base's evaluation is the newest complete one whose commit the branch contains, so what the
+//! base's own branch did since then is neither the merit nor the fault of this one.
+//!
+//! A branch is judged when its evaluations, its spec or what keeps it back changed. While builds go
+//! on, it is judged again once a minute at most.
+
+mod base;
+mod compare;
+mod report;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::clock::{Clock, Seconds};
+use crate::db::{BlockKind, BlockedSpec, Branch, Db, Evaluation, EvaluationState, Pause, SpecId, StoredSpec};
+use crate::domain::spec::{Policy, System};
+use crate::domain::verdict::Block;
+use crate::farm::context::Context;
+use crate::farm::reconciler::{Progress, Reconciler};
+use crate::git::Mirrors;
+
+use compare::Roots;
+
+/// How often, in seconds, a branch is judged while builds go on.
+const AGAIN: Seconds = 60;
+
+/// The reconciler that judges.
+#[derive(Debug)]
+pub struct Judge {
+    db: Db,
+    clock: Clock,
+    mirrors: Mirrors,
+    judged: HashMap<SpecId, Judged>,
+}
+
+/// What a branch was judged by last.
+#[derive(Debug)]
+struct Judged {
+    /// The evaluations, the policy and what kept the branch back.
+    ground: String,
+    /// When.
+    at: Seconds,
+    /// The newest event then.
+    event: i64,
+}
+
+/// What is read once for all branches.
+struct Farm {
+    specs: Vec<StoredSpec>,
+    newest: Vec<Evaluation>,
+    branches: Vec<Branch>,
+    blocked: Vec<BlockedSpec>,
+    pauses: Vec<Pause>,
+    event: i64,
+    /// Read when the first branch needs it.
+    roots: Option<Roots>,
+}
+
+impl Reconciler for Judge {
+    const NAME: &'static str = "verdict";
+    const PERIOD: Duration = Duration::from_secs(15);
+
+    async fn step(&mut self) -> anyhow::Result<Progress> {
+        let specs = self.db.specs().await?;
+        let judged = specs.iter().filter(|stored| stored.present && stored.spec.verdict.is_some());
+        let judged: Vec<SpecId> = judged.filter(|stored| !stored.spec.is_template()).map(|s| s.id).collect();
+        self.judged.retain(|spec, _| judged.contains(spec));
+        self.db.forget_verdicts(&judged).await?;
+        if judged.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        let mut farm = self.farm(specs).await?;
+        for id in judged {
+            let Some(stored) = farm.specs.iter().find(|stored| stored.id == id).cloned() else { continue };
+            if let Some(policy) = &stored.spec.verdict {
+                self.judge(&mut farm, &stored, policy).await?;
+            }
+        }
+        Ok(Progress::Idle)
+    }
+}
+
+impl Judge {
+    /// Finds in `mirrors` which evaluations of a base a branch contains.
+    pub fn new(context: &Context, mirrors: Mirrors) -> Self {
+        Self { db: context.db.clone(), clock: context.clock.clone(), mirrors, judged: HashMap::new() }
+    }
+
+    async fn farm(&self, specs: Vec<StoredSpec>) -> anyhow::Result<Farm> {
+        Ok(Farm {
+            specs,
+            newest: self.db.newest_evaluations().await?,
+            branches: self.db.branches().await?,
+            blocked: self.db.blocked_specs().await?,
+            pauses: self.db.pauses().await?,
+            event: self.db.event_bounds().await?.map_or(0, |(_, newest)| newest),
+            roots: None,
+        })
+    }
+
+    async fn judge(&mut self, farm: &mut Farm, stored: &StoredSpec, policy: &Policy) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        let ground = farm.ground(stored, policy);
+        let is_due = self.judged.get(&stored.id).is_none_or(|last| {
+            last.ground != ground || last.event != farm.event && (now - last.at >= AGAIN || now < last.at)
+        });
+        if !is_due {
+            return Ok(());
+        }
+        let report = self.report(farm, stored, policy).await?;
+        let (spec, word) = (&stored.spec.name, report.word.word());
+        if self.db.record_verdict(stored.id, &report, now).await? {
+            tracing::info!(spec.name = spec, base = policy.base, verdict = word, "verdict changed");
+        }
+        self.judged.insert(stored.id, Judged { ground, at: now, event: farm.event });
+        Ok(())
+    }
+}
+
+impl Farm {
+    /// A text that changes with whatever but builds decides about a branch.
+    fn ground(&self, stored: &StoredSpec, policy: &Policy) -> String {
+        let evaluations: Vec<_> = self
+            .newest
+            .iter()
+            .filter(|one| {
+                one.spec_id == stored.id || one.spec == policy.base || policy.sets.contains(&one.spec)
+            })
+            .map(|one| (one.id, one.state, one.spec_id))
+            .collect();
+        let block = self.block(stored);
+        let behind: Vec<bool> =
+            stored.spec.systems.iter().map(|system| self.is_behind(stored, system)).collect();
+        format!("{evaluations:?} {policy:?} {block:?} {:?} {behind:?}", self.pause(stored))
+    }
+
+    /// What keeps a spec from being evaluated.
+    fn block(&self, stored: &StoredSpec) -> Option<(Block, String)> {
+        let found = self.blocked.iter().find(|block| block.spec_id == stored.id)?;
+        let block = match found.kind {
+            BlockKind::Bad | BlockKind::Metadata => Block::Branch,
+            BlockKind::Unknown | BlockKind::Rollback => Block::Person,
+            BlockKind::Failed => Block::Machine,
+        };
+        Some((block, format!("{}: {}", found.kind.word(), found.reason)))
+    }
+
+    /// Which pause keeps a spec from being evaluated or built.
+    fn pause(&self, stored: &StoredSpec) -> Option<String> {
+        let spec = &stored.spec;
+        let concerns = |pause: &&Pause| match pause.kind.as_str() {
+            "spec" => pause.name == spec.name || spec.template.as_ref() == Some(&pause.name),
+            "system" => spec.systems.iter().any(|system| system.as_str() == pause.name),
+            "submission" => true,
+            _ => false,
+        };
+        let Pause { kind, name, author, .. } = self.pauses.iter().find(concerns)?;
+        Some(format!("{} paused by {author}", format!("{kind} {name}").trim_end()))
+    }
+
+    /// The newest evaluation of a spec for a system.
+    fn newest_of(&self, spec: SpecId, system: &System) -> Option<&Evaluation> {
+        self.newest.iter().find(|one| one.spec_id == spec && one.system == *system)
+    }
+
+    /// Whether a newer revision of a branch is on its way than the newest that was evaluated for a system.
+    fn is_behind(&self, stored: &StoredSpec, system: &System) -> bool {
+        let Some(newest) = self.newest_of(stored.id, system) else { return false };
+        if matches!(newest.state, EvaluationState::Pending | EvaluationState::Running) {
+            return true;
+        }
+        stored.spec.channels.iter().filter(|channel| channel.commit.is_none()).any(|channel| {
+            let of_it = |branch: &&Branch| branch.url == channel.url && branch.name == channel.branch;
+            let tip = self.branches.iter().find(of_it).and_then(|branch| branch.tip.as_deref());
+            let at = newest.revision.channels().iter().find(|one| one.name == channel.name);
+            tip.zip(at).is_some_and(|(tip, at)| at.commit != tip)
+        })
+    }
+}

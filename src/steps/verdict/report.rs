@@ -1,0 +1,184 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::compare::{Comparison, compare_evaluations, roots};
+use super::{Farm, Judge};
+use crate::db::{Build, BuildId, Evaluation, EvaluationState, StoredSpec};
+use crate::domain::spec::{Policy, System};
+use crate::domain::verdict::{
+    Cause, Class, Facts, JobFacts, Report, Standing, SystemFacts, SystemReport, reasons, word,
+};
+
+/// Most causes of a system that a report has.
+const CAUSES: usize = 50;
+/// Most jobs of a cause.
+const JOBS_OF_CAUSE: usize = 10;
+/// Most jobs of a class.
+const JOBS: usize = 200;
+/// The classes whose jobs a report lists.
+const LISTED: [Class; 6] = [
+    Class::NoLongerEvaluates,
+    Class::Regression,
+    Class::NewBroken,
+    Class::Unattributed,
+    Class::StillBroken,
+    Class::Fixed,
+];
+
+impl Judge {
+    /// Judges a branch.
+    pub(super) async fn report(
+        &self,
+        farm: &mut Farm,
+        stored: &StoredSpec,
+        policy: &Policy,
+    ) -> anyhow::Result<Report> {
+        let (mut facts, mut systems) = (Vec::new(), Vec::new());
+        for system in &stored.spec.systems {
+            let (standing, mut report) = self.system(farm, stored, policy, system).await?;
+            report.required = policy.requires(system);
+            facts.push(SystemFacts {
+                system: system.to_string(),
+                required: report.required,
+                newer: farm.is_behind(stored, system),
+                standing,
+            });
+            systems.push(report);
+        }
+        let facts = Facts {
+            block: farm.block(stored),
+            known: policy.known,
+            paused: farm.pause(stored),
+            systems: facts,
+        };
+        let reasons = reasons(&facts);
+        let (base, spec) = (policy.base.clone(), stored.spec.name.clone());
+        Ok(Report { base, word: word(&reasons), reasons, spec, systems })
+    }
+
+    async fn system(
+        &self,
+        farm: &mut Farm,
+        stored: &StoredSpec,
+        policy: &Policy,
+        system: &System,
+    ) -> anyhow::Result<(Standing, SystemReport)> {
+        let mut report = SystemReport {
+            base: None,
+            base_revision: None,
+            causes: Vec::new(),
+            classes: BTreeMap::new(),
+            evaluation: None,
+            jobs: BTreeMap::new(),
+            required: false,
+            revision: None,
+            system: system.to_string(),
+        };
+        if let Some(newest) = farm.newest_of(stored.id, system)
+            && newest.state == EvaluationState::Failed
+        {
+            report.evaluation = Some(newest.id.0);
+            report.revision = Some(newest.revision.short());
+            let reason = newest.reason.clone().unwrap_or_else(|| "no reason is recorded".to_owned());
+            return Ok((Standing::Failed(reason), report));
+        }
+        let Some(branch) = self.db.last_complete(stored.id, system).await? else {
+            return Ok((Standing::NotEvaluated, report));
+        };
+        report.evaluation = Some(branch.id.0);
+        report.revision = Some(branch.revision.short());
+        let base = match self.base(farm, stored, &policy.base, &branch).await? {
+            Ok(base) => base,
+            Err(reason) => return Ok((Standing::NoBase(reason), report)),
+        };
+        report.base = Some(base.id.0);
+        report.base_revision = Some(base.revision.short());
+        let comparison = self.compare(farm, [&base, &branch], policy, system).await?;
+        self.fill(&mut report, &comparison).await?;
+        Ok((Standing::Compared(comparison.facts), report))
+    }
+
+    async fn compare(
+        &self,
+        farm: &mut Farm,
+        evaluations: [&Evaluation; 2],
+        policy: &Policy,
+        system: &System,
+    ) -> anyhow::Result<Comparison> {
+        if farm.roots.is_none() {
+            farm.roots = Some(roots(&self.db).await?);
+        }
+        let (mut set, mut unknown) = (BTreeSet::new(), Vec::new());
+        for name in &policy.sets {
+            match self.packages(farm, name, system).await? {
+                Some(packages) => set.extend(packages),
+                None => unknown.push(name.clone()),
+            }
+        }
+        let roots = farm.roots.get_or_insert_default();
+        let mut comparison = compare_evaluations(&self.db, evaluations, roots, &set).await?;
+        comparison.facts.unknown_sets = unknown;
+        Ok(comparison)
+    }
+
+    /// The names of the jobs of the packages of a set; nothing if nobody knows them.
+    async fn packages(
+        &self,
+        farm: &Farm,
+        set: &str,
+        system: &System,
+    ) -> anyhow::Result<Option<BTreeSet<String>>> {
+        let Some(spec) = farm.specs.iter().find(|one| one.present && one.spec.name == set) else {
+            return Ok(None);
+        };
+        let Some(newest) = self.db.last_complete(spec.id, system).await? else { return Ok(None) };
+        let packages = self.db.packages(newest.id).await?;
+        Ok(Some(packages.into_iter().map(|package| format!("{package}.{system}")).collect()))
+    }
+
+    /// Adds what a comparison says to a report.
+    async fn fill(&self, report: &mut SystemReport, comparison: &Comparison) -> anyhow::Result<()> {
+        let mut causes: HashMap<BuildId, Vec<(&JobFacts, Class)>> = HashMap::new();
+        for (job, builds) in comparison.facts.jobs.iter().zip(&comparison.causes) {
+            let Some(class) = job.class() else { continue };
+            *report.classes.entry(class).or_default() += 1;
+            if LISTED.contains(&class) {
+                let listed = report.jobs.entry(class).or_default();
+                if listed.len() < JOBS {
+                    listed.push(job.name.clone());
+                }
+            }
+            for build in builds.iter().filter(|_| class.has_cause()) {
+                causes.entry(*build).or_default().push((job, class));
+            }
+        }
+        report.jobs.values_mut().for_each(|names| names.sort_unstable());
+        let mut causes: Vec<(BuildId, Vec<(&JobFacts, Class)>)> = causes.into_iter().collect();
+        // What the branch broke comes before what was broken.
+        let weight = |jobs: &[(&JobFacts, Class)]| {
+            let ours = jobs.iter().filter(|(_, class)| *class != Class::StillBroken).count();
+            std::cmp::Reverse((ours, jobs.len()))
+        };
+        causes.sort_by_key(|(build, jobs)| (weight(jobs), *build));
+        causes.truncate(CAUSES);
+        let builds = self.db.builds_numbered(causes.iter().map(|(build, _)| *build)).await?;
+        let found = |id| builds.iter().find(|build| build.id == id);
+        report.causes = causes.iter().filter_map(|(id, jobs)| Some(cause(found(*id)?, jobs))).collect();
+        Ok(())
+    }
+}
+
+fn cause(build: &Build, jobs: &[(&JobFacts, Class)]) -> Cause {
+    let mut classes = BTreeMap::new();
+    jobs.iter().for_each(|(_, class)| *classes.entry(*class).or_default() += 1);
+    let mut names: Vec<String> = jobs.iter().map(|(job, _)| job.name.clone()).collect();
+    names.sort_unstable();
+    names.truncate(JOBS_OF_CAUSE);
+    Cause {
+        build: build.id.0,
+        answer: build.answer.clone(),
+        classes,
+        job: build.job.clone(),
+        jobs: names,
+        spec: build.spec.clone(),
+    }
+}
