@@ -10,7 +10,7 @@ use super::Cli;
 pub(super) const GROUPS: [(&str, &[&str]); 6] = [
     ("Evaluating", &["run", "evaluate", "impact"]),
     ("Specs and branches", &["check", "poll", "pushes", "acknowledge", "channels"]),
-    ("Evaluations", &["status", "diff", "history", "retry", "pin"]),
+    ("Evaluations", &["status", "diff", "verdict", "history", "retry", "pin"]),
     ("Builds", &["queue", "explain", "failures", "approve", "reassign"]),
     ("Steering", &["pause", "resume", "audit"]),
     ("Maintenance", &["doctor", "gc", "verify", "backup", "db", "key", "token"]),

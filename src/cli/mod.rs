@@ -24,7 +24,7 @@ use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use commands::{
     acknowledge, approve, audit, backup, channels, check, database, diff, doctor, evaluate, explain,
     failures, gc, generate, history, impact, key, pause, pin, poll, pushes, queue, reassign, retry, status,
-    token, verify,
+    token, verdict, verify,
 };
 use rustix::fs::Mode;
 
@@ -46,8 +46,12 @@ pub enum Exit {
     Input = 1,
     /// Gorget or the machine is at fault.
     Ours = 2,
-    /// A change rebuilds more than Guix's manual allows on `master`.
-    OverBound = 3,
+    /// A change rebuilds more than Guix's manual allows on `master`, or a branch waits or needs action.
+    NotReady = 3,
+    /// A branch must change.
+    MustChange = 4,
+    /// A branch cannot be judged.
+    Unknown = 5,
 }
 
 /// Watches Git branches of Guix channels, evaluates each new revision in a sandbox, and queues
@@ -55,7 +59,7 @@ pub enum Exit {
 #[derive(Debug, Parser)]
 #[command(name = "gorget", version, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 the input is at fault, 2 Gorget or the machine is, 3 (`impact`) over 300 rebuilds."
+    after_help = "Exit codes: 0 done, 1 the input is at fault, 2 Gorget or the machine is, 3 (`impact`) over 300 rebuilds, 3 to 5 (`verdict`) not ready."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -102,6 +106,7 @@ enum Command {
     Channels(channels::Channels),
     Explain(explain::Explain),
     Failures(failures::Failures),
+    Verdict(verdict::VerdictArgs),
     Key(key::Key),
     Token(token::Tokens),
     Audit(audit::Audit),
@@ -211,6 +216,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Channels(args) => within(channels::run(&args, config()?)),
         Command::Explain(args) => within(explain::run(&args, config()?)),
         Command::Failures(args) => within(failures::run(&args, config()?)),
+        Command::Verdict(args) => within(verdict::run(&args, config()?)),
         Command::Key(args) => key::run(&args, &config()?),
         Command::Token(args) => within(token::run(&args, config()?)),
         Command::Audit(args) => within(audit::run(&args, config()?)),

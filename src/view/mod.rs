@@ -55,6 +55,8 @@ pub mod push;
 pub mod status;
 /// What does not work, or waits for a person.
 pub mod trouble;
+/// Whether branches may be merged into their bases.
+pub mod verdict;
 /// What is wrong with the database.
 pub mod verify;
 

@@ -29,6 +29,7 @@ use crate::view::history::Span;
 use crate::view::push::Push;
 use crate::view::status::{Rows, Status};
 use crate::view::trouble;
+use crate::view::verdict::Verdict;
 
 /// How many evaluations `/status` has, and pushes `/pushes`.
 const LISTED: i64 = 12;
@@ -37,6 +38,8 @@ const MOST_BUILDS: u16 = 500;
 
 /// Most evaluations, and entries of the audit log, of one answer.
 const MOST_ENTRIES: i64 = 500;
+/// Most verdicts on one branch.
+const MOST_VERDICTS: i64 = 500;
 /// Most derivations of a job over time.
 const MOST_SPANS: i64 = 500;
 
@@ -215,6 +218,24 @@ pub(super) async fn failures(
         all.extend(failures::Rows::load(db, spec, system, None).await?);
     }
     let items: Vec<Failures<'_>> = all.iter().map(Failures::of).collect();
+    Ok(Json(&json!({ "items": items })).into_response())
+}
+
+pub(super) async fn verdicts(State(shared): State<Arc<Shared>>) -> Answer {
+    let rows = shared.web.db.verdicts().await?;
+    let items: Vec<Verdict<'_>> = rows.iter().map(Verdict::new).collect();
+    Ok(Json(&json!({ "items": items })).into_response())
+}
+
+/// The verdicts on one branch, the newest first.
+pub(super) async fn verdicts_of(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Answer {
+    let db = &shared.moment().await?;
+    let specs = db.specs().await?;
+    let Some(stored) = specs.iter().find(|stored| stored.spec.name == name) else {
+        return Err(Problem::missing(format!("there is no spec {name}")));
+    };
+    let rows = db.verdicts_of(stored.id, MOST_VERDICTS).await?;
+    let items: Vec<Verdict<'_>> = rows.iter().map(Verdict::new).collect();
     Ok(Json(&json!({ "items": items })).into_response())
 }
 

@@ -8,7 +8,7 @@ use gorget::db::{
     NewEvent, NewHost, PollResult, SpecId,
 };
 use gorget::domain::attempt::Attempt;
-use gorget::domain::spec::Spec;
+use gorget::domain::spec::{Policy, Spec};
 use gorget::farm::reconciler::exhaust;
 use gorget::steps::schedule::Schedule;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::support::program::Farm;
 use crate::support::{begin, context, derivation, everything, hash, job, on_both_at, spec, spec_id};
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 30] = [
     &["status"],
     &["status", "--json"],
     &["status", "--spec", "staging"],
@@ -42,6 +42,11 @@ const COMMANDS: [&[&str]; 25] = [
     &["pushes"],
     &["pushes", "--json"],
     &["channels", "1"],
+    &["verdict"],
+    &["verdict", "staging"],
+    &["verdict", "staging", "--json"],
+    &["verdict", "staging", "--history"],
+    &["verdict", "master"],
 ];
 
 /// Evaluates a commit: jobs with the words of their derivations, and what these need.
@@ -92,7 +97,8 @@ async fn tell(db: &Db, word: &str, reference: &str, attempt: Attempt, now: i64) 
 
 /// A compiler that fails keeps an editor waiting; another spec is over its budget, and blocked.
 pub(crate) async fn a_farm(db: &Db) {
-    let staging = Spec { budget: Some(1), priority: 7, ..spec("staging") };
+    let policy = Policy { base: "master".to_owned(), required: vec![], sets: vec![], known: 98 };
+    let staging = Spec { budget: Some(1), priority: 7, verdict: Some(policy), ..spec("staging") };
     db.sync_specs(&[spec("master"), staging]).await.unwrap();
     let [master, staging] = [spec_id(db, "master").await, spec_id(db, "staging").await];
     let host = NewHost {
@@ -130,6 +136,35 @@ pub(crate) async fn a_farm(db: &Db) {
         next_attempt: 500,
     };
     db.block_spec(staging, &block, 450).await.unwrap();
+    judge(db, staging).await;
+}
+
+/// Says of a branch that it breaks much for the sake of one build.
+async fn judge(db: &Db, spec: SpecId) {
+    let reason = |word: &str, code: &str, count: usize, text: &str| json!({ "word": word, "code": code, "count": count, "text": text, "system": "x86_64-linux" });
+    let waiting = json!({
+        "spec": "staging", "base": "master", "word": "waiting", "systems": [],
+        "reasons": [reason("waiting", "not-evaluated", 0, "the branch is not evaluated yet")],
+    });
+    let broken = json!({
+        "spec": "staging", "base": "master", "word": "must-change",
+        "reasons": [
+            reason("must-change", "regressions", 2, "2 jobs build on the base, and not on the branch"),
+            reason("waiting", "unbuilt", 1500, "1500 jobs are not built yet"),
+        ],
+        "systems": [{
+            "system": "x86_64-linux", "required": true, "evaluation": 3, "revision": "guix@dddd", "base": 1,
+            "base_revision": "guix@bbbb", "classes": { "regression": 2, "unbuilt": 1500 },
+            "jobs": { "regression": ["gcc.x86_64-linux", "vim.x86_64-linux"] },
+            "causes": [{
+                "build": 2, "answer": "build failed", "classes": { "regression": 2 }, "spec": "master",
+                "job": "gcc.x86_64-linux", "jobs": ["gcc.x86_64-linux", "vim.x86_64-linux"],
+            }],
+        }],
+    });
+    for (report, now) in [(waiting, 460), (broken, 470)] {
+        db.record_verdict(spec, &serde_json::from_value(report).unwrap(), now).await.unwrap();
+    }
 }
 
 /// Without columns, and without times that depend on when this is read.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gorget::db::{BuildState, Db, EvaluationState};
 use gorget::domain::build;
 use gorget::domain::spec::parse;
+use gorget::domain::verdict::{Class, Word};
 use sqlx::{Connection, SqliteConnection};
 
 use crate::support::unlimited;
@@ -294,8 +295,12 @@ fn the_document_and_the_example_have_the_same_keys_of_the_configuration() {
 /// Whether a spec can have this key, at its top or in one of its tables.
 fn is_key_of_specs(key: &str) -> bool {
     let missing = format!("has no key `{key}`");
-    let texts =
-        [format!("{key} = 0\n"), format!("keep = {{ {key} = 0 }}\n"), format!("[[channel]]\n{key} = 0\n")];
+    let texts = [
+        format!("{key} = 0\n"),
+        format!("keep = {{ {key} = 0 }}\n"),
+        format!("[verdict]\n{key} = 0\n"),
+        format!("[[channel]]\n{key} = 0\n"),
+    ];
     texts.iter().any(|text| {
         let faults = parse(text, "some").err().unwrap_or_default();
         faults.iter().all(|fault| !fault.message.ends_with(&missing))
@@ -379,6 +384,11 @@ fn the_glossary_has_every_state() {
         states("States of an evaluation"),
         EvaluationState::ALL.map(|state| state.word().to_owned()).into()
     );
+    assert_eq!(states("Verdicts"), Word::ALL.map(|word| word.word().to_owned()).into());
+    let verdicts = read("docs/verdicts.md");
+    for class in Class::ALL {
+        assert!(verdicts.contains(&format!("| `{}` |", class.word())), "docs/verdicts.md lacks {class:?}");
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ async fn serve_licence() -> String {
 }
 
 /// A farm that has what `jobs` are built by `machine`.
-async fn farm(machine: &Machine, jobs: &str, settings: &str) -> (Farm, Tree) {
+pub(crate) async fn farm(machine: &Machine, jobs: &str, settings: &str) -> (Farm, Tree) {
     let module = MODULE.replace("JOBS", jobs).replace("URL", &serve_licence().await);
     let channel = Tree::channel("own/ci.scm", &module);
     let farm = Farm::new(None);

@@ -80,5 +80,6 @@ mod tidy;
 mod time_machine;
 mod torture;
 mod upgrades;
+mod verdict;
 mod verify;
 mod versions;

@@ -17,7 +17,9 @@ use crate::support::program::Farm;
 use crate::support::{Port, begin, derivation, everything, job, on_both, on_both_at, only_spec, spec};
 
 /// All pages that the farm of the stories about commands has.
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 18] = [
+    "/branches",
+    "/branches/staging",
     "/",
     "/specs/master",
     "/specs/staging",
@@ -138,6 +140,11 @@ async fn programs_get_what_commands_say() {
             get("history/hello.x86_64-linux").await["items"],
             said(&["history", "hello.x86_64-linux", "--json"]).await
         );
+        assert_eq!(
+            get("specs/staging/verdicts").await["items"],
+            said(&["verdict", "staging", "--history", "--json"]).await
+        );
+        assert_eq!(get("verdicts").await["items"], json!([said(&["verdict", "--json"]).await]));
         let file = reqwest::get(format!("{url}/api/v1/evaluations/1/channels.scm")).await.unwrap();
         assert_eq!(file.text().await.unwrap(), farm.say(&["channels", "1"]).await.data);
         let (mut all, mut before) = (Vec::new(), String::new());
@@ -158,6 +165,7 @@ async fn programs_get_what_commands_say() {
             "compare/1",
             "history/emaxx",
             "specs/x/failures",
+            "specs/x/verdicts",
             "jobs/emaxx",
             "status?spec=nowhere",
             "queue?system=x86",
@@ -195,6 +203,22 @@ async fn hostile_text_stays_text_on_every_page() {
         let block =
             NewBlock { target: evil, kind: BlockKind::Failed, reason: evil, push: None, next_attempt: 500 };
         db.block_spec(master, &block, 450).await.unwrap();
+        let verdict = json!({
+            "spec": "master", "base": evil, "word": "must-change",
+            "reasons": [
+                { "word": "must-change", "code": evil, "count": 2, "text": evil, "system": evil },
+                { "word": "must-change", "code": evil, "count": 0, "text": evil, "system": null },
+            ],
+            "systems": [{
+                "system": evil, "required": true, "evaluation": 1, "revision": evil, "base": 1,
+                "base_revision": evil, "classes": { "regression": 2 }, "jobs": { "regression": [evil] },
+                "causes": [{
+                    "build": 2, "answer": evil, "classes": { "regression": 2 }, "spec": evil, "job": evil,
+                    "jobs": [evil],
+                }],
+            }],
+        });
+        db.record_verdict(master, &serde_json::from_value(verdict).unwrap(), 460).await.unwrap();
         let (url, stop) = serving(db, true).await;
         let client = reqwest::Client::new();
         let get = async |path: &str| {
@@ -205,12 +229,14 @@ async fn hostile_text_stays_text_on_every_page() {
         let listed = get("/api/v1/trouble").await.1;
         assert!(listed.contains("alert(1)"), "{listed}");
         let hostile = ["%3Cscript%3E", "a%22%3E%3Cb%3E", "%E2%80%AE", "..%2F..", "%00", "{{7*7}}"];
-        let mut paths =
-            vec!["/".to_owned(), "/specs/master".into(), "/evaluations/1".into(), "/queue".into()];
+        let mut paths = ["/", "/specs/master", "/evaluations/1", "/queue", "/branches", "/branches/master"]
+            .map(str::to_owned)
+            .to_vec();
         for word in hostile {
             paths.extend(
                 [
                     "/specs/W",
+                    "/branches/W",
                     "/evaluations/W",
                     "/compare/W..W",
                     "/compare?base=W&target=W",
@@ -233,6 +259,8 @@ async fn hostile_text_stays_text_on_every_page() {
             assert_eq!(page.chars().find(|c| is_bad(*c)), None, "{path}");
             assert!(!page.contains("49"), "{path}: no template is evaluated twice");
         }
+        let (_, page) = get("/branches/master").await;
+        assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
         let (_, page) = get("/evaluations/1").await;
         assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
         stop.cancel();

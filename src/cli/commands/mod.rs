@@ -26,4 +26,5 @@ pub(super) mod reassign;
 pub(super) mod retry;
 pub(super) mod status;
 pub(super) mod token;
+pub(super) mod verdict;
 pub(super) mod verify;

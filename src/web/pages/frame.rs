@@ -79,8 +79,13 @@ pub(super) struct Frame {
 /// Which Gorget makes the pages.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The navigation: path and word.
-const ENTRIES: [(&str, &str); 4] =
-    [("/", "Overview"), ("/queue", "Queue"), ("/compare", "Compare"), ("/farm", "Farm")];
+const ENTRIES: [(&str, &str); 5] = [
+    ("/", "Overview"),
+    ("/branches", "Branches"),
+    ("/queue", "Queue"),
+    ("/compare", "Compare"),
+    ("/farm", "Farm"),
+];
 /// What admins see besides.
 const ADMIN_ENTRIES: [(&str, &str); 2] = [("/admin/tokens", "Tokens"), ("/admin/audit", "Audit log")];
 

@@ -10,6 +10,7 @@ use super::frame::{Frame, Visit};
 use super::response::html;
 use super::shape::Shape;
 use crate::db::{BuildState, EvaluationState};
+use crate::domain::verdict::Word;
 use crate::view::trouble::Needs;
 use crate::web::{Route, Shared};
 
@@ -17,7 +18,7 @@ use crate::web::{Route, Shared};
 #[template(path = "help.html")]
 struct HelpPage {
     frame: Frame,
-    sections: [(&'static str, Vec<Shape>); 3],
+    sections: [(&'static str, Vec<Shape>); 4],
     resources: Vec<Route>,
 }
 
@@ -27,9 +28,15 @@ pub(in crate::web) async fn page(State(shared): State<Arc<Shared>>, visit: Visit
     let mut evaluations: Vec<Shape> = EvaluationState::ALL.map(Shape::of_evaluation).to_vec();
     evaluations.push(Shape::ERROR);
     let trouble = [Needs::Action, Needs::Time].map(Shape::of_trouble).to_vec();
+    let verdicts = Word::ALL.map(Shape::of_verdict).to_vec();
     html(&HelpPage {
         frame: visit.frame("What the states mean", ""),
-        sections: [("Builds", builds), ("Evaluations", evaluations), ("Trouble", trouble)],
+        sections: [
+            ("Builds", builds),
+            ("Evaluations", evaluations),
+            ("Trouble", trouble),
+            ("Verdicts on branches", verdicts),
+        ],
         resources: shared.api.clone(),
     })
 }

@@ -35,6 +35,11 @@ pub(super) fn spec(name: &str) -> String {
     path(&["specs", name])
 }
 
+/// Where the verdict on a branch is.
+pub(super) fn branch(spec: &str) -> String {
+    path(&["branches", spec])
+}
+
 pub(super) fn evaluation(id: EvaluationId) -> String {
     format!("/evaluations/{id}")
 }

@@ -26,6 +26,7 @@ pub(super) mod queue;
 mod response;
 mod shape;
 pub(super) mod spec;
+pub(super) mod verdict;
 
 use std::path::PathBuf;
 

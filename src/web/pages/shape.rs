@@ -1,6 +1,7 @@
 //! How a state looks: a shape, a colour and a word. A colour never stands alone.
 
 use crate::db::{BuildState, EvaluationState};
+use crate::domain::verdict::Word;
 use crate::view::trouble::Needs;
 
 /// The look of a state.
@@ -108,6 +109,20 @@ impl Shape {
         "blocked",
         "A build that it needs failed. Waiting does not help until that one is fixed or retried.",
     );
+
+    /// That of a verdict.
+    pub(super) fn of_verdict(word: Word) -> Self {
+        let (drawing, colour, meaning) = match word {
+            Word::MustChange => {
+                (CROSS, "bad", "The branch breaks something that works on its base. Waiting does not help.")
+            }
+            Word::NeedsAction => (SQUARE, "held", "Somebody has to approve, decide or resume something."),
+            Word::Unknown => (TRIANGLE, "bad", "It cannot be judged, for the reason that is given."),
+            Word::Waiting => (HALF, "running", "Builds or evaluations are on their way. Waiting helps."),
+            Word::Ready => (CHECK, "good", "Everything that has to be known is known, and is good."),
+        };
+        Self::new(drawing, colour, word.word(), meaning)
+    }
 
     /// That of trouble.
     pub(super) fn of_trouble(needs: Needs) -> Self {

@@ -154,6 +154,13 @@ impl Tree {
         self.git.reference("refs/heads/master", commit, true, "reset").unwrap();
     }
 
+    /// Moves what was committed after `commit` to another branch, which is at its last commit.
+    pub fn move_to(&self, branch: &str, commit: &str) {
+        let tip = Oid::from_str(&self.tip()).unwrap();
+        self.git.reference(&format!("refs/heads/{branch}"), tip, true, "branch").unwrap();
+        self.reset(commit);
+    }
+
     /// Removes the branch.
     pub fn remove_branch(&self) {
         self.git.find_reference("refs/heads/master").unwrap().delete().unwrap();

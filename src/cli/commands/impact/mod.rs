@@ -111,7 +111,7 @@ fn exit(impact: &Impact) -> Exit {
     if impact.has_new_errors() {
         Exit::Input
     } else if impact.most_rebuilds() > SMALL {
-        Exit::OverBound
+        Exit::NotReady
     } else {
         Exit::Done
     }
