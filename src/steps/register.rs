@@ -7,8 +7,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use crate::db::{Branch, Db};
 use crate::domain::spec::{Spec, SpecFile, is_pattern, load_directory_again, made};
 use crate::farm::bell::Bells;
@@ -101,9 +99,10 @@ impl Register {
     async fn read(&mut self) -> anyhow::Result<Written> {
         let (directory, mut before) = (self.directory.clone(), std::mem::take(&mut self.files));
         let read = move || load_directory_again(&directory, &mut before).map(|files| (files, before));
-        let (files, before) = tokio::task::spawn_blocking(read)
-            .await?
-            .context("hint: put spec files there, or set `specs` in gorget.toml")?;
+        let (files, before) = tokio::task::spawn_blocking(read).await?.map_err(|error| {
+            let hint = "hint: put spec files there, or set `specs` in gorget.toml";
+            std::io::Error::new(error.kind(), format!("{error}\n{hint}"))
+        })?;
         self.files = before;
         let mut faulty = BTreeSet::new();
         let mut written = Written { good: Vec::new(), faulty: false };

@@ -55,7 +55,7 @@ impl<'a> Verdict<'a> {
         };
         let mut reasons = self.deciding();
         let Some(Reason { system, text, .. }) = reasons.next() else { return format!("{head}.") };
-        let place = system.as_ref().map_or(String::new(), |system| format!("{system}: "));
+        let place = system.as_ref().map_or(String::new(), |system| format!("on {system}, "));
         let more = match reasons.count() {
             0 => String::new(),
             1 => ", and 1 more reason".to_owned(),

@@ -28,7 +28,8 @@ pub(in crate::web) async fn page(State(shared): State<Arc<Shared>>, visit: Visit
     let mut evaluations: Vec<Shape> = EvaluationState::ALL.map(Shape::of_evaluation).to_vec();
     evaluations.push(Shape::ERROR);
     let trouble = [Needs::Action, Needs::Time].map(Shape::of_trouble).to_vec();
-    let verdicts = Word::ALL.map(Shape::of_verdict).to_vec();
+    let mut verdicts = Word::ALL.map(Shape::of_verdict).to_vec();
+    verdicts.push(Shape::SAID);
     html(&HelpPage {
         frame: visit.frame("What the states mean", ""),
         sections: [

@@ -110,6 +110,10 @@ impl Shape {
         "A build that it needs failed. Waiting does not help until that one is fixed or retried.",
     );
 
+    /// That of a reason that decides nothing.
+    pub(super) const SAID: Self =
+        Self::new(DOT, "waiting", "for information", "It is worth knowing, and holds nothing up.");
+
     /// That of a verdict.
     pub(super) fn of_verdict(word: Word) -> Self {
         let (drawing, colour, meaning) = match word {

@@ -33,6 +33,8 @@ struct SpecPage {
     paused: Option<(Clean, Clean, Time)>,
     name: Clean,
     queue: String,
+    /// Where the verdict on its branch is.
+    verdict: Option<String>,
     lede: String,
     facts: Vec<Clean>,
     blocked: Vec<(Clean, Clean, Time)>,
@@ -88,6 +90,7 @@ pub(in crate::web) async fn page(
             .map(|one| (Clean::line(one.author), Clean::text(one.reason), Time::new(one.since, now))),
         frame,
         name: Clean::line(&name),
+        verdict: stored.spec.verdict.as_ref().map(|_| link::branch(&name)),
         queue: format!("/queue{}", link::query(&[("spec", &name)])),
         lede: lede(stored, &status),
         facts: facts(stored),

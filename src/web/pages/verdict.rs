@@ -83,6 +83,7 @@ struct CauseRow {
 
 struct JobList {
     title: Clean,
+    count: String,
     jobs: Vec<(Clean, String)>,
     more: Option<String>,
 }
@@ -115,19 +116,19 @@ pub(in crate::web) async fn list(State(shared): State<Arc<Shared>>, visit: Visit
 
 /// What is to be said first of all branches.
 fn lede(rows: &[crate::db::Verdict]) -> String {
-    let of = |word| rows.iter().filter(|row| row.word == word).count();
     let words = [
-        (Word::Ready, "can be merged"),
-        (Word::Waiting, "waiting"),
-        (Word::NeedsAction, "in need of action"),
-        (Word::MustChange, "to be changed"),
-        (Word::Unknown, "not to be judged"),
+        (Word::Ready, "can be merged", "can be merged"),
+        (Word::Waiting, "is waiting", "are waiting"),
+        (Word::NeedsAction, "needs action", "need action"),
+        (Word::MustChange, "must change", "must change"),
+        (Word::Unknown, "cannot be judged", "cannot be judged"),
     ];
-    let parts: Vec<String> = words
-        .into_iter()
-        .filter(|(word, _)| of(*word) > 0 || *word == Word::Ready)
-        .map(|(word, text)| format!("{} {text}", number(many(of(word)))))
-        .collect();
+    let part = |(word, one, several)| {
+        let found = rows.iter().filter(|row| row.word == word).count();
+        // Whether any can be merged is what is asked for.
+        (found > 0 || word == Word::Ready).then(|| count(many(found), one, several))
+    };
+    let parts: Vec<String> = words.into_iter().filter_map(part).collect();
     format!("{}: {}.", count(many(rows.len()), "branch", "branches"), parts.join(", "))
 }
 
@@ -173,7 +174,7 @@ pub(in crate::web) async fn page(
 
 fn reason(reason: &Reason) -> ReasonRow {
     ReasonRow {
-        shape: Shape::of_verdict(reason.word),
+        shape: if reason.word == Word::Ready { Shape::SAID } else { Shape::of_verdict(reason.word) },
         code: Clean::line(&reason.code),
         system: Clean::line(reason.system.as_deref().unwrap_or_default()),
         text: Clean::text(&reason.text),
@@ -217,7 +218,8 @@ fn lists(spec: &str, report: &SystemReport) -> impl Iterator<Item = JobList> {
         let more = all.saturating_sub(jobs.len());
         let row = |job: &String| (Clean::line(job), link::job(spec, &report.system, job));
         JobList {
-            title: Clean::line(&format!("{}: {} {}", report.system, number(many(all)), class.word())),
+            title: Clean::line(&format!("{} on {}", class.word(), report.system)),
+            count: count(many(all), "job", "jobs"),
             jobs: jobs.iter().map(row).collect(),
             more: (more > 0).then(|| number(many(more))),
         }
