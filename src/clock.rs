@@ -14,9 +14,9 @@ pub enum Clock {
     /// The machine's clock.
     #[default]
     System,
-    /// The machine's clock, put right by so many seconds: many machines go by one of them.
+    /// The machine's clock plus an offset in seconds, so that many machines follow one clock.
     Corrected(Arc<AtomicI64>),
-    /// Stands still until somebody moves it.
+    /// Stands still until `advance` moves it.
     Manual(Arc<AtomicI64>),
 }
 
@@ -26,19 +26,19 @@ impl Clock {
         Self::Manual(Arc::new(AtomicI64::new(now)))
     }
 
-    /// The machine's clock, until somebody knows better.
+    /// The machine's clock, with an offset of 0 until `correct` sets another.
     pub fn corrected() -> Self {
         Self::Corrected(Arc::default())
     }
 
-    /// It is `now`, wherever the machine's own clock may be.
+    /// Sets the offset of a corrected clock so that it now reads `now`.
     pub fn correct(&self, now: Seconds) {
         if let Self::Corrected(by) = self {
             by.store(now - Self::System.now(), Ordering::Relaxed);
         }
     }
 
-    /// The present second.
+    /// The current time.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Seconds {
         match self {
@@ -48,7 +48,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward; the machine's own goes by itself.
+    /// Moves a manual clock forward; has no effect on the others.
     pub fn advance(&self, seconds: Seconds) {
         if let Self::Manual(now) = self {
             now.fetch_add(seconds, Ordering::Relaxed);
@@ -64,14 +64,14 @@ pub fn readable(at: Seconds) -> String {
     )
 }
 
-/// A point in time as pages show it, whose readers are in many time zones.
+/// A point in time as pages show it: in UTC, because readers are in many time zones.
 pub fn utc(at: Seconds) -> String {
     DateTime::from_timestamp(at, 0)
         .map_or_else(|| at.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
-/// The last second that is meant by `2026-01-31`, `2026-01-31T16:00` or `2026-01-31T16:00:05` (a blank
-/// will do for the T), in the machine's time zone.
+/// The last second of `2026-01-31`, `2026-01-31T16:00` or `2026-01-31T16:00:05` (a blank may stand
+/// for the T), in the machine's time zone.
 pub fn end_of(text: &str) -> Option<Seconds> {
     let text = text.replacen(' ', "T", 1);
     let day = || {
@@ -97,7 +97,7 @@ pub fn readable_span(seconds: Seconds) -> String {
     }
 }
 
-/// CPU time that this thread has used: other work on the machine does not count.
+/// The CPU time of this thread, which other work on the machine does not affect.
 #[cfg(test)]
 pub(crate) fn cpu_time() -> std::time::Duration {
     use rustix::time::{ClockId, clock_gettime};

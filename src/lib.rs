@@ -16,7 +16,7 @@ pub mod db;
 pub mod domain;
 /// One evaluation of a revision in a sandbox.
 pub mod evaluator;
-/// What the steps of one machine, and the machines of one farm, have in common.
+/// What all steps share, on one host and across the hosts of a farm.
 pub mod farm;
 /// Channels' repositories: listing, mirrors, authentication, dependencies, checkouts.
 pub mod git;

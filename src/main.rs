@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// The C library's keeps what threads have freed for the same threads: half as much again.
+/// Not the C library's allocator: that keeps freed memory for the thread that freed it, which takes
+/// half as much memory again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,8 +1,8 @@
-//! Logs: to standard error, as much as `GORGET_LOG` says.
+//! Logs to standard error, filtered by `GORGET_LOG`.
 //!
-//! Events contain what evaluated code, repositories and servers say. So the lines of an event but the
-//! first are indented, and what could control a terminal is made visible: no text can look like an event
-//! of its own.
+//! Events contain text from evaluated code, repositories and servers. So each line of an event
+//! after the first is indented, and characters that could control a terminal are made visible: no
+//! text can look like an event of its own.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write, stderr};
@@ -12,18 +12,18 @@ use tracing_subscriber::EnvFilter;
 
 use crate::domain::spec::sanitize;
 
-/// Says what is logged.
+/// The environment variable that filters the log.
 pub const VARIABLE: &str = "GORGET_LOG";
 
-/// What is logged where the variable does not say so.
+/// The filter that is used when the variable is not set.
 static DEFAULT: OnceLock<String> = OnceLock::new();
 
-/// What this process logs, for one that it starts.
+/// The filter of this process, to pass to a child process.
 pub fn filter() -> OsString {
     std::env::var_os(VARIABLE).unwrap_or_else(|| DEFAULT.get().cloned().unwrap_or_default().into())
 }
 
-/// Begins to log what `default` says, such as `gorget=info`, unless `GORGET_LOG` is set.
+/// Starts logging, with `default` as the filter, such as `gorget=info`, unless `GORGET_LOG` is set.
 pub fn begin(default: &str) {
     let _ = DEFAULT.set(default.to_owned());
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
@@ -35,7 +35,7 @@ pub fn begin(default: &str) {
         .init();
 }
 
-/// Writes events, of which each comes whole.
+/// Sanitizes events; the subscriber passes each one in a single `write`.
 struct Events<W>(W);
 
 impl<W: Write> Write for Events<W> {
@@ -49,7 +49,8 @@ impl<W: Write> Write for Events<W> {
     }
 }
 
-/// An event as it is written. Colors stay: they are ours where there are any, and harmless.
+/// An event in the form that is printed. Color codes stay: the subscriber may have added them, and
+/// they are harmless.
 fn readable(event: &str) -> String {
     let lines: Vec<String> = event.trim_end().split('\n').map(readable_line).collect();
     lines.join("\n  ") + "\n"

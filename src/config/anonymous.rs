@@ -10,7 +10,7 @@ pub enum Anonymous {
 }
 
 impl Anonymous {
-    /// Whether they may read pages and the API.
+    /// Whether a client without a token may read pages and the API.
     pub fn may_read(self) -> bool {
         self == Self::Read
     }

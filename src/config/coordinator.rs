@@ -10,28 +10,30 @@ use super::value::{KnownSystem, Size, Url};
 use crate::domain::plan::route::{DEFAULT, Route};
 use crate::domain::spec::is_name;
 
-/// The number with which that one tells of builds, unless told otherwise.
+/// The default `events-id` of `[coordinator]`.
 const FIRST_ID: i64 = 1;
-/// How much of the log of a build is kept, in bytes.
+/// The default of `log-size`, in bytes.
 const LOG_SIZE: u64 = 4 << 20;
 
-/// Where wanted builds go.
+/// A coordinator that builds are sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coordinator {
-    /// Which builds, and its name.
+    /// The coordinator's name, and which builds it gets.
     pub serves: Route,
-    /// What it is.
+    /// The kind of coordinator, with its settings.
     pub kind: Kind,
-    /// With which number it tells of builds. The default one may use any that no other has.
+    /// The id under which the coordinator reports events. `[coordinator]` may report under any id
+    /// that no other coordinator has.
     pub events_id: Option<i64>,
-    /// The file of the token with which it may do so. Absolute. None if it may not.
+    /// The absolute path of the file with the token for reporting events. `None` if it may not
+    /// report.
     pub events_token: Option<PathBuf>,
 }
 
-/// What a coordinator is.
+/// The kind of a coordinator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// Nobody: the queue is the result.
+    /// No coordinator: the queue is the result.
     None,
     /// A Guix Build Coordinator.
     GuixBuildCoordinator {
@@ -39,29 +41,29 @@ pub enum Kind {
         url: Location,
         /// Where it may fetch the derivations from.
         substitute_urls: Vec<String>,
-        /// Which agents are to try what failed before.
+        /// How builds that failed before are routed to agents.
         retries: Retries,
     },
     /// The daemon of this machine, whose socket is the one of [`Evaluate`](super::Evaluate).
     GuixDaemon {
-        /// How many builds are made at the same time.
+        /// How many builds run at the same time.
         at_once: NonZeroUsize,
         /// How much of the log of a build is kept, in bytes.
         log_size: u64,
     },
 }
 
-/// Which agents of a Guix Build Coordinator are to try what failed before. An agent that has tags takes
-/// only builds whose tags match; one without takes any.
+/// Which agents of a Guix Build Coordinator get builds that failed before. An agent with tags takes
+/// only builds whose tags match; an agent without tags takes any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retries {
-    /// Tags that a build gets in addition when it is tried again: keys and values.
+    /// Tags that are added to a build when it is retried: keys and values.
     pub tags: BTreeMap<String, String>,
-    /// The tags of agents that emulate the systems that they build for; none if there are none.
+    /// The tags of agents that emulate the system that they build for; empty if no agent emulates.
     pub emulating: BTreeMap<String, String>,
 }
 
-/// `[coordinator]`, or one of `[coordinators]`, as it is written.
+/// `[coordinator]`, or one table of `[coordinators]`, as the file has it.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Written {
@@ -85,13 +87,14 @@ pub(super) enum WrittenKind {
     GuixDaemon,
 }
 
-/// `[coordinators]` as it is written.
+/// `[coordinators]` as the file has it.
 pub(super) type Named = BTreeMap<Spanned<String>, Written>;
 
-/// What is wrong, and at which byte of the text.
+/// The byte offset of a mistake in the text, and its description.
 pub(super) struct Fault(pub(super) usize, pub(super) String);
 
-/// All of them, in the order of their names. The tokens of those that are named are beside `token`.
+/// Resolves all coordinators, named ones in the order of their names. The token file of a named one
+/// is next to `token`.
 pub(super) fn resolve(default: Written, named: Named, token: &Path) -> Result<Vec<Coordinator>, Fault> {
     let mut found: Vec<(usize, Coordinator)> = Vec::new();
     if let Some(coordinator) = one(DEFAULT, 0, default)? {
@@ -119,7 +122,7 @@ pub(super) fn resolve(default: Written, named: Named, token: &Path) -> Result<Ve
     Ok(found.into_iter().map(|(_, coordinator)| coordinator).collect())
 }
 
-/// The one that is called `name`, whose name stands at `at`; nothing if it is left out.
+/// Resolves the coordinator `name`, whose name is at byte `at`; `None` if the file has none.
 fn one(name: &str, at: usize, written: Written) -> Result<Option<Coordinator>, Fault> {
     let Some(kind) = written.kind else {
         let what = "[coordinator] has `url`, but no `kind`\nhint: add `kind = \"guix-build-coordinator\"`";
@@ -163,7 +166,7 @@ fn one(name: &str, at: usize, written: Written) -> Result<Option<Coordinator>, F
     }))
 }
 
-/// Whether it takes something that one of the others has.
+/// Returns an error if `new` claims something that another coordinator already has.
 fn contend(others: &[(usize, Coordinator)], at: usize, new: &Coordinator) -> Result<(), Fault> {
     let name = &new.serves.coordinator;
     for (_, other) in others {

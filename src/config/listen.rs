@@ -1,12 +1,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where requests are taken.
+/// Where the server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
-    /// At a Unix socket. Absolute.
+    /// On a Unix socket, an absolute path.
     Socket(PathBuf),
-    /// At `HOST:PORT`.
+    /// On `HOST:PORT`.
     Address(String),
 }
 

@@ -1,25 +1,25 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A path or a URL that may hold a password: it shows itself without it.
+/// A path or a URL, which may contain a password. `Display` and `Debug` leave the password out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Location(String);
 
 impl Location {
-    /// Takes it as it is.
+    /// Takes the text unchanged.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// All of it, with whatever is secret in it.
+    /// The whole text, secrets included.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same for a URL; a path is taken as relative to `directory`.
+    /// Makes a path absolute, relative to `directory`; leaves a URL as it is.
     ///
     /// # Errors
-    /// The path, when it is not UTF-8.
+    /// Returns the path when it is not UTF-8.
     pub(super) fn inside(self, directory: &Path) -> Result<Self, PathBuf> {
         if self.0.contains("://") {
             return Ok(self);

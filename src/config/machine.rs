@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use super::{ConfigError, is_host_name};
 
-/// What defaults depend on.
+/// What the defaults depend on.
 pub(super) struct Machine {
-    /// Its host name, as far as it can be one in a farm.
+    /// The host name, or `localhost` if a farm does not accept it.
     pub(super) name: String,
     /// Whether Gorget runs as root.
     pub(super) is_root: bool,
@@ -21,9 +21,9 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// This machine and who runs Gorget on it.
+    /// Reads this machine and the user that Gorget runs as.
     pub(super) fn here() -> io::Result<Self> {
-        // Relative ones are to be ignored, says the XDG specification.
+        // The XDG specification says to ignore relative paths.
         let directory = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Ok(Self {
@@ -37,12 +37,12 @@ impl Machine {
         })
     }
 
-    /// Where Gorget keeps things unless told otherwise.
+    /// The default state directory.
     pub(super) fn state_directory(&self) -> Result<PathBuf, ConfigError> {
         self.directory("/var/lib", self.state_home.as_ref(), ".local/state")
     }
 
-    /// Where people write down what Gorget shall do unless told otherwise.
+    /// The default directory of `gorget.toml` and the specs.
     pub(super) fn config_directory(&self) -> Result<PathBuf, ConfigError> {
         self.directory("/etc", self.config_home.as_ref(), ".config")
     }

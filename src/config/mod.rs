@@ -1,7 +1,7 @@
-//! What the operator of a farm decides: `gorget.toml`.
+//! The operator's settings: `gorget.toml`.
 //!
-//! A file is read in two steps: the written form leaves everything optional; resolving it fills in
-//! what this machine suggests. `gorget.toml.example` explains every key.
+//! A file is read in two steps. In the written form every key is optional; resolving fills in
+//! defaults that suit this machine. `gorget.toml.example` explains every key.
 
 mod anonymous;
 mod coordinator;
@@ -30,132 +30,135 @@ use crate::domain::plan::route::Routes;
 use crate::domain::spec::{System, position, sanitize};
 use crate::git::PrivateHost;
 
-/// How many requests a substitute server gets at the same time, unless told otherwise.
+/// The default number of concurrent requests to one substitute server.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
-/// What an evaluation may add to the store, in bytes, unless told otherwise. All packages of Guix take 425 MB.
+/// The default limit on what one evaluation adds to the store, in bytes. All packages of Guix take
+/// 425 MB.
 const MOST_STORED: u64 = 2 << 30;
-/// Size of the compiled modules that are kept, in bytes, unless told otherwise.
+/// The default size of the cache of compiled modules, in bytes.
 const COMPILED: u64 = 8 << 30;
-/// What is stored of one spec: a year of all of Guix takes a quarter of it.
+/// The default limit on what is stored for one spec, in bytes. A year of all of Guix takes a
+/// quarter of it.
 const STORED: u64 = 20 << 30;
 
-/// Size of the mirror of one repository, in bytes, unless told otherwise: Guix's own takes about 1 GiB.
+/// The default limit on the mirror of one repository, in bytes. Guix's own takes about 1 GiB.
 const MIRROR: u64 = 4 << 30;
-/// How many branches of one repository patterns may mean, unless told otherwise.
+/// The default limit on the branches of one repository that patterns match.
 const BRANCHES: NonZeroUsize = NonZeroUsize::new(500).unwrap();
 
-/// Everything that was decided, with defaults for the rest.
+/// All settings, with defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// What this machine is called in the farm.
+    /// The name of this machine in the farm.
     pub host: String,
-    /// The directory that holds all that Gorget keeps. Absolute.
+    /// The state directory, an absolute path.
     pub state: PathBuf,
     /// The database: an absolute path of an `SQLite` file, or a `postgres://` URL.
     pub database: Location,
-    /// The directory of spec files. Absolute.
+    /// The directory of spec files, an absolute path.
     pub specs: PathBuf,
-    /// The root directory of the system whose Guix evaluates; `/` for this machine's. Absolute.
+    /// The root directory of the system whose Guix evaluates, an absolute path; `/` is this
+    /// machine's.
     pub guix_root: PathBuf,
-    /// What an evaluation may take.
+    /// The limits of evaluations.
     pub evaluate: Evaluate,
-    /// What Git may take and reach.
+    /// The limits of Git.
     pub git: Git,
-    /// Who builds; nobody if there are none: the queue is the result.
+    /// The coordinators. Without one, nothing is built: the queue is the result.
     pub coordinators: Vec<Coordinator>,
-    /// What need not be built.
+    /// Where substitutes come from.
     pub substitutes: Substitutes,
-    /// What is served.
+    /// The HTTP server.
     pub web: Web,
 }
 
-/// What an evaluation may take.
+/// The limits of evaluations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluate {
-    /// The systems that this machine evaluates; none: all of them.
+    /// The systems that this machine evaluates; empty means all.
     pub systems: Vec<System>,
-    /// How many processes evaluate at once.
+    /// How many worker processes evaluate at the same time.
     pub workers: NonZeroUsize,
-    /// Memory of all of them together, in bytes.
+    /// Memory of all workers together, in bytes.
     pub memory: u64,
-    /// Size of the compiled modules that are kept for later evaluations, in bytes.
+    /// Size of the cache of compiled modules, in bytes.
     pub compiled: u64,
-    /// What one evaluation may add to the store, in bytes.
+    /// How much one evaluation may add to the store, in bytes.
     pub most_stored: u64,
-    /// What the store items that evaluations of one spec added may take in the database, in bytes.
+    /// How much database space the store items of one spec's evaluations may take, in bytes.
     pub stored_per_spec: u64,
-    /// Wall clock for one package.
+    /// Wall clock limit for one package.
     pub package_time: Duration,
-    /// Wall clock for building a revision's Guix, where a spec wants that.
+    /// Wall clock limit for building a revision's Guix, for specs that ask for it.
     pub time_machine_time: Duration,
-    /// Wall clock for one evaluation.
+    /// Wall clock limit for one evaluation.
     pub evaluation_time: Duration,
-    /// The socket of the daemon that makes builds for evaluations, where a spec permits them.
+    /// The socket of the daemon that builds for evaluations of specs that permit it.
     pub daemon_socket: PathBuf,
     /// The store of that daemon.
     pub daemon_store: PathBuf,
 }
 
-/// What Git may take and reach.
+/// The limits of Git.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Git {
-    /// For asking a remote for the tip of a branch.
+    /// Time limit for asking a remote for the tips of branches.
     pub poll_time: Duration,
-    /// For fetching, the first time included.
+    /// Time limit for a fetch, also the first.
     pub fetch_time: Duration,
-    /// Size of the mirror of one repository, in bytes.
+    /// Size limit of the mirror of one repository, in bytes.
     pub mirror_size: u64,
-    /// How many branches of one repository patterns may mean.
+    /// How many branches of one repository patterns may match.
     pub branches: NonZeroUsize,
-    /// Where channels that no spec names may come from, although it is not public.
+    /// Hosts that are not public, yet may serve channels that no spec names.
     pub private_hosts: Vec<PrivateHost>,
 }
 
-/// Which substitutes count as built.
+/// Which substitutes count as a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Substitutes {
-    /// The servers that are asked, in this order.
+    /// The servers, in the order in which they are asked.
     pub servers: Vec<Location>,
     /// The file of public keys whose signatures count, as `guix archive --authorize` writes it.
     pub acl: PathBuf,
-    /// How many requests one server gets at the same time.
+    /// The number of concurrent requests to one server.
     pub at_once: NonZeroUsize,
 }
 
-/// What is served by `gorget run`.
+/// The HTTP server of `gorget run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Web {
-    /// Where.
+    /// Where it listens.
     pub listen: Listen,
-    /// Under which URL that can be reached from elsewhere.
+    /// The URL under which other machines reach it.
     pub public_url: Option<Location>,
-    /// The file of the secret key that signs; the public one is beside it. Absolute.
+    /// The absolute path of the secret signing key; the public key is next to it.
     pub signing_key: PathBuf,
-    /// The file of the token with which a coordinator may tell of builds. Absolute.
+    /// The absolute path of the file with the token for reporting build events.
     pub events_token: PathBuf,
     /// What a client without a token may see.
     pub anonymous: Anonymous,
 }
 
-/// Why there is no configuration.
+/// Why the configuration could not be loaded.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// A file cannot be read; the error names it.
+    /// A file cannot be read; the error contains its name.
     #[error(transparent)]
     Read(#[from] io::Error),
     /// The text of the file is wrong.
     #[error("{}:{line}:{column}: {message}", path.display())]
     Text {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
         /// Counted from 1, in characters.
         column: usize,
-        /// What is wrong, and what would be right.
+        /// What is wrong, and how to mend it.
         message: String,
     },
-    /// There is no place for the default directories.
+    /// No place is known for the default directories.
     #[error("neither HOME nor a directory for Gorget's state is known\nhint: set HOME, or give --state DIR")]
     NoHome,
     /// A path is not UTF-8, which databases do not take.
@@ -164,15 +167,16 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Which builds each coordinator serves.
+    /// The route of each coordinator.
     pub fn routes(&self) -> Routes {
         Routes(self.coordinators.iter().map(|coordinator| coordinator.serves.clone()).collect())
     }
 
-    /// Reads the file, or, when none is given, `gorget.toml` in `/etc/gorget` (as root) or
-    /// `~/.config/gorget` if it is there. A given `state` directory comes before the file's.
+    /// Reads `file`. Without one, reads `gorget.toml` in `/etc/gorget` (as root) or
+    /// `~/.config/gorget`, if it exists. A given `state` directory takes precedence over the
+    /// file's.
     ///
-    /// Relative paths in a file start from the directory of the file; only the database's starts from
+    /// Relative paths in the file are relative to its directory; only the database's is relative to
     /// the state directory.
     pub fn load(file: Option<&Path>, state: Option<&Path>) -> Result<Self, ConfigError> {
         let machine = Machine::here()?;
@@ -198,7 +202,7 @@ impl Config {
 fn read(file: &Path) -> Result<Written, ConfigError> {
     let text = fs_err::read_to_string(file)?;
     let written = toml::from_str(&text).map_err(|error| {
-        // Its own text would show the line, and the line may hold a password.
+        // The `Display` of the error would quote the line, and the line may contain a password.
         fault(file, &text, error.span().map_or(0, |span| span.start), error.message())
     })?;
     Ok(Written { text, ..written })
@@ -206,12 +210,12 @@ fn read(file: &Path) -> Result<Written, ConfigError> {
 
 fn fault(file: &Path, text: &str, at: usize, message: &str) -> ConfigError {
     let (line, column) = position(text, at);
-    // Lines of a hint stay lines.
+    // A hint is a line of its own: only what is within a line is sanitized.
     let message = message.lines().map(sanitize).collect::<Vec<_>>().join("\n");
     ConfigError::Text { path: file.to_owned(), line, column, message }
 }
 
-/// Fills in what was left out. `file` is where the written form comes from.
+/// Fills in defaults. `file` is the path that `written` was read from.
 fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, ConfigError> {
     let base = file.parent().unwrap_or(Path::new("/"));
     let state = match written.state {

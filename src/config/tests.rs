@@ -2,7 +2,7 @@ use super::*;
 
 const EXAMPLE: &str = include_str!("../../gorget.toml.example");
 
-/// The machine whose defaults the example shows.
+/// The machine whose defaults `gorget.toml.example` shows.
 fn server() -> Machine {
     Machine {
         name: "farm".to_owned(),

@@ -1,4 +1,4 @@
-//! Values of `gorget.toml`, each checked where it is read.
+//! The types of the values of `gorget.toml`. Deserializing checks them.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl TryFrom<String> for Url {
     }
 }
 
-/// A URL of a web server, or nothing.
+/// A URL of a web server, or the empty string.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct PerhapsUrl(pub(super) Option<Url>);
@@ -80,7 +80,7 @@ impl TryFrom<String> for PerhapsUrl {
     }
 }
 
-/// A span of time, written `30s`, `5m`, `6h` or `1d`.
+/// A duration, written `30s`, `5m`, `6h` or `1d`.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Time(pub(super) Duration);

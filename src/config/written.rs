@@ -6,11 +6,11 @@ use serde::Deserialize;
 use super::value::{Branches, Host, KnownSystem, PerhapsUrl, Size, Time, Url};
 use super::{Anonymous, Location, coordinator};
 
-/// `gorget.toml` as it is written.
+/// `gorget.toml` as the file has it.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Written {
-    /// All of it.
+    /// The whole text of the file.
     #[serde(skip)]
     pub(super) text: String,
     pub(super) host: Option<HostName>,
@@ -87,7 +87,7 @@ impl TryFrom<String> for Database {
     }
 }
 
-/// The name of a machine.
+/// The name of a host.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct HostName(pub(super) String);
@@ -100,10 +100,10 @@ impl TryFrom<String> for HostName {
     }
 }
 
-/// What names of machines are made of.
+/// The rule for names of hosts.
 pub const HOST_NAMES: &str = "the name of a host is made of at most 64 letters, digits, `.`, `-` and `_`";
 
-/// Whether a machine can be called that.
+/// Whether `text` is a valid name of a host.
 pub fn is_host_name(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(fits)
@@ -111,7 +111,7 @@ pub fn is_host_name(text: &str) -> bool {
 
 #[cfg(test)]
 impl Written {
-    /// Whether nothing was left out; it does not compile when a key is forgotten here.
+    /// Whether every key is set. Does not compile when a new key is missing here.
     #[expect(clippy::too_many_lines, reason = "one line for each key")]
     pub(super) fn is_complete(&self) -> bool {
         let Self {
