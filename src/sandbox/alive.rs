@@ -1,4 +1,4 @@
-//! The processes that run now, for when this program has to end at once.
+//! The processes that run now, so that this program can kill them when it has to exit at once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Names of programs, by their process groups.
+/// Names of running programs, by process group.
 static ALIVE: Mutex<BTreeMap<u32, String>> = Mutex::new(BTreeMap::new());
 
 fn alive() -> MutexGuard<'static, BTreeMap<u32, String>> {
@@ -22,7 +22,7 @@ pub(super) fn remove(group: u32) {
     alive().remove(&group);
 }
 
-/// Kills everything that was started and has not ended, and says what that was.
+/// Kills every process that was started and has not ended; returns their names and process groups.
 pub fn kill_all() -> Vec<String> {
     let all = std::mem::take(&mut *alive());
     for group in all.keys().filter_map(|group| Pid::from_raw(i32::try_from(*group).ok()?)) {

@@ -1,21 +1,22 @@
-//! Memory that a sandbox takes and no process of it is charged for.
+//! Memory of a sandbox that is charged to none of its processes.
 
 use std::io;
 use std::path::PathBuf;
 
 use rustix::fs::StatVfs;
 
-/// What the kernel keeps for a file of a tmpfs, whatever is in it, in bytes.
+/// What the kernel keeps for each file of a tmpfs, whatever its contents, in bytes.
 const FILE: u64 = 1024;
-/// What a socket can hold, in bytes: the kernel's default, as the filter refuses to change it.
+/// The buffers of one socket, in bytes: the kernel's default, because the filter does not let a
+/// sandbox change it.
 const SOCKET: u64 = 256 << 10;
 
-/// The bytes of files in `/tmp`, deleted ones that are still open included, and of what sockets can
-/// hold, in the sandbox of the process `pid`, whose `/tmp` has `size` bytes. `None` when it has ended or
-/// the sandbox is not complete yet.
+/// The bytes of files in `/tmp`, including deleted ones that are still open, and of socket buffers,
+/// in the sandbox of the process `pid`. Its `/tmp` has `size` bytes. `None` when the sandbox has
+/// ended or is not complete yet.
 ///
-/// Other such memory cannot be made, because the system calls for it are refused, or is bounded
-/// by the kernel for each user: pipes.
+/// There is no other such memory: the filter refuses the system calls that would make it. Only
+/// pipes remain, and the kernel bounds them for each user.
 pub(super) fn memory(pid: u32, size: u64) -> Option<u64> {
     let files = files(pid, size)?;
     let blocks = (files.f_blocks - files.f_bfree) * files.f_frsize;
@@ -32,7 +33,7 @@ pub(super) fn remove_files(pid: u32, size: u64) -> io::Result<()> {
     }
     for entry in fs_err::read_dir(temporary(pid))? {
         let entry = entry?;
-        // Links are removed, not followed.
+        // A link is removed, not followed.
         if entry.file_type()?.is_dir() {
             fs_err::remove_dir_all(entry.path())?;
         } else {
@@ -42,7 +43,8 @@ pub(super) fn remove_files(pid: u32, size: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The file system of `/tmp`. While a sandbox begins, this machine's own is there: it is told by its size.
+/// The file system of the sandbox's `/tmp`. While a sandbox starts, the path still leads to this
+/// machine's own `/tmp`; the size tells them apart.
 fn files(pid: u32, size: u64) -> Option<StatVfs> {
     let files = rustix::fs::statvfs(temporary(pid)).ok()?;
     (files.f_blocks * files.f_frsize == size).then_some(files)

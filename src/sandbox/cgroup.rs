@@ -7,27 +7,28 @@ use std::time::Duration;
 
 use super::limits::Limits;
 
-/// Controllers that have to be delegated.
+/// The controllers that have to be delegated.
 const NEEDED: [&str; 2] = ["memory", "pids"];
-/// The cgroup of Gorget itself, below the one that was delegated to it.
+/// The name of the cgroup that Gorget itself moves to, below the one that was delegated to it.
 const LEAF: &str = "gorget";
-/// How often removing a cgroup is tried, 20 ms apart: the kernel needs a moment to end its processes.
+/// How often the removal of a cgroup is tried, every 20 ms: the kernel needs a moment to end its
+/// processes.
 const TRIES: u32 = 250;
 
-/// A cgroup (v2) of one program and all that it starts.
+/// A cgroup (v2) of one program and all its descendants.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     directory: PathBuf,
 }
 
 impl Cgroup {
-    /// A new one with `limits`; `None` where the machine has not delegated cgroups to us.
+    /// Creates a cgroup with `limits`; `None` where the machine has not delegated cgroups to us.
     pub(super) fn new(limits: &Limits) -> io::Result<Option<Self>> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let Some(base) = base() else { return Ok(None) };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let cgroup = Self { directory: base.join(format!("sandbox-{}-{number}", std::process::id())) };
-        // An evaluator that was killed left its own, and the kernel gives its number again.
+        // A killed process may have left a cgroup of this name: the kernel reuses process ids.
         let _ = fs_err::remove_dir(&cgroup.directory);
         fs_err::create_dir(&cgroup.directory)?;
         cgroup.set("memory.max", &limits.memory.to_string())?;
@@ -43,17 +44,18 @@ impl Cgroup {
         fs_err::write(self.directory.join(file), value)
     }
 
-    /// Moves a process into it, which should not have started others yet.
+    /// Moves a process into the cgroup. It should not have started others yet.
     pub(super) fn enter(&self, pid: u32) -> io::Result<()> {
         self.set("cgroup.procs", &pid.to_string())
     }
 
-    /// Kills everything in it.
+    /// Kills every process in the cgroup.
     pub(super) fn kill(&self) {
         let _ = self.set("cgroup.kill", "1");
     }
 
-    /// How often the kernel killed in it for lack of memory; `None` when that cannot be read.
+    /// How often the kernel has killed in the cgroup for lack of memory; `None` when that cannot be
+    /// read.
     pub(super) fn out_of_memory(&self) -> Option<u64> {
         let events = fs_err::read_to_string(self.directory.join("memory.events")).ok()?;
         let count =
@@ -61,7 +63,8 @@ impl Cgroup {
         count("oom_group_kill ").filter(|count| *count > 0).or_else(|| count("oom_kill "))
     }
 
-    /// What it is charged for and cannot give back, in bytes; `None` when that cannot be read.
+    /// The memory charged to the cgroup that cannot be reclaimed, in bytes; `None` when that cannot
+    /// be read.
     pub(super) fn memory(&self) -> Option<u64> {
         let text = fs_err::read_to_string(self.directory.join("memory.stat")).ok()?;
         let field = |name: &str| {
@@ -77,7 +80,7 @@ impl Drop for Cgroup {
         let directory = std::mem::take(&mut self.directory);
         thread::spawn(move || {
             for _ in 0..TRIES {
-                // A cgroup is removed as a directory, although it has files.
+                // A cgroup is removed like a directory, even though it contains files.
                 match fs_err::remove_dir(&directory) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         thread::sleep(Duration::from_millis(20));
@@ -94,7 +97,8 @@ pub fn is_available() -> bool {
     base().is_some()
 }
 
-/// The cgroup below which we make others: our own, if it was delegated to us and nobody else is in it.
+/// The cgroup below which we create others: our own, if it was delegated to us and holds no other
+/// process.
 fn base() -> Option<&'static Path> {
     static BASE: OnceLock<Option<PathBuf>> = OnceLock::new();
     BASE.get_or_init(|| {
@@ -111,7 +115,7 @@ fn base() -> Option<&'static Path> {
     .as_deref()
 }
 
-/// Our own cgroup, where the controllers that we need are available to it.
+/// Our own cgroup, if the controllers that we need are available in it.
 fn own() -> Option<PathBuf> {
     let groups = fs_err::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -122,14 +126,16 @@ fn own() -> Option<PathBuf> {
     NEEDED.iter().all(|needed| controllers.split_whitespace().any(|one| one == *needed)).then_some(own)
 }
 
-/// The cgroup that another process of Gorget has taken over, and started us in its leaf.
+/// The parent of our own cgroup, if another process of Gorget took it over and started us in its
+/// leaf.
 fn above_leaf(own: &Path) -> Option<PathBuf> {
     let above = own.parent().filter(|_| own.ends_with(LEAF))?;
     let given = fs_err::read_to_string(above.join("cgroup.subtree_control")).ok()?;
     NEEDED.iter().all(|needed| given.split_whitespace().any(|one| one == *needed)).then(|| above.to_owned())
 }
 
-/// Moves ourselves to a leaf, because a cgroup that gives controllers to others has no processes.
+/// Moves this process to a leaf, because a cgroup that enables controllers for others must have no
+/// processes of its own.
 fn take_over(own: &Path) -> io::Result<()> {
     let us = std::process::id().to_string();
     let inhabitants = fs_err::read_to_string(own.join("cgroup.procs"))?;

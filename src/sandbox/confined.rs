@@ -8,7 +8,7 @@ use super::seccomp;
 use super::spawner;
 use super::start::{FILTER_FD, INFO_FD, RELEASE_FD, Start};
 
-/// Directories of a system root that programs need to run; the rest of it stays out of sight.
+/// Directories of a system root that programs need to run. The rest of the root is not visible.
 const SYSTEM: [&str; 10] = [
     "usr",
     "bin",
@@ -22,10 +22,10 @@ const SYSTEM: [&str; 10] = [
     "etc/ld.so.cache",
 ];
 
-/// The only devices.
+/// The only devices in a sandbox.
 const DEVICES: [&str; 3] = ["/dev/null", "/dev/random", "/dev/urandom"];
 
-/// Links that programs expect beside devices.
+/// The links that programs expect next to devices.
 const LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd", "/dev/fd"),
     ("/proc/self/fd/0", "/dev/stdin"),
@@ -33,7 +33,7 @@ const LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd/2", "/dev/stderr"),
 ];
 
-/// Files of `/proc` that tell of more than the sandbox.
+/// Files of `/proc` that reveal more than the sandbox.
 const HIDDEN: [&str; 7] = [
     "/proc/keys",
     "/proc/key-users",
@@ -44,10 +44,10 @@ const HIDDEN: [&str; 7] = [
     "/proc/sysrq-trigger",
 ];
 
-/// A program that may run strangers' code: no network, no real daemon, own processes, own `/tmp`, own
-/// session keyring, no credentials, and a system call filter. Nothing is writable but `/tmp`, which is in memory
-/// and has a size, so it can write nothing to a disk. It cannot make namespaces of its own, in which
-/// it would be root. Takes bubblewrap 0.8.
+/// A program that may run untrusted code: without network, real daemon or credentials, with its own
+/// processes, `/tmp` and session keyring, and behind a system call filter. Only `/tmp` is writable;
+/// it is in memory and its size is limited, so the program can write nothing to a disk. It cannot
+/// create namespaces, in which it would be root. Needs bubblewrap 0.8.
 #[derive(Debug, Clone)]
 pub struct Confined {
     root: PathBuf,
@@ -60,8 +60,8 @@ pub struct Confined {
 }
 
 impl Confined {
-    /// Describes a run of `program`, a path inside the system root `root` (`/` for this machine's), which
-    /// may use `limits`.
+    /// Describes a run of `program`, a path inside the system root `root` (`/` for this machine's),
+    /// within `limits`.
     pub fn new(root: impl Into<PathBuf>, program: impl Into<PathBuf>, limits: Limits) -> Self {
         let env = [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")];
         Self {
@@ -103,7 +103,7 @@ impl Confined {
         self
     }
 
-    /// Begins in this directory inside, which is `/tmp` otherwise.
+    /// Sets the working directory, a path inside the sandbox; the default is `/tmp`.
     #[must_use]
     pub fn directory(self, directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into(), ..self }
@@ -131,10 +131,11 @@ impl Confined {
         for name in HIDDEN.iter().filter(|name| Path::new(name).exists()) {
             push(&["--ro-bind".as_ref(), "/dev/null".as_ref(), name.as_ref()]);
         }
-        // To the kernel, root in here is root: it could write this machine's settings in /proc/sys.
+        // To the kernel, root in the sandbox is root: it could write this machine's settings in
+        // /proc/sys.
         push(&["--remount-ro".as_ref(), "/proc".as_ref()]);
-        // Not bubblewrap's own /dev: mapping /dev/zero makes memory that no process is charged for, and
-        // terminals have buffers.
+        // We do not use bubblewrap's own /dev: mapping its /dev/zero makes memory that is charged
+        // to no process, and its terminals have buffers.
         for device in DEVICES {
             push(&["--dev-bind".as_ref(), device.as_ref(), device.as_ref()]);
         }
@@ -155,7 +156,7 @@ impl Confined {
         argv
     }
 
-    /// Starts it.
+    /// Starts the program.
     pub fn spawn(&self) -> io::Result<Process> {
         let env = [("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
         let (args, limits, filter) = (self.argv(), self.limits, seccomp::filter());

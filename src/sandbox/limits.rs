@@ -1,15 +1,15 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What a program and everything that it starts may use together.
+/// Limits of a program and all its descendants, counted together.
 ///
-/// Nothing starts without them. What exceeds one of them is killed with `SIGKILL`, all of it.
+/// Every program gets them. When one is exceeded, the whole tree is killed with `SIGKILL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Memory in bytes: of processes, shared memory, files in `/tmp`, page tables and buffers of
-    /// sockets.
+    /// Memory in bytes: of processes, shared memory, files in `/tmp`, page tables and socket
+    /// buffers.
     pub memory: u64,
-    /// Processes that exist at the same time. They may have [`Limits::threads`] threads.
+    /// Concurrent processes. Together they may have [`Limits::threads`] threads.
     pub processes: usize,
     /// CPU time of all processes.
     pub cpu: Duration,
@@ -17,23 +17,23 @@ pub struct Limits {
     pub wall: Duration,
     /// Open file descriptors of one process.
     pub descriptors: u64,
-    /// Bytes in one file that it writes.
+    /// Size of a file that it writes, in bytes.
     pub file_size: u64,
-    /// Bytes that are kept of each output stream: its end.
+    /// How much of each output stream is kept, in bytes: its end.
     pub output: usize,
-    /// Bytes that files in `/tmp` can have, which is the only place that a sandbox can write to. A
-    /// [`Tool`](super::Tool) writes where it is told to.
+    /// Total size of files in `/tmp`, in bytes. A sandbox can write nowhere else. A
+    /// [`Tool`](super::Tool) is not bound by this: it writes where it is told to.
     pub writable: u64,
-    /// Where the kernel limits memory: whether it kills everything when that is used up, and not only
-    /// the process that has most.
+    /// Applies where the kernel limits memory: whether it kills the whole tree when memory is used
+    /// up, and not only the process that uses most.
     pub all_at_once: bool,
 }
 
-/// Threads for each process: Guile's garbage collector starts up to 16.
+/// Threads per process: Guile's garbage collector starts up to 16.
 const THREADS: usize = 20;
 
 impl Limits {
-    /// For a sandbox with so much memory and time, and one process at work.
+    /// The limits of a sandbox with this much memory and time, and one process at work.
     pub fn sandbox(memory: u64, wall: Duration) -> Self {
         Self {
             memory,
@@ -43,13 +43,13 @@ impl Limits {
             descriptors: 512,
             file_size: 256 << 20,
             output: 1 << 20,
-            // Whole mebibytes, hence whole pages.
+            // A whole number of mebibytes is a whole number of pages.
             writable: (memory / 16).clamp(64 << 20, 512 << 20) >> 20 << 20,
             all_at_once: true,
         }
     }
 
-    /// For a trusted program, such as git, that reads what strangers send.
+    /// The limits of a trusted program, such as git, that reads untrusted data.
     pub fn tool() -> Self {
         let day = Duration::from_hours(24);
         Self { processes: 64, descriptors: 1024, file_size: 64 << 30, ..Self::sandbox(4 << 30, day) }
@@ -61,7 +61,7 @@ impl Limits {
     }
 }
 
-/// The limit that something was killed for.
+/// The limit for which a program was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
     /// [`Limits::memory`]
@@ -72,7 +72,7 @@ pub enum Exceeded {
     Threads(usize),
     /// [`Limits::cpu`]
     Cpu(Duration),
-    /// [`Limits::wall`], or a shorter time that was given for waiting.
+    /// [`Limits::wall`], or the shorter limit of [`Process::finish`](super::Process::finish).
     Wall(Duration),
 }
 

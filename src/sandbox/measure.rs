@@ -1,36 +1,37 @@
 use std::collections::VecDeque;
 
-/// A process as it was seen.
+/// One measurement of a process.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     /// Its process id.
     pub pid: u32,
-    /// The process that started it or, when that has ended, the first one of its sandbox.
+    /// The process that started it or, if that has ended, the first process of its sandbox.
     pub parent: u32,
-    /// Memory that it holds, in bytes; pages that processes share count for each of them.
+    /// Memory that it holds, in bytes. Shared pages count in full for each process that holds them.
     pub resident: u64,
     /// CPU time that it has used, in milliseconds.
     pub cpu_ms: u64,
-    /// The same of its children that have ended, and of theirs.
+    /// CPU time of its ended children and their descendants, in milliseconds.
     pub reaped_cpu_ms: u64,
-    /// Threads.
+    /// The number of its threads.
     pub threads: usize,
 }
 
-/// The memory of a process, its pages told apart, in bytes.
+/// The memory of a process, in bytes, by kind of page.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Held {
-    /// Its proportional share: pages that processes share are split between their holders. Page tables
-    /// are its own.
+    /// Its proportional share: a shared page is divided among the processes that hold it. Page
+    /// tables count as its own.
     pub share: u64,
-    /// The part of it that cannot be read again from files.
+    /// The part of `share` that cannot be read again from files.
     pub fixed: u64,
-    /// What nobody else has: its end would free that.
+    /// Memory that no other process holds, which its end would free.
     pub own: u64,
 }
 
 impl Measured {
-    /// Tells its pages apart. Costs the kernel a walk through all of them, some 20 ms for a gigabyte.
+    /// Measures its memory by kind of page. The kernel walks all its pages, which takes some 20 ms
+    /// for a gigabyte.
     pub fn held(&self) -> Held {
         let text = fs_err::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).unwrap_or_default();
         let tables = self.page_tables();
@@ -43,38 +44,39 @@ impl Measured {
         }
     }
 
-    /// Reading pages that were never written fills page tables, and nothing else is charged for that.
+    /// The size of its page tables. Reading pages that were never written fills page tables, and no
+    /// other count includes that.
     fn page_tables(&self) -> u64 {
         let status = fs_err::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         field(&status, "VmPTE:")
     }
 
-    /// What it holds that cannot be read again from files, in bytes; pages that processes share count for
-    /// each of them.
+    /// Memory that cannot be read again from files, in bytes. Shared pages count in full for each
+    /// process that holds them.
     pub(super) fn fixed(&self) -> u64 {
         let status = fs_err::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         ["RssAnon:", "RssShmem:", "VmPTE:"].iter().map(|name| field(&status, name)).sum()
     }
 }
 
-/// The kibibytes that stand behind `name` at the beginning of a line, in bytes.
+/// The number of kibibytes after `name` at the beginning of a line, converted to bytes.
 fn field(text: &str, name: &str) -> u64 {
     let number =
         text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
     number.unwrap_or(0_u64) * 1024
 }
 
-/// The most memory that this program itself held since [`forget_own_peak`], in bytes.
+/// The peak memory of this program itself since [`forget_own_peak`], in bytes.
 pub fn own_peak() -> u64 {
     field(&fs_err::read_to_string("/proc/self/status").unwrap_or_default(), "VmHWM:")
 }
 
-/// Has [`own_peak`] begin with what is held now. A kernel that refuses that goes on counting.
+/// Resets [`own_peak`] to what is held now. Has no effect where the kernel refuses that.
 pub fn forget_own_peak() {
     let _ = fs_err::write("/proc/self/clear_refs", "5");
 }
 
-/// Measures `pid` and everything that it started, parents before their children.
+/// Measures `pid` and all its descendants, parents before their children.
 pub fn measure_tree(pid: u32) -> Vec<Measured> {
     let mut queue = VecDeque::from([(pid, 0)]);
     let mut seen = Vec::new();
@@ -87,7 +89,7 @@ pub fn measure_tree(pid: u32) -> Vec<Measured> {
     seen
 }
 
-/// The children of all threads of a process. Who is gone has none.
+/// The children of all threads of a process; empty if it has ended.
 pub(super) fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = fs_err::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let lists =
@@ -103,11 +105,11 @@ fn resident(pid: u32) -> u64 {
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
-/// User and system time, of its own and of its ended children, and threads. The kernel counts time in
-/// hundredths of a second.
+/// CPU time (user and system) of the process, the same of its ended children, and its number of
+/// threads. The kernel counts time in hundredths of a second.
 fn statistics(pid: u32) -> [u64; 3] {
     let text = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The second field is the name, in parentheses, and may hold anything.
+    // The second field is the name, in parentheses. It may contain anything.
     let Some((_, rest)) = text.rsplit_once(')') else { return [0; 3] };
     let fields: Vec<u64> = rest.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
     let field = |number: usize| fields.get(number).copied().unwrap_or(0);

@@ -1,9 +1,9 @@
 //! The only place that starts processes.
 //!
-//! Three kinds: a `Tool` is a trusted program (git) with a scrubbed environment; a `Confined`
-//! program runs strangers' code inside bubblewrap, without network, without the real store daemon,
-//! with nothing writable but memory; a `Subprocess` is Gorget itself without its secrets. All have
-//! `Limits` and end up as a `Process`, whose whole tree dies when it exceeds them, when it is
+//! There are three kinds. A `Tool` is a trusted program (git) with a scrubbed environment. A
+//! `Confined` program runs untrusted code inside bubblewrap, without network or the real store
+//! daemon, and can write to memory only. A `Subprocess` is Gorget itself without its secrets. Each
+//! has `Limits` and becomes a `Process`. Its whole tree is killed when it exceeds them, when it is
 //! dropped, or when Gorget dies. `docs/security.md` lists which process may do what.
 
 mod alive;

@@ -15,7 +15,7 @@ use super::measure::{Measured, children, measure_tree};
 use super::watch::Watch;
 use crate::domain::spec::without_credentials;
 
-/// A running program with all that it started.
+/// A running program with all its descendants.
 ///
 /// Its output is always drained, so a program that prints without end neither blocks nor fills
 /// memory; the end of each stream is kept.
@@ -28,12 +28,12 @@ pub struct Process {
     stderr: Option<JoinHandle<Vec<u8>>>,
 }
 
-/// What a program left behind.
+/// The result of a program that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// How it ended; `None` when its time was over and it was killed.
+    /// The exit status; `None` if it was killed because its time was over.
     pub status: Option<ExitStatus>,
-    /// The limit that it was killed for.
+    /// The limit for which it was killed.
     pub exceeded: Option<Exceeded>,
     /// The end of its standard output.
     pub stdout: Vec<u8>,
@@ -42,13 +42,13 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Whether it ended by itself, with exit code 0.
+    /// Whether it exited with code 0.
     pub fn success(&self) -> bool {
         self.status.is_some_and(|status| status.success())
     }
 
-    /// How it ended, in words, with the last lines that it printed on standard error, without the
-    /// credentials of the URLs in them.
+    /// Describes how it ended, with the last lines of its standard error. Credentials in URLs are
+    /// removed.
     pub fn reason(&self) -> String {
         let end = match (self.exceeded, self.status) {
             (Some(exceeded), _) => exceeded.to_string(),
@@ -62,7 +62,7 @@ impl Finished {
     }
 }
 
-/// Says how a program ended.
+/// Describes an exit status.
 pub fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
@@ -72,7 +72,7 @@ pub fn describe_exit(status: ExitStatus) -> String {
 }
 
 impl Process {
-    /// Holds a program to its limits from now on. `is_confined`: it is a sandbox.
+    /// Enforces `limits` on a program from now on. `is_confined`: it is a sandbox.
     pub(super) fn watched(
         mut child: Child,
         limits: Limits,
@@ -86,53 +86,54 @@ impl Process {
         Ok(Self { child, limits, watch, stdout, stderr })
     }
 
-    /// The process id, as long as it has not been waited for.
+    /// The process id, until the program has been waited for.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Kills the program and everything that it started.
+    /// Kills the program and all its descendants.
     pub fn kill(&self) {
         self.watch.kill();
     }
 
-    /// Has the limits of time count from now on.
+    /// Restarts the count of wall clock and CPU time.
     pub fn renew(&self) {
         self.watch.renew();
     }
 
-    /// Of a sandbox: what runs in it, parents before their children.
+    /// The processes inside a sandbox, parents before their children.
     pub fn inhabitants(&self) -> Vec<Measured> {
-        // The sandbox itself, two processes, comes first.
+        // The first two processes are bubblewrap's own.
         self.child
             .id()
             .map_or_else(Vec::new, |outermost| measure_tree(outermost).into_iter().skip(2).collect())
     }
 
-    /// Of a sandbox: memory that it takes and no process of it is charged for, in bytes.
+    /// The memory of a sandbox that is charged to none of its processes, in bytes.
     pub fn apart(&self) -> u64 {
         self.init().and_then(|init| apart::memory(init, self.limits.writable)).unwrap_or(0)
     }
 
-    /// Of a sandbox: removes all files that it has written.
+    /// Removes all files that a sandbox has written.
     pub async fn remove_files(&self) {
         let Some(init) = self.init() else { return };
         let size = self.limits.writable;
-        // It has ended if that fails.
+        // A failure means that the sandbox has ended.
         let _ = tokio::task::spawn_blocking(move || apart::remove_files(init, size)).await;
     }
 
-    /// The first process inside of a sandbox.
+    /// The first process inside a sandbox.
     fn init(&self) -> Option<u32> {
         children(self.child.id()?).first().copied()
     }
 
-    /// How often the kernel killed in it for lack of memory, where it tells.
+    /// How often the kernel has killed in it for lack of memory; 0 where that cannot be read.
     pub fn out_of_memory(&self) -> u64 {
         self.watch.cgroup().and_then(Cgroup::out_of_memory).unwrap_or(0)
     }
 
-    /// Waits until it ends; kills it when `limit` is over. What it printed is handed out once.
+    /// Waits until it ends, or kills it after `limit`. Returns its output, which is available only
+    /// once.
     pub async fn finish(&mut self, limit: Duration) -> io::Result<Finished> {
         let status = if let Ok(status) = tokio::time::timeout(limit, self.child.wait()).await {
             Some(status?)
@@ -144,7 +145,7 @@ impl Process {
         };
         let exceeded = self.watch.exceeded();
         let status = status.filter(|_| !matches!(exceeded, Some(Exceeded::Wall(_))));
-        // What it started may hold its streams open: they die with it.
+        // A descendant may still hold the streams open: kill them all.
         self.kill();
         Ok(Finished {
             status,
@@ -154,7 +155,7 @@ impl Process {
         })
     }
 
-    /// Waits until it ends by itself, without taking what it printed.
+    /// Waits until it ends by itself. Leaves its output for [`Process::finish`].
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }

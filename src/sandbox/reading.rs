@@ -1,4 +1,4 @@
-//! What a process of our own gives up before it reads what strangers wrote.
+//! Restricts a process of Gorget before it reads untrusted data.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,14 +10,16 @@ use landlock::{
 
 use super::seccomp;
 
-/// The newest version of Landlock of which everything is refused that can be. Kernels that know less refuse less.
+/// The newest Landlock version that we know. Everything that it can refuse is refused; older
+/// kernels refuse less.
 const NEWEST: ABI = ABI::V6;
 
-/// From now on this thread, and those that it starts, can read what is below `readable`, and nothing else: no other
-/// file, no network, no other process. A kernel without Landlock leaves it other files; nothing leaves it more.
+/// From now on, this thread and the threads that it starts can only read what is below `readable`:
+/// no other file, no network, no other process. A kernel without Landlock does not restrict files;
+/// everything else is restricted on any kernel.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// Returns an error when the kernel refuses the restriction.
 pub fn restrict_to_reading(readable: &[PathBuf]) -> io::Result<()> {
     landlock(readable)?;
     seccompiler::apply_filter(&seccomp::filter_of_reading()).map_err(io::Error::other)
@@ -25,7 +27,7 @@ pub fn restrict_to_reading(readable: &[PathBuf]) -> io::Result<()> {
 
 /// Whether the kernel can restrict a process to some files.
 pub fn has_landlock() -> bool {
-    // It restricts the thread that asks.
+    // Landlock restricts the calling thread, so a thread of its own asks.
     let asked = std::thread::spawn(|| landlock(&[]).is_ok_and(|status| status != RulesetStatus::NotEnforced));
     asked.join().unwrap_or(false)
 }

@@ -1,4 +1,4 @@
-//! Which system calls a sandbox refuses.
+//! The system calls that a sandbox refuses.
 //!
 //! Namespaces, the read-only root and dropped capabilities keep evaluated code from the machine. The
 //! filter takes away what they do not cover: kernel interfaces with a history of faults, objects that
@@ -18,7 +18,7 @@ const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
 const KILL_PROCESS: u32 = 0x8000_0000;
 const EPERM: u32 = refuse(libc::EPERM);
-/// For what programs do in another way where the kernel does not know it.
+/// For calls that programs replace by others on a kernel that lacks them.
 const ENOSYS: u32 = refuse(libc::ENOSYS);
 const EAFNOSUPPORT: u32 = refuse(libc::EAFNOSUPPORT);
 
@@ -31,11 +31,11 @@ const NATIVE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const NATIVE: u32 = 0xc000_00b7;
 
-/// Numbers from here on belong to the x32 ABI, under the same architecture as native ones.
+/// From this number on, calls belong to the x32 ABI, which shares the architecture of native calls.
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
 
-/// Calls that are newer than this filter begin here, after `mseal`; programs do without them.
+/// From this number on, after `mseal`, calls are newer than this filter. Programs do without them.
 const UNKNOWN: u32 = 463;
 
 const CLONE_NEW: u32 = 0x7e02_0000;
@@ -135,7 +135,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_uselib,
 ];
 
-/// Calls that a process does not need which only reads files.
+/// Calls that are not needed by a process that only reads files.
 const REFUSED_WHEN_READING: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -148,7 +148,7 @@ const REFUSED_WHEN_READING: &[libc::c_long] = &[
     libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_listen,
-    // Other processes, which may be the farm.
+    // Signals and priorities affect other processes, maybe the farm.
     libc::SYS_kill,
     libc::SYS_tkill,
     libc::SYS_tgkill,
@@ -162,7 +162,7 @@ const REFUSED_WHEN_READING: &[libc::c_long] = &[
     libc::SYS_sched_setparam,
     libc::SYS_sched_setscheduler,
     libc::SYS_ioprio_set,
-    // Files: an older Landlock does not know all of these.
+    // Writing to files, because an older Landlock does not know all of these.
     libc::SYS_truncate,
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
@@ -218,50 +218,52 @@ const fn refuse(errno: i32) -> u32 {
     0x0005_0000 | errno.cast_unsigned()
 }
 
-/// The filter, as bubblewrap reads it from a file.
+/// The filter in the form that bubblewrap reads from a file.
 pub(super) fn filter() -> Vec<u8> {
     instructions(by_arguments(), &[]).into_iter().flat_map(bytes).collect()
 }
 
-/// What a process of our own refuses that only reads files: also to start anything, to connect to anything, and
-/// to send signals.
+/// The filter for a process of Gorget that only reads files. It also refuses to start anything, to
+/// connect to anything, and to send signals.
 pub(super) fn filter_of_reading() -> Vec<sock_filter> {
     let starts = call(libc::SYS_clone, 0, &[(JUMP_ANY_BIT, 1, 0, THREAD), (RETURN, 0, 0, EPERM)]);
-    // Limits of another process than itself.
+    // Only a process's own limits may be changed.
     let limits = call(libc::SYS_prlimit64, 0, &[(JUMP_EQUAL, 1, 0, 0), (RETURN, 0, 0, EPERM)]);
     let program = instructions([starts, limits, by_arguments()].concat(), REFUSED_WHEN_READING);
     program.into_iter().map(|(code, jt, jf, k)| sock_filter { code, jt, jf, k }).collect()
 }
 
-/// A filter with these instructions for single calls, which refuses `more` beside what is always refused.
+/// Makes a filter from instructions for single calls. It refuses the calls in `more` besides those
+/// in [`REFUSED`].
 fn instructions(by_arguments: Vec<Instruction>, more: &[libc::c_long]) -> Vec<Instruction> {
     let mut program = vec![
         (LOAD, 0, 0, ARCHITECTURE),
         (JUMP_EQUAL, 1, 0, NATIVE),
-        // 32-bit calls have other numbers, which the list below does not know.
+        // 32-bit calls have other numbers, which the lists above do not cover.
         (RETURN, 0, 0, KILL_PROCESS),
         (LOAD, 0, 0, NUMBER),
     ];
     #[cfg(target_arch = "x86_64")]
     program.extend([(JUMP_AT_LEAST, 0, 1, X32), (RETURN, 0, 0, KILL_PROCESS)]);
     let refused = |call: &libc::c_long| [(JUMP_EQUAL, 0, 1, number(*call)), (RETURN, 0, 0, EPERM)];
-    // What is refused here cannot be allowed for its arguments.
+    // This comes first, so that `by_arguments` cannot allow a call that is refused here.
     program.extend(more.iter().flat_map(refused));
     program.extend(by_arguments);
     program.extend(REFUSED.iter().flat_map(refused));
-    // Its flags are in memory, where a filter cannot read them. The C library takes `clone`.
+    // The flags of `clone3` are in memory, where a filter cannot read them. The C library falls
+    // back to `clone`.
     program.extend([(JUMP_EQUAL, 0, 1, number(libc::SYS_clone3)), (RETURN, 0, 0, ENOSYS)]);
     program.extend([(JUMP_AT_LEAST, 0, 1, UNKNOWN), (RETURN, 0, 0, ENOSYS), (RETURN, 0, 0, ALLOW)]);
     program
 }
 
-/// Calls that are refused only with some arguments. They end in a verdict.
+/// Calls that are refused only with certain arguments. The instructions of each end with a verdict.
 fn by_arguments() -> Vec<Instruction> {
     let flag = |bits: i32| (JUMP_ANY_BIT, 0, 1, bits.cast_unsigned());
     let value = |value: i32| (JUMP_EQUAL, 0, 1, value.cast_unsigned());
     let refused = (RETURN, 0, 0, EPERM);
     let mut program = Vec::new();
-    // Shared memory without a file, and huge pages, are charged to no process once it unmaps them.
+    // Shared memory without a file, and huge pages, are charged to no process once unmapped.
     program.extend(call(
         libc::SYS_mmap,
         3,
@@ -273,12 +275,12 @@ fn by_arguments() -> Vec<Instruction> {
             refused,
         ],
     ));
-    // Only sockets of this machine's own kind: vsock reaches the host of a virtual machine.
+    // Only Unix sockets: vsock, for one, reaches the host of a virtual machine.
     for number in [libc::SYS_socket, libc::SYS_socketpair] {
         let unix = (JUMP_EQUAL, 1, 0, libc::AF_UNIX.cast_unsigned());
         program.extend(call(number, 0, &[unix, (RETURN, 0, 0, EAFNOSUPPORT)]));
     }
-    // What a socket can hold stays what is charged for it.
+    // A socket must not hold more than is charged for it.
     let sizes = SOCKET_BUFFERS.iter().flat_map(|option| [value(*option), refused]);
     program.extend(call(libc::SYS_setsockopt, 2, &sizes.collect::<Vec<_>>()));
     program.extend(call(libc::SYS_clone, 0, &[(JUMP_ANY_BIT, 0, 1, CLONE_NEW), refused]));
@@ -286,7 +288,7 @@ fn by_arguments() -> Vec<Instruction> {
     program
 }
 
-/// `body` for one call, with the lower half of an argument loaded; it is allowed at the end of that.
+/// Runs `body` on the lower half of one argument of `call`, then allows the call.
 fn call(call: libc::c_long, argument: u32, body: &[Instruction]) -> Vec<Instruction> {
     let length = u8::try_from(body.len() + 2).unwrap_or(u8::MAX);
     let mut program = vec![(JUMP_EQUAL, 0, length, number(call)), (LOAD, 0, 0, 16 + 8 * argument)];

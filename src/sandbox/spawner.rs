@@ -7,9 +7,9 @@ type Task = Box<dyn FnOnce() + Send>;
 
 /// Runs `start` on the thread that starts all sandboxes, in a new session keyring.
 ///
-/// A session keyring belongs to a thread and is inherited by what it starts, so the thread changes its
-/// own, and no other thread's. It has to live as long as the program: bubblewrap asks the kernel to be
-/// killed when the thread that started it ends.
+/// A session keyring belongs to a thread, and processes that the thread starts inherit it. So this
+/// thread replaces its own keyring and leaves those of other threads alone. It must live as long as
+/// the program: bubblewrap asks the kernel to kill it when the thread that started it ends.
 pub(super) fn in_new_session<T: Send + 'static>(
     start: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -31,11 +31,12 @@ fn spawner() -> io::Result<&'static Mutex<mpsc::Sender<Task>>> {
     thread::Builder::new()
         .name("spawner".to_owned())
         .spawn(move || tasks.into_iter().for_each(|task| task()))?;
-    // If another thread was faster, this one ends, having started nothing.
+    // If another thread was faster, the new one ends without having started anything.
     Ok(SPAWNER.get_or_init(|| Mutex::new(sender)))
 }
 
-/// Kernels without keyrings, and containers that forbid them to us as well, have nothing to hide.
+/// Gives the thread a new session keyring. Kernels without keyrings, and containers that forbid
+/// keyrings to us too, have no keys to hide.
 fn new_keyring() -> io::Result<()> {
     match keyutils::Keyring::join_anonymous_session() {
         Ok(_) => Ok(()),

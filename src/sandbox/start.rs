@@ -13,17 +13,17 @@ use super::cgroup::Cgroup;
 use super::limits::Limits;
 use super::process::Process;
 
-/// Where bubblewrap reads the filter of system calls.
+/// The descriptor from which bubblewrap reads the system call filter.
 pub(super) const FILTER_FD: i32 = 3;
-/// Where it says which process it has started.
+/// The descriptor on which it reports the process that it has started.
 pub(super) const INFO_FD: i32 = 4;
-/// Where that process waits for a byte before it runs the program.
+/// The descriptor on which that process waits for a byte before it runs the program.
 pub(super) const RELEASE_FD: i32 = 5;
 
-/// The program that runs, also when its file has been replaced.
+/// The running program itself, even if its file has been replaced.
 pub const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// What is to be started, and what it may use.
+/// The program to start, and its limits.
 pub(super) struct Start<'a> {
     pub(super) program: &'a Path,
     pub(super) args: &'a [OsString],
@@ -32,19 +32,19 @@ pub(super) struct Start<'a> {
     pub(super) limits: Limits,
 }
 
-/// What a subprocess does.
+/// The kind of a subprocess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SubprocessKind {
-    /// It starts nothing. What it prints on standard error says why it ended.
+    /// It starts no processes. Its standard error is kept, to say why it ended.
     Alone,
-    /// It starts sandboxes, which have cgroups of their own: it has none, as they would be below that. It logs to
-    /// where we log.
+    /// It starts sandboxes, each in a cgroup of its own. It has no cgroup itself, because theirs
+    /// would be below it. It logs to our standard error.
     WithSandboxes,
 }
 
 impl Start<'_> {
-    /// Starts a trusted program. Its limits hold some microseconds after it has begun. `reading`: what it
-    /// prints is left to the caller to read.
+    /// Starts a trusted program. Its limits apply some microseconds after it has started. With
+    /// `reading`, its output is left for the caller to read.
     pub(super) fn tool(&self, reading: bool) -> io::Result<(Process, Option<ChildStdout>)> {
         let cgroup = Cgroup::new(&self.limits)?;
         let mut child = self.spawn(&mut self.command())?;
@@ -55,8 +55,8 @@ impl Start<'_> {
         Ok((Process::watched(child, self.limits, cgroup, false)?, stdout))
     }
 
-    /// Starts a process whose standard input and output are `socket`. Its limits hold some microseconds after it has
-    /// begun.
+    /// Starts a process whose standard input and output are `socket`. Its limits apply some
+    /// microseconds after it has started.
     pub(super) fn subprocess(&self, socket: OwnedFd, kind: SubprocessKind) -> io::Result<Process> {
         let mut command = self.command();
         command.arg0("gorget").stdin(socket.try_clone()?).stdout(socket);
@@ -74,8 +74,8 @@ impl Start<'_> {
         Process::watched(child, self.limits, cgroup, false)
     }
 
-    /// Starts bubblewrap, whose arguments name the three descriptors. Its limits hold before the program
-    /// in it begins.
+    /// Starts bubblewrap, whose arguments name the three descriptors. Its limits apply before it
+    /// runs the program.
     pub(super) fn sandbox(&self, filter: &[u8]) -> io::Result<Process> {
         let cgroup = Cgroup::new(&self.limits)?;
         let (info, their_info) = io::pipe()?;
@@ -89,9 +89,9 @@ impl Start<'_> {
         let mut command = self.command();
         command.fd_mappings(mappings.into()).map_err(io::Error::other)?;
         let child = self.spawn(&mut command)?;
-        // Our copies of its ends of the pipes go with this.
+        // This closes our copies of bubblewrap's ends of the pipes.
         drop(command);
-        // Without an answer, it has failed, and says why when it is waited for.
+        // Without an answer, bubblewrap has failed. Waiting for it tells why.
         if let Some(pid) = inner_process(info)? {
             self.hold(pid, cgroup.as_ref())?;
         }
@@ -123,14 +123,14 @@ impl Start<'_> {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", self.program.display()))
         })?;
         if let Some(group) = child.id() {
-            // What we start of ourselves is known by what it does.
+            // A process of Gorget is named after its command.
             let is_ours = self.program == Path::new(THIS_PROGRAM);
             alive::add(group, self.args.first().filter(|_| is_ours).map_or(self.program, Path::new));
         }
         Ok(child)
     }
 
-    /// Has the kernel hold a process, and all that it starts, to the limits that it knows.
+    /// Makes the kernel enforce the limits that it supports on a process and its descendants.
     fn hold(&self, pid: u32, cgroup: Option<&Cgroup>) -> io::Result<()> {
         if let Some(cgroup) = cgroup {
             cgroup.enter(pid)?;
@@ -138,11 +138,12 @@ impl Start<'_> {
         let Limits { memory, cpu, descriptors, file_size, .. } = self.limits;
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let each = [
-            // Whoever measures is first, and says why it was killed.
+            // `Watch` measures CPU time too. It acts before this limit does, and records the
+            // reason.
             (Resource::Cpu, cpu.as_secs() + 5),
             (Resource::Nofile, descriptors),
             (Resource::Fsize, file_size),
-            // Where nothing else counts page tables, this bounds them.
+            // Bounds page tables, where nothing else counts them.
             (Resource::As, memory.saturating_mul(4)),
             (Resource::Msgqueue, 0),
             (Resource::Core, 0),
@@ -150,12 +151,13 @@ impl Start<'_> {
         for (resource, most) in each {
             let ours = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
             if most >= ours {
-                // It has inherited a limit that is as low, and may have lowered it further by now.
+                // The process inherited a limit that is as low, and may have lowered it further by
+                // now.
                 continue;
             }
             let most = Some(most);
             match prlimit(pid, resource, Rlimit { current: most, maximum: most }) {
-                // It has ended.
+                // The process has ended.
                 Ok(_) | Err(rustix::io::Errno::SRCH) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -164,17 +166,17 @@ impl Start<'_> {
     }
 }
 
-/// A pipe with `bytes`, which fit in.
+/// A pipe that contains `bytes`, which must fit into its buffer.
 fn full(bytes: &[u8]) -> io::Result<io::PipeReader> {
     let (reader, mut writer) = io::pipe()?;
     writer.write_all(bytes)?;
     Ok(reader)
 }
 
-/// The process that bubblewrap says it has started; `None` when it ends without having said that.
+/// The process id that bubblewrap reports; `None` if bubblewrap ends without a report.
 fn inner_process(mut info: io::PipeReader) -> io::Result<Option<u32>> {
     let (mut text, mut buffer) = (Vec::new(), [0; 1024]);
-    // It would be killed for writing to a closed pipe, so all of it is read.
+    // Bubblewrap would be killed for writing to a closed pipe, so the whole report is read.
     while !text.contains(&b'}') {
         let count = info.read(&mut buffer)?;
         if count == 0 {

@@ -10,8 +10,9 @@ use super::limits::Limits;
 use super::process::Process;
 use super::start::{Start, SubprocessKind};
 
-/// Gorget itself once more, to do what should not be done where the secrets are: without any environment but what it is
-/// given, and with one socket, which is both its standard input and its standard output.
+/// Another process of Gorget, for work that should not be done where the secrets are. Its
+/// environment has only what it is given. Its one socket is both its standard input and its
+/// standard output.
 #[derive(Debug, Clone)]
 pub struct Subprocess {
     program: PathBuf,
@@ -22,7 +23,7 @@ pub struct Subprocess {
 }
 
 impl Subprocess {
-    /// `program` is Gorget; `command` says what it does.
+    /// Describes a run of `program`, which is Gorget, with the subcommand `command`.
     pub fn new(program: impl Into<PathBuf>, command: &str, limits: Limits) -> Self {
         Self {
             program: program.into(),
@@ -40,13 +41,13 @@ impl Subprocess {
         self
     }
 
-    /// It starts sandboxes, and logs what comes of them.
+    /// Lets the subprocess start sandboxes and log what becomes of them.
     #[must_use]
     pub fn with_sandboxes(self) -> Self {
         Self { kind: SubprocessKind::WithSandboxes, ..self }
     }
 
-    /// Starts it. The socket is ours.
+    /// Starts the subprocess. Returns our end of the socket.
     pub fn spawn(&self) -> io::Result<(Process, UnixStream)> {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;

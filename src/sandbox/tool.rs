@@ -18,7 +18,8 @@ pub struct Tool {
     limits: Limits,
 }
 
-/// What a tool keeps of Gorget's own environment: where programs, keys and proxies are.
+/// The variables that a tool inherits from Gorget's environment: paths of programs, keys and
+/// proxies.
 const KEPT: [&str; 14] = [
     "PATH",
     "HOME",
@@ -37,7 +38,7 @@ const KEPT: [&str; 14] = [
 ];
 
 impl Tool {
-    /// Starts the description of a run of `program`, with [`Limits::tool`].
+    /// Describes a run of `program`, with [`Limits::tool`].
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let env =
             KEPT.iter().filter_map(|name| Some((OsString::from(*name), std::env::var_os(name)?))).collect();
@@ -58,7 +59,7 @@ impl Tool {
         self
     }
 
-    /// Leaves out what it would keep of Gorget's own environment.
+    /// Keeps these variables of Gorget's environment from being inherited.
     #[must_use]
     pub fn without(mut self, names: &[&str]) -> Self {
         self.env.retain(|(name, _)| names.iter().all(|without| name != without));
@@ -79,19 +80,19 @@ impl Tool {
         self
     }
 
-    /// Sets what it and all that it starts may use.
+    /// Sets the limits of the program and all its descendants.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Starts it.
+    /// Starts the program.
     pub fn spawn(&self) -> io::Result<Process> {
         Ok(self.start().tool(false)?.0)
     }
 
-    /// Starts it; what it prints is left to the caller to read.
+    /// Starts the program. The caller reads its standard output.
     pub fn spawn_reading(&self) -> io::Result<(Process, ChildStdout)> {
         let (process, stdout) = self.start().tool(true)?;
         Ok((process, stdout.ok_or_else(|| io::Error::other("no standard output"))?))

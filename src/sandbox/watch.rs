@@ -1,4 +1,4 @@
-//! Holds a running program to its limits.
+//! Enforces the limits of a running program.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +14,10 @@ use super::measure::{Measured, measure_tree};
 
 /// How often a program is measured.
 const PERIOD: Duration = Duration::from_millis(100);
-/// How often shared pages are told apart while that is needed, which takes long.
+/// How often memory is measured exactly while that is needed. An exact measurement is slow.
 const EXACTLY: Duration = Duration::from_secs(1);
 
-/// The end of whoever watches: dropping it ends the watching.
+/// A handle of the thread that watches a program. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Watch {
     shared: Arc<Shared>,
@@ -34,7 +34,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// When time began to count, and the CPU time that had been used by then.
+    /// When the count of time started, and the CPU time that had been used by then.
     since: (Instant, u64),
     cpu_ms: u64,
     exceeded: Option<Exceeded>,
@@ -56,23 +56,23 @@ impl Watch {
         Ok(Self { shared, _end: end })
     }
 
-    /// The limit that it was killed for.
+    /// The limit for which the program was killed.
     pub(super) fn exceeded(&self) -> Option<Exceeded> {
         self.shared.state().exceeded
     }
 
-    /// Notes that it is killed because its time is over.
+    /// Records that the program is killed because its time is over.
     pub(super) fn out_of_time(&self, limit: Duration) {
         self.shared.state().exceeded.get_or_insert(Exceeded::Wall(limit));
     }
 
-    /// Counts time from now on.
+    /// Restarts the count of time.
     pub(super) fn renew(&self) {
         let mut state = self.shared.state();
         state.since = (Instant::now(), state.cpu_ms);
     }
 
-    /// The first process, whose number is that of its process group.
+    /// The id of the first process, which is also that of its process group.
     pub(super) fn pid(&self) -> u32 {
         self.shared.pid
     }
@@ -81,7 +81,7 @@ impl Watch {
         self.shared.cgroup.as_ref()
     }
 
-    /// Kills all of it.
+    /// Kills the whole process tree.
     pub(super) fn kill(&self) {
         self.shared.kill();
     }
@@ -112,7 +112,7 @@ impl Shared {
         }
     }
 
-    /// The limit that is exceeded now.
+    /// A limit that is exceeded now.
     fn look(&self, exact: &mut Option<Exact>, is_confined: bool) -> Option<Exceeded> {
         let tree = measure_tree(self.pid);
         let limits = &self.limits;
@@ -136,7 +136,7 @@ impl Shared {
         }
         let used = match &self.cgroup {
             Some(cgroup) if !limits.all_at_once => cgroup.memory().unwrap_or(0),
-            // The kernel sees to it.
+            // The kernel limits memory.
             Some(cgroup) if cgroup.out_of_memory() == Some(0) => 0,
             Some(_) => u64::MAX,
             None => self.memory(&tree, exact, is_confined),
@@ -144,9 +144,9 @@ impl Shared {
         (used > limits.memory).then_some(Exceeded::Memory(limits.memory))
     }
 
-    /// What all of it holds, in bytes, or less when that is surely below the limit.
+    /// The memory of the whole tree, in bytes. May be too low if it is certainly below the limit.
     fn memory(&self, tree: &[Measured], exact: &mut Option<Exact>, is_confined: bool) -> u64 {
-        // The first process of a sandbox is outside of it.
+        // The first process of a sandbox, bubblewrap, is outside the sandbox.
         let inside = tree.get(1).filter(|_| is_confined);
         let apart = inside.and_then(|process| apart::memory(process.pid, self.limits.writable)).unwrap_or(0);
         let rough = apart + tree.iter().map(Measured::fixed).sum::<u64>();
@@ -154,7 +154,7 @@ impl Shared {
             return rough;
         }
         if let Some(last) = exact.as_ref() {
-            // It may have grown by so much since it was measured.
+            // Memory can have grown by this much since the exact measurement.
             let at_most = last.used + rough.saturating_sub(last.rough);
             if at_most <= self.limits.memory && last.at.elapsed() < EXACTLY * 15
                 || last.at.elapsed() < EXACTLY && at_most <= self.limits.memory / 4 * 5
@@ -173,6 +173,6 @@ impl Shared {
 struct Exact {
     at: Instant,
     used: u64,
-    /// What that looked like when shared pages were counted for each process.
+    /// The same memory when shared pages count in full for each process.
     rough: u64,
 }
