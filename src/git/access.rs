@@ -1,12 +1,13 @@
-//! What git may reach, and with which of the operator's means.
+//! Which repositories git may contact, and with which of the operator's credentials.
 //!
 //! # Guarantees
 //!
-//! * The operator chose what a spec names: keys, credential helpers and Git's configuration count.
-//!   Such a server may redirect the first request, and git follows with the credentials of the new
-//!   place, as it does everywhere: repositories move.
-//! * A stranger chose what only another channel names, and would see whatever we can read in what
-//!   is evaluated and served. Such a channel is fetched as anybody on the Internet could.
+//! * The operator chose the repositories that a spec names. So keys, credential helpers and Git's
+//!   configuration apply to them. Such a server may redirect the first request, and git follows
+//!   with the credentials of the new place, as it does everywhere: repositories move.
+//! * A stranger chose the repositories that only another channel names. If Gorget could read more
+//!   than the stranger, the stranger would see it in what is evaluated and served. So such a
+//!   channel is fetched as anybody on the Internet could fetch it.
 //!
 //! # Design
 //!
@@ -14,24 +15,24 @@
 //! configuration (so no `insteadOf`, credential helper, extra header or cookie), no askpass and no
 //! Kerberos ticket. It follows no redirect, nor the `http-alternates` of a plain web server, which
 //! git treats alike. A URL has a plain host and a path: no user, query or fragment, no unusual
-//! spelling of an address. Any port will do: what counts is the address.
+//! spelling of an address. It may have any port, because only the address counts.
 //!
 //! The name is resolved once, all its addresses must be public, and git gets the addresses that
 //! were checked: by `http.curloptResolve`, or, for `git://`, in the URL, with the name in
-//! `GIT_OVERRIDE_VIRTUAL_HOST`. So a name that changes its address changes nothing.
+//! `GIT_OVERRIDE_VIRTUAL_HOST`. So changing the address of a name afterwards has no effect.
 //!
-//! Over SSH our key is all there is, so such a channel must be beside the one that names it: same
-//! host, account and directory, because on a forge one account has the repositories of many
-//! owners. A directory of this machine must belong to the same user as that of the channel that
-//! names it. `private-hosts` permits more.
+//! Over SSH, access is only controlled by our key. So such a channel must be next to the one that
+//! names it: same host, account and directory, because on a forge one account has the repositories
+//! of many owners. A directory of this machine must belong to the same user as that of the channel
+//! that names it. `private-hosts` permits more.
 //!
-//! Mirrors of such channels are kept apart from those of the same URL that were filled with
-//! credentials: what is in a mirror needs no network. A failure to fetch them does not delay specs
-//! that name the same URL.
+//! Mirrors of such channels are kept apart from mirrors of the same URL that were filled with
+//! credentials, because what is in a mirror is read without the network. A failure to fetch such a
+//! channel does not delay specs that name the same URL.
 //!
-//! Proxies stay, with the credentials in their URLs, which go to the proxy only: on some networks
-//! nothing else leads out. A proxy resolves names itself, so it must refuse private addresses
-//! itself; what resolves here is checked here.
+//! Proxies still apply, with the credentials in their URLs, which go only to the proxy: on some
+//! networks there is no other way out. A proxy resolves names itself, so it must refuse private
+//! addresses itself; names that resolve here are checked here.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
@@ -45,30 +46,30 @@ use super::program::git;
 use super::remote::{RemoteError, presentable};
 use crate::sandbox::Tool;
 
-/// Of Gorget's own environment, what git does not get on behalf of a stranger.
+/// The variables of Gorget's environment that git does not get for a stranger's repository.
 const WITHHELD: [&str; 3] = ["HOME", "USER", "SSH_AUTH_SOCK"];
-/// The most addresses of a host that are tried.
+/// How many addresses of a host are tried at most.
 const MOST_ADDRESSES: usize = 8;
-/// Where nothing answers, in place of a name that only a proxy can resolve.
+/// An address where nothing answers. It stands in for a name that only a proxy can resolve.
 const NOWHERE: &str = "255.255.255.255";
 
-/// By whose choice a repository is contacted.
+/// Who chose the repository that is contacted.
 #[derive(Debug, Clone)]
 pub(super) enum Access {
-    /// The operator's.
+    /// The operator.
     Operator,
-    /// A stranger's. Beside public addresses, these are permitted.
+    /// A stranger. These hosts are permitted besides public addresses.
     Stranger(PrivateHosts),
 }
 
-/// A run of git to be completed, and what to call the remote.
+/// A run of git that lacks its command, and the URL to give to git.
 pub(super) struct Contact {
     pub(super) git: Tool,
     pub(super) url: String,
 }
 
 impl Access {
-    /// Begins a run of git on the repository at `directory` that contacts `url`.
+    /// Prepares a run of git on the repository at `directory` that contacts `url`.
     pub(super) async fn contact(
         &self,
         directory: &Path,
@@ -90,7 +91,7 @@ impl Access {
         if scheme == "git" {
             let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
             let Some(address) = first else { return Err(unknown_host(url, &place)) };
-            // The server is told the name that was written.
+            // The server gets the name from the URL, not the address.
             let git = git.env("GIT_OVERRIDE_VIRTUAL_HOST", place.authority);
             let url = format!("git://{}:{}{}", literal(*address), place.port, place.path);
             return Ok(Contact { git, url });
@@ -111,7 +112,7 @@ impl Access {
     }
 }
 
-/// Whether this machine's git knows `http.curloptResolve`; older ones pass over what they do not know.
+/// Whether this machine's git knows `http.curloptResolve`. Older versions ignore unknown settings.
 async fn can_pin() -> Result<bool, RemoteError> {
     static KNOWN: OnceCell<bool> = OnceCell::const_new();
     let ask = async || {
@@ -127,12 +128,12 @@ fn is_new_enough(version: &str) -> bool {
     (parts.next(), parts.next()) >= (Some(2), Some(37))
 }
 
-/// Takes everything from git that speaks for the operator.
+/// Takes all of the operator's credentials and configuration from git.
 fn anonymous(git: Tool) -> Tool {
     let settings = [
         "http.followRedirects=false",
         "credential.helper=",
-        // Else a Kerberos ticket of this account would count.
+        // Without this, git would use a Kerberos ticket of this account.
         "http.emptyAuth=false",
         "http.delegation=none",
     ];
@@ -143,13 +144,15 @@ fn anonymous(git: Tool) -> Tool {
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_ATTR_NOSYSTEM", "1")
         .env("GIT_ASKPASS", "false")
-        // No file can be there: no .netrc, no .config. Without HOME, curl would ask the system for one.
+        // No file can exist below this path: no .netrc, no .config. Without HOME, curl would ask
+        // the system for the home directory.
         .env("HOME", "/dev/null")
         .env("XDG_CONFIG_HOME", "/dev/null")
         .env("KRB5CCNAME", "FILE:/dev/null")
 }
 
-/// Whether the channel at `by` may have the channel at `url` fetched, as far as their places tell.
+/// Checks whether the channel at `by` may have the channel at `url` fetched, as far as their URLs
+/// tell.
 pub(super) fn may_bring(by: &str, url: &str) -> Result<(), RemoteError> {
     let allowed = match url.split_once("://") {
         Some(("http" | "https" | "git", _)) => Place::read(url).map(drop),
@@ -165,7 +168,7 @@ pub(super) fn may_bring(by: &str, url: &str) -> Result<(), RemoteError> {
     allowed.map_err(|reason| forbidden(url, reason))
 }
 
-/// A directory of this machine may bring another that belongs to the same user.
+/// A channel in a directory of this machine may bring another one that belongs to the same user.
 fn local(by: &str, path: &str) -> Result<(), &'static str> {
     let owner = |path: &str| std::fs::metadata(path).ok().map(|found| found.uid());
     let by = by.strip_prefix("file://").unwrap_or(by);
@@ -194,11 +197,11 @@ fn literal(address: IpAddr) -> String {
     }
 }
 
-/// A URL of a web server or a `git daemon` that all programs read in the same way.
+/// A URL of a web server or a `git daemon`, in a form that all programs parse alike.
 #[derive(Debug)]
 struct Place<'a> {
     authority: &'a str,
-    /// Without brackets.
+    /// The host, without brackets.
     host: &'a str,
     port: u16,
     path: &'a str,
@@ -233,7 +236,8 @@ impl<'a> Place<'a> {
         if plain { Ok(Self { authority, host: bare.unwrap_or(host), port, path }) } else { Err(NO_HOST) }
     }
 
-    /// The addresses of the host, all of which may be contacted; none if only a proxy may know them.
+    /// The addresses of the host, after checking that each may be contacted; empty if only a proxy
+    /// may be able to resolve it.
     async fn addresses(
         &self,
         url: &str,
@@ -264,8 +268,8 @@ fn has_proxy() -> bool {
     names.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// What an SSH key opens: on a forge, one account has the repositories of many owners, told apart by
-/// their directory.
+/// What access by SSH key depends on. On a forge, one account has the repositories of many owners,
+/// and only their directories differ.
 #[derive(Debug, PartialEq, Eq)]
 struct Account<'a> {
     user: Option<&'a str>,
@@ -284,7 +288,7 @@ impl<'a> Account<'a> {
         };
         let (user, host) =
             authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-        // Only in the first form can there be a port.
+        // Only the `ssh://` form can have a port.
         let (host, port) = host.split_once(':').unwrap_or((host, "22"));
         let path = path.trim_matches('/');
         let odd = host.is_empty()

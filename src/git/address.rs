@@ -1,5 +1,5 @@
-//! Which addresses are public. A repository that a stranger names may not be a way to this machine or
-//! to the networks that only it can reach.
+//! Tells public addresses from others. A repository that a stranger names must not lead to this
+//! machine or to networks that only it can reach.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::str::FromStr;
@@ -9,27 +9,27 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default)]
 pub struct PrivateHosts(Arc<[PrivateHost]>);
 
-/// A host by its name, or all hosts of a network.
+/// A host, by its name, or all hosts of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PrivateHost {
-    /// Exactly this name.
+    /// A host with exactly this name.
     Name(String),
-    /// All addresses that begin with so many bits of this one.
+    /// All addresses that share this many leading bits with this one.
     Network(IpAddr, u32),
 }
 
 impl PrivateHosts {
-    /// Permits these.
+    /// Permits `hosts`.
     pub fn new(hosts: impl IntoIterator<Item = PrivateHost>) -> Self {
         Self(hosts.into_iter().collect())
     }
 
-    /// Whether the host of this name is permitted, whatever its addresses.
+    /// Whether the host `name` is permitted, whatever its addresses.
     pub(super) fn has_name(&self, name: &str) -> bool {
         self.0.iter().any(|host| matches!(host, PrivateHost::Name(known) if known.eq_ignore_ascii_case(name)))
     }
 
-    /// Whether this address is permitted.
+    /// Whether `address` is permitted.
     pub(super) fn has_address(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|host| match host {
@@ -60,14 +60,14 @@ impl FromStr for PrivateHost {
     }
 }
 
-/// Whether a text is a host name, and no unusual spelling of an address.
+/// Whether `text` is a host name, and not an unusual spelling of an address.
 pub(super) fn is_host_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
             && !label.starts_with('-')
     };
-    // What ends in a number is read as an address by some: `2130706433`, `127.1`, `0x7f.1`.
+    // Some programs read names that end in a number as an address: `2130706433`, `127.1`, `0x7f.1`.
     let last = text.rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").or(last.strip_prefix("0X"));
     let number = last.bytes().all(|byte| byte.is_ascii_digit())
@@ -91,7 +91,7 @@ fn in_network(network: Ipv6Addr, bits: u32, address: Ipv6Addr) -> bool {
     (network.to_bits() ^ address.to_bits()) & mask == 0
 }
 
-/// Whether anybody on the Internet can reach this address, and it is not this machine's own.
+/// Whether anybody on the Internet can reach `address` and it is not this machine's own.
 pub(super) fn is_public(address: IpAddr) -> bool {
     let public = match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -100,7 +100,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
     public && !is_own(address)
 }
 
-/// The special-purpose registry of IPv4: RFC 6890 and what came after it.
+/// Checks against the registry of special-purpose IPv4 addresses: RFC 6890 and its successors.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     const SPECIAL: [([u8; 4], u32); 14] = [
         ([0, 0, 0, 0], 8),
@@ -122,7 +122,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     SPECIAL.iter().all(|(network, bits)| !contains(Ipv4Addr::from(*network).into(), *bits, address.into()))
 }
 
-/// Only global unicast is public; of that, not what is set aside, and tunnels only to public addresses.
+/// Only global unicast is public, except for reserved ranges. A tunnel is public if its target is.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let within = |network: [u16; 8], bits| in_network(Ipv6Addr::from(network), bits, address);
     let low =
@@ -143,8 +143,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         && !within([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20)
 }
 
-/// Whether an address is this machine's: what listens behind its firewall answers there. The kernel
-/// sends from the same address only to itself; nothing is sent to find out.
+/// Whether `address` is this machine's own, at which services behind its firewall would answer. The
+/// kernel chooses an address as the source only for packets to itself. No packet is sent for this.
 fn is_own(address: IpAddr) -> bool {
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };

@@ -1,10 +1,10 @@
-//! Whether a commit is authentic, in the judgement of Guix itself.
+//! Whether a commit is authentic, as judged by Guix itself.
 //!
-//! A small script calls the procedure behind `guix git authenticate`, so what is accepted is what
-//! `guix pull` accepts. The script's answer is a datum, so nothing is decided by reading messages:
-//! the kind of the exception says whether a commit is bad or a key is missing. It runs in the
-//! sandbox on a *view* of the mirror: a repository without objects of its own, in which the only
-//! branch is the keyring's. So it need not write into the mirror.
+//! A small script calls the procedure behind `guix git authenticate`, so we accept what `guix pull`
+//! accepts. The script answers with a datum, so no decision depends on the text of messages: the
+//! kind of the exception says whether a commit is bad or a key is missing. The script runs in the
+//! sandbox on a *view* of the mirror: a repository without objects of its own, whose only branch is
+//! the keyring's. So it need not write into the mirror.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,36 +17,38 @@ use crate::domain::spec::Introduction;
 use crate::guix::sexp::Sexp;
 use crate::sandbox::{Confined, Limits, find_guix};
 
-/// The first time, all commits since the introduction are looked at: for Guix, some hundred thousand.
+/// The time limit. The first time, all commits since the introduction are checked: for Guix, some
+/// hundred thousand.
 const LIMIT: Duration = Duration::from_hours(2);
-/// Memory for that, in bytes.
+/// The memory limit, in bytes.
 const MEMORY: u64 = 4 << 30;
-/// How many authentic commits are remembered for an introduction. Guix remembers as many.
+/// How many authentic commits are remembered for each introduction. Guix remembers as many.
 const REMEMBERED: usize = 200;
-/// The longest explanation that is kept, in characters.
+/// The longest explanation that is kept, in characters. The rest is cut off.
 const LONGEST_REASON: usize = 2000;
 
-/// Asks the installed Guix about commits, and remembers those that are authentic.
+/// Asks the installed Guix whether commits are authentic, and remembers those that are.
 #[derive(Debug, Clone)]
 pub struct Authenticator {
     root: PathBuf,
     memory: PathBuf,
 }
 
-/// What there is to say about a commit.
+/// The result of authenticating a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It and all before it, back to the introduction, were signed by who might sign them.
+    /// The commit and all commits before it, back to the introduction, have signatures of
+    /// authorized signers.
     Good {
-        /// Its signer: 40 upper-case hexadecimal digits.
+        /// The signer of the commit: 40 upper-case hexadecimal digits.
         signer: String,
     },
-    /// A key that is needed is not to be had, so nobody can tell.
+    /// A needed key is missing, so the commit cannot be judged.
     Unknown {
         /// What is missing.
         reason: String,
     },
-    /// It is not what its introduction vouches for.
+    /// The commit is not authentic by its introduction.
     Bad {
         /// What is wrong, and with which commit.
         reason: String,
@@ -59,7 +61,7 @@ pub enum AuthenticationError {
     /// No `guix` program.
     #[error("there is no guix below {}, which commits are authenticated with\nhint: install Guix, or set the Guix root to a system that has it", .0.display())]
     NoGuix(PathBuf),
-    /// The mirror lacks objects, or they cannot be read.
+    /// The mirror lacks objects, or its objects cannot be read.
     #[error("the mirror {} cannot be read: {reason}", .mirror.display())]
     Damaged {
         /// The mirror.
@@ -76,20 +78,20 @@ pub enum AuthenticationError {
 }
 
 impl Authenticator {
-    /// `root` is the system root that has Guix; what is authentic is remembered in `memory`, a
-    /// directory that is made when it is needed.
+    /// `root` is the system root that has Guix. Authentic commits are remembered in the directory
+    /// `memory`, which is created when it is needed.
     pub fn new(root: impl Into<PathBuf>, memory: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), memory: memory.into() }
     }
 
-    /// The signer of a commit that is known to be authentic.
+    /// The signer of `commit`, if it is remembered as authentic.
     pub fn knows(&self, introduction: &Introduction, commit: &str) -> Option<String> {
         let known = self.remembered(introduction);
         known.into_iter().find_map(|(other, signer)| (other == commit).then_some(signer))
     }
 
-    /// Judges `commit`, which the bare repository at `mirror` must have, with its history. `keyring`
-    /// is a commit of the same repository, with the keys of signers in files.
+    /// Judges `commit`. The bare repository at `mirror` must have it, with its history. `keyring`
+    /// is a commit of the same repository that has the keys of signers as files.
     pub async fn judge(
         &self,
         mirror: &Path,
@@ -144,7 +146,7 @@ impl Authenticator {
         }
     }
 
-    /// Commits with their signers that are authentic by an introduction, the newest last.
+    /// The commits that are authentic by an introduction, with their signers, the newest last.
     fn remembered(&self, introduction: &Introduction) -> Vec<(String, String)> {
         let text = fs_err::read_to_string(self.file(introduction)).unwrap_or_default();
         let lines = text.lines().filter_map(|line| line.split_once(' '));
@@ -163,19 +165,20 @@ impl Authenticator {
         file.persist(self.file(introduction)).map(drop).map_err(|error| error.error)
     }
 
-    /// A commit is authentic by an introduction, wherever it was fetched from and whoever asks.
+    /// The file depends on the introduction only: whether a commit is authentic depends neither on
+    /// where it was fetched from nor on who asks.
     fn file(&self, introduction: &Introduction) -> PathBuf {
         self.memory.join(format!("{}-{}", introduction.commit, introduction.signer))
     }
 }
 
-/// The branch with the keys, as the view calls it.
+/// The name of the view's branch with the keys.
 const KEYRING: &str = "keyring";
-/// Where the mirror is inside the sandbox.
+/// The path of the mirror inside the sandbox.
 const MIRROR: &str = "/gorget/mirror";
 
-/// A directory with a repository `view` that has the objects of [`MIRROR`], stands at `commit`, and
-/// has one branch, [`KEYRING`].
+/// Makes a directory with a repository `view`. It has the objects of [`MIRROR`], its HEAD is
+/// `commit`, and its only branch is [`KEYRING`].
 fn view(keyring: &str, commit: &str) -> std::io::Result<TempDir> {
     let work = tempfile::tempdir()?;
     let view = work.path().join("view");
@@ -199,7 +202,7 @@ fn word(datum: &Sexp) -> Option<&str> {
     datum.symbol().or_else(|| datum.string())
 }
 
-/// One line without control characters.
+/// Makes one line without control characters of `text`.
 fn presentable(text: &str) -> String {
     let lines = text.lines().map(|line| line.replace(char::is_control, "").trim().to_owned());
     let lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();

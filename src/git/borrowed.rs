@@ -8,13 +8,15 @@ use super::blocking;
 use super::mirror::{Mirrors, create};
 use super::remote::RemoteError;
 
-/// With more commits than this, a mirror is made anew: each was a working tree that somebody compared.
+/// A mirror with more commits than this is made anew. Each commit is a working tree that was
+/// compared.
 const MOST_COMMITS: usize = 200;
-/// Where a repository says whose objects it borrows.
+/// The file that names the object directories that a repository borrows from.
 const LENDERS: &str = "objects/info/alternates";
 
 impl Mirrors {
-    /// Makes a mirror of `url` that borrows the objects of the repository at `lender`, unless there is one.
+    /// Makes a mirror of `url` that borrows the objects of the repository at `lender`, unless there
+    /// is one already.
     pub async fn borrow(&self, url: &str, lender: &Path) -> Result<(), RemoteError> {
         let _lock = self.lock(url).await?;
         let (mirror, url, lender) = (self.path(url), url.to_owned(), lender.join("objects"));
@@ -30,7 +32,7 @@ impl Mirrors {
         .await
     }
 
-    /// Notes that the mirror of `url` has all of these commits.
+    /// Makes references to `commits`, which the mirror of `url` must have.
     pub async fn refer(&self, url: &str, commits: &[String]) -> Result<(), RemoteError> {
         let _lock = self.lock(url).await?;
         let (path, commits) = (self.path(url), commits.to_vec());
@@ -48,7 +50,8 @@ impl Mirrors {
     }
 }
 
-/// Whether there is a mirror that borrows from there, and none of its commits is gone.
+/// Whether the mirror borrows from `lenders`, has fewer than [`MOST_COMMITS`] commits, and lacks
+/// none of them.
 fn is_whole(mirror: &Path, lenders: &str) -> bool {
     let is_same = fs_err::read_to_string(mirror.join(LENDERS)).is_ok_and(|text| text == lenders);
     let commits = || -> Result<Vec<bool>, git2::Error> {

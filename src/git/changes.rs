@@ -1,4 +1,5 @@
-//! What differs between two commits, read from the repository: no file of a checkout is opened.
+//! The differences between two commits, read from the repository without opening files of a
+//! checkout.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -10,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::stoppable;
 use super::tree::{CheckoutError, Kind, Source, refuse_stopped};
 
-/// A file larger than this is passed over, in bytes.
+/// The largest file that is read, in bytes. Larger ones are skipped.
 const LARGEST_TEXT: usize = 8 << 20;
-/// The most that is read for one comparison, in bytes.
+/// How much is read for one comparison at most, in bytes.
 const MOST_READ: usize = 256 << 20;
 
-/// The two texts of a file that was added, removed or changed; empty where it is no regular file.
+/// Both versions of a file that was added, removed or changed. A version is empty if it is not a
+/// regular file.
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
     /// In the older commit.
@@ -24,10 +26,10 @@ pub struct Change<'a> {
     pub after: &'a [u8],
 }
 
-/// Folds the files with the extension `extension` that two commits of the repository at `repository` have
-/// differently into `state`, in the order of their paths.
+/// Folds the files that differ between two commits of the repository at `repository` into `state`,
+/// in the order of their paths. Only files with the extension `extension` count.
 ///
-/// Symbolic links are no files here, files larger than 8 MiB are passed over, and the fold ends
+/// Symbolic links do not count as files, files larger than 8 MiB are skipped, and the fold ends
 /// when 256 MiB have been read.
 pub async fn fold_changes<T: Send + 'static>(
     repository: &Path,
@@ -57,10 +59,10 @@ pub async fn fold_changes<T: Send + 'static>(
     .await
 }
 
-/// What a path is in one commit, if it is there.
+/// The kind and content of a path in one commit; `None` if the commit lacks it.
 type Version = Option<(Kind, Oid)>;
 
-/// Files that differ: added, removed or with another content or kind; sorted by path.
+/// The files that were added or removed, or whose content or kind changed, sorted by path.
 fn changed(
     old: &Source,
     new: &Source,
@@ -84,7 +86,7 @@ fn changed(
     Ok(changed)
 }
 
-/// The text of a regular file; `None` when it is too large. Takes its size from `left`.
+/// The text of a regular file; `None` when it is too large. Subtracts its size from `left`.
 fn text(odb: &Odb<'_>, version: Version, left: &mut usize) -> Result<Option<Vec<u8>>, git2::Error> {
     let Some((Kind::File | Kind::Executable, id)) = version else { return Ok(Some(Vec::new())) };
     let (size, kind) = odb.read_header(id)?;

@@ -1,4 +1,4 @@
-//! The files of commits, read-only, each content stored once.
+//! The files of commits, read-only, with each content stored once.
 //!
 //! ```text
 //! blobs/ab/abcd…     a file's content, named by its hash, with `x` at the end if it is executable
@@ -13,8 +13,8 @@
 //! * No half-written file is ever found in `blobs`, whatever crashes. A tree is made under a
 //!   temporary name: what `blobs` has is linked; what it lacks is written into the tree, made
 //!   durable, and only then linked into `blobs`.
-//! * A hostile tree cannot make a write go through a symbolic link: everything is created under a
-//!   name that must be free, in directories that were just made.
+//! * A hostile tree cannot make a write go through a symbolic link. Every file is created under a
+//!   name that must not exist yet, in a directory that was just made.
 //!
 //! Files are dated one second after 1970: a later date would make compiled modules look out of
 //! date. Contents that attributes convert are stored by the hash of the result.
@@ -41,12 +41,12 @@ use super::{blocking, stoppable};
 const BIGGEST_FILE: usize = 256 << 20;
 /// The most that one checkout writes, in bytes.
 const MOST_WRITTEN: usize = 4 << 30;
-/// The same for a channel that only another channel names: there may be 32 of them.
+/// The same limit for a channel that only another channel names. A revision can have 32 channels.
 const MOST_BROUGHT: usize = 512 << 20;
 /// The longest target of a symbolic link, in bytes.
 const LONGEST_LINK: usize = 4095;
 
-/// The files of one commit, which stay as long as this does.
+/// The files of one commit. They are kept as long as this value lives.
 #[derive(Debug)]
 pub struct Checkout {
     path: PathBuf,
@@ -69,41 +69,42 @@ impl Checkout {
     }
 }
 
-/// Files of commits, in one directory.
+/// The checkouts in one directory.
 #[derive(Debug, Clone)]
 pub struct Checkouts {
     directory: PathBuf,
-    /// The most that one writes, in bytes.
+    /// The most that one checkout writes, in bytes.
     limit: usize,
 }
 
 impl Checkouts {
-    /// Keeps checkouts in `directory`, which is made when it is needed. It must be one file system.
+    /// Keeps checkouts in `directory`, which is created when needed. It must be on one file system.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into(), limit: MOST_WRITTEN }
     }
 
-    /// The same for channels that only another channel names, which may be smaller at most.
+    /// The same checkouts, with a lower limit on size, for channels that only another channel
+    /// names.
     #[must_use]
     pub fn of_strangers(&self) -> Self {
         Self { limit: MOST_BROUGHT, ..self.clone() }
     }
 
-    /// Where the files of `commit` are, or will be.
+    /// The path of the files of `commit`, whether they exist or not.
     pub fn path(&self, commit: &str) -> PathBuf {
         self.directory.join("trees").join(commit)
     }
 
-    /// The files of `commit` of the repository at `repository`: a directory whose files nobody may change.
+    /// The files of `commit` of the repository at `repository`: a directory of read-only files.
     ///
-    /// Submodules are empty directories. Two of these at once for one commit do not disturb each other.
+    /// Submodules become empty directories. Concurrent calls for the same commit are safe.
     pub async fn checkout(&self, repository: &Path, commit: &str) -> Result<Checkout, CheckoutError> {
         let (this, repository, commit) = (self.clone(), repository.to_owned(), commit.to_owned());
         stoppable(move |stop| this.make(&repository, &commit, stop)).await
     }
 
-    /// Removes the files of all commits but those in `keep` and those that somebody uses, in this
-    /// process or another; gives the number of commits. Waits until no checkout is being made.
+    /// Removes the files of all commits except those in `keep` and those in use by this process or
+    /// another; returns the number of commits removed. Waits until no checkout is being made.
     pub async fn remove_unused(&self, keep: HashSet<String>) -> io::Result<usize> {
         let this = self.clone();
         blocking(move || this.sweep(&keep)).await
@@ -137,7 +138,7 @@ impl Checkouts {
         }
         writer.publish()?;
         match fs_err::rename(&new, &tree) {
-            // Somebody else has made the same one meanwhile.
+            // Another process or task has made the same tree meanwhile.
             Err(error) if !tree.is_dir() => Err(error.into()),
             _ => Ok(Checkout::hold(tree)?),
         }
@@ -170,7 +171,8 @@ impl Checkouts {
         Ok(removed)
     }
 
-    /// Makes the directories that are missing; gives the file on which makers hold a shared lock.
+    /// Creates missing directories; returns the lock file, on which a running checkout holds a
+    /// shared lock.
     fn open(&self) -> io::Result<fs_err::File> {
         for name in ["blobs", "trees", "new"] {
             fs_err::create_dir_all(self.directory.join(name))?;
@@ -186,9 +188,9 @@ struct Writer<'a> {
     blobs: PathBuf,
     root: PathBuf,
     converted: Converted,
-    /// Where in the new tree contents are that `blobs` lacks.
+    /// The path in the new tree of each content that `blobs` lacks.
     written: HashMap<(Oid, Kind), PathBuf>,
-    /// Bytes that it may still write.
+    /// How many bytes it may still write.
     left: usize,
 }
 
@@ -233,7 +235,7 @@ impl Writer<'_> {
         Ok(symlink(OsStr::from_bytes(&target), path)?)
     }
 
-    /// A content of at most `limit` bytes.
+    /// Reads a content of at most `limit` bytes.
     fn read(&mut self, entry: &Entry, limit: usize) -> Result<Vec<u8>, CheckoutError> {
         let unreadable = |error| self.source.unreadable(error);
         let converted = self.converted.get(&entry.id);
@@ -252,7 +254,7 @@ impl Writer<'_> {
         Ok(blob.content().to_owned())
     }
 
-    /// Adds what was written to `blobs`, once it is safe on the disk.
+    /// Links the new contents into `blobs`, once they are durable.
     fn publish(&self) -> io::Result<()> {
         if self.written.is_empty() {
             return Ok(());
@@ -281,7 +283,8 @@ impl Writer<'_> {
     }
 }
 
-/// Whether a link failed because the content is not there, or has as many names as the file system allows.
+/// Whether a link failed because the content does not exist, or has as many links as the file
+/// system allows.
 fn is_worth_a_copy(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::TooManyLinks)
 }

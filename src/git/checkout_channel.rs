@@ -4,7 +4,7 @@ use super::remote::RemoteError;
 use super::tree::CheckoutError;
 use crate::domain::revision::ChannelCommit;
 
-/// Why there are no files of a channel.
+/// Why the files of a channel cannot be obtained.
 #[derive(Debug, thiserror::Error)]
 pub enum ObtainError {
     /// It cannot be fetched.
@@ -16,14 +16,15 @@ pub enum ObtainError {
 }
 
 impl ObtainError {
-    /// Whether the commit is at fault: it would be refused again.
+    /// Whether the commit is at fault, so that it would be refused again.
     pub fn is_of_revision(&self) -> bool {
         matches!(self, Self::Checkout(CheckoutError::Refused { .. }))
     }
 }
 
-/// The files of a channel. A mirror that lacks the commit gets it. One that turns out to be damaged is
-/// thrown away and fetched once more: commits are named by their contents, so what comes is the same.
+/// Checks out a channel, and fetches the commit first if the mirror lacks it. A mirror that turns
+/// out to be damaged is discarded and fetched once more. The result is the same, because a commit's
+/// hash determines its contents.
 pub async fn checkout_channel(
     mirrors: &Mirrors,
     checkouts: &Checkouts,

@@ -1,13 +1,14 @@
-//! Files that attributes of the tree change on their way into a checkout: `eol=crlf` and `ident`.
+//! Converts files of a checkout as the attributes of the tree say: `eol=crlf` and `ident`.
 //!
-//! Guix checks channels out with libgit2, and so these are converted by libgit2 itself: it checks the
-//! files out into a repository of their own that has no configuration but what is written here. Symbolic
-//! links are left out, so nothing is written or read through one. libgit2 knows no other conversion
-//! and runs no program: `filter`, `working-tree-encoding` and `export-subst` change nothing.
+//! Guix checks channels out with libgit2, so libgit2 itself converts these files. It checks them
+//! out into a repository of their own, which has only the configuration that is written here.
+//! Symbolic links are left out, so nothing is written or read through one. libgit2 knows no other
+//! conversion and runs no program: `filter`, `working-tree-encoding` and `export-subst` have no
+//! effect.
 //!
-//! libgit2 holds such a file in memory up to three times, and cannot be stopped. So it gets small files
-//! only, a few at a time. The others are not given to it at all. What comes out of a file is at most twice
-//! as long, and one `$Id$` longer.
+//! libgit2 holds such a file in memory up to three times, and cannot be stopped. So it gets only
+//! small files, a few at a time; it does not get the others at all. The result of a conversion is
+//! at most twice as long as the file, plus the length of one `$Id$`.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -23,24 +24,25 @@ use super::tree::{
     BIGGEST_CONVERTED, CheckoutError, Entry, Kind, MOST_CONVERTED, Refusal, Source, refuse_stopped,
 };
 
-/// The most that all `.gitattributes` of a commit may hold, in bytes.
+/// The most bytes that all `.gitattributes` of a commit may have together.
 const MOST_ATTRIBUTES: usize = 64 << 10;
-/// The most steps that matching all paths against all patterns may take: some seconds.
+/// The most steps that matching all paths against all patterns may take: this takes some seconds.
 const MOST_STEPS: f64 = 1e10;
 /// The most `*` that a pattern may have.
 const MOST_STARS: usize = 8;
 
-/// libgit2 gets no more files, and about as many bytes, at a time: it cannot be stopped in between.
+/// How many files, and roughly how many bytes, libgit2 gets at a time at most: it cannot be stopped
+/// in between.
 const FILES_AT_ONCE: usize = 20_000;
 const BYTES_AT_ONCE: usize = BIGGEST_CONVERTED;
 
-/// Where the new contents of converted files are, by their hashes.
+/// The paths of converted files, by the hashes of their new contents.
 pub(super) type Converted = HashMap<Oid, PathBuf>;
 
-/// Converts the files of a commit for which its attributes say so, with the help of a new directory.
-/// Their entries get the hashes of their new contents.
+/// Converts the files of a commit that its attributes apply to, in a new `directory`. Sets the
+/// hashes of their entries to those of the new contents.
 ///
-/// Most commits have no such attributes, and then nothing is done.
+/// Most commits have no such attributes. Then nothing is done.
 pub(super) fn convert(
     source: &Source,
     entries: &mut [Entry],
@@ -55,7 +57,8 @@ pub(super) fn convert(
     let git = scratch(source, directory).map_err(explained)?;
     let affected = affected(source, &git, entries, stop).map_err(explained)?;
     let groups = groups(source, &affected)?;
-    // Another one: it must not know yet which attributes there will be.
+    // Opens the repository again: this instance must not know attributes before libgit2 has written
+    // them.
     let git = Repository::open(git.path()).map_err(|error| explained(error.into()))?;
     for group in groups {
         refuse_stopped(stop)?;
@@ -83,7 +86,7 @@ fn explain(source: &Source, failure: Failure) -> CheckoutError {
     }
 }
 
-/// Whether the repository lacks what a commit is made of.
+/// Whether objects of the commit are missing or damaged.
 fn is_damage(error: &git2::Error) -> bool {
     matches!(error.class(), ErrorClass::Odb | ErrorClass::Object | ErrorClass::Zlib | ErrorClass::Sha1)
 }
@@ -96,7 +99,7 @@ fn is_file(entry: &Entry) -> bool {
     matches!(entry.kind, Kind::File | Kind::Executable)
 }
 
-/// Whether any attributes may change a file.
+/// Whether any attribute may change a file.
 fn may_convert(source: &Source, entries: &[Entry]) -> Result<bool, CheckoutError> {
     let (mut found, mut size, mut lines) = (false, 0, Vec::new());
     for entry in entries.iter().filter(|entry| is_attributes(entry)) {
@@ -115,13 +118,13 @@ fn may_convert(source: &Source, entries: &[Entry]) -> Result<bool, CheckoutError
     Ok(found)
 }
 
-/// The length of the pattern of a line of attributes, and how many `*` it has, `**` being one.
+/// The length of a line's pattern, and the number of `*` in it, with `**` counted as one.
 fn shape(line: &[u8]) -> (usize, usize) {
     let line = line.trim_ascii_start();
     if line.starts_with(b"#") {
         return (0, 0);
     }
-    // Where the end of the pattern is not plain to see, all of the line is taken for it.
+    // Where the end of the pattern is not obvious, the whole line counts as the pattern.
     let is_plain = !line.starts_with(b"\"") && !line.contains(&b'\\');
     let end = line.iter().position(|byte| is_plain && byte.is_ascii_whitespace());
     let pattern = &line[..end.unwrap_or(line.len())];
@@ -129,8 +132,9 @@ fn shape(line: &[u8]) -> (usize, usize) {
     (pattern.len(), (0..pattern.len()).filter(|at| is_star(*at) && !is_star(at + 1)).count())
 }
 
-/// How many steps libgit2 takes at most to match all files against these patterns. It tries all ways in
-/// which the `*` of a pattern can share a path, whose number grows exponentially with that of the `*`.
+/// The most steps that libgit2 takes to match all files against these patterns. It tries every way
+/// in which the `*` of a pattern can divide up a path. The number of ways grows exponentially with
+/// the number of `*`.
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 fn steps(lines: &[(usize, usize)], entries: &[Entry]) -> f64 {
     let mut ways = [0.0; MOST_STARS + 1];
@@ -151,10 +155,11 @@ fn steps(lines: &[(usize, usize)], entries: &[Entry]) -> f64 {
     lines.iter().map(of_line).sum()
 }
 
-/// Files that may be converted, and all attributes, in the order in which libgit2 writes them.
+/// The files that may be converted, and all attribute files, in the order in which libgit2 writes
+/// them.
 ///
-/// libgit2 knows the attributes that it has written so far. So a file that comes before those of one of its
-/// directories may be converted though it would not be in the end.
+/// libgit2 knows only the attributes that it has written so far. So a file that comes before the
+/// `.gitattributes` of one of its directories may be converted even if those forbid it.
 fn affected<'a>(
     source: &Source,
     git: &Repository,
@@ -182,7 +187,7 @@ fn affected<'a>(
     Ok(affected)
 }
 
-/// A regular file as it stands in an index.
+/// The index entry of a regular file.
 fn indexed(entry: &Entry, size: usize) -> IndexEntry {
     IndexEntry {
         ctime: IndexTime::new(0, 0),
@@ -200,7 +205,7 @@ fn indexed(entry: &Entry, size: usize) -> IndexEntry {
     }
 }
 
-/// Whether the attributes in the index have a file converted.
+/// Whether the attributes in the index ask for a conversion of the file.
 fn is_meant(git: &Repository, path: &Path) -> Result<bool, git2::Error> {
     let attribute = |name| {
         let value = git.get_attr_bytes(path, name, AttrCheckFlags::INDEX_ONLY)?;
@@ -209,7 +214,7 @@ fn is_meant(git: &Repository, path: &Path) -> Result<bool, git2::Error> {
     Ok(attribute("eol")? == AttrValue::Bytes(b"crlf") || attribute("ident")? == AttrValue::True)
 }
 
-/// Files that libgit2 may check out at once.
+/// Divides files into groups, each of which libgit2 may check out at once.
 fn groups<'a>(source: &Source, affected: &'a [&'a Entry]) -> Result<Vec<&'a [&'a Entry]>, CheckoutError> {
     let (mut groups, mut start, mut bytes, mut total) = (Vec::new(), 0, 0, 0);
     for (place, entry) in affected.iter().enumerate() {
@@ -227,7 +232,7 @@ fn groups<'a>(source: &Source, affected: &'a [&'a Entry]) -> Result<Vec<&'a [&'a
     Ok(groups)
 }
 
-/// What can go wrong with a repository that is made for this.
+/// An error of the temporary repository.
 #[derive(Debug)]
 enum Failure {
     Git(git2::Error),
@@ -246,7 +251,8 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// A repository at `directory` that has the objects of another, and no configuration of this machine.
+/// Makes a repository at `directory` that borrows the objects of `source` and ignores this
+/// machine's configuration.
 fn scratch(source: &Source, directory: &Path) -> Result<Repository, Failure> {
     let mut options = RepositoryInitOptions::new();
     options.external_template(false).no_reinit(true);
@@ -255,7 +261,7 @@ fn scratch(source: &Source, directory: &Path) -> Result<Repository, Failure> {
     let mut alternates = objects.into_os_string();
     alternates.push("\n");
     fs_err::write(git.path().join("objects/info/alternates"), alternates.as_encoded_bytes())?;
-    // Guix sets the first; the others keep this machine's configuration away.
+    // Guix sets the first; the others override this machine's configuration.
     let mut config = git.config()?.open_level(git2::ConfigLevel::Local)?;
     config.set_str("core.autocrlf", "input")?;
     config.set_str("core.eol", "lf")?;
@@ -264,7 +270,7 @@ fn scratch(source: &Source, directory: &Path) -> Result<Repository, Failure> {
     Ok(Repository::open(git.path())?)
 }
 
-/// Has libgit2 check out some files of the commit.
+/// Makes libgit2 check out some files of the commit.
 fn check_out(source: &Source, git: &Repository, entries: &[&Entry]) -> Result<(), Failure> {
     let tree = git.find_commit(source.id()?)?.into_object();
     let mut checkout = CheckoutBuilder::new();

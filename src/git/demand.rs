@@ -1,4 +1,4 @@
-//! What a channel demands of another, and when two demands conflict.
+//! The demands of channels for other channels, and conflicts between demands.
 
 use super::description::Dependency;
 use super::obstacle::Obstacle;
@@ -13,7 +13,7 @@ const MOST_WARNINGS: usize = 16;
 pub(super) struct Demand {
     pub(super) dependency: Dependency,
     pub(super) needed_by: String,
-    /// Where that one comes from.
+    /// The URL of the channel `needed_by`.
     pub(super) by_url: String,
 }
 
@@ -23,14 +23,15 @@ impl Demand {
         &self.dependency.name
     }
 
-    /// Whether it is met instead of what was found before: if only it names a commit. What the spec names
-    /// stays.
+    /// Whether this demand replaces the channel that was found before: only if this one names a
+    /// commit and that one does not. A channel that the spec names is never replaced.
     pub(super) fn replaces(&self, found: &ChannelCommit) -> bool {
         let origin = &found.origin;
         origin.needed_by.is_some() && self.dependency.commit.is_some() && !origin.pinned
     }
 
-    /// What to say if it is for something else than the channel that was taken in the end.
+    /// The warning if this demand asks for something else than the channel that was taken in the
+    /// end.
     pub(super) fn conflict(&self, taken: &ChannelCommit) -> Option<String> {
         let Dependency { name, url, branch, commit, introduction } = &self.dependency;
         let origin = &taken.origin;
@@ -51,8 +52,8 @@ impl Demand {
         Some(format!("channel {name}: {other} is used, but channel {by} needs {mine}{introduction}"))
     }
 
-    /// What its channel is authenticated by, and what to warn of. The rules are those for channels that a
-    /// spec names.
+    /// The introduction that authenticates the channel, and warnings. The rules are those for
+    /// channels that a spec names.
     pub(super) fn introduction(&self) -> Result<(Option<Introduction>, Vec<String>), Box<Obstacle>> {
         let Dependency { name, url, introduction, .. } = &self.dependency;
         if introduction.is_some() {
@@ -77,7 +78,7 @@ impl Demand {
     }
 }
 
-/// Adds a warning to a channel, once.
+/// Adds a warning to a channel, unless it has it already.
 pub(super) fn warn(channel: &mut ChannelCommit, warning: String) {
     let warnings = &mut channel.origin.warnings;
     if warnings.len() < MOST_WARNINGS && !warnings.contains(&warning) {

@@ -1,8 +1,8 @@
-//! What a `.guix-channel` means: exactly what Guix's `read-channel-metadata` makes of it, and then what
-//! may not be said in it because it is hostile.
+//! The meaning of a `.guix-channel`: exactly what Guix's `read-channel-metadata` makes of it, minus
+//! what is refused because the file is hostile.
 //!
-//! Fields are looked up as `assoc-ref` does: what is not a pair is skipped, of equal keys the first
-//! counts, `#f` is as good as nothing.
+//! Fields are looked up as `assoc-ref` does: an item that is not a pair is skipped, the first of
+//! several equal keys counts, and `#f` means no value.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::is_commit;
 use crate::domain::spec::{Introduction, check_branch, check_url, is_inside, is_name};
 use crate::guix::guile::{Datum, Fault, Value};
 
-/// The most channels that one may need.
+/// The most channels that one channel may need.
 const MOST_DEPENDENCIES: usize = 32;
 
 /// The form of an introduction.
@@ -20,14 +20,14 @@ const INTRODUCTION: &str =
     "write `(introduction (channel-introduction (version 0) (commit \"…\") (signer \"…\")))`, in this order";
 const FORM: &str = "the file has one datum, `(channel (version 0) …)`, and `(version 0)` comes first";
 
-/// What a channel says about itself.
+/// The description of a channel, from its `.guix-channel`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
-    /// The directory of its modules, relative to its top; `None` for the top itself.
+    /// The directory of its modules, relative to its top directory; `None` for the top itself.
     pub directory: Option<String>,
     /// The branch that has the keys of its signers.
     pub keyring: String,
-    /// The file with its news, relative to its top.
+    /// The file with its news, relative to its top directory.
     pub news: Option<String>,
     /// Channels that it needs.
     pub dependencies: Vec<Dependency>,
@@ -38,28 +38,28 @@ pub struct Metadata {
 pub struct Dependency {
     /// Its name.
     pub name: String,
-    /// Where it is.
+    /// Its URL.
     pub url: String,
     /// Its branch.
     pub branch: String,
-    /// The commit, if it has to be one.
+    /// Its commit, if a certain one is needed.
     pub commit: Option<String>,
     /// What authenticates it.
     pub introduction: Option<Introduction>,
 }
 
 impl Default for Metadata {
-    /// What Guix takes for granted of a channel without a description.
+    /// Guix's defaults for a channel without a description.
     fn default() -> Self {
         Self { directory: None, keyring: "keyring".to_owned(), news: None, dependencies: Vec::new() }
     }
 }
 
-/// What `datum` says about a channel that comes from `url` and has these files.
+/// Reads the description in `datum` of a channel that comes from `url` and has the files in `tree`.
 pub(super) fn describe(datum: &Datum, url: &str, tree: &Tree<'_>) -> Result<Metadata, Fault> {
     let properties = properties(datum)?;
     let mut metadata = Metadata::default();
-    // Guix refuses it when it has no value.
+    // Guix refuses a `url` without a value.
     value(properties, "url")?;
     if let Some(field) = value(properties, "directory")? {
         metadata.directory = directory(field, text(field, "directory")?, tree)?;
@@ -118,7 +118,7 @@ struct Field<'a> {
 }
 
 impl Field<'_> {
-    /// Whether it is `(KEY . #f)`.
+    /// Whether the field is `(KEY . #f)`.
     fn is_false(&self) -> bool {
         self.values.is_empty() && self.tail.is_some_and(Datum::is_false)
     }
@@ -151,7 +151,8 @@ fn text<'a>(datum: &'a Datum, key: &str) -> Result<&'a str, Fault> {
     })
 }
 
-/// The directory of modules, one of the tree's own. Where links lead to is seen in the checkout.
+/// The directory of modules, which must be in the tree. The target of a link is only known in the
+/// checkout.
 fn directory(field: &Datum, written: &str, tree: &Tree<'_>) -> Result<Option<String>, Fault> {
     let parts: Vec<&str> = written.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     let path = parts.join("/");
@@ -170,7 +171,7 @@ fn directory(field: &Datum, written: &str, tree: &Tree<'_>) -> Result<Option<Str
     }
 }
 
-/// Whether `path`, or a directory that it is in, is a link.
+/// Whether `path`, or a directory above it, is a link.
 fn leads_through_link(tree: &Tree<'_>, path: &str) -> bool {
     Path::new(path)
         .ancestors()
@@ -212,7 +213,7 @@ fn dependency(datum: &Datum, asked_by: &str) -> Result<Dependency, Fault> {
     Ok(Dependency { name, url, branch, commit, introduction })
 }
 
-/// The name of a branch, which Guix also takes as a full reference.
+/// The name of a branch. Guix also accepts a full reference.
 fn branch(field: &Datum) -> Result<&str, Fault> {
     let written = text(field, "branch")?;
     let branch = written.strip_prefix("refs/heads/").unwrap_or(written);
@@ -236,7 +237,7 @@ fn introduction(datum: &Datum) -> Result<Introduction, Fault> {
         _ => Err(Fault::new(field.at, format!("expected `({key} \"…\")`")).hint(INTRODUCTION)),
     };
     let (commit, signer) = (field(commit, "commit")?, field(signer, "signer")?);
-    // Guix takes the hexadecimal digits, whatever stands between them.
+    // Guix takes the hexadecimal digits and ignores all other characters.
     let signer: String = signer.chars().filter(char::is_ascii_hexdigit).collect();
     Introduction::new(&commit, &signer).ok_or_else(|| {
         Fault::new(datum.at, "this introduction has no full commit hash or no full fingerprint")
@@ -244,14 +245,15 @@ fn introduction(datum: &Datum) -> Result<Introduction, Fault> {
     })
 }
 
-/// What fetching from a URL can get at. A channel may not have us fetch for it what only we can read.
+/// Who else can read what we can fetch from a URL. A channel must not make us fetch what only we
+/// can read.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
-    /// What anybody can read.
+    /// Anybody can read it.
     Network,
-    /// What our SSH keys open.
+    /// Our SSH keys may be needed.
     Keys,
-    /// This machine's own files.
+    /// It is a file of this machine.
     Machine,
 }
 

@@ -1,8 +1,9 @@
-//! What bounds the search for the channels of one spec.
+//! Limits on the search for the channels of one spec.
 //!
-//! What a spec names was chosen by the operator; what its channels bring was chosen by strangers, whose
-//! servers may answer late. So nothing that only a spec names waits for what another spec's channels
-//! bring, and all that one spec's channels bring has to come within one time.
+//! The operator chose what a spec names. Strangers chose what its channels bring, and their servers
+//! may answer late. So a spec never waits, for channels that it names itself, for what another
+//! spec's channels bring; and everything that one spec's channels bring has to arrive within one
+//! time limit.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -11,18 +12,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as Place, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-/// So many repositories that no spec names are fetched at the same time.
+/// How many repositories that no spec names are fetched at the same time.
 const BROUGHT_AT_ONCE: usize = 4;
 
-/// Whose turn it is at each repository: fetching and authenticating the same commits twice at once would be
-/// of no use.
+/// One lock per mirror, because it would be of no use to fetch and authenticate the same commits
+/// twice at the same time.
 #[derive(Debug, Clone)]
 pub(super) struct Turns {
     places: Arc<Mutex<HashMap<PathBuf, Weak<Place<()>>>>>,
     brought: Arc<Semaphore>,
 }
 
-/// A turn, which lasts as long as this.
+/// A lock on a mirror, held until this is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     _place: OwnedMutexGuard<()>,
@@ -36,8 +37,8 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits until nobody else is at this mirror, and, if that `contacts` a stranger's server, until there is
-    /// room for that.
+    /// Waits for the lock on this mirror. If the work `contacts` a stranger's server, also waits
+    /// until fewer than [`BROUGHT_AT_ONCE`] such servers are contacted.
     pub(super) async fn take(&self, mirror: PathBuf, contacts: bool) -> Turn {
         let place = self.place(mirror).lock_owned().await;
         let room = if contacts { Arc::clone(&self.brought).acquire_owned().await.ok() } else { None };
@@ -58,18 +59,19 @@ impl Turns {
 pub struct Errand {
     place: Whereabouts,
     limit: Duration,
-    /// How much of that is left for what channels bring.
+    /// How much of `limit` is left for what channels bring.
     left: Duration,
-    /// The repositories that they brought, whatever came of it, and the sizes of their mirrors, in bytes.
+    /// The repositories that channels brought, whether that succeeded or not, and the sizes of
+    /// their mirrors, in bytes.
     brought: HashMap<String, u64>,
 }
 
-/// At which of the repositories that the spec names an errand is; at none once it has them all.
+/// Which of the repositories that the spec names the search is at; `None` once it has them all.
 #[derive(Debug, Clone, Default)]
 pub struct Whereabouts(Arc<Mutex<Option<String>>>);
 
 impl Whereabouts {
-    /// The repository.
+    /// The URL of the repository.
     pub fn url(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -80,42 +82,45 @@ impl Whereabouts {
 }
 
 impl Errand {
-    /// One that begins at `url` and may spend so much time on what channels bring.
+    /// A search that starts at `url` and may spend `limit` on what channels bring.
     pub(super) fn new(url: Option<&str>, limit: Duration) -> Self {
         let place = Whereabouts::default();
         place.set(url.map(str::to_owned));
         Self { place, limit, left: limit, brought: HashMap::new() }
     }
 
-    /// Where it is, from now on.
+    /// A handle that tells where the search is from now on.
     pub fn whereabouts(&self) -> Whereabouts {
         self.place.clone()
     }
 
-    /// It goes on to the next repository that the spec names. Once it had all, it stays nowhere.
+    /// Moves on to the next repository that the spec names. Has no effect after
+    /// [`Errand::has_named`].
     pub(super) fn goes_to(&self, url: &str) {
         if self.place.url().is_some() {
             self.place.set(Some(url.to_owned()));
         }
     }
 
-    /// It has all that the spec names.
+    /// Records that the search has all that the spec names.
     pub(super) fn has_named(&self) {
         self.place.set(None);
     }
 
-    /// Notes the size of a mirror of what channels bring, in bytes; gives that of all of them.
+    /// Records the size of the mirror of a repository that channels brought, in bytes; returns the
+    /// total.
     pub(super) fn weigh(&mut self, url: &str, size: u64) -> u64 {
         self.brought.insert(url.to_owned(), size);
         self.brought.values().sum()
     }
 
-    /// The repositories that channels have brought so far, whatever came of it.
+    /// The repositories that channels have brought so far, whether that succeeded or not.
     pub fn brought(&self) -> impl Iterator<Item = &str> {
         self.brought.keys().map(String::as_str)
     }
 
-    /// Does a part of what channels bring, in the time that is left; gives the whole time when that is over.
+    /// Does a part of what channels bring, in the time that is left. If that runs out, returns the
+    /// whole time limit.
     pub(super) async fn spend<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Duration> {
         let begun = Instant::now();
         let done = tokio::time::timeout(self.left, work).await;

@@ -1,7 +1,7 @@
-//! How commits of a mirror lie to each other.
+//! Ancestry of the commits in a mirror.
 //!
-//! A history is a stranger's and may be of any length. So git walks through it, which can be killed, in a
-//! process of its own: libgit2 keeps half a kilobyte for each commit that it has seen.
+//! A stranger wrote the history, and it may be of any length. So a git process walks through it: a
+//! process can be killed, while libgit2 keeps half a kilobyte for each commit that it has seen.
 
 use std::collections::HashSet;
 use std::io;
@@ -14,23 +14,23 @@ use super::program::git;
 use super::{blocking, is_commit};
 use crate::sandbox::{Finished, Limits};
 
-/// Memory for one walk, in bytes: some millions of commits.
+/// Memory limit of one walk, in bytes: enough for some millions of commits.
 const MEMORY: u64 = 1 << 30;
-/// Time for one walk: some millions of commits.
+/// Time limit of one walk: enough for some millions of commits.
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// How many commits of a history are looked at for one that was evaluated: their names are 820 kB.
 const NEWEST: &str = "--max-count=20000";
 
-/// Why nobody knows how two commits lie to each other.
+/// Why the ancestry of commits is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// git came to no answer.
+    /// git gave no answer.
     #[error("the history of commit {commit} cannot be walked through: {reason}")]
     Walk {
-        /// Where the walk began.
+        /// The commit where the walk started.
         commit: String,
-        /// What ended it.
+        /// What stopped it.
         reason: String,
     },
     /// The mirror cannot be read.
@@ -46,8 +46,8 @@ pub enum HistoryError {
     Io(#[from] io::Error),
 }
 
-/// Whether the history of `commit` has `ancestor` in it, or is it. False when the repository has not
-/// got both: a mirror has the whole history of what it has.
+/// Whether `commit` is `ancestor` or descends from it. False when the repository lacks one of them:
+/// a mirror has the whole history of each commit that it has.
 pub async fn descends(repository: &Path, commit: &str, ancestor: &str) -> Result<bool, HistoryError> {
     if !has(repository, [commit, ancestor]).await? {
         return Ok(false);
@@ -63,8 +63,9 @@ pub async fn descends(repository: &Path, commit: &str, ancestor: &str) -> Result
     }
 }
 
-/// The commits that a branch went through from `old`, which is left out, to `new`: the first parents,
-/// the oldest first, of which the newest `limit` count. Only `new` when `old` is not among them.
+/// The commits of a branch between `old`, exclusive, and `new`, inclusive, along first parents. The
+/// oldest comes first; only the newest `limit` are returned. Only `new` when `new` does not descend
+/// from `old`.
 pub async fn steps(
     repository: &Path,
     old: &str,
@@ -114,7 +115,7 @@ async fn has(repository: &Path, commits: [&str; 2]) -> Result<bool, HistoryError
     .await
 }
 
-/// Does something with a mirror through libgit2.
+/// Runs `work` on a mirror through libgit2.
 pub(super) async fn locally<T: Send + 'static>(
     mirror: &Path,
     work: impl FnOnce(&Repository) -> Result<T, git2::Error> + Send + 'static,
@@ -127,9 +128,9 @@ pub(super) async fn locally<T: Send + 'static>(
     .await
 }
 
-/// Runs a git that reads commits and contacts nobody.
+/// Runs a git command that reads commits and contacts no server.
 async fn walk(repository: &Path, arguments: &[&str]) -> io::Result<Finished> {
-    // What git maps of packs counts as its memory.
+    // git maps packs into memory, and that counts as its memory.
     let settings = ["core.packedGitWindowSize=32m", "core.packedGitLimit=256m"];
     let git = git(repository).args(settings.iter().flat_map(|setting| ["-c", setting]));
     let git = git.env("GIT_NO_REPLACE_OBJECTS", "1").args(arguments.iter().copied());

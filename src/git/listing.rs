@@ -1,10 +1,10 @@
-//! The branches that a remote says it has.
+//! The branches of a remote, as it lists them.
 //!
-//! The answer is read line by line, up to 64 MiB and 500,000 branches. Names that match patterns
-//! are kept only as far as there is room: `branches` of one repository. Names without room, and
-//! names that cannot be watched (`HEAD`, `-x`, names that are not UTF-8), are the `reason` of the
-//! pattern's row. A branch that vanished keeps its place for a day, so ever new names cost no more
-//! than the limit each day.
+//! The answer is read line by line, up to 64 MiB and 500,000 branches. Of the names that match
+//! patterns, at most `branches` of one repository are kept. Names beyond that, and names that
+//! cannot be watched (`HEAD`, `-x`, names that are not UTF-8), are reported as the `reason` of the
+//! pattern's row. A branch that vanished keeps its place for a day, so a remote with ever new names
+//! costs no more than the limit each day.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,50 +19,50 @@ use crate::domain::spec::{BranchError, check_branch};
 
 /// The longest answer that is read, in bytes.
 const LONGEST: usize = 64 << 20;
-/// The longest line of it, in bytes: Git itself sends no longer ones.
+/// The longest line of an answer, in bytes: Git itself sends no longer ones.
 const LONGEST_LINE: usize = 64 << 10;
 /// The most branches that a remote may have.
 const MOST_BRANCHES: usize = 500_000;
-/// The most branches that are asked for one by one: each costs Git a comparison with every other.
+/// The most branches that are asked for by name: Git compares each with every branch.
 const MOST_NAMES: usize = 64;
-/// How many of the branches that are passed over are named.
+/// How many skipped branches a message names.
 const NAMED: usize = 3;
 
-/// What a remote says of its branches.
+/// The branches of a remote.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Listing {
-    /// The commits of branches; none of those that were asked for and are not there.
+    /// The tips of branches; `None` for a branch that was asked for and does not exist.
     pub tips: BTreeMap<String, Option<String>>,
-    /// Whether it has nothing at all, not even a branch that nobody asked for.
+    /// Whether the remote has no reference at all, of any name.
     pub is_empty: bool,
-    /// The branch that it takes for its main one, where an expected branch is missing.
+    /// The remote's main branch. Only set where an expected branch is missing.
     pub default: Option<String>,
-    /// How many branches that are meant found no room.
+    /// How many matching branches are left out, because there is no room for them.
     pub left_out: usize,
-    /// Branches that are meant but cannot be watched, and why.
+    /// The matching branches that cannot be watched, and why.
     pub passed_over: Option<String>,
 }
 
 impl Listing {
-    /// The commit of the only branch that was asked for.
+    /// The tip of the only branch that was asked for.
     pub fn tip(&self) -> Option<&String> {
         self.tips.values().next()?.as_ref()
     }
 }
 
-/// Which branches matter.
+/// Which branches are asked for.
 pub(super) struct Question<'a> {
-    /// By name.
+    /// Branches by name.
     pub(super) asked: &'a [&'a str],
-    /// All those besides.
+    /// Matches further branches.
     pub(super) meant: &'a (dyn Fn(&str) -> bool + Sync),
-    /// So many of them, the first by name.
+    /// How many of the matching branches are kept, the first by name.
     pub(super) room: usize,
-    /// Whether any can be meant.
+    /// Whether `meant` can match at all.
     pub(super) is_open: bool,
 }
 
-/// Asks a remote; nothing is fetched.
+/// Asks a remote for its branches. Fetches nothing.
 pub(super) async fn list(
     access: &Access,
     url: &str,
@@ -82,7 +82,7 @@ pub(super) async fn list(
     let mut listing = tally.listing();
     let lacks = !has_branches || !question.is_open && listing.tips.values().any(Option::is_none);
     if lacks {
-        // Is there anything else, and what is the main branch?
+        // Find out whether there is anything else, and which branch is the main one.
         let mut rest = Tally::new(&Question { asked: &[], meant: &|_| false, room: 0, is_open: false });
         rest.is_glance = true;
         let left = limit.saturating_sub(begun.elapsed());
@@ -122,13 +122,13 @@ async fn ask(
     }
 }
 
-/// The full name of a branch, or `None` when no branch can be called so.
+/// The full name of a branch, or `None` if that is not a valid name of a branch.
 pub(super) fn reference(branch: &str) -> Option<String> {
     let name = format!("refs/heads/{branch}");
     (!name.contains('\0') && git2::Reference::is_valid_name(&name)).then_some(name)
 }
 
-/// Why a listing is of no use.
+/// Why a listing cannot be used.
 #[derive(Debug)]
 enum Fault {
     Sha256,
@@ -142,7 +142,7 @@ impl From<String> for Fault {
     }
 }
 
-/// Reads a listing to its end, or until enough is known, which is then `true`.
+/// Reads a listing to its end, or until enough is known: then returns `true`.
 async fn read(listing: impl AsyncRead + Unpin, tally: &mut Tally<'_>) -> Result<bool, Fault> {
     let mut listing = BufReader::with_capacity(LONGEST_LINE, listing);
     let (mut line, mut total) = (Vec::new(), 0);
@@ -167,7 +167,7 @@ async fn read(listing: impl AsyncRead + Unpin, tally: &mut Tally<'_>) -> Result<
     }
 }
 
-/// What was read so far.
+/// What has been read so far.
 struct Tally<'a> {
     question: &'a Question<'a>,
     asked: BTreeMap<String, Option<String>>,
@@ -176,9 +176,9 @@ struct Tally<'a> {
     left_out: usize,
     passed_over: BTreeMap<String, (usize, Vec<String>)>,
     default: Option<String>,
-    /// Whether there was any reference.
+    /// Whether there was any reference at all.
     any: bool,
-    /// Whether that is all there is to know.
+    /// Whether reading may stop once that and the main branch are known.
     is_glance: bool,
 }
 
@@ -198,7 +198,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// Takes a line. It may name other things than branches: git compares the ends of names.
+    /// Takes a line. It may name no branch, because git compares only the ends of names.
     fn take(&mut self, line: &[u8]) -> Result<(), Fault> {
         let text = String::from_utf8_lossy(line);
         let nonsense = || format!("the line {:?}", text.chars().take(200).collect::<String>());

@@ -1,8 +1,9 @@
-//! What a channel says about itself: the file `.guix-channel` at its top.
+//! The description of a channel: the file `.guix-channel` in its top directory.
 //!
-//! Its form is that of Guix ("Writing Channels" in its manual), read as Guile reads it. Here it is
-//! hostile: it may not name what its writer could not reach, nor lead out of its repository. What
-//! it asks for never takes the place of what the spec names, and is never written into the spec.
+//! Its format is that of Guix ("Writing Channels" in its manual), read as Guile reads it. Here the
+//! file is hostile: it must not name what its author could not reach, nor lead out of its
+//! repository. A channel that it asks for never replaces one that the spec names, and is never
+//! written into the spec.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +17,13 @@ use crate::guix::guile::{self, Fault};
 /// The biggest file that is read, in bytes.
 const BIGGEST: usize = 64 << 10;
 
-/// Why a channel's description cannot be used.
+/// Why the description of a channel cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
-    /// It says something that it may not, or makes no sense.
+    /// The description is malformed, or says something that it must not.
     #[error(".guix-channel{place}: {reason}")]
     Wrong {
-        /// `:LINE:COLUMN`, if it is at a place.
+        /// `:LINE:COLUMN`, or empty if no place is known.
         place: String,
         /// What is wrong, with the commit, and a hint.
         reason: String,
@@ -77,7 +78,7 @@ fn misplaced(text: &str, fault: &Fault, commit: &str) -> MetadataError {
     MetadataError::Wrong { place: format!(":{line}:{column}"), reason }
 }
 
-/// The text of the description, or why there is none; `None` without such a file.
+/// The text of the description, or why it cannot be read; `None` without such a file.
 fn text(git: &Repository, tree: &Tree<'_>) -> Result<Option<Result<String, String>>, git2::Error> {
     let Some(entry) = tree.get_name(".guix-channel") else { return Ok(None) };
     if !matches!(entry.filemode(), 0o100_644 | 0o100_664 | 0o100_755) {
@@ -87,7 +88,7 @@ fn text(git: &Repository, tree: &Tree<'_>) -> Result<Option<Result<String, Strin
     if size > BIGGEST {
         return Ok(Some(Err(format!("it is bigger than {BIGGEST} bytes"))));
     }
-    // As Guile decodes it: what is not UTF-8 may stand in a comment.
+    // Guile decodes it the same way: bytes that are not UTF-8 may occur in a comment.
     let blob = git.find_blob(entry.id())?;
     let text = String::from_utf8_lossy(blob.content());
     Ok(Some(Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())))

@@ -1,12 +1,14 @@
 //! One bare copy of every remote repository.
 //!
 //! A mirror holds the full history of each commit that was ever asked for, under the reference
-//! `refs/gorget/COMMIT`, so that neither a force push nor a garbage collection takes it away. git
-//! writes that reference only after it has seen that nothing is missing below it: the reference means
-//! "complete". A first fetch goes to a directory of another name, which is renamed when it is done.
+//! `refs/gorget/COMMIT`, so that neither a force push nor a garbage collection removes it. git
+//! writes that reference only after it has verified that nothing is missing below it, so the
+//! reference means "complete". A first fetch goes to a directory with a temporary name, which is
+//! renamed at the end.
 //!
-//! Whoever changes a mirror holds a lock on the file beside it, so two processes can share a directory
-//! of mirrors, and whatever looks half-made to the holder of the lock was left behind by a crash.
+//! A process holds a lock on the file next to a mirror while it changes the mirror. So processes
+//! can share a directory of mirrors, and anything incomplete that the holder of the lock finds was
+//! left behind by a crash.
 
 use std::fs::TryLockError;
 use std::io;
@@ -28,7 +30,7 @@ use super::state::{State, state};
 use super::{blocking, is_commit};
 use crate::domain::revision::{ChannelCommit, is_brought};
 
-/// How often a mirror that somebody else is changing is asked for again.
+/// How often the lock on a mirror is tried while another process or task holds it.
 const LOCK_PERIOD: Duration = Duration::from_millis(100);
 
 /// Copies of remote repositories in one directory.
@@ -42,20 +44,21 @@ pub struct Mirrors {
 }
 
 impl Mirrors {
-    /// Keeps mirrors in `directory`, which is made when it is needed.
+    /// Keeps mirrors in `directory`, which is created when it is needed.
     pub fn new(directory: impl Into<PathBuf>, limits: Limits) -> Self {
         let (private, access) = (PrivateHosts::default(), Access::Operator);
         Self { directory: directory.into(), limits, private, access, resting: FailedRepositories::default() }
     }
 
-    /// Permits these hosts, though they are not public, to channels that the spec does not name.
+    /// Permits these hosts, which are not public, to channels that the spec does not name.
     #[must_use]
     pub fn permitting(self, private: PrivateHosts) -> Self {
         Self { private, ..self }
     }
 
-    /// The mirrors of repositories that only another channel names: fetched as anybody could, a quarter as
-    /// large, and kept apart from what was fetched with the operator's credentials.
+    /// The mirrors of repositories that only another channel names. They are fetched as anybody
+    /// could fetch them, may be a quarter as large, and are kept apart from what was fetched with
+    /// the operator's credentials.
     #[must_use]
     pub fn of_strangers(&self) -> Self {
         if !self.are_of_operator() {
@@ -65,23 +68,23 @@ impl Mirrors {
         Self { access: Access::Stranger(self.private.clone()), limits, ..self.clone() }
     }
 
-    /// What git may take.
+    /// The limits of git.
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// Whether the operator named what they mirror.
+    /// Whether the operator named the mirrored repositories.
     pub(super) fn are_of_operator(&self) -> bool {
         matches!(self.access, Access::Operator)
     }
 
-    /// Where `channel`, one of `channels` that belong together, is mirrored.
+    /// The mirrors that have `channel`, one of the `channels` of a revision.
     #[must_use]
     pub fn of(&self, channels: &[ChannelCommit], channel: &ChannelCommit) -> Self {
         if is_brought(channels, channel) { self.of_strangers() } else { self.clone() }
     }
 
-    /// Where the mirror of `url` is, or will be.
+    /// The path of the mirror of `url`, whether it exists or not.
     pub fn path(&self, url: &str) -> PathBuf {
         let name = match self.access {
             Access::Operator => Sha256::digest(url),
@@ -90,16 +93,16 @@ impl Mirrors {
         self.directory.join(HEXLOWER.encode(&name[..20]))
     }
 
-    /// Asks a remote where some of its branches are.
+    /// Asks a remote for the tips of some of its branches.
     ///
-    /// Nothing is fetched or written. An error concerns all of the branches.
+    /// Fetches and writes nothing. An error concerns all of the branches.
     pub async fn tips(&self, url: &str, branches: &[&str]) -> Result<Listing, RemoteError> {
         let question = Question { asked: branches, meant: &|_| false, room: 0, is_open: false };
         listing::list(&self.access, url, &question, self.limits.poll).await
     }
 
-    /// Asks a remote for `branches` like [`Mirrors::tips`], and for those besides that are `meant`, the
-    /// first by name if there are more than there is `room` for.
+    /// Asks a remote for `branches` like [`Mirrors::tips`], and also for branches that are `meant`.
+    /// If there is no `room` for all of those, the first by name are kept.
     pub async fn list(
         &self,
         url: &str,
@@ -111,11 +114,11 @@ impl Mirrors {
         listing::list(&self.access, url, &question, self.limits.poll).await
     }
 
-    /// Makes sure that the mirror of `url` holds `commit` with its whole history.
+    /// Ensures that the mirror of `url` has `commit` with its whole history.
     ///
-    /// A commit that is there needs no network. The commit is asked for by its hash first, which also
-    /// works after a force push; from servers that refuse this it comes with `branch`. A damaged mirror
-    /// is replaced by a new one.
+    /// Does not contact the remote if the mirror has the commit already. Otherwise asks for the
+    /// commit by its hash first, which also works after a force push. From servers that refuse
+    /// this, the commit comes with `branch`. A damaged mirror is replaced by a new one.
     pub async fn fetch(&self, url: &str, branch: &str, commit: &str) -> Result<(), RemoteError> {
         if !is_commit(commit) {
             return Err(missing_commit(url, branch, commit));
@@ -128,12 +131,12 @@ impl Mirrors {
         result.unwrap_or_else(|_| Err(RemoteError::TimedOut { url: presentable(url), limit }))
     }
 
-    /// Whether the mirror of `url` has all of `commit`, so that nobody has to be asked for it.
+    /// Whether the mirror of `url` has all of `commit`, so that it need not be fetched.
     pub(super) async fn has(&self, url: &str, commit: &str) -> bool {
         is_commit(commit) && state(&self.path(url), commit).await == State::Holds
     }
 
-    /// Removes the mirror of `url`: it turned out to be damaged, or nothing needs it.
+    /// Removes the mirror of `url`, because it is damaged or nothing needs it.
     pub async fn discard(&self, url: &str) -> Result<(), RemoteError> {
         let _lock = self.lock(url).await?;
         let mirror = self.path(url);
@@ -151,9 +154,9 @@ impl Mirrors {
         }
         if state == State::Lacks {
             match self.update(&mirror, url, branch, commit).await {
-                // The remote is well, so the fault may be here.
+                // The remote can be listed, so the fault may be in this mirror.
                 Err(RemoteError::Refused { .. }) if !self.is_connected(&mirror).await? => {}
-                // What is here may be of no use any more.
+                // The mirror may hold much that is no longer needed: try an empty one.
                 Err(RemoteError::TooLarge { .. }) => {}
                 result => return result,
             }
@@ -175,14 +178,14 @@ impl Mirrors {
         .await
     }
 
-    /// Fetches into a whole mirror, and leaves nothing there but what is whole.
+    /// Fetches into a complete mirror, and removes everything that an interrupted git leaves there.
     async fn update(&self, mirror: &Path, url: &str, branch: &str, commit: &str) -> Result<(), RemoteError> {
         self.clear(mirror).await?;
         let result = self.get_either(mirror, url, branch, commit).await;
         self.clear(mirror).await?;
         if result.is_ok() {
             let git = git(mirror).args(["gc", "--quiet", "--auto"]);
-            // Failing to save space is no failure to fetch.
+            // A failure to save space is not a failure to fetch.
             let _ = git.spawn()?.finish(self.limits.fetch).await?;
             self.clear(mirror).await?;
         }
@@ -194,7 +197,7 @@ impl Mirrors {
         Ok(blocking(move || remove_leftovers(&mirror)).await?)
     }
 
-    /// Fetches a commit by its hash, else with its branch.
+    /// Fetches a commit by its hash, or with its branch if that fails.
     async fn get_either(
         &self,
         mirror: &Path,
@@ -203,7 +206,7 @@ impl Mirrors {
         commit: &str,
     ) -> Result<(), RemoteError> {
         match self.get(mirror, url, &format!("{commit}:refs/gorget/{commit}")).await {
-            // git takes some words for no remote at all, and is content with having fetched nothing.
+            // git ignores refspecs with some words, and succeeds without having fetched anything.
             Ok(_) if state(mirror, commit).await == State::Holds => return Ok(()),
             Ok(_) | Err(RemoteError::Unreachable { .. }) => {}
             Err(error) => return Err(error),
@@ -229,7 +232,7 @@ impl Mirrors {
         }
     }
 
-    /// Runs one fetch; gives what git said.
+    /// Runs one fetch; returns the output of git.
     async fn get(&self, mirror: &Path, url: &str, refspec: &str) -> Result<String, RemoteError> {
         let options = [
             "fetch",
@@ -244,13 +247,13 @@ impl Mirrors {
         quota::run(&git, url, mirror, self.limits).await
     }
 
-    /// Whether git finds everything that the references of a mirror lead to.
+    /// Whether git finds every object that is reachable from the references of a mirror.
     async fn is_connected(&self, mirror: &Path) -> Result<bool, RemoteError> {
         let git = git(mirror).args(["fsck", "--connectivity-only", "--no-dangling"]);
         Ok(git.spawn()?.finish(self.limits.fetch).await?.success())
     }
 
-    /// Waits until nobody else changes the mirror of `url`; lets go when the file is dropped.
+    /// Waits for the lock on the mirror of `url`. Dropping the file releases it.
     pub(super) async fn lock(&self, url: &str) -> Result<fs_err::File, RemoteError> {
         fs_err::create_dir_all(&self.directory)?;
         let path = self.path(url).with_extension("lock");
@@ -270,7 +273,7 @@ fn missing_commit(url: &str, branch: &str, commit: &str) -> RemoteError {
     RemoteError::MissingCommit { url: presentable(url), branch, commit }
 }
 
-/// Makes an empty mirror in the place of whatever is there.
+/// Creates an empty mirror, replacing whatever is there.
 pub(super) fn create(path: &Path, description: &str) -> Result<(), RemoteError> {
     remove(path)?;
     let mut options = RepositoryInitOptions::new();
@@ -286,7 +289,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Refers to `commit` if the tip that was just fetched leads to it.
+/// Makes a reference to `commit` if it is in the history of the tip that was just fetched.
 async fn keep(mirror: &Path, commit: &str) -> Result<bool, HistoryError> {
     let tip = locally(mirror, |repository| repository.refname_to_id("refs/tip")).await?;
     if !descends(mirror, &tip.to_string(), commit).await? {

@@ -1,9 +1,9 @@
 //! Channels: looks at remote repositories, keeps mirrors of them, authenticates commits, finds the
 //! channels that they need, and checks them out.
 //!
-//! What a repository holds is hostile: names, sizes, shapes. `Mirrors` is the only part that meets
-//! the network, and does so through the `git` program, which can be killed; everything local is read
-//! with libgit2, but for histories, which are long.
+//! The content of a repository is hostile: names, sizes, shapes. Only `Mirrors` uses the network.
+//! It runs the `git` program, which can be killed. Everything local is read with libgit2, except
+//! histories, which are long.
 
 mod access;
 mod address;
@@ -48,7 +48,7 @@ pub use working_tree::{Base, WorkingTree, WorkingTreeError};
 
 use tokio_util::sync::CancellationToken;
 
-/// Runs work that reads or writes many files, where it cannot hold up anything else.
+/// Runs work that reads or writes many files on a thread where it cannot delay anything else.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
@@ -56,7 +56,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
-/// The same for work that ends soon when nobody waits for it any more: it looks at the token.
+/// Like [`blocking`], for work that checks the token and ends soon after its caller has stopped
+/// waiting.
 async fn stoppable<T: Send + 'static>(work: impl FnOnce(&CancellationToken) -> T + Send + 'static) -> T {
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();

@@ -4,33 +4,33 @@ use super::authentic::AuthenticationError;
 use super::metadata::MetadataError;
 use super::remote::RemoteError;
 
-/// The most channels that belong together.
+/// The most channels of one revision.
 pub(super) const MOST_CHANNELS: usize = 32;
 
 /// Why there is no revision to evaluate.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
-    /// A repository does not give what is asked of it.
+    /// A repository does not provide what is asked of it.
     #[error("channel {channel}: {error}")]
     Remote {
-        /// The channel, and which one needs it.
+        /// The channel, and which channel needs it.
         channel: String,
-        /// Where it comes from; none if the spec does not name that place.
+        /// The URL of the repository; `None` if the spec does not name it.
         url: Option<String>,
-        /// What is wrong.
+        /// The error.
         error: RemoteError,
     },
-    /// A key that is needed is not to be had.
+    /// A needed key is missing, so a commit cannot be judged.
     #[error("channel {channel}: whether commit {commit} is authentic is unknown: {reason}")]
     Unknown {
         /// The channel.
         channel: String,
-        /// The commit that nobody can judge.
+        /// The commit that cannot be judged.
         commit: String,
         /// What is missing.
         reason: String,
     },
-    /// It is not authentic.
+    /// A commit is not authentic.
     #[error("channel {channel}: commit {commit} is not authentic: {reason}")]
     Bad {
         /// The channel.
@@ -40,7 +40,7 @@ pub enum Obstacle {
         /// What is wrong.
         reason: String,
     },
-    /// What it says about itself cannot be used.
+    /// The description of a channel cannot be used.
     #[error("channel {channel}: {error}")]
     Metadata {
         /// The channel.
@@ -48,7 +48,7 @@ pub enum Obstacle {
         /// What is wrong.
         error: MetadataError,
     },
-    /// A channel needs a Guix that nothing vouches for.
+    /// A channel needs a Guix without an introduction.
     #[error(
         "channel {needed_by}: it needs the channel {channel} at {url}, which has no introduction, so its commits cannot be authenticated\nhint: name the channel {channel} in the spec, with `introduction = {{ commit = \"…\", signer = \"…\" }}`"
     )]
@@ -57,38 +57,38 @@ pub enum Obstacle {
         needed_by: String,
         /// The channel.
         channel: String,
-        /// Where it comes from.
+        /// Its URL.
         url: String,
     },
-    /// There are too many channels.
+    /// More than [`MOST_CHANNELS`] channels need each other.
     #[error("channel {channel}: more than {MOST_CHANNELS} channels need each other")]
     TooMany {
-        /// One that is too many.
+        /// The first channel above the limit.
         channel: String,
     },
-    /// What channels bring takes too long.
+    /// Fetching and authenticating what channels bring takes too long.
     #[error(
         "channel {channel}: with it, what the spec does not name takes more than {} s to fetch and authenticate\nhint: name in the spec what is meant, or raise `fetch-time` of [git]",
         .limit.as_secs()
     )]
     TooSlow {
-        /// The one that was waited for.
+        /// The channel that was being waited for.
         channel: String,
-        /// The time for all of them.
+        /// The time limit for all of them.
         limit: Duration,
     },
-    /// What channels bring is too large.
+    /// The mirrors of what channels bring are too large.
     #[error(
         "channel {channel}: with it, what the spec does not name takes more than {} MiB\nhint: name in the spec what is meant, or raise `mirror-size` of [git]",
         .limit >> 20
     )]
     TooMuch {
-        /// One that is too much.
+        /// The first channel above the limit.
         channel: String,
-        /// What all of them may take, in bytes.
+        /// The size limit for all of them, in bytes.
         limit: u64,
     },
-    /// It could not be judged.
+    /// A commit could not be authenticated.
     #[error("channel {channel}: {error}")]
     Authentication {
         /// The channel.
@@ -99,7 +99,7 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// Whether the mirror's files are at fault.
+    /// Whether a damaged mirror is at fault.
     pub(super) fn is_damage(&self) -> bool {
         matches!(
             self,

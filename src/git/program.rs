@@ -2,8 +2,8 @@ use std::path::Path;
 
 use crate::sandbox::Tool;
 
-/// Faults of commits and trees in real histories, made by old programs, that neither Git nor libgit2
-/// stumbles over. Guix takes them, too.
+/// Mistakes in commits and trees of real histories. Old programs made them; neither Git, libgit2
+/// nor Guix has trouble with them.
 const FORGIVEN: [&str; 17] = [
     "badDate",
     "badDateOverflow",
@@ -24,26 +24,26 @@ const FORGIVEN: [&str; 17] = [
     "zeroPaddedFilemode",
 ];
 
-/// Begins a run of git on the repository at `directory`, which may be missing.
+/// Describes a run of git on the repository at `directory`, which need not exist.
 ///
-/// Keys, credential helpers and proxies of the user count; nothing asks questions, runs hooks, or
-/// speaks another protocol than these five (`ext::` would run commands).
+/// Keys, credential helpers and proxies of the user apply. git asks no questions, runs no hooks,
+/// and speaks no other protocol than these five (`ext::` would run commands).
 pub(super) fn git(directory: &Path) -> Tool {
     let settings = [
         "core.hooksPath=/dev/null",
         "core.fsmonitor=false",
-        // One fetch, one pack: packs are written durably and end in a checksum.
+        // One fetch makes one pack: packs are written durably and end in a checksum.
         "fetch.unpackLimit=1",
         "fetch.fsckObjects=true",
         "fetch.recurseSubmodules=no",
         "gc.autoDetach=false",
         "maintenance.autoDetach=false",
-        // Of large files and of deltas, little is in memory at a time.
+        // These bound the memory for large files and for deltas.
         "core.bigFileThreshold=32m",
         "core.deltaBaseCacheLimit=64m",
         "pack.windowMemory=128m",
         "pack.threads=2",
-        // A server that trickles makes way for others.
+        // Give up on a server that is too slow, so that others get their turn.
         "http.lowSpeedLimit=1000",
         "http.lowSpeedTime=120",
     ];

@@ -1,13 +1,13 @@
 //! A fetch with a limit on what a server may send.
 //!
-//! While git fetches, the mirror is measured some times a second, and git is killed once the
-//! mirror has grown beyond `mirror-size`. If there was a mirror, one try is made into an empty
-//! one. What git leaves behind (`tmp_pack_*`, locks) is removed before and after each fetch by the
-//! holder of the mirror's lock. A repository that sent too much is left alone for an hour.
+//! While git fetches, the mirror is measured several times a second. git is killed once the mirror
+//! is larger than `mirror-size`. If there was a mirror already, the fetch is tried once more into
+//! an empty one. The holder of the mirror's lock removes what git leaves behind (`tmp_pack_*`,
+//! locks) before and after each fetch. A repository that sent too much is not fetched for an hour.
 //!
-//! Objects are checked as they come (`fetch.fsckObjects`), except for faults that real histories
-//! have and that nothing stumbles over. Saving space (`git gc --auto`) is a step of its own, not
-//! part of what a server sends.
+//! Objects are checked as they arrive (`fetch.fsckObjects`), except for faults that occur in real
+//! histories and cause no trouble. Saving space (`git gc --auto`) is a separate step, which does
+//! not count as part of what a server sends.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,14 +19,14 @@ use super::blocking;
 use super::remote::{Limits, RemoteError, presentable, run_failed};
 use crate::sandbox::Tool;
 
-/// How often a mirror is measured while git writes to it, at most.
+/// The shortest time between two measurements of a mirror while git writes to it.
 const PERIOD: Duration = Duration::from_millis(200);
-/// Measuring may take this part of the time.
+/// One part in this many of the time may be spent on measuring.
 const SHARE: u32 = 20;
-/// So long nothing is fetched from a repository that sent too much: the next try would send as much.
+/// How long a repository that sent too much is not fetched: the next try would send as much.
 const REST: Duration = Duration::from_hours(1);
 
-/// Repositories that sent too much a while ago, by their mirrors.
+/// Repositories that sent too much recently, by their mirrors.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FailedRepositories(Arc<Mutex<HashMap<PathBuf, Instant>>>);
 
@@ -43,7 +43,8 @@ impl FailedRepositories {
     }
 }
 
-/// Runs a git that writes to `mirror`; kills it once that is larger than it may be. Gives what it said.
+/// Runs a git that writes to `mirror`, and kills it once the mirror exceeds its limit. Returns its
+/// output.
 pub(super) async fn run(git: &Tool, url: &str, mirror: &Path, limits: Limits) -> Result<String, RemoteError> {
     let mut process = git.spawn()?;
     let finished = tokio::select! {
@@ -55,7 +56,7 @@ pub(super) async fn run(git: &Tool, url: &str, mirror: &Path, limits: Limits) ->
             return Err(RemoteError::TooLarge { url: presentable(url), limit: limits.size });
         }
     };
-    // The last it wrote may have come between two looks.
+    // git may have written more after the last measurement.
     if size(mirror).await? > limits.size {
         return Err(RemoteError::TooLarge { url: presentable(url), limit: limits.size });
     }
@@ -65,7 +66,7 @@ pub(super) async fn run(git: &Tool, url: &str, mirror: &Path, limits: Limits) ->
     Err(run_failed(&finished, url, limits.fetch))
 }
 
-/// Comes back when the directory is larger than that.
+/// Returns when the directory is larger than `limit`.
 async fn outgrown(directory: &Path, limit: u64) -> io::Result<()> {
     loop {
         let begun = Instant::now();
@@ -76,13 +77,13 @@ async fn outgrown(directory: &Path, limit: u64) -> io::Result<()> {
     }
 }
 
-/// What the files below a directory take on the disk.
+/// The total size of the files below a directory, in bytes.
 pub(super) async fn size(directory: &Path) -> io::Result<u64> {
     let directory = directory.to_owned();
     blocking(move || {
         let (mut total, mut waiting) = (0, vec![directory]);
         while let Some(directory) = waiting.pop() {
-            // git removes and renames files meanwhile.
+            // git may remove and rename files meanwhile.
             let Ok(entries) = std::fs::read_dir(directory) else { continue };
             for entry in entries {
                 let entry = entry?;
@@ -98,8 +99,8 @@ pub(super) async fn size(directory: &Path) -> io::Result<u64> {
     .await
 }
 
-/// Removes what a git left behind that was killed: locks, which keep others from working, and half of
-/// what it fetched.
+/// Removes what a killed git left behind: locks, which would block later runs, and incomplete
+/// downloads.
 pub(super) fn remove_leftovers(mirror: &Path) -> io::Result<()> {
     let mut waiting = vec![mirror.to_owned()];
     while let Some(directory) = waiting.pop() {

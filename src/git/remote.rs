@@ -1,4 +1,4 @@
-//! What is asked of a remote through the `git` program.
+//! The results of asking a remote through the `git` program.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,108 +8,108 @@ use super::history::HistoryError;
 use crate::domain::spec::without_credentials;
 use crate::sandbox::Finished;
 
-/// The longest explanation by git that is kept, in characters.
+/// The longest explanation by git that is kept, in characters. The rest is cut off.
 const LONGEST_REASON: usize = 2000;
 
-/// What git may take.
+/// Limits of git.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For one look at a remote's branches.
+    /// Time limit for listing a remote's branches.
     pub poll: Duration,
-    /// For one fetch, the first one of a big repository included.
+    /// Time limit for a fetch, also the first one of a big repository.
     pub fetch: Duration,
-    /// Size of the mirror of one repository, in bytes.
+    /// Size limit of the mirror of one repository, in bytes.
     pub size: u64,
-    /// How many branches of one repository patterns may mean.
+    /// How many branches of one repository patterns may match.
     pub branches: usize,
 }
 
 impl Default for Limits {
-    /// A minute for a look, an hour for a fetch, 4 GiB for a mirror, 500 branches.
+    /// A minute for a listing, an hour for a fetch, 4 GiB for a mirror, 500 branches.
     fn default() -> Self {
         Self { poll: Duration::from_mins(1), fetch: Duration::from_hours(1), size: 4 << 30, branches: 500 }
     }
 }
 
-/// Why a remote did not give what was asked of it.
+/// Why a remote did not provide what was asked of it.
 ///
-/// URLs and reasons are fit to be shown: without control characters, without passwords.
+/// URLs and reasons are safe to show: without control characters and passwords.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// Nothing that speaks Git answers there, or it does not let us in.
+    /// The remote does not answer, does not speak Git, or denies access.
     #[error("cannot reach {url}: {reason}")]
     Unreachable {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
-        /// What git says.
+        /// The output of git.
         reason: String,
     },
-    /// It is none of the places that a channel may have us reach.
+    /// A channel may not make us contact this place.
     #[error(
         "{url} is not fetched for a channel that needs it: {reason}\nhint: name the channel in the spec if that is meant; a host in a network of your own can be listed in `private-hosts` of [git]"
     )]
     Forbidden {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
-        /// Why it is out of bounds.
+        /// Why the place is not permitted.
         reason: String,
     },
-    /// It tells its branches, but a fetch fails.
+    /// The remote lists its branches, but a fetch fails.
     #[error("cannot fetch from {url}: {reason}")]
     Refused {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
-        /// What git says.
+        /// The output of git.
         reason: String,
     },
-    /// It answered a question about branches with something else.
+    /// The remote answered with something that is not a list of branches.
     #[error("{url} sent a list of branches that makes no sense: {reason}")]
     BadListing {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
         /// What is wrong with the list.
         reason: String,
     },
-    /// It sends more than there is room for.
+    /// The remote sends more than the mirror may take.
     #[error(
         "{url} sends more than {} MiB, the limit for one repository; it is not fetched for an hour\nhint: if it needs more, raise `mirror-size` of [git]; a repository that no spec names gets a quarter of it", .limit >> 20
     )]
     TooLarge {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
-        /// How much its mirror may take, in bytes.
+        /// The size limit of its mirror, in bytes.
         limit: u64,
     },
-    /// Its hashes are of a kind that nothing here knows.
+    /// The remote has SHA-256 hashes, which are not supported.
     #[error("{url} is a repository with SHA-256 hashes, which neither Guix nor Gorget supports")]
     Sha256 {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
     },
-    /// It lacks a part of its history.
+    /// The remote is a shallow clone, which lacks a part of its history.
     #[error(
         "{url} is a shallow clone, which lacks a part of its history\nhint: `git fetch --unshallow` there gets the rest"
     )]
     Shallow {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
     },
-    /// It has no such branch, and does not give the commit without it either.
+    /// The remote has no such branch, and does not provide the commit by its hash either.
     #[error("{}", missing_branch(url, branch, .default.as_deref()))]
     MissingBranch {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
         /// The branch that was asked for.
         branch: String,
-        /// The one that it takes for its main one.
+        /// The remote's main branch.
         default: Option<String>,
     },
-    /// It has the branch, but gives no such commit.
+    /// The remote has the branch, but does not provide the commit.
     #[error(
         "{url} has no commit {commit:?} on branch {branch:?}\nhint: a commit that no branch leads to any more cannot be had from every server"
     )]
     MissingCommit {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
         /// The branch that was asked for.
         branch: String,
@@ -119,17 +119,17 @@ pub enum RemoteError {
     /// git was killed because its time was over.
     #[error("{url} did not answer within {} s", .limit.as_secs_f32())]
     TimedOut {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
-        /// How long it was given.
+        /// The time limit.
         limit: Duration,
     },
-    /// Nobody can tell whether the commit is on the branch.
+    /// It is unknown whether the commit is on the branch.
     #[error("{url}: {error}")]
     History {
-        /// The remote.
+        /// The URL of the remote.
         url: String,
-        /// What is wrong with it.
+        /// Why the history cannot be read.
         error: HistoryError,
     },
     /// The mirror on this machine cannot be made or read.
@@ -140,12 +140,12 @@ pub enum RemoteError {
         /// What libgit2 says.
         source: git2::Error,
     },
-    /// Something on this machine failed, the remote is not at fault.
+    /// Something on this machine failed; the remote is not at fault.
     #[error(transparent)]
     Local(#[from] io::Error),
 }
 
-/// What it means that a git which contacts `url` failed.
+/// The error of a git that contacted `url` and failed.
 pub(super) fn run_failed(finished: &Finished, url: &str, limit: Duration) -> RemoteError {
     let url = presentable(url);
     match finished.status {
@@ -154,7 +154,7 @@ pub(super) fn run_failed(finished: &Finished, url: &str, limit: Duration) -> Rem
     }
 }
 
-/// That a remote lacks a branch, and which one may be meant.
+/// The message that a remote lacks a branch, with the branch that may be meant instead.
 pub fn missing_branch(url: &str, branch: &str, default: Option<&str>) -> String {
     let assumed = if branch == "master" { ", which is taken where none is given" } else { "" };
     let main = default.filter(|default| *default != branch);
@@ -162,7 +162,7 @@ pub fn missing_branch(url: &str, branch: &str, default: Option<&str>) -> String 
     format!("{url} has no branch {branch:?}{assumed}{main}")
 }
 
-/// What may be shown of a text: one line, no control characters, no credentials.
+/// Makes a text safe to show: one line, no control characters, no credentials.
 pub(super) fn presentable(text: &str) -> String {
     let text = without_credentials(text);
     let lines = text.lines().map(|line| line.replace(char::is_control, ""));

@@ -1,13 +1,14 @@
-//! Which commits belong together: those of the channels that a spec names, and those of the channels
-//! that they need.
+//! Finds the commits of a revision: those of the channels that a spec names, and those of the
+//! channels that they need.
 //!
-//! A channel is fetched, then authenticated, and only then is its description heeded (but for where
-//! its keys are). Nothing of it is loaded.
+//! A channel is fetched, then authenticated, and only then is its description used (except for the
+//! location of its keys). No code of it is loaded.
 //!
-//! Of several demands for one name, one is met. What the spec names always is. Of the others it is the
-//! first, unless it follows a branch and a later one names a commit: then that replaces it, while what
-//! the replaced channel needs stays. That is what Guix does, except that there a needed channel with a
-//! commit also replaces a channel of the spec without one. All other demands are reported.
+//! If there are several demands for one name, only one is met. A channel that the spec names always
+//! wins. Among the others, the first wins, unless it follows a branch and a later one names a
+//! commit: then the later one replaces it, while what the replaced channel needs stays. Guix does
+//! the same, except that there a needed channel with a commit also replaces a channel of the spec
+//! without one. All other demands are reported.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -25,33 +26,33 @@ use super::remote::RemoteError;
 use crate::domain::revision::{ChannelCommit, Origin, Revision, is_brought};
 use crate::domain::spec::Introduction;
 
-/// Where branches are, by URL and name, as far as that is known.
+/// The known tips of branches, by URL and name.
 pub type Tips = HashMap<(String, String), String>;
 
-/// Finds what belongs to a revision.
+/// Finds the commits of a revision.
 #[derive(Debug, Clone)]
 pub struct Resolver {
-    /// Where repositories are fetched to.
+    /// The mirrors that repositories are fetched to.
     pub mirrors: Mirrors,
-    /// Who tells authentic commits.
+    /// Tells whether commits are authentic.
     pub authenticator: Authenticator,
     turns: Turns,
 }
 
 impl Resolver {
-    /// Fetches to `mirrors`, and asks `authenticator`.
+    /// Fetches to `mirrors` and authenticates with `authenticator`.
     pub fn new(mirrors: Mirrors, authenticator: Authenticator) -> Self {
         Self { mirrors, authenticator, turns: Turns::default() }
     }
 
-    /// The beginning of a search for what these channels need. What they bring has the time of two fetches:
-    /// as much for authenticating it as for fetching it.
+    /// Starts a search for what these channels need. What they bring may take twice the time limit
+    /// of a fetch: once for fetching, and as much for authenticating.
     pub fn errand(&self, named: &[ChannelCommit]) -> Errand {
         Errand::new(named.first().map(|channel| channel.url.as_str()), self.mirrors.limits().fetch * 2)
     }
 
-    /// Completes the channels that a spec names, whose origins say where they come from and by what
-    /// introduction. Branches that `tips` does not have are asked for.
+    /// Completes the channels that a spec names. Their origins have their branches and
+    /// introductions. Branches that `tips` does not have are asked for.
     pub async fn resolve(
         &self,
         named: Vec<ChannelCommit>,
@@ -94,18 +95,18 @@ impl Resolver {
         Ok(Revision::new(found))
     }
 
-    /// A resolver that reaches `channel` as it may be reached among `channels`.
+    /// A resolver with the mirrors that have `channel`, one of `channels`.
     fn reaching(&self, channels: &[ChannelCommit], channel: &ChannelCommit) -> Self {
         Self { mirrors: self.mirrors.of(channels, channel), ..self.clone() }
     }
 
-    /// What is wrong with the repository of a channel.
+    /// Reports an error of the repository of a channel.
     fn obstacle(&self, channel: &ChannelCommit, error: RemoteError) -> Obstacle {
         let url = self.mirrors.are_of_operator().then(|| channel.url.clone());
         Obstacle::Remote { channel: label(channel), url, error }
     }
 
-    /// The demands of a channel among `channels`, which is fetched, authenticated and described.
+    /// Fetches, authenticates and describes a channel, one of `channels`; returns its demands.
     async fn needs(
         &self,
         channels: &[ChannelCommit],
@@ -126,7 +127,8 @@ impl Resolver {
         Ok(metadata.dependencies.into_iter().map(demand).collect())
     }
 
-    /// The channel that meets a demand of one of `channels`, complete, and what it demands itself.
+    /// Completes the channel that meets a demand of one of `channels`; returns it and its own
+    /// demands.
     async fn bring(
         &self,
         channels: &[ChannelCommit],
@@ -160,7 +162,7 @@ impl Resolver {
         Ok((channel, further))
     }
 
-    /// Refuses a channel with which all that is brought is too large.
+    /// Refuses a channel that makes the total of what is brought too large.
     async fn weigh(
         &self,
         mirrors: &Mirrors,
@@ -222,7 +224,7 @@ impl Resolver {
         if let Some(introduction) = &origin.introduction {
             let keyring = match &described {
                 Ok(metadata) => metadata.keyring.clone(),
-                // Whether it is authentic comes before what is wrong with it.
+                // Authenticate first: a bad signature matters more than a bad description.
                 Err(_) => Metadata::default().keyring,
             };
             match self.judge(channel, &mirror, introduction, &keyring).await? {
@@ -261,7 +263,8 @@ impl Resolver {
     }
 }
 
-/// What a channel is called in messages: a name that its spec does not have is explained.
+/// The name of a channel in messages. For a channel that the spec does not name, it says who needs
+/// it.
 fn label(channel: &ChannelCommit) -> String {
     match &channel.origin.needed_by {
         Some(by) => format!("{} (needed by {by})", channel.name),

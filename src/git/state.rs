@@ -1,4 +1,4 @@
-//! What there is of a mirror, judged from its files alone.
+//! The state of a mirror, judged from its files alone.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -9,20 +9,20 @@ use git2::{ErrorCode, Oid, Repository};
 use super::blocking;
 use super::tree::{BIGGEST_TREE, MOST_ENTRIES, root};
 
-/// What there is of a mirror, judged from its files alone.
+/// The state of a mirror, with respect to one commit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing.
+    /// There is nothing.
     Absent,
-    /// Something that cannot be a whole mirror.
+    /// Something is there that cannot be a complete mirror.
     Broken,
-    /// A mirror without the commit.
+    /// The mirror lacks the commit.
     Lacks,
-    /// A mirror with the commit and all of its files.
+    /// The mirror has the commit and all of its files.
     Holds,
 }
 
-/// What there is of the mirror at `mirror`, as far as `commit` is concerned.
+/// The state of the mirror at `mirror`, with respect to `commit`.
 pub(super) async fn state(mirror: &Path, commit: &str) -> State {
     let (mirror, commit) = (mirror.to_owned(), commit.to_owned());
     blocking(move || match inspect(&mirror, &commit) {
@@ -52,7 +52,7 @@ fn inspect(mirror: &Path, commit: &str) -> Result<State, git2::Error> {
     }
 }
 
-/// Whether every pack ends in the checksum that its index holds: one cut off does not.
+/// Whether every pack ends in the checksum that its index holds. A truncated pack does not.
 fn packs_are_whole(directory: &Path) -> io::Result<bool> {
     fn checksum(path: &Path, from_end: i64) -> io::Result<[u8; 20]> {
         let mut file = fs_err::File::open(path)?;
@@ -71,8 +71,8 @@ fn packs_are_whole(directory: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Whether all directories of `commit` can be read and all of its files exist. A commit that is too big to be
-/// checked out is not read to its end: checking it out refuses it.
+/// Whether all directories of `commit` can be read and all of its files exist. A commit that is too
+/// big to be checked out is not read to its end, because the checkout refuses it.
 fn has_every_file(repository: &Repository, commit: &str) -> Result<bool, git2::Error> {
     let odb = repository.odb()?;
     let Some(root) = root(repository, Oid::from_str(commit)?)? else { return Ok(true) };
@@ -86,7 +86,7 @@ fn has_every_file(repository: &Repository, commit: &str) -> Result<bool, git2::E
             return Ok(true);
         }
         let Ok(tree) = repository.find_tree(id) else {
-            // Git allows more than libgit2: nothing is lost as long as the object can be read.
+            // Git permits more than libgit2: nothing is lost if the object can be read.
             odb.read(id)?;
             continue;
         };

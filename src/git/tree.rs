@@ -1,4 +1,4 @@
-//! What a commit contains, read with suspicion.
+//! The contents of a commit, which is not trusted.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -13,27 +13,28 @@ use super::is_commit;
 
 /// The most files and directories that a commit may have.
 pub(super) const MOST_ENTRIES: usize = 300_000;
-/// The most directories that a file may be in.
+/// How many directories a file may be nested in.
 const DEEPEST: usize = 64;
-/// The longest name, in bytes: no file system of Linux has longer ones.
+/// The longest name, in bytes: file systems of Linux have no longer ones.
 const LONGEST_NAME: usize = 255;
 /// The longest path, in bytes.
 const LONGEST_PATH: usize = 1024;
-/// The most that all paths of a commit may take, in bytes: directories can be shared within a commit, so a
-/// small repository can have long paths without number.
+/// The total length of all paths of a commit, in bytes. Directories can be shared within a commit,
+/// so a small repository can have any number of long paths.
 const MOST_PATHS: usize = 64 << 20;
 /// The longest list of one directory's entries that is read, in bytes.
 pub(super) const BIGGEST_TREE: usize = 32 << 20;
 
 /// The biggest file that is converted, in bytes.
 pub(super) const BIGGEST_CONVERTED: usize = 8 << 20;
-/// The most that all files which are converted may have, in bytes.
+/// The most bytes that all converted files of a commit may have together.
 pub(super) const MOST_CONVERTED: usize = 100 << 20;
 
-/// The biggest commit that is read, in bytes, without its files: messages can be of any length.
+/// The biggest commit object that is read, in bytes, without its files: messages can have any
+/// length.
 const BIGGEST_COMMIT: usize = 1 << 20;
 
-/// The root directory of a commit; `None` if the commit or the directory's list is bigger than is read.
+/// The root directory of a commit; `None` if the commit or the list of the directory is too big.
 pub(super) fn root(repository: &Repository, commit: Oid) -> Result<Option<Oid>, git2::Error> {
     let odb = repository.odb()?;
     if odb.read_header(commit)?.0 > BIGGEST_COMMIT {
@@ -46,7 +47,7 @@ pub(super) fn root(repository: &Repository, commit: Oid) -> Result<Option<Oid>, 
 /// Why a commit is not checked out.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
-    /// The repository cannot be read. It is damaged when it holds the commit at all.
+    /// The repository cannot be read. If it has the commit, it is damaged.
     #[error("cannot read commit {commit:?} in {}: {source}", .repository.display())]
     Repository {
         /// The repository's directory.
@@ -64,14 +65,14 @@ pub enum CheckoutError {
         /// The commit.
         commit: String,
     },
-    /// The commit holds something that may not reach a disk.
+    /// The commit contains something that must not be written to disk.
     #[error("commit {commit} is refused: {path:?} {refusal}")]
     Refused {
         /// The commit.
         commit: String,
-        /// Where in it.
+        /// The path of the entry.
         path: PathBuf,
-        /// What is wrong there.
+        /// The problem of the entry.
         refusal: Refusal,
     },
     /// Files cannot be written.
@@ -79,7 +80,7 @@ pub enum CheckoutError {
     Io(#[from] io::Error),
 }
 
-/// What is wrong with an entry of a commit.
+/// The problem of an entry of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The name is empty, `.`, `..` or `.git`, or contains `/`.
@@ -88,31 +89,31 @@ pub enum Refusal {
     /// The name is longer than that of a file may be.
     #[error("has a name of more than {LONGEST_NAME} bytes, which no file may have")]
     LongName,
-    /// Its directory has another entry of this name.
+    /// Another entry of the directory has this name.
     #[error("is there twice")]
     Twice,
-    /// Neither file, directory, symbolic link nor submodule.
+    /// It is neither a file, directory, symbolic link nor submodule.
     #[error("is of no known kind")]
     Kind,
-    /// In more directories than a path may have, or a path that is too long.
+    /// It is in more directories than permitted, or its path is too long.
     #[error("is nested too deeply")]
     TooDeep,
-    /// With it, the commit has more entries than it may.
+    /// With it, the commit has too many entries.
     #[error("makes too many entries")]
     TooMany,
-    /// With it, the commit has more content than it may.
+    /// With it, the commit has too much content.
     #[error("is too big")]
     TooBig,
-    /// With it, attributes convert more than they may.
+    /// With it, attributes convert too much content.
     #[error(
         "is too big to be converted: `.gitattributes` may convert files of {} MiB, {} MiB in all\nhint: take `eol=crlf` and `ident` off it, or make it smaller",
         BIGGEST_CONVERTED >> 20, MOST_CONVERTED >> 20
     )]
     Conversion,
-    /// A symbolic link to nothing at all, or to a name with a zero byte.
+    /// It is a symbolic link to the empty path, or to a path with a zero byte.
     #[error("is a symbolic link that cannot be made")]
     Link,
-    /// Attributes that libgit2 cannot apply, or not in a bearable time.
+    /// libgit2 cannot apply the attributes, or not in a reasonable time.
     #[error("has attributes that cannot be applied, or that take too long to apply")]
     Attributes,
 }
@@ -120,7 +121,7 @@ pub enum Refusal {
 /// A file or directory of a commit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Relative to the commit's root; nothing but names that are safe to join.
+    /// Its path, relative to the commit's root. Each component is safe to join.
     pub path: PathBuf,
     pub kind: Kind,
     pub id: Oid,
@@ -133,11 +134,11 @@ pub(super) enum Kind {
     Executable,
     Link,
     Directory,
-    /// An empty directory: what belongs there is in another repository.
+    /// An empty directory, because the content is in another repository.
     Submodule,
 }
 
-/// A commit of an open repository, with what errors tell of it.
+/// A commit of an open repository, with the details for errors.
 pub(super) struct Source {
     pub repository: Repository,
     path: PathBuf,
@@ -166,7 +167,7 @@ impl Source {
         CheckoutError::Refused { commit: self.commit.clone(), path: path.into(), refusal }
     }
 
-    /// All entries, every directory before what is in it.
+    /// All entries, each directory before its contents.
     pub(super) fn entries(&self, stop: &CancellationToken) -> Result<Vec<Entry>, CheckoutError> {
         let mut entries = Vec::new();
         let mut left = MOST_PATHS;
@@ -248,7 +249,7 @@ impl Source {
     }
 }
 
-/// Ends work that nobody waits for any more.
+/// Fails if nothing waits for the work any more.
 pub(super) fn refuse_stopped(stop: &CancellationToken) -> io::Result<()> {
     if stop.is_cancelled() { Err(io::Error::other("stopped")) } else { Ok(()) }
 }

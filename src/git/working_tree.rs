@@ -1,11 +1,12 @@
-//! A person's working tree on this machine: its commits, and what is not committed yet.
+//! A user's working tree on this machine: its commits and its uncommitted changes.
 //!
 //! # Guarantees
 //!
-//! * Nothing in the repository is written, no index and no object. What is not committed becomes a
+//! * It writes nothing to the repository, neither index nor objects. Uncommitted changes become a
 //!   commit in another repository, which borrows the objects of this one.
-//! * The same files give the same commit, whatever the time, so what was evaluated is known again.
-//! * Files that Git ignores are left out. New files that nobody has added yet are in.
+//! * The same files give the same commit at any time, so an earlier evaluation of them is found
+//!   again.
+//! * Files that Git ignores are left out. New files that have not been added yet are included.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,11 +16,11 @@ use super::is_commit;
 use super::program::git;
 use crate::sandbox::Tool;
 
-/// Time for one run of git. Reading a working tree of Guix takes some seconds on a slow disk.
+/// Time limit of one run of git. Reading a working tree of Guix takes some seconds on a slow disk.
 const LIMIT: Duration = Duration::from_mins(10);
-/// Exit code of git for "no".
+/// The exit code with which git says "no".
 const NO: i32 = 1;
-/// Author and committer of what is not committed.
+/// Author and committer of the commit with uncommitted changes.
 const NOBODY: [(&str, &str); 6] = [
     ("GIT_AUTHOR_NAME", "nobody"),
     ("GIT_AUTHOR_EMAIL", "nobody@localhost"),
@@ -28,30 +29,30 @@ const NOBODY: [(&str, &str); 6] = [
     ("GIT_COMMITTER_EMAIL", "nobody@localhost"),
     ("GIT_COMMITTER_DATE", "@1 +0000"),
 ];
-/// Where a branch without an upstream may have come from, the likeliest first.
+/// Branches that a branch without an upstream may have started from, the likeliest first.
 const USUAL_BASES: [&str; 5] = ["origin/HEAD", "origin/master", "origin/main", "master", "main"];
 
-/// Why a working tree is not understood.
+/// Why a working tree cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkingTreeError {
-    /// There is none.
+    /// There is no working tree.
     #[error("{} is not in a Git working tree: {reason}", .directory.display())]
     NoWorkingTree {
-        /// Where it was looked for.
+        /// The directory where it was looked for.
         directory: PathBuf,
-        /// What git said.
+        /// The output of git.
         reason: String,
     },
-    /// Its branch has no commit.
+    /// The branch has no commit.
     #[error("{} has no commit yet\nhint: commit something to compare with", .0.display())]
     NoCommit(PathBuf),
-    /// A name that means no commit.
+    /// The name is not that of a commit.
     #[error("{0:?} is no commit\nhint: give a branch, a tag or a commit that `git log` shows")]
     NoSuchCommit(String),
-    /// Nothing says what the branch began with.
+    /// It is unknown what the branch started from.
     #[error("there is no upstream branch\nhint: say what to compare with, such as --base origin/master")]
     NoBase,
-    /// The two histories have nothing in common.
+    /// The two histories have no commit in common.
     #[error(
         "HEAD and {0} have no commit in common\nhint: fetch more history (`git fetch --unshallow`), or give another --base"
     )]
@@ -59,9 +60,9 @@ pub enum WorkingTreeError {
     /// git failed.
     #[error("git {command} failed: {reason}")]
     Failed {
-        /// The command.
+        /// The arguments of git.
         command: String,
-        /// What it said.
+        /// The output of git.
         reason: String,
     },
     /// Something on this machine failed.
@@ -75,24 +76,24 @@ type Result<T> = std::result::Result<T, WorkingTreeError>;
 #[derive(Debug, Clone)]
 pub struct WorkingTree {
     top: PathBuf,
-    /// The repository's directory for this working tree.
+    /// The Git directory of this working tree.
     git_directory: PathBuf,
-    /// The repository, which other working trees may share.
+    /// The repository's common directory, which other working trees may share.
     repository: PathBuf,
     head: String,
 }
 
-/// What a working tree is compared with.
+/// The commit that a working tree is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
-    /// What a person calls it.
+    /// The name that a user knows it by.
     pub name: String,
     /// The newest commit that it has in common with HEAD.
     pub commit: String,
 }
 
 impl WorkingTree {
-    /// Finds the working tree that `directory` is in.
+    /// Finds the working tree that contains `directory`.
     ///
     /// git itself refuses a repository that belongs to another user.
     pub async fn find(directory: &Path) -> Result<Self> {
@@ -116,7 +117,7 @@ impl WorkingTree {
         Ok(Self { head, ..tree })
     }
 
-    /// Its topmost directory.
+    /// The top directory.
     pub fn top(&self) -> &Path {
         &self.top
     }
@@ -126,14 +127,14 @@ impl WorkingTree {
         &self.head
     }
 
-    /// The repository, which other working trees may share.
+    /// The repository's common directory, which other working trees may share.
     pub fn repository(&self) -> &Path {
         &self.repository
     }
 
-    /// What it is compared with: the newest commit that HEAD has in common with `name`, else with the
-    /// upstream branch, else with a branch that is usually one. An upstream branch that is only a copy of this
-    /// branch comes last.
+    /// Finds what to compare with: the newest commit that HEAD has in common with `name`; without a
+    /// name, with the upstream branch, or with a usual base. An upstream branch that is only a copy
+    /// of this branch is tried last.
     pub async fn base(&self, name: Option<&str>) -> Result<Base> {
         let (name, other) = match name {
             Some(name) => {
@@ -167,25 +168,26 @@ impl WorkingTree {
         Ok(None)
     }
 
-    /// The commit that a name means.
+    /// The commit that `name` stands for.
     async fn commit(&self, name: &str) -> Result<Option<String>> {
         let name = format!("{name}^{{commit}}");
         let commit =
             self.ask_or_none(&["rev-parse", "--quiet", "--verify", "--end-of-options", &name]).await?;
-        // Git takes some words for all but a commit.
+        // Git accepts some arguments that do not name a commit.
         Ok(commit.filter(|commit| is_commit(commit)))
     }
 
-    /// The working tree as a commit, with what is not committed: HEAD, if that is all.
+    /// The working tree as a commit, uncommitted changes included. This is HEAD if there are none.
     ///
-    /// What is new is written to the bare repository at `target`, which has to borrow this one's objects.
+    /// New objects are written to the bare repository at `target`, which has to borrow the objects
+    /// of this one.
     pub async fn snapshot(&self, target: &Path) -> Result<String> {
         let directory = tempfile::tempdir()?;
         let index = directory.path().join("index");
         let own = self.git_directory.join("index");
         if own.exists() {
-            // With what it knows of each file, git reads only those that were changed. A file that is as old as the
-            // index is read as well, so the copy must not be younger.
+            // The index lets git read only files that were changed. git also reads each file that
+            // is as old as the index, so the copy must not be newer.
             let modified = fs_err::metadata(&own)?.modified()?;
             fs_err::copy(&own, &index)?;
             fs_err::OpenOptions::new().write(true).open(&index)?.file().set_modified(modified)?;
@@ -206,7 +208,7 @@ impl WorkingTree {
         answer(&git, &["commit-tree", &tree, "-p", &self.head, "-m", "What is not committed"]).await
     }
 
-    /// Whether any file that Git knows has a Guile module in it.
+    /// Whether any file that Git does not ignore contains a Guile module.
     pub async fn has_modules(&self) -> Result<bool> {
         let words = ["grep", "--quiet", "--untracked", "-e", "^(define-module", "--", "*.scm"];
         let git = self.git().env("GIT_WORK_TREE", &self.top).directory(&self.top);
@@ -218,7 +220,7 @@ impl WorkingTree {
         git(&self.git_directory)
     }
 
-    /// What git says; none when it says no.
+    /// The output of git; `None` when git says "no".
     async fn ask(&self, words: &[&str]) -> Result<Option<String>> {
         let finished = self.git().args(words.iter().copied()).spawn()?.finish(LIMIT).await?;
         if finished.success() {
@@ -230,7 +232,7 @@ impl WorkingTree {
         Err(failed(words, &finished.reason()))
     }
 
-    /// The same for a command that has one exit code for "no" and all else.
+    /// The same, for a command that has one exit code for "no" and all errors.
     async fn ask_or_none(&self, words: &[&str]) -> Result<Option<String>> {
         match self.ask(words).await {
             Err(WorkingTreeError::Failed { .. }) => Ok(None),

@@ -233,13 +233,12 @@ pub(super) fn filter_of_reading() -> Vec<sock_filter> {
     program.into_iter().map(|(code, jt, jf, k)| sock_filter { code, jt, jf, k }).collect()
 }
 
-/// Makes a filter from instructions for single calls. It refuses the calls in `more` besides those
-/// in [`REFUSED`].
+/// A filter of instructions for single calls. It refuses `more` besides [`REFUSED`].
 fn instructions(by_arguments: Vec<Instruction>, more: &[libc::c_long]) -> Vec<Instruction> {
     let mut program = vec![
         (LOAD, 0, 0, ARCHITECTURE),
         (JUMP_EQUAL, 1, 0, NATIVE),
-        // 32-bit calls have other numbers, which the lists above do not cover.
+        // 32-bit calls have other numbers, which the filter does not know.
         (RETURN, 0, 0, KILL_PROCESS),
         (LOAD, 0, 0, NUMBER),
     ];
@@ -250,8 +249,7 @@ fn instructions(by_arguments: Vec<Instruction>, more: &[libc::c_long]) -> Vec<In
     program.extend(more.iter().flat_map(refused));
     program.extend(by_arguments);
     program.extend(REFUSED.iter().flat_map(refused));
-    // The flags of `clone3` are in memory, where a filter cannot read them. The C library falls
-    // back to `clone`.
+    // Its flags are in memory, where a filter cannot read them. The C library falls back to `clone`.
     program.extend([(JUMP_EQUAL, 0, 1, number(libc::SYS_clone3)), (RETURN, 0, 0, ENOSYS)]);
     program.extend([(JUMP_AT_LEAST, 0, 1, UNKNOWN), (RETURN, 0, 0, ENOSYS), (RETURN, 0, 0, ALLOW)]);
     program
