@@ -178,7 +178,7 @@ struct Tally<'a> {
     default: Option<String>,
     /// Whether there was any reference at all.
     any: bool,
-    /// Whether reading may stop once that and the main branch are known.
+    /// Whether reading stops at the first reference: `default` is known by then.
     is_glance: bool,
 }
 

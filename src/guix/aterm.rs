@@ -1,28 +1,29 @@
-//! The notation of `.drv` files: lists, tuples and strings of `ATerm`, as strictly read as they are printed.
+//! The notation of `.drv` files: lists, tuples and strings of `ATerm`. The reader accepts only what
+//! the printer would print.
 
 use std::borrow::Cow;
 
-/// Bytes of a string; borrowed when nothing in it was escaped.
+/// Bytes of a string; borrowed if the string has no escapes.
 pub(super) type Text<'a> = Cow<'a, [u8]>;
 
-/// A text that is not a derivation, with the place where that shows.
+/// A text that is not a derivation, with the place where it stops being one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {at} of the derivation: expected {expected}")]
 pub struct ParseError {
     /// Offset into the text.
     pub at: usize,
-    /// What should stand there.
+    /// What was expected there.
     pub expected: &'static str,
 }
 
-/// Most items of all lists of a text together. A real derivation has several thousand at most.
+/// The most items of all lists of a text together. A real derivation has several thousand at most.
 const MOST_ITEMS: usize = 1 << 17;
 
-/// A place in a text that is read.
+/// A position in a text that is being read.
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
-    /// How many more items the lists may have.
+    /// How many more items the lists of the text may have.
     items_left: usize,
 }
 
@@ -32,12 +33,12 @@ impl<'a> Cursor<'a> {
         Self { text, at: 0, items_left: MOST_ITEMS }
     }
 
-    /// An error at this place.
+    /// An error at the current position.
     pub(super) fn error(&self, expected: &'static str) -> ParseError {
         ParseError { at: self.at, expected }
     }
 
-    /// Makes sure that nothing comes after this.
+    /// Ensures that the text ends here.
     pub(super) fn end(&self) -> Result<(), ParseError> {
         if self.at != self.text.len() {
             return Err(ParseError { at: self.at, expected: "the end of the file" });
@@ -45,7 +46,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Goes past what is `wanted` here; `expected` names it.
+    /// Skips `wanted`; `expected` is its name for errors.
     pub(super) fn expect(&mut self, wanted: &[u8], expected: &'static str) -> Result<(), ParseError> {
         if !self.text[self.at..].starts_with(wanted) {
             return Err(ParseError { at: self.at, expected });
@@ -54,12 +55,12 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Goes past a comma.
+    /// Skips a comma.
     pub(super) fn comma(&mut self) -> Result<(), ParseError> {
         self.expect(b",", "a comma")
     }
 
-    /// Reads a list of what `item` reads.
+    /// Reads a list, each item with `item`.
     pub(super) fn list<T>(
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<T, ParseError>,
@@ -93,7 +94,7 @@ impl<'a> Cursor<'a> {
         self.string()
     }
 
-    /// Reads a string, whatever bytes are in it.
+    /// Reads a string of any bytes.
     pub(super) fn string(&mut self) -> Result<Text<'a>, ParseError> {
         self.expect(b"\"", "a string")?;
         let start = self.at;
@@ -136,7 +137,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Prints a list of what `print` prints.
+/// Prints a list, each item with `print`.
 pub(super) fn print_list<T>(out: &mut Vec<u8>, items: &[T], mut print: impl FnMut(&mut Vec<u8>, &T)) {
     out.push(b'[');
     for (index, item) in items.iter().enumerate() {
@@ -148,7 +149,7 @@ pub(super) fn print_list<T>(out: &mut Vec<u8>, items: &[T], mut print: impl FnMu
     out.push(b']');
 }
 
-/// Prints texts in parentheses.
+/// Prints a tuple of texts.
 pub(super) fn print_tuple(out: &mut Vec<u8>, texts: &[&[u8]]) {
     for (index, text) in texts.iter().enumerate() {
         out.push(if index == 0 { b'(' } else { b',' });

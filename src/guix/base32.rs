@@ -4,7 +4,7 @@ use std::fmt;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
 
-/// A text that is not base-32 of the wanted length.
+/// A text that is not base-32 of the expected length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a base-32 number of {0} bytes")]
 pub struct NotBase32(pub usize);
@@ -22,7 +22,7 @@ pub fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads `N` bytes back.
+/// Decodes `N` bytes.
 pub fn decode<const N: usize>(text: &[u8]) -> Result<[u8; N], NotBase32> {
     let mut bytes = [0_u8; N];
     if text.len() != (N * 8).div_ceil(5) {
@@ -45,7 +45,7 @@ pub fn decode<const N: usize>(text: &[u8]) -> Result<[u8; N], NotBase32> {
     Ok(bytes)
 }
 
-/// The value of each character, 0xff where there is none.
+/// The value of each character; 0xff if it is not a digit.
 const VALUES: [u8; 256] = {
     let mut values = [0xff; 256];
     let mut value = 0;
@@ -56,7 +56,7 @@ const VALUES: [u8; 256] = {
     values
 };
 
-/// Shows bytes in base-32.
+/// Displays bytes in base-32.
 pub struct Base32<'a>(pub &'a [u8]);
 
 impl fmt::Display for Base32<'_> {

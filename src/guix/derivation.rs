@@ -1,8 +1,8 @@
-//! Derivations as they stand in `.drv` files: `Derive([outputs],[inputs],[sources],system,builder,
+//! Derivations in the format of `.drv` files: `Derive([outputs],[inputs],[sources],system,builder,
 //! [arguments],[environment])`, a subset of the ATerm notation.
 //!
-//! Reading is strict: what [`Derivation::parse`] takes is exactly what [`Derivation::print`] makes,
-//! so that nobody can smuggle a second meaning past a reader that is more lenient.
+//! Reading is strict: [`Derivation::parse`] accepts exactly what [`Derivation::print`] prints, so
+//! no text can mean something else to a more lenient reader.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,14 +12,14 @@ pub use super::aterm::ParseError;
 use super::aterm::{Cursor, Text, print_list, print_string, print_tuple};
 use super::store_path::{PathError, StorePath, fixed_output_text};
 
-/// Most outputs of a derivation. Real ones have fewer than ten.
+/// The most outputs of a derivation. Real ones have fewer than ten.
 const MOST_OUTPUTS: usize = 128;
-/// With more outputs than this, their names are looked up in a hash table.
+/// Above this number of outputs, names are looked up in a hash table.
 const FEW_OUTPUTS: usize = 4;
-/// Longest part of a text that an error shows, in bytes.
+/// The longest part of a text that an error shows, in bytes.
 const LONGEST_SHOWN: usize = 300;
 
-/// Why a derivation's outputs are not what they claim to be.
+/// Why the outputs of a derivation are wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutputError {
     /// The claimed path is not the one that follows from the derivation.
@@ -29,19 +29,19 @@ pub enum OutputError {
         output: String,
         /// The path in the derivation.
         claimed: String,
-        /// The path that the store would give it.
+        /// The path that the store gives it.
         actual: StorePath,
     },
-    /// An input is a derivation that is not known.
+    /// An input is an unknown derivation.
     #[error("the input {0} is not known")]
     UnknownInput(String),
-    /// A path or name that no store would take.
+    /// A path or name that no store accepts.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// An output whose hash is given in advance, but not as the store wants it.
+    /// The hash of a fixed output is not in the form that the store requires.
     #[error("output {0:?} has a hash that makes no sense")]
     BadHash(String),
-    /// The derivation has no outputs, or several although one of them is fixed.
+    /// The derivation has no outputs, or is fixed and has more than the one output `out`.
     #[error("a derivation has at least one output, and exactly one, called \"out\", if that is fixed")]
     Count,
     /// Two outputs have the same name.
@@ -54,36 +54,36 @@ type Input<'a> = (Text<'a>, Vec<Text<'a>>);
 /// One output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output<'a> {
-    /// `out`, `lib`, `doc`, …
+    /// Its name: `out`, `lib`, `doc`, …
     pub name: Text<'a>,
     /// Its store path.
     pub path: Text<'a>,
-    /// `sha256`, `r:sha256`, …; empty unless the contents are fixed in advance.
+    /// `sha256`, `r:sha256`, …; empty unless the output is fixed.
     pub algorithm: Text<'a>,
-    /// The hash in hexadecimal; empty unless the contents are fixed in advance.
+    /// The hash in hexadecimal; empty unless the output is fixed.
     pub hash: Text<'a>,
 }
 
 /// A `.drv` file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Derivation<'a> {
-    /// What it makes, in the file's order (sorted by name).
+    /// Its outputs, in the file's order (sorted by name).
     pub outputs: Vec<Output<'a>>,
-    /// Paths of the derivations that it needs, with the names of the outputs that it needs of them.
+    /// Paths of its input derivations, each with the names of the outputs that it needs.
     pub inputs: Vec<Input<'a>>,
-    /// Paths of plain store items that it needs.
+    /// Paths of the plain store items that it needs.
     pub sources: Vec<Text<'a>>,
     /// `x86_64-linux`, …
     pub system: Text<'a>,
-    /// The program to run.
+    /// The program that builds it.
     pub builder: Text<'a>,
-    /// Its arguments.
+    /// The arguments of the builder.
     pub arguments: Vec<Text<'a>>,
-    /// Its environment, in the file's order (sorted by name).
+    /// The environment of the builder, in the file's order (sorted by name).
     pub environment: Vec<(Text<'a>, Text<'a>)>,
 }
 
-/// SHA-256 of a derivation in which every input is replaced by its own such hash: equal for
+/// SHA-256 of a derivation in which every input is replaced by its own such hash. It is equal for
 /// derivations that make the same outputs from the same contents.
 pub type Modulo = [u8; 32];
 
@@ -108,14 +108,14 @@ impl<'a> Derivation<'a> {
         Ok(Self { outputs, inputs, sources, system, builder, arguments, environment })
     }
 
-    /// Reads the sources of a `.drv` file, and nothing that comes after them.
+    /// Reads the sources of a `.drv` file, and ignores what follows them.
     pub fn parse_sources(text: &'a [u8]) -> Result<Vec<Text<'a>>, ParseError> {
         let mut cursor = Cursor::new(text);
         outputs_and_inputs(&mut cursor)?;
         cursor.list(Cursor::string)
     }
 
-    /// Prints it as a `.drv` file.
+    /// Prints it in the format of a `.drv` file.
     pub fn print(&self) -> Vec<u8> {
         let inputs =
             self.inputs.iter().map(|(path, names)| (&path[..], names.iter().map(|n| &n[..]).collect()));
@@ -155,17 +155,19 @@ impl<'a> Derivation<'a> {
         out
     }
 
-    /// Whether Guix lets its outputs be had from a substitute server.
+    /// Whether Guix permits substitutes for its outputs.
     pub fn is_substitutable(&self) -> bool {
         let allows = self.environment.iter().find(|(name, _)| **name == *b"allowSubstitutes");
         allows.is_none_or(|(_, value)| **value == *b"1")
     }
 
     /// Checks that every output path is the one that the store gives it, as the real daemon does
-    /// when it takes a derivation, and returns the derivation's own [`Modulo`] for its users.
+    /// when a derivation is added. Returns the derivation's own [`Modulo`], for derivations that
+    /// use it.
     ///
-    /// `name` is the derivation's, without `.drv`; `modulo_of` knows the inputs. Without this check
-    /// a forged derivation could claim the outputs of another one and be taken for it.
+    /// `name` is that of the derivation, without `.drv`; `modulo_of` returns the [`Modulo`] of an
+    /// input. Without this check, a forged derivation could claim the outputs of another one and be
+    /// mistaken for it.
     pub fn check_outputs(
         &self,
         name: &str,
@@ -218,7 +220,7 @@ impl<'a> Derivation<'a> {
     }
 }
 
-/// The names of all outputs, to be looked up for each variable.
+/// The names of all outputs, for look-ups of variables.
 enum OutputNames<'a> {
     Few(&'a [Output<'a>]),
     Many(HashSet<&'a [u8]>),
@@ -249,7 +251,7 @@ fn first_duplicate<'a>(outputs: &'a [Output<'_>]) -> Option<&'a [u8]> {
     outputs.iter().map(|output| &output.name[..]).find(|name| !seen.insert(*name))
 }
 
-/// From the beginning to where the sources begin.
+/// Reads from the beginning up to the sources.
 fn outputs_and_inputs<'a>(cursor: &mut Cursor<'a>) -> Result<(Vec<Output<'a>>, Vec<Input<'a>>), ParseError> {
     cursor.expect(b"Derive(", "Derive(")?;
     let mut outputs_left = MOST_OUTPUTS;

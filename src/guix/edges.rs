@@ -1,12 +1,12 @@
-//! The inputs of a derivation as the database keeps them: ascending ids, each written as its
-//! distance from the one before, seven bits a byte, the lowest first (LEB128).
+//! The inputs of a derivation in the format of the database: ascending ids, each encoded as its
+//! difference to the one before, in groups of seven bits, the lowest first (LEB128).
 
-/// These bytes are not a list of ids that [`encode`] wrote.
+/// Bytes that are not a list of ids as [`encode`] writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the list of inputs is damaged at byte {0}")]
 pub struct Damaged(pub usize);
 
-/// Writes ids; their order and repetitions are not kept. Ids are positive.
+/// Encodes positive ids. Their order and duplicates are lost.
 pub fn encode(ids: &[i64]) -> Vec<u8> {
     let mut sorted: Vec<u64> = ids.iter().map(|id| id.cast_unsigned()).collect();
     sorted.sort_unstable();
@@ -20,7 +20,8 @@ pub fn encode(ids: &[i64]) -> Vec<u8> {
     bytes
 }
 
-/// Reads ids back, ascending. Refuses whatever [`encode`] would not have written for positive ids.
+/// Decodes ids, in ascending order. Refuses anything that [`encode`] does not write for positive
+/// ids.
 pub fn decode(bytes: &[u8]) -> Result<Vec<i64>, Damaged> {
     let mut ids = Vec::with_capacity(bytes.len() / 2);
     let mut last: i64 = 0;
@@ -43,7 +44,7 @@ fn push_varint(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number.to_le_bytes()[0]);
 }
 
-/// The number that begins at `start`, and where it ends. Only its shortest form counts.
+/// Decodes the number at `start`; returns it and its end. Only the shortest encoding is valid.
 fn varint(bytes: &[u8], start: usize) -> Option<(u64, usize)> {
     let mut number: u64 = 0;
     for (place, &byte) in bytes.get(start..)?.iter().enumerate().take(10) {

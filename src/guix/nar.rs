@@ -1,34 +1,34 @@
-//! NAR, the archive format in which store items travel: strings with a 64-bit length, padded to
-//! eight bytes, in a fixed grammar. See `guix/serialization.scm` of any Guix.
+//! NAR, the archive format of store items: strings with a 64-bit length, padded to eight bytes, in
+//! a fixed grammar. See `guix/serialization.scm` of any Guix.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
-/// Deepest directory nesting that is read.
+/// The deepest nesting of directories that is accepted.
 const DEEPEST: usize = 256;
-/// Longest keyword, file name or link target.
+/// The longest keyword, file name or link target, in bytes.
 const LONGEST_WORD: u64 = 4096;
 
 /// Why an archive was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum NarError {
-    /// The stream broke.
+    /// The stream broke off.
     #[error("the archive broke off: {0}")]
     Broken(#[from] io::Error),
-    /// Something else was expected.
+    /// Something other than the expected string was found.
     #[error("at byte {at} of the archive: expected {expected}")]
     Unexpected {
         /// Offset of the string that is wrong.
         at: usize,
-        /// What the grammar wants there.
+        /// What the grammar requires there.
         expected: &'static str,
     },
-    /// It is larger than the reader wants to hold.
+    /// It exceeds the reader's limit.
     #[error("the archive is larger than {0} bytes")]
     TooLarge(usize),
 }
 
-/// Reads one archive from a stream that goes on after it, and returns its bytes.
+/// Reads one archive from a stream that continues after it; returns the archive's bytes.
 pub fn read(stream: &mut impl Read, limit: usize) -> Result<Vec<u8>, NarError> {
     let mut reader = Reader { stream, bytes: Vec::new(), limit };
     reader.keyword(b"nix-archive-1")?;
@@ -66,13 +66,13 @@ pub fn read(stream: &mut impl Read, limit: usize) -> Result<Vec<u8>, NarError> {
     }
 }
 
-/// The contents of an archive that is a single, not executable file.
+/// The contents of an archive of a single file that is not executable.
 pub fn single_file(archive: &[u8]) -> Option<&[u8]> {
     let range = single_file_range(archive)?;
     archive.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
 }
 
-/// Where they are in the archive, of which `head` is the beginning.
+/// The range of these contents in the archive, which begins with `head`.
 pub fn single_file_range(head: &[u8]) -> Option<Range<u64>> {
     let mut rest = head;
     for word in [&b"nix-archive-1"[..], b"(", b"type", b"regular", b"contents"] {
@@ -83,13 +83,14 @@ pub fn single_file_range(head: &[u8]) -> Option<Range<u64>> {
     Some(start..start.checked_add(u64::from_le_bytes(*length))?)
 }
 
-/// Packs a single, not executable file.
+/// Makes an archive of a single file that is not executable.
 pub fn of_file(contents: &[u8]) -> Vec<u8> {
     let (head, tail) = frame(contents.len() as u64);
     [&head, contents, &tail].concat()
 }
 
-/// What stands before and after the contents of a single, not executable file of this length.
+/// The parts of an archive before and after the contents of a single, not executable file of this
+/// length.
 pub fn frame(length: u64) -> (Vec<u8>, Vec<u8>) {
     let mut head = Vec::with_capacity(128);
     for word in [&b"nix-archive-1"[..], b"(", b"type", b"regular", b"contents"] {
@@ -116,7 +117,7 @@ struct Reader<'a, R> {
 }
 
 impl<R: Read> Reader<'_, R> {
-    /// Takes `count` more bytes from the stream; memory grows only with what really arrives.
+    /// Reads `count` more bytes from the stream. Memory grows only with what actually arrives.
     fn take(&mut self, count: u64) -> Result<std::ops::Range<usize>, NarError> {
         let start = self.bytes.len();
         if count > (self.limit - start.min(self.limit)) as u64 {
@@ -176,7 +177,7 @@ impl<R: Read> Reader<'_, R> {
         self.keyword(b")")
     }
 
-    /// Reads the start of a directory's next entry; false when the directory ends here.
+    /// Reads the beginning of a directory's next entry; false at the end of the directory.
     fn entry(&mut self, previous: &mut Option<Vec<u8>>) -> Result<bool, NarError> {
         let (at, range) = self.word()?;
         match self.slice(&range) {

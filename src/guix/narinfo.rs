@@ -1,13 +1,13 @@
-//! Narinfos: what a substitute server says about a store item, one `Name: value` line each. A signature
-//! covers all that stands before it. See `guix/narinfo.scm` of any Guix.
+//! Narinfos: the answer of a substitute server about a store item, one `Name: value` line for each
+//! field. A signature covers everything before it. See `guix/narinfo.scm` of any Guix.
 
 use super::base32::Base32;
 use super::store_path::StorePath;
 
-/// What is signed about a store item.
+/// The signed part of a narinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Narinfo {
-    /// Which item.
+    /// The path of the item.
     pub path: StorePath,
     /// SHA-256 of its NAR.
     pub nar_hash: [u8; 32],
@@ -30,23 +30,23 @@ impl Narinfo {
     }
 }
 
-/// A narinfo as it was received: nothing of it is to be believed before the signature was checked.
+/// A narinfo as it was received. Nothing in it is trusted before its signature has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received<'a> {
-    /// Which item it is about.
+    /// The path of the item.
     pub path: StorePath,
-    /// What the signature covers.
+    /// The text that the signature covers.
     pub signed: &'a str,
     /// The value of the `Signature` line.
     pub signature: Option<&'a str>,
 }
 
-/// A text that is no narinfo.
+/// A text that is not a narinfo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is no narinfo: {0}")]
 pub struct NotANarinfo(&'static str);
 
-/// Reads a narinfo. What has to be signed must stand above the signature, once.
+/// Reads a narinfo. Each field that has to be signed must occur once, before the signature.
 pub fn read(text: &[u8]) -> Result<Received<'_>, NotANarinfo> {
     const LINE: &str = "\nSignature:";
     let text = str::from_utf8(text).map_err(|_| NotANarinfo("it is not UTF-8"))?;

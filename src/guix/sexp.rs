@@ -1,12 +1,13 @@
 //! A reader for S-expressions as Guile's `write` prints them, with positions and a depth limit.
 //!
-//! It takes what messages and declarations are made of: lists, strings, symbols, keywords,
-//! integers, booleans, and comments to the end of the line. Anything else (`#<procedure …>`, vectors, dotted tails other than in
-//! pairs) is an error with its place, never a guess.
+//! It accepts what messages and declarations consist of: lists, strings, symbols, keywords,
+//! integers, booleans, and comments to the end of the line. Anything else (`#<procedure …>`,
+//! vectors, dotted tails other than in pairs) is an error with its place, never a guess.
 
-/// Deepest nesting that is read.
+/// The deepest nesting that is accepted.
 const DEEPEST: usize = 64;
-/// Most data that are read, those in lists included: each takes some sixteen times as much memory as text.
+/// The most data in a text, those in lists included. Each datum takes about sixteen times as much
+/// memory as its text.
 const MOST_DATA: usize = 1 << 18;
 
 /// A datum.
@@ -32,18 +33,18 @@ pub enum Sexp {
 pub struct ReadError {
     /// Offset into the text.
     pub at: usize,
-    /// What should stand there.
+    /// What was expected there.
     pub expected: &'static str,
 }
 
 impl Sexp {
-    /// Reads the one datum that `text` holds.
+    /// Reads the only datum of `text`.
     pub fn read(text: &str) -> Result<Self, ReadError> {
         Self::read_shortened(text, usize::MAX)
     }
 
-    /// The same; of each string and symbol that is longer than so many bytes, only the beginning is kept, with
-    /// an ellipsis.
+    /// Like [`Sexp::read`], but keeps only the beginning of strings and symbols of more than
+    /// `longest` bytes, with an ellipsis.
     pub fn read_shortened(text: &str, longest: usize) -> Result<Self, ReadError> {
         let mut reader = Reader { text, at: 0, data_left: MOST_DATA, longest };
         let datum = reader.datum(0)?;
@@ -51,7 +52,7 @@ impl Sexp {
         if reader.at == text.len() { Ok(datum) } else { Err(reader.error("the end")) }
     }
 
-    /// The elements, when it is a list.
+    /// The elements of a list.
     pub fn list(&self) -> Option<&[Self]> {
         match self {
             Self::List(items) => Some(items),
@@ -59,7 +60,7 @@ impl Sexp {
         }
     }
 
-    /// The text, when it is a string.
+    /// The text of a string.
     pub fn string(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -67,7 +68,7 @@ impl Sexp {
         }
     }
 
-    /// The name, when it is a symbol.
+    /// The name of a symbol.
     pub fn symbol(&self) -> Option<&str> {
         match self {
             Self::Symbol(name) => Some(name),
@@ -75,7 +76,7 @@ impl Sexp {
         }
     }
 
-    /// The number, when it is an integer that is not negative and fits.
+    /// The value of an integer that is not negative and fits into a `usize`.
     pub fn index(&self) -> Option<usize> {
         match self {
             Self::Integer(number) => usize::try_from(*number).ok(),
@@ -84,7 +85,7 @@ impl Sexp {
     }
 }
 
-/// The beginning of a text of more than `longest` bytes, with an ellipsis.
+/// Shortens a text of more than `longest` bytes to its beginning, with an ellipsis.
 pub fn shortened(mut text: String, longest: usize) -> String {
     if text.len() > longest {
         text.truncate(text.floor_char_boundary(longest));
@@ -197,7 +198,7 @@ impl Reader<'_> {
             Some('f') => Some('\u{c}'),
             Some('r') => Some('\r'),
             Some('0') => Some('\0'),
-            // As Guile writes it: two, four or six digits. A `;` behind them belongs to the text.
+            // Guile writes two, four or six digits. A `;` after them is part of the text.
             Some('x') => self.hexadecimal(2),
             Some('u') => self.hexadecimal(4),
             Some('U') => self.hexadecimal(6),

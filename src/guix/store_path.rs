@@ -1,7 +1,7 @@
 //! Store paths: `/gnu/store/` + 32 characters of hash + `-` + name.
 //!
-//! The hash is a fingerprint of how the item came to be: its contents and references for texts and
-//! sources, the derivation that makes it for outputs.
+//! The hash identifies how the item came to be: its contents and references for texts and sources,
+//! the derivation that makes it for outputs.
 
 use std::fmt;
 
@@ -9,19 +9,19 @@ use sha2::{Digest, Sha256};
 
 use super::base32;
 
-/// Where all store items are.
+/// The directory of all store items.
 pub const STORE: &str = "/gnu/store";
 
-/// Longest name that the store daemon takes.
+/// The longest name that the store daemon accepts.
 const LONGEST_NAME: usize = 211;
 
-/// Longest part of a text that an error shows, in bytes.
+/// The longest part of a text that an error shows, in bytes.
 const LONGEST_SHOWN: usize = 300;
 
-/// The fingerprint at the start of a store item's name.
+/// The hash part of a store path, as bytes.
 pub type Hash = [u8; 20];
 
-/// Why a text is no store path.
+/// Why a text is not a store path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// It is not directly below the store.
@@ -30,7 +30,7 @@ pub enum PathError {
     /// Its hash part is not 32 characters of base-32.
     #[error("{0:?} has no hash part")]
     NoHash(String),
-    /// Its name is empty, too long, or holds a character that the store refuses.
+    /// Its name is empty, too long, or contains a character that the store refuses.
     #[error("{0:?} is not a name that the store takes")]
     BadName(String),
 }
@@ -62,7 +62,7 @@ impl StorePath {
         Ok(Self { hash, name: name.into() })
     }
 
-    /// The path of a text with these references: store paths, sorted, each once.
+    /// The path of a text with these references: store paths, sorted, without duplicates.
     pub fn of_text<R: AsRef<[u8]>>(
         name: &[u8],
         contents: &[u8],
@@ -71,7 +71,7 @@ impl StorePath {
         Self::of_text_hash(name, &Sha256::digest(contents).into(), references)
     }
 
-    /// The same from the SHA-256 of the text.
+    /// The same, from the SHA-256 of the text.
     pub fn of_text_hash<R: AsRef<[u8]>>(
         name: &[u8],
         hash: &[u8; 32],
@@ -90,9 +90,9 @@ impl StorePath {
         Ok(Self::fingerprinted(b"source", nar, check_name(name)?))
     }
 
-    /// The path of an item whose contents have the hash `hash`, fixed in advance.
+    /// The path of an item whose contents have the hash `hash`, which is fixed in advance.
     ///
-    /// `algorithm` is the hash's name; `recursive` says that a NAR was hashed, not a file.
+    /// `algorithm` is the name of the hash. `recursive`: a NAR was hashed, not a file.
     pub fn of_fixed(name: &[u8], algorithm: &str, hash: &[u8], recursive: bool) -> Result<Self, PathError> {
         if recursive && algorithm == "sha256" {
             let hash = hash.try_into().map_err(|_| PathError::BadName("hash of a wrong length".into()))?;
@@ -125,17 +125,17 @@ impl StorePath {
         &self.hash
     }
 
-    /// The hash part as it is printed: 32 characters.
+    /// The hash part in base-32: 32 characters.
     pub fn hash_text(&self) -> String {
         base32::encode(&self.hash)
     }
 
-    /// What follows the hash part.
+    /// The part after the hash.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name without `.drv`, if it is a derivation's.
+    /// The name without `.drv`, if it is that of a derivation.
     pub fn derivation_name(&self) -> Option<&str> {
         self.name.strip_suffix(".drv")
     }
@@ -160,7 +160,7 @@ fn base_parts(text: &[u8]) -> Result<(Hash, &str), PathError> {
     Ok((hash, check_name(name)?))
 }
 
-/// What is hashed for an item that is fixed in advance: `fixed:out:[r:]ALGO:HASH:PATH`.
+/// The text that is hashed for a fixed item: `fixed:out:[r:]ALGO:HASH:PATH`.
 pub fn fixed_output_text(algorithm: &str, hash: &[u8], recursive: bool, path: &str) -> String {
     let hash = data_encoding::HEXLOWER.encode(hash);
     format!("fixed:out:{}{algorithm}:{hash}:{path}", if recursive { "r:" } else { "" })
@@ -175,7 +175,7 @@ fn check_name(name: &[u8]) -> Result<&str, PathError> {
     }
 }
 
-/// The beginning of a text, for an error.
+/// The beginning of a text, to show in an error.
 fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(&text[..text.len().min(LONGEST_SHOWN)]).into_owned()
 }

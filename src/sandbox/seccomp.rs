@@ -249,7 +249,7 @@ fn instructions(by_arguments: Vec<Instruction>, more: &[libc::c_long]) -> Vec<In
     program.extend(more.iter().flat_map(refused));
     program.extend(by_arguments);
     program.extend(REFUSED.iter().flat_map(refused));
-    // Its flags are in memory, where a filter cannot read them. The C library falls back to `clone`.
+    // Its flags are in memory, where a filter cannot read them. The C library then uses `clone`.
     program.extend([(JUMP_EQUAL, 0, 1, number(libc::SYS_clone3)), (RETURN, 0, 0, ENOSYS)]);
     program.extend([(JUMP_AT_LEAST, 0, 1, UNKNOWN), (RETURN, 0, 0, ENOSYS), (RETURN, 0, 0, ALLOW)]);
     program

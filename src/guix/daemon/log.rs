@@ -1,9 +1,10 @@
-//! What builders print, kept in a file: when it is too much, its beginning and its end.
+//! The output of builders, kept in a file. If it is too long, only its beginning and its end are
+//! kept.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
-/// A log that takes no more than twice `half` bytes, and a line.
+/// A log of at most twice `half` bytes, plus one line that says how much is left out.
 #[derive(Debug)]
 pub struct Log<W: Write> {
     file: W,
@@ -14,13 +15,13 @@ pub struct Log<W: Write> {
 }
 
 impl<W: Write> Log<W> {
-    /// One that takes `most` bytes.
+    /// A log of at most `most` bytes.
     pub fn new(file: W, most: u64) -> Self {
         let half = usize::try_from(most / 2).unwrap_or(usize::MAX);
         Self { file, half, begun: 0, end: VecDeque::new(), left_out: 0 }
     }
 
-    /// Takes what was printed next.
+    /// Takes the next part of the output.
     pub fn take(&mut self, text: &[u8]) -> io::Result<()> {
         let (beginning, rest) = text.split_at(text.len().min(self.half - self.begun));
         self.file.write_all(beginning)?;
@@ -32,7 +33,7 @@ impl<W: Write> Log<W> {
         Ok(())
     }
 
-    /// Nothing more comes: writes the end, which is kept in memory till then.
+    /// Ends the log: writes the end of the output, which has been in memory until now.
     pub fn finish(&mut self) -> io::Result<()> {
         if self.left_out > 0 {
             write!(self.file, "\n[{} bytes are left out]\n", self.left_out)?;

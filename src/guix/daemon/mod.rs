@@ -1,4 +1,5 @@
-//! A client of a real guix-daemon, as far as builds need one. Numbers are those of `guix/store.scm`.
+//! A client of a real guix-daemon, with the operations that builds need. Operations have their
+//! numbers from `guix/store.scm`.
 
 mod log;
 pub(crate) mod wire;
@@ -15,41 +16,41 @@ use wire::{MAGIC_CLIENT, MAGIC_SERVER, STDERR_ERROR, STDERR_LAST, Sink, Source, 
 use crate::guix::store_path::StorePath;
 pub use log::Log;
 
-/// A frame with something that a build printed.
+/// The frame with output of a build.
 const STDERR_NEXT: u64 = 0x6f6c_6d67;
-/// The version of the protocol that is asked for: daemons since Guix 0.17 have it.
+/// The protocol version that the client asks for: daemons since Guix 0.17 support it.
 const SPOKEN: u64 = 0x163;
-/// Longest text that is taken from the daemon.
+/// The longest text that is accepted from the daemon, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// A connection. What is added or built over it is not garbage-collected while it is open.
+/// A connection. While it is open, nothing that is added or built over it is garbage-collected.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     source: Source<BufReader<UnixStream>>,
     sink: Sink<BufWriter<UnixStream>>,
 }
 
-/// Why the daemon did not do what it was asked.
+/// Why the daemon did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DaemonError {
-    /// It said so.
+    /// The daemon reported an error.
     #[error("{message}")]
     Refused {
-        /// Its own words.
+        /// The daemon's message.
         message: String,
-        /// 100 when a builder failed, 101 when its time was up, something else when it is not the
-        /// build that is to blame; see `Worker::exitStatus` of the daemon.
+        /// 100 when a builder failed, 101 when a build timed out, something else when the build is
+        /// not to blame; see `Worker::exitStatus` of the daemon.
         status: u64,
     },
-    /// It has another name for what was added.
+    /// The daemon computed another path for an added item.
     #[error("the daemon has another path for {0}")]
     OtherPath(StorePath),
-    /// It cannot be talked with any more.
+    /// The connection is no longer usable.
     #[error("the connection to the daemon broke: {0}")]
     Broken(#[from] io::Error),
 }
 
-/// Closes a connection that somebody else uses; a build that is under way there is stopped.
+/// Closes a connection that is in use by another thread, which stops a running build.
 #[derive(Debug)]
 pub(crate) struct Cut(UnixStream);
 
@@ -59,12 +60,12 @@ impl Cut {
     }
 }
 
-/// What a store item holds.
+/// The contents of a store item.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Contents<'a> {
     /// A plain file, and the store paths that it refers to.
     Text(&'a [u8], &'a [String]),
-    /// An archive of anything that refers to nothing.
+    /// An archive of any files, without references.
     Nar(&'a [u8]),
 }
 
@@ -89,19 +90,19 @@ impl Daemon {
             return Err(broken("another major version of the protocol"));
         }
         for number in [SPOKEN, 0, 0] {
-            // Neither bound to a processor nor with space reserved.
+            // Neither bind to a processor nor reserve space.
             self.sink.integer(number)?;
         }
         self.answer(|_| ()).map_err(io::Error::other)
     }
 
-    /// Adds an item, which has to come to this path. What it refers to has to be there.
+    /// Adds an item, which must get this path. Its references must be in the store.
     pub(crate) fn add(&mut self, path: &StorePath, contents: Contents<'_>) -> Result<(), DaemonError> {
         let name = path.name();
         let found = match contents {
             Contents::Text(text, references) => self.add_text(name, text, references)?,
             Contents::Nar(archive) => {
-                // Else it is named after the file in it.
+                // Otherwise it is named after the hash of the file in it.
                 let whole = StorePath::of_fixed(name.as_bytes(), "sha256", &Sha256::digest(archive), true);
                 self.add_nar(name, whole.is_ok_and(|named| named == *path), archive)?
             }
@@ -113,7 +114,8 @@ impl Daemon {
         }
     }
 
-    /// Whether an item is there; if so, it and what it refers to stays while this is open.
+    /// Whether an item exists. If so, it and what it refers to is kept while the connection is
+    /// open.
     pub(crate) fn hold(&mut self, path: &StorePath) -> Result<bool, DaemonError> {
         let path = path.to_string();
         for operation in [11, 1] {
@@ -127,15 +129,15 @@ impl Daemon {
         Ok(true)
     }
 
-    /// Sets limits for what is built over this connection, in seconds; 0 is none. Substitutes are used
-    /// as the daemon is set up for.
+    /// Sets time limits of builds over this connection, in seconds; 0 means none. Substitutes are
+    /// used according to the daemon's configuration.
     pub(crate) fn limit(&mut self, silence: i64, time: i64) -> Result<(), DaemonError> {
         self.sink.integer(19)?;
-        // Failed builds are not kept, no others are tried after one, nothing falls back, little is said.
+        // keep-failed, keep-going, fallback and verbosity are all off.
         for number in [0, 0, 0, 0] {
             self.sink.integer(number)?;
         }
-        // Offloading as set up; builders' output is passed on, without traces; substitutes.
+        // Offload as configured; pass the output of builders on, without traces; use substitutes.
         for number in [1, 0, 0, 0, 1] {
             self.sink.integer(number)?;
         }
@@ -149,7 +151,7 @@ impl Daemon {
         self.answer(|_| ())
     }
 
-    /// Adds a text; gives its store path.
+    /// Adds a text; returns its store path.
     fn add_text(
         &mut self,
         name: &str,
@@ -164,8 +166,8 @@ impl Daemon {
         Ok(self.source.word()?)
     }
 
-    /// Adds a file tree, named by the SHA-256 of the archive (`recursive`) or of the file in it; gives
-    /// its store path.
+    /// Adds a file tree, named after the SHA-256 of the archive (`recursive`) or of the file in it;
+    /// returns its store path.
     fn add_nar(&mut self, name: &str, recursive: bool, archive: &[u8]) -> Result<Vec<u8>, DaemonError> {
         self.sink.integer(7)?;
         self.sink.string(name.as_bytes())?;
@@ -177,7 +179,7 @@ impl Daemon {
         Ok(self.source.word()?)
     }
 
-    /// Builds derivations; `log` is given what is printed meanwhile.
+    /// Builds derivations; passes output to `log` meanwhile.
     pub(crate) fn build<T: AsRef<[u8]>>(
         &mut self,
         wanted: &[T],
@@ -185,13 +187,13 @@ impl Daemon {
     ) -> Result<(), DaemonError> {
         self.sink.integer(9)?;
         self.sink.strings(wanted)?;
-        self.sink.integer(0)?; // as builds are made normally
+        self.sink.integer(0)?; // normal build mode
         self.answer(log)?;
         self.source.integer()?;
         Ok(())
     }
 
-    /// What the store item `path` refers to.
+    /// The references of the store item `path`.
     pub(crate) fn references(&mut self, path: &[u8]) -> Result<Vec<Vec<u8>>, DaemonError> {
         self.sink.integer(5)?;
         self.sink.string(path)?;
@@ -199,8 +201,8 @@ impl Daemon {
         Ok(self.source.words()?)
     }
 
-    /// Makes the link at `root`, which leads into the store, keep that from being collected as garbage, as
-    /// long as it is there.
+    /// Registers the link at `root`, which leads into the store. While it exists, its target is not
+    /// garbage-collected.
     pub(crate) fn add_indirect_root(&mut self, root: &Path) -> Result<(), DaemonError> {
         self.sink.integer(12)?;
         self.sink.string(root.as_os_str().as_bytes())?;
@@ -209,7 +211,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Sends what was asked, and reads up to the result.
+    /// Sends the request, and reads up to the result.
     fn answer(&mut self, mut log: impl FnMut(&[u8])) -> Result<(), DaemonError> {
         self.sink.stream.flush()?;
         let mut text = Vec::new();

@@ -7,19 +7,19 @@ use std::io::{self, Read, Write};
 pub(crate) const MAGIC_CLIENT: u64 = 0x6e69_7863;
 /// First integer from the server.
 pub(crate) const MAGIC_SERVER: u64 = 0x6478_696f;
-/// The protocol version that is spoken, major in the upper byte.
+/// The protocol version of the recording store, major in the upper byte.
 pub(crate) const VERSION: u64 = 0x164;
 /// Ends the log frames before an answer.
 pub(crate) const STDERR_LAST: u64 = 0x616c_7473;
 /// The frame that reports an error instead of an answer.
 pub(crate) const STDERR_ERROR: u64 = 0x6378_7470;
 
-/// Something that is not the protocol.
+/// A violation of the protocol.
 pub(crate) fn broken(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
-/// Reading side of a connection.
+/// The reading side of a connection.
 #[derive(Debug)]
 pub(crate) struct Source<R> {
     pub(crate) stream: R,
@@ -69,7 +69,7 @@ impl<R: Read> Source<R> {
     }
 }
 
-/// Writing side of a connection.
+/// The writing side of a connection.
 #[derive(Debug)]
 pub(crate) struct Sink<W> {
     pub(crate) stream: W,
@@ -91,12 +91,12 @@ impl<W: Write> Sink<W> {
         texts.iter().try_for_each(|text| self.string(text.as_ref()))
     }
 
-    /// Says that a result follows.
+    /// Tells the client that a result follows.
     pub(crate) fn answer(&mut self) -> io::Result<()> {
         self.integer(STDERR_LAST)
     }
 
-    /// Reports an error; the connection goes on.
+    /// Reports an error. The connection stays open.
     pub(crate) fn error(&mut self, message: &str) -> io::Result<()> {
         self.integer(STDERR_ERROR)?;
         self.string(message.as_bytes())?;

@@ -1,9 +1,10 @@
-//! A reader for data as people write them for Guile.
+//! A reader for data that people write for Guile.
 //!
-//! It reads what Guile's `read` reads, and refuses what that refuses: all comments, brackets, quotes,
-//! escapes, `#!r6rs` and the like. Not supported are arrays, vectors of numbers, `#nil`, curly infix
-//! and G-expressions, which no declaration has; they are refused. A text is hostile: nesting is limited,
-//! and reading is linear. [`crate::guix::sexp`] is the faster reader for the few things that `write` prints.
+//! It accepts what Guile's `read` accepts and refuses what that refuses: all comments, brackets,
+//! quotes, escapes, `#!r6rs` and the like. Arrays, vectors of numbers, `#nil`, curly infix and
+//! G-expressions are not supported, because no declaration has them; they are refused. Texts are
+//! hostile: nesting is limited, and reading takes linear time. [`crate::guix::sexp`] is a faster
+//! reader for the few kinds of data that `write` prints.
 
 mod number;
 mod read;
@@ -12,7 +13,7 @@ mod token;
 /// The deepest nesting that is read.
 const DEEPEST: usize = 100;
 
-/// A datum, and where it begins in the text.
+/// A datum, and its place in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datum {
     /// Offset in bytes.
@@ -24,7 +25,7 @@ pub struct Datum {
 /// What a datum is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// `(a b)`, or `(a b . c)` with a tail, which is no list then.
+    /// `(a b)`; with a tail `(a b . c)`, which is not a list.
     List(Vec<Datum>, Option<Box<Datum>>),
     /// `"text"`.
     String(String),
@@ -32,7 +33,7 @@ pub enum Value {
     Symbol(String),
     /// `#:name`.
     Keyword(String),
-    /// The number 0: the only one that matters.
+    /// The exact number 0, the only one that is told apart.
     Zero,
     /// Any other number, also an inexact 0.
     Number,
@@ -40,17 +41,17 @@ pub enum Value {
     Boolean(bool),
     /// `#\a`.
     Character(char),
-    /// `#(a b)`, or bits.
+    /// `#(a b)`, or a bit vector.
     Vector,
 }
 
-/// A text that is not a datum, or not the one that is wanted.
+/// A text that is not a datum, or not the expected one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Fault {
-    /// Where, as an offset in bytes.
+    /// The offset of the fault, in bytes.
     pub at: usize,
-    /// What is wrong there.
+    /// A description of the fault.
     pub reason: String,
     /// What to write instead.
     pub hint: Option<&'static str>,
@@ -62,14 +63,14 @@ impl Fault {
         Self { at, reason: reason.into(), hint: None }
     }
 
-    /// The same with a hint.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(self, hint: &'static str) -> Self {
         Self { hint: Some(hint), ..self }
     }
 }
 
-/// Reads the first datum of a text. Whatever follows it is not looked at.
+/// Reads the first datum of a text, and ignores what follows it.
 pub fn read(text: &str) -> Result<Datum, Fault> {
     read::Reader::new(text).first()
 }

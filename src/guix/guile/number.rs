@@ -1,8 +1,8 @@
-//! What is a number, and whether it is the exact 0.
+//! Tells whether a token is a number, and whether it is the exact 0.
 
 use super::Value;
 
-/// What a token means as a number, if it is one.
+/// The value of a token, if it is a number.
 pub(super) fn parse(token: &str) -> Option<Value> {
     let lower = token.to_ascii_lowercase();
     let (mut rest, mut radix, mut exact) = (lower.as_str(), None, None);
@@ -25,8 +25,8 @@ pub(super) fn parse(token: &str) -> Option<Value> {
     Some(if zero && exact != Some(false) { Value::Zero } else { Value::Number })
 }
 
-/// Whether a number is the exact 0; `None` if the text is no number. `exact` says that it is exact
-/// however it is written.
+/// Whether a number is the exact 0; `None` if the text is not a number. With `exact`, the number is
+/// exact whatever its notation.
 fn complex(text: &str, radix: u32, exact: bool) -> Option<bool> {
     if text.is_empty() {
         return None;
@@ -61,7 +61,8 @@ fn complex(text: &str, radix: u32, exact: bool) -> Option<bool> {
     }
 }
 
-/// An unsigned real number at the beginning of a text: whether it is an exact 0, and its length.
+/// Reads an unsigned real number at the beginning of a text: whether it is an exact 0, and its
+/// length.
 fn unsigned(text: &str, radix: u32, exact: bool, signed: bool) -> Option<(bool, usize)> {
     // `nan.` may have a payload.
     if signed && (text.starts_with("inf.0") || text.starts_with("nan.0")) {
@@ -81,7 +82,7 @@ fn unsigned(text: &str, radix: u32, exact: bool, signed: bool) -> Option<(bool, 
         }
         Some('.') if radix == 10 => {
             let (length, fraction_is_zero, _) = fraction(&text[end + 1..], whole.2);
-            // `.#` has no digit.
+            // `.#` has no digits.
             if end == 0 && !text[1..].starts_with(|c: char| c.is_ascii_digit()) {
                 return None;
             }
@@ -105,8 +106,8 @@ fn unsigned(text: &str, radix: u32, exact: bool, signed: bool) -> Option<(bool, 
     Some((zero && (exact || plain), end))
 }
 
-/// Digits at the beginning of a text, and `#` for any after the first: their number, whether all are 0,
-/// and whether there is a `#`.
+/// Counts digits at the beginning of a text, and any `#` after the first digit: their number,
+/// whether all digits are 0, and whether there is a `#`.
 fn digits(text: &str, radix: u32) -> (usize, bool, bool) {
     let length = text.chars().take_while(|c| c.is_digit(radix)).count();
     let zero = text[..length].bytes().all(|byte| byte == b'0');
@@ -114,7 +115,7 @@ fn digits(text: &str, radix: u32) -> (usize, bool, bool) {
     (length + marks, zero, marks > 0)
 }
 
-/// The same after a `.`, where only `#` may follow a `#`.
+/// The same after a `.`. After a `#`, only more `#` may follow.
 fn fraction(text: &str, marked: bool) -> (usize, bool, bool) {
     if marked {
         let marks = text.bytes().take_while(|byte| *byte == b'#').count();

@@ -1,13 +1,14 @@
-//! Comments, lists, quotes, and what begins with `#`.
+//! Comments, lists, quotes, and syntax that begins with `#`.
 
 use super::{DEEPEST, Datum, Fault, Value};
 
 pub(super) struct Reader<'a> {
     pub(super) text: &'a str,
     pub(super) at: usize,
-    /// `#!fold-case`.
+    /// Whether `#!fold-case` is in effect.
     pub(super) folds_case: bool,
-    /// `#!r6rs`: `\x41;`, and blanks after `\` at the end of a line are skipped.
+    /// Whether `#!r6rs` is in effect: escapes like `\x41;`, and blanks are skipped after a `\` at
+    /// the end of a line.
     pub(super) is_r6rs: bool,
 }
 
@@ -75,7 +76,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// What follows `#!`: how to read, or a comment that ends in `!#`.
+    /// Reads what follows `#!`: a reader option, or a comment that ends in `!#`.
     fn directive(&mut self, start: usize) -> Result<(), Fault> {
         let rest = &self.text[self.at..];
         let end = rest.find(|c: char| c != '-' && !c.is_alphanumeric()).unwrap_or(rest.len());
@@ -161,7 +162,7 @@ impl<'a> Reader<'a> {
         Ok(Value::List(vec![name, self.datum(depth + 1)?], None))
     }
 
-    /// What follows `#`.
+    /// Reads what follows `#`.
     fn sharp(&mut self, at: usize, depth: usize) -> Result<Value, Fault> {
         match self.next() {
             Some('\\') => self.character(at),
@@ -195,7 +196,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `#t` needs no delimiter after it, nor does `#true`.
+    /// Reads the rest of a boolean. Neither `#t` nor `#true` needs a delimiter after it.
     fn boolean(&mut self, value: bool, rest: &str) -> Value {
         let there = self.text.as_bytes().get(self.at..self.at + rest.len());
         if there.is_some_and(|bytes| bytes.eq_ignore_ascii_case(rest.as_bytes())) {
@@ -210,7 +211,7 @@ const ARRAY: &str = "arrays and vectors of numbers are not supported";
 /// `(items . tail)`.
 fn joined(at: usize, mut items: Vec<Datum>, tail: Datum) -> Datum {
     match tail.value {
-        // `( . x)` is `x`, as Guile has it.
+        // In Guile, `( . x)` is `x`.
         _ if items.is_empty() => tail,
         Value::List(more, rest) => {
             items.extend(more);

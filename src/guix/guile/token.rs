@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
         number::parse(self.token(start)).ok_or_else(|| Fault::new(start, "this is not a number"))
     }
 
-    /// What follows `"`.
+    /// Reads what follows `"`.
     pub(super) fn string(&mut self, start: usize) -> Result<String, Fault> {
         let mut text = String::new();
         loop {
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What follows `\` in a string.
+    /// Reads what follows `\` in a string.
     fn escape(&mut self, start: usize, at: usize) -> Result<Option<char>, Fault> {
         let character = match self.next() {
             Some('\n') => {
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
         Ok(Some(character))
     }
 
-    /// A character as so many hexadecimal digits.
+    /// Reads a character of `length` hexadecimal digits.
     fn fixed(&mut self, at: usize, length: usize) -> Result<char, Fault> {
         let digits = self.text.get(self.at..self.at + length);
         let character = digits.and_then(hexadecimal).ok_or_else(|| bad_escape(at))?;
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
         Ok(character)
     }
 
-    /// A character as hexadecimal digits, with `;` after them.
+    /// Reads a character of hexadecimal digits that end in `;`.
     fn terminated(&mut self, at: usize) -> Result<char, Fault> {
         let rest = &self.text[self.at..];
         let end = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         character.ok_or_else(|| bad_escape(at))
     }
 
-    /// What follows `#\`.
+    /// Reads what follows `#\`.
     pub(super) fn character(&mut self, at: usize) -> Result<Value, Fault> {
         let start = self.at;
         let first = self.next().ok_or_else(|| self.fault("unexpected end of file after `#\\`"))?;
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
         found.map(Value::Character).ok_or_else(|| Fault::new(at, "Guile knows no character of this name"))
     }
 
-    /// What follows `#{`.
+    /// Reads what follows `#{`.
     pub(super) fn extended_symbol(&mut self, at: usize) -> Result<String, Fault> {
         let mut name = String::new();
         loop {

@@ -1,4 +1,4 @@
-//! What an evaluation added, kept for builds in a file without a name.
+//! The items that an evaluation added, kept for builds in an unnamed file.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -9,7 +9,7 @@ use super::item::{Kind, RecordedItem};
 use crate::guix::derivation::Derivation;
 use crate::guix::store_path::{Hash, StorePath};
 
-/// All that was added, by the hash parts of the paths.
+/// All added items, by the hash parts of their paths.
 #[derive(Debug)]
 pub(super) struct Archive {
     file: File,
@@ -21,7 +21,7 @@ pub(super) struct Archive {
 pub(super) struct Entry {
     pub(super) path: StorePath,
     pub(super) kind: Kind,
-    /// What it refers to; of a derivation, its inputs and sources.
+    /// Its references; for a derivation, its inputs and sources.
     pub(super) references: Vec<StorePath>,
     start: u64,
     length: usize,
@@ -66,8 +66,8 @@ impl Archive {
         Ok(Some(entry))
     }
 
-    /// All that `wanted` need, each once, after what it refers to; `None` when something of it was never
-    /// added.
+    /// The closure of `wanted`: each item once, after its references; `None` when a part of it was
+    /// never added.
     pub(super) fn closure(&self, wanted: &[StorePath]) -> io::Result<Option<Vec<Entry>>> {
         let mut seen = HashSet::new();
         let mut closure = Vec::new();

@@ -1,18 +1,18 @@
-//! Builds that an evaluation asks for, made by a real daemon because the spec permits that.
+//! Builds that an evaluation asks for. A real daemon makes them if the spec permits it.
 //!
-//! With `builds-while-evaluating`, everything that the evaluation adds is kept in a file without a
-//! name. When a build is asked for, its derivation and what it needs, inputs first, are added to
-//! the machine's daemon; nothing else is. The build runs over a connection that stays open, so
-//! that nothing of it is collected as garbage before the evaluation ends.
+//! With `builds-while-evaluating`, everything that the evaluation adds is kept in an unnamed file.
+//! When it asks for a build, the derivation and everything that it needs, inputs first, are added
+//! to the machine's daemon, and nothing else. The build runs over a connection that stays open, so
+//! that its results are not garbage-collected before the evaluation ends.
 //!
-//! The timeouts of units stand still meanwhile. That of the evaluation does not: when it runs out,
-//! the connection is cut and the daemon gives up.
+//! The timeouts of units are suspended during a build. The timeout of the evaluation is not: when
+//! it expires, the connection is cut and the daemon stops the build.
 //!
-//! The sandbox shows the whole store of the daemon, read-only. Its mounts are fixed when it
-//! starts, before anybody knows what will be built, and copying the closures of outputs would take
-//! longer than many builds. So such a spec can read what other builds of that machine left; stores
-//! are readable by everybody anyway. It cannot have anything else done: only what it added, what
-//! was built for it, and what these refer to is valid to it.
+//! The sandbox shows the whole store of the daemon, read-only. Its mounts are fixed when it starts,
+//! before it is known what will be built, and copying the closures of outputs would take longer
+//! than many builds. So such a spec can read what other builds of that machine left; stores are
+//! readable by everybody anyway. It cannot have anything else built: the only valid paths are those
+//! that it added, those that were built for it, and their references.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -25,36 +25,36 @@ use super::item::{Kind, RecordedItem};
 use crate::guix::daemon::{Contents, Cut, Daemon, DaemonError, Log};
 use crate::guix::store_path::StorePath;
 
-/// So many of the last lines that a build printed are part of its error.
+/// How many of the last lines of a build's output its error has.
 const LAST_LINES: usize = 12;
-/// Of each line no more than this, in bytes.
+/// The longest part of each such line that is kept, in bytes.
 const LONGEST_LINE: usize = 300;
 
-/// Who makes the builds of an evaluation.
+/// Makes the builds of an evaluation.
 #[derive(Debug)]
 pub struct Builds {
     socket: PathBuf,
     archive: Mutex<Archive>,
-    /// One build at a time: the daemon decides what of it is done side by side.
+    /// The lock permits one build at a time; the daemon decides what it does in parallel within it.
     daemon: Mutex<Option<Daemon>>,
-    /// Store paths of outputs that were built, and of what they are known to refer to.
+    /// Store paths of outputs that were built, and of their known references.
     built: Mutex<HashSet<Vec<u8>>>,
     progress: Mutex<Progress>,
-    /// Where all that builds print goes.
+    /// The log of the output of all builds.
     log: Option<Arc<Mutex<Log<fs_err::File>>>>,
 }
 
 #[derive(Debug, Default)]
 struct Progress {
-    /// What is being built, since when.
+    /// The running build, and when it started.
     current: Option<(String, Instant)>,
-    /// What has been spent on what is done.
+    /// The time that finished builds took.
     total: Duration,
     cut: Option<Cut>,
     closed: bool,
 }
 
-/// Why a build was not made.
+/// Why a build failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BuildError {
     #[error("it is not a derivation that this evaluation added")]
@@ -79,7 +79,7 @@ impl From<DaemonError> for BuildError {
 }
 
 impl Builds {
-    /// Has builds made by the daemon at `socket`, which is not connected to before one is asked for.
+    /// Builds with the daemon at `socket`, to which it connects when the first build is asked for.
     pub fn new(socket: PathBuf) -> io::Result<Self> {
         Ok(Self {
             socket,
@@ -91,40 +91,41 @@ impl Builds {
         })
     }
 
-    /// Writes what builds print into a file as well.
+    /// Also writes the output of builds to a file.
     #[must_use]
     pub fn logged_to(self, log: Arc<Mutex<Log<fs_err::File>>>) -> Self {
         Self { log: Some(log), ..self }
     }
 
-    /// Makes the link at `root`, which leads into the store, keep that from being collected as garbage.
+    /// Registers the link at `root`, which leads into the store, to keep its target from being
+    /// garbage-collected.
     pub(super) fn root(&self, root: &Path) -> Result<(), BuildError> {
         let mut daemon = lock(&self.daemon);
         Ok(self.connected(&mut daemon)?.add_indirect_root(root)?)
     }
 
-    /// Keeps an item that was added.
+    /// Stores an added item.
     pub(super) fn keep(&self, item: &RecordedItem) -> io::Result<()> {
         lock(&self.archive).keep(item)
     }
 
-    /// Whether `path` is an output that was built for this evaluation, or is known to be needed by one.
+    /// Whether `path` is an output that was built for this evaluation, or a known reference of one.
     pub(super) fn has_built(&self, path: &[u8]) -> bool {
         lock(&self.built).contains(path)
     }
 
-    /// What is being built.
+    /// The running build.
     pub(super) fn current(&self) -> Option<String> {
         lock(&self.progress).current.as_ref().map(|(what, _)| what.clone())
     }
 
-    /// The time that all builds have taken up to now.
+    /// The time that all builds have taken so far.
     pub(super) fn time(&self) -> Duration {
         let progress = lock(&self.progress);
         progress.total + progress.current.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
-    /// Stops what is being built, and refuses everything from now on.
+    /// Stops the running build, and refuses all later ones.
     pub(super) fn close(&self) {
         let mut progress = lock(&self.progress);
         progress.closed = true;
@@ -133,7 +134,8 @@ impl Builds {
         }
     }
 
-    /// Builds `wanted`, derivations with or without `!` and an output, whose `outputs` are then there.
+    /// Builds `wanted`: derivations, each with or without `!` and an output. Afterwards, `outputs`
+    /// exist.
     pub(super) fn build(&self, wanted: &[Vec<u8>], outputs: &[StorePath]) -> Result<(), BuildError> {
         let derivations = wanted.iter().map(|text| derivation_of(text).ok_or(BuildError::Unknown));
         let derivations = derivations.collect::<Result<Vec<_>, _>>()?;
@@ -187,14 +189,14 @@ impl Builds {
         }
         let mut log = LastLines::default();
         let result = daemon.build(wanted, |text| {
-            // A full disk is no reason to give a build up.
+            // A full disk is no reason to abandon a build.
             let _ = self.log.as_ref().map(|log| lock(log).take(text));
             log.take(text);
         });
         result.map_err(|error| BuildError::Failed { error, log: log.end() })
     }
 
-    /// What `path`, which was built, refers to.
+    /// The references of `path`, which was built.
     pub(super) fn references(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, BuildError> {
         let mut daemon = lock(&self.daemon);
         let references = self.connected(&mut daemon)?.references(path)?;
@@ -209,7 +211,7 @@ impl Builds {
             lock(&self.progress).cut = Some(cut);
             *daemon = Some(connected);
         }
-        // Whoever closes this sees the connection, or is seen here.
+        // Either `close` finds the connection that was just stored, or this sees that it has run.
         if lock(&self.progress).closed {
             return Err(BuildError::Closed);
         }
@@ -227,7 +229,7 @@ pub(super) fn derivation_of(wanted: &[u8]) -> Option<StorePath> {
     StorePath::parse(&wanted[..end]).ok().filter(|path| path.derivation_name().is_some())
 }
 
-/// The last lines of what builds print.
+/// The last lines of the output of builds.
 #[derive(Debug, Default)]
 struct LastLines {
     lines: VecDeque<String>,

@@ -1,7 +1,7 @@
 //! One client of the recording store, and its requests.
 //!
-//! Every length is bounded before anything is read. A client that breaks the protocol loses its
-//! connection.
+//! Every length is checked against a limit before anything is read. A client that breaks the
+//! protocol is disconnected.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::streams::{Metered, Reader, Writer};
 use crate::guix::daemon::wire::{MAGIC_CLIENT, MAGIC_SERVER, Sink, Source, VERSION, broken};
 use crate::guix::nar;
 
-/// Longest text that is taken.
+/// The longest text that is accepted, in bytes.
 const LONGEST_TEXT: u64 = 64 << 20;
-/// Largest archive that is taken.
+/// The largest archive that is accepted, in bytes.
 const LARGEST_NAR: usize = 256 << 20;
-/// A buffer that grew beyond this for one text is not kept for the next.
+/// If the buffer for a text grows beyond this, it is not kept for the next text.
 const KEPT_BUFFER: usize = 1 << 20;
 
-/// Serves one client until it leaves.
+/// Serves one client until it disconnects.
 pub(super) fn serve<R: Read, W: Write>(input: R, output: W, memory: &Recording) -> io::Result<()> {
     let reader = BufReader::with_capacity(64 * 1024, input);
     let mut source = Source { stream: Metered { stream: reader, memory, counted: 0, uncounted: 0 } };
@@ -40,7 +40,7 @@ pub(super) fn serve<R: Read, W: Write>(input: R, output: W, memory: &Recording) 
             7 => add_nar(&mut source, &mut sink, memory)?,
             _ => rare(operation, &mut source, &mut sink, memory)?,
         }
-        // Who sends requests without waiting gets the answers together.
+        // A client that pipelines requests gets the answers together.
         if source.stream.stream.buffer().is_empty() {
             sink.stream.flush()?;
             let used = cpu_time();
@@ -133,7 +133,7 @@ mod tests {
     use super::super::recording::MOST_ARRIVING;
     use super::*;
 
-    /// What a client may put into a request.
+    /// A part of a request.
     #[derive(Debug, Clone)]
     enum Part {
         Integer(u64),
@@ -177,7 +177,7 @@ mod tests {
         ]
     }
 
-    /// A sound request, or any parts behind the number of one.
+    /// A valid request, or the number of an operation followed by any parts.
     fn request() -> impl Strategy<Value = Vec<Part>> {
         let add_text = (text(), text(), vec(text(), 0..3)).prop_map(|(name, contents, references)| {
             vec![Part::Integer(8), Part::Text(name), Part::Text(contents), Part::Words(references)]
@@ -201,7 +201,8 @@ mod tests {
         bytes
     }
 
-    /// Serves a client that says all of this and leaves; gives the bytes of the answers.
+    /// Serves a client that sends all of `said` and disconnects; returns the number of bytes of the
+    /// answers.
     fn answers(memory: &Recording, said: &[u8]) -> usize {
         let (client, server) = UnixStream::pair().unwrap();
         for end in [&client, &server] {
@@ -210,12 +211,12 @@ mod tests {
         thread::scope(|scope| {
             let serving = scope.spawn(move || serve(&server, &server, memory));
             scope.spawn(|| {
-                // It may be cut off before it has said everything.
+                // The client may be disconnected before it has sent everything.
                 let _ = (&client).write_all(said);
                 let _ = client.shutdown(Shutdown::Write);
             });
             let mut heard = Vec::new();
-            // What it has not read when it is cut off may be lost to it.
+            // Answers that it has not read may be lost when it is disconnected.
             let _ = (&client).read_to_end(&mut heard);
             let result = serving.join().unwrap();
             let kind = result.map_err(|error| error.kind());
@@ -242,7 +243,7 @@ mod tests {
                 said.truncate(cut.index(said.len()));
             }
             let heard = answers(&memory, &said);
-            // No answer is much longer than what was asked, and nothing is kept that was not sent.
+            // No answer is much longer than the request, and nothing is kept that was not sent.
             prop_assert!(heard <= 64 + 64 * said.len());
             let (items, bytes) = memory.totals();
             prop_assert!(bytes <= said.len() && items <= said.len());

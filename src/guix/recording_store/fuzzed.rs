@@ -1,12 +1,12 @@
-//! What the fuzzer calls: see `fuzz/`.
+//! Entry points for the fuzzer: see `fuzz/`.
 
 use super::connection::serve;
 use super::recording::{MOST_ARRIVING, Recording};
 
-/// Serves a client that says all of `said` and leaves; gives what it is answered.
+/// Serves a client that sends all of `said` and disconnects; returns the answers.
 pub fn answers(memory: &Recording, said: &[u8]) -> Vec<u8> {
     let mut answers = Vec::new();
-    // Who breaks the protocol is cut off.
+    // A client that breaks the protocol is disconnected.
     let _ = serve(said, &mut answers, memory);
     assert!(memory.register(MOST_ARRIVING), "something of its requests is still counted");
     answers

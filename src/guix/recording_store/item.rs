@@ -1,14 +1,14 @@
-//! What is recorded of an evaluation, and why something is refused.
+//! What is recorded for an evaluation, and why a request is refused.
 
 use crate::guix::derivation::{Derivation, OutputError, ParseError};
 use crate::guix::store_path::{Hash, PathError, StorePath};
 
-/// What a name in it takes beside its text, in bytes, roughly.
+/// The memory that a name takes besides its text, in bytes, roughly.
 const NAME: usize = 48;
-/// Longest name of a system that a derivation may have, in bytes.
+/// The longest system name that a derivation may have, in bytes.
 const LONGEST_SYSTEM: usize = 100;
 
-/// How an item's contents are kept.
+/// The format of an item's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// The file's own bytes: a derivation or a builder.
@@ -17,65 +17,65 @@ pub enum Kind {
     Nar,
 }
 
-/// A store item that the evaluation added, once.
+/// A store item that the evaluation added. Items that are added again are not recorded.
 #[derive(Debug)]
 pub struct RecordedItem {
     /// Its path.
     pub path: StorePath,
-    /// What [`RecordedItem::contents`] is.
+    /// The format of [`RecordedItem::contents`].
     pub kind: Kind,
     /// Its contents; empty unless the store keeps them.
     pub contents: Vec<u8>,
-    /// What it refers to, sorted; empty for a derivation, whose contents name that.
+    /// Its references, sorted; empty for a derivation, whose contents name them.
     pub references: Vec<StorePath>,
-    /// What the derivation says, if it is one. Its inputs were recorded earlier.
+    /// The parsed derivation, if it is one. Its inputs were recorded earlier.
     pub derivation: Option<RecordedDerivation>,
 }
 
-/// The part of a derivation that Gorget works with.
+/// The parts of a derivation that Gorget uses.
 #[derive(Debug, Clone)]
 pub struct RecordedDerivation {
-    /// `x86_64-linux`, …
+    /// Its system: `x86_64-linux`, …
     pub system: String,
     /// Name and path of each output, sorted by name.
     pub outputs: Vec<(String, StorePath)>,
     /// Hash parts of its input derivations.
     pub inputs: Vec<Hash>,
-    /// Whether its outputs may be had from a substitute server.
+    /// Whether a substitute server may provide its outputs.
     pub substitutable: bool,
 }
 
 /// Why a request was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The name or a reference is no store path.
+    /// The name, or a reference, is not valid in a store path.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A reference is to something that the evaluation did not add.
+    /// A reference is not in the evaluation's store.
     #[error("{0} refers to {1}, which is not in the store of this evaluation")]
     UnknownReference(StorePath, StorePath),
-    /// The text is called `.drv`, but is no derivation.
+    /// The name ends in `.drv`, but the text is not a derivation.
     #[error("{0}: {1}")]
     NotADerivation(StorePath, ParseError),
-    /// The derivation lies about its outputs, or its inputs are not known.
+    /// The derivation has wrong outputs, or unknown inputs.
     #[error("{0}: {1}")]
     Outputs(StorePath, Box<OutputError>),
-    /// The references that were given are not the inputs and sources of the derivation.
+    /// The given references are not the inputs and sources of the derivation.
     #[error("{0}: its references are not its inputs and sources")]
     References(StorePath),
-    /// The name of its system is none.
+    /// The name of its system is not valid.
     #[error("{0}: its system has no name, or one that is too long")]
     System(StorePath),
-    /// The hash algorithm is unknown, or the archive does not fit it.
+    /// The hash algorithm is not supported, or the archive does not fit it.
     #[error("cannot add {0:?} with the hash {1:?}")]
     Hash(String, String),
-    /// More was added than the evaluation may add.
+    /// The evaluation reached its limit on what it may add.
     #[error(
         "this evaluation added more than {} MiB to the store\nhint: if it needs that, raise `most-stored` in [evaluate] of gorget.toml",
         .0 >> 20
     )]
     Full(usize),
-    /// It could not be kept for builds.
+    /// The item could not be stored for builds.
     #[error("cannot keep {0}: {1}")]
     Keep(StorePath, std::io::Error),
     /// The evaluation is over.
@@ -84,18 +84,18 @@ pub enum StoreError {
 }
 
 impl RecordedItem {
-    /// About how many bytes the names in it take.
+    /// The approximate memory of all names in it, in bytes.
     pub(super) fn names_len(&self) -> usize {
         let inputs = self.derivation.as_ref().map_or(0, |derivation| derivation.inputs.len());
         self.references_len() + self.outputs_len() + inputs * size_of::<Hash>()
     }
 
-    /// About how many of them are of references.
+    /// The part of that for references.
     pub(super) fn references_len(&self) -> usize {
         self.references.iter().map(|path| path.name().len() + NAME).sum()
     }
 
-    /// About how many of them are of outputs.
+    /// The part of that for outputs.
     pub(super) fn outputs_len(&self) -> usize {
         let outputs = self.derivation.iter().flat_map(|derivation| &derivation.outputs);
         outputs.map(|(name, path)| name.len() + path.name().len() + 2 * NAME).sum()
@@ -114,7 +114,7 @@ pub(super) fn check_references(
     if named == references { Ok(()) } else { Err(StoreError::References(path.clone())) }
 }
 
-/// A database keeps the names of systems in an index.
+/// Checks the name of a system. A database has these names in an index, so their length is limited.
 pub(super) fn check_system(path: &StorePath, system: &str) -> Result<(), StoreError> {
     let good = system.len() <= LONGEST_SYSTEM && system.bytes().all(|byte| byte.is_ascii_graphic());
     if good { Ok(()) } else { Err(StoreError::System(path.clone())) }

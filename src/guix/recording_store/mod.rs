@@ -2,21 +2,20 @@
 //!
 //! # Guarantees
 //!
-//! * Evaluated code never meets a real daemon.
-//! * Every derivation is checked as the real daemon would: output paths follow from the
-//!   derivation.
-//! * It tells a client only about what the evaluation added itself, and fetches nothing.
-//! * It refuses builds, with an error that names what was to be built. Where a spec permits
-//!   builds, they are passed on to a real daemon (`Builds`).
-//! * Evaluated code is its client: every length is bounded, and a client that breaks the protocol
-//!   loses its connection. The lock is held for look-ups only.
+//! * Evaluated code never talks to a real daemon.
+//! * Every derivation is checked as the real daemon would: output paths follow from the derivation.
+//! * It tells a client only about what the evaluation itself added, and fetches nothing.
+//! * It refuses builds, with an error that names what was to be built. If a spec permits builds,
+//!   they are passed on to a real daemon (`Builds`).
+//! * Its client is evaluated code: every length is limited, and a client that breaks the protocol
+//!   is disconnected. The lock is held for look-ups only.
 //!
 //! # Design
 //!
-//! An evaluation asks the store daemon for one thing: to take texts and files and to say what
-//! their store paths are. This server answers that on a Unix socket, without a store. It computes
-//! the paths and passes everything on in the order in which it was added, inputs first. So it is
-//! the security boundary, the fast path and the recording in one.
+//! An evaluation asks the store daemon for one thing: to take texts and files and to return their
+//! store paths. This server answers that on a Unix socket, without a store. It computes the paths
+//! and passes everything on in the order in which it was added, inputs first. So it is the security
+//! boundary, the fast path and the recording in one.
 
 mod archive;
 mod building;
@@ -47,10 +46,10 @@ pub use recording::{Held, Recording};
 pub use requests::Requests;
 pub use unreadable::Unreadable;
 
-/// More connections than this at a time are refused: a worker needs one.
+/// How many concurrent connections are accepted at most: a worker needs one.
 const MOST_CONNECTIONS: usize = 256;
 
-/// How long nothing is accepted after that failed.
+/// How long to wait after `accept` has failed.
 const AFTER_A_FAULT: Duration = Duration::from_millis(50);
 
 /// A running server.
@@ -75,17 +74,17 @@ impl EvalStore {
         Ok(store)
     }
 
-    /// Where it listens.
+    /// The path of its socket.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
     }
 
-    /// What has been recorded.
+    /// The current recording.
     pub fn memory(&self) -> Arc<Recording> {
         lock(&self.memory).clone()
     }
 
-    /// Has clients that connect from now on use `memory`; those of before are refused everything.
+    /// Clients that connect from now on use `memory`. Requests of earlier clients are refused.
     pub fn renew(&self, memory: Recording) -> Arc<Recording> {
         let new = Arc::new(memory);
         std::mem::replace(&mut *lock(&self.memory), new.clone()).close();
@@ -101,7 +100,7 @@ impl Drop for EvalStore {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
         lock(&self.memory).close();
-        // Wakes the accepting thread so that it sees that it is over.
+        // Wakes the accepting thread, which then sees that it should stop.
         let _ = UnixStream::connect(self.socket());
     }
 }
@@ -113,7 +112,7 @@ fn accept(listener: &UnixListener, memory: &Mutex<Arc<Recording>>, stopping: &At
             return;
         }
         let Ok(stream) = stream else {
-            // Most likely no descriptor is left.
+            // Most likely there are no descriptors left.
             thread::sleep(AFTER_A_FAULT);
             continue;
         };

@@ -1,4 +1,4 @@
-//! What an evaluation seldom asks of its store. Numbers of requests are those of `guix/store.scm`.
+//! The rare requests of an evaluation. Operations have their numbers from `guix/store.scm`.
 
 use std::io::{self, Read, Write};
 
@@ -9,15 +9,15 @@ use super::streams::{Reader, Writer};
 use crate::guix::daemon::wire::broken;
 use crate::guix::store_path::StorePath;
 
-/// Functions that every real daemon of this protocol version builds itself.
+/// Builders that are built into every real daemon of this protocol version.
 const BUILT_IN_BUILDERS: [&str; 2] = ["download", "git-download"];
 
-/// More builds than this are not asked for at a time.
+/// The most builds of one request.
 const MOST_WANTED: usize = 4096;
-/// So many of the builds that were asked for are named.
+/// How many of the requested builds an error names.
 const MOST_NAMED: usize = 20;
 
-/// Answers everything but texts and archives that are added.
+/// Answers all requests except those that add texts and archives.
 pub(super) fn rare<R: Read, W: Write>(
     operation: u64,
     source: &mut Reader<'_, R>,
@@ -44,7 +44,7 @@ pub(super) fn rare<R: Read, W: Write>(
             let path = source.word()?;
             done(sink, if memory.is_valid(&path) { Ok(()) } else { Err(asked_for(&[path])) })
         }
-        // Roots: nothing is ever collected.
+        // Garbage collection roots have no effect: nothing is ever collected.
         11 | 12 => source.word().and_then(|_| number(sink, 1)),
         13 => number(sink, 1),
         19 => set_options(source, sink),
@@ -88,7 +88,7 @@ fn outputs<W: Write>(path: &[u8], sink: &mut Writer<W>, memory: &Recording) -> i
     strings(sink, &outputs.iter().map(|(_, path)| path.to_string()).collect::<Vec<_>>())
 }
 
-/// What something refers to that was built meanwhile.
+/// The references of something that was built during the evaluation.
 fn references<W: Write>(path: &[u8], sink: &mut Writer<W>, memory: &Recording) -> io::Result<()> {
     let built = memory.builds().filter(|builds| builds.has_built(path));
     match built.map(|builds| builds.references(path)) {
@@ -98,7 +98,7 @@ fn references<W: Write>(path: &[u8], sink: &mut Writer<W>, memory: &Recording) -
     }
 }
 
-/// Has `wanted` built if the evaluation may; else, and when that fails, gives the error.
+/// Builds `wanted` if the evaluation may; otherwise, or if that fails, returns an error.
 fn build(memory: &Recording, wanted: &[Vec<u8>]) -> Result<(), String> {
     let Some(builds) = memory.builds() else {
         let hint = "with `builds-while-evaluating = true` in the spec, such builds are made";
@@ -116,7 +116,7 @@ fn build(memory: &Recording, wanted: &[Vec<u8>]) -> Result<(), String> {
     builds.build(wanted, &outputs).map_err(failed)
 }
 
-/// What evaluated code is told about a build; its first words are how the worker knows it.
+/// The message to evaluated code about a build. The worker recognizes it by its first words.
 fn asked_for(wanted: &[Vec<u8>]) -> String {
     let mut names: Vec<_> =
         wanted.iter().take(MOST_NAMED).map(|path| String::from_utf8_lossy(path)).collect();

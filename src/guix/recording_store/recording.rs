@@ -1,7 +1,7 @@
-//! What an evaluation added, until the results take it.
+//! What an evaluation added, until it is handed over to the results.
 //!
-//! What it may hold is bounded in bytes and items. Everything is handed over in the order in which
-//! it was added: inputs first.
+//! It is limited in bytes and items. Everything is handed over in the order in which it was added:
+//! inputs first.
 
 mod copy;
 mod handover;
@@ -24,19 +24,20 @@ use crate::guix::store_path::{Hash, StorePath};
 use copy::learn;
 pub use handover::Held;
 
-/// Clients wait while more bytes than this are recorded here and not yet in a database.
+/// Clients wait while more bytes than this are recorded but not yet in a database.
 const MOST_PENDING: usize = 64 << 20;
-/// What a recorded item takes beside its contents, in bytes, roughly.
+/// The memory that a recorded item takes besides its contents, in bytes, roughly.
 const BOOKKEEPING: usize = 512;
-/// What an item counts beside its contents towards what an evaluation may add, in bytes: what is known of it
-/// takes a fourth of that.
+/// How much an item counts towards the limit of the evaluation, in addition to its contents, in
+/// bytes. The memory for what is known of it is a fourth of that.
 const COUNTED: usize = 1 << 10;
-/// How many times the names of outputs count towards that: they are known as long as the evaluation lasts.
+/// The factor for names of outputs in that count: they stay in memory until the evaluation ends.
 const OUTPUTS: usize = 4;
-/// What all clients together may have on its way to the store, in bytes: a little more than the largest archive.
+/// How many bytes of unfinished requests all clients together may have sent: a little more than the
+/// largest archive.
 pub(super) const MOST_ARRIVING: usize = 320 << 20;
 
-/// What all connections of one evaluation share.
+/// The state that all connections of one evaluation share.
 #[derive(Debug)]
 pub struct Recording {
     state: Mutex<State>,
@@ -46,7 +47,7 @@ pub struct Recording {
     arriving: AtomicUsize,
     pub(super) keep_contents: bool,
     most_bytes: usize,
-    /// Clients wait while more bytes than this wait for a database.
+    /// Clients wait while more bytes than this are pending.
     most_pending: usize,
     pub(super) builds: Option<Builds>,
 }
@@ -56,12 +57,13 @@ struct State {
     known: HashMap<Hash, Known>,
     pending: Vec<RecordedItem>,
     pending_bytes: usize,
-    /// What is about to be added to that.
+    /// Bytes that are about to become pending.
     reserved_bytes: usize,
-    /// What was drained and is still held.
+    /// Bytes that were drained and are still held.
     held_bytes: usize,
     bytes: usize,
-    /// The same with what is known of all items, which stays here until the evaluation is over.
+    /// The count towards `most_bytes`: `bytes`, plus what is known of all items until the
+    /// evaluation ends.
     counted: usize,
     closed: bool,
 }
@@ -70,18 +72,18 @@ struct State {
 struct Known {
     name: Box<str>,
     derivation: Option<Box<KnownDerivation>>,
-    /// What cannot be read back, in it or in what it needs.
+    /// An unreadable object in the item or in anything that it needs.
     unreadable: Option<Arc<Unreadable>>,
 }
 
-/// What is known of what a text refers to.
+/// What is known of the references of a text.
 struct Referred {
-    /// Of each derivation among the references.
+    /// The [`Modulo`] of each reference that is a derivation.
     modulos: Vec<Option<Modulo>>,
     unreadable: Option<Arc<Unreadable>>,
 }
 
-/// What later requests need of a derivation.
+/// What later requests need to know of a derivation.
 #[derive(Debug)]
 struct KnownDerivation {
     modulo: Modulo,
@@ -89,12 +91,12 @@ struct KnownDerivation {
     substitutable: bool,
 }
 
-/// Names and paths. They are shared by all jobs of the derivation: there may be many.
+/// Names and paths. All jobs of the derivation share them: there may be many.
 type Outputs = Arc<[(String, StorePath)]>;
 
 impl Recording {
-    /// Nothing yet. `keep_contents` says whether contents are recorded or only paths and
-    /// derivations; `most_bytes` bounds what an evaluation may add, kept or not.
+    /// An empty recording. `keep_contents`: record contents, not only paths and derivations.
+    /// `most_bytes` limits what the evaluation may add, with or without contents.
     pub fn new(keep_contents: bool, most_bytes: usize) -> Self {
         Self {
             state: Mutex::default(),
@@ -114,7 +116,7 @@ impl Recording {
         self.knows(path) || self.builds.as_ref().is_some_and(|builds| builds.has_built(path))
     }
 
-    /// Takes a text: the store path that it has.
+    /// Adds a text; returns its store path.
     pub fn add_text(
         &self,
         name: &[u8],
@@ -151,7 +153,7 @@ impl Recording {
         Ok(path)
     }
 
-    /// What is known of what a text refers to; nothing when the text itself is known.
+    /// What is known of the references of a text; `None` if the text itself is known already.
     fn referred(
         &self,
         path: &StorePath,
@@ -169,7 +171,7 @@ impl Recording {
             };
             result.modulos.push(known.derivation.as_ref().map(|derivation| derivation.modulo));
             if let Some(unreadable) = &known.unreadable {
-                // Of several, the same one each time, whatever the hashes are.
+                // Of several, always take the same one, whatever the hashes are.
                 let other = result.unreadable.take_if(|other| *other < *unreadable);
                 result.unreadable = other.or_else(|| Some(unreadable.clone()));
             }
@@ -177,8 +179,8 @@ impl Recording {
         Ok(Some(result))
     }
 
-    /// Takes a file tree as a NAR, to be named by the hash `algorithm` of the NAR (`recursive`) or
-    /// of the single file in it.
+    /// Adds a file tree in the form of a NAR. It is named after the hash `algorithm` of the NAR
+    /// (`recursive`) or of the single file in it.
     pub fn add_nar(
         &self,
         name: &[u8],
@@ -213,8 +215,8 @@ impl Recording {
         StorePath::parse(path).is_ok_and(|path| self.lock().is_ok_and(|state| state.knows(&path)))
     }
 
-    /// Name and path of each output of the derivation at `path`, if that was added, and whether they
-    /// may be had from a substitute server.
+    /// The name and path of each output of the derivation at `path`, and whether a substitute
+    /// server may provide them. `None` if it was not added.
     pub fn derivation(&self, path: &[u8]) -> Option<(Outputs, bool)> {
         let (hash, name) = StorePath::parts(path).ok()?;
         let state = self.lock().ok()?;
@@ -222,8 +224,8 @@ impl Recording {
         known.derivation.as_ref().map(|derivation| (derivation.outputs.clone(), derivation.substitutable))
     }
 
-    /// What stands in the derivation at `path`, or in anything that it needs, and makes it another one in each
-    /// evaluation.
+    /// The unreadable object in the derivation at `path`, or in anything that it needs, that makes
+    /// the derivation differ in each evaluation.
     pub fn unreadable(&self, path: &StorePath) -> Option<Arc<Unreadable>> {
         self.lock().ok()?.find(path.hash(), path.name())?.unreadable.clone()
     }
@@ -233,8 +235,9 @@ impl Recording {
         if state.closed { Err(StoreError::Closed) } else { Ok(state) }
     }
 
-    /// Records an item with these contents, unless it became known meanwhile. Room is reserved before
-    /// they are copied: of what many clients send at a time, little is held twice.
+    /// Records an item with these contents, unless another client has added it meanwhile. Space is
+    /// reserved before the contents are copied, so that little is in memory twice when many clients
+    /// send at the same time.
     fn push(
         &self,
         mut item: RecordedItem,
@@ -266,8 +269,8 @@ impl Recording {
         Ok(())
     }
 
-    /// Waits until more can be recorded. Only clients may wait: who drains must not. The lock is never held
-    /// while something is computed, for who drains is an asynchronous task.
+    /// Waits until there is room to record more. Only clients may wait; the draining side must not.
+    /// The lock is never held during a computation, because the draining side is an async task.
     fn reserve(&self, counted: usize, weight: usize) -> Result<(), StoreError> {
         let mut state = self.lock()?;
         while state.pending_bytes + state.reserved_bytes + state.held_bytes > self.most_pending
@@ -308,7 +311,7 @@ mod tests {
         memory.add_text(b"x", number.to_string().as_bytes(), references).unwrap()
     }
 
-    /// What is small in the store may be large here.
+    /// Items that are small in the store may take much memory here.
     #[test]
     fn references_and_inputs_are_counted() {
         let memory = Recording::new(false, 1 << 30);
@@ -339,7 +342,7 @@ mod tests {
         assert_eq!(memory.drain().len(), 1);
     }
 
-    /// The same text of many clients at a time is one item.
+    /// The same text from several clients at the same time is one item.
     #[test]
     fn what_several_add_at_a_time_is_added_once() {
         let memory = Recording::new(true, 1 << 30);

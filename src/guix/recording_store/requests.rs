@@ -1,4 +1,4 @@
-//! What clients asked for.
+//! Counts the requests of clients.
 
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A kind of request.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asked {
-    /// To take a text, which may be a derivation.
+    /// To add a text, which may be a derivation.
     Text { is_derivation: bool },
-    /// To take a file tree.
+    /// To add a file tree.
     Tree,
     /// To build.
     Build,
@@ -16,7 +16,7 @@ pub(super) enum Asked {
     Question,
 }
 
-/// Counts them while clients are served.
+/// The counters that connections update.
 #[derive(Debug, Default)]
 pub(super) struct Counting {
     texts: AtomicU64,
@@ -29,15 +29,15 @@ pub(super) struct Counting {
 /// How many requests of each kind were answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Requests {
-    /// To take a text that is no derivation, such as a builder.
+    /// Requests to add a text that is not a derivation, such as a builder.
     pub texts: u64,
-    /// To take a derivation.
+    /// Requests to add a derivation.
     pub derivations: u64,
-    /// To take a file tree, such as a patch.
+    /// Requests to add a file tree, such as a patch.
     pub trees: u64,
-    /// To build.
+    /// Requests to build.
     pub builds: u64,
-    /// Anything else, such as whether something is there.
+    /// Other requests, such as whether a path is valid.
     pub questions: u64,
 }
 
@@ -52,7 +52,7 @@ impl AddAssign for Requests {
 }
 
 impl Counting {
-    /// Counts one.
+    /// Counts one request.
     pub(super) fn count(&self, asked: Asked) {
         let counter = match asked {
             Asked::Text { is_derivation: false } => &self.texts,
@@ -64,7 +64,7 @@ impl Counting {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many there were up to now.
+    /// The number of requests of each kind so far.
     pub(super) fn so_far(&self) -> Requests {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Requests {

@@ -1,20 +1,20 @@
-//! What a client says, and what it is answered.
+//! The input and output of a connection.
 
 use std::io::{self, BufReader, BufWriter, Read};
 
 use super::recording::Recording;
 use crate::guix::daemon::wire::{Sink, Source, broken};
 
-/// So many bytes go unnoticed before they are counted.
+/// A request of up to this many bytes is not counted.
 const UNCOUNTED: usize = 64 << 10;
 
-/// What a client says.
+/// The requests of a client.
 pub(super) type Reader<'a, R> = Source<Metered<'a, R>>;
-/// What it is answered.
+/// The answers to a client.
 pub(super) type Writer<W> = Sink<BufWriter<W>>;
 
-/// Reads from a client, and counts what its request takes: many clients with large requests at a
-/// time must not take all memory.
+/// Reads from a client, and counts the bytes of its request: many concurrent clients with large
+/// requests must not exhaust memory.
 pub(super) struct Metered<'a, R> {
     pub(super) stream: BufReader<R>,
     pub(super) memory: &'a Recording,
@@ -23,7 +23,7 @@ pub(super) struct Metered<'a, R> {
 }
 
 impl<R> Metered<'_, R> {
-    /// The request has been dealt with.
+    /// Ends the count of a request, which is finished.
     pub(super) fn settle(&mut self) {
         self.memory.arrived(std::mem::take(&mut self.counted));
         self.uncounted = 0;

@@ -1,37 +1,37 @@
-//! Objects of Guile that were printed into a text and cannot be read back.
+//! Guile objects that were printed into a text and cannot be read back.
 //!
 //! A gexp or a package that is quoted where it should be inserted is printed as `#<gexp …
 //! 7f8a1b2c3d40>`. The number is the object's address, so the text differs in every process: each
 //! evaluation would find a new derivation, and none of them can be built. A job is an error if its
-//! derivation, or something that it needs, contains such a text.
+//! derivation, or anything that it needs, contains such a text.
 
 use std::sync::{Arc, LazyLock};
 
 use memchr::memmem;
 
-/// How far behind its beginning an object's address is looked for, in bytes.
+/// How far after the beginning of an object its address is searched for, in bytes.
 const LONGEST_OBJECT: usize = 1000;
-/// How many digits an address has. Smaller numbers are something else.
+/// The number of digits of an address. Shorter numbers are something else.
 const ADDRESS: std::ops::RangeInclusive<usize> = 8..=16;
-/// How many places of a text are looked at that might be the beginning of an object.
+/// How many possible beginnings of an object in a text are checked.
 const MOST_PLACES: usize = 1000;
 /// How much of an object is shown, in bytes.
 const LONGEST_SHOWN: usize = 200;
 
-/// Made once, for making it takes as long as searching a text.
+/// Made once, because making it takes as long as searching a text.
 static BEGINNING: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"#<"));
 
-/// An object that stands in a text.
+/// An object in a text.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unreadable {
     /// The name of the store item.
     pub name: String,
-    /// The beginning of the object, without its address: the same each time.
+    /// The beginning of the object, without its address. It is the same in every evaluation.
     pub object: String,
 }
 
 impl Unreadable {
-    /// The first object in a text of this name.
+    /// The first object in the text of the store item `name`.
     pub(super) fn find(name: &str, text: &[u8]) -> Option<Arc<Self>> {
         let mut places = BEGINNING.find_iter(text).take(MOST_PLACES);
         let object = places.find_map(|start| object(&text[start..]))?;
@@ -39,7 +39,7 @@ impl Unreadable {
     }
 }
 
-/// The object that a text begins with, if that has an address.
+/// The object at the beginning of a text, if it has an address.
 fn object(text: &[u8]) -> Option<String> {
     let inside = text.strip_prefix(b"#<")?;
     let word = inside.strip_prefix(b"<").unwrap_or(inside);
@@ -51,7 +51,7 @@ fn object(text: &[u8]) -> Option<String> {
     for word in window.split(|byte| matches!(byte, b' ' | b'>')) {
         let end = start + word.len();
         let is_hexadecimal = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        // What the window cuts off may go on.
+        // A word at the end of the window may be incomplete.
         let is_whole = end < window.len();
         if is_whole
             && window[start - usize::from(start > 0)] == b' '

@@ -8,38 +8,39 @@ use super::ecdsa::{Public, Signature};
 use super::gcrypt::Sexp;
 use super::{SigningError, is_plain};
 
-/// The public keys whose signatures count, by their canonical forms; those of Guix's own kind as points.
+/// The authorized public keys, by their canonical forms. A key of the kind that Guix makes is also
+/// kept as a point.
 #[derive(Debug, Clone, Default)]
 pub struct AuthorizedKeys(HashMap<Vec<u8>, Option<Public>>);
 
 impl Sexp {
-    /// The point of a public key of the kind that Guix makes.
+    /// The point of a public key, if it is of the kind that Guix makes.
     fn point(&self) -> Option<Public> {
         let key = self.find("ecc").filter(|key| key.find("flags").is_none())?;
         let curve = key.find("curve").is_some_and(|curve| curve.data(1) == Some(b"Ed25519"));
         Public::read(key.find("q").filter(|_| curve)?.data(1)?)
     }
 
-    /// The numbers of a signature that such a key made.
+    /// The numbers of a signature by such a key.
     fn numbers(&self) -> Option<Signature> {
         let numbers = self.find("ecdsa")?;
         Signature::read(numbers.find("r")?.data(1)?, numbers.find("s")?.data(1)?)
     }
 }
 
-/// Why a signature does not count.
+/// Why a signature is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     /// It cannot be read.
     #[error("the signature cannot be read")]
     Corrupt,
-    /// It is sound, or not: the key is not among ours.
+    /// The key is not authorized. The signature was not checked.
     #[error("it is signed with a key that is not authorized")]
     Unauthorized,
-    /// It belongs to another text.
+    /// It is the signature of another text.
     #[error("it has the signature of another text")]
     OtherText,
-    /// The key did not make it.
+    /// It was not made with the key that it names.
     #[error("the signature is wrong")]
     Wrong,
 }
@@ -80,7 +81,7 @@ impl AuthorizedKeys {
         }
         let right = match (known, value.numbers()) {
             (Some(point), Some(numbers)) if is_plain(&data, &digest) => point.verify(&numbers, digest),
-            // Of whatever kind it is, libgcrypt knows it.
+            // libgcrypt supports every other kind.
             _ => matches!(key.verify(&value, &data), Ok(true)),
         };
         if right { Ok(()) } else { Err(Distrust::Wrong) }
@@ -138,7 +139,7 @@ mod tests {
             let text = format!("text {number}");
             let signature = key.sign("farm", &text).unwrap();
             let mut inside = BASE64.decode(signature.rsplit(';').next().unwrap().as_bytes()).unwrap();
-            // A digit of a number is another one, in most of them.
+            // Replaces one digit, mostly by another one.
             let digits = inside.windows(3).position(|part| part == b"(r ").unwrap() + 4;
             inside[digits + number % 150] = b"0123456789ABCDEF"[number % 16];
             let Ok(sexp) = Sexp::read(&inside) else { continue };

@@ -1,5 +1,6 @@
-//! ECDSA over the curve Ed25519, which is how libgcrypt signs with the keys that Guix makes, ten times as fast as
-//! libgcrypt does it. Nonces are those of RFC 6979, so that the signatures are libgcrypt's, bit by bit.
+//! ECDSA over the curve Ed25519. libgcrypt signs this way with the keys that Guix makes; this is
+//! ten times as fast. Nonces follow RFC 6979, so that signatures equal those of libgcrypt, bit for
+//! bit.
 
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
@@ -8,18 +9,18 @@ use sha2::Sha256;
 
 use super::field::x_of;
 
-/// How many bits of a hash are more than the order of the curve has: 256 less 253.
+/// How many bits a hash is longer than the order of the curve: 256 − 253.
 const TOO_MANY: u32 = 3;
 
 /// A public key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Public(EdwardsPoint);
 
-/// A secret key: a number below 2²⁵⁶, which need not be below the order of the curve. The most significant byte
-/// comes first.
+/// A secret key: a number below 2²⁵⁶, most significant byte first. It may exceed the order of the
+/// curve.
 pub(super) struct Secret([u8; 32]);
 
-/// Two numbers from 1 on and below the order of the curve.
+/// A signature: two numbers, each at least 1 and below the order of the curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Signature {
     r: Scalar,
@@ -27,12 +28,12 @@ pub(super) struct Signature {
 }
 
 impl Public {
-    /// The one whose point is written down like this, as in RFC 8032.
+    /// Reads the encoding of a point, which is that of RFC 8032.
     pub(super) fn read(point: &[u8]) -> Option<Self> {
         CompressedEdwardsY::from_slice(point).ok()?.decompress().map(Self)
     }
 
-    /// Whether a signature is one of what has this SHA-256.
+    /// Whether `signature` is valid for a text with the SHA-256 `hash`.
     pub(super) fn verify(&self, signature: &Signature, hash: [u8; 32]) -> bool {
         let inverse = signature.s.invert();
         let (of_base, of_key) = (number(hash) * inverse, signature.r * inverse);
@@ -42,12 +43,12 @@ impl Public {
 }
 
 impl Secret {
-    /// The one whose number is written down like this, the most significant byte first.
+    /// Reads a number, most significant byte first.
     pub(super) fn read(number: &[u8]) -> Option<Self> {
         padded(number).map(Self)
     }
 
-    /// Signs what has this SHA-256.
+    /// Signs a text with the SHA-256 `hash`.
     pub(super) fn sign(&self, hash: [u8; 32]) -> Signature {
         let mut nonces = Nonces::new(&self.0, hash);
         let secret = Scalar::from_bytes_mod_order(reversed(self.0));
@@ -63,12 +64,12 @@ impl Secret {
 }
 
 impl Signature {
-    /// The one whose numbers are written down like this, the most significant byte first.
+    /// Reads both numbers, most significant byte first.
     pub(super) fn read(r: &[u8], s: &[u8]) -> Option<Self> {
         Some(Self { r: read(r)?, s: read(s)? })
     }
 
-    /// Both numbers as libgcrypt writes them down: as few bytes as can be.
+    /// Both numbers in the encoding of libgcrypt: as few bytes as possible.
     pub(super) fn numbers(&self) -> [Vec<u8>; 2] {
         [self.r, self.s].map(|number| {
             let bytes = reversed(number.to_bytes());
@@ -78,13 +79,13 @@ impl Signature {
     }
 }
 
-/// A number from 1 on and below the order of the curve, the most significant byte first.
+/// Reads a number that is at least 1 and below the order of the curve, most significant byte first.
 fn read(number: &[u8]) -> Option<Scalar> {
     let scalar = Scalar::from_canonical_bytes(reversed(padded(number)?));
     Option::from(scalar).filter(|scalar| *scalar != Scalar::ZERO)
 }
 
-/// The last 32 bytes of a number that has no more than that.
+/// Pads a number to 32 bytes; `None` if it has more.
 fn padded(number: &[u8]) -> Option<[u8; 32]> {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     let digits = &number[zeros..];
@@ -98,7 +99,7 @@ fn reversed(mut bytes: [u8; 32]) -> [u8; 32] {
     bytes
 }
 
-/// The foremost bits of a hash, as many as the order has.
+/// The leading bits of a hash, as many as the order has.
 fn foremost(hash: [u8; 32]) -> [u8; 32] {
     let mut bytes = [0; 32];
     for (place, byte) in bytes.iter_mut().enumerate() {
@@ -109,7 +110,7 @@ fn foremost(hash: [u8; 32]) -> [u8; 32] {
     reversed(bytes)
 }
 
-/// What a hash means as a number.
+/// Converts a hash to a number.
 fn number(hash: [u8; 32]) -> Scalar {
     Scalar::from_bytes_mod_order(foremost(hash))
 }
@@ -118,7 +119,7 @@ fn x_mod_order(point: &EdwardsPoint) -> Scalar {
     Scalar::from_bytes_mod_order(x_of(point.compress().0))
 }
 
-/// Nonces for a secret key and a hash: section 3.2 of RFC 6979.
+/// Generates nonces for a secret key and a hash, as section 3.2 of RFC 6979 says.
 struct Nonces {
     k: [u8; 32],
     v: [u8; 32],
@@ -139,7 +140,7 @@ impl Nonces {
         loop {
             self.v = mac(&self.k, &[&self.v]);
             let found = Option::from(Scalar::from_canonical_bytes(foremost(self.v)));
-            // Should it not do, the next one is another.
+            // If this nonce is not usable, the next one differs.
             self.k = mac(&self.k, &[&self.v, &[0]]);
             self.v = mac(&self.k, &[&self.v]);
             if let Some(nonce) = found.filter(|nonce| *nonce != Scalar::ZERO) {

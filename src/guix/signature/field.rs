@@ -1,19 +1,20 @@
-//! The x of a point on the curve Ed25519, which `curve25519-dalek` keeps to itself: found from y, modulo
-//! 2²⁵⁵ − 19. Nothing here is secret: how long it takes may depend on the numbers.
+//! Computes the x of a point on the curve Ed25519 from its y, modulo 2²⁵⁵ − 19, because
+//! `curve25519-dalek` does not give access to it. Nothing here is secret, so the time may depend on
+//! the numbers.
 
 use fiat_crypto::curve25519_64 as fiat;
 
-/// 1, the least word first.
+/// The number 1, least significant word first.
 const ONE: [u64; 4] = [1, 0, 0, 0];
-/// −121665/121666, of the curve −x² + y² = 1 + d·x²·y².
+/// The constant d = −121665/121666 of the curve −x² + y² = 1 + d·x²·y².
 const D: [u64; 4] =
     [0x75eb_4dca_1359_78a3, 0x0070_0a4d_4141_d8ab, 0x8cc7_4079_7779_e898, 0x5203_6cee_2b6f_fe73];
 /// A square root of −1.
 const ROOT: [u64; 4] =
     [0xc4ee_1b27_4a0e_a0b0, 0x2f43_1806_ad2f_e478, 0x2b4d_0099_3dfb_d7a7, 0x2b83_2480_4fc1_df0b];
 
-/// The x of a point as it is written down: y, and whether x is odd in the topmost bit. The point must be one. The least
-/// byte comes first.
+/// The x of an encoded point: y, with the parity of x in the topmost bit. The point must be on the
+/// curve. The least significant byte comes first.
 pub(super) fn x_of(compressed: [u8; 32]) -> [u8; 32] {
     let (y, odd) = y_of(compressed);
     let square = y.times(y);
@@ -29,14 +30,14 @@ pub(super) fn x_of(compressed: [u8; 32]) -> [u8; 32] {
     if x.bytes()[0] & 1 == odd { x.bytes() } else { zero.minus(x).bytes() }
 }
 
-/// The y of a point as it is written down, and 1 if its x is odd.
+/// The y of an encoded point, and 1 if its x is odd.
 fn y_of(mut compressed: [u8; 32]) -> (Number, u8) {
     let odd = compressed[31] >> 7;
     compressed[31] &= 0x7f;
     (Number::read(&compressed), odd)
 }
 
-/// The power whose exponent is 2²⁵² − 3: all bits but the last but one.
+/// Raises `base` to the power 2²⁵² − 3, an exponent of which all bits but the last but one are set.
 fn to_2_252_minus_3(base: Number) -> Number {
     let square = |number: Number| number.times(number);
     let power = (1..250).fold(base, |power, _| square(power).times(base));
@@ -48,14 +49,14 @@ fn to_2_252_minus_3(base: Number) -> Number {
 struct Number(fiat::fiat_25519_tight_field_element);
 
 impl Number {
-    /// The one that has these bytes, the topmost bit of which is not set.
+    /// Reads 32 bytes, of which the topmost bit is not set.
     fn read(bytes: &[u8; 32]) -> Self {
         let mut number = Self::none();
         fiat::fiat_25519_from_bytes(&mut number.0, bytes);
         number
     }
 
-    /// What the operations of the crate write to.
+    /// A placeholder that the operations of the crate write their result to.
     const fn none() -> Self {
         Self(fiat::fiat_25519_tight_field_element([0; 5]))
     }

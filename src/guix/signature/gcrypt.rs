@@ -1,5 +1,6 @@
-//! The little of libgcrypt that signatures take. This is the only module with `unsafe` code: whatever
-//! libgcrypt takes for a key or a signature, Guix does, and no Rust library knows all of that.
+//! The part of libgcrypt that signatures need. This is the only module with `unsafe` code. Guix
+//! accepts every key and signature that libgcrypt accepts, and no Rust library supports all of
+//! them.
 
 #![expect(unsafe_code, reason = "libgcrypt is a C library")]
 
@@ -22,7 +23,7 @@ const ADVANCED: c_int = 3;
 /// `GPG_ERR_BAD_SIGNATURE`, in the lower 16 bits of an error.
 const BAD_SIGNATURE: c_uint = 8;
 
-/// `struct gcry_sexp`, of which nothing is known.
+/// `struct gcry_sexp`, which is opaque.
 #[repr(C)]
 struct Opaque {
     _private: [u8; 0],
@@ -47,7 +48,7 @@ unsafe extern "C" {
     fn gcry_pk_verify(signature: Pointer, data: Pointer, public: Pointer) -> c_uint;
 }
 
-/// An S-expression of libgcrypt. It may hold a secret key, so it cannot be shown by accident.
+/// An S-expression of libgcrypt. It may contain a secret key, so it has no `Debug`.
 pub(super) struct Sexp(NonNull<Opaque>);
 
 // SAFETY: libgcrypt never changes an S-expression once it is made, keeps nothing of it in
@@ -58,16 +59,16 @@ unsafe impl Sync for Sexp {}
 
 impl Drop for Sexp {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from libgcrypt, and nobody else has it.
+        // SAFETY: the pointer came from libgcrypt, and this is its only owner.
         unsafe { gcry_sexp_release(self.0.as_ptr()) }
     }
 }
 
-/// Prepares libgcrypt, once.
+/// Initializes libgcrypt, once.
 fn initialize() {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(|| {
-        // SAFETY: these calls are how its manual wants it initialised, before all others.
+        // SAFETY: the manual asks for these calls, in this order, before all others.
         unsafe {
             gcry_check_version(ptr::null());
             if gcry_control(IS_FINISHED, 0 as c_int) == 0 {
@@ -78,7 +79,7 @@ fn initialize() {
     });
 }
 
-/// Turns an error code into an error that says what failed.
+/// Turns an error code into an error that names the operation.
 fn check(what: &'static str, error: c_uint) -> Result<(), SigningError> {
     if error == 0 {
         return Ok(());
@@ -89,12 +90,12 @@ fn check(what: &'static str, error: c_uint) -> Result<(), SigningError> {
 }
 
 impl Sexp {
-    /// Reads one, in any of libgcrypt's notations.
+    /// Reads an S-expression in any of libgcrypt's notations.
     pub(super) fn read(text: &[u8]) -> Result<Self, SigningError> {
         initialize();
         let what = "reading an S-expression";
         let mut result = ptr::null_mut();
-        // A length of 0 would mean that the text ends with a zero byte.
+        // For libgcrypt, a length of 0 means that the text ends with a zero byte.
         if text.is_empty() {
             return Err(SigningError::Gcrypt { what, reason: "there is nothing".to_owned() });
         }
@@ -104,7 +105,8 @@ impl Sexp {
         Self::take(what, result)
     }
 
-    /// Reads one as Guix writes it down: each byte is a character of Latin-1, and those are encoded in UTF-8.
+    /// Reads an S-expression in Guix's encoding: each byte is a character of Latin-1, encoded in
+    /// UTF-8.
     pub(super) fn read_text(text: &[u8]) -> Result<Self, SigningError> {
         let characters = str::from_utf8(text).ok().map(str::chars);
         let bytes: Option<Vec<u8>> =
@@ -112,26 +114,26 @@ impl Sexp {
         Self::read(bytes.as_deref().unwrap_or(text))
     }
 
-    /// Takes what libgcrypt made.
+    /// Takes ownership of a result of libgcrypt.
     fn take(what: &'static str, pointer: Pointer) -> Result<Self, SigningError> {
         let nothing = || SigningError::Gcrypt { what, reason: "it is empty".to_owned() };
         NonNull::new(pointer).map(Self).ok_or_else(nothing)
     }
 
-    /// Prints it as Guix does, in many lines, for people. libgcrypt writes numbers as strings in which most bytes happen
-    /// to be characters of Latin-1.
+    /// Prints it as Guix does, in many lines, for people. libgcrypt writes numbers as strings in
+    /// which most bytes happen to be characters of Latin-1.
     pub(super) fn print(&self) -> String {
         self.print_as(ADVANCED).into_iter().map(char::from).collect()
     }
 
-    /// Prints it in the one form that equal ones share.
+    /// Prints its canonical form, which equal S-expressions share.
     pub(super) fn canonical(&self) -> Vec<u8> {
         self.print_as(CANONICAL)
     }
 
     fn print_as(&self, mode: c_int) -> Vec<u8> {
-        // SAFETY: without a buffer it only says how large it must be; with one, it writes no more
-        // than its size, and gives the length without the zero at the end.
+        // SAFETY: without a buffer it only returns the size that it needs; with one, it writes no
+        // more than its size, and returns the length without the zero at the end.
         unsafe {
             let size = gcry_sexp_sprint(self.0.as_ptr(), mode, ptr::null_mut(), 0);
             let mut buffer = vec![0_u8; size];
@@ -143,14 +145,14 @@ impl Sexp {
 
     /// The first list in it, at any depth, that begins with `token`.
     pub(super) fn find(&self, token: &str) -> Option<Self> {
-        // SAFETY: it reads `length` bytes, and gives a new S-expression or null.
+        // SAFETY: it reads `length` bytes, and returns a new S-expression or null.
         let found = unsafe { gcry_sexp_find_token(self.0.as_ptr(), token.as_ptr().cast(), token.len()) };
         NonNull::new(found).map(Self)
     }
 
     /// The elements of a list that are lists themselves.
     pub(super) fn lists(&self) -> impl Iterator<Item = Self> {
-        // SAFETY: asking for an element that is not there, or is no list, gives null.
+        // SAFETY: it returns null for an element that does not exist or is not a list.
         let nth = |number| unsafe { gcry_sexp_nth(self.0.as_ptr(), number) };
         // SAFETY: it only counts.
         let length = unsafe { gcry_sexp_length(self.0.as_ptr()) };
@@ -160,14 +162,15 @@ impl Sexp {
     /// The bytes of the element `number` of a list, counted from 0, if it is not a list.
     pub(super) fn data(&self, number: u8) -> Option<&[u8]> {
         let mut length = 0;
-        // SAFETY: it gives null, or so many bytes that live as long as the S-expression.
+        // SAFETY: it returns null, or a pointer to this many bytes that live as long as the
+        // S-expression.
         unsafe {
             let data = gcry_sexp_nth_data(self.0.as_ptr(), number.into(), &raw mut length);
             (!data.is_null()).then(|| std::slice::from_raw_parts(data.cast(), length))
         }
     }
 
-    /// Makes a key pair as these parameters describe it.
+    /// Makes a key pair with these parameters.
     pub(super) fn generate(parameters: &Self) -> Result<Self, SigningError> {
         let what = "making a key pair";
         let mut result = ptr::null_mut();
@@ -176,7 +179,7 @@ impl Sexp {
         Self::take(what, result)
     }
 
-    /// Signs `data` with the secret key that this is.
+    /// Signs `data` with this secret key.
     pub(super) fn sign(&self, data: &Self) -> Result<Self, SigningError> {
         let what = "signing";
         let mut result = ptr::null_mut();
@@ -185,7 +188,7 @@ impl Sexp {
         Self::take(what, result)
     }
 
-    /// Whether `signature` is one of `data` with the public key that this is.
+    /// Whether `signature` is valid for `data` with this public key.
     pub(super) fn verify(&self, signature: &Self, data: &Self) -> Result<bool, SigningError> {
         // SAFETY: it only reads the three.
         let error = unsafe { gcry_pk_verify(signature.0.as_ptr(), data.0.as_ptr(), self.0.as_ptr()) };

@@ -9,14 +9,15 @@ use super::ecdsa::Secret;
 use super::gcrypt::Sexp;
 use super::{SigningError, signed_data};
 
-/// What `guix archive --generate-key` makes.
+/// The parameters of the keys that `guix archive --generate-key` makes.
 const PARAMETERS: &[u8] = b"(genkey (ecdsa (curve Ed25519) (flags rfc6979)))";
 
-/// A key pair that signs as Guix does: a secret key in one file, its public key beside it.
+/// A key pair that signs as Guix does: a secret key in one file, with its public key in another
+/// next to it.
 pub struct SigningKey {
     secret: Sexp,
     public: Sexp,
-    /// The secret key once more, if it is of the kind that Guix makes: that is faster.
+    /// The secret key in a form that signs faster, if it is of the kind that Guix makes.
     number: Option<Secret>,
 }
 
@@ -27,7 +28,7 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Makes a new one.
+    /// Makes a new key pair.
     pub fn generate() -> Result<Self, SigningError> {
         let pair = Sexp::generate(&Sexp::read(PARAMETERS)?)?;
         match (pair.find("private-key"), pair.find("public-key")) {
@@ -36,7 +37,7 @@ impl SigningKey {
         }
     }
 
-    /// Reads the secret key in `file` and the public one beside it, whose name ends in `.pub`.
+    /// Reads the secret key in `file` and the public key next to it, whose name ends in `.pub`.
     pub fn load(file: &Path) -> Result<Self, SigningError> {
         let part = |path: &Path, token, half| {
             let found = Sexp::read_text(&fs_err::read(path)?).ok().and_then(|sexp| sexp.find(token));
@@ -53,7 +54,7 @@ impl SigningKey {
         Err(SigningError::NotAPair(file.to_owned()))
     }
 
-    /// What is signed without libgcrypt has to be signed as libgcrypt does it; one text shows that.
+    /// Signs one text with and without libgcrypt. Only if both results are equal is `number` used.
     fn new(secret: Sexp, public: Sexp) -> Result<Self, SigningError> {
         const TEXT: &[u8] = b"Gorget";
         let theirs = secret.sign(&signed_data(TEXT, &public)?)?.canonical();
@@ -67,7 +68,7 @@ impl SigningKey {
         Ok(Self { secret, public, number })
     }
 
-    /// Writes both files, which must not be there yet. Only their owner may read the secret one.
+    /// Writes both files, which must not exist. Only their owner may read the secret one.
     pub fn store(&self, file: &Path) -> Result<(), SigningError> {
         use fs_err::os::unix::fs::OpenOptionsExt as _;
         if let Some(directory) = file.parent() {
@@ -82,12 +83,13 @@ impl SigningKey {
         Ok(())
     }
 
-    /// The public key, as `guix archive --authorize` reads it.
+    /// The public key, in the form that `guix archive --authorize` reads.
     pub fn public_text(&self) -> String {
         self.public.print()
     }
 
-    /// Signs `text`: the value of a narinfo's `Signature` line. `host` names who signs, for people.
+    /// Signs `text`; returns the value of a narinfo's `Signature` line. `host` tells people who
+    /// signed.
     pub fn sign(&self, host: &str, text: &str) -> Result<String, SigningError> {
         let data = signed_data(text.as_bytes(), &self.public)?;
         let value = match &self.number {
@@ -104,7 +106,7 @@ impl SigningKey {
     }
 }
 
-/// What libgcrypt would make of it.
+/// Signs in the same way as libgcrypt.
 fn sign(number: &Secret, text: &[u8]) -> Result<Sexp, SigningError> {
     let [r, s] = number.sign(Sha256::digest(text).into()).numbers().map(|number| HEXUPPER.encode(&number));
     Sexp::read(format!("(sig-val (ecdsa (r #{r}#) (s #{s}#)))").as_bytes())

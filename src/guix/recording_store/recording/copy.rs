@@ -1,4 +1,4 @@
-//! Takes what another store has recorded, and believes nothing of it.
+//! Copies what another store has recorded, without trusting any of it.
 
 use std::borrow::Cow;
 
@@ -12,14 +12,15 @@ use crate::guix::derivation::{Derivation, Modulo};
 use crate::guix::store_path::StorePath;
 
 impl Recording {
-    /// Nothing yet, for copies only: who copies also drains, so nothing waits until that is done.
+    /// An empty recording for copies only. The task that copies also drains, so adding never waits.
     pub fn of_copies(keep_contents: bool, most_bytes: usize) -> Self {
         let mut copies = Self::new(keep_contents, most_bytes);
         copies.most_pending = usize::MAX;
         copies
     }
 
-    /// Takes a text, as [`Recording::add_text`] does. What a derivation refers to, its text says.
+    /// Adds a text like [`Recording::add_text`]. The references of a derivation are taken from its
+    /// text.
     pub fn copy_text(
         &self,
         name: &[u8],
@@ -66,15 +67,16 @@ impl Recording {
         Ok(path)
     }
 
-    /// Takes a NAR with this name and path, by the hash of all of it or of the single file in it.
+    /// Adds a NAR that claims this path. Its path is computed from the hash of the NAR or of the
+    /// single file in it.
     pub fn copy_nar(&self, claimed: &StorePath, nar: Vec<u8>) -> Result<StorePath, StoreError> {
         let whole = StorePath::of_fixed(claimed.name().as_bytes(), "sha256", &Sha256::digest(&nar), true)?;
         self.add_nar(claimed.name().as_bytes(), whole == *claimed, b"sha256", nar)
     }
 }
 
-/// What the derivation at `path` says, if its outputs have the paths that they must have. Its references are sorted,
-/// and come with what is known of those that are derivations.
+/// Parses what is needed of the derivation at `path`, after checking the paths of its outputs.
+/// `references` are sorted; `modulos` has the [`Modulo`] of each reference that is a derivation.
 pub(super) fn learn(
     path: &StorePath,
     name: &str,

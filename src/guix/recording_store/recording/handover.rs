@@ -1,4 +1,4 @@
-//! What was recorded, on its way to the database, and what all of it takes.
+//! Hands recorded items over to the database, and counts what all of them take.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -9,10 +9,10 @@ use super::super::item::RecordedItem;
 use super::super::requests::Requests;
 use super::{MOST_ARRIVING, Recording};
 
-/// More items than this are freed by a thread of their own.
+/// If there are more items than this, a separate thread frees them.
 const FREED_AT_ONCE: usize = 10_000;
 
-/// What was drained and is not yet somewhere else.
+/// Bytes that were drained and are not stored elsewhere yet.
 #[derive(Debug)]
 pub struct Held {
     memory: Arc<Recording>,
@@ -27,7 +27,8 @@ impl Drop for Held {
 }
 
 impl Recording {
-    /// Takes what was recorded since the last call, in the order in which it was added.
+    /// Takes the items that were recorded since the last call, in the order in which they were
+    /// added.
     pub fn drain(&self) -> Vec<RecordedItem> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.pending_bytes = 0;
@@ -35,7 +36,8 @@ impl Recording {
         std::mem::take(&mut state.pending)
     }
 
-    /// The same; it counts as recorded here until the second thing is dropped.
+    /// Like [`Recording::drain`], but the items count as recorded here until the returned `Held` is
+    /// dropped.
     pub fn drain_and_hold(self: Arc<Self>) -> (Vec<RecordedItem>, Held) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = std::mem::take(&mut state.pending_bytes);
@@ -45,43 +47,43 @@ impl Recording {
         (items, Held { memory: self, bytes })
     }
 
-    /// Bytes that wait to be drained.
+    /// How many bytes wait to be drained.
     pub fn pending_bytes(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).pending_bytes
     }
 
-    /// Counts CPU time that answering took.
+    /// Adds CPU time that was spent on answers.
     pub(in super::super) fn count_cpu(&self, used: Duration) {
         self.cpu_ns.fetch_add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// CPU time that answering has taken up to now.
+    /// The CPU time that answers have taken so far.
     pub fn cpu(&self) -> Duration {
         Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
     }
 
-    /// Counts bytes that a client begins to send; false when too many are on their way.
+    /// Counts bytes of an unfinished request; false when all clients together have sent too many.
     pub(in super::super) fn register(&self, bytes: usize) -> bool {
         self.arriving.fetch_add(bytes, Ordering::Relaxed) + bytes <= MOST_ARRIVING
     }
 
-    /// They have all been dealt with.
+    /// Takes back that count: the request is finished.
     pub(in super::super) fn arrived(&self, bytes: usize) {
         self.arriving.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// How many requests were answered up to now.
+    /// The number of requests so far.
     pub fn requests(&self) -> Requests {
         self.asked.so_far()
     }
 
-    /// How many items and how many bytes were added.
+    /// The number of items, and the number of bytes, that were added.
     pub fn totals(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.known.len(), state.bytes)
     }
 
-    /// Refuses everything from now on, and lets waiting clients go.
+    /// Refuses all later requests, and wakes waiting clients.
     pub(in super::super) fn close(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.drained.notify_all();
@@ -92,7 +94,7 @@ impl Recording {
 }
 
 impl Drop for Recording {
-    /// Freeing a great many small things takes long, and this may be an asynchronous task.
+    /// Freeing a great many small objects is slow, and this may run in an async task.
     fn drop(&mut self) {
         let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
         if state.known.len() > FREED_AT_ONCE {
