@@ -1,5 +1,5 @@
-//! Removes checkouts, mirrors, and links to built Guixes and outputs, when nothing needs them any
-//! more. Forgets old pushes, and branches that nothing watches.
+//! Removes checkouts, mirrors, and links to built Guixes and outputs that are no longer needed.
+//! Also deletes the rows of old pushes and of branches that nothing watches.
 
 use std::collections::HashSet;
 use std::io;
@@ -15,26 +15,29 @@ use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 use crate::git::{Checkouts, Mirrors};
 
-/// A mirror that nothing needs stays for so long after its last fetch: specs come back, and first fetches
-/// are long.
+/// How long an unneeded mirror is kept after its last fetch: specs come back, and first fetches are
+/// slow.
 const MIRROR_REST: Seconds = 30 * 24 * 60 * 60;
-/// What the logs of builds may take, in bytes.
+/// The total size limit of the logs of builds, in bytes.
 const MOST_LOGS: u64 = 10 << 30;
-/// One that no spec names, only a channel: strangers can make ever new ones.
+/// The same for a mirror that no spec names, only a channel: strangers can cause any number of new
+/// ones.
 const BROUGHT_REST: Seconds = 3 * DAY;
-/// It is known so much longer, in which every machine removes its own.
+/// How much longer the row of a mirror is kept, so that every machine has time to remove its own
+/// copy.
 const GRACE: Seconds = DAY;
 const DAY: Seconds = 24 * 60 * 60;
-/// A branch that nothing watches is known so long after it was seen last, and after it was gone.
+/// How long an unwatched branch is remembered after its last poll: if it existed then, and if it
+/// was gone.
 const BRANCH_REST: Seconds = 30 * DAY;
 const GONE_REST: Seconds = DAY;
-/// One with an authentic commit that others must descend from.
+/// The same for a branch with an authentic commit that later commits must descend from.
 const TRUST_REST: Seconds = 365 * DAY;
 
-/// The reconciler that removes.
+/// The reconciler that removes what is no longer needed.
 ///
-/// It keeps the commits of evaluations that wait or run, and of the last complete evaluation of each spec and
-/// system, with which the next is compared. It also keeps what is in use right now.
+/// It keeps the commits of pending and running evaluations, and of the last complete evaluation of
+/// each spec and system, with which the next is compared. It also keeps what is in use right now.
 #[derive(Debug)]
 pub struct Collect {
     db: Db,
@@ -49,11 +52,11 @@ pub struct Places {
     pub checkouts: Checkouts,
     /// The mirrors of repositories.
     pub mirrors: Mirrors,
-    /// The directory of links to Guixes that were built, and of logs, by commit.
+    /// The directory with links to built Guixes, and with logs, both named by commit.
     pub time_machine: PathBuf,
-    /// The directory of links to what this machine built, called `BUILD-OUTPUT`.
+    /// The directory with links, named `BUILD-OUTPUT`, to what this machine built.
     pub roots: PathBuf,
-    /// The directory of the logs of builds that this machine made.
+    /// The directory of logs of builds on this machine.
     pub logs: PathBuf,
 }
 
@@ -90,12 +93,12 @@ impl Reconciler for Collect {
 }
 
 impl Collect {
-    /// Removes from these places.
+    /// Removes from `places`.
     pub fn new(context: &Context, places: Places) -> Self {
         Self { db: context.db.clone(), clock: context.clock.clone(), places }
     }
 
-    /// Removes the links to outputs that nobody wants any more.
+    /// Removes the links to outputs that are no longer wanted.
     async fn unlink_outputs(&self) -> anyhow::Result<usize> {
         if !self.places.roots.exists() {
             return Ok(0);
@@ -116,7 +119,8 @@ impl Collect {
         Ok(links.len())
     }
 
-    /// Forgets pushes, branches and specs that a repository could otherwise make more of without end.
+    /// Deletes pushes, branches and specs that a repository could otherwise make grow without
+    /// limit.
     async fn forget(&self) -> anyhow::Result<()> {
         let specs = self.db.specs().await?;
         let present = || specs.iter().filter(|stored| stored.present);
@@ -150,7 +154,8 @@ impl Collect {
         Ok(())
     }
 
-    /// Removes the mirrors of repositories that no spec has named, and no needed revision come from, for long.
+    /// Removes the mirrors of repositories that, for a long time, neither a spec has named nor a
+    /// needed revision has used.
     async fn remove_mirrors(&self, needed: &[Revision]) -> anyhow::Result<()> {
         let specs = self.db.specs().await?;
         let named = specs.iter().filter(|stored| stored.present).flat_map(|stored| &stored.spec.channels);
@@ -178,7 +183,7 @@ impl Collect {
     }
 }
 
-/// Removes the oldest files of `directory` until the rest takes no more than `most` bytes.
+/// Removes the oldest files of `directory` until the others take at most `most` bytes.
 fn remove_logs(directory: &Path, most: u64) -> io::Result<usize> {
     if !directory.exists() {
         return Ok(0);
@@ -205,7 +210,7 @@ fn remove_logs(directory: &Path, most: u64) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// Removes the files of `directory` that are called by commits, unless these are `needed`.
+/// Removes the files of `directory` that are named after commits, except those of `needed` ones.
 fn unlink(directory: &Path, needed: &HashSet<String>) -> io::Result<usize> {
     if !directory.exists() {
         return Ok(0);

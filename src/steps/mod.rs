@@ -1,7 +1,7 @@
 //! The reconcilers, in the order in which work flows through them.
 //!
 //! Each reads one table, does at most one unit of work, writes the next table in one transaction,
-//! and wakes the step after it. Steps import what they stand on, and never each other.
+//! and wakes the step after it. Steps import the modules that they build on, and never each other.
 
 /// Reads spec files into the database.
 pub mod register;
@@ -9,7 +9,7 @@ pub mod register;
 /// Polls remote branches and records pushes.
 pub mod watch;
 
-/// Fetches what specs want evaluated, has it authenticated, and requests its evaluation.
+/// Fetches the targets of specs, authenticates them, and requests their evaluation.
 pub mod fetch;
 
 /// Evaluates one revision for one system, and records the results.
@@ -21,7 +21,7 @@ pub mod schedule;
 /// Asks substitute servers which wanted builds they already have.
 pub mod substitutes;
 
-/// Hands wanted builds to a build coordinator, and follows them.
+/// Submits wanted builds to a build coordinator, and tracks their state.
 pub mod coordinator;
 
 /// Judges whether branches may be merged into their bases.

@@ -1,7 +1,6 @@
 //! Reads the directory of spec files into the database.
 //!
-//! A spec file that becomes faulty keeps its former meaning; only a file that is gone retires its
-//! spec.
+//! A faulty spec file keeps its previous meaning; a spec is retired only when its file is gone.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,9 +18,9 @@ pub struct Register {
     db: Db,
     bells: Bells,
     directory: PathBuf,
-    /// What the files said the last time.
+    /// The files as they were last read.
     files: Vec<SpecFile>,
-    /// Faulty files that were logged already.
+    /// The faulty files that have been logged.
     logged: BTreeSet<String>,
 }
 
@@ -36,12 +35,12 @@ impl Reconciler for Register {
         let present: Vec<Spec> =
             stored.into_iter().filter(|stored| stored.present).map(|stored| stored.spec).collect();
         if written.faulty {
-            // One of the specs that seem to be gone may be in a faulty file: none is retired.
+            // A spec that seems to be gone may be in a faulty file, so none is retired.
             let gone = present.iter().filter(|old| specs.iter().all(|new| new.name != old.name));
             specs.extend(gone.filter(|old| old.template.is_none()).cloned().collect::<Vec<_>>());
         }
         specs.extend(self.made(&specs).await?);
-        // Of equal names, the spec with a file of its own counts.
+        // Among equal names, the spec with a file of its own wins.
         specs.sort_by(|a, b| (&a.name, &a.template).cmp(&(&b.name, &b.template)));
         specs.dedup_by(|later, first| later.name == first.name);
         let mut before = present;
@@ -73,7 +72,7 @@ impl Register {
         }
     }
 
-    /// The specs that templates make for the branches that there are.
+    /// The specs that templates make for existing branches.
     async fn made(&self, specs: &[Spec]) -> anyhow::Result<Vec<Spec>> {
         let templates: Vec<&Spec> = specs.iter().filter(|spec| spec.is_template()).collect();
         if templates.is_empty() {

@@ -4,32 +4,33 @@
 //!
 //! * Builds are canceled and ordered for what all live evaluations want, never for what one branch
 //!   did.
-//! * What was last decided on is in the table `plan`. It is decided anew when that differs from
-//!   what is so now, whatever bell was missed in between.
-//! * A build over its spec's budget is never seen in the queue: that is decided in each
-//!   transaction that queues builds.
+//! * The table `plan` records the input of the last plan. When that differs from the present one,
+//!   the step plans again, whatever bell was missed in between.
+//! * A build over its spec's budget never appears in the queue: each transaction that queues builds
+//!   checks the budget.
 //!
 //! # Design
 //!
-//! *Live* are the jobs of the newest complete evaluation of each system of each active spec (of
-//! all evaluations where every commit counts), and what a newer one has found so far; also jobs
-//! that the newest could not evaluate, as they were last. The step plans when the set of those
-//! evaluations, or what their specs say, differs from the one in `plan`, and at most once a minute
-//! while evaluations find more.
+//! *Live* are the jobs of the newest complete evaluation of each system of each active spec (of all
+//! evaluations if every commit counts), and those that a newer evaluation has found so far. A job
+//! that the newest evaluation could not evaluate is also live, in its last known form. The step
+//! plans when the set of those evaluations, or what their specs say, differs from the one in
+//! `plan`, and at most once a minute while evaluations find more.
 //!
-//! Planning reads the builds that are not at their ends, with all that they need and is not there.
-//! The pure functions of `domain::plan` decide which job claims what: a job claims its build, and
-//! a build what it needs, also through derivations that are no job's. A build that nothing
-//! claims is canceled: at once, or by way of `canceling` if the coordinator has it or may have it.
+//! Planning reads the builds that have not ended, with all that they need and that does not exist
+//! yet. The pure functions of `domain::plan` decide which job claims what: a job claims its build,
+//! and a build claims what it needs, also through derivations that belong to no job. A build that
+//! nothing claims is canceled: at once, or by way of `canceling` if the coordinator has it or may
+//! have it.
 //!
-//! A job found just now has an urgency of the first round until it is planned. A job that failed
-//! or was canceled for other reasons is queued again only with a complete evaluation that is newer
-//! than the one that wanted it, as its spec says.
+//! A job that was just found has an urgency of the first round until it is planned. A job that
+//! failed, or that was canceled for other reasons, is queued again only for a complete evaluation
+//! that is newer than the one that wanted it, as its spec says.
 //!
 //! # Races
 //!
-//! * A build that is claimed again before it was canceled goes back to the queue.
-//! * A build that was on its way to the coordinator when it was canceled is canceled there as soon
+//! * A build that is claimed again before it was canceled returns to the queue.
+//! * A build that was being submitted when it was canceled is canceled at the coordinator as soon
 //!   as it is known to have arrived.
 
 use std::time::Duration;
@@ -42,7 +43,7 @@ use crate::farm::bell::Bells;
 use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 
-/// How often, in seconds, builds are put in order while evaluations find more.
+/// How often builds are reordered while evaluations find more, in seconds.
 const AGAIN: Seconds = 60;
 
 /// The reconciler that schedules.
@@ -78,7 +79,7 @@ impl Reconciler for Schedule {
                 || planned.outlook.seen != outlook.seen && (now - planned.at >= AGAIN || now < planned.at)
         });
         if !is_due {
-            // What was staged may have its turn now.
+            // A staged build may be due now.
             let released = self.db.guard().await?;
             if released > 0 {
                 self.bells.submit.ring();
@@ -97,7 +98,7 @@ impl Schedule {
         Self { db, clock, bells, look_up }
     }
 
-    /// The state of what is queued.
+    /// The state of newly queued builds.
     fn queued(&self) -> BuildState {
         if self.look_up { BuildState::Pending } else { BuildState::Queued }
     }
@@ -109,7 +110,7 @@ impl Schedule {
         self.bells.submit.ring();
     }
 
-    /// Wants what an evaluation found since the last time.
+    /// Queues the builds that an evaluation has found since the last time.
     async fn queue(&self, task: &Task) -> anyhow::Result<()> {
         let state = match fate(task.spec.first, task.previous.is_some()) {
             Fate::Queue => self.queued(),
@@ -128,14 +129,14 @@ impl Schedule {
         Ok(())
     }
 
-    /// The specs that ask for what queued builds need.
+    /// The specs that ask for the inputs of queued builds.
     async fn asking(&self) -> anyhow::Result<Vec<SpecId>> {
         let specs = self.db.specs().await?.into_iter();
         let asking = specs.filter(|stored| stored.present && stored.spec.queue_inputs);
         Ok(asking.map(|stored| stored.id).collect())
     }
 
-    /// Wants what queued builds need, for specs that ask for it.
+    /// Queues the inputs of queued builds, for specs that ask for it.
     async fn queue_inputs(&self) -> anyhow::Result<bool> {
         let asking = self.asking().await?;
         if asking.is_empty() {
@@ -148,7 +149,7 @@ impl Schedule {
         Ok(looked_at > 0)
     }
 
-    /// Cancels, queues and orders builds as live evaluations want.
+    /// Cancels, queues and orders builds according to the live evaluations.
     async fn plan(&self, outlook: &PlanInput, now: Seconds) -> anyhow::Result<()> {
         let again = self.db.queue_again(&outlook.live, self.queued(), now).await?;
         let others = self.db.queue_other_inputs(&self.asking().await?, self.queued(), now).await?;
@@ -185,7 +186,7 @@ fn changes(snapshot: &Snapshot, ranks: &[Option<Rank>], live: &[Live]) -> Change
     changes
 }
 
-/// Why a build is not wanted any more.
+/// Why a build is no longer wanted.
 fn unwanted(build: &OpenBuild, live: &[Live]) -> String {
     let OpenBuild { spec, system, .. } = build;
     let of_spec = live.iter().find(|live| (live.spec, live.system.as_str()) == (build.spec_id, system));

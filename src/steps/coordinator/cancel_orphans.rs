@@ -4,8 +4,8 @@ use crate::db::Db;
 use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 
-/// The reconciler that cancels unwanted builds that no coordinator of the farm has: there is no coordinator, or
-/// the one that had the build is no longer configured.
+/// The reconciler that cancels unwanted builds for which no coordinator of the farm is responsible:
+/// there is no coordinator, or the one that had the build is no longer configured.
 #[derive(Debug)]
 pub struct CancelOrphans {
     db: Db,
@@ -13,7 +13,7 @@ pub struct CancelOrphans {
 }
 
 impl CancelOrphans {
-    /// `coordinators` are the names of those that cancel their builds themselves.
+    /// `coordinators` are the names of coordinators that cancel their own builds.
     pub fn new(context: &Context, coordinators: Vec<String>) -> Self {
         Self { db: context.db.clone(), coordinators }
     }

@@ -9,7 +9,8 @@ use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 use crate::guix::store_path::StorePath;
 
-/// The reconciler that follows the event stream of a coordinator. Events that it misses are found by polling.
+/// The reconciler that follows the event stream of a coordinator. Polling finds the events that it
+/// misses.
 #[derive(Debug)]
 pub struct FollowEvents {
     db: Db,
@@ -19,13 +20,13 @@ pub struct FollowEvents {
     subscription: Subscription,
 }
 
-/// The connection to the event stream, and how far it was read.
+/// The connection to the event stream, and the position in it.
 #[derive(Debug, Default)]
 struct Subscription {
     events: Option<Events>,
-    /// The name of the last event that was read.
+    /// The id of the last event that was read.
     last: Option<String>,
-    /// Whether it was logged that there is no event stream.
+    /// Whether it has been logged that there is no event stream.
     complained: bool,
 }
 
@@ -58,14 +59,14 @@ impl Reconciler for FollowEvents {
                 "builds moved on"
             );
         }
-        // What was recorded need not be read again.
+        // A new connection need not repeat events that are recorded.
         self.subscription.last = self.subscription.events.as_ref().and_then(Events::last).map(str::to_owned);
         Ok(Progress::Worked)
     }
 }
 
 impl FollowEvents {
-    /// Follows `coordinator`, which has this `name` in the farm.
+    /// Follows `coordinator`, whose name in the farm is `name`.
     pub fn new(context: &Context, name: String, coordinator: GuixBuildCoordinator) -> Self {
         Self {
             db: context.db.clone(),
@@ -76,8 +77,8 @@ impl FollowEvents {
         }
     }
 
-    /// Asks about what failed, where it matters which agent it was. What is not answered is passed over:
-    /// it is asked about later.
+    /// Asks for details of failures if it matters which agent had them. A failure whose details
+    /// cannot be read is skipped; polling reads it later.
     async fn judge(&self, events: &mut [NewEvent]) {
         if !self.coordinator.has_emulating_agents() {
             return;

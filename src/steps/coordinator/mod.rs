@@ -1,9 +1,9 @@
-//! Submits queued builds to a build coordinator, and reads what became of them: one directory for
+//! Submits queued builds to a build coordinator and tracks their state. There is one directory for
 //! each kind of coordinator.
 //!
-//! Two coordinators never wait for each other. `guix_build_coordinator` speaks to the Guix Build
-//! Coordinator; its `wire` has all that is assumed about the format. `guix_daemon` builds on this
-//! machine, and writes the same events, about attempts called `here-BUILD-NUMBER`.
+//! Coordinators never wait for each other. `guix_build_coordinator` talks to the Guix Build
+//! Coordinator; its `wire` has everything that is assumed about the format. `guix_daemon` builds on
+//! this machine, and writes the same events, about attempts called `here-BUILD-NUMBER`.
 //!
 //! `tests/it/schedules.rs` runs the steps and the adapter through random schedules, and explains
 //! what must hold at the end.
@@ -27,79 +27,80 @@ use crate::clock::Seconds;
 use crate::db::{BuildId, BuildRef, NewEvent};
 use crate::domain::attempt::Attempt;
 
-/// A build that a coordinator is asked for.
+/// A request to a coordinator to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
     /// Store path of the derivation, `/gnu/store/….drv`.
     pub derivation: String,
-    /// The coordinator's own: higher is sooner.
+    /// The coordinator's priority: higher is sooner.
     pub priority: i64,
-    /// Keys and values that come back with the build.
+    /// Keys and values that the coordinator returns with the build.
     pub tags: Vec<(String, String)>,
-    /// Where the derivation, and those that it needs, can be fetched from.
+    /// Servers that the derivation, and those that it needs, can be fetched from.
     pub substitute_urls: Vec<String>,
-    /// Whether to build even if there is a build for the derivation or its outputs.
+    /// Whether to build even if the coordinator has a build for the derivation or its outputs.
     pub again: bool,
 }
 
-/// What became of a submission.
+/// The outcome of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The coordinator took it.
+    /// The coordinator accepted the build.
     Accepted {
-        /// Its name for the build.
+        /// The coordinator's id of the build.
         reference: String,
     },
-    /// It had a build for this derivation or these outputs before. Nothing is wrong with that.
+    /// The coordinator already had a build for this derivation or these outputs. This is not an
+    /// error.
     AlreadyThere {
-        /// Its own words.
+        /// The message of the coordinator.
         reason: String,
     },
-    /// It does not want this build, and will not when asked again.
+    /// The coordinator rejects this build, and will reject it again.
     Refused {
-        /// Its own words.
+        /// The message of the coordinator.
         reason: String,
     },
 }
 
-/// A coordinator could not be asked, or did not answer so that one could tell: perhaps it did what
-/// was asked, perhaps not. Asking again later does no harm.
+/// A coordinator could not be reached, or gave no clear answer: it may or may not have done what
+/// was asked. Asking again later does no harm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
-/// What became of the wish to give an attempt up.
+/// The outcome of a cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancellation {
-    /// It is given up.
+    /// The attempt is canceled.
     Canceled,
-    /// It had come to its end before.
+    /// The attempt had already ended.
     Over,
-    /// Another build at the coordinator needs it, so it goes on.
+    /// Another build at the coordinator needs the attempt, so it continues.
     Needed,
-    /// The coordinator knows nothing of it.
+    /// The coordinator does not know the attempt.
     Unknown,
 }
 
-/// How far an attempt is, as a coordinator answers.
+/// The state of an attempt, as a coordinator reports it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Its name for the attempt.
+    /// The coordinator's id of the attempt.
     pub reference: String,
-    /// How far it came, and when, as far as it says.
+    /// The states that it has reached, and when, if known.
     pub steps: Vec<(Attempt, Option<Seconds>)>,
-    /// Why it does not go on, if it says.
+    /// Why it does not proceed, if known.
     pub note: Option<String>,
-    /// The 32 characters of the store path of the derivation that is attempted, if it says.
+    /// The hash part of the store path of its derivation, 32 characters, if known.
     pub derivation: Option<String>,
-    /// The tags that it was submitted with, as far as the answer has them.
+    /// The tags that it was submitted with, if the answer has them.
     pub tags: Vec<(String, String)>,
-    /// The name of the agent that began it last, as far as it says.
+    /// The id of the agent that started it last, if known.
     pub agent: Option<String>,
 }
 
 impl Report {
-    /// Whether nothing comes of it any more.
+    /// Whether it has ended.
     pub fn is_over(&self) -> bool {
         self.steps.iter().any(|(attempt, _)| attempt.is_over())
     }
@@ -109,7 +110,7 @@ impl Report {
         self.steps.iter().any(|(attempt, _)| *attempt == Attempt::Canceled)
     }
 
-    /// The same as events about the build that was asked about.
+    /// Converts it to events of `build`, which the coordinator was asked about.
     fn events(&self, build: BuildId) -> Vec<NewEvent> {
         let build = match &self.derivation {
             Some(hash) => BuildRef::AskedOf(build, hash.clone()),

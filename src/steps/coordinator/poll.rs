@@ -1,8 +1,8 @@
-//! Asks the coordinator how far builds are.
+//! Asks the coordinator for the states of builds.
 //!
 //! Build states arrive by webhook, event stream and this poll; any one suffices. Each build is
-//! asked about every half an hour, and by each `gorget run --once`. A build that the coordinator
-//! has lost is submitted again.
+//! polled every half an hour, and by each `gorget run --once`. A build that the coordinator has
+//! lost is submitted again.
 
 use std::time::Duration;
 
@@ -14,23 +14,24 @@ use crate::db::{Build, BuildId, Db, NewEvent};
 use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 
-/// How many requests are under way at the same time.
+/// The number of concurrent requests.
 const AT_ONCE: usize = 8;
-/// How many builds one step asks about at most.
+/// The most builds that one step asks about.
 const PIECE: i64 = 64;
-/// How often the coordinator is asked about one build, in seconds.
+/// How often the coordinator is asked about each build, in seconds.
 const EVERY: Seconds = 1800;
-/// When it is asked once more about what it did not answer, in seconds.
+/// How soon the coordinator is asked again about a build for which it did not answer, in seconds.
 const POLL_INTERVAL: Seconds = 120;
 
-/// The reconciler that asks the coordinator how far builds are. It finds what no event reported.
+/// The reconciler that asks the coordinator for the states of builds. It finds what no event
+/// reported.
 #[derive(Debug)]
 pub struct PollBuilds {
     db: Db,
     clock: Clock,
     name: String,
     coordinator: GuixBuildCoordinator,
-    /// If each build is asked about once: when that began.
+    /// With `run --once`, when the run started: each build is asked about once.
     since: Option<Seconds>,
 }
 
@@ -50,7 +51,8 @@ impl Reconciler for PollBuilds {
         self.db.name_attempts(&answers.going_on).await?;
         self.db.all_attempts_known(&answers.listed).await?;
         self.db.record_readings(&answers.read, now).await?;
-        // If the coordinator fails for one build only, the others are read before that one is read again.
+        // If the coordinator fails for one build only, the other builds are read before that one is
+        // read again.
         self.db.record_readings(&answers.silent, now - EVERY + POLL_INTERVAL).await?;
         let Some(reason) = answers.away else { return Ok(Progress::Worked) };
         tracing::warn!(coordinator = self.name, "the coordinator does not say how far builds are: {reason}");
@@ -58,21 +60,21 @@ impl Reconciler for PollBuilds {
     }
 }
 
-/// What the coordinator answered.
+/// The answers of the coordinator.
 #[derive(Default)]
 struct Answers {
     events: Vec<NewEvent>,
-    /// What it said of builds, with a note where there is one.
+    /// The builds that it answered for, each with its note, if any.
     read: Vec<(BuildId, Option<String>)>,
-    /// Of these it knows nothing.
+    /// The builds that it does not know.
     lost: Vec<Build>,
-    /// Of these it did not answer.
+    /// The builds for which it did not answer.
     silent: Vec<(BuildId, Option<String>)>,
-    /// These are under way, as attempts with names that were not known.
+    /// The builds with a running attempt whose name was unknown.
     going_on: Vec<(BuildId, String)>,
-    /// All attempts of these are known now.
+    /// The builds whose attempts are all known now.
     listed: Vec<BuildId>,
-    /// Why it cannot be asked.
+    /// Why the coordinator is unavailable.
     away: Option<String>,
 }
 
@@ -89,7 +91,7 @@ impl Answers {
 }
 
 impl PollBuilds {
-    /// Asks for all builds, until the coordinator is away.
+    /// Asks for all builds, until the coordinator is unavailable.
     async fn ask_all(&self, builds: Vec<Build>) -> anyhow::Result<Answers> {
         let mut under_way = JoinSet::new();
         let mut waiting = builds.into_iter();
@@ -114,7 +116,7 @@ impl PollBuilds {
         }
     }
 
-    /// Asks `coordinator`, which has this `name` in the farm.
+    /// Asks `coordinator`, whose name in the farm is `name`.
     pub fn new(context: &Context, name: String, coordinator: GuixBuildCoordinator) -> Self {
         let Context { db, clock, mode, .. } = context.clone();
         let since = mode.is_once().then(|| clock.now());
@@ -138,7 +140,7 @@ impl PollBuilds {
     }
 }
 
-/// All attempts that the coordinator knows of.
+/// All attempts that the coordinator knows.
 async fn ask(
     coordinator: &GuixBuildCoordinator,
     build: &Build,
@@ -148,7 +150,7 @@ async fn ask(
         return Ok(coordinator.read(reference).await?.into_iter().collect());
     }
     let mut reports = coordinator.attempts_at(output).await?;
-    // Lists do not say everything, such as the agent.
+    // Lists leave out some facts, such as the agent.
     let in_full = |report: &&mut Report| !report.is_over() || coordinator.has_emulating_agents();
     for report in reports.iter_mut().filter(in_full) {
         if let Some(more) = coordinator.read(&report.reference).await? {

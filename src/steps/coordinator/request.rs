@@ -2,31 +2,33 @@ use std::collections::HashSet;
 
 use super::{Answer, Cancellation, GuixBuildCoordinator, Report, Submission, Unavailable};
 
-/// A tag that all submissions have.
+/// A tag of every submission.
 pub(super) const OUR_TAG: &str = "gorget-spec";
 
-/// What is asked of the coordinator for one build.
+/// A request to the coordinator for one build.
 #[derive(Debug, Clone)]
 pub(super) enum CoordinatorRequest {
     Build(Submission),
-    /// The same after attempts that failed, or that there may be. The coordinator's own flags do not help: what it
-    /// knows is asked for first. A store path of an output, and the names of the attempts that are known to be over.
+    /// A submission after attempts that failed, or that may exist. The coordinator's own flags do
+    /// not help here, so its attempts are looked up first. Has the store path of an output, and the
+    /// names of the attempts that are known to be over.
     BuildAgain(Submission, String, HashSet<String>),
     Cancel(String),
-    /// The store path of an output: the name of the attempt is not known.
+    /// Cancels an attempt of unknown name. Has the store path of an output.
     CancelUnnamed(String),
-    /// With how urgent it is.
+    /// Sets the urgency of an attempt.
     Hurry(String, i64),
 }
 
-/// What came of that.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Answered(Answer),
-    /// There are other attempts, which go on or are over.
+    /// There are other attempts, running or over.
     Found(Vec<Report>),
-    /// There were others, which were canceled before they were known. That says nothing of a build that is
-    /// wanted; but late news of them must not be taken for news of the attempt that is asked for next.
+    /// There were other attempts, which were canceled before they were known. A canceled attempt
+    /// says nothing about a build that is wanted. They are recorded because late news of them must
+    /// not be taken for news of the next attempt.
     FoundCanceled(Vec<Report>),
     Canceled(String),
     NothingToCancel,
@@ -35,7 +37,7 @@ pub(super) enum Outcome {
 }
 
 impl CoordinatorRequest {
-    /// Asks the coordinator.
+    /// Sends the request.
     pub(super) async fn send_request(
         self,
         coordinator: &GuixBuildCoordinator,
@@ -45,7 +47,7 @@ impl CoordinatorRequest {
             Self::BuildAgain(submission, output, past) => {
                 let mut others = coordinator.attempts_at(&output).await?;
                 others.retain(|report| !past.contains(&report.reference));
-                // A list need not say which agent it was.
+                // A list may leave out the agent.
                 for report in others.iter_mut().filter(|_| coordinator.has_emulating_agents()) {
                     if let Some(more) = coordinator.read(&report.reference).await? {
                         *report = more;
@@ -62,7 +64,7 @@ impl CoordinatorRequest {
             Self::Cancel(reference) => cancel(coordinator, reference).await,
             Self::CancelUnnamed(output) => {
                 for attempt in coordinator.attempts_at(&output).await? {
-                    // Attempts that others submitted are not ours to cancel.
+                    // We must not cancel attempts that others submitted.
                     let report = coordinator.read(&attempt.reference).await?.unwrap_or(attempt);
                     if !report.is_over() && report.tags.iter().any(|(key, _)| key == OUR_TAG) {
                         return cancel(coordinator, report.reference).await;
@@ -70,7 +72,7 @@ impl CoordinatorRequest {
                 }
                 Ok(Outcome::NothingToCancel)
             }
-            // What it does not know any more is found out when it is asked how far it is.
+            // An attempt that the coordinator no longer knows is noticed when its state is polled.
             Self::Hurry(reference, urgency) => {
                 coordinator.reprioritise(&reference, urgency).await.map(|_known| Outcome::Hurried)
             }
@@ -80,7 +82,7 @@ impl CoordinatorRequest {
 
 async fn cancel(coordinator: &GuixBuildCoordinator, reference: String) -> Result<Outcome, Unavailable> {
     Ok(match coordinator.cancel(&reference).await? {
-        // What it does not know it does not build.
+        // An attempt that the coordinator does not know is not being built.
         Cancellation::Canceled | Cancellation::Unknown => Outcome::Canceled(reference),
         Cancellation::Over => match coordinator.read(&reference).await? {
             Some(report) if report.is_over() => Outcome::Found(vec![report]),

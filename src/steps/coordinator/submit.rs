@@ -1,25 +1,26 @@
-//! Submits queued builds, cancels builds, and tells the coordinator how urgent they are.
+//! Submits queued builds, cancels builds, and tells the coordinator their urgencies.
 //!
 //! # Guarantees
 //!
-//! * Each build is submitted at least once, and the coordinator passes over a build that it has.
-//! * Nothing is submitted while something is to be canceled. So a build that is wanted again is
-//!   never canceled by an earlier request.
+//! * Each build is submitted at least once, and the coordinator ignores a build that it already
+//!   has.
+//! * Nothing is submitted while a cancellation is due. So a build that is wanted again is never
+//!   canceled by an earlier request.
 //! * A build that failed is submitted again only after the coordinator was asked which attempts it
 //!   has.
 //!
 //! # Design
 //!
 //! The table `build` is the outbox: a build leaves it when the coordinator has answered. A step
-//! first cancels, then submits, then tells urgencies. When the coordinator is unreachable,
-//! everything waits for it, not each build for itself.
+//! first cancels, then submits, then updates urgencies. When the coordinator is unreachable, all
+//! builds wait together; no build has a retry time of its own.
 //!
 //! # Races
 //!
-//! * A submission without an answer may have arrived. The build is looked up at the coordinator,
-//!   by an output, before it is submitted again.
-//! * A host that loses the lease of scheduling stops its steps. The next host sends again what was
-//!   being sent at that moment, which the coordinator has to bear anyway.
+//! * A submission without an answer may have arrived. The build is looked up at the coordinator, by
+//!   an output, before it is submitted again.
+//! * A host that loses the scheduling lease stops its steps. The next host sends again what was
+//!   being sent at that moment, which the coordinator has to tolerate anyway.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,14 +36,14 @@ use crate::domain::plan::route::Routes;
 use crate::farm::context::{Context, Mode};
 use crate::farm::reconciler::{Progress, Reconciler, back_off};
 
-/// How many requests are under way at the same time.
+/// The number of concurrent requests.
 const AT_ONCE: usize = 8;
-/// How many builds one step is about at most.
+/// The most builds that one step handles.
 const PIECE: i64 = 64;
-/// When to ask again for giving up what the coordinator still needs, in seconds.
+/// When to retry a cancellation of what the coordinator still needs, in seconds.
 const STILL_NEEDED: Seconds = 3600;
 
-/// The reconciler that submits.
+/// The reconciler that submits builds.
 #[derive(Debug)]
 pub struct Submit {
     db: Db,
@@ -99,8 +100,9 @@ impl Reconciler for Submit {
 }
 
 impl Submit {
-    /// Postpones the builds whose requests were `lost`, each with the reason, and those that are `unsent`: the
-    /// coordinator is away, and everything waits for it, not each build for itself.
+    /// Postpones all builds of the step, because the coordinator is unavailable and all builds wait
+    /// for it together: those whose requests were `lost`, each with the reason, and those that are
+    /// `unsent`.
     async fn wait_for_coordinator(&self, lost: &[(Build, String)], unsent: Vec<Build>) -> anyhow::Result<()> {
         let Some((first, reason)) = lost.first() else { return Ok(()) };
         let again = self.clock.now() + back_off(first.attempts, Self::NAME);
@@ -116,20 +118,20 @@ impl Submit {
         Ok(())
     }
 
-    /// Submits to `coordinator`, which has this `name` in the farm, the builds that `routes` give it.
+    /// Submits the builds that `routes` give to `coordinator`, whose name in the farm is `name`.
     pub fn new(context: &Context, name: String, coordinator: GuixBuildCoordinator, routes: Routes) -> Self {
         let Context { db, clock, mode, .. } = context.clone();
         let (substitute_urls, retry_tags) = (Vec::new(), BTreeMap::new());
         Self { db, clock, mode, name, coordinator, routes, substitute_urls, retry_tags }
     }
 
-    /// The coordinator may fetch derivations from these servers.
+    /// Sets the servers that the coordinator may fetch derivations from.
     #[must_use]
     pub fn with_substitute_urls(self, substitute_urls: Vec<String>) -> Self {
         Self { substitute_urls, ..self }
     }
 
-    /// A build gets these tags in addition when it is tried again.
+    /// Sets tags that a build gets in addition when it is retried.
     #[must_use]
     pub fn with_retry_tags(self, retry_tags: BTreeMap<String, String>) -> Self {
         Self { retry_tags, ..self }
@@ -137,7 +139,8 @@ impl Submit {
 
     async fn cancellations(&self) -> anyhow::Result<Vec<(Build, CoordinatorRequest)>> {
         let mut wishes = Vec::new();
-        // What is still needed is not asked for twice by `run --once`; what could not be asked for is.
+        // `run --once` does not repeat the cancellation of a build that is still needed, but does
+        // repeat one that failed.
         let due = self.clock.now() + if self.mode.is_once() { STILL_NEEDED - 1 } else { 0 };
         for build in self.db.begin_cancellations(&self.name, due, PIECE).await? {
             let wish = match &build.reference {
@@ -166,7 +169,7 @@ impl Submit {
             submission.tags.extend(if submission.again {
                 self.retry_tags.clone()
             } else {
-                // Agents that emulate take only what has their tags.
+                // Agents that emulate take only builds with their tags.
                 self.coordinator.emulating_agents().clone()
             });
             let wish = if submission.again || build.in_doubt {
@@ -212,7 +215,7 @@ impl Submit {
         }
     }
 
-    /// Writes down what came of a wish; says whether that build is done with.
+    /// Records the outcome of a request; returns whether the build is done with.
     #[expect(clippy::too_many_lines, reason = "one arm for each outcome")]
     async fn record(&self, build: &Build, outcome: Outcome) -> anyhow::Result<bool> {
         let now = self.clock.now();
@@ -237,7 +240,8 @@ impl Submit {
                 let noted = self.db.record_events(&self.name, &events, now).await?;
                 self.db.all_attempts_known(&[build.id]).await?;
                 let Some(attempt) = reports.iter().find(|report| !report.is_over()) else {
-                    // If nothing follows, it is asked for again: those attempts are known now.
+                    // If all events were known, the build is submitted again: those attempts are
+                    // known now.
                     return Ok(noted.new > 0);
                 };
                 self.db.resume(build, &attempt.reference, now).await?;

@@ -1,7 +1,7 @@
-//! Which packages two revisions likely have differently: those whose definitions changed, and the
-//! jobs whose recorded derivation graph reaches theirs. They are evaluated first, so what is new
-//! is in the queue long before the evaluation is complete. This decides the order only; everything
-//! is evaluated.
+//! Finds the packages that probably differ between two revisions: those whose definitions changed,
+//! and the jobs whose recorded derivation graph reaches theirs. They are evaluated first, so new
+//! builds are queued long before the evaluation is complete. This affects the order only;
+//! everything is evaluated.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -10,26 +10,28 @@ use super::Evaluate;
 use crate::db::Task;
 use crate::git::{Change, fold_changes};
 
-/// More changed packages than this, and no order is better than another.
+/// Above this number of changed packages, no order is better than another.
 const MOST: usize = 2000;
-/// More top-level forms than this in one file are not compared; the largest file of Guix has 2,500.
+/// Above this number of top-level forms, the rest of a file is not compared; the largest file of
+/// Guix has 2,500.
 const MOST_FORMS: usize = 50_000;
-/// A package's name may be so long, in bytes, as a store item's.
+/// The longest name of a package, in bytes, which is that of a store item.
 const LONGEST_NAME: usize = 211;
 
-/// The packages that were found so far.
+/// The changed packages found so far.
 #[derive(Debug, Default)]
 struct ChangedPackages {
     names: Vec<String>,
 }
 
 impl ChangedPackages {
-    /// Their names; none when they are too many.
+    /// Their names; empty when there are too many.
     fn packages(&self) -> &[String] {
         if self.names.len() > MOST { &[] } else { &self.names }
     }
 
-    /// Adds the packages whose top-level definitions differ. A file that is no text has no definitions.
+    /// Adds the packages whose top-level definitions differ. A file that is not UTF-8 text has no
+    /// definitions.
     fn compare(&mut self, change: Change<'_>) -> ControlFlow<()> {
         let text = |bytes| str::from_utf8(bytes).unwrap_or_default();
         let known: HashSet<&str> = forms(text(change.before)).collect();
@@ -41,8 +43,8 @@ impl ChangedPackages {
     }
 }
 
-/// The top-level forms of a file: what starts with a parenthesis in the first column. That is how
-/// Guix is written, and good enough for a guess.
+/// The top-level forms of a file: each starts with a parenthesis in the first column. Guix is
+/// written that way, and it is good enough for a guess.
 fn forms(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = if text.starts_with('(') { text } else { next_form(text).unwrap_or_default() };
     std::iter::from_fn(move || {
@@ -54,12 +56,12 @@ fn forms(text: &str) -> impl Iterator<Item = &str> {
     .take(MOST_FORMS)
 }
 
-/// What begins with the next parenthesis at the start of a line.
+/// The text from the next parenthesis at the start of a line on.
 fn next_form(text: &str) -> Option<&str> {
     text.find("\n(").map(|at| &text[at + 1..])
 }
 
-/// The name in a definition: that of its `(name "…")` field, else that of the variable.
+/// The name that a form defines: that of its `(name "…")` field, or else that of the variable.
 fn package_name(form: &str) -> Option<&str> {
     if let Some((_, rest)) = form.split_once("(name \"") {
         return rest.split('"').next();
@@ -69,8 +71,8 @@ fn package_name(form: &str) -> Option<&str> {
 }
 
 impl Evaluate {
-    /// Jobs that are likely to have changed since the last complete evaluation. A guess, for the
-    /// order only: a wrong one costs time, so its failure is no failure.
+    /// Jobs that have probably changed since the last complete evaluation. This guess only affects
+    /// the order: a wrong one costs time, so an error here is not an error of the evaluation.
     pub(super) async fn likely(&self, task: &Task) -> HashSet<String> {
         self.guess(task).await.unwrap_or_else(|error| {
             tracing::debug!("no guess at what has changed: {error:#}");
@@ -107,7 +109,7 @@ mod tests {
         let mut likely = ChangedPackages::default();
         assert!(likely.compare(Change { before: old.as_bytes(), after: new.as_bytes() }).is_continue());
         assert_eq!(likely.packages(), ["a-pkg", "c"]);
-        // The first form need not be the first line.
+        // The first form need not be on the first line.
         let before = Change { before: b"", after: b"; comment\n(define d 1)" };
         assert!(likely.compare(before).is_continue());
         assert_eq!(likely.packages(), ["a-pkg", "c", "d"]);

@@ -1,4 +1,4 @@
-//! Whether this machine can evaluate.
+//! Checks whether this machine can evaluate.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use rustix::fs::{FallocateFlags, fallocate};
 use crate::evaluator::runtime::{InstalledGuix, RuntimeError};
 use crate::farm::fault::MachineFault;
 
-/// Space that must be free where an evaluation writes, in bytes.
+/// How much space must be free in a directory that an evaluation writes to, in bytes.
 const SPACE: u64 = 16 << 20;
 
-/// Whether these directories can be written to, and whether the Guix below `root` answers in a sandbox.
+/// Checks that these directories are writable, and that the Guix below `root` runs in a sandbox.
 pub(super) async fn examine(root: &Path, directories: &[PathBuf]) -> Result<(), MachineFault> {
     for directory in directories {
         check_directory(directory).await?;
@@ -19,10 +19,10 @@ pub(super) async fn examine(root: &Path, directories: &[PathBuf]) -> Result<(), 
     check_guix(root).await.map(drop)
 }
 
-/// Whether a directory can be written to.
+/// Checks that a directory is writable.
 ///
 /// # Errors
-/// Says why not.
+/// Returns why it is not.
 pub async fn check_directory(directory: &Path) -> Result<(), MachineFault> {
     let (directory, place) = (directory.to_owned(), directory.display().to_string());
     let written = tokio::task::spawn_blocking(move || write_to(&directory)).await;
@@ -33,10 +33,10 @@ pub async fn check_directory(directory: &Path) -> Result<(), MachineFault> {
     })
 }
 
-/// Whether the Guix below `root` answers in a sandbox.
+/// Checks that the Guix below `root` runs in a sandbox.
 ///
 /// # Errors
-/// Says what the machine lacks.
+/// Returns what the machine lacks.
 pub async fn check_guix(root: &Path) -> Result<InstalledGuix, MachineFault> {
     InstalledGuix::probe(root).await.map_err(|error| explain(root, &error))
 }

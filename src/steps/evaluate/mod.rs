@@ -1,10 +1,10 @@
-//! Evaluates a revision for one system after the other, and records the results.
+//! Evaluates revisions, one system at a time, and records the results.
 //!
-//! The step claims an evaluation, checks the channels out, has a Guix prepared, and records
-//! batches while the supervisor runs. Only a write under the newest term of the evaluation's lease
-//! succeeds; a host whose lease is lost drops the evaluation.
+//! The step claims an evaluation, checks the channels out, prepares a Guix, and records batches
+//! while the supervisor runs. Only a write under the newest term of the evaluation's lease
+//! succeeds; a host that has lost the lease drops the evaluation.
 //!
-//! Before an evaluation fails for a cause that could be a fault of the machine, the machine is
+//! Before an evaluation fails for a reason that could be a fault of the machine, the machine is
 //! checked.
 
 mod changed_packages;
@@ -35,7 +35,7 @@ use crate::farm::reconciler::{Progress, Reconciler};
 use crate::git::{Checkouts, Mirrors};
 use crate::sandbox::{forget_own_peak, own_peak};
 
-/// Does something with the database, as soon as that is there and has room for it.
+/// Retries a database operation until the database is reachable and has space for it.
 macro_rules! persist {
     ($evaluate:expr, $work:expr) => {{
         let mut since = None;
@@ -51,7 +51,7 @@ macro_rules! persist {
     }};
 }
 
-/// The reconciler that evaluates, one evaluation at a time.
+/// The reconciler that evaluates. It runs one evaluation at a time.
 #[derive(Debug)]
 pub struct Evaluate {
     db: Db,
@@ -60,18 +60,18 @@ pub struct Evaluate {
     mode: Mode,
     host: String,
     settings: EvaluateSettings,
-    /// What the last evaluation left for the next system of its revision.
+    /// The warm start that the last evaluation left for the next system of its revision.
     warm_start: Option<WarmStart>,
-    /// Why this host does not evaluate now.
+    /// The pause of this host, if it has one.
     pause: Option<Pause>,
-    /// How many faults of the machine there were since an evaluation ended.
+    /// How many faults of the machine have occurred since the last evaluation that ended.
     faults: u32,
 }
 
-/// What this host evaluates, and with what.
+/// The settings of evaluations on this host.
 #[derive(Debug)]
 pub struct EvaluateSettings {
-    /// The systems that this host evaluates; none: all of them.
+    /// The systems that this host evaluates; empty means all.
     pub systems: Vec<System>,
     /// The mirrors of repositories.
     pub mirrors: Mirrors,
@@ -79,33 +79,33 @@ pub struct EvaluateSettings {
     pub checkouts: Checkouts,
     /// The Guixes that evaluate.
     pub runtimes: Runtimes,
-    /// What an evaluation may use.
+    /// The limits of an evaluation.
     pub limits: Limits,
-    /// What store items of one spec may take in the database, in bytes.
+    /// How much database space the store items of one spec may take, in bytes.
     pub stored: u64,
     /// The daemon that makes builds for evaluations of specs that permit them.
     pub daemon: Daemon,
-    /// Where evaluations write: all that Gorget keeps, and temporary files.
+    /// The directories that evaluations write to: the state directory, and temporary files.
     pub directories: Vec<PathBuf>,
 }
 
-/// What was measured of an evaluation.
+/// The measurements of an evaluation.
 #[derive(Debug, serde::Serialize)]
 struct Metrics {
     #[serde(flatten)]
     summary: Summary,
-    /// Milliseconds of checking out and compiling; nothing when that was done for another system.
+    /// Milliseconds of checking out and compiling; `None` when that was done for another system.
     prepare_ms: Option<u64>,
-    /// Milliseconds of recording, while others evaluated.
+    /// Milliseconds of recording, which happens during the evaluation.
     record_ms: u64,
-    /// Largest memory of this program meanwhile, in bytes.
+    /// The peak memory of this program during the evaluation, in bytes.
     own_peak_memory: u64,
 }
 
 impl Reconciler for Evaluate {
     const NAME: &'static str = "evaluate";
     const PERIOD: Duration = Duration::from_secs(15);
-    // Building an older Guix may take as long; evaluating itself says that it makes progress.
+    // Building an older Guix may take this long; evaluating itself reports progress.
     const LONGEST: Duration = Duration::from_hours(6);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
@@ -118,7 +118,8 @@ impl Reconciler for Evaluate {
         };
         let revision = task.revision.short();
         if !is_vouched_for(&task) {
-            // It was asked for when the spec did not say so yet, and is asked for again.
+            // The evaluation was requested before the spec had this introduction. It is requested
+            // again.
             tracing::warn!(spec.name = task.spec.name, revision, "not evaluated: it was never authenticated");
             self.db.drop_evaluation(&task).await?;
             self.bells.fetch.ring();
@@ -146,7 +147,8 @@ impl Reconciler for Evaluate {
     }
 }
 
-/// Whether all channels that the spec wants authenticated were, by what it says now.
+/// Whether all channels that the spec now wants authenticated have been authenticated by its
+/// current introductions.
 fn is_vouched_for(task: &Task) -> bool {
     task.spec.channels.iter().filter(|channel| channel.introduction.is_some()).all(|channel| {
         task.revision.channels().iter().any(|found| {
@@ -157,13 +159,13 @@ fn is_vouched_for(task: &Task) -> bool {
 }
 
 impl Evaluate {
-    /// Evaluates what these settings say.
+    /// Evaluates with these settings.
     pub fn new(context: &Context, settings: EvaluateSettings) -> Self {
         let Context { db, clock, bells, mode, host } = context.clone();
         Self { db, clock, bells, mode, host, settings, warm_start: None, pause: None, faults: 0 }
     }
 
-    /// Leases the next evaluation, after those with expired leases were taken back.
+    /// Claims the next evaluation. Before that, takes back evaluations with expired leases.
     async fn claim(&self) -> anyhow::Result<Option<Task>> {
         let now = self.clock.now();
         for Interrupted { id, host, failed } in self.db.reclaim_expired(&self.host, now).await? {
@@ -201,7 +203,7 @@ impl Evaluate {
     ) -> anyhow::Result<Summary> {
         let wanted = Target { system: task.system.clone(), likely: self.likely(task).await };
         let mut recorder = EvaluationWriter::new(task.clone()).with_quota(self.settings.stored);
-        // One batch waits while another is recorded.
+        // One batch waits while another is being recorded.
         let (events, received) = mpsc::channel(1);
         let (summary, busy) = tokio::join!(
             async {
@@ -231,7 +233,7 @@ impl Evaluate {
         Ok(summary)
     }
 
-    /// Takes events until there are no more; gives the time that recording them took.
+    /// Records events until there are no more; returns the time that recording took.
     async fn record(
         &self,
         task: &Task,

@@ -1,6 +1,6 @@
 //! Pauses this host while its machine has a fault.
 //!
-//! The host gives back its evaluation, so that other hosts can take it, and checks the machine
+//! The host gives its evaluation back, so that other hosts can claim it, and checks the machine
 //! until the fault is gone.
 
 use std::time::{Duration, Instant};
@@ -14,29 +14,30 @@ use crate::farm::fault::MachineFault;
 use crate::farm::reconciler::Progress;
 use crate::git::ObtainError;
 
-/// How often an evaluation that fails for reasons outside of it is begun again.
+/// How often an evaluation is attempted if it fails for reasons outside of the revision.
 const ATTEMPTS: i64 = 3;
-/// How long the first pause is at least, and each further one until an evaluation comes to its end.
+/// The shortest and the longest pause. Each pause is longer than the one before, until an
+/// evaluation ends.
 const SHORTEST: Duration = Duration::from_secs(15);
 const LONGEST: Duration = Duration::from_mins(4);
-/// While the database is away, how often it is tried again to record a batch.
+/// How often recording a batch is retried while the database is unavailable.
 const RECORD_AGAIN: Duration = Duration::from_secs(2);
-/// How long that is tried when everything is done once.
+/// How long that is retried with `run --once`.
 const RECORD_ONCE: Duration = Duration::from_mins(1);
 
-/// Nothing is evaluated on this machine for now.
+/// The pause of a host.
 #[derive(Debug)]
 pub(super) struct Pause {
-    /// What is wrong.
+    /// The fault that caused it.
     fault: MachineFault,
-    /// When the machine is examined again.
+    /// When the machine is checked next.
     until: Instant,
-    /// What was evaluated, until the database has taken it back.
+    /// The interrupted evaluation, until it has been given back.
     interrupted: Option<Task>,
 }
 
 impl Evaluate {
-    /// Whether this machine can evaluate. One that paused is examined when it is time.
+    /// Whether this machine can evaluate. After a fault, checks the machine when a check is due.
     pub(super) async fn is_able(&mut self) -> anyhow::Result<bool> {
         let Some(pause) = &mut self.pause else { return Ok(true) };
         if pause.until > Instant::now() {
@@ -65,13 +66,13 @@ impl Evaluate {
         Ok(true)
     }
 
-    /// An evaluation came to an end for reasons that this machine has nothing to do with.
+    /// Records that an evaluation ended without a fault of the machine.
     pub(super) fn worked(&mut self) {
         self.faults = 0;
     }
 
-    /// The fault of the revision is its result. A fault of the machine pauses the host; what else goes wrong
-    /// is tried again a few times.
+    /// Handles an error of an evaluation. A fault of the revision becomes its result. A fault of
+    /// the machine pauses the host. Any other error is retried a few times.
     pub(super) async fn failed(&mut self, task: &Task, error: anyhow::Error) -> anyhow::Result<Progress> {
         if let Some(db::Error::LeaseLost(_)) = error.downcast_ref() {
             tracing::warn!(spec.name = task.spec.name, system = %task.system, "dropped: {error:#}");
@@ -91,7 +92,7 @@ impl Evaluate {
             if !matches!(failure, Some(Failure::Still { .. })) {
                 return Err(error);
             }
-            // The other systems come first.
+            // The other systems are evaluated first.
             tracing::warn!(spec.name = task.spec.name, system = %task.system, "begins again later: {error:#}");
             return Ok(Progress::Worked);
         }
@@ -101,8 +102,9 @@ impl Evaluate {
         Ok(Progress::Worked)
     }
 
-    /// What is wrong with the machine: an error may say so, but a program that is missing, or a sandbox that cannot be
-    /// made, looks like a Guix that ended early. So the machine is examined before anything else is blamed.
+    /// The fault of the machine behind an error, if there is one. The error itself may tell. But a
+    /// missing program, or a sandbox that cannot be created, looks like a Guix that ended early, so
+    /// the machine is checked before anything else is blamed.
     async fn fault_behind(&self, error: &anyhow::Error) -> Option<MachineFault> {
         let fault = match error.downcast_ref() {
             Some(Failure::Start(error)) => MachineFault::of_io(error),
@@ -129,7 +131,8 @@ impl Evaluate {
         if self.mode.is_once() { Err(fault.into()) } else { Ok(Progress::Idle) }
     }
 
-    /// Lets others have what was interrupted. What cannot be written down yet is tried again.
+    /// Lets other hosts claim the interrupted evaluation. If the database is unavailable, this is
+    /// retried.
     async fn give_back(&mut self, task: Task) -> Result<(), MachineFault> {
         match self.db.give_back(&task).await {
             Ok(()) | Err(db::Error::LeaseLost(_)) => Ok(()),
@@ -142,7 +145,7 @@ impl Evaluate {
         }
     }
 
-    /// The fault is not gone, or another one has come.
+    /// Prolongs the pause: the fault is not gone, or there is another one.
     fn put_off(&mut self, fault: MachineFault) {
         let Some(pause) = &mut self.pause else { return };
         if pause.fault != fault {
@@ -160,8 +163,8 @@ impl Evaluate {
         }
     }
 
-    /// Waits a little when the database is away or has no space: evaluating goes on where it was when that is over,
-    /// unless another host has leased it by then. Any other error is one.
+    /// Waits a little if the database is unavailable or has no space. The evaluation then continues
+    /// where it was, unless another host has leased it by then. Any other error is returned.
     pub(super) async fn wait_out(&self, error: db::Error, since: &mut Option<Instant>) -> db::Result<()> {
         let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
         if !error.is_passing() || self.mode.is_once() && waited > RECORD_ONCE {
@@ -171,13 +174,13 @@ impl Evaluate {
             tracing::warn!("what was evaluated cannot be recorded yet: {error}");
         }
         since.get_or_insert_with(Instant::now);
-        // It says so where it can: a full disk often has room for a few bytes.
+        // Try to record the pause: a full disk often has room for a few bytes.
         let _ = self.db.pause_host(&self.host, &error.to_string(), self.clock.now()).await;
         tokio::time::sleep(RECORD_AGAIN).await;
         Ok(())
     }
 
-    /// Recording goes on, after it was waited for the database since then.
+    /// Ends the wait for the database that began at `since`.
     pub(super) async fn recording_again(&self, since: Option<Instant>) -> db::Result<()> {
         if since.is_none() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! From what an evaluation adds and finds to what the database keeps.
+//! Converts the results of an evaluation to rows of the database.
 
 use crate::db::{self, Item, ItemKind, JobError, NewDerivation, NewJob, Pack, compress};
 use crate::evaluator::Outcome;
@@ -6,10 +6,10 @@ use crate::guix::base32;
 use crate::guix::recording_store::{Kind, RecordedItem};
 use crate::guix::store_path::StorePath;
 
-/// Store items are compressed together up to about this size, in bytes: similar ones stand near each
-/// other, and one of them can still be had without unpacking much.
+/// Store items are compressed together up to about this size, in bytes. Similar items are near each
+/// other, and one of them can be read without unpacking much.
 const PACK_SIZE: usize = 1 << 20;
-/// zstd's: the default, a good balance for text.
+/// The compression level of zstd: the default, a good balance for text.
 const LEVEL: i32 = 3;
 
 /// The derivations among `items`, in order.
@@ -27,7 +27,7 @@ pub(super) fn derivations(items: &[RecordedItem]) -> Vec<NewDerivation> {
     items.iter().filter_map(of).collect()
 }
 
-/// Packs the contents of `items`, except those that are known already.
+/// Packs the contents of `items`, except those that the database already has.
 pub(super) fn packs(items: &[RecordedItem], known: impl Fn(&str) -> bool) -> std::io::Result<Vec<Pack>> {
     let mut packs = Vec::new();
     let mut contents = Vec::with_capacity(2 * PACK_SIZE);
@@ -38,7 +38,8 @@ pub(super) fn packs(items: &[RecordedItem], known: impl Fn(&str) -> bool) -> std
             continue;
         }
         if item.contents.len() >= PACK_SIZE {
-            // A large item has a pack of its own: it is not copied, and its neighbours can be had without it.
+            // A large item gets a pack of its own: it is not copied, and its neighbors can be read
+            // without unpacking it.
             let contents = compress(&item.contents, LEVEL)?;
             packs.push(Pack { contents, items: vec![row(item, hash, 0)] });
             continue;
@@ -56,7 +57,7 @@ pub(super) fn packs(items: &[RecordedItem], known: impl Fn(&str) -> bool) -> std
     Ok(packs)
 }
 
-/// What the database keeps of an item whose contents begin here in its pack.
+/// The row of an item whose contents start at `start` in its pack.
 fn row(item: &RecordedItem, hash: String, start: usize) -> Item {
     Item {
         hash,
@@ -71,7 +72,7 @@ fn row(item: &RecordedItem, hash: String, start: usize) -> Item {
     }
 }
 
-/// Jobs and errors of `outcomes`.
+/// Adds the jobs and errors of `outcomes` to `batch`.
 pub(super) fn outcomes(outcomes: Vec<Outcome>, batch: &mut db::Batch) {
     for outcome in outcomes {
         match outcome {
@@ -84,7 +85,8 @@ pub(super) fn outcomes(outcomes: Vec<Outcome>, batch: &mut db::Batch) {
                 let [name, cause, message] = [name, cause, message].map(storable);
                 batch.errors.push(JobError { name, cause, message });
             }
-            // Counted in the metrics; what is kept is what keeps jobs from being known.
+            // The metrics count warnings. Only errors, which keep jobs from being known, are
+            // stored.
             Outcome::Warning { name, cause, message } => {
                 tracing::info!(name, cause, message, "a module does not load, and no job is missing");
             }
@@ -92,7 +94,7 @@ pub(super) fn outcomes(outcomes: Vec<Outcome>, batch: &mut db::Batch) {
     }
 }
 
-/// PostgreSQL takes no NUL in a text.
+/// PostgreSQL does not accept NUL in a text.
 fn storable(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "␀") } else { text }
 }

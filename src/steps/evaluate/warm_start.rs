@@ -1,4 +1,5 @@
-//! Makes the warm start of an evaluation: files, a Guix, and a process that has loaded the modules.
+//! Prepares the warm start of an evaluation: files, a Guix, and a process that has loaded the
+//! modules.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -13,20 +14,20 @@ use crate::evaluator::runtime::Source;
 use crate::evaluator::{Channel, EvaluatorProcess, Failure, Request};
 use crate::git::{Checkout, checkout_channel};
 
-/// What was under way when there was no time left.
+/// What was interrupted when time runs out.
 const PREPARING: &str = "reading and compiling the modules of the revision";
 
 /// How often the progress of compiling is recorded.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A warm start, and what it was made of.
+/// A warm start, and what it was made from.
 #[derive(Debug)]
 pub(super) struct WarmStart {
     pub(super) spec: SpecId,
     pub(super) revision: Revision,
     build: Build,
     pub(super) warm: EvaluatorProcess,
-    /// Held so that the files are not removed.
+    /// Keeps the files from being removed.
     _checkouts: Vec<Checkout>,
 }
 
@@ -38,7 +39,7 @@ impl WarmStart {
 }
 
 impl Evaluate {
-    /// Makes a warm start. The time that this takes is not left for the evaluation.
+    /// Prepares a warm start. The time for this counts towards the time limit of the evaluation.
     pub(super) async fn prepare(&self, task: &Task) -> anyhow::Result<WarmStart> {
         let (channels, checkouts) = self.check_out(task).await?;
         let (runtime, mut limits, started) =
@@ -70,7 +71,7 @@ impl Evaluate {
             limits: self.settings.limits.clone(),
             daemon: task.spec.build.builds_while_evaluating.then(|| self.settings.daemon.clone()),
         };
-        // The sandbox outlasts this evaluation: only that has less time.
+        // The sandbox outlives this evaluation. Only this evaluation has less time.
         let mut warm = EvaluatorProcess::new(request);
         warm.set_limits(limits);
         Ok(WarmStart {
@@ -82,7 +83,8 @@ impl Evaluate {
         })
     }
 
-    /// Records how many modules are compiled, until it is dropped. A database that is away is told the next time.
+    /// Records how many modules are compiled, until it is dropped. If the database is unavailable,
+    /// the next round records it.
     async fn record_preparation(&self, task: &Task) -> Infallible {
         let mut recorded = None;
         loop {

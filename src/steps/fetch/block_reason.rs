@@ -8,19 +8,19 @@ use crate::git::{HistoryError, MetadataError, Obstacle, RemoteError};
 
 use super::Fetch;
 
-/// Why what a spec wants is not evaluated.
+/// Why the target of a spec is not evaluated.
 #[derive(Debug)]
 pub(super) struct BlockReason {
     kind: BlockKind,
     reason: String,
     /// The push that has to be acknowledged.
     push: Option<PushId>,
-    /// The repository that gave no answer, or the wrong one.
+    /// The repository that gave no answer, or a wrong one.
     remote: Option<(String, MirrorProblem)>,
 }
 
 impl BlockReason {
-    /// The commit of a channel does not descend from what was evaluated before.
+    /// The commit of a channel does not descend from a commit that was evaluated before.
     pub(super) fn rollback(channel: &ChannelCommit, trust: &Trust) -> Self {
         let ChannelCommit { name, url, commit, origin } = channel;
         let base = trust.bases.last().map_or("", String::as_str);
@@ -35,7 +35,8 @@ impl BlockReason {
         Self { kind: BlockKind::Rollback, reason, push: trust.push, remote: None }
     }
 
-    /// It is not known whether the commit of a channel descends from what was evaluated before.
+    /// It is unknown whether the commit of a channel descends from a commit that was evaluated
+    /// before.
     pub(super) fn endless(channel: &ChannelCommit, error: &HistoryError) -> Self {
         let reason = format!("channel {}: {error}", channel.name);
         Self { kind: BlockKind::Failed, reason, push: None, remote: None }
@@ -53,7 +54,7 @@ impl From<Obstacle> for BlockReason {
                 BlockKind::Metadata
             }
             Obstacle::Remote { url, error, .. } => {
-                // A repository that only this channel names has no say in when others are fetched.
+                // A repository that only this channel names must not delay the fetches of others.
                 remote = url.map(|url| (url, problem(&error)));
                 BlockKind::Failed
             }
@@ -74,7 +75,7 @@ fn problem(error: &RemoteError) -> MirrorProblem {
 }
 
 impl Fetch {
-    /// Records why a spec is not evaluated, and when to try again.
+    /// Records why a spec is blocked, and when to try again.
     pub(super) async fn block(
         &self,
         stored: &StoredSpec,
@@ -88,7 +89,7 @@ impl Fetch {
         if before.is_none_or(|before| (before.target.as_str(), &before.reason) != (target, reason)) {
             tracing::warn!(spec.name = name, kind = kind.word(), "not evaluated: {reason}");
         }
-        // A fault of the machine ends when it is repaired, so the fetch is tried again soon.
+        // A fault of the machine ends when it is repaired, so the fetch is retried soon.
         let soon = *kind == BlockKind::Failed && blames_machine(reason);
         let count = |failures: i64| if soon { 0 } else { failures };
         if let Some((url, problem)) = remote {

@@ -1,5 +1,5 @@
-//! The work for one spec: its revision is fetched, authenticated and completed, and its evaluation
-//! requested.
+//! The work for one spec: fetches, authenticates and completes its revision, and requests its
+//! evaluation.
 
 use anyhow::Context as _;
 
@@ -10,7 +10,7 @@ use crate::git::{Errand, HistoryError, Mirrors, Resolver, Tips, descends, steps}
 
 use super::block_reason;
 
-/// The most evaluations that one push asks for, when every commit is wanted.
+/// The most evaluations that one push requests, if every commit is evaluated.
 const MOST_STEPS: usize = 200;
 
 /// What the work for one spec needs.
@@ -22,7 +22,7 @@ pub(super) struct FetchJob {
 }
 
 impl FetchJob {
-    /// Fetches what a spec wants, and asks for its evaluation.
+    /// Fetches the target of a spec, and requests its evaluation.
     pub(super) async fn fetch(
         &self,
         stored: &StoredSpec,
@@ -78,7 +78,8 @@ impl FetchJob {
         Ok(())
     }
 
-    /// Notes which mirrors there are now. What came in vain takes room as well, until it is collected.
+    /// Records the mirrors that exist now. A failed fetch takes space too, until the mirror is
+    /// collected.
     pub(super) async fn note(&self, errand: &Errand) -> anyhow::Result<()> {
         let now = self.clock.now();
         for url in errand.brought() {
@@ -87,8 +88,8 @@ impl FetchJob {
         Ok(())
     }
 
-    /// What is wrong with the commit of a channel that is authenticated, but does not follow on the one
-    /// before. A pinned commit is meant.
+    /// Checks that an authenticated commit of a channel descends from the commits before; returns
+    /// the reason if it does not. A pinned commit may be older on purpose.
     async fn rollback(
         &self,
         mirrors: &Mirrors,
@@ -111,7 +112,7 @@ impl FetchJob {
         Ok(Some(block_reason::BlockReason::rollback(channel, &trust)))
     }
 
-    /// Watches the branches of channels that are needed, and notes what was authentic.
+    /// Watches the branches of needed channels, and records authentic commits.
     async fn follow(&self, revision: &Revision, tips: &Tips) -> anyhow::Result<()> {
         let now = self.clock.now();
         for channel in revision.channels() {
@@ -135,8 +136,9 @@ impl FetchJob {
         Ok(())
     }
 
-    /// The revisions between what was asked for before and what is wanted now: one channel after the
-    /// other goes from commit to commit. One that cannot be had is left out.
+    /// The revisions between the last one that was requested and the one that is wanted now: one
+    /// channel after the other moves from commit to commit. A revision that cannot be fetched is
+    /// left out.
     async fn between(
         &self,
         before: &Revision,
@@ -170,13 +172,13 @@ impl FetchJob {
                 }
             }
         }
-        // The last one is what is wanted now.
+        // The last one is the revision that is wanted now.
         revisions.pop();
         Ok(revisions)
     }
 
-    /// Calls pushes to the channel's branch by their kind, now that the commits are here. Where a history is
-    /// too long to know, they stay without a name.
+    /// Sets the kinds of pushes to the channel's branch, now that their commits are in the mirror.
+    /// If a history is too long to walk, the kind stays unknown.
     async fn name_pushes(&self, mirrors: &Mirrors, channel: &ChannelCommit) -> anyhow::Result<()> {
         let ChannelCommit { url, origin, .. } = channel;
         for push in self.db.unnamed_pushes(url, &origin.branch).await? {
@@ -195,7 +197,7 @@ impl FetchJob {
     }
 }
 
-/// What a push was; `None` when its commits were never fetched.
+/// The kind of a push; `None` when its commits were never fetched.
 async fn kind(
     mirrors: &Mirrors,
     url: &str,
@@ -211,7 +213,7 @@ async fn kind(
     } else if descends(&mirror, before, after).await? {
         PushKind::Returned
     } else {
-        // A commit before it that is not here is not in its history.
+        // If the mirror lacks the commit before, that commit is not in the history.
         PushKind::Forced
     }))
 }

@@ -1,6 +1,6 @@
-//! Fetches what specs want evaluated, has it authenticated, finds the channels that it needs, and asks
-//! for its evaluation once all of it is here. Repositories do not wait for each other, and what specs name
-//! does not wait for what their channels bring.
+//! Fetches the targets of specs, authenticates them, finds the channels that they need, and
+//! requests their evaluation when everything has been fetched. Repositories do not wait for each
+//! other, and channels that specs name do not wait for what their channels bring.
 
 mod block_reason;
 mod fetch_spec;
@@ -22,13 +22,13 @@ use crate::git::{Resolver, Tips, Whereabouts};
 
 use fetch_spec::FetchJob;
 
-/// For how many specs the repositories that they name are fetched side by side. What is fetched is large, and
-/// authenticating keeps a processor busy.
+/// How many specs are fetched concurrently, as far as repositories that they name are concerned.
+/// What is fetched is large, and authenticating keeps a processor busy.
 const SIDE_BY_SIDE: usize = 4;
-/// Of those, so many are for repositories that were never fetched, or failed the last time: ones that trickle must
-/// not keep all others waiting.
+/// How many of those may have a repository that was never fetched or failed the last time: slow
+/// ones must not keep all others waiting.
 const UNPROVEN: usize = SIDE_BY_SIDE - 1;
-/// While some are under way, how often it is asked what else is wanted.
+/// How often new targets are looked for while fetches are running.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reconciler that fetches.
@@ -42,30 +42,31 @@ pub struct Fetch {
     fetches: Fetches,
 }
 
-/// Fetches that are under way.
+/// The running fetches.
 #[derive(Debug, Default)]
 struct Fetches {
     tasks: JoinSet<Fetched>,
-    /// The specs that they are for, how far each has come, and whether its repositories are proven.
+    /// Their specs, with the progress of each, and whether its repositories are proven.
     specs: BTreeMap<SpecId, (Whereabouts, bool)>,
 }
 
-/// What a spec wants, and has not got.
+/// What a spec wants evaluated and does not have yet.
 #[derive(Debug)]
 struct Target {
     stored: StoredSpec,
     named: Vec<ChannelCommit>,
     /// The spec's newest evaluation.
     before: Option<Evaluation>,
-    /// A text that changes with what is wanted.
+    /// A text that changes with the target.
     identity: String,
     block: Option<BlockedSpec>,
     tips: Arc<Tips>,
-    /// Whether all repositories that it names were fetched, and none failed the last time.
+    /// Whether all repositories that the spec names have been fetched, and none failed the last
+    /// time.
     is_proven: bool,
 }
 
-/// What came of it.
+/// The outcome of a fetch.
 #[derive(Debug)]
 struct Fetched {
     stored: StoredSpec,
@@ -101,7 +102,7 @@ impl Reconciler for Fetch {
 }
 
 impl Fetch {
-    /// Has `resolver` fetch and authenticate revisions.
+    /// Fetches and authenticates revisions with `resolver`.
     pub fn new(context: &Context, resolver: Resolver) -> Self {
         Self {
             db: context.db.clone(),
@@ -113,7 +114,7 @@ impl Fetch {
         }
     }
 
-    /// The commit of every branch that is known.
+    /// The known tip of every branch.
     async fn tips(&self) -> anyhow::Result<Tips> {
         let branches = self.db.branches().await?.into_iter();
         Ok(branches.filter_map(|branch| Some(((branch.url, branch.name), branch.tip?))).collect())
@@ -168,8 +169,9 @@ impl Fetch {
         Ok(all)
     }
 
-    /// Begins with as much as can go on side by side; returns what has to wait. A spec waits while another fetch
-    /// uses a repository that it names: should that fail, the repository is not asked for a while.
+    /// Starts as many fetches as may run concurrently; returns the targets that have to wait. A
+    /// spec waits while another fetch uses a repository that it names: if that fetch fails, the
+    /// repository is not contacted for a while.
     fn begin(&mut self, wanted: Vec<Target>) -> Vec<Target> {
         let mut waiting = Vec::new();
         for one in wanted {
@@ -197,7 +199,7 @@ impl Fetch {
         waiting
     }
 
-    /// Takes note of what came of one.
+    /// Handles the outcome of a fetch.
     async fn settle(&mut self, fetched: Fetched) -> anyhow::Result<()> {
         let Fetched { stored, identity, block, result } = fetched;
         self.fetches.specs.remove(&stored.id);
@@ -209,7 +211,7 @@ impl Fetch {
     }
 }
 
-/// A name for trying this once.
+/// The name of this attempt, which is made once.
 fn attempt(stored: &StoredSpec, identity: &str) -> String {
     format!("{} {identity}", stored.spec.name)
 }

@@ -1,4 +1,4 @@
-//! What specs want, judged from the database alone.
+//! The targets of specs, determined from the database alone.
 
 use sha2::{Digest, Sha256};
 
@@ -7,7 +7,8 @@ use crate::domain::revision::{ChannelCommit, Origin};
 use crate::domain::spec::Spec;
 use crate::git::Tips;
 
-/// The channels that a spec names, at the commits that it wants, if all of its branches are known.
+/// The channels that a spec names, at the commits that it wants; `None` unless all of its branches
+/// are known.
 pub(super) fn named(spec: &Spec, tips: &Tips) -> Option<Vec<ChannelCommit>> {
     let channels = spec.channels.iter().map(|channel| {
         let tip = || tips.get(&(channel.url.clone(), channel.branch.clone())).cloned();
@@ -23,13 +24,13 @@ pub(super) fn named(spec: &Spec, tips: &Tips) -> Option<Vec<ChannelCommit>> {
     channels.collect()
 }
 
-/// A text that changes with the spec and with what it wants.
+/// A text that changes with the spec and its target.
 pub(super) fn identity(spec: &Spec, named: &[ChannelCommit]) -> String {
     let text = serde_json::json!([spec, named]).to_string();
     data_encoding::HEXLOWER.encode(&Sha256::digest(text)[..20])
 }
 
-/// Whether the newest evaluation of each of the spec's systems is of these channels and jobs, and the
+/// Whether the newest evaluation of each of the spec's systems has these channels and jobs, and the
 /// channels that they need have not moved.
 pub(super) fn is_asked_for(
     stored: &StoredSpec,

@@ -8,13 +8,14 @@ use crate::farm::bell::Bells;
 use crate::farm::context::{Context, Mode};
 use crate::farm::reconciler::{Progress, Reconciler, back_off};
 
-/// How many builds one step settles at most.
+/// The most builds that one step settles.
 const PIECE: i64 = 4096;
-/// How long a build waits for servers that fail, in seconds, before it is queued without their answers.
+/// How long a build waits for failing servers before it is queued without their answers, in
+/// seconds.
 const QUERY_TIMEOUT: Seconds = 1800;
 
-/// The reconciler that asks substitute servers: a wanted build is left to them when they have all of its
-/// outputs, and queued when they have not.
+/// The reconciler that asks substitute servers. A build becomes `substituted` if they have all of
+/// its outputs, and is queued otherwise.
 #[derive(Debug)]
 pub struct QuerySubstitutes {
     db: Db,
@@ -24,12 +25,12 @@ pub struct QuerySubstitutes {
     servers: Vec<Server>,
 }
 
-/// What is known of store items, by base name.
+/// What is known about store items, by base name.
 #[derive(Default)]
 struct Findings {
-    /// The server that has it, by its place.
+    /// The index of the server that has the item.
     present: HashMap<String, usize>,
-    /// Those that some server did not answer for.
+    /// Items for which some server did not answer.
     unknown: BTreeSet<String>,
     /// When to ask again, and why.
     again: Option<(Seconds, String)>,
@@ -64,7 +65,7 @@ impl QuerySubstitutes {
         Self { db, clock, bells, mode, servers }
     }
 
-    /// Asks one server after the other for what those before it do not have.
+    /// Asks each server, in order, for the items that the servers before it do not have.
     async fn find(&self, builds: &[WantedBuild], now: Seconds) -> anyhow::Result<Findings> {
         let mut findings = Findings::default();
         let mut open: BTreeSet<String> =
@@ -88,7 +89,7 @@ impl QuerySubstitutes {
         Ok(findings)
     }
 
-    /// What a server says now, or said lately: none for what it does not answer.
+    /// The answers of a server, new or cached; `None` for an item without an answer.
     async fn answers(
         &self,
         server: &Server,
@@ -108,7 +109,7 @@ impl QuerySubstitutes {
         Ok(open.iter().map(answer).collect())
     }
 
-    /// Asks a server, unless it is to be left alone, and keeps what it says.
+    /// Asks a server, unless it is to be left alone, and caches its answers.
     async fn ask(
         &self,
         server: &Server,
@@ -143,8 +144,8 @@ impl QuerySubstitutes {
         Ok(answers.known.into_iter().map(|(name, (present, _))| (name, present)).collect())
     }
 
-    /// A server that is down is left alone for a while; one that fails for some items is asked for
-    /// them again.
+    /// Records a failure. A server that is down is left alone for a while; one that fails for some
+    /// items is asked for those again.
     async fn note_failure(
         &self,
         server: &Server,
@@ -167,7 +168,7 @@ impl QuerySubstitutes {
         Ok(())
     }
 
-    /// Moves the builds on; gives how many do not have to wait.
+    /// Updates the builds; returns how many do not have to wait.
     async fn settle(
         &self,
         builds: &[WantedBuild],
@@ -199,7 +200,7 @@ impl QuerySubstitutes {
         Ok(settled.len())
     }
 
-    /// Which servers have a build.
+    /// The names of the servers that have a build's outputs.
     fn holders(&self, build: &WantedBuild, findings: &Findings) -> String {
         let places = build.outputs.iter().filter_map(|output| findings.present.get(output));
         let places: BTreeSet<&usize> = places.collect();

@@ -17,30 +17,30 @@ use crate::config::Location;
 use crate::guix::narinfo;
 use crate::guix::signature::AuthorizedKeys;
 
-/// For reaching the server.
+/// The time limit for connecting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// For a whole request.
+/// The time limit for a whole request.
 const TIME_LIMIT: Duration = Duration::from_secs(15);
-/// Largest narinfo that is read, in bytes.
+/// The largest narinfo that is read, in bytes.
 const LARGEST: usize = 256 << 10;
 /// The user agent of requests.
 const USER_AGENT: &str = concat!("gorget/", env!("CARGO_PKG_VERSION"));
 /// How many requests may fail before the server is left alone for a while.
 const TOLERATED: usize = 8;
 
-/// How long it is believed that an item is there when the server does not say, as `guix substitute`
-/// does. It is never believed longer, whatever the server says: keys can be revoked.
+/// How long a "yes" is cached if the server does not say, which is as long as `guix substitute`
+/// does. It is never cached longer, whatever the server says: keys can be revoked.
 const PRESENT_TIME: Seconds = 36 * 3600;
-/// How long it is believed that an item is missing when the server does not say.
+/// How long a "no" is cached if the server does not say.
 const ABSENT_TIME: Seconds = 600;
 
-/// A server that asks to be left alone is asked again after this many seconds at the latest.
+/// The longest time, in seconds, for which a server is left alone at its own request.
 const LONGEST_PAUSE: Seconds = 3600;
 
 /// A substitute server.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// Its URL, without what is secret in it: its name in the database.
+    /// Its URL without secrets, which is its name in the database.
     pub name: String,
     url: Location,
     client: Client,
@@ -48,45 +48,45 @@ pub struct Server {
     at_once: usize,
 }
 
-/// What a server said about several items.
+/// The answers of a server for several items.
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// By the base name of an item: whether it is there, and for how many seconds to believe it.
+    /// Whether an item exists, and for how many seconds to cache that, by the item's base name.
     pub known: HashMap<String, (bool, Seconds)>,
-    /// Why the others are not known.
+    /// Why there is no answer for the other items.
     pub failure: Option<Failure>,
 }
 
-/// A server did not answer everything.
+/// A failure of a server to answer everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What was wrong last.
+    /// The last error.
     pub reason: String,
-    /// For how many seconds it wants to be left alone.
+    /// For how many seconds it asks to be left alone.
     pub pause: Seconds,
-    /// Whether it answers nothing, or was given up; else it is about some items only.
+    /// Whether it answers nothing, or was given up; otherwise, only some items failed.
     pub is_down: bool,
 }
 
-/// What came of one request.
+/// The outcome of one request.
 enum Reply {
     Known(bool, Seconds),
     Forbidden,
     Failed { reason: String, pause: Seconds },
 }
 
-/// What the requests to one server share.
+/// The shared state of the requests to one server.
 struct Round {
     waiting: Mutex<Vec<String>>,
     answers: Mutex<Answers>,
     failures: AtomicUsize,
-    /// Whether the server answers at all where it says what it is, if that was asked.
+    /// Whether the server serves `/nix-cache-info`, if that was asked.
     introduced: OnceCell<bool>,
 }
 
 impl Server {
-    /// The one at `url`, which gets at most `at_once` requests at a time. Only what is signed with
-    /// one of `keys` counts.
+    /// The server at `url`, which gets at most `at_once` requests at a time. Only items signed with
+    /// one of `keys` count.
     pub fn new(url: &Location, keys: Arc<AuthorizedKeys>, at_once: usize) -> anyhow::Result<Self> {
         let client = Client::builder()
             .connect_timeout(CONNECT_LIMIT)
@@ -98,7 +98,8 @@ impl Server {
         Ok(Self { name: url.to_string(), url: url.clone(), client, keys, at_once })
     }
 
-    /// Asks for the items with these base names, many at a time over connections that stay.
+    /// Asks for the items with these base names, with concurrent requests over persistent
+    /// connections.
     pub async fn ask(&self, base_names: Vec<String>) -> Answers {
         let count = base_names.len();
         let round = Round {
@@ -151,8 +152,9 @@ impl Server {
         }
     }
 
-    /// What it means that the server forbids an item: object stores do that with what they do not have, unless one
-    /// may list all they have. A server that forbids everything fails.
+    /// Decides what it means that the server forbids an item. Object stores do that for items that
+    /// they do not have, unless the client may list their contents. A server that forbids
+    /// everything fails.
     async fn forbidden(&self, round: &Round) -> Reply {
         let introduces = async || {
             let url = format!("{}/nix-cache-info", self.url.as_str().trim_end_matches('/'));
@@ -167,8 +169,8 @@ impl Server {
         }
     }
 
-    /// What a narinfo is worth. One that no client would take, because of its signature, is as good
-    /// as none; what is no narinfo says nothing.
+    /// Evaluates a narinfo. If no client would accept it because of its signature, it counts as
+    /// missing; a text that is not a narinfo is a failure.
     fn judge(&self, base_name: &str, body: &[u8], time: Seconds) -> Reply {
         let received = match narinfo::read(body) {
             Ok(received) => received,
@@ -188,7 +190,7 @@ impl Server {
     }
 }
 
-/// Asks for one item after the other, until none waits or too many failed.
+/// Asks for one item after the other, until none is left or too many requests have failed.
 async fn asker(server: Server, round: Arc<Round>) {
     while round.failures.load(Ordering::Relaxed) < TOLERATED {
         let next = round.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -213,14 +215,14 @@ async fn asker(server: Server, round: Arc<Round>) {
     }
 }
 
-/// For how long an answer may be kept, if the server says.
+/// How long an answer may be cached, if the server says.
 fn max_age(headers: &HeaderMap) -> Option<Seconds> {
     let words = headers.get(CACHE_CONTROL)?.to_str().ok()?.split(',');
     let mut seconds = words.filter_map(|word| word.trim().strip_prefix("max-age=")?.parse::<Seconds>().ok());
     seconds.next().map(|seconds| seconds.clamp(0, PRESENT_TIME))
 }
 
-/// What it sends, as far as it is needed to see whether it is too long.
+/// Reads the body, up to the point where it is known to be too long.
 async fn body(mut response: Response) -> reqwest::Result<Vec<u8>> {
     let mut body = Vec::new();
     while body.len() <= LARGEST
@@ -231,7 +233,8 @@ async fn body(mut response: Response) -> reqwest::Result<Vec<u8>> {
     Ok(body)
 }
 
-/// Some redirects are followed; but a public server cannot have this machine or its neighbours asked.
+/// Follows some redirects, but a public server must not make us contact this machine or its
+/// neighbors.
 fn redirects(from_private: bool) -> Policy {
     Policy::custom(move |attempt| {
         if attempt.previous().len() > 3 {
@@ -244,7 +247,7 @@ fn redirects(from_private: bool) -> Policy {
     })
 }
 
-/// Whether a URL names this machine or a private network, as far as can be seen.
+/// Whether a URL names this machine or a private network, as far as its text shows.
 fn is_private(url: &str) -> bool {
     let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
     let Some(host) = host else { return true };
@@ -267,7 +270,7 @@ fn is_private(url: &str) -> bool {
     }
 }
 
-/// An error with its causes, and without the URL, which may hold a password.
+/// An error with its causes, and without the URL, which may contain a password.
 fn explain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();

@@ -1,16 +1,16 @@
 /// What is known about a build after all servers were asked for all of its outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every output is at some server.
+    /// Some server has each output.
     Present,
-    /// Some output is at none.
+    /// No server has some output.
     Absent,
-    /// Some output is at no server that answered, and not all did.
+    /// For some output, no server that answered has it, and not all servers answered.
     Unknown,
 }
 
-/// Decides it. For each output, `answers` has whether any server has it: none when no server that
-/// answered has it, and some did not answer.
+/// Combines the answers for all outputs: whether any server has the output, or `None` when no
+/// server that answered has it and some did not answer.
 pub fn verdict(answers: impl IntoIterator<Item = Option<bool>>) -> Verdict {
     let mut verdict = Verdict::Present;
     for answer in answers {

@@ -3,17 +3,16 @@
 //! # Guarantees
 //!
 //! * Missing is not deleted. An answer without any reference, where branches were known, is a
-//!   failed poll. A branch that is missing keeps its commit until it is still missing five minutes
-//!   later. Only then is there a push `deleted`, and only then are specs retired and builds
-//!   canceled.
+//!   failed poll. A missing branch keeps its commit until it is still missing five minutes later.
+//!   Only then is there a push `deleted`, and only then are specs retired and builds canceled.
 //!
 //! # Design
 //!
 //! One poll of a repository serves all its branches that are due, whichever specs watch them.
-//! Several repositories are polled side by side.
+//! Several repositories are polled concurrently.
 //!
-//! Of each branch, the latest 1,000 pushes are kept. Branches that nothing watches are forgotten
-//! after 30 days; those with an authentic commit that others must descend from, after a year.
+//! The latest 1,000 pushes of each branch are kept. Branches that nothing watches are deleted after
+//! 30 days; those with an authentic commit that later commits must descend from, after a year.
 
 mod seen;
 mod watchers;
@@ -34,14 +33,14 @@ use crate::git::{Listing, Mirrors, RemoteError};
 use seen::{Sight, tell};
 use watchers::{Watchers, watchers};
 
-/// How many repositories are polled side by side.
+/// How many repositories are polled concurrently.
 const SIDE_BY_SIDE: usize = 16;
-/// While polls are under way, how often it is asked whether others are due.
+/// How often other due repositories are looked for while polls are running.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two polls of a branch, however often polls are requested.
 const MIN_POLL_INTERVAL: Seconds = 10;
-/// The longest time by which a look may be late, so that not all come at once; a tenth of the period
-/// if that is shorter.
+/// The most seconds by which a poll is delayed, so that not all happen at once; a tenth of the
+/// period if that is shorter.
 const MOST_LATE: Seconds = 60;
 
 /// The reconciler that polls.
@@ -55,7 +54,7 @@ pub struct Watch {
     polls: Polls,
 }
 
-/// Polls that are under way.
+/// The running polls.
 #[derive(Debug, Default)]
 struct Polls {
     tasks: JoinSet<Looked>,
@@ -90,9 +89,9 @@ impl Reconciler for Watch {
 struct Watched {
     branch: Branch,
     patterns: Vec<Channel>,
-    /// Whether a spec names its repository.
+    /// Whether a spec names the branch's repository.
     named: bool,
-    /// When it is to be polled after a poll that succeeds now.
+    /// When the next poll is due if this one succeeds.
     next: Seconds,
 }
 
@@ -100,14 +99,14 @@ struct Watched {
 #[derive(Debug)]
 struct Due {
     url: String,
-    /// Since when the first of them is.
+    /// When the first of its branches became due.
     since: Seconds,
     watched: Vec<Watched>,
-    /// All others that are known of it.
+    /// All other known branches of the repository.
     others: Vec<Branch>,
 }
 
-/// What came of a poll of a repository.
+/// The outcome of a poll of a repository.
 #[derive(Debug)]
 struct Looked {
     due: Due,
@@ -127,7 +126,7 @@ impl Watch {
         }
     }
 
-    /// Begins to poll the repositories that are due, the one that waits longest first.
+    /// Starts polls of the repositories that are due, the one that has waited longest first.
     async fn begin(&mut self) -> anyhow::Result<()> {
         let mut all = self.due().await?;
         all.sort_by(|one, other| (one.since, &one.url).cmp(&(other.since, &other.url)));
@@ -164,7 +163,7 @@ impl Watch {
                 continue;
             };
             let after = |at| periods.iter().map(|period| period.next(at)).min().unwrap_or(at);
-            // Judged from the last look, so that a period that was changed counts at once.
+            // Counts from the last poll, so that a changed period takes effect at once.
             let at = match branch.polled_at {
                 None => 0,
                 Some(_) if branch.failures > 0 => branch.next_poll,
@@ -181,7 +180,7 @@ impl Watch {
         Ok(all.into_values().filter(|due| !due.watched.is_empty()).collect())
     }
 
-    /// Gives rows to branches that have none.
+    /// Inserts rows for branches that have none.
     async fn make_known(&self, watchers: &BTreeMap<(String, String), Watchers>) -> anyhow::Result<()> {
         let known: BTreeSet<(String, String)> =
             self.db.branches().await?.into_iter().map(|branch| (branch.url, branch.name)).collect();
@@ -197,7 +196,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Records what came of a look.
+    /// Records the outcome of a poll.
     async fn settle(&mut self, looked: Looked) -> anyhow::Result<()> {
         let Looked { due, listing } = looked;
         self.polls.urls.remove(&due.url);
@@ -235,7 +234,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Branches that patterns mean, and that were never seen before.
+    /// Branches that match patterns and were never seen before.
     async fn appeared(&self, due: &Due, listing: &Listing, now: Seconds) -> anyhow::Result<Vec<Sight>> {
         let known: BTreeSet<&str> = due.names();
         let new = listing.tips.iter().filter(|(name, _)| !known.contains(name.as_str()));
@@ -254,14 +253,14 @@ impl Watch {
     }
 }
 
-/// When a repository that was polled is polled again, if it is due at `next`. All of its
-/// branches have the same delay, so they stay together.
+/// When a repository that was polled is polled again, if it is due at `next`. All of its branches
+/// get the same delay, so they stay together.
 fn late(url: &str, polled_at: Seconds, next: Seconds) -> Seconds {
     let most = (next.saturating_sub(polled_at) / 10).min(MOST_LATE);
     next.saturating_add(spread(&format!("{url} {polled_at}"), most))
 }
 
-/// When a branch is to be polled because that was requested since the last poll.
+/// When a branch is to be polled because of a request since the last poll.
 fn asked(branch: &Branch) -> Option<Seconds> {
     let polled_at = branch.polled_at?;
     branch

@@ -1,4 +1,4 @@
-//! What a listing of a repository says of the branches that are known of it.
+//! What a listing of a repository says about its known branches.
 
 use std::collections::BTreeSet;
 
@@ -11,33 +11,34 @@ use crate::git::{Listing, Mirrors, RemoteError, missing_branch};
 
 use super::{Due, Watched};
 
-/// So many branches of a repository are named in the log after one look; of more, it has their number.
+/// How many branches of a repository one poll may log by name; above this, the log has only their
+/// number.
 const TOLD: usize = 20;
 
-/// A branch, what was seen of it, and when to look again.
+/// A branch, its state in the listing, and when to poll it next.
 pub(super) type Sight = (Branch, BranchState, Seconds);
 
 impl Due {
-    /// Nothing yet.
+    /// A repository without branches yet.
     pub(super) fn none(url: &str) -> Self {
         Self { url: url.to_owned(), since: Seconds::MAX, watched: Vec::new(), others: Vec::new() }
     }
 
-    /// Whether any branch of the repository is known to be there.
+    /// Whether any branch of the repository is known to exist.
     pub(super) fn has_branches(&self) -> bool {
         let watched = self.watched.iter().map(|watched| &watched.branch);
         watched.chain(&self.others).any(|branch| branch.tip.is_some())
     }
 
-    /// All names that are known.
+    /// The names of all known branches.
     pub(super) fn names(&self) -> BTreeSet<&str> {
         let watched = self.watched.iter().map(|watched| &watched.branch);
         watched.chain(&self.others).map(|branch| branch.name.as_str()).collect()
     }
 
-    /// Asks for the branches that are due; if patterns are, for those besides that they mean, as far as
-    /// there is room. A branch that vanished keeps its place until it is forgotten, so that a repository
-    /// cannot have ever new ones watched.
+    /// Asks for the branches that are due and, if patterns are due, for further branches that match
+    /// them, as far as there is room. A branch that vanished keeps its place until it is deleted
+    /// from the database, so a repository cannot have ever new branches watched.
     pub(super) async fn list(&self, mirrors: &Mirrors) -> Result<Listing, RemoteError> {
         let is_named = self.watched.iter().any(|watched| watched.named);
         let mirrors = if is_named { mirrors } else { &mirrors.of_strangers() };
@@ -58,14 +59,14 @@ impl Due {
         self.watched.iter().flat_map(|watched| &watched.patterns).collect()
     }
 
-    /// Branches that are not due themselves, but are meant by patterns that are.
+    /// Branches that are not due themselves, but match patterns that are.
     fn meant(&self) -> impl Iterator<Item = &Branch> {
         let patterns = self.patterns();
         let meant = move |name: &str| patterns.iter().any(|channel| matches(channel, name));
         self.others.iter().filter(move |branch| !is_pattern(&branch.name) && meant(&branch.name))
     }
 
-    /// What is seen of each branch.
+    /// The state of each branch according to `listing`.
     pub(super) fn seen(&self, listing: &Listing, most: usize, now: Seconds) -> Vec<Sight> {
         let of =
             |branch: &Branch, next: Seconds| match listing.tips.get(&branch.name).and_then(Option::as_ref) {
@@ -96,9 +97,9 @@ impl Due {
         (branch.clone(), BranchState::Missing(reason), next)
     }
 
-    /// The same when there was no answer.
+    /// The states when there was no answer.
     pub(super) fn unreachable(&self, reason: &str, now: Seconds) -> Vec<Sight> {
-        // What the machine is to blame for is tried again soon.
+        // A fault of the machine is retried soon.
         let soon = blames_machine(reason);
         let again = |branch: &Branch| now + back_off(if soon { 0 } else { branch.failures }, &self.url);
         let watched = self.watched.iter().map(|watched| &watched.branch);
@@ -108,12 +109,12 @@ impl Due {
     }
 }
 
-/// Whether a branch that is missing now counts as gone.
+/// Whether a branch that is missing now counts as deleted.
 fn is_gone(branch: &Branch, now: Seconds) -> bool {
     branch.tip.is_none() || branch.missing_since.is_some_and(|since| now - since >= GONE_AFTER)
 }
 
-/// Which branches that a pattern means are not watched, and why.
+/// The matching branches that are not watched, and why.
 fn unwatched(listing: &Listing, most: usize) -> Option<String> {
     let left_out = (listing.left_out > 0).then(|| {
         let count = listing.left_out;
@@ -123,7 +124,7 @@ fn unwatched(listing: &Listing, most: usize) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-/// Logs what is new.
+/// Logs changes.
 pub(super) fn tell(url: &str, polls: &[Sight], now: Seconds) {
     let moved = |(branch, seen, _): &&Sight| matches!(seen, BranchState::At(commit) if branch.tip.as_ref() != Some(commit));
     let missing = |(branch, seen, _): &&Sight| {

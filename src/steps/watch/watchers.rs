@@ -1,22 +1,22 @@
-//! Which branches are watched, and how often.
+//! The branches that are watched, and how often.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::db::{Evaluation, StoredSpec};
 use crate::domain::spec::{Channel, Period, is_pattern};
 
-/// What asks for polls of a branch, or of the branches that a pattern means.
+/// The demand for polls of a branch, or of the branches that match a pattern.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
     pub(super) periods: Vec<Period>,
-    /// Channels whose pattern it is.
+    /// The channels that have this pattern, if it is one.
     pub(super) patterns: Vec<Channel>,
     /// Whether a spec names its repository.
     pub(super) named: bool,
 }
 
-/// Every branch that is watched: those that specs name, and those of channels that their newest
-/// evaluations needed.
+/// Every watched branch: those that specs name, and those of channels that their newest evaluations
+/// needed.
 pub(super) fn watchers(specs: &[StoredSpec], newest: &[Evaluation]) -> BTreeMap<(String, String), Watchers> {
     let mut watchers: BTreeMap<(String, String), Watchers> = BTreeMap::new();
     for stored in specs.iter().filter(|stored| stored.present && stored.spec.active) {

@@ -1,4 +1,4 @@
-//! What the coordinator tells by itself: `GET /events`, a stream of server-sent events.
+//! The event stream of the coordinator: `GET /events`, server-sent events.
 
 use reqwest::Response;
 
@@ -6,24 +6,24 @@ use super::{explain, wire};
 use crate::domain::attempt::Attempt;
 use crate::steps::coordinator::Unavailable;
 
-/// Longest event that is taken, in bytes.
+/// The longest event that is accepted, in bytes.
 const LONGEST: usize = 4 << 20;
 
-/// The stream, opened.
+/// The open event stream.
 #[derive(Debug)]
 pub struct Events {
     response: Response,
     parser: Parser,
 }
 
-/// An event that tells how far a build is.
+/// An event about the state of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct News {
-    /// Store path of the derivation, if it says.
+    /// The store path of the derivation, if the event has it.
     pub derivation: Option<String>,
-    /// The coordinator's name for the attempt.
+    /// The coordinator's id of the attempt.
     pub reference: String,
-    /// How far it is.
+    /// The state of the attempt.
     pub attempt: Attempt,
 }
 
@@ -32,7 +32,7 @@ impl Events {
         Self { response, parser: Parser::default() }
     }
 
-    /// Waits until something is told, which need not be about builds.
+    /// Waits for the next part of the stream. The result is empty if it is not about builds.
     pub async fn next(&mut self) -> Result<Vec<News>, Unavailable> {
         match self.response.chunk().await.map_err(explain)? {
             Some(chunk) => self.parser.take(&chunk),
@@ -40,16 +40,16 @@ impl Events {
         }
     }
 
-    /// The name of the last event that was told.
+    /// The id of the last event that was read.
     pub fn last(&self) -> Option<&str> {
         self.parser.last.as_deref()
     }
 }
 
-/// Makes events of pieces of the stream. See "Server-sent events" in the HTML standard.
+/// Parses events from pieces of the stream. See "Server-sent events" in the HTML standard.
 #[derive(Debug, Default)]
 struct Parser {
-    /// What has come of a line that has not ended.
+    /// The beginning of a line that is not complete yet.
     line: Vec<u8>,
     name: String,
     data: String,

@@ -1,7 +1,7 @@
-//! The client side of the Guix Build Coordinator, which listens at its client port.
+//! A client of the Guix Build Coordinator, for its client port.
 //!
-//! Every first submission carries the flags that make the coordinator pass over a build it has, so
-//! that the same one can be sent twice.
+//! Every first submission has the flags that make the coordinator ignore a build that it already
+//! has. So a build can be submitted twice.
 
 mod events;
 mod wire;
@@ -21,12 +21,12 @@ use wire::{clip, key, reference, words};
 use super::{Answer, Cancellation, Report, Submission, Unavailable};
 use crate::domain::attempt::Attempt;
 
-/// For a whole request, from connecting to the last byte of the answer.
+/// The time limit of a whole request, from connecting to the last byte of the answer.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-/// How long the stream of events may be silent before it is asked for anew.
+/// How long the event stream may be silent before the connection is renewed.
 const SILENCE: Duration = Duration::from_mins(10);
 
-/// The user agent of requests.
+/// The user agent of all requests.
 const USER_AGENT: &str = concat!("gorget/", env!("CARGO_PKG_VERSION"));
 
 /// How much of an answer is read, in bytes.
@@ -36,7 +36,7 @@ const ANSWER_LIMIT: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub struct GuixBuildCoordinator {
     client: Client,
-    /// For what has no end.
+    /// The client for the event stream, which has no end.
     listener: Client,
     base: Url,
     emulating: Tags,
@@ -45,7 +45,7 @@ pub struct GuixBuildCoordinator {
 /// Keys and values.
 pub type Tags = BTreeMap<String, String>;
 
-/// An answer that was read.
+/// An answer of the coordinator.
 struct Said {
     status: StatusCode,
     json: Value,
@@ -53,25 +53,26 @@ struct Said {
 }
 
 impl GuixBuildCoordinator {
-    /// The one whose client interface is at `url`, such as `http://127.0.0.1:8746`. It is asked
-    /// directly, whatever proxy the environment names. Nothing is sent yet.
+    /// The coordinator whose client interface is at `url`, such as `http://127.0.0.1:8746`.
+    /// Requests use no proxy, even if the environment names one. Nothing is sent yet.
     pub fn new(url: &str) -> anyhow::Result<Self> {
         Self::with_time_limit(url, TIME_LIMIT)
     }
 
-    /// The same, whose agents with all of these tags, if any are given, emulate what they build for: that a
-    /// build failed there says less.
+    /// Sets the tags of agents that emulate the system that they build for. An agent emulates if it
+    /// has all of these tags; if there are none, no agent does. A failure on such an agent is
+    /// weaker evidence.
     #[must_use]
     pub fn with_emulating_agents(self, tags: Tags) -> Self {
         Self { emulating: tags, ..self }
     }
 
-    /// The tags of those agents.
+    /// The tags of agents that emulate.
     pub fn emulating_agents(&self) -> &Tags {
         &self.emulating
     }
 
-    /// Whether a failure can be the fault of an agent that emulates.
+    /// Whether a failure may be due to an agent that emulates.
     pub fn has_emulating_agents(&self) -> bool {
         !self.emulating.is_empty()
     }
@@ -79,7 +80,7 @@ impl GuixBuildCoordinator {
     fn with_time_limit(url: &str, limit: Duration) -> anyhow::Result<Self> {
         let base = Url::parse(url).context("the coordinator's address is not a URL")?;
         ensure!(["http", "https"].contains(&base.scheme()), "the coordinator's address is not http or https");
-        // A redirected POST would become a GET.
+        // A redirect would turn a POST into a GET.
         let client = || Client::builder().redirect(Policy::none()).no_proxy().user_agent(USER_AGENT);
         let listener = client().connect_timeout(limit).read_timeout(SILENCE);
         Ok(Self {
@@ -90,13 +91,13 @@ impl GuixBuildCoordinator {
         })
     }
 
-    /// Asks for one build.
+    /// Submits a build.
     pub async fn submit(&self, submission: &Submission) -> Result<Answer, Unavailable> {
         let request = self.client.post(self.at(&["builds"])).json(&wire::submission(submission));
         ask(request).await?.answer()
     }
 
-    /// Asks to give an attempt up. What other builds at the coordinator need goes on.
+    /// Cancels an attempt. The coordinator refuses if one of its other builds needs the attempt.
     pub async fn cancel(&self, reference: &str) -> Result<Cancellation, Unavailable> {
         let said = ask(self.client.post(self.at(&["build", reference, "cancel"]))).await?;
         if said.status.is_success() {
@@ -106,11 +107,11 @@ impl GuixBuildCoordinator {
         Ok(Cancellation::Unknown)
     }
 
-    /// Tells how urgent an attempt is; says whether the coordinator knows it.
+    /// Sets the priority of an attempt; returns whether the coordinator knows the attempt.
     pub async fn reprioritise(&self, reference: &str, priority: i64) -> Result<bool, Unavailable> {
         let mut url = self.at(&["build", reference, "update-priority"]);
         url.query_pairs_mut().append_pair("new_priority", &priority.to_string());
-        // Whether it is looked for there or in the body is not known.
+        // It is unknown whether the coordinator reads the priority from the URL or from the body.
         let said = ask(self.client.post(url).json(&json!({ "new-priority": priority }))).await?;
         if said.status.is_success() {
             return Ok(true);
@@ -119,7 +120,7 @@ impl GuixBuildCoordinator {
         Ok(false)
     }
 
-    /// Asks how far an attempt is; nothing when the coordinator does not know it.
+    /// Reads the state of an attempt; `None` when the coordinator does not know it.
     pub async fn read(&self, reference: &str) -> Result<Option<Report>, Unavailable> {
         let said = ask(self.client.get(self.at(&["build", reference]))).await?;
         if said.status.is_success() {
@@ -130,13 +131,13 @@ impl GuixBuildCoordinator {
         Ok(None)
     }
 
-    /// Takes a failure for a disturbance, if the agent emulates.
+    /// Turns a failure into a disturbance if the agent emulates.
     async fn judge(&self, mut report: Report) -> Result<Report, Unavailable> {
         let failed = report.steps.iter().any(|(attempt, _)| *attempt == Attempt::Failed);
         if let Some(agent) = report.agent.as_ref().filter(|_| failed && self.has_emulating_agents()) {
             let said = ask(self.client.get(self.at(&["agent", agent]))).await?;
             if !said.status.is_success() {
-                // An agent that is not known any more cannot be told from others.
+                // Nothing is known of an agent that was removed, so the failure counts.
                 return said.is_unknown().map(|()| report);
             }
             let tags = wire::tags(&said.json);
@@ -149,7 +150,7 @@ impl GuixBuildCoordinator {
         Ok(report)
     }
 
-    /// Asks for all attempts at what makes the store path `output`, also those that others submitted.
+    /// Reads all attempts to build the store path `output`, including those that others submitted.
     pub async fn attempts_at(&self, output: &str) -> Result<Vec<Report>, Unavailable> {
         let path: Vec<&str> = ["output"].into_iter().chain(output.split('/').skip(1)).collect();
         let said = ask(self.client.get(self.at(&path))).await?;
@@ -163,7 +164,7 @@ impl GuixBuildCoordinator {
         Ok(reports)
     }
 
-    /// Listens to what happens, from after the event called `last` on.
+    /// Opens the event stream, from after the event `last` on.
     pub async fn follow(&self, last: Option<&str>) -> Result<Events, Unavailable> {
         let mut request = self.listener.get(self.at(&["events"])).header("Accept", "text/event-stream");
         if let Some(last) = last {
@@ -191,7 +192,7 @@ async fn ask(request: RequestBuilder) -> Result<Said, Unavailable> {
     Ok(Said::new(status, &body(response).await.map_err(explain)?))
 }
 
-/// The beginning of what it answered.
+/// The beginning of the body.
 async fn body(mut response: Response) -> reqwest::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
@@ -211,7 +212,7 @@ impl Said {
         Self { status, json, text: clip(&String::from_utf8_lossy(body)) }
     }
 
-    /// What became of a submission.
+    /// The outcome of a submission.
     fn answer(&self) -> Result<Answer, Unavailable> {
         if !self.status.is_success() {
             return self.refusal().map(|reason| Answer::Refused { reason });
@@ -237,26 +238,27 @@ impl Said {
         }
     }
 
-    /// Why it does not want what was sent, if that is the error, and not the way to the coordinator: a
-    /// wrong address or a proxy without a password must not cost the whole queue.
+    /// Why the coordinator rejects the build. An error of the connection is `Unavailable` instead:
+    /// a wrong address, or a proxy without a password, must not reject the whole queue.
     fn refusal(&self) -> Result<String, Unavailable> {
         let about_the_build = match self.status.as_u16() {
             401 | 403 | 407 | 408 | 425 | 429 => false,
-            // The form of the answer says that it comes from the coordinator.
+            // The form of the answer shows that it comes from the coordinator.
             404 | 405 => key(&self.json, "error").is_some(),
             code => (400..500).contains(&code),
         };
         if about_the_build { Ok(self.reason()) } else { Err(Unavailable(self.reason())) }
     }
 
-    /// Whether it says that it does not know what was asked about; anything else is an error.
+    /// Whether the coordinator answers that it does not know the attempt; any other answer is an
+    /// error.
     fn is_unknown(&self) -> Result<(), Unavailable> {
         let speaks = key(&self.json, "error").is_some();
         if self.status == StatusCode::NOT_FOUND && speaks { Ok(()) } else { Err(self.nonsense()) }
     }
 }
 
-/// An error with its causes, and without the URL, which may hold a password.
+/// An error with its causes, and without the URL, which may contain a password.
 fn explain(error: reqwest::Error) -> Unavailable {
     let error = error.without_url();
     let mut causes = vec![error.to_string()];
@@ -327,7 +329,7 @@ mod tests {
         assert_eq!(answer, Ok(Answer::Refused { reason: r#"400 Bad Request: {"details":[1]}"#.to_owned() }));
     }
 
-    /// Asks a server that does `answer` with its first connection.
+    /// Sends a submission to a server that handles its first connection with `answer`.
     async fn asked<F: Future<Output = ()>>(limit: Duration, answer: impl FnOnce(TcpStream) -> F) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address");

@@ -1,6 +1,6 @@
-//! What the coordinator is told and what it says, as far as anybody knows: its client interface is
-//! not specified. So little is sent, and what comes back is read with patience: keys with `-` or `_`,
-//! with or without `?`, unknown ones passed over.
+//! The messages to and from the coordinator, as far as they are known: its client interface is not
+//! specified. So requests have few keys, and answers are read leniently: keys may have `-` or `_`,
+//! and may end in `?`; unknown keys are ignored.
 
 use chrono::NaiveDateTime;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::steps::coordinator::{Cancellation, Report, Submission};
 /// How much of a reason is kept, in characters.
 const REASON_LIMIT: usize = 500;
 
-/// What the coordinator answers to the wish to give a build up.
+/// The answers to a cancellation.
 const CANCELLATIONS: [(&str, Cancellation); 4] = [
     ("build-canceled", Cancellation::Canceled),
     ("already-canceled", Cancellation::Canceled),
@@ -21,7 +21,7 @@ const CANCELLATIONS: [(&str, Cancellation); 4] = [
     ("skipped-as-build-required", Cancellation::Needed),
 ];
 
-/// What its events are called that tell how far a build is.
+/// The names of events about the state of a build.
 const EVENTS: [(&str, Attempt); 8] = [
     ("build-submitted", Attempt::Scheduled),
     ("build-start", Attempt::Started),
@@ -33,19 +33,19 @@ const EVENTS: [(&str, Attempt); 8] = [
     ("build-canceled", Attempt::Canceled),
 ];
 
-/// Under which keys a build's name can be found.
+/// The keys that may have the id of a build.
 const NAMES: [&str; 3] = ["uuid", "build-id", "id"];
-/// Under which keys the store path of a derivation can be found.
+/// The keys that may have the store path of a derivation.
 const DERIVATIONS: [&str; 2] = ["derivation", "derivation-name"];
-/// Under which keys an agent's name can be found.
+/// The keys that may have the id of an agent.
 const AGENTS: [&str; 3] = ["agent-id", "agent-uuid", "agent"];
-/// Under which keys a start tells its time.
+/// The keys that may have the time of a start.
 const START_TIMES: [&str; 3] = ["started-at", "start-time", "time"];
 
-/// What is sent with `POST /builds`.
+/// The body of `POST /builds`.
 ///
-/// Builds of inputs are not asked for: what is queued is Gorget's to decide, and inputs that miss
-/// are the coordinator's own to notice.
+/// It does not ask for builds of inputs: Gorget decides what is queued, and the coordinator itself
+/// notices missing inputs.
 pub(super) fn submission(submission: &Submission) -> Value {
     let tags: Vec<Value> =
         submission.tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
@@ -56,7 +56,7 @@ pub(super) fn submission(submission: &Submission) -> Value {
         "tags": tags,
     });
     if !submission.again {
-        // Whether these end in `?` is not known; unknown keys do no harm.
+        // It is unknown whether these keys end in `?`; unknown keys do no harm.
         for flag in ["ignore-if-build-for-derivation-exists", "ignore-if-build-for-outputs-exists"] {
             body[flag] = true.into();
             body[format!("{flag}?")] = true.into();
@@ -65,13 +65,13 @@ pub(super) fn submission(submission: &Submission) -> Value {
     body
 }
 
-/// What it means that a build was to be given up.
+/// The outcome of a cancellation.
 pub(super) fn cancellation(body: &Value) -> Option<Cancellation> {
     let result = key(body, "result")?.as_str()?.replace('_', "-");
     CANCELLATIONS.iter().find(|(word, _)| *word == result).map(|(_, meaning)| *meaning)
 }
 
-/// How far a build is, as `GET /build/UUID` and lists of builds say it.
+/// The state of a build, from `GET /build/UUID` or a list of builds.
 pub(super) fn report(build: &Value) -> Option<Report> {
     let name = NAMES.iter().find_map(|name| reference(key(build, name)?))?;
     let is = |name: &str| key(build, name).is_some_and(is_true);
@@ -96,17 +96,17 @@ pub(super) fn report(build: &Value) -> Option<Report> {
     Some(Report { reference: name, steps, note: note(build), derivation, tags: tags(build), agent })
 }
 
-/// The store path of the derivation that something is about.
+/// The store path of the derivation in an event or a build.
 fn derivation(value: &Value) -> Option<&str> {
     DERIVATIONS.iter().find_map(|name| key(value, name)?.as_str())
 }
 
-/// The name of the agent that something is about.
+/// The id of the agent in a build.
 fn agent(value: &Value) -> Option<String> {
     AGENTS.iter().find_map(|name| reference(key(value, name)?))
 }
 
-/// What the coordinator says about a build that cannot be set up, or why it failed.
+/// Why a build could not be set up, or why it failed, if the coordinator says.
 fn note(build: &Value) -> Option<String> {
     let failures = key(build, "setup-failures").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let reason = |value: &Value| key(value, "failure-reason").filter(|value| !value.is_null()).map(words);
@@ -125,8 +125,8 @@ pub(super) fn tags(build: &Value) -> Vec<(String, String)> {
     key(build, "tags").and_then(Value::as_array).into_iter().flatten().filter_map(pair).collect()
 }
 
-/// An event that tells how far a build is: the store path of the derivation if it says, the build's
-/// name, and how far it is.
+/// Reads an event about the state of a build: the store path of the derivation, if the event has
+/// it, the id of the build, and its state.
 pub(super) fn event(name: &str, data: &str) -> Option<(Option<String>, String, Attempt)> {
     let name = name.replace('_', "-").replace("cancelled", "canceled");
     let (_, attempt) = EVENTS.iter().find(|(word, _)| *word == name)?;
@@ -135,13 +135,13 @@ pub(super) fn event(name: &str, data: &str) -> Option<(Option<String>, String, A
     Some((derivation(&data).map(str::to_owned), reference, *attempt))
 }
 
-/// The value of `name` in an object, however the key is spelt.
+/// The value of `name` in an object, whichever spelling the key has.
 pub(super) fn key<'a>(json: &'a Value, name: &str) -> Option<&'a Value> {
     let same = |key: &str| key.trim_end_matches('?').replace('_', "-") == name;
     json.as_object()?.iter().find(|(key, _)| same(key)).map(|(_, value)| value)
 }
 
-/// A build's name: a string, a number, or an object that has one.
+/// The id of a build: a string, a number, or an object that has one.
 pub(super) fn reference(value: &Value) -> Option<String> {
     let name = match value {
         Value::String(name) => name.clone(),
@@ -152,7 +152,7 @@ pub(super) fn reference(value: &Value) -> Option<String> {
     (!name.is_empty() && name.len() <= 200 && !name.contains(char::is_control)).then_some(name)
 }
 
-/// Databases say 1 for true.
+/// Databases store true as 1.
 fn is_true(value: &Value) -> bool {
     value.as_bool().unwrap_or(value.as_i64() == Some(1))
 }

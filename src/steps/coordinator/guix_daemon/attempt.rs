@@ -12,24 +12,24 @@ use crate::domain::attempt::Attempt;
 use crate::guix::daemon::{Contents, Cut, Daemon, DaemonError, Log};
 use crate::guix::store_path::StorePath;
 
-/// The daemon's word for a builder that failed, and for one whose time was up.
+/// The daemon's status for a builder that failed, and for one that timed out.
 const BUILD_FAILED: [u64; 2] = [100, 101];
 
-/// What is to be built.
+/// The build to make.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) db: Db,
     /// Store path of the derivation.
     pub(super) derivation: String,
     pub(super) times: Times,
-    /// Where to keep what is printed, and how much of it, in bytes.
+    /// Where the output is logged, and how much of it, in bytes.
     pub(super) log: PathBuf,
     pub(super) log_size: u64,
-    /// What is built: the links that keep it from being collected as garbage, and where they lead.
+    /// Garbage collection roots for the outputs: each link, and its target.
     pub(super) roots: Vec<(PathBuf, String)>,
 }
 
-/// Ends an attempt from outside.
+/// Stops an attempt from another thread.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop(Arc<Mutex<State>>);
 
@@ -40,7 +40,7 @@ struct State {
 }
 
 impl Stop {
-    /// Ends it, at once or as soon as it is connected.
+    /// Stops the attempt, at once or as soon as it is connected.
     pub(super) fn now(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.stopped = true;
@@ -53,7 +53,7 @@ impl Stop {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).stopped
     }
 
-    /// Will cut this connection.
+    /// Registers the connection to cut. Cuts it at once if the attempt was stopped already.
     pub(super) fn watch(&self, cut: Cut) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.stopped {
@@ -63,7 +63,7 @@ impl Stop {
     }
 }
 
-/// Why there is no build.
+/// Why the build was not made.
 #[derive(Debug, thiserror::Error)]
 enum Obstacle {
     #[error(transparent)]
@@ -76,7 +76,7 @@ enum Obstacle {
     Files(#[from] io::Error),
 }
 
-/// Builds; gives how it ended, and why if not well.
+/// Builds; returns how it ended, and why if it did not succeed.
 pub(super) fn build(work: &Work, mut daemon: Daemon, stop: &Stop) -> (Attempt, Option<String>) {
     match try_to_build(work, &mut daemon) {
         Ok(()) => (Attempt::Succeeded, None),
@@ -102,7 +102,8 @@ fn try_to_build(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
             kept = log.take(text);
         }
     });
-    // Of a build that failed, the end of the log says why. A build is worth more than what it printed.
+    // If the build failed, the end of the log has the reason. A build does not fail because its log
+    // is incomplete.
     if let Err(error) = kept.and_then(|()| log.finish()) {
         tracing::warn!(log = %work.log.display(), "the log of a build is incomplete: {error}");
     }
@@ -110,7 +111,7 @@ fn try_to_build(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
     keep(work, daemon)
 }
 
-/// Has the daemon keep what was built. It does so anyhow while the connection is open.
+/// Makes the daemon keep the outputs. While the connection is open, it keeps them anyway.
 fn keep(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
     for (link, output) in &work.roots {
         match fs_err::os::unix::fs::symlink(output, link) {
@@ -122,7 +123,7 @@ fn keep(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
     Ok(())
 }
 
-/// Adds to the daemon's store what is not there of the closure of a derivation, inputs first.
+/// Adds the missing items of a derivation's closure to the daemon's store, inputs first.
 fn hand_over(db: &Db, daemon: &mut Daemon, derivation: &str) -> Result<(), Obstacle> {
     let mut seen = HashSet::new();
     let mut waiting = Vec::new();
@@ -131,7 +132,7 @@ fn hand_over(db: &Db, daemon: &mut Daemon, derivation: &str) -> Result<(), Obsta
         if let Some(path) = next.take().filter(|path| seen.insert(path.clone())) {
             let missing = || Obstacle::Missing(path.clone());
             let path = StorePath::parse(path.as_bytes()).map_err(|_| missing())?;
-            // What is there has everything that it refers to.
+            // If an item is in the store, so is everything that it refers to.
             if !daemon.hold(&path)? {
                 let item = Handle::current().block_on(db.item(&path.hash_text()))?;
                 let item = item.filter(|item| item.name == path.name()).ok_or_else(missing)?;

@@ -1,7 +1,7 @@
 //! Builds with this machine's guix-daemon: the coordinator of a farm of one machine.
 //!
-//! Builds are made in the order of the queue, except that one whose inputs are still to be built
-//! waits for them, and one whose inputs failed waits until they have not.
+//! Builds run in the order of the queue, with two exceptions. A build whose inputs are still to be
+//! built waits for them. A build whose inputs failed waits until they have succeeded.
 
 mod attempt;
 
@@ -22,12 +22,12 @@ use crate::farm::reconciler::{Progress, Reconciler};
 use crate::guix::daemon::Daemon;
 use attempt::{Stop, Work};
 
-/// Of so many builds at the front of the queue it is looked at first which can be made.
+/// How many builds at the front of the queue are first checked for one that can run.
 const FRONT: i64 = 64;
-/// Of more than so many it is never.
+/// The most builds of the queue that are ever checked for this.
 const WHOLE_QUEUE: i64 = 1 << 20;
 
-/// The reconciler that builds.
+/// The reconciler that builds on this machine.
 #[derive(Debug)]
 pub struct LocalBuilder {
     db: Db,
@@ -40,25 +40,25 @@ pub struct LocalBuilder {
     builds: RunningBuilds,
 }
 
-/// How this machine builds.
+/// The settings of builds on this machine.
 #[derive(Debug)]
 pub struct LocalBuilderSettings {
     /// The socket of the daemon.
     pub socket: PathBuf,
     /// The directory of the logs.
     pub logs: PathBuf,
-    /// The directory of links to what was built. They are called `BUILD-OUTPUT`.
+    /// The directory with links to outputs, named `BUILD-OUTPUT`.
     pub roots: PathBuf,
     /// How much of one log is kept, in bytes.
     pub log_size: u64,
-    /// How many builds are made at the same time.
+    /// The number of concurrent builds.
     pub at_once: usize,
 }
 
-/// Builds that are under way.
+/// The running builds.
 #[derive(Debug, Default)]
 struct RunningBuilds {
-    /// Whether the builds that were under way when Gorget ended were recorded as lost.
+    /// Whether builds that were running when Gorget last ended have been recorded as lost.
     is_clear: bool,
     running: HashMap<BuildId, Running>,
     tasks: JoinSet<(BuildId, (Attempt, Option<String>))>,
@@ -106,7 +106,7 @@ impl Reconciler for LocalBuilder {
 }
 
 impl LocalBuilder {
-    /// A builder with this `name` among the coordinators, for the builds that `routes` give it.
+    /// A coordinator called `name`, for the builds that `routes` give it.
     pub fn new(context: &Context, name: String, routes: Routes, settings: LocalBuilderSettings) -> Self {
         Self {
             db: context.db.clone(),
@@ -120,13 +120,13 @@ impl LocalBuilder {
         }
     }
 
-    /// The bell that wakes it. It also rings at the end of a build.
+    /// The bell that wakes it. The end of a build rings it too.
     pub fn bell(&self) -> Bell {
         self.bell.clone()
     }
 
-    /// What was under way when Gorget ended, or at another coordinator of this name, is made here from the
-    /// beginning.
+    /// Builds that were running when Gorget ended, or at another coordinator of this name, are
+    /// started again here.
     async fn clear(&mut self) -> anyhow::Result<()> {
         if !self.builds.is_clear {
             let builds = self.db.next_readings(&self.name, Seconds::MAX, i64::MAX).await?;
@@ -136,7 +136,7 @@ impl LocalBuilder {
         Ok(())
     }
 
-    /// Ends builds that are not wanted any more.
+    /// Stops builds that are no longer wanted.
     async fn cancel(&self) -> anyhow::Result<()> {
         let filter = QueueFilter {
             state: Some(BuildState::Canceling),
@@ -155,7 +155,7 @@ impl LocalBuilder {
         Ok(())
     }
 
-    /// The first build of the queue that does not wait for another one.
+    /// The first build of the queue that does not wait for another build.
     async fn next(&self) -> anyhow::Result<Option<Build>> {
         let mut looked_at = 0;
         let mut limit = FRONT;
@@ -213,7 +213,7 @@ impl LocalBuilder {
         Ok(Progress::Worked)
     }
 
-    /// The daemon is away; that build says so, and it is tried again.
+    /// Records for this build that the daemon is unreachable. The build is tried again.
     async fn complain(&self, build: &Build, error: &std::io::Error) -> anyhow::Result<Progress> {
         let reason = format!("the daemon at {} cannot be reached: {error}", self.settings.socket.display());
         self.db.record_readings(&[(build.id, Some(reason.clone()))], self.clock.now()).await?;
