@@ -11,15 +11,15 @@ pub struct Token<'a> {
     pub expires_at: Option<Seconds>,
     /// Its number.
     pub id: TokenId,
-    /// When it was made.
+    /// When it was created.
     pub made_at: Seconds,
-    /// Who made it.
+    /// The author who created it.
     pub made_by: &'a str,
-    /// What people call it.
+    /// The name that people know it by.
     pub name: &'a str,
-    /// What it permits.
+    /// The role that it gives.
     pub role: Role,
-    /// The specs that may be changed with it, as patterns; none: all.
+    /// Patterns of the specs that may be changed with it; empty means all.
     pub specs: &'a [String],
     /// `valid`, `expired` or `revoked`.
     pub state: &'static str,
@@ -50,12 +50,12 @@ impl<'a> Token<'a> {
     }
 }
 
-/// What somebody changed, or was not permitted to.
+/// A change that somebody made or attempted, as the audit log has it.
 #[derive(Debug, Serialize)]
 pub struct AuditEntry<'a> {
-    /// What was done, in a word.
+    /// The action, in a word.
     pub action: &'a str,
-    /// When.
+    /// When it happened.
     pub at: Seconds,
     /// The name of a token, or `cli:USER`.
     pub author: &'a str,
@@ -63,9 +63,9 @@ pub struct AuditEntry<'a> {
     pub id: i64,
     /// The address of a client, or the name of a host.
     pub origin: &'a str,
-    /// What the author may do.
+    /// The role of the author.
     pub role: &'a str,
-    /// To what it was done.
+    /// The subject of the action.
     pub subject: &'a str,
 }
 
@@ -77,18 +77,18 @@ impl<'a> AuditEntry<'a> {
     }
 }
 
-/// Something that somebody stopped for a while.
+/// Something that is paused.
 #[derive(Debug, Serialize)]
 pub struct Pause<'a> {
-    /// Who did that.
+    /// Who paused it.
     pub author: &'a str,
     /// `spec`, `system`, `host` or `submission`.
     pub kind: &'a str,
     /// The name of the spec, system or host.
     pub name: &'a str,
-    /// Why.
+    /// The reason that was given.
     pub reason: &'a str,
-    /// Since when.
+    /// When it was paused.
     pub since: Seconds,
 }
 

@@ -39,7 +39,7 @@ pub struct Approved<'a> {
 }
 
 impl<'a> Approved<'a> {
-    /// The view of what awaited approval until now.
+    /// The view of a row that awaited approval until now.
     pub fn new(row: &'a db::AwaitingApproval) -> Self {
         let db::AwaitingApproval { evaluation, spec, system, count, .. } = row;
         Self { count: *count, evaluation: *evaluation, spec, system }

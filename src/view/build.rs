@@ -8,16 +8,16 @@ use crate::view::sorted;
 /// A build.
 #[derive(Debug, Serialize)]
 pub struct Build<'a> {
-    /// What the coordinator said last, or what else explains the state.
+    /// The last answer of the coordinator, or another explanation of the state.
     pub answer: Option<&'a str>,
-    /// How often the coordinator was asked.
+    /// How often the coordinator was asked for it.
     pub attempts: i64,
-    /// The jobs of the failed builds that it needs, where these were looked for.
+    /// The jobs of the failed builds that it needs. Only in answers that look for these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<Vec<&'a str>>,
-    /// The coordinator that has it, or is to get it.
+    /// The coordinator that has it, or will get it.
     pub coordinator: Option<&'a str>,
-    /// When it was queued or became known, for people.
+    /// When it was queued or became known, as text.
     pub created: String,
     /// When it was queued or became known.
     pub created_at: Seconds,
@@ -31,7 +31,7 @@ pub struct Build<'a> {
     pub job: &'a str,
     /// The priority of its spec, 0 (first) to 9 (last).
     pub priority: i64,
-    /// The coordinator's name for it.
+    /// The coordinator's id of it.
     pub reference: Option<&'a str>,
     /// The revision of the evaluation.
     #[serde(serialize_with = "sorted")]
@@ -42,7 +42,7 @@ pub struct Build<'a> {
     pub state: BuildState,
     /// The system of the evaluation.
     pub system: &'a str,
-    /// Whether it is queued and no coordinator serves it.
+    /// Whether it is queued although no coordinator serves it.
     pub unserved: bool,
     /// The coordinator's priority: larger comes first.
     pub urgency: i64,
@@ -73,14 +73,14 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// The same with the failed builds among `blockers` that it needs.
+    /// Adds the failed builds that it needs, of those in `blockers`.
     #[must_use]
     pub fn blocked(self, blockers: &'a [db::Blocker]) -> Self {
         let causes = blockers.iter().filter(|blocker| blocker.blocked.binary_search(&self.id).is_ok());
         Self { blocked_by: Some(causes.map(|blocker| blocker.build.job.as_str()).collect()), ..self }
     }
 
-    /// What explains its state, in words.
+    /// The explanation of its state, in words.
     pub fn reason(&self) -> &'a str {
         match self.answer {
             None if self.unserved => "no coordinator serves it",
@@ -89,7 +89,7 @@ impl<'a> Build<'a> {
     }
 }
 
-/// A failed build that others wait for.
+/// A failed build that other builds wait for.
 #[derive(Debug, Serialize)]
 pub struct Blocker<'a> {
     /// How many builds wait for it.
@@ -100,7 +100,7 @@ pub struct Blocker<'a> {
     pub job: &'a str,
     /// The spec that wanted it first.
     pub spec: &'a str,
-    /// Whether it failed or was rejected.
+    /// Its state: failed or rejected.
     pub state: BuildState,
 }
 
@@ -139,7 +139,7 @@ impl<'a> BuildCount<'a> {
     }
 }
 
-/// How many builds there are in each state that has any, in the order in which people are shown them.
+/// The number of builds in each state that has any, in the order in which states are shown.
 pub fn totals(counts: &[BuildCount<'_>]) -> Vec<(BuildState, i64)> {
     let total = |state| {
         let of_state = counts.iter().filter(|count| count.state == state);

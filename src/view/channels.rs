@@ -43,7 +43,7 @@ fn entry(channel: &ChannelCommit) -> String {
     entry
 }
 
-/// A string as Scheme reads it.
+/// A string literal in Scheme.
 fn literal(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -3,16 +3,17 @@ use serde::Serialize;
 use crate::clock::Seconds;
 use crate::domain::spec::{self, Severity, Spec};
 
-/// A spec file. The keys are in the order in which a person reads them.
+/// A checked spec file. The keys are in the order in which people read them.
 #[derive(Debug, Serialize)]
 pub struct SpecFile<'a> {
     /// Its path.
     pub file: String,
-    /// The name of the spec; none when the file is at fault.
+    /// The name of the spec; `None` when the file has faults.
     pub name: Option<&'a str>,
-    /// The next three times at which the spec is due; none when it is not active or at fault.
+    /// The next three times at which the spec is due; empty if it is inactive or the file has
+    /// faults.
     pub due: Vec<Seconds>,
-    /// Faults, or warnings if there is no fault.
+    /// Faults or, if there are none, warnings.
     pub diagnostics: Vec<Diagnostic<'a>>,
 }
 
@@ -32,7 +33,7 @@ impl<'a> SpecFile<'a> {
     }
 }
 
-/// The next three times at which a spec is due.
+/// The next three times at which a spec is due; empty if it is inactive.
 fn due(spec: &Spec, now: Seconds) -> Vec<Seconds> {
     if !spec.active {
         return Vec::new();
@@ -44,11 +45,11 @@ fn due(spec: &Spec, now: Seconds) -> Vec<Seconds> {
 /// A fault or a warning.
 #[derive(Debug, Serialize)]
 pub struct Diagnostic<'a> {
-    /// Whether the file can be used all the same.
+    /// Whether it is a fault or a warning.
     pub severity: Severity,
-    /// What is the matter.
+    /// What is wrong.
     pub message: &'a str,
-    /// What to do about it.
+    /// How to mend it.
     pub hint: Option<&'a str>,
     /// The line, counted from 1.
     pub line: usize,

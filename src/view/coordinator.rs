@@ -5,31 +5,31 @@ use serde::Serialize;
 use crate::db::{self, BuildState};
 use crate::domain::plan::route::{Route, Routes};
 
-/// The states in which a coordinator has builds, or is to get them, as they are shown.
+/// The states that are shown of a coordinator's builds.
 pub const STATES: [BuildState; 4] =
     [BuildState::Queued, BuildState::Submitted, BuildState::Building, BuildState::Canceling];
 
-/// A coordinator, and what it has.
+/// A coordinator and its builds.
 #[derive(Debug, Serialize)]
 pub struct Coordinator<'a> {
-    /// How many builds it has or is to get, by their states.
+    /// How many builds it has or will get, by state.
     pub builds: BTreeMap<&'static str, i64>,
     /// Whether it is in the configuration.
     pub configured: bool,
     /// Its name.
     pub name: &'a str,
-    /// Why builds cannot be handed to it, or given up there.
+    /// Why builds cannot be submitted or canceled there.
     pub problem: Option<&'a str>,
-    /// What it serves, if it is in the configuration.
+    /// The builds that it serves, if it is in the configuration.
     pub serves: Option<Service<'a>>,
 }
 
-/// What a coordinator serves.
+/// Which builds a coordinator serves.
 #[derive(Debug, Serialize)]
 pub struct Service<'a> {
-    /// Only builds that these specs want; of all when there are none.
+    /// Only builds that these specs want; empty means all.
     pub specs: &'a [String],
-    /// Only builds for these systems; for all when there are none.
+    /// Only builds for these systems; empty means all.
     pub systems: &'a [String],
 }
 
@@ -39,7 +39,7 @@ impl<'a> Coordinator<'a> {
         Self { builds: BTreeMap::new(), configured: serves.is_some(), name, problem: None, serves }
     }
 
-    /// All coordinators that are in the configuration, or have builds.
+    /// All coordinators that are in the configuration or have builds.
     pub fn all(routes: &'a Routes, counts: &'a [db::CoordinatorCount]) -> Vec<Self> {
         let configured = routes.0.iter().map(|route| Self::new(&route.coordinator, Some(route)));
         let mut all: Vec<Self> = configured.collect();
@@ -54,7 +54,7 @@ impl<'a> Coordinator<'a> {
         all
     }
 
-    /// How many builds it has in a state.
+    /// The number of its builds in `state`.
     pub fn count(&self, state: BuildState) -> i64 {
         self.builds.get(state.word()).copied().unwrap_or(0)
     }
@@ -63,7 +63,7 @@ impl<'a> Coordinator<'a> {
 /// Queued builds that no coordinator serves.
 #[derive(Debug, Serialize)]
 pub struct Unserved<'a> {
-    /// How many.
+    /// The number of builds.
     pub count: i64,
     /// The spec that wanted them first.
     pub spec: &'a str,

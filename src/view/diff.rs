@@ -8,20 +8,20 @@ use crate::domain::revision::Revision;
 use crate::view::evaluation::JobError;
 use crate::view::sorted;
 
-/// Two evaluations compared. The keys are in the order in which a person reads them.
+/// A comparison of two evaluations. The keys are in the order in which people read them.
 #[derive(Debug, Serialize)]
 pub struct Comparison<'a> {
-    /// The first.
+    /// The first evaluation.
     pub a: Side<'a>,
-    /// The second.
+    /// The second evaluation.
     pub b: Side<'a>,
     /// The jobs that differ.
     pub diff: diff::Diff,
-    /// Errors that only the second has.
+    /// Errors of the second evaluation only.
     pub new_errors: Vec<JobError<'a>>,
-    /// Errors that only the first has.
+    /// Errors of the first evaluation only.
     pub gone_errors: Vec<JobError<'a>>,
-    /// What has to be built.
+    /// The builds that the second evaluation needs in addition.
     pub rebuilds: Rebuilds,
 }
 
@@ -39,16 +39,16 @@ pub struct Side<'a> {
     pub system: &'a str,
 }
 
-/// How many builds the second evaluation has whose outputs the first one has not.
+/// The number of builds of the second evaluation whose outputs the first one lacks.
 #[derive(Debug, Serialize)]
 pub struct Rebuilds {
-    /// How many.
+    /// The number of builds.
     pub count: usize,
-    /// The range of that, as Guix has used it for its branches.
+    /// The range of this number, in the terms that Guix has used for its branches.
     pub range: &'static str,
 }
 
-/// What the database has of two evaluations that are to be compared.
+/// The rows of two evaluations, for a comparison.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "`Comparison` says what the fields become")]
 pub struct Rows {
@@ -58,7 +58,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Reads them.
+    /// Reads the rows.
     pub async fn load(db: &Db, evaluations: [db::Evaluation; 2]) -> db::Result<Self> {
         let [a, b] = [evaluations[0].id, evaluations[1].id];
         let jobs = db.changed_jobs(a, b).await?;
@@ -68,7 +68,7 @@ impl Rows {
 }
 
 impl<'a> Comparison<'a> {
-    /// Compares what [`Rows`] have.
+    /// Compares the evaluations of [`Rows`].
     pub fn of(
         jobs: (Vec<diff::Job>, Vec<diff::Job>),
         evaluations: &'a [db::Evaluation; 2],
@@ -77,7 +77,7 @@ impl<'a> Comparison<'a> {
         Self::new(evaluations.each_ref(), jobs, errors.each_ref().map(Vec::as_slice))
     }
 
-    /// Compares two evaluations by their jobs that differ and their errors.
+    /// Compares two evaluations, given the jobs that differ and the errors.
     pub fn new(
         [a, b]: [&'a db::Evaluation; 2],
         (first, second): (Vec<diff::Job>, Vec<diff::Job>),
@@ -103,7 +103,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The errors that are not among others.
+/// The errors that are not in `others`.
 fn only<'a>(errors: &'a [db::JobError], others: &[db::JobError]) -> Vec<JobError<'a>> {
     let others: BTreeSet<_> = others.iter().collect();
     errors.iter().filter(|error| !others.contains(error)).map(JobError::new).collect()

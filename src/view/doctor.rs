@@ -1,32 +1,32 @@
 use serde::Serialize;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What to do about it.
+    /// How to mend it.
     pub hint: Option<String>,
-    /// What was looked at.
+    /// What was checked.
     pub name: String,
-    /// Whether it is as it should be.
+    /// The outcome.
     pub state: State,
     /// What was found.
     pub text: String,
 }
 
-/// Whether something is as it should be.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// It is.
+    /// Nothing is wrong.
     Ok,
-    /// A farm works without it, but not as well.
+    /// The farm works, but not as well as it could.
     Warning,
     /// Something does not work.
     Fault,
 }
 
 impl State {
-    /// The word for it.
+    /// The word for it, as JSON has it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -37,12 +37,12 @@ impl State {
 }
 
 impl Check {
-    /// What is as it should be.
+    /// A successful check.
     pub fn ok(name: impl Into<String>, text: impl Into<String>) -> Self {
         Self { hint: None, name: name.into(), state: State::Ok, text: text.into() }
     }
 
-    /// What is wrong. A line of `text` that begins with `hint:` says what to do.
+    /// A fault. A line of `text` that begins with `hint:` becomes the hint.
     pub fn fault(name: impl Into<String>, text: &str) -> Self {
         let (text, hint) = match text.split_once("\nhint:") {
             Some((text, hint)) => (text, Some(hint.trim().to_owned())),
@@ -51,7 +51,7 @@ impl Check {
         Self { hint, name: name.into(), state: State::Fault, text: text.trim().to_owned() }
     }
 
-    /// What could be better, with a hint.
+    /// A warning. `text` is read as for [`Check::fault`].
     pub fn warning(name: impl Into<String>, text: &str) -> Self {
         Self { state: State::Warning, ..Self::fault(name, text) }
     }

@@ -9,43 +9,43 @@ use crate::view::sorted;
 /// An evaluation.
 #[derive(Debug, Serialize)]
 pub struct Evaluation<'a> {
-    /// How often it was begun.
+    /// How often it was started.
     pub attempts: i64,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at: Seconds,
-    /// Its errors, where one evaluation is shown.
+    /// Its errors. Only in answers about one evaluation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_list: Option<Vec<JobError<'a>>>,
     /// How many jobs could not be evaluated.
     pub errors: i64,
     /// When it was complete or failed.
     pub finished_at: Option<Seconds>,
-    /// The host that evaluates it, or did last.
+    /// The host that runs it, or ran it last.
     pub host: Option<&'a str>,
     /// Its number.
     pub id: EvaluationId,
-    /// How much of it is done.
+    /// How many units are done.
     pub jobs_done: i64,
-    /// How much there is to evaluate, once that is known.
+    /// How many units there are, once that is known.
     pub jobs_total: Option<i64>,
-    /// Measurements.
+    /// Measurements of it.
     pub metrics: Option<&'a Value>,
-    /// How many modules of its Guix are compiled, of those that have to be.
+    /// How many modules of its Guix have been compiled.
     pub modules_done: i64,
     /// How many modules of its Guix have to be compiled first.
     pub modules_total: i64,
     /// Whether modules failed to load, so that absent jobs are errors.
     pub partial: bool,
-    /// Whether it is kept for ever.
+    /// Whether it is kept forever.
     pub pinned: bool,
     /// Why it failed.
     pub reason: Option<&'a str>,
-    /// What is evaluated.
+    /// The revision that is evaluated.
     #[serde(serialize_with = "sorted")]
     pub revision: &'a Revision,
     /// The spec.
     pub spec: &'a str,
-    /// When it was begun last.
+    /// When it was last started.
     pub started_at: Option<Seconds>,
     /// Its state.
     pub state: &'static str,
@@ -80,7 +80,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// The same with its errors.
+    /// Adds its errors.
     #[must_use]
     pub fn with_errors(self, errors: &'a [db::JobError]) -> Self {
         Self { error_list: Some(errors.iter().map(JobError::new).collect()), ..self }
@@ -93,18 +93,18 @@ impl<'a> Evaluation<'a> {
         format!("{}{preparing}{partial}", self.state)
     }
 
-    /// Whether modules of its Guix are being compiled.
+    /// Whether modules of its Guix are still being compiled.
     pub fn is_preparing(&self) -> bool {
         self.finished_at.is_none() && self.jobs_total.is_none() && self.modules_total > self.modules_done
     }
 
-    /// How many jobs a complete one has, if that was measured. What is counted while it runs is units: one unit can
-    /// have several jobs or none.
+    /// The number of its jobs, if it has ended and that was measured. While it runs, only units are
+    /// counted; a unit can have several jobs or none.
     pub fn jobs(&self) -> Option<i64> {
         self.finished_at.and(self.metrics)?.get("jobs")?.as_i64()
     }
 
-    /// How long it has run, or took.
+    /// How long it has been running, or took.
     pub fn duration(&self, now: Seconds) -> Seconds {
         self.finished_at.unwrap_or(now) - self.started_at.unwrap_or(now)
     }
@@ -115,7 +115,7 @@ impl<'a> Evaluation<'a> {
 pub struct JobError<'a> {
     /// The kind of error, one word.
     pub cause: &'a str,
-    /// What was said.
+    /// The message of the error.
     pub message: &'a str,
     /// The name of the job, or of the module.
     pub name: &'a str,

@@ -4,10 +4,10 @@ use crate::clock::{Seconds, end_of};
 use crate::db::{self, Db, Evaluation, EvaluationId, EvaluationState};
 use crate::domain::spec::sanitize;
 
-/// Why words mean no two evaluations.
+/// Why two words do not name pairs of evaluations.
 #[derive(Debug, thiserror::Error)]
 pub enum NoPair {
-    /// What is wrong with the words, and a hint.
+    /// The words cannot be resolved. Has the reason and a hint.
     #[error("{0}")]
     Wrong(String),
     /// The database failed.
@@ -21,17 +21,17 @@ fn no_pair(text: String) -> NoPair {
     NoPair::Wrong(text)
 }
 
-/// The evaluations of one revision, or of one time, by spec and system.
+/// The evaluations that a word names, by spec and system.
 type Points = BTreeMap<String, BTreeMap<String, Evaluation>>;
 
-/// The pairs of evaluations that two words mean: of one spec each, one pair for every system that both
-/// have; and the systems that only one of them has.
+/// The pairs of evaluations that two words name, both of the same spec: one pair for every system
+/// that both have. Also returns the systems that only one of them has.
 pub async fn pairs(
     db: &Db,
     words: [&str; 2],
     spec: Option<&str>,
 ) -> Result<(Vec<[Evaluation; 2]>, Vec<String>)> {
-    // Two numbers are taken at their word, whatever they are evaluations of.
+    // Two numbers are compared directly, whatever spec and system they belong to.
     if let (Some(a), Some(b)) = (numbered(db, words[0]).await?, numbered(db, words[1]).await?) {
         return Ok((vec![[a, b]], Vec::new()));
     }
@@ -60,7 +60,7 @@ pub async fn pairs(
     Ok((pairs, alone))
 }
 
-/// The evaluations of the one spec that is left.
+/// The evaluations of the only spec in `points`.
 fn only(word: &str, points: Points) -> Result<BTreeMap<String, Evaluation>> {
     let names: Vec<&str> = points.keys().map(String::as_str).collect();
     if names.len() > 1 {
@@ -73,7 +73,7 @@ fn only(word: &str, points: Points) -> Result<BTreeMap<String, Evaluation>> {
     Ok(points.into_values().next().unwrap_or_default())
 }
 
-/// The complete evaluation with this number.
+/// The complete evaluation with this number, if the word is a number of an evaluation.
 async fn numbered(db: &Db, word: &str) -> Result<Option<Evaluation>> {
     let Ok(number) = word.parse() else { return Ok(None) };
     let Some(evaluation) = db.evaluation(EvaluationId(number)).await? else { return Ok(None) };
@@ -86,7 +86,7 @@ async fn numbered(db: &Db, word: &str) -> Result<Option<Evaluation>> {
     )))
 }
 
-/// What a word means, in the order in which it is tried.
+/// Resolves a word. The order of the checks is that of precedence.
 async fn points(db: &Db, word: &str, spec: Option<&str>) -> Result<Points> {
     if let Some(evaluation) = numbered(db, word).await? {
         return Ok(grouped(vec![evaluation]));
@@ -105,7 +105,7 @@ async fn points(db: &Db, word: &str, spec: Option<&str>) -> Result<Points> {
     of_commit(db, word, spec).await
 }
 
-/// A date: each spec as it was then.
+/// The evaluations at a date: the newest complete ones of each spec by then.
 async fn at(db: &Db, word: &str, spec: Option<&str>, time: Seconds) -> Result<Points> {
     let specs = db.specs().await?.into_iter().map(|stored| stored.spec.name);
     let names: Vec<String> = specs.filter(|name| spec.is_none_or(|spec| spec == name)).collect();
@@ -133,7 +133,7 @@ async fn complete(
     if found.is_empty() { Err(no_pair(nothing())) } else { Ok(grouped(found)) }
 }
 
-/// The spec called so, else those that follow the branch called so.
+/// The spec of this name or, if there is none, the specs that follow the branch of this name.
 async fn specs_called(db: &Db, word: &str) -> Result<Vec<String>> {
     let specs = db.specs().await?;
     if specs.iter().any(|stored| stored.spec.name == word) {
@@ -176,7 +176,7 @@ async fn of_commit(db: &Db, word: &str, spec: Option<&str>) -> Result<Points> {
     if found.is_empty() { Err(unknown()) } else { Ok(grouped(found)) }
 }
 
-/// By spec and system; of several, the newest.
+/// Groups evaluations by spec and system. Only the newest of each group stays.
 fn grouped(evaluations: Vec<Evaluation>) -> Points {
     let mut points = Points::new();
     for evaluation in evaluations {

@@ -8,14 +8,15 @@ use crate::domain::revision::Revision;
 use crate::domain::spec::System;
 use crate::view::sorted;
 
-/// The jobs of a spec and system that began to fail, still fail or were fixed between two evaluations.
+/// The jobs of a spec and system that started to fail, still fail or were fixed between two
+/// evaluations.
 #[derive(Debug, Serialize)]
 pub struct Failures<'a> {
-    /// Jobs that do not fail any more.
+    /// Jobs that no longer fail.
     pub fixed: Vec<FailingJob<'a>>,
     /// The earlier evaluation.
     pub from: Option<EvaluationRef<'a>>,
-    /// Jobs that began to fail.
+    /// Jobs that started to fail.
     pub new: Vec<FailingJob<'a>>,
     /// The spec.
     pub spec: &'a str,
@@ -37,7 +38,7 @@ pub struct EvaluationRef<'a> {
     pub revision: &'a Revision,
 }
 
-/// A job that fails, or did.
+/// A job that fails or failed.
 #[derive(Debug, Serialize)]
 pub struct FailingJob<'a> {
     /// The last complete evaluation before the change.
@@ -52,7 +53,7 @@ pub struct FailingJob<'a> {
     pub since: EvaluationRef<'a>,
 }
 
-/// What the database has of a job that changed.
+/// The rows of a job that changed.
 #[derive(Debug)]
 pub struct ChangedJob {
     /// The job.
@@ -65,21 +66,21 @@ pub struct ChangedJob {
     pub since: db::Evaluation,
 }
 
-/// What the database has of the failures of a spec and system.
+/// The rows about the failures of a spec and system.
 #[derive(Debug)]
 pub struct Rows {
     /// The evaluation to compare with.
     from: Option<Evaluation>,
-    /// The newest complete one.
+    /// The newest complete evaluation.
     to: Evaluation,
     jobs: Vec<ChangedJob>,
-    /// How many builds wait for a build.
+    /// How many builds wait for each build.
     blocked: HashMap<BuildId, usize>,
 }
 
 impl Rows {
-    /// Reads them; nothing if no evaluation is complete. What is compared with is the complete evaluation before
-    /// the newest, unless another one is given.
+    /// Reads the rows; `None` if no evaluation is complete. Compares with the complete evaluation
+    /// before the newest, unless `since` is given.
     pub async fn load(
         db: &Db,
         spec: &StoredSpec,
@@ -94,7 +95,7 @@ impl Rows {
     }
 }
 
-/// The evaluation to compare with, and the newest complete one, if there is one.
+/// The evaluation to compare with and the newest complete one; `None` if no evaluation is complete.
 async fn evaluations(
     db: &Db,
     spec: &StoredSpec,
@@ -110,7 +111,7 @@ async fn evaluations(
     Ok(db.evaluation(to).await?.map(|to| (from, to)))
 }
 
-/// The jobs that fail or did.
+/// The jobs that fail or failed, with their changes.
 async fn changed(
     db: &Db,
     spec: &StoredSpec,
@@ -134,12 +135,12 @@ async fn changed(
 }
 
 impl<'a> Failures<'a> {
-    /// The view of rows.
+    /// The view of these rows.
     pub fn of(rows: &'a Rows) -> Self {
         Self::new((rows.from.as_ref(), &rows.to), &rows.jobs, &rows.blocked)
     }
 
-    /// Sorts jobs by how they changed; `blocked` has the number of builds that wait for a build.
+    /// Sorts jobs by their change; `blocked` has the number of builds that wait for each build.
     pub fn new(
         (from, to): (Option<&'a db::Evaluation>, &'a db::Evaluation),
         jobs: &'a [ChangedJob],

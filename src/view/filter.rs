@@ -1,11 +1,11 @@
 use crate::domain::spec::System;
 
-/// Selects by spec and system. What is not set selects all.
+/// Selects by spec and system. A field that is not set selects all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this spec.
+    /// Selects this spec only.
     pub spec: Option<String>,
-    /// Only for this system.
+    /// Selects this system only.
     pub system: Option<System>,
 }
 

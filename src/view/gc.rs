@@ -4,14 +4,14 @@ use crate::clock::Seconds;
 use crate::db::{self, EvaluationId};
 use crate::domain::retention::Reason;
 
-/// An evaluation that is kept or forgotten.
+/// An evaluation, and whether it is kept.
 #[derive(Debug, Serialize)]
 pub struct Retained<'a> {
     /// When it ended.
     pub at: Seconds,
     /// Its number.
     pub evaluation: EvaluationId,
-    /// Why it is kept; none if it is forgotten.
+    /// Why it is kept; `None` if it is removed.
     pub kept: Option<&'static str>,
     /// Its spec.
     pub spec: &'a str,
@@ -27,14 +27,14 @@ impl<'a> Retained<'a> {
     }
 }
 
-/// What a sweep removed, or would remove.
+/// The result of a sweep, real or simulated.
 #[derive(Debug, Serialize)]
 pub struct Swept {
-    /// The size of the store items.
+    /// The total size of the store items, in bytes.
     pub bytes: i64,
-    /// How many derivations.
+    /// The number of derivations.
     pub derivations: u64,
-    /// How many store items.
+    /// The number of store items.
     pub items: u64,
 }
 

@@ -5,23 +5,23 @@ use crate::db::{self, EvaluationId};
 use crate::domain::revision::Revision;
 use crate::view::sorted;
 
-/// The evaluations over which a job had one derivation.
+/// A job interval: the evaluations over which a job has the same derivation.
 #[derive(Debug, Serialize)]
 pub struct Span<'a> {
     /// The store path of the derivation.
     pub derivation: &'a str,
-    /// The first of the evaluations.
+    /// The first evaluation of the interval.
     pub first: EvaluationId,
     /// The name of the job.
     pub job: &'a str,
-    /// The last of the evaluations; none while that is the newest.
+    /// The last evaluation of the interval; `None` if it includes the newest.
     pub last: Option<EvaluationId>,
-    /// The number of the set of outputs: equal for builds that are the same.
+    /// The number of the set of outputs, which is equal for equal builds.
     pub outputs: i64,
     /// The revision of the first evaluation.
     #[serde(serialize_with = "sorted")]
     pub revision: &'a Revision,
-    /// When the first evaluation was complete; none while it runs.
+    /// When the first evaluation was complete; `None` while it runs.
     pub since: Option<Seconds>,
     /// The spec.
     pub spec: &'a str,

@@ -12,26 +12,26 @@ pub struct Host<'a> {
     pub heartbeat_at: Seconds,
     /// Its name.
     pub host: &'a str,
-    /// Whether it should be at work and sends no heartbeat.
+    /// Whether it should be running but sends no heartbeat.
     #[serde(skip)]
     pub is_silent: bool,
-    /// The memory of its evaluations, in bytes.
+    /// The memory limit of its evaluations, in bytes.
     pub memory: i64,
-    /// Since when it evaluates nothing because of a fault.
+    /// When it paused because of a fault.
     pub paused_at: Option<Seconds>,
     /// The fault.
     pub paused_reason: Option<&'a str>,
-    /// What it may do: `evaluate`, `schedule` or both.
+    /// Its roles: `evaluate`, `schedule` or both.
     pub roles: Vec<&'a str>,
-    /// Whether it is the one that schedules.
+    /// Whether it holds the lease of scheduling.
     pub schedules: bool,
-    /// When it began.
+    /// When it started.
     pub started_at: Seconds,
     /// When it was stopped.
     pub stopped_at: Option<Seconds>,
-    /// The systems that it evaluates; all when there are none.
+    /// The systems that it evaluates; empty means all.
     pub systems: Vec<&'a str>,
-    /// How many processes evaluate there at once.
+    /// How many worker processes evaluate at the same time.
     pub workers: i64,
 }
 

@@ -17,11 +17,11 @@ pub struct Job<'a> {
     pub derivation: String,
     /// Whether Guix hides its package from users.
     pub hidden: bool,
-    /// The store paths of the derivations that it needs directly.
+    /// The store paths of the derivations that it directly needs.
     pub inputs: Vec<String>,
     /// Where its package is defined.
     pub location: Option<&'a Location>,
-    /// After so many seconds without a line of output, building it is given up.
+    /// After this many seconds without output, its build is stopped.
     pub max_silent_time: i64,
     /// Its name.
     pub name: &'a str,
@@ -31,13 +31,13 @@ pub struct Job<'a> {
     pub package: Option<&'a str>,
     /// Whether its package replaces another one that is grafted.
     pub replacement: bool,
-    /// Whether a substitute server may offer it.
+    /// Whether a substitute server may provide it.
     pub substitutable: bool,
     /// The system that was evaluated.
     pub system: &'a str,
     /// The target that it is cross-built for.
     pub target: Option<&'a str>,
-    /// After so many seconds, building it is given up.
+    /// After this many seconds, its build is stopped.
     pub timeout: i64,
     /// The word `job`.
     #[serde(rename = "type")]
@@ -47,7 +47,7 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// The view of a job, of which nothing is known but what its evaluation found.
+    /// The view of a job, with only the facts that its evaluation found.
     pub fn new(
         system: &'a System,
         name: &'a str,
@@ -83,7 +83,7 @@ impl<'a> Job<'a> {
 pub struct Finding<'a> {
     /// The kind of error, one word.
     pub cause: &'a str,
-    /// What was said.
+    /// The message of the error or warning.
     pub message: &'a str,
     /// The name of the job, module or script.
     pub name: &'a str,
@@ -94,12 +94,12 @@ pub struct Finding<'a> {
     pub kind: &'static str,
 }
 
-/// What all systems together took: the last line.
+/// The last line of a listing: totals of all systems.
 #[derive(Debug, Serialize)]
 pub struct Summary<T> {
     /// Whether everything was evaluated without errors.
     pub complete: bool,
-    /// What was measured, a key for each figure.
+    /// The measurements, one key for each.
     #[serde(flatten)]
     pub figures: T,
     /// The word `summary`.

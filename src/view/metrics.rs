@@ -13,10 +13,11 @@ use crate::view::status::{Rows, Status};
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge<i64, AtomicI64>>;
 
-/// The state of the farm as Prometheus reads it. `newest` are the newest evaluations of each spec and system.
+/// The state of the farm in the format of Prometheus. `newest` are the newest evaluations of each
+/// spec and system.
 ///
 /// # Errors
-/// None that is known: text is written to memory.
+/// No error is known to occur, because the text is written to memory.
 pub fn text(rows: &Rows, newest: &[db::Evaluation], now: Seconds) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("gorget");
     let mut add = |name: &str, help: &str, samples: Vec<(Labels, i64)>| {

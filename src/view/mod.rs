@@ -1,51 +1,50 @@
-//! View models: one value for each answer of a command, of the API and of a page.
+//! View models: one value for each answer of a command, of the API or of a page.
 //!
-//! A view is a plain struct that is computed from rows by a pure function, so a figure is computed in
-//! one place, whoever shows it. `cli` and `web` serialize views, and make text and pages of them.
-//! `Rows` are what a view is computed from; where that takes several queries, `Rows::load` makes
-//! them.
+//! A view is a plain struct that a pure function computes from rows. So a figure is computed in one
+//! place, and shown in several. `cli` and `web` serialize views, and make text and pages of them. A
+//! view is computed from its `Rows`; if these take several queries, `Rows::load` makes them.
 //!
-//! The fields of a view are the keys of its JSON, and are declared in alphabetical order: keys are
-//! written in the order of declaration. What `domain` keeps in another order is serialized with
-//! `sorted`; an exception says why.
+//! The fields of a view are the keys of its JSON. They are declared in alphabetical order, because
+//! keys are written in the order of declaration. Types of `domain` with another order are
+//! serialized with `sorted`; each exception has its reason.
 //!
-//! Imports `domain`, the row types of `db`, `clock` and the formats of `guix`.
+//! This module imports `domain`, the row types of `db`, `clock` and the formats of `guix`.
 
-/// Tokens, what people changed, and what they paused.
+/// Tokens, the audit log, and pauses.
 pub mod access;
 /// Builds that await approval.
 pub mod approval;
-/// Builds, and failed builds that others wait for.
+/// Builds, and failed builds that other builds wait for.
 pub mod build;
-/// The channels of an evaluation as Guix reads them.
+/// The channel file of an evaluation.
 pub mod channels;
-/// Spec files that were checked.
+/// Checked spec files.
 pub mod check;
-/// Coordinators, and what they have.
+/// Coordinators and their builds.
 pub mod coordinator;
-/// Two evaluations compared.
+/// Comparisons of two evaluations.
 pub mod diff;
-/// Whether an installation is as it should be.
+/// Checks of an installation.
 pub mod doctor;
 /// Evaluations and their errors.
 pub mod evaluation;
-/// What people call evaluations: a number, a commit, a spec, a branch or a date.
+/// Names of evaluations: a number, a commit, a spec, a branch or a date.
 pub mod evaluation_ref;
-/// Why a job is queued, or is not.
+/// Why a job is queued or not.
 pub mod explanation;
-/// Jobs that began to fail, still fail or were fixed.
+/// Jobs that started to fail, still fail or were fixed.
 pub mod failures;
-/// Of which spec and system something is shown.
+/// Selects what is shown by spec and system.
 pub mod filter;
-/// What is kept, and what is removed.
+/// Evaluations that are kept, and the result of a sweep.
 pub mod gc;
 /// A job or package over time.
 pub mod history;
 /// The machines of the farm.
 pub mod host;
-/// What a change to a working tree rebuilds.
+/// Which rebuilds a change to a working tree causes.
 pub mod impact;
-/// What an evaluation finds, as it is found.
+/// The results of an evaluation while it runs.
 pub mod listing;
 /// The state of the farm for Prometheus.
 pub mod metrics;
@@ -53,11 +52,11 @@ pub mod metrics;
 pub mod push;
 /// The state and the problems of the farm.
 pub mod status;
-/// What does not work, or waits for a person.
+/// Problems, and decisions that a person has to make.
 pub mod trouble;
 /// Whether branches may be merged into their bases.
 pub mod verdict;
-/// What is wrong with the database.
+/// Inconsistencies of the database.
 pub mod verify;
 
 use serde::ser::Error as _;

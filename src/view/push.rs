@@ -6,19 +6,19 @@ use crate::db::{self, PushId, PushKind};
 /// A push to a branch.
 #[derive(Debug, Serialize)]
 pub struct Push<'a> {
-    /// When somebody allowed it to lead away from what was evaluated.
+    /// When it was acknowledged that the branch leads away from what was evaluated.
     pub acknowledged_at: Option<Seconds>,
-    /// The commit that the branch is at since; none if it was deleted.
+    /// The commit after the push; `None` if the branch was deleted.
     pub after: Option<&'a str>,
-    /// The commit that the branch was at; none if it was created.
+    /// The commit before the push; `None` if the branch was created.
     pub before: Option<&'a str>,
     /// The branch.
     pub branch: &'a str,
     /// Its number.
     pub id: PushId,
-    /// What it did to the branch.
+    /// Its effect on the branch.
     pub kind: &'static str,
-    /// When it was seen, for people.
+    /// When it was seen, as text.
     pub seen: String,
     /// When it was seen.
     pub seen_at: Seconds,
@@ -43,7 +43,7 @@ impl<'a> Push<'a> {
     }
 }
 
-/// The word for what a push did; a commit has to be fetched before that is known.
+/// The word for the effect of a push. It is "moved" until the commit has been fetched.
 fn kind(kind: Option<PushKind>) -> &'static str {
     match kind {
         Some(PushKind::Created) => "created",

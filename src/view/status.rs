@@ -18,15 +18,15 @@ use crate::view::sorted;
 pub struct Status<'a> {
     /// Builds that await approval.
     pub awaiting_approval: Vec<AwaitingApproval<'a>>,
-    /// Specs that are not evaluated.
+    /// Blocked specs.
     pub blocked_specs: Vec<BlockedSpec<'a>>,
-    /// Failed builds that others wait for, those that most wait for first.
+    /// Failed builds that other builds wait for, those that block most first.
     pub blockers: Vec<Blocker<'a>>,
-    /// Branches that are polled, or were.
+    /// Branches that are or were polled.
     pub branches: Vec<Branch<'a>>,
-    /// How many builds there are in each state.
+    /// The number of builds in each state.
     pub builds: Vec<BuildCount<'a>>,
-    /// Coordinators, and what they have.
+    /// Coordinators and their builds.
     pub coordinators: Vec<Coordinator<'a>>,
     /// The newest evaluations.
     pub evaluations: Vec<Evaluation<'a>>,
@@ -34,7 +34,7 @@ pub struct Status<'a> {
     pub hosts: Vec<Host<'a>>,
     /// Mirrors of repositories.
     pub mirrors: Vec<Mirror<'a>>,
-    /// What people paused.
+    /// Pauses.
     pub pauses: Vec<Pause<'a>>,
     /// The specs that have a file.
     #[serde(serialize_with = "sorted")]
@@ -45,7 +45,7 @@ pub struct Status<'a> {
     pub unserved: Vec<Unserved<'a>>,
 }
 
-/// What the database and the configuration have of the state of the farm.
+/// The rows and settings that the status is computed from.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "`Status` says what the fields become")]
 pub struct Rows {
@@ -66,7 +66,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Reads them: of what `filter` lets through, and so many evaluations.
+    /// Reads the rows that `filter` selects, with this number of evaluations.
     pub async fn load(
         db: &Db,
         routes: Routes,
@@ -102,7 +102,7 @@ impl Rows {
 }
 
 impl<'a> Status<'a> {
-    /// The view of all rows.
+    /// The view of these rows.
     pub fn new(rows: &'a Rows, now: Seconds) -> Self {
         let present = rows.specs.iter().filter(|spec| spec.present);
         Self {
@@ -123,20 +123,20 @@ impl<'a> Status<'a> {
     }
 }
 
-/// A spec that is not evaluated.
+/// A blocked spec.
 #[derive(Debug, Serialize)]
 pub struct BlockedSpec<'a> {
-    /// How often it was tried.
+    /// How many attempts failed.
     pub failures: i64,
-    /// The kind of trouble.
+    /// The kind of problem.
     pub kind: &'static str,
     /// When it is tried again.
     pub next_attempt: Seconds,
     /// The push that has to be acknowledged.
     pub push: Option<PushId>,
-    /// The trouble in words.
+    /// The problem, in words.
     pub reason: &'a str,
-    /// Since when it is blocked.
+    /// When it was blocked.
     pub since: Seconds,
     /// The name of the spec.
     pub spec: &'a str,
@@ -161,7 +161,7 @@ impl<'a> BlockedSpec<'a> {
 pub struct Branch<'a> {
     /// Its name.
     pub branch: &'a str,
-    /// The commit that it was at.
+    /// The last known commit.
     pub commit: Option<&'a str>,
     /// How many polls in a row failed.
     pub failures: i64,
@@ -169,7 +169,7 @@ pub struct Branch<'a> {
     pub next_poll: Seconds,
     /// When it was polled last.
     pub polled_at: Option<Seconds>,
-    /// Why the last poll failed, or what else is to be said of the branch.
+    /// Why the last poll failed, or another remark on the branch.
     pub reason: Option<&'a str>,
     /// The repository.
     pub url: &'a str,
@@ -199,7 +199,7 @@ pub struct Mirror<'a> {
     /// Whether the last fetch failed.
     #[serde(skip)]
     pub is_failing: bool,
-    /// When it is fetched next, at the earliest.
+    /// When it may be fetched next, at the earliest.
     pub next_fetch: Seconds,
     /// Why the last fetch failed.
     pub reason: Option<&'a str>,
@@ -225,11 +225,11 @@ impl<'a> Mirror<'a> {
 pub struct SubstituteServer<'a> {
     /// How many requests in a row failed.
     pub failures: i64,
-    /// When it is asked next, at the earliest.
+    /// When it may be asked next, at the earliest.
     pub next_attempt: Seconds,
     /// Why the last request failed.
     pub reason: &'a str,
-    /// Its address.
+    /// Its URL.
     pub url: &'a str,
 }
 

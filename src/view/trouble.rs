@@ -7,44 +7,44 @@ use crate::db::{self, BlockKind, EvaluationId, EvaluationState};
 use crate::domain::access::Role;
 use crate::view::status::{Rows, Status};
 
-/// Most failed builds that are listed for others wait for them.
+/// The most failed builds that are listed because others wait for them.
 const MOST_BLOCKERS: usize = 5;
 
-/// Something that does not work, or waits for a person.
+/// A problem, or a decision that a person has to make.
 #[derive(Debug, Serialize)]
 pub struct Trouble<'a> {
-    /// What can be done about it by a request.
+    /// The request that would help, if there is one.
     pub action: Option<Action>,
-    /// How many builds it keeps from being made.
+    /// How many builds it prevents.
     pub affected: Option<i64>,
     /// The evaluation that it is about.
     pub evaluation: Option<EvaluationId>,
     /// The job that it is about.
     pub job: Option<&'a str>,
-    /// What kind of trouble it is, in a word.
+    /// The kind of problem, in a word.
     pub kind: &'static str,
-    /// Whether somebody has to do something.
+    /// Whether a person has to act.
     pub needs: Needs,
-    /// Since when.
+    /// When it started.
     pub since: Option<Seconds>,
     /// The spec that it is about.
     pub spec: Option<&'a str>,
-    /// A short sentence that says what is wrong.
+    /// The problem, in a short sentence.
     pub subject: String,
     /// The system that it is about.
     pub system: Option<&'a str>,
-    /// The reason, and what can be done.
+    /// The reason, and how to mend it.
     pub text: String,
 }
 
-/// What can be done about trouble, in the API and on pages.
+/// A request that helps with a problem, in the API and on pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Action {
     /// The path of the request, `POST`, after `/api/v1`.
     pub path: String,
-    /// The role that it takes.
+    /// The role that is needed.
     pub role: Role,
-    /// What it does, in a word.
+    /// Its effect, in a word.
     pub word: &'static str,
 }
 
@@ -54,17 +54,17 @@ impl Action {
     }
 }
 
-/// What trouble waits for.
+/// Whether a problem needs a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Needs {
-    /// Somebody has to do something.
+    /// A person has to act.
     Action,
-    /// It ends by itself, as far as is known.
+    /// It probably ends by itself.
     Time,
 }
 
-/// All trouble: first what needs action, then by the number of builds, then the oldest.
+/// All problems: those that need action first, then by number of builds, then by age.
 pub fn list<'a>(
     rows: &'a Rows,
     status: &Status<'a>,
@@ -96,7 +96,7 @@ fn new<'a>(kind: &'static str, needs: Needs, subject: String, text: String) -> T
     Trouble { action, affected, evaluation, job, kind, needs, since, spec, subject, system, text }
 }
 
-/// When something is tried again.
+/// When the next attempt is due, in words.
 fn next(at: Seconds, now: Seconds) -> String {
     if at > now {
         format!("next attempt in {}", readable_span(at - now))
@@ -197,7 +197,7 @@ fn paused(row: &db::Pause) -> Trouble<'_> {
     }
 }
 
-/// A name as a segment of a path.
+/// Encodes a name as a segment of a path.
 fn segment(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -2,12 +2,12 @@ use serde::Serialize;
 
 use crate::db;
 
-/// Something that is wrong with the database.
+/// An inconsistency of the database.
 #[derive(Debug, Serialize)]
 pub struct Finding<'a> {
-    /// The rule that is broken.
+    /// The violated rule.
     pub rule: &'static str,
-    /// What breaks it.
+    /// What violates it.
     pub what: &'a str,
 }
 

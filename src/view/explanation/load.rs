@@ -1,4 +1,4 @@
-//! Reads from the database what explains a job.
+//! Reads the rows that explain a job from the database.
 
 use std::path::{Path, PathBuf};
 
@@ -11,17 +11,17 @@ use crate::view::filter::Filter;
 /// How many similar names are suggested.
 const SIMILAR: u8 = 5;
 
-/// What a name of a job, or the store path of a derivation, stands for.
+/// The result of a look-up by the name of a job or the store path of a derivation.
 #[derive(Debug)]
 pub struct Found {
-    /// The jobs that are meant.
+    /// The jobs that were found.
     pub jobs: Vec<JobRecord>,
-    /// The errors of jobs called so.
+    /// The errors of jobs with this name.
     pub errors: Vec<FormerError>,
 }
 
 impl Found {
-    /// Looks a name or path up; if there is no such job, similar names.
+    /// Looks up a name or path; returns similar names if there is no such job.
     pub async fn load(
         db: &Db,
         word: &str,
@@ -46,7 +46,7 @@ impl Found {
     }
 }
 
-/// The job of the package called `name`, if it is the only one among `similar`.
+/// The job of the package `name`, if `similar` has exactly one.
 fn only_job_of<'a>(name: &str, similar: &'a [String]) -> Option<&'a str> {
     let is_its = |job: &&String| {
         let rest = job.strip_prefix("base.").unwrap_or(job).strip_prefix(name);
@@ -59,7 +59,7 @@ fn only_job_of<'a>(name: &str, similar: &'a [String]) -> Option<&'a str> {
 }
 
 impl Rows {
-    /// All that the database has of a job. `logs` is where this machine keeps logs of builds.
+    /// Reads all rows about a job. `logs` is the directory of logs of builds on this machine.
     pub async fn load(db: &Db, job: JobRecord, routes: &Routes, logs: &Path) -> Result<Self> {
         let specs = db.specs().await?;
         let spec = specs.into_iter().find(|stored| stored.spec.name == job.spec);
@@ -97,7 +97,7 @@ impl Rows {
 }
 
 impl Rows {
-    /// The same of several jobs.
+    /// The same for several jobs.
     pub async fn load_all(db: &Db, jobs: Vec<JobRecord>, routes: &Routes, logs: &Path) -> Result<Vec<Self>> {
         let mut rows = Vec::new();
         for job in jobs {
@@ -107,7 +107,8 @@ impl Rows {
     }
 }
 
-/// Whether it is not submitted because of that. A spec that is made from a pattern begins with the name of that.
+/// Whether the pause keeps the build from being submitted. The name of a spec made from a template
+/// begins with the template's name and `/`.
 fn stops(pause: &Pause, build: &Build) -> bool {
     let is_made = |name: &str| build.spec.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
     match pause.kind.as_str() {
@@ -118,21 +119,21 @@ fn stops(pause: &Pause, build: &Build) -> bool {
     }
 }
 
-/// Whether the coordinator that may have a build is not in the configuration any more.
+/// Whether the coordinator that may have a build is no longer in the configuration.
 fn is_gone(build: &Build, routes: &Routes) -> bool {
     let is_known = |name: &str| routes.0.iter().any(|route| route.coordinator == name);
     build.sent && build.coordinator.as_deref().is_some_and(|name| !is_known(name))
 }
 
-/// The log of the last attempt, if this machine made it.
+/// The log of the last attempt, if it was made on this machine.
 fn log(events: &[BuildEvent], logs: &Path) -> Option<PathBuf> {
-    // The coordinator chooses the name.
+    // The coordinator chooses the name, so a `/` must not be part of it.
     let is_name = |event: &&BuildEvent| !event.reference.contains('/');
     let named = |event: &BuildEvent| logs.join(format!("{}.log", event.reference));
     events.iter().rev().filter(is_name).map(named).find(|file| file.exists())
 }
 
-/// The failed builds that a build needs, and how many builds it keeps waiting itself.
+/// The failed builds that a build needs, and how many builds wait for it.
 async fn blockers(db: &Db, build: &Build) -> Result<(Vec<Blocker>, usize)> {
     if build.state.has_failed() {
         let all = db.blockers().await?;

@@ -1,4 +1,4 @@
-//! Why a job is queued, or is not: what the database has of it, and the view of that.
+//! Explains why a job is queued or not: the rows about it, and the view of them.
 
 mod load;
 
@@ -14,20 +14,20 @@ use crate::view::build::Build;
 
 pub use load::Found;
 
-/// How many of the builds that come first are named.
+/// How many of the next builds are named.
 pub const NAMED: i64 = 3;
 
-/// Why jobs of one name are queued, or are not.
+/// Why the jobs of one name are queued or not.
 #[derive(Debug, Serialize)]
 pub struct Answer<'a> {
-    /// Those that could not be evaluated.
+    /// The jobs that could not be evaluated.
     pub errors: Vec<Error<'a>>,
-    /// Those that were evaluated.
+    /// The jobs that were evaluated.
     pub jobs: Vec<Job<'a>>,
 }
 
 impl<'a> Answer<'a> {
-    /// The view of jobs, and of errors of jobs called so.
+    /// The view of jobs, and of errors of jobs with the same name.
     pub fn new(jobs: &'a [Rows], errors: &'a [db::FormerError]) -> Self {
         Self { errors: errors.iter().map(Error::new).collect(), jobs: jobs.iter().map(Job::new).collect() }
     }
@@ -40,7 +40,7 @@ pub struct Error<'a> {
     pub cause: &'a str,
     /// The evaluation.
     pub evaluation: EvaluationId,
-    /// What was said.
+    /// The message of the error.
     pub message: &'a str,
     /// The spec of the evaluation.
     pub spec: &'a str,
@@ -56,10 +56,10 @@ impl<'a> Error<'a> {
     }
 }
 
-/// A job, and why it is queued or is not.
+/// A job, and why it is queued or not.
 #[derive(Debug, Serialize)]
 pub struct Job<'a> {
-    /// The builds that come before its build, while that waits.
+    /// The builds that come before its build, while its build waits.
     pub ahead: Option<Ahead<'a>>,
     /// The rule that decided, in a sentence.
     pub because: String,
@@ -71,25 +71,25 @@ pub struct Job<'a> {
     pub build: Option<Build<'a>>,
     /// The store path of its derivation.
     pub derivation: &'a str,
-    /// What the coordinator told of the build.
+    /// What the coordinator reported about the build.
     pub events: Vec<Event<'a>>,
-    /// The derivations with which its outputs could not be built.
+    /// The derivations of failed builds of its outputs.
     pub failed: &'a [FailedDerivation],
-    /// The evaluation since which it has its derivation.
+    /// The first evaluation in which it has this derivation.
     pub first_evaluation: EvaluationId,
     /// Its name.
     pub job: &'a str,
-    /// The last evaluation that had it, if the newest has not.
+    /// The last evaluation that had it; `None` if the newest has it.
     pub last_evaluation: Option<EvaluationId>,
-    /// The log of the last attempt, if this machine made it.
+    /// The log of the last attempt, if it was made on this machine.
     pub log: Option<&'a Path>,
-    /// The job that needs it, when it is no job itself.
+    /// The job that needs it, if the derivation is not a job itself.
     pub needed_by: Option<&'a str>,
     /// The store paths of its outputs.
     pub outputs: Vec<String>,
     /// The rule that decided, in a word.
     pub rule: &'static str,
-    /// Which other job the build is for as well.
+    /// The other job for which the build was first wanted.
     pub shared: Option<String>,
     /// Its spec.
     pub spec: &'a str,
@@ -97,10 +97,10 @@ pub struct Job<'a> {
     pub system: &'a str,
 }
 
-/// The builds that a coordinator gets before another one.
+/// The builds that a coordinator gets before this one.
 #[derive(Debug, Serialize)]
 pub struct Ahead<'a> {
-    /// How many.
+    /// The number of these builds.
     pub count: i64,
     /// The jobs of the first few.
     pub next: Vec<&'a str>,
@@ -117,47 +117,47 @@ pub struct Blocker<'a> {
     pub job: &'a str,
 }
 
-/// What a coordinator told of a build.
+/// An event that a coordinator reported about a build.
 #[derive(Debug, Serialize)]
 pub struct Event<'a> {
     /// The state of the attempt.
     pub attempt: &'static str,
     /// The derivation that was attempted, by the hash in its store path.
     pub derivation: Option<&'a str>,
-    /// When it happened, as far as the coordinator told.
+    /// When it happened, if the coordinator said.
     pub happened_at: Option<Seconds>,
-    /// When the coordinator told.
+    /// When the report was received.
     pub received_at: Seconds,
-    /// The coordinator's name for the attempt.
+    /// The coordinator's id of the attempt.
     pub reference: &'a str,
 }
 
-/// What the database has of a job.
+/// The rows about a job.
 #[derive(Debug)]
 pub struct Rows {
     /// The job.
     pub job: db::JobRecord,
     /// The build of its outputs.
     pub build: Option<db::Build>,
-    /// The build that needs it, when it is no job itself.
+    /// The build that needs it, if the derivation is not a job itself.
     pub needed_by: Option<db::Build>,
-    /// When its spec has failed builds queued again.
+    /// When failed builds of its spec are queued again.
     pub retry_failed: RetryFailed,
-    /// How many builds come before its build, while that waits, and the next few.
+    /// How many builds come before its build, while its build waits, and the next few of them.
     pub ahead: Option<(i64, Vec<db::Build>)>,
-    /// What the coordinator told of the build.
+    /// What the coordinator reported about the build.
     pub events: Vec<db::BuildEvent>,
-    /// The derivations with which its outputs could not be built.
+    /// The derivations of failed builds of its outputs.
     pub failed: Vec<FailedDerivation>,
     /// The failed builds that its build needs.
     pub blockers: Vec<db::Blocker>,
     /// How many builds wait for its build, if that failed.
     pub blocks: usize,
-    /// Whether the coordinator that may have the build is not in the configuration any more.
+    /// Whether the coordinator that may have the build is no longer in the configuration.
     pub is_gone: bool,
-    /// What keeps its build from being submitted.
+    /// The pause that keeps its build from being submitted.
     pub pause: Option<db::Pause>,
-    /// The log of the last attempt, if this machine made it.
+    /// The log of the last attempt, if it was made on this machine.
     pub log: Option<PathBuf>,
 }
 
@@ -192,7 +192,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The derivations of other jobs with which its outputs could not be built.
+    /// The derivations of other jobs among the failed builds of its outputs.
     pub fn failed_others(&self) -> impl Iterator<Item = &'a FailedDerivation> {
         self.failed.iter().filter(|failed| failed.derivation != self.derivation)
     }
@@ -232,7 +232,7 @@ impl Rows {
         }
     }
 
-    /// Which other job the build was first wanted for, if it was.
+    /// The other job for which the build was first wanted, if there is one.
     fn shared(&self) -> Option<String> {
         let build = self.build.as_ref()?;
         let db::Build { job, spec, derivation, .. } = build;

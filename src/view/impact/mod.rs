@@ -1,10 +1,10 @@
-//! What a change rebuilds, and what of it causes that.
+//! Which rebuilds a change causes, and which packages are the causes.
 //!
-//! A rebuild is a set of outputs that the base has not. A *cause* is a rebuilt package that nobody
-//! but itself can be blamed for: none of its inputs is rebuilt, or its version changed, or it is new.
-//! A package that was changed in another way and needs another changed one as well is not told from
-//! what is rebuilt for that one. Each cause counts all rebuilds that need it, so one rebuild can count
-//! for several causes.
+//! A rebuild is a set of outputs that the base lacks. A *cause* is a rebuilt package of which one
+//! of these is true: none of its inputs is rebuilt, its version changed, or it is new. A package
+//! that changed in another way, and also needs a changed package, cannot be told from one that is
+//! rebuilt only because of that package. Each cause counts all rebuilds that need it, so one
+//! rebuild can count for several causes.
 
 /// Why one package is rebuilt.
 pub mod why;
@@ -22,44 +22,45 @@ use crate::view::evaluation::JobError;
 
 /// The cause of an error whose module failed to load.
 pub const MODULE: &str = "module";
-/// What a change rebuilds.
+/// The impact of a change.
 #[derive(Debug, Serialize)]
 pub struct Impact {
-    /// What it is compared with.
+    /// The base that the change is compared with.
     pub base: Commit,
     /// The change.
     pub change: Commit,
-    /// For each system, what that means.
+    /// The impact on each system.
     pub systems: Vec<SystemImpact>,
 }
 
-/// A commit, and what a person calls it.
+/// A commit and its name.
 #[derive(Debug, Clone, Serialize)]
 pub struct Commit {
     /// The commit.
     pub commit: String,
-    /// A branch, or what is not committed.
+    /// The name of a branch, or a phrase for uncommitted changes.
     pub name: String,
 }
 
-/// What a change means for one system.
+/// The impact of a change on one system.
 #[derive(Debug, Serialize)]
 pub struct SystemImpact {
     /// Packages that only the change has.
     pub added: Vec<Package>,
-    /// Rebuilt packages with the number of rebuilds for which they are a cause, the most first.
+    /// Rebuilt packages that cause rebuilds, with their numbers of rebuilds, the largest first.
     pub causes: Vec<Cause>,
-    /// Packages that could not be evaluated in the base and can be in the change.
+    /// Packages that could not be evaluated in the base but can be in the change.
     pub mended: Vec<Package>,
-    /// What could be evaluated in the base, or is new, and cannot be evaluated in the change.
+    /// Jobs that cannot be evaluated in the change, although the base could evaluate them or did
+    /// not have them.
     pub new_errors: Vec<Fault>,
-    /// How many builds.
+    /// The number of builds.
     pub rebuilds: Rebuilds,
-    /// The packages that are built again, sorted.
+    /// The packages that are rebuilt, sorted.
     pub rebuilt: Vec<Package>,
     /// Packages that only the base has.
     pub removed: Vec<Removed>,
-    /// How many packages have another derivation with the same outputs, so that there is nothing to build.
+    /// How many packages have another derivation with the same outputs, so that nothing is built.
     pub same_outputs: usize,
     /// The system.
     pub system: String,
@@ -70,16 +71,16 @@ pub struct SystemImpact {
 /// A package.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Package {
-    /// Its name, as a job.
+    /// The name of its job.
     pub job: String,
     /// Its version.
     pub version: Option<String>,
 }
 
-/// A package that makes others be rebuilt.
+/// A package that causes rebuilds.
 #[derive(Debug, Serialize)]
 pub struct Cause {
-    /// Its name, as a job.
+    /// The name of its job.
     pub job: String,
     /// How many rebuilds need it, itself included.
     pub rebuilds: usize,
@@ -87,40 +88,40 @@ pub struct Cause {
     pub version: Option<String>,
 }
 
-/// A package that is gone.
+/// A package that was removed.
 #[derive(Debug, Serialize)]
 pub struct Removed {
-    /// Its name, as a job.
+    /// The name of its job.
     pub job: String,
     /// How many packages still need it.
     pub needed_by: usize,
-    /// The version that it had.
+    /// The version in the base.
     pub version: Option<String>,
 }
 
 /// A package with another version.
 #[derive(Debug, Serialize)]
 pub struct Updated {
-    /// The version that it has.
+    /// The version in the change.
     pub after: String,
-    /// The version that it had.
+    /// The version in the base.
     pub before: String,
-    /// Its name, as a job.
+    /// The name of its job.
     pub job: String,
 }
 
 /// A package that could not be evaluated.
 #[derive(Debug, Serialize)]
 pub struct Fault {
-    /// A word for what is wrong.
+    /// The kind of error, in a word.
     pub cause: String,
-    /// What was said.
+    /// The message of the error.
     pub message: String,
     /// The job, or the module in parentheses.
     pub name: String,
 }
 
-/// What the database has of two evaluations.
+/// The rows of two evaluations.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "`SystemImpact` says what the fields become")]
 pub struct Rows {
@@ -135,21 +136,21 @@ impl Impact {
         self.systems.iter().map(|system| system.rebuilds.count).max().unwrap_or(0)
     }
 
-    /// Whether anything that could be evaluated before cannot be any more.
+    /// Whether there are new errors on any system.
     pub fn has_new_errors(&self) -> bool {
         self.systems.iter().any(|system| !system.new_errors.is_empty())
     }
 }
 
 impl Rows {
-    /// Reads them of the base and the change.
+    /// Reads the rows of the base and the change.
     pub async fn load(db: &Db, evaluations: [db::Evaluation; 2]) -> db::Result<Self> {
         let change = evaluations[1].id;
         let compared = super::diff::Rows::load(db, evaluations).await?;
         let causes = causes(db, &compared.jobs).await?;
         let gone = compared.jobs.0.iter().filter(|job| !job.had).map(|job| job.derivation.as_str());
         let gone = numbers(db, gone).await?;
-        // What is only derived in another way is not gone, but its old derivation is needed by nothing either.
+        // A job with a new derivation is not gone, but nothing needs its old derivation either.
         let roots = if gone.is_empty() { HashSet::new() } else { db.derivations_of_jobs(change).await? };
         let targets: Vec<(&String, DerivationId)> = gone.iter().map(|(path, id)| (path, *id)).collect();
         let graph =
@@ -163,7 +164,7 @@ impl Rows {
 }
 
 impl SystemImpact {
-    /// Computes it from what the database has.
+    /// Computes the impact from rows.
     pub fn new(rows: Rows) -> Self {
         let Rows { compared, causes, needed_by } = rows;
         let package = |job: &diff::Job| Package { job: job.name.clone(), version: job.version.clone() };
@@ -183,7 +184,7 @@ impl SystemImpact {
         let mut new_errors: Vec<Fault> = new_errors.collect();
         let mut removed = Vec::new();
         for diff::Removed { job, derivation, version } in diff.removed {
-            // What a module has that failed to load is not known.
+            // It is unknown which jobs a module has that failed to load.
             if change.partial {
                 let message = "a module failed to load, and the job may be in it".to_owned();
                 new_errors.push(Fault { cause: MODULE.to_owned(), message, name: job });
@@ -207,10 +208,11 @@ impl SystemImpact {
     }
 }
 
-/// Whether the change brought an error: the base could evaluate the job, or did not have it. That a message
-/// differs is nothing new: it has lines and addresses.
+/// Whether the change caused an error: the base could evaluate the job, or did not have it. A
+/// different message alone is not new, because messages contain line numbers and addresses.
 fn is_new(error: &JobError<'_>, broken: &BTreeSet<&str>, known: &BTreeSet<&str>) -> bool {
-    // Of a job whose module failed, only that the evaluation before had it is known.
+    // If the module of a job failed to load, it is only known that the evaluation before had the
+    // job.
     let is_of_module = error.cause == MODULE && !error.name.starts_with('(');
     broken.contains(error.name) || !is_of_module && !known.contains(error.name)
 }
@@ -221,7 +223,8 @@ impl Fault {
     }
 }
 
-/// The jobs that only the change has and whose outputs the base has not: one for each set of outputs.
+/// The jobs that only the change has, and whose outputs the base lacks: one for each set of
+/// outputs.
 fn rebuilt(only_in_change: &[diff::Job]) -> BTreeMap<i64, &diff::Job> {
     let mut rebuilt = BTreeMap::new();
     for job in only_in_change.iter().filter(|job| !job.had) {
@@ -230,7 +233,7 @@ fn rebuilt(only_in_change: &[diff::Job]) -> BTreeMap<i64, &diff::Job> {
     rebuilt
 }
 
-/// The causes among the jobs that only the base and only the change have.
+/// The causes, given the jobs that only the base has and those that only the change has.
 async fn causes(db: &Db, (base, change): &(Vec<diff::Job>, Vec<diff::Job>)) -> db::Result<Vec<Cause>> {
     let rebuilt = rebuilt(change);
     let numbers = numbers(db, rebuilt.values().map(|job| job.derivation.as_str())).await?;
@@ -238,7 +241,7 @@ async fn causes(db: &Db, (base, change): &(Vec<diff::Job>, Vec<diff::Job>)) -> d
     let graph = db.graph_between(ids.iter().copied(), &ids).await?;
     let changed: BTreeSet<i64> = ids.iter().map(|id| id.0).collect();
     let mut causes: BTreeSet<i64> = independent(&graph, &changed).into_iter().collect();
-    // A version that no job of that name had before is the package's own change.
+    // A version that no job of that name had before is a change of the package itself.
     let known: HashSet<_> = base.iter().map(|job| (&job.name, &job.version)).collect();
     let own = rebuilt.values().filter(|job| !known.contains(&(&job.name, &job.version)));
     causes.extend(own.filter_map(|job| numbers.get(&job.derivation)).map(|id| id.0));
@@ -257,7 +260,7 @@ async fn causes(db: &Db, (base, change): &(Vec<diff::Job>, Vec<diff::Job>)) -> d
     Ok(causes)
 }
 
-/// The numbers of derivations by their store paths.
+/// The ids of derivations, by their store paths.
 async fn numbers(db: &Db, paths: impl Iterator<Item = &str>) -> db::Result<HashMap<String, DerivationId>> {
     let hash = |path: &str| Some((StorePath::parse(path.as_bytes()).ok()?.hash_text(), path.to_owned()));
     let paths: HashMap<String, String> = paths.filter_map(hash).collect();

@@ -1,8 +1,9 @@
-//! Why a package is rebuilt: the chain of derivations from it to what changed, and what differs there.
+//! Why a package is rebuilt: the chain of derivations from the package to the change, and the first
+//! difference there.
 //!
-//! Two derivations of one package differ in an input, or in something of their own. As long as an
-//! input differs that both have, by its name, the chain goes on with that. Names are compared without
-//! versions, so an update is followed as well. The last link is where the change itself is.
+//! Two derivations of one package differ in an input or in a field of their own. While an input
+//! that both have, by name, differs, the chain continues with that input. Names are compared
+//! without versions, so the chain also follows updates. The last link has the change itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,53 +13,53 @@ use crate::db::{Db, ItemKind, Result};
 use crate::guix::derivation::Derivation;
 use crate::guix::store_path::{STORE, StorePath};
 
-/// A chain ends after so many links, whatever comes.
+/// The maximum number of links of a chain.
 const LONGEST: usize = 1000;
-/// So much of a value is shown, in characters.
+/// How much of a value is shown, in characters.
 const SHOWN: usize = 200;
-/// The letters of a hash in a store path.
+/// The number of characters of the hash in a store path.
 const HASH: usize = 32;
 
 /// Why a package is rebuilt.
 #[derive(Debug, Serialize)]
 pub struct Why {
-    /// The derivations from the package to what changed.
+    /// The links from the package to the change.
     pub chain: Vec<Link>,
-    /// The first thing that differs in the last of them; none if the base has no such package.
+    /// The first difference in the last link; `None` if the base does not have the package.
     pub difference: Option<Difference>,
-    /// The package, as a job.
+    /// The name of the package's job.
     pub job: String,
     /// The system.
     pub system: String,
 }
 
-/// Two derivations of one thing.
+/// An old and a new derivation of the same thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Link {
-    /// The store path of the new one.
+    /// The store path of the new derivation.
     pub after: String,
-    /// The store path of the old one.
+    /// The store path of the old derivation.
     pub before: String,
 }
 
-/// What differs in two derivations.
+/// A difference between two derivations.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// What the new one has.
+    /// The value in the new derivation.
     pub after: String,
-    /// What the old one has.
+    /// The value in the old derivation.
     pub before: String,
-    /// A field of derivations.
+    /// The name of the field.
     pub field: String,
 }
 
 impl Why {
-    /// Of a package that the base has not.
+    /// The result for a package that the base does not have.
     pub fn new_package(system: &str, job: &str) -> Self {
         Self { chain: Vec::new(), difference: None, job: job.to_owned(), system: system.to_owned() }
     }
 
-    /// Follows the change of a job from its old and its new derivation.
+    /// Follows the change of a job from its old and new derivation.
     pub async fn load(db: &Db, system: &str, job: &str, first: Link) -> Result<Self> {
         let (mut chain, mut difference) = (vec![first.clone()], None);
         let mut link = first;
@@ -82,14 +83,14 @@ impl Why {
     }
 }
 
-/// The contents of a store item that is a text.
+/// The contents of a store item, if it is a text.
 async fn text(db: &Db, path: &str) -> Result<Option<Vec<u8>>> {
     let Ok(path) = StorePath::parse(path.as_bytes()) else { return Ok(None) };
     let item = db.item(&path.hash_text()).await?;
     Ok(item.filter(|item| item.kind == ItemKind::Text).map(|item| item.contents))
 }
 
-/// An input that both have and that differs.
+/// An input that both derivations have and that differs.
 fn next(before: &Derivation<'_>, after: &Derivation<'_>) -> Option<Link> {
     let paths = |derivation: &Derivation<'_>| -> BTreeSet<String> {
         derivation.inputs.iter().map(|(path, _)| lossy(path)).collect()
@@ -97,7 +98,7 @@ fn next(before: &Derivation<'_>, after: &Derivation<'_>) -> Option<Link> {
     pair(&paths(before), &paths(after)).into_iter().next()
 }
 
-/// Paths that only one of two sets has, together with that of the same name in the other set.
+/// Paths in one set only, each paired with the path of the same name in the other set.
 fn pair(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<Link> {
     let mut gone: BTreeMap<&str, &String> = BTreeMap::new();
     for path in before.difference(after) {
@@ -110,7 +111,7 @@ fn pair(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<Link> {
     come.collect()
 }
 
-/// What stands in a store path after the hash, without a version.
+/// The name in a store path, without the version.
 fn unversioned(path: &str) -> &str {
     let name = name(path);
     let version =
@@ -118,7 +119,7 @@ fn unversioned(path: &str) -> &str {
     version.map_or(name, |(at, _)| &name[..at])
 }
 
-/// The first thing in which two derivations differ whose common inputs do not.
+/// The first difference between two derivations whose common inputs are equal.
 async fn differs(
     db: &Db,
     link: &Link,
@@ -146,13 +147,14 @@ async fn differs(
     if let Some(file) = differing_file(db, before, after).await? {
         return Ok(Some(file));
     }
-    // A derivation can name outputs that are no inputs: those that it must not refer to.
+    // A derivation can name outputs of others that are not its inputs: those that it must not refer
+    // to.
     let (old, new) = (fields(before), fields(after));
     Ok(first_field(&old, &new, |a, b| unhashed(a) == unhashed(b))
         .or_else(|| first_field(&old, &new, |a, b| a == b)))
 }
 
-/// The first file that differs among the sources of two derivations.
+/// The first difference in the sources of two derivations.
 async fn differing_file(
     db: &Db,
     before: &Derivation<'_>,
@@ -175,7 +177,7 @@ async fn differing_file(
     Ok(None)
 }
 
-/// What else a derivation says, but for the places of its outputs.
+/// The other fields of a derivation, without its output paths.
 fn fields(derivation: &Derivation<'_>) -> Vec<(String, String)> {
     let arguments = derivation.arguments.iter().map(|argument| lossy(argument));
     let fields = [
@@ -189,7 +191,7 @@ fn fields(derivation: &Derivation<'_>) -> Vec<(String, String)> {
     fields.into_iter().chain(variables).collect()
 }
 
-/// The first field that is not the same.
+/// The first field that differs.
 fn first_field(
     before: &[(String, String)],
     after: &[(String, String)],
@@ -204,17 +206,17 @@ fn first_field(
         .find_map(|(name, old, new)| (!is_same(&old, &new)).then(|| difference(name, &old, &new)))
 }
 
-/// What the inputs are called.
+/// The names of the inputs.
 fn names(derivation: &Derivation<'_>) -> BTreeSet<String> {
     derivation.inputs.iter().map(|(path, _)| name(&lossy(path)).to_owned()).collect()
 }
 
-/// What stands in a store path after the hash.
+/// The name in a store path: the part after the hash.
 fn name(path: &str) -> &str {
     path.get(STORE.len() + HASH + 2..).unwrap_or(path)
 }
 
-/// The first line that differs, but for hashes of store paths.
+/// The first line that differs in more than hashes of store paths.
 fn first_line(before: &str, after: &str) -> Option<(String, String)> {
     let (mut old, mut new) = (before.lines(), after.lines());
     loop {
@@ -226,7 +228,7 @@ fn first_line(before: &str, after: &str) -> Option<(String, String)> {
     }
 }
 
-/// Two lines from shortly before they begin to differ: a builder is one long line.
+/// Both lines from shortly before their first difference: a builder is one long line.
 fn around(before: &str, after: &str) -> (String, String) {
     const CONTEXT: usize = 40;
     let (old, new) = (unhashed(before), unhashed(after));
@@ -235,7 +237,7 @@ fn around(before: &str, after: &str) -> (String, String) {
     (from(&old), from(&new))
 }
 
-/// A text with the hashes of its store paths left out.
+/// A text without the hashes of its store paths.
 fn unhashed(text: &str) -> String {
     let store = format!("{STORE}/");
     let mut parts = text.split(&store);
