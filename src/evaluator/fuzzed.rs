@@ -1,22 +1,22 @@
-//! What the fuzzer calls.
+//! Entry points for the fuzzer.
 //!
-//! Six readers take bytes from strangers: messages of evaluating processes, requests to the
-//! recording store, archives, derivations, declarations of channels, and modules, as far as cache
-//! keys need them. `fuzz/` has a target for each, built by the ordinary compiler;
-//! `fuzz/instrument` adds the counters that libFuzzer reads. The corpus starts with what a real
-//! evaluation of `hello` makes. `cfg(fuzzing)` makes private items visible.
+//! Six parsers read untrusted bytes: messages of evaluating processes, requests to the recording
+//! store, archives, derivations, declarations of channels, and modules, as far as cache keys need
+//! them. `fuzz/` has a target for each, built by the ordinary compiler; `fuzz/instrument` adds the
+//! counters that libFuzzer reads. The initial corpus is what a real evaluation of `hello` produces.
+//! `cfg(fuzzing)` makes private items visible.
 
 use super::protocol::{Message, string};
 use crate::guix::sexp::Sexp;
 
-/// Hears all lines of what a process says.
+/// Parses each line of a process's output as a message.
 pub fn hear(said: &[u8]) {
     for line in said.split_inclusive(|byte| *byte == b'\n') {
         let _ = str::from_utf8(line).map(Message::parse);
     }
 }
 
-/// A text as it is written for Guile, read as what Guile writes.
+/// Quotes `text` for Guile, and reads it back with the reader for Guile's output.
 pub fn quoted_and_read(text: &str) -> Option<String> {
     let Ok(Sexp::String(text)) = Sexp::read(&string(text)) else { return None };
     Some(text)

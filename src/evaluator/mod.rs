@@ -5,50 +5,51 @@
 //!
 //! # Guarantees
 //!
-//! * A package that cannot be evaluated costs that package. It becomes an error with its cause.
-//! * What kills a worker costs the unit in flight, after one retry alone.
+//! * A package that cannot be evaluated affects no other. Its result is an error with its cause.
+//! * When a worker dies, the unit in flight is retried once, alone. If that worker dies too, the
+//!   result of the unit is an error.
 //! * The derivations are those that `(gnu ci)` of the same Guix computes.
-//! * Everything is evaluated. What a commit changes only comes first.
+//! * Every unit is evaluated. The units that a commit likely changed only come first.
 //!
 //! # Design
 //!
-//! A farm starts a process of its own for each revision, the *evaluator* (`evaluator_process`), in which
-//! the supervisor and the recording store run.
+//! A farm starts a separate process for each revision, the *evaluator* (`evaluator_process`). It
+//! runs the supervisor and the recording store.
 //!
 //! The supervisor starts a sandbox with a *loader*. The loader loads modules and manifests, and
 //! computes what is the same for all systems. For each system it forks a *parent*, with an empty
 //! store. The parent lists the units: a package, a tuned variant, a cross build, a manifest entry,
-//! or what only `(gnu ci)` knows. It lowers the units that most others have among their inputs,
-//! and forks *workers*. When the parent ends, everything that its system took is gone, in its heap
-//! and in the store's. The loader has lowered nothing, so each system starts from the same state.
+//! or what only `(gnu ci)` knows. It lowers the units that most others have among their inputs, and
+//! forks *workers*. When the parent ends, all memory that its system used is freed, in its heap and
+//! in the store. The loader never lowers a unit, so each system starts from the same state.
 //!
-//! A module that does not load, or a package with a field that raises, costs only itself. A forked
-//! process opens connections of its own and moves them onto the inherited ports, so that the
-//! caches, which belong to the connection, stay valid. It does not wait for the store's answers:
-//! it computes the paths of texts itself, sends many texts at a time, and compares the answers
-//! before it sends the results that depend on them.
+//! A module that does not load, or a package with a field that raises, affects no others. A forked
+//! process opens its own connections and moves them onto the inherited ports: the caches belong to
+//! the connection, and stay valid this way. It does not wait for the store's answers: it computes
+//! the paths of texts itself, sends many texts at a time, and compares the answers before it sends
+//! the results that depend on them.
 //!
 //! # Speed
 //!
-//! What takes most of the time is done by code of our own, with the same results: the texts of
-//! builders and of derivations, and hashes. Our code for derivations is used only where Guix's own
-//! procedures read as they did when their results were compared. Some packages are made anew by
-//! Guix whenever they are asked for, and would be lowered anew each time. They are lowered once.
-//! They cannot simply stand for each other, because Guix drops identical inputs.
+//! Gorget's own code does what takes most of the time, with the same results: it writes builders
+//! and derivations, and computes hashes. The code for derivations is used only where the source of
+//! Guix's own procedures equals the source whose results were compared. Guix creates some packages
+//! anew each time they are requested, and would lower each copy. Equal copies are lowered once. One
+//! copy cannot simply replace the others, because Guix drops identical inputs.
 //!
-//! These files are compiled once for each Guile; the rest is interpreted. Code that makes
-//! thousands of weak references or finalizers is expensive even with ample memory: the collector
-//! runs whenever its tables of them are full. Interpreted code makes one for each closure with a
-//! name, so what is called often is in the compiled files.
+//! These files are compiled once for each Guile; the rest is interpreted. Code that makes thousands
+//! of weak references or finalizers is expensive even with ample memory, because the collector runs
+//! whenever its tables of them are full. Interpreted code makes one for each named closure, so
+//! procedures that are called often are in the compiled files.
 //!
 //! # Which jobs
 //!
-//! What is fast, or needs an error for each package, is our own code, and `make parity` holds it
-//! to `(gnu ci)`: packages, tuned variants, cross builds, the core. The revision's own `(gnu ci)`
-//! computes images, system tests, the tarball and Guix itself, because these lists change from
-//! version to version. It is loaded from its source once more, since the compiled form may have
-//! sealed what is private to it, and is made to delay its images, so that each is a unit of its
-//! own.
+//! Gorget's own code computes the jobs that must be fast or need one error per package: packages,
+//! tuned variants, cross builds, the core. `make parity` compares them with `(gnu ci)`. The
+//! revision's own `(gnu ci)` computes images, system tests, the tarball and Guix itself, because
+//! these lists change from version to version. It is loaded a second time, from source, because
+//! compilation may have sealed its private bindings. It is made to delay its images, so each image
+//! is a unit of its own.
 //!
 //! # The Scheme code in `worker/`
 //!
@@ -56,12 +57,12 @@
 //! |---|---|
 //! | `worker` | loader, parent and worker: messages with the supervisor |
 //! | `units`, `ci` | list the units: packages; manifests and what only `(gnu ci)` knows |
-//! | `uses` | say what each package uses |
+//! | `uses` | say what each package uses, by number |
 //! | `faults`, `diagnosis` | modules that do not load, fields that raise, and their causes |
 //! | `files` | which files evaluated code can add to the store |
 //! | `store`, `pipeline` | the connection to the recording store, without waiting for answers |
 //! | `writer`, `derivations`, `hash`, `lists`, `buffer` | faster code with the same results |
-//! | `alike` | packages that Guix makes anew whenever they are asked for |
+//! | `alike` | packages that Guix creates anew each time they are requested |
 //! | `jobs` | the metadata of a job |
 
 mod evaluator_process;

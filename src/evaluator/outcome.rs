@@ -1,4 +1,4 @@
-//! What comes of an evaluation.
+//! The results of an evaluation.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -24,20 +24,21 @@ pub enum Event {
     Batch(Batch),
 }
 
-/// Some results.
+/// Some results, passed on together.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// What was added to the store, inputs first.
+    /// The items that were added to the store, inputs first.
     pub items: Vec<RecordedItem>,
-    /// What became of units.
+    /// The outcomes of units.
     pub outcomes: Vec<Outcome>,
-    /// Units that have a result now; units without a job count too.
+    /// How many units got a result. Units without a job count too.
     pub done: usize,
-    /// As long as this is there, the items count as waiting to be recorded, and little more is added.
+    /// While this exists, the items count as waiting to be recorded, which limits how many more are
+    /// added.
     pub held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// What became of a unit.
+/// The outcome of a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// A job.
@@ -48,39 +49,39 @@ pub enum Outcome {
         derivation: StorePath,
         /// Name and path of each output.
         outputs: Arc<[(String, StorePath)]>,
-        /// What else is known of it.
+        /// The other metadata of the job.
         facts: JobMetadata,
     },
-    /// It could not be evaluated.
+    /// A unit, a module or a manifest could not be evaluated.
     Error {
         /// The job's name, or the module's or manifest's.
         name: String,
-        /// A word: `exception`, `unbound-variable`, `memory`, `time`, `module`, …
+        /// A keyword: `exception`, `unbound-variable`, `memory`, `time`, `module`, …
         cause: String,
-        /// What was said.
+        /// The error message.
         message: String,
     },
     /// A module or script does not load, and no job is missing because of that.
     Warning {
-        /// Its name.
+        /// The name of the module or script.
         name: String,
         /// As in [`Outcome::Error`].
         cause: String,
-        /// What was said.
+        /// The error message.
         message: String,
     },
 }
 
-/// The end of an evaluation that went through.
+/// The measurements of an evaluation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Summary {
-    /// Units of work that there were.
+    /// Number of units.
     pub units: usize,
     /// Jobs found.
     pub jobs: usize,
     /// Errors, those of modules included.
     pub errors: usize,
-    /// Modules or manifests that did not load: absent jobs may be theirs.
+    /// Modules or manifests that did not load. Jobs may be missing because of them.
     pub broken_modules: usize,
     /// Other modules and scripts that did not load.
     pub warnings: usize,
@@ -88,7 +89,7 @@ pub struct Summary {
     pub guix_version: String,
     /// Whether derivations were made by Gorget's faster stand-in for the Guix's own procedures.
     pub faster_derivations: bool,
-    /// Milliseconds of loading modules; nothing when they had been loaded for another system.
+    /// Milliseconds of loading modules; `None` when they had been loaded for another system.
     pub load_ms: Option<u64>,
     /// Milliseconds of enumerating the units.
     pub enumerate_ms: u64,
@@ -98,23 +99,23 @@ pub struct Summary {
     pub lower_ms: u64,
     /// Milliseconds of everything.
     pub total_ms: u64,
-    /// Largest memory of all evaluating processes together that was seen, in bytes.
+    /// Peak memory of all evaluating processes together, as far as it was measured, in bytes.
     pub peak_memory: u64,
-    /// Largest memory of the process that supervises them, in bytes, if that is one of its own.
+    /// Peak memory of the process that supervises them, in bytes, if it is a separate process.
     pub evaluator_peak_memory: u64,
-    /// Milliseconds of CPU that the evaluating processes used, as far as it was seen.
+    /// Milliseconds of CPU that the evaluating processes used, as far as it was measured.
     pub cpu_ms: u64,
     /// Requests that the evaluation store answered.
     pub requests: Requests,
-    /// Milliseconds of CPU that it took for that.
+    /// Milliseconds of CPU that the store used for these requests.
     pub store_cpu_ms: u64,
     /// Store items that were added.
     pub store_items: usize,
-    /// Their bytes.
+    /// Bytes of these store items.
     pub store_bytes: usize,
     /// Workers that were forked.
     pub forked: usize,
-    /// How many of them there were at a time, at most.
+    /// Most workers at a time.
     pub most_workers: usize,
     /// Workers that ended early because little memory was left.
     pub retired: usize,
@@ -122,47 +123,48 @@ pub struct Summary {
     pub deaths: usize,
 }
 
-/// A span of time as a summary has it.
+/// A duration in whole milliseconds, as a summary has it.
 pub fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Why there is no result at all.
+/// Why an evaluation has no result.
 #[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
-    /// The process that supervises the evaluation failed, for no reason that the revision gave.
+    /// The process that supervises the evaluation failed, for a reason other than the revision.
     #[error("the evaluator failed: {0}")]
     Evaluator(String),
     /// Guix itself does not load, or nothing can be enumerated.
     #[error("the revision cannot be evaluated ({cause}): {message}")]
     Revision {
-        /// A word, as in [`Outcome::Error`].
+        /// A keyword, as in [`Outcome::Error`].
         cause: String,
-        /// What was said.
+        /// The error message.
         message: String,
     },
-    /// A process that others are forked from ended before everything was done.
+    /// The loader, the parent or the evaluator ended before the evaluation was complete.
     #[error("the evaluating process ended early: {0}")]
     Died(String),
     /// A limit of the whole evaluation was reached.
     #[error("{what} of {limit} reached")]
     Limit {
-        /// `time limit`, `memory limit`.
+        /// Which limit, such as `time limit` or `memory limit`.
         what: Cow<'static, str>,
         /// The limit, readable.
         limit: String,
     },
-    /// A process that others are forked from does nothing, again and again.
+    /// The loader or the parent did nothing, and neither did its replacements.
     #[error("the evaluating process did nothing for {limit}, and its successors neither")]
     Still {
-        /// How long it was waited for.
+        /// How long Gorget waited for it.
         limit: String,
     },
     /// The receiver of events has gone.
     #[error("nobody takes the results any more")]
     Abandoned,
-    /// The sandbox could not be set up. This is never sent to another process, and must be the last variant: one that
-    /// is skipped counts when others are written, and not when they are read.
+    /// The sandbox could not be set up. This variant is never sent to another process, and must be
+    /// the last one: a skipped variant counts when variants are numbered for writing, but not for
+    /// reading.
     #[error("cannot start the evaluation: {0}")]
     #[serde(skip)]
     Start(Arc<std::io::Error>),
@@ -175,12 +177,12 @@ impl From<std::io::Error> for Failure {
 }
 
 impl Failure {
-    /// `what` was reached, which is so much.
+    /// The failure for reaching the limit called `what`, whose value is `limit`.
     pub fn limit(what: &'static str, limit: String) -> Self {
         Self::Limit { what: what.into(), limit }
     }
 
-    /// The same with texts that are not longer than this, in bytes.
+    /// The same failure with its texts cut to `longest` bytes.
     pub(super) fn shortened(self, longest: usize) -> Self {
         let short = |text| shortened(text, longest);
         match self {
@@ -197,7 +199,7 @@ impl Failure {
         }
     }
 
-    /// Whether the revision is to blame, so that trying again is of no use.
+    /// Whether the revision is the cause, so that a retry is useless.
     pub fn is_of_revision(&self) -> bool {
         !matches!(self, Self::Start(_) | Self::Evaluator(_) | Self::Still { .. } | Self::Abandoned)
     }

@@ -1,36 +1,37 @@
-//! Which worker lowers which files, so that little is lowered twice.
+//! Deals files to workers so that few packages are lowered twice.
 //!
-//! A worker that lowers a package lowers everything that it needs, and another worker that needs
-//! the same does it again. Two workers that lower packages in alphabetical order both lower a
-//! quarter of all derivations. So the loader says what each package uses. The packages of one file
-//! stay together, and files are dealt to lanes so that the lane with most to lower, what it needs
-//! included, has as little as possible.
+//! A worker that lowers a package also lowers everything that the package needs. Another worker
+//! that needs the same lowers it again. Two workers that lower packages in alphabetical order both
+//! lower a quarter of all derivations. So the loader says what each package uses. The packages of
+//! one file stay together. Files are dealt to lanes so that the lane with most to lower, including
+//! what its packages need, has as little as possible.
 //!
-//! That is graph partitioning, so it is approximated by simulated annealing: starting from long
-//! runs of neighbours, files change lanes at random, at first also when that makes it worse. The
-//! same revision is always dealt in the same way. `docs/performance.md` says what this saves.
+//! This is graph partitioning, approximated by simulated annealing: each lane starts with a long
+//! run of neighbouring files; then files move between lanes at random, at first also when that
+//! increases the cost. The same revision is always dealt in the same way. `docs/performance.md`
+//! says how much work this saves.
 
 use std::collections::BTreeMap;
 
 use super::protocol::Uses;
 
-/// So many deals are made, of which the best counts.
+/// How many deals are computed. The best one is used.
 const TRIES: u64 = 4;
-/// So many changes of each are tried; all tries together take a quarter of a second.
+/// How many moves each deal tries. All tries together take a quarter of a second.
 const STEPS: u32 = 60_000;
-/// How much worse a change may be at first: this part of what a lane has.
+/// The initial temperature of the annealing, as a part of a lane's mean load.
 const FIRST_HEAT: f64 = 1. / 300.;
-/// What all files need together may be so many packages, counted for each file, and so many for all lanes;
-/// beyond that, units are dealt as they come. All packages of Guix need some three million.
+/// The limit of packages that all files need, counted for each file, and of packages times lanes.
+/// Beyond it, units are dealt in order. All packages of Guix need some three million.
 const MOST_NEEDED: usize = 16_000_000;
-/// How many packages are looked at for each try, roughly: if files need more, fewer changes are tried.
+/// How many packages each try may look at, roughly: if files need more, fewer moves are tried.
 const MOST_LOOKS: usize = 1_000_000_000;
-/// What the most loaded lane has more than the mean counts so much.
+/// The weight of the excess of the most loaded lane over the mean.
 const BALANCE: f64 = 0.4;
 
-/// The lane, of so many, of each unit, whose package is given by number; `before` are units that are lowered
-/// before all others, for all. Units whose package has no such number are by themselves; when it is not said what
-/// packages use, all are dealt as they come.
+/// The lane of each unit, out of `lanes`. `packages` has the number of each unit's package; units
+/// whose number names no package form one group. `before` are the units that are lowered before all
+/// others, for all lanes. When `uses` is empty, all units are dealt in order.
 pub(super) fn share(uses: &[Uses], packages: &[usize], before: &[usize], lanes: usize) -> Vec<usize> {
     let contiguous = |unit: usize| unit * lanes / packages.len();
     if uses.is_empty() || lanes < 2 {
@@ -53,11 +54,12 @@ pub(super) fn share(uses: &[Uses], packages: &[usize], before: &[usize], lanes: 
 #[derive(Debug, Default)]
 struct Group {
     units: Vec<usize>,
-    /// All that lowering them lowers.
+    /// The packages that lowering these units lowers, without those lowered before.
     needs: Vec<usize>,
 }
 
-/// Units by file, in their order; those of no package are by themselves. Nothing when they need too much.
+/// Groups the units by file, in their order; units without a package form one group. `None` when
+/// the groups need too many packages.
 fn groups(uses: &[Uses], packages: &[usize], before: &[usize]) -> Option<Vec<Group>> {
     let known = |package: &usize| *package < uses.len();
     let mut by_file: BTreeMap<Option<usize>, Group> = BTreeMap::new();
@@ -72,7 +74,7 @@ fn groups(uses: &[Uses], packages: &[usize], before: &[usize]) -> Option<Vec<Gro
     let before = before.iter().filter_map(|unit| packages.get(*unit).copied());
     let mut everybodys = vec![false; uses.len()];
     reached(uses, before.filter(known).collect(), |one| !std::mem::replace(&mut everybodys[one], true));
-    // Of which group each was seen last.
+    // The last group in which each package was reached.
     let mut last = vec![usize::MAX; uses.len()];
     let mut room = MOST_NEEDED;
     for (number, group) in groups.iter_mut().enumerate() {
@@ -85,7 +87,8 @@ fn groups(uses: &[Uses], packages: &[usize], before: &[usize]) -> Option<Vec<Gro
     Some(groups)
 }
 
-/// All that can be reached from `next` by what is used, as far as `enter` says to go.
+/// The packages that can be reached from `next` through what each uses. The search goes on only
+/// from packages that `enter` accepts.
 fn reached(uses: &[Uses], mut next: Vec<usize>, mut enter: impl FnMut(usize) -> bool) -> Vec<usize> {
     let mut reached = Vec::new();
     while let Some(one) = next.pop() {
@@ -97,19 +100,19 @@ fn reached(uses: &[Uses], mut next: Vec<usize>, mut enter: impl FnMut(usize) -> 
     reached
 }
 
-/// Who has which group.
+/// Which lane has which group.
 struct Deal<'a> {
     groups: &'a [Group],
     lane_of: Vec<usize>,
     /// For each lane, how many of its groups need each package.
     users: Vec<Vec<u32>>,
-    /// What each lane has to lower.
+    /// How much each lane has to lower.
     loads: Vec<f64>,
     chance: u64,
 }
 
 impl<'a> Deal<'a> {
-    /// One that began with long runs of groups; `chance` tells it from others.
+    /// Starts with long runs of groups and improves the deal; `chance` is the random seed.
     fn improved(groups: &'a [Group], packages: usize, lanes: usize, chance: u64) -> Self {
         let units: usize = groups.iter().map(|group| group.units.len()).sum();
         let mut deal = Self {
@@ -162,13 +165,13 @@ impl<'a> Deal<'a> {
         self.lane_of[group] = to;
     }
 
-    /// What `lane` would have to lower less without this group, which it has.
+    /// How much less `lane`, which has this group, would have to lower without it.
     fn lost(&self, group: &Group, lane: usize) -> f64 {
         let only = group.needs.iter().filter(|package| self.users[lane][**package] == 1);
         weight(group, only.count())
     }
 
-    /// What `lane` would have to lower more with this group.
+    /// How much more `lane` would have to lower with this group.
     fn gained(&self, group: &Group, lane: usize) -> f64 {
         let new = group.needs.iter().filter(|package| self.users[lane][**package] == 0);
         weight(group, new.count())
@@ -184,7 +187,7 @@ impl<'a> Deal<'a> {
         self.loads.iter().sum::<f64>() / self.loads.len() as f64
     }
 
-    /// `SplitMix64`: what is drawn is the same each time.
+    /// The next random number of `SplitMix64`: the sequence is the same in each run.
     fn draw(&mut self) -> u64 {
         self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.chance ^ (self.chance >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -196,14 +199,14 @@ impl<'a> Deal<'a> {
         usize::try_from(self.draw() % limit as u64).unwrap_or(0)
     }
 
-    /// From 0 to 1.
+    /// A random number from 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "32 bits are exact")]
     fn part(&mut self) -> f64 {
         (self.draw() >> 32) as f64 / (1_u64 << 32) as f64
     }
 }
 
-/// Units are the packages that are needed, or are by themselves.
+/// The number of packages needed; for a group that needs none, its number of units.
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
 fn weight(group: &Group, needed: usize) -> f64 {
     let own = if group.needs.is_empty() { group.units.len() } else { 0 };
@@ -214,7 +217,8 @@ fn weight(group: &Group, needed: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// Eighty files, each of five packages that use a tenth of a library; every other file another one's.
+    /// Eighty files of five packages each. The packages of a file use a tenth of one of two
+    /// libraries, which alternate from file to file.
     #[test]
     fn files_that_use_the_same_are_lowered_by_the_same_worker() {
         let mut uses = vec![Uses { file: 100, used: Vec::new() }; 600];
@@ -234,7 +238,7 @@ mod tests {
         assert_eq!(share(&uses, &packages, &[401, 9_000_000], 2), lanes);
     }
 
-    /// Each file needs all others, so what all need is quadratic.
+    /// Each file needs all others, so the total of what they need is quadratic.
     #[test]
     fn packages_that_need_too_much_are_dealt_as_they_come() {
         let count = 10_000;

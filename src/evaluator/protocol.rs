@@ -7,30 +7,29 @@
 //! | loader | `(derivations faster)`, `(derivations own)` | how they are made |
 //! | loader, parent | `(module-error NAME CAUSE MESSAGE)` | a module or manifest does not load: jobs may be missing |
 //! | loader, parent | `(module-warning NAME CAUSE MESSAGE)` | a module or script does not load that has none of the jobs |
-//! | loader | `(uses (FILE USED ...) ...)` | some packages and what they use, by number: where each is defined, what it uses |
+//! | loader | `(uses (FILE USED ...) ...)` | some packages, by number: the file of each, and what it uses |
 //! | loader | `(loaded)` | ready to fork a parent for each system |
-//! | loader, parent | `(fatal CAUSE MESSAGE)` | it cannot go on |
+//! | loader, parent | `(fatal CAUSE MESSAGE)` | the evaluation cannot continue |
 //! | supervisor | `(fork ID TOKEN)` → `(forked ID PID)` | to the loader: make a parent; to a parent: make a worker |
-//! | supervisor | `(reap PID)` → `(reaped PID CODE SIGNAL)` | how did it end? |
+//! | supervisor | `(reap PID)` → `(reaped PID CODE SIGNAL)` | wait for this child, and say how it ended |
 //! | parent | `(parent ID TOKEN)` | connected; the token proves that it is the parent |
-//! | supervisor | `(enumerate SYSTEM)` | say what there is to do |
-//! | parent | `(labels LABEL ...)`, `(packages PACKAGE ...)` | some of the units of work; of which package each is; a number that nothing has for none |
-//! | parent | `(enumerated INDEX ...)` | that was all; the units that most others need |
+//! | supervisor | `(enumerate SYSTEM)` | list the units |
+//! | parent | `(labels LABEL ...)`, `(packages PACKAGE ...)` | some of the units; the number of each one's package, or an unused number if it has none |
+//! | parent | `(enumerated INDEX ...)` | the list is complete; the units that most others need |
 //! | supervisor | `(warm INDEX ...)` | lower these before forking |
 //! | worker | `(worker ID TOKEN)` | connected; the token proves that it is the worker |
 //! | supervisor | `(units INDEX ...)` | lower these |
-//! | both | `(begin INDEX)` | in flight from now on; results may come later, some at a time |
-//! | both | `(also INDEX NAME DERIVATION FACTS)` | a job of it; there are more |
-//! | both | `(job INDEX NAME DERIVATION FACTS)`, `(none INDEX)`, `(error INDEX CAUSE MESSAGE)` | its result; an error may be about others than the jobs before it |
-//! | both | `(idle)` | all done, more please |
+//! | both | `(begin INDEX)` | the unit is in flight; results may follow later, several at a time |
+//! | both | `(also INDEX NAME DERIVATION FACTS)` | a job of the unit; more follow |
+//! | both | `(job INDEX NAME DERIVATION FACTS)`, `(none INDEX)`, `(error INDEX CAUSE MESSAGE)` | the unit's result; an error may be about other jobs than those before it |
+//! | both | `(idle)` | all units are done; asks for more |
 //! | supervisor | `(quit)` | |
 //!
 //! FACTS are `(PACKAGE VERSION FILE LINE TARGET CHANNEL MAX-SILENT-TIME TIMEOUT FLAG ...)`; `#f`
-//! stands for what there is none of.
+//! stands for a missing value.
 //!
-//! Whoever sends them runs strangers' code, so nothing that they say is believed further than it
-//! can be checked. A line has at most 256 KiB; long lists come in several messages. Of long texts only the
-//! beginning is kept.
+//! The senders run untrusted code, so the supervisor trusts a message only as far as it can check
+//! it. A line has at most 256 KiB; long lists come in several messages. Long texts are cut off.
 
 use std::fmt::Write as _;
 
@@ -42,7 +41,7 @@ use crate::guix::sexp::{ReadError, Sexp};
 /// Longest text that is kept of a message, in bytes.
 pub(super) const LONGEST_TEXT: usize = 16 << 10;
 
-/// What a process says.
+/// A message from a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
     Loader { guile: String, guix: String },
@@ -73,14 +72,14 @@ pub(super) struct Uses {
     pub(super) used: Vec<usize>,
 }
 
-/// A job that came of a unit.
+/// A job of a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) unit: usize,
     pub(super) name: String,
     pub(super) derivation: String,
     pub(super) facts: JobMetadata,
-    /// Nothing more comes of the unit.
+    /// Whether this is the last job of the unit.
     pub(super) last: bool,
 }
 
@@ -152,7 +151,7 @@ fn read_uses(package: &Sexp) -> Option<Uses> {
     Some(Uses { file: *file, used: used.to_vec() })
 }
 
-/// Whether something can be substituted stands in its derivation, not in here.
+/// Whether a job is substitutable is read from its derivation, not from the facts.
 fn read_facts(facts: &[Sexp]) -> Option<JobMetadata> {
     let [package, version, file, line, target, channel, max_silent_time, timeout, flags @ ..] = facts else {
         return None;
@@ -230,7 +229,7 @@ pub(super) fn string(text: &str) -> String {
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
             c if c.is_control() => {
-                // Those of one byte: Guile reads two digits.
+                // Control characters fit into one byte, and Guile reads two digits.
                 let _ = write!(quoted, "\\x{:02x}", u32::from(c));
             }
             c => quoted.push(c),

@@ -1,4 +1,4 @@
-//! What an evaluation is asked for, and what it may use.
+//! The request for an evaluation, and its limits.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -11,31 +11,31 @@ use crate::domain::revision::Revision;
 use crate::domain::spec::{Build, System};
 use crate::sandbox;
 
-/// The sandbox ends so long after the time of an evaluation, which ends that one's processes first: the modules stay
-/// loaded for other systems.
+/// How long after the time limit of an evaluation the sandbox ends. The supervisor ends the
+/// processes of the evaluation before that, so the modules stay loaded for other systems.
 const SLACK: Duration = Duration::from_secs(30);
 
-/// What to evaluate, whatever the system, and with what.
+/// What to evaluate, for any system, and with what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
     /// System root that has Guile and Guix: `/`, or a directory.
     pub root: PathBuf,
     /// How Guile finds the modules of the revision.
     pub environment: Environment,
-    /// Which jobs.
+    /// Which jobs to compute.
     #[serde(with = "as_json")]
     pub build: Build,
     /// The channels, in the order in which files are looked for in them.
     pub channels: Vec<Channel>,
     /// Whether the contents of store items are passed on.
     pub keep_contents: bool,
-    /// What it may use.
+    /// What the evaluation may use.
     pub limits: Limits,
-    /// Who makes the builds that it asks for, where they are made at all.
+    /// The daemon for builds while evaluating; `None` when they are not allowed.
     pub daemon: Option<Daemon>,
 }
 
-/// A real daemon.
+/// A real guix-daemon.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Daemon {
     /// Its socket.
@@ -47,9 +47,10 @@ pub struct Daemon {
 /// One system that a request is evaluated for.
 #[derive(Debug)]
 pub struct Target {
-    /// Which.
+    /// The system.
     pub system: System,
-    /// Jobs that are likely to have changed: they come first. This is about order only.
+    /// Jobs that are likely to have changed. They are evaluated first; nothing else depends on
+    /// this.
     pub likely: HashSet<String>,
 }
 
@@ -58,14 +59,15 @@ pub struct Target {
 pub struct Channel {
     /// Its name.
     pub name: String,
-    /// Where the sandbox shows it.
+    /// Where the sandbox shows the channel.
     pub directory: String,
     /// Full commit hash.
     pub commit: String,
 }
 
 impl Channel {
-    /// Channels as they were prepared, names and directories, at the commits of `revision`.
+    /// The channels in `prepared`, as pairs of name and directory, with their commits in
+    /// `revision`.
     pub fn list(prepared: &[(String, String)], revision: &Revision) -> Vec<Self> {
         let commit = |name: &str| {
             let channel = revision.channels().iter().find(|channel| channel.name == name);
@@ -91,20 +93,20 @@ pub struct Limits {
     pub stored: u64,
     /// Time for one unit.
     pub package_time: Duration,
-    /// Time for everything.
+    /// Time for the whole evaluation of a system.
     pub evaluation_time: Duration,
 }
 
 impl Limits {
-    /// Bytes of heap that each process begins with: half of its part of the memory.
+    /// Initial heap of each process, in bytes: half of its share of the memory.
     pub fn heap(&self) -> u64 {
         (self.memory / (self.workers as u64 + 1) / 2).clamp(128 << 20, 2 << 30)
     }
 
-    /// What the sandbox may use. The supervisor sees to it that processes keep to their memory, and ends
-    /// one of them; this is more, and what exceeds it ends them all.
+    /// The limits of the sandbox. The supervisor keeps processes within their memory by ending one
+    /// at a time. The sandbox's memory limit is higher, and exceeding it ends all processes.
     pub(super) fn sandbox(&self) -> sandbox::Limits {
-        // CPU time for the garbage collector, which works on several processors.
+        // This includes the CPU time of the garbage collector, which runs on several processors.
         let cpu = self.evaluation_time * u32::try_from(self.workers + 1).unwrap_or(u32::MAX) * 4;
         sandbox::Limits {
             processes: 512 + self.workers,
@@ -115,7 +117,7 @@ impl Limits {
     }
 }
 
-/// Jobs are described for JSON, which leaves out what is usual.
+/// Writes `Build` as JSON: its format is made for JSON, and leaves out default values.
 mod as_json {
     use serde::de::Error as _;
     use serde::ser::Error as _;

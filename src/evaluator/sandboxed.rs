@@ -1,4 +1,4 @@
-//! The sandbox of an evaluation, and what runs in it.
+//! The sandbox of an evaluation, and the scripts that run in it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::request::Request;
 use crate::sandbox::Confined;
 
-/// What the processes run; the first one is where they begin.
+/// The scripts of the processes. The first one is the entry point.
 const SCRIPTS: [(&str, &str); 10] = [
     ("worker.scm", include_str!("worker/worker.scm")),
     ("diagnosis.scm", include_str!("worker/diagnosis.scm")),
@@ -20,13 +20,14 @@ const SCRIPTS: [(&str, &str); 10] = [
     ("ci.scm", include_str!("worker/ci.scm")),
 ];
 
-/// Puts them where the sandbox shows them.
+/// Writes the scripts to `directory`, which the sandbox shows.
 pub(super) fn write_scripts(directory: &Path) -> io::Result<()> {
     SCRIPTS.iter().try_for_each(|(name, script)| fs_err::write(directory.join(name), script))
 }
 
-/// The sandbox of an evaluation: Guix, the channels, the scripts and sockets in `directory`, and the
-/// socket of the store; where builds are made, the real store as well, for what they leave there.
+/// The sandbox of an evaluation: Guix, the channels, the scripts and sockets in `directory`, and
+/// the socket of the store. With builds while evaluating, it also has the real store, for their
+/// results.
 pub(super) fn confined(request: &Request, directory: &Path, store: PathBuf) -> io::Result<Confined> {
     let mut confined = request.environment.confine(&request.root, request.limits.sandbox());
     if let Some(daemon) = &request.daemon {
@@ -43,7 +44,7 @@ pub(super) fn confined(request: &Request, directory: &Path, store: PathBuf) -> i
         .readable(directory, "/run/gorget")
         .readable(store, "/run/store")
         .env("GUIX_DAEMON_SOCKET", "/run/store")
-        // The heap only grows: collecting seldom costs memory and saves a quarter of the time.
+        // The heap only grows: rare collections cost memory, and save a quarter of the time.
         .env("GC_INITIAL_HEAP_SIZE", request.limits.heap().to_string())
         .env("GC_FREE_SPACE_DIVISOR", "1")
         .args(["--no-auto-compile", "/run/gorget/worker.scm"]))

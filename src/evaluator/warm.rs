@@ -10,42 +10,42 @@ use super::process::ProcessGroup;
 use super::protocol::Uses;
 use super::request::{Limits, Request};
 
-/// What a worker is taken to need until one was measured, in bytes.
+/// How much memory a worker is assumed to need until one was measured, in bytes.
 const FIRST_NEED: u64 = 256 << 20;
 
 /// A warm start: evaluates a revision for one system after the other, and loads its modules once.
 ///
-/// What goes wrong with one system, whatever that is, leaves the others whole.
+/// A failure for one system, whatever it is, does not affect the others.
 #[derive(Debug)]
 pub struct Warm {
     pub(super) request: Request,
     pub(super) crew: ProcessGroup,
-    /// Whether the crew's loader was ever told to load.
+    /// Whether the loader of `crew` was ever told to load.
     pub(super) begun: bool,
-    /// What came of loading the modules; nothing while they are not loaded.
+    /// The result of loading the modules; `None` while they are not loaded.
     pub(super) loaded: Option<Result<Loaded, Failure>>,
-    /// What a worker was seen to need for itself, in bytes.
+    /// How much memory of its own a worker was measured to need, in bytes.
     pub(super) need: u64,
-    /// What was measured of the last evaluation, whatever came of it.
+    /// The measurements of the last evaluation, whether it succeeded or not.
     pub(super) measured: Summary,
 }
 
-/// The modules are loaded.
+/// What the loader reported when it had loaded the modules.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Loaded {
     pub(super) guix_version: String,
     /// Whether derivations are made by Gorget's faster stand-in.
     pub(super) faster_derivations: bool,
-    /// Name, cause and message of each module that is not.
+    /// Name, cause and message of each module that did not load.
     pub(super) broken: Vec<[String; 3]>,
-    /// The same of modules that have none of the jobs.
+    /// The same for modules that have none of the jobs.
     pub(super) warnings: Vec<[String; 3]>,
-    /// What each package uses; nothing where only some are evaluated.
+    /// What each package uses; empty when only some packages are evaluated.
     pub(super) uses: Arc<[Uses]>,
 }
 
 impl Warm {
-    /// Starts Guile; nothing is loaded before there is something to evaluate.
+    /// Starts Guile. Nothing is loaded before the first evaluation.
     pub fn start(request: Request) -> Result<Self, Failure> {
         let crew = ProcessGroup::start(&request)?;
         Ok(Self { request, crew, begun: false, loaded: None, need: FIRST_NEED, measured: Summary::default() })
@@ -56,7 +56,7 @@ impl Warm {
         self.request.limits = limits;
     }
 
-    /// What was measured of the last evaluation, whatever came of it.
+    /// The measurements of the last evaluation, whether it succeeded or not.
     pub fn measured(&self) -> &Summary {
         &self.measured
     }

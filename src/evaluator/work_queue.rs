@@ -1,4 +1,4 @@
-//! Which worker lowers which units: a pure account of all units.
+//! The queue of units: which worker lowers which unit. Pure, without I/O.
 //!
 //! # Guarantees
 //!
@@ -9,23 +9,23 @@
 //!
 //! # Design
 //!
-//! Every worker has a lane: a long range of units that need much of the same. It takes small
-//! pieces from the front of its lane. A worker with an empty lane takes the rear half of the
-//! longest range of another. Units of packages that the commit likely changed come first.
+//! Every worker has a lane: a long range of units whose inputs overlap much. It takes small pieces
+//! from the front of its lane. A worker with an empty lane takes the second half of the last range
+//! of the longest lane. Units of packages that the commit likely changed come first.
 //!
-//! When several processes die and each may have been the cause, their units are retried with
-//! nothing beside them. A new loader may list the units in another order, so units are known by
-//! their labels. Every loss is logged with unit and process: `tests/it/torture.rs` kills processes
-//! from outside and compares.
+//! When several processes die and any of them may be the cause, their units are retried one at a
+//! time, with no other worker running. A new loader may list the units in another order, so units
+//! are matched by their labels. Every loss is logged with unit and process: `tests/it/torture.rs`
+//! kills processes from outside and compares.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-/// How many units a worker is handed at a time: enough that it never waits, few enough that there
-/// is something left to take from it.
+/// How many units a worker gets at a time: enough that it never waits, few enough that other
+/// workers can still take units from its lane.
 const PIECE: usize = 24;
 
-/// The account.
+/// All units, and which worker holds which.
 #[derive(Debug)]
 pub(super) struct WorkQueue {
     order: Vec<usize>,
@@ -39,7 +39,8 @@ pub(super) struct WorkQueue {
 #[derive(Debug, Default)]
 struct Held {
     units: VecDeque<usize>,
-    /// Begun, and without a result: results come some at a time. The last one is in flight.
+    /// Units that were begun and have no result yet, as results arrive several at a time. The last
+    /// one is in flight.
     begun: Vec<usize>,
     solo: bool,
 }
@@ -47,17 +48,17 @@ struct Held {
 /// What the death of a worker means for the unit that it had in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
-    /// It had none.
+    /// No unit was in flight.
     Nobody,
-    /// This one is tried again, alone.
+    /// This unit is retried, alone.
     Suspect(usize),
-    /// This one killed two workers: its result is an error now.
+    /// This unit killed two workers, so its result is an error.
     Culprit(usize),
 }
 
 impl WorkQueue {
-    /// An account for `lanes` workers of units, of which it is given in which lane each is; `first` says
-    /// which come first, whose they are not minding.
+    /// Creates the queue for `lanes` workers. `lane_of` gives the lane of each unit. Units for
+    /// which `first` holds come first; they are spread over all lanes.
     pub(super) fn new(lane_of: &[usize], lanes: usize, first: impl Fn(usize) -> bool) -> Self {
         let total = lane_of.len();
         let (early, mut late): (Vec<usize>, Vec<usize>) = (0..total).partition(|unit| first(*unit));
@@ -78,23 +79,23 @@ impl WorkQueue {
         }
     }
 
-    /// Units without a result.
+    /// The number of units without a result.
     pub(super) fn open(&self) -> usize {
         self.open
     }
 
-    /// Whether a unit waits to be tried alone.
+    /// Whether a unit waits to be retried alone.
     pub(super) fn has_suspects(&self) -> bool {
         !self.suspects.is_empty()
     }
 
-    /// Whether there is anything to hand to one more worker.
+    /// Whether there are units for one more worker.
     pub(super) fn has_work(&self) -> bool {
         !self.suspects.is_empty() || self.lanes.iter().any(|lane| !lane.is_empty())
     }
 
-    /// What `worker` shall lower next; empty when nothing is left to hand out. `fresh` says that it
-    /// has lowered nothing yet: only then can it take a suspect.
+    /// The units that `worker` is to lower next; empty when none are left to hand out. Only a
+    /// `fresh` worker, which has lowered nothing yet, can get a suspect.
     pub(super) fn next(&mut self, worker: usize, fresh: bool) -> Vec<usize> {
         let solo = if fresh { self.suspects.pop_front() } else { None };
         let units = match solo {
@@ -141,17 +142,17 @@ impl WorkQueue {
         true
     }
 
-    /// Whether `worker` has done all that it was handed.
+    /// Whether `worker` has finished all units that it was given.
     pub(super) fn is_idle(&self, worker: usize) -> bool {
         self.held.get(&worker).is_none_or(|held| held.units.is_empty() && held.begun.is_empty())
     }
 
-    /// Whether `worker` was handed a unit that is tried alone.
+    /// Whether `worker` was given a unit to retry alone.
     pub(super) fn is_solo(&self, worker: usize) -> bool {
         self.held.get(&worker).is_some_and(|held| held.solo)
     }
 
-    /// `worker` says that it has begun `unit`; false when it does not hold that.
+    /// Records that `worker` has begun `unit`; false when that is not the next unit it holds.
     pub(super) fn begin(&mut self, worker: usize, unit: usize) -> bool {
         let Some(held) = self.held.get_mut(&worker) else { return false };
         if held.units.front() != Some(&unit) {
@@ -172,7 +173,7 @@ impl WorkQueue {
         self.finished.get(unit).is_none_or(|finished| *finished)
     }
 
-    /// `worker` has a result for `unit`; false when it has not begun that.
+    /// Records a result of `worker` for `unit`; false when the worker has not begun that unit.
     pub(super) fn finish(&mut self, worker: usize, unit: usize) -> bool {
         let Some(held) = self.held.get_mut(&worker) else { return false };
         let Some(at) = held.begun.iter().position(|begun| *begun == unit) else { return false };
@@ -180,7 +181,8 @@ impl WorkQueue {
         self.close(unit)
     }
 
-    /// Gives a result to a unit that nobody holds, such as one that was lowered before forking.
+    /// Marks `unit` as finished, also when no worker holds it, such as a unit that was lowered
+    /// before forking. False when it was finished before.
     pub(super) fn close(&mut self, unit: usize) -> bool {
         match self.finished.get_mut(unit) {
             Some(finished) if !*finished => {
@@ -192,7 +194,7 @@ impl WorkQueue {
         }
     }
 
-    /// Units have other numbers from now on: `place` says which. Nobody may hold any.
+    /// Renumbers the units: `place` has the new number of each. No worker may hold a unit.
     pub(super) fn renumber(&mut self, place: &[usize]) {
         let mut finished = vec![false; self.finished.len()];
         for (old, new) in place.iter().enumerate() {
@@ -202,18 +204,19 @@ impl WorkQueue {
         self.order.iter_mut().chain(&mut self.suspects).for_each(|unit| *unit = place[*unit]);
     }
 
-    /// `worker` is dead: hands out again what it held, and says who is to blame. When others may have
-    /// been the cause, its death is not `conclusive`: what it had in flight is tried once more.
+    /// Returns the units of the dead `worker` to the queue, and says which unit is to blame. The
+    /// death is not `conclusive` when others may have caused it: the unit in flight is then retried
+    /// once more.
     pub(super) fn died(&mut self, worker: usize, conclusive: bool) -> Blame {
         let Some(mut held) = self.held.remove(&worker) else { return Blame::Nobody };
         let in_flight = held.begun.pop();
         if held.solo {
-            // Not even begun: it is still to be tried alone.
+            // A suspect that was not begun must still be retried alone.
             self.suspects.extend(held.units.drain(..));
         }
         let lane = worker % self.lanes.len();
         let base = self.order.len();
-        // What was handed out may lie scattered: it goes back as a range of its own.
+        // The units may be scattered over `order`, so they are appended to it as a new range.
         self.order.extend(held.begun.iter().chain(&held.units));
         if base < self.order.len() {
             self.lanes[lane].push_front(base..self.order.len());
@@ -239,14 +242,15 @@ mod tests {
     use super::*;
 
     impl WorkQueue {
-        /// Units that `worker` has not begun.
+        /// The number of units that `worker` holds and has not begun.
         fn holds(&self, worker: usize) -> usize {
             self.held[&worker].units.len()
         }
     }
 
     proptest! {
-        /// Workers take turns and die at random; killers kill whoever lowers them.
+        /// Workers take turns and die at random. A unit in `killers` kills each worker that lowers
+        /// it.
         #[test]
         fn every_unit_gets_exactly_one_result(
             total in 0_usize..300,
@@ -337,7 +341,7 @@ mod tests {
         assert!(book.is_closed(3) && !book.is_closed(0));
     }
 
-    /// `make torture` found it tried among others again.
+    /// Regression test: `make torture` found such a suspect retried together with other units.
     #[test]
     fn a_suspect_that_was_not_begun_is_still_tried_alone() {
         let mut book = WorkQueue::new(&dealt(10, 1), 1, |_| false);

@@ -11,9 +11,9 @@ use crate::guix::recording_store::{Kind, RecordedItem, Recording};
 use crate::guix::sexp::shortened;
 use crate::guix::store_path::StorePath;
 
-/// Items are passed on when they take more than this, in bytes, although their batch is not complete.
+/// Items above this size, in bytes, are passed on before their batch is complete.
 const FULL: usize = 32 << 20;
-/// What an outcome counts beside its texts, in bytes.
+/// What an outcome counts as, beside its texts, in bytes.
 const BESIDE_TEXTS: usize = 256;
 
 /// An evaluator reported something impossible.
@@ -37,8 +37,8 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    /// Nothing yet. `keep_contents` says whether they are passed on; items may take so many bytes, and what became
-    /// of units as many.
+    /// An empty view. `keep_contents` says whether the contents of items are passed on. Items may
+    /// take `most_bytes`, and outcomes as much again.
     pub(super) fn new(keep_contents: bool, most_bytes: usize) -> Self {
         Self {
             added: Arc::new(Recording::of_copies(keep_contents, most_bytes)),
@@ -47,7 +47,7 @@ impl Checked {
         }
     }
 
-    /// Recomputes the path of an item, and what a derivation says.
+    /// Adds an item: recomputes its path, and reads a derivation from its text.
     pub(super) fn add(&self, item: Item) -> Result<(), Lie> {
         let claimed = StorePath::parse(item.path.as_bytes()).map_err(lie)?;
         let path = match item.kind {
@@ -58,7 +58,7 @@ impl Checked {
             }
             Kind::Nar => {
                 let archive = nar::read(&mut &item.contents[..], item.contents.len()).map_err(lie)?;
-                // The hash of a single file leaves out what follows it.
+                // The hash of a single file does not cover bytes after its archive.
                 if archive.len() < item.contents.len() {
                     return Err(lie(format!("{claimed} has bytes after its archive")));
                 }

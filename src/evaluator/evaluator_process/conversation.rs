@@ -1,4 +1,4 @@
-//! What the farm and an evaluator say to each other about one system.
+//! The farm's side of a conversation with an evaluator about one system.
 
 use std::io;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use super::messages::{Command, Found, Item, Report, receive, receive_contents, s
 use crate::farm::reconciler::progress;
 use crate::guix::sexp::shortened;
 
-/// An evaluator that takes so much longer than an evaluation may is ended.
+/// How much longer than its time limit an evaluation may take before its evaluator is ended.
 const GRACE: Duration = Duration::from_mins(5);
 /// No evaluation may take longer than this, whatever its limit.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 /// Recording that takes longer than this is not counted as the evaluator's time.
 const SLOW: Duration = Duration::from_secs(1);
-/// More outcomes than this are not in one batch.
+/// Most outcomes in one batch.
 const MOST_FOUND: usize = 300_000;
-/// Parents are not replaced more often than this.
+/// Most enumerations of the units: one, and another for each parent that is replaced.
 const MOST_ENUMERATIONS: usize = 100;
-/// More results than this are not those of units, each of which has a few at most.
+/// Most results of units, over all batches of a system: each unit has a few at most.
 const MOST_DONE: usize = 100 * MOST_UNITS;
 /// Items are checked together when they take more than this, in bytes.
 const CHECKED_AT_ONCE: usize = 1 << 20;
@@ -45,21 +45,21 @@ pub(super) enum Broken {
     Abandoned,
 }
 
-/// The farm's side.
+/// The farm's side of a conversation.
 pub(super) struct Conversation<'a> {
     events: &'a mpsc::Sender<Event>,
     checked: Checked,
     /// Items that are not checked yet.
     items: Vec<Item>,
-    /// About what they take, in bytes.
+    /// Roughly how much memory these items take, in bytes.
     bytes: usize,
-    /// What became of units in this batch.
+    /// Outcomes of this batch that are not checked yet.
     found: Vec<Found>,
-    /// A part of this batch was passed on before.
+    /// Whether a part of this batch was already passed on.
     is_split: bool,
-    /// How often units were counted.
+    /// How often units were enumerated.
     enumerations: usize,
-    /// How many units have a result.
+    /// How many units have a result so far.
     done: usize,
     deadline: Instant,
 }
@@ -80,8 +80,8 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Has a system evaluated, and passes on results that were checked. Returns how the evaluation ended, and what was
-    /// measured.
+    /// Evaluates for one system, and passes on the checked results. Returns how the evaluation
+    /// ended, and its measurements.
     pub(super) async fn hold(
         mut self,
         socket: &mut BufReader<UnixStream>,
@@ -114,13 +114,13 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Waits for the evaluator, as long as an evaluation may take.
+    /// Waits for the evaluator, until the deadline at most.
     async fn in_time<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T, Broken> {
         let done = tokio::time::timeout_at(self.deadline, work).await;
         Ok(done.map_err(|_| Broken::Endless)??)
     }
 
-    /// Units are counted anew when the parent of the workers had to be replaced.
+    /// Units are enumerated again when the parent was replaced.
     async fn enumerated(&mut self, units: usize) -> Result<(), Broken> {
         self.enumerations += 1;
         if units > MOST_UNITS || self.enumerations > MOST_ENUMERATIONS {
@@ -158,9 +158,9 @@ impl<'a> Conversation<'a> {
         let arrived = Instant::now();
         let (held, recorded) = oneshot::channel::<()>();
         self.pass_on(Event::Batch(Batch { items, outcomes, done, held: Some(Arc::new(held)) })).await?;
-        // It is dropped, never used.
+        // `held` is dropped and never sent to.
         let _ = recorded.await;
-        // A database that is away for a while is not the evaluator's fault.
+        // A database that is unavailable for a while is not the evaluator's fault.
         let waited = arrived.elapsed();
         if waited > SLOW {
             self.deadline += waited;

@@ -20,9 +20,11 @@ const OWN_MEMORY: u64 = 1 << 30;
 const BUFFER: usize = 256 << 10;
 /// Its own processes and what measures them.
 const OWN_PROCESSES: usize = 16;
-/// One that has closed its connection ends, and one that was started listens, within this time.
+/// How long an evaluator may take to end after it has closed its connection, or to listen after it
+/// was started.
 const END: Duration = Duration::from_secs(10);
-/// It lasts as long as its warm start, which has no limit; an evaluation has one.
+/// The time limits of an evaluator, practically infinite: it lives as long as its warm start. Each
+/// evaluation has a limit of its own.
 const LIFE: Duration = Duration::from_hours(24 * 365);
 
 /// A warm start in a process of its own: evaluates a revision for one system after the other.
@@ -42,12 +44,12 @@ pub struct EvaluatorProcess {
 struct Running {
     process: Process,
     socket: BufReader<UnixStream>,
-    /// Where it and its sandbox have their sockets; goes after them.
+    /// The directory of the sockets of the evaluator and its sandbox. It is removed after they end.
     _directory: TempDir,
 }
 
 impl EvaluatorProcess {
-    /// Starts nothing before there is something to evaluate.
+    /// Starts no process before the first evaluation.
     pub fn new(request: Request) -> Self {
         let (limits, measured) = (request.limits.clone(), Summary::default());
         Self { request, limits, running: None, measured }
@@ -58,20 +60,20 @@ impl EvaluatorProcess {
         self.limits = limits;
     }
 
-    /// What was measured of the last evaluation, whatever came of it.
+    /// The measurements of the last evaluation, whether it succeeded or not.
     pub fn measured(&self) -> &Summary {
         &self.measured
     }
 
-    /// Evaluates for one system; sends what happens to `events` until it returns. Whatever comes of it,
-    /// nothing of it is left that could disturb the next one.
+    /// Evaluates for one system, and sends events to `events` until it returns. Even a failed
+    /// evaluation leaves nothing that could disturb the next one.
     pub async fn evaluate(
         &mut self,
         wanted: Target,
         events: &mpsc::Sender<Event>,
     ) -> Result<Summary, Failure> {
         self.measured = Summary::default();
-        // When this is dropped, so is the evaluator.
+        // Dropping `running` also ends the evaluator.
         let mut running = match self.running.take() {
             Some(running) => running,
             None => self.start().await?,
@@ -99,7 +101,7 @@ impl EvaluatorProcess {
             cpu: LIFE,
             wall: LIFE,
             descriptors: 1024,
-            // Where builds are made, all that is added is kept for them in one file.
+            // With builds while evaluating, all added items are kept for them in one file.
             file_size: stored.saturating_add(sandbox.file_size),
             ..sandbox
         };
@@ -120,8 +122,8 @@ impl EvaluatorProcess {
     }
 }
 
-/// Why an evaluator ended. One that exceeds a limit of its own does so again; any other end has nothing to do with
-/// the revision.
+/// Why an evaluator ended. One that exceeded its own limits would do so again; any other end has
+/// nothing to do with the revision.
 async fn ended_early(mut process: Process, broken: &Broken) -> Failure {
     let finished = match process.finish(END).await {
         Ok(finished) => finished,

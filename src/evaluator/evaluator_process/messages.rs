@@ -1,4 +1,4 @@
-//! What farm and evaluator say to each other.
+//! Messages between the farm and an evaluator.
 
 use std::io;
 
@@ -16,41 +16,41 @@ const LONGEST: u32 = 16 << 20;
 /// The longest contents of an item, in bytes: the largest archive that a store takes.
 const LONGEST_CONTENTS: u32 = 320 << 20;
 
-/// What the farm says.
+/// A message from the farm.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Command {
-    /// What to evaluate, with what: first, and once.
+    /// What to evaluate, and with what. It is sent once, before everything else.
     Begin(Box<Request>),
-    /// Evaluates it for a system.
+    /// Evaluate it for one system.
     Evaluate {
-        /// Which.
         system: String,
         /// Jobs that are likely to have changed.
         likely: Vec<String>,
         /// What the evaluation may use.
         limits: Limits,
     },
-    /// The last batch is recorded.
+    /// The last batch was recorded.
     Recorded,
 }
 
-/// What the evaluator says.
+/// A message from the evaluator.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// There are so many units.
+    /// The units were enumerated; there are this many.
     Enumerated(usize),
-    /// Something was added to the store; what it needs was said before. Its contents follow.
+    /// An item was added to the store. The items that it refers to were reported before. Its
+    /// contents follow.
     Added(Item),
-    /// This became of a unit. One message each: the memory that a message takes is then in proportion to its length.
+    /// The outcome of a unit. Each is a message of its own, so the memory that a message takes is
+    /// proportional to its length.
     Found(Found),
-    /// A batch is complete, in which so many units have a result. An answer is waited for.
+    /// A batch is complete. The evaluator waits for an answer.
     Batch {
-        /// How many units.
+        /// How many units got a result in this batch.
         done: usize,
     },
     /// The evaluation is over.
     Ended {
-        /// How.
         result: Result<(), Failure>,
         /// What was measured.
         measured: Box<Summary>,
@@ -62,11 +62,11 @@ pub(super) enum Report {
 pub(super) struct Item {
     /// Its path, as the evaluator computed it.
     pub(super) path: String,
-    /// What its contents are.
+    /// The kind of its contents.
     pub(super) kind: Kind,
     #[serde(skip)]
     pub(super) contents: Vec<u8>,
-    /// What it refers to, a path a line; empty for a derivation.
+    /// The paths that it refers to, one per line; empty for a derivation.
     pub(super) references: String,
 }
 
@@ -81,7 +81,7 @@ impl From<RecordedItem> for Item {
     }
 }
 
-/// What became of a unit: an [`Outcome`] without what follows from the derivation.
+/// The outcome of a unit: an [`Outcome`] without the values that follow from its derivation.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Found {
     Job { name: String, derivation: String, facts: JobMetadata },
@@ -102,7 +102,7 @@ impl From<Outcome> for Found {
 }
 
 impl Item {
-    /// What it takes in memory, in bytes, roughly.
+    /// Roughly how much memory the item takes, in bytes.
     pub(super) fn weight(&self) -> usize {
         512 + self.path.len() + self.contents.len() + 2 * self.references.len()
     }
@@ -145,7 +145,7 @@ async fn receive_bytes(from: &mut (impl AsyncRead + Unpin), longest: u32) -> io:
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     };
-    // What is announced and not sent takes no memory.
+    // A length that is announced without its bytes takes no memory.
     let mut bytes = Vec::with_capacity(length.min(64 << 10) as usize);
     if from.take(length.into()).read_to_end(&mut bytes).await? < length as usize {
         return Err(io::ErrorKind::UnexpectedEof.into());

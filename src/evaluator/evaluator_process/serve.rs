@@ -18,10 +18,10 @@ use crate::sandbox::{forget_own_peak, own_peak};
 /// Messages are sent together up to this size, in bytes.
 const BUFFER: usize = 256 << 10;
 
-/// Evaluates what is asked for on the standard input, as the evaluator of a farm, until that is closed.
+/// Runs as the evaluator of a farm: evaluates what the standard input requests, until it is closed.
 ///
 /// # Errors
-/// When nobody takes the results, or what is asked for makes no sense.
+/// When the farm takes no more results, or a request makes no sense.
 pub async fn serve() -> io::Result<()> {
     let socket = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     socket.set_nonblocking(true)?;
@@ -30,17 +30,17 @@ pub async fn serve() -> io::Result<()> {
     let (sender, commands) = mpsc::channel(4);
     let served = tokio::select! {
         served = answer(writer, commands) => served,
-        // Whatever is under way is of no use any more.
+        // The result of a running evaluation is of no use any more.
         read = listen(reader, sender) => read,
     };
-    // A farm that was killed does not remove it.
+    // A farm that was killed does not remove this directory.
     if let Some(directory) = std::env::var_os("TMPDIR") {
         let _ = fs_err::remove_dir(PathBuf::from(directory));
     }
     served
 }
 
-/// Passes commands on, until there are no more.
+/// Passes commands on until the input ends.
 async fn listen(mut reader: BufReader<OwnedReadHalf>, commands: mpsc::Sender<Command>) -> io::Result<()> {
     while let Some(command) = receive(&mut reader).await? {
         if commands.send(command).await.is_err() {
@@ -70,7 +70,7 @@ async fn answer(
             Err(failure) => (Err(failure), Summary::default()),
         };
         measured.evaluator_peak_memory = own_peak();
-        // What is wrong with the machine, the farm finds out by itself.
+        // The farm detects faults of the machine itself.
         let result = result.map_err(|failure| match failure {
             Failure::Start(error) => Failure::Evaluator(error.to_string()),
             failure => failure,
@@ -81,7 +81,7 @@ async fn answer(
     Ok(())
 }
 
-/// The warm start for `request`, which is made when there is none.
+/// The warm start for `request`; starts one if there is none.
 fn begun<'a>(warm: &'a mut Option<Warm>, request: &Request, limits: Limits) -> Result<&'a mut Warm, Failure> {
     if warm.is_none() {
         *warm = Some(Warm::start(request.clone())?);
@@ -91,7 +91,7 @@ fn begun<'a>(warm: &'a mut Option<Warm>, request: &Request, limits: Limits) -> R
     Ok(warm)
 }
 
-/// Evaluates, and sends what happens.
+/// Evaluates, and sends the events.
 async fn evaluate(
     warm: &mut Warm,
     wanted: Target,

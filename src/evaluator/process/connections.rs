@@ -1,7 +1,7 @@
-//! The connections of the processes that evaluate: which process sent what.
+//! The connections of the evaluating processes.
 //!
-//! Messages wait in a queue until the supervisor takes them. The bytes that wait are bounded,
-//! whichever process sends them: before a message is parsed, it must get room.
+//! Messages wait in a queue until the supervisor takes them. The queue is bounded in bytes, for all
+//! processes together: a message is parsed only when there is room for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use super::{LOADER, PARENT};
 
 /// Longest message that is read.
 const LONGEST_LINE: u32 = 256 << 10;
-/// Longest message that is read from who has not said yet who it is.
+/// Longest first message, with which a process identifies itself.
 const LONGEST_INTRODUCTION: u32 = 4 << 10;
-/// So many bytes of messages wait at most, by the length of their lines. Parsed, they take up to some
+/// Most bytes of messages that wait, by the length of their lines. Parsed, they take up to about
 /// sixteen times as much memory.
 const MOST_WAITING: usize = 4 << 20;
-/// More connections than this at a time are not served.
+/// Most connections at a time. Further ones are closed at once.
 const MOST_CONNECTIONS: usize = 256;
 
-/// Something that came over a connection.
+/// An event on a connection.
 #[derive(Debug)]
 pub(super) enum Arrival {
     Joined {
@@ -34,14 +34,14 @@ pub(super) enum Arrival {
         pid: Option<u32>,
         writer: OwnedWriteHalf,
         message: Message,
-        /// Sent when it may stay; dropped when not.
+        /// Sent to if the process may stay; dropped if not.
         welcome: oneshot::Sender<()>,
     },
     Said {
         connection: u64,
         id: usize,
         message: Message,
-        /// Its part of what waits.
+        /// The part of the queue that the message takes.
         room: OwnedSemaphorePermit,
     },
     Disconnected {
@@ -51,19 +51,19 @@ pub(super) enum Arrival {
     },
 }
 
-/// Why nothing more comes over a connection.
+/// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disconnected {
     /// It was closed.
     Closed,
     /// A line was longer than a message may be.
     TooLong,
-    /// A line was no message.
+    /// A line was not a message.
     Unreadable,
 }
 
 impl Disconnected {
-    /// What to say of a process that was cut off for it.
+    /// The fault for which the process was cut off; `None` if it closed the connection itself.
     pub(super) fn fault(self) -> Option<&'static str> {
         match self {
             Self::Closed => None,
@@ -73,7 +73,7 @@ impl Disconnected {
     }
 }
 
-/// Serves whoever connects.
+/// Serves every process that connects.
 pub(super) async fn listen(socket: UnixListener, sender: mpsc::Sender<Arrival>) {
     let room = Arc::new(Semaphore::new(MOST_WAITING));
     let mut clients = JoinSet::new();
@@ -89,7 +89,7 @@ pub(super) async fn listen(socket: UnixListener, sender: mpsc::Sender<Arrival>) 
     }
 }
 
-/// Reads the messages of one process, whose first one says who it is.
+/// Reads the messages of one process. The first message identifies it.
 async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival>, room: Arc<Semaphore>) {
     let pid = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
     let (reader, writer) = stream.into_split();
@@ -120,7 +120,7 @@ async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival
     }
 }
 
-/// The next message, and its part of what waits.
+/// The next message, and the part of the queue that it takes.
 async fn next_message(
     reader: &mut BufReader<OwnedReadHalf>,
     longest: u32,
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// Says this over a connection of its own, from a thread.
+    /// Sends these lines over a new connection, from a thread.
     fn say(path: std::path::PathBuf, said: impl Iterator<Item = String> + Send + 'static) {
         std::thread::spawn(move || {
             let mut stream = Client::connect(path).unwrap();
@@ -205,7 +205,7 @@ mod tests {
             let Some(Arrival::Disconnected { why, .. }) = arrivals.recv().await else { panic!() };
             assert_eq!(why, expected);
         }
-        // Strangers have to be brief.
+        // The first message must be short.
         say(path, [format!("(loader \"{}\" \"1.5\")\n", "3".repeat(5000))].into_iter());
         assert!(tokio::time::timeout(Duration::from_millis(300), arrivals.recv()).await.is_err());
         listener.abort();

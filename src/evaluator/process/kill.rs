@@ -1,4 +1,4 @@
-//! Killing a process of the sandbox, and never another one that got its number.
+//! Kills a process of the sandbox, and never another process that got its number.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
@@ -6,16 +6,17 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 /// Most generations between the sandbox and a process in it.
 const MOST_GENERATIONS: usize = 10_000;
 
-/// Kills the process `pid` if it descends from `ancestor`. It may have ended since its number was read, and
-/// the number may be another process's by now.
+/// Kills the process `pid` if it descends from `ancestor`. The process may have ended since its
+/// number was read, and another process may have the number by now.
 pub(super) fn kill_below(ancestor: u32, pid: u32) {
     let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
-    // What is opened here stays the same process, so it is the one that is examined if it lives until then.
+    // A pidfd keeps referring to the same process. While that process lives, nobody else gets its
+    // number, so `descends` examines the same process.
     match pidfd_open(number, PidfdFlags::empty()) {
         Ok(process) if descends(pid, ancestor) => {
             let _ = pidfd_send_signal(process, Signal::KILL);
         }
-        // A kernel without them.
+        // A kernel without pidfds.
         Err(Errno::NOSYS) if descends(pid, ancestor) => {
             let _ = kill_process(number, Signal::KILL);
         }
@@ -30,10 +31,10 @@ fn descends(pid: u32, ancestor: u32) -> bool {
         .any(|pid| pid == ancestor)
 }
 
-/// The process that a process is a child of.
+/// The parent of the process `pid`.
 fn parent(pid: u32) -> Option<u32> {
     let text = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Its name stands in parentheses, and may have some itself.
+    // The name is in parentheses, and may contain some itself.
     let (_, fields) = text.rsplit_once(')')?;
     fields.split_whitespace().nth(1)?.parse().ok()
 }
@@ -62,7 +63,7 @@ mod tests {
         assert!(other.try_wait().unwrap().is_none());
         kill_below(id(), other.id());
         assert_eq!(other.wait().unwrap().signal(), Some(9));
-        // Its number is nobody's now.
+        // No process has its number now.
         kill_below(id(), other.id());
         one.kill().unwrap();
         one.wait().unwrap();

@@ -1,4 +1,4 @@
-//! Which processes there are, and what they hold.
+//! The processes of the sandbox, and the memory that they hold.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -6,41 +6,42 @@ use std::time::Duration;
 use super::{KillTarget, LOADER, PARENT, ProcessGroup};
 use crate::sandbox::Measured;
 
-/// So often are processes that must not be there killed, as long as new ones come.
+/// Most rounds of killing unwanted processes, while new ones appear.
 const MOST_ROUNDS: usize = 100;
 
 /// Processes that evaluated code started.
 #[derive(Debug, Default)]
 pub(in super::super) struct ProcessTree {
-    /// Below each worker.
+    /// The descendants of each worker.
     pub(in super::super) of_workers: BTreeMap<usize, Vec<u32>>,
-    /// Children of the loader or the parent that are no workers, or not yet.
+    /// Children of the loader or the parent that are not workers, or not yet.
     pub(in super::super) of_parent: Vec<u32>,
-    /// Whether one of them lives: the dead hold no memory, and the parent has yet to hear of them.
+    /// Whether one of `of_parent` is alive. Dead processes hold no memory; the parent has not
+    /// waited for them yet.
     pub(in super::super) one_of_parent_lives: bool,
-    /// Those whose parent has ended.
+    /// Processes whose parent has ended.
     pub(in super::super) strays: Vec<u32>,
 }
 
-/// The memory of all processes, in bytes: pages that some share are counted once.
+/// The memory of all processes, in bytes. Shared pages are counted once.
 #[derive(Debug, Default)]
 pub(in super::super) struct MemoryUsage {
-    /// What they hold together.
+    /// What all processes hold together.
     pub(in super::super) used: u64,
-    /// What each worker holds for itself alone.
+    /// The private memory of each worker.
     pub(in super::super) own: BTreeMap<usize, u64>,
-    /// Who but the loader and the parent holds most for itself.
+    /// The process with the most private memory, except for the loader and the parent.
     pub(in super::super) largest: Option<KillTarget>,
 }
 
 impl ProcessGroup {
-    /// The worker that a process is.
+    /// The worker with this process id.
     fn worker(&self, pid: u32) -> Option<usize> {
         let mut workers = self.members.iter().filter(|(id, _)| **id < LOADER);
         workers.find(|(_, member)| member.pid == Some(pid)).map(|(id, _)| *id)
     }
 
-    /// Counts what evaluated code has started.
+    /// Finds the processes that evaluated code has started.
     pub(in super::super) fn crowd(&self) -> ProcessTree {
         let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
         let mut crowd = ProcessTree::default();
@@ -63,15 +64,15 @@ impl ProcessGroup {
         crowd
     }
 
-    /// What all processes hold, in bytes; notes their CPU as well. Pages that some share count for
-    /// each of them, so it is too much, but had quickly.
+    /// The memory of all processes, in bytes; also records their CPU time. Shared pages count for
+    /// each process that has them, so the sum is too high, but fast to compute.
     pub(in super::super) fn measure(&mut self) -> u64 {
         let inhabitants = self.sandbox.inhabitants();
         self.cpu.extend(inhabitants.iter().map(|process| (process.pid, process.cpu_ms)));
         self.sandbox.apart() + inhabitants.iter().map(|process| process.resident).sum::<u64>()
     }
 
-    /// What belongs to no process: files in `/tmp`, what sockets can hold; in bytes.
+    /// Memory that belongs to no process, in bytes: files in `/tmp`, and what sockets can hold.
     pub(in super::super) fn apart(&self) -> u64 {
         self.sandbox.apart()
     }
@@ -86,12 +87,12 @@ impl ProcessGroup {
         self.sandbox.out_of_memory()
     }
 
-    /// Has the sandbox's limits of time count from now on.
+    /// Restarts the sandbox's time limits.
     pub(in super::super) fn renew(&self) {
         self.sandbox.renew();
     }
 
-    /// Measures exactly, which takes long.
+    /// Measures memory exactly, which takes long.
     pub(in super::super) fn weigh(&self) -> MemoryUsage {
         let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
         let mut census = MemoryUsage { used: self.sandbox.apart(), ..MemoryUsage::default() };
@@ -116,7 +117,7 @@ impl ProcessGroup {
     pub(super) async fn kill_all_but_the_loader(&self) {
         for _ in 0..MOST_ROUNDS {
             let loader = self.pid(LOADER);
-            // Who has ended holds nothing until it is buried.
+            // A process that has ended holds no memory until it is reaped.
             let alive = |process: &Measured| Some(process.pid) != loader && process.resident > 0;
             let others: Vec<Measured> = self.sandbox.inhabitants().into_iter().filter(alive).collect();
             if loader.is_none() || others.is_empty() {

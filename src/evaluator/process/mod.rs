@@ -1,6 +1,6 @@
-//! The processes of one revision's evaluations: the sandbox with the loader, the parent of the system
-//! that is evaluated and its workers, the store that they talk to, and the sockets over which they and
-//! the supervisor talk.
+//! The processes of one revision's evaluations: the sandbox with the loader, the parent of the
+//! system that is evaluated, and its workers; the store that they use; and the sockets between them
+//! and the supervisor.
 
 mod connections;
 mod kill;
@@ -29,30 +29,29 @@ use super::sandboxed;
 use crate::guix::recording_store::{Builds, EvalStore, Recording};
 use crate::sandbox::Process;
 
-/// The parent of the system that is evaluated, among the ids of workers.
+/// The id of the current system's parent. Workers have smaller ids.
 pub(super) const PARENT: usize = usize::MAX;
-/// The loader. Workers have smaller ids.
+/// The id of the loader. Workers have smaller ids.
 pub(super) const LOADER: usize = usize::MAX - 1;
 
-/// Something that a process did.
+/// An event from a process.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// It said this.
+    /// The process sent a message.
     Said(usize, Message),
-    /// It closed its connection, or was cut off for this fault.
+    /// The process closed its connection, or was cut off for this fault.
     Disconnected(usize, Option<&'static str>),
 }
 
-/// A process that holds too much.
+/// A process to kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KillTarget {
-    /// This worker.
     Worker(usize),
-    /// Something that evaluated code started, by its process id.
+    /// A process that evaluated code started, by its process id.
     Stray(u32),
 }
 
-/// Everything that runs for one revision. Dropping it kills it all.
+/// All processes of one revision. Dropping the group kills them.
 #[derive(Debug)]
 pub(super) struct ProcessGroup {
     sandbox: Process,
@@ -61,32 +60,33 @@ pub(super) struct ProcessGroup {
     listener: JoinHandle<()>,
     arrivals: mpsc::Receiver<Arrival>,
     members: BTreeMap<usize, Member>,
-    /// Questions for the parent, one at a time: a fork must not inherit a line that was read ahead.
+    /// Questions for the parent. They are sent one at a time, because a forked process must not
+    /// inherit a line that was read ahead.
     questions: VecDeque<String>,
-    /// Since when the parent owes an answer.
+    /// When the question was sent that the parent has not answered yet.
     asked: Option<Instant>,
     next_id: usize,
-    /// What each process that was asked for will prove itself with, once.
+    /// The one-time token of each requested process, with which it proves its identity.
     tokens: HashMap<usize, String>,
-    /// The number by which the parent was asked for.
+    /// The number under which the parent was requested.
     parent: usize,
     /// CPU milliseconds that each process had used when it was last seen.
     cpu: HashMap<u32, u64>,
-    /// Those of processes that were cleared away.
+    /// CPU milliseconds of processes that are gone.
     past_cpu: u64,
     _directory: TempDir,
 }
 
 #[derive(Debug)]
 struct Member {
-    /// Which connection is this member's; others that claim its place are impostors.
+    /// The connection of this member. Other connections that claim its id are impostors.
     connection: u64,
     /// Process id as this machine sees it.
     pid: Option<u32>,
     writer: OwnedWriteHalf,
 }
 
-/// What the evaluation for one system adds to.
+/// An empty recording for the evaluation of one system.
 fn memory(request: &Request) -> io::Result<Recording> {
     let stored = usize::try_from(request.limits.stored).unwrap_or(usize::MAX);
     let memory = Recording::new(request.keep_contents, stored);
@@ -102,7 +102,8 @@ impl ProcessGroup {
         Self::with_store(request, Arc::new(EvalStore::start(memory(request)?)?))
     }
 
-    /// Starts again; the store keeps what it has. The old crew dies when it is dropped.
+    /// Kills the sandbox and starts a new one. The store keeps its contents. The old group is
+    /// cleaned up when it is dropped.
     pub(super) fn restart(&mut self, request: &Request) -> io::Result<Self> {
         self.sandbox.kill();
         let mut crew = Self::with_store(request, self.server.clone())?;
@@ -136,12 +137,12 @@ impl ProcessGroup {
         })
     }
 
-    /// Ends everything but the loader, and forgets what was added to the store: one system leaves
-    /// nothing to the next.
+    /// Ends all processes but the loader, and empties the store, so nothing is left for the next
+    /// system.
     pub(super) async fn clear(&mut self, request: &Request) -> io::Result<()> {
         self.dismiss_all().await;
         self.store = self.server.renew(memory(request)?);
-        // Numbers of processes are used again.
+        // Process ids are used again.
         let loader = self.members.get(&LOADER).and_then(|member| member.pid);
         self.past_cpu += self.cpu.extract_if(|pid, _| Some(*pid) != loader).map(|(_, cpu)| cpu).sum::<u64>();
         Ok(())
@@ -156,17 +157,17 @@ impl ProcessGroup {
         self.members.retain(|id, _| *id == LOADER);
     }
 
-    /// What the evaluation added, for who keeps it.
+    /// What the evaluation added to the store, shared.
     pub(super) fn shared_store(&self) -> Arc<Recording> {
         self.store.clone()
     }
 
-    /// What the evaluation added.
+    /// What the evaluation added to the store.
     pub(super) fn store(&self) -> &Recording {
         &self.store
     }
 
-    /// Waits for the next thing that a process does.
+    /// Waits for the next event from a process.
     pub(super) async fn heard(&mut self) -> Received {
         loop {
             let arrival = tokio::select! {
@@ -200,7 +201,8 @@ impl ProcessGroup {
         }
     }
 
-    /// Whether it may join: any process of the sandbox can connect and claim to be a worker.
+    /// Whether the sender of this first message may join. Any process of the sandbox can connect
+    /// and claim to be a worker.
     fn expects(&mut self, message: &Message) -> bool {
         match message {
             Message::Parent { id, .. } if *id != self.parent => false,
@@ -218,7 +220,8 @@ impl ProcessGroup {
         self.members.get(&id).is_some_and(|member| member.connection == connection)
     }
 
-    /// Sends a line. Who cannot be reached is about to be heard leaving.
+    /// Sends a line. Errors are ignored: a process that cannot be reached is soon reported as
+    /// disconnected.
     pub(super) async fn tell(&mut self, id: usize, line: &str) {
         if let Some(member) = self.members.get_mut(&id) {
             let line = format!("{line}\n");
@@ -227,7 +230,7 @@ impl ProcessGroup {
         }
     }
 
-    /// The process of a worker, the parent or the loader, as this machine sees it.
+    /// The process id of a worker, the parent or the loader, as this machine sees it.
     pub(super) fn pid(&self, id: usize) -> Option<u32> {
         self.members.get(&id).and_then(|member| member.pid)
     }
@@ -243,7 +246,7 @@ impl ProcessGroup {
         }
     }
 
-    /// A worker has gone for good, and with it everything that lost its own parent.
+    /// Removes a worker that has ended, and kills all processes whose own parent has ended.
     pub(super) fn forget(&mut self, id: usize) {
         self.members.remove(&id);
         self.tokens.remove(&id);
@@ -252,7 +255,7 @@ impl ProcessGroup {
         }
     }
 
-    /// CPU that was seen to be used, in milliseconds.
+    /// The CPU time that was measured, in milliseconds.
     pub(super) fn cpu_ms(&self) -> u64 {
         self.past_cpu + self.cpu.values().sum::<u64>()
     }

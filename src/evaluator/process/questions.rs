@@ -1,4 +1,4 @@
-//! What loader and parent are asked to do.
+//! Questions to the loader and the parent.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{LOADER, PARENT, ProcessGroup};
 
 impl ProcessGroup {
-    /// Has the loader fork a parent, which is to join and to be announced by this number.
+    /// Asks the loader to fork a parent. Returns the number that both will name it by.
     pub(in super::super) async fn fork_parent(&mut self) -> usize {
         let (id, question) = self.birth();
         self.parent = id;
@@ -14,19 +14,19 @@ impl ProcessGroup {
         id
     }
 
-    /// Has the loader say how the parent ended, given its process id inside of the sandbox.
+    /// Asks the loader how the parent ended, by its process id inside the sandbox.
     pub(in super::super) async fn reap_parent(&mut self, pid: usize) {
         self.tell(LOADER, &format!("(reap {pid})")).await;
     }
 
-    /// Has the parent fork a worker of this number.
+    /// Asks the parent to fork a worker. Returns the worker's id.
     pub(in super::super) async fn fork(&mut self) -> usize {
         let (id, question) = self.birth();
         self.ask_parent(question).await;
         id
     }
 
-    /// A number for one more process, and what to say for it to be forked.
+    /// A new id, and the question that requests a process with that id.
     fn birth(&mut self) -> (usize, String) {
         let id = self.next_id;
         self.next_id += 1;
@@ -37,19 +37,19 @@ impl ProcessGroup {
         (id, question)
     }
 
-    /// Asks the parent as soon as it has answered everything else.
+    /// Asks the parent a question once it has answered all earlier ones.
     pub(in super::super) async fn ask_parent(&mut self, question: String) {
         self.questions.push_back(question);
         self.next_question().await;
     }
 
-    /// The parent's answer to the last question is there.
+    /// Records that the parent has answered the last question, and asks the next one.
     pub(in super::super) async fn parent_answered(&mut self) {
         self.asked = None;
         self.next_question().await;
     }
 
-    /// For how long the parent has owed an answer.
+    /// How long the parent has owed an answer.
     pub(in super::super) fn unanswered(&self) -> Duration {
         self.asked.map_or(Duration::ZERO, |asked| asked.elapsed())
     }
