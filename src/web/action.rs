@@ -1,5 +1,5 @@
-//! What pages and the API change. An action is the same for both; only the answer differs: the API says what was
-//! done, a page goes back to where its button stands.
+//! The actions of pages and the API. An action is the same for both; only the answer differs: the
+//! API says what was done, a page redirects to the page with the button.
 
 use std::sync::Arc;
 
@@ -26,12 +26,12 @@ type Answer = Result<Done, Problem>;
 type Farm = State<Arc<Shared>>;
 type By = Extension<Caller>;
 
-/// Something was done.
+/// The result of an action.
 #[derive(Debug, Clone)]
 pub(super) struct Done {
-    /// What, in a sentence.
+    /// What was done, in a sentence.
     text: String,
-    /// The page to go back to.
+    /// The page to redirect to.
     pub(super) back: String,
 }
 
@@ -48,7 +48,7 @@ impl Shared {
         Steering { db: &self.web.db, author: &caller.author, now: self.web.clock.now() }
     }
 
-    /// The same, and wakes whoever may have something to do by that.
+    /// The result of an action. Wakes the reconcilers that may have work now.
     fn done(&self, text: String, given: Given) -> Done {
         let bells = &self.web.bells;
         for bell in [&bells.watch, &bells.fetch, &bells.evaluate, &bells.schedule, &bells.submit] {
@@ -58,7 +58,7 @@ impl Shared {
     }
 }
 
-/// The number in a path. None has the number 0.
+/// The number in a path; 0, which nothing has as its number, if it is not one.
 fn number(text: &str) -> i64 {
     text.parse().unwrap_or(0)
 }
@@ -168,7 +168,7 @@ pub(super) async fn reassign(
     Ok(farm.done(farm.steering(&by).reassign(&name, &farm.routes()).await?, given))
 }
 
-/// What a path such as `/pauses/spec/master` means.
+/// What a path such as `/pauses/spec/master` refers to.
 fn pausable(kind: &str, name: &str) -> Result<Pausable, Problem> {
     let unknown =
         || Problem::missing(format!("no {kind} can be paused\nhint: {} can", Pausable::KINDS.join(", ")));
@@ -194,7 +194,8 @@ pub(super) async fn resume(
     Ok(farm.done(farm.steering(&by).resume(&pausable(&kind, &name)?).await?, given))
 }
 
-/// The body of a request for a token. A form has texts only, and all patterns in one, with blanks between.
+/// The body of a request for a token. A form has only texts, and all patterns in one text,
+/// separated by blanks.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Wanted {
@@ -229,7 +230,7 @@ impl Wanted {
     }
 }
 
-/// Makes a token; gives its number and its secret.
+/// Creates a token; returns its number and its secret.
 pub(super) async fn new_token(
     farm: &Shared,
     by: &Caller,

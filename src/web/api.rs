@@ -1,7 +1,7 @@
-//! The API: what commands say with `--json`, over HTTP, for programs.
+//! The API: the output of commands with `--json`, over HTTP, for programs.
 //!
-//! Where a command shows the same, both serialize one view, so the two cannot differ. Errors are problem
-//! details (RFC 9457).
+//! If a command shows the same, both serialize one view, so the two cannot differ. Errors are
+//! problem details (RFC 9457).
 
 use std::sync::Arc;
 
@@ -31,16 +31,16 @@ use crate::view::status::{Rows, Status};
 use crate::view::trouble;
 use crate::view::verdict::Verdict;
 
-/// How many evaluations `/status` has, and pushes `/pushes`.
+/// How many evaluations `/status` lists, and how many pushes `/pushes` lists.
 const LISTED: i64 = 12;
-/// How many builds of one state `/queue` has at most; `complete` says whether these are all.
+/// The most builds of one state that `/queue` lists; `complete` says whether these are all.
 const MOST_BUILDS: u16 = 500;
 
-/// Most evaluations, and entries of the audit log, of one answer.
+/// The most evaluations, or entries of the audit log, of one answer.
 const MOST_ENTRIES: i64 = 500;
 /// Most verdicts on one branch.
 const MOST_VERDICTS: i64 = 500;
-/// Most derivations of a job over time.
+/// The most derivations of a job in its history.
 const MOST_SPANS: i64 = 500;
 
 type Answer = Result<Response, Problem>;
@@ -132,7 +132,7 @@ pub(super) async fn tokens(State(shared): State<Arc<Shared>>) -> Answer {
     Ok(Json(&json!({ "items": tokens })).into_response())
 }
 
-/// Which part of a long list is asked for: what is before a number, and at most so many.
+/// The requested part of a long list: entries before a number, up to a limit.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Older {
@@ -144,12 +144,12 @@ pub(super) async fn audit(State(shared): State<Arc<Shared>>, Query(asked): Query
     let limit = asked.limit.unwrap_or(50).clamp(1, MOST_ENTRIES);
     let rows = shared.web.db.audit(asked.before, limit).await?;
     let entries: Vec<AuditEntry<'_>> = rows.iter().map(AuditEntry::new).collect();
-    // A full page may not be the last one.
+    // A full page is probably not the last one.
     let next = entries.last().filter(|_| i64::try_from(entries.len()) == Ok(limit)).map(|last| last.id);
     Ok(Json(&json!({ "items": entries, "next_before": next })).into_response())
 }
 
-/// Two evaluations in the path, each as `gorget diff` takes it.
+/// Compares the two evaluations in the path, each in a form that `gorget diff` takes.
 pub(super) async fn compare(
     State(shared): State<Arc<Shared>>,
     Path(range): Path<String>,
@@ -168,7 +168,7 @@ pub(super) async fn compare(
     Ok(Json(&json!({ "items": items, "only_in_one": alone })).into_response())
 }
 
-/// The evaluations that a path such as `master..rust-team` means.
+/// The pairs of evaluations that a path such as `master..rust-team` names.
 pub(super) async fn pairs_of(
     db: &Db,
     range: &str,
@@ -239,7 +239,7 @@ pub(super) async fn verdicts_of(State(shared): State<Arc<Shared>>, Path(name): P
     Ok(Json(&json!({ "items": items })).into_response())
 }
 
-/// A file for `guix time-machine -C`.
+/// A channel file for `guix time-machine -C`.
 pub(super) async fn channels(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
     let number = EvaluationId(id.parse().unwrap_or(0));
     let Some(row) = shared.web.db.evaluation(number).await? else {
@@ -248,7 +248,7 @@ pub(super) async fn channels(State(shared): State<Arc<Shared>>, Path(id): Path<S
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], channel_file(&row)).into_response())
 }
 
-/// The newest evaluations, before `before` if that is given.
+/// The newest evaluations, or those before `before`.
 pub(super) async fn evaluations(
     State(shared): State<Arc<Shared>>,
     Query(asked): Query<Asked>,

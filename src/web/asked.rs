@@ -6,7 +6,7 @@ use crate::db::{self, BuildState, Db, QueueFilter};
 use crate::domain::spec::System;
 use crate::view::filter::Filter;
 
-/// The states of builds that are to be made, in the order in which they are listed.
+/// The states of builds that are still to be made, in the order in which they are listed.
 const WANTED: [BuildState; 5] = [
     BuildState::Building,
     BuildState::Submitted,
@@ -15,7 +15,7 @@ const WANTED: [BuildState; 5] = [
     BuildState::AwaitingApproval,
 ];
 
-/// A query. Forms send an empty value for a filter that is not set.
+/// The filters of a query. Forms send an empty value for a filter that is not set.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Asked {
@@ -24,12 +24,12 @@ pub(super) struct Asked {
     pub(super) state: String,
 }
 
-/// A filter names something that does not exist; the text says what.
+/// The error that a filter names something that does not exist, with a text that says what.
 #[derive(Debug)]
 pub(super) struct Unknown(pub(super) String);
 
 impl Asked {
-    /// The spec and the system. A name that nothing has is an error: without it, everything would pass.
+    /// The spec and the system. An unknown name is an error: ignoring it would select everything.
     pub(super) async fn filter(&self, db: &Db) -> db::Result<Result<Filter, Unknown>> {
         let Self { spec, system, .. } = self;
         if !spec.is_empty() && db.specs().await?.iter().all(|stored| stored.spec.name != *spec) {
@@ -43,7 +43,8 @@ impl Asked {
         Ok(Ok(Filter { spec, system: known }))
     }
 
-    /// The states of builds to list: the one in the query, or all of builds that are to be made.
+    /// The states of builds to list: the one in the query, or all states of builds that are still
+    /// to be made.
     pub(super) fn states(&self) -> Result<Vec<BuildState>, Unknown> {
         if self.state.is_empty() {
             return Ok(WANTED.to_vec());

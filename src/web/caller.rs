@@ -1,11 +1,11 @@
-//! Who sends a request, and whether they may.
+//! Who sends a request, and whether the sender is permitted to.
 //!
 //! # Guarantees
 //!
-//! * A request gets no further than its route's role permits.
-//! * A browser that is logged in changes nothing on behalf of another site: a request with a cookie
-//!   that changes something has to come from our own pages.
-//! * A cookie that is no longer valid is as good as none; a token that is not valid is refused.
+//! * A request is only handled if its sender has the role of the route.
+//! * Another site cannot use the session of a logged-in browser to change anything: a request with
+//!   a cookie that changes something has to come from our own pages.
+//! * A cookie that is no longer valid is ignored; a token that is not valid is refused.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,25 +26,25 @@ use crate::domain::access::{Author, Role, secret};
 
 /// The name of the cookie over HTTPS, where browsers keep it from other hosts of the domain.
 pub(super) const COOKIE_NAME: &str = "__Host-gorget";
-/// Its name over plain HTTP, to this machine only.
+/// The name of the cookie over plain HTTP, which is for this machine only.
 pub(super) const LOCAL_COOKIE_NAME: &str = "gorget";
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
-    /// Who that is, and what they may do; nothing if they are not known and may do nothing.
+    /// The sender's name, role and origin.
     pub(super) author: Author,
-    /// What let them in; nothing for an anonymous one.
+    /// The token that authenticates the sender; `None` if the sender is anonymous.
     pub(super) token: Option<Token>,
 }
 
-/// What a request says of who sends it.
+/// The credentials in a request.
 enum Credentials {
     Token(String),
     Cookie(String),
 }
 
-/// Lets a request go on whose sender has the role.
+/// Handles a request only if its sender has the needed role.
 pub(super) async fn authorize(
     State((shared, needed)): State<(Arc<Shared>, Role)>,
     request: Request,
@@ -92,7 +92,7 @@ async fn caller(shared: &Shared, needed: Role, request: &Parts) -> Result<Caller
     Ok(Caller { author, token: Some(token) })
 }
 
-/// Whoever has no valid token, if they may read and want nothing else.
+/// An anonymous caller, if anonymous reading is permitted and the request needs no more than that.
 fn anonymous(may_read: bool, needed: Role, origin: String) -> Result<Caller, Problem> {
     if needed > Role::Read || !may_read {
         let hint = "hint: `gorget token create` makes one";
@@ -103,7 +103,7 @@ fn anonymous(may_read: bool, needed: Role, origin: String) -> Result<Caller, Pro
     Ok(Caller { author, token: None })
 }
 
-/// Writes down that a token is used, without keeping the request waiting.
+/// Records that a token was used, without delaying the request.
 fn note_use(db: &Db, token: &Token, now: Seconds) {
     let (db, token) = (db.clone(), token.clone());
     tokio::spawn(async move {
@@ -113,7 +113,7 @@ fn note_use(db: &Db, token: &Token, now: Seconds) {
     });
 }
 
-/// The token with this secret, if it lets anybody in.
+/// The token with this secret, if it is valid.
 pub(super) async fn valid(db: &Db, word: &str, now: Seconds) -> Result<Option<Token>, Problem> {
     if !secret::is_secret(word) {
         return Ok(None);
@@ -121,7 +121,7 @@ pub(super) async fn valid(db: &Db, word: &str, now: Seconds) -> Result<Option<To
     Ok(db.token(&secret::hash(word)).await?.filter(|token| token.is_valid(now)))
 }
 
-/// The session whose cookie a request has.
+/// The session that the cookie of a request belongs to.
 pub(super) async fn session(db: &Db, headers: &HeaderMap, now: Seconds) -> Result<Option<Token>, Problem> {
     match credentials(headers) {
         Some(Credentials::Cookie(secret)) => {
@@ -131,35 +131,36 @@ pub(super) async fn session(db: &Db, headers: &HeaderMap, now: Seconds) -> Resul
     }
 }
 
-/// A token in a header comes before a cookie.
+/// Finds the credentials. A token in a header takes precedence over a cookie.
 fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     if let Some(value) = headers.get(AUTHORIZATION) {
-        // What cannot be read is a token that is not valid.
+        // An unreadable header counts as a token that is not valid.
         return Some(Credentials::Token(value.to_str().ok().and_then(header_token).unwrap_or_default()));
     }
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let pairs: Vec<(&str, &str)> = pairs.collect();
     let named = |wanted: &str| pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
-    // Other hosts of a domain can set the one without the prefix; here, there are none.
+    // Other hosts of a domain can set a cookie without the prefix; a local host has no such
+    // neighbors.
     let local = || named(LOCAL_COOKIE_NAME).filter(|_| is_local(headers));
     named(COOKIE_NAME).or_else(local).map(|value| Credentials::Cookie(value.to_owned()))
 }
 
-/// Whether a request is to this machine by a name that means it everywhere.
+/// Whether a request is addressed to this machine, by a name that means this machine everywhere.
 pub(super) fn is_local(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     is_local_name(host)
 }
 
-/// Whether a host, perhaps with a port, is this machine for whoever says so.
+/// Whether a host, with or without a port, means the local machine on every machine.
 pub(super) fn is_local_name(host: &str) -> bool {
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
     ["localhost", "127.0.0.1", "[::1]"].contains(&name)
 }
 
-/// `Bearer TOKEN`, or the password of `Basic`, whatever the user.
+/// The token in `Bearer TOKEN`, or in the password of `Basic` with any user.
 fn header_token(value: &str) -> Option<String> {
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -171,19 +172,19 @@ fn header_token(value: &str) -> Option<String> {
     Some(password.to_owned())
 }
 
-/// Whether requests of this kind change nothing.
+/// Whether requests with this method change nothing.
 fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
-/// Whether a browser says that a page of another site sends this. Browsers send the password of HTTP Basic by
-/// themselves, too.
+/// Whether the browser says that a page of another site sent the request. Browsers also send the
+/// password of HTTP Basic automatically.
 fn is_foreign(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
     site.is_some_and(|site| !["same-origin", "none"].contains(&site))
 }
 
-/// Whether a browser says that one of our own pages sends this.
+/// Whether the browser says that one of our own pages sent the request.
 pub(super) fn is_own_page(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
@@ -194,13 +195,13 @@ pub(super) fn is_own_page(headers: &HeaderMap) -> bool {
     host.is_some_and(|host| origin.is_some_and(|(_, origin)| origin == host))
 }
 
-/// Where a request comes from: the address of the client, as the proxy on this machine says it, if one is
-/// between.
+/// The origin of a request: the address of the client. Behind a proxy on this machine, it is the
+/// address that the proxy reports.
 pub(super) fn origin(request: &Parts) -> String {
     if let Some(address) = request.extensions.get::<Arc<Connection>>().and_then(|one| one.address()) {
         return address.to_string();
     }
-    // A proxy adds to the list, or another header; what the client sent comes before.
+    // A proxy appends to the list, or adds another header; the client's own values come before.
     let forwarded = request.headers.get_all("x-forwarded-for").iter().next_back();
     let last = forwarded
         .and_then(|value| value.to_str().ok())

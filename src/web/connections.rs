@@ -1,5 +1,5 @@
-//! Takes connections and answers on them, within limits: no peer can keep others from being answered, and none
-//! keeps the program from ending.
+//! Accepts connections and answers requests on them, within limits: no peer can block others, or
+//! keep the program from ending.
 
 use std::convert::Infallible;
 use std::io;
@@ -27,24 +27,24 @@ use super::listener::Stream;
 use super::paced::Paced;
 use super::slots::{Full, Slot, Slots};
 
-/// How long a connection may take to send the head of a request, or be idle.
+/// The time limit for the head of a request, which also limits how long a connection may be idle.
 const HEAD_TIME: Duration = Duration::from_secs(15);
-/// How long answering a request may take, until the head of the answer is there.
+/// The time limit for answering a request, up to the head of the answer.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
-/// A peer has to take what it is sent, or at least 256 KiB of it, in this time.
+/// The time in which a peer has to read what is pending, or at least 256 KiB of it.
 const TAKE_TIME: Duration = Duration::from_secs(20);
-/// How long what is under way may take once the farm stops.
+/// How long connections are drained when the farm stops.
 const DRAIN_TIME: Duration = Duration::from_secs(3);
-/// Largest head of a request, and most that is buffered of an answer, in bytes.
+/// The limit on the head of a request, and on the buffered part of an answer, in bytes.
 const BUFFER: usize = 64 << 10;
-/// How often room for a connection is looked for before it is closed.
+/// How many times a slot for a connection is requested before the connection is closed.
 const TRIES: usize = 100;
-/// Pause after a connection could not be taken.
+/// The pause after `accept` has failed.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often that is logged at most.
+/// The shortest time between two log messages about that.
 const COMPLAINT: Duration = Duration::from_mins(1);
 
-/// Takes connections until `stop` is cancelled, and waits a little for what is under way then.
+/// Accepts connections until `stop` is canceled, and then drains the open ones for a short time.
 pub(super) async fn serve(listener: Listener, router: Router, slots: Arc<Slots>, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let mut complained: Option<Instant> = None;
@@ -55,14 +55,14 @@ pub(super) async fn serve(listener: Listener, router: Router, slots: Arc<Slots>,
                 if let Some(slot) = room(&slots, address).await {
                     tasks.spawn(converse(stream, slot, router.clone(), stop.clone()));
                 }
-                // Those that were taken get their turn before they might have to make room.
+                // Lets tasks of accepted connections run before they might be closed to make room.
                 yield_now().await;
                 continue;
             }
             Err(error) if is_of_peer(&error) => continue,
             Err(error) => error,
         };
-        // Descriptors are used up, most likely.
+        // Most likely, there are no descriptors left.
         slots.make_room();
         if complained.is_none_or(|last| last.elapsed() > COMPLAINT) {
             complained = Some(Instant::now());
@@ -75,7 +75,7 @@ pub(super) async fn serve(listener: Listener, router: Router, slots: Arc<Slots>,
     tasks.wait().await;
 }
 
-/// Room for a connection, perhaps after a moment.
+/// A slot for a connection, after a short wait if necessary.
 async fn room(slots: &Arc<Slots>, address: Option<IpAddr>) -> Option<Slot> {
     for _ in 0..TRIES {
         match slots.open(address) {
@@ -87,13 +87,13 @@ async fn room(slots: &Arc<Slots>, address: Option<IpAddr>) -> Option<Slot> {
     None
 }
 
-/// Whether it is the fault of a peer that has gone already.
+/// Whether the error concerns a peer that has already disconnected.
 fn is_of_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Answers what comes over one connection.
+/// Serves one connection.
 async fn converse(stream: Stream, slot: Slot, router: Router, stop: CancellationToken) {
     let connection = &slot.connection;
     let service = service_fn(|mut request: Request<Incoming>| {

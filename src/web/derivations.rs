@@ -1,7 +1,8 @@
-//! Everything that evaluations added to the store, as a substitute server serves it. The requests
-//! are those of `guix substitute`; see `guix/scripts/publish.scm` of any Guix.
+//! Everything that evaluations added to the store, served by a substitute server. The requests are
+//! those of `guix substitute`; see `guix/scripts/publish.scm` of any Guix.
 //!
-//! What is served has the hash that its store path says: contents that do not are neither signed nor sent.
+//! Every item is checked against the hash in its store path: contents that do not match are neither
+//! signed nor sent.
 
 use std::io;
 use std::sync::Arc;
@@ -22,11 +23,11 @@ use crate::guix::base32;
 use crate::guix::narinfo::Narinfo;
 use crate::guix::store_path::{STORE, StorePath};
 
-/// What a store item is never changes.
+/// A store item never changes.
 const FOR_EVER: &str = "max-age=31536000, immutable";
 
-/// A store item, as it was read, and what it takes. Both go wherever work on the item goes: a peer
-/// that hangs up ends the request, but neither reading nor hashing.
+/// A store item that was read, and the resources that it holds. Both stay with the work on the
+/// item: when a peer disconnects, its request ends, but reading and hashing continue.
 struct Item {
     contents: Contents,
     hold: Hold,
@@ -44,13 +45,13 @@ struct Sending {
     _hold: Hold,
 }
 
-/// `GET /nix-cache-info`: that this is a substitute server, and for which store.
+/// `GET /nix-cache-info`: describes this substitute server and its store.
 pub(super) async fn cache_info() -> impl IntoResponse {
     let text = format!("StoreDir: {STORE}\nWantMassQuery: 0\nPriority: 100\n");
     ([(CONTENT_TYPE, "text/plain")], text)
 }
 
-/// `GET /HASH.narinfo`: what there is to know about the store item with this hash in its path.
+/// `GET /HASH.narinfo`: the narinfo of the store item with this hash in its path.
 pub(super) async fn narinfo(
     State(shared): State<Arc<Shared>>,
     Path(file): Path<String>,
@@ -58,12 +59,13 @@ pub(super) async fn narinfo(
     let hash = file.strip_suffix(".narinfo").ok_or(Failure::NotFound)?;
     base32::decode::<20>(hash.as_bytes()).map_err(|_| Failure::NotFound)?;
     let (item, path) = shared.item(hash).await?.ok_or(Failure::NotFound)?;
-    // It takes some tenths of a millisecond, and more for large ones, which others should not have to wait.
+    // This takes some tenths of a millisecond, and longer for large items, so it must not block
+    // other requests.
     let text = spawn_blocking(move || shared.web.describe(path, item)).await??;
     Ok(([(CONTENT_TYPE, "application/x-nix-narinfo"), (CACHE_CONTROL, FOR_EVER)], text))
 }
 
-/// `GET /nar/HASH-NAME`: the store item itself.
+/// `GET /nar/HASH-NAME`: the contents of the store item.
 pub(super) async fn nar(
     State(shared): State<Arc<Shared>>,
     Extension(connection): Extension<Arc<Connection>>,
@@ -90,13 +92,14 @@ async fn next_piece(mut sending: Sending) -> io::Result<Option<(Vec<u8>, Sending
 impl Shared {
     /// The store item with this hash, and its path.
     async fn item(&self, hash: &str) -> Result<Option<(Item, StorePath)>, Failure> {
-        // Between the two look-ups, it may have moved to another pack.
+        // Between the two look-ups, the item may have moved to another pack.
         for _ in 0..2 {
             let Some(place) = self.web.db.find_item(hash).await? else { return Ok(None) };
             let base_name = format!("{hash}-{}", place.name);
             let path = StorePath::parse_base_name(base_name.as_bytes()).map_err(|_| Failure::NotFound)?;
             let hold = self.memory.hold(&self.web.db, &place, &self.slots).await?;
-            // A database does not stop reading because nobody listens.
+            // The database would go on reading after the peer has disconnected, so the read is a
+            // task of its own.
             if let Some(item) = tokio::spawn(Item::read(self.web.db.clone(), place, hold)).await?? {
                 return Ok(Some((item, path)));
             }
@@ -106,7 +109,7 @@ impl Shared {
 }
 
 impl Web {
-    /// The whole narinfo of an item.
+    /// The complete narinfo of an item.
     fn describe(&self, path: StorePath, mut item: Item) -> Result<String, Failure> {
         let (nar_hash, nar_size) = item.check(&path)?;
         let references = match &item.contents {
@@ -127,7 +130,7 @@ impl Web {
 }
 
 impl Item {
-    /// Reads it from its pack, if it is still there.
+    /// Reads an item from its pack; `None` if it is no longer there.
     async fn read(db: Db, place: ItemPlace, mut hold: Hold) -> db::Result<Option<Self>> {
         let contents = if place.is_large() {
             hold.open(&db, place).await?.map(Contents::Packed)
@@ -137,7 +140,7 @@ impl Item {
         Ok(contents.map(|contents| Self { contents, hold }))
     }
 
-    /// Makes sure that it is what its path says; gives the hash of its NAR, and the length of that.
+    /// Checks the item against the hash in its path; returns the hash and the length of its NAR.
     fn check(&mut self, path: &StorePath) -> Result<([u8; 32], u64), Failure> {
         let found = match &mut self.contents {
             Contents::Whole(item) => item.is_intact(path).then(|| item.nar_hash()),
@@ -148,7 +151,7 @@ impl Item {
         found.ok_or_else(|| Failure::Corrupt(path.clone()))
     }
 
-    /// Its NAR, to be sent over a connection, and the length of that.
+    /// The body with its NAR, for a connection, and the length of the NAR.
     fn into_body(mut self, path: &StorePath, to: &Arc<Connection>) -> Result<(Body, u64), Failure> {
         let (_, size) = self.check(path)?;
         let Self { contents, mut hold } = self;

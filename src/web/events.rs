@@ -1,9 +1,9 @@
-//! What a coordinator tells of builds, in the form in which the Guix Data Service takes it:
-//! `POST /build-server/ID/build-events?token=TOKEN` with `{"items": [{"type": "build", "build_id": …,
-//! "derivation": …, "event": …, "timestamp": …}]}`. ID says which coordinator tells; builds are known by
-//! their derivations.
+//! Receives build events from coordinators, in the format of the Guix Data Service: `POST
+//! /build-server/ID/build-events?token=TOKEN` with `{"items": [{"type": "build", "build_id": …,
+//! "derivation": …, "event": …, "timestamp": …}]}`. ID identifies the coordinator; builds are
+//! identified by their derivations.
 //!
-//! The token is checked before anything of the body is read.
+//! The token is checked before the body is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,31 +26,33 @@ use crate::domain::attempt::Attempt;
 use crate::domain::spec::sanitize;
 use crate::guix::store_path::StorePath;
 
-/// The most that one request may hold, in bytes: some thousand events. A coordinator sends each by itself.
+/// The largest body, in bytes: some thousand events. A coordinator sends each event in its own
+/// request.
 const LARGEST: usize = 1 << 20;
 /// The most events in one request.
 const MOST_ITEMS: usize = 10_000;
-/// How many bodies are read and parsed at a time.
+/// How many bodies are read and parsed at the same time.
 const AT_ONCE: usize = 8;
-/// How long sending a body may take, and waiting for one's turn.
+/// The time limit for receiving a body, and for waiting to be read.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// Longest name of a build that is taken, in bytes.
+/// The longest name of a build that is accepted, in bytes.
 const LONGEST_NAME: usize = 200;
 
-/// A coordinator that may tell of builds.
+/// A coordinator that may report events.
 #[derive(Debug)]
 pub struct EventSource {
     /// Its name.
     pub coordinator: String,
-    /// The number in its address; none if it may use any that no other has.
+    /// The id in its URL; `None` if it may use any id that no other coordinator has.
     pub id: Option<i64>,
-    /// What it has to know.
+    /// The token that it has to send.
     pub token: Token,
-    /// Whether that a build failed says nothing until it was asked which agent it was.
+    /// Whether a failure is ignored here, because the coordinator first has to be asked which agent
+    /// it was.
     pub asks_about_failures: bool,
 }
 
-/// Permission to send a body.
+/// Limits how many bodies are read at the same time.
 #[derive(Debug)]
 pub(super) struct BodyBudget(Arc<Semaphore>);
 
@@ -64,7 +66,7 @@ pub(super) fn receiving() -> MethodRouter<Arc<Shared>> {
     post(receive).layer(DefaultBodyLimit::max(LARGEST))
 }
 
-/// An answer that says what is wrong.
+/// An answer that reports an error.
 fn wrong(code: StatusCode, what: &str) -> Response {
     (code, Json(json!({ "error": what }))).into_response()
 }
@@ -107,7 +109,7 @@ async fn receive(
     }
 }
 
-/// Reads the body of a request that has the right token.
+/// Reads the body of a request with a valid token.
 async fn read_body(shared: &Shared, request: Request) -> Result<Vec<NewEvent>, Response> {
     let late = |_| wrong(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
     let busy = |_| wrong(StatusCode::SERVICE_UNAVAILABLE, "too many requests are being read");
@@ -119,7 +121,7 @@ async fn read_body(shared: &Shared, request: Request) -> Result<Vec<NewEvent>, R
     let turn = turn.map_err(busy)?;
     let body = timeout(BODY_TIME, Bytes::from_request(request, &())).await.map_err(late)?;
     let body = body.map_err(|refusal| wrong(refusal.status(), &refusal.body_text()))?;
-    // It is read to its end when the peer hangs up, and its turn lasts as long.
+    // If the peer disconnects, parsing still runs to its end, and keeps its permit until then.
     let reading = move || {
         let _turn = turn;
         read(&body)
@@ -129,7 +131,7 @@ async fn read_body(shared: &Shared, request: Request) -> Result<Vec<NewEvent>, R
     read.map_err(failed)?.map_err(|fault| wrong(StatusCode::BAD_REQUEST, &fault))
 }
 
-/// Reads the events, all or none: what is sent again after an error must not be half known.
+/// Reads all events or none: after an error, the request is sent again as a whole.
 fn read(body: &[u8]) -> Result<Vec<NewEvent>, String> {
     let json: Value = serde_json::from_slice(body).map_err(|_| "could not parse body as JSON".to_owned())?;
     let items = json.get("items").and_then(Value::as_array).ok_or("missing items key")?;
@@ -176,7 +178,7 @@ fn name(value: &Value) -> Option<String> {
     name.filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME && !name.contains(char::is_control))
 }
 
-/// Seconds since 1970; what is no sensible number says nothing.
+/// Seconds since 1970; `None` if the number is not plausible.
 #[expect(clippy::cast_possible_truncation, reason = "the fraction of a second is not kept")]
 fn seconds(value: &Value) -> Option<i64> {
     let sensible = |number: &f64| (0.0..1e11).contains(number);

@@ -1,5 +1,4 @@
-//! What all pages and all answers of the API have in common: their turn, their headers, and that they
-//! are sent only when they have changed.
+//! What all pages and all answers of the API share: a limit on concurrency, headers, and ETags.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +17,16 @@ use tokio::time::timeout;
 
 use super::Shared;
 
-/// Largest page, in bytes.
+/// The largest page, in bytes.
 const LARGEST: usize = 8 << 20;
-/// Largest body of a request that changes something, in bytes.
+/// The largest body of a request that changes something, in bytes.
 const LARGEST_BODY: usize = 64 << 10;
-/// How long a body may take.
+/// The time limit for receiving a body.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// How long a request waits for its turn.
+/// How long a request waits to be handled.
 const TURN: Duration = Duration::from_secs(10);
-/// What a page may load and do: our own style sheet, script and pictures, requests and forms that lead here.
+/// What a page may load and do: our own style sheet, script and pictures, and requests and forms
+/// that lead to this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
      trusted-types gorget";
@@ -38,10 +38,10 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// Lets a limited number of requests be worked on, adds what all answers have, and says when nothing has changed.
-/// A body is read before: a peer that sends it slowly takes nobody's turn.
+/// Limits concurrent requests, adds the common headers, and answers "not modified" if nothing has
+/// changed. The body is read before that, so a peer that sends it slowly blocks nobody.
 pub(super) async fn finish(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    // No name has a null character, and PostgreSQL takes no text that has one.
+    // No name contains a null character, and PostgreSQL does not accept text with one.
     if request.uri().to_string().contains("%00") {
         return (StatusCode::BAD_REQUEST, "a name has no null character\n").into_response();
     }
@@ -74,7 +74,7 @@ pub(super) async fn finish(State(shared): State<Arc<Shared>>, request: Request, 
     Response::from_parts(head, Body::from(bytes))
 }
 
-/// The request with its body, which has to arrive in time.
+/// Reads the body of a request, which has to arrive in time.
 async fn with_body(request: Request, is_read: bool) -> Result<Request, Response> {
     if is_read {
         return Ok(request);
@@ -87,7 +87,7 @@ async fn with_body(request: Request, is_read: bool) -> Result<Request, Response>
     }
 }
 
-/// Adds the headers of pages to a file that they load.
+/// Adds the headers of pages to the answer for a file that pages load.
 pub(super) async fn finish_asset(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     add_headers(response.headers_mut());

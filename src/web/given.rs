@@ -1,4 +1,4 @@
-//! What a request that changes something says, in a form or in JSON.
+//! The body of a request that changes something: a form or JSON.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ use serde::Deserialize;
 use super::Shared;
 use super::problem::Problem;
 
-/// The body of a request that changes something. What an action does not need is left out.
+/// The body of a request that changes something. Fields that an action does not need are left out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Given {
-    /// Only of this spec.
+    /// Restricts the action to this spec.
     pub(super) spec: String,
-    /// Only for this system.
+    /// Restricts the action to this system.
     pub(super) system: String,
-    /// Why.
+    /// The reason for the action.
     pub(super) reason: String,
-    /// The page to go back to.
+    /// The page to redirect to.
     pub(super) back: String,
 }
 
 impl Given {
-    /// A word that is given.
+    /// A field, if it is not empty.
     pub(super) fn word(word: &str) -> Option<&str> {
         Some(word).filter(|word| !word.is_empty())
     }
 }
 
-/// A body of the kind that the route takes: JSON for the API, a form for a page; nothing will do.
+/// A body of the type that the route accepts: JSON for the API, a form for a page. It may be empty.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T: Default + for<'de> Deserialize<'de> + Send> FromRequest<Arc<Shared>> for Body<T> {

@@ -1,5 +1,5 @@
-//! What supervisors and monitors ask: whether this process serves, whether it can do its work, and how
-//! the farm is.
+//! Health checks for supervisors and monitors: whether this process serves, whether it is ready,
+//! and metrics of the farm.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,23 +16,23 @@ use crate::view::filter::Filter;
 use crate::view::metrics;
 use crate::view::status::Rows;
 
-/// Time for the database to answer.
+/// The time limit for the database to answer.
 const LIMIT: Duration = Duration::from_secs(5);
-/// The format of Prometheus.
+/// The content type of the metrics.
 const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// This process serves.
+/// Answers as long as this process serves.
 pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// The database answers, and a host schedules.
+/// Checks that the database answers and that a host schedules.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     let refuse = |text: String| (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     let now = shared.web.clock.now();
     match timeout(LIMIT, shared.web.db.hosts()).await {
         Err(_) => refuse(format!("the database does not answer within {} s\n", LIMIT.as_secs())),
-        // What is wrong in detail is for the log: anybody may ask.
+        // Anybody may send this request, so the details are only logged.
         Ok(Err(error)) => {
             tracing::warn!("not ready: {error}");
             refuse("the database fails\n".to_owned())

@@ -9,7 +9,7 @@ use tokio_util::either::Either;
 
 use crate::config::Listen;
 
-/// A place where requests are taken.
+/// A socket that accepts connections.
 #[derive(Debug)]
 pub enum Listener {
     /// A Unix socket.
@@ -19,7 +19,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Begins to listen.
+    /// Starts to listen.
     pub async fn bind(listen: &Listen) -> anyhow::Result<Self> {
         let hint = "hint: choose another place with --listen, or with `listen` in [web]";
         let listener = match listen {
@@ -29,7 +29,7 @@ impl Listener {
         listener.with_context(|| format!("cannot listen at {listen}\n{hint}"))
     }
 
-    /// Takes the next connection, and says from which address, if it has one.
+    /// Accepts the next connection; returns it and the address of the peer, if it has one.
     pub(super) async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
         Ok(match self {
             Self::Socket(listener) => (Stream::Left(listener.accept().await?.0), None),
@@ -40,7 +40,7 @@ impl Listener {
         })
     }
 
-    /// Where it listens, for people.
+    /// The place where it listens, as text.
     pub fn place(&self) -> String {
         match self {
             Self::Socket(listener) => listener
@@ -55,10 +55,11 @@ impl Listener {
     }
 }
 
-/// A connection of either kind.
+/// A connection of either type.
 pub(super) type Stream = Either<UnixStream, TcpStream>;
 
-/// What an earlier run left behind is no hindrance; somebody who listens is.
+/// Binds a Unix socket. Replaces one that an earlier run left behind, unless another process
+/// listens on it.
 async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     let is_socket = fs_err::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket {

@@ -1,22 +1,24 @@
-//! Server-sent events: what happens, as it happens.
+//! Server-sent events: the event log, as it grows.
 //!
 //! # Guarantees
 //!
-//! * A stream that begins after an event (`Last-Event-ID` or `after`) misses nothing after it, on
-//!   whichever host it begins. When what it missed is no longer kept, or too much, it is told to
-//!   begin anew (`reset`).
-//! * A stream ends when the farm stops, and after five minutes, so that it does not outlast a token by more.
+//! * A stream that starts after an event (`Last-Event-ID` or `after`) misses no later event, on
+//!   whichever host it starts. If the missed events are no longer kept, or are too many, it gets a
+//!   `reset` instead.
+//! * A stream ends when the farm stops, and after five minutes, so that it outlives an expired
+//!   token by no more than that.
 //!
 //! # Design
 //!
-//! One task reads the event log each second while anybody listens, and gives what it finds to all
-//! streams. So streams cost the database the same, however many there are, and hosts need not know
-//! of each other. How far evaluations have come is told as well, and is no event: it has no number.
+//! One task reads the event log each second while there are streams, and sends what it finds to all
+//! of them. So the load on the database does not depend on the number of streams, and hosts need
+//! not know each other. The progress of evaluations is also sent. It is not an event and has no
+//! number.
 //!
 //! # Races
 //!
-//! A stream first listens, then reads what it missed, so it may hear of an event twice; it skips
-//! what it has sent.
+//! A stream first subscribes, then reads the events that it missed, so it may get an event twice;
+//! it skips events that it has already sent.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -41,35 +43,36 @@ use crate::db::{self, Db, LoggedEvent, Progress};
 
 /// How often the event log is read.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A comment is sent after so long without an event, so that proxies keep the connection.
+/// A comment is sent after this time without an event, so that proxies keep the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// A stream ends after so long, and its client begins another one, with a token that is still valid.
+/// A stream ends after this time. Its client then opens another one, for which it needs a token
+/// that is still valid.
 const LONGEST: Duration = Duration::from_mins(5);
-/// After how many milliseconds a browser connects again.
+/// After how long a browser reconnects.
 const RETRY: Duration = Duration::from_secs(3);
-/// How many messages a stream may be behind before it has to read the event log itself.
+/// How many messages a stream may lag behind before it has to read the event log itself.
 const BEHIND: usize = 256;
-/// How long a stream waits for its turn.
+/// How long a stream waits to be started.
 const TURN: Duration = Duration::from_secs(10);
-/// How many events are read at a time.
+/// How many events one query reads.
 const PAGE: i64 = 500;
-/// A stream that missed more events than that begins anew.
+/// A stream that missed more events than this gets a reset.
 const MOST_MISSED: usize = 2000;
 
-/// Something to tell.
+/// A message to all streams.
 #[derive(Debug, Clone)]
 enum Message {
-    /// Each stream has to read for itself what it missed.
+    /// Each stream has to read the events that it missed.
     Missed,
     Event(LoggedEvent),
     Progress(Progress),
 }
 
-/// Gives what happens to all streams.
+/// Sends events to all streams.
 #[derive(Debug)]
 pub(super) struct Live {
     sender: Sender<Message>,
-    /// Cancelled when the farm stops.
+    /// Canceled when the farm stops.
     stop: CancellationToken,
 }
 
@@ -95,7 +98,8 @@ impl Live {
 
     async fn tell(&self, db: &Db, last: &mut Option<i64>, told: &mut Vec<Progress>) -> db::Result<()> {
         match *last {
-            // Nobody listened so far: what happened since the first stream began is not known here.
+            // There was no stream until now. Events since the first one started have not been read
+            // here.
             None => {
                 *last = Some(db.event_bounds().await?.map_or(0, |(_, newest)| newest));
                 let _ = self.sender.send(Message::Missed);
@@ -122,7 +126,7 @@ pub(super) struct After {
     after: Option<i64>,
 }
 
-/// One stream.
+/// The state of one stream.
 struct Following {
     shared: Arc<Shared>,
     heard: Receiver<Message>,
@@ -138,7 +142,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let header = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
-    // It begins with some queries, as a page does.
+    // A stream starts with some queries, like a page.
     let gate = Arc::clone(&shared);
     let turn = timeout(TURN, gate.page_turns.acquire()).await;
     let Ok(Ok(turn)) = turn else {
@@ -151,7 +155,7 @@ pub(super) async fn stream(
         .event("hello")
         .data(json!({ "newest": newest }).to_string())]);
     let last = match header.or(after) {
-        // What comes next is kept, or is still to come.
+        // All later events are in the log, or still to come.
         Some(after) if (oldest - 1..=newest).contains(&after) => after,
         Some(_) => {
             waiting.push_back(reset(newest));
@@ -163,7 +167,8 @@ pub(super) async fn stream(
     let mut following = Following { shared, heard, last, waiting };
     following.catch_up().await?;
     drop(turn);
-    // Whoever may not read any more hears nothing after that; others go on where they were.
+    // A client that is no longer permitted to read gets nothing after that; others reconnect and
+    // continue.
     let over = async move { stop.run_until_cancelled(sleep(LONGEST)).await };
     let events = events(following).take_until(over);
     let headers =
@@ -181,7 +186,8 @@ fn events(following: Following) -> impl Stream<Item = Result<Event, Infallible>>
             match following.heard.recv().await {
                 Ok(Message::Event(event)) => following.add(&event),
                 Ok(Message::Progress(progress)) => following.waiting.push_back(of_progress(&progress)),
-                // A stream that cannot go on ends, and the browser begins another one after its last event.
+                // If catching up fails, the stream ends, and the browser opens another one from its
+                // last event on.
                 Ok(Message::Missed) | Err(RecvError::Lagged(_)) => following.catch_up().await.ok()?,
                 Err(RecvError::Closed) => return None,
             }
@@ -199,7 +205,7 @@ impl Following {
         }
     }
 
-    /// Reads what was missed.
+    /// Reads the events that the stream missed.
     async fn catch_up(&mut self) -> Result<(), Failure> {
         loop {
             let missed = self.shared.web.db.events_after(self.last, PAGE).await?;
@@ -219,7 +225,7 @@ impl Following {
     }
 }
 
-/// What was missed cannot be told.
+/// The message that missed events are not available.
 fn reset(newest: i64) -> Event {
     Event::default().event("reset").id(newest.to_string()).data("{}")
 }

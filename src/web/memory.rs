@@ -1,6 +1,6 @@
-//! What store items may take while they are served: memory, and turns at being read and hashed.
-//! Whatever works on an item has these with it, so they last until the work ends, even if the peer
-//! has hung up.
+//! Limits the resources for serving store items: memory, and the number of items that are read and
+//! hashed at the same time. Work on an item owns its resources, so they are held until the work
+//! ends, even if the peer has disconnected.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,33 +13,35 @@ use super::Failure;
 use super::slots::{Share, Slots};
 use crate::db::{self, Db, ItemPlace, Packed, PackedItem};
 
-/// Items up to this size take memory without asking, in bytes: there are as many as
-/// connections at most.
+/// Items up to this size, in bytes, need no memory permit: there are at most as many as
+/// connections.
 const SMALL: u64 = 64 << 10;
-/// What all items together may take that are neither small nor large, in KiB.
+/// The memory for all items that are neither small nor large, in KiB.
 const MIDDLING: u32 = 32 << 10;
-/// What all large items may take, in KiB.
+/// The memory for all large items, in KiB.
 const LARGE: u32 = 96 << 10;
-/// What a large item takes in bytes, beside what it is compressed: zstd's window, and some pieces.
+/// The memory for a large item besides its compressed size, in bytes: zstd's window, and some
+/// pieces.
 const WINDOW: u64 = 3 << 20;
-/// A derivation is whole in memory while it is hashed, and so may be what is escaped in it.
+/// While a derivation is hashed, it is completely in memory, possibly together with an unescaped
+/// copy.
 const COPIES: u64 = 2;
 
 /// How long a request waits for memory.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How often a peer is cut meanwhile that takes what it is sent too slowly.
+/// How often the slowest peer is disconnected while a request waits.
 const GLANCE: Duration = Duration::from_millis(250);
-/// How many requests may wait for each share: their connections cannot be closed to make room
-/// meanwhile.
+/// How many requests may wait for each share: their connections cannot be closed meanwhile to make
+/// room.
 const QUEUE: usize = 32;
 
-/// How many large items are read and hashed at a time: others need the processors
-/// and the database, too.
+/// How many large items are read and hashed at the same time: other work needs the processors and
+/// the database, too.
 const LARGE_AT_ONCE: usize = 2;
-/// How many others.
+/// How many other items are read and hashed at the same time.
 const OTHERS_AT_ONCE: usize = 16;
 
-/// What there is for all items.
+/// The resources for all items.
 #[derive(Debug)]
 pub(super) struct Memory {
     middling: Pool,
@@ -49,30 +51,30 @@ pub(super) struct Memory {
     packs: Arc<Packs>,
 }
 
-/// The packs of large items that somebody reads from, by their numbers: however many do, each is in
-/// memory once.
+/// The packs of large items that are being read, by number. Each is in memory only once, however
+/// many requests read from it.
 #[derive(Debug, Default)]
 struct Packs(Mutex<HashMap<i64, Weak<Pack>>>);
 
-/// One of them.
+/// A pack in memory, with its permit.
 #[derive(Debug)]
 struct Pack {
     packed: Packed,
     _memory: OwnedSemaphorePermit,
 }
 
-/// The memory of one share.
+/// The memory permits of one share.
 #[derive(Debug)]
 struct Pool {
     share: Share,
     size: u32,
     free: Arc<Semaphore>,
     queue: Semaphore,
-    /// Who waits longest has this.
+    /// Held by the request that has waited longest.
     front: sync::Mutex<()>,
 }
 
-/// What one item has of it.
+/// The resources that one item holds.
 #[derive(Debug)]
 pub(super) struct Hold {
     memory: Option<(Share, OwnedSemaphorePermit)>,
@@ -94,7 +96,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Waits for what it takes to read and hash an item. Slow peers lose theirs.
+    /// Waits for the resources to read and hash an item. Disconnects slow peers to free memory.
     pub(super) async fn hold(&self, db: &Db, place: &ItemPlace, slots: &Slots) -> Result<Hold, Failure> {
         let mut pack = None;
         let (memory, turns) = if place.is_large() {
@@ -120,7 +122,7 @@ impl Pool {
         Self { share, size, free, queue: Semaphore::new(QUEUE), front: sync::Mutex::default() }
     }
 
-    /// Waits for memory for so many bytes: for all there is, if that is not enough.
+    /// Waits for memory of this many bytes, or for the whole pool if the pool is smaller.
     async fn take(&self, bytes: u64, slots: &Slots) -> Result<(Share, OwnedSemaphorePermit), Failure> {
         let _place = self.queue.try_acquire().map_err(|_| Failure::Busy)?;
         let wanted = u32::try_from(kib(bytes)).unwrap_or(self.size).min(self.size);
@@ -140,12 +142,13 @@ impl Pool {
 }
 
 impl Hold {
-    /// Of which share it has memory, if it needs any.
+    /// The share that its memory belongs to, if it needs any.
     pub(super) fn share(&self) -> Option<Share> {
         self.memory.as_ref().map(|(share, _)| *share)
     }
 
-    /// Opens a large item, if it is still there. Its pack is read unless somebody else has done so.
+    /// Opens a large item; `None` if it is no longer there. Reads its pack unless another request
+    /// has already done so.
     pub(super) async fn open(&mut self, db: &Db, place: ItemPlace) -> db::Result<Option<PackedItem>> {
         let number = place.pack;
         if let Some(pack) = self.pack.take().or_else(|| self.packs.find(number)) {
@@ -156,14 +159,14 @@ impl Hold {
         let Some(item) = db.open_item(place).await? else { return Ok(None) };
         let length = item.packed.as_ref().len() as u64;
         let memory = self.memory.as_mut().and_then(|(_, memory)| {
-            // Of a pack that is larger than the share, there may be less.
+            // If a pack is larger than the share, there may be less.
             memory.split(kib(length).min(memory.num_permits().saturating_sub(kib(WINDOW))))
         });
         self.pack = memory.map(|memory| self.packs.add(number, item.packed.clone(), memory));
         Ok(Some(item))
     }
 
-    /// The item has been hashed and is sent now.
+    /// Releases what is no longer needed after hashing, when the item is sent.
     pub(super) fn end_turn(&mut self) {
         self.turn = None;
         if let Some((Share::Large, memory)) = &mut self.memory {
@@ -190,7 +193,7 @@ impl Packs {
     }
 }
 
-/// As many KiB as hold so many bytes.
+/// The number of KiB that hold this many bytes.
 fn kib(bytes: u64) -> usize {
     usize::try_from(bytes.div_ceil(1 << 10)).unwrap_or(usize::MAX)
 }

@@ -1,11 +1,12 @@
-//! What `gorget run` serves over HTTP: pages, an API, derivations as substitutes, and a place for a
-//! coordinator's events.
+//! The HTTP server of `gorget run`: pages, an API, derivations as substitutes, and an endpoint for
+//! events of coordinators.
 //!
-//! Whoever can reach it may fetch derivations. Pages and the API take a token, but for reading where
-//! `anonymous` in the configuration permits that; `routes` says which role. A coordinator has a token
-//! of its own.
+//! Every client that can reach the server may fetch derivations. Pages and the API need a token,
+//! except for reading if `anonymous` in the configuration permits that; `routes` has the role for
+//! each route. A coordinator has a token of its own.
 //!
-//! Everything that a peer can use up is limited: connections, time, the memory of large answers and of bodies.
+//! Every resource that a peer can use up is limited: connections, time, and the memory of large
+//! answers and of bodies.
 
 mod action;
 mod api;
@@ -53,47 +54,48 @@ use crate::guix::signature::{SigningError, SigningKey};
 use crate::guix::store_path::StorePath;
 use slots::{Limits, Slots};
 
-/// How many pages, and answers of the API, are made at the same time. SQLite has four connections that read.
+/// How many pages and answers of the API are made at the same time. SQLite has four connections
+/// that read.
 const PAGES_AT_ONCE: usize = 2;
 
-/// What requests are answered from.
+/// The data and settings of the server.
 #[derive(Debug)]
 pub struct Web {
-    /// Where everything stands.
+    /// The database.
     pub db: Db,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// What signs; without it, what is served has no signature.
+    /// The signing key; without one, narinfos have no signature.
     pub key: Option<SigningKey>,
-    /// Who may tell of builds.
+    /// The coordinators that may report events.
     pub tellers: Vec<EventSource>,
-    /// What pages and the API show beside the database.
+    /// Settings of pages and the API.
     pub pages: Pages,
-    /// Whether pages and the API show anything to whoever has no token.
+    /// Whether a client without a token may read pages and the API.
     pub anonymous: bool,
-    /// Whom to wake when somebody changed something.
+    /// The bells to ring after a change.
     pub bells: Bells,
 }
 
 impl Web {
-    /// Serves a database without a key, to nobody without a token.
+    /// Serves `db` without a signing key, and without anonymous reading.
     pub fn new(db: Db, clock: Clock) -> Self {
         let (pages, bells) = (Pages::default(), Bells::default());
         Self { db, clock, key: None, tellers: Vec::new(), pages, anonymous: false, bells }
     }
 }
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug)]
 struct Shared {
     web: Web,
     slots: Arc<Slots>,
     memory: memory::Memory,
     bodies: events::BodyBudget,
-    /// Permission to make a page, or an answer of the API.
+    /// Limits how many pages and answers of the API are made at the same time.
     page_turns: Semaphore,
     live: live::Live,
-    /// What programs can ask for.
+    /// The routes for programs.
     api: Vec<Route>,
 }
 
@@ -106,13 +108,13 @@ impl Shared {
         self.pages().routes
     }
 
-    /// The database as it is now, for an answer that is put together from several questions.
+    /// A snapshot of the database, for an answer that needs several queries.
     async fn moment(&self) -> db::Result<Db> {
         self.web.db.at_one_moment().await
     }
 }
 
-/// Answers requests until `stop` is cancelled, and then those that are under way, for some seconds.
+/// Serves requests until `stop` is canceled, and then the running ones for some seconds.
 pub async fn serve(listener: Listener, web: Web, stop: CancellationToken) -> anyhow::Result<()> {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let slots = Slots::new(Limits::of_files(files));
@@ -131,7 +133,7 @@ pub async fn serve(listener: Listener, web: Web, stop: CancellationToken) -> any
     Ok(())
 }
 
-/// Why a request has no answer.
+/// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("there is nothing")]

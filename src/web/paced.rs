@@ -9,17 +9,17 @@ use tokio::time::{Sleep, sleep};
 
 use super::slots::Connection;
 
-/// A peer has to take so many bytes, or all there are, in the time that it has.
+/// How many bytes, or all pending ones if there are fewer, a peer has to read within its time.
 const WINDOW: usize = 256 << 10;
 
-/// A connection's stream that fails when its peer takes what it is sent too slowly.
+/// A stream of a connection that fails when the peer reads too slowly.
 pub(super) struct Paced<S> {
     stream: S,
     connection: Arc<Connection>,
     time: Duration,
-    /// Runs while something waits for the peer.
+    /// Runs while data waits for the peer to read it.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// What the peer took meanwhile, in bytes.
+    /// How many bytes the peer has read since the deadline was set.
     taken: usize,
 }
 

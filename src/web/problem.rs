@@ -1,4 +1,5 @@
-//! Why a request was refused: as problem details (RFC 9457) for programs; pages make a page of it.
+//! Why a request was refused: as problem details (RFC 9457) for programs; pages turn it into a
+//! page.
 
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -10,15 +11,15 @@ use super::asked::Unknown;
 use crate::domain::access::Role;
 use crate::farm::steering::Refusal;
 
-/// Why there is no answer.
+/// Why a request was refused.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
     pub(super) status: StatusCode,
-    /// What is wrong, and a hint.
+    /// The reason, and a hint.
     pub(super) detail: String,
-    /// Similar names.
+    /// Similar names that exist.
     pub(super) near: Vec<String>,
-    /// The role that it takes.
+    /// The role that the request needs.
     pub(super) needs: Option<Role>,
 }
 
@@ -35,7 +36,7 @@ impl Problem {
         Self { needs: Some(role), ..self }
     }
 
-    /// A few words for the kind of problem.
+    /// The kind of problem, in a few words.
     pub(super) fn title(&self) -> &'static str {
         match self.status {
             StatusCode::NOT_FOUND => "not found",

@@ -1,14 +1,14 @@
-/// So many milliseconds a peer is watched before anything is said about it.
+/// How long a peer is measured before its rate is known, in milliseconds.
 const SPAN: u64 = 2000;
 
-/// How fast a peer takes what it is sent, of late.
+/// The rate at which a peer has recently read data.
 #[derive(Debug)]
 pub(super) struct Rate {
-    /// When this span began, in milliseconds.
+    /// When the current span started, in milliseconds.
     begun: u64,
-    /// What was taken since, in bytes.
+    /// How many bytes were read in the current span.
     taken: u64,
-    /// What was taken in a second of the span before.
+    /// The bytes per second of the span before.
     before: Option<u64>,
 }
 
@@ -17,7 +17,7 @@ impl Rate {
         Self { begun: now, taken: 0, before: None }
     }
 
-    /// So many bytes were taken.
+    /// Counts bytes that the peer has read.
     pub(super) fn add(&mut self, now: u64, bytes: usize) {
         self.taken += bytes as u64;
         if now.saturating_sub(self.begun) >= SPAN {
@@ -25,7 +25,7 @@ impl Rate {
         }
     }
 
-    /// Bytes in a second; nothing if that cannot be said yet.
+    /// The bytes per second; `None` until it is known.
     pub(super) fn per_second(&self, now: u64) -> Option<u64> {
         let span = now.saturating_sub(self.begun);
         if span >= SPAN { Some(self.taken * 1000 / span) } else { self.before }

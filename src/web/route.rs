@@ -1,33 +1,34 @@
-//! What is known of a route beside its handler.
+//! The description of a route, without its handler.
 
 use crate::domain::access::Role;
 
-/// What answers a request.
+/// The kind of answer that a route gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A page, or a form of one.
     Page,
     /// The API.
     Api,
-    /// A stream of events, without an end.
+    /// An event stream, which has no end.
     Stream,
     /// A file that pages load.
     Asset,
-    /// A store item; a coordinator's event, which has a token of its own.
+    /// Without a token of ours: store items, and events of coordinators, which have their own
+    /// token.
     Open,
 }
 
-/// A path and what it is for.
+/// A path and its purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// What answers.
+    /// The kind of answer.
     pub kind: Kind,
     /// `GET` or `POST`.
     pub method: &'static str,
     /// The path, with names in braces.
     pub path: String,
-    /// The role that it takes; nothing where anybody may.
+    /// The role that it needs; `None` if anybody may use it.
     pub role: Option<Role>,
-    /// What it is for, in a line.
+    /// Its purpose, in a line.
     pub text: &'static str,
 }

@@ -1,5 +1,5 @@
-//! The one table of routes: what each is for, and which role it takes. The router, the list of the API in the help
-//! and the test of refusals are made from it.
+//! The table of all routes, with the purpose and the role of each. The router, the list of the API
+//! in the help, and the test of refusals are made from it.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ fn entry(
     Entry { route: Route { kind, method, path: path.into(), role, text }, handler }
 }
 
-/// What shows something.
+/// Routes that show something.
 #[rustfmt::skip]
 fn reading() -> Vec<Entry> {
     let page = (Kind::Page, "GET", Some(Role::Read));
@@ -100,7 +100,7 @@ fn reading() -> Vec<Entry> {
     ]
 }
 
-/// What changes something: each once for the API, and once for a page's form.
+/// Routes that change something: each once for the API, and once for a form of a page.
 #[rustfmt::skip]
 fn changing() -> Vec<Entry> {
     use Role::{Admin, Operate, Trigger};
@@ -127,7 +127,7 @@ fn changing() -> Vec<Entry> {
     actions.into_iter().flatten().collect()
 }
 
-/// An action, for the API and for a form.
+/// The routes of an action, for the API and for a form.
 fn both<H, T>(role: Role, path: &str, text: &'static str, action: H) -> [Entry; 2]
 where
     H: Handler<T, Arc<Shared>> + Clone,
@@ -140,7 +140,7 @@ where
     ]
 }
 
-/// What anybody may ask for.
+/// Routes for anybody.
 fn open() -> Vec<Entry> {
     let open = (Kind::Open, "GET", None);
     vec![

@@ -1,5 +1,5 @@
-//! Which connections are open. When there are too many, the one that has waited longest for its peer makes room, so
-//! that peers that send or take nothing cannot keep others out.
+//! The open connections. If there are too many, the one that has waited longest for its peer is
+//! closed. So peers that send or read nothing cannot keep others out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,23 +11,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::rate::Rate;
 
-/// `waiting_since` of a connection that waits for an answer of ours.
+/// The `waiting_since` of a connection that waits for our answer.
 const AT_WORK: u64 = u64::MAX;
-/// A connection that has just begun is not closed for so many milliseconds: its peer is about to send a request.
+/// How long, in milliseconds, a new connection is not closed: its peer is about to send a request.
 const YOUNG: u64 = 50;
-/// A peer that takes as many bytes in a second keeps its connection when others need memory.
+/// A peer that reads at least this many bytes per second keeps its connection when others need
+/// memory.
 const FAST: u64 = 4 << 20;
 
-/// How many connections may be open.
+/// The most open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) connections: usize,
-    /// From one address of another machine.
+    /// The limit for one address of another machine.
     pub(super) per_address: usize,
 }
 
 impl Limits {
-    /// As many as leave enough of `files` descriptors for Git, evaluations and the database.
+    /// Leaves enough of `files` descriptors for Git, evaluations and the database.
     pub(super) fn of_files(files: u64) -> Self {
         let connections = usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(8, 1024);
         Self { connections, per_address: (connections / 4).max(4) }
@@ -49,37 +50,39 @@ struct Open {
     per_address: HashMap<IpAddr, usize>,
 }
 
-/// One of them.
+/// An open connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     started: Instant,
-    /// The peer's, if it is on another machine.
+    /// The peer's address, if it is on another machine.
     address: Option<IpAddr>,
-    /// Since when its peer neither completed a request nor took anything, in milliseconds.
+    /// When the peer last completed a request or read anything, in milliseconds.
     waiting_since: AtomicU64,
-    /// Whose memory is kept for what its peer has not taken yet, and how fast it takes that.
+    /// The share of the memory that is held for data that the peer has not read yet, and the rate
+    /// at which it reads.
     lent: Mutex<Option<(Share, Rate)>>,
-    /// Closes it.
+    /// Closes the connection.
     pub(super) closed: CancellationToken,
 }
 
-/// Memory for store items: those below 1 MiB have theirs, so that larger ones cannot take all.
+/// The memory for store items: those below 1 MiB have a share of their own, so that larger ones
+/// cannot take all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Share {
     Middling,
     Large,
 }
 
-/// Why there is no room for a connection.
+/// Why there is no slot for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
     /// There are too many from its address, and all are being answered.
     Address,
-    /// There are too many, and all are being answered or have just begun.
+    /// There are too many, and all are being answered or are new.
     All,
 }
 
-/// A connection, which is open as long as this is kept.
+/// An open connection. Dropping this frees its slot.
 pub(super) struct Slot {
     slots: Arc<Slots>,
     number: u64,
@@ -124,7 +127,7 @@ impl Slots {
         self.lock().close_one(self.now(), 0, |_| true);
     }
 
-    /// Closes the connection whose peer is the slowest of those that have memory of this share,
+    /// Closes the connection with the slowest peer among those that hold memory of this share,
     /// unless all are fast.
     pub(super) fn close_slowest(&self, share: Share) {
         let now = self.now();
@@ -147,7 +150,8 @@ impl Slots {
 }
 
 impl Open {
-    /// Closes the one that has waited longest, for `age` at least, among those that are `eligible`.
+    /// Closes the `eligible` connection that has waited longest, if it has waited for at least
+    /// `age`.
     fn close_one(&mut self, now: u64, age: u64, eligible: impl Fn(&Connection) -> bool) -> Option<()> {
         let waiting = self.connections.iter().filter(|(_, connection)| eligible(connection));
         let waiting = waiting.map(|(number, found)| (found.waiting_since.load(Ordering::Relaxed), *number));
@@ -177,7 +181,7 @@ impl Connection {
         self.address
     }
 
-    /// Its peer took so many bytes.
+    /// Records that the peer has read this many bytes.
     pub(super) fn took(&self, bytes: usize) {
         self.progress();
         if let Some((_, rate)) = &mut *self.lent() {
@@ -185,13 +189,13 @@ impl Connection {
         }
     }
 
-    /// Memory of a share is kept for its peer, until this is dropped.
+    /// Records that memory of this share is held for the peer, until the result is dropped.
     pub(super) fn lend(self: &Arc<Self>, share: Share) -> Loan {
         *self.lent() = Some((share, Rate::new(milliseconds(self.started))));
         Loan(Arc::clone(self))
     }
 
-    /// How many bytes its peer takes in a second, if it has memory of this share for a while.
+    /// How many bytes per second the peer reads, if it has held memory of this share for a while.
     fn rate(&self, share: Share, now: u64) -> Option<u64> {
         let lent = self.lent();
         let (_, rate) = lent.as_ref().filter(|(of, _)| *of == share)?;
@@ -202,12 +206,12 @@ impl Connection {
         self.lent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its peer took something, or is about to be answered.
+    /// Records that the peer has read something, or has sent a request.
     pub(super) fn progress(&self) {
         self.waiting_since.store(milliseconds(self.started), Ordering::Relaxed);
     }
 
-    /// A request is being answered, until this is dropped.
+    /// Records that a request is being answered, until the result is dropped.
     pub(super) fn work(self: &Arc<Self>) -> Work {
         self.waiting_since.store(AT_WORK, Ordering::Relaxed);
         Work(Arc::clone(self))
@@ -223,7 +227,7 @@ impl Drop for Work {
     }
 }
 
-/// Memory that is kept for the peer of a connection.
+/// Memory that is held for the peer of a connection.
 pub(super) struct Loan(Arc<Connection>);
 
 impl Drop for Loan {
@@ -238,7 +242,8 @@ impl Drop for Slot {
     }
 }
 
-/// What is counted as one address: of IPv6, a whole network. Reverse proxies on this machine speak for many.
+/// The address that connections are counted by; for IPv6, the whole network. A reverse proxy on
+/// this machine serves many clients, so it is not counted.
 fn counted(address: IpAddr) -> Option<IpAddr> {
     let address = address.to_canonical();
     if address.is_loopback() {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest, Sha256};
 
-/// A word that somebody has to know. Only its hash is kept.
+/// A secret word that a client has to know. Only its hash is kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token([u8; 32]);
 
@@ -17,12 +17,12 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// Takes this word.
+    /// The token with this word.
     pub fn new(word: &str) -> Self {
         Self(Sha256::digest(word).into())
     }
 
-    /// Reads the word in `file`, which is made, with a new word, when it is not there.
+    /// Reads the token in `file`. If the file does not exist, creates it with a new word.
     pub fn load(file: &Path) -> anyhow::Result<Self> {
         let word = match fs_err::read_to_string(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => make(file)?,
@@ -36,7 +36,7 @@ impl Token {
         Ok(Self::new(word.trim()))
     }
 
-    /// Whether `word` is the one. How long that takes tells nothing about it.
+    /// Whether `word` is the token. The time that this takes reveals nothing about the token.
     pub fn is(&self, word: &str) -> bool {
         *self == Self::new(word)
     }

@@ -1,4 +1,4 @@
-//! What admins see: tokens, and what people changed.
+//! Pages for admins: tokens, and the audit log.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ const ENTRIES: i64 = 100;
 #[template(path = "tokens.html")]
 struct TokensPage {
     frame: Frame,
-    /// The one that was just made: its name and its secret.
+    /// The name and the secret of a token that was just created.
     made: Option<(Clean, String)>,
     roles: [&'static str; 4],
     tokens: Vec<TokenRow>,
@@ -66,7 +66,7 @@ pub(in crate::web) async fn tokens(State(shared): State<Arc<Shared>>, visit: Vis
     show(&shared, &visit, None).await
 }
 
-/// Makes a token, and shows its secret this once.
+/// Creates a token, and shows its secret only this once.
 pub(in crate::web) async fn create(
     State(shared): State<Arc<Shared>>,
     Extension(by): Extension<Caller>,

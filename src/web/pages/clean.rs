@@ -4,18 +4,18 @@ use std::fmt;
 
 use crate::domain::spec::sanitize;
 
-/// Longest text of a name or a reason on one line, in characters.
+/// The longest name or reason on one line, in characters.
 const LINE: usize = 200;
-/// Longest text of many lines, in bytes.
+/// The longest text of several lines, in bytes.
 const TEXT: usize = 8 << 10;
 
-/// Text without control characters and without what turns the direction of writing, cut to a length. Templates
-/// show nothing else that is not our own, and escape it.
+/// Text without control characters and without characters that change the direction of writing, cut
+/// to a length. Templates show no other text from outside, and escape it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Clean(String);
 
 impl Clean {
-    /// On one line.
+    /// Makes one line.
     pub(super) fn line(text: &str) -> Self {
         let mut line: String = sanitize(text).chars().take(LINE).collect();
         if line.len() < text.len() && text.chars().nth(LINE).is_some() {
@@ -24,7 +24,7 @@ impl Clean {
         Self(line)
     }
 
-    /// On as many lines as it has.
+    /// Keeps the lines.
     pub(super) fn text(text: &str) -> Self {
         let end = text.floor_char_boundary(TEXT);
         let lines: Vec<String> = text[..end].lines().map(sanitize).collect();

@@ -1,4 +1,4 @@
-//! Two evaluations compared, or two branches, revisions or dates, for each system that both have.
+//! Comparisons of two evaluations, branches, revisions or dates, for each system that both have.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::web::api::pairs_of;
 use crate::web::asked::Asked;
 use crate::web::problem::Problem;
 
-/// The most systems that are compared at once.
+/// The most systems of one comparison.
 const MOST_SYSTEMS: usize = 12;
 
 #[derive(Template)]
@@ -56,7 +56,7 @@ struct FormPage {
     specs: Vec<Clean>,
 }
 
-/// What a form asks for.
+/// The fields of the form.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::web) struct Sides {
@@ -64,7 +64,7 @@ pub(in crate::web) struct Sides {
     target: String,
 }
 
-/// The list and the system that are shown.
+/// The selected list and system.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::web) struct Shown {
@@ -72,7 +72,7 @@ pub(in crate::web) struct Shown {
     system: String,
 }
 
-/// The lists, by their words in the query and on the page.
+/// The lists: the key in the query, and the title on the page.
 const LISTS: [(&str, &str); 6] = [
     ("broken", "No longer evaluable"),
     ("errors", "New errors"),
@@ -82,7 +82,7 @@ const LISTS: [(&str, &str); 6] = [
     ("mended", "Evaluable again"),
 ];
 
-/// Asks for two evaluations, and leads to the page that compares them.
+/// A form for two evaluations; redirects to the comparison.
 pub(in crate::web) async fn form(
     State(shared): State<Arc<Shared>>,
     visit: Visit,
@@ -141,7 +141,7 @@ fn many(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// What is to be said first: of the system with most to build.
+/// The summary at the top: about the system with the most to build.
 fn lede(all: &[Comparison<'_>]) -> String {
     let Some(most) = all.iter().max_by_key(|one| one.rebuilds.count) else { return String::new() };
     let broken: usize = all.iter().map(|one| one.diff.broken.len()).sum();
@@ -155,7 +155,7 @@ fn lede(all: &[Comparison<'_>]) -> String {
     )
 }
 
-/// How long each of the lists is.
+/// The length of each list.
 fn sizes(one: &Comparison<'_>) -> [usize; 6] {
     let diff = &one.diff;
     let errors = one.new_errors.len();

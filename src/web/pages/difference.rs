@@ -8,10 +8,10 @@ use crate::domain::diff::{Added, Changed, Diff, Removed};
 /// How many jobs or errors a page lists.
 pub(super) const ROWS: usize = 200;
 
-/// The spec and the system of jobs.
+/// A spec and a system.
 pub(super) type Place<'a> = (&'a str, &'a str);
 
-/// A list that can be chosen.
+/// A tab that selects a list.
 pub(super) struct Tab {
     pub(super) href: String,
     pub(super) word: &'static str,
@@ -20,7 +20,7 @@ pub(super) struct Tab {
     pub(super) is_current: bool,
 }
 
-/// A job, or an error.
+/// A row with a job or an error.
 pub(super) struct JobRow {
     pub(super) shape: Option<Shape>,
     pub(super) job: Clean,
@@ -29,7 +29,7 @@ pub(super) struct JobRow {
     pub(super) text: Clean,
 }
 
-/// The jobs with another derivation.
+/// Rows of jobs with another derivation.
 pub(super) fn changed_rows((spec, system): Place<'_>, diff: &Diff) -> Vec<JobRow> {
     let changed = |job: &Changed| JobRow {
         shape: None,
@@ -43,7 +43,7 @@ pub(super) fn changed_rows((spec, system): Place<'_>, diff: &Diff) -> Vec<JobRow
     diff.changed.iter().take(ROWS).map(changed).collect()
 }
 
-/// The jobs that came.
+/// Rows of added jobs.
 pub(super) fn added_rows((spec, system): Place<'_>, added: &[Added]) -> Vec<JobRow> {
     let row = |job: &Added| JobRow {
         shape: None,
@@ -55,7 +55,7 @@ pub(super) fn added_rows((spec, system): Place<'_>, added: &[Added]) -> Vec<JobR
     added.iter().take(ROWS).map(row).collect()
 }
 
-/// The jobs that went.
+/// Rows of removed jobs.
 pub(super) fn removed_rows(removed: &[Removed]) -> Vec<JobRow> {
     let row = |job: &Removed| JobRow {
         shape: None,

@@ -1,4 +1,4 @@
-//! One evaluation: what it found, against the last complete one before it.
+//! One evaluation: its results, compared with the last complete one before it.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ struct EvaluationPage {
     list: List,
 }
 
-/// Which of its lists is shown.
+/// The selected list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum List {
     Errors,
@@ -55,7 +55,7 @@ enum List {
     Removed,
 }
 
-/// Each list, its word in the query and on the page.
+/// The lists: the key in the query, and the title on the page.
 const LISTS: [(List, &str, &str); 4] = [
     (List::Errors, "errors", "Errors"),
     (List::Changed, "changed", "Changed"),
@@ -64,7 +64,7 @@ const LISTS: [(List, &str, &str); 4] = [
 ];
 
 impl List {
-    /// The one that is called so, else the first.
+    /// The list with this key, or the first one.
     fn named(word: &str) -> Self {
         LISTS.iter().find(|(_, key, _)| *key == word).map_or(Self::Errors, |(list, ..)| *list)
     }
@@ -76,7 +76,7 @@ pub(in crate::web) struct Shown {
     list: String,
 }
 
-/// What is compared, and with what.
+/// The comparison with the evaluation before.
 struct Lists {
     before: Option<EvaluationId>,
     diff: Diff,
@@ -131,7 +131,7 @@ pub(in crate::web) async fn page(
     }))
 }
 
-/// What an operator can do: paths and words.
+/// The actions of an operator: paths and labels.
 fn acts(row: &db::Evaluation, awaits_approval: bool) -> Vec<(String, &'static str)> {
     let path = |word: &str| format!("{}/{word}", link::evaluation(row.id));
     let mut acts = Vec::new();
@@ -145,7 +145,8 @@ fn acts(row: &db::Evaluation, awaits_approval: bool) -> Vec<(String, &'static st
     acts
 }
 
-/// The difference to the last complete evaluation before; of one that is not complete, jobs are not known.
+/// Compares with the last complete evaluation before. If this one is not complete, its jobs are not
+/// known.
 async fn compare(db: &Db, row: &db::Evaluation, errors: &[db::JobError]) -> Answer<Lists> {
     let nothing = Lists { before: None, diff: Diff::default(), rebuilds: 0, new_errors: 0 };
     if row.state != EvaluationState::Complete {
@@ -162,7 +163,7 @@ async fn compare(db: &Db, row: &db::Evaluation, errors: &[db::JobError]) -> Answ
     Ok(Lists { before: Some(first.id), rebuilds, new_errors, diff: comparison.diff })
 }
 
-/// What is to be said first.
+/// The summary at the top.
 fn lede(row: &db::Evaluation, lists: &Lists) -> String {
     let many = |many: usize| i64::try_from(many).unwrap_or(i64::MAX);
     match row.state {
@@ -200,7 +201,7 @@ fn facts(view: &Evaluation<'_>, now: i64) -> Vec<Clean> {
     facts.iter().map(|fact| Clean::line(fact)).collect()
 }
 
-/// How much is done, while it runs.
+/// The progress of an evaluation that has not ended.
 fn progress(view: &Evaluation<'_>) -> Option<(i64, i64, String)> {
     if view.finished_at.is_some() {
         return None;

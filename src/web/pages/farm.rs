@@ -1,4 +1,4 @@
-//! The machines, coordinators, servers and repositories of the farm.
+//! The hosts, coordinators, substitute servers and repositories of the farm.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::web::Shared;
 #[template(path = "farm.html")]
 struct FarmPage {
     frame: Frame,
-    /// What the reader can do: paths and words.
+    /// The actions of the reader: paths and labels.
     acts: Vec<(String, &'static str)>,
     lede: String,
     hosts: Vec<HostRow>,
@@ -100,7 +100,7 @@ fn is_paused(status: &Status<'_>, kind: &str, name: &str) -> bool {
     status.pauses.iter().any(|pause| pause.kind == kind && pause.name == name)
 }
 
-/// A path that pauses or resumes, and a word for it.
+/// The path that pauses or resumes, and its label.
 fn toggle(kind: &str, name: &str, paused: bool, words: [&'static str; 2]) -> (String, &'static str) {
     let path = link::pause(kind, name);
     if paused { (path + "/resume", words[1]) } else { (path, words[0]) }

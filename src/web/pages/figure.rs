@@ -1,11 +1,11 @@
-//! Numbers and times, for people.
+//! Formats numbers and times.
 
 use crate::clock::{Seconds, readable_span, utc};
 use crate::view::build::BuildCount;
 
 use super::shape::Shape;
 
-/// A number with its thousands apart, by narrow blanks that do not break.
+/// A number with thousands separated by narrow non-breaking blanks.
 pub(super) fn number(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = if number < 0 { "−".to_owned() } else { String::new() };
@@ -18,15 +18,15 @@ pub(super) fn number(number: i64) -> String {
     text
 }
 
-/// So many things, by the word for one and for several.
+/// A number with its noun, in the singular or plural.
 pub(super) fn count(many: i64, one: &str, several: &str) -> String {
     format!("{}\u{a0}{}", number(many), if many == 1 { one } else { several })
 }
 
-/// A point in time, as a page shows it.
+/// A point in time in the two forms that a page shows.
 #[derive(Debug)]
 pub(super) struct Time {
-    /// How long ago, or in how long.
+    /// The distance to the present.
     pub(super) span: String,
     /// Date and time.
     pub(super) exact: String,
@@ -38,14 +38,14 @@ impl Time {
     }
 }
 
-/// How many builds are in one state.
+/// The number of builds in one state.
 #[derive(Debug)]
 pub(super) struct StateCount {
     pub(super) shape: Shape,
     pub(super) count: String,
 }
 
-/// How many there are in each state that has any, in the order in which people are shown them.
+/// The number of builds in each state that has any, in the order in which states are shown.
 pub(super) fn state_counts<'a>(counts: impl Iterator<Item = &'a BuildCount<'a>>) -> Vec<StateCount> {
     let counts: Vec<&BuildCount<'_>> = counts.collect();
     let of_state =

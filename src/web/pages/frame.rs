@@ -1,4 +1,4 @@
-//! What all pages have around them: head, navigation, foot, style sheet, and who looks at them.
+//! What surrounds every page: head, navigation, foot, style sheet, and the user.
 
 use std::convert::Infallible;
 
@@ -16,14 +16,15 @@ use crate::web::caller::Caller;
 const STYLE: &str = include_str!("../assets/style.css");
 const ICON: &str = include_str!("../assets/icon.svg");
 const LIVE: &str = include_str!("../assets/live.js");
-/// Makes one tree of elements like another with few changes: idiomorph 0.8.0, from npm, Zero-Clause BSD.
+/// Morphs one tree of elements into another with few changes: idiomorph 0.8.0, from npm,
+/// Zero-Clause BSD.
 const MORPH: &str = include_str!("../assets/idiomorph.min.js");
 
-/// Somebody looks at a page.
+/// A request for a page.
 #[derive(Debug, Clone, Default)]
 pub(in crate::web) struct Visit {
     caller: Option<Caller>,
-    /// Path and query of the page.
+    /// The path and query of the page.
     address: String,
 }
 
@@ -37,13 +38,13 @@ impl<S: Sync> FromRequestParts<S> for Visit {
 }
 
 impl Visit {
-    /// The same of whoever was let in. Nothing leads back to what is no page.
+    /// Sets the authenticated caller. Only a page may be returned to later.
     pub(super) fn of(self, caller: Option<&Caller>, is_page: bool) -> Self {
         let address = if is_page { self.address } else { "/".to_owned() };
         Self { caller: caller.cloned().or(self.caller), address }
     }
 
-    /// The frame of a page called so. The title is escaped and cut like all untrusted text.
+    /// The frame of a page with this title. The title is escaped and cut like all untrusted text.
     pub(super) fn frame(&self, title: &str, current: &'static str) -> Frame {
         let known = self.caller.as_ref().filter(|caller| caller.token.is_some());
         let role = known.map(|caller| caller.author.role);
@@ -63,22 +64,22 @@ impl Visit {
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) title: String,
-    /// The entry of the navigation that is current, by its path.
+    /// The path of the current entry of the navigation.
     current: &'static str,
-    /// Who is logged in.
+    /// The name of the logged-in user.
     pub(super) user: Option<Clean>,
-    /// Whether they can log out.
+    /// Whether the user can log out.
     pub(super) has_session: bool,
     role: Option<Role>,
-    /// Where to log in.
+    /// The link to log in.
     pub(super) login: String,
-    /// Path and query of the page, where its buttons lead back to.
+    /// The path and query of the page, to which its buttons return.
     pub(super) back: String,
 }
 
-/// Which Gorget makes the pages.
+/// The version of Gorget.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The navigation: path and word.
+/// The navigation: paths and labels.
 const ENTRIES: [(&str, &str); 5] = [
     ("/", "Overview"),
     ("/branches", "Branches"),
@@ -86,11 +87,11 @@ const ENTRIES: [(&str, &str); 5] = [
     ("/compare", "Compare"),
     ("/farm", "Farm"),
 ];
-/// What admins see besides.
+/// Further entries for admins.
 const ADMIN_ENTRIES: [(&str, &str); 2] = [("/admin/tokens", "Tokens"), ("/admin/audit", "Audit log")];
 
 impl Frame {
-    /// The navigation: path, word, whether it is where we are.
+    /// The navigation: path, label, and whether it is the current entry.
     pub(super) fn entries(&self) -> Vec<(&'static str, &'static str, bool)> {
         let admin = self.may_administrate().then_some(ADMIN_ENTRIES).into_iter().flatten();
         ENTRIES.into_iter().chain(admin).map(|(path, word)| (path, word, path == self.current)).collect()
@@ -113,7 +114,7 @@ impl Frame {
     }
 }
 
-/// The files that pages load. They change with the program only.
+/// Serves the files that pages load. They change only with the program.
 pub(in crate::web) async fn asset(Path(file): Path<String>) -> Response {
     let (kind, text) = match file.as_str() {
         "style.css" => ("text/css; charset=utf-8", STYLE),

@@ -1,4 +1,4 @@
-//! What the states mean, and where programs ask.
+//! Explains the states, and lists the API.
 
 use std::sync::Arc;
 

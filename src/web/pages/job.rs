@@ -1,4 +1,4 @@
-//! One job: why it is queued, or is not.
+//! One job: why it is queued or not.
 
 use std::sync::Arc;
 
@@ -35,9 +35,9 @@ struct JobPage {
     errors: Vec<ErrorPart>,
 }
 
-/// The job with one derivation. Several packages can give their jobs one name.
+/// A job with one derivation. Several packages can have jobs of the same name.
 struct JobPart {
-    /// Where its failed build is queued once more.
+    /// The path that retries its failed build.
     retry: Option<String>,
     shape: Option<Shape>,
     because: Clean,
@@ -153,7 +153,8 @@ pub(in crate::web) struct Search {
     q: String,
 }
 
-/// Looks for jobs whose names have a text in them. The only one of a name is shown at once.
+/// Searches for jobs whose names contain a text. Redirects to a job with exactly that name if there
+/// is only one.
 pub(in crate::web) async fn search(
     State(shared): State<Arc<Shared>>,
     visit: Visit,

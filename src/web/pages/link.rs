@@ -1,10 +1,10 @@
-//! Addresses of pages.
+//! Links to pages.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::db::EvaluationId;
 
-/// What does not stand in a segment of a path, nor in a value of a query.
+/// The characters that are escaped in a segment of a path and in a value of a query.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -26,7 +26,7 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// A path of these segments.
+/// Makes a path of segments.
 fn path(segments: &[&str]) -> String {
     segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, ESCAPED))).collect()
 }
@@ -48,29 +48,30 @@ pub(super) fn job(spec: &str, system: &str, job: &str) -> String {
     path(&["jobs", spec, system, job])
 }
 
-/// Where two evaluations are compared.
+/// The page that compares two evaluations.
 pub(super) fn compare(base: &str, target: &str) -> String {
     compare_range(&format!("{base}..{target}"))
 }
 
-/// The same, of `A..B`.
+/// The same for `A..B`.
 pub(super) fn compare_range(range: &str) -> String {
     path(&["compare", range])
 }
 
-/// Where something is paused.
+/// The path that pauses something.
 pub(super) fn pause(kind: &str, name: &str) -> String {
     path(&["pauses", kind, name])
 }
 
-/// A path of ours that a form names, or the first page: nobody is led elsewhere.
+/// The path in a form, if it is on this server, or else the first page: no form can redirect
+/// elsewhere.
 pub(super) fn local(path: &str) -> &str {
-    // Browsers leave out tabs and line breaks, and take a backslash for a slash.
+    // Browsers ignore tabs and line breaks, and treat a backslash as a slash.
     let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if is_plain && path.starts_with('/') && !path.starts_with("//") { path } else { "/" }
 }
 
-/// A query of the pairs that have a value, with its `?`.
+/// Makes a query, with its `?`, of the pairs that have a value.
 pub(super) fn query(pairs: &[(&str, &str)]) -> String {
     let given = pairs.iter().filter(|(_, value)| !value.is_empty());
     let pairs: Vec<String> =

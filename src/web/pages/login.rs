@@ -1,4 +1,4 @@
-//! Where a token is given, and a browser session begins.
+//! Starts a browser session with a token.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub(in crate::web) async fn log_in(State(shared): State<Arc<Shared>>, request: R
     }
     let Body(Login { token: word, back }) = Body::from_request(request, &shared).await?;
     let (db, now) = (&shared.web.db, shared.web.clock.now());
-    // Whoever has the secret of a session needs no other.
+    // The secret of a session cannot be used to start another session.
     let Some(token) = valid(db, word.trim(), now).await?.filter(|token| !token.is_session) else {
         let page = LoginPage { frame: visit.frame("Log in", ""), back, is_wrong: true };
         return Ok((StatusCode::FORBIDDEN, html(&page)).into_response());
@@ -75,9 +75,9 @@ pub(in crate::web) async fn log_out(
     Ok(with_cookie(Redirect::to("/").into_response(), &headers, "", "; Max-Age=0"))
 }
 
-/// Sets the cookie of a session. Over plain HTTP, browsers take it for this machine only.
+/// Sets the cookie of a session. Over plain HTTP, browsers only accept it for this machine.
 fn with_cookie(mut response: Response, headers: &HeaderMap, secret: &str, end: &str) -> Response {
-    // A proxy may ask for another host than the browser did.
+    // A proxy may send another host than the browser did.
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
     let is_local = match origin.and_then(|origin| origin.split_once("://")) {
         Some((scheme, host)) => scheme == "http" && is_local_name(host),

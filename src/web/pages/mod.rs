@@ -1,13 +1,13 @@
 //! The pages: the farm in a browser.
 //!
-//! A page is a function of its URL and of the database, and needs no script: one of ours makes the
-//! same request again when something happened, and shows what came. What it shows is what
-//! the commands say with `--json`: both are made from `view`. Each page begins with a sentence that
-//! answers its question; what is wrong comes first.
+//! A page depends only on its URL and the database, and works without scripts. Our one script
+//! repeats the request when something has happened, and updates the page. Pages show the same as
+//! commands with `--json`: both are made from `view`. Each page starts with a sentence that answers
+//! its question; problems come first.
 //!
-//! Names and messages come from evaluated code, repositories and servers. Templates show them as
-//! [`clean::Clean`] only, and escape them. The headers let a page load our own style sheet and
-//! nothing else, and run nothing.
+//! Names and messages come from evaluated code, repositories and servers. Templates show them only
+//! as [`clean::Clean`], and escape them. The headers let a page load only our own style sheet,
+//! script and pictures.
 
 pub(super) mod admin;
 mod clean;
@@ -35,11 +35,11 @@ pub(super) use response::as_page;
 
 use crate::domain::plan::route::Routes;
 
-/// What pages and the API show beside the database.
+/// Settings of pages and the API.
 #[derive(Debug, Clone, Default)]
 pub struct Pages {
-    /// Which coordinators there are.
+    /// The configured coordinators.
     pub routes: Routes,
-    /// Where this machine keeps logs of builds.
+    /// The directory of logs of builds on this machine.
     pub logs: PathBuf,
 }

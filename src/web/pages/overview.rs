@@ -1,4 +1,4 @@
-//! The first page: what is wrong, what is under way, and how the specs are.
+//! The first page: problems, running work, and the state of the specs.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::view::status::{Rows, Status};
 use crate::view::trouble::{self, Needs, Trouble};
 use crate::web::Shared;
 
-/// In which states builds are counted beside a spec, in this order.
+/// The groups of states for which builds of a spec are counted, in this order.
 const COUNTED: [(&[BuildState], BuildState); 5] = [
     (&[BuildState::Succeeded, BuildState::Substituted], BuildState::Succeeded),
     (&[BuildState::Failed, BuildState::Rejected], BuildState::Failed),
@@ -44,7 +44,7 @@ struct Overview {
 }
 
 struct TroubleRow {
-    /// The path and the word of what the reader can do about it.
+    /// The path and the label of the action that the reader can take.
     action: Option<(String, &'static str)>,
     shape: Shape,
     subject: Clean,
@@ -99,7 +99,7 @@ pub(in crate::web) async fn page(State(shared): State<Arc<Shared>>, visit: Visit
     }))
 }
 
-/// How many builds are being made, and how many wait.
+/// A sentence with the numbers of running and waiting builds.
 fn under_way(status: &Status<'_>) -> String {
     let of = |is: fn(BuildState) -> bool| -> i64 {
         status.builds.iter().filter(|one| is(one.state)).map(|one| one.count).sum()
@@ -178,13 +178,13 @@ fn spec_row(stored: &StoredSpec, newest: &[Evaluation<'_>], status: &Status<'_>)
     }
 }
 
-/// The state of an evaluation, its system, and where it is shown.
+/// The state of an evaluation, its system, and the link to it.
 fn system(evaluation: &Evaluation<'_>) -> (Shape, Clean, String) {
     let shape = evaluation_shape(evaluation);
     (shape, Clean::line(evaluation.system), link::evaluation(evaluation.id))
 }
 
-/// How the state of an evaluation looks.
+/// The look of the state of an evaluation.
 pub(super) fn evaluation_shape(evaluation: &Evaluation<'_>) -> Shape {
     let named = EvaluationState::ALL.into_iter().find(|state| state.word() == evaluation.state);
     Shape::of_evaluation(named.unwrap_or(EvaluationState::Pending))

@@ -1,4 +1,4 @@
-//! The builds that are wanted, in the order in which they are submitted.
+//! The wanted builds, in the order in which they are submitted.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::web::asked::{Asked, of_state};
 
 /// How many builds a page lists.
 const ROWS: usize = 100;
-/// How many failed builds are listed for others wait for them.
+/// How many failed builds are listed because others wait for them.
 const BLOCKERS: usize = 20;
 
 #[derive(Template)]
@@ -106,13 +106,13 @@ fn lede(counts: &[BuildCount<'_>]) -> String {
     format!("{} {waits}, {} being made.", count(waiting, "build", "builds"), number(building))
 }
 
-/// What can be chosen, each once, and whether it is.
+/// The values that can be selected, without duplicates, and whether each is selected.
 fn choices<'a>(all: impl Iterator<Item = &'a str>, chosen: &str) -> Vec<(Clean, bool)> {
     let all: std::collections::BTreeSet<&str> = all.collect();
     all.into_iter().map(|one| (Clean::line(one), one == chosen)).collect()
 }
 
-/// A build that waits for one that failed is shown as blocked, whatever its state.
+/// The row of a build. A build that waits for a failed one is shown as blocked, whatever its state.
 fn row(build: &Build<'_>, now: Seconds) -> BuildRow {
     let causes = build.blocked_by.iter().flatten().copied().collect::<Vec<_>>().join(", ");
     let is_blocked = !causes.is_empty();

@@ -1,4 +1,4 @@
-//! How a page leaves: as HTML, or as an error.
+//! The answer with a page: HTML, or an error.
 
 use askama::Template;
 use axum::extract::{FromRequestParts as _, Request};
@@ -13,7 +13,7 @@ use crate::web::action::Done;
 use crate::web::caller::Caller;
 use crate::web::problem::Problem;
 
-/// A page, or why there is none.
+/// A page, or why it cannot be shown.
 pub(super) type Answer<T> = Result<T, Problem>;
 
 #[derive(Template)]
@@ -25,7 +25,7 @@ struct ErrorPage {
     similar: Vec<(String, Clean)>,
 }
 
-/// The page that a template makes.
+/// Renders a template.
 pub(super) fn html(template: &impl Template) -> Response {
     match template.render() {
         Ok(page) => Html(page).into_response(),
@@ -36,8 +36,8 @@ pub(super) fn html(template: &impl Template) -> Response {
     }
 }
 
-/// Makes a page of a problem, and leads back to a page from what was done there. Whoever may not read is led to
-/// where they can log in.
+/// Turns a problem into a page, and redirects to a page after an action. A client that may not read
+/// is redirected to the login.
 pub(in crate::web) async fn as_page(request: Request, next: Next) -> Response {
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     let (mut parts, body) = request.into_parts();

@@ -1,4 +1,4 @@
-//! How a state looks: a shape, a colour and a word. A colour never stands alone.
+//! The look of a state: a shape, a color and a word. No color is used without the other two.
 
 use crate::db::{BuildState, EvaluationState};
 use crate::domain::verdict::Word;
@@ -7,13 +7,13 @@ use crate::view::trouble::Needs;
 /// The look of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shape {
-    /// The class of its colour.
+    /// The class with its color.
     pub(super) colour: &'static str,
-    /// The word that always stands beside it.
+    /// The word, which is always shown next to it.
     pub(super) word: &'static str,
-    /// What it means, and whether waiting helps.
+    /// An explanation, with whether waiting helps.
     pub(super) meaning: &'static str,
-    /// What is drawn, on 16 by 16.
+    /// The SVG elements, on a grid of 16 by 16.
     drawing: &'static str,
 }
 
@@ -45,13 +45,13 @@ impl Shape {
         Self { colour, word, meaning, drawing }
     }
 
-    /// The drawing, for a template that does not escape it: nothing of it comes from elsewhere.
+    /// The SVG, for a template that does not escape it: none of it comes from outside.
     pub(super) fn svg(&self) -> String {
         let Self { colour, drawing, .. } = self;
         format!("<svg class='shape {colour}' viewBox='0 0 16 16' aria-hidden='true'>{drawing}</svg>")
     }
 
-    /// That of a build.
+    /// The look of a build.
     pub(super) fn of_build(state: BuildState) -> Self {
         let (drawing, colour, meaning) = match state {
             BuildState::Pending => {
@@ -80,7 +80,7 @@ impl Shape {
         Self::new(drawing, colour, state.word(), meaning)
     }
 
-    /// That of an evaluation.
+    /// The look of an evaluation.
     pub(super) fn of_evaluation(state: EvaluationState) -> Self {
         let (drawing, colour, meaning) = match state {
             EvaluationState::Pending => (CIRCLE, "waiting", "Nobody works on it yet. Waiting helps."),
@@ -93,7 +93,7 @@ impl Shape {
         Self::new(drawing, colour, state.word(), meaning)
     }
 
-    /// That of a job that could not be evaluated.
+    /// The look of a job that could not be evaluated.
     pub(super) const ERROR: Self = Self::new(
         TRIANGLE,
         "bad",
@@ -101,7 +101,7 @@ impl Shape {
         "Guix raised an error for this job. Other jobs of the evaluation are not affected.",
     );
 
-    /// That of a build that waits for one that failed.
+    /// The look of a build that waits for a failed one.
     pub(super) const BLOCKED: Self = Self::new(
         "<path d='M5.4 1.75H10.6L14.25 5.4V10.6L10.6 14.25H5.4L1.75 10.6V5.4Z' class='line'/>\
          <path d='M4.75 8H11.25' class='line'/>",
@@ -128,7 +128,7 @@ impl Shape {
         Self::new(drawing, colour, word.word(), meaning)
     }
 
-    /// That of trouble.
+    /// The look of a problem.
     pub(super) fn of_trouble(needs: Needs) -> Self {
         match needs {
             Needs::Action => Self::new(CROSS, "bad", "needs action", "Somebody has to do something."),

@@ -1,4 +1,4 @@
-//! One spec: where its channels are, what keeps it from being evaluated, and its newest evaluations.
+//! One spec: the state of its channels, why it is blocked, and its newest evaluations.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ const EVALUATIONS: i64 = 50;
 #[template(path = "spec.html")]
 struct SpecPage {
     frame: Frame,
-    /// What the reader can do: paths and words.
+    /// The actions of the reader: paths and labels.
     acts: Vec<(String, &'static str)>,
     paused: Option<(Clean, Clean, Time)>,
     name: Clean,
@@ -113,7 +113,7 @@ fn acts(frame: &Frame, name: &str, is_paused: bool) -> Vec<(String, &'static str
     acts
 }
 
-/// What is to be said first.
+/// The summary at the top.
 fn lede(stored: &db::StoredSpec, status: &Status<'_>) -> String {
     if !stored.present {
         return "Its file is gone: nothing of it is evaluated or wanted.".to_owned();
