@@ -1,4 +1,4 @@
-//! Who types commands, for the audit log.
+//! The user who runs a command, for the audit log.
 
 use super::{open_db, user_error};
 use crate::clock::Clock;
@@ -7,7 +7,7 @@ use crate::db::Db;
 use crate::domain::access::{Author, Role};
 use crate::farm::steering::{Refusal, Steering};
 
-/// What a command needs that changes something.
+/// What a command that changes something needs.
 pub(super) struct Steerer {
     db: Db,
     author: Author,
@@ -23,7 +23,7 @@ impl Steerer {
     }
 }
 
-/// The user of this machine. Whoever can write the database may do everything.
+/// The user on this machine. Anybody who can write to the database may do everything.
 pub(super) fn author(config: &Config) -> Author {
     let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let user = user.filter(|user| !user.is_empty() && !user.contains(char::is_control));
@@ -32,7 +32,7 @@ pub(super) fn author(config: &Config) -> Author {
     Author { name, role: Role::Admin, specs: Vec::new(), origin: config.host.clone() }
 }
 
-/// A refusal is the user's fault, unless something of ours failed.
+/// Turns a refusal into a user error, unless something of ours failed.
 pub(super) fn refused(refusal: Refusal) -> anyhow::Error {
     match refusal {
         Refusal::Missing(text)

@@ -1,4 +1,4 @@
-//! What commands make from the configuration.
+//! What commands create from the configuration.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ pub(super) use crate::farm::pipeline::parts::{checkouts, daemon, limits, logs, r
 use crate::guix::signature::SigningKey;
 use crate::web::{EventSource, Pages, Token, Web};
 
-/// What the server answers requests from.
+/// The data and settings of the HTTP server.
 pub(super) fn web(config: &Config, db: &Db, bells: Bells) -> anyhow::Result<Web> {
     let file = &config.web.signing_key;
     let key = if file.exists() {
@@ -33,7 +33,8 @@ pub(super) fn web(config: &Config, db: &Db, bells: Bells) -> anyhow::Result<Web>
     })
 }
 
-/// The senders of events about builds: coordinators, or, where there are none, whatever works on the queue.
+/// The senders of build events: coordinators or, if there are none, any program that works on the
+/// queue.
 fn event_sources(config: &Config) -> anyhow::Result<Vec<EventSource>> {
     let default = |token: &Path| -> anyhow::Result<EventSource> {
         let (coordinator, token) = (DEFAULT.to_owned(), Token::load(token)?);

@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory as _};
 
 use super::Cli;
 
-/// The commands by what they are about.
+/// The commands, grouped by subject.
 pub(super) const GROUPS: [(&str, &[&str]); 6] = [
     ("Evaluating", &["run", "evaluate", "impact"]),
     ("Specs and branches", &["check", "poll", "pushes", "acknowledge", "channels"]),

@@ -1,4 +1,4 @@
-//! What an evaluation finds, listed as it is found.
+//! Lists the results of an evaluation while it runs.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::guix::recording_store::RecordedItem;
 use crate::guix::store_path::{Hash, StorePath};
 use crate::view::listing::{Finding, Job};
 
-/// Evaluates, and lists jobs, errors and warnings: a line each, or a JSON object.
+/// Evaluates, and lists jobs, errors and warnings, each as a line or as a JSON object.
 pub(super) async fn list(
     warm: &mut EvaluatorProcess,
     wanted: Target,
@@ -50,7 +50,7 @@ pub(super) async fn list(
     Ok(summary?)
 }
 
-/// With `derivations`, in JSON.
+/// Shows a batch; with `derivations`, as JSON.
 fn show(batch: Batch, system: &System, derivations: Option<&mut Derivations>) -> anyhow::Result<()> {
     if let Some(derivations) = derivations {
         derivations.learn(batch.items);
@@ -107,7 +107,7 @@ impl Derivations {
         }
     }
 
-    /// What this derivation needs directly.
+    /// The derivations that this derivation directly needs.
     fn inputs(&self, derivation: &StorePath) -> Vec<String> {
         let inputs = self.0.get(derivation.hash()).map_or(&[][..], |known| &known.inputs);
         let paths = inputs.iter().filter_map(|input| self.0.get(input));

@@ -143,7 +143,7 @@ pub fn main() -> ExitCode {
     match run_command(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            // A reader that has gone, such as `head`, is no error.
+            // It is no error when the reader, such as `head`, has exited.
             if error.chain().any(is_broken_pipe) {
                 return Exit::Done.into();
             }
@@ -170,16 +170,16 @@ fn prepare(command: &Command) {
     telemetry::begin(match command {
         // On a terminal, a progress bar takes the place of the log.
         Command::Run(run) if !run.once || !std::io::stderr().is_terminal() => "gorget=info",
-        // Its steps are not those of a farm; it says itself what goes wrong.
+        // Its steps are not those of a farm; it reports problems itself.
         Command::Impact(_) => "off",
         _ => "gorget=warn",
     });
-    // What Gorget keeps is nobody else's; man pages and completions are everybody's.
+    // Only its owner may read what Gorget keeps; everybody may read man pages and completions.
     if !matches!(command, Command::Generate(_)) {
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
     if matches!(command, Command::ReadSources | Command::Supervise) {
-        // The kernel calls it by the link that it was started by.
+        // Otherwise, the kernel would name the process after the link through which it was started.
         let _ = rustix::thread::set_name(c"gorget");
     }
 }
@@ -226,7 +226,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
 fn within(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(work);
-    // What still waits for a file or a lock must not keep the program from ending.
+    // Work that still waits for a file or a lock must not keep the program from exiting.
     runtime.shutdown_timeout(LAST_WAIT);
     result
 }

@@ -18,7 +18,7 @@ use crate::farm::{Severity, problems};
 use crate::steps::evaluate::Evaluate;
 use crate::view::evaluation as view;
 
-/// Everything one time. What is found while evaluating is queued meanwhile.
+/// Runs everything once. What evaluations find is queued while they run.
 pub(super) async fn all(
     context: &Context,
     config: &Config,
@@ -32,14 +32,14 @@ pub(super) async fn all(
     report_problems(&context.db).await
 }
 
-/// Evaluates what there is.
+/// Runs all pending evaluations.
 pub(super) async fn evaluate(context: &Context, config: &Config) -> anyhow::Result<()> {
     let label =
         |running: &Evaluation| format!("evaluating {} for {}", sanitize(&running.spec), running.system);
     exhaust_showing(&mut evaluator(context, config), &context.db, &label).await
 }
 
-/// Evaluates what there is; `label` says what that is.
+/// Runs all pending evaluations, and shows progress; `label` describes the running one.
 pub(super) async fn exhaust_showing(
     evaluator: &mut Evaluate,
     db: &Db,
@@ -51,7 +51,7 @@ pub(super) async fn exhaust_showing(
     }
 }
 
-/// Shows how far the running evaluation is, as the database says, until it is dropped.
+/// Shows the progress of the running evaluation, as the database has it, until it is dropped.
 async fn show_progress(
     db: &Db,
     label: &(dyn Fn(&Evaluation) -> String + Sync),
@@ -72,14 +72,14 @@ async fn show_progress(
         progress.now(activity(&running, label));
         if let Some(total) = running.jobs_total {
             progress.of(usize::try_from(total)?);
-            // It goes back when another host begins anew.
+            // The number goes down when another host starts the evaluation again.
             progress.advance(usize::try_from(running.jobs_done - *done).unwrap_or(0));
             *done = running.jobs_done;
         }
     }
 }
 
-/// The text beside the progress bar.
+/// The text next to the progress bar.
 pub(super) fn activity(running: &Evaluation, label: &(dyn Fn(&Evaluation) -> String + Sync)) -> String {
     let view = view::Evaluation::new(running);
     if view.is_preparing() {
@@ -89,7 +89,7 @@ pub(super) fn activity(running: &Evaluation, label: &(dyn Fn(&Evaluation) -> Str
     }
 }
 
-/// Prints what is wrong after everything was done once.
+/// Prints the problems that are left after everything was done once.
 pub(super) async fn report_problems(db: &Db) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     for problem in problems(db).await? {

@@ -1,4 +1,4 @@
-//! What the commands that only read have in common.
+//! Opens the database for commands.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::{postgres_backup, user_error};
 use crate::config::Config;
 use crate::db::Db;
 
-/// Opens the farm's database, which must be there.
+/// Opens the farm's database, which must exist.
 pub(super) async fn open(config: &Config) -> anyhow::Result<Db> {
     let location = config.database.as_str();
     if !location.contains("://") && !Path::new(location).exists() {
@@ -19,7 +19,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Db> {
     Ok(Db::open(location).await?)
 }
 
-/// Opens the farm's database as it is now, for a report that only reads.
+/// Opens a snapshot of the farm's database, for a report that only reads.
 pub(super) async fn for_report(config: &Config) -> anyhow::Result<Db> {
     Ok(open(config).await?.at_one_moment().await?)
 }

@@ -1,4 +1,4 @@
-//! How Gorget talks: data to standard output, everything else to standard error.
+//! The output of Gorget: data to standard output, everything else to standard error.
 
 use std::io::{self, Write as _};
 
@@ -10,57 +10,57 @@ use crate::domain::spec::sanitize;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 
-/// Says why a command failed.
+/// Prints why a command failed.
 pub(super) fn error(error: &anyhow::Error) {
     let text = sanitize_lines(&format!("{error:#}"));
     let _ = writeln!(anstream::stderr(), "{RED}error:{RED:#} {text}");
 }
 
-/// Says something that is not data.
+/// Prints a message that is not data.
 pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr(), "{}", sanitize_lines(text));
 }
 
-/// One line of data.
+/// Prints one line of data.
 pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(anstream::stdout(), "{}", sanitize(text))
 }
 
-/// A blank line and a paragraph of data, whose lines but the first are indented.
+/// Prints a blank line and a paragraph of data. Its lines after the first are indented.
 pub(super) fn paragraph(text: &str) -> io::Result<()> {
     writeln!(anstream::stdout(), "\n{}", indented(text, "\n  "))
 }
 
-/// An entry of a list, of several lines perhaps. All but the first are indented, so that nothing in it
-/// looks like another entry.
+/// Prints an entry of a list. Its lines after the first are indented, so that none of them looks
+/// like another entry.
 pub(super) fn entry(text: &str) -> io::Result<()> {
     writeln!(anstream::stdout(), "{}", indented(text, "\n      "))
 }
 
-/// The same for what is not data.
+/// Prints an entry that is not data.
 pub(super) fn note_entry(text: &str) {
     let _ = writeln!(anstream::stderr(), "{}", indented(text, "\n      "));
 }
 
-/// Many lines of data, at least one, written together.
+/// Prints one or more lines of data in one write.
 pub(super) fn lines(lines: &[String]) -> io::Result<()> {
     let lines: Vec<_> = lines.iter().map(|line| sanitize(line)).collect();
     writeln!(anstream::stdout(), "{}", lines.join("\n"))
 }
 
-/// Some lines of data.
+/// Prints data of several lines.
 pub(super) fn text(text: &str) -> io::Result<()> {
     writeln!(anstream::stdout(), "{}", sanitize_lines(text))
 }
 
-/// One JSON document on a line of its own.
+/// Prints a JSON document on one line.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec(value)?;
     text.push(b'\n');
     Ok(io::stdout().write_all(&text)?)
 }
 
-/// A table; nothing when it has no rows.
+/// Prints a table, or nothing if it has no rows.
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());

@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::sandbox::{Limits, Tool};
 
-/// How long a dump may take.
+/// The time limit of a dump.
 const LIMIT: Duration = Duration::from_hours(12);
-/// What libpq reads of the environment, beside its own defaults.
+/// The environment variables that libpq reads.
 const LIBPQ: [&str; 9] = [
     "PGDATABASE",
     "PGHOST",
@@ -26,9 +26,9 @@ const LIBPQ: [&str; 9] = [
     "PGUSER",
 ];
 
-/// Has `pg_dump` write a database that lacks migrations to `postgres.before-N` in the state directory, N being the
-/// first that it lacks, and removes the dump that an earlier upgrade made. Does nothing when the database lacks
-/// none, or when that file is there.
+/// If a database lacks migrations, makes `pg_dump` write it to `postgres.before-N` in the state
+/// directory, and removes the dump of an earlier upgrade. N is the number of the first missing
+/// migration. Does nothing if no migration is missing or the file exists.
 pub(super) async fn back_up(config: &Config) -> anyhow::Result<()> {
     let location = config.database.as_str();
     let Some(next) = Db::lacks_migration(location).await? else { return Ok(()) };
@@ -66,7 +66,7 @@ async fn dump_to(file: &Path, location: &str) -> Result<(), String> {
     let tool = tool.arg("--dbname").arg(location).limits(Limits { file_size: u64::MAX, ..Limits::tool() });
     let known = LIBPQ.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     let tool = known.fold(tool, |tool, (name, value)| tool.env(name, value));
-    // Other users of this machine can read arguments, not the environment.
+    // Other users of this machine can read arguments, but not the environment.
     let tool = password.into_iter().fold(tool, |tool, password| tool.env("PGPASSWORD", password));
     let run = async { tool.spawn()?.finish(LIMIT).await };
     let finished = run.await.map_err(|error| format!("cannot run pg_dump: {error}"))?;

@@ -1,4 +1,4 @@
-//! `docs/commands.md`, made from what `--help` says.
+//! Generates `docs/commands.md` from the help texts.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use super::{Cli, help};
 /// The longest line of prose, in characters.
 const COLUMNS: usize = 100;
 
-/// Every command with its arguments, in Markdown.
+/// All commands with their arguments, in Markdown.
 pub(super) fn markdown() -> String {
     let mut root = Cli::command();
     root.build();
@@ -53,7 +53,7 @@ fn section(text: &mut String, command: &Command) {
     }
 }
 
-/// Whether an argument is the command's own.
+/// Whether an argument belongs to the command itself.
 fn is_own(argument: &Arg) -> bool {
     !argument.is_global_set()
         && !argument.is_hide_set()
@@ -85,7 +85,7 @@ fn meaning(argument: &Arg) -> String {
     text
 }
 
-/// Words in lines of at most [`COLUMNS`], and an empty line.
+/// Adds words in lines of at most [`COLUMNS`] characters, and an empty line.
 fn paragraph(text: &mut String, words: &str) {
     let mut column = 0;
     for word in words.split_whitespace() {

@@ -54,7 +54,7 @@ fn host_name(text: &str) -> Result<String, &'static str> {
 pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     raise_file_limit();
     make_directories(&config)?;
-    // Held until the process ends, however it ends.
+    // The lock is held until the process ends, however it ends.
     let lock = fs_err::File::create(config.state.join("lock"))?;
     if lock.file().try_lock().is_err() {
         return Err(user_error(format!("another `gorget run` works in {}", config.state.display())));
@@ -68,7 +68,7 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
         Err(error @ Error::HostTaken(_)) => return Err(user_error(error.to_string())),
         presence => presence?,
     };
-    // Until now, and with `--once`, a signal ends the program by itself.
+    // Until here, and with `--once`, a signal terminates the program directly.
     let stop = CancellationToken::new();
     if !args.once {
         reconciler::stop_on_signals(stop.clone())?;
@@ -80,13 +80,14 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
         result = at_work(args, context, config, &presence, stop) => result,
         taken = presence.live() => Err(taken.into()),
     };
-    // What did not stop in time is in the database as far as it went.
+    // Steps that did not stop in time have their progress in the database.
     match timeout(FAREWELL, presence.end()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("others do not hear that this host stops: {error:#}"),
         Err(_) => tracing::warn!("others do not hear that this host stops: the database does not answer"),
     }
-    // Closing the last connection merges SQLite's log into the database. A task that still runs keeps its own.
+    // Closing the last connection merges SQLite's log into the database. A task that is still
+    // running has its own connection.
     let _ = timeout(FAREWELL, db.close()).await;
     result
 }
@@ -167,7 +168,7 @@ async fn serve(
         let evaluator = evaluator(&context, &config);
         tasks.spawn(keep(evaluator, context.bells.evaluate.clone(), stop.clone()));
     }
-    // These two run until `stop`, or fail.
+    // Both tasks run until `stop`, or fail.
     let (presence, ended) = (presence.clone(), stop.clone());
     let mut scheduling = tasks.spawn(async move {
         if role.schedules() {

@@ -21,7 +21,7 @@ pub(in crate::cli) async fn run(args: &Backup, config: Config) -> anyhow::Result
     if file.exists() {
         return Err(user_error(format!("{} is there already\nhint: choose another name", file.display())));
     }
-    // Nobody shall take half a copy for a whole one.
+    // An incomplete copy must not be mistaken for a complete one.
     let mut name = file.clone().into_os_string();
     name.push(".part");
     let part = PathBuf::from(name);

@@ -46,7 +46,7 @@ pub(in crate::cli) async fn run(args: &Check, config: anyhow::Result<Config>) ->
     } else {
         tell(&files, now, &mut anstream::stdout().lock(), &mut anstream::stderr().lock())?;
     }
-    // With paths, what is asked is whether the files are right: they can be written where there is no Guix.
+    // With paths, the command checks only the files: they may be written on a machine without Guix.
     if let Some(config) = config {
         if args.paths.is_empty() {
             check_guix(&config.guix_root).await.context("this machine cannot evaluate")?;

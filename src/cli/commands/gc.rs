@@ -42,7 +42,7 @@ pub(in crate::cli) async fn run(args: &Gc, config: Config) -> anyhow::Result<Exi
                 forgotten.insert(evaluation.id);
             }
         }
-        // What has become bound to something meanwhile stays.
+        // An evaluation that has become needed meanwhile stays.
         retained.retain(|evaluation| evaluation.reason.is_some() || forgotten.contains(&evaluation.id));
     }
     show_evaluations(args, retained.iter().map(Retained::new))?;

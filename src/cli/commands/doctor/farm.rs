@@ -1,4 +1,4 @@
-//! What the farm keeps: database and keys.
+//! Checks of the farm's data: database and keys.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::guix::signature::{AuthorizedKeys, SigningKey};
 use crate::view::doctor::Check;
 use crate::web::Token;
 
-/// Time for the database to answer.
+/// The time limit for the database to answer.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Clocks may differ by so many seconds.
+/// The largest difference between clocks, in seconds.
 const DRIFT: i64 = 30;
 
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
@@ -69,7 +69,7 @@ async fn clock(db: &Db) -> Check {
     }
 }
 
-/// Whether a host of the farm is alive.
+/// Whether any host of the farm is alive.
 async fn hosts(db: &Db) -> Check {
     const NAME: &str = "hosts";
     let hosts = match db.hosts().await {
@@ -114,7 +114,7 @@ fn authorized_keys(config: &Config) -> Option<Check> {
     })
 }
 
-/// The tokens with which coordinators tell of builds.
+/// The tokens with which coordinators report events.
 fn event_tokens(config: &Config) -> Vec<Check> {
     let named =
         config.coordinators.iter().filter(|one| matches!(one.kind, Kind::GuixBuildCoordinator { .. }));

@@ -1,4 +1,4 @@
-//! What this machine needs to evaluate.
+//! Checks of what this machine needs to evaluate.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::sandbox::{Tool, has_cgroups, has_landlock};
 use crate::steps::evaluate::{check_directory, check_guix};
 use crate::view::doctor::Check;
 
-/// Time for one program to say its version.
+/// The time limit for a program to print its version.
 const LIMIT: Duration = Duration::from_secs(30);
-/// With less space than this, in bytes, an evaluation of all of Guix does not end.
+/// With less space than this, in bytes, an evaluation of all of Guix cannot finish.
 const LEAST_SPACE: u64 = 1 << 30;
-/// With less space than this, in bytes, a farm does not last long.
+/// With less space than this, in bytes, a farm cannot run for long.
 const LITTLE_SPACE: u64 = 10 << 30;
-/// With less memory than this, in bytes, one process with all of Guix is ended.
+/// With less memory than this, in bytes, a process with all of Guix is killed.
 const LEAST_MEMORY: u64 = 2 << 30;
 
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
@@ -38,7 +38,7 @@ fn user() -> Check {
     Check::ok("user", rustix::process::geteuid().as_raw().to_string())
 }
 
-/// Whether the state directory can be written to, and has space.
+/// Whether the state directory is writable and has space.
 async fn state(config: &Config) -> Check {
     const NAME: &str = "state directory";
     let place = config.state.display();
@@ -74,7 +74,7 @@ async fn version(program: &str, hint: &str) -> Check {
     }
 }
 
-/// Whether the installed Guix answers in a sandbox.
+/// Whether the installed Guix runs in a sandbox.
 async fn guix(config: &Config) -> Check {
     const NAME: &str = "Guix in a sandbox";
     match check_guix(&config.guix_root).await {

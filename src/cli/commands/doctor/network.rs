@@ -1,4 +1,4 @@
-//! What the farm has to reach.
+//! Checks of the servers that the farm has to reach.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -17,17 +17,17 @@ use crate::steps::coordinator::GuixBuildCoordinator;
 use crate::steps::substitutes::Server;
 use crate::view::doctor::Check;
 
-/// Time for one check.
+/// The time limit of one check.
 const LIMIT: Duration = Duration::from_mins(1);
-/// A store item that no server has.
+/// The base name of a store item that no server has.
 const NOTHING: &str = "00000000000000000000000000000000-gorget-doctor";
-/// A build that no coordinator has.
+/// The id of a build that no coordinator has.
 const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";
 
-/// A check, and what it is called if there is no answer in time.
+/// A check, and its name in case it gets no answer in time.
 type Named = (String, Pin<Box<dyn Future<Output = Check> + Send>>);
 
-/// Checks everything side by side; the order is that of the flow.
+/// Runs all checks concurrently. The results are in the order of the flow.
 pub(super) async fn checks(config: &Config, specs: &[Spec]) -> Vec<Check> {
     let all = of_remotes(config, specs).chain(of_servers(config)).chain(of_coordinators(config));
     let mut tasks = JoinSet::new();
@@ -57,7 +57,7 @@ fn of_servers(config: &Config) -> impl Iterator<Item = Named> {
         let check = async move {
             match AuthorizedKeys::load(&acl) {
                 Ok(keys) => substitutes(&server, keys).await,
-                // That has a check of its own.
+                // A check of its own reports that error.
                 Err(_) => {
                     Check::warning(format!("substitutes {server}"), "not asked: there are no authorized keys")
                 }

@@ -1,4 +1,4 @@
-//! What `gorget impact` keeps from one run to the next.
+//! The cache that `gorget impact` keeps between runs.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use crate::farm::membership::{Membership, identity, raise_file_limit};
 use crate::farm::pipeline::collector;
 use crate::farm::reconciler::exhaust;
 
-/// The name of this machine in the farm of the cache.
+/// The host name of this machine in the cache's own farm.
 const HOST: &str = "impact";
-/// Most bytes of compiled modules: those of three versions of Guix.
+/// The size limit of compiled modules, in bytes: enough for three versions of Guix.
 const COMPILED: u64 = 4 << 30;
-/// Time for one evaluation, compiling included: nothing of a person's takes longer.
+/// The time limit of one evaluation, compiling included. A user's evaluation takes no longer.
 const EVALUATION: Duration = Duration::from_hours(2);
-/// How often it is asked whether another command is done.
+/// How often the lock is tried while another command holds it.
 const LOCK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A small farm in the user's cache directory.
@@ -31,12 +31,12 @@ pub(super) struct Cache {
     pub(super) db: Db,
     pub(super) context: Context,
     pub(super) membership: Membership,
-    /// Held as long as this.
+    /// Keeps other commands waiting as long as this lives.
     _lock: fs_err::File,
 }
 
 impl Cache {
-    /// Opens it, and makes it if there is none. Waits until no other command uses it.
+    /// Opens the cache, and creates it if there is none. Waits until no other command uses it.
     pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
         raise_file_limit();
         let config = own(config)?;
@@ -56,7 +56,8 @@ impl Cache {
             workers: i64::try_from(config.evaluate.workers.get())?,
             memory: i64::try_from(config.evaluate.memory)?,
         };
-        // An evaluation that an interrupted command began is pending again, and the next request replaces it.
+        // An evaluation of an interrupted command becomes pending again, and the next request
+        // replaces it.
         db.reclaim_expired(HOST, clock.now()).await?;
         let membership = Membership::begin(&db, &clock, host).await?;
         let context = Context::new(db.clone(), clock, Mode::Once, HOST);
@@ -96,8 +97,8 @@ impl Cache {
     }
 }
 
-/// The configuration with everything that a farm shares with others replaced: a farm on this machine is not
-/// touched.
+/// Replaces everything in the configuration that a farm shares with others, so that a farm on this
+/// machine is not affected.
 fn own(config: Config) -> anyhow::Result<Config> {
     let state = directory()?;
     let database = state.join("impact.db").into_os_string().into_string().map_err(|path| {
@@ -112,7 +113,7 @@ fn own(config: Config) -> anyhow::Result<Config> {
 
 /// `$XDG_CACHE_HOME/gorget/impact`, or below `~/.cache`.
 fn directory() -> anyhow::Result<PathBuf> {
-    // Relative ones are to be ignored, says the XDG specification.
+    // The XDG specification says to ignore relative paths.
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     let cache = cache.ok_or_else(|| {
@@ -121,7 +122,7 @@ fn directory() -> anyhow::Result<PathBuf> {
     Ok(cache.join("gorget/impact"))
 }
 
-/// Waits until no other command has the lock. The file says which process has it.
+/// Waits for the lock. The file contains the id of the process that holds it.
 async fn lock(path: &Path) -> io::Result<fs_err::File> {
     let mut file =
         fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;

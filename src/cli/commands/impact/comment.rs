@@ -1,4 +1,4 @@
-//! What a change rebuilds, as Markdown for a pull request.
+//! The impact of a change, as Markdown for a pull request.
 
 use std::fmt::Write as _;
 
@@ -51,7 +51,7 @@ fn section(text: &mut String, system: &SystemImpact) {
     }
 }
 
-/// Errors and packages that differ, the errors first.
+/// Errors and packages that differ. Errors come first.
 fn items(system: &SystemImpact) -> Vec<String> {
     let job = |job: &str| code(name(job, &system.system));
     let version = |version: &Option<String>| version.as_deref().map(code).unwrap_or_default();
@@ -87,7 +87,7 @@ fn items(system: &SystemImpact) -> Vec<String> {
 /// A code span, in which Markdown interprets nothing.
 fn code(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
-    // A run of backticks inside is shorter than that around it.
+    // The fence must be longer than any run of backticks inside.
     let mut longest = 0;
     let mut run = 0;
     for c in text.chars() {

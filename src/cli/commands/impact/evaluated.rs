@@ -1,4 +1,4 @@
-//! Evaluates the base and the change, unless that was done before.
+//! Evaluates the base and the change, unless the cache has the results.
 
 use std::convert::Infallible;
 use std::io::IsTerminal as _;
@@ -13,7 +13,7 @@ use crate::domain::revision::Revision;
 use crate::domain::spec::System;
 use crate::farm::pipeline::evaluator;
 
-/// How often it is said how far it is.
+/// How often progress is printed.
 const NARRATE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often the rebuilds found so far are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,13 +26,15 @@ pub(super) async fn pairs(
     systems: &[System],
 ) -> anyhow::Result<Vec<[Evaluation; 2]>> {
     let stored = subject.store(cache, systems).await?;
-    // What the base has is known before the change is evaluated, so its first results say something.
+    // The base is evaluated first, so the first results of the change can already be compared with
+    // it.
     let bases = Box::pin(all(cache, &stored, base, systems, &[])).await?;
     let changes = Box::pin(all(cache, &stored, change, systems, &bases)).await?;
     Ok(bases.into_iter().zip(changes).map(|(base, change)| [base, change]).collect())
 }
 
-/// The evaluation of a revision for each system: of the change, if there are `bases`, else of the base.
+/// The evaluations of a revision, one for each system: of the change if there are `bases`, else of
+/// the base.
 async fn all(
     cache: &Cache,
     stored: &StoredSpec,
@@ -73,7 +75,7 @@ async fn all(
     Ok(evaluations)
 }
 
-/// Says now and then how far it is where no progress bar is shown, until it is dropped.
+/// Prints the progress from time to time where no progress bar is shown, until it is dropped.
 async fn narrate(db: &Db, label: &(dyn Fn(&Evaluation) -> String + Sync)) -> anyhow::Result<Infallible> {
     if std::io::stderr().is_terminal() {
         return std::future::pending().await;
@@ -91,7 +93,7 @@ async fn narrate(db: &Db, label: &(dyn Fn(&Evaluation) -> String + Sync)) -> any
     }
 }
 
-/// Counts the rebuilds that are found while a change is evaluated, until it is dropped.
+/// Counts the rebuilds found so far while a change is evaluated, until it is dropped.
 async fn count(db: &Db, bases: &[Evaluation], found: &AtomicI64) -> anyhow::Result<Infallible> {
     loop {
         tokio::time::sleep(COUNT_INTERVAL).await;
@@ -123,7 +125,7 @@ async fn complete(
     Ok(evaluations)
 }
 
-/// Asks for evaluations. One that failed is tried again: what it failed for may be gone.
+/// Requests evaluations. A failed one is retried: the reason of the failure may be gone.
 async fn request(
     cache: &Cache,
     stored: &StoredSpec,
@@ -142,7 +144,7 @@ async fn request(
     Ok(())
 }
 
-/// Why there is no evaluation of a revision.
+/// The error that a revision could not be evaluated, with the reason.
 async fn failed(
     cache: &Cache,
     stored: &StoredSpec,

@@ -10,11 +10,11 @@ use crate::domain::diff::Diff;
 use crate::view::diff::{Comparison, Rows};
 use crate::view::impact::why::{Link, Why};
 
-/// A package that somebody asks about.
+/// A package that the user asks about.
 struct Asked<'a> {
-    /// As it was written.
+    /// The argument.
     text: &'a str,
-    /// Its name, as a job.
+    /// The name of its job.
     job: String,
     version: Option<&'a str>,
 }
@@ -25,7 +25,7 @@ impl Asked<'_> {
     }
 }
 
-/// Says why a package is rebuilt, for each system.
+/// Explains why a package is rebuilt, for each system.
 pub(super) async fn run(
     cache: &Cache,
     pairs: Vec<[Evaluation; 2]>,
@@ -58,7 +58,8 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
-/// The versions of the package that are rebuilt. `versions` are those of derivations.
+/// The explanations for the rebuilt versions of the package. `versions` has the versions of
+/// derivations.
 async fn whys(
     db: &Db,
     asked: &Asked<'_>,
@@ -79,7 +80,7 @@ async fn whys(
     Ok(whys)
 }
 
-/// Why there is nothing to explain.
+/// Why there is nothing to explain, in words.
 async fn why_not(db: &Db, asked: &Asked<'_>, change: &Evaluation, diff: &Diff) -> anyhow::Result<String> {
     let text = asked.text;
     let jobs = db.jobs(change.id).await?;

@@ -1,13 +1,13 @@
-//! What a change rebuilds, as text.
+//! The impact of a change, as text.
 
 use crate::cli::output;
 use crate::domain::diff::{LARGE, SMALL};
 use crate::view::impact::why::Why;
 use crate::view::impact::{Cause, Fault, Impact, MODULE, SystemImpact};
 
-/// So many causes are listed.
+/// How many causes are listed.
 pub(super) const MOST_CAUSES: usize = 20;
-/// So many packages of each other list.
+/// How many packages each other list has.
 pub(super) const MOST_LISTED: usize = 50;
 
 /// Writes the text.
@@ -58,7 +58,7 @@ fn headline(system: &SystemImpact) -> String {
     format!("{}: {}{errors}", system.system, counted(system.rebuilds.count, "rebuild"))
 }
 
-/// What Guix's manual says about so many rebuilds.
+/// The advice of Guix's manual for this number of rebuilds.
 pub(super) fn advice(rebuilds: usize) -> Option<&'static str> {
     match rebuilds {
         0 => None,
@@ -68,7 +68,8 @@ pub(super) fn advice(rebuilds: usize) -> Option<&'static str> {
     }
 }
 
-/// New errors. Jobs of modules that failed to load follow from the errors of the modules: they are only counted.
+/// The new errors. Jobs of modules that failed to load are only counted, because the errors of the
+/// modules explain them.
 fn errors(system: &SystemImpact) -> Vec<String> {
     let (of_modules, others): (Vec<_>, Vec<_>) =
         system.new_errors.iter().partition(|error| is_of_module(error));
@@ -86,12 +87,12 @@ fn errors(system: &SystemImpact) -> Vec<String> {
     shown.chain(rest(others.len(), MOST_LISTED, "errors")).chain(jobs).chain(mended).collect()
 }
 
-/// Whether an error says no more than that a module failed.
+/// Whether an error only says that its module failed to load.
 pub(super) fn is_of_module(error: &Fault) -> bool {
     error.cause == MODULE && !error.name.starts_with('(')
 }
 
-/// The lines of a message after its first stand further to the right.
+/// Indents the lines of a message after the first.
 fn indent((number, line): (usize, &str)) -> String {
     if number == 0 { line.to_owned() } else { format!("      {line}") }
 }
@@ -144,7 +145,7 @@ fn packages(system: &SystemImpact) -> Vec<String> {
         .collect()
 }
 
-/// How many more there are than are shown.
+/// A line that says how many are not shown.
 fn rest(count: usize, shown: usize, what: &str) -> Option<String> {
     (count > shown).then(|| format!("  and {} more {what}; --json lists all", grouped(count - shown)))
 }
@@ -159,7 +160,7 @@ pub(super) fn name<'a>(job: &'a str, system: &str) -> &'a str {
     job.strip_suffix(system).and_then(|name| name.strip_suffix('.')).unwrap_or(job)
 }
 
-/// A number with commas.
+/// A number with commas between groups of digits.
 pub(super) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();

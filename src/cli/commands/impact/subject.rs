@@ -1,4 +1,4 @@
-//! The working tree that is looked at, as a spec with two revisions.
+//! The working tree that is examined, as a spec with two revisions.
 
 use std::path::Path;
 
@@ -12,18 +12,18 @@ use crate::domain::revision::{ChannelCommit, Origin, Revision};
 use crate::domain::spec::{Build, Channel, First, Keep, Period, RetryFailed, Runtime, Spec, Subset, System};
 use crate::git::{Base, Tips, WorkingTree, WorkingTreeError};
 
-/// So many evaluations of a working tree are kept for each system.
+/// How many evaluations of a working tree are kept for each system.
 const KEPT: Keep = Keep { newest: 20, days: 0, weeks: 0, months: 0 };
-/// Letters of the hash that tells working trees of one name apart.
+/// How many characters of a hash distinguish working trees of the same name.
 const LETTERS: usize = 10;
-/// Longest name of a channel that the name of a spec takes.
+/// How many characters of the channel's name the name of the spec has.
 const LONGEST: usize = 40;
-/// Files that every Guix has.
+/// Files that every checkout of Guix has.
 const GUIX: [&str; 2] = ["guix/packages.scm", "gnu/packages.scm"];
 /// The branch of a channel that is not fetched.
 const BRANCH: &str = "HEAD";
 
-/// A working tree, and what it is compared with.
+/// A working tree and its base.
 #[derive(Debug)]
 pub(super) struct Subject {
     tree: WorkingTree,
@@ -37,7 +37,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Finds the working tree that a directory is in.
+    /// Finds the working tree that contains `directory`.
     pub(super) async fn find(directory: &Path, base: Option<&str>) -> anyhow::Result<Self> {
         let tree = WorkingTree::find(directory).await.map_err(ours_or_theirs)?;
         let is_guix = GUIX.iter().all(|file| tree.top().join(file).exists());
@@ -55,7 +55,7 @@ impl Subject {
         Ok(Self { tree, base, is_guix, channel, url })
     }
 
-    /// The commit of the working tree, which the cache can read from now on.
+    /// The commit of the working tree. From now on, the cache can read it.
     pub(super) async fn snapshot(&self, cache: &Cache) -> anyhow::Result<String> {
         let mirrors = farm::resolver(&cache.config).mirrors;
         mirrors.borrow(&self.url, self.tree.repository()).await?;
@@ -64,7 +64,7 @@ impl Subject {
         Ok(change)
     }
 
-    /// What a person calls the change.
+    /// A phrase that describes the change to the user.
     pub(super) fn describe(&self, change: &str) -> String {
         let short = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
         if change == self.tree.head() {
@@ -74,7 +74,7 @@ impl Subject {
         }
     }
 
-    /// Whether any file differs.
+    /// Whether any file differs from the base.
     pub(super) async fn changes(&self, change: &str, cache: &Cache) -> anyhow::Result<bool> {
         let mirror = farm::resolver(&cache.config).mirrors.path(&self.url);
         let (base, change) = (self.base.commit.clone(), change.to_owned());
@@ -86,7 +86,8 @@ impl Subject {
         differ.await?.context("reading the repository")
     }
 
-    /// A commit with the channels that it needs; those of `like`, where both need the same.
+    /// The revision of a commit and the channels that it needs. Where `like` needs the same
+    /// channels, their commits are the same.
     pub(super) async fn resolve(
         &self,
         cache: &Cache,
@@ -108,8 +109,8 @@ impl Subject {
         Ok(revision)
     }
 
-    /// The spec of this working tree for these systems, written to the cache. What a command for another working
-    /// tree began and never ended is not gone on with; what was evaluated of others stays.
+    /// Writes the spec of this working tree, for these systems, to the cache. Unfinished
+    /// evaluations for another working tree are not continued; complete ones stay.
     pub(super) async fn store(&self, cache: &Cache, systems: &[System]) -> anyhow::Result<StoredSpec> {
         let own = self.spec(systems);
         cache.db.sync_specs(std::slice::from_ref(&own)).await?;
@@ -152,7 +153,8 @@ impl Subject {
     }
 }
 
-/// The name of a channel with this repository: that of its directory, in the letters that a channel may have.
+/// A channel name for this repository: that of its directory, with characters that names of
+/// channels may have.
 fn channel_name(repository: &Path) -> String {
     let directory = if repository.ends_with(".git") { repository.parent() } else { Some(repository) };
     let name = directory.and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
@@ -160,11 +162,11 @@ fn channel_name(repository: &Path) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' };
     let name: String = name.chars().map(letter).collect();
     let name = name.trim_matches('-');
-    // A channel called `guix` would be taken for Guix.
+    // A channel named `guix` would be mistaken for Guix.
     if name.is_empty() || name == "guix" { "channel".to_owned() } else { name.to_owned() }
 }
 
-/// What a person can mend is the input's fault.
+/// An error that the user can mend becomes a user error.
 fn ours_or_theirs(error: WorkingTreeError) -> anyhow::Error {
     match error {
         WorkingTreeError::Io(_) => error.into(),

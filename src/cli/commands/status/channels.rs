@@ -1,4 +1,4 @@
-//! What `gorget status` shows of specs and their channels.
+//! The part of `gorget status` about specs and their channels.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::db::{Branch, Evaluation};
 use crate::domain::spec::Channel;
 use crate::view::status::Rows;
 
-/// Shows the channels of all specs, and where their branches are.
+/// Shows the channels of all specs, and the tips of their branches.
 pub(super) fn show(rows: &Rows, newest: &[Evaluation], now: Seconds) -> std::io::Result<()> {
     let mut lines = Vec::new();
     for stored in rows.specs.iter().filter(|stored| stored.present) {
@@ -38,7 +38,7 @@ pub(super) fn show(rows: &Rows, newest: &[Evaluation], now: Seconds) -> std::io:
     output::table(&["SPEC", "", "CHANNEL", "BRANCH", "COMMIT", "SIGNED BY", "POLLED", "PROBLEM"], lines)
 }
 
-/// Who signed the commit that a channel is at, as far as that matters and is known.
+/// The signer of a channel's commit, if the channel is authenticated and the signer is known.
 fn signer(channel: &Channel, evaluated: Option<&Evaluation>, tip: Option<&str>) -> String {
     if channel.introduction.is_none() {
         return "(not asked)".to_owned();
@@ -59,7 +59,7 @@ fn problem(branch: &Branch, now: Seconds) -> String {
     format!("{reason} ({} in a row, next poll {})", branch.failures, in_future(branch.next_poll - now))
 }
 
-/// Shows warnings about channels, of the newest evaluations.
+/// Shows the warnings about channels of the newest evaluations.
 pub(super) fn show_warnings(newest: &[Evaluation]) -> std::io::Result<()> {
     let mut shown = BTreeSet::new();
     for evaluation in newest {

@@ -1,9 +1,9 @@
-//! What `gorget status` shows of coordinators.
+//! The part of `gorget status` about coordinators.
 
 use crate::cli::output;
 use crate::view::coordinator::{Coordinator, STATES, Unserved};
 
-/// Shows them, and what none of them serves.
+/// Shows coordinators, and builds that no coordinator serves.
 pub(super) fn show(all: &[Coordinator<'_>], unserved: &[Unserved<'_>]) -> std::io::Result<()> {
     if !all.is_empty() {
         output::line("")?;

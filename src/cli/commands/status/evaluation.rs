@@ -1,4 +1,4 @@
-//! One evaluation, with all that was measured of it.
+//! One evaluation, with all of its measurements.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::clock::readable;
 use crate::db::{Db, EvaluationId};
 use crate::view::evaluation::Evaluation;
 
-/// Shows it.
+/// Shows the evaluation `id`.
 pub(super) async fn show(db: &Db, id: EvaluationId, json: bool) -> anyhow::Result<Exit> {
     let missing =
         || user_error(format!("there is no evaluation {id}\nhint: `gorget status` lists the latest"));
@@ -67,7 +67,7 @@ fn facts(evaluation: &Evaluation<'_>) -> Vec<Line> {
     lines
 }
 
-/// What was measured, where it was: metrics of older evaluations have fewer of them.
+/// The measurements. Older evaluations have fewer.
 fn metrics(metrics: &Value) -> Vec<Line> {
     let figures = Figures(metrics);
     let lines = vec![
@@ -84,7 +84,7 @@ fn metrics(metrics: &Value) -> Vec<Line> {
     known.map(|(name, text)| (name, text.trim().to_owned())).collect()
 }
 
-/// The figures that are known, with what they are of.
+/// The known figures, each with its label.
 fn list(figures: &[(&str, Option<String>)]) -> String {
     let known = figures.iter().filter_map(|(what, figure)| Some(format!("{what} {}", figure.as_ref()?)));
     known.collect::<Vec<_>>().join(", ")
@@ -155,7 +155,7 @@ impl Figures<'_> {
     }
 }
 
-/// How often the evaluation store was asked, and for what.
+/// How many requests of each kind the recording store got.
 fn asked(requests: &Value) -> String {
     let kinds = requests.as_object().into_iter().flatten();
     let mut kinds: Vec<(u64, &str)> =

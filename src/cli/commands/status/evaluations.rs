@@ -1,4 +1,4 @@
-//! What `gorget status` shows of the newest evaluations.
+//! The part of `gorget status` about the newest evaluations.
 
 use crate::cli::output;
 use crate::clock::{Seconds, readable_span};
@@ -8,7 +8,7 @@ use crate::view::evaluation::Evaluation;
 /// How many errors of an evaluation are listed.
 const ERRORS: usize = 10;
 
-/// Shows a table, and what failed.
+/// Shows a table of evaluations, and their errors.
 pub(super) async fn show(db: &Db, evaluations: &[Evaluation<'_>], now: Seconds) -> anyhow::Result<()> {
     let rows = evaluations.iter().map(|evaluation| {
         vec![
@@ -29,7 +29,7 @@ pub(super) async fn show(db: &Db, evaluations: &[Evaluation<'_>], now: Seconds) 
     Ok(())
 }
 
-/// How much is done: of the modules while they are compiled, then of the jobs.
+/// The progress: of modules while they are compiled, then of jobs.
 fn done(evaluation: &Evaluation<'_>) -> String {
     if evaluation.is_preparing() {
         format!("{}/{} modules", evaluation.modules_done, evaluation.modules_total)

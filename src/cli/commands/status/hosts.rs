@@ -1,10 +1,10 @@
-//! The machines of a farm, as `gorget status` shows them.
+//! The part of `gorget status` about hosts.
 
 use crate::cli::output;
 use crate::clock::{Seconds, readable, readable_span};
 use crate::view::host::Host;
 
-/// Shows those that work, and those that did.
+/// Shows running and stopped hosts.
 pub(super) fn show(hosts: &[Host<'_>], now: Seconds) -> std::io::Result<()> {
     let rows = hosts.iter().map(|host| {
         let evaluates: Vec<String> = host.evaluates.iter().map(ToString::to_string).collect();
@@ -26,7 +26,7 @@ pub(super) fn show(hosts: &[Host<'_>], now: Seconds) -> std::io::Result<()> {
     if hosts.is_empty() { Ok(()) } else { output::line("") }
 }
 
-/// What it does; one that could schedule, and does not, stands by.
+/// What a host does. One that may schedule but does not hold the lease stands by.
 fn roles(host: &Host<'_>) -> String {
     let word = |role: &&str| match *role {
         "schedule" if host.schedules => "schedules".to_owned(),

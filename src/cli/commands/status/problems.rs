@@ -1,4 +1,4 @@
-//! What `gorget status` shows of what does not work, or waits for a person.
+//! The part of `gorget status` about problems, and about decisions that a person has to make.
 
 use crate::cli::output;
 use crate::clock::{Seconds, readable_span};
