@@ -1,4 +1,4 @@
-//! What all pages and all answers of the API share: a limit on concurrency, headers, and entity tags.
+//! What all pages and all answers of the API share: a limit on concurrency, headers, entity tags.
 
 use std::sync::Arc;
 use std::time::Duration;
