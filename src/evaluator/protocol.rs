@@ -65,7 +65,8 @@ pub(super) enum Message {
     Idle,
 }
 
-/// Where a package, or what packages use, is defined, and what it uses: all by number.
+/// The file that defines a package, or something else that packages use, and what it uses: all by
+/// number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Uses {
     pub(super) file: usize,

@@ -1,4 +1,4 @@
-//! What units may use, and what happens to those that use more.
+//! The limits of units, and what happens when a unit exceeds them.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -7,9 +7,10 @@ use super::super::outcome::Failure;
 use super::super::process::KillTarget;
 use super::{Supervisor, Worker};
 
-/// More processes than this beside the workers, and those that started them are killed.
+/// Most processes beside the workers. If there are more, the workers that started them are killed.
 const MOST_PROCESSES: usize = 256;
-/// How long the processes of a fork bomb are killed one by one. Thousands need a while to die on a busy machine.
+/// How long the processes of a fork bomb are killed one by one. Thousands need a while to die on a
+/// busy machine.
 const FORK_BOMB_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Supervisor<'_> {
@@ -22,7 +23,7 @@ impl Supervisor<'_> {
         self.warm.crew.kill(victim);
     }
 
-    /// Kills a worker and buries it, whoever else holds on to its connection.
+    /// Kills a worker and reaps it, even if another process still has its connection open.
     pub(super) async fn dismiss(&mut self, id: usize, why: &'static str) {
         self.kill(KillTarget::Worker(id), why);
         self.reap(id).await;
@@ -32,7 +33,7 @@ impl Supervisor<'_> {
         let now = Instant::now();
         let late = self.warm.request.limits.package_time;
         if self.warm.crew.store().building().is_some() {
-            // Who waits for a build is not to blame, and others get the same time.
+            // A worker that waits for a build is not to blame. The other workers get the same time.
             self.workers
                 .values_mut()
                 .filter_map(|worker| worker.since.as_mut())
@@ -53,22 +54,23 @@ impl Supervisor<'_> {
             self.reap(id).await;
         }
         if let Err(failure) = self.check_processes().await {
-            // They start others faster than they are killed: the kernel ends a sandbox as a whole.
+            // The processes start others faster than they are killed. The sandbox is restarted
+            // instead, because the kernel ends it as a whole.
             self.warm.loaded = None;
             self.replace_parent(failure).await?;
         }
         self.check_memory()
     }
 
-    /// Whether a worker that was forked and is still expected died before it could connect: the parent
-    /// has no living child that is not known.
+    /// Whether a forked worker died before it could connect: one is still expected, and the parent
+    /// has no living child that is unknown.
     fn is_stillborn(&self) -> bool {
         let expected = |worker: &Worker| worker.expected.is_some() && worker.inner_pid != 0;
         self.workers.values().any(expected) && !self.warm.crew.crowd().one_of_parent_lives
     }
 
-    /// Ends fork bombs: with the worker that has too many processes, all that is below it and all
-    /// that was left behind.
+    /// Ends fork bombs: kills each worker that has too many processes, all its descendants, and all
+    /// processes whose parent has ended.
     pub(super) async fn check_processes(&mut self) -> Result<(), Failure> {
         let mut culprits = BTreeSet::new();
         let started = Instant::now();

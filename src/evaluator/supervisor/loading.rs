@@ -14,22 +14,24 @@ use super::{MOST_BROKEN, MOST_GIVEN_UP, Supervisor, TICK};
 
 /// With fewer units than this, nothing is lowered before forking.
 const WORTH_WARMING: usize = 480;
-/// More units than this that are said to be popular are not lowered before forking.
+/// Most popular units that are lowered before forking.
 const MOST_POPULAR: usize = 200;
-/// How many of the units that are likely to have changed are lowered before forking as well: most
-/// commits change few, and they should not wait for the others.
+/// How many of the likely changed units are lowered before forking as well. Most commits change
+/// few, and those should not wait for the others.
 const MOST_LIKELY: usize = 200;
-/// Fewer units than this for each worker are not worth forking one.
+/// Fewest units for which one more worker is worth forking.
 const WORTH_A_WORKER: usize = 40;
-/// Loading, and enumerating, may take so many times the time for one unit.
+/// Loading, and enumerating, may each take this many times the time for one unit.
 const LOADING: u32 = 6;
-/// What is said of those may take so many bytes.
+/// Most bytes of messages about modules that do not load.
 const MOST_OF_BROKEN: usize = 32 << 20;
-/// More packages than this, or more of what they use, are dealt as they come: what they use is forgotten.
+/// Most packages, and most uses of all packages. Beyond either limit the uses are forgotten, and
+/// units are dealt in order.
 const MOST_USES: (usize, usize) = (600_000, 6_000_000);
 
 impl Supervisor<'_> {
-    /// Has the modules loaded, unless they are. What does not load is missing for every system.
+    /// Loads the modules unless they are loaded. A module that does not load is missing for every
+    /// system.
     pub(super) async fn load(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
         let is_first = self.warm.loaded.is_none();
@@ -48,8 +50,8 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// What comes of loading the modules, now or before: a revision that does not load, does not for
-    /// any system.
+    /// The result of loading the modules, now or before. A revision that does not load for one
+    /// system does not load for any.
     pub(super) async fn loaded(&mut self) -> Result<Loaded, Failure> {
         while self.warm.loaded.is_none() {
             let request = &self.warm.request;
@@ -140,8 +142,8 @@ impl Supervisor<'_> {
         self.events.send(Event::Enumerated { units }).await.map_err(|_| Failure::Abandoned)
     }
 
-    /// Lowers in the parent what is likely to have changed and what most packages need, so that no
-    /// two workers do that; false when it has to be killed.
+    /// Lowers units in the parent, so that no two workers lower them: those that have likely
+    /// changed, and those that most packages need. False when the parent must be killed.
     pub(super) async fn warm_up(&mut self) -> Result<bool, Failure> {
         let started = Instant::now();
         if self.labels.len() < WORTH_WARMING {
@@ -189,7 +191,7 @@ impl Supervisor<'_> {
         likely.take(MOST_LIKELY).chain(popular).collect()
     }
 
-    /// Takes a result of what is lowered in the parent; false when there are too many.
+    /// Takes the result of a unit that the parent lowers; false when it has too many jobs.
     fn result_of_parent(&mut self, message: Message) -> Result<bool, Failure> {
         match message {
             Message::Job(job) if !job.last && !self.book.is_closed(job.unit) => {
@@ -209,12 +211,12 @@ impl Supervisor<'_> {
         Ok(true)
     }
 
-    /// Waits for a message while loader or parent compute, which they began to do at `started`.
+    /// Waits for a message while the loader or the parent computes, which it began at `started`.
     pub(super) async fn hear(&mut self, started: Instant) -> Result<(usize, Message), Failure> {
         let limit = self.warm.request.limits.package_time * LOADING;
         let mut active = (self.warm.crew.cpu_ms(), Instant::now());
         loop {
-            // Who talks without end is held to the limits as well.
+            // The limits also hold for a process that sends messages without end.
             if self.checked.elapsed() >= TICK {
                 self.checked = Instant::now();
                 if started.elapsed() > limit + self.warm.crew.store().build_time() {

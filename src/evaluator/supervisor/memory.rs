@@ -1,9 +1,9 @@
 //! One budget of memory for all processes of an evaluation.
 //!
-//! Shared pages count once. One more worker is forked when what a worker was measured to need fits
-//! beside what the others hold and may come to need. When little is left, the largest worker ends
-//! after its current units, and another goes on from the parent. When nothing is left, the largest
-//! is killed.
+//! Shared pages count once. A worker is forked when the memory that a worker was measured to need
+//! fits beside what the others hold and may yet need. When little memory is left, the largest
+//! worker ends after its current units, and a new one is forked from the parent. When none is left,
+//! the largest process is killed.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use super::super::outcome::Failure;
 use super::super::process::{KillTarget, MemoryUsage};
 use super::{SILENCE_TIMEOUT, Supervisor, Worker};
 
-/// How often memory is measured exactly while it looks harmless.
+/// Interval of exact measurements while memory use looks harmless.
 const EXACTLY: Duration = Duration::from_secs(15);
-/// How often while it might not be.
+/// Interval of exact measurements while memory use might not be harmless.
 const OFTEN: Duration = Duration::from_secs(2);
 
 /// An exact measurement.
@@ -22,12 +22,12 @@ pub(super) struct Weighed {
     at: Instant,
     /// What all processes held, in bytes.
     used: u64,
-    /// What that looked like when shared pages were counted for each holder.
+    /// The rough measurement at the same time, which counts shared pages for each process.
     rough: u64,
 }
 
 impl Supervisor<'_> {
-    /// Forks workers as long as there is work for more of them, and memory.
+    /// Forks workers while there is work and memory for more of them.
     pub(super) async fn fork_missing(&mut self) {
         if self.workers.is_empty() && !self.book.has_suspects() {
             self.alone = false;
@@ -45,7 +45,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Whether there may be one more worker. The first may be, whatever it needs.
+    /// Whether one more worker may be forked. The first always may, whatever it needs.
     fn may_fork(&mut self) -> bool {
         let most = if self.alone { 1 } else { self.lanes };
         if self.workers.len() >= most || self.full.is_some_and(|since| since.elapsed() < OFTEN) {
@@ -56,8 +56,8 @@ impl Supervisor<'_> {
         fits
     }
 
-    /// Whether what one more worker was measured to need fits beside what the others hold and may yet
-    /// come to need.
+    /// Whether the memory that one more worker was measured to need fits beside what the others
+    /// hold and may yet need.
     fn has_room(&mut self) -> bool {
         let (allowed, need) = (self.warm.request.limits.memory, self.warm.need);
         let rough = self.warm.crew.measure();
@@ -69,8 +69,8 @@ impl Supervisor<'_> {
         census.used + self.workers.keys().map(to_come).sum::<u64>() + need <= allowed
     }
 
-    /// Keeps to the budget: a worker that holds most ends after what it was given when little is left,
-    /// and at once when nothing is.
+    /// Enforces the budget: when little memory is left, the largest worker ends after the units
+    /// that it was given; when none is left, the largest process is killed at once.
     pub(super) fn check_memory(&mut self) -> Result<(), Failure> {
         let allowed = self.warm.request.limits.memory;
         let rough = self.warm.crew.measure();
@@ -93,8 +93,8 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Ends all workers when what belongs to no process is so much that others may come to lack it:
-    /// whose it is, cannot be told.
+    /// Kills all workers when memory that belongs to no process takes so much that others may lack
+    /// it: nobody can tell which worker it is from.
     fn check_files(&mut self) {
         if !self.littered && !self.workers.is_empty() && self.warm.crew.apart() > self.most_apart() {
             self.littered = true;
@@ -104,12 +104,13 @@ impl Supervisor<'_> {
         }
     }
 
-    /// How much of that there may be, in bytes.
+    /// How much memory may belong to no process, in bytes.
     pub(super) fn most_apart(&self) -> u64 {
         self.warm.request.limits.sandbox().writable / 2
     }
 
-    /// Why the kernel killed a process, where it limits the sandbox's memory.
+    /// `memory` if the kernel killed a process for lack of memory, where it limits the sandbox's
+    /// memory.
     pub(super) fn killed_by_kernel(&mut self, signal: i64) -> Option<&'static str> {
         let count = self.warm.crew.out_of_memory();
         let more = count > std::mem::replace(&mut self.out_of_memory, count);
@@ -119,7 +120,7 @@ impl Supervisor<'_> {
     /// Whether memory has to be measured exactly, which takes long.
     fn is_due(&self, rough: u64, allowed: u64) -> bool {
         let Some(last) = self.weighed else { return true };
-        // It may have grown by so much, and by the pages that are shared no longer.
+        // Memory may have grown by this much, and by pages that are no longer shared.
         let may_be = last.used + rough.saturating_sub(last.rough);
         let age = last.at.elapsed();
         age > EXACTLY || rough > allowed && (age > OFTEN || may_be > allowed / 4 * 3)
@@ -129,7 +130,7 @@ impl Supervisor<'_> {
         let census = self.warm.crew.weigh();
         self.weighed = Some(Weighed { at: Instant::now(), used: census.used, rough });
         self.summary.peak_memory = self.summary.peak_memory.max(census.used);
-        // One that was extraordinary is forgotten by and by.
+        // An exceptionally large need is forgotten gradually.
         let most = census.own.values().copied().max().unwrap_or(0);
         self.warm.need = most.max(self.warm.need / 8 * 7);
         census

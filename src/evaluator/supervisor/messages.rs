@@ -1,4 +1,4 @@
-//! What processes say, and what follows from it.
+//! Handles the messages of processes.
 
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Has the parent say how a worker ended, once it has said which process that is.
+    /// Asks the parent how a worker ended, once the parent has said which process the worker is.
     pub(super) async fn reap(&mut self, id: usize) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.expected = None;
@@ -88,14 +88,14 @@ impl Supervisor<'_> {
             Message::Fatal { cause, message } if from == PARENT => {
                 return Err(Failure::Revision { cause, message });
             }
-            // A message out of turn: whoever sends it is not what it pretends to be.
+            // A message out of turn: the sender is not what it claims to be.
             _ if from < LOADER => self.dismiss(from, "protocol").await,
             _ => {}
         }
         Ok(())
     }
 
-    /// Whether this is the first that is heard of a worker.
+    /// Whether this is the first message of a worker.
     pub(super) fn is_expected(&mut self, id: usize) -> bool {
         self.workers.get_mut(&id).is_some_and(|worker| worker.expected.take().is_some())
     }
@@ -118,7 +118,7 @@ impl Supervisor<'_> {
         self.warm.crew.tell(id, &line).await;
     }
 
-    /// A worker has gone: blames a unit, if one was in flight.
+    /// Handles the end of a worker; blames the unit that was in flight, if any.
     pub(super) fn buried(&mut self, pid: usize, code: i64, signal: i64) {
         let Some(id) = self.workers.iter().find(|(_, w)| w.inner_pid == pid).map(|(id, _)| *id) else {
             return;
@@ -132,10 +132,10 @@ impl Supervisor<'_> {
         self.stillborn = if worker.begun { 0 } else { self.stillborn + 1 };
         let process = self.warm.crew.pid(id);
         self.warm.crew.forget(id);
-        // Memory is everybody's: only who was alone with it is surely to blame.
+        // All processes share the memory, so a worker is surely to blame only if it was alone.
         let conclusive = match killed {
             Some("memory") => self.workers.is_empty(),
-            // Files may be another's, even one's that has ended.
+            // The files may be another worker's, even one's that has ended.
             Some("files") => self.alone && self.workers.is_empty(),
             _ => true,
         };
@@ -145,8 +145,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// A worker is gone, and why: blames the unit that it had in flight. What else it had said of that
-    /// unit will be said again.
+    /// Handles the loss of a worker, for this cause: blames the unit that it had in flight. Jobs of
+    /// that unit that it had reported will be reported again.
     pub(super) fn lost(
         &mut self,
         id: usize,

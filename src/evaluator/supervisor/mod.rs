@@ -1,10 +1,10 @@
-//! Runs the evaluation for one system: has the loader fork a parent and the parent fork workers,
-//! hands them units, and enforces the limits.
+//! Runs the evaluation for one system: makes the loader fork a parent and the parent fork workers,
+//! gives the workers units, and enforces the limits.
 //!
-//! What kills a worker costs the one unit that it had in flight; what kills the parent costs the
-//! time to fork another. A worker owes a heartbeat from the moment it is given work, and loader
-//! and parent owe an answer to each question: a process that does nothing is killed. A parent or
-//! loader that dies is replaced, and units that have results keep them.
+//! The death of a worker affects only the unit that it had in flight. The death of the parent only
+//! costs the time to fork another. A worker must report progress in time once it has work, and the
+//! loader and the parent must answer each question in time: a process that does nothing is killed.
+//! A parent or loader that dies is replaced, and units that have results keep them.
 //!
 //! Everything that the processes send is checked: a job's derivation must have been added to the
 //! evaluation's own store, and a unit can be finished only by the worker that holds it.
@@ -37,20 +37,21 @@ use super::work_queue::WorkQueue;
 
 /// How often limits are checked and results are passed on.
 const TICK: Duration = Duration::from_millis(500);
-/// More workers in a row than this that die before they begin anything, and the evaluation fails.
+/// The evaluation fails when more workers than this, in a row, die before they begin a unit.
 const MOST_STILLBORN: usize = 8;
 /// How long a worker may take to connect.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long loader and parent may take to answer a question, or do nothing at all while they compute.
+/// How long the loader and the parent may take to answer a question, or may be idle while they
+/// should compute.
 const STILL: Duration = Duration::from_mins(1);
-/// More modules than this that do not load, and something is wrong with all of them.
+/// Most modules that may fail to load. Beyond this, something is wrong with all of them.
 const MOST_BROKEN: usize = 20_000;
-/// Those that do neither, and parents that die, are replaced so often.
+/// How often a loader or parent that does nothing, or a parent that dies, is replaced.
 const MOST_GIVEN_UP: usize = 3;
 
 impl Warm {
-    /// Evaluates for one system; sends what happens to `events` until it returns. Whatever comes of it,
-    /// nothing of it is left that could disturb the next one.
+    /// Evaluates for one system, and sends events to `events` until it returns. Even a failed
+    /// evaluation leaves nothing that could disturb the next one.
     pub async fn evaluate(
         &mut self,
         wanted: Target,
@@ -63,7 +64,7 @@ impl Warm {
         let result = result.unwrap_or_else(|_| Err(supervisor.out_of_time(limit)));
         let summary = supervisor.summary();
         if let Err(error) = supervisor.deregister().await {
-            // It is cleared once more before the next one begins.
+            // It is cleared again before the next evaluation begins.
             tracing::warn!("what an evaluation left could not be cleared away: {error}");
         }
         self.measured = summary.clone();
@@ -77,7 +78,7 @@ struct Supervisor<'a> {
     events: &'a mpsc::Sender<Event>,
     /// Process id of the parent inside the sandbox, for the loader to reap.
     parent_pid: Option<usize>,
-    /// Processes that lower side by side at most.
+    /// Most workers at a time.
     lanes: usize,
     labels: Vec<String>,
     names: Names,
@@ -85,30 +86,30 @@ struct Supervisor<'a> {
     popular: Vec<usize>,
     book: WorkQueue,
     batch: Batch,
-    /// About what the outcomes of the batch take.
+    /// Approximate size of the batch's outcomes, in bytes.
     batch_bytes: usize,
-    /// What the errors have taken up to now.
+    /// Size of all errors so far, in bytes.
     error_bytes: usize,
     summary: Summary,
     workers: BTreeMap<usize, Worker>,
     unfinished: BTreeMap<usize, Unfinished>,
-    /// One worker at a time, because it could not be told which of several was the cause of a death.
+    /// Only one worker at a time may run, because it is unclear which of several caused a death.
     alone: bool,
-    /// Workers that died, one after the other, before they had begun anything.
+    /// How many workers in a row died before they began a unit.
     stillborn: usize,
-    /// Parents and loaders that were given up.
+    /// How many parents and loaders were given up.
     given_up: usize,
-    /// When memory was last measured exactly.
+    /// The last exact measurement of memory.
     weighed: Option<Weighed>,
-    /// When limits were last checked while loader or parent compute.
+    /// When limits were last checked while the loader or the parent computes.
     checked: Instant,
-    /// When there was no room for one more worker.
+    /// When there was last no room for one more worker.
     full: Option<Instant>,
-    /// Files that packages have left are to be removed before another one begins.
+    /// Files that packages left must be removed before another worker begins.
     littered: bool,
-    /// How often the kernel had killed for lack of memory.
+    /// How many processes the kernel had killed for lack of memory when that was last checked.
     out_of_memory: u64,
-    /// CPU milliseconds that others had used before.
+    /// CPU milliseconds that earlier evaluations had used.
     cpu_before: u64,
     /// When results were last passed on.
     flushed: Instant,
@@ -120,31 +121,31 @@ struct Supervisor<'a> {
 struct Worker {
     /// Its process id inside the sandbox, for the parent to reap.
     inner_pid: usize,
-    /// When it has to be there: after that it is taken for dead.
+    /// When it must have connected. After that it counts as dead.
     expected: Option<Instant>,
-    /// How far it is on its way out.
+    /// How far its end was handled.
     end: End,
-    /// Has not been given anything yet.
+    /// It has not been given units yet.
     fresh: bool,
-    /// Has begun a unit.
+    /// It has begun a unit.
     begun: bool,
-    /// When it was last given something or said something: it owes the next word.
+    /// When it was last given units or sent a message. Its next message is due in time from then.
     since: Option<Instant>,
     /// Why it was killed, if it was.
     killed: Option<&'static str>,
-    /// It holds so much that it is to end when it has done what it was given.
+    /// It holds so much memory that it is to end after the units that it was given.
     retires: bool,
 }
 
-/// The end of a worker.
+/// How far the end of a worker was handled.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum End {
-    /// It lives, for all that is known.
+    /// It is alive, as far as is known.
     #[default]
     Open,
-    /// It has gone; the parent is to say how, when it has said which process that is.
+    /// It is gone. The parent is asked how it ended once the parent has said which process it is.
     Gone,
-    /// The parent has been asked.
+    /// The parent was asked how it ended.
     Asked,
 }
 
@@ -185,8 +186,8 @@ impl<'a> Supervisor<'a> {
         self.warm.crew.clear(&self.warm.request).await?;
         self.enumerate().await?;
         if !self.warm_up().await? {
-            // A unit that does not end, or kills, must not be lowered in the parent: begin again,
-            // without lowering anything there.
+            // A unit that does not end, or kills its process, must not be lowered in the parent.
+            // Begin again without lowering anything there.
             self.begin_again().await?;
         }
         let started = Instant::now();
@@ -195,7 +196,7 @@ impl<'a> Supervisor<'a> {
         self.flush().await
     }
 
-    /// Ends what is left of it.
+    /// Ends what is left of the evaluation.
     async fn deregister(&mut self) -> io::Result<()> {
         self.warm.crew.clear(&self.warm.request).await?;
         if let Some(pid) = self.parent_pid {

@@ -1,20 +1,22 @@
-//! Which names the jobs of a unit may have.
+//! The names that the jobs of a unit may have.
 //!
-//! Strangers' code computes jobs, and could give one the name of another's package. Most units are
-//! one job that has the unit's label as its name, whatever the unit returns. Only what `(gnu ci)`
-//! or a module of the channel computes as a whole names its jobs itself (`custom`, `images` and
-//! their like). Such a name must not be the label of another unit, or a name that another unit has
-//! given already. Several units can have the same label: versions of a package do in `(gnu ci)`.
+//! Untrusted code computes jobs, and could give one the name of another's package. Most units are
+//! one job that has the unit's label as its name, whatever the unit returns. Only units that
+//! `(gnu ci)` or a module of the channel computes as a whole name their jobs themselves (`custom`,
+//! `images` and the like). Such a name must be neither the label of another unit nor a name that
+//! another unit has already given. Several units can have the same label, as versions of a package
+//! do in `(gnu ci)`.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use crate::domain::spec::Subset;
 
-/// A job cannot have a longer name than this, in bytes.
+/// Longest name of a job, in bytes.
 const LONGEST_NAME: usize = 1000;
 
-/// Who has which name. Names are kept as keyed hashes: there may be a million, and nobody knows the key.
+/// Which unit gave which name. Names are kept as keyed hashes: there may be a million, and nobody
+/// knows the key.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     hasher: RandomState,
@@ -25,7 +27,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// For units with these labels.
+    /// No names yet, for units with these labels.
     pub(super) fn new(subset: &Subset, labels: &[String]) -> Self {
         let hasher = RandomState::new();
         let labels = match subset {
@@ -42,12 +44,12 @@ impl Names {
         Self { hasher, labels, given: HashMap::new() }
     }
 
-    /// How many jobs a unit may have.
+    /// How many jobs a unit may have at most.
     pub(super) fn most_jobs(&self) -> usize {
         if self.labels.is_some() { usize::MAX } else { 1 }
     }
 
-    /// Gives a job of the unit with this label a name, or says why it cannot have that.
+    /// Gives a job of the unit with this label a name. The error says why it cannot have that name.
     pub(super) fn give(&mut self, label: &str, name: &str) -> Result<(), String> {
         if name.len() > LONGEST_NAME {
             return Err(format!("it gives a job a name of {} bytes", name.len()));
@@ -97,7 +99,7 @@ mod tests {
         for name in ["", "one", "hello.x", "(a ci)", &"x".repeat(LONGEST_NAME + 1)] {
             assert!(names.give("(b ci)", name).is_err(), "{name}");
         }
-        // Whoever comes first.
+        // The order does not matter.
         assert_eq!(names.give("hello.x", "hello.x"), Ok(()));
     }
 }

@@ -13,25 +13,26 @@ use crate::guix::sexp::shortened;
 /// How long the loader may take to say how a parent ended.
 const FUNERAL: Duration = Duration::from_secs(10);
 
-/// What a parent finds that there is to do.
+/// The units that a parent enumerates.
 pub(super) struct Units {
     pub(super) labels: Vec<String>,
     /// Indexes of those that most others need.
     pub(super) popular: Vec<usize>,
-    /// Of which package each is, by number, if that is of a package.
+    /// The number of each unit's package; an unused number where it has none.
     pub(super) packages: Vec<usize>,
 }
 
-/// Most units of one evaluation: all packages of Guix are 31,330.
+/// Most units of one evaluation. All packages of Guix make 31,330 units.
 pub(in super::super) const MOST_UNITS: usize = 400_000;
 /// Longest label of a unit, in bytes.
 const LONGEST_LABEL: usize = 1000;
-/// What all labels together may take, in bytes.
+/// Most bytes of all labels together.
 const MOST_OF_LABELS: usize = 40 << 20;
 
 impl Supervisor<'_> {
-    /// Has a parent forked and its units enumerated. On the `first` time, the modules that it cannot
-    /// load are errors. Whoever does nothing is replaced, and a loader that is not there any more.
+    /// Forks a parent and has it enumerate the units. The modules that the parent cannot load
+    /// become errors on the `first` call only. Replaces a parent or loader that does nothing, and a
+    /// loader that has ended.
     pub(super) async fn new_parent(&mut self, first: bool) -> Result<Units, Failure> {
         loop {
             self.loaded().await?;
@@ -39,7 +40,7 @@ impl Supervisor<'_> {
                 Err(failure) if self.given_up == MOST_GIVEN_UP => return Err(failure),
                 Err(Failure::Still { .. }) => {
                     if self.parent_pid.is_none() {
-                        // It was the loader that did nothing.
+                        // The loader did nothing.
                         self.warm.loaded = None;
                     }
                 }
@@ -91,7 +92,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Ends the parent, and with it everything but the loader.
+    /// Ends the parent, and with it all processes but the loader.
     async fn bury_parent(&mut self) {
         self.warm.crew.dismiss_all().await;
         if let Some(pid) = self.parent_pid.take() {
@@ -99,7 +100,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Begins again with a new parent, keeping what is known already.
+    /// Begins again with a new parent, and keeps the results so far.
     pub(super) async fn begin_again(&mut self) -> Result<(), Failure> {
         self.summary.deaths += 1;
         self.unfinished.clear();
@@ -114,15 +115,15 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// The parent has died or does not answer, so nobody can be forked or buried: begins again with
-    /// another one, which lowers what has no result yet.
+    /// Replaces a parent that has died or does not answer: without it, no worker can be forked or
+    /// reaped. The new parent's workers lower the units that have no result yet.
     pub(super) async fn replace_parent(&mut self, failure: Failure) -> Result<(), Failure> {
         if self.given_up == MOST_GIVEN_UP {
             return Err(failure);
         }
         self.given_up += 1;
         let alone = self.workers.len() == 1;
-        // From now on it is known who was there.
+        // From now on one worker runs at a time, so the cause of a death is known.
         self.alone = true;
         let process = self.warm.crew.pid(PARENT);
         for (id, worker) in std::mem::take(&mut self.workers) {
@@ -133,24 +134,25 @@ impl Supervisor<'_> {
                 ("signal", "it was alone in a worker that was lost with its parent".to_owned())
             };
             if let Blame::Culprit(_) = self.lost(id, process, alone || is_fork_bomb, cause) {
-                // That was the cause, and it is no more.
+                // The cause was found, and is not evaluated again.
                 self.given_up = 0;
             }
         }
         self.begin_again().await
     }
 
-    /// How long loader and parent may take for what takes no time.
+    /// How long the loader and the parent may take for requests that need no time.
     pub(super) fn patience(&self) -> Duration {
         STILL.min(self.warm.request.limits.package_time)
     }
 
-    /// The failure of those that take longer.
+    /// The failure of a loader or parent that takes longer.
     pub(super) fn still(&self) -> Failure {
         Failure::Still { limit: format!("{:?}", self.patience()) }
     }
 
-    /// How the loader or the parent ended, which has closed its connection, or was cut off for this `fault`.
+    /// The failure for the end of the loader or the parent, which has closed its connection, or was
+    /// cut off for this `fault`.
     pub(super) async fn death_of(&mut self, id: usize, fault: Option<&'static str>) -> Failure {
         let how = self.end_of(id).await;
         Failure::Died(fault.map_or(how, str::to_owned))
@@ -179,8 +181,9 @@ impl Supervisor<'_> {
     }
 }
 
-/// Where each unit is in another enumeration of the same: Guile's modules have no order that is the same
-/// in two processes. Those with equal labels keep theirs among each other.
+/// Where each unit is in another enumeration of the same units; `None` if they differ. The order of
+/// Guile's modules differs from process to process. Units with equal labels keep their order among
+/// each other.
 fn places(old: &[String], new: &[String]) -> Option<Vec<usize>> {
     let mut found: HashMap<&str, VecDeque<usize>> = HashMap::new();
     for (place, label) in new.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What becomes of units: jobs and errors, checked, made to fit, and passed on.
+//! The results of units: jobs and errors are checked, cut to size and passed on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,29 +11,31 @@ use crate::guix::recording_store::Unreadable;
 use crate::guix::sexp::shortened;
 use crate::guix::store_path::StorePath;
 
-/// More jobs than this in one evaluation, and something is wrong with it.
+/// Most jobs of one evaluation. With more, something is wrong with it.
 pub(in super::super) const MOST_JOBS: usize = 1_000_000;
-/// Longest name of a job that is read, in bytes: a longer one is refused.
+/// How much of a job's name is read, in bytes: one more than it may have, so that a longer name is
+/// refused.
 pub(in super::super) const LONGEST_NAME: usize = 1001;
 /// Longest name of a derivation that is read, in bytes: no store path is longer.
 const LONGEST_DERIVATION: usize = 300;
 /// Longest name, cause or message that is kept of an error, in bytes.
 pub(in super::super) const LONGEST_MESSAGE: usize = 16 << 10;
-/// What the errors of one evaluation may take, in bytes: of those after that, little is kept.
+/// Most bytes of errors of one evaluation. Little is kept of further errors.
 const MOST_OF_ERRORS: usize = 32 << 20;
 /// Longest name, cause or message of an error after that, in bytes.
 const SHORT_MESSAGE: usize = 200;
-/// Longest text that is kept of the facts of a job, in bytes: a database puts them into an index.
+/// Longest text that is kept of a job's facts, in bytes, because a database has an index of them.
 pub(in super::super) const LONGEST_FACT: usize = 250;
-/// What the jobs of units that are not finished may take, in bytes, all workers together.
+/// Most bytes of jobs of unfinished units, for all workers together.
 const MOST_UNFINISHED: usize = 64 << 20;
-/// What a job takes beside its texts, in bytes, roughly.
+/// Approximate size of a job beside its texts, in bytes.
 const BESIDE_TEXTS: usize = 400;
 
-/// Results are passed on when so much has come together: outcomes, and bytes of them or of store items.
+/// Results are passed on when more than this has accumulated: outcomes, and bytes of outcomes or
+/// store items.
 const FULL: (usize, usize) = (2000, 8 << 20);
 
-/// Jobs of units that a worker has not finished: if it dies, they come again.
+/// Jobs of units that a worker has not finished. If it dies, they will be reported again.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
     jobs: Vec<Job>,
@@ -41,7 +43,8 @@ pub(super) struct Unfinished {
 }
 
 impl Supervisor<'_> {
-    /// A job of a unit that has more, as `worker` says; false when it says too much.
+    /// Keeps a job that `worker` reported, of a unit that has more; false when its unfinished jobs
+    /// take too much memory.
     pub(super) fn unfinished_job(&mut self, worker: usize, mut job: Job) -> Result<bool, Failure> {
         trim(&mut job);
         let most = MOST_UNFINISHED / self.lanes.max(1);
@@ -55,7 +58,7 @@ impl Supervisor<'_> {
         Ok(fits)
     }
 
-    /// All jobs of a unit: those that `worker` named before, and the last one.
+    /// Takes all jobs of a unit: those that `worker` named before, and the last one.
     pub(super) fn jobs(&mut self, worker: usize, last: Job) -> Result<(), Failure> {
         let unit = last.unit;
         let mut jobs = self.jobs_named_by(worker, unit);
@@ -63,13 +66,14 @@ impl Supervisor<'_> {
         self.take_jobs(unit, jobs)
     }
 
-    /// The jobs of `unit` that `worker` named before its result, which is an error about others.
+    /// Takes the jobs of `unit` that `worker` named before its result, which is an error about
+    /// other jobs.
     pub(super) fn jobs_before_error(&mut self, worker: usize, unit: usize) -> Result<(), Failure> {
         let jobs = self.jobs_named_by(worker, unit);
         self.take_jobs(unit, jobs)
     }
 
-    /// Takes the jobs of `unit` from those that `worker` has named and not finished.
+    /// Removes the jobs of `unit` from the unfinished ones of `worker`, and returns them.
     fn jobs_named_by(&mut self, worker: usize, unit: usize) -> Vec<Job> {
         let before = self.unfinished.remove(&worker).unwrap_or_default().jobs;
         let (jobs, others): (Vec<_>, Vec<_>) = before.into_iter().partition(|job| job.unit == unit);
@@ -80,7 +84,7 @@ impl Supervisor<'_> {
         jobs
     }
 
-    /// Takes the jobs of a unit. Everything that is wrong with them is one error.
+    /// Takes the jobs of a unit. All that is wrong with them becomes one error.
     fn take_jobs(&mut self, unit: usize, jobs: Vec<Job>) -> Result<(), Failure> {
         if jobs.len() > self.names.most_jobs() {
             self.blame(unit, "protocol", format!("it has {} jobs, and should have one", jobs.len()));
@@ -97,7 +101,8 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// A job, if what is said of it can be; else cause and message of an error.
+    /// Takes a job if what the worker says of it is valid; otherwise returns cause and message of
+    /// an error.
     fn job(&mut self, mut job: Job) -> Result<Option<(&'static str, String)>, Failure> {
         trim(&mut job);
         let Job { unit, name, derivation, mut facts, .. } = job;
@@ -127,15 +132,15 @@ impl Supervisor<'_> {
         Ok(None)
     }
 
-    /// Whether so much has come together that it is passed on.
+    /// Whether enough has accumulated to pass the results on.
     pub(super) fn is_full(&self) -> bool {
         self.batch.outcomes.len() > FULL.0
             || self.batch_bytes > FULL.1
             || self.warm.crew.store().pending_bytes() > FULL.1
     }
 
-    /// How long results wait for more of them, so that writing them costs little: soon at first, for
-    /// most evaluations are short or find most of what is new early.
+    /// How long results wait for more of them, so that writing them costs little. It is short at
+    /// first, because most evaluations are short or find most of what is new early.
     pub(super) fn pause(&self) -> Duration {
         (self.started.elapsed() / 16).clamp(TICK, 8 * TICK)
     }
@@ -144,7 +149,7 @@ impl Supervisor<'_> {
         self.flushed = Instant::now();
         self.batch_bytes = 0;
         let mut batch = std::mem::take(&mut self.batch);
-        // Taken after the outcomes: whatever these name has been added before.
+        // Items are taken after the outcomes, so everything that the outcomes name has been added.
         let (items, held) = self.warm.crew.shared_store().drain_and_hold();
         batch.items = items;
         batch.held = Some(Arc::new(held));
@@ -154,7 +159,7 @@ impl Supervisor<'_> {
         self.events.send(Event::Batch(batch)).await.map_err(|_| Failure::Abandoned)
     }
 
-    /// A unit that has an error for its result.
+    /// Records an error as the result of a unit.
     pub(super) fn unit_failed(&mut self, unit: usize, cause: &str, message: String) {
         self.batch.done += 1;
         self.blame(unit, cause, message);
@@ -177,7 +182,7 @@ impl Supervisor<'_> {
         self.batch.outcomes.push(Outcome::Warning { name, cause, message });
     }
 
-    /// Cuts the texts of an error or a warning to what may be kept of them, and counts them.
+    /// Cuts the texts of an error or a warning to the allowed length, and counts their bytes.
     fn cut(&mut self, texts: [String; 3]) -> [String; 3] {
         let longest = if self.error_bytes > MOST_OF_ERRORS { SHORT_MESSAGE } else { LONGEST_MESSAGE };
         let texts = texts.map(|text| shortened(text, longest));
@@ -195,7 +200,7 @@ fn unreproducible(Unreadable { name, object }: &Unreadable) -> String {
     )
 }
 
-/// Cuts what is said of a job to what is kept of it. A name that is too long is one still.
+/// Cuts the texts of a job to what is kept of them. A name that is too long remains too long.
 fn trim(job: &mut Job) {
     let cut = |text: &mut String, longest| *text = shortened(std::mem::take(text), longest);
     cut(&mut job.name, LONGEST_NAME);
@@ -203,7 +208,7 @@ fn trim(job: &mut Job) {
     job.facts.texts_mut().for_each(|text| cut(text, LONGEST_FACT));
 }
 
-/// What a job takes, in bytes, roughly.
+/// Approximate size of a job, in bytes.
 fn size(job: &Job) -> usize {
     BESIDE_TEXTS + job.name.len() + job.derivation.len() + texts_len(&job.facts)
 }

@@ -1,14 +1,15 @@
-;;; Gorget --- packages that are made anew whenever they are asked for.
+;;; Gorget --- packages that are created anew each time they are requested.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; The inputs of a package are code, which often makes other packages: a compiler for a target, say,
-;;; and each of its inputs likewise.  Guix remembers what it lowered by identity, so it lowers them
-;;; again and again, to the same derivations: with all cross builds, a third of its work.  Here the
-;;; result for the first is remembered for all that are alike.
+;;; The inputs of a package are code, which often creates other packages: a compiler for a target,
+;;; for example, and likewise each of its inputs.  Guix caches what it lowered by identity, so it
+;;; lowers such packages again and again, to the same derivations: with all cross builds, a third of
+;;; its work.  Here the result for the first package is cached for all that are alike.
 ;;;
-;;; Packages are alike if their fields are.  A field that is code is alike if it is the same code
-;;; over variables that are alike, so that it can only do the same.  And where one has the same object
-;;; twice, so must the other: Guix drops inputs that are identical.  When in doubt, they are not alike.
+;;; Packages are alike if their fields are.  Fields that are code are alike if they have the same
+;;; code and alike variables, so that they can only do the same.  Where one package has the same
+;;; object twice, so must the other, because Guix drops identical inputs.  When in doubt, packages
+;;; are not alike.
 
 (define-module (gorget alike)
   #:use-module (rnrs bytevectors)
@@ -16,13 +17,13 @@
   #:use-module ((srfi srfi-1) #:select (find every))
   #:export (lower-alike-once))
 
-;; What takes longer to compare is taken as different.
+;; Packages that take more steps to compare count as different.
 (define %most-steps 10000)
 
-;; Of packages with the same name, version and code, only so many are compared.
+;; Most packages with the same name, version and code that are compared.
 (define %most-compared 10)
 
-;; Records of which only the fields count, those excepted that say where they were written.
+;; Records that are compared by their fields, except the fields that say where they were written.
 (define %compared-records
   '(<package> <origin> <gexp> <gexp-input> <content-hash> <search-path-specification>))
 (define %uncompared-fields '(location definition-location))

@@ -1,4 +1,4 @@
-;;; Gorget --- a buffer of bytes that grows.  Included by those who write texts.
+;;; Gorget --- a growing buffer of bytes.  Included by modules that write texts.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 
 (define buffer (make-bytevector (expt 2 17)))

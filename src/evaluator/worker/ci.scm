@@ -94,7 +94,7 @@ hint: its last form must return one, as 'specifications->manifest' does; it retu
 
 
 ;;;
-;;; What is left to (gnu ci).
+;;; Jobs that (gnu ci) computes.
 ;;;
 
 (define (own-ci)
@@ -123,7 +123,7 @@ it was compiled."
 (define (ci-job job)
   "Return JOB, which is as (gnu ci) describes jobs, as we do."
   (match job
-    ;; That of Guix 1.2 describes a job by its name and what computes the rest.
+    ;; The (gnu ci) of Guix 1.2 describes a job by its name and a procedure that computes the rest.
     (((? symbol? name) . (? procedure? compute))
      (let ((rest (compute)))
        (ci-job `((#:job-name . ,name)
@@ -228,7 +228,7 @@ zeros where nobody knows it."
       (systems . (,system))
       (channels . ,(map (match-lambda
                           ((name directory commit)
-                           ;; Which branch that is on does not make a difference to anything.
+                           ;; The branch makes no difference to anything.
                            `(repository (version 0) (url ,directory) (branch "master")
                                         (commit ,commit) (name ,(string->symbol name)))))
                         (channels-with-guix)))))

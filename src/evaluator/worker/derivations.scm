@@ -1,12 +1,12 @@
-;;; Gorget --- derivations, made faster and with the same results.
+;;; Gorget --- makes derivations faster, with the same results.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
 ;;; More than a third of the time of an evaluation goes into '(guix derivations)': each derivation
-;;; is written out two or three times, piece by piece.  Here what is known of an input (its place
-;;; in the order, its text) is kept, and texts are put together from whole pieces.
+;;; is written out two or three times, piece by piece.  Here the facts about an input (its place in
+;;; the order, its text) are kept, and texts are assembled from whole pieces.
 ;;;
-;;; This stands in for procedures of Guix, so it is used only where these read as they did when it
-;;; was written: see 'overrides.scm'.  And the store refuses derivations with wrong output paths.
+;;; This replaces procedures of Guix, so it is used only where their source is the same as when it
+;;; was written: see 'overrides.scm'.  The store also refuses derivations with wrong output paths.
 
 (define-module (gorget derivations)
   #:use-module (rnrs bytevectors)
@@ -81,7 +81,7 @@
         (loop (+ at 1)
               (+ (* 256 number) (logand 255 (char->integer (string-ref string at))))))))
 
-;; What is known of a derivation that others have as an input.
+;; The facts about a derivation that is an input of others.
 (define-inlinable (make-facts derivation path rank text class)
   (vector derivation path rank text class #f #f #f))
 (define-inlinable (facts-derivation facts) (vector-ref facts 0))

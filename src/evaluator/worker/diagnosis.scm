@@ -13,7 +13,8 @@
   (let ((interface (false-if-exception (resolve-interface module))))
     (and interface
          (module-variable interface name)
-         ;; Accessors of records are syntax that stands for a procedure: 'eval' gives that.
+         ;; Accessors of records are syntax that stands for a procedure; 'eval' returns the
+         ;; procedure.
          (eval name (resolve-module module)))))
 
 (define (condition-text object)
@@ -35,8 +36,8 @@
                   (lambda ()
                     ((optional-binding '(srfi srfi-35) 'condition-message) object)))))
 
-;; The file that was last looked for in vain on a search path: what goes on without it often fails
-;; with a message that does not name it.
+;; The file that was last not found on a search path.  Code that goes on without it often fails with
+;; a message that does not name it.
 (define missing-file #f)
 
 (let* ((variable (module-variable (resolve-module '(guile)) 'search-path))
@@ -108,7 +109,7 @@ Warnings about anything else come before it."
     (set! said-before (cons port (string-length said)))
     (string-trim-both (string-drop said from))))
 
-;; What cannot work here, and what can be done instead.
+;; Hints about what cannot work here, and what to do instead.
 (define %network-hint
   "\nhint: an evaluation has no network: name a version and its hash in the origin of a package, or a \
 file of the channel")
@@ -138,8 +139,8 @@ have a spec of its own for what is to come from that")
        '("ice-9/" "srfi/" "system/" "guix/store.scm" "guix/monads.scm"
          "/run/gorget/" "/gorget/sources/" "gorget/sources/")))
 
-;; The package that was lowered last: says where to look when the code that failed is interpreted,
-;; for the frames of such code have no location.
+;; The package that was lowered last.  It says where to look when the code that failed is
+;; interpreted, because frames of such code have no location.
 (define lowering #f)
 
 (define (interpreted-module frame)
@@ -150,7 +151,7 @@ have a spec of its own for what is to come from that")
     (cond ((module? environment)
            (match (module-name environment)
              ((or ('guile) ('guile-user)) #f)
-             ;; Modules without a name have one that begins with a blank.
+             ;; An anonymous module gets a name that begins with a blank.
              (((? symbol? word) . _)
               (and (not (string-prefix? " " (symbol->string word)))
                    (object->string (module-name environment))))

@@ -1,9 +1,9 @@
 ;;; Gorget --- modules that cannot be loaded, and packages with fields that cannot be read.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; Either costs only itself, whoever looks for packages.
+;;; Neither affects anything else when code looks for packages.
 
-;; What is to be evaluated.
+;; The subset to evaluate.
 (define asked #f)
 
 (define (matters? file)
@@ -20,7 +20,8 @@
          (_ #f))
        (module?)))
 
-;; Modules that were reported, by file: Guix loads all of them again for whoever looks for packages.
+;; Modules that were reported, by file.  Guix loads all of them again each time code looks for
+;; packages.
 (define reported (make-hash-table))
 
 (define (being-loaded? module)
@@ -60,14 +61,15 @@ calls 'exit', or lacks what another imports."
                   (lambda () (hidden? package))
                   (const #f))))))
 
-;; Packages with a field that raises an exception or is not what enumerating takes it for.  Each is an
-;; error of its own.
+;; Packages with a field that raises an exception or is not of the type that enumerating expects.
+;; Each becomes an error of its own.
 (define flawed (make-hash-table))
 
 (define (flawed? package)
   (hashq-ref flawed package))
 
-;; These are called for each package: they make no closures, which are dear where code is interpreted.
+;; These are called for each package.  They make no closures, which are expensive in interpreted
+;; code.
 
 (define (check field value right? what)
   (unless (right? value)

@@ -1,9 +1,9 @@
 ;;; Gorget --- which files evaluated code can add to the store.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; The sandbox has directories of its own, which no machine with Guix has: what is made of them would
-;;; be another derivation there, or none.  'local-file' with a relative name takes files of the
-;;; channel that names them; above its repository, Guix has nothing either.
+;;; The sandbox has special directories, which no machine with Guix has: a derivation made from them
+;;; would be different there, or fail.  'local-file' with a relative name takes files of the channel
+;;; that names them; above the channel's repository, Guix has nothing either.
 
 (define %own-directories
   '("/gorget" "/run/gorget" "/run/store" "/proc" "/dev"))
@@ -62,7 +62,7 @@ hint: relative file names can lead to files of the same repository only")))))
 
 (define (refuse-strange-files!)
   "Have Guix refuse files that are the sandbox's own, or not of the repository that they seem to be of."
-  ;; Inside of the module that defines them, they call each other's original.
+  ;; Inside the module that defines them, these procedures call each other's originals.
   (wrap! '(guix store) 'add-to-store
          (lambda (add)
            (lambda (server name recursive? algorithm file . rest)

@@ -1,22 +1,22 @@
-;;; Gorget --- what there is to say about a job.
+;;; Gorget --- the metadata of a job.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; A job is a list of its name, the file name of its derivation, and facts:
-;;; (PACKAGE VERSION FILE LINE TARGET CHANNEL MAX-SILENT-TIME TIMEOUT FLAG ...), #f for what there is
-;;; none of.  All of it goes to the supervisor with each result, so it has to be had cheaply.
+;;; A job is a list of its name, the file name of its derivation, and facts: (PACKAGE VERSION FILE
+;;; LINE TARGET CHANNEL MAX-SILENT-TIME TIMEOUT FLAG ...), with #f for a missing value.  All of it
+;;; goes to the supervisor with each result, so it must be cheap to compute.
 
 ;; The channels: a name, a directory and a commit each.
 (define channels '())
 
-;; Packages that others name as what replaces them.
+;; Packages that are the replacement of another package.
 (define replacements (make-hash-table))
 
 (define %max-silent-time 3600)
 (define %package-timeout 72000)
 (define %timeout (* 5 3600))
 
-;; A message that is too long ends its sender.  Of names and facts that are longer than this, the rest
-;; makes no difference.
+;; The sender of a message that is too long is killed.  Names and facts are cut to this length; the
+;; rest makes no difference.
 (define %longest-text 2000)
 
 (define (cut text)

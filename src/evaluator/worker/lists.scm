@@ -1,4 +1,5 @@
-;;; Gorget --- work on lists that evaluations spend much time on, faster and with the same results.
+;;; Gorget --- list operations that take much of an evaluation's time, faster and with the same
+;;; results.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 
 (define-module (gorget lists)
@@ -6,7 +7,7 @@
   #:use-module ((srfi srfi-1) #:select (delete-duplicates filter-map take))
   #:export (use-hashing-delete-duplicates! put-datum numberer distinct in-pieces numbers-of-inputs most-used))
 
-;; Fewer elements than this are compared with each other faster than they are hashed.
+;; With fewer elements than this, comparing them with each other is faster than hashing them.
 (define %worth-hashing 8)
 
 (define (use-hashing-delete-duplicates!)

@@ -1,4 +1,4 @@
-;;; Gorget --- what takes the place of Guix's own procedures.
+;;; Gorget --- replacements for Guix's own procedures.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 
 (define (replace! module name value)
@@ -23,7 +23,7 @@
     (when mcached
       (variable-set! mcached (lower-alike-once (variable-ref mcached) package?)))))
 
-;; So many are kept.
+;; How many regular expressions are kept.
 (define %most-regexps 1000)
 
 (define (compile-regexps-once!)
@@ -42,8 +42,8 @@ them is full, however much memory there is."
                       (hash-set! regexps arguments regexp))
                     regexp)))))
 
-;; Digests of what 'derivations.scm' stands in for, as it reads in the versions of Guix whose results
-;; were compared with ours.  Other versions make their derivations themselves.
+;; Digests of the source that 'derivations.scm' replaces, in the versions of Guix whose results were
+;; compared with ours.  Other versions make derivations with their own code.
 (define %known-derivations
   '("9f599019c86c7ad7264c548e03480c5b594330296f150383c04259c0cbb1d8ab"))
 
@@ -69,7 +69,7 @@ them is full, however much memory there is."
           (form
            (loop (if (memq (form-name form) names) (cons form forms) forms))))))))
 
-;; Whether that is how derivations are made here.
+;; Whether 'derivations.scm' makes the derivations.
 (define faster-derivations? #f)
 
 (define (make-derivations-faster! add)

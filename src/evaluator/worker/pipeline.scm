@@ -1,8 +1,8 @@
 ;;; Gorget --- adding texts to the store without waiting for each answer.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; What a text's path is can be computed here, so the requests are sent many at a time, and the
-;;; answers compared with it later.
+;;; The path of a text can be computed here, so requests are sent many at a time, and the answers
+;;; are compared with the computed paths later.
 
 (define-module (gorget pipeline)
   #:use-module (ice-9 binary-ports)

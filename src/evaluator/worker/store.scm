@@ -1,8 +1,8 @@
 ;;; Gorget --- the connection to the evaluation store.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; Nearly all that Guix asks of it is to take texts.  'add-data-to-store' and its kin are replaced
-;;; by procedures that do not wait for the answer; every other request waits for what is open.
+;;; Nearly all requests of Guix add texts.  'add-data-to-store' and related procedures are replaced
+;;; by procedures that do not wait for the answer; every other request waits for all open answers.
 
 (define %store-uri "unix:///run/store")
 
@@ -22,7 +22,7 @@
 ;; Whether a request to the store was begun and not ended.
 (define half-said? (const #f))
 
-;; Has Guix write what it holds back of requests.
+;; Makes Guix write the parts of requests that it has buffered.
 (define flush-requests (const #t))
 
 (define (mend-connection!)
@@ -75,7 +75,7 @@ taken for the rest of it."
   (define add-and-wait add-data-to-store)
   (define port (store-connection-socket store))
 
-  ;; A promise that asks for these holds on to the connection as it is now.
+  ;; The promise behind these keeps the connection as it is now, so it is forced first.
   (built-in-builders store)
   (set! store (waiting-connection store))
   (call-with-values

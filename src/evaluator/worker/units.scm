@@ -1,8 +1,8 @@
-;;; Gorget --- what there is to evaluate.
+;;; Gorget --- the units of an evaluation.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; Units of work: a label, by which a job is known before it is lowered, and a procedure that
-;;; returns the jobs that come of it, as a list: most often one, none when (gnu ci) has none.
+;;; A unit of work has a label, by which a job is known before it is lowered, and a procedure that
+;;; returns the list of its jobs: most often one, none when (gnu ci) has none.
 
 (define-record-type <unit>
   (%make-unit label proc package)
@@ -14,7 +14,7 @@
 (define* (make-unit label proc #:optional package)
   (%make-unit label proc package))
 
-;; What the spec leaves out, cross-builds beside (gnu ci), and so on: an association list.
+;; An association list: what the spec leaves out, cross builds beside (gnu ci), and so on.
 (define options '())
 
 (define (option name)
@@ -90,7 +90,7 @@ the order is the same in every process."
   (remove (lambda (package) (excluded? (name-of package)))
           packages))
 
-;; The packages to build: those of (gnu ci), but for what is excluded.
+;; The packages to build: those of (gnu ci), except the excluded ones.
 (define-once (all-packages)
   (define (adjust package result)
     (let ((replacement (and (sound? package) (package-replacement package))))
@@ -123,8 +123,8 @@ the order is the same in every process."
       ;; Equal packages have equal names.
       (member package (hash-ref table (package-name package) '())))))
 
-;; What 'package->job' of (gnu ci) decides: packages of the base are always built, others where they
-;; are supported and worth substituting.
+;; The decision of 'package->job' of (gnu ci): packages of the base are always built, others where
+;; they are supported and worth substituting.
 (define (package-job-derivation package system base)
   (and (or base (supported-package? package system))
        (let ((drv (lower package system #f)))
@@ -154,7 +154,7 @@ the order is the same in every process."
              package))
 
 (define micro-architectures
-  ;; The list has changed with compilers: it is that of the revision.
+  ;; The list changes with the compilers, so it is taken from the revision.
   (delay (or (ci-binding '%x86-64-micro-architectures)
              (error "the (gnu ci) of this Guix has no list of micro-architectures"))))
 
@@ -211,7 +211,8 @@ the order is the same in every process."
   "Return a unit that lowers the package that FIND returns, supported or not."
   (make-unit label
              (lambda ()
-               ;; One that supersedes what was asked for has another name; the job has not.
+               ;; A package that supersedes the requested one has another name; the job keeps the
+               ;; requested name.
                (let ((package (find)))
                  (list (package-job label
                                     package
@@ -262,7 +263,7 @@ the order is the same in every process."
           (cross-units system)))
 
 (define (specification-unit specification system target)
-  ;; Whatever version is asked for, the job is called by the name alone, also when it fails.
+  ;; The job is called by the name alone, whatever version is requested, also when it fails.
   (define name
     (match (string-rindex specification #\@)
       (#f specification)
@@ -292,7 +293,7 @@ channel 'guix'."
     (or (member "guix" names)
         (match (false-if-exception (list (location-channel (package-location package))))
           ((channel) (member channel names))
-          ;; Nobody knows where it comes from.
+          ;; The channel of this package is unknown.
           (#f #t))))
 
   (let ((base? (base-package? system)))

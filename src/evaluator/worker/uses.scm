@@ -1,19 +1,19 @@
 ;;; Gorget --- what packages use, so that those that use the same are lowered by the same worker.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 
-;; Of what something uses, no more is said than this.
+;; Most uses that are sent for one package or build system.
 (define %most-used 5000)
 
-;; So many popular packages are named to the supervisor.
+;; How many popular packages are named to the supervisor.
 (define %most-popular 100)
 
-;; Whatever packages use has a number: first the packages, in this order, those to build before others,
-;; then build systems, then the rest.
+;; Everything that packages use has a number: first the packages, in this order, with those to build
+;; before others; then the build systems; then the rest.
 (define-once (known-packages)
   (distinct (append (all-packages)
                     (fold-packages cons '() #:select? (const #t)))))
 
-;; The first package of each build system stands for the others.
+;; The first package of each build system represents the others.
 (define-once (representatives)
   (distinct (known-packages) package-build-system))
 

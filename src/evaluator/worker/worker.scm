@@ -1,12 +1,12 @@
-;;; Gorget --- evaluates packages, told to by its supervisor.
+;;; Gorget --- evaluates packages as its supervisor requests.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; One process (the loader) loads the modules.  For each system it forks a process (the parent) that
-;;; enumerates the units of work and lowers some of them, so that what everything needs is there; that
-;;; forks workers, which lower the rest.  What one system takes is gone when its parent ends.
-;;; Every process talks with the supervisor over a socket of its own, one S-expression a line.
+;;; One process (the loader) loads the modules.  For each system it forks a process (the parent),
+;;; which enumerates the units of work, lowers some of them, so that what everything needs is there,
+;;; and forks workers, which lower the rest.  The memory of a system is freed when its parent ends.
+;;; Every process talks with the supervisor over its own socket, one S-expression per line.
 ;;; 'src/evaluator/protocol.rs' has the other side and lists the messages.  Standard output and
-;;; standard error belong to the evaluated code: nothing is read from them but diagnostics.
+;;; standard error belong to the evaluated code: only diagnostics are read from them.
 
 (use-modules (ice-9 binary-ports)
              (ice-9 match)
@@ -19,7 +19,7 @@
              (srfi srfi-9)
              ((system foreign) #:select (pointer->procedure void int size_t)))
 
-;; Compiled, while all else is interpreted.
+;; These modules are compiled; all other code is interpreted.
 (save-module-excursion
  (lambda ()
    (for-each (lambda (name)
@@ -32,7 +32,7 @@
              (gorget pipeline)
              (gorget derivations))
 
-;; Processes of one user can write each other's memory through /proc, unless they cannot be dumped.
+;; Processes of one user can write each other's memory through /proc, unless they are not dumpable.
 (define %pr-set-dumpable 4)
 (let ((prctl (pointer->procedure int (dynamic-func "prctl" (dynamic-link))
                                  (list int size_t size_t size_t size_t))))
@@ -41,7 +41,8 @@
 
 (define %control-socket "/run/gorget/control")
 
-;; Where the kernel minds, this ends fork bombs at once; the supervisor counts in any case.
+;; Where the kernel enforces it, this limit ends fork bombs at once; the supervisor counts in any
+;; case.
 (define %most-processes 512)
 (false-if-exception (setrlimit 'nproc %most-processes %most-processes))
 
@@ -85,7 +86,8 @@ them: a message that is too long is not heard."
   (send 'fatal cause message)
   (primitive-_exit 0))
 
-;; Said before anything else: to a stranger the supervisor does not listen.
+;; This must be the first message: the supervisor ignores processes that have not identified
+;; themselves.
 (send 'loader (version)
       (or (optional-binding '(guix config) '%guix-version) "unknown"))
 
@@ -127,13 +129,13 @@ them: a message that is too long is not heard."
       (package-cross-derivation store package target system #:graft? #f)
       (package-derivation store package system #:graft? #f)))
 
-;; The process that evaluates, so that what it forks does not.
+;; The process that evaluates.  Processes that it forks do not.
 (define evaluator (getpid))
 
 (define (evaluator?)
   (= (getpid) evaluator))
 
-;; Whether this process lowers what others enumerated.
+;; Whether this process lowers units that another process enumerated.
 (define worker? #f)
 
 (define (leave-unless-evaluator)
@@ -157,14 +159,15 @@ them: a message that is too long is not heard."
 
 (define units #f)
 
-;; The unit that is evaluated.
+;; The unit that is being evaluated.
 (define evaluating #f)
 
-;; Results that have not been sent, latest first: the store may yet refuse what belongs to them.
+;; Results that have not been sent, latest first: the store may still refuse what belongs to them.
 (define results '())
 (define sent (get-internal-real-time))
 
-;; Sending them wakes others: not more often than this, in seconds, while units are short.
+;; Sending results wakes other processes: while units are short, at least this many seconds pass
+;; between sends.
 (define %seconds-between 1/20)
 
 (define (send-results)
@@ -198,7 +201,7 @@ them: a message that is too long is not heard."
   (send 'begin index)
   (call-with-diagnosis
    (lambda ()
-     ;; A text is what is wrong with one of several jobs.
+     ;; A string says what is wrong with one of several jobs.
      (match (call-with-values (lambda () (partition pair? ((unit-proc (vector-ref units index))))) list)
        ((jobs (problems ..1))
         (for-each (lambda (job) (apply result 'also index job)) jobs)
@@ -236,7 +239,7 @@ proves that.  Give OTHERS all else that is said."
          (0 (child id token))
          (pid (send 'forked id pid))))
       (('reap pid)
-       ;; It may have closed its connection and live on.
+       ;; The child may have closed its connection without ending.
        (false-if-exception (kill pid SIGKILL))
        (match (waitpid pid)
          ((_ . status)
@@ -256,8 +259,8 @@ proves that.  Give OTHERS all else that is said."
        (loop))
       (_ (primitive-_exit 0)))))
 
-;; A character of a string takes ten bytes at most, a number and a blank eight, and a message has to have
-;; less than 256 KiB.
+;; A character of a string takes ten bytes at most, a number and a blank take eight, and a message
+;; must have less than 256 KiB.
 (define %most-characters 18000)
 (define %most-numbers 20000)
 (define %longest-label 1000)

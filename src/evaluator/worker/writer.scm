@@ -1,15 +1,16 @@
 ;;; Gorget --- 'write' for the builders of derivations, faster and with the same results.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; Every builder is a large S-expression that Guix writes to a string.  What it is made of is
-;;; written here; anything else, and each name and number the first time, is left to Guile.
+;;; Every builder is a large S-expression that Guix writes to a string.  The usual kinds of objects
+;;; in it are written here; anything else, and each name and number the first time, is left to
+;;; Guile.
 
 (define-module (gorget writer)
   #:use-module (ice-9 binary-ports)
   #:use-module (rnrs bytevectors)
   #:export (write-builders-faster!))
 
-;; A text longer than this may be one without an end: that is left to Guile.
+;; An object whose text is longer than this may be endless: it is left to Guile.
 (define %longest (expt 2 25))
 (define %deepest 5000)
 
