@@ -1,4 +1,5 @@
-//! Reads the files of a layer of modules. A channel's are strangers': no name and no link leads out of it.
+//! Reads the files of a layer of modules. A channel's files are untrusted: no name and no link
+//! leads out of the channel.
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,14 +10,14 @@ use rustix::io::Errno;
 
 use super::layer::Layer;
 
-/// So often is a file opened that the kernel cannot find for now.
+/// How often opening a file is tried while the kernel cannot resolve its path.
 const TRIES: usize = 100;
 
 /// A directory whose files are read.
 pub(super) struct Beneath {
-    /// What no name leads out of.
+    /// The directory that no name leads out of.
     top: OwnedFd,
-    /// The directory, from there.
+    /// The directory to read, relative to `top`.
     within: PathBuf,
     resolve: ResolveFlags,
 }
@@ -27,10 +28,10 @@ pub(super) enum Unreadable {
     /// There is no file of this name.
     #[error("there is no such file")]
     Absent,
-    /// It is not what it should be, and never will be.
+    /// It is not a file that may be read. A retry would give the same.
     #[error("{0}")]
     Unfit(&'static str),
-    /// It is longer than what may still be read.
+    /// It is longer than the limit that is left.
     #[error("it is too large")]
     TooLarge,
     /// The machine cannot read it now.
@@ -39,8 +40,8 @@ pub(super) enum Unreadable {
 }
 
 impl Beneath {
-    /// Only links within a channel's repository are followed. The installed Guix may link anywhere: profiles
-    /// are made of links.
+    /// In a channel, only links within its repository are followed. The installed Guix may link
+    /// anywhere, because profiles are made of links.
     pub(super) fn new(layer: &Layer) -> io::Result<Self> {
         let within = layer.directory.strip_prefix(&layer.top).map_err(io::Error::other)?.to_owned();
         let mut resolve = ResolveFlags::NO_MAGICLINKS;
@@ -49,11 +50,11 @@ impl Beneath {
         Ok(Self { top: open(&layer.top, flags, Mode::empty())?, within, resolve })
     }
 
-    /// Opens a file, whatever it is, without waiting for anything.
+    /// Opens a file of any type, without blocking.
     pub(super) fn open(&self, path: &Path) -> Result<fs_err::File, Unreadable> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let path = self.within.join(path);
-        // While directories are renamed anywhere, the kernel may not be sure where `..` leads.
+        // While directories are renamed anywhere, the kernel may not know where `..` leads.
         let mut tries = (0..TRIES).map(|_| openat2(&self.top, &path, flags, Mode::empty(), self.resolve));
         let opened = tries.find(|opened| !matches!(opened, Err(Errno::AGAIN))).unwrap_or(Err(Errno::AGAIN));
         let file = opened.map_err(|error| match error {
@@ -65,12 +66,12 @@ impl Beneath {
         Ok(fs_err::File::from_parts(file.into(), path))
     }
 
-    /// Where a file really is on this machine, links followed.
+    /// The real path of a file on this machine, with links resolved.
     pub(super) fn real(&self, path: &Path) -> Result<PathBuf, Unreadable> {
         real(&self.open(path)?)
     }
 
-    /// Where a directory really is.
+    /// The real path of a directory, with links resolved.
     pub(super) fn directory(&self, path: &Path) -> Result<PathBuf, Unreadable> {
         let file = self.open(path)?;
         if file.metadata()?.is_dir() { real(&file) } else { Err(Unreadable::Unfit("it is no directory")) }

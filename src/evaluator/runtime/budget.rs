@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What a file takes at least, in bytes.
+/// The least that a file takes on disk, in bytes.
 pub(super) const BLOCK: u64 = 4096;
 
-/// What all sandboxes that compile for one revision share.
+/// The budget that all sandboxes share that compile for one revision.
 #[derive(Debug)]
 pub(super) struct Budget {
     left: AtomicU64,
@@ -14,12 +14,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// One of so many bytes.
+    /// A budget of so many bytes.
     pub(super) fn new(bytes: u64) -> Self {
         Self { left: bytes.into(), spent: false.into() }
     }
 
-    /// Takes so many bytes; `false` when there are not so many left.
+    /// Takes so many bytes; `false` when fewer are left.
     pub(super) fn take(&self, bytes: u64) -> bool {
         let less = |left: u64| left.checked_sub(bytes);
         let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
@@ -29,19 +29,19 @@ impl Budget {
         taken
     }
 
-    /// Takes what a file with so many bytes needs.
+    /// Takes the disk space of a file of so many bytes.
     pub(super) fn take_file(&self, bytes: usize) -> bool {
         self.take((bytes as u64).next_multiple_of(BLOCK))
     }
 
-    /// Whether something did not fit.
+    /// Whether something did not fit into the budget.
     pub(super) fn is_spent(&self) -> bool {
         self.spent.load(Ordering::Relaxed)
     }
 }
 
-/// A file that is being written. When it is dropped before it is complete, the file goes, and the
-/// budget has its bytes again.
+/// A file that is being written. If it is dropped before it is complete, the file is removed, and
+/// its bytes return to the budget.
 #[derive(Debug)]
 pub(super) struct Arriving<'a> {
     budget: &'a Budget,
@@ -51,12 +51,12 @@ pub(super) struct Arriving<'a> {
 }
 
 impl<'a> Arriving<'a> {
-    /// One that is still empty.
+    /// An empty file.
     pub(super) fn new(budget: &'a Budget, file: PathBuf) -> Self {
         Self { budget, file, bytes: 0, is_complete: false }
     }
 
-    /// Lets it grow by so many bytes; `false` when the budget does not have them.
+    /// Lets the file grow by so many bytes; `false` when fewer are left in the budget.
     pub(super) fn grow(&mut self, count: usize) -> bool {
         let count = count as u64;
         let grows = self.budget.take(count);
@@ -64,12 +64,12 @@ impl<'a> Arriving<'a> {
         grows
     }
 
-    /// Its size.
+    /// The size so far, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Keeps it.
+    /// Keeps the file, and returns its path.
     pub(super) fn complete(mut self) -> PathBuf {
         self.is_complete = true;
         std::mem::take(&mut self.file)

@@ -1,8 +1,8 @@
 //! Compiled modules by key, on disk.
 //!
-//! An evaluation that uses an entry has a hard link to it, so the cache can be cut to its size at
-//! any time. The file system's times say which entry was not used for longest. Each spec has a
-//! cache of its own, because code that runs while compiling could forge entries.
+//! An evaluation that uses an entry has a hard link to it, so the cache can be trimmed at any time.
+//! The file system's times tell which entry has been unused for longest. Each spec has a cache of
+//! its own, because code that runs while compiling could forge entries.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -14,20 +14,21 @@ use super::budget::BLOCK;
 use super::hash::Hash;
 use crate::domain::spec::Introduction;
 
-/// A compiled module may be so large, in bytes.
+/// Largest compiled module, in bytes.
 pub(super) const MAX_COMPILED: u64 = 64 << 20;
 
-/// Compiled modules that were made for earlier revisions, and what failed to compile.
+/// Compiled modules that were made for earlier revisions, and modules that failed to compile.
 ///
-/// Entries are written whole and never changed, so any number of evaluations can share a cache. Who
-/// uses one takes a hard link to it, so it can be removed at any time; and a file system notes when
-/// a file was linked last, so it knows which entries nobody has used for long.
+/// Entries are written whole and never changed, so any number of evaluations can share a cache. An
+/// evaluation takes a hard link to each entry that it uses, so an entry can be removed at any time.
+/// The file system records when a file was last linked, which tells how long an entry has been
+/// unused.
 ///
 /// While a module is compiled, the code of everything that it imports runs, and could write a
-/// compiled module that does something else than its source says. A sandbox cannot prevent that.
-/// Hence the *domain*: entries made for one domain are never used in another. It has two parts: the
-/// domain of the cache, one for branches whose committers trust each other, and the channels that
-/// the sandbox saw: see `Cache::where_seen`.
+/// compiled module that differs from its source. A sandbox cannot prevent that. So each entry
+/// belongs to a *domain*, and is never used in another. A domain has two parts: the domain of the
+/// cache, one for branches whose committers trust each other, and the channels that the sandbox
+/// saw: see `Cache::where_seen`.
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
@@ -35,11 +36,11 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache in `directory`, which is made when it is missing, for the domain `domain`. Leftovers of
-    /// a crash are removed.
+    /// Opens the cache in `directory` for the domain `domain`. Creates the directory if it is
+    /// missing, and removes leftovers of a crash.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// When the directory cannot be created.
     pub fn new(directory: impl Into<PathBuf>, domain: impl Into<String>) -> io::Result<Self> {
         let cache = Self { directory: directory.into(), domain: domain.into() };
         for name in ["compiled", "failed", "work"] {
@@ -51,14 +52,14 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The same cache for what is made where only these channels are seen: their names, where they
-    /// come from, and what vouches for them.
+    /// The same cache for modules that are compiled where only these channels are seen. A channel
+    /// is given as its name, its URL and its introduction.
     pub(super) fn where_seen(&self, channels: &[(&str, &str, Option<&Introduction>)]) -> Self {
         let domain = format!("{:?} {channels:?}", self.domain);
         Self { domain, ..self.clone() }
     }
 
-    /// Removes what was left by who did not come to an end.
+    /// Removes leftovers of crashed processes, unless other work is in progress.
     fn sweep(&self) -> io::Result<()> {
         let lock = self.lock()?;
         if lock.file().try_lock().is_err() {
@@ -71,12 +72,12 @@ impl Cache {
         Ok(())
     }
 
-    /// The file on which everybody with work in progress holds a shared lock.
+    /// The file on which every [`Work`] holds a shared lock.
     fn lock(&self) -> io::Result<fs_err::File> {
         fs_err::OpenOptions::new().create(true).append(true).open(self.directory.join("lock"))
     }
 
-    /// A directory for work in progress; it goes when it is dropped.
+    /// A new directory for work in progress. It is removed when it is dropped.
     pub(super) fn work(&self, prefix: &str) -> io::Result<Work> {
         let lock = self.lock()?;
         lock.file().lock_shared()?;
@@ -84,18 +85,18 @@ impl Cache {
         Ok(Work { directory, _lock: lock })
     }
 
-    /// Where the compiled module with `key` is, if it is there.
+    /// The path of the compiled module with `key`, which need not exist.
     fn compiled(&self, key: &Hash) -> PathBuf {
         self.directory.join("compiled").join(self.name(key))
     }
 
-    /// The file name of what has `key`.
+    /// The file name of the entry with `key`.
     fn name(&self, key: &Hash) -> String {
         let hash = Sha256::new_with_prefix(self.domain.as_bytes()).chain_update([0]).chain_update(key);
         format!("{}.go", data_encoding::HEXLOWER.encode(&hash.finalize()))
     }
 
-    /// Puts the compiled module with `key` at `place`; `false` when there is none.
+    /// Links the compiled module with `key` to `place`; `false` when there is none.
     pub(super) fn take(&self, key: &Hash, place: &Path) -> io::Result<bool> {
         match fs_err::hard_link(self.compiled(key), place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -103,18 +104,18 @@ impl Cache {
         }
     }
 
-    /// Removes entries of all domains until no more than `limit` bytes are left, beginning with
-    /// what was not used for longest. What somebody uses now goes last; who uses it has a link of
-    /// their own. Gives the number of those removed.
+    /// Removes entries of all domains, least recently used first, until no more than `limit` bytes
+    /// are left. Entries in use are removed last; each user has a link of its own. Returns the
+    /// number of removed entries.
     ///
     /// # Errors
-    /// When a directory cannot be read or a file not be removed.
+    /// When a directory cannot be read or a file cannot be removed.
     pub fn trim(&self, limit: u64) -> io::Result<usize> {
         let mut entries = Vec::new();
         for name in ["compiled", "failed"] {
             for entry in fs_err::read_dir(self.directory.join(name))? {
                 let entry = entry?;
-                // Somebody else may trim, too.
+                // Another process may trim at the same time.
                 let Ok(metadata) = entry.metadata() else { continue };
                 let used = (metadata.nlink() > 1, metadata.ctime(), metadata.ctime_nsec());
                 entries.push((used, entry.path(), metadata.size().next_multiple_of(BLOCK)));
@@ -138,14 +139,14 @@ impl Cache {
         Ok(removed)
     }
 
-    /// Why the module with the failure key `key` does not compile, when that is known.
+    /// Why the module with the failure key `key` does not compile, if that is known.
     pub(super) fn failure(&self, key: &Hash) -> Option<String> {
         let text = fs_err::read(self.directory.join("failed").join(self.name(key))).ok()?;
         Some(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Takes in `file`, which has what a sandbox handed over, and lies beside the entries; `false`
-    /// when it is no compiled module.
+    /// Moves `file` into the cache; `false` when it is not a compiled module. The file has what a
+    /// sandbox handed over, and is on the file system of the entries.
     pub(super) fn add(&self, key: &Hash, file: &Path) -> io::Result<bool> {
         let Ok(metadata) = file.symlink_metadata() else { return Ok(false) };
         if !metadata.is_file() || metadata.len() > MAX_COMPILED {
@@ -157,8 +158,8 @@ impl Cache {
         if start != b"\x7fELF" {
             return Ok(false);
         }
-        // After a power loss, an empty file of that name would be used for ever. Compiling took far
-        // longer.
+        // Without this, a power loss could leave an empty file of that name, which would be used
+        // forever. Compiling took far longer than this takes.
         compiled.file().sync_data()?;
         fs_err::rename(file, self.compiled(key))?;
         Ok(true)
@@ -174,8 +175,8 @@ impl Cache {
     }
 }
 
-/// A directory for work in progress. It goes when this is dropped, or, after a crash, when somebody makes
-/// a [`Cache`] while nobody works.
+/// A directory for work in progress. It is removed when this is dropped, or, after a crash, when a
+/// [`Cache`] is opened while no work is in progress.
 #[derive(Debug)]
 pub(super) struct Work {
     directory: tempfile::TempDir,
@@ -183,7 +184,6 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Where it is.
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }

@@ -1,4 +1,4 @@
-//! Where channels are, here and in the sandbox.
+//! The paths of channels, on this machine and in the sandbox.
 //!
 //! The sandbox shows all of a channel's repository, and Guile loads modules from a directory of
 //! it, as Guix links its load path into the checkout. Files are named relative to modules
@@ -21,11 +21,11 @@ pub(super) const CHANNELS: &str = "/gorget/channels";
 pub struct Source {
     /// The channel's name.
     pub name: String,
-    /// Where it comes from.
+    /// The URL of its repository.
     pub url: String,
     /// Its commit.
     pub commit: String,
-    /// What vouches for it; none when nothing does.
+    /// The introduction that authenticates it, if it has one.
     pub introduction: Option<Introduction>,
     /// Its checkout.
     pub checkout: PathBuf,
@@ -55,7 +55,7 @@ impl Source {
         let Some(directory) = &self.directory else {
             return Ok(Place { modules: here.clone(), load: inside.clone(), here, inside });
         };
-        // Links in it count, as `..` does when files are opened.
+        // Links in `directory` are followed, as `..` is when files are opened.
         let top =
             Layer { name: name.clone(), directory: here.clone(), top: here.clone(), kind: Kind::Channel };
         let modules = match Beneath::new(&top)?.directory(Path::new(directory)) {
@@ -87,12 +87,12 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// What the sandbox shows.
+    /// The checkout, here and in the sandbox, for the sandbox to show.
     pub(super) fn bind(&self) -> (PathBuf, PathBuf) {
         (self.here.clone(), self.inside.clone())
     }
 
-    /// Its modules.
+    /// The layer of its modules.
     pub(super) fn layer(&self, name: &str, kind: Kind) -> Layer {
         Layer { name: name.to_owned(), directory: self.modules.clone(), top: self.here.clone(), kind }
     }

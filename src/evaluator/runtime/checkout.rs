@@ -15,14 +15,14 @@ use super::{Cache, Environment, InstalledGuix, RuntimeError, Source};
 
 /// Guix from the channel called `guix`, with the other channels behind it.
 ///
-/// All files of `channels` must be as old as can be (`mtime` 1), for Guile takes a compiled module
-/// only if it is not older than its source. Compiles what is neither installed nor in the cache:
-/// first what is missing of Guix, where nothing but Guix is seen, then what is missing of the
-/// others. The cache keeps its size, also meanwhile.
+/// All files of `channels` must have the `mtime` 1, because Guile uses a compiled module only if it
+/// is not older than its source. Compiles the modules that are neither installed nor in the cache:
+/// first those of Guix, where nothing but Guix is seen, then those of the other channels. The cache
+/// stays within its size, also meanwhile.
 ///
 /// # Errors
-/// When the channels are not a Guix, or files cannot be read or written. What does not compile is
-/// no error: see [`Environment::failures`].
+/// When the channels are not a Guix, or files cannot be read or written. A module that does not
+/// compile is not an error: see [`Environment::failures`].
 pub async fn checkout(
     host: &InstalledGuix,
     channels: &[&Source],
@@ -33,7 +33,7 @@ pub async fn checkout(
     let mut plan = {
         let (host, channels, cache) = (host.clone(), channels.clone(), cache.clone());
         let (scope, program) = (compiling.scope, compiling.program.clone());
-        // When nobody waits any more, it ends soon.
+        // When this future is dropped, planning stops soon.
         let stop = CancellationToken::new();
         let _guard = stop.clone().drop_guard();
         let plan = move || plan::plan(&host, &channels, &cache, scope, &program, &stop);
@@ -49,7 +49,7 @@ pub async fn checkout(
     Ok(Environment { failures: plan.failures, counts: plan.counts, ..environment })
 }
 
-/// Compiles what is missing. Each sandbox sees what has been compiled before.
+/// Compiles the missing modules. Each sandbox sees the modules that were compiled before.
 async fn compile(
     host: &InstalledGuix,
     channels: &Channels,
@@ -77,7 +77,7 @@ async fn compile(
     Ok(())
 }
 
-/// Cuts the cache to a size.
+/// Trims the cache to a size.
 async fn trim(cache: &Cache, size: u64) -> Result<(), RuntimeError> {
     let cache = cache.clone();
     let trimmed = tokio::task::spawn_blocking(move || cache.trim(size)).await;

@@ -20,11 +20,12 @@ use super::handover::{Given, Handover, Keep};
 use super::{Cache, Environment, InstalledGuix, RuntimeError};
 use crate::sandbox::{Finished, Limits};
 
-/// When so few files cannot be compiled together, each is tried alone; when more, only those that
-/// Guile's message names. Each of many would load the same changed modules from source again.
+/// When at most this many files cannot be compiled together, each is tried alone. Of more files,
+/// only those that Guile's message names are, because each of many would load the same changed
+/// modules from source again.
 const FEW: usize = 16;
 
-/// The least memory to compile one module with, in bytes.
+/// Least memory for compiling one module, in bytes.
 const LEAST_MEMORY: u64 = 2 << 30;
 
 /// A module that did not compile.
@@ -32,21 +33,21 @@ const LEAST_MEMORY: u64 = 2 << 30;
 pub struct CompileFailure {
     /// Its file: `gnu/packages/base.scm`.
     pub module: String,
-    /// What Guile said; a stranger's text.
+    /// Guile's message. It is untrusted text.
     pub message: String,
 }
 
-/// What became of a job.
+/// The outcome of a job.
 enum Outcome {
     Compiled,
     Failed(String),
-    /// It left nothing, perhaps because this module could not be loaded.
+    /// There is no result, perhaps because a module could not be loaded, for this reason.
     Unloaded(String),
-    /// It left nothing, for this reason.
+    /// There is no result, for this reason.
     Nothing(String),
 }
 
-/// What compiles: one for each set of channels that a sandbox sees.
+/// Compiles modules. There is one for each set of channels that a sandbox sees.
 #[derive(Clone)]
 pub(super) struct Workshop {
     pub(super) host: InstalledGuix,
@@ -56,7 +57,7 @@ pub(super) struct Workshop {
     pub(super) cache: Cache,
     pub(super) farm: Arc<Farm>,
     pub(super) compiling: Compiling,
-    /// What results may take, those of other workshops for the same revision included.
+    /// The disk space for results, shared with other workshops for the same revision.
     pub(super) budget: Arc<Budget>,
     /// When to stop.
     pub(super) end: Instant,
@@ -66,13 +67,13 @@ impl Workshop {
     /// Compiles `jobs` into the cache and the farm, where the environment finds them, and returns
     /// those that failed.
     ///
-    /// Several are compiled by children of one Guile, which has loaded all of them before: changed
-    /// modules that import each other would otherwise be expanded again for each, and modules that
-    /// import each other in a circle could be compiled before the macros of the other are known.
-    /// When one of them cannot be loaded, they are tried alone. A sandbox hands its results over a
-    /// socket, and only those that were asked for are taken: strange code can spoil the results of
-    /// its own sandbox, and nothing else. Hence modules share a sandbox only if they may import the
-    /// same channels.
+    /// Several jobs are compiled by children of one Guile, which has loaded all their modules
+    /// before. Otherwise changed modules that import each other would be expanded again for each
+    /// job, and modules in an import cycle could be compiled before the macros of the others are
+    /// known. When one of the modules cannot be loaded, the jobs are tried alone. A sandbox hands
+    /// its results over a socket, and only requested results are taken: untrusted code can spoil
+    /// the results of its own sandbox, and nothing else. So modules share a sandbox only if they
+    /// may import the same channels.
     pub(super) async fn compile(&self, jobs: &[Job]) -> Result<Vec<CompileFailure>, RuntimeError> {
         let mut outcomes: HashMap<&str, Outcome> = HashMap::new();
         if jobs.len() > 1 {
@@ -117,7 +118,7 @@ impl Workshop {
         Ok(outcomes)
     }
 
-    /// What failed. The cache remembers what will fail again.
+    /// The jobs that failed. The cache remembers failures that would recur.
     fn failures(
         &self,
         jobs: &[Job],
@@ -157,7 +158,7 @@ impl Workshop {
         let mut process = self
             .environment
             .confine_compiler(&self.host.root, limits(&self.compiling, left))
-            // Collecting garbage seldom saves half of the time.
+            // Rare garbage collections save half of the time.
             .env("GC_INITIAL_HEAP_SIZE", self.compiling.heap.to_string())
             .env("GC_FREE_SPACE_DIVISOR", "1")
             .args(["--no-auto-compile", "/gorget/compile.scm", "/gorget/request"])
@@ -177,13 +178,13 @@ impl Workshop {
         outcomes.collect()
     }
 
-    /// Takes compiled modules into the cache.
+    /// A function that adds compiled modules to the cache.
     fn keeping(&self, jobs: &[Job]) -> Keep {
         let (cache, keys) = (self.cache.clone(), jobs.iter().map(|job| job.keys.own).collect::<Vec<_>>());
         Arc::new(move |number, file| cache.add(&keys[number], file))
     }
 
-    /// What became of `job` in a sandbox, by what it handed over.
+    /// The outcome of `job` in a sandbox, from the results that it handed over.
     fn outcome(
         &self,
         job: &Job,
@@ -207,18 +208,19 @@ impl Workshop {
         })
     }
 
-    /// What becomes of a job when the budget is spent. It may be compiled for the next revision.
+    /// The outcome of a job when the budget is spent. It may be compiled for the next revision.
     fn no_room(&self) -> Outcome {
         let most = self.compiling.budget() >> 20;
         Outcome::Nothing(format!("what is compiled for this revision takes more than {most} MiB"))
     }
 }
 
-/// What one sandbox may use that compiles.
+/// The limits of a sandbox that compiles.
 fn limits(compiling: &Compiling, wall: Duration) -> Limits {
     // The garbage collector works on several processors.
     let cpu = wall * u32::try_from(compiling.jobs + 1).unwrap_or(u32::MAX) * 4;
-    // One loads, and each batch that is compiled or waits for that has one, with one for a module.
+    // One process loads. Each batch that is compiled or waits has one, and another for its current
+    // module.
     let processes = 64 + 4 * compiling.jobs;
     let limits = Limits::sandbox(compiling.memory, wall);
     Limits { processes, cpu, writable: 512 << 20, ..limits }

@@ -29,7 +29,8 @@ Only memory can be written to in here."
   (false-if-exception (module-ref (resolve-interface module) name)))
 
 (define across-modules
-  ;; What would put a piece of one module into the compiled form of another, or hide its names.
+  ;; Optimizations that put a piece of one module into the compiled form of another, or hide its
+  ;; names.
   '(#:inlinable-exports? #:resolve-free-vars? #:cross-module-inlining? #:seal-private-bindings?))
 
 (define (options level)
@@ -54,7 +55,7 @@ Only memory can be written to in here."
 
 (define (compile-one number file source level seconds)
   (setrlimit 'cpu seconds seconds)
-  ;; Guile looks for what a module includes in this directory, as Guix's own build has it.
+  ;; Guile looks for included files in this directory, as in Guix's own build.
   (false-if-exception (chdir (string-drop-right source (string-length file))))
   (let ((compiled (string-append out number ".go")))
     (catch #t
@@ -143,7 +144,7 @@ process goes on; the old one tries again without the culprit, or ends."
     ((files jobs seconds)
      (and=> (optional '(system base compile) 'default-warning-level) (lambda (level) (level 0)))
      (compile #f)
-     ;; What is wrong with (guix gexp) is said of what needs it.
+     ;; An error in (guix gexp) is reported for the modules that need it.
      (when (may-read-without-locations?)
        (false-if-exception (read-gexps-with-locations!)))
      (let ((slots (pipe)) (ahead (pipe)) (ended (pipe)))
@@ -158,7 +159,7 @@ process goes on; the old one tries again without the culprit, or ends."
          (_
           (load-and-compile files 32 slots ahead
                             (lambda (files) (compile-each files slots seconds)))
-          ;; Every process that is still at work has the other end open.
+          ;; Every process that still works has the other end open: wait for all of them.
           (close-port (cdr ended))
           (read-char (car ended))))))))
 

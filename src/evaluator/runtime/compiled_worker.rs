@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{InstalledGuix, RuntimeError, installed_environment};
 use crate::sandbox::Limits;
 
-/// Where evaluations find it: a directory.
+/// The directory in the sandbox where evaluations find the compiled modules.
 pub(super) const INSIDE: &str = "/gorget/faster";
 
 /// The modules, in the order in which they are compiled and loaded.
@@ -21,13 +21,13 @@ const SOURCES: [(&str, &str); 6] = [
     ("pipeline", include_str!("../worker/pipeline.scm")),
     ("derivations", include_str!("../worker/derivations.scm")),
 ];
-/// What some of them include.
+/// A file that some of them include.
 const INCLUDED: (&str, &str) = ("buffer", include_str!("../worker/buffer.scm"));
-/// Compiling takes some seconds.
+/// Time limit for compiling, which takes some seconds.
 const LIMIT: Duration = Duration::from_mins(2);
-/// Memory for that, in bytes.
+/// Memory for compiling, in bytes.
 const MEMORY: u64 = 2 << 30;
-/// The compiled forms of all are smaller, in bytes.
+/// Most bytes of all compiled forms together.
 const MOST_COMPILED: usize = 32 << 20;
 /// Prints a compiled file.
 const PRINTER: &str = r#"
@@ -40,7 +40,7 @@ const PRINTER: &str = r#"
     (force-output)))
 "#;
 
-/// The directory of the compiled forms in `directory`, which are made where they are missing.
+/// The directory of the compiled forms, below `directory`. Compiles them if they are missing.
 ///
 /// # Errors
 /// When Guile cannot compile them, or files cannot be written.
@@ -63,7 +63,7 @@ pub(super) async fn compiled(installed: &InstalledGuix, directory: &Path) -> Res
     compile(installed, sources, &out).await?;
     rustix::fs::syncfs(fs_err::File::open(&out)?.file()).map_err(std::io::Error::from)?;
     match fs_err::rename(out, &path) {
-        // Somebody else has made the same meanwhile.
+        // Another process has made the same meanwhile.
         Err(error) if !path.is_dir() => Err(error.into()),
         _ => Ok(path),
     }
@@ -71,7 +71,7 @@ pub(super) async fn compiled(installed: &InstalledGuix, directory: &Path) -> Res
 
 /// Writes the modules to `sources` and their compiled forms to `out`.
 async fn compile(installed: &InstalledGuix, sources: PathBuf, out: &Path) -> Result<(), RuntimeError> {
-    // What is printed is taken: the sandbox can write no file that outlives it.
+    // The compiled files are printed, because the sandbox can write no file that outlives it.
     let mut script = PRINTER.to_owned();
     fs_err::write(sources.join(INCLUDED.0).with_extension("scm"), INCLUDED.1)?;
     for (name, source) in SOURCES {
@@ -98,7 +98,7 @@ async fn compile(installed: &InstalledGuix, sources: PathBuf, out: &Path) -> Res
     Ok(())
 }
 
-/// What was printed: for each file its length on a line, then its bytes.
+/// Splits the output into files. Each is its length on a line, then its bytes.
 fn split(mut printed: &[u8]) -> Option<Vec<&[u8]>> {
     let mut files = Vec::new();
     while !printed.is_empty() {

@@ -5,6 +5,6 @@ use serde::{Deserialize, Serialize};
 pub struct Compiler {
     /// Version and build of Guile, and the machine it compiles for.
     pub identity: String,
-    /// The names that Guile gives every module: its macros and primitives are among them.
+    /// The names that Guile gives every module, including its macros and primitives.
     pub core: Vec<String>,
 }

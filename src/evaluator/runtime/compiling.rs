@@ -1,4 +1,4 @@
-//! What `compile.scm` is asked to do, as it reads that.
+//! The request to `compile.scm`, in the form that it reads.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -17,14 +17,14 @@ pub enum Scope {
     /// All of them.
     #[default]
     All,
-    /// Those that packages are made of, and what evaluates them. Others are loaded from source, should anything
-    /// ask for them after all.
+    /// Only those that packages and their evaluation need. Others are loaded from source, should
+    /// anything import them after all.
     Packages,
 }
 
 impl Scope {
-    /// What the evaluation of these jobs of these channels needs. What a manifest, a module of one's own or
-    /// another channel imports is not known in advance.
+    /// The scope that the evaluation of these jobs of these channels needs. What a manifest, a
+    /// custom module or another channel imports is not known in advance.
     pub fn of(build: &Build, channels: usize) -> Self {
         match build.subset {
             Subset::All | Subset::Core | Subset::Hello | Subset::Packages(_) if channels == 1 => {
@@ -38,27 +38,28 @@ impl Scope {
 /// How to compile.
 #[derive(Debug, Clone)]
 pub struct Compiling {
-    /// How many processes side by side.
+    /// How many processes run at a time.
     pub jobs: usize,
-    /// When to stop: what is not compiled then is loaded from source.
+    /// Time limit. Modules that are not compiled by then are loaded from source.
     pub limit: Duration,
     /// The memory of all processes together, in bytes.
     pub memory: u64,
-    /// Bytes of heap that each process begins with.
+    /// Initial heap of each process, in bytes.
     pub heap: u64,
-    /// The size that the cache may have, in bytes.
+    /// Size limit of the cache, in bytes.
     pub cache: u64,
-    /// Which modules of Guix.
+    /// Which modules of Guix are compiled.
     pub scope: Scope,
-    /// Gorget, which is started to read sources: see [`read_sources`](super::read_sources).
+    /// Gorget's own program, which is started to read sources: see
+    /// [`read_sources`](super::read_sources).
     pub program: PathBuf,
-    /// How far it is.
+    /// The progress of compiling.
     pub progress: Arc<CompileProgress>,
 }
 
 impl Compiling {
-    /// What is compiled for one revision may take so much, in bytes. All of Guix takes a third of
-    /// the most.
+    /// Most bytes of modules that are compiled for one revision. All of Guix takes a third of the
+    /// largest budget.
     pub(super) fn budget(&self) -> u64 {
         (self.cache / 4).min(1 << 30)
     }
@@ -96,14 +97,14 @@ pub struct Job {
 }
 
 impl Job {
-    /// So large may its compiled form be, in bytes. In Guix, no file of more than a few lines
+    /// Largest compiled form of this module, in bytes. In Guix, no file of more than a few lines
     /// becomes 70 times as large as its source.
     pub(super) fn most_compiled(&self) -> u64 {
         self.keys.bytes.saturating_mul(128).saturating_add(1 << 20).min(MAX_COMPILED)
     }
 }
 
-/// One file may take so much processor time, in seconds.
+/// CPU time limit for one file, in seconds.
 const FILE_SECONDS: u64 = 900;
 
 /// The request that `compile.scm` reads.
@@ -117,7 +118,7 @@ pub(super) fn written(jobs: &[Job], compiling: &Compiling) -> String {
     text
 }
 
-/// `text` as Scheme reads a string.
+/// `text` as a Scheme string.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -32,14 +32,14 @@ pub enum Class {
 
 /// What is known of the heads of top-level forms.
 pub struct Definers<'a> {
-    /// Macros of the tree, and whether all that they can define are values.
+    /// The macros of the sources, and whether all that each can define are values.
     macros: HashMap<&'a [u8], bool>,
-    /// What is clearly defined somewhere, and what Guile itself brings.
+    /// Names that are certainly defined somewhere, and the names that Guile itself provides.
     pub defined: HashSet<&'a [u8]>,
 }
 
 impl<'a> Definers<'a> {
-    /// Learns from all forms; `core` are the names that Guile brings.
+    /// Learns from all forms; `core` are the names that Guile provides.
     pub fn new(reads: &[Read<'a>], core: &HashSet<&'a [u8]>) -> Self {
         let mut definers = Self { macros: HashMap::new(), defined: core.clone() };
         let mut mentions: HashMap<&[u8], HashSet<&[u8]>> = HashMap::new();
@@ -66,7 +66,8 @@ impl<'a> Definers<'a> {
         definers
     }
 
-    /// A macro defines nothing but values when it is made of templates in which nothing else stands.
+    /// Finds out which macros define nothing but values: those made of templates that contain no
+    /// other definitions.
     fn settle(&mut self, mentions: &HashMap<&'a [u8], HashSet<&'a [u8]>>) {
         let mut users: HashMap<&[u8], Vec<&'a [u8]>> = HashMap::new();
         for (name, words) in mentions {
@@ -139,7 +140,8 @@ fn is_plain(head: &[u8]) -> bool {
     VALUES.contains(&head)
 }
 
-/// Definers whose macros run no code that stands in the form itself.
+/// Whether forms with this head define records or the like: their macros run no code that is in the
+/// form itself.
 fn is_record(head: &[u8]) -> bool {
     const STARTS: [&[u8]; 8] = [
         b"define-record-type",
@@ -154,7 +156,7 @@ fn is_record(head: &[u8]) -> bool {
     STARTS.iter().any(|start| head.starts_with(start))
 }
 
-/// What makes a macro out of a value, and what changes how later code is read or expanded.
+/// Names that make a macro out of a value, or change how later code is read or expanded.
 pub const RUNS: [&[u8]; 8] = [
     b"make-syntax-transformer",
     b"make-variable-transformer",
@@ -166,7 +168,7 @@ pub const RUNS: [&[u8]; 8] = [
     b"macro-transformer",
 ];
 
-/// What a form defines that is known to define values or records.
+/// The names that a form defines, if it is known to define values or records.
 pub fn defined(head: &[u8], form: &Form) -> Vec<Symbol> {
     if head == b"define-values" {
         return form.shallow.iter().map(|(symbol, ..)| *symbol).collect();
@@ -174,7 +176,8 @@ pub fn defined(head: &[u8], form: &Form) -> Vec<Symbol> {
     if !is_record(head) || head.starts_with(b"define-deprecated") {
         return form.name.into_iter().collect();
     }
-    // `<type> (make field …) predicate? (field accessor …) …`: a field's name is nothing to others.
+    // `<type> (make field …) predicate? (field accessor …) …`: other code does not see the names of
+    // fields.
     let mut maker = matches!(form.shallow.get(1), Some((_, 1, true)));
     let mut names = Vec::new();
     for (at, (symbol, below, first)) in form.shallow.iter().enumerate() {
@@ -208,7 +211,8 @@ pub fn macro_sort<'a>(head: &[u8], form: &Form, name: &impl Fn(Symbol) -> &'a [u
     }
 }
 
-/// What a form with this `head` is, the names that it defines, and those that it may define out of sight.
+/// The sort of a form with this `head`, the names that it defines, and those that it may define for
+/// its own file only.
 pub(super) fn defines<'a>(
     form: &Form,
     head: &[u8],

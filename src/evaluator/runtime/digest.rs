@@ -1,4 +1,5 @@
-//! What a name stands for at expansion time, with all that this depends on, as one hash.
+//! Digests: one hash of what a name stands for at expansion time and of everything that this
+//! depends on.
 
 use std::collections::HashSet;
 
@@ -17,7 +18,7 @@ use super::search::{Search, Step};
 /// The digest of a definition covers everything that it can reach; definitions that reach each
 /// other have one digest in common (strongly connected components, found without recursion).
 pub struct Graph<'a> {
-    /// See there.
+    /// The definitions, and what each file can see.
     pub index: &'a Index,
     /// The names of all symbols.
     pub names: Vec<&'a [u8]>,
@@ -38,7 +39,7 @@ impl<'a> Graph<'a> {
         Self { index, names, core, digests: vec![Hash::default(); index.definitions.len()] }
     }
 
-    /// What `symbol` may be to code in `file`.
+    /// The definitions that `symbol` may stand for in code of `file`.
     pub fn meanings(&self, file: u32, symbol: Symbol, meter: &Meter<'_>) -> Result<Vec<u32>, Halt> {
         let (index, mut found) = (self.index, Vec::new());
         let stripped = index.seen[file as usize].stripped.get(&symbol).into_iter().flatten();
@@ -56,13 +57,14 @@ impl<'a> Graph<'a> {
         Ok(found)
     }
 
-    /// Whether it matters which module gives `symbol` its meaning: Guile or a macro is concerned.
+    /// Whether it matters which module gives `symbol` its meaning, because Guile or a macro may
+    /// define it.
     pub fn is_special(&self, symbol: Symbol, meanings: &[u32]) -> bool {
         self.core.contains(&symbol)
             || meanings.iter().any(|at| self.index.definitions[*at as usize].sort != Sort::Plain)
     }
 
-    /// The files of `file`'s reach that define or export `symbol`.
+    /// The files that define or export `symbol`, among those that `file` reaches.
     pub fn places(
         &self,
         file: u32,
@@ -80,7 +82,7 @@ impl<'a> Graph<'a> {
         Ok(places)
     }
 
-    /// What `definition` can reach in one step, and its own hash.
+    /// The definitions that `definition` can reach in one step, and its own hash.
     fn look(&self, definition: u32, meter: &Meter<'_>) -> Result<(Vec<u32>, Hash), Halt> {
         let this = &self.index.definitions[definition as usize];
         let mut edges = Vec::new();
@@ -106,7 +108,7 @@ impl<'a> Graph<'a> {
         }
         edges.sort_unstable();
         edges.dedup();
-        // Each is kept twice: while the search is here, and with what is below.
+        // Each edge is kept twice: while the search is at this definition, and in `below`.
         meter.bytes(8 * edges.len())?;
         Ok((edges, hash.finalize().into()))
     }
@@ -116,7 +118,7 @@ impl<'a> Graph<'a> {
         self.index.definitions[definition as usize].sort != Sort::Plain
     }
 
-    /// Computes the digests of all macros and of whatever they reach.
+    /// Computes the digests of all macros and of all definitions that they reach.
     pub fn digest_all(&mut self, meter: &Meter<'_>) -> Result<(), Halt> {
         let mut search = Search::new(self.index.definitions.len());
         for root in (0..).take(self.index.definitions.len()) {

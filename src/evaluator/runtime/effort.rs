@@ -1,16 +1,16 @@
-//! How much computing keys may take.
+//! Limits for computing keys.
 //!
-//! Real channels come nowhere near these limits. Sources that are made for it could have the comparison of
+//! Real channels come nowhere near these limits. Malicious sources could make the comparison of
 //! modules take time that grows with the square of their size.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Steps of a computation that is not trusted, some tens of nanoseconds each. Guix takes 70 million.
+/// Most steps for untrusted sources. A step takes some tens of nanoseconds. Guix takes 70 million.
 const MAX_STEPS: u64 = 3_000_000_000;
-/// What it may keep in memory beside the sources, in bytes, as counted here. For Guix that is 77 MiB.
+/// Most memory beside the sources, in bytes, as counted here. Guix takes 77 MiB.
 const MAX_BYTES: u64 = 512 << 20;
-/// So much is used before it is accounted for.
+/// How much a meter counts before it takes that from the shared limits.
 const CHUNK: u64 = 1 << 16;
 
 /// What is left of the limits. Threads share it, each through a meter of its own.
@@ -32,17 +32,17 @@ pub enum Halt {
 }
 
 impl Effort {
-    /// For channels.
+    /// Limits for channels.
     pub fn limited() -> Self {
         Self::of(MAX_STEPS, MAX_BYTES)
     }
 
-    /// For what is installed.
+    /// No limits, for what is installed.
     pub fn unlimited() -> Self {
         Self::of(u64::MAX, u64::MAX)
     }
 
-    /// So many steps and bytes.
+    /// Limits of so many steps and bytes.
     pub(super) fn of(steps: u64, bytes: u64) -> Self {
         Self { steps: steps.into(), bytes: bytes.into() }
     }
@@ -52,7 +52,7 @@ impl Effort {
         Meter { effort: self, steps: Cell::new(0), bytes: Cell::new(0) }
     }
 
-    /// Steps and bytes that were used, of what channels may use.
+    /// The steps and bytes that were used, of those that channels may use.
     pub fn used(&self) -> (u64, u64) {
         let left = [&self.steps, &self.bytes].map(|left| left.load(Ordering::Relaxed));
         (MAX_STEPS.saturating_sub(left[0]), MAX_BYTES.saturating_sub(left[1]))
@@ -79,7 +79,7 @@ impl Meter<'_> {
         if self.bytes.get() < CHUNK { Ok(()) } else { self.settle() }
     }
 
-    /// Accounts for what was used.
+    /// Takes what was counted from the shared limits.
     pub fn settle(&self) -> Result<(), Halt> {
         let take = |left: &AtomicU64, count: u64| {
             let less = |left: u64| Some(left.saturating_sub(count));

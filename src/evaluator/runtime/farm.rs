@@ -11,19 +11,20 @@ use super::hash::Hash;
 /// The directory of sources.
 pub(super) const SOURCES: &str = "scm";
 
-/// `scm/` and `go/`, with symbolic links to what is in the sandbox, and hard links to compiled modules of
-/// the cache: what is removed there, or belongs to others, is none of its business.
+/// `scm/` and `go/`, with symbolic links to files in the sandbox, and hard links to compiled
+/// modules of the cache. Entries that are removed from the cache, or belong to others, do not
+/// affect it.
 ///
-/// Channels other than Guix have a directory of compiled modules each: a sandbox is shown only
-/// those of the channels that it sees. A channel is called by its number; Guix, and the libraries
-/// with it, are 0.
+/// Each channel other than Guix has its own directory of compiled modules, and a sandbox is shown
+/// only those of the channels that it sees. Channels have numbers; Guix and its libraries have the
+/// number 0.
 #[derive(Debug)]
 pub(super) struct Farm {
     work: Work,
 }
 
 impl Farm {
-    /// One without any module, for so many channels. It goes when it is dropped.
+    /// An empty farm for so many channels. It is removed when it is dropped.
     pub(super) fn new(cache: &Cache, channels: usize) -> io::Result<Self> {
         let farm = Self { work: cache.work("farm-")? };
         fs_err::create_dir(farm.path(SOURCES))?;
@@ -34,8 +35,8 @@ impl Farm {
         Ok(farm)
     }
 
-    /// What a sandbox shows that sees the channels `seen`: paths here, and below the directory of
-    /// links.
+    /// The directories for a sandbox that sees the channels `seen`: paths here, and below the
+    /// directory of links in the sandbox.
     pub(super) fn shown(&self, seen: &[usize]) -> Vec<(PathBuf, PathBuf)> {
         let parts = seen.iter().map(|channel| compiled(*channel));
         let parts = std::iter::once(SOURCES.to_owned()).chain(parts);
@@ -46,12 +47,12 @@ impl Farm {
         self.work.path().join(part)
     }
 
-    /// Finds the source of a module at `target` in the sandbox.
+    /// Links the source of a module to `target` in the sandbox.
     pub(super) fn source(&self, path: &str, target: &Path) -> io::Result<()> {
         symlink(target, self.place(Path::new(SOURCES).join(path))?)
     }
 
-    /// Finds the compiled form of a module of Guix or a library at `target` in the sandbox.
+    /// Links the compiled form of a module of Guix or a library to `target` in the sandbox.
     pub(super) fn compiled(&self, path: &str, target: &Path) -> io::Result<()> {
         symlink(target, self.place(go(0, path))?)
     }
@@ -63,7 +64,7 @@ impl Farm {
         cache.take(key, &place)
     }
 
-    /// Makes the directory of a file.
+    /// The path of a file here. Creates its directory.
     fn place(&self, path: PathBuf) -> io::Result<PathBuf> {
         let place = self.path(path);
         place.parent().map_or(Ok(()), fs_err::create_dir_all)?;
@@ -76,7 +77,7 @@ pub(super) fn compiled(channel: usize) -> String {
     if channel == 0 { "go".to_owned() } else { format!("others/{channel}") }
 }
 
-/// The place of the compiled form of a source file of `channel`.
+/// The path of the compiled form of a source file of `channel`.
 fn go(channel: usize, path: &str) -> PathBuf {
     Path::new(&compiled(channel)).join(path).with_extension("go")
 }

@@ -1,4 +1,4 @@
-//! What the fuzzer calls: see `fuzz/`.
+//! Entry points for the fuzzer: see `fuzz/`.
 
 use super::compiler::Compiler;
 use super::effort::Effort;
@@ -6,8 +6,8 @@ use super::key;
 use super::layer::{Kind, Layer};
 use super::sources::File;
 
-/// The keys of the modules `(a)` and `(gnu packages b)` of these sources, by path, and how many are unknown.
-/// Neither may take more than channels may.
+/// The keys of the modules `(a)` and `(gnu packages b)` with these sources, by path, and how many
+/// modules are unknown. The limits are those of channels.
 pub fn keys(a: &[u8], b: &[u8]) -> (Vec<(String, [u8; 32])>, usize) {
     let file = |path: &str, text: &[u8]| File {
         path: path.to_owned(),

@@ -1,9 +1,10 @@
 ;;; Gorget --- reads gexps with their source locations.
 ;;; SPDX-License-Identifier: GPL-3.0-or-later
 ;;;
-;;; Since 3.0.8, Guile reads what it compiles with 'read-syntax', and what is behind '#~' and '#$' has a
-;;; location only if Guix reads that likewise.  Guix does since March 2022.  Compiled with an older
-;;; one, '#$(local-file "name")' would not know which file it is in, and look for the name elsewhere.
+;;; Since 3.0.8, Guile reads code to compile with 'read-syntax'.  Forms after '#~' and '#$' have a
+;;; location only if Guix reads them in the same way, which it does since March 2022.  Compiled with
+;;; an older Guix, '#$(local-file "name")' would not know which file it is in, and would look for
+;;; the name elsewhere.
 
 (define read-plainly read)
 
@@ -19,7 +20,7 @@
   (let ((variable (module-variable the-scm-module 'read-syntax)))
     (and variable
          (syntax-case (call-with-input-string "#~(x)" (variable-ref variable)) ()
-           ;; What has no location may be no syntax object either.
+           ;; A form without a location may not be a syntax object either.
            ((_ form) (not (false-if-exception (syntax-source #'form))))
            (_ #f)))))
 
@@ -30,7 +31,7 @@
     (let* ((variable (module-variable the-scm-module 'read-syntax))
            (read-syntax (variable-ref variable))
            (reader (make-parameter read-plainly)))
-      ;; What is read are syntax objects, or data.
+      ;; The reader returns syntax objects, or data.
       (define (datum object)
         (if (eq? (reader) read-plainly) object (syntax->datum object)))
 

@@ -1,8 +1,9 @@
-//! Results that a sandbox hands over a socket, as it can write no file that outlives it.
+//! Takes results from a sandbox over a socket, because a sandbox can write no file that outlives
+//! it.
 //!
-//! Each connection brings one: a line that says what it is, then the bytes. Any code in the sandbox can
-//! connect and claim any of the results that the sandbox is to make, but no other. The first one counts. It is
-//! kept at once, so that what is stopped meanwhile loses only what was under way.
+//! Each connection brings one result: a line that says what it is, then the bytes. Any code in the
+//! sandbox can connect and claim any result that the sandbox is to make, but no other. The first
+//! one counts. It is kept at once, so if the sandbox is stopped, only unfinished results are lost.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,11 +20,11 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use super::CompileProgress;
 use super::budget::{Arriving, Budget};
 
-/// What is kept of a message, in bytes.
+/// How much of a message is kept, in bytes.
 const MAX_MESSAGE: u64 = 8 << 10;
-/// What one sandbox may send, in bytes, whatever is kept of it.
+/// Most bytes that one sandbox may send, whether they are kept or not.
 const MAX_TOTAL: u64 = 4 << 30;
-/// Connections that are read at the same time.
+/// Most connections that are read at the same time.
 const MAX_CONNECTIONS: usize = 64;
 /// The longest first line, in bytes.
 const MAX_LINE: u64 = 64;
@@ -41,7 +42,7 @@ pub(super) enum Given {
     Failed(String),
 }
 
-/// What was handed over.
+/// The results of a sandbox.
 #[derive(Debug, Default)]
 pub(super) struct Results {
     /// By the number of the module.
@@ -54,10 +55,11 @@ pub(super) struct Results {
     total: u64,
 }
 
-/// Keeps the compiled module with a number, which is in a file; `false` if it is none.
+/// Keeps the compiled module with this number, which is in this file; `false` if the file is not a
+/// compiled module.
 pub(super) type Keep = Arc<dyn Fn(usize, &Path) -> io::Result<bool> + Send + Sync>;
 
-/// Takes results until it is told that there will be no more.
+/// Takes results until `end` is called.
 pub(super) struct Handover {
     server: JoinHandle<()>,
     results: Arc<Mutex<Results>>,
@@ -89,7 +91,7 @@ impl Handover {
         Ok(Self { server: tokio::spawn(serve(listener, taker, ended)), results, over })
     }
 
-    /// What was handed over by a sandbox that has ended.
+    /// Ends after the sandbox has ended, and returns its results.
     pub(super) async fn end(mut self) -> Results {
         let _ = self.over.send(true);
         let _ = tokio::time::timeout(HANDOVER_TIMEOUT, &mut self.server).await;
@@ -171,8 +173,8 @@ impl Taker {
         }
     }
 
-    /// Writes the compiled module `name` to a file called `file`, when it is one, the first to
-    /// arrive, and as large as it may be.
+    /// Writes the compiled module `name` to a file called `file`, if it is a compiled module, the
+    /// first to arrive, and not too large.
     async fn compiled(
         &self,
         reader: &mut BufReader<UnixStream>,
@@ -217,7 +219,7 @@ impl Taker {
         Ok(())
     }
 
-    /// Keeps what has arrived.
+    /// Keeps a compiled module that has arrived.
     async fn keep(&self, name: usize, file: PathBuf) {
         let keep = Arc::clone(&self.keep);
         let kept = spawn_blocking(move || keep(name, &file)).await.map_err(io::Error::other);
@@ -232,13 +234,13 @@ impl Taker {
         }
     }
 
-    /// The module `name` has failed: what was made of it is too large.
+    /// Records that the module `name` failed because its compiled form is too large.
     fn refuse(&self, name: usize) {
         let text = format!("its compiled form takes more than {} bytes", self.most[name]);
         lock(&self.results).of.entry(name).or_insert(Given::Failed(text));
     }
 
-    /// Whether so many more bytes may arrive.
+    /// Counts so many more bytes; false when the sandbox has sent too many.
     fn admits(&self, count: u64) -> bool {
         let mut results = lock(&self.results);
         results.total += count;
@@ -250,8 +252,8 @@ impl Taker {
 mod tests {
     use super::*;
 
-    /// What is taken of things that are sent one after the other, each a first line and a number of
-    /// bytes.
+    /// The results that are taken when these are sent one after the other, each a first line and a
+    /// number of bytes, and the bytes of the kept files.
     async fn taken(sent: &[(&str, usize)], most: &[u64], budget: u64) -> (Results, u64) {
         let directory = tempfile::tempdir().unwrap();
         let (socket, budget) = (directory.path().join("results"), Arc::new(Budget::new(budget)));

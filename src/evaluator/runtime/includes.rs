@@ -1,4 +1,4 @@
-//! Files whose text a module takes in while it is compiled: they are part of it.
+//! Files that a module includes while it is compiled. Their text is part of the module.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -14,18 +14,18 @@ use super::layer::Layer;
 use super::reader::{self, Include, Modules, Read};
 use super::sources::{File, MAX_SOURCE, SourcesError};
 
-/// So many names may be looked up for all modules of a revision together.
+/// Most names that are looked up for all modules of a revision together.
 const MAX_LOOKUPS: usize = 100_000;
-/// All included files together may take so much, in bytes.
+/// Most bytes of all included files together.
 const MAX_INCLUDED: u64 = 64 << 20;
 
-/// What a module file takes in.
+/// What a module file includes.
 pub(super) struct Included {
     /// Hash of the file and of everything that it includes.
     pub(super) hash: Hash,
     /// Whether it includes anything.
     pub(super) any: bool,
-    /// How many bytes that takes in, and from which layers.
+    /// How many bytes it includes, and from which layers.
     pub(super) bytes: u64,
     pub(super) layers: BTreeSet<usize>,
     /// Why it is unknown what it includes.
@@ -40,7 +40,7 @@ pub(super) struct Includes<'a> {
     bytes: u64,
 }
 
-/// Why includes are not followed.
+/// Why includes cannot be followed.
 #[derive(Debug)]
 pub(super) enum Failed {
     Halt(Halt),
@@ -48,7 +48,7 @@ pub(super) enum Failed {
 }
 
 impl Failed {
-    /// The same of the channels in `layers`.
+    /// This failure, as an error that names the channels in `layers`.
     pub(super) fn named(self, layers: &[Layer]) -> SourcesError {
         match self {
             Self::Halt(halt) => SourcesError::halted(layers, halt),
@@ -72,8 +72,8 @@ impl<'a> Includes<'a> {
 
     /// Reads what `file` includes, and what that includes; adds the modules that it imports to `read`.
     ///
-    /// A name is looked for beside the including file, and in all layers, as `include-from-path` does.
-    /// Names outside of the layers, and what is no regular file, are not opened.
+    /// A name is looked for beside the including file, and in all layers, as `include-from-path`
+    /// does. Names outside of the layers, and files that are not regular, are not read.
     #[expect(clippy::too_many_lines, reason = "one walk, whose parts share all of its state")]
     pub(super) fn follow(
         &mut self,
@@ -172,7 +172,7 @@ mod tests {
     use crate::clock::cpu_time;
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-    /// What comes of a module of this text, beside files that are not what they seem.
+    /// What a module of this text includes, beside files that are not what they seem.
     fn included(text: &str) -> Included {
         let directory = tempfile::tempdir().unwrap();
         let at = |path: &str| directory.path().join(path);
@@ -223,7 +223,7 @@ mod tests {
             let unknown =
                 included(&format!("(define-module (inner a)) (include \"{name}\")")).unknown.unwrap();
             assert!(unknown.contains(why), "{name}: {unknown}");
-            // It is a word like any other in data.
+            // In data, `include` is a word like any other.
             for data in [format!("(define a '(x (include \"{name}\")))"), format!("#~(include \"{name}\")")] {
                 assert_eq!(included(&data).unknown, None, "{data}");
             }

@@ -18,7 +18,7 @@ use super::sources::{File, SourcesError};
 pub struct Definition {
     /// The file it is in.
     pub file: u32,
-    /// See there.
+    /// How it takes part in the compilation of code that mentions it.
     pub sort: Sort,
     /// Hash of its path and text.
     pub hash: Hash,
@@ -33,13 +33,14 @@ pub struct Index {
     pub names: HashMap<Box<[u8]>, Symbol>,
     /// All definitions and top-level effects.
     pub definitions: Vec<Definition>,
-    /// Who may define a symbol, by symbol.
+    /// By symbol: the definitions that may define it.
     pub defining: Vec<Vec<u32>>,
-    /// Who may define a symbol for nobody but its own file.
+    /// By symbol: the definitions that may define it for their own file only.
     pub hidden: Vec<Vec<u32>>,
-    /// Groups of forms whose name is a part of a symbol, by symbol: it may be made by one of them.
+    /// By symbol: the groups of forms whose name is a part of it, as one of these forms may make
+    /// it.
     pub making: Vec<Vec<u32>>,
-    /// By group: forms that are about the same name.
+    /// By group: the forms that are about the same name.
     pub made: Vec<Vec<u32>>,
     /// Files that export a symbol, by symbol.
     pub exporting: Vec<Vec<u32>>,
@@ -54,7 +55,7 @@ pub struct Index {
 pub struct Seen {
     /// Hash of its text and of what it includes.
     pub hash: Hash,
-    /// How many bytes these have.
+    /// Bytes of its text and of what it includes.
     pub bytes: u64,
     /// Hash of what it says about imports and exports.
     pub header: Hash,
@@ -62,28 +63,28 @@ pub struct Seen {
     pub includes_from: BTreeSet<usize>,
     /// The symbols it mentions.
     pub symbols: Vec<Symbol>,
-    /// Other names for symbols of it, where it imports with a prefix.
+    /// By symbol with the prefix of an import: the symbols without the prefix.
     pub stripped: HashMap<Symbol, Vec<Symbol>>,
     /// Forms that are neither imports nor definitions.
     pub effects: Vec<u32>,
-    /// Why it is unknown what it consists of.
+    /// Why its contents are unknown.
     pub unknown: Option<String>,
-    /// Whether its text as a whole concerns whoever imports it.
+    /// Whether its whole text matters to every file that imports it.
     pub opaque: bool,
-    /// Whether it is a module of packages, or of another channel: what it defines are values, which
-    /// no macro of another module calls.
+    /// Whether it is a module of packages, or of another channel. Such a module defines values,
+    /// which no macro of another module calls.
     pub packages: bool,
     /// Whether it declares the module that its path stands for.
     pub is_module: bool,
 }
 
-/// A symbol that is new to the index takes so much beside its name, in bytes.
+/// How much memory a new symbol takes in the index beside its name, in bytes.
 const SYMBOL_BYTES: usize = 160;
 
 /// Reads `files` with all processors.
 ///
 /// # Errors
-/// When it takes too much, or a file that a module includes cannot be read.
+/// When a limit is exceeded, or a file that a module includes cannot be read.
 pub fn index(
     files: &[File],
     layers: &[Layer],

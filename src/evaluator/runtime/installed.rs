@@ -20,9 +20,9 @@ use super::{Counts, Environment, RuntimeError, Source, search_path};
 
 /// Where the sandbox has the store.
 const STORE: &str = "/gnu/store";
-/// Answers must come within this time.
+/// Time limit for asking a Guix.
 const PROBE_LIMIT: Duration = Duration::from_mins(2);
-/// Memory for that, in bytes.
+/// Memory for asking a Guix, in bytes.
 const PROBE_MEMORY: u64 = 2 << 30;
 
 /// What was learnt of an installed Guix and its Guile. All paths but [`InstalledGuix::root`] are as seen
@@ -53,7 +53,7 @@ pub struct InstalledGuix {
     pub load_path: Vec<PathBuf>,
     /// The same for compiled modules.
     pub load_compiled_path: Vec<PathBuf>,
-    /// What keys of compiled modules depend on beside sources, but for Guile's macros.
+    /// What keys of compiled modules depend on beside sources, except Guile's macros.
     pub(super) compiler: Arc<Compiler>,
     /// What the sandbox shows as `/gnu/store`, if that is not the root's own.
     store: Option<PathBuf>,
@@ -61,7 +61,7 @@ pub struct InstalledGuix {
 }
 
 impl InstalledGuix {
-    /// Asks the Guix below `root`.
+    /// Asks the Guix below `root` about itself.
     ///
     /// # Errors
     /// When there is no Guix, or it does not answer as a Guix does.
@@ -71,7 +71,8 @@ impl InstalledGuix {
         Self::ask(root, program, None).await
     }
 
-    /// Asks the Guix whose program is `program` of the store `store`, in the surroundings of `root`.
+    /// Asks the Guix whose program is `program` in the store `store` about itself, with the system
+    /// root `root`.
     ///
     /// # Errors
     /// When it does not answer as a Guix does.
@@ -147,13 +148,13 @@ impl InstalledGuix {
     /// The layers of Guile libraries that Guix uses.
     pub(super) fn libraries(&self) -> Vec<Layer> {
         let layer = |path: &PathBuf| Layer::alone(self.outside(path), Kind::Library);
-        // Guile's directory of everything lies above the others, and has no modules of its own.
+        // Guile's top directory contains the others, and has no modules of its own.
         let inner = |path: &&PathBuf| !self.load_path.iter().any(|p| p != *path && p.starts_with(path));
         let inner_of_guile = |path: &&PathBuf| !self.guile_modules.0.starts_with(path);
         self.load_path.iter().filter(inner).filter(inner_of_guile).map(layer).collect()
     }
 
-    /// What reads sources for this Guix; `program` is Gorget.
+    /// The reader of sources for this Guix; `program` is Gorget.
     pub(super) fn source_reader(&self, program: &Path) -> SourceReader {
         // Profiles are made of links into the store.
         let stores = [self.outside(Path::new(STORE)), self.root.join("usr")].into_iter();
@@ -161,7 +162,7 @@ impl InstalledGuix {
         SourceReader { program: program.to_owned(), config: self.outside(&self.config.0), linked }
     }
 
-    /// What is known of its modules, learnt once.
+    /// The facts about its modules, which are learnt once.
     pub(super) async fn known(&self, reader: &SourceReader) -> Result<&Known, RuntimeError> {
         let learn = async || {
             let guile = Layer::alone(self.outside(&self.guile_modules.0), Kind::Guile);
@@ -176,7 +177,7 @@ impl InstalledGuix {
     }
 }
 
-/// What is known of the modules of an installed Guix.
+/// The facts about the modules of an installed Guix.
 #[derive(Debug)]
 pub(super) struct Known {
     /// What keys of compiled modules depend on beside sources.
@@ -185,7 +186,7 @@ pub(super) struct Known {
     pub(super) keys: HashMap<String, Keys>,
 }
 
-/// `path`, which is absolute inside `root` with `store` as its store, on this machine.
+/// The path on this machine of `path`, which is absolute inside `root` with `store` as its store.
 fn below(root: &Path, store: Option<&Path>, path: &Path) -> PathBuf {
     if let (Some(store), Ok(rest)) = (store, path.strip_prefix(STORE)) {
         return store.join(rest);

@@ -1,4 +1,4 @@
-//! Which forms may make a name: macros make names out of the names that they are about.
+//! Finds the forms that may make a name: macros make names out of the names that they are about.
 
 use std::collections::HashMap;
 
@@ -13,10 +13,10 @@ pub struct Makers {
     pub groups: Vec<Vec<u32>>,
 }
 
-/// So many words of a name count.
+/// How many words of a name count.
 const MAX_WORDS: usize = 12;
 
-/// The words of a name, separated by single blanks.
+/// The words of a name: its parts of ASCII letters and digits.
 fn words(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     name.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
 }
@@ -35,7 +35,7 @@ impl Makers {
         }
     }
 
-    /// The groups whose words stand in a name one after the other, by symbol.
+    /// By symbol: the groups whose words are in its name, one after the other.
     pub fn find(&self, names: &HashMap<Box<[u8]>, Symbol>, meter: &Meter<'_>) -> Result<Vec<Vec<u32>>, Halt> {
         let mut found = vec![Vec::new(); names.len()];
         for (name, symbol) in names {

@@ -2,8 +2,8 @@
 //!
 //! A Guix that is too old is refused before anything is compiled. The oldest is 1.2.0: before it,
 //! the place of a package was described elsewhere, and channels could not be authenticated.
-//! Everything else that differs between versions is looked for by name, never by number. What Guix
-//! 1.2 calls a job has the version in its name; ours do not, so that a new version is a change and
+//! Everything else that differs between versions is looked for by name, never by number. Guix
+//! 1.2 has the version in the names of jobs; Gorget has not, so that a new version is a change and
 //! not another job.
 
 use std::path::Path;
@@ -12,9 +12,9 @@ use super::RuntimeError;
 use super::beneath::{Beneath, Unreadable};
 use super::sources::MAX_SOURCE;
 
-/// What the evaluator needs of a Guix: files of its sources, and names in them. The last one to come
-/// was the place of a package in `(guix diagnostics)`, in July 2020; the first release with it is 1.2.0,
-/// which is also the oldest one that was tried, and the first whose channels can be authenticated.
+/// Files of Guix's sources that the evaluator needs, and a name in each. The newest is the place of
+/// a package in `(guix diagnostics)`, from July 2020; the first release with it is 1.2.0, which is
+/// also the oldest one that was tried, and the first whose channels can be authenticated.
 const NEEDED: [(&str, &str); 4] = [
     ("guix/discovery.scm", "all-modules"),
     ("guix/gexp.scm", "lower-object"),

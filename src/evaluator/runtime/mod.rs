@@ -7,11 +7,11 @@
 //!
 //! # When is a compiled module the compiled form of a source file?
 //!
-//! Taking a wrong one gives wrong derivations, so the key of a compiled module covers everything
-//! that compiling can see. At level 1, which Guix uses for packages, Guile takes nothing from
-//! other modules into a compiled file but what *macros* put there, and what a name *is*: a macro, a
-//! primitive of Guile, or a variable. Variables are looked up when the module is loaded. So the key
-//! has, beside Guile's version and build, the level, the path and the source:
+//! A wrong compiled module gives wrong derivations, so the key of a compiled module covers
+//! everything that compiling can see. At level 1, which Guix uses for packages, Guile takes only
+//! two things from other modules into a compiled file: what *macros* put there, and what a name
+//! *is*: a macro, a primitive of Guile, or a variable. Variables are looked up when the module is
+//! loaded. So the key has, beside Guile's version and build, the level, the path and the source:
 //!
 //! * for each symbol of the source that may be a macro of a module it reaches by imports: the
 //!   *digest* of that macro, which covers its form and all macros the form mentions, and so on. For
@@ -21,52 +21,55 @@
 //! * the whole text of modules that cannot be followed (`#:renamer`, `import`, `include` with the text of
 //!   the included file).
 //!
-//! A module that includes what is not in a layer, or is nested as no real one is, has no key, nor has what
-//! imports it: these are loaded from source. Channels whose modules take more than `sources` and `effort`
-//! allow are refused. All of that is read by a process of its own, the source reader (`source_reader`).
+//! A module has no key if it includes a file that is not in a layer, or is nested more deeply than
+//! any real module, or imports a module without a key. Modules without a key are loaded from
+//! source. Channels whose modules exceed the limits of `sources` and `effort` are refused. A
+//! separate process, the source reader (`source_reader`), reads all of this.
 //!
-//! Everything in doubt counts: names in forms with an unknown head, names that such a form may
-//! make out of other names, symbols in comments behind `#;`, local variables named like macros.
-//! That costs a compilation too many now and then.
+//! Everything in doubt counts: names in forms with an unknown head, names that such a form may make
+//! out of other names, symbols in comments behind `#;`, local variables named like macros. This
+//! causes an unnecessary compilation now and then.
 //!
 //! Guix's own build compiles everything else at levels 2 and 3, where Guile copies procedures
-//! across modules and notes where variables come from. So modules of the installed Guix are taken
-//! only if also the text of all that they reach, packages excepted, and the homes of all their
-//! symbols are equal. What we compile ourselves leaves these optimizations out, and the first key
-//! suffices.
+//! across modules and notes where variables come from. So a module of the installed Guix is used
+//! only if the text of all modules that it reaches, except packages, and the homes of all its
+//! symbols are equal, too. Modules that Gorget compiles leave these optimizations out, so the first
+//! key suffices for them.
 //!
-//! What could deceive the key: expansion code that calls a value of another package module, or
-//! that reads a file; a macro with a name that is computed from something else than the first
-//! name in the form that defines it; a module that assembles the names of its imports at run time;
-//! code that redefines `define` and its kind through a macro it does not name. Guix has none.
+//! These could deceive the key: expansion code that calls a value of another package module, or
+//! that reads a file; a macro with a name that is computed from something else than the first name
+//! in the form that defines it; a module that assembles the names of its imports at run time; code
+//! that redefines `define` and the like through a macro that it does not name. Guix has none of
+//! them.
 //!
-//! For the packages of a Guix alone, only what they and the evaluator's own code reach by imports is
-//! compiled ([`Scope`]): a change to a service, or to one of Guix's own tests, delays no package. What
-//! is imported all the same, by a name made at run time, is loaded from source, with the same result.
+//! For the packages of Guix alone, only modules that they and the evaluator's own code reach by
+//! imports are compiled ([`Scope`]), so a change to a service, or to one of Guix's own tests,
+//! delays no package. A module that is imported by a name made at run time is loaded from source,
+//! with the same result.
 //!
-//! A file that does not compile is remembered under a key of its own, in which everything it
-//! reaches takes part: what is wrong may be elsewhere.
+//! The failure of a file to compile is remembered under a separate key, which covers everything
+//! that the file reaches, because the error may be elsewhere.
 //!
-//! # Who can forge one?
+//! # Who can forge a compiled module?
 //!
-//! All that holds for honest code. While a module is compiled, code of what it imports runs, and
-//! any code in a sandbox can hand over whatever it likes for each module that is compiled there. So
-//! a sandbox sees only the channels that its modules import from, and what it makes is kept for
-//! exactly these:
+//! All this holds for honest code. While a module is compiled, code of its imports runs, and any
+//! code in a sandbox can hand over any result for each module that is compiled there. So a sandbox
+//! sees only the channels that its modules import from, and its results are kept for exactly these
+//! channels:
 //!
 //! * Guix and the libraries with it are compared, and Guix's modules compiled, where no other
-//!   channel is seen. Neither their keys nor what they are compiled to depend on other channels, as
-//!   in Guix itself, which builds its own modules before it looks at another channel. A module that
+//!   channel is seen. Neither their keys nor their compiled forms depend on other channels, as in
+//!   Guix itself, which builds its own modules before it looks at another channel. A module that
 //!   imports something that only another channel has does not compile, and is loaded from source.
-//! * The other channels are compared where all are seen, which says whose files each of them
-//!   reaches by imports and includes: the channels that it *sees*, Guix and itself among them. Its
-//!   modules are then compared once more, and compiled, where only these are seen. Channels share a
-//!   sandbox if they see the same ones.
+//! * The other channels are compared where all channels are seen. This shows whose files each
+//!   channel reaches by imports and includes: the channels that it *sees*, including Guix and
+//!   itself. Its modules are then compared once more, and compiled, where only these channels are
+//!   seen. Channels share a sandbox if they see the same ones.
 //!
-//! The [`Cache`] keeps apart what was made where different channels were seen, by their names, URLs
-//! and introductions. So a channel can forge modules of those that import from it, for as long as
-//! they do, and no others. By a file with the name of one of another channel's modules it can have
-//! itself imported, but nothing that is made then is used when the file is gone.
+//! The [`Cache`] separates results by the names, URLs and introductions of the channels that were
+//! seen. So a channel can forge only modules of channels that import from it, and only for as long
+//! as they do. With a file that has the name of another channel's module, a channel can get itself
+//! imported, but nothing that is compiled then is used once the file is gone.
 
 mod beneath;
 mod budget;
@@ -134,20 +137,20 @@ pub enum RuntimeError {
         /// The system root that was searched.
         root: PathBuf,
     },
-    /// It does not answer.
+    /// The Guix does not answer as it should.
     #[error("the Guix below {} cannot be used: {reason}\nhint: it takes Guix 1.2.0 or later; try `guix repl`", .root.display())]
     Probe {
         /// Its system root.
         root: PathBuf,
-        /// What it said instead.
+        /// What it answered instead.
         reason: String,
     },
-    /// It was made before all that the evaluator needs.
+    /// The Guix is too old: it lacks something that the evaluator needs.
     #[error(
         "the Guix {whose} is too old: its {file} has no `{name}`\nhint: Gorget works with Guix 1.2.0, of November 2020, and later"
     )]
     TooOld {
-        /// Where it is, in words.
+        /// Which Guix this is, in words.
         whose: String,
         /// A file that it lacks, or that lacks a name.
         file: String,
@@ -167,7 +170,7 @@ pub enum RuntimeError {
     NoModules {
         /// The channel's name.
         channel: String,
-        /// What its description says.
+        /// The directory that its description names.
         directory: String,
     },
     /// None of the channels is Guix.
@@ -179,7 +182,7 @@ pub enum RuntimeError {
         /// The file that every Guix has.
         missing: String,
     },
-    /// Nobody builds.
+    /// The daemon does not answer.
     #[error(
         "the daemon at {} cannot be reached: {error}\nhint: start guix-daemon, or say in gorget.toml where it is: `daemon-socket` in [evaluate]",
         socket.display()
@@ -187,29 +190,29 @@ pub enum RuntimeError {
     NoDaemon {
         /// Its socket.
         socket: PathBuf,
-        /// What is wrong.
+        /// Why it cannot be reached.
         error: io::Error,
     },
     /// The revision's Guix does not build.
     #[error("Guix at commit {commit} cannot be built: {reason}\nhint: all that was printed is in {}", log.display())]
     NotBuilt {
-        /// Which.
+        /// The commit of the channel `guix`.
         commit: String,
         /// What went wrong.
         reason: String,
-        /// A file.
+        /// The file with the log of the build.
         log: PathBuf,
     },
-    /// A channel's modules are not as they may be.
+    /// The modules of a channel break a rule, or a limit.
     #[error(transparent)]
     Sources(#[from] SourcesError),
-    /// A file or directory.
+    /// An error with a file or directory.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl RuntimeError {
-    /// Whether the channels are to blame, so that trying again is of no use.
+    /// Whether the channels are the cause, so that a retry is useless.
     pub fn is_of_revision(&self) -> bool {
         matches!(
             self,
@@ -232,7 +235,8 @@ pub struct Counts {
     pub cached: usize,
     /// Compiled modules made for this revision.
     pub compiled: usize,
-    /// Modules that are loaded from source: the installed Guix has them uncompiled, too, or no package needs them.
+    /// Modules that are loaded from source: the installed Guix has no compiled form of them either,
+    /// or no package needs them.
     pub source: usize,
 }
 
@@ -243,12 +247,13 @@ pub struct Environment {
     pub program: PathBuf,
     /// What to show read-only: paths here and inside.
     pub binds: Vec<(PathBuf, PathBuf)>,
-    /// Where its Guix is compiled, as Guix's own build has it: Guile looks there for what modules include. It does
-    /// not run there: derivations of images depend on the directory.
+    /// The working directory for compiling its Guix, as in Guix's own build: Guile looks there for
+    /// included files. Evaluations do not run there, because derivations of images depend on the
+    /// directory.
     directory: Option<PathBuf>,
     /// Environment variables.
     pub env: Vec<(String, String)>,
-    /// What did not compile: its module will be loaded from source, or fail when it is needed.
+    /// Modules that did not compile. They will be loaded from source, or fail when they are needed.
     #[serde(skip)]
     pub failures: Vec<CompileFailure>,
     /// Where its modules come from.
@@ -260,7 +265,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The same for compiling its Guix.
+    /// Like `confine`, but for compiling its Guix.
     fn confine_compiler(&self, root: impl Into<PathBuf>, limits: Limits) -> Confined {
         let guile = self.confine(root, limits);
         match &self.directory {

@@ -1,4 +1,4 @@
-//! What there is of a revision in compiled form, and what has to be made of it.
+//! Finds out which modules of a revision have a compiled form, and which have to be compiled.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -18,11 +18,11 @@ use super::source_reader::{Module, Modules, SourceReader};
 use super::visible::Channels;
 use super::{Cache, Counts, InstalledGuix, RuntimeError};
 
-/// What a revision is made of, and what there is of it in compiled form.
+/// The modules of a revision, and which of them are compiled already.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) farm: Arc<Farm>,
-    /// What is missing, in the order in which it should be made.
+    /// The missing modules, in the order in which they should be compiled.
     pub(super) groups: Vec<Group>,
     pub(super) failures: Vec<CompileFailure>,
     pub(super) counts: Counts,
@@ -38,8 +38,8 @@ pub(super) struct Group {
     pub(super) jobs: Vec<Job>,
 }
 
-/// Looks up what is there. Takes about a second, and another one where there are other channels
-/// than Guix. Blocks its thread, which must be one that may.
+/// Looks up the compiled modules. This takes about a second, and another one if there are channels
+/// other than Guix. It blocks its thread, which must be one that may block.
 pub(super) fn plan(
     host: &InstalledGuix,
     channels: &Channels,
@@ -48,7 +48,7 @@ pub(super) fn plan(
     program: &Path,
     stop: &CancellationToken,
 ) -> Result<Plan, RuntimeError> {
-    // One after the other: each has all sources in memory, and uses all processors.
+    // The readers run one after the other: each has all sources in memory, and uses all processors.
     let reader = host.source_reader(program);
     let known = wait_for(host.known(&reader), stop)?;
     let farm = Arc::new(Farm::new(cache, channels.all().len())?);
@@ -61,16 +61,16 @@ pub(super) fn plan(
     }
     let mut plan = planner.plan;
     plan.groups.retain(|group| !group.jobs.is_empty());
-    // Who imports from others comes after them.
+    // A group that imports from others comes after them.
     plan.groups.sort_by_key(|group| group.seen.len());
     for group in &mut plan.groups {
-        // The first are compiled while those that import them are loaded.
+        // The first modules are compiled while those that import them are loaded.
         group.jobs.sort_by_key(|job| job.keys.imports);
     }
     Ok(plan)
 }
 
-/// Waits for what a source reader answers, unless nobody waits for that any more.
+/// Waits for the answer of a source reader, unless planning is stopped.
 fn wait_for<T>(
     answer: impl Future<Output = Result<T, RuntimeError>>,
     stop: &CancellationToken,
@@ -94,7 +94,7 @@ struct Planner<'a> {
     plan: Plan,
 }
 
-/// The modules where some channels are seen, and the keys of some of them.
+/// The modules that are found where only some channels are seen, with the keys of some of them.
 struct View {
     seen: Vec<usize>,
     modules: Modules,
@@ -109,14 +109,14 @@ impl View {
 }
 
 impl Planner<'_> {
-    /// What is seen of the channels `seen`, with the keys of what is of this kind.
+    /// The view where the channels `seen` are seen, with the keys of the modules of this kind.
     fn view(&self, seen: &[usize], kind: Kind) -> Result<View, RuntimeError> {
         let layers = self.channels.layers(seen);
         let modules = self.reader.modules(layers, kind, self.known.compiler.clone());
         Ok(View { seen: seen.to_vec(), modules: wait_for(modules, self.stop)? })
     }
 
-    /// Guix and its libraries, where nothing else is seen.
+    /// Adds Guix and its libraries, where nothing else is seen.
     fn add_guix(&mut self) -> Result<(), RuntimeError> {
         let view = self.view(&[0], Kind::Guix)?;
         for file in &view.modules.files {
@@ -131,7 +131,8 @@ impl Planner<'_> {
         self.add(&view, of_guix.map(|file| (file, 0)))
     }
 
-    /// The other channels: each where those are seen that it imports from, directly or not.
+    /// Adds the other channels. Each is added where only the channels are seen that it imports
+    /// from, directly or not.
     fn add_others(&mut self) -> Result<(), RuntimeError> {
         let channels = self.channels;
         let all = channels.all();
@@ -238,8 +239,8 @@ fn link_library(host: &InstalledGuix, file: &Module, farm: &Farm) -> io::Result<
 enum Placed {
     Installed,
     Cached,
-    /// From nowhere, nor is there one in the installed Guix: it needs libraries that are not
-    /// installed.
+    /// There is no compiled form, not even in the installed Guix: the module needs libraries that
+    /// are not installed.
     Source,
     /// It is known not to compile.
     Fails(String),

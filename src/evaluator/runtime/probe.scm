@@ -1,4 +1,4 @@
-;;; Says what the installed Guix is made of, one fact a line.  Run by 'guix repl'.
+;;; Prints facts about the installed Guix, one per line.  Run by 'guix repl'.
 
 (use-modules (guix config) (srfi srfi-1))
 

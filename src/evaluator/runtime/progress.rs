@@ -1,8 +1,8 @@
-//! How far compiling is, for people who wait.
+//! The progress of compiling, for people who wait.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many modules of a revision are compiled, or failed, and of how many.
+/// How many modules of a revision were compiled or failed, and of how many.
 #[derive(Debug, Default)]
 pub struct CompileProgress {
     done: AtomicUsize,
@@ -10,13 +10,13 @@ pub struct CompileProgress {
 }
 
 impl CompileProgress {
-    /// So many are to be compiled.
+    /// Begins to count up to `total` modules.
     pub(super) fn begin(&self, total: usize) {
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
     }
 
-    /// One more is done.
+    /// Counts one more module as done.
     pub(super) fn advance(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(100) {
@@ -24,7 +24,7 @@ impl CompileProgress {
         }
     }
 
-    /// How many are done, and of how many; nothing when none is to be compiled.
+    /// How many are done, and of how many; `None` when none is left to compile.
     pub fn counts(&self) -> Option<(usize, usize)> {
         let [done, total] = [&self.done, &self.total].map(|count| count.load(Ordering::Relaxed));
         (done < total).then_some((done, total))

@@ -9,8 +9,9 @@ use super::{
     checkout, compiled_worker, installed_environment, search_path,
 };
 
-/// What tells the worker where channels have their packages. Not Guix's own variable: that puts them
-/// before its own modules and patches, while it has channels behind them.
+/// The variable that tells the worker where channels have their packages. It is not Guix's own
+/// variable, because that puts them before Guix's own modules and patches, while Guix puts channels
+/// behind them.
 const PACKAGE_PATH: &str = "GORGET_PACKAGE_PATH";
 
 /// Makes the Guix that a spec asks for: the revision's own when one of its channels is called
@@ -29,14 +30,14 @@ pub struct Runtimes {
 pub struct Prepared {
     /// How Guile finds it.
     pub environment: Environment,
-    /// The channels' names, and where the sandbox shows their tops, in the given order.
+    /// The channels' names, and where the sandbox shows their checkouts, in the given order.
     pub channels: Vec<(String, String)>,
 }
 
 impl Runtimes {
-    /// `root` is the system root that has Guix, `cache` the directory of compiled modules, `cache_limit`
-    /// the size in bytes that it may have, `compiling` how what is missing there is compiled,
-    /// `time_machine` who builds Guix where a spec wants that.
+    /// `root` is the system root that has Guix, `cache` the directory of compiled modules,
+    /// `cache_limit` its size limit in bytes, and `compiling` says how missing modules are
+    /// compiled. `time_machine` builds Guix for specs that want that.
     pub fn new(
         root: &Path,
         cache: PathBuf,
@@ -48,7 +49,7 @@ impl Runtimes {
         Self { root: root.to_owned(), cache, compiling, time_machine, host: OnceCell::new() }
     }
 
-    /// How far compiling is.
+    /// The progress of compiling.
     pub fn progress(&self) -> &CompileProgress {
         &self.compiling.progress
     }
@@ -58,7 +59,7 @@ impl Runtimes {
         &self.root
     }
 
-    /// Asks the installed Guix anew the next time: it may be another one by then.
+    /// Forgets the installed Guix, so that it is asked again: it may have been replaced.
     pub fn forget_host(&mut self) {
         self.host = OnceCell::new();
     }
@@ -88,14 +89,14 @@ impl Runtimes {
             (Runtime::TimeMachine, Some(guix)) => {
                 let built = self.time_machine.guix(installed, guix).await?;
                 let mut environment = installed_environment(&built, &others)?;
-                // Its files, for manifests, but not its modules.
+                // Show its files, which manifests may need, but not its modules.
                 environment.binds.push(guix.place()?.bind());
                 (environment, compiled_worker::compiled(&built, &self.cache).await?)
             }
         };
         environment.binds.push((fs_err::canonicalize(faster)?, compiled_worker::INSIDE.into()));
         log(spec, &environment);
-        // Where Guix looks for packages behind its own.
+        // Guix looks for packages in these directories after its own.
         let places = others.iter().map(|channel| Ok(channel.place()?.load));
         let places = places.collect::<Result<Vec<PathBuf>, RuntimeError>>()?;
         environment.env.push((PACKAGE_PATH.to_owned(), search_path(&places)));
@@ -105,7 +106,7 @@ impl Runtimes {
         Ok(Prepared { environment, channels: tops })
     }
 
-    /// The channels' own Guix.
+    /// The environment of the channels' own Guix.
     async fn checkout(
         &self,
         installed: &InstalledGuix,

@@ -1,4 +1,4 @@
-//! Finds what reaches each other.
+//! Finds nodes that reach each other.
 
 use super::hash::Hash;
 
@@ -26,21 +26,21 @@ struct Visit {
 
 /// What to do next.
 pub enum Step {
-    /// Enter this one.
+    /// Enter this node.
     Enter(u32),
-    /// These reach each other, and what they reach is complete.
+    /// These nodes reach each other, and everything else that they reach is complete.
     Complete(Vec<u32>),
     /// Take another step.
     Again,
-    /// Nothing is entered.
+    /// No visit is open.
     Done,
 }
 
-/// No number of anything.
+/// The number of no node.
 pub const UNSEEN: u32 = u32::MAX;
 
 impl Search {
-    /// For nodes with numbers below `count`.
+    /// A search of nodes with numbers below `count`.
     pub fn new(count: usize) -> Self {
         Self {
             order: vec![UNSEEN; count],
@@ -69,7 +69,7 @@ impl Search {
         self.own[node as usize]
     }
 
-    /// Enters a node from which `edges` lead on.
+    /// Enters a node with these outgoing `edges`.
     pub fn enter(&mut self, node: u32, edges: Vec<u32>, own: Hash) {
         let at = node as usize;
         (self.order[at], self.low[at], self.is_open[at]) = (self.entered, self.entered, true);
@@ -107,7 +107,7 @@ impl Search {
         if complete { Step::Complete(self.take(node)) } else { Step::Again }
     }
 
-    /// The open nodes down to `last`: they all reach each other.
+    /// Takes the open nodes down to `last`, which all reach each other.
     fn take(&mut self, last: u32) -> Vec<u32> {
         let from = self.open.iter().rposition(|node| *node == last).unwrap_or(0);
         let members = self.open.split_off(from);

@@ -15,8 +15,8 @@ use super::layer::{Kind, Layer};
 pub struct File {
     /// Its path below the layer: `guix/packages.scm`.
     pub path: String,
-    /// In a channel, where it is from the top of the repository, links followed: files are named
-    /// relative to that. Elsewhere, the path.
+    /// In a channel: its path from the top of the repository, with links resolved, because files
+    /// are named relative to that. Elsewhere: the same as `path`.
     pub place: String,
     /// Which layer it is from.
     pub layer: usize,
@@ -42,7 +42,7 @@ pub enum SourcesError {
     File {
         /// The file.
         path: String,
-        /// Why.
+        /// The error.
         #[source]
         error: io::Error,
     },
@@ -56,18 +56,18 @@ const HINT: &str = "remove that file from the channel, or the channel from the s
 
 /// Directories deeper than this are not looked at: links can make them endless.
 const MAX_DEPTH: usize = 24;
-/// A layer may have so many files and directories.
+/// Most files and directories of a layer.
 const MAX_ENTRIES: usize = 500_000;
-/// All channels together may have so many module files. Guix has 1,400.
+/// Most module files of all channels together. Guix has 1,400.
 const MAX_FILES: usize = 40_000;
-/// The paths of a layer may take so much, in bytes.
+/// Most bytes of all paths of a layer.
 const MAX_PATHS: usize = 32 << 20;
-/// A module file may be so large, in bytes. The largest of Guix has 6 MiB.
+/// Largest module file, in bytes. The largest of Guix has 6 MiB.
 pub(super) const MAX_SOURCE: u64 = 16 << 20;
-/// All module files together may take so much, in bytes. Those of Guix take 60 MiB.
+/// Most bytes of all module files together. Those of Guix take 60 MiB.
 pub(super) const MAX_SOURCES: u64 = 192 << 20;
 
-/// Whether the library layers leave out the file or directory `name`: it belongs to Guix.
+/// Whether the file or directory `name` belongs to Guix, so that library layers leave it out.
 fn of_guix(name: &str) -> bool {
     matches!(name, "gnu" | "guix" | "gnu.scm" | "guix.scm")
 }
@@ -75,8 +75,8 @@ fn of_guix(name: &str) -> bool {
 /// Reads the module files of all layers, sorted by path.
 ///
 /// # Errors
-/// When a file cannot be read, is a link that leads out of its channel, or there is more than is read: what
-/// Guile would find can then not be known.
+/// When a file cannot be read, or is a link that leads out of its channel, or a limit is exceeded:
+/// it would be unknown what Guile finds.
 pub fn files(layers: &[Layer], effort: &Effort) -> Result<Vec<File>, SourcesError> {
     let mut found: HashMap<String, (usize, bool)> = HashMap::new();
     let meter = effort.meter();
@@ -109,7 +109,7 @@ pub fn files(layers: &[Layer], effort: &Effort) -> Result<Vec<File>, SourcesErro
     Ok(files)
 }
 
-/// Puts `text` in the place of the file `path`, which takes part as a library from now on.
+/// Replaces the file `path` by one with the contents `text`, which counts as a library.
 pub fn replace(files: &mut Vec<File>, path: &str, text: Vec<u8>) {
     let of = || path.to_owned();
     let file = |text| File { path: of(), place: of(), layer: 0, kind: Kind::Library, text };
@@ -120,7 +120,7 @@ pub fn replace(files: &mut Vec<File>, path: &str, text: Vec<u8>) {
 }
 
 impl SourcesError {
-    /// That the modules in `layers` are not compared to the end.
+    /// The error that comparing the modules in `layers` exceeds a limit.
     pub(super) fn halted(layers: &[Layer], halt: Halt) -> Self {
         let channels = layers.iter().filter(|layer| !layer.kind.is_trusted());
         let names: Vec<&str> = channels.map(|layer| layer.name.as_str()).collect();
@@ -134,12 +134,12 @@ impl SourcesError {
 }
 
 impl Layer {
-    /// A directory that is no part of anything.
+    /// A layer whose directory is not part of a larger one.
     pub(super) fn alone(directory: PathBuf, kind: Kind) -> Self {
         Self { name: directory.display().to_string(), top: directory.clone(), directory, kind }
     }
 
-    /// Where the file at `path` is from the top of a channel's repository, links followed.
+    /// The path of the file at `path` from the top of a channel's repository, with links resolved.
     fn place(&self, files: &Beneath, path: &str, linked: bool) -> Result<String, SourcesError> {
         let real = match (self.kind.is_trusted(), linked) {
             (true, _) => return Ok(path.to_owned()),
@@ -149,7 +149,7 @@ impl Layer {
         Ok(real.strip_prefix(&self.top).unwrap_or(&real).to_string_lossy().into_owned())
     }
 
-    /// That this layer cannot be used. Only a channel's fault lasts.
+    /// The error that this layer cannot be used. Only errors of channels are permanent.
     pub(super) fn refused(&self, reason: String) -> SourcesError {
         if self.kind.is_trusted() {
             return SourcesError::Io(io::Error::other(format!("{}: {reason}", self.name)));
@@ -157,7 +157,7 @@ impl Layer {
         SourcesError::Refused { layer: self.name.clone(), reason }
     }
 
-    /// Why this layer cannot be used when the file at `path` cannot be read.
+    /// The error for this layer when the file at `path` cannot be read.
     pub(super) fn unreadable(&self, path: &str, error: Unreadable) -> SourcesError {
         match error {
             Unreadable::Io(error) => {
@@ -181,7 +181,7 @@ struct Lister<'a> {
     entries: usize,
     /// How many more bytes their paths may take.
     paths: usize,
-    /// Paths, and whether there is a link on the way.
+    /// Paths, and whether each leads through a link.
     found: Vec<(String, bool)>,
 }
 
@@ -226,7 +226,7 @@ impl Lister<'_> {
         self.meter.settle().map_err(|halt| SourcesError::halted(std::slice::from_ref(self.layer), halt))
     }
 
-    /// What an entry is, or the link that it is leads to.
+    /// The type of an entry, or of the file that it links to.
     fn kind(&self, path: &str, is_scheme: bool, kind: FileType) -> Result<FileType, SourcesError> {
         if !matches!(kind, FileType::Symlink | FileType::Unknown) {
             return Ok(kind);

@@ -21,25 +21,25 @@ use super::{InstalledGuix, RuntimeError, Source, installed_environment};
 
 /// What computing the derivation may add to the evaluation store, in bytes.
 const MOST_STORED: usize = 4 << 30;
-/// The memory of what computes it, in bytes.
+/// Memory for computing the derivation, in bytes.
 const MEMORY: u64 = 8 << 30;
 /// How much of the log is kept, in bytes.
 const LOG_SIZE: u64 = 16 << 20;
 
-/// Who builds Guix, and where it is kept.
+/// Builds Guix, and says where it is kept.
 #[derive(Debug, Clone)]
 pub struct TimeMachine {
     /// The directory of links to what was built, and of logs, by commit. The daemon has to be able to
     /// read it.
     pub directory: PathBuf,
-    /// Who builds.
+    /// The daemon that builds.
     pub daemon: Daemon,
     /// How long a build may take.
     pub limit: Duration,
 }
 
 impl TimeMachine {
-    /// The Guix of the channel `guix`, which is built if that did not happen before.
+    /// The Guix of the channel `guix`. Builds it unless it was built before.
     ///
     /// # Errors
     /// When it cannot be built, or what was built does not answer as a Guix does.
@@ -89,7 +89,8 @@ impl TimeMachine {
             let (commit, reason) = (channel.commit.clone(), finished.reason());
             return Err(RuntimeError::NotBuilt { commit, reason, log });
         };
-        // The daemon keeps what was built until it hears no more of this store; then the link counts.
+        // The daemon keeps the result as long as this store is connected; after that, the link
+        // keeps it.
         let new = tempfile::tempdir_in(&self.directory)?;
         symlink(&path, new.path().join("link"))?;
         fs_err::rename(new.path().join("link"), link)?;
@@ -126,7 +127,7 @@ impl TimeMachine {
     }
 }
 
-/// Whether a store item is there.
+/// Whether the store has this item.
 fn is_in(store: &Path, path: &Path) -> bool {
     path.file_name().is_some_and(|name| store.join(name).is_dir())
 }

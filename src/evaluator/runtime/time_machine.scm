@@ -1,4 +1,4 @@
-;;; Has Guix built from its channel, as 'guix time-machine' does: by the script that the channel has for it.
+;;; Builds Guix from its channel as 'guix time-machine' does, with the channel's own script.
 ;;; Arguments: the commit, the channel's URL, how many bytes of memory a process may have.
 
 (use-modules (guix store) (guix derivations) (guix channels) (guix profiles) (ice-9 match))

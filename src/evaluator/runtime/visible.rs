@@ -37,9 +37,9 @@ impl Channels {
         (0..self.sources.len()).collect()
     }
 
-    /// The layers of modules where the channels `seen` are seen, Guix among them: its own, those of
-    /// the libraries, and those of the others, as Guix itself has channels behind all that it
-    /// needs.
+    /// The layers of modules where the channels `seen` are seen, which include Guix: first Guix's
+    /// own, then the libraries', then the other channels', because Guix itself puts channels behind
+    /// everything that it needs.
     pub(super) fn layers(&self, seen: &[usize]) -> Vec<Layer> {
         let layer = |channel: &usize| {
             let kind = if *channel == 0 { Kind::Guix } else { Kind::Channel };
@@ -50,24 +50,24 @@ impl Channels {
         guix.iter().map(layer).chain(libraries).chain(others.iter().map(layer)).collect()
     }
 
-    /// The channel that is number `layer` of the layers where the channels `seen` are seen.
+    /// The channel of the layer with number `layer`, where the channels `seen` are seen.
     pub(super) fn of_layer(&self, seen: &[usize], layer: usize) -> usize {
         seen[layer.saturating_sub(self.libraries.len())]
     }
 
-    /// The channels that a sandbox sees where a channel's modules are compiled that reach these
-    /// layers of those where the channels `seen` are seen.
+    /// The channels that a sandbox sees in which modules are compiled that reach these layers. The
+    /// layers are numbered as where the channels `seen` are seen.
     pub(super) fn reached(&self, seen: &[usize], layers: &BTreeSet<usize>) -> Vec<usize> {
         let reached = layers.iter().map(|layer| self.of_layer(seen, *layer));
         reached.chain([0]).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Where the sandbox has the module at `path` of a channel.
+    /// The path in the sandbox of the module at `path` of a channel.
     pub(super) fn inside(&self, channel: usize, path: &str) -> PathBuf {
         self.places[channel].load.join(path)
     }
 
-    /// The part of `cache` for what is made where the channels `seen` are seen, and no others.
+    /// The part of `cache` for modules that are compiled where only the channels `seen` are seen.
     pub(super) fn part_of(&self, cache: &Cache, seen: &[usize]) -> Cache {
         let channels = seen.iter().map(|channel| &self.sources[*channel]);
         let identities = channels.map(|it| (it.name.as_str(), it.url.as_str(), it.introduction.as_ref()));

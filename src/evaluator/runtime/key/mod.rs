@@ -20,7 +20,8 @@ const FORMAT: &str = "gorget compiled module 3";
 
 /// Where Guix has its packages.
 const PACKAGES: [&str; 2] = ["gnu/packages/", "gnu/packages.scm"];
-/// What the evaluator's own code imports of Guix, and what says which packages are built.
+/// The modules of Guix that the evaluator's own code imports, and the one that says which packages
+/// are built.
 const EVALUATOR: [&str; 13] = [
     "gnu/ci.scm",
     "guix/base16.scm",
@@ -40,15 +41,15 @@ const EVALUATOR: [&str; 13] = [
 /// What identifies the compiled form of one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
-    /// For a module compiled by us: nothing of other modules is in it but what macros put there.
+    /// The key of a module that Gorget compiles: only macros put parts of other modules into it.
     pub own: Hash,
-    /// For a module compiled by Guix's own build, which copies code from one module to another.
+    /// The key of a module from Guix's own build, which copies code from one module to another.
     pub host: Hash,
-    /// For the fact that it does not compile: everything that it imports takes part.
+    /// The key of the fact that it does not compile. It covers everything that the module imports.
     pub failure: Hash,
-    /// How many modules it imports, and those import.
+    /// How many modules it imports, directly or not.
     pub imports: usize,
-    /// How many bytes its source has, with what that includes.
+    /// How many bytes its source has, including what it includes.
     pub bytes: u64,
 }
 
@@ -73,15 +74,15 @@ pub struct Keyed {
     pub reached: HashMap<usize, BTreeSet<usize>>,
     /// The files that packages of Guix, and what evaluates them, reach by imports.
     pub of_packages: HashSet<String>,
-    /// Modules of which it is unknown what they consist of, and why. They have no keys, nor has what
-    /// imports them.
+    /// Modules whose contents are unknown, and why. They have no keys, and neither have modules
+    /// that import them.
     pub unknown: Vec<(String, String)>,
 }
 
 /// The keys of all files that are modules of this kind.
 ///
 /// # Errors
-/// When it takes too much, or a file that a module includes cannot be read.
+/// When a limit is exceeded, or a file that a module includes cannot be read.
 pub fn keys(
     files: &[File],
     layers: &[Layer],
@@ -133,7 +134,7 @@ fn all_keys(
         .filter(|(number, file)| file.kind == kind && index.seen[*number as usize].is_module)
         .map(|(number, _)| number)
         .collect();
-    // Files that reach the same ones follow each other.
+    // Files that reach the same files are adjacent.
     wanted.sort_by_key(|number| index.reach.component(*number));
     let half = wanted.len().div_ceil(2);
     let work = |part: &[u32]| -> Result<Keyed, Halt> {
@@ -172,13 +173,13 @@ impl Keyed {
 /// What all files of one component reach, as far as keys depend on it.
 #[derive(Default)]
 struct Reached {
-    /// Whether it is unknown what one of them consists of.
+    /// Whether the contents of one of them are unknown.
     unknown: bool,
     /// The hashes of their texts.
     texts: Vec<Hash>,
     /// Those of the opaque ones.
     opaque: Vec<Hash>,
-    /// Those of what Guix compiles at more than level 1.
+    /// Those of files that Guix compiles at a level above 1.
     optimized: Vec<Hash>,
     /// What they do when they are loaded.
     effects: Vec<Hash>,
@@ -260,7 +261,8 @@ impl Graph<'_> {
         if this.sort == Sort::Plain { this.hash } else { self.digests[definition as usize] }
     }
 
-    /// Adds what `symbol` may mean in `file` to what goes into its own key and that of Guix's build.
+    /// Adds what `symbol` may mean in `file` to the parts of its own key and of that for Guix's
+    /// build.
     fn add_symbol(
         &self,
         files: &[File],

@@ -1,4 +1,4 @@
-//! What is read.
+//! The data that reading a file returns.
 
 use std::collections::HashSet;
 use std::ops::Range;

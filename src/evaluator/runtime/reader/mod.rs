@@ -1,9 +1,9 @@
 //! Reads Scheme source as far as keys need it: which top-level forms there are, which symbols each
 //! mentions, which modules the file names.
 //!
-//! It never recurses, and takes time and memory in proportion to the text: sources are strangers'. What it
-//! cannot follow makes the file *opaque*, and an opaque file is compared by its whole text. What is nested
-//! as no real source is makes it *unknown*.
+//! Sources are untrusted, so the reader never recurses, and takes time and memory in proportion to
+//! the text. A construct that it cannot follow makes the file *opaque*: an opaque file is compared
+//! by its whole text. Nesting that no real source has makes it *unknown*.
 
 mod form;
 mod lexemes;
@@ -17,14 +17,14 @@ use super::effort::{Halt, Meter};
 pub use form::{Form, Include, Read, Symbol};
 pub use modules::Modules;
 
-/// A file that is nested more deeply is not read.
+/// Deepest nesting of a file that is read.
 const MAX_DEPTH: usize = 10_000;
-/// Nor is one that has so many symbols in lists which might name modules at once.
+/// Most symbols that lists which might name modules may have at once. A file with more is not read.
 const MAX_NAMES: usize = 1 << 20;
-/// When the mentions in a form are reduced to different ones for the first time.
+/// How many mentions a form has when duplicates are first removed.
 const MANY_MENTIONS: usize = 4096;
-/// What is kept of a form or an include, of a symbol in a form, and of a symbol of the file, in bytes, until
-/// there are keys.
+/// How much memory is kept until there are keys, in bytes: of a form or an include, of a symbol in
+/// a form, and of a symbol of the file.
 const FORM_BYTES: usize = 320;
 const MENTION_BYTES: usize = 16;
 const SYMBOL_BYTES: usize = 64;
@@ -57,7 +57,7 @@ struct Frame<'a> {
     keyword: &'a [u8],
     /// Whether what follows that keyword is exported.
     exporting: bool,
-    /// Whether it holds the name of a module that there is a file of.
+    /// Whether it holds the name of a module that has a file.
     module: bool,
 }
 
@@ -116,15 +116,15 @@ struct Reader<'a, 'm> {
     modules: &'m Modules<'m>,
     numbers: HashMap<&'a [u8], Symbol>,
     frames: Vec<Frame<'a>>,
-    /// How many of them make the modules visible that they name.
+    /// How many of them import the modules that they name.
     importing: usize,
     names: Vec<&'a [u8]>,
     before: Before,
     /// The form that is being read, with the depth of its frame.
     form: Option<(usize, Form)>,
-    /// When its mentions are reduced to different ones again.
+    /// How many mentions it may have before duplicates are removed again.
     many: usize,
-    /// Bytes that were added to what is kept and not yet counted.
+    /// Bytes that are kept and not yet counted.
     kept: usize,
     out: Read<'a>,
 }
@@ -145,7 +145,7 @@ fn imports(head: &[u8]) -> bool {
 }
 
 impl<'a> Reader<'a, '_> {
-    /// Whether what comes now is dropped; takes note of what stood before it.
+    /// Whether the next datum is dropped, and whether it is in a template; consumes `before`.
     fn begin(&mut self) -> (bool, bool) {
         let (mut dropped, mut template) =
             self.frames.last().map_or((false, false), |frame| (frame.dropped, frame.template));
@@ -158,7 +158,7 @@ impl<'a> Reader<'a, '_> {
         (dropped, template)
     }
 
-    /// Counts a datum that is neither symbol nor list; whether it counts at all.
+    /// Counts a datum that is neither symbol nor list; false when it is dropped.
     fn atom(&mut self) -> bool {
         let (dropped, _) = self.begin();
         if !dropped && let Some(frame) = self.frames.last_mut() {
@@ -169,7 +169,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn keyword(&mut self, word: &'a [u8]) {
-        // Names of a module of Guile's own are Guile's, whatever they are called here.
+        // A renamer of Guile's own modules does not matter: any new name still stands for Guile's.
         let imported = self.frames.last().is_some_and(|frame| frame.module);
         self.out.opaque |= imported && word.ends_with(b":renamer");
         if self.atom()
@@ -268,7 +268,7 @@ impl<'a> Reader<'a, '_> {
         self.out.imports.extend(found);
     }
 
-    /// Takes note of `(old . new)` in a header.
+    /// Records `(old . new)` in a header.
     fn pair(&mut self, from: usize) {
         let in_header = self.form.as_ref().is_some_and(|(base, _)| {
             self.frames.get(*base - 1).and_then(|frame| frame.head).is_some_and(is_header)

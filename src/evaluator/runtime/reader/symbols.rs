@@ -90,7 +90,7 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    /// Takes note of what a header exports.
+    /// Records what a header exports.
     pub(super) fn header_symbol(&mut self, number: Symbol) {
         let Some((base, _)) = &self.form else { return };
         let outer = &self.frames[*base - 1];

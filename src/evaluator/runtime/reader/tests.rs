@@ -56,7 +56,7 @@ fn long(count: usize) -> Vec<(&'static str, String)> {
 #[test]
 fn reading_takes_time_in_proportion_to_the_text() {
     let modules = Modules::new(["a.scm"].into_iter());
-    // The best of some runs is what the machine does when nothing else is in the way.
+    // The best of some runs shows what the machine does when nothing else disturbs it.
     let time = |text: &str| {
         let runs = (0..5).map(|_| {
             let started = cpu_time();

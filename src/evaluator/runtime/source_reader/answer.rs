@@ -17,7 +17,7 @@ pub(super) enum Answer {
     Failed(Failed),
 }
 
-/// What there is to know of the installed Guix.
+/// What is known of the installed Guix.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(in super::super) struct InstalledKeys {
     /// The names of the macros that Guile's modules define.
@@ -42,11 +42,11 @@ pub(in super::super) struct Module {
     pub(in super::super) path: String,
     /// Which layer it is from.
     pub(in super::super) layer: usize,
-    /// What it is.
+    /// What kind of layer that is.
     pub(in super::super) kind: Kind,
     /// Its keys, if they were asked for and are known.
     pub(in super::super) keys: Option<Keys>,
-    /// Why it is unknown what it consists of.
+    /// Why its contents are unknown.
     pub(in super::super) unknown: Option<String>,
     /// Whether packages of Guix, or what evaluates them, reach it by imports.
     pub(in super::super) of_packages: bool,
@@ -55,11 +55,11 @@ pub(in super::super) struct Module {
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Failed {
-    /// A channel holds what it may not, or too much.
+    /// A channel has something that it may not have, or too much.
     Refused { layer: String, reason: String },
-    /// The channel `guix` is none.
+    /// The channel `guix` is not a Guix.
     NotGuix { missing: String },
-    /// It is too old.
+    /// The channel `guix` is too old.
     TooOld { file: String, name: String },
     /// The machine failed, with this number if the kernel gave one.
     Io { errno: Option<i32>, what: String },
@@ -69,7 +69,7 @@ pub(super) enum Failed {
 const LONGEST_TEXT: usize = 4096;
 
 impl Failed {
-    /// What `error` says to another process.
+    /// The form of `error` that is sent to another process.
     pub(super) fn new(error: RuntimeError) -> Self {
         match error {
             RuntimeError::Sources(SourcesError::Refused { layer, reason }) => Self::Refused { layer, reason },
@@ -82,7 +82,7 @@ impl Failed {
         }
     }
 
-    /// The error, for people.
+    /// The error that was sent, with its texts cut to the longest length.
     pub(super) fn error(self) -> RuntimeError {
         match self {
             Self::Refused { layer, reason } => {
@@ -107,10 +107,10 @@ fn short(mut text: String) -> String {
 }
 
 impl Modules {
-    /// These modules, if they are such as can be in `layers`.
+    /// These modules, if they can be in `layers`.
     ///
     /// # Errors
-    /// When one of them leads elsewhere.
+    /// When one of them cannot be there.
     pub(super) fn checked(mut self, layers: &[Layer]) -> io::Result<Self> {
         let wrong = |what: &str| Err(io::Error::other(format!("the source reader sent {what}")));
         for file in &mut self.files {
@@ -135,7 +135,7 @@ impl Modules {
 /// The module that no checkout has.
 pub(super) const CONFIG: &str = "guix/config.scm";
 
-/// Whether a path is that of a Scheme file, and leads nowhere else.
+/// Whether a path is that of a Scheme file, and stays below its layer.
 fn is_beneath(path: &str) -> bool {
     let path = Path::new(path);
     path.extension().is_some_and(|extension| extension == "scm")

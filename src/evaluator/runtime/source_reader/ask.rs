@@ -16,15 +16,15 @@ use crate::sandbox::{Exceeded, Limits, Process, Subprocess};
 /// The memory of a source reader, in bytes. For Guix it takes 250 MiB; the most that channels may make it keep is
 /// what [`Effort`](super::super::effort::Effort) counts, their text, and as much again for what is not counted.
 const MEMORY: u64 = 2 << 30;
-/// The time that it may take. It stops by itself before that, at a most count of steps.
+/// Time limit. A reader stops by itself earlier, after a limited number of steps.
 const TIME: Duration = Duration::from_mins(10);
 
-/// One that has closed its connection ends within this time.
+/// How long a reader may take to end after it has closed its connection.
 const END: Duration = Duration::from_secs(1);
 
 /// Asks source readers about the modules in some layers.
 pub(in super::super) struct SourceReader {
-    /// Gorget.
+    /// Gorget's own program.
     pub(in super::super) program: PathBuf,
     /// `guix/config.scm` of the installed Guix.
     pub(in super::super) config: PathBuf,
@@ -99,13 +99,13 @@ async fn exchange(mut socket: UnixStream, request: &Request) -> io::Result<Vec<u
     Ok(answer)
 }
 
-/// Why a reader gave no answer. One that exceeds a limit does so again.
+/// Why a reader gave no answer. One that exceeded a limit would do so again.
 async fn fault(process: &mut Process, layers: &[Layer], error: &io::Error) -> io::Result<RuntimeError> {
     let finished = process.finish(END).await?;
     let channels: Vec<&str> =
         layers.iter().filter(|layer| !layer.kind.is_trusted()).map(|layer| layer.name.as_str()).collect();
     Ok(match finished.exceeded {
-        // How long it takes depends on the machine; how much, on the channels.
+        // The time that it takes depends on the machine; other resources depend on the channels.
         Some(exceeded) if !matches!(exceeded, Exceeded::Wall(_)) && !channels.is_empty() => {
             let reason = format!("comparing them: {}", finished.reason());
             SourcesError::Refused { layer: channels.join("`, `"), reason }.into()

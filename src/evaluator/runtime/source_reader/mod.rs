@@ -1,14 +1,16 @@
-//! The source reader: a process of its own that reads the modules of channels.
+//! The source reader: a separate process that reads the modules of channels.
 //!
-//! Comparing modules means to parse megabytes that strangers wrote. The farm does not do that itself, because it
-//! holds the signing key and the database: it starts Gorget once more as `gorget read-sources`, which answers one
-//! request and ends. That process has no environment and no secret, can open nothing but the modules that the
-//! request names, starts nothing, and is held to limits of its own.
+//! Comparing modules means parsing megabytes of untrusted text. The farm does not do that itself,
+//! because it holds the signing key and the database: it starts Gorget once more as
+//! `gorget read-sources`, which answers one request and ends. That process has no environment and
+//! no secret, can open only the modules that the request names, cannot start a process, and has
+//! limits of its own.
 //!
-//! The farm believes nothing of the answer that could lead it elsewhere: paths stay below their layers, numbers of
-//! layers exist, and an answer has a most size. What a reader can forge are the keys of the modules that it was
-//! shown: whatever is compiled for them is used where the same channels are seen, and nowhere else (see the parent
-//! module). So a request shows no more channels than the modules that it asks for may import from.
+//! The farm checks everything in the answer that could lead it elsewhere: paths stay below their
+//! layers, numbers of layers exist, and the size of an answer is limited. A reader can only forge
+//! the keys of the modules that it was shown, and modules compiled under these keys are used only
+//! where the same channels are seen (see the parent module). So a request shows no more channels
+//! than the requested modules may import from.
 //!
 //! The messages are one `Request` and one `Answer`, as `postcard` writes them; each ends where its sender closes
 //! that direction.
@@ -33,10 +35,11 @@ pub const COMMAND: &str = "read-sources";
 
 /// The longest request, in bytes: the names of Guile's macros, and as many layers as there are channels.
 const LONGEST_REQUEST: u64 = 16 << 20;
-/// The longest answer. Of Guix, it has 300 KiB, and of as many modules as channels may have, 7 MiB.
+/// The longest answer, in bytes. The answer for Guix has 300 KiB; for as many modules as channels
+/// may have, it has 7 MiB.
 const LONGEST_ANSWER: u64 = 8 << 20;
 
-/// What the farm wants to know.
+/// A request from the farm.
 #[derive(Debug, Serialize, Deserialize)]
 struct Request {
     /// Where modules are; earlier layers hide files of later ones.
@@ -45,7 +48,7 @@ struct Request {
     config: PathBuf,
     /// What keys depend on.
     compiler: Compiler,
-    /// What else the process has to open: where links of the installed Guix lead.
+    /// What else the process has to open: the targets of links of the installed Guix.
     linked: Vec<PathBuf>,
     asked: Asked,
 }

@@ -17,7 +17,7 @@ use crate::sandbox::restrict_to_reading;
 /// Answers the request on the standard input, as the source reader.
 ///
 /// # Errors
-/// When there is none, or nobody waits for the answer.
+/// When there is no valid request, or nobody reads the answer.
 pub fn serve() -> io::Result<()> {
     let mut request = Vec::new();
     io::stdin().take(LONGEST_REQUEST).read_to_end(&mut request)?;
@@ -38,7 +38,7 @@ fn answer(request: Request) -> Result<Answer, RuntimeError> {
     })
 }
 
-/// What the admin installed may be as large as it is.
+/// No limits apply to what the admin installed.
 fn installed(
     guile: Layer,
     layers: &[Layer],
@@ -86,7 +86,7 @@ fn modules(
     Ok(Modules { files: files.collect(), reached: keyed.reached.into_iter().collect::<BTreeMap<_, _>>() })
 }
 
-/// Refuses what is no Guix, or too old a one.
+/// Refuses a layer that is not a Guix, or is too old.
 fn check_guix(layer: &Layer) -> Result<(), RuntimeError> {
     let guix = Beneath::new(layer)?;
     for missing in ["gnu/packages.scm", "guix/packages.scm"] {
