@@ -10,8 +10,8 @@ const MOST_GENERATIONS: usize = 10_000;
 /// number was read, and another process may have the number by now.
 pub(super) fn kill_below(ancestor: u32, pid: u32) {
     let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
-    // A pidfd keeps referring to the same process. While that process lives, nobody else gets its
-    // number, so `descends` examines the same process.
+    // A pidfd keeps referring to the same process. While that process lives, no other process gets
+    // its number, so `descends` examines the same process.
     match pidfd_open(number, PidfdFlags::empty()) {
         Ok(process) if descends(pid, ancestor) => {
             let _ = pidfd_send_signal(process, Signal::KILL);

@@ -260,7 +260,7 @@ impl ProcessGroup {
         self.past_cpu + self.cpu.values().sum::<u64>()
     }
 
-    /// How the loader ended and what was printed last.
+    /// How the loader ended, and what it printed last.
     pub(super) async fn last_words(&mut self) -> String {
         match self.sandbox.finish(Duration::from_secs(2)).await {
             Ok(finished) => finished.reason(),

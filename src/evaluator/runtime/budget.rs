@@ -14,12 +14,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of `bytes`.
     pub(super) fn new(bytes: u64) -> Self {
         Self { left: bytes.into(), spent: false.into() }
     }
 
-    /// Takes so many bytes; `false` when fewer are left.
+    /// Takes `bytes` from the budget; `false` when fewer are left.
     pub(super) fn take(&self, bytes: u64) -> bool {
         let less = |left: u64| left.checked_sub(bytes);
         let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
@@ -29,7 +29,7 @@ impl Budget {
         taken
     }
 
-    /// Takes the disk space of a file of so many bytes.
+    /// Takes the disk space that a file of `bytes` needs.
     pub(super) fn take_file(&self, bytes: usize) -> bool {
         self.take((bytes as u64).next_multiple_of(BLOCK))
     }
@@ -56,7 +56,7 @@ impl<'a> Arriving<'a> {
         Self { budget, file, bytes: 0, is_complete: false }
     }
 
-    /// Lets the file grow by so many bytes; `false` when fewer are left in the budget.
+    /// Lets the file grow by `count` bytes; `false` when fewer are left in the budget.
     pub(super) fn grow(&mut self, count: usize) -> bool {
         let count = count as u64;
         let grows = self.budget.take(count);

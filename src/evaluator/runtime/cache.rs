@@ -105,7 +105,7 @@ impl Cache {
     }
 
     /// Removes entries of all domains, least recently used first, until no more than `limit` bytes
-    /// are left. Entries in use are removed last; each user has a link of its own. Returns the
+    /// are left. Entries in use are removed last; whatever uses one has its own link. Returns the
     /// number of removed entries.
     ///
     /// # Errors

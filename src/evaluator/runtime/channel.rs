@@ -87,7 +87,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The checkout, here and in the sandbox, for the sandbox to show.
+    /// The paths of the checkout: here, and where the sandbox shows it.
     pub(super) fn bind(&self) -> (PathBuf, PathBuf) {
         (self.here.clone(), self.inside.clone())
     }

@@ -42,7 +42,7 @@ impl Effort {
         Self::of(u64::MAX, u64::MAX)
     }
 
-    /// Limits of so many steps and bytes.
+    /// Limits of `steps` and `bytes`.
     pub(super) fn of(steps: u64, bytes: u64) -> Self {
         Self { steps: steps.into(), bytes: bytes.into() }
     }

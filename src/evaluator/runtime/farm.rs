@@ -24,7 +24,7 @@ pub(super) struct Farm {
 }
 
 impl Farm {
-    /// An empty farm for so many channels. It is removed when it is dropped.
+    /// A farm without modules, for this many channels. It is removed when it is dropped.
     pub(super) fn new(cache: &Cache, channels: usize) -> io::Result<Self> {
         let farm = Self { work: cache.work("farm-")? };
         fs_err::create_dir(farm.path(SOURCES))?;

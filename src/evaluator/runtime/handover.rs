@@ -240,7 +240,7 @@ impl Taker {
         lock(&self.results).of.entry(name).or_insert(Given::Failed(text));
     }
 
-    /// Counts so many more bytes; false when the sandbox has sent too many.
+    /// Counts `count` more bytes; false when the sandbox has sent too many.
     fn admits(&self, count: u64) -> bool {
         let mut results = lock(&self.results);
         results.total += count;

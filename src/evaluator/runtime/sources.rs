@@ -29,12 +29,12 @@ pub struct File {
 /// Why the modules of a revision cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourcesError {
-    /// A layer holds what it may not, or too much; that does not change.
+    /// A layer has forbidden contents, or too much. This error is permanent.
     #[error("the modules of `{layer}` cannot be read: {reason}\nhint: {HINT}")]
     Refused {
         /// The layer's name.
         layer: String,
-        /// What is wrong, with the path where it is one file.
+        /// What is wrong, with the path if it concerns one file.
         reason: String,
     },
     /// The machine cannot read this file now.

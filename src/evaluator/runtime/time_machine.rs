@@ -26,7 +26,7 @@ const MEMORY: u64 = 8 << 30;
 /// How much of the log is kept, in bytes.
 const LOG_SIZE: u64 = 16 << 20;
 
-/// Builds Guix, and says where it is kept.
+/// Builds Guix, and keeps the result.
 #[derive(Debug, Clone)]
 pub struct TimeMachine {
     /// The directory of links to what was built, and of logs, by commit. The daemon has to be able to

@@ -49,7 +49,7 @@ pub struct Keys {
     pub failure: Hash,
     /// How many modules it imports, directly or not.
     pub imports: usize,
-    /// How many bytes its source has, including what it includes.
+    /// How many bytes its source has, including the files that it includes.
     pub bytes: u64,
 }
 
@@ -261,8 +261,7 @@ impl Graph<'_> {
         if this.sort == Sort::Plain { this.hash } else { self.digests[definition as usize] }
     }
 
-    /// Adds what `symbol` may mean in `file` to the parts of its own key and of that for Guix's
-    /// build.
+    /// Adds what `symbol` may mean in `file` to the parts of the keys `own` and `host`.
     fn add_symbol(
         &self,
         files: &[File],
