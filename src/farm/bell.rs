@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-/// The bells of all reconcilers of a process: a step that writes a row rings for the step that reads it.
+/// The bells of all reconcilers of a process. A step that writes a row rings the bell of the step
+/// that reads it.
 #[derive(Debug, Clone, Default)]
 pub struct Bells {
     /// Wakes the step that reads spec files.
@@ -23,7 +24,7 @@ pub struct Bells {
     pub submit: Bell,
 }
 
-/// Wakes one reconciler. A ring that nobody waits for yet is kept for the next wait.
+/// Wakes one reconciler. A ring while nothing waits is kept for the next wait.
 #[derive(Debug, Clone, Default)]
 pub struct Bell(Arc<Inner>);
 
@@ -34,14 +35,14 @@ struct Inner {
 }
 
 impl Bell {
-    /// Ends the reconciler's wait, or its next one.
+    /// Ends the reconciler's current wait, or its next one.
     pub fn ring(&self) {
         self.0.notify.notify_one();
         let mut echoes = self.0.echoes.lock().unwrap_or_else(PoisonError::into_inner);
         echoes.retain(|echo| echo.upgrade().map(|echo| Self(echo).ring()).is_some());
     }
 
-    /// Another bell, for one more reconciler, which rings whenever this one does, until it is dropped.
+    /// Makes a bell for one more reconciler. It rings whenever this one does, until it is dropped.
     #[must_use]
     pub fn echo(&self) -> Self {
         let echo = Self::default();

@@ -11,7 +11,7 @@ use crate::farm::bell::Bells;
 pub struct Context {
     /// The database of the farm.
     pub db: Db,
-    /// The time that the farm goes by.
+    /// The clock of the farm.
     pub clock: Clock,
     /// The bells of all reconcilers of this process.
     pub bells: Bells,
@@ -44,20 +44,20 @@ impl Mode {
     }
 }
 
-/// Which things are to be done now, by their names.
+/// Which things to do now, by name.
 #[derive(Debug)]
 pub struct Once {
-    /// What was done already, if each thing is done once.
+    /// The names of the things that were done; `None` unless each thing is done once.
     done: Option<BTreeSet<String>>,
 }
 
 impl Once {
-    /// Nothing was done yet.
+    /// Starts with nothing done.
     pub fn new(mode: Mode) -> Self {
         Self { done: mode.is_once().then(BTreeSet::new) }
     }
 
-    /// Whether `what` is to be done. `is_due` decides, unless each thing is done once.
+    /// Whether to do `what` now. `is_due` decides, unless each thing is done once.
     pub fn wants(&self, what: &str, is_due: bool) -> bool {
         self.done.as_ref().map_or(is_due, |done| !done.contains(what))
     }

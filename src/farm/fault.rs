@@ -1,6 +1,6 @@
 //! Faults of the machine: a full disk, a missing program, an unreachable database.
 //!
-//! They say nothing about the work that met them, so they never fail a revision. The step that
+//! A fault says nothing about the work that met it, so it never fails a revision. The step that
 //! meets one pauses, logs it, and retries until it is gone.
 
 use std::error::Error;
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::db;
 
-/// What is wrong with the machine.
+/// A fault of the machine: what is wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineFault {
     what: String,
@@ -29,17 +29,18 @@ impl fmt::Display for MachineFault {
 impl Error for MachineFault {}
 
 impl MachineFault {
-    /// This is wrong; `hint` says what to do.
+    /// A fault with its description; `hint` says what to do.
     pub fn new(what: impl Into<String>, hint: Option<&'static str>) -> Self {
         Self { what: what.into(), hint, scarce: false }
     }
 
-    /// Whether memory or descriptors were missing. What met the fault may have taken them itself.
+    /// Whether memory or file descriptors ran out. The work that met the fault may have used them
+    /// up itself.
     pub fn is_scarcity(&self) -> bool {
         self.scarce
     }
 
-    /// What an error says of the machine; nothing when something else is to blame.
+    /// The fault of the machine that an error reports; `None` if the machine is not the cause.
     pub fn of(error: &anyhow::Error) -> Option<Self> {
         let of = |cause: &(dyn Error + 'static)| {
             if let Some(fault) = cause.downcast_ref::<Self>() {
@@ -54,7 +55,7 @@ impl MachineFault {
         error.chain().find_map(of)
     }
 
-    /// The same for an error of a file or a process.
+    /// The fault of the machine that an error of a file or a process reports.
     pub fn of_io(error: &io::Error) -> Option<Self> {
         let scarce = error.kind() == ErrorKind::OutOfMemory
             || Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno));
@@ -62,8 +63,8 @@ impl MachineFault {
     }
 }
 
-/// Whether a program that failed says that the machine is to blame. A text may be a stranger's, so this decides only how
-/// soon something is tried again.
+/// Whether the output of a failed program blames the machine. Untrusted code may have written that
+/// text, so this decides only how soon a retry is due.
 pub fn blames_machine(text: &str) -> bool {
     const WORDS: [&str; 8] = [
         "No space left on device",
@@ -78,7 +79,7 @@ pub fn blames_machine(text: &str) -> bool {
     WORDS.iter().any(|words| text.contains(words))
 }
 
-/// What to do, if the machine is to blame.
+/// The hint for an error that the machine causes; `None` for any other error.
 fn hint(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
         ErrorKind::StorageFull => return Some("the disk is full: free some space"),

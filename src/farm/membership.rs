@@ -1,24 +1,24 @@
-//! This machine among the hosts of the farm: heartbeats, the lease of scheduling, and wake-ups.
+//! This machine among the hosts of the farm: heartbeats, the scheduler lease, and wake-ups.
 //!
 //! # Guarantees
 //!
 //! * At most one host schedules. Every transaction of a scheduling step first compares the term of
-//!   its lease, so no step has to think of it.
-//! * A name belongs to a host as long as it sends heartbeats. A number in the state directory
-//!   tells two hosts of the same name apart, so a host that was killed comes back at once.
+//!   its lease; the steps themselves need no check.
+//! * A host keeps its name as long as it sends heartbeats. An identity in the state directory tells
+//!   two hosts of the same name apart, so a killed host can return at once.
 //!
 //! # Design
 //!
-//! A host sends a heartbeat every ten seconds, which renews all its leases for thirty. The
-//! statement waits for no writer, so a long transaction makes no host look dead. Scheduling is one
-//! lease for the whole farm. A host that loses it stops its scheduling steps and stands by.
-//! `gorget run` without `--role` does the same in one process, on SQLite as well.
+//! A host sends a heartbeat every ten seconds. It renews all leases of the host for thirty seconds.
+//! The statement waits for no other writer, so a long transaction makes no host look dead. The
+//! whole farm has one scheduler lease. A host that loses it stops its scheduling steps and stands
+//! by. `gorget run` without `--role` does the same in one process, on SQLite as well.
 //!
 //! # Races
 //!
-//! * What a host was sending to a coordinator when it lost the lease is sent by the next host as
-//!   well. The outbox has to bear that anyway.
-//! * When the database was unreachable and no host took the lease, it is as good as before.
+//! * When a host loses the lease while it sends builds to a coordinator, the next host sends them
+//!   again. The outbox tolerates that anyway.
+//! * When the database was unreachable and no other host took the lease, the lease stays valid.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -32,12 +32,12 @@ use crate::clock::Clock;
 use crate::db::{Db, Error, LEASE, NewHost, SchedulerLease, Wake};
 use crate::farm::bell::Bells;
 
-/// How often a host sends a heartbeat: a lease stands three times as long.
+/// Interval of heartbeats. A lease lasts three times as long.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(LEASE.unsigned_abs() / 3);
-/// How long it waits before it listens again after the database went away.
+/// Pause before the process listens again after it lost the database.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
-/// This machine, which the farm knows. Cheap to clone.
+/// This machine as a host of the farm. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Membership {
     db: Db,
@@ -46,7 +46,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Makes it known. From now on `clock` goes by the database's, if that is elsewhere.
+    /// Registers the host. From now on `clock` follows the database's clock, if that is PostgreSQL.
     pub async fn begin(db: &Db, clock: &Clock, host: NewHost) -> Result<Self, Error> {
         let presence = Self { db: db.clone(), clock: clock.clone(), host };
         presence.set_clock().await?;
@@ -66,17 +66,17 @@ impl Membership {
         }
     }
 
-    /// Deregisters this host, so that others need not wait until its leases expire.
+    /// Deregisters this host, so that the others need not wait until its leases expire.
     pub async fn end(self) -> Result<(), Error> {
         self.db.deregister(&self.host, self.clock.now()).await
     }
 
-    /// Takes the lease of scheduling if no host has it.
+    /// Takes the scheduler lease if no host holds it.
     pub async fn take_scheduler_lease(&self) -> Result<Option<SchedulerLease>, Error> {
         self.db.take_scheduler_lease(&self.host.name, self.clock.now()).await
     }
 
-    /// Waits until this host has the lease of scheduling.
+    /// Waits until this host holds the scheduler lease.
     pub async fn wait_for_scheduler_lease(&self) -> SchedulerLease {
         let mut told = false;
         loop {
@@ -96,7 +96,8 @@ impl Membership {
         }
     }
 
-    /// Renews the lease of scheduling. Returns when this host has lost it, or cannot know.
+    /// Renews the scheduler lease. Returns when this host has lost it, or could not renew it for as
+    /// long as a lease lasts.
     pub async fn renew_scheduler_lease(&self, lease: SchedulerLease) {
         let mut kept = Instant::now();
         loop {
@@ -128,8 +129,8 @@ impl Membership {
     }
 }
 
-/// Rings the bells of this process when another process has written something for one of its reconcilers, which
-/// would find it later anyway.
+/// Rings the bells of this process when another process has written something for one of its
+/// reconcilers. The reconciler would find it later anyway.
 pub async fn listen(db: Db, bells: Bells, stop: CancellationToken) {
     let ears = async {
         loop {
@@ -157,11 +158,11 @@ async fn ring_what_is_heard(db: &Db, bells: &Bells) -> Result<(), Error> {
     }
 }
 
-/// Most files that are allowed to be open, whatever the system would allow: programs that are started inherit it,
-/// and some of them close all that might be open.
+/// Highest limit of open files, even if the system allows more. Child processes inherit the limit,
+/// and some of them close every descriptor that might be open.
 const FILES: u64 = 8192;
 
-/// Lets this program have as many files open as it may.
+/// Raises this program's limit of open files as far as permitted, up to `FILES`.
 pub fn raise_file_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let most = maximum.unwrap_or(FILES).min(FILES);
@@ -172,8 +173,8 @@ pub fn raise_file_limit() {
     }
 }
 
-/// What tells the host with this state directory from others of its name: a number in `file`, drawn by lot
-/// the first time.
+/// The identity of the host with this state directory, which tells it from others of its name: a
+/// random number in `file`, made on the first call.
 pub fn identity(file: &Path) -> io::Result<String> {
     match fs_err::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -182,7 +183,7 @@ pub fn identity(file: &Path) -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom(&mut bytes, GetRandomFlags::empty())?;
     let identity = data_encoding::HEXLOWER.encode(&bytes);
-    // An interruption leaves no file that could be read.
+    // After an interruption, `file` is never incomplete.
     let mut new = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
     writeln!(new, "{identity}")?;
     new.persist(file).map_err(|error| error.error)?;

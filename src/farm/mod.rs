@@ -9,14 +9,14 @@ pub mod bell;
 pub mod context;
 /// Faults of the machine, which no revision causes.
 pub mod fault;
-/// This machine among those of the farm: heartbeats, the scheduler's lease, notifications.
+/// This machine among the hosts of the farm: heartbeats, the scheduler lease, notifications.
 pub mod membership;
 /// The reconcilers, made from the configuration.
 pub mod pipeline;
 mod problems;
 /// Runs reconcilers until they are told to stop.
 pub mod reconciler;
-/// What people change: the same from the command line, a page and the API.
+/// Changes that people make: the same from the command line, a page and the API.
 pub mod steering;
 
 pub use problems::{Problem, Severity, problems};

@@ -1,8 +1,8 @@
-//! What is wrong with a farm, as its database says.
+//! The problems of a farm, read from its database.
 
 use crate::db::{Branch, Db, EvaluationState, Result, StoredSpec, Unserved};
 
-/// Something that an operator should know.
+/// A problem that an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// How bad it is.
@@ -14,7 +14,7 @@ pub struct Problem {
 /// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// Something that was asked for could not be done.
+    /// Gorget could not do something that it was asked to do.
     Error,
     /// The farm waits for a person, as it was told to.
     Note,
@@ -69,8 +69,9 @@ pub async fn problems(db: &Db) -> Result<Vec<Problem>> {
     Ok(problems)
 }
 
-/// Whether an active spec names the branch. Other branches were watched before, or belong to a channel that a
-/// spec needs; a problem of those blocks the spec and is reported so.
+/// Whether an active spec names the branch. Other branches were watched before, or belong to a
+/// channel that a spec needs; a problem of such a channel blocks the spec and is reported as the
+/// reason.
 fn is_watched(branch: &Branch, specs: &[StoredSpec]) -> bool {
     let names = |stored: &StoredSpec| {
         let channels = &stored.spec.channels;

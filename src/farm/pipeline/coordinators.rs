@@ -44,7 +44,7 @@ pub(super) fn names(config: &Config) -> Vec<String> {
     all.map(|coordinator| coordinator.serves.coordinator.clone()).collect()
 }
 
-/// The reconciler that builds, if this machine does.
+/// The reconciler that builds, if this machine builds.
 pub(super) fn local_builder(context: &Context, config: &Config) -> Option<LocalBuilder> {
     let (name, at_once, log_size) = config.coordinators.iter().find_map(|coordinator| {
         let Kind::GuixDaemon { at_once, log_size } = coordinator.kind else { return None };

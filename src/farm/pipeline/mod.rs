@@ -1,14 +1,15 @@
 //! The reconcilers, made from the configuration.
 //!
-//! `Pipeline` has those of the host that schedules, in the order of the flow. `gorget run` spawns
-//! each of them, and `gorget run --once` exhausts one after the other. Every host collects, and a
-//! host may evaluate without scheduling, so `evaluator` and `collector` stand beside it.
+//! `Pipeline` has the reconcilers of the host that schedules, in the order of the flow. `gorget
+//! run` spawns each of them. `gorget run --once` runs one after the other until each is idle. Every
+//! host collects garbage, and a host may evaluate without scheduling, so `evaluator` and
+//! `collector` are separate.
 //!
 //! Steps import the rest of `farm`, such as `Context` and the reconciler's trait. This module imports
 //! the steps, so neither they nor the rest of `farm` import it: only `cli` does.
 
 mod coordinators;
-/// What reconcilers work with, as the configuration says.
+/// The parts that reconcilers are made of, from the configuration.
 pub mod parts;
 
 use anyhow::Context as _;
@@ -44,13 +45,13 @@ pub struct Pipeline {
     cancel_orphans: CancelOrphans,
     /// One for each Guix Build Coordinator.
     remotes: Vec<Remote>,
-    /// If this machine builds.
+    /// Present if this machine builds.
     local_builder: Option<LocalBuilder>,
     judge: Judge,
 }
 
 impl Pipeline {
-    /// Makes the reconcilers, and records what the configuration says of servers and coordinators.
+    /// Makes the reconcilers, and records the configured servers and routes in the database.
     pub async fn begin(context: &Context, config: &Config, lease: SchedulerLease) -> anyhow::Result<Self> {
         let context = &Context { db: context.db.scheduling(lease), ..context.clone() };
         let servers = parts::substitute_servers(config)?;
@@ -98,8 +99,8 @@ impl Pipeline {
         tasks
     }
 
-    /// Runs one reconciler after the other until it has nothing left to do. `evaluations` evaluates, if this
-    /// host does that.
+    /// Runs one reconciler after the other until it has nothing left to do. `evaluations` runs the
+    /// evaluations, if this host evaluates.
     pub async fn run_once<E>(mut self, evaluations: Option<E>) -> anyhow::Result<()>
     where
         E: Future<Output = anyhow::Result<()>>,
@@ -114,7 +115,7 @@ impl Pipeline {
         }
         exhaust(&mut self.schedule).await.context("scheduling")?;
         exhaust(&mut self.substitutes).await.context("asking substitute servers")?;
-        // A build that no server has may need builds that nobody wanted so far.
+        // A build without a substitute may need builds that no job wanted so far.
         while exhaust(&mut self.schedule).await.context("scheduling")? {
             exhaust(&mut self.substitutes).await.context("asking substitute servers")?;
         }
@@ -137,7 +138,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Queues what evaluations find while they run.
+    /// Schedules while evaluations run, so that their builds are queued early.
     async fn schedule_during<E>(&self, evaluations: E) -> E::Output
     where
         E: Future,
@@ -167,7 +168,7 @@ pub fn evaluator(context: &Context, config: &Config) -> Evaluate {
     Evaluate::new(context, settings)
 }
 
-/// The reconciler that removes what is not needed any more.
+/// The reconciler that removes what is no longer needed.
 pub fn collector(context: &Context, config: &Config) -> Collect {
     let places = Places {
         checkouts: parts::checkouts(config),

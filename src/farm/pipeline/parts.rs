@@ -1,4 +1,4 @@
-//! What reconcilers work with, as the configuration says.
+//! The parts that reconcilers are made of, from the configuration.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub fn mirrors(config: &Config) -> Mirrors {
     Mirrors::new(config.state.join("mirrors"), limits).permitting(private)
 }
 
-/// Fetches, authenticates and completes revisions.
+/// The resolver, which fetches, authenticates and completes revisions.
 pub fn resolver(config: &Config) -> Resolver {
     let authenticator = Authenticator::new(&config.guix_root, config.state.join("authentic"));
     Resolver::new(mirrors(config), authenticator)
@@ -32,7 +32,7 @@ pub fn checkouts(config: &Config) -> Checkouts {
     Checkouts::new(config.state.join("checkouts"))
 }
 
-/// The directory of links to Guixes that were built.
+/// The directory of links to the Guixes that the time machine built.
 pub fn time_machine(config: &Config) -> PathBuf {
     config.state.join("time-machine")
 }
@@ -52,7 +52,7 @@ pub fn runtimes(config: &Config) -> Runtimes {
     Runtimes::new(&config.guix_root, config.state.join("compiled"), *compiled, compiling, time_machine)
 }
 
-/// What an evaluation may use.
+/// The limits of an evaluation.
 pub fn limits(config: &Config) -> Limits {
     Limits {
         workers: config.evaluate.workers.get(),
@@ -68,12 +68,12 @@ pub fn daemon(config: &Config) -> Daemon {
     Daemon { socket: config.evaluate.daemon_socket.clone(), store: config.evaluate.daemon_store.clone() }
 }
 
-/// The directory of the logs of builds that this machine makes.
+/// The directory of the logs of local builds.
 pub fn logs(config: &Config) -> PathBuf {
     config.state.join("logs")
 }
 
-/// The directory of links to what this machine built.
+/// The directory of links to the outputs of local builds.
 pub fn roots(config: &Config) -> PathBuf {
     config.state.join("roots")
 }

@@ -23,17 +23,18 @@ use steps::Step;
 
 /// Longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// Pause after a fault of the machine, which says nothing about the work: it is tried again soon after it is gone.
+/// Longest pause after a fault of the machine. The fault says nothing about the work, so the step
+/// is retried soon after the fault is gone.
 const FAULT_PAUSE: Duration = Duration::from_secs(15);
 
 /// One kind of work the daemon keeps doing until there is none left.
 ///
-/// A step takes no input, is judged only from what the database says, and can be repeated: after a
-/// crash the same rows lead to the same step.
+/// A step takes no input and decides only from the database. It can be repeated: after a crash the
+/// same rows lead to the same step.
 pub trait Reconciler: Send {
-    /// What it is called in logs.
+    /// The reconciler's name in logs.
     const NAME: &'static str;
-    /// How long to wait when there is nothing to do and no bell rings.
+    /// Pause when there is nothing to do and no bell rings.
     const PERIOD: Duration;
     /// How long a step may take without [`progress`] before it is reported as stuck.
     const LONGEST: Duration = Duration::from_mins(15);
@@ -41,7 +42,7 @@ pub trait Reconciler: Send {
     fn step(&mut self) -> impl Future<Output = anyhow::Result<Progress>> + Send;
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// Something was done; there may be more.
@@ -50,7 +51,7 @@ pub enum Progress {
     Idle,
 }
 
-/// Runs one reconciler until `stop` is cancelled; a step that is under way is then dropped.
+/// Runs one reconciler until `stop` is cancelled; the step under way is then dropped.
 pub async fn keep<R: Reconciler>(mut reconciler: R, bell: Bell, stop: CancellationToken) {
     let mut failures = 0;
     let current = Step::new(R::NAME, R::LONGEST);
@@ -101,14 +102,14 @@ pub async fn exhaust<R: Reconciler>(reconciler: &mut R) -> anyhow::Result<bool> 
     Ok(worked)
 }
 
-/// Seconds to wait before trying again what failed `failures` times: about 15 s, 30 s, … one hour, and
-/// for each `what` up to a quarter less, so that what failed together does not come back together.
+/// Seconds until the next retry after `failures` failures: about 15 s, 30 s, … one hour. Each
+/// `what` gets up to a quarter less, so that things that failed together are not retried together.
 pub fn back_off(failures: i64, what: &str) -> i64 {
     let longest = (15 << failures.clamp(0, 8)).min(3600);
     longest - spread(&format!("{what} {failures}"), longest / 4)
 }
 
-/// A number from 0 to `most` that is as good as drawn by lot, and always the same for `what`.
+/// A pseudo-random number from 0 to `most`, always the same for the same `what`.
 pub fn spread(what: &str, most: i64) -> i64 {
     let digest = Sha256::digest(what);
     let number = digest[..4].iter().fold(0, |number, byte| number << 8 | i64::from(*byte));

@@ -1,4 +1,4 @@
-//! What each step does now, and since when: cheap to write, and readable from another thread even
+//! What each step does now, and since when. It is cheap to write. Another thread can read it even
 //! when nothing else runs any more.
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// Longest time that one poll of a step may take: as long, others do not run on its thread.
+/// Longest time that one poll of a step may take. Meanwhile no other task runs on its thread.
 pub(super) const LONGEST_POLL: Duration = Duration::from_secs(5);
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -18,7 +18,7 @@ tokio::task_local! {
     static CURRENT: Arc<Step>;
 }
 
-/// The step of one reconciler. Times are in milliseconds since the start, 0: not now.
+/// The step of one reconciler. Times are in milliseconds since the start; 0 means not running.
 #[derive(Debug)]
 pub(super) struct Step {
     name: &'static str,
@@ -33,7 +33,7 @@ pub(super) struct Step {
 pub struct Stuck {
     /// The name of the reconciler.
     pub name: &'static str,
-    /// For how long.
+    /// How long the step has been stuck.
     pub time: Duration,
     /// Whether it occupies a thread of the runtime.
     pub blocks: bool,
@@ -58,9 +58,9 @@ impl Step {
         step
     }
 
-    /// Takes the step.
+    /// Runs the step, and records its times.
     pub(super) async fn run<F: Future>(self: &Arc<Self>, work: F) -> F::Output {
-        /// Also when it is given up.
+        /// Clears the times when the step ends, also when it is dropped.
         struct Over<'a>(&'a Step);
         impl Drop for Over<'_> {
             fn drop(&mut self) {
@@ -97,7 +97,7 @@ impl Step {
     }
 }
 
-/// Says that the step under way makes progress; it may take any time as long as it does.
+/// Notes that the step under way makes progress. A step may take any time as long as it does.
 pub fn progress() {
     let _ = CURRENT.try_with(|step| step.progressed.store(now(), Ordering::Relaxed));
 }
@@ -108,7 +108,7 @@ pub fn stuck() -> Vec<Stuck> {
     steps().iter().filter_map(|step| step.upgrade()?.stuck(now)).collect()
 }
 
-/// The steps that are under way, and for how long without progress.
+/// The steps under way, each with the time since its last progress.
 pub(super) fn under_way() -> Vec<String> {
     let now = now();
     let mut names = HashMap::new();

@@ -1,5 +1,5 @@
-//! Ends the program on a signal, in time, whatever hangs: on threads of its own, which need
-//! neither the runtime nor a lock of ours.
+//! Ends the program on a signal within a time limit, even if something hangs. It runs on threads of
+//! its own, which need neither the runtime nor a lock of Gorget.
 
 use std::io;
 use std::sync::mpsc;
@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::steps;
 use crate::sandbox::kill_all;
 
-/// How long stopping may take before the program ends anyhow.
+/// How long stopping may take before the program is ended.
 const LIMIT: Duration = Duration::from_secs(8);
-/// How long writing that to the log may take.
+/// How long the last log line may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// The exit code then: Gorget or the machine is at fault.
+/// The exit code when stopping fails: Gorget or the machine is at fault.
 const STUCK: i32 = 2;
 
 /// From now on, the first SIGTERM or SIGINT cancels `stop`, and the second ends the program at once.
@@ -44,10 +44,10 @@ pub fn stop_on_signals(stop: CancellationToken) -> io::Result<()> {
     thread::Builder::new().name("signals".into()).spawn(heed).map(drop)
 }
 
-/// Ends the program, and all that it started. Sandboxes die with it anyhow; git would not.
+/// Ends the program and all its child processes. Sandboxes die with it anyway, but git would not.
 fn end(reason: String, code: i32) -> ! {
     let (logged, done) = mpsc::channel();
-    // The log can be what hangs.
+    // Writing to the log may hang.
     let log = move || {
         let mut running = steps::under_way();
         running.extend(kill_all());

@@ -1,5 +1,4 @@
-//! Watches the program from a thread of its own: that the asynchronous runtime runs, and that no
-//! step is stuck.
+//! Checks from a thread of its own that the async runtime runs and that no step is stuck.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,21 +9,21 @@ use std::time::{Duration, Instant};
 
 use super::steps::{self, Stuck};
 
-/// How often it looks.
+/// Interval of the checks.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long the runtime may stand still.
+/// How long the runtime may stall.
 const LONGEST_STALL: Duration = Duration::from_secs(5);
-/// How often the same is logged.
+/// How often the same stuck step is logged.
 const AGAIN: Duration = Duration::from_mins(10);
 
-/// What was found before, and when it was logged.
+/// The findings of earlier checks, and when they were logged.
 #[derive(Default)]
 struct Watch {
     stalled: bool,
     logged: HashMap<&'static str, Instant>,
 }
 
-/// Begins to watch the runtime that this is called in.
+/// Starts to watch the runtime of the caller.
 pub fn watch() -> io::Result<()> {
     let ticked = Arc::new(AtomicU64::new(steps::now()));
     let ticks = Arc::clone(&ticked);
@@ -39,7 +38,7 @@ pub fn watch() -> io::Result<()> {
         loop {
             let before = Instant::now();
             thread::sleep(PERIOD);
-            // The whole program stood still, or the machine.
+            // The whole program or the machine stood still. The runtime gets time to tick again.
             if before.elapsed() > 2 * PERIOD {
                 thread::sleep(2 * PERIOD);
             }

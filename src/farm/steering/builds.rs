@@ -3,11 +3,11 @@ use crate::db::{BuildId, BuildState, QueueFilter};
 use crate::domain::plan::route::Routes;
 use crate::domain::spec::System;
 
-/// The most builds that are queued once more at a time.
+/// Most builds of each state that one request retries.
 const MOST_BUILDS: i64 = 100_000;
 
 impl Steering<'_> {
-    /// Has failed builds queued once more: those that a filter lets through, but for its state.
+    /// Queues failed builds once more: those of the spec and the system, if given.
     pub async fn retry_builds(&self, spec: Option<&str>, system: Option<&System>) -> Result<String> {
         self.check(spec).await?;
         if let Some(name) = spec {
@@ -33,7 +33,7 @@ impl Steering<'_> {
         Ok(format!("{count} queued once more"))
     }
 
-    /// Has one failed build queued once more.
+    /// Queues one failed build once more.
     pub async fn retry_build(&self, id: BuildId) -> Result<String> {
         let missing = || Refusal::Missing(format!("there is no build {id}\nhint: `gorget queue` lists them"));
         let build = self.db.build(id).await?.ok_or_else(missing)?;
@@ -45,7 +45,7 @@ impl Steering<'_> {
         Ok(format!("build {id} of {} is queued once more", build.job))
     }
 
-    /// Takes all builds from a coordinator that is gone.
+    /// Takes all builds from a coordinator that is no longer configured.
     pub async fn reassign(&self, name: &str, routes: &Routes) -> Result<String> {
         self.check(None).await?;
         if routes.0.iter().any(|route| route.coordinator == *name) {

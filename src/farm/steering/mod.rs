@@ -1,9 +1,9 @@
-//! What people change: the same from the command line, a page and the API.
+//! Changes that people make: the same from the command line, a page and the API.
 //!
 //! # Guarantees
 //!
 //! * A change and its entry in the audit log are one transaction.
-//! * Who is bound to specs changes nothing else.
+//! * An author who is limited to certain specs cannot change anything else.
 
 mod builds;
 mod pauses;
@@ -19,25 +19,25 @@ use crate::db::{
 };
 use crate::domain::access::Author;
 
-/// Why nothing was changed.
+/// The reason why nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// There is no such thing.
+    /// The thing to change does not exist.
     #[error("{0}")]
     Missing(String),
-    /// It is not in a state in which that could be done.
+    /// The thing is in a state that does not permit the change.
     #[error("{0}")]
     Conflict(String),
-    /// What was given is wrong.
+    /// An argument is invalid.
     #[error("{0}")]
     Wrong(String),
-    /// It is not for this author to change.
+    /// The author may not make this change.
     #[error("{0}")]
     Forbidden(String),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] db::Error),
-    /// The system gives no random numbers.
+    /// The system provides no random numbers.
     #[error("no random numbers: {0}")]
     Random(#[from] Errno),
 }
@@ -54,12 +54,12 @@ fn conflict<T>(text: impl Into<String>) -> Result<T> {
     Err(Refusal::Conflict(text.into()))
 }
 
-/// `1 build`, `2 builds`.
+/// Formats a count: `1 build`, `2 builds`.
 fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// Of what builds await approval.
+/// Selects builds that await approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which<'a> {
     /// All evaluations of a spec.
@@ -77,14 +77,14 @@ impl fmt::Display for Which<'_> {
     }
 }
 
-/// What one author changes.
+/// The changes that one author may make.
 #[derive(Debug, Clone, Copy)]
 pub struct Steering<'a> {
-    /// Where.
+    /// The database to change.
     pub db: &'a Db,
-    /// Who.
+    /// The author of the changes.
     pub author: &'a Author,
-    /// When.
+    /// The time of the changes.
     pub now: Seconds,
 }
 
@@ -113,7 +113,7 @@ impl Steering<'_> {
         Ok(found)
     }
 
-    /// Has the branches of a spec polled now, or all branches.
+    /// Requests a poll of the branches of a spec, or of all branches.
     pub async fn poll(&self, spec: Option<&str>) -> Result<String> {
         self.check(spec).await?;
         let stored = match spec {
@@ -129,7 +129,7 @@ impl Steering<'_> {
         Ok(format!("{count} polled as soon as `gorget run` runs"))
     }
 
-    /// Has builds queued that await approval. Gives what awaited approval.
+    /// Queues builds that await approval. Returns the approved evaluations.
     pub async fn approve(&self, which: Which<'_>, system: Option<&str>) -> Result<Vec<AwaitingApproval>> {
         let held = self.db.awaiting_approval().await?;
         let is_meant = |one: &&AwaitingApproval| {
@@ -155,7 +155,7 @@ impl Steering<'_> {
         Ok(meant)
     }
 
-    /// Has the revision of an evaluation evaluated once more.
+    /// Requests another evaluation of the same revision.
     pub async fn retry(&self, id: EvaluationId) -> Result<String> {
         let old = self.evaluation(id).await?;
         let specs = self.db.specs().await?;
@@ -189,7 +189,7 @@ impl Steering<'_> {
         }
     }
 
-    /// Has an evaluation kept for ever, or as its spec says.
+    /// Keeps an evaluation until it is unpinned, or as long as its spec says.
     pub async fn pin(&self, id: EvaluationId, keep: bool) -> Result<String> {
         self.evaluation(id).await?;
         self.db.pin(id, keep, self.author, self.now).await?;
@@ -200,7 +200,7 @@ impl Steering<'_> {
         })
     }
 
-    /// Lets a push lead away from what was evaluated before.
+    /// Allows a push that leads away from the commits that were evaluated before.
     pub async fn acknowledge(&self, id: PushId) -> Result<String> {
         self.check(None).await?;
         let pushes = self.db.all_pushes(i64::MAX).await?;

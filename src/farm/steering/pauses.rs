@@ -6,7 +6,7 @@ use crate::domain::spec::System;
 const LONGEST_REASON: usize = 500;
 
 impl Steering<'_> {
-    /// Stops something for a while.
+    /// Pauses a spec, a system, a host or submission.
     pub async fn pause(&self, what: &Pausable, reason: &str) -> Result<String> {
         self.check_pausable(what).await?;
         if reason.chars().count() > LONGEST_REASON || reason.contains(char::is_control) {
@@ -19,9 +19,9 @@ impl Steering<'_> {
         Ok(format!("{} is paused until somebody resumes it", what.text()))
     }
 
-    /// Lets something go on that was paused.
+    /// Resumes something that was paused.
     pub async fn resume(&self, what: &Pausable) -> Result<String> {
-        // What is gone meanwhile can still be resumed.
+        // Something that no longer exists can still be resumed.
         self.check(of_spec(what)).await?;
         if !self.db.resume_paused(what, self.author, self.now).await? {
             return conflict(format!("{} is not paused\nhint: `gorget status` shows what is", what.text()));
@@ -44,7 +44,7 @@ impl Steering<'_> {
     }
 }
 
-/// The spec that something belongs to, if to one alone.
+/// The spec that a pause is for; `None` if it is for more than one spec.
 fn of_spec(what: &Pausable) -> Option<&str> {
     match what {
         Pausable::Spec(name) => Some(name),

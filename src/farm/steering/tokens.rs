@@ -10,8 +10,8 @@ use crate::domain::spec::sanitize;
 const LONGEST_NAME: usize = 100;
 
 impl Steering<'_> {
-    /// Makes a token; gives its number and its secret, which is nowhere else. Nobody makes one that permits more
-    /// than their own.
+    /// Makes a token; returns its number and its secret, which is stored nowhere. An author cannot
+    /// make a token that permits more than the author's own.
     pub async fn create_token(&self, new: &NewToken) -> Result<(TokenId, String)> {
         self.check(None).await?;
         if new.role > self.author.role {
@@ -28,7 +28,7 @@ impl Steering<'_> {
         Ok((id, secret))
     }
 
-    /// A token is not valid any more, nor are the sessions that were begun with it.
+    /// Revokes a token, and ends the sessions that were begun with it.
     pub async fn revoke_token(&self, id: TokenId) -> Result<String> {
         self.check(None).await?;
         if !self.db.revoke_token(id, self.author, self.now).await? {
@@ -38,7 +38,7 @@ impl Steering<'_> {
     }
 }
 
-/// Refuses names that nobody could tell apart from others in the audit log.
+/// Rejects names that nobody could tell apart from others in the audit log.
 fn check_name(name: &str) -> Result<()> {
     let is_plain = !name.trim().is_empty() && sanitize(name) == name && name.chars().count() <= LONGEST_NAME;
     if !is_plain || name.starts_with("cli:") || name == "anonymous" {
