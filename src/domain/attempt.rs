@@ -1,26 +1,26 @@
-//! What coordinators tell of their attempts at a build, and what follows for the build: pure
+//! Attempts at a build as coordinators report them, and what they mean for the build: pure
 //! functions.
 
-/// How far an attempt at a build is, as a coordinator tells it. What is further comes later.
+/// The progress of an attempt, as a coordinator reports it. The order is that of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attempt {
-    /// It waits for somebody to build it.
+    /// It waits to start.
     Scheduled,
-    /// Somebody builds it.
+    /// It runs.
     Started,
-    /// It was given up.
+    /// It was canceled.
     Canceled,
-    /// It came to nothing, and it may be that the build is not to blame: its machine, its time, what
-    /// it was to be set up with.
+    /// It failed, perhaps not because of the build: the machine, the time or the build's
+    /// preparation may be the cause.
     Disturbed,
-    /// It came to nothing.
+    /// It failed.
     Failed,
-    /// It was built.
+    /// It succeeded.
     Succeeded,
 }
 
 impl Attempt {
-    /// The one that is meant by a word of the Guix Data Service for a build's state.
+    /// Parses a word of the Guix Data Service for the state of a build.
     pub fn of_word(word: &str) -> Option<Self> {
         Some(match word {
             "scheduled" => Self::Scheduled,
@@ -33,7 +33,7 @@ impl Attempt {
         })
     }
 
-    /// The word for it.
+    /// The word of the Guix Data Service for it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
@@ -45,12 +45,13 @@ impl Attempt {
         }
     }
 
-    /// Whether nothing comes of it any more.
+    /// Whether the attempt has ended.
     pub fn is_over(self) -> bool {
         !matches!(self, Self::Scheduled | Self::Started)
     }
 
-    /// How much is to be hoped for from a build when this is how far one of its attempts came.
+    /// Ranks attempts of one build: the attempt with the highest rank decides the state of the
+    /// build.
     fn hope(self) -> u8 {
         match self {
             Self::Canceled => 0,
@@ -63,8 +64,8 @@ impl Attempt {
     }
 }
 
-/// How far each attempt came that told of these steps, the steps in any order. A name stands for an
-/// attempt; the attempts are in the order in which their names appear first.
+/// The furthest progress of each attempt among these reports, which may come in any order. Each
+/// attempt has a name. The attempts are in the order in which their names first appear.
 pub fn furthest<'a>(steps: impl IntoIterator<Item = (&'a str, Attempt)>) -> Vec<(&'a str, Attempt)> {
     let mut attempts: Vec<(&str, Attempt)> = Vec::new();
     for (name, step) in steps {
@@ -76,19 +77,19 @@ pub fn furthest<'a>(steps: impl IntoIterator<Item = (&'a str, Attempt)>) -> Vec<
     attempts
 }
 
-/// The attempt that says what the build is like: one that succeeded is enough; else what still goes
-/// on counts more than what failed. Of two that are equal it is the later one.
+/// The attempt that decides the state of the build. One that succeeded is enough; otherwise a
+/// waiting or running attempt counts more than a failed one. Of two equal ones the later counts.
 pub fn standing<'a>(attempts: impl IntoIterator<Item = (&'a str, Attempt)>) -> Option<(&'a str, Attempt)> {
     attempts.into_iter().max_by_key(|(_, attempt)| attempt.hope())
 }
 
-/// How often a build whose attempts were disturbed is tried again.
+/// How often a build whose attempts were disturbed is retried.
 const RETRIES: usize = 3;
-/// Pauses before that, in seconds.
+/// Pauses before those retries, in seconds.
 const PAUSES: [i64; RETRIES] = [300, 1800, 7200];
 
-/// In how many seconds a build is to be tried again after so many of its attempts were disturbed,
-/// the last one included; nothing when it has been tried often enough.
+/// Seconds until the retry of a build after this many disturbed attempts, including the last one;
+/// `None` when no retry is left.
 pub fn retry_after(disturbed: usize) -> Option<i64> {
     PAUSES.get(disturbed.checked_sub(1)?).copied()
 }

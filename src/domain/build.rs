@@ -1,4 +1,4 @@
-//! How far a build is: its states, and which event leads from one to another.
+//! The states of a build, and the events that lead from one to another.
 //!
 //! SQL takes its lists of states from the predicates of `BuildState`. The stories of
 //! `tests/it/schedules.rs` compare each change that either database makes with `transition`, and
@@ -7,38 +7,38 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// How far a build is.
+/// The state of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BuildState {
-    /// It is recorded, and nobody asks for it.
+    /// The build is recorded and not queued.
     Known,
-    /// It is to be queued, unless substitute servers have it: they are to be asked.
+    /// The build is wanted. Substitute servers are asked for its outputs first.
     Pending,
-    /// It is to be queued, once somebody has approved that.
+    /// The build is to be queued once somebody has approved it.
     AwaitingApproval,
-    /// A substitute server has it.
+    /// A substitute server has the outputs.
     Substituted,
-    /// It is to be submitted.
+    /// The build waits to be submitted.
     Queued,
-    /// The coordinator has it.
+    /// The coordinator has the build.
     Submitted,
-    /// The coordinator rejected it.
+    /// The coordinator rejected the build.
     Rejected,
-    /// An agent works on it.
+    /// An agent works on the build.
     Building,
-    /// It was built.
+    /// The build succeeded.
     Succeeded,
-    /// It cannot be built.
+    /// The build failed.
     Failed,
-    /// Nobody wants it any more, and the coordinator is to be told.
+    /// The build is no longer wanted, and the coordinator is to be told.
     Canceling,
-    /// It was canceled, and is queued when it is wanted again.
+    /// The build was canceled. It is queued again when it is wanted again.
     Canceled,
 }
 
 impl BuildState {
-    /// All of them, in the order in which people are shown them.
+    /// All states, in the order in which people see them.
     pub const ALL: [Self; 12] = [
         Self::Pending,
         Self::AwaitingApproval,
@@ -54,7 +54,7 @@ impl BuildState {
         Self::Known,
     ];
 
-    /// The word for it, the same in the database, in JSON and for people.
+    /// The state's word, the same in the database, in JSON and for people.
     pub fn word(self) -> &'static str {
         match self {
             Self::Known => "known",
@@ -72,95 +72,95 @@ impl BuildState {
         }
     }
 
-    /// Whether it is wanted and not at its end.
+    /// Whether the build is wanted and has not ended.
     pub fn is_wanted(self) -> bool {
         use BuildState::{AwaitingApproval, Building, Pending, Queued, Submitted};
         matches!(self, Pending | AwaitingApproval | Queued | Submitted | Building)
     }
 
-    /// Whether it is not at its end: in any other state, nothing more happens by itself.
+    /// Whether the build has not ended. In any other state, nothing more happens by itself.
     pub fn is_open(self) -> bool {
         self.is_wanted() || self == Self::Canceling
     }
 
-    /// Whether its coordinator has taken it, and has not given it up.
+    /// Whether the coordinator has taken the build and not given it up.
     pub fn is_submitted(self) -> bool {
         matches!(self, Self::Submitted | Self::Building)
     }
 
-    /// Whether it is wanted and to be made, without having been found at a substitute server.
+    /// Whether the build is wanted and to be built, because no substitute server had it.
     pub fn is_in_queue(self) -> bool {
         self == Self::Queued || self.is_submitted()
     }
 
-    /// Whether it is wanted, and nobody works on it yet.
+    /// Whether the build is wanted and not being built yet.
     pub fn is_waiting(self) -> bool {
         self.is_wanted() && self != Self::Building
     }
 
-    /// Whether its coordinator is to be told to build or to cancel it.
+    /// Whether the coordinator is to be told to build or to cancel it.
     pub fn is_in_outbox(self) -> bool {
         matches!(self, Self::Queued | Self::Canceling)
     }
 
-    /// Whether a coordinator has it, or is to be told something about it.
+    /// Whether a coordinator has the build, or is to be told something about it.
     pub fn is_routed(self) -> bool {
         self.is_submitted() || self.is_in_outbox()
     }
 
-    /// Whether somebody wants its outputs, and nobody has them.
+    /// Whether the outputs are wanted and do not exist yet.
     pub fn is_missing(self) -> bool {
         self.is_wanted() || self.has_failed()
     }
 
-    /// Whether it counts as one of the builds of its evaluation, for which a spec may have a budget.
+    /// Whether the build counts towards the budget that a spec may set for an evaluation.
     pub fn is_counted(self) -> bool {
         matches!(self, Self::AwaitingApproval | Self::Succeeded) || self.is_in_queue() || self.has_failed()
     }
 
-    /// Whether it came to nothing.
+    /// Whether the build failed or was rejected.
     pub fn has_failed(self) -> bool {
         matches!(self, Self::Failed | Self::Rejected)
     }
 }
 
-/// What happens to a build.
+/// An event in the life of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// A job wants it, and substitute servers are asked first.
+    /// A job wants the build, and substitute servers are asked first.
     Wanted,
-    /// A job wants it, and no substitute server is asked.
+    /// A job wants the build, and no substitute server is asked.
     WantedAtOnce,
-    /// A substitute server has it.
+    /// A substitute server has the outputs.
     Found,
-    /// No substitute server has it.
+    /// No substitute server has the outputs.
     NotFound,
-    /// Somebody has to approve it first.
+    /// The build needs approval first.
     Held,
-    /// Somebody approved it, or it is within the budget of another evaluation.
+    /// Somebody approved the build, or it is within the budget of another evaluation.
     Approved,
-    /// No job wants it any more, and no coordinator has heard of it.
+    /// No job wants the build any more, and no coordinator has been told of it.
     Dropped,
-    /// No job wants it any more, and a coordinator may have it.
+    /// No job wants the build any more, and a coordinator may have it.
     CancelRequested,
-    /// The coordinator rejected it.
+    /// The coordinator rejected the build.
     Rejected,
-    /// The coordinator has it.
+    /// The coordinator has the build.
     Scheduled,
-    /// An agent works on it.
+    /// An agent works on the build.
     Started,
-    /// It was built.
+    /// The build succeeded.
     Succeeded,
-    /// It failed.
+    /// The build failed.
     Failed,
-    /// The coordinator canceled it, or has nothing to cancel.
+    /// The coordinator canceled the build, or has nothing to cancel.
     Canceled,
-    /// The coordinator lost it, or its agent is to blame for its failure.
+    /// The coordinator lost the build, or its agent is to blame for the failure.
     Lost,
 }
 
 impl Event {
-    /// All of them.
+    /// All events.
     pub const ALL: [Self; 15] = [
         Self::Wanted,
         Self::WantedAtOnce,
@@ -179,7 +179,7 @@ impl Event {
         Self::Lost,
     ];
 
-    /// What it is called in the diagram.
+    /// The event's label in the diagram.
     fn word(self) -> &'static str {
         match self {
             Self::Wanted => "wanted",
@@ -200,8 +200,9 @@ impl Event {
     }
 }
 
-/// The state of a build after an event, if that changes it. What a coordinator reports counts in any state,
-/// since somebody else may have the same outputs built there; but nothing undoes a success.
+/// The state of a build after an event; `None` if the event changes nothing. What a coordinator
+/// reports counts in any state, because somebody else may have the same outputs built there. But no
+/// event undoes a success.
 #[expect(clippy::match_same_arms, reason = "the order of the rules is that in which they are understood")]
 pub fn transition(state: BuildState, event: Event) -> Option<BuildState> {
     use BuildState as S;
@@ -229,8 +230,8 @@ pub fn transition(state: BuildState, event: Event) -> Option<BuildState> {
     (after != state).then_some(after)
 }
 
-/// The transitions as a diagram that Mermaid draws. What a coordinator reports of builds that it was not given
-/// is left out.
+/// The transitions as a Mermaid diagram. It leaves out what a coordinator reports of builds that it
+/// was not given.
 pub fn diagram() -> String {
     let mut edges: BTreeMap<(usize, usize), Vec<&str>> = BTreeMap::new();
     let place = |state| BuildState::ALL.iter().position(|other| *other == state).unwrap_or_default();
@@ -247,7 +248,7 @@ pub fn diagram() -> String {
             }
         }
     }
-    // Mermaid takes no hyphen in the name of a state.
+    // Mermaid allows no hyphen in the name of a state.
     let name = |state: BuildState| state.word().replace('-', "_");
     let mut text = "stateDiagram-v2\n".to_owned();
     let _ = writeln!(text, "    awaiting_approval: {}", BuildState::AwaitingApproval.word());

@@ -1,21 +1,23 @@
-//! How much depends on what: derivations counted along a graph.
+//! Counts how many derivations of a graph depend on others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// So many targets are followed at once: one bit each.
+/// Targets that are followed at once: one bit each.
 const AT_ONCE: usize = u64::BITS as usize;
 
-/// Derivations and their inputs, by number. An input has a smaller number than what needs it.
+/// Derivations and their inputs, by number. An input has a smaller number than the derivation that
+/// needs it.
 pub type Graph = BTreeMap<i64, Vec<i64>>;
 
-/// How many of `counted` need each of `targets`, or are it.
+/// For each target, how many of `counted` need it, directly or not. A target counts as needing
+/// itself.
 pub fn count_dependents(graph: &Graph, targets: &[i64], counted: &BTreeSet<i64>) -> Vec<usize> {
     targets.chunks(AT_ONCE).flat_map(|targets| count_chunk(graph, targets, counted)).collect()
 }
 
 fn count_chunk(graph: &Graph, targets: &[i64], counted: &BTreeSet<i64>) -> Vec<usize> {
     let mut reached: HashMap<i64, u64> = targets.iter().zip(0..).map(|(&id, bit)| (id, 1 << bit)).collect();
-    // Inputs come before what needs them.
+    // The graph is in ascending order, so inputs come before the derivations that need them.
     for (&id, inputs) in graph {
         let bits = inputs.iter().filter_map(|input| reached.get(input)).fold(0, |all, bits| all | bits);
         if bits != 0 {
@@ -26,7 +28,7 @@ fn count_chunk(graph: &Graph, targets: &[i64], counted: &BTreeSet<i64>) -> Vec<u
     (0..targets.len()).map(|bit| bits.iter().filter(|bits| *bits >> bit & 1 == 1).count()).collect()
 }
 
-/// Those of `changed` that need no other of them, sorted.
+/// The members of `changed` that need no other member, sorted.
 pub fn independent(graph: &Graph, changed: &BTreeSet<i64>) -> Vec<i64> {
     let mut above: HashSet<i64> = HashSet::new();
     for (&id, inputs) in graph {
@@ -56,7 +58,7 @@ mod tests {
         )
     }
 
-    /// Whether `from` needs `to`, or is it: the definition, word for word.
+    /// Whether `from` needs `to`, or is `to`: a literal form of the definition.
     fn needs(graph: &Graph, from: i64, to: i64) -> bool {
         from == to || graph[&from].iter().any(|&input| needs(graph, input, to))
     }

@@ -1,50 +1,50 @@
-//! Two evaluations compared: what a person wants to know of the jobs that differ.
+//! Compares two evaluations: the jobs that differ.
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
 
 use serde::Serialize;
 
-/// A job that is in only one of the two evaluations, under this derivation.
+/// A job with a derivation that only one of the two evaluations has.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Job {
-    /// Its name.
+    /// The name of the job.
     pub name: String,
-    /// Store path of its derivation.
+    /// Store path of the derivation.
     pub derivation: String,
-    /// Number of its set of outputs: equal for builds that are the same.
+    /// Number of the set of outputs. Derivations with the same outputs share it.
     pub outputs: i64,
     /// Version of the package.
     pub version: Option<String>,
-    /// Whether the other evaluation has these outputs as well, whatever the job or the derivation.
+    /// Whether the other evaluation has these outputs as well, by any job or derivation.
     pub had: bool,
 }
 
-/// The difference. Every list is sorted by job.
+/// The difference between two evaluations. Every list is sorted by job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Diff {
     /// Jobs that only the second evaluation has.
     pub added: Vec<Added>,
     /// Jobs that only the first one has, and that the second one could have had.
     pub removed: Vec<Removed>,
-    /// Jobs with another derivation.
+    /// Jobs whose derivation changed.
     pub changed: Vec<Changed>,
     /// Jobs that the first one has and the second one could not evaluate. They are not removed.
     pub broken: Vec<Removed>,
     /// Jobs that the first one could not evaluate and the second one has.
     pub mended: Vec<Added>,
-    /// How many builds the second one has whose outputs the first one has not.
+    /// Number of builds of the second evaluation whose outputs the first one does not have.
     #[serde(skip)]
     pub rebuilds: usize,
 }
 
-/// Up to so many rebuilds, a change goes to Guix's `master`.
+/// Most rebuilds of a change that goes to Guix's `master`.
 pub const SMALL: usize = 300;
-/// More rebuilds than this are a large part of Guix.
+/// A change with more rebuilds than this rebuilds a large part of Guix.
 pub const LARGE: usize = 1800;
 
-/// The range of so many rebuilds, by the bounds that Guix has used for its branches: up to 300 on
-/// `master`, up to 1,800 on `staging`, more on `core-updates`.
+/// The range that a number of rebuilds is in. The bounds are those that Guix has used for its
+/// branches: up to 300 on `master`, up to 1,800 on `staging`, more on `core-updates`.
 pub fn rebuild_range(rebuilds: usize) -> &'static str {
     match rebuilds {
         0 => "none",
@@ -54,48 +54,47 @@ pub fn rebuild_range(rebuilds: usize) -> &'static str {
     }
 }
 
-/// A job that appeared.
+/// A job that only the second evaluation has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Added {
-    /// Its name.
+    /// The name of the job.
     pub job: String,
-    /// Its derivation.
+    /// Store path of the derivation.
     pub derivation: String,
     /// Version of the package.
     pub version: Option<String>,
 }
 
-/// A job that is there no more.
+/// A job that only the first evaluation has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Removed {
-    /// Its name.
+    /// The name of the job.
     pub job: String,
-    /// The derivation that it had.
+    /// Store path of the derivation in the first evaluation.
     pub derivation: String,
-    /// The version that the package had.
+    /// Version of the package in the first evaluation.
     pub version: Option<String>,
 }
 
-/// A job that is not what it was.
+/// A job whose derivation changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Changed {
-    /// Its name.
+    /// The name of the job.
     pub job: String,
-    /// The derivation that it had.
+    /// Store path of the derivation in the first evaluation.
     pub before: String,
-    /// The derivation that it has.
+    /// Store path of the derivation in the second evaluation.
     pub after: String,
-    /// Versions, when the two have different ones.
+    /// The versions of the package before and after, if they differ.
     pub versions: Option<(String, String)>,
-    /// Whether both make the same outputs: then there is nothing to build.
+    /// Whether both derivations produce the same outputs. Then there is nothing to build.
     pub same_outputs: bool,
 }
 
-/// Compares, given what is only in the first, only in the second, and the names of jobs that the
-/// first and the second could not evaluate.
+/// Compares two evaluations. `first` and `second` hold the jobs that only that evaluation has; the
+/// sets hold the names of the jobs that each could not evaluate.
 ///
-/// Several jobs can have one name (several versions of a package): those that are most alike are
-/// taken for the same one.
+/// Several jobs can have one name (several versions of a package). They are paired by similarity.
 pub fn compare(
     first: Vec<Job>,
     second: Vec<Job>,
@@ -126,7 +125,7 @@ pub fn compare(
     diff
 }
 
-/// The jobs of each name, those of the first and those of the second, sorted.
+/// Groups the jobs by name, sorted: for each name those of the first and those of the second.
 fn by_name(mut first: Vec<Job>, mut second: Vec<Job>) -> Vec<(String, Vec<Job>, Vec<Job>)> {
     first.sort();
     second.sort();
@@ -142,7 +141,7 @@ fn by_name(mut first: Vec<Job>, mut second: Vec<Job>) -> Vec<(String, Vec<Job>, 
     groups
 }
 
-/// Takes jobs of one name from both sides, the most alike first, until one side is empty.
+/// Removes pairs of jobs of one name from both lists, the most similar first, until one is empty.
 fn pair(before: &mut Vec<Job>, after: &mut Vec<Job>) -> Vec<Changed> {
     let mut changed = Vec::new();
     let alike: [fn(&Job, &Job) -> bool; 3] =

@@ -1,24 +1,24 @@
-//! Which jobs of a spec began to fail, which still do, and which do no more: pure functions.
+//! Finds the jobs of a spec that newly fail, still fail, or fail no more: pure functions.
 
-/// What is known of the build of a job's outputs.
+/// The result of the build of a job's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was made.
+    /// The build succeeded.
     Good,
-    /// It cannot be made.
+    /// The build failed.
     Bad,
-    /// Nobody knows yet.
+    /// The result is not known yet.
     Unknown,
 }
 
-/// The evaluations, from first to last, in which a job had the same outputs.
+/// A range of evaluations in which a job had the same outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// Number of the first.
+    /// Number of the first evaluation.
     pub first: i64,
-    /// Number of the last; nothing while that is the newest.
+    /// Number of the last evaluation; `None` while that is the newest.
     pub last: Option<i64>,
-    /// What became of the build.
+    /// The result of the build.
     pub verdict: Verdict,
 }
 
@@ -29,30 +29,31 @@ impl Run {
     }
 }
 
-/// How a job compares with how it was before.
+/// How a job differs from an earlier evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// It fails, and did not at the evaluation that is compared with.
+    /// The job fails, and did not fail at the earlier evaluation.
     New {
-        /// The evaluation from which on it fails.
+        /// The evaluation since which it fails.
         since: i64,
     },
-    /// It fails as it did then.
+    /// The job fails, as it did at the earlier evaluation.
     Still {
-        /// The evaluation from which on it fails.
+        /// The evaluation since which it fails.
         since: i64,
     },
-    /// It failed then, and does not fail any more.
+    /// The job failed at the earlier evaluation, and does not fail any more.
     Fixed {
-        /// The evaluation from which on it does not.
+        /// The evaluation since which it does not fail.
         since: i64,
     },
 }
 
-/// How a job with these runs, in ascending order, changed from one evaluation to a later one; nothing
-/// if it does not fail at either, as far as is known.
+/// How a job changed from one evaluation to a later one. `runs` are in ascending order. `None` if
+/// the job does not fail at either, or if nothing is known of it at the later one.
 ///
-/// Runs of which nobody knows say nothing: a job that failed before and after one failed on.
+/// Runs with an unknown result are skipped: a job that failed before and after one failed
+/// throughout.
 pub fn change(runs: &[Run], from: i64, to: i64) -> Option<Change> {
     let now = runs.iter().rposition(|run| run.covers(to))?;
     let known = |runs: &[Run]| runs.iter().rfind(|run| run.verdict != Verdict::Unknown).copied();

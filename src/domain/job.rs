@@ -1,16 +1,16 @@
-//! What is known of a job beside its derivation.
+//! The metadata of a job.
 
 use std::fmt;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
-/// Metadata of what a job builds. All of it comes from evaluated code.
+/// Metadata of a job. All of it comes from evaluated code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct JobMetadata {
-    /// Name of the package, or of the manifest entry; `None` when it builds neither.
+    /// Name of the package or of the manifest entry; `None` for any other job.
     pub package: Option<String>,
-    /// The version of that.
+    /// Version of that package or entry.
     pub version: Option<String>,
     /// Where the package is defined.
     pub location: Option<Location>,
@@ -18,20 +18,20 @@ pub struct JobMetadata {
     pub target: Option<String>,
     /// The channel that defines it.
     pub channel: Option<String>,
-    /// After so many seconds without a line of output, building it is given up.
+    /// Seconds without a line of output after which a build is given up.
     pub max_silent_time: i64,
-    /// After so many seconds, building it is given up.
+    /// Seconds after which a build is given up.
     pub timeout: i64,
-    /// Guix does not show it to users.
+    /// Whether Guix hides it from users.
     pub hidden: bool,
-    /// It replaces another package when that is grafted.
+    /// Whether it is a graft replacement for another package.
     pub replacement: bool,
-    /// It may be had from a substitute server.
+    /// Whether the outputs may come from a substitute server.
     pub substitutable: bool,
 }
 
 impl JobMetadata {
-    /// All texts in it.
+    /// All texts of the metadata.
     pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
         let Self { package, version, target, channel, location, .. } = self;
         let file = location.as_mut().map(|location| &mut location.file);
@@ -39,12 +39,12 @@ impl JobMetadata {
     }
 }
 
-/// A place in a channel.
+/// A position in a file of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
-    /// The file, relative to where the channel's modules begin.
+    /// The file, relative to the directory of the channel's modules.
     pub file: String,
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub line: u32,
 }
 

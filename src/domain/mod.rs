@@ -2,21 +2,21 @@
 //!
 //! Imports nothing but itself and the formats of `guix`. Owns no table.
 
-/// Who may do what, and what was done by whom.
+/// Permissions, and the actions that the audit log records.
 pub mod access;
-/// The attempts to build something, and what follows from them for the build.
+/// Attempts at a build, and what they mean for the build.
 pub mod attempt;
-/// How far a build is.
+/// The states of a build.
 pub mod build;
-/// How many derivations depend on others.
+/// Counts of derivations that depend on others.
 pub mod dependents;
-/// Two evaluations of one spec and system compared.
+/// Comparison of two evaluations of one spec and system.
 pub mod diff;
 /// Why a job is queued, or is not.
 pub mod explanation;
 /// Which jobs began to fail, still fail, and fail no more.
 pub mod failures;
-/// What is known of a job beside its derivation.
+/// The metadata of a job.
 pub mod job;
 /// What to submit next, in which order.
 pub mod plan;

@@ -13,7 +13,7 @@ pub struct Finished {
     pub complete: bool,
     /// When it ended, in seconds since 1970.
     pub at: i64,
-    /// Why it may not go, whatever the spec says.
+    /// Why it must be kept, even if the spec says otherwise.
     pub bound: Option<Bound>,
 }
 
@@ -22,20 +22,20 @@ pub struct Finished {
 pub enum Bound {
     /// It is the newest, or the newest complete one: the next is compared with it.
     Tip,
-    /// Somebody said that it is to be kept.
+    /// Somebody pinned it.
     Pinned,
-    /// It wanted builds that are not finished.
+    /// It wanted builds that have not ended.
     Builds,
-    /// Of its spec and system, one has yet to be scheduled.
+    /// An evaluation of the same spec and system is not scheduled yet.
     Unscheduled,
 }
 
 /// Why an evaluation is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Its spec says nothing of keeping.
+    /// Its spec has no retention rules.
     Everything,
-    /// It is needed.
+    /// It is needed, as [`Bound`] says.
     Bound(Bound),
     /// It is among the newest.
     Newest,
@@ -48,7 +48,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The words for it.
+    /// The text for people.
     pub fn words(self) -> &'static str {
         match self {
             Self::Everything => "its spec keeps everything",
@@ -64,10 +64,10 @@ impl Reason {
     }
 }
 
-/// Why each of the evaluations of one spec and system is kept, or `None` for those that can go. They
-/// come newest first.
+/// Why each of the evaluations of one spec and system is kept, or `None` for those that can be
+/// removed. The evaluations come newest first.
 ///
-/// What failed counts among the newest; of a day, a week or a month, what is complete is kept.
+/// Failed evaluations count among the newest. Only complete ones are kept for a day, week or month.
 pub fn kept(keep: Option<Keep>, evaluations: &[Finished]) -> Vec<Option<Reason>> {
     let mut reasons: Vec<Option<Reason>> = evaluations.iter().map(|e| e.bound.map(Reason::Bound)).collect();
     let Some(keep) = keep else {
@@ -92,14 +92,14 @@ pub fn kept(keep: Option<Keep>, evaluations: &[Finished]) -> Vec<Option<Reason>>
     reasons
 }
 
-/// Numbers the spans of time of one length; those at the same number are in the same span.
+/// Numbers the days, weeks or months. Times in the same one get the same number.
 type Span = fn(i64) -> i64;
 
 fn day(at: i64) -> i64 {
     at.div_euclid(86_400)
 }
 
-/// The first day of 1970 was a Thursday.
+/// Weeks begin on Monday. The first day of 1970 was a Thursday.
 fn week(at: i64) -> i64 {
     (day(at) + 3).div_euclid(7)
 }

@@ -1,58 +1,58 @@
-//! What is evaluated together.
+//! The commits that are evaluated together.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::spec::Introduction;
 
-/// One commit of every channel of a spec, those included that its channels need: what an evaluation
-/// is made of.
+/// One commit of every channel of a spec, including the channels that those need. An evaluation
+/// evaluates one revision.
 ///
-/// Channels stand in the order in which Guix searches them: those that the spec names in its order,
-/// then those that they need, breadth first. Where two channels have a package of one name and
-/// version, the order decides which one others get; so two orders are two revisions.
+/// Channels are in the order in which Guix searches them: those that the spec names in its order,
+/// then those that they need, breadth first. If two channels have a package of the same name and
+/// version, the order decides which one others get. So two orders are two revisions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
     channels: Vec<ChannelCommit>,
 }
 
-/// A channel at a commit. Its [`Origin`] is no part of what it is: two are equal without regard to it.
+/// A channel at a commit. Equality ignores its [`Origin`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChannelCommit {
     /// The channel's name.
     pub name: String,
-    /// Where it comes from.
+    /// The URL of the repository.
     pub url: String,
     /// Full commit hash.
     pub commit: String,
-    /// How it came in.
+    /// How it came into the revision.
     #[serde(default, skip_serializing_if = "Origin::is_unknown")]
     pub origin: Origin,
 }
 
-/// How a channel came into a revision: what repeats it, and what vouches for it.
+/// How a channel came into a revision: what is needed to repeat it, and what authenticates it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Origin {
-    /// The branch it was found on.
+    /// The branch on which the commit was found.
     pub branch: String,
-    /// Whether somebody named the commit, so that the branch is not followed.
+    /// Whether the commit was named, so that the branch is not followed.
     pub pinned: bool,
-    /// The channel that needs it; none when the spec names it.
+    /// The channel that needs it; `None` when the spec names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub needed_by: Option<String>,
-    /// What it was authenticated by; none when it was not.
+    /// The introduction that it was authenticated by; `None` when it was not authenticated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub introduction: Option<Introduction>,
-    /// Who signed the commit: an OpenPGP fingerprint.
+    /// The signer of the commit: an OpenPGP fingerprint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
-    /// The directory of its modules, where it is not its top.
+    /// The directory of its modules, if that is not the top directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
-    /// The file with its news.
+    /// The file with the channel's news.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub news: Option<String>,
-    /// What an admin has to know about how it came in.
+    /// Warnings for the admin about how it came in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -63,15 +63,15 @@ impl Origin {
     }
 }
 
-/// Whether only other channels name the repository of `channel`, one of `channels` that belong
-/// together, and not the spec.
+/// Whether only other channels name the repository of `channel`, and not the spec. `channels` are
+/// all channels of its revision.
 pub fn is_brought(channels: &[ChannelCommit], channel: &ChannelCommit) -> bool {
     let named = |other: &ChannelCommit| other.origin.needed_by.is_none() && other.url == channel.url;
     !channels.iter().any(named)
 }
 
 impl ChannelCommit {
-    /// A channel of which nothing else is known.
+    /// A channel of unknown origin.
     pub fn new(name: impl Into<String>, url: impl Into<String>, commit: impl Into<String>) -> Self {
         let (name, url, commit) = (name.into(), url.into(), commit.into());
         Self { name, url, commit, origin: Origin::default() }
@@ -91,7 +91,7 @@ impl PartialEq for ChannelCommit {
 impl Eq for ChannelCommit {}
 
 impl Revision {
-    /// Puts channels together.
+    /// Makes a revision of channels.
     pub fn new(channels: Vec<ChannelCommit>) -> Self {
         Self { channels }
     }
@@ -111,13 +111,13 @@ impl Revision {
         self.channels.iter().flat_map(|channel| &channel.origin.warnings).map(String::as_str)
     }
 
-    /// The text that identifies it: equal keys, equal revisions.
+    /// The text that identifies the revision: equal keys mean equal revisions.
     pub fn key(&self) -> String {
         let words = self.channels.iter().map(|channel| channel.identity().join("\t"));
         words.collect::<Vec<_>>().join("\n")
     }
 
-    /// How a person calls it: the abbreviated commits, the Guix channel's first.
+    /// The name for people: the abbreviated commits, the Guix channel's first.
     pub fn short(&self) -> String {
         let mut channels: Vec<_> = self.channels.iter().collect();
         channels.sort_by_key(|channel| channel.name != "guix");

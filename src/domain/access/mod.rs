@@ -1,6 +1,6 @@
-//! Who may do what, and what was done by whom.
+//! Permissions, and the actions that the audit log records.
 
-/// The form of the secrets that let somebody in.
+/// The format of tokens' secrets.
 pub mod secret;
 
 use std::str::FromStr;
@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use crate::domain::spec::fits;
 
-/// What somebody may do. Each role includes those before it.
+/// What a token permits. Each role includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// See pages and the API.
+    /// Read pages and the API.
     Read,
-    /// Have branches polled.
+    /// Request polls of branches.
     Trigger,
     /// Approve, retry, pin, pause.
     Operate,
@@ -24,10 +24,10 @@ pub enum Role {
 }
 
 impl Role {
-    /// All of them, the weakest first.
+    /// All roles, the weakest first.
     pub const ALL: [Self; 4] = [Self::Read, Self::Trigger, Self::Operate, Self::Admin];
 
-    /// The word for it.
+    /// The role's word in configuration, JSON and messages.
     pub fn word(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -47,61 +47,61 @@ impl FromStr for Role {
     }
 }
 
-/// Somebody who changes something.
+/// The person or program that makes a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
     /// The name of a token, or `cli:USER`.
     pub name: String,
-    /// What they may do.
+    /// What the author may do.
     pub role: Role,
-    /// The specs that they may change, as patterns; none: all.
+    /// Patterns of the specs that the author may change; empty for all.
     pub specs: Vec<String>,
     /// The address of a client, or the name of a host.
     pub origin: String,
 }
 
 impl Author {
-    /// Whether they may change something of a spec, or, without one, of the farm.
+    /// Whether the author may change a spec, or, without one, the farm as a whole.
     pub fn may_change(&self, spec: Option<&str>) -> bool {
         self.specs.is_empty() || spec.is_some_and(|name| self.specs.iter().any(|pattern| fits(pattern, name)))
     }
 }
 
-/// What somebody changes.
+/// An action in the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Branches are polled now.
+    /// Request a poll of branches.
     Poll,
-    /// Builds that await approval are queued.
+    /// Queue builds that await approval.
     Approve,
-    /// A revision is evaluated once more.
+    /// Evaluate a revision once more.
     Retry,
-    /// Failed builds are queued once more.
+    /// Queue failed builds once more.
     RetryBuild,
-    /// An evaluation is kept for ever.
+    /// Keep an evaluation for ever.
     Pin,
-    /// An evaluation is kept as its spec says.
+    /// Keep an evaluation only as long as its spec says.
     Unpin,
-    /// A push may lead away from what was evaluated before.
+    /// Allow a push that leads away from what was evaluated before.
     Acknowledge,
-    /// The builds of a coordinator go to others.
+    /// Give the builds of a coordinator to others.
     Reassign,
-    /// Something stops for a while.
+    /// Pause a spec, a system, a host or submission.
     Pause,
-    /// Something goes on.
+    /// End a pause.
     Resume,
-    /// A token is made.
+    /// Make a token.
     CreateToken,
-    /// A token is no longer valid.
+    /// Revoke a token.
     RevokeToken,
-    /// A browser session begins.
+    /// Begin a browser session.
     Login,
-    /// Something was not permitted.
+    /// An attempted action was not permitted.
     Refuse,
 }
 
 impl Action {
-    /// The word for it in the audit log.
+    /// The action's word in the audit log.
     pub fn word(self) -> &'static str {
         match self {
             Self::Poll => "poll",

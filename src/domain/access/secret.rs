@@ -1,27 +1,28 @@
-//! `gorget_`, 43 characters for 32 random bytes, and 6 for a checksum: whoever searches texts for
-//! secrets that leaked finds them, and nothing else.
+//! A secret is `gorget_`, 43 characters for 32 random bytes, and 6 for a checksum. So a scanner
+//! that looks for leaked secrets finds them without false matches.
 
 use sha2::{Digest as _, Sha256};
 
 const PREFIX: &str = "gorget_";
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// How many digits 32 bytes take.
+/// Digits for 32 bytes.
 const BODY: usize = 43;
-/// How many digits 4 bytes take.
+/// Digits for 4 bytes.
 const CHECK: usize = 6;
 
-/// The secret that these random bytes make.
+/// Makes a secret from random bytes.
 pub fn written(bytes: [u8; 32]) -> String {
     let body = digits(&bytes, BODY);
     format!("{PREFIX}{body}{}", checksum(&body))
 }
 
-/// What is kept of a secret: with 256 bits of chance, a fast hash will do.
+/// The hash of a secret, which the database stores. A secret has 256 random bits, so a fast hash is
+/// enough.
 pub fn hash(secret: &str) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(secret))
 }
 
-/// Whether a text has the form of a secret. What has not needs no look into the database.
+/// Whether a text has the form of a secret. Any other text needs no database query.
 pub fn is_secret(text: &str) -> bool {
     let Some(rest) = text.strip_prefix(PREFIX).filter(|rest| rest.is_ascii()) else { return false };
     rest.len() == BODY + CHECK && checksum(&rest[..BODY]) == rest[BODY..]
@@ -31,7 +32,7 @@ fn checksum(body: &str) -> String {
     digits(&Sha256::digest(body)[..4], CHECK)
 }
 
-/// A big-endian number in base 62, with leading zeros.
+/// Writes a big-endian number in base 62, with leading zeros.
 fn digits(bytes: &[u8], length: usize) -> String {
     let mut number = bytes.to_vec();
     let mut digits = vec![0; length];

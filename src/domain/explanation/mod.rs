@@ -1,8 +1,9 @@
-//! Why a job is queued, or is not: the rule that decided, with what a person has to know of it.
+//! Explains why a job is queued, or is not: the rule that decided, and its details.
 //!
-//! `explain` looks at the facts and gives an `Explanation`. That has a word for programs
-//! (`Explanation::rule`) and a sentence for people (its text). The first rule that holds decides: a
-//! failed input comes before the state of the build, since nothing else can happen before.
+//! `explain` turns facts into an `Explanation`. An `Explanation` has a word for programs
+//! (`Explanation::rule`) and a sentence for people (its text). The first rule that holds decides. A
+//! failed input comes before the state of the build, because the build cannot go on before the
+//! input is fixed.
 
 mod words;
 
@@ -11,12 +12,12 @@ use crate::domain::plan::route::DEFAULT;
 use crate::domain::revision::Revision;
 use crate::domain::spec::RetryFailed;
 
-/// What is known of a job.
+/// The facts about a job.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
-    /// The spec that has it.
+    /// The spec that the job belongs to.
     pub spec: &'a str,
-    /// When that has failed builds queued again.
+    /// When the spec queues failed builds again.
     pub retry_failed: RetryFailed,
     /// The evaluation since which the job has its derivation.
     pub evaluation: i64,
@@ -28,46 +29,46 @@ pub struct Facts<'a> {
     pub build: Option<BuildFacts<'a>>,
 }
 
-/// What is known of the build of a job's outputs.
+/// The facts about the build of a job's outputs.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct BuildFacts<'a> {
-    /// Its state.
+    /// The state of the build.
     pub state: BuildState,
-    /// What wanted it first.
+    /// The evaluation that first wanted it.
     pub origin: Origin<'a>,
-    /// The coordinator that has it, or is to get it: empty if none serves it.
+    /// The coordinator that has the build, or is to get it: empty if none serves it.
     pub coordinator: Coordinator<'a>,
-    /// Whether that coordinator may have the build and is not in the configuration any more.
+    /// Whether that coordinator may have the build but is no longer in the configuration.
     pub is_gone: bool,
     /// Whether that coordinator was asked and did not answer.
     pub in_doubt: bool,
-    /// What keeps it from being submitted: somebody paused that.
+    /// The pause that keeps the build from being submitted.
     pub paused: Option<Paused<'a>>,
-    /// Whether nobody wants it any more.
+    /// Whether the build is no longer wanted.
     pub is_unwanted: bool,
-    /// Whether it failed with the derivation of this job.
+    /// Whether the build failed with the derivation of this job.
     pub has_failed: bool,
-    /// The coordinator's name for it.
+    /// The coordinator's identifier for the build.
     pub reference: Reference<'a>,
-    /// What the coordinator said last, or what else explains the state.
+    /// The coordinator's last answer, or another text that explains the state.
     pub answer: Option<&'a str>,
-    /// What failed and is needed for it.
+    /// The failed or rejected build that this one needs.
     pub cause: Option<Cause<'a>>,
 }
 
 /// The evaluation in which outputs were new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin<'a> {
-    /// Its number.
+    /// The number of the evaluation.
     pub evaluation: i64,
-    /// Its spec.
+    /// The spec of the evaluation.
     pub spec: &'a str,
-    /// Its revision.
+    /// The revision that was evaluated.
     pub revision: &'a Revision,
 }
 
-/// A coordinator by its name. Where there is only one, that has no name of its own.
+/// A coordinator by name. An only coordinator has no name of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coordinator<'a>(pub Option<&'a str>);
 
@@ -77,29 +78,29 @@ impl<'a> Coordinator<'a> {
     }
 }
 
-/// A coordinator's name for a build, if it has one.
+/// A coordinator's identifier for a build, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reference<'a>(pub Option<&'a str>);
 
-/// A build that failed, or was rejected, and that another one needs.
+/// A build that failed or was rejected, and that another build needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cause<'a> {
-    /// Its job.
+    /// The job of the failed build.
     pub job: &'a str,
-    /// The spec of that.
+    /// The spec of that job.
     pub spec: &'a str,
-    /// Its state.
+    /// The state of the failed build.
     pub state: BuildState,
 }
 
-/// Something that somebody stopped for a while.
+/// A pause that somebody made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paused<'a> {
     /// `spec`, `system` or `submission`.
     pub kind: &'a str,
-    /// Its name.
+    /// The name of the paused spec or system.
     pub name: &'a str,
-    /// Who did that.
+    /// The author of the pause.
     pub author: &'a str,
 }
 
@@ -108,15 +109,15 @@ pub struct Paused<'a> {
 pub enum Wait<'a> {
     /// Substitute servers are asked first.
     Substitutes,
-    /// Somebody has to approve it, for this reason.
+    /// Somebody has to approve the build, for this reason.
     Approval(&'a str),
-    /// No coordinator serves it.
+    /// No coordinator serves the build.
     Service,
     /// The coordinator was asked and did not answer.
     Answer(Coordinator<'a>),
-    /// Somebody has to resume what keeps it from being submitted.
+    /// Somebody has to end the pause.
     Resumption(Paused<'a>),
-    /// The coordinator gets others first.
+    /// The coordinator gets other builds first.
     Turn(Coordinator<'a>),
 }
 
@@ -124,41 +125,41 @@ pub enum Wait<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names of fields say what they are")]
 pub enum Explanation<'a> {
-    /// The evaluation that found it failed, so nothing of it is queued.
+    /// The evaluation that first had the job's derivation failed, so nothing of it is queued.
     EvaluationFailed { evaluation: i64 },
-    /// The evaluation found it just now.
+    /// The evaluation has just found the job; its build is not scheduled yet.
     NotScheduled { evaluation: i64 },
-    /// The build needs what failed.
+    /// The build needs another build, which failed or was rejected.
     Blocked(Cause<'a>),
-    /// The build's coordinator is not in the configuration any more.
+    /// The build's coordinator is no longer in the configuration.
     CoordinatorGone { coordinator: Coordinator<'a>, reference: Reference<'a> },
     /// The build is wanted, and no coordinator has it yet.
     Waiting { wait: Wait<'a>, origin: Origin<'a> },
-    /// The spec takes the builds of its first evaluation for known.
+    /// The spec records the builds of its first evaluation as known.
     Known { origin: Origin<'a> },
     /// A substitute server has the outputs.
     Substituted { server: &'a str },
     /// The coordinator has the build.
     Submitted { coordinator: Coordinator<'a>, reference: Reference<'a>, answer: &'a str },
-    /// The build is being made.
+    /// The build is running.
     Building { reference: Reference<'a> },
-    /// The build was made.
+    /// The build succeeded.
     Succeeded { reference: Reference<'a> },
     /// The build failed.
     Failed { reference: Reference<'a>, spec: &'a str, retry_failed: RetryFailed },
     /// The coordinator rejected the build.
     Rejected { coordinator: Coordinator<'a>, answer: &'a str },
-    /// The build failed with another derivation, and this job's own is tried next.
+    /// The build failed with another derivation, and this job's own derivation is tried next.
     OtherFailed,
     /// The coordinator is asked to cancel the build.
     Canceling { coordinator: Coordinator<'a>, reference: Reference<'a>, answer: &'a str },
-    /// The build was canceled because nobody wanted it any more.
+    /// The build was canceled because it was no longer wanted.
     Superseded { answer: &'a str },
     /// The build was canceled for another reason.
     Canceled,
 }
 
-/// The explanation that follows from the facts.
+/// Derives the explanation from the facts.
 pub fn explain<'a>(facts: &Facts<'a>) -> Explanation<'a> {
     let evaluation = facts.evaluation;
     let Some(build) = facts.build else {
@@ -178,7 +179,7 @@ pub fn explain<'a>(facts: &Facts<'a>) -> Explanation<'a> {
     of_state(facts, &build)
 }
 
-/// The explanation that follows from the state of the build.
+/// Derives the explanation from the state of the build.
 fn of_state<'a>(facts: &Facts<'a>, build: &BuildFacts<'a>) -> Explanation<'a> {
     let &BuildFacts { state, origin, coordinator, reference, .. } = build;
     let answer = build.answer.unwrap_or("nothing");

@@ -16,7 +16,7 @@ fn facts(build: Option<BuildFacts<'_>>) -> Facts<'_> {
     }
 }
 
-/// A build whose own derivation failed, so that no rule about others' derivations holds.
+/// A build whose own derivation failed, so that no rule about other derivations holds.
 fn build(revision: &Revision, state: BuildState) -> BuildFacts<'_> {
     BuildFacts {
         state,

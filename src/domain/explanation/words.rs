@@ -1,4 +1,4 @@
-//! The sentences for people.
+//! The sentences of explanations.
 
 use std::fmt::{Display, Formatter, Result};
 
@@ -76,7 +76,7 @@ fn gone(coordinator: Coordinator<'_>, reference: Reference<'_>, f: &mut Formatte
     )
 }
 
-/// What a build waits for, and why it is wanted.
+/// Writes what a build waits for, and why it is wanted.
 fn waiting(wait: Wait<'_>, origin: &Origin<'_>, f: &mut Formatter<'_>) -> Result {
     match wait {
         Wait::Substitutes => {
@@ -101,7 +101,7 @@ fn waiting(wait: Wait<'_>, origin: &Origin<'_>, f: &mut Formatter<'_>) -> Result
             let (what, option) = (what.trim_end(), option.trim_end());
             write!(f, "queued, but {author} paused {what} (`gorget resume {option}` lets it go on)")?;
         }
-        // No semicolon: what follows is the whole reason.
+        // Written without a semicolon, because the origin is the whole reason.
         Wait::Turn(coordinator) => {
             let to = coordinator.name().map(|name| format!(" for {name}")).unwrap_or_default();
             return write!(f, "queued{to}: its outputs were new in {origin}");
@@ -110,7 +110,7 @@ fn waiting(wait: Wait<'_>, origin: &Origin<'_>, f: &mut Formatter<'_>) -> Result
     write!(f, "; its outputs were new in {origin}")
 }
 
-/// When a build that failed is queued again.
+/// Writes when a failed build is queued again.
 fn retried(spec: &str, retry_failed: RetryFailed, f: &mut Formatter<'_>) -> Result {
     match retry_failed {
         RetryFailed::Never => write!(f, "{spec} says that what failed is not tried again"),

@@ -1,26 +1,27 @@
 //! Which evaluations have to wait before their builds are queued.
 //!
 //! An evaluation waits when it has more new builds than its spec's budget, or when its spec is
-//! staged and the first system is not done. What the coordinator has by then stays there; that is
-//! no more than the budget.
+//! staged and the first system is not done. Builds that the coordinator already has stay there;
+//! these are no more than the budget.
 
-/// What decides whether builds of an evaluation wait.
+/// The facts that decide whether the builds of an evaluation wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// The spec's name.
     pub spec: String,
-    /// How many new builds the spec may queue with one evaluation, if that is limited.
+    /// Most new builds that the spec may queue with one evaluation; `None` for no limit.
     pub budget: Option<i64>,
-    /// How many of the evaluation are to be built, or were.
+    /// How many builds of the evaluation are to be built, or were built.
     pub builds: i64,
     /// Whether somebody has approved them.
     pub approved: bool,
-    /// Another system of the same revision that has to be through first, and how many of its builds are
-    /// not at their ends: none if it is not evaluated completely.
+    /// The system of the same revision that must be done first, and how many of its builds have not
+    /// ended: `None` if its evaluation is not complete.
     pub before: Option<(String, Option<i64>)>,
 }
 
-/// Why the builds of an evaluation that are not at the coordinator wait, if they do.
+/// Why the builds of an evaluation that are not at the coordinator must wait; `None` if they need
+/// not.
 pub fn awaits_approval(standing: &Standing) -> Option<String> {
     if standing.approved {
         return None;

@@ -1,4 +1,4 @@
-//! What to submit, in which order: pure functions.
+//! What to submit, and in which order: pure functions.
 
 pub mod guard;
 pub mod order;
@@ -6,17 +6,17 @@ pub mod route;
 
 use crate::domain::spec::First;
 
-/// What becomes of the builds that an evaluation is the first to want.
+/// What to do with builds that an evaluation is the first to want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// They are queued.
+    /// Queue them.
     Queue,
-    /// They are taken for known, and not queued.
+    /// Record them as known, without queueing them.
     Record,
 }
 
-/// Decides it: `first` is the spec's choice, `has_previous` says whether an evaluation of the same
-/// spec and system was complete before.
+/// Decides what to do with new builds. `first` is the spec's choice; `has_previous` says whether an
+/// earlier evaluation of the same spec and system was complete.
 pub fn fate(first: First, has_previous: bool) -> Fate {
     match first {
         First::Record if !has_previous => Fate::Record,

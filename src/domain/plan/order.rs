@@ -1,94 +1,98 @@
-//! Which builds are needed, and in which order they are best built.
+//! Which builds are needed, and the best order to build them in.
 //!
-//! The coordinator is told the order as one whole number, larger is sooner. So the order has to be
-//! good without being told anew all the time: places in a queue would change with every build that
-//! is done. The number is made of, from the most significant:
+//! The coordinator is told the order as one whole number; larger is sooner. The order must stay
+//! good without frequent updates. Positions in a queue would not, because they change with every
+//! finished build. The number consists of these parts, from the most significant:
 //!
 //! 1. the spec's priority, and the place of the system among those of the spec: `band`;
-//! 2. the *round*: among specs of one band, each gets as many builds of a round as its share says,
-//!    and each round has four times as many as the one before it; the first has 8 for each share;
-//! 3. the length of the longest chain of builds that begins with this one, by what earlier builds
-//!    of the same packages took.
+//! 2. the *round*: each spec of one band gets builds of a round in proportion to its share, and
+//!    each round has four times as many builds as the one before it; the first has 8 for each
+//!    share;
+//! 3. the length of the longest chain of builds that begins with this one, estimated from the
+//!    build times of earlier builds of the same packages.
 //!
-//! The rounds bound what a build waits for: a build with *n* builds of its own spec before it
-//! waits for at most 4*n* + 8 builds of any other spec with the same share. A whole rebuild is
-//! told the coordinator anew but rarely.
+//! The rounds bound how long a build waits: a build with *n* builds of its own spec before it waits
+//! for at most 4*n* + 8 builds of any other spec with the same share. During a whole rebuild, the
+//! coordinator rarely has to be told new numbers.
 //!
-//! A build that several need gets the best of what it would get for each, and an input gets at
-//! least what the builds that need it get. `docs/performance.md` says what the order is worth.
+//! A build that several specs need gets the best number that it would get for any of them. An input
+//! gets at least the number of the builds that need it. `docs/performance.md` measures the benefit
+//! of the order.
 
 use std::collections::BTreeMap;
 
-/// The builds of a spec in the first turn, for each of its shares.
+/// Builds of a spec in the first round, for each of its shares.
 const FIRST_TURN: usize = 8;
-/// How many times as many builds the next turn has.
+/// Growth factor of rounds.
 const GROWTH: usize = 4;
-/// The last turn has all that is left.
+/// The last round, which has all remaining builds.
 const LAST_TURN: i64 = 9;
-/// How many lengths of chains are told apart: enough that one is some two per cent longer than another.
+/// Number of chain lengths that are distinguished. Neighbouring lengths differ by about two per
+/// cent.
 const LENGTHS: i64 = 1000;
-/// The longest length that is told from a longer one is two to the power of this, in seconds.
+/// Base-2 logarithm of the longest distinguished chain, in seconds.
 const LONGEST: f64 = 23.0;
 
-/// Who wants a build. Of several, the least counts.
+/// A spec's claim to a build. Of several, the least counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
     /// The spec's priority: 0 first.
     pub priority: u8,
     /// The system's place among those of the spec: 0 first.
     pub place: u8,
-    /// Which spec.
+    /// The number of the spec.
     pub spec: i64,
-    /// How many builds it gets for each one of a spec with one share.
+    /// How many builds the spec gets for each one of a spec with one share.
     pub share: u32,
 }
 
-/// What is not there yet: derivations, inputs before those that need them.
+/// The missing derivations, inputs before the derivations that need them.
 #[derive(Debug, Default)]
 pub struct Graph {
     /// The derivations.
     pub nodes: Vec<Node>,
-    /// The builds, each with the place of its derivation among them.
+    /// The builds, each as the index of its derivation in `nodes`.
     pub builds: Vec<usize>,
 }
 
 /// A derivation.
 #[derive(Debug, Clone, Default)]
 pub struct Node {
-    /// The places of its inputs, as far as they are not there yet.
+    /// Indexes of those inputs that are missing.
     pub inputs: Vec<usize>,
-    /// The place of the build that makes its outputs, perhaps by another derivation; none if nobody is
-    /// to build it for its own sake.
+    /// Index of the build that makes its outputs, perhaps from another derivation; `None` if the
+    /// outputs have no build of their own.
     pub build: Option<usize>,
-    /// How long it takes, or would.
+    /// How long it takes to build, or would take.
     pub seconds: u32,
 }
 
-/// How a build stands.
+/// The rank of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rank {
-    /// For whom it comes when it does.
+    /// The claim that decided the rank.
     pub claim: Claim,
-    /// Seconds from its start to the end of the longest chain of builds that begins with it.
+    /// Seconds from the start of the build to the end of the longest chain of builds that begins
+    /// with it.
     pub chain: u64,
-    /// The coordinator's priority: larger is sooner.
+    /// The priority that the coordinator is told: larger is sooner.
     pub urgency: i64,
 }
 
-/// The least urgency of a spec's priority and a system's place, both 0 first.
+/// The lowest urgency for a spec's priority and a system's place, both 0 first.
 fn band(priority: u8, place: u8) -> i64 {
     let (priority, place) = (i64::from(priority.min(9)), i64::from(place.min(9)));
     ((9 - priority) * 10 + (9 - place)) * (LAST_TURN + 1) * LENGTHS
 }
 
-/// The urgency of a build about whose place in the graph nothing is known yet: in the first turn, for
-/// what is found first is what a commit changed.
+/// The urgency of a build whose place in the graph is not known yet. It is in the first round,
+/// because what an evaluation finds first is what a commit changed.
 pub fn unranked(priority: u8, place: u8) -> i64 {
     band(priority, place) + LAST_TURN * LENGTHS
 }
 
-/// How the builds stand, given who claims each for its own sake: those without a rank are needed by
-/// nobody.
+/// Ranks the builds. `claims` holds for each build the claim of the specs that want it as a job,
+/// not as an input. A build without a rank is needed by no spec.
 pub fn ranks(graph: &Graph, claims: &[Option<Claim>]) -> Vec<Option<Rank>> {
     let (claims, chains) = spread(graph, claims);
     let mut of_spec: BTreeMap<(u8, u8, i64), Vec<usize>> = BTreeMap::new();
@@ -112,10 +116,11 @@ pub fn ranks(graph: &Graph, claims: &[Option<Claim>]) -> Vec<Option<Rank>> {
     ranks
 }
 
-/// Carries claims and lengths of chains from what needs to what is needed. Gives both for each build.
+/// Propagates claims and chain lengths from each derivation to its inputs. Returns both for each
+/// build.
 ///
-/// One sweep is enough, except where outputs are made by another derivation than the one that is
-/// needed: then what that one needs is reached by the next sweep.
+/// One pass is enough, unless outputs are made by another derivation than the one that is needed.
+/// Then the next pass reaches the inputs of that other derivation.
 fn spread(graph: &Graph, claims: &[Option<Claim>]) -> (Vec<Option<Claim>>, Vec<u64>) {
     let mut claims = claims.to_vec();
     let mut of_node: Vec<Option<Claim>> = vec![None; graph.nodes.len()];
@@ -161,7 +166,7 @@ fn better(one: Option<Claim>, other: Option<Claim>) -> Option<Claim> {
     }
 }
 
-/// Whose turn it is after `before` builds of the same spec.
+/// The round of a build that has `before` builds of the same spec before it.
 fn turn(before: usize, share: u32) -> i64 {
     let share = usize::try_from(share.max(1)).unwrap_or(usize::MAX);
     let (mut turn, mut size) = (0, FIRST_TURN.saturating_mul(share));
@@ -174,14 +179,14 @@ fn turn(before: usize, share: u32) -> i64 {
     turn
 }
 
-/// The length of a chain as it is told, from 0 to [`LENGTHS`].
+/// The length of a chain on a logarithmic scale, from 0 to below [`LENGTHS`].
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "it is a coarse figure")]
 fn length(chain: u64) -> i64 {
     let share = (chain.max(1) as f64).log2() / LONGEST;
     ((share * LENGTHS as f64) as i64).clamp(0, LENGTHS - 1)
 }
 
-/// No input is less urgent than what needs it.
+/// Raises inputs to at least the urgency of the builds that need them.
 fn lift(graph: &Graph, ranks: &mut [Option<Rank>]) {
     let mut least = vec![0; graph.nodes.len()];
     for (place, node) in graph.nodes.iter().enumerate().rev() {
@@ -262,8 +267,8 @@ mod tests {
         let before =
             |urgency: i64, spec: std::ops::Range<usize>| spec.filter(|at| order[*at] >= urgency).count();
         for (behind, at) in (900..1000).enumerate() {
-            // A build with `behind` of its own spec before it waits for at most four times as many of
-            // another one, by their shares, and what that one's first turn has.
+            // A build with `behind` builds of its own spec before it waits for at most four times
+            // as many builds of the other spec, scaled by the shares, plus that spec's first round.
             let bound = GROWTH * behind / 2 + FIRST_TURN;
             assert!(before(order[at], 0..900) <= bound, "{behind}: {}", before(order[at], 0..900));
         }

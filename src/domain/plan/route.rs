@@ -1,31 +1,31 @@
-//! Which coordinator makes a build.
+//! Chooses the coordinator of a build.
 //!
-//! A coordinator that names the spec comes before one that names the system, and that before one
-//! that names nothing. As soon as a build is queued, the first step of any coordinator that runs
-//! writes down its coordinator. Builds that none serves are looked at again whenever they are
-//! planned, because other specs may want them by then.
+//! A coordinator that names the spec comes before one that names the system, and that one before a
+//! coordinator that names neither. When a build is queued, the first step of any coordinator that
+//! runs stores which coordinator gets it. Builds that no coordinator serves are checked again at
+//! each planning, because other specs may want them by then.
 
 /// The name of the coordinator that `[coordinator]` in the configuration describes.
 pub const DEFAULT: &str = "default";
 
-/// What a coordinator serves.
+/// The builds that one coordinator serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Route {
     /// The coordinator's name.
     pub coordinator: String,
-    /// Only builds that these specs want; of all when there are none.
+    /// Serve only builds that these specs want; empty for all specs.
     pub specs: Vec<String>,
-    /// Only derivations for these systems; for all when there are none.
+    /// Serve only derivations for these systems; empty for all systems.
     pub systems: Vec<String>,
 }
 
-/// What all coordinators serve.
+/// The routes of all coordinators.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes(pub Vec<Route>);
 
 impl Route {
-    /// How much it says about what it serves: who names a spec comes before all others, then who names
-    /// a system.
+    /// How specific the route is: one that names specs comes before all others, then one that names
+    /// systems.
     fn precision(&self) -> (bool, bool) {
         (!self.specs.is_empty(), !self.systems.is_empty())
     }
@@ -35,7 +35,7 @@ impl Route {
         has(&self.specs, spec) && has(&self.systems, system)
     }
 
-    /// Whether it cannot be told which of both serves some build.
+    /// Whether both routes serve some build equally specifically, so that neither comes first.
     pub fn contends_with(&self, other: &Self) -> bool {
         let overlap =
             |one: &[String], other: &[String]| one.is_empty() || one.iter().any(|name| other.contains(name));

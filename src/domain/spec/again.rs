@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::interval;
 use crate::clock::Seconds;
 
-/// When a build that failed is queued again, for a spec whose newer evaluation still has it.
+/// When a failed build is queued again, for a spec whose newer evaluation still has it.
 ///
 /// Its text is what a spec file says: `never`, `next`, or an interval such as `7d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub enum RetryFailed {
 }
 
 impl RetryFailed {
-    /// The one that is written so.
+    /// Parses the text of a spec file.
     pub fn new(text: &str) -> Option<Self> {
         match text {
             "never" => Some(Self::Never),
@@ -30,7 +30,7 @@ impl RetryFailed {
         }
     }
 
-    /// What failed up to then may be queued again `now`; before all times if nothing may.
+    /// Failures up to this time may be queued again `now`. It is before all times if none may.
     pub fn up_to(self, now: Seconds) -> Seconds {
         match self {
             Self::Never => -1,

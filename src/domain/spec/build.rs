@@ -1,4 +1,4 @@
-//! Which jobs a written spec asks for.
+//! Reads which jobs a spec asks for.
 
 use std::ops::Range;
 
@@ -22,10 +22,11 @@ const WORDS: [Subset; 7] = [
 ];
 /// Subsets that list something.
 const LISTS: [&str; 4] = ["packages", "manifests", "channels", "custom"];
-/// What does not belong into the name of a package, or a pattern for names.
+/// Characters that no name of a package, and no pattern for names, contains.
 const NOT_IN_NAMES: &str = "\"'`,;\\()[]{}|#:";
 
-/// `build` and the options that go with it. `channels` are the spec's, if these are faultless.
+/// Reads `build` and its options. `channels` are the spec's channels, or `None` if they have
+/// faults.
 pub(super) fn build(
     section: &mut Section<'_>,
     channels: Option<&[Channel]>,
@@ -59,7 +60,7 @@ pub(super) fn build(
     })
 }
 
-/// An option that changes nothing is a misunderstanding.
+/// Refuses an option that has no effect: it shows a misunderstanding.
 fn refuse_needless(
     key: &str,
     value: Value<'_>,
@@ -73,7 +74,7 @@ fn refuse_needless(
     faults.push(fault.hint(format!("leave it out; it goes with {}", names.join(", "))));
 }
 
-/// How a subset is called in a spec.
+/// The word for a subset in a spec.
 fn word(subset: &Subset) -> &'static str {
     match subset {
         Subset::All => "all",
@@ -109,7 +110,7 @@ fn subset(value: Value<'_>, channels: Option<&[Channel]>, faults: &mut Vec<Diagn
     }
 }
 
-/// A subset that is one word.
+/// Reads a subset that is one word.
 fn simple(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<Subset> {
     let found = WORDS.into_iter().find(|subset| word(subset) == *text.get_ref());
     if found.is_none() && LISTS.contains(text.get_ref()) {
@@ -123,7 +124,7 @@ fn simple(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<Subset> 
     found
 }
 
-/// `{ packages = […] }` and its like.
+/// Reads `{ packages = […] }` and the other lists.
 fn list<'a>(
     table: &'a DeTable<'a>,
     span: Range<usize>,
@@ -186,7 +187,7 @@ fn channel(
     Some((*text.get_ref()).to_owned())
 }
 
-/// `(my ci)`
+/// Reads the name of a module, such as `(my ci)`.
 fn module(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
     let words = text.get_ref().strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
     let is_module = words.is_some_and(|words| {
@@ -214,7 +215,7 @@ fn pattern(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String>
     checked(text, is_name(pattern), "this is not a pattern for names of packages", hint, faults)
 }
 
-/// The text, if it is right.
+/// Returns the text if it is right, and notes a fault if not.
 fn checked(
     text: &Spanned<&str>,
     is_right: bool,

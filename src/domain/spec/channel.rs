@@ -1,4 +1,4 @@
-//! The channels of a written spec.
+//! Reads the channels of a spec.
 
 use std::ops::Range;
 
@@ -11,7 +11,8 @@ use super::section::{Section, Value, boolean, list, string, strings, table};
 use super::template::{check_pattern, is_pattern};
 use super::{Channel, Introduction};
 
-/// Where Guix itself has its home, and what `guix pull` authenticates it by (`guix/channels.scm`).
+/// Guix's own repositories, and the introduction by which `guix pull` authenticates them
+/// (`guix/channels.scm`).
 const GUIX_URLS: [&str; 3] = [
     "https://git.guix.gnu.org/guix.git",
     "https://codeberg.org/guix/guix.git",
@@ -20,8 +21,9 @@ const GUIX_URLS: [&str; 3] = [
 const GUIX_INTRODUCTION: (&str, &str) =
     ("9edb3f66fd807b096b48283debdcddccfea34bad", "BBB02DDF2CEAF6A80D1DE643A2A06DF2A33A54FA");
 
-/// All channels, of which there must be one, and no two of the same name or place. `None` if one is
-/// faulty: what refers to it by name is not faulty as well.
+/// Reads all channels. There must be at least one, and no two may have the same name, or the same
+/// URL and branch. `None` if one has faults, so that references to it by name are not reported as
+/// faults too.
 pub(super) fn channels(section: &mut Section<'_>, faults: &mut Vec<Diagnostic>) -> Option<Vec<Channel>> {
     let hint = "add `[[channel]]` with `name` and `url`";
     let tables = list(section.require("channel", hint, faults)?, faults)?;
@@ -76,7 +78,7 @@ fn channel(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<Channel> {
     let authenticate = section.take("authenticate").map(|value| (value.span(), boolean(value, faults)));
     let span = section.span();
     section.finish(faults);
-    // A key that is there and faulty has been noted: only then is it `Some(None)`.
+    // A key that is present and faulty is `Some(None)`; its fault has been noted.
     let (name, url, branch) = (name?, url?, branch?);
     if is_pattern(&branch) && commit.is_some() {
         let fault = Diagnostic::fault(span.clone(), "a channel with a pattern as `branch` has no `commit`");
@@ -91,10 +93,12 @@ fn channel(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<Channel> {
     Some(Channel { name, url, branch, exclude, commit, introduction })
 }
 
-/// What the channel is authenticated by; `None` only where that is said, or goes without saying.
+/// The introduction that authenticates the channel. `None` means no authentication: the spec says
+/// so, or none is required, or a fault or warning has been noted.
 ///
-/// Guix takes no channel called `guix` without an introduction, and neither do we. Other channels
-/// need none, but who gives none should know. What is on this machine is as good as its admin.
+/// Guix accepts no channel called `guix` without an introduction, and neither does Gorget. Other
+/// channels need none, but a missing one gets a warning. A repository on this machine is trusted as
+/// much as its admin.
 fn authenticated(
     name: &str,
     url: &str,
@@ -131,15 +135,15 @@ fn authenticated(
     }
 }
 
-/// What applies to a channel that is given no introduction, whether a spec names it or another channel
-/// needs it.
+/// The rule for a channel without an introduction, whether a spec names it or another channel needs
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unintroduced {
     /// Guix at one of its own addresses: it is authenticated by this introduction.
     Standard(Introduction),
-    /// A repository of this machine: it is accepted.
+    /// A repository on this machine: it is accepted.
     Local,
-    /// It is accepted with a warning.
+    /// Any other channel: it is accepted with a warning.
     Warned,
     /// Guix at any other address: it is refused.
     Refused,
@@ -162,7 +166,7 @@ impl Unintroduced {
 
 const ADD_INTRODUCTION: &str = "add `introduction = { commit = \"…\", signer = \"…\" }`";
 
-/// A name of a spec or a channel: it becomes part of file names and addresses.
+/// Reads the name of a spec or a channel. It becomes part of file names and addresses.
 pub(super) fn name(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
     if is_name(text.get_ref()) {
         return Some((*text.get_ref()).to_owned());
@@ -183,7 +187,7 @@ fn url(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
 }
 
 fn branch(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<String> {
-    // Git takes no `*` in the name of a branch.
+    // A `*` marks a pattern, because Git allows no `*` in the name of a branch.
     let check = if is_pattern(text.get_ref()) { check_pattern } else { check_branch };
     match check(text.get_ref()) {
         Ok(()) => Some((*text.get_ref()).to_owned()),
@@ -242,14 +246,14 @@ fn fingerprint_digits(text: &str) -> Option<String> {
     forty_digits(&text.replace(' ', "")).map(|digits| digits.to_uppercase())
 }
 
-/// Forty hexadecimal digits, made lower-case.
+/// Forty hexadecimal digits, converted to lower case.
 fn forty_digits(text: &str) -> Option<String> {
     let right = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     right.then(|| text.to_lowercase())
 }
 
 impl Introduction {
-    /// An introduction, if these are a full commit hash and a fingerprint.
+    /// Makes an introduction, if these are a full commit hash and a fingerprint.
     pub fn new(commit: &str, signer: &str) -> Option<Self> {
         Some(Self { commit: forty_digits(commit)?, signer: fingerprint_digits(signer)? })
     }

@@ -1,11 +1,11 @@
-//! Removes credentials from texts about URLs.
+//! Removes credentials from URLs in texts.
 //!
-//! Tools repeat URLs with tokens in them, which configuration put there. Everything that tools say
-//! goes through [`without_credentials`] before it is logged, stored or shown.
+//! Tools print URLs with tokens in them, which configuration put there. All output of tools goes
+//! through [`without_credentials`] before it is logged, stored or shown.
 
-/// The text without the credentials of the URLs in it, however they got there: configuration of Git
-/// puts tokens into URLs, and its messages repeat them. User and password of web servers go, the
-/// password of others, and every query.
+/// Removes the credentials of all URLs in a text. Git's configuration may put tokens into URLs, and
+/// Git's messages repeat them. User and password are removed (only the password of SSH URLs), and
+/// every query.
 pub fn without_credentials(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -20,7 +20,7 @@ pub fn without_credentials(text: &str) -> String {
     shown
 }
 
-/// Where the next `://` is, plain or percent-encoded.
+/// The position of the next `://`, plain or percent-encoded.
 fn next_authority(text: &str) -> Option<(usize, &'static str)> {
     text.bytes().enumerate().find_map(|(at, byte)| match byte {
         b':' | b'%' => {
@@ -35,7 +35,7 @@ fn begins(text: &str, at: usize, mark: &str) -> bool {
     found.is_some_and(|found| found.eq_ignore_ascii_case(mark.as_bytes()))
 }
 
-/// Writes the rest of a URL without what is secret in it; gives what follows.
+/// Writes the rest of a URL without its secrets to `shown`; returns the text after the URL.
 fn authority<'a>(text: &'a str, encoded: bool, is_ssh: bool, shown: &mut String) -> &'a str {
     let ends = |(at, char): (usize, char)| {
         let slash = encoded && (char == '&' || begins(text, at, "%2F"));

@@ -1,6 +1,6 @@
-//! Ordinary crontabs on top of the `cron` crate, whose own syntax is Quartz's: it counts seconds,
-//! begins the week at 1, and takes day of month *and* weekday together. So every field is read
-//! here, and what `cron` gets is plain lists of numbers and names of weekdays.
+//! Reads ordinary crontabs on top of the `cron` crate. Quartz's syntax, which that crate reads,
+//! counts seconds, begins the week at 1, and requires both day of month *and* weekday to match. So
+//! every field is parsed here, and `cron` gets plain lists of numbers and names of weekdays.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use cron::Schedule;
 use super::period_error::PeriodError;
 use crate::clock::Seconds;
 
-/// Five fields and when they are due.
+/// A crontab of five fields, and its schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Crontab {
     text: String,
@@ -28,7 +28,7 @@ const NICKNAMES: [(&str, &str); 7] = [
     ("@annually", "0 0 1 1 *"),
 ];
 
-/// What may stand in a field.
+/// The values that a field may have.
 struct Field {
     called: &'static str,
     expected: &'static str,
@@ -92,7 +92,7 @@ impl Crontab {
     }
 }
 
-/// The same in the words of the `cron` crate.
+/// Translates a crontab to the syntax of the `cron` crate.
 fn quartz(text: &str) -> Result<String, PeriodError> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let Ok(words) = <[&str; 5]>::try_from(words.as_slice()) else {
@@ -116,7 +116,7 @@ fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// Where `part`, a slice of `text`, stands in it.
+/// The position of `part` in `text`; `part` is a slice of `text`.
 fn place(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr().saturating_sub(text.as_ptr().addr());
     start..start + part.len()
@@ -140,7 +140,7 @@ impl Field {
         Ok(Some(values))
     }
 
-    /// `*`, `3`, `3-5`, the first and last of which may have a step: `*/10`, `3-50/10`.
+    /// Reads `*`, `3` or `3-5`. `*` and ranges may have a step: `*/10`, `3-50/10`.
     fn part(&self, part: &str) -> Option<impl Iterator<Item = u8>> {
         let (range, step) = match part.split_once('/') {
             Some((range, step)) => (range, number(step).filter(|step| *step > 0)?),
@@ -156,7 +156,7 @@ impl Field {
             None if part.contains('/') => return None,
             None => (self.value(range)?, self.value(range)?),
         };
-        // `*/75` would be due once an hour, which nobody means.
+        // `*/75` would come due once an hour, which nobody means.
         let is_reached = range != "*" || step == 1 || step <= last - first;
         (first <= last && is_reached).then(|| (first..=last).step_by(usize::from(step)))
     }
@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    /// When it is due next after a Friday evening, 20 November 2026, 18:30:00.
+    /// The next two times after a Friday evening, 20 November 2026, 18:30:00.
     fn firings(text: &str) -> String {
         let crontab = Crontab::new(text).unwrap();
         let friday = DateTime::parse_from_rfc3339("2026-11-20T18:30:00Z").unwrap().timestamp();
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    /// A field as a text and the values that it stands for.
+    /// A field as text, and the values that it stands for.
     fn field(least: u8, most: u8) -> impl Strategy<Value = (String, Vec<u8>)> {
         let values = prop::collection::vec(least..=most, 1..4);
         prop_oneof![

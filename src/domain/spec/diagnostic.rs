@@ -1,32 +1,32 @@
-//! Faults and warnings of a file, with their places, shown with line, caret and hint.
+//! Faults and warnings about a file, shown with line, caret and hint.
 
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
-/// Something to say about a place in a file.
+/// A fault or a warning about a place in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Whether the file can be used all the same.
+    /// Whether the file can be used despite it.
     pub severity: Severity,
-    /// What is the matter: one sentence without a full stop.
+    /// The problem: one sentence without a full stop.
     pub message: String,
-    /// Where, in bytes from the start of the file.
+    /// The place, in bytes from the start of the file.
     pub span: Range<usize>,
-    /// A few words for right there; may be empty.
+    /// A few words shown at the place; may be empty.
     pub label: String,
-    /// What to do about it, where that is known.
+    /// What to do about it, if that is known.
     pub hint: Option<String>,
 }
 
-/// How bad it is.
+/// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The file cannot be used.
     Fault,
-    /// It can be used, but not all that it says is heeded.
+    /// The file can be used despite it.
     Warning,
 }
 
@@ -42,19 +42,20 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::fault(span, message) }
     }
 
-    /// Adds a few words for right at the place.
+    /// Adds a few words to show at the place.
     #[must_use]
     pub fn label(self, label: impl Into<String>) -> Self {
         Self { label: label.into(), ..self }
     }
 
-    /// Adds what to do about it.
+    /// Adds a hint what to do.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Line and column of its beginning in `source`, counted from 1, the column in characters.
+    /// Line and column of the start of the span in `source`, counted from 1, the column in
+    /// characters.
     pub fn position(&self, source: &str) -> (usize, usize) {
         position(source, self.span.start)
     }
@@ -67,10 +68,10 @@ pub fn position(source: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// The diagnostics of one file as a person reads them: each with its line, a caret and the hint.
+/// The diagnostics of one file as text for people: each with its line, a caret and the hint.
 ///
-/// `file` is the name shown, `source` the text that the spans point into. Nothing in any of them
-/// can control the terminal. With `color`, the text holds ANSI styles.
+/// `file` is the name to show; the spans point into `source`. Nothing in any of them can control
+/// the terminal. With `color`, the text has ANSI styles.
 pub fn render(diagnostics: &[Diagnostic], file: &str, source: &str, color: bool) -> String {
     let file = sanitize(file);
     let source = harmless_in_place(source);
@@ -112,12 +113,12 @@ fn snippet<'a>(
     Snippet::source(source).path(file).annotation(annotation)
 }
 
-/// `text` on one line, with everything that could control a terminal made visible.
+/// `text` on one line, with everything that could control a terminal replaced.
 pub fn sanitize(text: &str) -> String {
     text.chars().map(|char| if char == '\n' || controls(char) { '\u{fffd}' } else { char }).collect()
 }
 
-/// The same for many lines, in which every byte keeps its place.
+/// Replaces the same in a text of many lines. Every byte keeps its position.
 fn harmless_in_place(text: &str) -> String {
     let text = text.replace("\r\n", " \n");
     let chars = text.chars().map(|char| match (controls(char), char.len_utf8()) {
@@ -129,7 +130,7 @@ fn harmless_in_place(text: &str) -> String {
     chars.collect()
 }
 
-/// Whether it moves the cursor, begins an escape sequence or turns the direction of writing.
+/// Whether it moves the cursor, begins an escape sequence or changes the writing direction.
 fn controls(char: char) -> bool {
     let turns = matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     turns || (char.is_control() && char != '\n' && char != '\t')
@@ -182,8 +183,8 @@ mod tests {
     }
 
     proptest! {
-        /// The terminal is the reader's: whatever stands in a file or its name, only the renderer's
-        /// own styles reach it, and spans that do not fit do no harm.
+        /// A file or its name cannot control the reader's terminal: only the renderer's own styles
+        /// reach it, and spans that do not fit do no harm.
         #[test]
         fn nothing_in_a_file_controls_the_terminal(
             text in "([a-z\n\té€🦀]|\\PC|[\u{0}-\u{9f}\u{200e}\u{202e}\u{2066}]){0,40}",

@@ -1,4 +1,4 @@
-//! The spec files of a directory. A bad file does not stop the others.
+//! Reads the spec files of a directory. A bad file does not stop the others.
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use super::diagnostic::Diagnostic;
 use super::written::{Checked, parse};
 
-/// Most bytes of a spec file: the longest that make sense have some thousand.
+/// Most bytes of a spec file. The longest sensible ones have some thousand.
 const MOST_BYTES: u64 = 256 << 10;
 
 /// A spec file as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpecFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What it holds: the text that the spans of diagnostics point into.
+    /// The text of the file; the spans of diagnostics point into it.
     pub source: String,
     /// The spec, or all that is wrong with it.
     pub outcome: Result<Checked, Vec<Diagnostic>>,
@@ -23,8 +23,8 @@ pub struct SpecFile {
 
 /// Reads all `*.toml` files of a directory except hidden ones, in the order of their names.
 ///
-/// A bad file does not stop the others. When several files give the same name to their specs, each
-/// of them is at fault: which one is meant is not Gorget's to guess.
+/// A bad file does not stop the others. When several files give their specs the same name, each of
+/// them is at fault, because Gorget cannot know which one is meant.
 ///
 /// # Errors
 /// Only when the directory itself cannot be read.
@@ -32,7 +32,7 @@ pub fn load_directory(directory: &Path) -> io::Result<Vec<SpecFile>> {
     load_directory_again(directory, &mut Vec::new())
 }
 
-/// The same; files that read as they did `before` are not looked through again.
+/// Does the same, but does not parse files whose text is the same as `before`.
 ///
 /// # Errors
 /// Only when the directory itself cannot be read.
@@ -54,19 +54,20 @@ pub fn load_directory_again(directory: &Path, before: &mut Vec<SpecFile>) -> io:
     Ok(files)
 }
 
-/// Reads one spec file. That it cannot be read is a fault of the file like any other.
+/// Reads one spec file. An unreadable file is a fault like any other.
 pub fn load_file(path: &Path) -> SpecFile {
     load_unless(path, None)
 }
 
-/// Reads one spec file; what came of it `before` holds if its text is the same.
+/// Reads one spec file; returns the result in `before` if the text is the same.
 fn load_unless(path: &Path, before: Option<&SpecFile>) -> SpecFile {
     let (source, outcome) = match read(path) {
         Err(error) => (String::new(), Err(vec![Diagnostic::fault(0..0, error.to_string())])),
         Ok(bytes) => match String::from_utf8(bytes) {
             Err(error) => not_utf8(&error),
             Ok(source) => {
-                // A text that could not be read is not in `source`, so nothing is the same as that.
+                // The `source` of an unreadable file is empty. An empty text never counts as
+                // unchanged.
                 if let Some(before) = before.filter(|before| !source.is_empty() && before.source == source) {
                     return before.clone();
                 }
@@ -79,10 +80,10 @@ fn load_unless(path: &Path, before: Option<&SpecFile>) -> SpecFile {
     SpecFile { path: path.to_owned(), source, outcome }
 }
 
-/// Reads a file that is no longer than it may be.
+/// Reads a regular file of at most [`MOST_BYTES`].
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
-    // Opening a FIFO would wait for whoever writes to it.
+    // Opening a FIFO would wait for a writer.
     if !fs_err::metadata(path)?.is_file() {
         return wrong(format!("{} is not a regular file", path.display()));
     }
@@ -106,7 +107,7 @@ fn not_utf8(error: &std::string::FromUtf8Error) -> (String, Result<Checked, Vec<
     (source, Err(vec![fault]))
 }
 
-/// Faults all specs of a directory that have the same name.
+/// Makes equal names of specs in one directory a fault of each file.
 pub fn refuse_equal_names(files: &mut [SpecFile]) {
     let mut faults = Vec::new();
     let mut named: HashMap<(&str, Option<&Path>), Vec<&Path>> = HashMap::new();
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(names(&mut before), [None, None], "they have the same name");
         fs_err::write(file("b.toml"), format!("name = \"c\"\n{GOOD}")).unwrap();
         assert_eq!(names(&mut before), [Some("a".to_owned()), Some("c".to_owned())]);
-        // What was read is not looked through again, which shows when it is something else.
+        // An unchanged file is not parsed again. The change to the spec held here shows that.
         let Ok(checked) = &mut before[0].outcome else { panic!("it is a spec") };
         checked.spec.name = "former".to_owned();
         assert_eq!(names(&mut before)[0].as_deref(), Some("former"));

@@ -1,44 +1,44 @@
-//! Where Git finds something: URLs and branches that are safe to hand to it.
+//! Checks URLs and branches, so that they are safe to pass to Git.
 
 use std::path::{Component, Path};
 
 use thiserror::Error;
 
-/// The ways in which Git may fetch. Any other `NAME://` or `NAME::` makes Git run a program
+/// The schemes that Git may fetch by. Any other `NAME://` or `NAME::` makes Git run a program
 /// `git-remote-NAME`.
 const SCHEMES: [&str; 5] = ["https", "http", "ssh", "git", "file"];
 
 /// Why something is not a URL that Gorget fetches from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum UrlError {
-    /// There is nothing.
+    /// The URL is empty.
     #[error("this URL is empty")]
     Empty,
-    /// It would be mistaken for an option.
+    /// It would be taken for an option.
     #[error("this URL, its host or its path begins with `-`")]
     Option,
-    /// There is a blank or a control character in it.
+    /// It has a blank or a control character in it.
     #[error("this URL has a blank or a control character in it")]
     Blank,
-    /// There is one in a plain path, where Git takes `%20` as it is written.
+    /// A plain path has one in it. Git takes `%20` in a path literally.
     #[error("this path has a blank or a control character in it")]
     BlankInPath,
-    /// A branch or a query behind the address, as web pages have it.
+    /// It has a `#` or a `?` after the address, as web pages have.
     #[error("this URL has a `#` or a `?` in it")]
     Fragment,
-    /// `ext::` and the like run programs.
+    /// `ext::` and other transport helpers run programs.
     #[error("this URL asks for a transport helper")]
     Helper,
-    /// An unknown scheme.
+    /// The scheme is unknown.
     #[error("Gorget does not fetch by this scheme")]
     Scheme,
-    /// A password, or a user of a web server, which is as good as one.
+    /// It has a password in it, or a user of a web server, which is as secret as a password.
     #[error("this URL has credentials in it")]
     Credentials,
-    /// There is a scheme, but no host or no path after it.
+    /// It has a scheme, but no host or no path.
     #[error("this URL is not complete")]
     Incomplete,
-    /// A path that depends on the working directory.
+    /// It is a path that depends on the working directory.
     #[error("this is neither a URL nor an absolute path")]
     Relative,
 }
@@ -60,7 +60,7 @@ impl UrlError {
     }
 }
 
-/// Refuses what Git would not take as a plain place to fetch from, and what has a password in it.
+/// Refuses what Git would not take as a plain address to fetch from, and URLs with credentials.
 pub fn check_url(url: &str) -> Result<(), UrlError> {
     if url.is_empty() {
         return Err(UrlError::Empty);
@@ -80,7 +80,7 @@ pub fn check_url(url: &str) -> Result<(), UrlError> {
     }
 }
 
-/// What comes after `scheme://`.
+/// Checks the part after `scheme://`.
 fn check_absolute(scheme: &str, rest: &str) -> Result<(), UrlError> {
     if !SCHEMES.contains(&scheme) {
         return Err(UrlError::Scheme);
@@ -93,7 +93,7 @@ fn check_absolute(scheme: &str, rest: &str) -> Result<(), UrlError> {
     if authority.starts_with('-') || host.starts_with('-') {
         return Err(UrlError::Option);
     }
-    // In the name of a file they mean nothing.
+    // In a file name these characters have no special meaning.
     if scheme != "file" && path.contains(['#', '?']) {
         return Err(UrlError::Fragment);
     }
@@ -103,7 +103,7 @@ fn check_absolute(scheme: &str, rest: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
-/// `user@host:path`, as `scp` writes it.
+/// Checks `user@host:path`, the form of `scp`.
 fn check_scp(url: &str) -> Result<(), UrlError> {
     let (host, path) = url.split_once(':').ok_or(UrlError::Relative)?;
     let before_host = host.rsplit_once('@').map_or(host, |(_, host)| host);
@@ -125,19 +125,19 @@ pub fn is_local(url: &str) -> bool {
     url.starts_with('/') || url.starts_with("file://")
 }
 
-/// Why something is not the name of a branch; the rule that it breaks.
+/// Why something is not the name of a branch: the rule that it breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this is not the name of a branch: {0}")]
 pub struct BranchError(&'static str);
 
 impl BranchError {
-    /// The rule that is broken.
+    /// The broken rule.
     pub fn rule(self) -> &'static str {
         self.0
     }
 }
 
-/// Refuses what Git does not take as the name of a branch.
+/// Refuses what Git does not accept as the name of a branch.
 pub fn check_branch(name: &str) -> Result<(), BranchError> {
     let part_is_bad =
         |part: &str| part.is_empty() || part.starts_with('.') || part.strip_suffix(".lock").is_some();
@@ -158,7 +158,7 @@ pub fn check_branch(name: &str) -> Result<(), BranchError> {
     rules.into_iter().find(|(broken, _)| *broken).map_or(Ok(()), |(_, rule)| Err(BranchError(rule)))
 }
 
-/// Whether `path` stays inside the tree that it is relative to, whatever that tree is.
+/// Whether `path` stays inside the tree that it is relative to, for any tree.
 pub fn is_inside(path: &str) -> bool {
     let path_is_plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     path_is_plain && !path.is_empty() && !path.starts_with('-') && !path.chars().any(char::is_control)

@@ -1,7 +1,7 @@
-//! What an admin wrote about a branch.
+//! Specs, as admins write them.
 //!
-//! A file is read in two steps: the *written* form keeps positions and leaves everything optional;
-//! resolving it either gives a `Spec`, in which every value has been checked and every default
+//! A file is read in two steps. The *written* form keeps positions and leaves everything optional.
+//! Resolving it gives either a `Spec`, in which every value has been checked and every default
 //! applied, or *all* its faults as `Diagnostic`s. `load_directory` does this for all specs of a
 //! farm, `parse` for one text.
 
@@ -37,54 +37,55 @@ pub use template::{fits, is_pattern, made, matches};
 pub use verdict::Policy;
 pub use written::{Checked, parse};
 
-/// One branch specification, checked and complete.
+/// One spec, checked and complete.
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// Unique among the specs of a farm: letters, digits, `.`, `_`, `-`; at most 64 of them.
     pub name: String,
-    /// Where code comes from. Names are unique, and so are the pairs of URL and branch.
+    /// The sources of code. Names are unique, and so are the pairs of URL and branch.
     pub channels: Vec<Channel>,
-    /// Which jobs the revision is asked for.
+    /// The jobs to compute.
     pub build: Build,
-    /// For which systems, without duplicates; at least one.
+    /// The systems to compute them for, without duplicates; at least one.
     pub systems: Vec<System>,
     /// How often the branches are polled.
     pub period: Period,
-    /// 0 (first) to 9 (last), as in Cuirass.
+    /// From 0 (first) to 9 (last), as in Cuirass.
     pub priority: u8,
-    /// Whether it is watched and evaluated at all.
+    /// Whether the spec is watched and evaluated at all.
     pub active: bool,
-    /// What becomes of the builds of the very first evaluation.
+    /// What to do with the builds of the very first evaluation.
     pub first: First,
     /// Whether all commits of a branch are evaluated, one after another, or only the newest.
     #[serde(default)]
     pub every_commit: bool,
-    /// Which Guix evaluates, where one of the channels is Guix.
+    /// Which Guix evaluates, if one of the channels is Guix.
     #[serde(default)]
     pub runtime: Runtime,
-    /// When what failed is queued again.
+    /// When failed builds are queued again.
     #[serde(default)]
     pub retry_failed: RetryFailed,
-    /// How many builds it gets for each one of another spec of the same priority that has one share.
+    /// Builds of this spec for each build of another spec of the same priority that has one share.
     #[serde(default = "one")]
     pub share: u32,
     /// How many new builds one evaluation of a system may queue without approval.
     #[serde(default)]
     pub budget: Option<u32>,
-    /// Whether other systems wait until the first one is through.
+    /// Whether the other systems wait until the first one is done.
     #[serde(default)]
     pub staged: bool,
-    /// Whether what builds need and nobody has wanted is queued as well; else it is the coordinator's task.
+    /// Whether inputs that no job has wanted are queued as well; otherwise the coordinator builds
+    /// them.
     #[serde(default)]
     pub queue_inputs: bool,
-    /// Which of its evaluations are kept; all of them, when that is not said.
+    /// The evaluations to keep; `None` keeps all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
     /// What the branch has to do to be ready for the branch of another spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Policy>,
-    /// The spec that this one was made from, when that has a pattern as branch.
+    /// The template that this spec was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 }
@@ -94,12 +95,13 @@ fn one() -> u32 {
 }
 
 impl Spec {
-    /// Whether it has a pattern as branch, so that specs are made from it and nothing else is done.
+    /// Whether it is a template: one of its branches is a pattern. Specs are made from a template,
+    /// and nothing else is done with it.
     pub fn is_template(&self) -> bool {
         self.channels.iter().any(|channel| is_pattern(&channel.branch))
     }
 
-    /// Whether there is something to evaluate.
+    /// Whether the spec is evaluated: it is active and no template.
     pub fn is_evaluated(&self) -> bool {
         self.active && !self.is_template()
     }
@@ -114,16 +116,17 @@ pub struct Channel {
     pub url: String,
     /// The branch that is watched, or a pattern with `*` for any text.
     pub branch: String,
-    /// Patterns of branches that the pattern does not mean.
+    /// Patterns of branches to leave out, although `branch` matches them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
     /// When set, exactly this commit is used and the branch is not polled.
     pub commit: Option<String>,
-    /// The first commit whose signature counts, and its signer; without, commits are taken as they come.
+    /// The first commit whose signature counts, and its signer. Without it, commits are not
+    /// authenticated.
     pub introduction: Option<Introduction>,
 }
 
-/// Where a channel's chain of authenticated commits begins.
+/// The start of a channel's chain of authenticated commits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Introduction {
     /// Full commit hash.
@@ -132,27 +135,27 @@ pub struct Introduction {
     pub signer: String,
 }
 
-/// Which jobs a revision is asked for.
+/// The jobs to compute for a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
-    /// The jobs of `(gnu ci)` to begin with.
+    /// The subset of the jobs of `(gnu ci)` to start from.
     pub subset: Subset,
     /// Whether packages are also built for the processors that `(gnu ci)` tunes them for.
     pub tuned: bool,
-    /// Whether the cross builds that `(gnu ci)` has are among the jobs.
+    /// Whether the cross builds of `(gnu ci)` are among the jobs.
     pub cross: bool,
-    /// More targets to cross-build for: the packages that are listed, else those that `(gnu ci)`
-    /// cross-builds.
+    /// More targets to cross-build for: the listed packages if `build` lists packages, otherwise
+    /// those that `(gnu ci)` cross-builds.
     pub cross_targets: Vec<String>,
-    /// Packages and manifest entries to leave out, by their names, in which `*` stands for anything.
+    /// Packages and manifest entries to leave out, by name; `*` stands for any text.
     pub exclude: Vec<String>,
-    /// Whether builds that are asked for while evaluating are made, by this machine's daemon.
+    /// Whether this machine's daemon makes builds that an evaluation asks for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub builds_while_evaluating: bool,
 }
 
 impl From<Subset> for Build {
-    /// All of it, as `(gnu ci)` has it.
+    /// All jobs of the subset, as in `(gnu ci)`.
     fn from(subset: Subset) -> Self {
         Self {
             subset,
@@ -169,9 +172,9 @@ impl From<Subset> for Build {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subset {
-    /// Every package, hidden ones, replacements, tuned variants and cross builds included.
+    /// Every package, including hidden ones, replacements, tuned variants and cross builds.
     All,
-    /// What the rest is built with, and its cross builds.
+    /// The packages that the rest is built with, and their cross builds.
     Core,
     /// Guix itself.
     Guix,
@@ -181,51 +184,54 @@ pub enum Subset {
     Images,
     /// The tests of Guix System.
     SystemTests,
-    /// The tarball with which Guix is installed elsewhere.
+    /// The tarball for installing Guix on other distributions.
     Tarball,
-    /// What the procedure `cuirass-jobs` of each of these modules returns; such as `(my ci)`.
+    /// The jobs that the procedure `cuirass-jobs` of each of these modules returns; such as `(my
+    /// ci)`.
     Custom(Vec<String>),
-    /// The packages of these channels, by their names.
+    /// The packages of these channels, by name.
     Channels(Vec<String>),
     /// Packages by specification, such as `gcc-toolchain@14`.
     Packages(Vec<String>),
-    /// The entries of manifest files, by their path inside one of the channels.
+    /// The entries of manifest files, each by its path inside one of the channels.
     Manifests(Vec<String>),
 }
 
-/// Which Guix evaluates a revision that has the channel `guix`; the installed one evaluates others.
+/// Which Guix evaluates a revision that has the channel `guix`. The installed one evaluates any
+/// other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Runtime {
-    /// The revision's own, straight from its files.
+    /// The revision's own, run directly from its checkout.
     #[default]
     Checkout,
-    /// The revision's own, built by the machine's daemon as `guix time-machine` has it built.
+    /// The revision's own, built by the machine's daemon as `guix time-machine` does.
     TimeMachine,
 }
 
-/// What becomes of the builds of a spec's first evaluation, which has nothing to be compared with.
+/// What to do with the builds of a spec's first evaluation, which has no earlier one to compare
+/// with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum First {
-    /// They are queued.
+    /// Queue them.
     #[default]
     Queue,
-    /// They are recorded as known, and not queued.
+    /// Record them as known, without queueing them.
     Record,
 }
 
-/// Which evaluations of a spec are kept, for each system: these, and those that [`crate::domain::retention`]
-/// never lets go.
+/// How many evaluations of a spec are kept for each system. Those that [`crate::domain::retention`]
+/// never removes are kept as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Keep {
-    /// The newest ones, so many; at least one.
+    /// The number of the newest evaluations to keep; at least one.
     pub newest: usize,
-    /// The last one of a day (UTC), for the last so many days that have one.
+    /// The number of days (UTC) of which the last evaluation is kept, counting only days with one.
     pub days: usize,
-    /// The last one of a week, which begins with its Monday.
+    /// The same for weeks, which begin on Monday.
     pub weeks: usize,
-    /// The last one of a month.
+    /// The same for months.
     pub months: usize,
 }
 
@@ -254,7 +260,7 @@ impl System {
         Self::KNOWN.contains(&name).then(|| Self(name.to_owned()))
     }
 
-    /// The system that this program was made for.
+    /// The system that this program was compiled for.
     pub fn host() -> Self {
         Self(match std::env::consts::ARCH {
             "x86" => "i686-linux".to_owned(),
@@ -264,7 +270,7 @@ impl System {
         })
     }
 
-    /// Its name.
+    /// The name of the system.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -14,8 +14,8 @@ const UNITS: [(char, Seconds); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s'
 
 /// How often the branches of a spec are polled.
 ///
-/// Its text is `every 5m` for an interval and the crontab itself otherwise: that is how it is
-/// displayed, stored and read back.
+/// Its text is `every 5m` for an interval, and otherwise the crontab itself. It is shown, stored
+/// and read back in this form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Period(Kind);
@@ -27,7 +27,7 @@ enum Kind {
 }
 
 impl Period {
-    /// An interval such as `5m`: a whole number of `s`, `m`, `h` or `d`, from 10 s to 30 d.
+    /// Reads an interval such as `5m`: a whole number of `s`, `m`, `h` or `d`, from 10 s to 30 d.
     pub fn every(text: &str) -> Result<Self, PeriodError> {
         let seconds = interval(text).ok_or_else(|| PeriodError::Interval(text.to_owned()))?;
         if !(SHORTEST..=LONGEST).contains(&seconds) {
@@ -36,19 +36,19 @@ impl Period {
         Ok(Self(Kind::Every(seconds)))
     }
 
-    /// An ordinary crontab of five fields, in UTC, or one of its nicknames such as `@daily`.
+    /// Reads an ordinary crontab of five fields, in UTC, or one of its nicknames such as `@daily`.
     ///
-    /// Weekdays go from 0 to 7, and both ends are Sunday. Where programs differ in what a crontab
-    /// means, it is refused: day of month and weekday restricted at once, seconds, and what never
+    /// Weekdays go from 0 to 7; both 0 and 7 are Sunday. A crontab is refused if programs differ
+    /// about its meaning: if it restricts both day of month and weekday, has seconds, or never
     /// comes due.
     pub fn crontab(text: &str) -> Result<Self, PeriodError> {
         Ok(Self(Kind::Crontab(Box::new(Crontab::new(text)?))))
     }
 
-    /// The first time after `after` at which it is due.
+    /// The first time after `after` at which the period is due.
     ///
-    /// An interval counts from `after`; a crontab names minutes in UTC. A crontab that is not due
-    /// again before the end of the year 2100 answers [`Seconds::MAX`].
+    /// An interval counts from `after`; a crontab names minutes in UTC. For a crontab that is not
+    /// due again before the end of the year 2100, the result is [`Seconds::MAX`].
     pub fn next(&self, after: Seconds) -> Seconds {
         match &self.0 {
             Kind::Every(seconds) => after.saturating_add(*seconds),
@@ -91,7 +91,7 @@ impl From<Period> for String {
     }
 }
 
-/// How many seconds a text such as `5m` means; `None` when it is not a whole number and a unit.
+/// The seconds that a text such as `5m` means; `None` when it is not a whole number and a unit.
 pub fn interval(text: &str) -> Option<Seconds> {
     let unit = text.chars().next_back()?;
     let (_, size) = UNITS.into_iter().find(|(letter, _)| *letter == unit)?;

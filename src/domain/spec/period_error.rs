@@ -8,38 +8,38 @@ pub enum PeriodError {
     /// It is not a whole number with a unit.
     #[error("`{0}` is not an interval")]
     Interval(String),
-    /// It is shorter or longer than is sensible.
+    /// It is shorter or longer than allowed.
     #[error("an interval is at least 10 s and at most 30 d long")]
     Length,
-    /// It is not made of five fields.
+    /// It does not have five fields.
     #[error("a crontab has five fields, and this has {0}")]
     Fields(usize),
     /// It is an `@word` that is no schedule.
     #[error("`{0}` is not a schedule")]
     Nickname(String),
-    /// One field is wrong.
+    /// One field is invalid.
     #[error("`{word}` is not {field}")]
     Field {
-        /// What the field says, with its article: `a minute`.
+        /// What the field is, with its article: `a minute`.
         field: &'static str,
-        /// What would be right there.
+        /// What the field may contain.
         expected: &'static str,
-        /// The part that is wrong.
+        /// The invalid part.
         word: String,
-        /// Where it stands in the text, in bytes.
+        /// Its position in the text, in bytes.
         at: Range<usize>,
     },
-    /// Day of month and weekday are both restricted: programs differ in whether that means
-    /// "and" or "or".
+    /// Day of month and weekday are both restricted. Programs differ in whether both or either must
+    /// match.
     #[error("both the day of the month and the weekday are restricted")]
     BothDays {
-        /// Where the weekday stands in the text, in bytes.
+        /// The position of the weekday in the text, in bytes.
         at: Range<usize>,
     },
     /// It begins with a time zone.
     #[error("a time zone cannot be given")]
     TimeZone,
-    /// No day fits, such as 31 February.
+    /// No date matches, such as 31 February.
     #[error("this never comes due")]
     Never,
 }
@@ -68,7 +68,7 @@ impl PeriodError {
         }
     }
 
-    /// The part of the text that is at fault, in bytes; `None` for all of it.
+    /// The invalid part of the text, in bytes; `None` for all of it.
     pub fn at(&self) -> Option<Range<usize>> {
         match self {
             Self::Field { at, .. } | Self::BothDays { at } => Some(at.clone()),

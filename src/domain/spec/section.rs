@@ -1,4 +1,4 @@
-//! Tables of a file while they are read: every fault is noted with its place, and reading goes on.
+//! Reads tables of a file. Every fault is noted with its place, and reading goes on.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -8,10 +8,10 @@ use toml::de::{DeTable, DeValue};
 use super::System;
 use super::diagnostic::Diagnostic;
 
-/// A value and where it stands.
+/// A value and its place in the file.
 pub(super) type Value<'a> = &'a Spanned<DeValue<'a>>;
 
-/// One table: values are taken out by their keys, and what nobody took is a fault.
+/// One table. Values are taken by their keys; a key that was not taken is a fault.
 pub(super) struct Section<'a> {
     called: &'static str,
     table: &'a DeTable<'a>,
@@ -20,7 +20,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// Begins to read `table`; `called` is what people call it, with its article.
+    /// Begins to read `table`. `called` is the table's name for people, with its article.
     pub(super) fn new(called: &'static str, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
         Self { called, table, span, known: Vec::new() }
     }
@@ -31,7 +31,7 @@ impl<'a> Section<'a> {
         self.table.get(key)
     }
 
-    /// The value of `key`; that there is none is a fault.
+    /// The value of `key`; a missing key is a fault.
     pub(super) fn require(
         &mut self,
         key: &'static str,
@@ -46,12 +46,12 @@ impl<'a> Section<'a> {
         value
     }
 
-    /// Where it stands.
+    /// The place of the table in the file.
     pub(super) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
-    /// Ends reading: every key that nobody asked for is a fault.
+    /// Ends reading. Every key that was not taken is a fault.
     pub(super) fn finish(self, faults: &mut Vec<Diagnostic>) {
         for key in self.table.keys() {
             let name: &str = key.get_ref();
@@ -63,7 +63,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The value as a string.
+/// Reads the value as a string.
 pub(super) fn string<'a>(value: Value<'a>, faults: &mut Vec<Diagnostic>) -> Option<Spanned<&'a str>> {
     let text = value.get_ref().as_str();
     if text.is_none() {
@@ -72,7 +72,7 @@ pub(super) fn string<'a>(value: Value<'a>, faults: &mut Vec<Diagnostic>) -> Opti
     text.map(|text| Spanned::new(value.span(), text))
 }
 
-/// The value as `true` or `false`.
+/// Reads the value as `true` or `false`.
 pub(super) fn boolean(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<bool> {
     let boolean = value.get_ref().as_bool();
     if boolean.is_none() {
@@ -81,7 +81,7 @@ pub(super) fn boolean(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<
     boolean
 }
 
-/// The value as a table.
+/// Reads the value as a table.
 pub(super) fn table<'a>(
     value: Value<'a>,
     called: &'static str,
@@ -94,7 +94,7 @@ pub(super) fn table<'a>(
     Some(Section::new(called, table, value.span()))
 }
 
-/// The items of a value that is a list with at least one item.
+/// Reads the value as a list with at least one item.
 pub(super) fn list<'a>(value: Value<'a>, faults: &mut Vec<Diagnostic>) -> Option<&'a [Spanned<DeValue<'a>>]> {
     let DeValue::Array(items) = value.get_ref() else {
         wrong_type(value, "a list", faults);
@@ -108,7 +108,7 @@ pub(super) fn list<'a>(value: Value<'a>, faults: &mut Vec<Diagnostic>) -> Option
     Some(items)
 }
 
-/// The strings of a list, each read by `read` and none of them twice.
+/// Reads the value as a list of strings. `read` reads each; a repeated item is a fault.
 pub(super) fn strings<T: PartialEq>(
     value: Value<'_>,
     faults: &mut Vec<Diagnostic>,
@@ -128,7 +128,7 @@ pub(super) fn strings<T: PartialEq>(
     Some(found)
 }
 
-/// The value as a system.
+/// Reads the name of a system.
 pub(super) fn system(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<System> {
     let system = System::new(text.get_ref());
     if system.is_none() {
@@ -137,7 +137,7 @@ pub(super) fn system(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Opti
     system
 }
 
-/// A whole number; `what` says what it is, and gives a hint.
+/// Reads a whole number; `what` is its name and a hint.
 pub(super) fn whole(
     value: Value<'_>,
     range: RangeInclusive<u32>,
@@ -156,7 +156,7 @@ pub(super) fn whole(
     number
 }
 
-/// Notes that `value` is not what it should be.
+/// Notes that `value` does not have the expected type.
 pub(super) fn wrong_type(value: Value<'_>, expected: &str, faults: &mut Vec<Diagnostic>) {
     let found = match value.get_ref() {
         DeValue::String(_) => "a string",
@@ -171,13 +171,13 @@ pub(super) fn wrong_type(value: Value<'_>, expected: &str, faults: &mut Vec<Diag
     faults.push(Diagnostic::fault(value.span(), message).label(format!("expected {expected}")));
 }
 
-/// Notes that the word is none of those that may stand there.
+/// Notes that the word is not among the known ones.
 pub(super) fn unknown(text: &Spanned<&str>, known: &[&str], faults: &mut Vec<Diagnostic>) {
     let fault = Diagnostic::fault(text.span(), format!("`{}` is not known here", text.get_ref()));
     faults.push(fault.hint(suggestion(text.get_ref(), known)));
 }
 
-/// What somebody who wrote `word` may have meant.
+/// Suggests what `word` was meant to be.
 fn suggestion(word: &str, known: &[&str]) -> String {
     if let Some(name) = known.iter().find(|name| abbreviates(word, name)) {
         return format!("did you mean `{name}`?");
@@ -202,7 +202,8 @@ fn abbreviates(word: &str, name: &str) -> bool {
     }
 }
 
-/// How many characters must be put in, taken out or replaced to make `b` out of `a`.
+/// The edit distance: how many characters must be inserted, removed or replaced to turn `a` into
+/// `b`.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! Specs that are made from another one, whose branch is a pattern.
+//! Makes specs from a template, a spec whose branch is a pattern.
 
 use std::collections::BTreeSet;
 
@@ -8,31 +8,31 @@ use super::location::{BranchError, check_branch};
 use super::name::LONGEST_NAME;
 use super::{Channel, Spec};
 
-/// The most specs that are made from one.
+/// Most specs made from one template.
 const MOST: usize = 1000;
 
-/// Whether a branch is a pattern: Git takes no `*` in a name.
+/// Whether a branch is a pattern. Git allows no `*` in the name of a branch.
 pub fn is_pattern(branch: &str) -> bool {
     branch.contains('*')
 }
 
-/// Refuses patterns that no branch can fit.
+/// Refuses patterns that no branch can match.
 pub(super) fn check_pattern(pattern: &str) -> Result<(), BranchError> {
     check_branch(&pattern.replace('*', "x"))
 }
 
-/// Whether a branch is one that a channel's pattern means.
+/// Whether a branch matches a channel's pattern and none of its `exclude` patterns.
 pub fn matches(channel: &Channel, branch: &str) -> bool {
     fits(&channel.branch, branch) && !channel.exclude.iter().any(|pattern| fits(pattern, branch))
 }
 
-/// Whether a text is one that a pattern means: `*` stands for any text, slashes included.
+/// Whether a text matches a pattern. `*` stands for any text, including slashes.
 pub fn fits(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let head = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(head) else { return false };
     let Some(tail) = parts.next_back() else { return rest.is_empty() };
-    // Of a part in the middle, the first place is as good as any.
+    // For a part in the middle, the first match is as good as any.
     for part in parts {
         let Some((_, after)) = rest.split_once(part) else { return false };
         rest = after;
@@ -40,9 +40,9 @@ pub fn fits(pattern: &str, text: &str) -> bool {
     rest.ends_with(tail)
 }
 
-/// The specs that are made from `template`, one for each of `branches` that its pattern means: all
-/// that it says, for that branch. Of too many, the first by name are taken; then the second value is
-/// the number of those left out.
+/// The specs made from `template`: one for each of `branches` that its pattern matches, the same as
+/// the template except for the branch. If there are too many, the first by name are taken. The
+/// second value is the number of those left out.
 pub fn made<'a>(template: &Spec, branches: impl IntoIterator<Item = &'a str>) -> (Vec<Spec>, usize) {
     let Some(place) = template.channels.iter().position(|channel| is_pattern(&channel.branch)) else {
         return (Vec::new(), 0);
@@ -59,7 +59,7 @@ pub fn made<'a>(template: &Spec, branches: impl IntoIterator<Item = &'a str>) ->
         spec.channels[place].exclude = Vec::new();
         spec
     });
-    // Two names of a spec's may not name the same place.
+    // Two channels of one spec must not have the same URL and branch.
     let specs = specs.filter(|spec| {
         let is_other =
             |other: &Channel| (&other.url, &other.branch) != (&pattern.url, &spec.channels[place].branch);
@@ -68,8 +68,9 @@ pub fn made<'a>(template: &Spec, branches: impl IntoIterator<Item = &'a str>) ->
     (specs.collect(), fitting.len().saturating_sub(MOST))
 }
 
-/// `TEMPLATE/BRANCH`: no name in a file has a slash, so it is unique. Characters that do not do in a name
-/// are replaced; then, and when it is too long, a hash of the branch makes it unique.
+/// `TEMPLATE/BRANCH`. No name in a file has a slash, so it is unique. Characters that are not
+/// allowed in a name are replaced. In that case, and when the name is too long, a hash of the
+/// branch makes it unique.
 fn name(template: &str, branch: &str) -> String {
     let plain = format!("{template}/{branch}");
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-+/".contains(char);

@@ -12,25 +12,26 @@ use super::section::{Section, Value, boolean, string, strings, system, table, un
 use super::verdict::policy;
 use super::{Channel, First, Keep, RetryFailed, Runtime, Spec, System};
 
-/// How many faults of a file are told: showing each takes as long as the file is.
+/// Most faults of a file that are shown, because showing each takes time in proportion to the file.
 const MOST_FAULTS: usize = 50;
 
-/// A spec that can be used.
+/// A spec without faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// What the file says, with defaults for what it leaves out.
+    /// The spec, with defaults for what the file leaves out.
     pub spec: Spec,
-    /// What it says and Gorget does not heed.
+    /// The warnings about the file.
     pub warnings: Vec<Diagnostic>,
-    /// Where its name stands, in bytes; the beginning of the file when the name is the file's.
+    /// The place of the name in the file, in bytes; the start of the file if the name comes from
+    /// the file name.
     pub(super) name_span: Range<usize>,
 }
 
-/// Reads the text of a spec file. `default_name` is the spec's name if the text gives none: the name
+/// Parses the text of a spec file. `default_name` is the spec's name if the text has none: the name
 /// of the file without `.toml`.
 ///
-/// When anything is wrong, the answer is everything that is wrong, warnings included, in the order
-/// of the file. Only a mistake in TOML itself hides what comes after it.
+/// If there is a fault, the error holds all faults and warnings, in the order of the file. Only a
+/// mistake in TOML itself hides what comes after it.
 pub fn parse(source: &str, default_name: &str) -> Result<Checked, Vec<Diagnostic>> {
     let document = DeTable::parse(source).map_err(|error| vec![syntax(&error)])?;
     let mut faults = Vec::new();
@@ -55,7 +56,7 @@ fn syntax(error: &toml::de::Error) -> Diagnostic {
     Diagnostic::fault(error.span().unwrap_or(0..0), error.message()).label("TOML cannot be read on from here")
 }
 
-/// Reads every key. `None` only if a fault has been noted.
+/// Reads every key. Returns `None` only if a fault has been noted.
 #[expect(clippy::too_many_lines, reason = "one line for each key")]
 fn spec<'a>(
     table: &'a DeTable<'a>,
@@ -132,7 +133,7 @@ fn spec_name(
     (string(value, faults).and_then(|text| name(&text, faults)), value.span())
 }
 
-/// `every` or `period`; neither means the default.
+/// Reads `every` or `period`; without either, the default applies.
 fn period(section: &mut Section<'_>, faults: &mut Vec<Diagnostic>) -> Option<Period> {
     let (every, crontab) = (section.take("every"), section.take("period"));
     if let (Some(_), Some(value)) = (every, crontab) {
@@ -154,7 +155,7 @@ fn timed(
         Ok(period) => return Some(period),
         Err(error) => error,
     };
-    // Between plain quotes, a place in the text is a place in the file.
+    // Between plain quotes, a position in the text maps directly to one in the file.
     let is_plain = text.span().len() == text.get_ref().len() + 2;
     let span = match error.at() {
         Some(at) if is_plain && !at.is_empty() => {
@@ -215,7 +216,8 @@ fn retry_failed(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<RetryF
     again
 }
 
-/// `keep = { newest = 50, days = 30, weeks = 8, months = 12 }`, all but the first of which can be left out.
+/// Reads `keep = { newest = 50, days = 30, weeks = 8, months = 12 }`; all but the first are
+/// optional.
 fn keep(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<Keep> {
     let mut section = table(value, "`keep`", faults)?;
     let newest = section.require("newest", "say how many of the newest evaluations are kept", faults);
