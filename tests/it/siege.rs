@@ -209,11 +209,13 @@ async fn floods_of_messages_are_bounded() {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: `make torture`"]
 async fn hogs_cost_only_their_package() {
     tell(hogs()).await;
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: `make torture`"]
 async fn costly_sources_are_read_in_time_or_refused() {
     tell(sources()).await;
 }
