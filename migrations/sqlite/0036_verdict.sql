@@ -11,3 +11,17 @@ create table verdict (
 ) strict;
 
 create index verdict_spec on verdict (spec_id, id);
+
+-- Reasons against branches that somebody answers for.
+create table waiver (
+  id integer primary key,
+  spec_id integer not null references spec,
+  reason text not null,                         -- the code of the reason
+  job text not null,                            -- a pattern of names
+  system text,                                  -- null: any
+  why text not null,
+  author text not null,
+  made_at integer not null,
+  until integer not null,
+  ended_at integer                              -- when somebody ended it
+) strict;

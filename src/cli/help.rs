@@ -12,7 +12,7 @@ pub(super) const GROUPS: [(&str, &[&str]); 6] = [
     ("Specs and branches", &["check", "poll", "pushes", "acknowledge", "channels"]),
     ("Evaluations", &["status", "diff", "verdict", "history", "retry", "pin"]),
     ("Builds", &["queue", "explain", "failures", "approve", "reassign"]),
-    ("Steering", &["pause", "resume", "audit"]),
+    ("Steering", &["pause", "resume", "waiver", "audit"]),
     ("Maintenance", &["doctor", "gc", "verify", "backup", "db", "key", "token"]),
 ];
 

@@ -24,7 +24,7 @@ use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use commands::{
     acknowledge, approve, audit, backup, channels, check, database, diff, doctor, evaluate, explain,
     failures, gc, generate, history, impact, key, pause, pin, poll, pushes, queue, reassign, retry, status,
-    token, verdict, verify,
+    token, verdict, verify, waiver,
 };
 use rustix::fs::Mode;
 
@@ -107,6 +107,7 @@ enum Command {
     Explain(explain::Explain),
     Failures(failures::Failures),
     Verdict(verdict::VerdictArgs),
+    Waiver(waiver::Waivers),
     Key(key::Key),
     Token(token::Tokens),
     Audit(audit::Audit),
@@ -217,6 +218,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Explain(args) => within(explain::run(&args, config()?)),
         Command::Failures(args) => within(failures::run(&args, config()?)),
         Command::Verdict(args) => within(verdict::run(&args, config()?)),
+        Command::Waiver(args) => within(waiver::run(&args, config()?)),
         Command::Key(args) => key::run(&args, &config()?),
         Command::Token(args) => within(token::run(&args, config()?)),
         Command::Audit(args) => within(audit::run(&args, config()?)),

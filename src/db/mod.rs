@@ -124,6 +124,7 @@ pub use store::sweep::Swept;
 pub use store::sweeper::Sweeper;
 pub use verdict::Verdict;
 pub use verdict::outcomes::OutputBuild;
+pub use verdict::waiver::{NewWaiver, StoredWaiver};
 pub use verify::Finding;
 pub use watch::blocked_spec::{BlockKind, BlockedSpec, NewBlock};
 pub use watch::branch::{Branch, BranchProblem, BranchState, GONE_AFTER, PollResult};

@@ -64,3 +64,36 @@ impl<'a> Verdict<'a> {
         format!("{head}: {place}{text}{more}.")
     }
 }
+
+/// Jobs that do not count against a branch, because somebody answers for them.
+#[derive(Debug, Serialize)]
+pub struct Waiver<'a> {
+    /// Who made it.
+    pub author: &'a str,
+    /// Its number.
+    pub id: i64,
+    /// A pattern of the names of jobs.
+    pub job: &'a str,
+    /// When it was made.
+    pub made_at: Seconds,
+    /// The code of the reason.
+    pub reason: &'a str,
+    /// The spec of the branch.
+    pub spec: &'a str,
+    /// Only for this system.
+    pub system: Option<&'a str>,
+    /// When it ends.
+    pub until: Seconds,
+    /// Why its author answers for that.
+    pub why: &'a str,
+}
+
+impl<'a> Waiver<'a> {
+    /// The view of a row.
+    pub fn new(row: &'a db::StoredWaiver) -> Self {
+        let db::StoredWaiver { id, spec, waiver, why, author, made_at, until, .. } = row;
+        let system = waiver.system.as_ref().map(crate::domain::spec::System::as_str);
+        let (reason, job) = (&waiver.reason, &waiver.job);
+        Self { author, id: *id, job, made_at: *made_at, reason, spec, system, until: *until, why }
+    }
+}

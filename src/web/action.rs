@@ -22,7 +22,7 @@ use crate::domain::spec::System;
 use crate::farm::steering::{Steering, Which};
 use crate::view::approval::Approved;
 
-type Answer = Result<Done, Problem>;
+pub(super) type Answer = Result<Done, Problem>;
 type Farm = State<Arc<Shared>>;
 type By = Extension<Caller>;
 
@@ -44,12 +44,12 @@ impl IntoResponse for Done {
 }
 
 impl Shared {
-    fn steering<'a>(&'a self, caller: &'a Caller) -> Steering<'a> {
+    pub(super) fn steering<'a>(&'a self, caller: &'a Caller) -> Steering<'a> {
         Steering { db: &self.web.db, author: &caller.author, now: self.web.clock.now() }
     }
 
     /// The result of an action. Wakes the reconcilers that may have work now.
-    fn done(&self, text: String, given: Given) -> Done {
+    pub(super) fn done(&self, text: String, given: Given) -> Done {
         let bells = &self.web.bells;
         for bell in [&bells.watch, &bells.fetch, &bells.evaluate, &bells.schedule, &bells.submit] {
             bell.ring();
@@ -59,7 +59,7 @@ impl Shared {
 }
 
 /// The number in a path; 0, which nothing has as its number, if it is not one.
-fn number(text: &str) -> i64 {
+pub(super) fn number(text: &str) -> i64 {
     text.parse().unwrap_or(0)
 }
 

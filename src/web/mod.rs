@@ -29,6 +29,7 @@ mod route;
 mod routes;
 mod slots;
 mod token;
+mod waivers;
 
 use std::sync::Arc;
 

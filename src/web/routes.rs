@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::caller::authorize;
 use super::route::{Kind, Route};
-use super::{Shared, action, api, derivations, events, finish, health, live, pages};
+use super::{Shared, action, api, derivations, events, finish, health, live, pages, waivers};
 use crate::domain::access::Role;
 
 struct Entry {
@@ -87,6 +87,7 @@ fn reading() -> Vec<Entry> {
         entry(api, "/api/v1/specs/{name}/failures", "jobs that began to fail, still fail or were fixed; takes `system`", get(api::failures)),
         entry(api, "/api/v1/verdicts", "the newest verdict on each branch that has a base", get(api::verdicts)),
         entry(api, "/api/v1/specs/{name}/verdicts", "the verdicts on a branch, the newest first; only that one has `systems`", get(api::verdicts_of)),
+        entry(api, "/api/v1/waivers", "what does not count against branches, because somebody answers for it", get(waivers::list)),
         entry(api, "/api/v1/history/{name}", "a package or job over time; takes `spec`", get(api::history)),
         entry(api, "/api/v1/evaluations/{id}", "one evaluation with its errors", get(api::evaluation)),
         entry(api, "/api/v1/queue", "up to 500 builds of each state in the order of submission; takes `spec`, `system` and `state`", get(api::queue)),
@@ -116,6 +117,8 @@ fn changing() -> Vec<Entry> {
         both(Operate, "/builds/{id}/retry", "queue a failed build once more", action::retry_build),
         both(Operate, "/pauses/{kind}/{name}", "pause a `spec`, `system` or `host`, or `submission/all`; takes `reason` in the body", action::pause),
         both(Operate, "/pauses/{kind}/{name}/resume", "let it go on", action::resume),
+        both(Operate, "/specs/{name}/waivers", "let jobs not count against a branch; takes `reason`, `job`, `system`, `why` and `days` in the body", waivers::create),
+        both(Operate, "/waivers/{id}/end", "end a waiver", waivers::end),
         both(Admin, "/pushes/{id}/acknowledge", "let a push lead away from what was evaluated", action::acknowledge),
         both(Admin, "/coordinators/{name}/reassign", "give the builds of a coordinator that is gone to others", action::reassign),
         both(Admin, "/tokens/{id}/revoke", "revoke a token", action::revoke_token),

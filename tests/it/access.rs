@@ -59,6 +59,7 @@ async fn state(db: &Db) -> Value {
         "pauses": format!("{:?}", db.pauses().await.unwrap()),
         "pushes": format!("{:?}", db.all_pushes(100).await.unwrap()),
         "branches": format!("{:?}", db.branches().await.unwrap()),
+        "waivers": format!("{:?}", db.waivers(0).await.unwrap()),
         "tokens": db.tokens().await.unwrap().iter().map(|one| (one.id, one.revoked_at)).collect::<Vec<_>>(),
     })
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use gorget::domain::verdict::{Class, Reason, Report, SystemReport, Word};
+use gorget::db::NewWaiver;
+use gorget::domain::verdict::{Class, Reason, Report, SystemReport, Waiver, Word};
 use serde_json::{Value, json};
 
 use crate::here;
 use crate::support::daemon::Machine;
 use crate::support::guix::Tree;
-use crate::support::{on_both, only_spec, spec};
+use crate::support::{author, on_both, only_spec, spec, system};
 
 use crate::support::program::Farm;
 
@@ -64,6 +65,33 @@ async fn a_branch_that_breaks_a_package_must_change_and_is_ready_once_that_build
     let said = farm.say(&["verdict", "team"]).await;
     assert!(said.data.contains("2 jobs build on the base, and not on the branch"), "{}", said.data);
 
+    // Somebody answers for it, and then no longer does.
+    for (words, refusal) in [
+        (["create", "team", "unbuilt", "*", "--why", "no"].as_slice(), "\"unbuilt\" cannot be waived"),
+        (&["create", "team", "regressions", "*", "--why", "no", "--days", "91"], "from 1 to 90"),
+        (
+            &["create", "team", "regressions", "*", "--why", "no", "--system", "i686-linux"],
+            "not evaluated for",
+        ),
+        (&["create", "own", "regressions", "*", "--why", "no"], "own has no base"),
+        (&["end", "7"], "there is no waiver 7"),
+    ] {
+        let said = farm.say(&[&["waiver"], words].concat()).await;
+        assert_eq!(said.code, Some(1), "{words:?} {}", said.talk);
+        assert!(said.talk.contains(refusal), "{}", said.talk);
+    }
+    let said = farm.say(&["waiver", "create", "team", "regressions", "*", "--why", "it goes away"]).await;
+    assert_eq!(said.code, Some(0), "{}", said.talk);
+    farm.run_once().await;
+    let (found, code) = verdict(&farm).await;
+    assert_eq!((codes(&found), code), (vec!["waived"], Some(0)), "{found}");
+    assert_eq!(found["systems"][0]["classes"]["regression"], 2, "it is broken all the same");
+    let listed = farm.say(&["waiver", "list", "--json"]).await.data;
+    assert!(listed.contains("it goes away"), "{listed}");
+    farm.say(&["waiver", "end", "1"]).await;
+    farm.run_once().await;
+    assert_eq!(verdict(&farm).await.1, Some(4));
+
     // It is mended, and nothing can be built now.
     drop(daemon);
     channel.reset(&trunk);
@@ -84,7 +112,7 @@ async fn a_branch_that_breaks_a_package_must_change_and_is_ready_once_that_build
     let said = farm.say(&["verdict", "team", "--history", "--json"]).await;
     let words: Vec<Value> =
         said.data.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["word"].take()).collect();
-    assert_eq!(words, ["ready", "waiting", "must-change"]);
+    assert_eq!(words, ["ready", "waiting", "must-change", "ready", "must-change"]);
 }
 
 #[tokio::test]
@@ -181,6 +209,19 @@ async fn a_verdict_is_a_row_only_when_it_changes() {
             db.record_verdict(team, &report(Word::Waiting, count), 500).await.unwrap();
         }
         assert_eq!(db.verdicts_of(team, 1000).await.unwrap().len(), 500, "a diary has an end");
+        let waiver = |job: &str, until| NewWaiver {
+            waiver: Waiver { reason: "regressions".to_owned(), job: job.to_owned(), system: Some(system()) },
+            why: "it goes away".to_owned(),
+            until,
+        };
+        let [first, second] = [waiver("a*", 700), waiver("b*", 800)];
+        let first = db.create_waiver(team, &first, &author(), 500).await.unwrap();
+        let second = db.create_waiver(team, &second, &author(), 600).await.unwrap();
+        let ids = async |now| db.waivers(now).await.unwrap().iter().map(|one| one.id).collect::<Vec<_>>();
+        assert_eq!((ids(600).await, ids(700).await), (vec![second, first], vec![second]));
+        assert!(!db.end_waiver(first, &author(), 700).await.unwrap(), "it has ended");
+        assert!(db.end_waiver(second, &author(), 700).await.unwrap());
+        assert_eq!(ids(600).await, [first]);
         db.sync_specs(&[]).await.unwrap();
         assert_eq!(db.verdicts().await.unwrap(), []);
         db.forget_made_specs().await.unwrap();

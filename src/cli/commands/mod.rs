@@ -28,3 +28,4 @@ pub(super) mod status;
 pub(super) mod token;
 pub(super) mod verdict;
 pub(super) mod verify;
+pub(super) mod waiver;

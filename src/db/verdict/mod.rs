@@ -1,8 +1,9 @@
 //! Verdicts on branches, and the builds that they are made from.
 //!
-//! Tables: `verdict`.
+//! Tables: `verdict`, `waiver`.
 
 pub(in crate::db) mod outcomes;
+pub(in crate::db) mod waiver;
 
 use crate::clock::Seconds;
 use crate::db::log::event_log::{EventKind, log};

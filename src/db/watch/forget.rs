@@ -59,6 +59,7 @@ impl Db {
         let hold = "delete from blocked_spec where spec_id in (select id from spec where not present)";
         execute!(&mut tx, hold);
         execute!(&mut tx, "delete from verdict where spec_id in (select id from spec where not present)");
+        execute!(&mut tx, "delete from waiver where spec_id in (select id from spec where not present)");
         let count = execute!(&mut tx, gone);
         tx.commit().await?;
         Ok(count)

@@ -94,6 +94,10 @@ pub enum Action {
     CreateToken,
     /// Revoke a token.
     RevokeToken,
+    /// Answer for what a branch breaks.
+    Waive,
+    /// End a waiver early.
+    EndWaiver,
     /// Begin a browser session.
     Login,
     /// An attempted action was not permitted.
@@ -116,6 +120,8 @@ impl Action {
             Self::Resume => "resume",
             Self::CreateToken => "create-token",
             Self::RevokeToken => "revoke-token",
+            Self::Waive => "waive",
+            Self::EndWaiver => "end-waiver",
             Self::Login => "login",
             Self::Refuse => "refuse",
         }

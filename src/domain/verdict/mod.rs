@@ -15,6 +15,7 @@
 
 mod classify;
 mod reasons;
+mod waiver;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use classify::{Class, Outcome, classify};
 pub use reasons::{Block, Compared, Facts, JobFacts, Standing, SystemFacts, reasons};
+pub use waiver::{WAIVABLE, Waiver};
 
 /// What becomes of a branch, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

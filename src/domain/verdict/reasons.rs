@@ -1,4 +1,4 @@
-use super::{Class, Outcome, Reason, Word, classify};
+use super::{Class, Outcome, Reason, Waiver, Word, classify};
 
 /// All that a verdict is made from.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +11,8 @@ pub struct Facts {
     pub paused: Option<String>,
     /// Each system of the spec.
     pub systems: Vec<SystemFacts>,
+    /// What somebody answers for.
+    pub waivers: Vec<Waiver>,
 }
 
 /// What keeps a spec from being evaluated.
@@ -79,6 +81,10 @@ pub struct JobFacts {
 }
 
 impl JobFacts {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     /// How the branch compares with the base.
     pub fn class(&self) -> Option<Class> {
         classify(self.base, self.branch)
@@ -106,7 +112,7 @@ pub fn reasons(facts: &Facts) -> Vec<Reason> {
         all.push(Reason { code, count: 0, system: None, text, word: Word::Unknown });
     }
     for system in &facts.systems {
-        let mut found = OfSystem { system, reasons: Vec::new() };
+        let mut found = OfSystem { system, waivers: &facts.waivers, waived: 0, reasons: Vec::new() };
         found.look(facts.known);
         all.append(&mut found.reasons);
     }
@@ -117,6 +123,9 @@ pub fn reasons(facts: &Facts) -> Vec<Reason> {
 /// Collects the reasons of one system.
 struct OfSystem<'a> {
     system: &'a SystemFacts,
+    waivers: &'a [Waiver],
+    /// How many jobs do not count because of waivers.
+    waived: usize,
     reasons: Vec<Reason>,
 }
 
@@ -150,6 +159,25 @@ impl OfSystem<'_> {
                 self.unbuilt(compared, known);
             }
         }
+        if self.waived > 0 {
+            let text = format!("{} not count because of waivers", verb(self.waived, "job does", "jobs do"));
+            self.add("waived", Word::Ready, self.waived, text);
+        }
+    }
+
+    /// Those of the jobs that count for a reason; the others are waived.
+    fn counted<'b, T>(
+        &mut self,
+        reason: &str,
+        jobs: impl Iterator<Item = &'b T>,
+        name: fn(&T) -> &str,
+    ) -> Vec<&'b T> {
+        let is_waived = |job: &&T| {
+            self.waivers.iter().any(|waiver| waiver.covers(reason, &self.system.system, name(job)))
+        };
+        let (waived, counted): (Vec<&T>, Vec<&T>) = jobs.partition(is_waived);
+        self.waived += waived.len();
+        counted
     }
 
     /// What the evaluations themselves say.
@@ -163,7 +191,7 @@ impl OfSystem<'_> {
             let text = format!("modules of the branch do not load{tail}: its jobs are not all known");
             self.add("partial", word, 0, text);
         }
-        let errors = compared.new_errors.len();
+        let errors = self.counted("evaluation-errors", compared.new_errors.iter(), String::as_str).len();
         if errors > 0 {
             let text = format!("{} that the base does not have", count(errors, "evaluation error"));
             self.add("evaluation-errors", Word::MustChange, errors, text);
@@ -178,7 +206,7 @@ impl OfSystem<'_> {
     /// What cannot be built.
     fn broken(&mut self, compared: &Compared) {
         let of = |class| compared.jobs.iter().filter(move |job| job.class() == Some(class));
-        let regressions = of(Class::Regression).count();
+        let regressions = self.counted("regressions", of(Class::Regression), JobFacts::name).len();
         if regressions > 0 {
             let text = format!(
                 "{} on the base, and not on the branch",
@@ -186,15 +214,16 @@ impl OfSystem<'_> {
             );
             self.add("regressions", Word::MustChange, regressions, text);
         }
-        let new = of(Class::NewBroken).count();
+        let new = self.counted("new-broken", of(Class::NewBroken), JobFacts::name).len();
         if new > 0 {
             let text = format!("{} not build", verb(new, "new job does", "new jobs do"));
             self.add("new-broken", Word::NeedsAction, new, text);
         }
-        let unattributed = of(Class::Unattributed).count();
-        if unattributed > 0 {
+        let unattributed = self.counted("unattributed", of(Class::Unattributed), JobFacts::name);
+        if !unattributed.is_empty() {
             // Only a build that is on its way can end the wait.
-            let waits = of(Class::Unattributed).all(|job| job.base == Outcome::Open);
+            let waits = unattributed.iter().all(|job| job.base == Outcome::Open);
+            let unattributed = unattributed.len();
             let word = if waits { Word::Waiting } else { Word::Unknown };
             let text = format!(
                 "{} not build on the branch, and on the base nobody knows yet",
@@ -295,6 +324,17 @@ mod tests {
         jobs[99].in_set = false;
         jobs.push(job(Outcome::Good, Outcome::Open, false));
         assert_eq!(judged(jobs).0, Word::Unknown, "3 of 101 are more than 2 in a hundred");
+    }
+
+    #[test]
+    fn what_somebody_answers_for_does_not_count_and_is_said() {
+        let waiver = |reason: &str| Waiver { reason: reason.into(), job: "a.*".into(), system: None };
+        let mut facts = facts(vec![job(Outcome::Good, Outcome::Failed, true)]);
+        facts.waivers = vec![waiver("new-broken")];
+        assert_eq!(word(&reasons(&facts)), Word::MustChange);
+        facts.waivers.push(waiver("regressions"));
+        let found = reasons(&facts);
+        assert_eq!((word(&found), found[0].code.as_str(), found[0].count), (Word::Ready, "waived", 1));
     }
 
     #[test]

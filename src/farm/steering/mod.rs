@@ -8,6 +8,7 @@
 mod builds;
 mod pauses;
 mod tokens;
+mod waivers;
 
 use std::fmt;
 
@@ -43,6 +44,7 @@ pub enum Refusal {
 }
 
 pub use tokens::random_secret;
+pub use waivers::WantedWaiver;
 
 type Result<T> = std::result::Result<T, Refusal>;
 

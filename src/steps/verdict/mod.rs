@@ -15,9 +15,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::{Clock, Seconds};
-use crate::db::{BlockKind, BlockedSpec, Branch, Db, Evaluation, EvaluationState, Pause, SpecId, StoredSpec};
+use crate::db::{
+    BlockKind, BlockedSpec, Branch, Db, Evaluation, EvaluationState, Pause, SpecId, StoredSpec, StoredWaiver,
+};
 use crate::domain::spec::{Policy, System};
-use crate::domain::verdict::Block;
+use crate::domain::verdict::{Block, Waiver};
 use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler};
 use crate::git::Mirrors;
@@ -54,6 +56,7 @@ struct Farm {
     branches: Vec<Branch>,
     blocked: Vec<BlockedSpec>,
     pauses: Vec<Pause>,
+    waivers: Vec<StoredWaiver>,
     event: i64,
     /// Read when the first branch needs it.
     roots: Option<Roots>,
@@ -96,6 +99,7 @@ impl Judge {
             branches: self.db.branches().await?,
             blocked: self.db.blocked_specs().await?,
             pauses: self.db.pauses().await?,
+            waivers: self.db.waivers(self.clock.now()).await?,
             event: self.db.event_bounds().await?.map_or(0, |(_, newest)| newest),
             roots: None,
         })
@@ -134,7 +138,14 @@ impl Farm {
         let block = self.block(stored);
         let behind: Vec<bool> =
             stored.spec.systems.iter().map(|system| self.is_behind(stored, system)).collect();
-        format!("{evaluations:?} {policy:?} {block:?} {:?} {behind:?}", self.pause(stored))
+        let waivers = self.waivers(stored);
+        format!("{evaluations:?} {policy:?} {block:?} {:?} {behind:?} {waivers:?}", self.pause(stored))
+    }
+
+    /// What somebody answers for.
+    fn waivers(&self, stored: &StoredSpec) -> Vec<Waiver> {
+        let own = self.waivers.iter().filter(|waiver| waiver.spec_id == stored.id);
+        own.map(|waiver| waiver.waiver.clone()).collect()
     }
 
     /// What keeps a spec from being evaluated.

@@ -49,6 +49,7 @@ impl Judge {
             known: policy.known,
             paused: farm.pause(stored),
             systems: facts,
+            waivers: farm.waivers(stored),
         };
         let reasons = reasons(&facts);
         let (base, spec) = (policy.base.clone(), stored.spec.name.clone());

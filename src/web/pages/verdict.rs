@@ -14,8 +14,8 @@ use super::response::{Answer, html};
 use super::shape::Shape;
 use crate::clock::Seconds;
 use crate::db::EvaluationId;
-use crate::domain::verdict::{Cause, Class, Reason, SystemReport, Word};
-use crate::view::verdict::Verdict;
+use crate::domain::verdict::{Cause, Class, Reason, SystemReport, WAIVABLE, Word};
+use crate::view::verdict::{Verdict, Waiver};
 use crate::web::Shared;
 use crate::web::problem::Problem;
 
@@ -55,6 +55,10 @@ struct BranchPage {
     systems: Vec<SystemRow>,
     causes: Vec<CauseRow>,
     lists: Vec<JobList>,
+    waivers: Vec<WaiverRow>,
+    /// Where a new waiver is posted, and for which reasons there can be one.
+    waive: Option<String>,
+    waivable: [&'static str; 4],
     history: Vec<PastRow>,
 }
 
@@ -86,6 +90,16 @@ struct JobList {
     count: String,
     jobs: Vec<(Clean, String)>,
     more: Option<String>,
+}
+
+struct WaiverRow {
+    job: Clean,
+    reason: Clean,
+    system: Clean,
+    why: Clean,
+    author: Clean,
+    until: Time,
+    end: String,
 }
 
 struct PastRow {
@@ -154,8 +168,14 @@ pub(in crate::web) async fn page(
     let verdict = Verdict::new(newest);
     let shown = |class: &Class| verdict.systems.iter().any(|system| system.classes.contains_key(class));
     let classes: Vec<Class> = Class::ALL.into_iter().filter(shown).collect();
+    let waivers = db.waivers(now).await?;
+    let waivers = waivers.iter().map(Waiver::new).filter(|waiver| waiver.spec == name);
+    let frame = visit.frame(&name, "/branches");
     Ok(html(&BranchPage {
-        frame: visit.frame(&name, "/branches"),
+        waivers: waivers.map(|waiver| waiver_row(&waiver, now)).collect(),
+        waive: frame.may_operate().then(|| link::spec(&name) + "/waivers"),
+        waivable: WAIVABLE,
+        frame,
         name: Clean::line(&name),
         base: Clean::line(verdict.base),
         compare: link::compare(verdict.base, &name),
@@ -224,6 +244,18 @@ fn lists(spec: &str, report: &SystemReport) -> impl Iterator<Item = JobList> {
             more: (more > 0).then(|| number(many(more))),
         }
     })
+}
+
+fn waiver_row(waiver: &Waiver<'_>, now: Seconds) -> WaiverRow {
+    WaiverRow {
+        job: Clean::line(waiver.job),
+        reason: Clean::line(waiver.reason),
+        system: Clean::line(waiver.system.unwrap_or("any")),
+        why: Clean::line(waiver.why),
+        author: Clean::line(waiver.author),
+        until: Time::new(waiver.until, now),
+        end: format!("/waivers/{}/end", waiver.id),
+    }
 }
 
 fn past(verdict: &Verdict<'_>, now: Seconds) -> PastRow {

@@ -1,0 +1,65 @@
+//! Waivers: what does not count against a branch, because somebody answers for it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::action::{Answer, number};
+use super::caller::Caller;
+use super::given::{Body, Given};
+use super::problem::Problem;
+use crate::farm::steering::WantedWaiver;
+use crate::view::verdict::Waiver;
+
+/// The body of a request for a waiver. A form has only texts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WaiverBody {
+    reason: String,
+    job: String,
+    system: String,
+    why: String,
+    days: Value,
+    back: String,
+}
+
+pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let rows = shared.web.db.waivers(shared.web.clock.now()).await?;
+    let items: Vec<Waiver<'_>> = rows.iter().map(Waiver::new).collect();
+    Ok(Json(&json!({ "items": items })).into_response())
+}
+
+pub(super) async fn create(
+    State(farm): State<Arc<Shared>>,
+    Extension(by): Extension<Caller>,
+    Path(name): Path<String>,
+    Body(body): Body<WaiverBody>,
+) -> Answer {
+    let days = match &body.days {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_i64(),
+    };
+    let wanted = WantedWaiver {
+        reason: &body.reason,
+        job: &body.job,
+        system: Given::word(&body.system),
+        why: &body.why,
+        days: days.unwrap_or(0),
+    };
+    let text = farm.steering(&by).waive(&name, &wanted).await?;
+    Ok(farm.done(text, Given { back: body.back, ..Given::default() }))
+}
+
+pub(super) async fn end(
+    State(farm): State<Arc<Shared>>,
+    Extension(by): Extension<Caller>,
+    Path(id): Path<String>,
+    Body(given): Body<Given>,
+) -> Answer {
+    Ok(farm.done(farm.steering(&by).end_waiver(number(&id)).await?, given))
+}
