@@ -60,8 +60,8 @@ pub struct Graph {
 pub struct Node {
     /// Indexes of those inputs that are missing.
     pub inputs: Vec<usize>,
-    /// Index of the build that makes its outputs, perhaps from another derivation; `None` if the
-    /// outputs have no build of their own.
+    /// Index of the build that makes its outputs, perhaps from another derivation; `None` if no
+    /// open build makes them.
     pub build: Option<usize>,
     /// How long it takes to build, or would take.
     pub seconds: u32,
