@@ -51,7 +51,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Makes the reconcilers, and records the configured servers and routes in the database.
+    /// Makes the reconcilers, and updates the database to the configured servers and routes.
     pub async fn begin(context: &Context, config: &Config, lease: SchedulerLease) -> anyhow::Result<Self> {
         let context = &Context { db: context.db.scheduling(lease), ..context.clone() };
         let servers = parts::substitute_servers(config)?;
