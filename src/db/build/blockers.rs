@@ -1,6 +1,7 @@
 //! Failed builds that other builds wait for, found in the graph of derivations.
 //!
-//! A coordinator says nothing about builds that wait: it leaves them as scheduled.
+//! A coordinator does not report that a build waits for a failed one: it leaves the build as
+//! scheduled.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -8,18 +9,17 @@ use std::sync::Arc;
 use crate::db::build::builds::Row;
 use crate::db::{Build, BuildId, Db, DerivationId, Result};
 
-/// A build that failed, and what waits for it in vain.
+/// A failed build, and the builds that wait for it in vain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocker {
-    /// What failed, or was rejected.
+    /// The failed or rejected build.
     pub build: Build,
     /// The builds that need it, directly or not, in ascending order.
     pub blocked: Vec<BuildId>,
 }
 
 impl Db {
-    /// The failed builds that others wait for, those that most wait for first. A coordinator says
-    /// nothing about such: it leaves them as scheduled.
+    /// The failed builds that other builds wait for, the one that blocks most first.
     pub async fn blockers(&self) -> Result<Vec<Blocker>> {
         let sql = sql!("select id, derivation_id from build where state in {waiting} order by id");
         let waiting: Vec<(BuildId, DerivationId)> =
@@ -27,7 +27,7 @@ impl Db {
         self.blockers_among(&waiting).await
     }
 
-    /// The failed builds that this one waits for. What else waits for them is left out.
+    /// The failed builds that this one waits for. Each lists only this build as blocked.
     pub async fn blockers_of(&self, build: &Build) -> Result<Vec<Blocker>> {
         self.blockers_among(&[(build.id, build.derivation_id)]).await
     }
@@ -61,8 +61,8 @@ impl Db {
         Ok(blockers)
     }
 
-    /// Which of `targets` are below each of the derivations that have any below them, `roots` and
-    /// what they need.
+    /// For each derivation among `roots` and their inputs that needs any of `targets`, directly or
+    /// not: the targets that it needs.
     async fn below(
         &self,
         roots: impl Iterator<Item = DerivationId>,
@@ -75,7 +75,7 @@ impl Db {
             for set in sets {
                 match &mut found {
                     None => found = Some(Arc::clone(set)),
-                    // Most of a graph waits for the same things.
+                    // Most derivations of a graph wait for the same targets.
                     Some(found) if Arc::ptr_eq(found, set) || set.is_subset(found) => {}
                     Some(found) => Arc::make_mut(found).extend(set.iter().copied()),
                 }

@@ -9,58 +9,60 @@ use crate::domain::plan::order::unranked;
 use crate::domain::revision::Revision;
 use crate::domain::spec::System;
 
-/// A build that was wanted once.
+/// A recorded build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
-    /// Its number.
+    /// The number of the build.
     pub id: BuildId,
     /// Name of the spec that wanted it first.
     pub spec: String,
     /// The evaluation that wanted it first.
     pub evaluation: EvaluationId,
-    /// The revision of that.
+    /// The revision of that evaluation.
     pub revision: Revision,
-    /// The system of that.
+    /// The system of that evaluation.
     pub system: System,
     /// The job that wanted it.
     pub job: String,
     /// Number of the derivation to build.
     pub derivation_id: DerivationId,
-    /// Its store path.
+    /// Store path of the derivation.
     pub derivation: String,
     /// 0 (first) to 9 (last).
     pub priority: i64,
-    /// The coordinator's priority: larger is sooner.
+    /// The priority for the coordinator: larger is sooner.
     pub urgency: i64,
-    /// The one that the coordinator was told.
+    /// The urgency that the coordinator was told last.
     pub sent_urgency: Option<i64>,
-    /// Since when it is not wanted.
+    /// When it became unwanted.
     pub unwanted_at: Option<Seconds>,
-    /// The build that needs it, when it is no job itself.
+    /// The build that needs it, if no job wants it.
     pub needed_by: Option<BuildId>,
-    /// How far it is.
+    /// The state of the build.
     pub state: BuildState,
-    /// When it was queued, or became known.
+    /// When it was queued, or recorded as known.
     pub created_at: Seconds,
     /// When the coordinator took or rejected it.
     pub answered_at: Option<Seconds>,
-    /// The coordinator's name for it.
+    /// The coordinator's identifier for it.
     pub reference: Option<String>,
-    /// What the coordinator said last, or why it could not be asked.
+    /// The coordinator's last answer, or why the coordinator could not be asked.
     pub answer: Option<String>,
-    /// How often the coordinator was asked, or could not be.
+    /// How often the coordinator was asked, including failed requests.
     pub attempts: i64,
-    /// Not to be submitted before.
+    /// Not submitted before this time.
     pub next_attempt: Seconds,
-    /// The coordinator that has it or is to get it; empty if none serves it, nothing until that is decided.
+    /// The coordinator that has it or is to get it; empty if none serves it, `None` until that is
+    /// decided.
     pub coordinator: Option<String>,
-    /// Whether that one may have heard of it.
+    /// Whether that coordinator may have heard of it.
     pub sent: bool,
-    /// Whether it may have one attempt that is not known: its answer is outstanding or lost.
+    /// Whether the coordinator may have one attempt that Gorget does not know: an answer is
+    /// outstanding or lost.
     pub in_doubt: bool,
 }
 
-/// Which builds to list; nothing given, all.
+/// Which builds to list. An empty filter lists all.
 #[derive(Debug, Clone, Default)]
 pub struct QueueFilter {
     /// Only those that this spec wanted first.
@@ -146,7 +148,7 @@ impl TryFrom<Row> for Build {
 }
 
 impl Build {
-    /// The 32 characters of the store path of its derivation.
+    /// The hash part of the derivation's store path, 32 characters.
     pub fn hash(&self) -> &str {
         let base_name = self.derivation.trim_start_matches("/gnu/store/");
         base_name.get(..32).unwrap_or(base_name)
@@ -155,23 +157,25 @@ impl Build {
 
 impl Db {
     /// Wants a build for each set of outputs that first appeared among the jobs of an evaluation,
-    /// unless it was wanted before. A build that another spec had merely taken for known, that was canceled,
-    /// that a substitute server had, or that failed and is to be tried again is wanted anew. So is one that
-    /// failed with another derivation only; and one that waits, if this derivation is better. None is if
-    /// `state` is [`BuildState::Known`]; it can also be [`BuildState::Pending`] or
-    /// [`BuildState::Queued`]. Gives the number of builds that came to that state.
+    /// unless it was wanted before. A build is wanted again if another spec had only recorded it as
+    /// known, if it was canceled, if a substitute server had it, or if it failed and a retry is
+    /// due. So is a build that failed only with another derivation, and a waiting one if this
+    /// derivation is better. With [`BuildState::Known`] as `state`, no build is wanted again;
+    /// `state` can also be [`BuildState::Pending`] or [`BuildState::Queued`]. Returns the number of
+    /// builds that got that state.
     ///
-    /// One that is being canceled is queued at once. Should the coordinator have been told already, it
-    /// has given the build up before it gets it again: the same step sends both, one after the other.
-    /// Should that step end in between, late news that the former attempt was canceled change nothing.
+    /// A build that is being canceled is queued at once. If the coordinator has been told already,
+    /// it has canceled the build before it gets it again, because the same step sends both, one
+    /// after the other. If that step ends in between, a late event that the former attempt was
+    /// canceled changes nothing.
     pub async fn queue_builds(
         &self,
         evaluation: EvaluationId,
         state: BuildState,
         now: Seconds,
     ) -> Result<u64> {
-        // Only what came since the last time is looked at: this is called many times while an
-        // evaluation runs.
+        // Only jobs that are new since the last call are examined: this is called many times while
+        // an evaluation runs.
         const SEEN: &str = "update evaluation set unscheduled = false, scheduled_job =
             coalesce((select max(id) from job_interval where first_evaluation = $1), 0) where id = $1";
         let queue = sql!(
@@ -210,8 +214,9 @@ impl Db {
         Ok(count)
     }
 
-    /// The queued builds of a coordinator that may be submitted now, first things first: the most urgent,
-    /// then inputs before what needs them, as derivations are numbered. Nothing that is paused.
+    /// The queued builds of a coordinator that may be submitted now: the most urgent first, then
+    /// inputs before the derivations that need them, because derivations are numbered in that
+    /// order. Paused builds are left out.
     pub async fn next_submissions(&self, coordinator: &str, now: Seconds, limit: i64) -> Result<Vec<Build>> {
         let sql = sql!(
             builds!(),
@@ -225,8 +230,9 @@ impl Db {
         rows.into_iter().map(Build::try_from).collect()
     }
 
-    /// The coordinator does not want a build, and will not. If it was asked for another derivation than is
-    /// to be built by now, it is asked for that.
+    /// Records that the coordinator rejected a build for good. If the derivation to build has
+    /// changed since the request, the build stays queued and the coordinator is asked for the new
+    /// one.
     pub async fn record_refusal(&self, build: &Build, answer: &str, now: Seconds) -> Result<()> {
         const SQL: &str = "update build set answer = $2, answered_at = $3, sent = false, in_doubt = false,
               attempts = attempts + 1, state = case derivation_id when $4 then 'rejected' else state end
@@ -238,7 +244,8 @@ impl Db {
         tx.commit().await
     }
 
-    /// Builds could not be submitted or canceled, or substitute servers not be asked for them: they wait.
+    /// Postpones builds that could not be submitted or canceled, or for which substitute servers
+    /// could not be asked.
     pub async fn postpone(&self, ids: &[BuildId], reason: &str, next_attempt: Seconds) -> Result<()> {
         let sql = sql!(
             "update build set answer = $2, next_attempt = $3, attempts = attempts + 1
@@ -250,7 +257,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Builds in the order in which they are submitted.
+    /// The builds that the filter selects, in the order of submission.
     pub async fn queue(&self, filter: &QueueFilter, limit: i64) -> Result<Vec<Build>> {
         let sql = sql!(
             builds!(),

@@ -1,20 +1,20 @@
 use crate::db::{BuildState, Db, Result};
 
-/// How many builds there are of one kind.
+/// The number of builds with one spec, system and state.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct BuildCount {
     /// Name of the spec that wanted them first.
     pub spec: String,
-    /// For which system.
+    /// The system of that spec's evaluation.
     pub system: String,
-    /// In which state.
+    /// The state of the builds.
     pub state: BuildState,
-    /// How many.
+    /// The number of builds.
     pub count: i64,
 }
 
 impl Db {
-    /// How many builds there are, by spec, system and state.
+    /// The numbers of builds, by spec, system and state.
     pub async fn build_counts(&self) -> Result<Vec<BuildCount>> {
         const SQL: &str = "select s.name as spec, e.system, b.state, count(*) as count
             from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id

@@ -1,7 +1,7 @@
-//! Build events: what coordinators tell of their attempts.
+//! Build events: what coordinators report of their attempts.
 //!
-//! An event about a build of another coordinator, or one that nobody here wants, changes nothing.
-//! Nor does an event that was recorded before.
+//! An event about a build of another coordinator, or about one that is not recorded, changes
+//! nothing. Nor does an event that was recorded before.
 
 use serde_json::json;
 
@@ -10,60 +10,61 @@ use crate::db::build::transition::{Step, StoredStep, stored_attempt, transition}
 use crate::db::{BuildId, Db, Result, Tx, rows};
 use crate::domain::attempt::{Attempt, furthest};
 
-/// A coordinator tells how far one of its attempts at a build is.
+/// A coordinator's report of the progress of an attempt at a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
-    /// Which build that is.
+    /// The build that is attempted.
     pub build: BuildRef,
-    /// The coordinator's name for the attempt.
+    /// The coordinator's identifier for the attempt.
     pub reference: String,
-    /// How far it is.
+    /// The progress of the attempt.
     pub attempt: Attempt,
-    /// When that happened, if it says.
+    /// When that happened, if the coordinator says so.
     pub happened_at: Option<Seconds>,
 }
 
-/// By what a coordinator tells which build it means.
+/// How an event names its build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildRef {
     /// The 32 characters of the store path of the derivation that is built.
     Derivation(String),
-    /// Nothing but its name for the attempt, of which it told before.
+    /// By the attempt's identifier alone, from an earlier event.
     Attempt,
-    /// It was asked about this one.
+    /// By the build that the coordinator was asked about.
     Asked(BuildId),
-    /// The same, and it says of which derivation it tells: the 32 characters of the store path.
+    /// By the build that the coordinator was asked about, and the 32 characters of the store path
+    /// of the derivation that it reports on.
     AskedOf(BuildId, String),
 }
 
-/// What came of events.
+/// The effect of recorded events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordedEvents {
-    /// How many told something new.
+    /// How many events were new.
     pub new: u64,
-    /// How many builds changed their state by that.
+    /// How many builds changed their state because of them.
     pub changed: u64,
 }
 
-/// What a coordinator told about a build.
+/// A recorded event about a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildEvent {
-    /// Its name for the attempt.
+    /// The coordinator's identifier for the attempt.
     pub reference: String,
-    /// How far that was.
+    /// The progress of the attempt.
     pub attempt: Attempt,
-    /// What is attempted, if that is known: the 32 characters of the derivation's store path.
+    /// The derivation of the attempt, if known: the 32 characters of its store path.
     pub derivation: Option<String>,
-    /// When, as far as it told.
+    /// When it happened, if the coordinator said so.
     pub happened_at: Option<Seconds>,
-    /// When it told.
+    /// When the event arrived.
     pub received_at: Seconds,
 }
 
 impl Db {
-    /// Writes down what a coordinator tells, and moves the builds to the states that follow. Events
-    /// about builds that nobody here wants or that are another coordinator's, and such as were told
-    /// before, change nothing.
+    /// Records events of a coordinator, and moves the builds to the states that follow. Events
+    /// about builds that are not recorded or that belong to another coordinator, and repeated
+    /// events, change nothing.
     pub async fn record_events(
         &self,
         coordinator: &str,
@@ -77,7 +78,8 @@ impl Db {
         Ok(RecordedEvents { new: new.len() as u64, changed })
     }
 
-    /// Writes down attempts at a build that nobody knew of, and that mean nothing for it as long as it is queued.
+    /// Records attempts at a build that were not known. They do not change the build as long as it
+    /// is queued.
     pub async fn note_attempts(
         &self,
         build: BuildId,
@@ -96,7 +98,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// What a coordinator told about a build, in the order in which it did.
+    /// The events about a build, in the order in which they arrived.
     pub async fn build_events(&self, build: BuildId) -> Result<Vec<BuildEvent>> {
         const SQL: &str = "select reference, attempt, derivation, happened_at, received_at from build_event
             where build_id = $1 order by id";
@@ -110,7 +112,7 @@ impl Db {
         rows.into_iter().map(read).collect()
     }
 
-    /// The attempts at a build of which was told, by their names, and how far each came.
+    /// The known attempts at a build, by identifier, with the progress of each.
     pub async fn attempts(&self, build: BuildId) -> Result<Vec<(String, Attempt)>> {
         let events = self.build_events(build).await?;
         let steps = events.iter().map(|event| (event.reference.as_str(), event.attempt));
@@ -133,18 +135,20 @@ fn lines(events: &[NewEvent]) -> String {
     }))
 }
 
-/// Inserts those of the events that are new and about a known build, which may not be another
-/// coordinator's if one is given; gives them. They are kept in the order in which they were told.
+/// Inserts the events that are new and about a known build, and returns them. If a coordinator is
+/// given, events about builds of other coordinators are left out. The order of the events is kept.
 ///
-/// A build of which a thousand events are known takes none but answers: no build has as many that mean anything.
-/// While the coordinator may have an attempt that is not known, it is no news that another one came to nothing.
+/// A build with a thousand events takes only answers: no real build has that many. While the
+/// coordinator may have an unknown attempt, an event that a known attempt ended without success is
+/// ignored, unless it is an answer.
 pub(in crate::db) async fn insert(
     tx: &mut Tx,
     lines: &str,
     coordinator: Option<&str>,
     now: Seconds,
 ) -> Result<Vec<Step>> {
-    // What an attempt is made at is what is said, else what was said of it before, else what is to be built.
+    // The derivation of an attempt is the one that the event names, else the one of an earlier
+    // event about the attempt, else the one that is to be built.
     let sql = sql!(
         "with told as (select * from numbered_records($1: hash text, build bigint, reference text, attempt text,
              happened_at bigint) as told),

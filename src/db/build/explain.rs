@@ -1,41 +1,41 @@
 use crate::db::build::builds::Row;
 use crate::db::{Build, Db, EvaluationId, EvaluationState, Result};
 
-/// A job as it was evaluated last for one spec and system.
+/// A job as in the last evaluation that had it, for one spec and system.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct JobRecord {
-    /// Its name.
+    /// The name of the job.
     pub name: String,
-    /// The spec's name.
+    /// The name of the spec.
     pub spec: String,
-    /// For which system.
+    /// The system of the evaluation.
     pub system: String,
-    /// Store path of its derivation.
+    /// Store path of the derivation.
     pub derivation: String,
-    /// Its outputs, a line each: name, blank, base name of the store path.
+    /// The outputs, a line each: name, blank, base name of the store path.
     pub outputs: String,
-    /// Names the set of those.
+    /// The number of the output set.
     output_set_id: i64,
-    /// Since which evaluation it has this derivation.
+    /// The evaluation since which the job has this derivation.
     pub first_evaluation: EvaluationId,
-    /// How far that is.
+    /// The state of that evaluation.
     pub first_state: EvaluationState,
-    /// The last evaluation that had it, when it is gone since, or has another derivation.
+    /// The last evaluation that had the job with this derivation; `None` while it still has it.
     pub last_evaluation: Option<EvaluationId>,
 }
 
-/// A job that could not be evaluated.
+/// A job that an evaluation could not evaluate.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct FormerError {
-    /// The spec's name.
+    /// The name of the spec.
     pub spec: String,
-    /// For which system.
+    /// The system of the evaluation.
     pub system: String,
-    /// In which evaluation.
+    /// The evaluation that had the error.
     pub evaluation_id: EvaluationId,
-    /// Which kind of mishap, one word.
+    /// The kind of error, one word.
     pub cause: String,
-    /// What was said.
+    /// The message of the error.
     pub message: String,
 }
 
@@ -50,7 +50,7 @@ macro_rules! job_records {
 }
 
 impl Db {
-    /// The jobs called `name`, as they were evaluated last for each spec and system.
+    /// The jobs called `name`, each as in the last evaluation of its spec and system that had it.
     pub async fn jobs_called(&self, name: &str) -> Result<Vec<JobRecord>> {
         let sql = sql!(
             job_records!(),
@@ -60,7 +60,8 @@ impl Db {
         each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(name).fetch_all(pool).await?))
     }
 
-    /// The jobs that ever had the derivation with this hash in its store path, as they had it last.
+    /// The jobs that ever had the derivation with this hash in its store path, each in its last
+    /// form.
     pub async fn jobs_of_derivation(&self, hash: &str) -> Result<Vec<JobRecord>> {
         let sql = sql!(
             job_records!(),
@@ -71,8 +72,8 @@ impl Db {
         each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(hash).fetch_all(pool).await?))
     }
 
-    /// The builds that are no jobs, but are needed for others: those called `name`, or of the derivation
-    /// with this hash in its store path. They are told as if they were jobs.
+    /// The builds that are not jobs but are needed for others: those called `name`, or of the
+    /// derivation with this hash in its store path. They are returned in the form of jobs.
     pub async fn inputs_called(&self, name: &str) -> Result<Vec<JobRecord>> {
         let sql = sql!(
             "select n.name, s.name as spec, e.system, derivation_path(d) as derivation, outputs(o, d) as outputs,
@@ -86,7 +87,7 @@ impl Db {
         each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(name).fetch_all(pool).await?))
     }
 
-    /// Names of jobs that contain `text`, some of them.
+    /// Names of jobs that contain `text`, at most `limit`.
     pub async fn jobs_like(&self, text: &str, limit: i64) -> Result<Vec<String>> {
         let sql = sql!(
             "select name from job_name n where instr(name, $1) > 0
@@ -113,7 +114,8 @@ impl Db {
         row.map(Build::try_from).transpose()
     }
 
-    /// The builds in the same state and of the same coordinator that come before this one: how many, and the next few.
+    /// The builds of the same state and coordinator that come before this one: their number, and
+    /// the first `limit` of them.
     pub async fn ahead_of(&self, build: &Build, limit: i64) -> Result<(i64, Vec<Build>)> {
         const COUNT: &str =
             "select count(*) from build where state = $1 and coordinator is not distinct from $4

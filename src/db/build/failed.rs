@@ -1,14 +1,14 @@
-//! Which derivations failed. Others that make the same outputs may still be built.
+//! Failed derivations. Other derivations that make the same outputs may still be built.
 
 use serde_json::json;
 
 use crate::clock::Seconds;
 use crate::db::{BuildId, Db, Result, Tx, rows};
 
-/// SQL for whether the derivation of the row that could not be inserted into `build` is better than that of the
-/// row which is there, as long as no coordinator has it: that one failed and this one did not, or the spec that
-/// wants this one has the better priority. Strangers who have others' outputs made in a way that fails cost them
-/// no more than that attempt.
+/// SQL for whether the derivation of the row that conflicts on insert into `build` is better than
+/// that of the existing row, as long as no coordinator has the build. It is better if the existing
+/// one failed and this one did not, or if the spec that wants this one has the better priority. So
+/// a spec that has others' outputs built in a way that fails costs them no more than that attempt.
 macro_rules! is_better {
     () => {
         "not exists (failures(build, excluded.derivation_id)) and (build.state in {failed} or build.state in {waiting}
@@ -20,14 +20,15 @@ macro_rules! is_better {
 /// A derivation that failed, or that the coordinator rejected.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct FailedDerivation {
-    /// Its store path; only the 32 characters of that once it is known no more.
+    /// Store path of the derivation; only the 32 characters of its hash part once the derivation is
+    /// no longer recorded.
     pub derivation: String,
     /// When it failed last.
     pub failed_at: Seconds,
 }
 
 impl Db {
-    /// The derivations with which a build was tried in vain, the last one last.
+    /// The derivations that a build failed with, the last failure last.
     pub async fn failed_derivations(&self, build: BuildId) -> Result<Vec<FailedDerivation>> {
         let sql = sql!(
             "select coalesce(derivation_path(d), f.hash) as derivation, f.failed_at
@@ -38,7 +39,7 @@ impl Db {
     }
 }
 
-/// Notes of builds that derivations failed, each by the 32 characters of its store path.
+/// Records which derivations failed, each by its build and the 32 characters of its store path.
 pub(in crate::db) async fn note_failures<'a>(
     tx: &mut Tx,
     failed: impl IntoIterator<Item = (BuildId, &'a str)>,

@@ -2,16 +2,16 @@ use crate::db::{BuildId, BuildState, Db, EvaluationId, Result, SpecId};
 use crate::domain::failures::{Run, Verdict};
 use crate::domain::spec::System;
 
-/// A job of which some build failed, and how it was over time.
+/// A job with a failed build, and its results over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobRuns {
-    /// Its name.
+    /// The name of the job.
     pub job: String,
     /// The store path of its last derivation.
     pub derivation: String,
-    /// The last build of it.
+    /// The build of its last outputs.
     pub build: Option<BuildId>,
-    /// How it was, from first to last.
+    /// The results, from first to last.
     pub runs: Vec<Run>,
 }
 
@@ -27,7 +27,7 @@ struct Row {
 }
 
 impl Db {
-    /// All jobs of a spec and system of which some build failed or was rejected, sorted by name.
+    /// All jobs of a spec and system with a build that failed or was rejected, sorted by name.
     pub async fn failing_jobs(&self, spec: SpecId, system: &System) -> Result<Vec<JobRuns>> {
         let sql = sql!(
             "select j.name, j.first_evaluation, j.last_evaluation, b.id as build, b.state,
@@ -50,7 +50,7 @@ impl Db {
         Ok(rows.chunk_by(|one, next| one.name == next.name).map(job).collect())
     }
 
-    /// The newest complete evaluations of a spec for a system up to `last`, if that is given.
+    /// The newest complete evaluations of a spec for a system, up to `last` if given.
     pub async fn complete_evaluations(
         &self,
         spec: SpecId,

@@ -1,4 +1,5 @@
-//! What awaits approval for one spec is queued when another one wants it and may have it built.
+//! Queues builds that await approval for one spec when another spec wants them and needs no
+//! approval.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,23 +10,23 @@ use crate::db::{BuildId, DerivationId, EvaluationId, Result, SpecId, Tx, rows};
 use crate::domain::plan::guard::awaits_approval;
 use crate::domain::spec::{First, Spec};
 
-/// An evaluation wants a build that awaits approval.
+/// An evaluation's wish for a build that awaits approval.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(in crate::db) struct Wish {
-    /// Which build.
+    /// The wanted build.
     pub build: BuildId,
-    /// Who wants it.
+    /// The evaluation that wants it.
     pub evaluation: EvaluationId,
-    /// The derivation with which it is to be built.
+    /// The derivation to build it from.
     pub derivation: DerivationId,
-    /// The name of the job, if it is one.
+    /// The name of the job, if a job wants it.
     pub name: Option<i64>,
-    /// The build that needs it, if it is no job.
+    /// The build that needs it, if no job wants it.
     #[sqlx(default)]
     pub needed_by: Option<BuildId>,
 }
 
-/// The jobs of other specs for which builds await approval.
+/// The jobs of other specs whose builds await approval.
 pub(in crate::db) async fn held_jobs(tx: &mut Tx, specs: &HashMap<SpecId, Spec>) -> Result<Vec<Wish>> {
     #[derive(sqlx::FromRow)]
     struct Row {
@@ -46,14 +47,15 @@ pub(in crate::db) async fn held_jobs(tx: &mut Tx, specs: &HashMap<SpecId, Spec>)
            and not exists (failures(b, j.derivation_id)) order by j.id"
     );
     let found: Vec<Row> = each!(tx, tx, sql => sqlx::query_as(sql).fetch_all(&mut **tx).await?);
-    // What a first evaluation found may be taken for known.
+    // Builds of a first evaluation may only be recorded as known.
     let counts =
         |row: &Row| row.is_later || specs.get(&row.spec_id).is_some_and(|s| s.first != First::Record);
     Ok(found.into_iter().filter(counts).map(|row| row.wish).collect())
 }
 
-/// Queues what awaits approval for another spec, if all that an evaluation wants of that may be built together with
-/// what it wants already; those of the best priority first. Gives the number of builds.
+/// Queues builds that await approval for another spec, if the evaluation that wants them may have
+/// them all built in addition to its own builds. Evaluations of the best priority come first.
+/// Returns the number of builds.
 pub(in crate::db) async fn free(
     tx: &mut Tx,
     wishes: Vec<Wish>,
@@ -86,7 +88,7 @@ pub(in crate::db) async fn free(
     Ok(freed)
 }
 
-/// How these evaluations stand, those of the best priority first.
+/// Loads these evaluations, those of the best priority first.
 async fn evaluations(tx: &mut Tx, ids: impl Iterator<Item = &EvaluationId>) -> Result<Vec<Waiting>> {
     let sql = sql!(
         "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
@@ -98,7 +100,7 @@ async fn evaluations(tx: &mut Tx, ids: impl Iterator<Item = &EvaluationId>) -> R
     each!(tx, tx, sql => Ok(sqlx::query_as(sql).bind(&ids).fetch_all(&mut **tx).await?))
 }
 
-/// Queues builds that await approval for the evaluations that want them.
+/// Queues builds that await approval, in the name of the evaluations that want them.
 async fn take(tx: &mut Tx, wishes: &[&Wish]) -> Result<u64> {
     let lines = wishes.iter().map(|wish| {
         json!({

@@ -1,4 +1,4 @@
-//! The outputs that links protect from the garbage collector of this machine's daemon.
+//! The outputs that GC roots protect from the garbage collector of this machine's daemon.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::db::{BuildId, Db, Error, Live, Result, rows};
 
 impl Db {
-    /// Names and base names of the store paths of the outputs of a build.
+    /// The outputs of a build: names, and base names of their store paths.
     pub async fn outputs(&self, build: BuildId) -> Result<Vec<(String, String)>> {
         let sql = sql!(
             "select outputs(o, d) from build b
@@ -27,8 +27,9 @@ impl Db {
         outputs.lines().map(pair).collect()
     }
 
-    /// Those of these builds whose outputs are to be kept: jobs have them that are wanted, or were when
-    /// they could be evaluated last; or such a build needs them.
+    /// Those of the given builds whose outputs are to be kept. A job keeps them if it is wanted, or
+    /// was wanted when it could last be evaluated. A build that is kept for a job also keeps the
+    /// builds that it needs.
     pub async fn gc_roots(&self, builds: &[BuildId], live: &[Live]) -> Result<HashSet<BuildId>> {
         let sql = sql!(
             "with recursive needing(asked, id) as (

@@ -25,7 +25,7 @@ impl Db {
         found.into_iter().map(read).collect()
     }
 
-    /// The numbers of the derivations with these hashes in their store paths, those that are known.
+    /// The numbers of the known derivations with these hashes in their store paths.
     pub async fn derivation_ids<S: AsRef<str>>(&self, hashes: &[S]) -> Result<HashMap<String, DerivationId>> {
         let wanted = rows(hashes.iter().map(|hash| Value::from(hash.as_ref())));
         let sql = sql!("of_hashes(derivation: t.hash, t.id)");
@@ -34,7 +34,7 @@ impl Db {
         Ok(found.into_iter().collect())
     }
 
-    /// The derivations from `roots` down to `targets`, and the inputs of each that lead on.
+    /// The derivations from `roots` down to `targets`, each with its inputs in that range.
     pub async fn graph_between(
         &self,
         roots: impl Iterator<Item = DerivationId>,
@@ -52,8 +52,8 @@ impl Db {
         Ok(self.job_derivations(evaluation).await?.into_iter().map(|(_, id)| id).collect())
     }
 
-    /// The jobs of a complete evaluation that are built with the help of one of the jobs called
-    /// `changed`, sorted. One of those is among them only if it needs another one.
+    /// The jobs of a complete evaluation that need one of the jobs called `changed`, directly or
+    /// not, sorted. A changed job is among them only if it needs another one.
     pub async fn dependents_among_jobs<S: AsRef<str>>(
         &self,
         evaluation: EvaluationId,
@@ -71,7 +71,7 @@ impl Db {
         Ok(names)
     }
 
-    /// Which derivations below `roots`, roots included, have one of `targets` below them.
+    /// The derivations among `roots` and their inputs that need one of `targets`, directly or not.
     pub(in crate::db) async fn reaching(
         &self,
         roots: impl Iterator<Item = DerivationId>,
@@ -88,8 +88,9 @@ impl Db {
 
     /// The derivations from `roots` down to `targets`, with their inputs.
     ///
-    /// A derivation has a larger id than its inputs. So nothing older than the oldest target has to
-    /// be looked at, and going through the rest by ascending id meets inputs before their users.
+    /// A derivation has a larger id than its inputs. So derivations older than the oldest target
+    /// need not be read, and iterating over the rest by ascending id meets inputs before the
+    /// derivations that need them.
     pub(in crate::db) async fn graph_down_to(
         &self,
         roots: impl Iterator<Item = DerivationId>,

@@ -1,7 +1,7 @@
 //! Builds that await approval: over a spec's budget, or before the first system of a staged spec.
 //!
-//! Every transaction that queues builds decides this, so nothing that has to wait is ever seen in
-//! the queue.
+//! Every transaction that queues builds applies this rule, so a build that needs approval never
+//! shows up in the queue.
 
 use std::collections::HashMap;
 
@@ -14,24 +14,24 @@ use crate::domain::access::{Action, Author};
 use crate::domain::plan::guard::awaits_approval;
 use crate::domain::spec::Spec;
 
-/// Builds of an evaluation that wait for somebody's approval.
+/// Builds of one evaluation that await approval.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct AwaitingApproval {
-    /// Which evaluation.
+    /// The evaluation.
     pub evaluation: EvaluationId,
-    /// The name of its spec.
+    /// The name of the evaluation's spec.
     pub spec: String,
-    /// Its system.
+    /// The system of the evaluation.
     pub system: String,
-    /// How many builds.
+    /// The number of builds.
     pub count: i64,
-    /// Why.
+    /// Why they await approval.
     pub reason: String,
 }
 
 impl Db {
-    /// Holds what has to wait, and lets go what has not to wait any more. Gives the number of builds
-    /// that were queued by that.
+    /// Holds builds that need approval, and releases those that no longer need it. Returns the
+    /// number of builds that this queued.
     pub async fn guard(&self) -> Result<u64> {
         if self.awaiting_approval().await?.is_empty() {
             return Ok(0);
@@ -42,7 +42,7 @@ impl Db {
         Ok(released)
     }
 
-    /// The evaluations that have builds which await approval, in the order of their priorities.
+    /// The evaluations with builds that await approval, in the order of their specs' priorities.
     pub async fn awaiting_approval(&self) -> Result<Vec<AwaitingApproval>> {
         const SQL: &str = "select e.id as evaluation, s.name as spec, e.system, count(*) as count,
               coalesce(max(b.answer), '') as reason
@@ -51,7 +51,8 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 
-    /// What awaits approval of these evaluations is to be built, and what they come to want later.
+    /// Approves all builds of these evaluations, including those that they want later. Returns the
+    /// number of builds that were queued.
     pub async fn approve(&self, evaluations: &[EvaluationId], author: &Author, now: Seconds) -> Result<u64> {
         let mut tx = self.begin().await?;
         for id in evaluations {
@@ -64,12 +65,13 @@ impl Db {
     }
 }
 
-/// Decides for each evaluation that has builds which are queued or await approval. To be called wherever builds
-/// are queued, before the transaction ends: what has to wait is never seen in the queue.
+/// Applies the rule to each evaluation that has builds which are queued or await approval. Must be
+/// called wherever builds are queued, before the transaction ends, so that builds that need
+/// approval never show up in the queue.
 pub(in crate::db) async fn guard(tx: &mut Tx) -> Result<u64> {
     const HELD: &str =
         "select count(*) from (select 1 from build where state = 'awaiting-approval' limit 1) as one";
-    // What a coordinator may have stays there.
+    // Builds that a coordinator may have stay there.
     const HOLD: &str = "update build set state = 'awaiting-approval', answer = $2
         where evaluation_id = $1 and state = 'queued' and not sent";
     const REASON: &str = "update build set answer = $2 where evaluation_id = $1 and state = 'awaiting-approval' and answer <> $2";
@@ -103,12 +105,12 @@ pub(in crate::db) async fn guard(tx: &mut Tx) -> Result<u64> {
             None => {}
         }
     }
-    // What others may have built awaits no approval any more.
+    // Builds that another spec may have built no longer await approval.
     let wishes = held_jobs(tx, &specs).await?;
     Ok(released + free(tx, wishes, &specs).await?)
 }
 
-/// What all specs say.
+/// The definitions of all specs.
 pub(in crate::db) async fn specs_by_id(tx: &mut Tx) -> Result<HashMap<SpecId, Spec>> {
     const SPECS: &str = "select id, definition from spec";
     let definitions: Vec<(SpecId, String)> =

@@ -1,9 +1,9 @@
-//! Queues what queued builds need, for specs with `queue-inputs`.
+//! Queues the inputs of queued builds, for specs with `queue-inputs`.
 //!
 //! An input that nobody has wanted becomes a build as well, one level after the other, so that
-//! substitute servers are asked before the inputs of an input are wanted. Such a build is called
-//! after its derivation and names the build that needs it. Without `queue-inputs`, inputs are the
-//! coordinator's task.
+//! substitute servers are asked for an input before its own inputs are wanted. Such a build is
+//! named after its derivation and refers to the build that needs it. Without `queue-inputs`, the
+//! coordinator builds the inputs.
 
 use std::collections::HashMap;
 
@@ -14,17 +14,18 @@ use crate::db::build::guard::guard;
 use crate::db::{BuildId, BuildState, Db, DerivationId, Error, Result, SpecId, Tx, rows};
 use crate::guix::edges;
 
-/// How many builds are looked at in one transaction.
+/// Builds to process in one transaction.
 const PIECE: i64 = 1000;
 
-/// A build whose inputs have not been wanted yet: its derivation, and the inputs of that.
+/// A build whose inputs have not been wanted yet: its derivation, and the encoded inputs.
 type Row = (BuildId, DerivationId, Vec<u8>);
 
 impl Db {
     /// Wants the inputs of queued builds of these specs that nobody has wanted so far, that were
-    /// canceled, that failed with another derivation only, or that wait with a worse one; their own inputs follow
-    /// once they are queued. `state` is [`BuildState::Pending`] or [`BuildState::Queued`]. Gives how many builds were
-    /// looked at: there may be more.
+    /// canceled, that failed only with another derivation, or that wait with a worse one. The
+    /// inputs of those inputs follow once they are queued. `state` is [`BuildState::Pending`] or
+    /// [`BuildState::Queued`]. Returns the number of builds that were processed; if it is not 0,
+    /// there may be more.
     pub async fn queue_inputs(&self, specs: &[SpecId], state: BuildState, now: Seconds) -> Result<usize> {
         let next = sql!(
             "select b.id, d.id, d.inputs from build b join evaluation e on e.id = b.evaluation_id
@@ -41,7 +42,7 @@ impl Db {
         let mut tx = self.begin().await?;
         name_inputs(&mut tx, &lines).await?;
         if queue_new(&mut tx, &lines, state, now).await? > 0 {
-            // They may be needed sooner than for this: what is planned is to be seen as out of date.
+            // Other builds may need the new builds sooner: mark the plan as out of date.
             execute!(&mut tx, "update plan set seen = ''");
         }
         let ids = rows(found.iter().map(|(build, ..)| Value::from(build.0)));
@@ -52,7 +53,7 @@ impl Db {
     }
 }
 
-/// A line for each input of these builds: its derivation, and the first build that needs it.
+/// A line for each input of these builds: the derivation, and the first build that needs it.
 fn needed_by(builds: &[Row]) -> Result<String> {
     let mut needed_by: HashMap<i64, BuildId> = HashMap::new();
     for (build, derivation, inputs) in builds {
@@ -80,7 +81,7 @@ async fn name_inputs(tx: &mut Tx, lines: &str) -> Result<()> {
     Ok(())
 }
 
-/// Wants a build for each input. Gives the number of builds that came to `state`.
+/// Wants a build for each input. Returns the number of builds that got `state`.
 async fn queue_new(tx: &mut Tx, lines: &str, state: BuildState, now: Seconds) -> Result<u64> {
     let sql = sql!(
         "insert into build (output_set_id, derivation_id, evaluation_id, name_id, priority, urgency,

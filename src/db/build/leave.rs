@@ -1,8 +1,9 @@
-//! The builds of an evaluation that is removed.
+//! What happens to the builds of an evaluation that is removed.
 
 use crate::db::{EvaluationId, Result, Tx};
 
-/// Gives the builds that an evaluation was the first to want to another one, or forgets them.
+/// Hands over the builds that an evaluation was the first to want to another evaluation that has
+/// them, or deletes them.
 pub(in crate::db) async fn leave_builds(tx: &mut Tx, id: EvaluationId) -> Result<()> {
     const MOVE: &str = "update build set evaluation_id = coalesce(
           (select min(j.first_evaluation) from derivation d join job_interval j on j.derivation_id = d.id

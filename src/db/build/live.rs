@@ -1,6 +1,6 @@
-//! What is planned for: the live evaluations, and the ones for which was planned last.
+//! The input of planning: the live evaluations, and those of the last plan.
 //!
-//! The step that schedules plans anew when the two differ, whatever happened in between.
+//! The scheduling step makes a new plan whenever the two differ.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +8,13 @@ use crate::clock::Seconds;
 use crate::db::{Db, EvaluationId, Result, SpecId, Tx, stored};
 use crate::domain::spec::{First, RetryFailed, Spec, System};
 
-/// One system of a spec that is evaluated: its jobs are wanted. They are those of the newest complete
-/// evaluation, and what a newer one has found so far.
+/// One system of an active spec, whose jobs are wanted: those of the newest complete evaluation,
+/// and those that a newer one has found so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Live {
-    /// Which spec.
+    /// The spec.
     pub spec: SpecId,
-    /// For which system.
+    /// The system.
     pub system: System,
     /// The spec's priority: 0 first.
     pub priority: u8,
@@ -22,37 +22,37 @@ pub struct Live {
     pub place: u8,
     /// The spec's share among those of the same priority.
     pub share: u32,
-    /// Whether it wants the jobs of all its evaluations, not only of the newest.
+    /// Whether the jobs of all its evaluations are wanted, not only those of the newest.
     pub every_commit: bool,
-    /// When what failed is queued again.
+    /// When failed builds are queued again.
     pub retry_failed: RetryFailed,
     /// The newest complete evaluation.
     pub evaluation: Option<EvaluationId>,
-    /// The first one, if that was taken for known.
+    /// The first evaluation, if its builds were recorded as known.
     pub known: Option<EvaluationId>,
 }
 
-/// What there is to plan for.
+/// The input of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanInput {
-    /// All whose jobs are wanted.
+    /// All specs and systems whose jobs are wanted.
     pub live: Vec<Live>,
-    /// How far builds are wanted: another text when there are more, or when one failed that can be tried with
-    /// another derivation.
+    /// A fingerprint of the wanted builds. It changes when there are more, or when one failed that
+    /// can be retried with another derivation.
     pub seen: String,
 }
 
-/// For what it was planned last.
+/// The last plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
-    /// What was known then.
+    /// The input of the last plan.
     pub outlook: PlanInput,
-    /// When that was.
+    /// When it was made.
     pub at: Seconds,
 }
 
 impl Db {
-    /// What there is to plan for now.
+    /// The current input for planning.
     pub async fn outlook(&self) -> Result<PlanInput> {
         const COMPLETE: &str =
             "select spec_id, system, min(id), max(id) from evaluation where state = 'complete'
@@ -86,18 +86,18 @@ impl Db {
         Ok(PlanInput { live, seen })
     }
 
-    /// For what it was planned last.
+    /// The last plan; `None` if there is none.
     pub async fn planned(&self) -> Result<Option<Planned>> {
         const SQL: &str = "select live, seen, planned_at from plan";
         let row: Option<(String, String, Seconds)> =
             each!(&self.readers, pool => sqlx::query_as(SQL).fetch_optional(pool).await?);
         let Some((live, seen, at)) = row else { return Ok(None) };
-        // What another version wrote is no plan of ours.
+        // A plan in the format of another version counts as none.
         Ok(serde_json::from_str(&live).ok().map(|live| Planned { outlook: PlanInput { live, seen }, at }))
     }
 }
 
-/// Notes that it was planned for this.
+/// Records the input of the plan that was just made.
 pub(in crate::db) async fn store_plan(tx: &mut Tx, outlook: &PlanInput, now: Seconds) -> Result<()> {
     const SQL: &str = "insert into plan (id, live, seen, planned_at) values (1, $1, $2, $3)
         on conflict (id) do update set live = excluded.live, seen = excluded.seen, planned_at = excluded.planned_at";
@@ -106,7 +106,7 @@ pub(in crate::db) async fn store_plan(tx: &mut Tx, outlook: &PlanInput, now: Sec
     Ok(())
 }
 
-/// What the spec of an evaluation says, and the system of the evaluation.
+/// The definition of an evaluation's spec, and the evaluation's system.
 pub(in crate::db) async fn spec_of(tx: &mut Tx, id: EvaluationId) -> Result<(Spec, String)> {
     const SQL: &str =
         "select s.definition, e.system from spec s join evaluation e on e.spec_id = s.id where e.id = $1";

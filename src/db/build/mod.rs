@@ -1,9 +1,9 @@
-//! Builds: what is wanted, where it is made, and what came of it.
+//! Builds: which are wanted, which coordinator makes them, and their results.
 //!
 //! Tables: `build`, `build_event`, `failed_derivation`, `plan`, `substitute_answer`, `substitute_server`.
 
-/// SQL that begins a build anew for the row `$new`, in the state $2 at the time $3. A coordinator that was told to
-/// build or to cancel it is told to build it.
+/// SQL that restarts a build for the row `$new`, in the state $2 at the time $3. A build that waits
+/// to be submitted or canceled is queued, whatever $2 is.
 macro_rules! wanted_anew {
     ($new:literal) => {
         concat!(

@@ -1,4 +1,4 @@
-//! Builds that failed or await approval, and are needed for others with derivations that did not fail.
+//! Builds that failed or await approval, but that others need with derivations that did not fail.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,14 +10,15 @@ use crate::db::build::guard::{guard, specs_by_id};
 use crate::db::{BuildId, BuildState, Db, DerivationId, Error, EvaluationId, Result, SpecId, Tx, rows};
 use crate::guix::edges;
 
-/// For whom a derivation is needed: a build, which may be its own, and an evaluation that wants that.
+/// What needs a derivation: a build, which may be the derivation's own, and an evaluation that
+/// wants it.
 #[derive(Clone, Copy)]
 struct User {
     build: BuildId,
     evaluation: EvaluationId,
 }
 
-/// A derivation that is needed, and how far the build of the same outputs is.
+/// A needed derivation, and the state of the build with the same outputs.
 #[derive(sqlx::FromRow)]
 struct Needed {
     id: DerivationId,
@@ -27,22 +28,24 @@ struct Needed {
     failed: bool,
 }
 
-/// What is needed, and has to be decided on.
+/// The needed builds that must be decided on.
 #[derive(Default)]
 struct Found {
-    /// Failed builds, with derivations that did not fail.
+    /// Failed builds, each with a derivation that did not fail.
     untried: BTreeMap<BuildId, (DerivationId, User)>,
     /// Builds that await approval.
     held: Vec<Wish>,
 }
 
 impl Db {
-    /// Queues what failed, but not with the derivation that builds of these specs need; and what awaits approval for
-    /// another spec, and needed by one whose budget it is within. `state` is [`BuildState::Pending`] or
-    /// [`BuildState::Queued`]. Gives the number of builds.
+    /// Queues failed builds if builds of these specs need them with a derivation that has not
+    /// failed. Also queues builds that await approval for another spec, if a spec that needs them
+    /// has them within its budget. `state` is [`BuildState::Pending`] or [`BuildState::Queued`].
+    /// Returns the number of builds.
     ///
-    /// Derivations that make the same need inputs that make the same. So what a build needs is looked for
-    /// below the derivations of all jobs that it is made for, not only below the one that is submitted.
+    /// Derivations with the same outputs need inputs with the same outputs. So the inputs of a
+    /// build are searched below the derivations of all jobs that it is made for, not only below the
+    /// submitted one.
     pub async fn queue_other_inputs(&self, specs: &[SpecId], state: BuildState, now: Seconds) -> Result<u64> {
         let any = sql!(
             "select count(*) from (select 1 from build b where b.state = 'awaiting-approval' or b.state in {failed}
@@ -98,7 +101,8 @@ impl Db {
         Ok(found)
     }
 
-    /// The derivations of builds that are queued for these specs, and of their jobs for which such builds are.
+    /// The derivations of builds that are queued for these specs, and those of their jobs whose
+    /// outputs a queued build makes.
     async fn users(&self, specs: &[SpecId]) -> Result<BTreeMap<DerivationId, User>> {
         let sql = sql!(
             "select b.derivation_id, b.id, b.evaluation_id from build b
@@ -115,7 +119,7 @@ impl Db {
         Ok(found.into_iter().map(|(id, build, evaluation)| (id, User { build, evaluation })).collect())
     }
 
-    /// Those of these derivations whose builds are on their way, await approval or failed.
+    /// Those of the given derivations whose builds are in the queue, await approval or failed.
     async fn needed(&self, level: &BTreeMap<DerivationId, User>) -> Result<Vec<Needed>> {
         let sql = sql!(
             "select d.id, d.inputs, b.id as build, b.state, exists (failures(b, d.id)) as failed

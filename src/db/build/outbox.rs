@@ -1,17 +1,17 @@
-//! The outbox of a coordinator: builds to submit, to cancel, to tell anew how urgent they are, and
-//! to ask about; and what the coordinator answered.
+//! The outbox of a coordinator: builds to submit, to cancel, to update the urgency of, and to ask
+//! about; and the coordinator's answers.
 //!
 //! # Guarantees
 //!
-//! * Each submission and each cancellation is written down before it is sent, so it can be
-//!   repeated after a crash.
-//! * A build that nobody wants since it was sent still counts as submitted, so that it is canceled
-//!   there.
+//! * Each submission and each cancellation is recorded before it is sent, so it can be repeated
+//!   after a crash.
+//! * A build that became unwanted after it was sent still counts as submitted, so that it is
+//!   canceled there.
 //!
 //! # Races
 //!
-//! * The coordinator can know an attempt under a name that Gorget has not heard yet. Such an
-//!   attempt is named when the coordinator tells of it, and then that is no news.
+//! * The coordinator can have an attempt whose identifier Gorget does not know yet. The identifier
+//!   is stored when the coordinator reports the attempt. The report itself may be no news.
 //! * A build that the coordinator has lost is queued again, perhaps for another one.
 
 use std::collections::HashSet;
@@ -27,7 +27,8 @@ use crate::db::{Build, BuildId, Db, Error, Result, Tx, rows};
 use crate::domain::access::{Action, Author};
 use crate::domain::attempt::Attempt;
 
-/// SQL for the derivation of the build $1 that is attempted under the name $2, or else is to be built.
+/// SQL for the derivation of the build $1 that the attempt $2 is about, or else the one that is to
+/// be built.
 macro_rules! attempted {
     () => {
         "coalesce((select d.id from build_event k join derivation d on has_hash(d, k.derivation)
@@ -37,8 +38,9 @@ macro_rules! attempted {
 }
 
 impl Db {
-    /// The coordinator has a build, under a name of its own if it told us that. One that nobody wants since
-    /// it was sent counts as submitted as well, so that it is seen that it has to be given up there.
+    /// Records that the coordinator has a build, with its own identifier if it gave one. A build
+    /// that became unwanted after it was sent counts as submitted as well, so that it is canceled
+    /// there.
     pub async fn record_submission(
         &self,
         build: &Build,
@@ -49,10 +51,10 @@ impl Db {
         const SQL: &str = "update build set answer = case state when 'queued' then $2 else answer end,
             answered_at = $3, sent_urgency = $4, polled_at = $5, attempts = attempts + 1, in_doubt = false
             where id = $1 and (state = 'queued' or state = 'canceled' and unwanted_at is not null)";
-        // Whose name is not known has to be looked for.
+        // An attempt without a known identifier must be looked up.
         let polled_at = if reference.is_some() { now } else { 0 };
         let mut tx = self.begin().await?;
-        // What it had before, it has with the urgency of then.
+        // A build that the coordinator had already keeps its old urgency there.
         let told = reference.map(|_| build.urgency);
         execute!(&mut tx, SQL, build.id, answer, now, told, polled_at);
         if let Some(reference) = reference {
@@ -61,13 +63,13 @@ impl Db {
             let new = insert(&mut tx, &rows([line]), None, now).await?;
             transition(&mut tx, &new, None, now).await?;
         }
-        // Its events may have been faster.
+        // Events of the attempt may have arrived earlier.
         take(&mut tx, build, reference).await?;
         tx.commit().await
     }
 
-    /// The coordinator still has an attempt at a build that was to be given up, and is wanted again. How urgent that is
-    /// there, is not known.
+    /// Records that the coordinator still has an attempt at a build that was to be canceled and is
+    /// wanted again. Its urgency there is not known.
     pub async fn resume(&self, build: &Build, reference: &str, now: Seconds) -> Result<()> {
         const SQL: &str =
             "update build set answer = 'it had it already', answered_at = $2, sent_urgency = null,
@@ -78,7 +80,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Those of the builds of which an attempt failed or was disturbed before.
+    /// Those of the given builds with an attempt that failed or was disturbed.
     pub async fn failed_before(&self, ids: &[BuildId]) -> Result<HashSet<BuildId>> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
         let sql = sql!(
@@ -90,8 +92,8 @@ impl Db {
         Ok(found.into_iter().collect())
     }
 
-    /// The builds that a coordinator is to give up, and may be asked about now; from now on, it is
-    /// said of them that it was asked.
+    /// The builds that a coordinator is to cancel, and may be asked about now. Records that it was
+    /// asked.
     pub async fn begin_cancellations(
         &self,
         coordinator: &str,
@@ -120,14 +122,15 @@ impl Db {
         Ok(builds)
     }
 
-    /// The coordinator was asked to give up this attempt at a build whose attempt had no name yet.
+    /// Records that the coordinator was asked to cancel this attempt, whose identifier was not
+    /// known before.
     pub async fn give_up(&self, id: BuildId, reference: &str) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut tx, "update build set canceled_attempt = $2 where id = $1", id, reference);
         tx.commit().await
     }
 
-    /// The coordinator was asked for all attempts at these builds that it has.
+    /// Records that the coordinator was asked for all of its attempts at these builds.
     pub async fn all_attempts_known(&self, ids: &[BuildId]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
@@ -138,7 +141,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// The coordinator has nothing to give up for a build that nobody wants.
+    /// Records that the coordinator has nothing to cancel for an unwanted build.
     pub async fn record_nothing_to_cancel(&self, id: BuildId) -> Result<()> {
         const SQL: &str = "update build set state = 'canceled', sent = false, in_doubt = false
             where id = $1 and state = 'canceling'";
@@ -147,8 +150,8 @@ impl Db {
         tx.commit().await
     }
 
-    /// The builds that a coordinator has, and of whose urgency it was told something else, the most
-    /// urgent first.
+    /// The builds that a coordinator has with another urgency than the current one, the most urgent
+    /// first.
     pub async fn unsent_urgencies(&self, coordinator: &str, limit: i64) -> Result<Vec<Build>> {
         let sql = sql!(
             builds!(),
@@ -160,14 +163,15 @@ impl Db {
         rows.into_iter().map(Build::try_from).collect()
     }
 
-    /// The coordinator was told how urgent a build is.
+    /// Records the urgency that the coordinator was told.
     pub async fn record_urgency(&self, build: &Build) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut tx, "update build set sent_urgency = $2 where id = $1", build.id, build.urgency);
         tx.commit().await
     }
 
-    /// The builds that a coordinator has, and was not asked about since `then`, the longest first.
+    /// The builds that a coordinator has and was not asked about since `then`, the least recent
+    /// first.
     pub async fn next_readings(&self, coordinator: &str, then: Seconds, limit: i64) -> Result<Vec<Build>> {
         let sql = sql!(
             builds!(),
@@ -179,8 +183,8 @@ impl Db {
         rows.into_iter().map(Build::try_from).collect()
     }
 
-    /// What the coordinator calls the attempts at builds that it has, as far as that was not known: it may have
-    /// told of them before, and then that is no news.
+    /// Stores the coordinator's identifiers for attempts at builds that it has, where they were not
+    /// known. The coordinator may have reported the attempts before; then the events are no news.
     pub async fn name_attempts(&self, attempts: &[(BuildId, String)]) -> Result<()> {
         let sql = sql!(
             "update build set reference = $2, derivation_id = ",
@@ -195,7 +199,7 @@ impl Db {
         Ok(())
     }
 
-    /// The coordinator was asked about these builds; of some it says why they wait.
+    /// Records that the coordinator was asked about these builds; for some it said why they wait.
     pub async fn record_readings(&self, read: &[(BuildId, Option<String>)], now: Seconds) -> Result<()> {
         let lines = rows(read.iter().map(|(id, note)| json!({ "id": id, "note": note })));
         let mut tx = self.begin().await?;
@@ -207,15 +211,16 @@ impl Db {
         tx.commit().await
     }
 
-    /// The coordinator has lost builds that it had: they are submitted again, perhaps to another one, or
-    /// given up.
+    /// Records that the coordinator has lost builds. They are submitted again, perhaps to another
+    /// coordinator, or count as canceled if they are no longer wanted.
     pub async fn record_loss(&self, builds: &[Build], now: Seconds) -> Result<()> {
         let mut tx = self.begin().await?;
         lose(&mut tx, builds, now).await?;
         tx.commit().await
     }
 
-    /// Somebody takes its builds from a coordinator that is gone: the same.
+    /// Takes the builds from a coordinator that is gone, at an author's request; otherwise the same
+    /// as a loss.
     pub async fn reassign(
         &self,
         coordinator: &str,
@@ -229,8 +234,8 @@ impl Db {
         tx.commit().await
     }
 
-    /// What nobody wants any more is given up at once, unless it is at one of these coordinators, which
-    /// are told. Gives the number of builds.
+    /// Cancels unwanted builds at once, except those at one of these coordinators, which must be
+    /// told first. Returns the number of builds.
     pub async fn give_up_untold(&self, told: &[String]) -> Result<u64> {
         const CANCELING: &str =
             "select distinct coalesce(coordinator, '') from build where state = 'canceling'";
@@ -250,7 +255,7 @@ impl Db {
         Ok(count)
     }
 
-    /// Store path of an output of a build.
+    /// Store path of one output of a build.
     pub async fn an_output(&self, build: &Build) -> Result<String> {
         let outputs = self.outputs(build.id).await?;
         let damaged = || Error::Damaged {
@@ -262,8 +267,8 @@ impl Db {
     }
 }
 
-/// The coordinator has a build. It may be told already that this attempt is over, and
-/// the build may be queued again since then.
+/// Marks a build as submitted, unless the attempt has already ended: that may have been reported
+/// before, and the build queued again since.
 async fn take(tx: &mut Tx, build: &Build, reference: Option<&str>) -> Result<()> {
     let sql = sql!(
         "update build set state = 'submitted', sent = true, reference = $2, coordinator = $3, derivation_id = ",

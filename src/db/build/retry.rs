@@ -1,4 +1,4 @@
-//! Failed builds that somebody wants to be tried once more.
+//! Retries of failed builds at an author's request.
 
 use serde_json::Value;
 
@@ -11,8 +11,9 @@ use crate::db::{BuildId, BuildState, Db, Result, rows};
 use crate::domain::access::{Action, Author};
 
 impl Db {
-    /// Queues builds once more, as far as they failed or were rejected; `subject` says for the audit log which.
-    /// What no live evaluation wants is given up again by planning. Gives the number of builds.
+    /// Queues those of the builds that failed or were rejected once more; `subject` names them in
+    /// the audit log. Planning cancels builds that no live evaluation wants. Returns the number of
+    /// builds.
     pub async fn retry_builds(
         &self,
         ids: &[BuildId],

@@ -1,23 +1,25 @@
-//! Which coordinator a build belongs to, and which one may have heard of it.
+//! The coordinator of each build, and whether it may have heard of the build.
 //!
 //! # Guarantees
 //!
-//! * Before a coordinator can hear of a build, that is written down (`sent`). From then on no
-//!   other one gets the build until it ends, is canceled there, or is lost. Whether a request
-//!   without an answer arrived is never known.
+//! * Before a coordinator can hear of a build, that is recorded (`sent`). From then on no other
+//!   coordinator gets the build until it ends, is canceled there, or is lost. A request without an
+//!   answer may always have arrived.
 //! * What a coordinator reports counts for its own builds only.
 //!
 //! # Design
 //!
-//! `gorget run` routes anew what was not sent, since its configuration may be another. Each
-//! coordinator has steps of its own, which see its builds only.
+//! When `gorget run` starts, it decides again which coordinator gets each build that was not sent,
+//! because the configuration may have changed. Each coordinator has its own steps, which see only
+//! its builds.
 //!
 //! # Races
 //!
-//! While an answer is outstanding or lost (`in_doubt`), the coordinator may have one attempt
-//! that Gorget does not know. That attempt is looked for before the build is submitted again,
-//! canceled, or counted as failed because of an older attempt. So is one that was to be canceled
-//! and is not known to be over. An event about an attempt that was not known is about that one.
+//! While an answer is outstanding or lost (`in_doubt`), the coordinator may have one attempt that
+//! Gorget does not know. Gorget looks that attempt up before the build is submitted again,
+//! canceled, or counted as failed because of an older attempt. It also looks up an attempt that was
+//! to be canceled and is not known to have ended. An event about an unknown attempt is taken to be
+//! about that one.
 
 use std::collections::HashMap;
 
@@ -27,19 +29,19 @@ use crate::clock::Seconds;
 use crate::db::{BuildId, BuildState, Db, Result, rows};
 use crate::domain::plan::route::Routes;
 
-/// What is written where a coordinator's name would be when none serves a build.
+/// Stored instead of a coordinator's name when none serves a build.
 const NOBODY: &str = "";
 
-/// How many builds of one kind a coordinator has, or is to get.
+/// The number of builds in one state that a coordinator has, or is to get.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct CoordinatorCount {
-    /// Its name.
+    /// The name of the coordinator.
     pub coordinator: String,
-    /// In which state.
+    /// The state of the builds.
     pub state: BuildState,
-    /// How many.
+    /// The number of builds.
     pub count: i64,
-    /// Why those cannot be handed over, as it was found last.
+    /// Why they could not be handed over at the last attempt.
     pub problem: Option<String>,
 }
 
@@ -48,9 +50,9 @@ pub struct CoordinatorCount {
 pub struct Unserved {
     /// Name of the spec that wanted them first.
     pub spec: String,
-    /// For which system their derivations are.
+    /// The system of their derivations.
     pub system: String,
-    /// How many.
+    /// The number of builds.
     pub count: i64,
 }
 
@@ -62,7 +64,7 @@ struct Row {
     coordinator: Option<String>,
 }
 
-/// A [`Row`] for each build; a condition follows.
+/// Selects a [`Row`] for each queued build; a condition follows.
 macro_rules! routed {
     ($condition:literal) => {
         concat!(
@@ -76,18 +78,19 @@ macro_rules! routed {
 }
 
 impl Db {
-    /// Says of each queued build about which that is not said yet which coordinator is to make it. Gives
-    /// the number of builds.
+    /// Decides for each queued build without a coordinator which one is to make it. Returns the
+    /// number of builds that changed.
     pub async fn route(&self, routes: &Routes) -> Result<u64> {
         const NEW: &str = routed!("b.coordinator is null");
         let found: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(NEW).fetch_all(pool).await?);
         self.give_out(&found, routes).await
     }
 
-    /// The same for all builds of which no coordinator can have heard: it may serve others than it did.
+    /// Decides again for all builds that no coordinator can have heard of, because the routes may
+    /// have changed.
     pub async fn route_anew(&self, routes: &Routes) -> Result<u64> {
         const ALL: &str = routed!("not b.sent");
-        // They get theirs when they are queued.
+        // These get a coordinator when they are queued.
         let later = sql!(
             "update build set coordinator = null where coordinator is not null and not sent
                and state in {wanted} and state not in {in_queue}"
@@ -133,8 +136,8 @@ impl Db {
         Ok(count)
     }
 
-    /// The specs that want these builds now, those with the best priority first, and the systems of the
-    /// builds' derivations.
+    /// The specs that want these builds now, those of the best priority first, and the systems of
+    /// the builds' derivations.
     async fn others_who_want(&self, builds: &[&Row]) -> Result<Vec<(BuildId, String, String)>> {
         let sql = sql!(
             "select distinct b.id, s.name, y.name, s.priority
@@ -153,8 +156,8 @@ impl Db {
         Ok(found.into_iter().map(|(id, spec, system, _)| (id, spec, system)).collect())
     }
 
-    /// From now on, the coordinators of these builds may have heard of them, and may have an attempt at each that is
-    /// not known. To be said before they do.
+    /// Records, before the coordinators are asked, that they may have heard of these builds and may
+    /// have an unknown attempt at each.
     pub async fn offer(&self, ids: &[BuildId]) -> Result<()> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
         let mut tx = self.begin().await?;
@@ -164,7 +167,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// The coordinators of these builds did not hear of them after all.
+    /// Records that the coordinators did not hear of these builds after all.
     pub async fn withdraw(&self, ids: &[BuildId]) -> Result<()> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
         let mut tx = self.begin().await?;
@@ -175,7 +178,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// How many builds each coordinator has or is to get, by its name and their states.
+    /// The numbers of builds that each coordinator has or is to get, by name and state.
     pub async fn coordinator_counts(&self, now: Seconds) -> Result<Vec<CoordinatorCount>> {
         let sql = sql!(
             "select coordinator, state, count(*) as count,
@@ -195,7 +198,8 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 
-    /// The builds that a coordinator has, or may have. Of none, there is nothing to fear when it has gone.
+    /// The builds that a coordinator has, or may have. If there are none, the coordinator can be
+    /// removed without harm.
     pub async fn builds_at(&self, coordinator: &str) -> Result<Vec<crate::db::Build>> {
         let sql =
             sql!(builds!(), "where b.coordinator = $1 and b.sent and b.state in {routed} order by b.id");

@@ -1,8 +1,8 @@
-//! Everything that planning reads: the builds that are not at their ends, what they need and is
-//! not there, and who wants each for its own sake.
+//! Everything that planning reads: the open builds, their missing inputs, and the specs that want
+//! each build as a job, not as an input.
 //!
-//! What an evaluation that failed or started again has found is not forgotten: it was the
-//! branch's.
+//! The jobs that a failed or restarted evaluation has found still count, because they belong to the
+//! branch.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,43 +12,43 @@ use crate::db::{BuildId, BuildState, Db, DerivationId, Error, EvaluationId, Live
 use crate::domain::plan::order::{Claim, Graph, Node};
 use crate::guix::edges;
 
-/// How long a build takes, in seconds, while nothing is known of any.
+/// Assumed seconds for a build, until the duration of some build is known.
 const USUAL: u32 = 60;
 
-/// A build that is not at its end.
+/// A build that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct OpenBuild {
-    /// Its number.
+    /// The number of the build.
     pub id: BuildId,
     /// The derivation to build.
     pub derivation_id: DerivationId,
     /// The evaluation that wanted it first.
     pub evaluation_id: EvaluationId,
-    /// The spec of that.
+    /// The spec of that evaluation.
     pub spec_id: SpecId,
-    /// The name of that.
+    /// The name of that spec.
     pub spec: String,
-    /// The system of the evaluation.
+    /// The system of that evaluation.
     pub system: String,
-    /// How far it is.
+    /// The state of the build.
     pub state: BuildState,
-    /// The coordinator's priority: larger is sooner.
+    /// The priority for the coordinator: larger is sooner.
     pub urgency: i64,
     output_set_id: i64,
 }
 
-/// All builds that are not at their ends, how they depend on each other, and who wants them.
+/// All builds that have not ended, their dependencies, and the specs that want them.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// The builds.
+    /// The open builds.
     pub builds: Vec<OpenBuild>,
-    /// What they need that is not there; its builds are those above.
+    /// The missing derivations that they need. Its builds are those in `builds`.
     pub graph: Graph,
-    /// Who wants each for its own sake.
+    /// For each build, the claim of the specs that want it as a job, not as an input.
     pub claims: Vec<Option<Claim>>,
 }
 
-/// A derivation that a build needs, directly or not, and that is not there.
+/// A missing derivation that a build needs, directly or not, or that it builds.
 #[derive(sqlx::FromRow)]
 struct Missing {
     id: DerivationId,
@@ -58,7 +58,7 @@ struct Missing {
     system: String,
 }
 
-/// How long builds took, in seconds, by the names of their packages: the newest of each.
+/// How long builds took, in seconds, by package name: the newest duration of each.
 #[derive(Default)]
 struct Durations {
     by_system: HashMap<(String, String), u32>,
@@ -66,15 +66,15 @@ struct Durations {
 }
 
 impl Durations {
-    /// How long this takes by what is known. Where its system has not built the package, others may have: what is long
-    /// there is long here.
+    /// The known duration for this package. If its own system has none, another system's is used: a
+    /// build that is long there is long here.
     fn of(&self, derivation: &Missing) -> Option<u32> {
         let package = package(&derivation.name);
         let here = self.by_system.get(&(package.to_owned(), derivation.system.clone()));
         here.or_else(|| self.anywhere.get(package)).copied()
     }
 
-    /// The mean.
+    /// The mean of all known durations.
     fn usual(&self) -> u32 {
         let all: u64 = self.by_system.values().map(|seconds| u64::from(*seconds)).sum();
         let mean = all.checked_div(self.by_system.len() as u64);
@@ -83,7 +83,7 @@ impl Durations {
 }
 
 impl Db {
-    /// What is to be planned.
+    /// The input of a plan.
     pub async fn snapshot(&self, live: &[Live]) -> Result<Snapshot> {
         let open = sql!(
             "select b.id, b.derivation_id, b.evaluation_id, e.spec_id, s.name as spec, e.system, b.state, b.urgency,
@@ -94,17 +94,18 @@ impl Db {
         let mut builds: Vec<OpenBuild> =
             each!(&self.readers, pool, open => sqlx::query_as(open).fetch_all(pool).await?);
         let missing = self.missing(&builds).await?;
-        // What came to its end in between is none of our business any more.
+        // A build that ended in between needs no plan any more.
         builds.retain(|build| missing.contains_key(&build.derivation_id));
         let claims = self.claims(&builds, live).await?;
         let seconds = self.durations().await?;
         Ok(Snapshot { graph: graph(&builds, &missing, &seconds)?, builds, claims })
     }
 
-    /// Who wants each build for its own sake: jobs of live evaluations, or of all evaluations where every
-    /// commit counts; jobs as they were last, where the newest evaluation could not evaluate them; and
-    /// evaluations that are not complete, for as long as no later one is. What those have found is
-    /// forgotten when they are begun again or fail, but it was the branch's.
+    /// The claim on each build by specs that want it as a job, not as an input. A spec claims the
+    /// jobs of its live evaluations, or of all evaluations if every commit counts; jobs in their
+    /// last form, if the newest evaluation could not evaluate them; and the builds of incomplete
+    /// evaluations until a later one is complete. When such an evaluation restarts or fails, its
+    /// jobs are deleted, but its builds still belong to the branch.
     async fn claims(&self, builds: &[OpenBuild], live: &[Live]) -> Result<Vec<Option<Claim>>> {
         let jobs = self.claiming_jobs(live).await?;
         let unfinished = self.unfinished().await?;
@@ -120,7 +121,7 @@ impl Db {
         Ok(builds.iter().map(|build| least.get(&build.id).copied()).collect())
     }
 
-    /// The builds of jobs that want them for their own sake, and the specs and systems of those.
+    /// The builds that jobs want, with the specs and systems of those jobs.
     async fn claiming_jobs(&self, live: &[Live]) -> Result<Vec<(BuildId, SpecId, String)>> {
         let current = sql!(
             "select distinct b.id, j.spec_id, j.system
@@ -153,7 +154,7 @@ impl Db {
         Ok(jobs)
     }
 
-    /// The evaluations that are not complete, and after which none is.
+    /// The evaluations that are not complete, and have no later complete one.
     async fn unfinished(&self) -> Result<HashSet<EvaluationId>> {
         const SQL: &str = "select e.id from evaluation e where e.state <> 'complete' and not exists
             (select 1 from evaluation c where c.spec_id = e.spec_id and c.system = e.system
@@ -163,8 +164,9 @@ impl Db {
         Ok(found.into_iter().collect())
     }
 
-    /// What these builds need and is not there, themselves included, by id. What has a build that is
-    /// over is there, or will not be; what has none, or one that was canceled, is looked through.
+    /// The missing derivations that these builds need, including their own, by id. A derivation
+    /// whose build has ended exists or never will, and is left out. One without a build, or with a
+    /// canceled one, is followed to its inputs.
     async fn missing(&self, builds: &[OpenBuild]) -> Result<BTreeMap<DerivationId, Missing>> {
         let sql = sql!(
             "select d.id, d.output_set_id, d.inputs, d.name, y.name as system
@@ -187,7 +189,7 @@ impl Db {
         Ok(missing)
     }
 
-    /// How long builds took, as far as a coordinator told.
+    /// How long builds took, where a coordinator reported it.
     async fn durations(&self) -> Result<Durations> {
         const SQL: &str = "select d.name, y.name, ended.happened_at - begun.happened_at
             from build_event begun join build_event ended

@@ -1,4 +1,4 @@
-//! What decides whether an evaluation's builds have to wait for approval.
+//! The facts that decide whether an evaluation's builds await approval.
 
 use crate::db::{EvaluationId, Result, SpecId, Tx};
 use crate::domain::plan::guard::Standing;
@@ -31,8 +31,9 @@ pub(in crate::db) async fn standing(tx: &mut Tx, evaluation: &Waiting, spec: &Sp
     })
 }
 
-/// Another system, and how many builds of the same revision for it are not at their ends: none if it is
-/// not evaluated completely; nothing at all if nobody asked for that.
+/// The system that must come first, and how many of its builds for the same revision have not
+/// ended: `None` as the count if its evaluation is not complete. `None` altogether if nobody
+/// requested that evaluation.
 async fn open_before(
     tx: &mut Tx,
     evaluation: EvaluationId,

@@ -1,4 +1,4 @@
-//! Answers of substitute servers, each believed for a limited time, and the servers that fail.
+//! Answers of substitute servers, each cached for a limited time, and the servers that fail.
 
 use std::collections::HashMap;
 
@@ -9,43 +9,44 @@ use crate::db::build::guard::guard;
 use crate::db::log::event_log::{EventKind, log};
 use crate::db::{BuildId, Db, Result, rows};
 
-/// A build that is queued unless a substitute server has all of its outputs.
+/// A build that waits for an answer of the substitute servers. It is queued unless a server has all
+/// of its outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedBuild {
-    /// Its number.
+    /// The number of the build.
     pub id: BuildId,
     /// Since when it is wanted.
     pub created_at: Seconds,
-    /// Base names of the store paths of its outputs.
+    /// Base names of the outputs' store paths.
     pub outputs: Vec<String>,
 }
 
-/// What a substitute server said about a store item.
+/// A substitute server's answer about a store item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The 32 characters of its store path.
+    /// The hash part of the store path, 32 characters.
     pub hash: String,
-    /// Whether it has it.
+    /// Whether the server has the item.
     pub present: bool,
-    /// Until when that is to be believed.
+    /// When the answer expires.
     pub expires_at: Seconds,
 }
 
-/// A substitute server that failed when it was asked last.
+/// A substitute server that failed on the last request.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct SubstituteServer {
-    /// Its URL, without what is secret in it.
+    /// Its URL, without credentials.
     pub url: String,
-    /// How often in a row it failed.
+    /// Number of failures in a row.
     pub failures: i64,
-    /// Not to be asked before.
+    /// Not asked before this time.
     pub next_attempt: Seconds,
-    /// What was wrong.
+    /// The error of the last request.
     pub reason: String,
 }
 
 impl Db {
-    /// The builds for which substitute servers may be asked now, first things first.
+    /// The builds for which substitute servers may be asked now, the most urgent first.
     pub async fn wanted_builds(&self, now: Seconds, limit: i64) -> Result<Vec<WantedBuild>> {
         let sql = sql!(
             "select b.id, b.created_at, outputs(o, d) from build b
@@ -61,7 +62,8 @@ impl Db {
         Ok(rows.into_iter().map(read).collect())
     }
 
-    /// What `server` said about these store items and is still to be believed: whether it has them.
+    /// The cached answers of `server` about these store items that have not expired: whether it has
+    /// each.
     pub async fn lookups(
         &self,
         server: &str,
@@ -78,7 +80,7 @@ impl Db {
         Ok(found.into_iter().collect())
     }
 
-    /// Keeps what `server` said.
+    /// Caches answers of `server`.
     pub async fn store_lookups(&self, server: &str, answers: &[Answered]) -> Result<()> {
         let lines = rows(answers.iter().map(|answer| {
             json!({ "hash": answer.hash, "present": answer.present, "expires_at": answer.expires_at })
@@ -94,7 +96,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Forgets what servers said too long ago.
+    /// Deletes expired answers.
     pub async fn forget_lookups(&self, now: Seconds) -> Result<()> {
         const OLD: &str = "select count(*) from substitute_answer where expires_at <= $1";
         let old: i64 = each!(&self.readers, pool => sqlx::query_scalar(OLD).bind(now).fetch_one(pool).await?);
@@ -106,13 +108,14 @@ impl Db {
         Ok(())
     }
 
-    /// Builds are left to substitute servers (true) or queued (false), each with the reason.
+    /// Records the result for builds: a substitute server has the outputs (true) or the build is
+    /// queued (false), each with the reason.
     pub async fn apply_lookups(&self, settled: &[(BuildId, bool, String)], now: Seconds) -> Result<()> {
         let lines = rows(settled.iter().map(|(id, present, reason)| {
             json!({ "id": id, "state": if *present { "substituted" } else { "queued" }, "answer": reason })
         }));
         let mut tx = self.begin().await?;
-        // SQLite would go through all wanted builds, and through the list for each.
+        // Without `unindexed`, SQLite would scan all wanted builds, and the list for each.
         let sql = sql!(
             "update build set state = new.state, answer = new.answer, attempts = 0, next_attempt = 0,
                answered_at = case new.state when 'substituted' then $2 end
@@ -126,7 +129,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// A substitute server failed, and is not to be asked before `next_attempt`.
+    /// Records that a substitute server failed, and is not to be asked before `next_attempt`.
     pub async fn record_server_failure(
         &self,
         server: &str,
@@ -142,14 +145,14 @@ impl Db {
         tx.commit().await
     }
 
-    /// A substitute server answers again.
+    /// Deletes the failures of a substitute server that answers again.
     pub async fn forget_server_failures(&self, server: &str) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut tx, "delete from substitute_server where url = $1", server);
         tx.commit().await
     }
 
-    /// Forgets the failures of all servers but these, which are the ones that are asked.
+    /// Deletes the failures of servers that are not among these, the configured ones.
     pub async fn forget_other_servers(&self, servers: &[&str]) -> Result<()> {
         let kept = rows(servers.iter().map(|url| Value::from(*url)));
         let mut tx = self.begin().await?;
@@ -157,7 +160,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// The substitute servers that failed when they were asked last.
+    /// The substitute servers that failed on their last request.
     pub async fn failing_servers(&self) -> Result<Vec<SubstituteServer>> {
         const SQL: &str = "select url, failures, next_attempt, reason from substitute_server order by url";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))

@@ -2,17 +2,18 @@ use std::collections::HashSet;
 
 use crate::db::{Build, BuildId, Db, DerivationId, Result};
 
-/// How long the builder of a job may take.
+/// The timeouts of a job's builder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, sqlx::FromRow)]
 pub struct Times {
-    /// How long it may print nothing, in seconds; 0 is for ever.
+    /// Longest time without output, in seconds; 0 means no limit.
     pub max_silent_time: i64,
-    /// How long it may take, in seconds; 0 is for ever.
+    /// Longest time in total, in seconds; 0 means no limit.
     pub timeout: i64,
 }
 
 impl Db {
-    /// Those of the builds that need, directly or not, another one which is still to be made or failed.
+    /// Those of the given builds that need, directly or not, another build that has not ended or
+    /// has failed.
     pub async fn needing_others(&self, builds: &[Build]) -> Result<HashSet<BuildId>> {
         let sql = sql!(
             "select d.id from derivation d join build b on b.output_set_id = d.output_set_id
@@ -29,7 +30,7 @@ impl Db {
             .collect())
     }
 
-    /// How long the builder of a derivation may take, as some job says.
+    /// The timeouts of a derivation, from the first job that has it.
     pub async fn times(&self, derivation: DerivationId) -> Result<Times> {
         const SQL: &str =
             "select f.max_silent_time, f.timeout from job_interval j join job_metadata f on f.id = j.metadata_id

@@ -1,4 +1,4 @@
-//! From events to the state of a build.
+//! Derives the state of a build from events.
 //!
 //! # Guarantees
 //!
@@ -11,16 +11,16 @@
 //!
 //! # Design
 //!
-//! Each attempt counts with the furthest step that was reported of it. Of several attempts, one
-//! that still runs counts more than one that failed. A disturbed attempt is one whose surroundings
-//! look to blame: it is retried after 5 minutes, half an hour and two hours, and then the build is
+//! Of each attempt, the furthest reported step counts. Of several attempts, a running one counts
+//! more than a failed one. A disturbed attempt is one that failed probably because of its
+//! surroundings: it is retried after 5 minutes, half an hour and two hours, and then the build is
 //! failed.
 //!
 //! # Races
 //!
-//! * Before a build is submitted, events about attempts of former times say nothing about it.
+//! * Before a build is submitted, events about earlier attempts say nothing about it.
 //! * A canceled build that the coordinator finished anyway has succeeded or failed.
-//! * An event that says again what is known changes nothing.
+//! * A repeated event changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,13 +33,13 @@ use crate::db::{BuildId, BuildState, Error, Result, Tx, rows};
 use crate::domain::attempt::{Attempt, furthest, retry_after, standing};
 use crate::domain::build::{self, Event};
 
-/// How far an attempt at a build came.
+/// The progress of an attempt at a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::db) struct Step {
     build: BuildId,
     reference: String,
     attempt: Attempt,
-    /// What is attempted, if that is known: the 32 characters of the derivation's store path.
+    /// The derivation of the attempt, if known: the 32 characters of its store path.
     derivation: Option<String>,
     received_at: Seconds,
 }
@@ -67,38 +67,39 @@ pub(in crate::db) fn stored_attempt(build: BuildId, word: &str) -> Result<Attemp
     Attempt::of_word(word).ok_or_else(damaged)
 }
 
-/// A build as it stands before it is known what follows from news.
+/// A build as it was before the new events.
 #[derive(Debug, sqlx::FromRow)]
 struct Row {
     id: BuildId,
     state: BuildState,
-    /// The derivation that is to be built: the 32 characters of its store path.
+    /// The derivation to build: the 32 characters of its store path.
     derivation: String,
-    /// The attempt that the coordinator was asked to give up.
+    /// The attempt that the coordinator was asked to cancel.
     canceled_attempt: Option<String>,
     /// Since when it is wanted.
     created_at: Seconds,
-    /// Since when nobody wants it any more.
+    /// When it became unwanted.
     unwanted_at: Option<Seconds>,
 }
 
-/// What becomes of a build.
+/// The change of a build that follows from its events.
 #[derive(Debug, PartialEq, Eq)]
 struct Move<'a> {
     state: BuildState,
-    /// The attempt that says so; none when there has to be another one.
+    /// The attempt that decided it; `None` when a new attempt is needed.
     reference: Option<&'a str>,
-    /// What is attempted by that, if it is not what was to be.
+    /// The derivation of that attempt, if it differs from the one to build.
     derivation: Option<&'a str>,
-    /// In how many seconds it may be submitted again.
+    /// Seconds until the build may be submitted again.
     pause: i64,
-    /// Whether the news are about an attempt that was not known: there is no other such.
+    /// Whether the new events are about an attempt that was not known. Then the build has no other
+    /// unknown attempt.
     names: bool,
 }
 
-/// Moves builds to the states that follow from all that was told about them, `new` being the news, which
-/// came from `coordinator`. It has the builds that it tells of if nobody else has; what came to its end is
-/// nobody's any more.
+/// Moves builds to the states that follow from all events about them. `new` holds the new events,
+/// which came from `coordinator`. A build without a coordinator gets this one; a build that has
+/// ended no longer counts as sent.
 pub(in crate::db) async fn transition(
     tx: &mut Tx,
     new: &[Step],
@@ -159,7 +160,8 @@ async fn move_all(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seco
     Ok(execute!(tx, sql, lines, now, coordinator))
 }
 
-/// Which derivations failed by what is new, and by what follows from it.
+/// The derivations that failed according to the new events, or to the changes that follow from
+/// them.
 fn failures<'a>(
     builds: &'a [Row],
     moves: &[(&'a Row, Move<'a>)],
@@ -173,13 +175,14 @@ fn failures<'a>(
     told.chain(failed.map(|(row, _)| (row.id, row.derivation.as_str()))).collect()
 }
 
-/// What is attempted under this name, if that is known.
+/// The derivation of the attempt with this identifier, if known.
 fn attempted<'a>(steps: &'a [Step], name: &str) -> Option<&'a str> {
     steps.iter().filter(|step| step.reference == name).find_map(|step| step.derivation.as_deref())
 }
 
-/// What follows for a build. An attempt at another derivation that makes the same counts while it goes on, and
-/// when it succeeds; not when it comes to nothing. Late news about an attempt that came further change nothing.
+/// The change that follows for a build. An attempt at another derivation with the same outputs
+/// counts while it runs and when it succeeds, but not when it fails. Late events about an attempt
+/// that is further already change nothing.
 fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     use BuildState::{Building, Canceled, Canceling, Failed, Submitted, Succeeded};
     let is_this = |name: &str| attempted(steps, name).is_none_or(|derivation| derivation == row.derivation);
@@ -191,7 +194,7 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
         new.any(|step| step.pair() == (name, attempt))
     };
     let advanced: Vec<_> = attempts.iter().copied().filter(is_news).collect();
-    // Before a build is submitted, attempts of former times say nothing about it.
+    // Before a build is submitted, earlier attempts say nothing about it.
     let at_coordinator =
         matches!(row.state, Submitted | Building | Succeeded | Failed | Canceling | Canceled);
     let state = |event| build::transition(row.state, event).unwrap_or(row.state);
@@ -203,7 +206,8 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
         names: false,
     };
     let (name, attempt) = if advanced.is_empty() {
-        // What the coordinator had was the other derivation, which came to nothing: this one is to be tried.
+        // The coordinator had only an attempt at the other derivation, which failed. Now this one
+        // is tried.
         let nothing_left = attempts.iter().all(|(_, attempt)| attempt.is_over());
         let is_lost = matches!(row.state, Submitted | Building) && nothing_left && others.iter().any(is_news);
         return is_lost.then(|| anew(0));
@@ -224,29 +228,31 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     })
 }
 
-/// What an attempt leads to.
+/// The effect of an attempt.
 enum Next {
-    /// This happens to the build.
+    /// This event happens to the build.
     Event(Event),
-    /// There has to be another attempt, in so many seconds.
+    /// A new attempt is needed, in this many seconds.
     Anew(i64),
 }
 
-/// What the attempt that counts leads to, if to anything.
+/// The effect of the attempt that counts, if it has one.
 fn decide(row: &Row, name: &str, attempt: Attempt, steps: &[Step]) -> Option<Next> {
     use BuildState::{Building, Canceled, Canceling, Failed, Queued, Submitted, Succeeded};
     let happens = |event| Some(Next::Event(event));
     let was_asked = row.canceled_attempt.as_deref() == Some(name);
     match (row.state, attempt) {
         (_, Attempt::Succeeded) => happens(Event::Succeeded),
-        // Somebody wants again what was given up too late: it is tried once more.
+        // The build is wanted again, but the earlier request to cancel it was carried out: it is
+        // retried.
         (Submitted | Building, Attempt::Canceled) if was_asked => Some(Next::Anew(0)),
         (Queued, Attempt::Canceled) if was_asked => None,
         (Canceling, Attempt::Canceled | Attempt::Disturbed)
         | (Queued | Submitted | Building | Failed | Succeeded | Canceled, Attempt::Canceled) => {
             happens(Event::Canceled)
         }
-        // What was asked for has not happened yet, or is about a build that nobody submitted.
+        // A requested cancellation has not happened yet, or the canceled attempt is of a build that
+        // was not submitted.
         (Canceling, Attempt::Scheduled | Attempt::Started) | (_, Attempt::Canceled) => None,
         (_, Attempt::Scheduled) => happens(Event::Scheduled),
         (_, Attempt::Started) => happens(Event::Started),
@@ -258,7 +264,7 @@ fn decide(row: &Row, name: &str, attempt: Attempt, steps: &[Step]) -> Option<Nex
     }
 }
 
-/// How many attempts were disturbed since then.
+/// How many attempts were disturbed since `then`.
 fn disturbed_since(then: Seconds, steps: &[Step]) -> usize {
     steps.iter().filter(|step| step.attempt == Attempt::Disturbed && step.received_at >= then).count()
 }
@@ -267,8 +273,8 @@ fn disturbed_since(then: Seconds, steps: &[Step]) -> usize {
 mod tests {
     use super::*;
 
-    /// What follows for a build in `state` from steps, the last of which is news. A name that ends in `'` is
-    /// that of an attempt at another derivation.
+    /// The state that follows for a build in `state` from steps, the last of which is new. A name
+    /// that ends in `'` belongs to an attempt at another derivation.
     fn after(
         state: BuildState,
         canceled_attempt: Option<&str>,

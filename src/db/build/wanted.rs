@@ -1,10 +1,10 @@
-//! The changes that planning decides on: builds to cancel, to queue again, and to order anew.
+//! The changes that planning decides on: builds to cancel, to queue again, and to reorder.
 //!
 //! # Races
 //!
-//! * A build that came to its end meanwhile stays as it is.
-//! * A build that was canceled, and turns out to be at the coordinator all the same, is canceled
-//!   there: it was on its way, or was started before that was known.
+//! * A build that ended meanwhile stays as it is.
+//! * A canceled build can turn out to be at the coordinator all the same: its submission was under
+//!   way, or it started before the cancellation was known. Then it is canceled there.
 
 use serde_json::{Value, json};
 
@@ -15,23 +15,24 @@ use crate::db::log::event_log::{EventKind, log};
 use crate::db::{BuildId, BuildState, Db, Live, PlanInput, Result, Tx, rows};
 use crate::domain::plan::order::unranked;
 
-/// What is to be changed so that builds are as they should be.
+/// The changes that bring the builds in line with a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// What nobody wants any more, each with the reason.
+    /// Builds that are no longer wanted, each with the reason.
     pub unwanted: Vec<(BuildId, String)>,
-    /// What is being canceled, and is needed again.
+    /// Builds that are being canceled, but are needed again.
     pub needed_again: Vec<BuildId>,
-    /// What is to be sooner or later than it was.
+    /// Builds with a new urgency.
     pub urgencies: Vec<(BuildId, i64)>,
 }
 
 impl Db {
-    /// Queues what was given up because nobody wanted it, and is a job again; and what was canceled for
-    /// other reasons or failed before, if it is a job of a complete evaluation that is newer than the
-    /// one that wanted it then. What failed is tried at once with the derivation of another job that makes the
-    /// same, if that has not failed as well. `state` is [`BuildState::Pending`] or [`BuildState::Queued`]. Gives the
-    /// number of builds that came to that state.
+    /// Queues builds that were canceled as unwanted and belong to a job again. Also queues builds
+    /// that were canceled for other reasons or failed before, if they belong to a job of a complete
+    /// evaluation that is newer than the one that wanted them then. A failed build is retried at
+    /// once with the derivation of another job that makes the same outputs, unless that has failed
+    /// as well. `state` is [`BuildState::Pending`] or [`BuildState::Queued`]. Returns the number of
+    /// builds that got that state.
     pub async fn queue_again(&self, live: &[Live], state: BuildState, now: Seconds) -> Result<u64> {
         let sql = sql!(
             "update build set ",
@@ -69,8 +70,9 @@ impl Db {
         Ok(count)
     }
 
-    /// What was given up, and turns out to be at the coordinator all the same, is to be canceled there: it
-    /// was on its way when it was given up, or was begun before that was known. Gives the number of builds.
+    /// Cancels builds that were canceled as unwanted, but turn out to be at the coordinator all the
+    /// same: the submission was under way at that time, or they started before the cancellation was
+    /// known. Returns the number of builds.
     pub async fn give_up_late(&self) -> Result<u64> {
         let late = sql!("select count(*) from build where unwanted_at is not null and state in {submitted}");
         let sql = sql!(
@@ -86,14 +88,15 @@ impl Db {
         Ok(count)
     }
 
-    /// Makes the changes, and notes for what it was planned. What the coordinator has, or may have, is to be
-    /// canceled there; the rest is canceled by that. What came to an end meanwhile stays as it is.
+    /// Makes the changes, and records the input of the plan. Unwanted builds that the coordinator
+    /// has, or may have, are to be canceled there; other unwanted builds are canceled right away. A
+    /// build that ended meanwhile stays as it is.
     pub async fn change(&self, changes: &Changes, outlook: &PlanInput, now: Seconds) -> Result<()> {
         let mut tx = self.begin().await?;
         let_go(&mut tx, &changes.unwanted, now).await?;
         reclaim_expired(&mut tx, &changes.needed_again).await?;
         reorder(&mut tx, &changes.urgencies).await?;
-        // Somebody may want it now whose builds are served.
+        // A spec whose builds are served may want them now.
         execute!(&mut tx, "update build set coordinator = null where state = 'queued' and coordinator = ''");
         store_plan(&mut tx, outlook, now).await?;
         if !changes.unwanted.is_empty() || !changes.needed_again.is_empty() {
