@@ -1,5 +1,5 @@
-//! A batch of an evaluation's results: store items, derivations (inputs first), jobs and errors,
-//! written in one transaction.
+//! A batch of an evaluation's results: store items, derivations (inputs first), jobs and errors. It
+//! is written in one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -10,27 +10,27 @@ use crate::db::{DerivationId, Error, ItemKind, JobError, Result, SpecId, Tx, row
 use crate::domain::job::JobMetadata;
 use crate::guix::edges;
 
-/// What an evaluation found since the last batch.
+/// The results of an evaluation since the last batch.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     /// Store items.
     pub packs: Vec<Pack>,
-    /// Derivations, each after its inputs, unless those were recorded before.
+    /// Derivations, each after its inputs, except for inputs that were recorded before.
     pub derivations: Vec<NewDerivation>,
-    /// Jobs, also those that did not change.
+    /// Jobs, including unchanged ones.
     pub jobs: Vec<NewJob>,
     /// Jobs and modules that could not be evaluated.
     pub errors: Vec<JobError>,
-    /// How much of the total is done, this batch included.
+    /// How many of all units are done, including this batch.
     pub done: i64,
 }
 
-/// Store items, compressed together.
+/// Store items that are compressed together.
 #[derive(Debug, Clone)]
 pub struct Pack {
     /// Their contents one after the other, compressed with zstd.
     pub contents: Vec<u8>,
-    /// What is in it, and where.
+    /// The items, and their positions.
     pub items: Vec<Item>,
 }
 
@@ -39,27 +39,27 @@ pub struct Pack {
 pub struct Item {
     /// The 32 characters of its store path.
     pub hash: String,
-    /// What follows them in its store path.
+    /// The rest of its store path.
     pub name: String,
-    /// How its contents are to be understood.
+    /// The kind of its contents.
     pub kind: ItemKind,
-    /// Base names of the store items that it refers to; empty for a derivation, whose contents name
+    /// Base names of the store items that it refers to. Empty for a derivation, whose contents list
     /// them.
     pub refs: Vec<String>,
-    /// The place of its first byte in the unpacked contents.
+    /// The offset of its first byte in the unpacked contents.
     pub start: u64,
     /// Its length in bytes.
     pub length: u64,
 }
 
-/// A derivation, perhaps known already.
+/// A derivation, which may be recorded already.
 #[derive(Debug, Clone)]
 pub struct NewDerivation {
     /// The 32 characters of its store path.
     pub hash: String,
-    /// What follows them in its store path, without `.drv`.
+    /// The rest of its store path, without `.drv`.
     pub name: String,
-    /// Where it is built.
+    /// The system that it is built on.
     pub system: String,
     /// Its outputs: name, and base name of the store path.
     pub outputs: Vec<(String, String)>,
@@ -67,21 +67,21 @@ pub struct NewDerivation {
     pub inputs: Vec<String>,
 }
 
-/// A job that was evaluated.
+/// A job that an evaluation found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NewJob {
-    /// Its name.
+    /// The name of the job.
     pub name: String,
     /// The hash of its derivation.
     pub derivation: String,
-    /// What else is known of it.
+    /// The job's metadata.
     pub facts: JobMetadata,
 }
 
 /// Numbers of derivations by their hashes.
 pub(in crate::db) type Numbers = HashMap<String, DerivationId>;
 
-/// Numbers of derivations: those known for long, and those that this transaction adds.
+/// Numbers of derivations: those known before, and those that this transaction adds.
 pub(in crate::db) struct Known<'a> {
     pub(in crate::db) before: &'a Numbers,
     pub(in crate::db) added: Numbers,
@@ -98,7 +98,7 @@ impl Known<'_> {
         number.copied().ok_or_else(unknown)
     }
 
-    /// Learns the numbers of everything that the batch mentions and the database has.
+    /// Loads the numbers of all derivations that the batch mentions and the database has.
     pub(in crate::db) async fn look_up(&mut self, tx: &mut Tx, batch: &Batch) -> Result<()> {
         let derivations = batch.derivations.iter().flat_map(|d| d.inputs.iter().chain([&d.hash]));
         let mut missing: Vec<&str> =
@@ -117,7 +117,7 @@ impl Known<'_> {
         Ok(())
     }
 
-    /// Stores the derivations that are new, with their output sets.
+    /// Stores the new derivations, with their output sets.
     pub(in crate::db) async fn store_derivations(&mut self, tx: &mut Tx, batch: &Batch) -> Result<()> {
         let new: Vec<&NewDerivation> = batch.derivations.iter().filter(|d| !self.has(&d.hash)).collect();
         if new.is_empty() {
@@ -159,11 +159,12 @@ async fn store_systems(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<Ha
 /// An output set: its number, its outputs, and the name of one of the derivations that make it.
 type OutputSet = (i64, String, String);
 
-/// Numbers of the output sets of `derivations`, in the same order; new ones are stored. What identifies a
-/// set are its paths, whatever the outputs are called; it is looked for by the beginning of any of them.
+/// Numbers of the output sets of `derivations`, in the same order; new ones are stored. A set is
+/// identified by its paths, not by the names of its outputs. It is found by the beginning of any of
+/// its paths.
 ///
-/// For the name of the derivations that make a set stands `*` in it, which is in no store path, as long as
-/// all of them have one name.
+/// The set stores `*` in place of its derivations' name, as long as all of them have the same name.
+/// No store path contains `*`.
 async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Result<Vec<i64>> {
     const LAST: &str = "select coalesce(max(id), 0) from output_set";
     let mut known = known_output_sets(tx, derivations).await?;
@@ -191,7 +192,7 @@ async fn store_output_sets(tx: &mut Tx, derivations: &[&NewDerivation]) -> Resul
     Ok(sets)
 }
 
-/// The output sets that may be those of `derivations`, by what identifies them.
+/// The stored output sets that may be those of `derivations`, by their identifying paths.
 async fn known_output_sets(
     tx: &mut Tx,
     derivations: &[&NewDerivation],
@@ -216,13 +217,13 @@ async fn known_output_sets(
     Ok(known.collect())
 }
 
-/// What identifies a build: its output paths.
+/// The identity of a build: its output paths.
 fn path_set<'a>(paths: impl Iterator<Item = &'a str>) -> String {
     let sorted: BTreeSet<&str> = paths.collect();
     sorted.into_iter().collect::<Vec<_>>().join("\n")
 }
 
-/// The paths that [`output_lines`] wrote.
+/// The paths in a text from [`output_lines`].
 fn paths_of(outputs: &str) -> impl Iterator<Item = &str> {
     outputs.lines().filter_map(|line| Some(line.split_once(' ')?.1))
 }
@@ -232,7 +233,7 @@ pub(in crate::db) fn output_lines(outputs: &[(String, String)]) -> String {
     sorted.into_iter().map(|(name, path)| format!("{name} {path}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Stores those items that are new, and their packs.
+/// Stores the new items, and their packs.
 pub(in crate::db) async fn store_packs(tx: &mut Tx, spec: SpecId, packs: &[Pack]) -> Result<()> {
     const OWN: &str = "insert into pack_owner (pack_id, spec_id, bytes) values ($1, $2, $3)";
     const LAST: &str = "select coalesce(max(id), 0) from store_pack";
@@ -264,7 +265,7 @@ pub(in crate::db) async fn store_packs(tx: &mut Tx, spec: SpecId, packs: &[Pack]
     insert(tx, "store_item", ["hash", "name", "kind", "refs", "pack_id", "start", "length"], &lines).await
 }
 
-/// Stores errors that are not stored yet, and gives their number.
+/// Stores the new errors, and returns how many were new.
 pub(in crate::db) async fn store_errors(
     tx: &mut Tx,
     evaluation: crate::db::EvaluationId,

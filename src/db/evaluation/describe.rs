@@ -6,13 +6,14 @@ use crate::db::bulk::{Cell, insert};
 use crate::db::history::job_metadata::{MetadataIds, store_facts};
 use crate::db::{NewJob, Result, Tx, rows};
 
-/// The numbers of what jobs are called and of what is known of them.
+/// The numbers of the names and metadata of jobs.
 pub(in crate::db) struct Described {
     pub(in crate::db) facts: MetadataIds,
     pub(in crate::db) names: HashMap<String, i64>,
 }
 
-/// Learns the numbers of the names of jobs, and of their facts that are not `known`; new ones are stored.
+/// Loads the numbers of the names of jobs, and of their metadata that is not `known`; new ones are
+/// stored.
 pub(in crate::db) async fn describe<'a>(
     tx: &mut Tx,
     jobs: impl Iterator<Item = &'a NewJob> + Clone,
@@ -22,7 +23,7 @@ pub(in crate::db) async fn describe<'a>(
     Ok(Described { facts: store_facts(tx, jobs, known).await?, names })
 }
 
-/// Numbers of names of jobs; new ones are stored.
+/// The numbers of job names; new ones are stored.
 async fn store_names<'a>(tx: &mut Tx, names: impl Iterator<Item = &'a str>) -> Result<HashMap<String, i64>> {
     const LAST: &str = "select coalesce(max(id), 0) from job_name";
     let names: BTreeSet<&str> = names.collect();

@@ -6,48 +6,48 @@ use crate::db::{Db, Error, EvaluationId, Result, SpecId, stored};
 use crate::domain::revision::Revision;
 use crate::domain::spec::{Build, System};
 
-/// One revision of one spec for one system: what is known of its evaluation.
+/// The evaluation of one revision of one spec for one system.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// Its number. Of the same spec and system, later revisions have larger ones.
+    /// The number of the evaluation. For one spec and system, later revisions have larger numbers.
     pub id: EvaluationId,
-    /// Of which spec.
+    /// The number of the spec.
     pub spec_id: SpecId,
-    /// The spec's name.
+    /// The name of the spec.
     pub spec: String,
-    /// What is evaluated.
+    /// The revision that is evaluated.
     pub revision: Revision,
-    /// Which of its jobs.
+    /// The jobs that are asked for.
     pub build: Build,
-    /// For which system.
+    /// The system to evaluate for.
     pub system: System,
-    /// How far it is.
+    /// The state of the evaluation.
     pub state: EvaluationState,
     /// Why it failed.
     pub reason: Option<String>,
-    /// Whether whole modules failed to load, so that absent jobs are errors.
+    /// Whether some modules failed to load, so that absent jobs count as errors.
     pub partial: bool,
-    /// Whether it is kept for ever.
+    /// Whether it is pinned.
     pub pinned: bool,
-    /// How often it was begun.
+    /// How often it was started.
     pub attempts: i64,
-    /// Who evaluates it, or did last.
+    /// The host that evaluates it, or did last.
     pub host: Option<String>,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at: Seconds,
-    /// When it was begun last.
+    /// When it was last started.
     pub started_at: Option<Seconds>,
-    /// When it was complete or failed.
+    /// When it became complete or failed.
     pub finished_at: Option<Seconds>,
-    /// How much there is to evaluate, once that is known.
+    /// Number of units to evaluate, once known.
     pub jobs_total: Option<i64>,
-    /// How much of it is done.
+    /// Number of units that are done.
     pub jobs_done: i64,
-    /// How many modules of its Guix are compiled, of those that have to be.
+    /// Number of modules of its Guix that are compiled, of [`Self::modules_total`].
     pub modules_done: i64,
-    /// How many modules of its Guix have to be compiled first.
+    /// Number of modules of its Guix that must be compiled first.
     pub modules_total: i64,
-    /// How many jobs could not be evaluated.
+    /// Number of jobs that could not be evaluated.
     pub errors: i64,
     /// Whether the scheduler has yet to see its new jobs.
     pub unscheduled: bool,
@@ -55,25 +55,25 @@ pub struct Evaluation {
     pub metrics: Option<Value>,
 }
 
-/// How far an evaluation is.
+/// The state of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum EvaluationState {
-    /// Nobody works on it yet.
+    /// No host works on it yet.
     Pending,
-    /// Somebody does.
+    /// A host works on it.
     Running,
     /// Its jobs are known.
     Complete,
-    /// It came to nothing: what its jobs are is not known.
+    /// It failed, so its jobs are not known.
     Failed,
 }
 
 impl EvaluationState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 4] = [Self::Pending, Self::Running, Self::Complete, Self::Failed];
 
-    /// The word for it, the same in the database, in JSON and for people.
+    /// The state's word, the same in the database, in JSON and for people.
     pub fn word(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -171,7 +171,7 @@ impl Db {
         self.evaluations_before(spec, system, None, limit).await
     }
 
-    /// The latest of those with smaller numbers.
+    /// The latest evaluations with a number below `before`, newest first.
     pub async fn evaluations_before(
         &self,
         spec: Option<&str>,
@@ -190,7 +190,8 @@ impl Db {
         rows.into_iter().map(Evaluation::try_from).collect()
     }
 
-    /// The newest evaluation of each present spec and system, in the order of their priorities.
+    /// The newest evaluation of each present spec and system, in the order of the specs'
+    /// priorities.
     pub async fn newest_evaluations(&self) -> Result<Vec<Evaluation>> {
         const SQL: &str = concat!(
             evaluations!(),
@@ -201,8 +202,8 @@ impl Db {
         rows.into_iter().map(Evaluation::try_from).collect()
     }
 
-    /// The revisions whose files are needed: of evaluations that wait or run, and of the newest complete
-    /// one of each present spec and system.
+    /// The revisions whose files are needed: those of evaluations that wait or run, and that of the
+    /// newest complete evaluation of each present spec and system.
     pub async fn needed_revisions(&self) -> Result<Vec<Revision>> {
         const SQL: &str = concat!(
             evaluations!(),

@@ -2,32 +2,31 @@
 //!
 //! # Guarantees
 //!
-//! * Every write of an evaluation carries the newest term of its lease, or is rejected. Terms are
-//!   given once, by the whole farm, and compared in the transaction that writes.
-//! * Clocks decide only who may take a lease; the term decides who may write. So no clock has to
-//!   be right for the history to be right.
+//! * Every write of an evaluation carries the newest term of its lease, or is rejected. Each term
+//!   is given out only once in the whole farm, and compared in the transaction that writes.
+//! * Clocks decide only which host may take a lease; the term decides which may write. So the
+//!   history is right even if clocks are wrong.
 //!
 //! # Design
 //!
-//! A lease is three columns of a row of `evaluation`: host, term, until when. It is for a revision
-//! and one system, not for the whole revision: several hosts can share the systems, each system
-//! has a state of its own, and one that fails is retried alone. A host prefers systems of the
-//! revision that it has loaded, and takes one that another host has loaded only when nothing else
-//! of that priority waits. A revision with as many systems as there are idle hosts is loaded by
-//! all of them, which costs CPU and saves time.
+//! A lease is three columns of a row of `evaluation`: host, term and expiry. It is for a revision
+//! and one system, not for the whole revision. So several hosts can share the systems, each system
+//! has its own state, and a failed one is retried alone. A host prefers systems of the revision
+//! that it has loaded. It takes a system of a revision that another host has loaded only when no
+//! other evaluation of that priority waits. A revision with as many systems as there are idle hosts
+//! is loaded by all of them, which costs CPU and saves time.
 //!
-//! A host that looks for work first takes back expired leases. Intervals and errors of such an
-//! evaluation are deleted, and it is pending again. An evaluation that was started five times by
-//! then has failed: it may be what ends its hosts. Attempts that a fault of the machine ended do
-//! not count.
+//! A host that looks for work first reclaims expired leases. The intervals and errors of such an
+//! evaluation are deleted, and it is pending again. An evaluation that has been started five times
+//! has failed instead, because it may be what crashes its hosts. Attempts that a fault of the
+//! machine ended do not count.
 //!
 //! # Races
 //!
 //! * The former host may still be at work. Its next write finds another term and is rejected
-//!   (`Error::LeaseLost`), and it drops the evaluation.
-//! * A lease that expired and that nobody took is as good as before. After the database was
-//!   unreachable, every host goes on where it was, and records the batches that it could not
-//!   record.
+//!   (`Error::LeaseLost`), and it abandons the evaluation.
+//! * An expired lease that no host took stays valid. After the database was unreachable, every host
+//!   resumes where it was, and records the batches that it could not record.
 
 use serde_json::Value;
 
@@ -40,44 +39,46 @@ use crate::db::{Db, EvaluationId, Result, SpecId, rows};
 use crate::domain::revision::Revision;
 use crate::domain::spec::System;
 
-/// Who asks for something to evaluate.
+/// The host that asks for an evaluation.
 #[derive(Debug, Clone, Default)]
 pub struct Claimant {
     /// The name of the host.
     pub host: String,
-    /// The systems that it evaluates; none: all of them.
+    /// The systems that it evaluates; empty for all.
     pub systems: Vec<System>,
     /// The spec and the revision that it has loaded.
     pub warm: Option<(SpecId, Revision)>,
 }
 
-/// An evaluation that is interrupted when it was begun so often is not begun again: it may be what ends its hosts.
+/// An evaluation that is interrupted after this many starts fails, because it may be what crashes
+/// its hosts.
 pub const BEGINNINGS: i64 = 5;
 
-/// An evaluation that nobody worked at any more.
+/// An evaluation whose host stopped working on it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Interrupted {
-    /// Which one.
+    /// The number of the evaluation.
     pub id: EvaluationId,
     /// The name of the host that had it.
     pub host: String,
-    /// Whether it had been begun too often, and has failed.
+    /// Whether it had been started too often, and has failed.
     pub failed: bool,
 }
 
 impl Db {
-    /// Leases the evaluation that is next, if one waits: by priority of its spec, then the oldest.
+    /// Leases the next evaluation, if one waits: by priority of its spec, then the oldest.
     ///
-    /// Of one spec and system only one runs at a time and none before an older one, because each is
-    /// written as the difference to the one before it. One that failed for reasons outside of it comes
-    /// after those that were tried less often. None begins while somebody removes store items. Other
-    /// systems of the revision that the claimant has loaded come first, those of one that another host
-    /// has loaded come last.
+    /// For one spec and system, only one evaluation runs at a time and none before an older one,
+    /// because each is written as the difference to the one before it. An evaluation that failed
+    /// for outside reasons comes after those with fewer attempts. None begins while a host removes
+    /// store items. Other systems of the revision that the claimant has loaded come first; those of
+    /// a revision that another host has loaded come last.
     pub async fn claim_evaluation(&self, claimant: &Claimant, now: Seconds) -> Result<Option<Task>> {
         const TAKE: &str =
             "update evaluation set state = 'running', started_at = $2, attempts = attempts + 1,
             host = $3, term = $4, lease_expires_at = $5 where id = $1";
-        // What is next at $1, for one of the systems $2, preferably of the spec $3 at the revision $4, on the host $5.
+        // The next evaluation at $1, for one of the systems $2, preferably of the spec $3 at the
+        // revision $4, on the host $5.
         let next = sql!(
             "select e.id from evaluation e join spec s on s.id = e.spec_id join revision r on r.id = e.revision_id
             where e.state = 'pending' and s.present and s.active and ($2 = '[]' or e.system in texts($2))
@@ -115,10 +116,10 @@ impl Db {
         Ok(Some(task))
     }
 
-    /// Takes back the evaluations that `host` began and does not work at any more, and those whose hosts have given
-    /// no heartbeat for the length of a lease. They wait again as if they had never been begun, except that the
-    /// attempt counts; those that were begun [`BEGINNINGS`] times have failed;
-    /// times that a fault of a machine ended do not count.
+    /// Reclaims the evaluations that `host` began and no longer works on, and those of hosts
+    /// without a heartbeat for the length of a lease. They are pending again as if they had never
+    /// been started, except that the attempt counts. Those that were started [`BEGINNINGS`] times
+    /// have failed; attempts that a fault of a machine ended do not count.
     pub async fn reclaim_expired(&self, host: &str, now: Seconds) -> Result<Vec<Interrupted>> {
         const LOST: &str =
             "select id, coalesce(host, '') as host, attempts - faults >= $3 as failed from evaluation
@@ -142,7 +143,7 @@ impl Db {
         Ok(lost)
     }
 
-    /// The host lives, and so do its leases.
+    /// Renews the leases of a host that sent a heartbeat.
     pub(in crate::db) async fn renew_leases(&self, host: &str, now: Seconds) -> Result<()> {
         const RENEW: &str =
             "update evaluation set lease_expires_at = $2 where state = 'running' and host = $1";
@@ -152,7 +153,7 @@ impl Db {
     }
 }
 
-/// Why an evaluation is given up.
+/// The reason of an evaluation that was interrupted too often.
 fn interrupted(id: EvaluationId, host: &str) -> String {
     format!(
         "it was begun {BEGINNINGS} times and never came to an end; at last its host, {host:?}, was stopped or lost\n\

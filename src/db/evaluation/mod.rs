@@ -1,4 +1,4 @@
-//! Evaluations: leases, and the recording of what they find.
+//! Evaluations: requests, leases, and recording of the results.
 //!
 //! Tables: `evaluation`, `evaluation_error`, `revision`.
 

@@ -1,13 +1,12 @@
 //! Records the results of an evaluation.
 //!
-//! An evaluation reads the open intervals once, when it begins to record, and asks the database
-//! about nothing else that is the same again. An interval is numbers only: its name is in
-//! `job_name`, its spec and system in `sequence`; `job` is a view of all three, for readers of few
-//! rows.
+//! An evaluation reads the open intervals once, when it begins to record. After that it queries the
+//! database only for what has changed. An interval has only numbers: its name is in `job_name`, its
+//! spec and system in `sequence`. `job` is a view of all three, for queries of few rows.
 //!
-//! On PostgreSQL, the writer whose turn it is stores what refers to nothing (store items, names,
-//! metadata) in a second transaction beside the first, so that the server works on two processors,
-//! and commits it before the other. Rows that nothing refers to yet do no harm, and no item is
+//! On PostgreSQL, the writer uses a second transaction beside the first for rows that refer to
+//! nothing (store items, names, metadata), so that the server works on two processors. It commits
+//! the second one before the first. Rows that nothing refers to yet do no harm, and no item is
 //! removed while an evaluation runs.
 
 use std::collections::{HashMap, HashSet};
@@ -20,46 +19,47 @@ use crate::db::farm::notify::{Wake, ring};
 use crate::db::history::job_metadata::{MetadataIds, open_facts, without_line};
 use crate::db::{Db, DerivationId, Error, EvaluationId, JobError, NewJob, Pack, Result, Task, Tx, stored};
 
-/// Writes down what a running evaluation finds.
+/// Records the results of a running evaluation.
 ///
-/// History is kept as intervals: a job that has the derivation and the facts that it had in the
-/// evaluation before is not written again. A batch that is recorded twice counts once.
+/// History is kept as intervals: a job with the same derivation and metadata as in the evaluation
+/// before is not written again. A batch that is recorded twice counts once.
 #[derive(Debug)]
 pub struct EvaluationWriter {
     pub(super) task: Task,
     numbers: Numbers,
     facts: MetadataIds,
-    /// Every job so far.
+    /// Every job found so far.
     pub(super) seen: HashSet<Seen>,
-    /// The jobs of the complete evaluation before this one with the rows of their intervals, once they are
-    /// read: most are the same again.
+    /// The jobs of the complete evaluation before this one with the rows of their intervals; `None`
+    /// until they are read. Most jobs are unchanged.
     pub(super) open: Option<HashMap<Seen, i64>>,
-    /// What the store items of the spec may take, in bytes.
+    /// Most bytes that the store items of the spec may take.
     quota: u64,
-    /// What they take, once that is known.
+    /// Bytes that they take; `None` until known.
     stored: Option<u64>,
-    /// Bytes of messages so far.
+    /// Bytes of error messages so far.
     told: usize,
 }
 
-/// Most bytes of the messages of one evaluation's errors. Every error is kept, because a job that has one was not
-/// removed; but only its name and cause when there is no room for what it says.
+/// Most bytes of error messages of one evaluation. Every error is kept, because a job with an error
+/// was not removed. Beyond the limit, only the name and cause of an error are kept.
 const MOST_TOLD: usize = 16 << 20;
 
-/// Name, derivation and facts of a job. Job metadata is missing in what was recorded before there were any.
+/// Name, derivation and metadata of a job. The metadata is `None` in records that are older than
+/// metadata.
 pub(super) type Seen = (String, DerivationId, Option<i64>);
 
-/// What a batch had in it.
+/// The recorded contents of a batch.
 struct Found {
     numbers: Numbers,
     facts: MetadataIds,
     jobs: Vec<Seen>,
-    /// How many intervals began with it.
+    /// Number of intervals that began with it.
     begun: u64,
 }
 
 impl EvaluationWriter {
-    /// A recorder for the task that was just claimed.
+    /// A writer for a task that was just claimed.
     pub fn new(task: Task) -> Self {
         Self {
             task,
@@ -73,13 +73,14 @@ impl EvaluationWriter {
         }
     }
 
-    /// The same; all store items of the spec may take so many bytes, compressed.
+    /// Limits all store items of the spec to this many bytes, compressed.
     #[must_use]
     pub fn with_quota(self, quota: u64) -> Self {
         Self { quota, ..self }
     }
 
-    /// Records a batch, wholly or not at all; but its names, facts and store items may be there without the rest.
+    /// Records a batch, all or nothing. Only its names, metadata and store items may remain without
+    /// the rest.
     pub async fn record(&mut self, db: &Db, batch: &Batch) -> Result<()> {
         const PROGRESS: &str = "update evaluation set errors = errors + $2, unscheduled = unscheduled or $3,
             jobs_done = case when $4 > jobs_done then $4 else jobs_done end where id = $1";
@@ -93,12 +94,13 @@ impl EvaluationWriter {
                 let numbers = self.store_derivations(&mut tx, batch).await?;
                 self.begin_intervals(&mut tx, batch, numbers, described).await?
             }
-            // Each goes to its end: a connection that is let go in the middle of an answer is of no use any more.
+            // Both futures run to their end, because a connection that is dropped in the middle of
+            // an answer is unusable.
             Some(mut beside) => {
                 let (numbers, described) =
                     tokio::join!(self.store_derivations(&mut tx, batch), self.describe(&mut beside, batch));
                 let (numbers, described) = (numbers?, described?);
-                // Names, facts and store items that nothing refers to yet do no harm.
+                // Names, metadata and store items that nothing refers to yet do no harm.
                 let (found, committed) =
                     tokio::join!(self.begin_intervals(&mut tx, batch, numbers, described), beside.commit());
                 committed.and(found)?
@@ -111,7 +113,8 @@ impl EvaluationWriter {
         }
         let committed = tx.commit().await;
         if committed.is_err() {
-            // It may have been recorded all the same, and is read again before it is tried again.
+            // The batch may have been recorded anyway, so the open intervals are read again before
+            // the retry.
             self.open = None;
         }
         committed?;
@@ -122,7 +125,7 @@ impl EvaluationWriter {
         Ok(())
     }
 
-    /// Stores the derivations of a batch, and learns their numbers.
+    /// Stores the derivations of a batch, and returns the numbers that were not known.
     async fn store_derivations(&self, tx: &mut Tx, batch: &Batch) -> Result<Numbers> {
         let mut known = Known { before: &self.numbers, added: HashMap::new() };
         known.look_up(tx, batch).await?;
@@ -130,7 +133,8 @@ impl EvaluationWriter {
         Ok(known.added)
     }
 
-    /// Stores all of a batch that refers to nothing else: its store items, and names and facts of its jobs.
+    /// Stores the rows of a batch that refer to nothing else: store items, and names and metadata
+    /// of jobs.
     async fn describe(&self, tx: &mut Tx, batch: &Batch) -> Result<Described> {
         let new = batch.jobs.iter().filter(|job| !self.knows(job));
         let described = describe(tx, new, &self.facts).await?;
@@ -138,7 +142,8 @@ impl EvaluationWriter {
         Ok(described)
     }
 
-    /// What the store items of the spec will take with these.
+    /// The bytes that the store items of the spec will take with these packs. An error if that
+    /// exceeds the quota.
     async fn within_quota(&self, tx: &mut Tx, packs: &[Pack]) -> Result<u64> {
         const STORED: &str =
             "select cast(coalesce(sum(bytes), 0) as bigint) from pack_owner where spec_id = $1";
@@ -157,7 +162,7 @@ impl EvaluationWriter {
         Err(Error::OverQuota { spec, used, limit })
     }
 
-    /// Errors with as much of what they say as there is room for, and how much that is in all.
+    /// The errors with their messages cut to the limit, and the total bytes of messages.
     fn cut(&self, errors: &[JobError]) -> (Vec<JobError>, usize) {
         let mut told = self.told;
         let cut = errors.iter().cloned().map(|mut error| {
@@ -173,7 +178,7 @@ impl EvaluationWriter {
         (cut.collect(), told)
     }
 
-    /// Whether a job has an interval that is open.
+    /// Whether the job has an open interval.
     fn knows(&self, job: &NewJob) -> bool {
         let derivation = self.numbers.get(&job.derivation);
         let facts = self.facts.get(&without_line(&job.facts).0);
@@ -186,7 +191,7 @@ impl EvaluationWriter {
         self.seen.contains(job) || self.open.as_ref().is_some_and(|open| open.contains_key(job))
     }
 
-    /// Begins a transaction that may record, knowing what was there before.
+    /// Begins a transaction that may record, and reads the open intervals if needed.
     pub(super) async fn begin(&mut self, db: &Db) -> Result<Tx> {
         let mut tx = db.begin().await?;
         still_ours(&mut tx, &self.task).await?;
@@ -196,8 +201,8 @@ impl EvaluationWriter {
         Ok(tx)
     }
 
-    /// Reads the jobs whose intervals are open, with the numbers of their derivations and facts. They come
-    /// as one text, which takes less time than as many rows.
+    /// Reads the jobs with open intervals, and the numbers of their derivations and metadata. They
+    /// are read as one text, which is faster than as many rows.
     async fn read_open(&mut self, tx: &mut Tx) -> Result<HashMap<Seen, i64>> {
         type Row = (i64, String, DerivationId, Option<i64>, String);
         let sequence = self.sequence(tx).await?;
@@ -220,7 +225,7 @@ impl EvaluationWriter {
         Ok(rows.into_iter().map(learn).collect())
     }
 
-    /// The number of the spec and system, which is written down if it is new.
+    /// The number of the spec and system; a new one is stored.
     async fn sequence(&self, tx: &mut Tx) -> Result<i64> {
         const ADD: &str = "insert into sequence (spec_id, system) values ($1, $2) on conflict do nothing";
         const FIND: &str = "select id from sequence where spec_id = $1 and system = $2";
@@ -229,7 +234,7 @@ impl EvaluationWriter {
         each!(tx, tx => Ok(sqlx::query_scalar(FIND).bind(spec).bind(system).fetch_one(&mut **tx).await?))
     }
 
-    /// Begins an interval for each job that has none open.
+    /// Begins an interval for each job without an open one.
     async fn begin_intervals(
         &self,
         tx: &mut Tx,
@@ -246,7 +251,8 @@ impl EvaluationWriter {
             jobs.entry(seen).or_insert(line);
         }
         let mut new: Vec<_> = jobs.iter().filter(|(job, _)| !self.is_open(job)).collect();
-        // Inputs before what needs them, so that rows of neighbours in the index are neighbours.
+        // Sort inputs before the derivations that need them, so that neighbours in the index are
+        // also neighbouring rows.
         new.sort_unstable_by_key(|((_, derivation, facts), _)| (*derivation, *facts));
         let sequence = if new.is_empty() { 0 } else { self.sequence(tx).await? };
         let lines = new.iter().map(|((name, derivation, facts), line)| {
@@ -268,12 +274,12 @@ impl EvaluationWriter {
         Ok(Found { numbers: known.added, facts: described.facts, jobs: jobs.into_keys().collect(), begun })
     }
 
-    /// The evaluation that is recorded.
+    /// The number of the evaluation that is recorded.
     pub fn evaluation(&self) -> EvaluationId {
         self.task.id
     }
 
-    /// The same, with its lease.
+    /// The evaluation that is recorded, with its lease.
     pub fn task(&self) -> &Task {
         &self.task
     }

@@ -9,12 +9,12 @@ use crate::domain::revision::Revision;
 use crate::domain::spec::{Build, Spec, System};
 
 impl Db {
-    /// The spec should be evaluated at this revision, for each of `systems`. Gives the evaluations
-    /// that are waiting for that now and were not before.
+    /// Requests an evaluation of the spec at this revision, for each of `systems`. Returns the
+    /// evaluations that are pending for it now and were not before.
     ///
-    /// Where the newest evaluation has that very revision and asked for the same jobs, nothing is to
-    /// be done. Where the newest still waits, it turns to this revision, unless the spec wants every
-    /// commit. Else a new one waits: going back to an earlier revision is news too.
+    /// If the newest evaluation has this revision and the same requested jobs, nothing is added. If
+    /// the newest one is still pending, it changes to this revision, unless the spec wants every
+    /// commit. Otherwise a new evaluation is added, also for an earlier revision.
     pub async fn request_evaluations(
         &self,
         spec: SpecId,
@@ -42,7 +42,7 @@ impl Db {
     }
 }
 
-/// The number of a revision, which is written down if it is new.
+/// The number of a revision; a new one is stored.
 async fn revision_id(tx: &mut Tx, revision: &Revision, now: Seconds) -> Result<i64> {
     const ADD: &str = "insert into revision (key, channels, created_at) values ($1, $2, $3)
         on conflict (key) do nothing";
@@ -52,7 +52,7 @@ async fn revision_id(tx: &mut Tx, revision: &Revision, now: Seconds) -> Result<i
     each!(tx, tx => Ok(sqlx::query_scalar(FIND).bind(&key).fetch_one(&mut **tx).await?))
 }
 
-/// What is asked for, as it is stored.
+/// A request in the form in which it is stored.
 struct Wanted {
     revision: i64,
     /// The same revision, with the origins of its channels.

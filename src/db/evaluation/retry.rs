@@ -6,9 +6,9 @@ use crate::db::{Db, EvaluationId, Result};
 use crate::domain::access::{Action, Author};
 
 impl Db {
-    /// Has the revision of an evaluation that is over evaluated once more for the same system, with
-    /// the same jobs. Gives the number of the new evaluation; nothing when the old one is not over, or
-    /// is not the newest of its spec and system.
+    /// Requests another evaluation of the same revision for the same system, with the same jobs.
+    /// Returns the number of the new evaluation; `None` when the old one has not ended, or is not
+    /// the newest of its spec and system.
     pub async fn retry_evaluation(
         &self,
         id: EvaluationId,

@@ -8,24 +8,26 @@ use crate::db::{Db, Error, EvaluationId, Result, SpecId, Tx, stored};
 use crate::domain::revision::Revision;
 use crate::domain::spec::{Spec, System};
 
-/// An evaluation as its worker needs it.
+/// An evaluation, in the form that its worker needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    /// Which evaluation.
+    /// The number of the evaluation.
     pub id: EvaluationId,
-    /// Which spec.
+    /// The number of the spec.
     pub spec_id: SpecId,
-    /// The spec as it is now, except for the jobs, which are those that were asked for.
+    /// The current spec, except for the jobs, which are those that were requested.
     pub spec: Spec,
-    /// What to evaluate.
+    /// The revision to evaluate.
     pub revision: Revision,
-    /// For which system.
+    /// The system to evaluate for.
     pub system: System,
     /// The newest complete evaluation of the same spec and system before this one.
     pub previous: Option<EvaluationId>,
-    /// How often it was begun, this time included; without the times that a fault of a machine ended.
+    /// How often it was started, including this time, but without the attempts that a fault of a
+    /// machine ended.
     pub attempts: i64,
-    /// The term of its lease: only who has the newest one can write anything of the evaluation.
+    /// The term of its lease. Only the holder of the newest term can write anything of the
+    /// evaluation.
     pub term: Option<i64>,
 }
 
@@ -62,9 +64,9 @@ impl Task {
 }
 
 impl Db {
-    /// An evaluation that has jobs which [`Db::queue_builds`] has not seen, the oldest first. It may
-    /// still be running: what is new is queued as soon as it is found, and stays wanted if the
-    /// evaluation fails later, for it was the branch's then.
+    /// The oldest evaluation with jobs that [`Db::queue_builds`] has not seen. It may still be
+    /// running: new builds are queued as soon as they are found. They stay wanted if the evaluation
+    /// fails later, because they belonged to the branch at that time.
     pub async fn unscheduled_evaluation(&self) -> Result<Option<Task>> {
         const NEXT: &str = "select id from evaluation where unscheduled and state in ('complete', 'running') order by id limit 1";
         let next: Option<EvaluationId> =
@@ -74,8 +76,8 @@ impl Db {
         Ok(Some(Task::read(id, &row)?))
     }
 
-    /// Lets an evaluation that cannot go on wait again, as if it had never been begun (except that the
-    /// attempt counts).
+    /// Makes an evaluation that cannot go on pending again, as if it had never been started, except
+    /// that the attempt counts.
     pub async fn wait_again(&self, task: &Task) -> Result<()> {
         let mut tx = self.begin().await?;
         still_ours(&mut tx, task).await?;
@@ -83,7 +85,8 @@ impl Db {
         tx.commit().await
     }
 
-    /// Lets an evaluation that a fault of this machine ended wait again; the attempt does not count.
+    /// Makes an evaluation pending again after a fault of this machine ended it. The attempt does
+    /// not count.
     pub async fn give_back(&self, task: &Task) -> Result<()> {
         let mut tx = self.begin().await?;
         still_ours(&mut tx, task).await?;
@@ -93,7 +96,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Forgets an evaluation that was claimed and not begun.
+    /// Deletes an evaluation that was claimed but not started.
     pub async fn drop_evaluation(&self, task: &Task) -> Result<()> {
         let mut tx = self.begin().await?;
         still_ours(&mut tx, task).await?;
@@ -102,7 +105,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// So many modules of its Guix are compiled, of so many that have to be.
+    /// Records how many modules of its Guix are compiled, and how many must be.
     pub async fn set_preparation(&self, task: &Task, done: i64, total: i64) -> Result<()> {
         const SQL: &str = "update evaluation set modules_done = $2, modules_total = $3 where id = $1";
         let mut tx = self.begin().await?;
@@ -111,7 +114,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// How much there is to evaluate is known now.
+    /// Records how much there is to evaluate.
     pub async fn set_total(&self, task: &Task, total: i64) -> Result<()> {
         let mut tx = self.begin().await?;
         still_ours(&mut tx, task).await?;
@@ -119,7 +122,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Writes down what was measured of an evaluation that is about to fail, or to wait again.
+    /// Records the measurements of an evaluation that is about to fail or to become pending again.
     pub async fn note_metrics(&self, task: &Task, metrics: &Value) -> Result<()> {
         let mut tx = self.begin().await?;
         still_ours(&mut tx, task).await?;
@@ -127,7 +130,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// The evaluation came to nothing. Its errors stay, for people to read; its jobs are forgotten,
+    /// Marks the evaluation as failed. Its errors stay, for people to read. Its jobs are deleted,
     /// so that the next evaluation is compared with the last complete one.
     pub async fn fail_evaluation(&self, task: &Task, reason: &str, now: Seconds) -> Result<()> {
         let mut tx = self.begin().await?;
@@ -147,8 +150,8 @@ pub(in crate::db) async fn fail(tx: &mut Tx, id: EvaluationId, reason: &str, now
     ring(tx, Wake::Schedule).await
 }
 
-/// Makes sure that the task is still ours to write: nobody has leased it since, and it is not over. That
-/// holds until the transaction ends.
+/// Checks that this host may still write the evaluation: no other host has leased it since, and it
+/// has not ended. That holds until the transaction ends.
 pub(in crate::db) async fn still_ours(tx: &mut Tx, task: &Task) -> Result<()> {
     const SQL: &str = "select id from evaluation where id = $1 and state = 'running' and term = $2";
     let found: Option<EvaluationId> = each!(tx, tx =>
@@ -156,7 +159,7 @@ pub(in crate::db) async fn still_ours(tx: &mut Tx, task: &Task) -> Result<()> {
     found.map(drop).ok_or(Error::LeaseLost(task.id))
 }
 
-/// Takes back all that these running evaluations have written, and lets them wait.
+/// Deletes everything that these running evaluations have written, and makes them pending.
 pub(in crate::db) async fn reset(tx: &mut Tx, evaluations: &[EvaluationId]) -> Result<()> {
     const WAIT: &str = "update evaluation set state = 'pending', started_at = null, jobs_total = null,
         jobs_done = 0, modules_done = 0, modules_total = 0, errors = 0, unscheduled = false, scheduled_job = 0 where id = $1 and state = 'running'";

@@ -6,10 +6,10 @@ use crate::db::bulk::{Cell, insert};
 use crate::db::{NewJob, Result, Tx, rows, stored};
 use crate::domain::job::{JobMetadata, Location};
 
-/// Numbers of facts. The line is no part of them.
+/// Numbers of job metadata, without the line.
 pub(in crate::db) type MetadataIds = HashMap<JobMetadata, i64>;
 
-/// Job metadata as it stands in the database, if it does.
+/// Job metadata as stored; all `None` if there are none.
 #[derive(sqlx::FromRow)]
 pub(in crate::db) struct MetadataRow {
     package: Option<String>,
@@ -25,7 +25,7 @@ pub(in crate::db) struct MetadataRow {
 }
 
 impl MetadataRow {
-    /// The facts of a job that is defined at `line`.
+    /// The metadata of a job that is defined at `line`.
     pub(in crate::db) fn facts(self, line: Option<i64>) -> JobMetadata {
         let some = |text: Option<String>| text.filter(|text| !text.is_empty());
         let line = line.and_then(|line| u32::try_from(line).ok());
@@ -44,14 +44,14 @@ impl MetadataRow {
     }
 }
 
-/// Job metadata without the line, and the line.
+/// Splits job metadata into metadata without the line, and the line.
 pub(in crate::db) fn without_line(facts: &JobMetadata) -> (JobMetadata, Option<u32>) {
     let mut facts = facts.clone();
     let line = facts.location.as_mut().map(|location| std::mem::take(&mut location.line));
     (facts, line)
 }
 
-/// The numbers of the facts that open intervals of a sequence have.
+/// The numbers of the metadata that the open intervals of a sequence have.
 pub(in crate::db) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<MetadataIds> {
     type Texts = (String, String, String, String, String);
     type Row = (i64, Texts, (i64, i64), (i64, i64, i64));
@@ -87,7 +87,7 @@ pub(in crate::db) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<Meta
     Ok(rows.into_iter().map(facts).collect())
 }
 
-/// Learns the numbers of all facts of `jobs` that are not `known`; new ones are stored.
+/// Loads the numbers of all metadata of `jobs` that are not `known`; new ones are stored.
 pub(in crate::db) async fn store_facts<'a>(
     tx: &mut Tx,
     jobs: impl Iterator<Item = &'a NewJob>,
@@ -117,7 +117,7 @@ pub(in crate::db) async fn store_facts<'a>(
     Ok(numbers)
 }
 
-/// The numbers of those of these facts that are stored.
+/// The number of each of these metadata; `None` for those that are not stored.
 async fn stored_ids(tx: &mut Tx, facts: &[JobMetadata]) -> Result<Vec<Option<i64>>> {
     let sql = [
         "select value->>'place', f.id from jsonb_each($1) join job_metadata f on f.package = value->>'package'
@@ -125,7 +125,7 @@ async fn stored_ids(tx: &mut Tx, facts: &[JobMetadata]) -> Result<Vec<Option<i64
            and f.channel = value->>'channel' and f.max_silent_time = value->>'max_silent_time'
            and f.timeout = value->>'timeout' and f.hidden = value->>'hidden'
            and f.replacement = value->>'replacement' and f.substitutable = value->>'substitutable'",
-        // Without statistics, PostgreSQL would read all facts each time.
+        // Without statistics, PostgreSQL would otherwise read all metadata each time.
         "select f.place, stored.id
          from json_to_recordset($1::json) as f (place bigint, package text, version text, file text, target text,
            channel text, max_silent_time bigint, timeout bigint, hidden boolean, replacement boolean,
@@ -147,7 +147,7 @@ async fn stored_ids(tx: &mut Tx, facts: &[JobMetadata]) -> Result<Vec<Option<i64
     Ok(ids)
 }
 
-/// The columns of what [`row`] makes.
+/// The columns of [`row`]'s result.
 const COLUMNS: [&str; 11] = [
     "id",
     "package",

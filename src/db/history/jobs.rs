@@ -7,13 +7,13 @@ use crate::domain::job::JobMetadata;
 /// A job of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Job {
-    /// Its name.
+    /// The name of the job.
     pub name: String,
-    /// Store path of its derivation.
+    /// Store path of the derivation.
     pub derivation: String,
-    /// Names the set of its outputs: equal numbers, equal builds.
+    /// Number of the set of outputs. Builds with the same outputs share it.
     pub outputs: i64,
-    /// What else is known of it; the line is that of the first evaluation that had the job so.
+    /// The job's metadata. The line is that of the first evaluation that had the job in this form.
     pub facts: JobMetadata,
 }
 
@@ -32,16 +32,16 @@ struct Row {
 pub struct JobError {
     /// The job, or a module's name in parentheses.
     pub name: String,
-    /// Which kind of mishap, one word.
+    /// The kind of error, one word.
     pub cause: String,
-    /// What was said.
+    /// The message of the error.
     pub message: String,
 }
 
 impl Db {
     /// All jobs of a complete evaluation, sorted.
     pub async fn jobs(&self, evaluation: EvaluationId) -> Result<Vec<Job>> {
-        // Where several jobs of one name have one derivation, the facts of the first stand for all.
+        // If several jobs of one name have the same derivation, the metadata of the first are used.
         let sql = sql!(
             "with its as (select name_id, derivation_id, min(metadata_id) as metadata_id, min(line) as line from
                (select name_id, derivation_id, metadata_id, line from job_interval where sequence_id = $1
@@ -70,7 +70,7 @@ impl Db {
         Ok(jobs)
     }
 
-    /// What went wrong in an evaluation, sorted. It need not be complete.
+    /// The errors of an evaluation, sorted. The evaluation need not be complete.
     pub async fn errors(&self, evaluation: EvaluationId) -> Result<Vec<JobError>> {
         const SQL: &str = "select name, cause, message from evaluation_error where evaluation_id = $1";
         let mut errors: Vec<JobError> =

@@ -1,4 +1,4 @@
-//! Jobs over time: intervals, comparisons, and which evaluations are kept.
+//! Jobs over time: intervals, metadata and comparisons.
 //!
 //! Tables: `job_interval`, `job_name`, `job_metadata`, `sequence`.
 

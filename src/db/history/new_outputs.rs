@@ -2,10 +2,10 @@ use crate::db::complete::Complete;
 use crate::db::{Db, EvaluationId, Result};
 
 impl Db {
-    /// How many sets of outputs the jobs have that `running`, an evaluation of the same spec and system as the
-    /// complete evaluation `base`, has found so far and that `base` has not.
+    /// The number of output sets that `running` has found so far and the complete evaluation `base`
+    /// does not have. Both are of the same spec and system.
     pub async fn new_outputs(&self, running: EvaluationId, base: EvaluationId) -> Result<i64> {
-        // `+ 0` keeps SQLite from reading all jobs of the sequence for each.
+        // `+ 0` keeps SQLite from reading all jobs of the sequence for each output set.
         let sql = sql!(
             "select count(distinct d.output_set_id) from job_interval new join derivation d on d.id = new.derivation_id
              where new.first_evaluation = $1 and new.sequence_id + 0 = $2 and not exists

@@ -2,30 +2,30 @@ use crate::clock::Seconds;
 use crate::db::{Db, EvaluationId, Result, stored};
 use crate::domain::revision::Revision;
 
-/// A derivation that a job had over some evaluations of a spec.
+/// A derivation that a job had in a range of evaluations of a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// The job's name.
+    /// The name of the job.
     pub job: String,
-    /// The spec's name.
+    /// The name of the spec.
     pub spec: String,
-    /// For which system the spec was evaluated.
+    /// The system of the evaluations.
     pub system: String,
     /// Store path of the derivation.
     pub derivation: String,
-    /// Number of its set of outputs.
+    /// Number of the set of outputs.
     pub outputs: i64,
     /// Version of the package.
     pub version: Option<String>,
     /// The first evaluation that had it.
     pub first: EvaluationId,
-    /// The revision of that.
+    /// The revision of that evaluation.
     pub revision: Revision,
-    /// When that was complete; `None` while it runs.
+    /// When that evaluation was complete; `None` while it runs.
     pub since: Option<Seconds>,
     /// The last evaluation that had it; `None` when the newest has it.
     pub last: Option<EvaluationId>,
-    /// When that was complete.
+    /// When that evaluation was complete.
     pub until: Option<Seconds>,
 }
 
@@ -45,9 +45,10 @@ struct Row {
 }
 
 impl Db {
-    /// What the job called `word`, or the jobs of the package called so, had for derivations, the newest
-    /// first; all specs, or only one. A package's jobs are those whose names begin with its own, and go on with
-    /// neither a letter nor a digit: those of other packages are not even read.
+    /// The derivations of the job called `word`, or of the jobs of the package called `word`, the
+    /// newest first; of all specs, or of only one. The jobs of a package are those whose names
+    /// begin with the package's name, followed by neither a letter nor a digit. Jobs of other
+    /// packages are not even read.
     pub async fn history(&self, word: &str, spec: Option<&str>, limit: i64) -> Result<Vec<Span>> {
         let sql = sql!(
             "select j.name, s.name as spec, j.system, derivation_path(d) as derivation, d.output_set_id as outputs, f.version, j.first_evaluation as first,
@@ -62,15 +63,15 @@ impl Db {
                and ($3 is null or s.name = $3)
              order by j.first_evaluation desc, j.name, j.id desc limit $4"
         );
-        // After every text that begins with the word, in the order of both databases: by bytes.
+        // This sorts after every text that begins with the word. Both databases sort by bytes.
         let after = format!("{word}\u{10ffff}");
         let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
             .bind(word).bind(&after).bind(spec).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Span::try_from).collect()
     }
 
-    /// The complete evaluations that have a commit beginning so in their revision, the newest first.
-    /// Of each spec, system and revision only the newest is among them.
+    /// The complete evaluations with a commit that begins with `prefix` in their revision, the
+    /// newest first. Only the newest one for each spec, system and revision is listed.
     pub async fn evaluations_of_commit(&self, prefix: &str) -> Result<Vec<EvaluationId>> {
         const SQL: &str = "select max(e.id) from revision r join evaluation e on e.revision_id = r.id
             where r.channels like '%\"commit\":\"' || $1 || '%' and e.state = 'complete'
@@ -79,7 +80,7 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_scalar(SQL).bind(&prefix).fetch_all(pool).await?))
     }
 
-    /// The last evaluation of a spec for each system that was complete at that time.
+    /// For each system, the last evaluation of a spec that was complete at that time.
     pub async fn complete_at(&self, spec: &str, time: Seconds) -> Result<Vec<EvaluationId>> {
         const SYSTEMS: &str = "select distinct e.system from evaluation e join spec s on s.id = e.spec_id
             where s.name = $1 order by e.system";

@@ -1,4 +1,4 @@
-//! Which jobs differ between two evaluations of one spec and system.
+//! Finds the jobs that differ between two evaluations.
 
 use std::panic::resume_unwind;
 
@@ -12,12 +12,12 @@ use crate::domain::diff;
 #[macro_use]
 mod sql;
 
-/// Up to so many sets of outputs are looked for one by one.
+/// Most sets of outputs that are looked up one by one.
 const FEW: usize = 16_000;
 
-/// A job that an interval of one evaluation has which does not contain the other.
+/// A job of an interval that contains one evaluation and not the other.
 struct Only {
-    /// The same, in numbers.
+    /// The numbers of the job.
     common: Common,
     name: String,
     version: Option<String>,
@@ -25,10 +25,10 @@ struct Only {
     path: String,
 }
 
-/// A job that both have: numbers of its name, its derivation and its outputs.
+/// A job in numbers: its name, its derivation and its outputs.
 type Common = (i64, i64, i64);
 
-/// What is looked for in an evaluation, sorted.
+/// The jobs and outputs of an evaluation, sorted for lookups.
 struct Has {
     /// Numbers of the names and derivations of its jobs.
     jobs: Vec<(i64, i64)>,
@@ -36,7 +36,7 @@ struct Has {
     outputs: Vec<i64>,
 }
 
-/// One of two evaluations.
+/// The data of one of the two evaluations.
 struct Side {
     /// Sorted by name and path.
     only: Vec<Only>,
@@ -45,7 +45,7 @@ struct Side {
 
 impl Db {
     /// The jobs that only the first, and those that only the second of two complete evaluations
-    /// has, each sorted; a job with another derivation is in both. The evaluations may be of
+    /// has, each sorted. A job with another derivation is in both lists. The evaluations may be of
     /// different specs or systems.
     pub async fn changed_jobs(
         &self,
@@ -53,7 +53,7 @@ impl Db {
         b: EvaluationId,
     ) -> Result<(Vec<diff::Job>, Vec<diff::Job>)> {
         let (a, b) = (Complete::find(self, a).await?, Complete::find(self, b).await?);
-        // Each for itself, on two processors.
+        // The two sides run in separate tasks, on two processors.
         let [in_a, in_b] = [(a, b), (b, a)].map(|(at, other)| {
             let db = self.clone();
             tokio::spawn(async move { db.side(&at, &other).await })
@@ -86,12 +86,14 @@ impl Db {
         let mut only = only.ok_or_else(|| damaged("one has no name, or its derivation has no hash"))?;
         let has = Has::of(only.iter().map(|job| job.common));
         only.sort_unstable_by(|a, b| (&a.name, &a.path, &b.version).cmp(&(&b.name, &b.path, &a.version)));
-        // Of several with one name and derivation, the largest version stands for all.
+        // Of several jobs with the same name and derivation, the one with the largest version is
+        // kept.
         only.dedup_by_key(|job| (job.common.0, job.common.1));
         Ok(Side { only, has })
     }
 
-    /// What both evaluations have in one interval; if not much of it could be of use, only that.
+    /// The jobs of intervals that contain both evaluations. If there are few outputs to look for,
+    /// only the jobs that have one of them.
     async fn jobs_in_both(&self, a: &Complete, b: &Complete, sides: [&Side; 2]) -> Result<Has> {
         if a.sequence != b.sequence {
             return Ok(Has::of([].into_iter()));
@@ -120,7 +122,7 @@ impl Db {
 }
 
 impl Only {
-    /// What was read of a job; nothing where something is missing.
+    /// Builds a job from the values read; `None` where one is missing.
     fn read(common: Common, name: Option<String>, version: Option<String>, derivation: &str) -> Option<Self> {
         let (hash, derivation) = derivation.split_at_checked(32)?;
         let version = version.filter(|version| !version.is_empty());
@@ -137,7 +139,7 @@ impl Has {
     }
 }
 
-/// Those jobs that the other evaluation, which has all of `other`, does not have.
+/// Those jobs that the other evaluation does not have; `other` is all that it has.
 fn changed(only: Vec<Only>, other: [&Has; 2]) -> Vec<diff::Job> {
     let changed = |Only { common: (number, derivation, outputs), name, version, path }| {
         let has_job = |has: &&Has| has.jobs.binary_search(&(number, derivation)).is_ok();
@@ -153,7 +155,7 @@ fn changed(only: Vec<Only>, other: [&Has; 2]) -> Vec<diff::Job> {
     only.into_iter().filter_map(changed).collect()
 }
 
-/// Rows of columns.
+/// Turns columns into rows.
 fn commons(columns: &[String; 3], what: impl Fn() -> String) -> Result<Vec<Common>> {
     let [names, derivations, outputs] = columns.each_ref().map(|column| stored::<Vec<i64>>(column, &what));
     let rows = names?.into_iter().zip(derivations?).zip(outputs?);

@@ -1,6 +1,7 @@
-//! What is read of the jobs of two evaluations: columns, each as one text, which takes less time than rows.
+//! SQL that reads the jobs of two evaluations in columns, each as one text, which is faster than
+//! rows.
 
-/// Numbers of all rows found. PostgreSQL takes longer for JSON than for texts.
+/// The numbers of all found rows. PostgreSQL is slower with JSON than with texts.
 macro_rules! numbers {
     (sqlite $expression:expr) => {
         concat!("json_group_array(", $expression, ")")
@@ -10,7 +11,7 @@ macro_rules! numbers {
     };
 }
 
-/// Texts of all rows found.
+/// The texts of all found rows.
 macro_rules! texts {
     (sqlite $expression:expr) => {
         concat!("json_group_array(", $expression, ")")
@@ -20,7 +21,8 @@ macro_rules! texts {
     };
 }
 
-/// Hashes and names of the derivations of all rows found, with slashes between. Paths are put together faster elsewhere.
+/// Hashes and names of the derivations of all found rows, separated by slashes. Building the paths
+/// elsewhere is faster.
 macro_rules! derivations {
     (sqlite) => {
         "coalesce(group_concat(d.hash || d.name, '/'), '')"
@@ -30,8 +32,8 @@ macro_rules! derivations {
     };
 }
 
-/// Finds intervals, `found`: their numbers in SQLite, whose index has these, and in their order, since what is read for
-/// neighbours stands close together, too.
+/// Selects intervals as `found`. In SQLite these are only their numbers, because the index has
+/// those. They are sorted, because rows that are read for neighbours are close together as well.
 macro_rules! find {
     (sqlite $open:expr, $closed:expr) => {
         concat!(
@@ -53,8 +55,9 @@ macro_rules! find {
     };
 }
 
-/// Joins the intervals found, `its`, and their derivations, one by one: PostgreSQL takes these for more than they are,
-/// since systems begin with different evaluations, and would read all derivations (`offset 0` keeps it from that).
+/// Joins the found intervals as `its` with their derivations, one by one. PostgreSQL overestimates
+/// their number, because systems begin with different evaluations, and would read all derivations;
+/// `offset 0` prevents that.
 macro_rules! with_derivations {
     (sqlite) => {
         " from found cross join job_interval its on its.id = found.id cross join derivation d on d.id = its.derivation_id"
@@ -64,7 +67,7 @@ macro_rules! with_derivations {
     };
 }
 
-/// Joins names of jobs and versions of packages.
+/// Joins the names of jobs and the versions of packages.
 macro_rules! with_words {
     (sqlite) => {
         " left join job_name n on n.id = its.name_id left join job_metadata f on f.id = its.metadata_id"
@@ -88,9 +91,10 @@ macro_rules! common {
     };
 }
 
-/// Reads `Only`, in columns, for each job of the evaluation $2 of the sequence $1, whose path is $3. When the
-/// evaluation $5 of the sequence $4 is of the same sequence, what contains both is passed over, and not even looked at:
-/// of what contains the one, that is what goes on to the other.
+/// Reads the columns of `Only` for each job of the evaluation $2 of the sequence $1; the path of $2
+/// is $3. The other evaluation is $5 of the sequence $4. If the sequence is the same, intervals
+/// that contain both evaluations are not even read: they are those that contain $2 and extend to
+/// $5.
 macro_rules! jobs_only_in {
     ($database:ident) => {
         concat!(
@@ -114,8 +118,8 @@ macro_rules! jobs_only_in {
     };
 }
 
-/// Reads `Common`, in columns, for each job that all evaluations from $2 to $3 of the sequence $1 have; the path of $2 is
-/// $4.
+/// Reads the columns of `Common` for each job that all evaluations from $2 to $3 of the sequence $1
+/// have; the path of $2 is $4.
 macro_rules! jobs_in_both {
     ($database:ident) => {
         concat!(
@@ -130,8 +134,8 @@ macro_rules! jobs_in_both {
     };
 }
 
-/// Reads `Common`, in columns, for each of those jobs with one of the sets of outputs $4. `+ 0` keeps SQLite from
-/// reading all jobs of the sequence for each.
+/// Reads the columns of `Common` for each of those jobs with one of the sets of outputs $4. `+ 0`
+/// keeps SQLite from reading all jobs of the sequence for each set.
 macro_rules! jobs_in_both_with {
     ($database:ident, $outputs:literal) => {
         concat!(
