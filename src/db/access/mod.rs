@@ -1,4 +1,4 @@
-//! What lets people and programs in.
+//! The tokens that let people and programs in.
 //!
 //! Tables: `token`.
 

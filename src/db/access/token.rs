@@ -3,7 +3,7 @@
 //! # Guarantees
 //!
 //! * A secret is never stored, only its hash.
-//! * A session may what its token may, and ends with it.
+//! * A session has the permissions of its token, and ends with it.
 
 use serde_json::json;
 
@@ -12,34 +12,34 @@ use crate::db::log::audit::record;
 use crate::db::{Db, Error, Result, TokenId, stored};
 use crate::domain::access::{Action, Author, Role};
 
-/// A session without a request ends after so long.
+/// A session ends after this long without a request.
 const IDLE: Seconds = 12 * 60 * 60;
-/// A session ends after so long.
+/// A session ends after this long in any case.
 const SESSION: Seconds = 7 * 24 * 60 * 60;
-/// A token has so many sessions; the oldest end.
+/// Most sessions of a token; beyond that, the oldest end.
 const MOST_SESSIONS: i64 = 100;
-/// `used_at` is as exact as this.
+/// Precision of `used_at`.
 const EXACT: Seconds = 10 * 60;
 
-/// A token to be.
+/// A token to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewToken {
-    /// What people call it.
+    /// The name for people.
     pub name: String,
     /// What it permits.
     pub role: Role,
-    /// The specs that may be changed with it, as patterns; none: all.
+    /// Patterns of the specs that the token may change; empty for all.
     pub specs: Vec<String>,
-    /// When it is no longer valid.
+    /// When the token expires.
     pub expires_at: Option<Seconds>,
 }
 
-/// What lets somebody in.
+/// A token or a browser session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Its number.
+    /// The number of the token.
     pub id: TokenId,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
     /// What it permits.
     pub role: Role,
@@ -47,11 +47,11 @@ pub struct Token {
     pub specs: Vec<String>,
     /// Whether it is a browser session.
     pub is_session: bool,
-    /// Who made it.
+    /// The author who made it.
     pub made_by: String,
-    /// When.
+    /// When it was made.
     pub made_at: Seconds,
-    /// When it is no longer valid.
+    /// When it expires.
     pub expires_at: Option<Seconds>,
     /// When it was last used, give or take ten minutes.
     pub used_at: Option<Seconds>,
@@ -60,7 +60,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether it lets anybody in.
+    /// Whether it still grants access.
     pub fn is_valid(&self, now: Seconds) -> bool {
         let is_idle = self.is_session && self.used_at.unwrap_or(self.made_at) + IDLE <= now;
         self.revoked_at.is_none() && !is_idle && self.expires_at.is_none_or(|end| now < end)
@@ -93,7 +93,7 @@ impl TryFrom<Row> for Token {
     }
 }
 
-/// Reads [`Row`]s, a session's with what its token says; a condition follows.
+/// Selects [`Row`]s; a session gets the role, specs and end of its token. A condition follows.
 macro_rules! tokens {
     ($condition:literal) => {
         concat!(
@@ -108,7 +108,7 @@ macro_rules! tokens {
 }
 
 impl Db {
-    /// Makes a token, of whose secret this is the hash.
+    /// Makes a token; `hash` is the hash of its secret.
     pub async fn create_token(
         &self,
         new: &NewToken,
@@ -129,8 +129,8 @@ impl Db {
         Ok(id)
     }
 
-    /// Begins a session with a token; the hash is that of the session's own secret. Sessions that
-    /// ended are forgotten.
+    /// Begins a session with a token; `hash` is the hash of the session's own secret. Sessions that
+    /// have ended are deleted.
     pub async fn begin_session(
         &self,
         token: &Token,
@@ -161,7 +161,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// What has a secret with this hash, valid or not.
+    /// The token or session whose secret has this hash, valid or not.
     pub async fn token(&self, hash: &str) -> Result<Option<Token>> {
         const SQL: &str = tokens!("where t.hash = $1");
         let row: Option<Row> =
@@ -176,7 +176,7 @@ impl Db {
         rows.into_iter().map(Token::try_from).collect()
     }
 
-    /// A token is not valid any more. Gives `false` if there is none, or it was revoked before.
+    /// Revokes a token. Returns `false` if there is none, or it was revoked before.
     pub async fn revoke_token(&self, id: TokenId, author: &Author, now: Seconds) -> Result<bool> {
         const SQL: &str = "update token set revoked_at = $2 where id = $1 and revoked_at is null
             and session_of is null";
@@ -189,7 +189,7 @@ impl Db {
         Ok(found)
     }
 
-    /// A token was used. Written down when that is not known already.
+    /// Records that a token was used, unless the stored time is recent enough.
     pub async fn note_use(&self, token: &Token, now: Seconds) -> Result<()> {
         if token.used_at.is_some_and(|used| now - used < EXACT) {
             return Ok(());

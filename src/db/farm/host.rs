@@ -1,60 +1,59 @@
 //! The hosts of the farm: heartbeats, pauses, and what each evaluates.
 //!
 //! A heartbeat and a pause use a connection of their own and wait for no writer, so a long
-//! transaction makes no host look dead. A host name is free when its host was stopped or is
-//! silent.
+//! transaction makes no host look dead. A host name is free when its host was stopped or is silent.
 
 use crate::clock::Seconds;
 use crate::db::farm::term::{LEASE, next_term};
 use crate::db::log::event_log::{EventKind, log};
 use crate::db::{Db, Either, Error, EvaluationId, Result, Tx};
 
-/// A host that stopped, or fell silent, is forgotten after so long.
+/// A host that stopped or fell silent is deleted after this time.
 const REMEMBERED: Seconds = 30 * 24 * 60 * 60;
 
 /// A machine that works for the farm.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Host {
-    /// Its name, which no other has.
+    /// Its name, unique in the farm.
     pub name: String,
-    /// What it does: `evaluate`, `schedule`, or both, separated by a blank.
+    /// Its roles: `evaluate`, `schedule`, or both, separated by a blank.
     pub roles: String,
-    /// The systems that it evaluates, separated by blanks; empty: all.
+    /// The systems that it evaluates, separated by blanks; empty for all.
     pub systems: String,
-    /// How many processes evaluate there at once.
+    /// Number of processes that evaluate there at once.
     pub workers: i64,
     /// Memory of its evaluations, in bytes.
     pub memory: i64,
-    /// When it began.
+    /// When it started.
     pub started_at: Seconds,
-    /// Its last heartbeat.
+    /// The time of its last heartbeat.
     pub heartbeat_at: Seconds,
     /// When it was stopped, if it was.
     pub stopped_at: Option<Seconds>,
-    /// Since when it evaluates nothing because something is wrong with it.
+    /// Since when a fault keeps it from evaluating.
     pub paused_at: Option<Seconds>,
-    /// What is wrong with it, with a hint.
+    /// The fault, with a hint.
     pub paused_reason: Option<String>,
-    /// Whether it is the one that schedules.
+    /// Whether it holds the scheduler lease.
     pub schedules: bool,
-    /// What it evaluates.
+    /// The evaluations that it works on.
     #[sqlx(skip)]
     pub evaluates: Vec<EvaluationId>,
 }
 
 impl Host {
-    /// Whether it should be at work and sends no heartbeat.
+    /// Whether it should be running but sends no heartbeat.
     pub fn is_silent(&self, now: Seconds) -> bool {
         self.stopped_at.is_none() && self.heartbeat_at + LEASE <= now
     }
 }
 
-/// A [`Host`] to be.
+/// A [`Host`] to register.
 #[derive(Debug, Clone)]
 pub struct NewHost {
-    /// Its name.
+    /// The name of the host.
     pub name: String,
-    /// Distinguishes it from another that calls itself the same.
+    /// Distinguishes it from another host of the same name.
     pub identity: String,
     /// See [`Host::roles`].
     pub roles: String,
@@ -69,13 +68,13 @@ pub struct NewHost {
 /// The right to schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchedulerLease {
-    /// Tells it apart from those before and after.
+    /// The term of the lease, which distinguishes it from earlier and later ones.
     pub term: i64,
 }
 
 impl Db {
-    /// The host begins to work. Its name must be free: of one that fell silent, of one that was stopped, or
-    /// its own from before.
+    /// Registers a host. Its name must be free: that of a silent host, of a stopped host, or its
+    /// own from before.
     pub async fn register(&self, host: &NewHost, now: Seconds) -> Result<()> {
         const ARRIVE: &str =
             "insert into host (name, identity, roles, systems, workers, memory, started_at, heartbeat_at)
@@ -98,7 +97,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// The host lives, and what it evaluates stays its own. Waits for no writer.
+    /// Records a heartbeat, and renews the leases of the host. Waits for no writer.
     pub async fn heartbeat(&self, host: &NewHost, now: Seconds) -> Result<()> {
         const SIGN: &str = "update host set heartbeat_at = $3 where name = $1 and identity = $2";
         let known = each!(&self.aside, pool => sqlx::query(SIGN).bind(&host.name).bind(&host.identity).bind(now)
@@ -109,7 +108,7 @@ impl Db {
         self.renew_leases(&host.name, now).await
     }
 
-    /// The host was stopped: nobody has to wait until its leases expire.
+    /// Deregisters a host that was stopped, so that nobody has to wait until its leases expire.
     pub async fn deregister(&self, host: &NewHost, now: Seconds) -> Result<()> {
         const STOP: &str =
             "update host set heartbeat_at = $3, stopped_at = $3 where name = $1 and identity = $2";
@@ -126,7 +125,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// The host evaluates nothing until something is put right. Waits for no writer.
+    /// Pauses a host until a fault is gone: it evaluates nothing. Waits for no writer.
     pub async fn pause_host(&self, host: &str, reason: &str, now: Seconds) -> Result<()> {
         const PAUSE: &str =
             "update host set paused_at = coalesce(paused_at, $2), paused_reason = $3 where name = $1";
@@ -135,14 +134,14 @@ impl Db {
         Ok(())
     }
 
-    /// The host evaluates again. Waits for no writer.
+    /// Resumes a paused host. Waits for no writer.
     pub async fn resume_host(&self, host: &str) -> Result<()> {
         const RESUME: &str = "update host set paused_at = null, paused_reason = null where name = $1";
         each!(&self.aside, pool => sqlx::query(RESUME).bind(host).execute(pool).await.map(drop)?);
         Ok(())
     }
 
-    /// All hosts that are remembered, by name.
+    /// All registered hosts, by name.
     pub async fn hosts(&self) -> Result<Vec<Host>> {
         const HOSTS: &str = "select h.name, h.roles, h.systems, h.workers, h.memory, h.started_at, h.heartbeat_at,
               h.stopped_at, h.paused_at, h.paused_reason, exists (select 1 from scheduler_lease s where s.host = h.name and s.expires_at > h.heartbeat_at) as schedules
@@ -160,7 +159,7 @@ impl Db {
         Ok(hosts)
     }
 
-    /// The host wants to schedule; nothing when another one does.
+    /// Takes the scheduler lease for the host; `None` when another host holds it.
     pub async fn take_scheduler_lease(&self, host: &str, now: Seconds) -> Result<Option<SchedulerLease>> {
         const FREE: &str =
             "select not exists (select 1 from scheduler_lease where expires_at > $2 and host <> $1)";
@@ -183,7 +182,7 @@ impl Db {
         Ok(Some(SchedulerLease { term }))
     }
 
-    /// The host that schedules lives; `false` when another one has taken over. Waits for no writer.
+    /// Renews the scheduler lease; `false` when another host has taken over. Waits for no writer.
     pub async fn renew_scheduler_lease(&self, turn: SchedulerLease, now: Seconds) -> Result<bool> {
         const KEEP: &str = "update scheduler_lease set expires_at = $2 where term = $1";
         Ok(each!(&self.aside, pool =>
@@ -191,14 +190,15 @@ impl Db {
             > 0)
     }
 
-    /// The same database for what a host does because it schedules: nothing can be written with it once
-    /// another host has taken over.
+    /// The same database for the scheduling steps: every write with it fails once another host has
+    /// taken over.
     #[must_use]
     pub fn scheduling(&self, turn: SchedulerLease) -> Self {
         Self { term: Some(turn.term), ..self.clone() }
     }
 
-    /// What time it is at the database, by which many machines go; nothing for `SQLite`, which is here.
+    /// The time of the database server, which all hosts follow; `None` for `SQLite`, which runs on
+    /// this machine.
     pub async fn time(&self) -> Result<Option<Seconds>> {
         const NOW: &str = "select extract(epoch from clock_timestamp())::bigint";
         let Either::Postgres(pool) = &self.aside else { return Ok(None) };
@@ -206,7 +206,8 @@ impl Db {
     }
 }
 
-/// Makes sure that nobody has begun to schedule since; holds until the transaction ends.
+/// Checks that no other host has taken the scheduler lease since. That holds until the transaction
+/// ends.
 pub(in crate::db) async fn still_schedules(tx: &mut Tx, term: i64) -> Result<()> {
     const SQL: &str = "select term from scheduler_lease where term = $1";
     let found: Option<i64> =

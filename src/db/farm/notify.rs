@@ -1,8 +1,8 @@
 //! Wakes reconcilers of other processes.
 //!
-//! A transaction that writes something for a reconciler elsewhere sends `NOTIFY` to PostgreSQL;
-//! every process listens and rings its bells. A process that misses that, and every process on
-//! SQLite, finds the work after the reconciler's interval.
+//! A transaction that writes something for a reconciler of another process sends `NOTIFY` to
+//! PostgreSQL. Every process listens, and rings its bells. A process that misses a notification,
+//! and every process on SQLite, finds the work at the reconciler's next interval.
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use sqlx::postgres::PgListener;
 
 use crate::db::{Db, Either, Result, Tx};
 
-/// The channel of `PostgreSQL` on which reconcilers on other machines are woken.
+/// The `PostgreSQL` channel that wakes reconcilers on other machines.
 const CHANNEL: &str = "gorget";
 
 /// A reconciler that may have something to do.
@@ -44,8 +44,8 @@ impl FromStr for Wake {
     }
 }
 
-/// Wakes a reconciler of every process that listens, once the transaction is committed. `SQLite` cannot do
-/// that: reconcilers then wake at their intervals.
+/// Wakes a reconciler of every listening process once the transaction is committed. `SQLite` has no
+/// notifications: there, reconcilers wake at their intervals.
 pub(in crate::db) async fn ring(tx: &mut Tx, wake: Wake) -> Result<()> {
     if let Either::Postgres(tx) = tx {
         let notify = sqlx::query("select pg_notify($1, $2)");
@@ -54,16 +54,16 @@ pub(in crate::db) async fn ring(tx: &mut Tx, wake: Wake) -> Result<()> {
     Ok(())
 }
 
-/// Receives which reconcilers to wake.
+/// Receives the reconcilers to wake.
 #[derive(Debug)]
 pub struct Listener {
     listener: PgListener,
-    /// Whether it has not listened until now.
+    /// Whether it has just begun to listen.
     begins: bool,
 }
 
 impl Db {
-    /// Begins to listen; nothing for `SQLite`, which has no notifications.
+    /// Begins to listen; `None` for `SQLite`, which has no notifications.
     pub async fn listen(&self) -> Result<Option<Listener>> {
         let Either::Postgres(pool) = &self.aside else { return Ok(None) };
         let mut listener = PgListener::connect_with(pool).await?;
@@ -73,7 +73,7 @@ impl Db {
 }
 
 impl Listener {
-    /// The reconcilers to wake next: all of them when something may have been missed.
+    /// The reconcilers to wake next; all of them if a notification may have been missed.
     pub async fn heard(&mut self) -> Result<Vec<Wake>> {
         if std::mem::take(&mut self.begins) {
             return Ok(Wake::ALL.to_vec());

@@ -1,4 +1,4 @@
-//! What people stop for a while. The steps that claim and submit leave it alone; what runs goes on.
+//! Pauses. The steps that claim and submit skip whatever is paused; work that runs already goes on.
 
 use crate::clock::Seconds;
 use crate::db::farm::notify::{Wake, ring};
@@ -6,7 +6,7 @@ use crate::db::log::audit::record;
 use crate::db::{Db, Result};
 use crate::domain::access::{Action, Author};
 
-/// SQL for whether something of the spec `$spec` (a row of `spec`), for a system, is paused.
+/// SQL for whether the spec `$spec` (a row of `spec`), or the system, is paused.
 macro_rules! is_paused {
     ($spec:literal, $system:literal) => {
         concat!(
@@ -24,21 +24,21 @@ macro_rules! is_paused {
 /// What can be paused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pausable {
-    /// Nothing of a spec, or of those made from it, is evaluated or submitted.
+    /// A spec, and the specs made from it: nothing of them is evaluated or submitted.
     Spec(String),
-    /// Nothing is evaluated or submitted for a system.
+    /// A system: nothing is evaluated or submitted for it.
     System(String),
-    /// A host begins no evaluation.
+    /// A host: it begins no evaluation.
     Host(String),
-    /// Nothing is submitted.
+    /// Submission: nothing is submitted.
     Submission,
 }
 
 impl Pausable {
-    /// The words of the kinds.
+    /// The words for the kinds.
     pub const KINDS: [&str; 4] = ["spec", "system", "host", "submission"];
 
-    /// What is called so.
+    /// The thing with this kind and name; `None` if the kind is unknown.
     pub fn new(kind: &str, name: &str) -> Option<Self> {
         Some(match kind {
             "spec" => Self::Spec(name.to_owned()),
@@ -49,7 +49,7 @@ impl Pausable {
         })
     }
 
-    /// Its kind and its name, as they are stored.
+    /// The kind and the name, as they are stored.
     pub fn words(&self) -> (&'static str, &str) {
         match self {
             Self::Spec(name) => ("spec", name),
@@ -59,36 +59,36 @@ impl Pausable {
         }
     }
 
-    /// What it is called for people.
+    /// The text for people.
     pub fn text(&self) -> String {
         let (kind, name) = self.words();
         format!("{kind} {name}").trim_end().to_owned()
     }
 }
 
-/// Something that is paused.
+/// A pause.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Pause {
     /// `spec`, `system`, `host` or `submission`.
     pub kind: String,
-    /// Its name.
+    /// The name of the paused thing.
     pub name: String,
-    /// Since when.
+    /// When the pause began.
     pub since: Seconds,
-    /// Who did that.
+    /// The author of the pause.
     pub author: String,
-    /// Why, in their words; perhaps nothing.
+    /// The author's reason; may be empty.
     pub reason: String,
 }
 
 impl Db {
-    /// What is paused.
+    /// All pauses.
     pub async fn pauses(&self) -> Result<Vec<Pause>> {
         const SQL: &str = "select kind, name, since, author, reason from pause order by kind, name";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 
-    /// Stops something for a while. Gives `false` if it is paused already.
+    /// Pauses something. Returns `false` if it is paused already.
     pub async fn pause(&self, what: &Pausable, reason: &str, author: &Author, now: Seconds) -> Result<bool> {
         const ADD: &str = "insert into pause (kind, name, since, author, reason) values ($1, $2, $3, $4, $5)
             on conflict (kind, name) do nothing";
@@ -103,7 +103,7 @@ impl Db {
         Ok(is_new)
     }
 
-    /// Lets something go on. Gives `false` if it was not paused.
+    /// Resumes something. Returns `false` if it was not paused.
     pub async fn resume_paused(&self, what: &Pausable, author: &Author, now: Seconds) -> Result<bool> {
         let (kind, name) = what.words();
         let mut tx = self.begin().await?;

@@ -1,7 +1,7 @@
-//! What was changed, by whom.
+//! The audit log: who changed what.
 //!
-//! An entry is written in the transaction of the change, so there is none without the other. What
-//! somebody was not permitted to do has an entry of its own, if they are known.
+//! An entry is written in the transaction of the change, so neither exists without the other. An
+//! action that was not permitted has an entry of its own, if its author is known.
 
 use crate::clock::Seconds;
 use crate::db::log::event_log::{EventKind, log};
@@ -10,32 +10,32 @@ use crate::domain::access::{Action, Author};
 
 /// Longest subject, in characters.
 const LONGEST: usize = 500;
-/// So many refusals of one author are written down in an hour.
+/// Most refusals of one author that are recorded in an hour.
 const MOST_REFUSALS: i64 = 100;
-/// An entry is kept for so long.
+/// How long an entry is kept.
 const KEPT: Seconds = 2 * 365 * 24 * 60 * 60;
 
-/// A change, or what was not permitted.
+/// A change, or an action that was not permitted.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct AuditEntry {
-    /// Its number; later ones are larger.
+    /// The number of the entry; later entries have larger ones.
     pub id: i64,
-    /// When.
+    /// When it happened.
     pub at: Seconds,
     /// The name of a token, or `cli:USER`.
     pub author: String,
-    /// What they may do.
+    /// The role of the author.
     pub role: String,
     /// The address of a client, or the name of a host.
     pub origin: String,
-    /// What they did, in a word.
+    /// The word for the action.
     pub action: String,
-    /// To what.
+    /// What the action was about.
     pub subject: String,
 }
 
 impl Db {
-    /// The newest entries, of those before `before` if that is given.
+    /// The newest entries, or the newest before `before`.
     pub async fn audit(&self, before: Option<i64>, limit: i64) -> Result<Vec<AuditEntry>> {
         const SQL: &str = "select id, at, author, role, origin, action, subject from audit
             where id < $1 order by id desc limit $2";
@@ -43,8 +43,8 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(before).bind(limit).fetch_all(pool).await?))
     }
 
-    /// Somebody who is known was not permitted to do something. Of many times in an hour, the first are written
-    /// down.
+    /// Records that a known author was not permitted to do something. Only the first such entries
+    /// in an hour are recorded.
     pub async fn record_denial(&self, author: &Author, subject: &str, now: Seconds) -> Result<()> {
         const COUNT: &str = "select count(*) from audit where action = 'refuse' and author = $1 and at > $2";
         let since = now - 60 * 60;
@@ -59,7 +59,7 @@ impl Db {
     }
 }
 
-/// Writes down what somebody does in this transaction.
+/// Records an author's action in this transaction.
 pub(in crate::db) async fn record(
     tx: &mut Tx,
     author: &Author,

@@ -1,45 +1,46 @@
-//! What happened, for whoever wants to hear of it: one number says how far they have read.
+//! The event log, for all readers of events. A reader keeps only the number of the last event that
+//! it has read.
 //!
 //! # Guarantees
 //!
-//! * An event is written in the transaction of what happened.
-//! * Numbers ascend in the order of commits, because writers take turns. The newest is never
-//!   removed, so none is used twice.
+//! * An event is written in the transaction of the change that it is about.
+//! * Numbers ascend in the order of commits, because writers take turns. The newest event is never
+//!   removed, so no number is used twice.
 //!
 //! # Design
 //!
-//! An event says what to look at again, not what it looks like. So of events about builds, which
-//! may be thousands a minute, the newest of some seconds is enough.
+//! An event names what has changed, not its new state. So of the events about builds, which may be
+//! thousands a minute, the newest within some seconds is enough.
 
 use crate::clock::Seconds;
 use crate::db::{Db, EvaluationId, Result, SpecId, Tx};
 
-/// An event is kept for so long.
+/// How long an event is kept.
 const KEPT: Seconds = 30 * 24 * 60 * 60;
-/// Of events about builds in this time, only the newest stays.
+/// Of the events about builds within this time, only the newest is kept.
 const BURST: Seconds = 5;
 
-/// What happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
-    /// Somebody changed something.
+    /// An author made a change.
     Action,
     /// A branch moved.
     Push,
-    /// A spec is blocked, or no longer.
+    /// A spec was blocked or unblocked.
     Spec,
     /// The state of an evaluation changed.
     Evaluation,
-    /// States of builds changed.
+    /// The states of some builds changed.
     Builds,
-    /// A host came, went, paused or resumed.
+    /// A host registered, stopped, paused or resumed.
     Host,
     /// The verdict on a branch changed.
     Verdict,
 }
 
 impl EventKind {
-    /// The word for it.
+    /// The word for the kind.
     pub fn word(self) -> &'static str {
         match self {
             Self::Action => "action",
@@ -53,41 +54,41 @@ impl EventKind {
     }
 }
 
-/// Something that happened.
+/// A recorded event.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LoggedEvent {
-    /// Its number; later ones are larger.
+    /// The number of the event; later events have larger ones.
     pub id: i64,
-    /// When.
+    /// When it happened.
     pub at: Seconds,
-    /// What, in a word.
+    /// The kind of event, in a word.
     pub kind: String,
-    /// To which spec, if to one that is still there.
+    /// The spec that it is about, if that still exists.
     pub spec: Option<String>,
-    /// To which evaluation.
+    /// The evaluation that it is about.
     pub evaluation: Option<EvaluationId>,
 }
 
-/// How far an evaluation that runs has come.
+/// The progress of a running evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Progress {
-    /// Which evaluation.
+    /// The number of the evaluation.
     pub evaluation: EvaluationId,
-    /// How many of its jobs are recorded, and how many modules compiled.
+    /// Number of recorded jobs plus compiled modules.
     pub done: i64,
-    /// How many errors it has.
+    /// Number of errors.
     pub errors: i64,
 }
 
 impl Db {
-    /// The events after a number, the oldest first.
+    /// The events after the one with this number, the oldest first.
     pub async fn events_after(&self, id: i64, limit: i64) -> Result<Vec<LoggedEvent>> {
         const SQL: &str = "select l.id, l.at, l.kind, s.name as spec, l.evaluation_id as evaluation
             from event_log l left join spec s on s.id = l.spec_id where l.id > $1 order by l.id limit $2";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(id).bind(limit).fetch_all(pool).await?))
     }
 
-    /// The numbers of the oldest event that is kept, and of the newest; nothing if there was none.
+    /// The numbers of the oldest and the newest recorded event; `None` if there is none.
     pub async fn event_bounds(&self) -> Result<Option<(i64, i64)>> {
         const SQL: &str = "select min(id), max(id) from event_log";
         let (oldest, newest): (Option<i64>, Option<i64>) =
@@ -95,7 +96,7 @@ impl Db {
         Ok(oldest.zip(newest))
     }
 
-    /// How far the evaluations that run have come.
+    /// The progress of the running evaluations.
     pub async fn progress(&self) -> Result<Vec<Progress>> {
         const SQL: &str = "select id as evaluation, jobs_done + modules_done as done, errors
             from evaluation where state = 'running' order by id";
@@ -103,7 +104,7 @@ impl Db {
     }
 }
 
-/// Writes down what happens in this transaction.
+/// Records an event in this transaction.
 pub(in crate::db) async fn log(
     tx: &mut Tx,
     kind: EventKind,
@@ -123,7 +124,7 @@ pub(in crate::db) async fn log(
     Ok(())
 }
 
-/// Writes down that the state of evaluations changes in this transaction.
+/// Records that the states of evaluations change in this transaction.
 pub(in crate::db) async fn log_evaluations(
     tx: &mut Tx,
     evaluations: &[EvaluationId],

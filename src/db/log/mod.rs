@@ -1,4 +1,4 @@
-//! What happened, and what people changed.
+//! The event log and the audit log.
 //!
 //! Tables: `event_log`, `audit`.
 

@@ -1,50 +1,50 @@
-//! Blocked specs: which are not evaluated, why, since when, and when they are tried again.
+//! Blocked specs: which are not evaluated, why, since when, and when they are retried.
 
 use crate::clock::Seconds;
 use crate::db::log::event_log::{EventKind, log};
 use crate::db::{Db, PushId, Result, SpecId};
 
-/// Why what a spec wants is not evaluated.
+/// A spec that is blocked, and why.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct BlockedSpec {
-    /// Which spec.
+    /// The number of the spec.
     pub spec_id: SpecId,
-    /// The spec's name.
+    /// The name of the spec.
     pub spec: String,
-    /// What it wants evaluated: something else is tried at once.
+    /// The target that it wants evaluated, as a text. A new target is tried at once.
     pub target: String,
-    /// The kind of trouble.
+    /// The kind of problem.
     pub kind: BlockKind,
-    /// The trouble in words.
+    /// The problem in words.
     pub reason: String,
-    /// The push that has to be acknowledged.
+    /// The push that must be acknowledged.
     pub push_id: Option<PushId>,
-    /// When it began.
+    /// When the block began.
     pub since: Seconds,
-    /// Not to be tried again before.
+    /// Not retried before this time.
     pub next_attempt: Seconds,
-    /// How often it was tried.
+    /// Number of failed attempts.
     pub failures: i64,
 }
 
-/// What keeps a spec from being evaluated.
+/// The kind of problem that blocks a spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum BlockKind {
     /// A commit is not authentic.
     Bad,
-    /// A key is missing, without which nobody can tell.
+    /// A key is missing, so the signature cannot be checked.
     Unknown,
-    /// A branch went to a commit that does not follow on what was evaluated before.
+    /// A branch moved to a commit that does not descend from the one that was evaluated before.
     Rollback,
-    /// A channel describes itself in a way that cannot be used.
+    /// The channel's own description cannot be used.
     Metadata,
-    /// Something could not be fetched, or be judged.
+    /// Something could not be fetched, or be checked.
     Failed,
 }
 
 impl BlockKind {
-    /// The word for it.
+    /// The kind in words.
     pub fn word(self) -> &'static str {
         match self {
             Self::Bad => "not authentic",
@@ -56,18 +56,18 @@ impl BlockKind {
     }
 }
 
-/// A [`BlockedSpec`] to be.
+/// A block to record.
 #[derive(Debug, Clone)]
 pub struct NewBlock<'a> {
-    /// What the spec wants.
+    /// The target of the spec, as a text.
     pub target: &'a str,
-    /// The kind of trouble.
+    /// The kind of problem.
     pub kind: BlockKind,
-    /// The trouble in words.
+    /// The problem in words.
     pub reason: &'a str,
-    /// The push that has to be acknowledged.
+    /// The push that must be acknowledged.
     pub push: Option<PushId>,
-    /// Not to be tried again before.
+    /// Not retried before this time.
     pub next_attempt: Seconds,
 }
 
@@ -80,7 +80,7 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 
-    /// What the spec wants cannot be evaluated.
+    /// Records that a spec is blocked.
     pub async fn block_spec(&self, spec: SpecId, block: &NewBlock<'_>, now: Seconds) -> Result<()> {
         const SQL: &str =
             "insert into blocked_spec (spec_id, target, kind, reason, push_id, since, next_attempt, failures)
@@ -96,7 +96,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Nothing blocks the spec any more.
+    /// Records that a spec is no longer blocked.
     pub async fn unblock_spec(&self, spec: SpecId) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut tx, "delete from blocked_spec where spec_id = $1", spec);

@@ -8,38 +8,38 @@ use crate::db::log::event_log::{EventKind, log};
 use crate::db::{BranchId, Db, Result, rows};
 use crate::domain::access::{Action, Author};
 
-/// A branch of a repository, or a pattern of branches, which is at no commit.
+/// A branch of a repository, or a pattern of branches. A pattern has no commit.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Branch {
-    /// Its number.
+    /// The number of the branch.
     pub id: BranchId,
-    /// Of the repository.
+    /// The URL of the repository.
     pub url: String,
-    /// Its name there.
+    /// The name of the branch in the repository.
     pub name: String,
-    /// The commit it stood at when it was seen last; none while it was never seen or is gone.
+    /// The commit at which it was last seen; `None` if it was never seen or is gone.
     pub tip: Option<String>,
-    /// When somebody looked last, whatever came of it.
+    /// When it was last polled, with any result.
     pub polled_at: Option<Seconds>,
     /// When to poll again.
     pub next_poll: Seconds,
-    /// When somebody asked last that it be polled.
+    /// When a poll was last requested.
     pub requested_at: Option<Seconds>,
-    /// How many polls found no commit since the last that did.
+    /// Number of failed polls since the last one that found a commit.
     pub failures: i64,
-    /// What was wrong at the last poll.
+    /// The problem of the last poll.
     pub problem: Option<BranchProblem>,
-    /// The problem in words; of a pattern, what is not watched.
+    /// The problem in words; for a pattern, what is not watched.
     pub reason: Option<String>,
-    /// Since when it is missing.
+    /// When it was first missing.
     pub missing_since: Option<Seconds>,
 }
 
-/// A branch that is missing is gone when it still is after so long: until then, its commit stands. A server
-/// that is being moved or replaced answers without branches, too.
+/// A missing branch counts as gone after this many seconds. Until then it keeps its commit. A
+/// server that is being moved or replaced also answers without branches.
 pub const GONE_AFTER: Seconds = 5 * 60;
 
-/// What keeps us from knowing a branch's commit.
+/// Why the commit of a branch is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum BranchProblem {
@@ -49,27 +49,27 @@ pub enum BranchProblem {
     Missing,
 }
 
-/// What came of looking at a branch.
+/// The result of polling a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PollResult {
-    /// Which branch.
+    /// The number of the branch.
     pub branch: BranchId,
-    /// What was seen.
+    /// What the poll found.
     pub seen: BranchState,
     /// When to poll again.
     pub next_poll: Seconds,
 }
 
-/// What was seen of a branch.
+/// What a poll found of a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BranchState {
-    /// It is at this commit.
+    /// The branch is at this commit.
     At(String),
-    /// The repository answered for a pattern; what of it is not watched, in words.
+    /// The repository answered for a pattern. The text says what is not watched.
     Listed(Option<String>),
-    /// The repository answered that it has no such branch; in words.
+    /// The repository answered that it has no such branch. The text says so.
     Missing(String),
-    /// The repository did not answer, so that what is known stays; in words.
+    /// The repository did not answer, so the known state stays. The text says why.
     Unreachable(String),
 }
 
@@ -86,7 +86,7 @@ impl PollResult {
 }
 
 impl Db {
-    /// Makes the branches of the repository at `url` known; new ones are due at once.
+    /// Records the branches of the repository at `url`; new ones are due at once.
     pub async fn ensure_branches(&self, url: &str, names: &[&str]) -> Result<()> {
         let given = rows(names.iter().map(|name| json!({ "name": name })));
         let mut tx = self.begin().await?;
@@ -117,7 +117,7 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_scalar(SQL).fetch_all(pool).await?))
     }
 
-    /// Asks that branches be polled soon.
+    /// Requests polls of branches as soon as possible.
     pub async fn request_polls(
         &self,
         branches: &[BranchId],
@@ -134,10 +134,10 @@ impl Db {
     }
 
     /// Records polls of branches, and the pushes that they show: a branch is at another commit, is
-    /// new, or is gone. Gives the number of pushes.
+    /// new, or is gone. Returns the number of pushes.
     pub async fn record_polls(&self, polls: &[PollResult], now: Seconds) -> Result<u64> {
-        // What a push was, as far as that shows without the commits. That a branch is missing is believed only after
-        // `GONE_AFTER`.
+        // The kind of push, where it shows without the commits. A missing branch counts as gone
+        // only after `GONE_AFTER`.
         let push = sql!(
             "insert into push (branch_id, before, after, kind, seen_at)
              select b.id, b.tip, poll.tip,

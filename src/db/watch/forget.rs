@@ -4,13 +4,13 @@ use serde_json::json;
 
 use crate::db::{BranchId, Db, Result, rows};
 
-/// The most pushes that are known of one branch.
+/// Most pushes that are kept for each branch.
 pub const PUSHES: i64 = 1000;
 
 impl Db {
-    /// Forgets all but the latest pushes to each branch. Gives how many. Those stay that something else is about:
-    /// somebody acknowledged them, a spec is blocked because of them, or they brought a commit that others must
-    /// descend from.
+    /// Deletes all but the latest pushes to each branch. Returns how many. A push is kept if
+    /// somebody acknowledged it, if a spec is blocked because of it, or if it brought a commit that
+    /// others must descend from.
     pub async fn forget_old_pushes(&self) -> Result<u64> {
         const SQL: &str = "delete from push where id in (
               select id from (
@@ -26,7 +26,7 @@ impl Db {
         Ok(count)
     }
 
-    /// Forgets branches and the pushes to them, except where a spec is blocked because of one.
+    /// Deletes branches and the pushes to them, except where a spec is blocked because of a push.
     pub async fn forget_branches(&self, branches: &[BranchId]) -> Result<u64> {
         let given = rows(branches.iter().map(|id| json!(id)));
         let mut tx = self.begin().await?;
@@ -47,7 +47,7 @@ impl Db {
         Ok(count)
     }
 
-    /// Forgets specs that were made for branches, are gone, and never were evaluated.
+    /// Deletes specs that were made for branches, are no longer present, and were never evaluated.
     pub async fn forget_made_specs(&self) -> Result<u64> {
         let gone = sql!(
             "delete from spec where not present and member(definition, template) is not null

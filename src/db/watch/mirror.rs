@@ -1,20 +1,20 @@
 use crate::clock::Seconds;
 use crate::db::{Db, Result};
 
-/// What is known of the local mirror of a repository.
+/// The state of the local mirror of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Mirror {
-    /// Of the repository.
+    /// The URL of the repository.
     pub url: String,
-    /// The last fetch that succeeded.
+    /// The last successful fetch.
     pub fetched_at: Option<Seconds>,
-    /// The last that failed, if none succeeded since.
+    /// The last failed fetch, if none has succeeded since.
     pub failed_at: Option<Seconds>,
-    /// Not to be tried again before.
+    /// Not fetched again before this time.
     pub next_fetch: Seconds,
-    /// How many fetches failed since the last that succeeded.
+    /// Number of failed fetches since the last successful one.
     pub failures: i64,
-    /// What was wrong with the last one.
+    /// The problem of the last fetch.
     pub problem: Option<MirrorProblem>,
     /// The problem in words.
     pub reason: Option<String>,
@@ -26,7 +26,7 @@ pub struct Mirror {
 pub enum MirrorProblem {
     /// The repository did not answer, or refused.
     Failed,
-    /// The commit that was wanted is not there.
+    /// The wanted commit does not exist.
     Missing,
 }
 
@@ -38,7 +38,7 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 
-    /// There is no mirror of `url` any more.
+    /// Records that the mirror of `url` was removed.
     pub async fn forget_mirror(&self, url: &str) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut tx, "delete from mirror where url = $1", url);
@@ -52,7 +52,7 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(url).fetch_optional(pool).await?))
     }
 
-    /// A fetch succeeded: earlier problems are over.
+    /// Records a successful fetch, and clears earlier problems.
     pub async fn record_fetch(&self, url: &str, now: Seconds) -> Result<()> {
         const SQL: &str = "insert into mirror (url, fetched_at) values ($1, $2)
             on conflict (url) do update set fetched_at = excluded.fetched_at, failed_at = null,
@@ -62,7 +62,8 @@ impl Db {
         tx.commit().await
     }
 
-    /// A mirror is used. Problems of the repository stay: somebody else met them.
+    /// Records that a mirror is used. Problems of the repository stay, because they are from
+    /// another fetch.
     pub async fn touch_mirror(&self, url: &str, now: Seconds) -> Result<()> {
         const SQL: &str = "insert into mirror (url, fetched_at) values ($1, $2)
             on conflict (url) do update set fetched_at = excluded.fetched_at";
@@ -71,7 +72,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// A fetch failed.
+    /// Records a failed fetch.
     pub async fn record_fetch_failure(
         &self,
         url: &str,

@@ -3,24 +3,24 @@ use crate::db::log::audit::record;
 use crate::db::{BranchId, Db, PushId, Result};
 use crate::domain::access::{Action, Author};
 
-/// A branch was seen to move.
+/// A recorded change of a branch.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Push {
-    /// Its number: later pushes have larger ones.
+    /// The number of the push; later pushes have larger ones.
     pub id: PushId,
-    /// Of the repository.
+    /// The URL of the repository.
     pub url: String,
-    /// The branch.
+    /// The name of the branch.
     pub branch: String,
-    /// Where it stood; none if it was not there.
+    /// The commit before; `None` if the branch did not exist.
     pub before: Option<String>,
-    /// Where it stands; none if it vanished.
+    /// The commit after; `None` if the branch was deleted.
     pub after: Option<String>,
-    /// What it was; none as long as the commits were not fetched.
+    /// The kind of push; `None` until the commits are fetched.
     pub kind: Option<PushKind>,
-    /// When that was noticed.
+    /// When the poll saw it.
     pub seen_at: Seconds,
-    /// When somebody said that it may lead away from what was evaluated before.
+    /// When somebody allowed it to lead away from what was evaluated before.
     pub acknowledged_at: Option<Seconds>,
 }
 
@@ -28,15 +28,15 @@ pub struct Push {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum PushKind {
-    /// It was not there before.
+    /// The branch is new.
     Created,
     /// Commits were added.
     Forward,
     /// Commits were replaced.
     Forced,
-    /// It is gone.
+    /// The branch is gone.
     Deleted,
-    /// It is back where it has been, or at a commit before that.
+    /// The branch went back to a commit that it had before, or to an earlier one.
     Returned,
 }
 
@@ -48,10 +48,10 @@ macro_rules! pushes {
     };
 }
 
-/// The last authentic commit of a branch that was handed on, and what may come after it.
+/// The last authentic commit of a branch that was passed on, and the commits that may follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    /// Commits from which everything else must descend.
+    /// Anything else must descend from one of these commits.
     pub bases: Vec<String>,
     /// The push that brought the branch to its tip.
     pub push: Option<PushId>,
@@ -70,7 +70,7 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?))
     }
 
-    /// Pushes from one commit to another that nobody has called by their kind yet.
+    /// Pushes from one commit to another whose kind is not determined yet.
     pub async fn unnamed_pushes(&self, url: &str, branch: &str) -> Result<Vec<Push>> {
         const SQL: &str = concat!(
             pushes!(),
@@ -79,14 +79,14 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(url).bind(branch).fetch_all(pool).await?))
     }
 
-    /// Says what a push was.
+    /// Records the kind of a push.
     pub async fn name_push(&self, push: PushId, kind: PushKind) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut tx, "update push set kind = $2 where id = $1", push, kind);
         tx.commit().await
     }
 
-    /// What a branch must descend from; `None` while nothing authentic was handed on.
+    /// What a branch must descend from; `None` until an authentic commit was passed on.
     pub async fn trust(&self, url: &str, branch: &str) -> Result<Option<Trust>> {
         const TRUSTED: &str = "select trusted from branch where url = $1 and name = $2";
         const ACKNOWLEDGED: &str = "select p.after from push p join branch b on b.id = p.branch_id
@@ -106,7 +106,7 @@ impl Db {
         })
     }
 
-    /// An authentic commit of a branch was handed on.
+    /// Records that an authentic commit of a branch was passed on.
     pub async fn record_trusted(&self, url: &str, branch: &str, commit: &str) -> Result<()> {
         const SQL: &str = "update branch set trusted = $3, trusted_push =
               (select max(p.id) from push p where p.branch_id = branch.id and p.after = $3)
@@ -116,8 +116,8 @@ impl Db {
         tx.commit().await
     }
 
-    /// Somebody says that a push may lead away from what was evaluated before. Specs that it blocks
-    /// are tried again at once. `None` when there is no such push.
+    /// Records that a push may lead away from what was evaluated before. Specs that are blocked by
+    /// such pushes are retried at once. `None` when there is no such push.
     pub async fn acknowledge_push(
         &self,
         push: PushId,

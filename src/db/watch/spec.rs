@@ -3,20 +3,20 @@ use serde_json::json;
 use crate::db::{Db, Result, SpecId, rows, stored};
 use crate::domain::spec::Spec;
 
-/// A spec that the database knows.
+/// A spec in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSpec {
-    /// Its number.
+    /// The number of the spec.
     pub id: SpecId,
-    /// As it was given last.
+    /// The definition that was given last.
     pub spec: Spec,
     /// Whether it was among the specs given last.
     pub present: bool,
 }
 
 impl Db {
-    /// Makes `specs` the ones that are present. A spec is known again by its name. Evaluations that
-    /// wait for a spec that is gone, or for a system that it no longer has, are dropped.
+    /// Makes `specs` the present ones. A spec is identified by its name. Pending evaluations are
+    /// deleted if their spec is gone, or no longer has their system.
     pub async fn sync_specs(&self, specs: &[Spec]) -> Result<()> {
         let given = rows(specs.iter().map(|spec| {
             json!({
@@ -52,7 +52,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// All specs that ever were, by name.
+    /// All specs that ever existed, by name.
     pub async fn specs(&self) -> Result<Vec<StoredSpec>> {
         const SQL: &str = "select id, name, definition, present from spec order by name";
         let rows: Vec<(SpecId, String, String, bool)> =
