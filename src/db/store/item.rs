@@ -1,5 +1,5 @@
-//! Store items: kept compressed in packs, found by the hash of their store path, and checked
-//! against it before they are served.
+//! Store items. They are compressed in packs, found by the hash of their store path, and checked
+//! against that path before they are served.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, Read as _};
@@ -16,21 +16,22 @@ use crate::guix::derivation::Derivation;
 use crate::guix::nar;
 use crate::guix::store_path::StorePath;
 
-/// An item of the store that an evaluation added.
+/// A store item that an evaluation added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredItem {
-    /// What follows the hash in its store path.
+    /// The rest of its store path, after the hash.
     pub name: String,
-    /// How `contents` is to be understood.
+    /// The kind of `contents`.
     pub kind: ItemKind,
     /// Base names of the store items that it refers to.
     pub refs: Vec<String>,
-    /// The item itself.
+    /// The contents of the item.
     pub contents: Vec<u8>,
 }
 
 impl StoredItem {
-    /// Base names of what the item at `path` refers to, sorted: of a derivation, its inputs and sources.
+    /// Base names of the references of the item at `path`, sorted. Those of a derivation include
+    /// its inputs and sources.
     pub fn references(&self, path: &StorePath) -> Vec<String> {
         let mut references = self.refs.clone();
         if path.derivation_name().is_some()
@@ -45,7 +46,7 @@ impl StoredItem {
         references
     }
 
-    /// The SHA-256 of its NAR, and the length of that.
+    /// The SHA-256 hash of its NAR, and the length of the NAR.
     pub fn nar_hash(&self) -> ([u8; 32], u64) {
         let length = self.contents.len() as u64;
         let (head, tail) = self.kind.frame(length);
@@ -53,7 +54,7 @@ impl StoredItem {
         (hash.finalize().into(), (head.len() + tail.len()) as u64 + length)
     }
 
-    /// Its NAR.
+    /// The item's NAR.
     pub fn into_nar(self) -> Vec<u8> {
         match self.kind {
             ItemKind::Text => nar::of_file(&self.contents),
@@ -61,7 +62,7 @@ impl StoredItem {
         }
     }
 
-    /// Whether the contents are those that `path` names. Bits of a disk or of memory flip.
+    /// Whether the contents match `path`. Bits can flip on disk or in memory.
     pub fn is_intact(&self, path: &StorePath) -> bool {
         let name = path.name();
         let found = match self.kind {
@@ -74,14 +75,15 @@ impl StoredItem {
 
 type Row = (String, ItemKind, String, i64, i64, i64);
 
-/// How much of what was unpacked is kept at hand, in bytes: those who fetch one item go on to its neighbours.
+/// Most bytes of unpacked packs in the cache. Clients that fetch one item go on to its neighbours.
 const KEPT: usize = 96 << 20;
-/// Items above this size are unpacked piece by piece, in bytes.
+/// Items with more bytes than this are unpacked piece by piece.
 const LARGE: u64 = 1 << 20;
-/// The largest pack that is kept at hand, in bytes.
+/// Most bytes of a pack in the cache.
 const LARGEST_KEPT: usize = 4 << 20;
 
-/// The packs that were used last, unpacked as far as they were used, the latest at the end.
+/// A cache of the packs that were used last, each unpacked as far as it was used. The latest is at
+/// the end.
 #[derive(Debug, Default)]
 pub(in crate::db) struct Unpacked(VecDeque<(i64, Arc<Vec<u8>>)>);
 
@@ -112,16 +114,16 @@ impl Unpacked {
     }
 }
 
-/// Where a store item is.
+/// The location of a store item.
 #[derive(Debug, Clone)]
 pub struct ItemPlace {
     hash: String,
-    /// What follows the hash in its store path.
+    /// The rest of its store path, after the hash.
     pub name: String,
-    /// How its contents are to be understood.
+    /// The kind of its contents.
     pub kind: ItemKind,
     refs: Vec<String>,
-    /// The number of its pack, which no other ever has.
+    /// The number of its pack, which is never reused.
     pub pack: i64,
     start: u64,
     /// The length of its contents, in bytes.
@@ -129,13 +131,13 @@ pub struct ItemPlace {
 }
 
 impl ItemPlace {
-    /// Whether serving it whole would take much memory, be it for what stands before it in
-    /// its pack.
+    /// Whether serving it whole would take much memory, for the item itself or for what precedes it
+    /// in its pack.
     pub fn is_large(&self) -> bool {
         self.length > LARGE || self.end() > LARGEST_KEPT
     }
 
-    /// Whether it is a derivation, by its name.
+    /// Whether it is a derivation, judged by its name.
     pub fn is_derivation(&self) -> bool {
         self.kind == ItemKind::Text && self.name.strip_suffix(".drv").is_some()
     }
@@ -153,7 +155,7 @@ impl ItemPlace {
 impl Db {
     /// The store item with this hash in its path, unpacked.
     pub async fn item(&self, hash: &str) -> Result<Option<StoredItem>> {
-        // Between the two look-ups, it may have moved to another pack.
+        // The item may move to another pack between the two lookups.
         for _ in 0..2 {
             let Some(place) = self.find_item(hash).await? else { return Ok(None) };
             if let Some(item) = self.read_item(&place).await? {
@@ -164,7 +166,7 @@ impl Db {
         Err(Error::Damaged { what, reason: "its pack is not there".to_owned() })
     }
 
-    /// Where the store item with this hash in its path is.
+    /// The location of the store item with this hash in its path.
     pub async fn find_item(&self, hash: &str) -> Result<Option<ItemPlace>> {
         let sql =
             sql!("select name, kind, refs, pack_id, start, length from store_item s where has_hash(s, $1)");
@@ -177,7 +179,7 @@ impl Db {
         Ok(Some(ItemPlace { hash: hash.to_owned(), name, kind, refs, pack, start, length }))
     }
 
-    /// The item at a place; `None`: it has moved to another pack.
+    /// The item at a location; `None` if it has moved to another pack.
     pub async fn read_item(&self, place: &ItemPlace) -> Result<Option<StoredItem>> {
         let Some(unpacked) = self.pack(place.pack, place.end()).await? else { return Ok(None) };
         let pack = unpacked.map_err(|error| place.damaged(&error.to_string()))?;
@@ -187,13 +189,13 @@ impl Db {
         Ok(Some(StoredItem { name, kind: place.kind, refs, contents: contents.to_vec() }))
     }
 
-    /// The same of a large item, which is unpacked piece by piece.
+    /// Opens a large item at a location, to be unpacked piece by piece; `None` if it has moved.
     pub async fn open_item(&self, place: ItemPlace) -> Result<Option<PackedItem>> {
         let packed = self.compressed(place.pack).await?;
         Ok(packed.map(|packed| Self::open_at_hand(place, Packed::new(packed))))
     }
 
-    /// How much the whole pack takes in which an item is, in bytes; none, if it has moved.
+    /// Compressed bytes of the whole pack of an item; `None` if the item has moved.
     pub async fn packed_length(&self, place: &ItemPlace) -> Result<Option<u64>> {
         const SQL: &str = "select cast(length(contents) as bigint) from store_pack where id = $1";
         let length: Option<i64> = each!(&self.readers, pool =>
@@ -201,7 +203,7 @@ impl Db {
         Ok(length.and_then(|length| u64::try_from(length).ok()))
     }
 
-    /// The same of a pack that somebody else has read already.
+    /// Opens an item in a pack that has been read before.
     pub fn open_at_hand(place: ItemPlace, packed: Packed) -> PackedItem {
         let ItemPlace { start, length, kind, refs, .. } = place;
         PackedItem { packed, start, length, kind, refs }
@@ -212,8 +214,9 @@ impl Db {
         Ok(each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(pack).fetch_optional(pool).await?))
     }
 
-    /// The contents of a pack up to `end`, if it is there. Who asks for the first time may want a single item;
-    /// who asks for more is given all of it, if it is small, since the neighbours come next.
+    /// The contents of a pack up to `end`, if the pack exists. A first request may want a single
+    /// item. A further request unpacks all of the pack, if it is small, because requests for the
+    /// neighbours usually follow.
     async fn pack(&self, id: i64, end: usize) -> Result<Option<io::Result<Arc<Vec<u8>>>>> {
         let kept = self.unpacked.lock().ok().and_then(|mut kept| kept.find(id));
         if let Some(contents) = kept.as_ref().filter(|contents| contents.len() >= end) {
@@ -221,7 +224,7 @@ impl Db {
         }
         let end = if kept.is_some() { end.max(LARGEST_KEPT) } else { end };
         let Some(packed) = self.compressed(id).await? else { return Ok(None) };
-        // How long that takes is up to whoever made the items.
+        // The author of the items determines how long this takes.
         let unpacked = tokio::task::spawn_blocking(move || unpack(&packed, end)).await;
         let contents = match unpacked.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(contents) => Arc::new(contents),
@@ -233,7 +236,7 @@ impl Db {
         Ok(Some(Ok(contents)))
     }
 
-    /// Which of these hashes belong to items that are stored already.
+    /// Those of the given hashes that belong to stored items.
     pub async fn known_items<S: AsRef<str>>(&self, hashes: &[S]) -> Result<HashSet<String>> {
         let wanted = rows(hashes.iter().map(|hash| Value::from(hash.as_ref())));
         let sql = sql!("of_hashes(store_item: t.hash)");
@@ -243,7 +246,7 @@ impl Db {
     }
 }
 
-/// What comes before `end` in a pack, and no more than that is unpacked.
+/// Unpacks a pack up to `end`, and no further.
 fn unpack(packed: &[u8], end: usize) -> io::Result<Vec<u8>> {
     let mut contents = Vec::with_capacity(end.min(LARGEST_KEPT));
     zstd::Decoder::with_buffer(packed)?.take(end as u64).read_to_end(&mut contents)?;

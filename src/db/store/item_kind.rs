@@ -1,18 +1,18 @@
 use crate::guix::nar;
 
-/// How the contents of a store item are written down.
+/// The encoding of a store item's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, serde::Deserialize)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum ItemKind {
-    /// A plain file: its bytes.
+    /// The bytes of a plain file.
     Text,
-    /// Anything: a NAR.
+    /// A NAR, for any other item.
     Nar,
 }
 
 impl ItemKind {
-    /// As it stands in the database.
+    /// The word in the database.
     pub(in crate::db) const fn word(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -20,7 +20,7 @@ impl ItemKind {
         }
     }
 
-    /// What its NAR has before and after `length` bytes of contents.
+    /// The parts of the NAR before and after `length` bytes of contents.
     pub(in crate::db) fn frame(self, length: u64) -> (Vec<u8>, Vec<u8>) {
         match self {
             Self::Text => nar::frame(length),

@@ -1,7 +1,7 @@
-//! What jobs and builds need.
+//! Finds the derivations and store items that jobs and builds need.
 //!
-//! Derivations are walked from the newest on, and so are the store items that they name. Which
-//! items a derivation names stands only in its text, so each sweep unpacks all packs, on all
+//! Derivations are walked from the newest on, and then the store items that they name. Only the
+//! text of a derivation says which items it names, so each sweep unpacks all packs, on all
 //! processors.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -20,19 +20,19 @@ use crate::db::{Db, Error, EvaluationId, Result, stored};
 use crate::guix::store_path::{Hash, StorePath};
 use crate::guix::{base32, derivation::Derivation, edges};
 
-/// What stays.
+/// The derivations and store items that stay.
 pub(in crate::db) struct Needed {
-    /// By the number of the derivation, a bit each.
+    /// One bit for each derivation, by its number.
     bits: Vec<u64>,
-    /// Hashes of derivations.
+    /// Hashes of the needed derivations.
     derivations: Arc<HashSet<Hash>>,
-    /// Hashes of other store items.
+    /// Hashes of the other needed store items.
     sources: HashSet<Hash>,
-    /// The derivations that go, the newest first: users before inputs.
+    /// The derivations to remove, the newest first, so that users come before inputs.
     pub(in crate::db) garbage: Vec<i64>,
 }
 
-/// What needed derivations name as their sources, and what other items refer to.
+/// The sources that needed derivations name, and the references of other items.
 #[derive(Default)]
 struct Named {
     sources: HashSet<Hash>,
@@ -61,8 +61,8 @@ impl Needed {
 }
 
 impl Sweeper {
-    /// Finds out what jobs and builds need. Inputs have smaller numbers than their users, so going through
-    /// all derivations from the newest on meets users first.
+    /// Finds what jobs and builds need. Inputs have smaller numbers than their users, so iterating
+    /// over all derivations from the newest on meets users first.
     pub(in crate::db) async fn mark(&mut self) -> Result<Needed> {
         const LAST: &str = "select coalesce(max(id), 0) from derivation";
         let last: i64 = each!(&self.db.readers, pool => sqlx::query_scalar(LAST).fetch_one(pool).await?);
@@ -76,7 +76,7 @@ impl Sweeper {
         Ok(needed)
     }
 
-    /// Adds the derivations of jobs that an evaluation is left of.
+    /// Adds the derivations of jobs that belong to a remaining evaluation.
     async fn mark_jobs(&mut self, needed: &mut Needed) -> Result<()> {
         type Interval = (i64, i64, i64, EvaluationId, Option<EvaluationId>);
         let left = self.left().await?;
@@ -106,7 +106,8 @@ impl Sweeper {
         }
     }
 
-    /// The evaluations of each sequence that are not taken for forgotten; `None`: none is taken for that.
+    /// The evaluations of each sequence that are not assumed to be forgotten; `None` if none is
+    /// assumed to be.
     async fn left(&self) -> Result<Option<HashMap<i64, BTreeSet<EvaluationId>>>> {
         const SQL: &str = "select q.id, e.id from evaluation e join sequence q on q.spec_id = e.spec_id and q.system = e.system
             where e.state in ('complete', 'running')";
@@ -120,7 +121,7 @@ impl Sweeper {
         Ok(Some(left))
     }
 
-    /// Adds the derivations of builds: all that are not at their ends, and those that an evaluation is left of.
+    /// Adds the derivations of builds: all open ones, and those whose evaluation remains.
     async fn mark_builds(&mut self, needed: &mut Needed) -> Result<()> {
         let open = sql!("select id from build where state in {open}");
         let sql = sql!(
@@ -146,7 +147,7 @@ impl Sweeper {
         }
     }
 
-    /// Adds what needed derivations need, and finds those that nothing needs.
+    /// Adds the inputs of needed derivations, and collects the derivations that nothing needs.
     async fn mark_derivations(&mut self, last: i64, needed: &mut Needed) -> Result<()> {
         let sql = sql!(
             "one_text(id, hash, hex(inputs) from derivation where id < $1 order by id desc limit 20000)"
@@ -177,8 +178,8 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Adds the builders and sources that needed derivations name, and what those refer to. All packs are unpacked
-    /// for that, on as many processors as there are.
+    /// Adds the builders and sources that needed derivations name, and their references. This
+    /// unpacks all packs, on all processors.
     async fn mark_sources(&mut self, needed: &mut Needed) -> Result<()> {
         let processors = available_parallelism().map_or(1, NonZero::get);
         let mut reading = JoinSet::new();
@@ -234,7 +235,8 @@ impl Named {
         self.refers.extend(other.refers);
     }
 
-    /// Adds what the sources refer to; what other items refer to is kept in mind, for they may turn out to be sources.
+    /// Adds the references of the sources. References of other items are kept, because those items
+    /// may turn out to be sources.
     fn close(&mut self) {
         let mut waiting: Vec<Hash> =
             self.refers.keys().filter(|hash| self.sources.contains(*hash)).copied().collect();
@@ -249,7 +251,7 @@ impl Named {
 }
 
 impl Db {
-    /// Reads rows after a number, or before it, which come as one text.
+    /// Reads the rows after a number, or before it, from one text.
     async fn chunk<T: DeserializeOwned>(&self, sql: Texts, from: i64) -> Result<Vec<T>> {
         let text: String =
             each!(&self.readers, pool, sql => sqlx::query_scalar(sql).bind(from).fetch_one(pool).await?);
@@ -257,7 +259,7 @@ impl Db {
     }
 }
 
-/// What a thread found; it goes on here if that panicked.
+/// The result of a thread; a panic is resumed here.
 fn finished(read: Result<Result<Named>, JoinError>) -> Result<Named> {
     read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

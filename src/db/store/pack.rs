@@ -10,14 +10,14 @@ use crate::db::{Db, Error, Result, stored};
 use crate::guix::base32;
 use crate::guix::store_path::Hash;
 
-/// A pack, by what is in it.
+/// A pack, with the rows of its items.
 pub(in crate::db) struct StoredPack {
     pub(in crate::db) id: i64,
-    /// In the order in which they stand there.
+    /// The items, in the order in which they are in the pack.
     pub(in crate::db) items: Vec<StoredRow>,
 }
 
-/// A row of `store_item`, which comes as an array.
+/// A row of `store_item`, read from a JSON array.
 #[derive(Deserialize)]
 pub(in crate::db) struct StoredRow {
     pub(in crate::db) id: i64,
@@ -30,7 +30,7 @@ pub(in crate::db) struct StoredRow {
     pub(in crate::db) length: i64,
 }
 
-/// Compresses the contents of a pack, with a checksum: a bit that flips is noticed when all of it is unpacked.
+/// Compresses the contents of a pack, with a checksum. Unpacking all of it detects a flipped bit.
 pub fn compress(contents: &[u8], level: i32) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::Encoder::new(Vec::new(), level)?;
     encoder.include_checksum(true)?;
@@ -54,12 +54,12 @@ impl StoredRow {
         base32::decode(self.hash.as_bytes()).map_err(|error| self.damaged(&error.to_string()))
     }
 
-    /// Whether it is one, by its name.
+    /// Whether the item is a derivation, judged by its name.
     pub(in crate::db) fn is_derivation(&self) -> bool {
         self.name.strip_suffix(".drv").is_some()
     }
 
-    /// The item itself, out of its pack.
+    /// The contents of the item, from its unpacked pack.
     pub(in crate::db) fn bytes<'a>(&self, pack: &'a [u8]) -> Result<&'a [u8]> {
         let place = usize::try_from(self.start).ok().zip(usize::try_from(self.length).ok());
         let bytes = place.and_then(|(start, length)| pack.get(start..start.checked_add(length)?));
@@ -72,7 +72,7 @@ impl StoredRow {
     }
 }
 
-/// All packs, one after the other by their numbers: while some are looked through, the next are read.
+/// All packs, in the order of their numbers. The next ones are read while some are processed.
 pub(in crate::db) struct Packs {
     db: Db,
     here: VecDeque<StoredPack>,
@@ -105,7 +105,7 @@ impl Packs {
 }
 
 impl Db {
-    /// Some packs that come after this one; none: there are no more.
+    /// The next packs after this one; empty if there are no more.
     async fn packs(&self, after: i64) -> Result<Vec<StoredPack>> {
         const IDS: &str = "select id from store_pack where id > $1 order by id limit 32";
         let ids: Vec<i64> =
@@ -131,7 +131,7 @@ impl Db {
         Ok(packs.into_values().collect())
     }
 
-    /// The contents of a pack, compressed.
+    /// The compressed contents of a pack.
     pub(in crate::db) async fn packed(&self, pack: &StoredPack) -> Result<Vec<u8>> {
         const SQL: &str = "select contents from store_pack where id = $1";
         let packed: Option<Vec<u8>> =

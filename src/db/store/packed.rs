@@ -1,4 +1,4 @@
-//! Large store items are unpacked piece by piece, so that serving one takes little memory.
+//! Unpacks large store items piece by piece, so that serving one takes little memory.
 
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read};
@@ -12,20 +12,20 @@ use crate::db::store::path::{name_of_nar, name_of_text};
 use crate::guix::nar;
 use crate::guix::store_path::StorePath;
 
-/// How much is read at a time, in bytes.
+/// Bytes to read at a time.
 const PIECE: usize = 64 << 10;
 
-/// Most that is taken at once for a derivation, in bytes, whatever is said about its length.
+/// Most bytes to reserve for a derivation in advance, whatever its recorded length.
 const LARGEST_DERIVATION: u64 = 64 << 20;
 
-/// A compressed pack, for all who read from it.
+/// A compressed pack, shared by all its readers.
 #[derive(Debug, Clone)]
 pub struct Packed(Arc<Vec<u8>>);
 
 /// An item in its pack.
 #[derive(Debug)]
 pub struct PackedItem {
-    /// All of the pack.
+    /// The whole pack.
     pub packed: Packed,
     pub(in crate::db) start: u64,
     pub(in crate::db) length: u64,
@@ -33,7 +33,7 @@ pub struct PackedItem {
     pub(in crate::db) refs: Vec<String>,
 }
 
-/// What unpacks the NAR of one.
+/// Unpacks the NAR of an item piece by piece.
 pub struct Pieces {
     unpacked: Box<dyn Read + Send>,
     left: u64,
@@ -52,7 +52,7 @@ impl AsRef<[u8]> for Packed {
 }
 
 impl PackedItem {
-    /// The SHA-256 of its NAR and the length of that, if its contents are those that `path` names.
+    /// The SHA-256 hash of the item's NAR and the NAR's length, if the contents match `path`.
     pub fn check(&mut self, path: &StorePath) -> io::Result<Option<([u8; 32], u64)>> {
         if self.kind == ItemKind::Text && path.derivation_name().is_some() {
             return self.check_derivation(path);
@@ -88,8 +88,8 @@ impl PackedItem {
         Ok(is_intact.then_some((hash, (head.len() + tail.len()) as u64 + at)))
     }
 
-    /// The same of a derivation. What it refers to stands in it, so all of it is unpacked
-    /// for a moment.
+    /// Does the same for a derivation. Its references are in its text, so all of it is unpacked for
+    /// a moment.
     fn check_derivation(&mut self, path: &StorePath) -> io::Result<Option<([u8; 32], u64)>> {
         let likely = self.length.min(LARGEST_DERIVATION);
         let mut contents = Vec::with_capacity(usize::try_from(likely).unwrap_or_default());
@@ -103,13 +103,13 @@ impl PackedItem {
         Ok(Some(item.nar_hash()))
     }
 
-    /// Base names of what it refers to, sorted; of a derivation, once it has been checked.
+    /// Base names of the item's references, sorted; of a derivation, only after the check.
     pub fn references(&self) -> Vec<String> {
         let references: BTreeSet<&String> = self.refs.iter().collect();
         references.into_iter().cloned().collect()
     }
 
-    /// Unpacks it.
+    /// Starts to unpack the item.
     pub fn pieces(self) -> io::Result<Pieces> {
         let unpacked = unpacked(Cursor::new(self.packed), self.start)?;
         Ok(Pieces::new(self.kind, self.length, unpacked))
@@ -124,12 +124,12 @@ impl Pieces {
         Self { unpacked: Box::new(nar), left }
     }
 
-    /// Those of something that is unpacked already.
+    /// The pieces of an item that is unpacked already.
     pub fn of(item: StoredItem) -> Self {
         Self::new(item.kind, item.contents.len() as u64, Cursor::new(item.contents))
     }
 
-    /// The next piece; an empty one is the end.
+    /// The next piece; an empty one marks the end.
     pub fn next_piece(&mut self) -> io::Result<Vec<u8>> {
         let mut piece = vec![0; PIECE.min(usize::try_from(self.left).unwrap_or(PIECE))];
         self.unpacked.read_exact(&mut piece)?;
@@ -138,14 +138,14 @@ impl Pieces {
     }
 }
 
-/// What comes after `start` in a pack.
+/// A decoder of a pack, positioned at `start`.
 fn unpacked<R: io::BufRead>(packed: R, start: u64) -> io::Result<zstd::Decoder<'static, R>> {
     let mut unpacked = zstd::Decoder::with_buffer(packed)?;
     io::copy(&mut unpacked.by_ref().take(start), &mut io::sink())?;
     Ok(unpacked)
 }
 
-/// Reads until the buffer is full, or nothing is left.
+/// Reads until the buffer is full or the source ends.
 fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -162,14 +162,14 @@ mod tests {
     use super::*;
     use crate::db::compress;
 
-    /// Contents of an item behind something else in its pack.
+    /// An item after other contents in its pack.
     fn packed(kind: ItemKind, item: &[u8], refs: &[String]) -> PackedItem {
         let contents = [b"other", item].concat();
         let packed = Packed::new(compress(&contents, 3).unwrap());
         PackedItem { packed, start: 5, length: item.len() as u64, kind, refs: refs.to_vec() }
     }
 
-    /// Everything that unpacking it gives.
+    /// All pieces of an item together.
     fn nar_of(item: PackedItem) -> Vec<u8> {
         let (mut pieces, mut nar) = (item.pieces().unwrap(), Vec::new());
         loop {

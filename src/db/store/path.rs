@@ -1,4 +1,4 @@
-//! The store path that follows from contents.
+//! Computes store paths from contents.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use crate::guix::derivation::Derivation;
 use crate::guix::nar;
 use crate::guix::store_path::{PathError, STORE, StorePath};
 
-/// The store path of a plain file with these contents. `references` are base names; a derivation names its own.
+/// The store path of a plain file with these contents. `references` are base names; for a
+/// derivation, the references come from its text.
 pub(in crate::db) fn text_path<'a>(
     name: &str,
     contents: &[u8],
@@ -26,7 +27,7 @@ pub(in crate::db) fn text_path<'a>(
     StorePath::of_text(name.as_bytes(), contents, &all).map_err(|error| error.to_string())
 }
 
-/// The same from the hash of a text that is no derivation.
+/// The same, from the hash of a text that is no derivation.
 pub(in crate::db) fn name_of_text<'a>(
     name: &str,
     hash: &[u8; 32],
@@ -40,14 +41,14 @@ fn store_paths<'a>(base_names: impl Iterator<Item = &'a str>) -> impl Iterator<I
     base_names.map(|base_name| format!("{STORE}/{base_name}").into_bytes())
 }
 
-/// The store path of an archive that may be called `path`: the hash of the archive names it, or, if it is a single
-/// file, that of the file.
+/// The store path of an archive, which `path` may be. It follows from the hash of the archive or,
+/// if the archive is a single file and `path` agrees, from the hash of that file.
 pub(in crate::db) fn nar_path(path: &StorePath, archive: &[u8]) -> std::result::Result<StorePath, String> {
     let file = nar::single_file(archive).map(|file| Sha256::digest(file).into());
     name_of_nar(path, &Sha256::digest(archive).into(), file).map_err(|error| error.to_string())
 }
 
-/// The same from the hashes of the archive and of its single file.
+/// The same, from the hashes of the archive and of its single file.
 pub(in crate::db) fn name_of_nar(
     path: &StorePath,
     whole: &[u8; 32],

@@ -2,16 +2,17 @@
 //!
 //! # Guarantees
 //!
-//! * Cut off anywhere, what is left has everything that it needs.
-//! * Nothing is swept while an evaluation runs, and none begins before the sweep is done. An
-//!   evaluation keeps numbers of derivations in memory and relies on items that it found. The row
-//!   `sweep` says that somebody sweeps, and expires, in case the sweeper is dead.
+//! * After an interruption at any point, everything that is left has everything that it needs.
+//! * Nothing is swept while an evaluation runs, and no evaluation begins before the sweep is done,
+//!   because an evaluation keeps numbers of derivations in memory and relies on items that it
+//!   found. The row in `sweep` says that a sweep is under way. It expires, in case the sweeper has
+//!   died.
 //!
 //! # Design
 //!
-//! Everything that jobs and builds reach is marked; the rest is removed, users first, then items
-//! that no derivation left names. Packs less than half full are packed anew. Job metadata are few,
-//! and stay.
+//! Everything that jobs and builds reach is marked. The rest is removed: users first, then items
+//! that no remaining derivation names. Packs that are less than half full are repacked. Job
+//! metadata are few, and stay.
 
 use std::collections::BTreeSet;
 
@@ -22,25 +23,25 @@ use crate::db::store::pack::{Packs, StoredPack, StoredRow, compress};
 use crate::db::store::sweeper::Sweeper;
 use crate::db::{Result, Tx, rows};
 
-/// How many derivations are removed, or read, at a time.
+/// Derivations to remove at a time.
 const CHUNK: usize = 2000;
-/// zstd's level for what is packed anew: it is done once, with nobody waiting.
+/// The zstd level for repacking, which is done once, with nobody waiting.
 const LEVEL: i32 = 9;
 
-/// What a sweep removed.
+/// The amounts that a sweep removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Derivations.
+    /// Number of derivations.
     pub derivations: u64,
-    /// Store items.
+    /// Number of store items.
     pub items: u64,
     /// Bytes of packs.
     pub bytes: i64,
 }
 
 impl Sweeper {
-    /// Removes what no job of any evaluation and no build needs. Whatever interrupts it, all that is
-    /// left has all that it needs.
+    /// Removes everything that no job of any evaluation and no build needs. After an interruption,
+    /// everything that is left has everything that it needs.
     pub async fn sweep(&mut self) -> Result<Swept> {
         let needed = self.mark().await?;
         let mut swept = Swept { derivations: needed.garbage.len() as u64, ..Swept::default() };
@@ -72,8 +73,7 @@ impl Sweeper {
         tx.commit().await
     }
 
-    /// Removes the items of a pack that are not needed, and packs the rest anew when that is less than half
-    /// of it.
+    /// Removes the unneeded items of a pack, and repacks the rest if that is less than half of it.
     async fn sweep_pack(&mut self, pack: StoredPack, needed: &Needed, swept: &mut Swept) -> Result<()> {
         let mut dead = Vec::new();
         let mut live = Vec::new();
@@ -100,7 +100,8 @@ impl Sweeper {
         if let Some(anew) = smaller {
             move_items(&mut tx, &pack, &live, &anew).await?;
         }
-        // The last number is not given anew: others may have unpacked what was called so.
+        // The highest number is kept, so that it is not reused: others may have unpacked the pack
+        // with that number.
         execute!(
             &mut tx,
             "delete from store_pack where id = $1 and not exists (select 1 from store_item where pack_id = $1)
@@ -111,7 +112,7 @@ impl Sweeper {
     }
 }
 
-/// These items of a pack compressed anew, if they are less than half of it.
+/// Compresses these items of a pack again, if they are less than half of it.
 fn packed_anew(pack: &StoredPack, items: &[&StoredRow], contents: &[u8]) -> Result<Option<Vec<u8>>> {
     let left: i64 = items.iter().map(|item| item.length).sum();
     if items.is_empty() || left >= i64::try_from(contents.len()).unwrap_or(i64::MAX) / 2 {
@@ -128,7 +129,7 @@ async fn remove_items(tx: &mut Tx, items: &[&StoredRow]) -> Result<()> {
     Ok(())
 }
 
-/// Lets items be those of a new pack, one after the other.
+/// Moves items to a new pack, one after the other.
 async fn move_items(tx: &mut Tx, pack: &StoredPack, items: &[&StoredRow], packed: &[u8]) -> Result<()> {
     const OWN: &str = "insert into pack_owner (pack_id, spec_id, bytes)
         select $1, spec_id, $3 from pack_owner where pack_id = $2";

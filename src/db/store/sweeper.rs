@@ -1,29 +1,29 @@
-//! The right to remove what nothing needs: one at a time has it.
+//! The lease of the sweep: only one sweeper at a time holds it.
 
 use std::collections::BTreeSet;
 
 use crate::clock::{Clock, Seconds};
 use crate::db::{Db, Error, EvaluationId, Result, Tx};
 
-/// So long after its last heartbeat, a sweeper is taken for dead.
+/// The lease expires this many seconds after the sweeper last renewed it.
 const LEASE: Seconds = 60;
 
-/// Removes what nothing needs.
+/// A sweep that holds the lease, or a dry run.
 #[derive(Debug)]
 pub struct Sweeper {
     pub(in crate::db) db: Db,
     clock: Clock,
-    /// Distinguishes it from others.
+    /// Distinguishes it from other sweepers.
     name: String,
-    /// Until when nobody takes it for dead.
+    /// When its lease expires.
     expires_at: Seconds,
-    /// When it only counts: the evaluations that it takes for forgotten.
+    /// In a dry run: the evaluations that are assumed to be forgotten.
     pub(in crate::db) dry: Option<BTreeSet<EvaluationId>>,
 }
 
 impl Sweeper {
-    /// One that keeps evaluations from beginning until [`Sweeper::end`], or until it has said nothing for a
-    /// minute. `None`: there is one already.
+    /// Takes the lease. It keeps evaluations from beginning until [`Sweeper::end`], or until it has
+    /// not been renewed for a minute. `None` if another sweeper holds it.
     pub async fn begin(db: &Db, clock: Clock, name: String) -> Result<Option<Self>> {
         const TAKE: &str = "insert into sweep (id, holder, expires_at) values (1, $1, $2)
             on conflict (id) do update set holder = excluded.holder, expires_at = excluded.expires_at where sweep.expires_at <= $3";
@@ -34,13 +34,14 @@ impl Sweeper {
         Ok(taken.then(|| Self { db: db.clone(), clock, name, expires_at: now + LEASE, dry: None }))
     }
 
-    /// One that only counts what others would remove if these evaluations were forgotten, and keeps nobody
-    /// from anything.
+    /// A dry run. It only counts what would be removed if these evaluations were forgotten, and
+    /// blocks nothing.
     pub fn counting(db: &Db, clock: Clock, forgotten: BTreeSet<EvaluationId>) -> Self {
         Self { db: db.clone(), clock, name: String::new(), expires_at: 0, dry: Some(forgotten) }
     }
 
-    /// Renews the lease, and gives whether evaluations run: as long as that is so, nothing can be removed.
+    /// Renews the lease, and returns whether evaluations run. While they do, nothing can be
+    /// removed.
     pub async fn must_wait(&mut self) -> Result<bool> {
         let mut tx = self.db.begin().await?;
         let running = self.still(&mut tx).await?;
@@ -48,14 +49,14 @@ impl Sweeper {
         Ok(running)
     }
 
-    /// Evaluations may begin again.
+    /// Releases the lease, so that evaluations may begin again.
     pub async fn end(self) -> Result<()> {
         let mut tx = self.db.begin().await?;
         execute!(&mut tx, "delete from sweep where id = 1 and holder = $1", &self.name);
         tx.commit().await
     }
 
-    /// Makes sure that this transaction may remove; gives whether an evaluation runs.
+    /// Checks that this transaction may remove rows; returns whether an evaluation runs.
     async fn still(&mut self, tx: &mut Tx) -> Result<bool> {
         const HOLD: &str =
             "update sweep set expires_at = $2 where id = 1 and holder = $1 and expires_at > $3";
@@ -69,7 +70,7 @@ impl Sweeper {
         Ok(running > 0)
     }
 
-    /// While it only reads: renews the lease when that is due.
+    /// Renews the lease when that is due, during phases that only read.
     pub(in crate::db) async fn go_on(&mut self) -> Result<()> {
         let due = self.dry.is_none() && self.clock.now() + LEASE * 3 / 4 > self.expires_at;
         if due && self.must_wait().await? { Err(Error::NotSweeping) } else { Ok(()) }

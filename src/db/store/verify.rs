@@ -1,4 +1,4 @@
-//! What must be true of store items: see `crate::db::verify`.
+//! Checks store items: see `crate::db::verify`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -15,8 +15,8 @@ use crate::guix::store_path::{Hash, StorePath};
 use crate::guix::{base32, edges};
 
 impl Db {
-    /// Store items have the names that follow from their contents, derivations say what their rows say,
-    /// and what derivations of live builds need is there.
+    /// Checks that store items have the names that follow from their contents, that derivations
+    /// match their rows, and that everything that derivations of live builds need exists.
     pub(in crate::db) async fn verify_items(
         &self,
         live: HashSet<Hash>,
@@ -58,7 +58,7 @@ impl Db {
         Ok(())
     }
 
-    /// The rows of these derivations say what the derivations say.
+    /// Checks that the rows of these derivations match the derivations.
     async fn verify_derivations(
         &self,
         derivations: &BTreeMap<String, Said>,
@@ -93,18 +93,18 @@ impl Db {
     }
 }
 
-/// What a derivation says of itself.
+/// What the text of a derivation says.
 struct Said {
     system: String,
-    /// As `output_set` has them.
+    /// The outputs, in the form of `output_set`.
     outputs: String,
-    /// Hashes of the derivations that it needs.
+    /// Hashes of its input derivations.
     inputs: BTreeSet<String>,
     /// Hashes of the other items that it needs.
     sources: Vec<Hash>,
 }
 
-/// Makes sure that a store item is called what follows from its contents.
+/// Checks that the name of a store item follows from its contents.
 fn check_item(item: &StoredRow, bytes: &[u8]) -> Result<(StorePath, Option<Said>), String> {
     let wrong = |reason: String| format!("the store item {}-{} is damaged: {reason}", item.hash, item.name);
     let name = format!("{}-{}", item.hash, item.name);
