@@ -1,5 +1,5 @@
-//! Rows by the thousand, in the way that each database takes fastest: one JSON array in SQLite,
-//! `COPY` in PostgreSQL, which needs half the time of an `insert`.
+//! Inserts thousands of rows, in the fastest way of each database: from one JSON array in SQLite,
+//! with `COPY` in PostgreSQL, which takes half the time of an `insert`.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -9,13 +9,13 @@ use sqlx::AssertSqlSafe;
 
 use crate::db::{Either, Result, Tx};
 
-/// What stands in one column of a new row.
+/// The value of one column of a new row.
 pub(in crate::db) enum Cell<'a> {
-    /// A number, or 0 or 1 for what is not so or is so.
+    /// A number; 0 or 1 for false or true.
     Number(i64),
     /// A text.
     Text(Cow<'a, str>),
-    /// Bytes: in all rows, or in none.
+    /// Bytes. If one row has them in a column, all rows must.
     Bytes(Vec<u8>),
     /// Nothing.
     Null,
@@ -73,7 +73,7 @@ pub(in crate::db) async fn insert<const N: usize>(
     Ok(())
 }
 
-/// An array with an array for each row; bytes are hexadecimal.
+/// A JSON array with an array for each row; bytes are hexadecimal.
 fn as_json<const N: usize>(rows: &[[Cell<'_>; N]]) -> String {
     let mut text = String::from("[");
     for (place, row) in rows.iter().enumerate() {
@@ -84,7 +84,7 @@ fn as_json<const N: usize>(rows: &[[Cell<'_>; N]]) -> String {
             }
             match cell {
                 Cell::Number(number) => drop(write!(text, "{number}")),
-                // A text can always be written.
+                // Serializing a string cannot fail.
                 Cell::Text(cell) => text.push_str(&serde_json::to_string(cell).unwrap_or_default()),
                 Cell::Bytes(bytes) => {
                     text.push('"');
@@ -99,7 +99,7 @@ fn as_json<const N: usize>(rows: &[[Cell<'_>; N]]) -> String {
     text + "]"
 }
 
-/// The text format of `COPY`, with tabs and lines.
+/// The text format of `COPY`: tabs between columns, a line for each row.
 fn as_copy<const N: usize>(rows: &[[Cell<'_>; N]]) -> String {
     let mut text = String::new();
     for row in rows {

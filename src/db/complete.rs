@@ -1,15 +1,15 @@
 use crate::db::{Db, Error, EvaluationId, Result};
 
-/// An evaluation that is complete: its jobs are the intervals that contain it.
+/// A complete evaluation. Its jobs are the intervals that contain it.
 #[derive(Clone, Copy)]
 pub(in crate::db) struct Complete {
     pub(in crate::db) id: EvaluationId,
-    /// The number of its spec and system.
+    /// The number of the sequence of its spec and system.
     pub(in crate::db) sequence: i64,
 }
 
 impl Complete {
-    /// Makes sure that the evaluation is complete.
+    /// Finds the evaluation; an error if it is not complete.
     pub(in crate::db) async fn find(db: &Db, id: EvaluationId) -> Result<Self> {
         const SQL: &str = "select coalesce((select q.id from sequence q where q.spec_id = e.spec_id
             and q.system = e.system), 0) from evaluation e where e.id = $1 and e.state = 'complete'";

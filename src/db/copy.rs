@@ -1,17 +1,17 @@
-//! From `SQLite` to `PostgreSQL`, or back. Tables, columns and what refers to what come from the
-//! catalogue of the `SQLite` side, so nothing that is added to the schema can be left out.
+//! Copies a database from `SQLite` to `PostgreSQL`, or back. Tables, columns and references come
+//! from the catalogue of the `SQLite` side, so no addition to the schema can be missed.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Postgres, Row as _, Sqlite, Transaction};
 
 use super::{Db, Either, Error, Result};
 
-/// Rows travel as JSON, so many bytes at a time.
+/// Rows are copied as JSON, in pieces of about this many bytes.
 const CHUNK: usize = 4 << 20;
-/// How many rows are read at a time.
+/// Rows to read at a time.
 const ROWS: i64 = 500;
 
-/// A table as both databases have it.
+/// A table that both databases have.
 struct Table {
     name: String,
     columns: Vec<Column>,
@@ -34,8 +34,8 @@ impl Table {
 }
 
 impl Db {
-    /// Copies all rows into an empty database of the other kind, as they are at this moment; all of them
-    /// or none. `told` hears how many rows each table has.
+    /// Copies all rows, as of this moment, into an empty database of the other kind; all of them or
+    /// none. `told` is called with the number of rows of each table.
     pub async fn copy(&self, target: &Self, mut told: impl FnMut(&str, u64)) -> Result<()> {
         match (&self.readers, target.begin().await?) {
             (Either::Sqlite(source), Either::Postgres(mut target)) => {
@@ -61,7 +61,7 @@ impl Db {
     }
 }
 
-/// SQL whose names come from the catalogue.
+/// Marks SQL as safe: its names come from the catalogue.
 fn sql(text: String) -> AssertSqlSafe<String> {
     AssertSqlSafe(text)
 }
@@ -78,7 +78,8 @@ fn refuse_rows(table: &Table, has_rows: bool) -> Result<()> {
     if has_rows { Err(Error::NotEmpty(table.name.clone())) } else { Ok(()) }
 }
 
-/// All tables but those of the database and of migrations, each after those that it refers to.
+/// All tables except those of the database itself and of migrations, each after those that it
+/// refers to.
 async fn tables(sqlite: &mut Transaction<'static, Sqlite>) -> Result<Vec<Table>> {
     const TABLES: &str = "select name from pragma_table_list where schema = 'main' and type = 'table'
         and name not like '\\_%' escape '\\' and name not like 'sqlite\\_%' escape '\\' order by name";
@@ -152,7 +153,7 @@ async fn to_sqlite(
     let name = quoted(&table.name);
     let values = table.columns.iter().map(|Column { name, is_blob }| {
         let value = format!("value ->> '{}'", name.replace('\'', "''"));
-        // After the `\x` with which bytes begin.
+        // PostgreSQL writes bytes with a leading `\x`.
         if *is_blob { format!("unhex(substr({value}, 3))") } else { value }
     });
     let insert = format!(
@@ -178,7 +179,7 @@ async fn to_sqlite(
     Ok(written)
 }
 
-/// JSON arrays of these objects, none of them much longer than a chunk.
+/// Puts objects into JSON arrays, none of which is much longer than [`CHUNK`].
 fn arrays(objects: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut arrays: Vec<String> = Vec::new();
     for object in objects {
@@ -193,7 +194,7 @@ fn arrays(objects: impl IntoIterator<Item = String>) -> Vec<String> {
     arrays.into_iter().map(|array| array + "]").collect()
 }
 
-/// Lets `PostgreSQL` give the numbers that come after those that were copied.
+/// Sets PostgreSQL's sequences to continue after the copied numbers.
 async fn go_on_counting(target: &mut Transaction<'static, Postgres>) -> Result<()> {
     const COUNTED: &str = "select table_name::text, column_name::text from information_schema.columns
         where table_schema = current_schema() and is_identity = 'YES'";

@@ -9,16 +9,17 @@ use tempfile::TempPath;
 
 use super::{Error, Result, migrate};
 
-/// Makes the file of an `SQLite` database if there is none.
+/// Creates the file of an `SQLite` database if it is missing.
 ///
-/// It gets its tables under another name, and its own name when it is complete and on the disk. So an empty file is
-/// never one that we have just begun with: what was in it is lost, and that is not for us to cover up.
+/// The file is filled under another name. It gets its own name when its tables are complete and on
+/// the disk. So an empty file is never one that was just begun: its contents were lost, and hiding
+/// that would be wrong.
 pub(super) async fn if_missing(options: &SqliteConnectOptions) -> Result<()> {
     let file = options.get_filename();
     match fs_err::metadata(file) {
         Ok(found) if found.len() == 0 => return Err(Error::Empty(file.display().to_string())),
         Ok(_) => return Ok(()),
-        // Whatever else is wrong is said when it is opened.
+        // Opening the database reports any other error.
         Err(error) if error.kind() != ErrorKind::NotFound => return Ok(()),
         Err(_) => {}
     }
@@ -36,13 +37,13 @@ pub(super) async fn if_missing(options: &SqliteConnectOptions) -> Result<()> {
     options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
     migrate::sqlite(&options).await.map_err(|error| migrate::failed(&location, error))?;
     match put_in_place(new, file, directory) {
-        // Somebody else was faster.
+        // Another process created it first.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         placed => placed.map_err(|error| failed(error.into())),
     }
 }
 
-/// Its log was written into it when it was closed.
+/// Moves the new file into place. Its log was merged into it when it was closed.
 fn put_in_place(new: TempPath, file: &Path, directory: &Path) -> io::Result<()> {
     fs_err::File::open(&new)?.sync_all()?;
     new.persist_noclobber(file).map_err(|error| error.error)?;

@@ -1,10 +1,11 @@
-//! One text of SQL for both databases, and the macros that run it.
+//! One SQL text for both databases, and the macros that run it.
 //!
 //! [`both`] replaces placeholders in a text:
 //!
-//! * `name(arguments)`, if the name is in [`PLACEHOLDERS`] or in [`OF_COLUMNS`]. Other functions stay.
-//! * `{name}`, by a list of states of builds: see [`STATES`]. SQLite uses a partial index only if a
-//!   query contains the index's condition word for word, so the list is part of the text.
+//! * `name(arguments)`, if the name is in [`PLACEHOLDERS`] or in [`OF_COLUMNS`]. Other functions
+//!   are left alone.
+//! * `{name}`, with a list of states of builds: see [`STATES`]. SQLite uses a partial index only if
+//!   a query contains the index's condition literally, so the list is part of the text.
 //!
 //! A statement that is tuned for each database has two texts, side by side.
 
@@ -13,7 +14,7 @@ use super::BuildState;
 /// The text of a statement for SQLite, and the one for PostgreSQL.
 pub(in crate::db) type Texts = [&'static str; 2];
 
-/// Placeholders, and what they stand for in SQLite and in PostgreSQL. `@1` is the first argument.
+/// Placeholders, with their replacements for SQLite and for PostgreSQL. `@1` is the first argument.
 const PLACEHOLDERS: [(&str, Texts); 12] = [
     // The numbers in a JSON array, for `in`.
     (
@@ -25,11 +26,11 @@ const PLACEHOLDERS: [(&str, Texts); 12] = [
     ),
     // The texts in a JSON array, for `in`.
     ("texts", ["(select value from json_each(@1))", "(select json_array_elements_text(@1::json))"]),
-    // The texts in a JSON array, as `w.value`. A join follows; SQLite is told to read the array first.
+    // The texts in a JSON array, as `w.value`. A join follows; SQLite must read the array first.
     ("each_text", ["json_each(@1) w cross", "json_array_elements_text(@1::json) w (value)"]),
-    // A column for which SQLite uses no index, since the index of another column finds fewer rows.
+    // A column whose index SQLite must not use, because another column's index finds fewer rows.
     ("unindexed", ["+@1", "@1"]),
-    // Whether an interval hangs at one of the nodes that `interval::path` gave.
+    // Whether an interval is stored at one of the nodes that `interval::path` returns.
     (
         "on_path",
         ["node in (select value from json_each(@1))", "node = any (translate(@1, '[]', '{}')::bigint[])"],
@@ -38,15 +39,15 @@ const PLACEHOLDERS: [(&str, Texts); 12] = [
     ("member", ["@1->>'@2'", "(@1::json)->>'@2'"]),
     ("instr", ["instr(@1, @2)", "position(@2 in @1)"]),
     ("hex", ["hex(@1)", "encode(@1, 'hex')"]),
-    // Whether a row of `derivation` or `store_item` has this hash. SQLite's index has the beginning of hashes
-    // only, which is enough to find them.
+    // Whether a row of `derivation` or `store_item` has this hash. SQLite's index has only the
+    // beginnings of hashes, which is enough to find them.
     ("has_hash", same("substr(@1.hash, 1, 12) = substr(@2, 1, 12) and @1.hash = @2")),
     // The store path of a derivation.
     ("derivation_path", same("'/gnu/store/' || @1.hash || '-' || @1.name || '.drv'")),
-    // The outputs of a set, which a derivation makes: its name is left out in the table.
+    // The outputs of a set. The table leaves out the name of the derivation, so that is filled in.
     ("outputs", same("replace(@1.outputs, '*', @2.name)")),
-    // Whether the derivation with this number failed when a build was tried with it: for `exists`. A condition
-    // on the failure `f` may follow.
+    // Whether a build failed with the derivation of this number: for `exists`. A condition on the
+    // failure `f` may follow.
     (
         "failures",
         same(
@@ -56,7 +57,7 @@ const PLACEHOLDERS: [(&str, Texts); 12] = [
     ),
 ];
 
-/// Placeholders with columns among their arguments: see the functions of [`Dialect`] with these names.
+/// Placeholders with columns as arguments: see the functions of [`Dialect`] of the same names.
 const OF_COLUMNS: [&str; 4] = ["records", "numbered_records", "of_hashes", "one_text"];
 
 type Predicate = fn(BuildState) -> bool;
@@ -79,7 +80,7 @@ const fn same(text: &'static str) -> Texts {
     [text, text]
 }
 
-/// What can be executed: one text for both databases, or a text for each.
+/// A statement that can be executed: one text for both databases, or one for each.
 pub(in crate::db) trait Statement {
     fn texts(self) -> Texts;
 }
@@ -96,7 +97,7 @@ impl Statement for Texts {
     }
 }
 
-// The `Texts` of a statement, which are made once. Its parts are literals, or macros that stand for some.
+// The `Texts` of a statement, made once. Its parts are literals, or macros that expand to literals.
 macro_rules! sql {
     ($($part:expr),+ $(,)?) => {{
         static TEXTS: std::sync::LazyLock<$crate::db::dialect::Texts> =
@@ -105,8 +106,8 @@ macro_rules! sql {
     }};
 }
 
-// Runs one piece of code against whichever database is open. If the name of a variable with `Texts` is given, the
-// code finds the text for the database under the same name.
+// Runs one piece of code against the open database, whichever it is. If the name of a variable with
+// `Texts` is given, that name refers to the text for the open database in the code.
 macro_rules! each {
     ($db:expr, $c:ident => $body:expr) => {
         match $db {
@@ -137,7 +138,7 @@ macro_rules! execute {
     }};
 }
 
-/// The text of a statement for each database. `sql!` calls it once for each statement, so the texts are not freed.
+/// Both texts of a statement. `sql!` calls this once for each statement, so the texts are leaked.
 ///
 /// # Panics
 ///
@@ -160,7 +161,7 @@ impl Dialect {
         }
     }
 
-    /// The text with what its placeholders stand for.
+    /// The text with its placeholders replaced.
     fn expand(self, text: &str) -> String {
         let mut sql = String::with_capacity(text.len());
         let mut rest = text;
@@ -191,7 +192,7 @@ impl Dialect {
         sql
     }
 
-    /// What one of [`PLACEHOLDERS`] stands for.
+    /// The replacement of one of [`PLACEHOLDERS`].
     fn simple(self, name: &str, arguments: &str) -> Option<String> {
         let (_, texts) = PLACEHOLDERS.iter().find(|(other, _)| *other == name)?;
         let mut sql = self.of(*texts).to_owned();
@@ -208,8 +209,8 @@ impl Dialect {
         (!sql.contains('@')).then_some(sql)
     }
 
-    /// Rows from a JSON array of objects: `records($1: id bigint, note text) as new`. The numbered ones have one more
-    /// column, `place`. `rest` is the text after the parentheses, of which the alias is taken.
+    /// Rows from a JSON array of objects: `records($1: id bigint, note text) as new`. Numbered ones
+    /// also have a column `place`. The alias is removed from `rest`, the text after the parentheses.
     fn records(self, arguments: &str, rest: &mut &str, are_numbered: bool) -> Option<String> {
         let (json, columns) = arguments.split_once(": ")?;
         let names = columns.split(',').map(|column| Some(column.trim().split_once(' ')?.0));
@@ -235,8 +236,8 @@ impl Dialect {
         })
     }
 
-    /// A query for columns of the rows `t` of a table whose hashes are in the JSON array $1, one look into the index
-    /// for each: PostgreSQL would read the whole table as long as it has no statistics of what is in it.
+    /// A query for columns of the rows `t` of a table whose hashes are in the JSON array $1, with an
+    /// index lookup for each. Without statistics, PostgreSQL would otherwise read the whole table.
     fn of_hashes(self, arguments: &str) -> Option<String> {
         let (table, columns) = arguments.split_once(": ")?;
         Some(match self {
@@ -250,7 +251,7 @@ impl Dialect {
         })
     }
 
-    /// A query for columns of many rows as one text, an array of arrays, which takes less time than as many rows.
+    /// A query for columns of many rows as one text, an array of arrays: faster than many rows.
     fn one_text(self, arguments: &str) -> Option<String> {
         let (columns, from) = arguments.split_once(" from ")?;
         Some(match self {
@@ -265,7 +266,7 @@ impl Dialect {
     }
 }
 
-/// How long the word, the text in quotes or the list is with which this begins, or else its first character.
+/// The length of the word, quoted text or list at the start, or else of the first character.
 fn token_length(text: &str, first: char) -> usize {
     match first {
         '\'' => text[1..].find('\'').map_or(text.len(), |end| end + 2),
@@ -283,7 +284,7 @@ fn is_placeholder(word: &str) -> bool {
     OF_COLUMNS.contains(&word) || PLACEHOLDERS.iter().any(|(name, _)| *name == word)
 }
 
-/// The characters outside of quotes and of parentheses, with their places. A parenthesis that nothing opened is one.
+/// The positions of characters outside of quotes and parentheses; an unmatched `)` is outside.
 fn unnested(text: &str) -> impl Iterator<Item = (usize, char)> {
     let (mut depth, mut is_quoted) = (0, false);
     text.char_indices().filter(move |(_, c)| {

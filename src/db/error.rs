@@ -4,36 +4,36 @@ use sqlx::sqlite::SqliteError;
 
 use super::EvaluationId;
 
-/// What can go wrong at the database.
+/// An error of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The location is neither a path nor a URL that we know.
+    /// The location is neither a path nor a known URL.
     #[error(
         "`{location}` does not name a database\nhint: give a path, `sqlite:PATH` or `postgres://USER@HOST/NAME`"
     )]
     Location {
-        /// As it was given.
+        /// The location as it was given.
         location: String,
     },
-    /// It cannot be opened or reached.
+    /// The database cannot be opened or reached.
     #[error("cannot open the database {location}: {}", explain(.error))]
     Open {
         /// A path, or a host and a name: never a password.
         location: String,
-        /// Why not.
+        /// The cause.
         error: sqlx::Error,
     },
-    /// The file is there and has nothing in it: what it had is lost, or nothing was ever written.
+    /// The file exists but is empty: its contents were lost, or it never had any.
     #[error(
         "the database {0} is an empty file\nhint: restore a backup; if there never was a farm here, remove the file and start again"
     )]
     Empty(String),
-    /// The file is missing, and its log is there.
+    /// The file is missing, but its log exists.
     #[error(
         "the database {0} is gone, but not its log {0}-wal\nhint: restore a backup of both, or remove the log"
     )]
     Gone(String),
-    /// A newer Gorget has changed the tables.
+    /// A newer Gorget has migrated the tables.
     #[error(
         "the database {location} was made by a newer Gorget: it has migration {version}, which this one does not know\n\
          hint: install that version again, or restore the backup from before the upgrade"
@@ -41,67 +41,67 @@ pub enum Error {
     Newer {
         /// A path, or a host and a name.
         location: String,
-        /// The newest of its migrations.
+        /// The newest migration of the database.
         version: i64,
     },
-    /// It could not be copied before its tables are changed.
+    /// The database could not be backed up before a migration.
     #[error(
         "cannot back up the database {location} before it is migrated: {}\n\
          hint: there must be room for a copy beside it",
         explain(.error)
     )]
     Backup {
-        /// Its path.
+        /// The path of the database.
         location: String,
-        /// Why not.
+        /// The cause.
         error: sqlx::Error,
     },
-    /// Its tables could not be brought to the form that this version wants.
+    /// The tables could not be migrated to the form that this version needs.
     #[error("cannot bring the tables of the database {location} up to date: {}", explain_migration(.error))]
     Migrate {
         /// A path, or a host and a name: never a password.
         location: String,
-        /// Why not.
+        /// The cause.
         error: sqlx::migrate::MigrateError,
     },
-    /// The database did not do what it was told.
+    /// A query failed.
     #[error("the database failed: {}", explain(.0))]
     Query(sqlx::Error),
-    /// Something that was stored cannot be read back.
+    /// A stored value cannot be read back.
     #[error("the database is damaged: {what} cannot be read: {reason}")]
     Damaged {
-        /// Table, and which row of it.
+        /// The table, and its row.
         what: String,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         reason: String,
     },
-    /// A derivation was named that neither a batch nor the database has.
+    /// A derivation was named that neither the batch nor the database has.
     #[error("{user} refers to the derivation {hash}, which was not recorded before it")]
     UnknownDerivation {
-        /// Hash of the derivation that is not there.
+        /// Hash of the missing derivation.
         hash: String,
         /// The derivation or job that names it.
         user: String,
     },
-    /// Somebody else has leased the evaluation since, or it is over.
+    /// Another host holds the lease of the evaluation, or the evaluation has ended.
     #[error(
         "evaluation {0} is not ours any more, so nothing is recorded for it: its lease was lost, or it is over"
     )]
     LeaseLost(EvaluationId),
-    /// Another host schedules by now.
+    /// Another host has taken the scheduler lease.
     #[error("this host does not schedule any more: another one took over")]
     NotScheduling,
-    /// A host of that name is at work.
+    /// Another host of the same name sends heartbeats.
     #[error(
         "another host is called `{0}`, or another `gorget run` with a state directory of its own\nhint: give this one a name with --host, or `host` in gorget.toml"
     )]
     HostTaken(String),
-    /// An evaluation began, or somebody else sweeps.
+    /// An evaluation began, or another process started a sweep.
     #[error(
         "the sweep was interrupted: an evaluation began, or another one took over\nhint: what was removed is gone; run it again"
     )]
     NotSweeping,
-    /// A database that was to be filled has something in it.
+    /// The target of a copy already has rows.
     #[error("there are rows in `{0}` already\nhint: copy into a new, empty database")]
     NotEmpty(String),
     /// Both databases are `SQLite` files, or both are in `PostgreSQL`.
@@ -109,20 +109,20 @@ pub enum Error {
         "both databases are of one kind\nhint: `gorget backup` copies an SQLite file, `pg_dump` a PostgreSQL database"
     )]
     SameKind,
-    /// The store items of a spec take more than they may.
+    /// The store items of a spec exceed their quota.
     #[error(
         "the store items that evaluations of {spec} added take {used} MiB, and would take more than the {limit} MiB that a spec may have\n\
          hint: have the spec `keep` fewer evaluations and run `gorget gc`, or let `stored-per-spec` in gorget.toml be more"
     )]
     OverQuota {
-        /// The spec's name.
+        /// The name of the spec.
         spec: String,
-        /// What they take, in MiB.
+        /// What they take now, in MiB.
         used: u64,
-        /// What they may take, in MiB.
+        /// The quota, in MiB.
         limit: u64,
     },
-    /// Only complete evaluations can be asked that.
+    /// The request needs a complete evaluation.
     #[error("evaluation {0} is not complete")]
     NotComplete(EvaluationId),
 }
@@ -134,7 +134,8 @@ impl From<sqlx::Error> for Error {
 }
 
 impl Error {
-    /// Whether the database was away or its machine at fault: the same can be tried again later.
+    /// Whether the database was unreachable or its machine at fault, so that a later retry may
+    /// succeed.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Query(error)
@@ -151,7 +152,7 @@ impl Error {
 fn is_passing(error: &sqlx::Error) -> bool {
     use sqlx::Error as Sqlx;
     match error {
-        // The last two are of a connection whose transaction failed: it is replaced.
+        // The last two occur on a connection whose transaction failed; the connection is replaced.
         Sqlx::Io(_)
         | Sqlx::PoolTimedOut
         | Sqlx::WorkerCrashed
@@ -162,7 +163,7 @@ fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What is wrong with the machine that has the database, by the code of an error.
+/// A fault of the database's machine, by the code of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
     DiskFull,
@@ -203,7 +204,7 @@ impl Trouble {
             "53200" => Self::Memory,
             "58030" => Self::Io,
             "25006" => Self::ReadOnly,
-            // The code is the one for missing permissions.
+            // The code alone means missing permissions.
             "42501" if message.contains("Read-only file system") => Self::ReadOnly,
             "25P03" | "40001" | "40P01" | "55P03" => Self::Busy,
             _ if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") => Self::Away,
@@ -223,7 +224,7 @@ impl Trouble {
     }
 }
 
-/// The error with its cause, and what to do.
+/// The error with its cause, and a hint.
 fn explain(error: &sqlx::Error) -> String {
     let hint = error.as_database_error().and_then(Trouble::of).and_then(Trouble::hint);
     hint.map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
@@ -237,7 +238,7 @@ fn explain_migration(error: &MigrateError) -> String {
     }
 }
 
-/// What the functions of this room return.
+/// The result type of this module's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[cfg(test)]

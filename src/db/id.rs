@@ -9,7 +9,7 @@ macro_rules! ids {
         #[serde(transparent)]
         #[sqlx(transparent)]
         pub struct $name(
-            /// As the database numbers it.
+            /// The number in the database.
             pub i64,
         );
 
@@ -22,18 +22,18 @@ macro_rules! ids {
 }
 
 ids! {
-    /// Names a row of `spec`.
+    /// Identifies a row of `spec`.
     SpecId
-    /// Names a row of `branch`.
+    /// Identifies a row of `branch`.
     BranchId
-    /// Names a row of `push`.
+    /// Identifies a row of `push`.
     PushId
-    /// Names an evaluation, for people as well.
+    /// Identifies an evaluation, for people as well.
     EvaluationId
-    /// Names a derivation; larger than the ids of its inputs.
+    /// Identifies a derivation. It is larger than the ids of the derivation's inputs.
     DerivationId
-    /// Names a build.
+    /// Identifies a build.
     BuildId
-    /// Names a token, or a browser session.
+    /// Identifies a token, or a browser session.
     TokenId
 }

@@ -1,17 +1,17 @@
-//! Brings the tables up to date when the database is opened.
+//! Migrates the tables when the database is opened.
 //!
-//! Each migration runs in one transaction unless it says otherwise. One that reads or writes all
-//! of a table that grows with every job, derivation or build begins with `-- Takes long: WHY`; a
-//! test refuses any other that does.
+//! Each migration runs in one transaction unless it says otherwise. A migration that reads or
+//! writes all of a table that grows with every job, derivation or build begins with `-- Takes long:
+//! WHY`; a test rejects any other that does so.
 //!
-//! **PostgreSQL.** An index for such a table is built in a migration of its own that begins with
-//! `-- no-transaction` and says `create index concurrently if not exists`: readers and writers go
-//! on, and it waits for earlier writers. An index that was cut off is removed and built anew. A
-//! change of a table waits for its readers, and lets nobody begin to read in the meantime; so it
-//! gives up after a second, and is retried for a minute.
+//! **PostgreSQL.** An index for such a table is built in a separate migration that begins with `--
+//! no-transaction` and says `create index concurrently if not exists`. It blocks neither readers
+//! nor writers, and waits for earlier writers. An unfinished index is dropped and built again. A
+//! change of a table waits for its readers, and blocks new readers in the meantime. So it gives up
+//! after a second, and is retried for a minute.
 //!
-//! **SQLite.** Readers go on while an index is built, and writers wait. Foreign keys are off
-//! during a migration, so that a table can take the place of another; `gorget verify` checks them.
+//! **SQLite.** While an index is built, readers go on and writers wait. Foreign keys are off during
+//! a migration, so that one table can replace another; `gorget verify` checks them.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -26,8 +26,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use super::{BUSY_TIMEOUT, Error};
 
-/// Brings the tables up to date. Where a migration puts a table in the place of another, what refers to it is left
-/// alone.
+/// Migrates the tables. When a migration replaces a table, references to it are left alone.
 pub(super) async fn sqlite(options: &SqliteConnectOptions) -> Result<(), MigrateError> {
     let _lock = lock(options.get_filename()).await.map_err(sqlx::Error::from)?;
     let options = options.clone().foreign_keys(false);
@@ -38,9 +37,9 @@ pub(super) async fn sqlite(options: &SqliteConnectOptions) -> Result<(), Migrate
     result
 }
 
-/// Locks the directory of a database, until the result is dropped: SQLite has no lock that outlasts a
-/// transaction, and two processes would begin the same migration. (A lock of the file itself would
-/// release SQLite's own when it is closed.)
+/// Locks the directory of a database until the result is dropped. SQLite has no lock that outlasts
+/// a transaction, so two processes could begin the same migration. (Closing a
+/// locked handle of the file itself would release SQLite's own locks.)
 pub(super) async fn lock(file: &Path) -> io::Result<File> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (directory, begun) = (fs_err::File::open(directory)?.into_file(), Instant::now());
@@ -55,8 +54,8 @@ pub(super) async fn lock(file: &Path) -> io::Result<File> {
     }
 }
 
-/// Brings the tables up to date. A change of a table waits for whoever reads it, and meanwhile keeps others
-/// from beginning to; so it gives way after a second, and tries again.
+/// Migrates the tables. A change of a table waits for its readers, and meanwhile blocks new ones.
+/// So it gives up after a second, and is retried.
 pub(super) async fn postgres(options: &PgConnectOptions) -> Result<(), MigrateError> {
     let begun = Instant::now();
     loop {
@@ -69,7 +68,7 @@ pub(super) async fn postgres(options: &PgConnectOptions) -> Result<(), MigrateEr
     }
 }
 
-/// Over a single connection, which ends with it, and with that its lock.
+/// Migrates over a single connection. Closing that connection releases its lock.
 async fn attempt(options: &PgConnectOptions) -> Result<(), MigrateError> {
     let options = options.clone().options([("lock_timeout", "1s")]);
     let pool =
@@ -81,7 +80,8 @@ async fn attempt(options: &PgConnectOptions) -> Result<(), MigrateError> {
 
 async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     pool.acquire().await?.lock().await?;
-    // What is done beside writers keeps nobody waiting, and has to wait for all of them.
+    // Concurrent index operations block nobody, but must wait for all writers. So they have no
+    // timeout.
     let [patient, hasty] = ["set lock_timeout = 0", "set lock_timeout = '1s'"];
     sqlx::query(patient).execute(pool).await?;
     drop_unfinished(pool).await?;
@@ -97,7 +97,7 @@ async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     migrator.run(pool).await
 }
 
-/// Removes indices that somebody began to build beside writers and did not finish: they are there, and of no use.
+/// Drops indexes whose concurrent build was not finished: they exist, but are unusable.
 async fn drop_unfinished(pool: &PgPool) -> Result<(), MigrateError> {
     const UNFINISHED: &str = "select quote_ident(relname) from pg_index join pg_class c on c.oid = indexrelid
         where not indisvalid and relnamespace = current_schema()::regnamespace";
@@ -109,7 +109,7 @@ async fn drop_unfinished(pool: &PgPool) -> Result<(), MigrateError> {
     Ok(())
 }
 
-/// Says of a database that a newer Gorget has changed what to do.
+/// Converts the error. If a newer Gorget has migrated the database, the result says what to do.
 pub(super) fn failed(location: &str, error: MigrateError) -> Error {
     let location = location.to_owned();
     match error {
@@ -118,7 +118,7 @@ pub(super) fn failed(location: &str, error: MigrateError) -> Error {
     }
 }
 
-/// Whether it waited too long for a lock, or two waited for each other.
+/// Whether a lock timed out, or two transactions waited for each other.
 fn lock_timed_out(error: &MigrateError) -> bool {
     const NOT_AVAILABLE: &str = "55P03";
     const DEADLOCK: &str = "40P01";

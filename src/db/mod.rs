@@ -6,44 +6,45 @@
 //!   length of the transaction in PostgreSQL. So a transaction can rely on what it read until it
 //!   commits, none is rolled back for another, and none has to be retried.
 //! * A commit waits for the disk.
-//! * Times are seconds since 1970 and come from the caller. Where many machines share PostgreSQL,
-//!   all go by its clock.
+//! * Times are seconds since 1970 and come from the caller. If many machines share PostgreSQL, all
+//!   follow its clock.
 //!
 //! # Design
 //!
-//! One code serves two databases: `Db` holds pools of either SQLite or PostgreSQL, and `each!`
-//! runs the same query against whichever it is. Both get the same SQL, except for a few placeholders
-//! that `dialect` replaces; only statements that are tuned for each database have two texts.
+//! The same code serves both databases. `Db` holds pools of either SQLite or PostgreSQL, and
+//! `each!` runs the same query against the open one. Both get the same SQL, except for a few
+//! placeholders that `dialect` replaces. Only statements that are tuned for each database have two
+//! texts.
 //!
 //! **History.** A revision is the tuple of its channels' commits, including channels that others
-//! need. How each commit came in (branch, introduction, signer) stands with the evaluation and is
-//! no part of the revision's identity. A job's derivation over the evaluations of a spec and
-//! system is one row, an interval from the first evaluation to the last, so an evaluation with *k*
-//! changes writes O(*k*) rows. Its metadata (version, file, target, timeouts) belong to that row;
-//! each combination is stored once. The line is that of the first evaluation, because lines move
-//! with every commit. A build is identified by its set of output paths. The edges of the graph are
-//! a compact blob for each derivation; ids grow from inputs to users. Store items are compressed
-//! in packs of about 1 MiB.
+//! need. The origin of each commit (branch, introduction, signer) is stored with the evaluation and
+//! is no part of the revision's identity. A job's derivation over the evaluations of a spec and
+//! system is one row, an interval from the first evaluation to the last. So an evaluation with *k*
+//! changes writes O(*k*) rows. The job's metadata (version, file, target, timeouts) belong to that
+//! row; each combination is stored once. The line is that of the first evaluation, because lines
+//! move with every commit. A build is identified by its set of output paths. The edges of the graph
+//! are a compact blob for each derivation; ids grow from inputs to users. Store items are
+//! compressed in packs of about 1 MiB.
 //!
-//! **What the tables leave out.** A year has millions of rows, so nothing is written twice, and an
-//! index holds less of what is only looked for. Of hashes of derivations and store items, and of
-//! the first path of an output set, SQLite's index has twelve characters and compares the rest;
-//! PostgreSQL's has a number made of them (`using hash`, which takes a third of the time to add to
-//! and does not depend on the collation). The name of the derivations that make an output set
-//! stands in it as `*`. A build has the number of its name, and the system of its evaluation. No
-//! constraint says that a derivation, an output set or an item exists once: the transaction that
-//! records looks first, and writers take turns.
+//! **Compact tables.** A year has millions of rows, so nothing is stored twice, and indexes hold
+//! only a part of long values. For hashes of derivations and store items, and for the first path of
+//! an output set, SQLite's index has twelve characters, and the query compares the rest.
+//! PostgreSQL's index has a number made of them (`using hash`), which takes a third of the time to
+//! add to and does not depend on the collation. An output set stores `*` in place of its
+//! derivations' name. A build has the number of its name, and the system of its evaluation. No
+//! constraint makes a derivation, an output set or an item unique: the transaction that records
+//! them looks first, and writers take turns.
 //!
-//! **Reading much.** What is read by the thousand comes as one text: for each column of a
-//! comparison, for all rows of a sweep. One row each would cost a message between two threads.
-//! SQLite's readers map the file into memory instead of copying its pages. SQLite maps 2 GiB at
-//! most unless it is built for more, as `.cargo/config.toml` says. A disk that fails under a
-//! mapping ends the process, which can end anywhere.
+//! **Bulk reads.** Thousands of rows are read as one text: for each column of a comparison, for all
+//! rows of a sweep. A row each would cost a message between two threads. SQLite's readers map the
+//! file into memory instead of copying its pages. SQLite maps 2 GiB at most unless it is built for
+//! more, as `.cargo/config.toml` says. A disk error under a mapping kills the process, which may
+//! die at any time anyway.
 //!
-//! **Foreign keys.** PostgreSQL looks up and locks the other row for each key of each inserted
-//! row. So `job_interval`, `derivation`, `store_item` and `build` have none there; SQLite keeps
-//! those that cost it nothing. One function writes the rows of each such table, and has just read
-//! or written what they refer to. `gorget verify` finds rows that refer to nothing.
+//! **Foreign keys.** PostgreSQL looks up and locks the other row for each key of each inserted row.
+//! So `job_interval`, `derivation`, `store_item` and `build` have none there. SQLite keeps those
+//! that cost it nothing. One function writes the rows of each such table, and has just read or
+//! written the rows that they refer to. `gorget verify` finds rows that refer to nothing.
 
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -134,7 +135,7 @@ pub use watch::spec::StoredSpec;
 
 use farm::host::still_schedules;
 
-/// What a `PostgreSQL` database is called in messages: no password.
+/// The name of a `PostgreSQL` database in messages, without a password.
 fn described(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or_else(|| options.get_username());
     format!("{database} at {}", options.get_host())
@@ -143,17 +144,18 @@ fn described(options: &PgConnectOptions) -> String {
 /// How long a query waits for its turn before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The database, opened. Cheap to clone.
+/// The open database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Db {
     readers: Pool,
     writer: Pool,
-    /// For heartbeats and for listening, which wait for no writer, and for what is written beside.
+    /// For heartbeats, for listening, and for a second transaction beside a writer; none of these
+    /// waits for a writer.
     aside: Pool,
-    /// The term under which this host schedules; without one, anything can be written.
+    /// The term under which this host schedules; without one, writes are not restricted.
     term: Option<i64>,
     unpacked: Arc<Mutex<store::item::Unpacked>>,
-    /// How many more transactions may begin that write.
+    /// Number of writing transactions that may still begin.
     writes: Arc<AtomicI64>,
 }
 
@@ -167,8 +169,8 @@ type Pool = Either<SqlitePool, PgPool>;
 type Tx = Either<Transaction<'static, Sqlite>, Transaction<'static, Postgres>>;
 
 impl Db {
-    /// Opens the database at a path or at an `sqlite:` or `postgres:` URL, makes the file if there
-    /// is none, and brings the tables up to date.
+    /// Opens the database at a path or at an `sqlite:` or `postgres:` URL. Creates the file if it
+    /// is missing, and migrates the tables.
     pub async fn open(location: &str) -> Result<Self> {
         let unknown = || Error::Location { location: location.to_owned() };
         match location.split_once(':') {
@@ -190,7 +192,7 @@ impl Db {
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A commit that others were told of has to outlast a power loss, as in PostgreSQL.
+            // A commit that others know of must survive a power loss, as in PostgreSQL.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
@@ -201,12 +203,13 @@ impl Db {
             .await
             .map_err(|error| Error::Backup { location: location.clone(), error })?;
         migrate::sqlite(&options).await.map_err(|error| migrate::failed(&location, error))?;
-        // What is new stands all over the indices: with little memory, the same pages are read and written anew
-        // with each batch. What a statement would have to undo is kept in memory, too, not in a file.
+        // New entries are spread over the whole indexes. With a small cache, each batch would read
+        // and write the same pages again. The undo data of a statement is kept in memory, too, not
+        // in a file.
         let writing = options.clone().pragma("cache_size", "-131072").pragma("temp_store", "memory");
         let writing = writing.pragma("wal_autocheckpoint", "32768");
         let writer = sqlite_pool(1).connect_with(writing).await.map_err(failed)?;
-        // Whoever compares reads half a million rows out of pages that the system has in memory anyway.
+        // A comparison reads half a million rows from pages that the system has in memory anyway.
         let reading =
             options.read_only(true).pragma("cache_size", "-16384").pragma("mmap_size", "1099511627776");
         let readers = sqlite_pool(4).connect_with(reading).await.map_err(failed)?;
@@ -216,22 +219,22 @@ impl Db {
 
     async fn open_postgres(options: PgConnectOptions) -> Result<Self> {
         let location = described(&options);
-        // Who holds the writers' lock and says nothing any more must not hold it for ever. What was committed has to
-        // outlast a server that breaks down, whatever that server does for others: an evaluation goes on after it.
-        // Compiling a comparison took three times as long as running it.
+        // A silent client must not hold the writers' lock for ever. Commits must survive a crash of
+        // the server, whatever its configuration, because an evaluation resumes after it. JIT
+        // compilation of a comparison took three times as long as running it.
         let options = options.options([
             ("idle_in_transaction_session_timeout", "60s"),
             ("synchronous_commit", "on"),
             ("jit", "off"),
         ]);
         let failed = |error| Error::Open { location: location.clone(), error };
-        // A pool would go on trying for as long as its patience lasts.
+        // A pool would retry until its acquire timeout.
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
         migrate::postgres(&options).await.map_err(|error| migrate::failed(&location, error))?;
         let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(BUSY_TIMEOUT);
         let aside = Either::Postgres(pool(3).connect_lazy_with(options.clone()));
-        // Each connection is a process that has to become acquainted with the tables and with the memory they are in;
-        // one is enough where only one can write.
+        // Each connection is a server process that must first set up its view of the tables and of
+        // the memory that they are in. One is enough, because only one can write.
         let writer = pool(1).connect_lazy_with(options.clone());
         let readers = pool(7).connect_with(options).await.map_err(failed)?;
         Ok(Self::new(Either::Postgres(readers), Either::Postgres(writer), aside))
@@ -242,26 +245,26 @@ impl Db {
         Self { readers, writer, aside, term: None, unpacked, writes: Arc::new(AtomicI64::new(i64::MAX)) }
     }
 
-    /// Waits for what is under way and closes all connections.
+    /// Waits for running queries, and closes all connections.
     pub async fn close(&self) {
         each!(&self.readers, pool => pool.close().await);
         each!(&self.writer, pool => pool.close().await);
         each!(&self.aside, pool => pool.close().await);
     }
 
-    /// Lets so many more transactions begin that write. Who would begin one after that waits for ever, or until
-    /// it is dropped: so it can be seen what a process leaves behind that ends there, before any of its writes.
+    /// Permits this many more writing transactions. A later one waits for ever, or until it is
+    /// dropped. This shows what a process leaves behind that ends before any of its writes.
     pub fn permit_writes(&self, count: i64) {
         self.writes.store(count, Ordering::Relaxed);
     }
 
-    /// Whether somebody has waited for ever.
+    /// Whether a transaction was blocked by that limit.
     pub fn is_cut_off(&self) -> bool {
         self.writes.load(Ordering::Relaxed) < 0
     }
 
-    /// Begins a transaction that writes. It has the database for itself until it ends. That of a host that
-    /// schedules is refused once another one does.
+    /// Begins a writing transaction, which has the database for itself until it ends. On a host
+    /// that schedules, it is rejected once another host has taken over.
     async fn begin(&self) -> Result<Tx> {
         let mut tx = self.begin_unfenced().await?;
         if let Some(term) = self.term {
@@ -270,8 +273,8 @@ impl Db {
         Ok(tx)
     }
 
-    /// Begins a transaction beside the one that writes, so that the database's server has two to work for; none
-    /// where only one can write.
+    /// Begins a second transaction beside the writing one, so that the database server works on
+    /// both. `None` for `SQLite`, where only one can write.
     async fn begin_beside(&self) -> Result<Option<Tx>> {
         let Either::Postgres(pool) = &self.aside else { return Ok(None) };
         if self.writes.fetch_sub(1, Ordering::Relaxed) <= 0 {
@@ -281,7 +284,7 @@ impl Db {
     }
 
     async fn begin_unfenced(&self) -> Result<Tx> {
-        /// Any number will do, if only everybody uses the same.
+        /// Any number will do, if every process uses the same one.
         const TAKE_TURN: &str = "select pg_advisory_xact_lock(7311148)";
         if self.writes.fetch_sub(1, Ordering::Relaxed) <= 0 {
             return std::future::pending().await;
@@ -303,26 +306,27 @@ impl Tx {
     }
 }
 
-/// A pool that closes a connection whose transaction did not end as it should. SQLite ends one by itself when the
-/// disk is full or fails; the end that sqlx asks for then fails as well, and it refuses to begin another one.
-/// (PostgreSQL's driver does not wait for an answer to a rollback, and asks whether the server is there.)
+/// A pool that closes a connection whose transaction did not end properly. SQLite ends a
+/// transaction by itself when the disk is full or fails. The rollback that sqlx requests then fails
+/// as well, and sqlx refuses to begin another transaction. (PostgreSQL's driver does not wait for
+/// the answer to a rollback, and checks whether the server is reachable.)
 fn sqlite_pool(size: u32) -> SqlitePoolOptions {
     let options = SqlitePoolOptions::new().max_connections(size).acquire_timeout(BUSY_TIMEOUT);
     options.after_release(|connection, _| {
         Box::pin(async move {
-            // A rollback that was begun is carried out first.
+            // This carries out a pending rollback first.
             connection.ping().await?;
             Ok(!connection.is_in_transaction())
         })
     })
 }
 
-/// Rows for one bulk statement.
+/// Encodes rows for one bulk statement as a JSON array.
 fn rows(values: impl IntoIterator<Item = Value>) -> String {
     Value::Array(values.into_iter().collect()).to_string()
 }
 
-/// Reads JSON that we stored; `what` names the place.
+/// Reads stored JSON; `what` names the place in errors.
 fn stored<T: DeserializeOwned>(text: &str, what: impl FnOnce() -> String) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::Damaged { what: what(), reason: error.to_string() })
 }

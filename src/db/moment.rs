@@ -6,10 +6,10 @@ use sqlx::sqlite::SqlitePoolOptions;
 use super::{BUSY_TIMEOUT, Db, Either, Result};
 
 impl Db {
-    /// The database as it is now: all queries read the same snapshot. A report makes several, and would contradict
-    /// itself if something was written between them.
+    /// A view of the current database: all queries read the same snapshot. A report makes several
+    /// queries, and would contradict itself if something was written between them.
     ///
-    /// It has one connection and a transaction of its own, so drop it when the report is complete.
+    /// It has its own connection and transaction, so drop it when the report is complete.
     pub async fn at_one_moment(&self) -> Result<Self> {
         const SQLITE: &str = "begin";
         const POSTGRES: &str = "begin isolation level repeatable read read only";

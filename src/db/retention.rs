@@ -1,17 +1,17 @@
-//! Removes evaluations that specs do not keep, one evaluation a transaction.
+//! Removes evaluations that specs do not keep, one per transaction.
 //!
 //! # Guarantees
 //!
-//! * All other evaluations read as before.
-//! * The newest complete evaluation never goes, because the one that runs ends intervals with it.
+//! * All other evaluations keep their contents.
+//! * The newest complete evaluation is never removed, because the running one ends intervals at it.
 //!
 //! # Design
 //!
-//! Intervals that begin with the removed evaluation begin with the complete one after it; those
-//! that end with it end with the one before it; and two that become neighbours are joined. A
-//! finished build moves to the first evaluation that still has its outputs, or is forgotten:
-//! should it be wanted again, substitute servers are asked again. The longest transaction is that
-//! of the oldest evaluation of a system, with which all its intervals begin.
+//! Intervals that begin with the removed evaluation then begin with the next complete one, and
+//! those that end with it end with the one before it. Two intervals that become neighbours are
+//! joined. A finished build moves to the first evaluation that still has its outputs, or is
+//! deleted; if it is wanted again, substitute servers are asked again. The longest transaction is
+//! that of the oldest evaluation of a system, because all its intervals begin with it.
 
 use std::collections::BTreeMap;
 
@@ -24,22 +24,22 @@ use crate::db::{Db, Error, EvaluationId, Result, SpecId, Tx};
 use crate::domain::access::{Action, Author};
 use crate::domain::retention::{Bound, Finished, Reason, kept};
 
-/// What becomes of an evaluation when all is done that specs say of keeping.
+/// Whether an evaluation is kept under the retention rules of its spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retained {
-    /// Which evaluation.
+    /// The number of the evaluation.
     pub id: EvaluationId,
-    /// The spec's name.
+    /// The name of the spec.
     pub spec: String,
-    /// For which system.
+    /// The system of the evaluation.
     pub system: String,
     /// When it ended.
     pub at: Seconds,
-    /// Why it is kept; `None`: it goes.
+    /// Why it is kept; `None` if it is to be removed.
     pub reason: Option<Reason>,
 }
 
-/// Reads [`Row`]s, the newest first; a condition may follow.
+/// Selects [`Row`]s, the newest first; a condition may follow.
 macro_rules! finished {
     ($condition:literal) => {
         sql!(
@@ -82,8 +82,8 @@ impl Row {
 }
 
 impl Db {
-    /// What specs say of keeping their evaluations, those that are no longer there included; the newest
-    /// first.
+    /// Applies the retention rules of all specs, including specs that are no longer present. The
+    /// newest evaluation comes first.
     pub async fn retained(&self) -> Result<Vec<Retained>> {
         let sql = finished!("");
         let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql).fetch_all(pool).await?);
@@ -106,7 +106,7 @@ impl Db {
         Ok(retained)
     }
 
-    /// Keeps an evaluation for ever, or no longer. Gives whether there is one.
+    /// Pins an evaluation, or unpins it. Returns whether that changed anything.
     pub async fn pin(&self, id: EvaluationId, keep: bool, author: &Author, now: Seconds) -> Result<bool> {
         const SQL: &str = "update evaluation set pinned_at = $2 where id = $1
             and (pinned_at is null) <> ($2 is null)";
@@ -120,11 +120,11 @@ impl Db {
         Ok(found)
     }
 
-    /// Forgets an evaluation that ended: what others have in common with it stays as it was for them.
-    /// Gives `false`, and does nothing, when it has become bound to something or is not there.
+    /// Removes an evaluation that has ended; the contents of other evaluations stay the same.
+    /// Returns `false`, and does nothing, if the evaluation has become needed or does not exist.
     ///
-    /// Builds that are finished are forgotten if no job is left that has their outputs; else they are
-    /// from now on those of the first evaluation that has.
+    /// Finished builds are deleted if no remaining job has their outputs; otherwise they move to
+    /// the first evaluation that has.
     pub async fn forget_evaluation(&self, id: EvaluationId) -> Result<bool> {
         const REVISION: &str = "select revision_id from evaluation where id = $1";
         let mut tx = self.begin().await?;
@@ -150,7 +150,7 @@ impl Db {
     }
 }
 
-/// The complete evaluation of the same spec and system before this one, or the one after it.
+/// The previous complete evaluation of the same spec and system, or the next one.
 async fn neighbour(tx: &mut Tx, row: &Row, after: bool) -> Result<Option<EvaluationId>> {
     const BEFORE: &str = "select max(id) from evaluation where spec_id = $1 and system = $2
         and state = 'complete' and id < $3";
@@ -161,8 +161,9 @@ async fn neighbour(tx: &mut Tx, row: &Row, after: bool) -> Result<Option<Evaluat
         .fetch_one(&mut **tx).await?))
 }
 
-/// Takes an evaluation out of the intervals that begin or end with it: they begin with the complete one
-/// after it, or end with the one before it. What was interrupted by it alone becomes one interval.
+/// Takes an evaluation out of the intervals that begin or end with it. They then begin with the
+/// next complete one, or end with the previous one. Intervals that only this evaluation separated
+/// are joined.
 async fn leave_intervals(tx: &mut Tx, row: &Row) -> Result<()> {
     const BEGINNING: &str = "select id, last_evaluation from job_interval where first_evaluation = $1";
     let ending = sql!(
@@ -193,8 +194,8 @@ async fn leave_intervals(tx: &mut Tx, row: &Row) -> Result<()> {
     }
 }
 
-/// Makes one of two intervals of a job with one derivation, where `before` and `after`, the last of one
-/// and the first of the other, have become neighbours.
+/// Joins two intervals of a job with the same derivation, after `before`, the last evaluation of
+/// one, and `after`, the first of the other, have become neighbours.
 async fn join_intervals(tx: &mut Tx, before: EvaluationId, after: EvaluationId) -> Result<()> {
     const MEETING: &str = "select j.id, k.id, j.first_evaluation, k.last_evaluation from job_interval j join job_interval k
           on k.derivation_id = j.derivation_id and k.name_id = j.name_id and k.sequence_id = j.sequence_id

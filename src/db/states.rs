@@ -1,4 +1,4 @@
-//! States of builds as the database has them.
+//! Stores states of builds as their words.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;

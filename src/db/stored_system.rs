@@ -1,7 +1,7 @@
 use crate::db::{Error, Result};
 use crate::domain::spec::System;
 
-/// The system that we stored as `name`; `what` names the place.
+/// Reads the stored name of a system; `what` names the place in errors.
 pub(in crate::db) fn stored_system(name: &str, what: impl FnOnce() -> String) -> Result<System> {
     System::new(name).ok_or_else(|| Error::Damaged {
         what: what(),

@@ -1,4 +1,4 @@
-//! Which databases are to be backed up before they are migrated, and the backup of one in `SQLite`.
+//! Backups before migrations: which databases need one, and the backup of an `SQLite` database.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -12,8 +12,9 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use super::migrate::lock;
 use super::{Db, Error, Result};
 
-/// Copies a database that lacks migrations to `FILE.before-N` beside it, N being the first that it lacks, and
-/// removes the copy that an earlier upgrade made. Does nothing when it lacks none, or when that copy is there.
+/// Copies a database that lacks migrations to `FILE.before-N` beside it, where N is the first
+/// migration that it lacks. Then removes the copies of earlier upgrades. Does nothing if it lacks
+/// none, or if that copy exists.
 pub(super) async fn back_up(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
     let file = options.get_filename();
     let _lock = lock(file).await?;
@@ -34,7 +35,8 @@ pub(super) async fn back_up(options: &SqliteConnectOptions) -> Result<(), sqlx::
     connection.close().await
 }
 
-/// The first migration that a database lacks. One without any migration has nothing to lose.
+/// The first migration that a database lacks; `None` also for a database without any migration,
+/// which has nothing to lose.
 async fn first_lacking(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
     const TABLE: &str = "select count(*) from sqlite_schema where name = '_sqlx_migrations'";
     const LAST: &str = "select max(version) from _sqlx_migrations";
@@ -51,8 +53,9 @@ fn first_after(last: Option<i64>, migrator: &Migrator) -> Option<i64> {
 }
 
 impl Db {
-    /// The first migration that a `PostgreSQL` database lacks, if it has had others: it is to be backed up before it
-    /// is opened. None for an `SQLite` database: opening backs that up.
+    /// The first migration that a `PostgreSQL` database lacks, if it has had others: it must be
+    /// backed up before it is opened. `None` for an `SQLite` database, because opening it makes the
+    /// backup.
     pub async fn lacks_migration(location: &str) -> Result<Option<i64>> {
         const TABLE: &str = "select to_regclass('_sqlx_migrations') is not null";
         const LAST: &str = "select max(version) from _sqlx_migrations";
@@ -74,7 +77,7 @@ impl Db {
     }
 }
 
-/// The file with this ending after its name.
+/// The path of the file with this ending after its name.
 fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".{ending}"));

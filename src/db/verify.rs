@@ -1,5 +1,4 @@
-//! What must be true of the tables, whatever happened: `gorget verify` looks for all that breaks a
-//! rule.
+//! The rules that the tables must always satisfy. `gorget verify` finds everything that breaks one.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,18 +9,18 @@ use super::{Db, Either, EvaluationId, Result};
 use crate::guix::store_path::Hash;
 use crate::guix::{base32, edges};
 
-/// Something that must not be.
+/// A violation of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// Which rule it breaks, one word.
+    /// The broken rule, one word.
     pub rule: &'static str,
-    /// What breaks it, and how.
+    /// What breaks the rule, and how.
     pub what: String,
 }
 
-/// How many rows are read at a time.
+/// Rows to read at a time.
 const CHUNK: i64 = 20_000;
-/// SQL that finds rows which break a rule: its name, and a text for each of them.
+/// The name of each rule, and SQL that finds the rows which break it, with a text for each.
 const RULES: [(&str, &str); 7] = [
     (
         "interval",
@@ -70,7 +69,8 @@ const RULES: [(&str, &str); 7] = [
 ];
 
 impl Db {
-    /// Checks everything, and gives what is wrong. What is written meanwhile may or may not be looked at.
+    /// Checks all rules, and returns the violations. Rows that are written meanwhile may or may not
+    /// be checked.
     pub async fn verify(&self) -> Result<Vec<Finding>> {
         let mut findings = self.verify_file().await?;
         for (rule, sql) in RULES {
@@ -84,8 +84,8 @@ impl Db {
         Ok(findings)
     }
 
-    /// What the database itself can say, or, of `PostgreSQL`, could: where rows come by the thousand, it is
-    /// not told to make sure of what they refer to.
+    /// The database's own checks. PostgreSQL has no foreign keys on its large tables, so their
+    /// references are checked here.
     async fn verify_file(&self) -> Result<Vec<Finding>> {
         const LOOSE: &str =
             "select \"table\" || ' row ' || coalesce(rowid, '?') || ' refers to a row of ' || parent
@@ -102,7 +102,7 @@ impl Db {
         Ok(findings)
     }
 
-    /// Intervals hang where they are looked for.
+    /// Checks that closed intervals are stored at their nodes.
     async fn verify_nodes(&self, findings: &mut Vec<Finding>) -> Result<()> {
         const NEXT: &str =
             "select id, first_evaluation, last_evaluation, node from job_interval where id > $1
@@ -124,7 +124,8 @@ impl Db {
         }
     }
 
-    /// Derivations come after their inputs, which are there. Gives the hashes of those that live builds need.
+    /// Checks that derivations come after their inputs, and that the inputs exist. Returns the
+    /// hashes of the derivations that live builds need.
     async fn verify_graph(&self, findings: &mut Vec<Finding>) -> Result<HashSet<Hash>> {
         const NEXT: &str = "select id, hash, inputs from derivation where id < $1 order by id desc limit $2";
         let live = sql!("select derivation_id from build where state in {open}");
@@ -163,8 +164,8 @@ impl Db {
     }
 }
 
-/// The rows of `PostgreSQL`'s large tables refer to rows that are there. Other rules see to the evaluations of
-/// jobs and to the derivations of builds.
+/// Checks that the rows of `PostgreSQL`'s large tables refer to existing rows. Other rules cover
+/// the evaluations of jobs and the derivations of builds.
 async fn verify_references(pool: &PgPool) -> Result<Vec<Finding>> {
     const REFERENCES: [(&str, &str, &str); 11] = [
         ("job_interval", "sequence_id", "sequence"),
