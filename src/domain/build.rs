@@ -88,7 +88,7 @@ impl BuildState {
         matches!(self, Self::Submitted | Self::Building)
     }
 
-    /// Whether the build is wanted and to be built, because no substitute server had it.
+    /// Whether the build is to be built: it is queued, submitted or building.
     pub fn is_in_queue(self) -> bool {
         self == Self::Queued || self.is_submitted()
     }
