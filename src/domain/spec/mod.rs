@@ -186,8 +186,8 @@ pub enum Subset {
     SystemTests,
     /// The tarball for installing Guix on other distributions.
     Tarball,
-    /// The jobs that the procedure `cuirass-jobs` of each of these modules returns; such as `(my
-    /// ci)`.
+    /// The jobs that the procedure `cuirass-jobs` of each of these modules, such as `(my ci)`,
+    /// returns.
     Custom(Vec<String>),
     /// The packages of these channels, by name.
     Channels(Vec<String>),
