@@ -1,9 +1,9 @@
 //! The reconcilers, made from the configuration.
 //!
-//! `Pipeline` has the reconcilers of the host that schedules, in the order of the flow. `gorget
-//! run` spawns each of them. `gorget run --once` runs one after the other until each is idle. Every
-//! host collects garbage, and a host may evaluate without scheduling, so `evaluator` and
-//! `collector` are separate.
+//! `Pipeline` has the reconcilers of the host that schedules, in the order of the flow.
+//! `gorget run` spawns each of them. `gorget run --once` runs one after the other until each is
+//! idle. Every host collects garbage, and a host may evaluate without scheduling, so `evaluator`
+//! and `collector` are separate.
 //!
 //! Steps import the rest of `farm`, such as `Context` and the reconciler's trait. This module imports
 //! the steps, so neither they nor the rest of `farm` import it: only `cli` does.
