@@ -1,14 +1,14 @@
 //! Migrates the tables when the database is opened.
 //!
 //! Each migration runs in one transaction unless it says otherwise. A migration that reads or
-//! writes all of a table that grows with every job, derivation or build begins with `-- Takes long:
-//! WHY`; a test rejects any other that does so.
+//! writes all of a table that grows with every job, derivation or build begins with
+//! `-- Takes long: WHY`; a test rejects any other that does so.
 //!
-//! **PostgreSQL.** An index for such a table is built in a separate migration that begins with `--
-//! no-transaction` and says `create index concurrently if not exists`. It blocks neither readers
-//! nor writers, and waits for earlier writers. An unfinished index is dropped and built again. A
-//! change of a table waits for its readers, and blocks new readers in the meantime. So it gives up
-//! after a second, and is retried for a minute.
+//! **PostgreSQL.** An index for such a table is built in a separate migration that begins with
+//! `-- no-transaction` and says `create index concurrently if not exists`. It blocks neither
+//! readers nor writers, and waits for earlier writers. An unfinished index is dropped and built
+//! again. A change of a table waits for its readers, and blocks new readers in the meantime. So it
+//! gives up after a second, and is retried for a minute.
 //!
 //! **SQLite.** While an index is built, readers go on and writers wait. Foreign keys are off during
 //! a migration, so that one table can replace another; `gorget verify` checks them.
@@ -38,8 +38,8 @@ pub(super) async fn sqlite(options: &SqliteConnectOptions) -> Result<(), Migrate
 }
 
 /// Locks the directory of a database until the result is dropped. SQLite has no lock that outlasts
-/// a transaction, so two processes could begin the same migration. (Closing a
-/// locked handle of the file itself would release SQLite's own locks.)
+/// a transaction, so two processes could begin the same migration. (Closing a locked handle of the
+/// file itself would release SQLite's own locks.)
 pub(super) async fn lock(file: &Path) -> io::Result<File> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (directory, begun) = (fs_err::File::open(directory)?.into_file(), Instant::now());

@@ -149,8 +149,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 pub struct Db {
     readers: Pool,
     writer: Pool,
-    /// For heartbeats, for listening, and for a second transaction beside a writer; none of these
-    /// waits for a writer.
+    /// For heartbeats and for listening, which wait for no writer, and for the second transaction
+    /// of a writer.
     aside: Pool,
     /// The term under which this host schedules; without one, writes are not restricted.
     term: Option<i64>,

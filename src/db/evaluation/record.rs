@@ -4,10 +4,10 @@
 //! database only for what has changed. An interval has only numbers: its name is in `job_name`, its
 //! spec and system in `sequence`. `job` is a view of all three, for queries of few rows.
 //!
-//! On PostgreSQL, the writer uses a second transaction beside the first for rows that refer to
-//! nothing (store items, names, metadata), so that the server works on two processors. It commits
-//! the second one before the first. Rows that nothing refers to yet do no harm, and no item is
-//! removed while an evaluation runs.
+//! On PostgreSQL, the writer whose turn it is uses a second transaction beside the first for rows
+//! that refer to nothing (store items, names, metadata), so that the server works on two
+//! processors. It commits the second one before the first. Rows that nothing refers to yet do no
+//! harm, and no item is removed while an evaluation runs.
 
 use std::collections::{HashMap, HashSet};
 
