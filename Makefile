@@ -25,9 +25,11 @@ build:
 	scripts/setup
 	$(CARGO) build --release --locked
 
-# The Guixes are fetched while everything is compiled.
+# The Guixes are fetched while everything is compiled. A test reads what Cargo knows of all packages,
+# without network, so all are fetched.
 test:
 	scripts/setup test
+	$(CARGO) fetch --locked --target "$$(rustc -vV | sed -n 's/host: //p')"
 	$(CARGO) fmt --all --check
 	mkdir -p target
 	{ scripts/guix-root bullseye && scripts/guix-root; } > target/guix-roots.log 2>&1 & roots=$$!; \
