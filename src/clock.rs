@@ -70,6 +70,14 @@ pub fn utc(at: Seconds) -> String {
         .map_or_else(|| at.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
+/// A point in time as feeds state it (RFC 3339).
+pub fn rfc3339(at: Seconds) -> String {
+    DateTime::from_timestamp(at, 0).map_or_else(
+        || "1970-01-01T00:00:00Z".to_owned(),
+        |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    )
+}
+
 /// The last second of `2026-01-31`, `2026-01-31T16:00` or `2026-01-31T16:00:05` (a blank may stand
 /// for the T), in the machine's time zone.
 pub fn end_of(text: &str) -> Option<Seconds> {

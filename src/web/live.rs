@@ -235,3 +235,16 @@ fn of_progress(progress: &Progress) -> Event {
     let data = json!({ "done": done, "errors": errors, "evaluation": evaluation });
     Event::default().event("progress").data(data.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::db::EventKind;
+
+    #[test]
+    fn pages_listen_to_every_kind_of_event() {
+        let script = include_str!("assets/live.js");
+        for kind in EventKind::ALL {
+            assert!(script.contains(&format!("\"{}\"", kind.word())), "{kind:?}");
+        }
+    }
+}

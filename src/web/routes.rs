@@ -71,6 +71,8 @@ fn reading() -> Vec<Entry> {
         entry(page, "/compare/{range}", "two evaluations compared", get(pages::compare::page)),
         entry(page, "/branches", "whether branches may be merged", get(pages::verdict::list)),
         entry(page, "/branches/{name}", "whether one branch may be merged, and what keeps it from that", get(pages::verdict::page)),
+        entry(api, "/branches.atom", "a feed of the verdicts on all branches", get(pages::feed::all)),
+        entry(api, "/branches/{name}/verdicts.atom", "a feed of the verdicts on a branch", get(pages::feed::of_branch)),
         entry(page, "/queue", "the builds that are wanted", get(pages::queue::page)),
         entry(page, "/jobs", "a search for jobs", get(pages::job::search)),
         entry(page, "/jobs/{spec}/{system}/{job}", "why a job is queued, or is not", get(pages::job::page)),

@@ -144,6 +144,18 @@ async fn programs_get_what_commands_say() {
             get("specs/staging/verdicts").await["items"],
             said(&["verdict", "staging", "--history", "--json"]).await
         );
+        for feed in ["/branches.atom", "/branches/staging/verdicts.atom"] {
+            let answer = reqwest::get(format!("{url}{feed}")).await.unwrap();
+            assert_eq!(answer.headers()["content-type"], "application/atom+xml; charset=utf-8");
+            let text = answer.text().await.unwrap();
+            let ids: Vec<&str> = text.lines().filter(|line| line.contains("<id>")).collect();
+            assert_eq!(ids.len(), 3, "{text}");
+            assert!(
+                ids[1].contains("urn:gorget:branches:staging:470:2") && ids[2].contains("staging:460:1"),
+                "{text}"
+            );
+            assert!(text.contains("<title>staging: must-change</title>"), "{text}");
+        }
         assert_eq!(get("verdicts").await["items"], json!([said(&["verdict", "--json"]).await]));
         let file = reqwest::get(format!("{url}/api/v1/evaluations/1/channels.scm")).await.unwrap();
         assert_eq!(file.text().await.unwrap(), farm.say(&["channels", "1"]).await.data);
@@ -258,6 +270,11 @@ async fn hostile_text_stays_text_on_every_page() {
             let is_bad = |c: char| (c.is_control() && c != '\n') || ['\u{202e}', '\u{2066}'].contains(&c);
             assert_eq!(page.chars().find(|c| is_bad(*c)), None, "{path}");
             assert!(!page.contains("49"), "{path}: no template is evaluated twice");
+        }
+        for feed in ["/branches.atom", "/branches/master/verdicts.atom"] {
+            let (_, text) = get(feed).await;
+            let is_bad = |c: char| (c.is_control() && c != '\n') || ['\u{202e}', '\u{2066}'].contains(&c);
+            assert!(!text.contains("<script") && !text.contains(is_bad), "{text}");
         }
         let (_, page) = get("/branches/master").await;
         assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");

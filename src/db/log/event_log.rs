@@ -40,6 +40,10 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// All kinds.
+    pub const ALL: [Self; 7] =
+        [Self::Action, Self::Push, Self::Spec, Self::Evaluation, Self::Builds, Self::Host, Self::Verdict];
+
     /// The word for the kind.
     pub fn word(self) -> &'static str {
         match self {

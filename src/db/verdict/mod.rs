@@ -16,6 +16,8 @@ const KEPT: i64 = 500;
 /// The verdict on a branch from some time on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
+    /// Its number; later ones are larger.
+    pub id: i64,
     /// The name of the branch's spec.
     pub spec: String,
     /// The name of the base's spec.
@@ -34,6 +36,7 @@ pub struct Verdict {
 
 #[derive(sqlx::FromRow)]
 struct Row {
+    id: i64,
     spec: String,
     base: String,
     at: Seconds,
@@ -47,20 +50,20 @@ impl TryFrom<Row> for Verdict {
     type Error = crate::db::Error;
 
     fn try_from(row: Row) -> Result<Self> {
-        let Row { spec, base, at, judged_at, word, reasons, report } = row;
+        let Row { id, spec, base, at, judged_at, word, reasons, report } = row;
         let what = || format!("a verdict on {spec}");
         let word = Word::ALL.into_iter().find(|known| known.word() == word);
         let unknown = || crate::db::Error::Damaged { what: what(), reason: "its word is unknown".to_owned() };
         let (word, reasons) = (word.ok_or_else(unknown)?, stored(&reasons, what)?);
         let report = report.map(|report| stored(&report, what)).transpose()?;
-        Ok(Self { spec, base, at, judged_at, word, reasons, report })
+        Ok(Self { id, spec, base, at, judged_at, word, reasons, report })
     }
 }
 
 /// All columns of a [`Row`]; a condition may follow.
 macro_rules! verdicts {
     () => {
-        "select s.name as spec, v.base, v.at, v.judged_at, v.word, v.reasons, v.report
+        "select v.id, s.name as spec, v.base, v.at, v.judged_at, v.word, v.reasons, v.report
          from verdict v join spec s on s.id = v.spec_id "
     };
 }
@@ -81,6 +84,14 @@ impl Db {
         const SQL: &str = concat!(verdicts!(), "where v.spec_id = $1 order by v.id desc limit $2");
         let rows: Vec<Row> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(spec).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Verdict::try_from).collect()
+    }
+
+    /// The newest verdicts on all branches whose specs are present, the newest first.
+    pub async fn newest_verdicts(&self, limit: i64) -> Result<Vec<Verdict>> {
+        const SQL: &str = concat!(verdicts!(), "where s.present order by v.id desc limit $1");
+        let rows: Vec<Row> =
+            each!(&self.readers, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Verdict::try_from).collect()
     }
 

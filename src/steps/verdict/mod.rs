@@ -5,14 +5,15 @@
 //! base's own branch did since then is neither the merit nor the fault of this one.
 //!
 //! A branch is judged when its evaluations, its spec or what keeps it back changed. While builds go
-//! on, it is judged again once a minute at most.
+//! on, it is judged again once a minute at most, and less often where that takes long: judging
+//! takes a small part of the time.
 
 mod base;
 mod compare;
 mod report;
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Seconds};
 use crate::db::{
@@ -21,13 +22,15 @@ use crate::db::{
 use crate::domain::spec::{Policy, System};
 use crate::domain::verdict::{Block, Waiver};
 use crate::farm::context::Context;
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{Progress, Reconciler, progress};
 use crate::git::Mirrors;
 
 use compare::Roots;
 
 /// How often, in seconds, a branch is judged while builds go on.
 const AGAIN: Seconds = 60;
+/// A branch is not judged again for so many times the time that it took.
+const REST: u32 = 100;
 
 /// The reconciler that judges.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ struct Judged {
     ground: String,
     /// When.
     at: Seconds,
+    /// How long not to judge again while only builds go on, in seconds.
+    rest: Seconds,
     /// The newest event then.
     event: i64,
 }
@@ -109,17 +114,20 @@ impl Judge {
         let now = self.clock.now();
         let ground = farm.ground(stored, policy);
         let is_due = self.judged.get(&stored.id).is_none_or(|last| {
-            last.ground != ground || last.event != farm.event && (now - last.at >= AGAIN || now < last.at)
+            last.ground != ground || last.event != farm.event && (now - last.at >= last.rest || now < last.at)
         });
         if !is_due {
             return Ok(());
         }
+        progress();
+        let begun = Instant::now();
         let report = self.report(farm, stored, policy).await?;
         let (spec, word) = (&stored.spec.name, report.word.word());
         if self.db.record_verdict(stored.id, &report, now).await? {
             tracing::info!(spec.name = spec, base = policy.base, verdict = word, "verdict changed");
         }
-        self.judged.insert(stored.id, Judged { ground, at: now, event: farm.event });
+        let rest = i64::try_from((begun.elapsed() * REST).as_secs())?.max(AGAIN);
+        self.judged.insert(stored.id, Judged { ground, at: now, rest, event: farm.event });
         Ok(())
     }
 }

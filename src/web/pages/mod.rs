@@ -15,6 +15,7 @@ pub(super) mod compare;
 mod difference;
 pub(super) mod evaluation;
 pub(super) mod farm;
+pub(super) mod feed;
 mod figure;
 mod frame;
 pub(super) mod help;
