@@ -198,7 +198,14 @@ async fn a_verdict_is_a_row_only_when_it_changes() {
         assert!(db.record_verdict(team, &report(Word::Ready, 0), 400).await.unwrap());
         let all = db.verdicts_of(team, 10).await.unwrap();
         let times: Vec<_> = all.iter().map(|one| (one.word, one.at, one.judged_at)).collect();
-        assert_eq!(times, [(Word::Ready, 400, 400), (Word::Waiting, 300, 300), (Word::Waiting, 100, 200)]);
+        assert_eq!(times, [(Word::Ready, 400, 400), (Word::Waiting, 300, 300), (Word::Waiting, 100, 100)]);
+        assert!(!db.record_verdict(team, &report(Word::Ready, 0), 700).await.unwrap());
+        assert_eq!(
+            db.verdicts_of(team, 1).await.unwrap()[0].judged_at,
+            700,
+            "five minutes later it is written"
+        );
+        let all = db.verdicts_of(team, 10).await.unwrap();
         assert_eq!(all[0].report, Some(report(Word::Ready, 0)));
         assert!(all[1..].iter().all(|one| one.report.is_none()), "only the newest says how it came to be");
         assert_eq!(db.verdicts().await.unwrap(), all[..1]);

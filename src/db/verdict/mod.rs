@@ -12,6 +12,8 @@ use crate::domain::verdict::{Reason, Report, Word};
 
 /// Most verdicts that are kept of one spec.
 const KEPT: i64 = 500;
+/// That nothing changed is written down so often, in seconds: reports are large.
+const CONFIRMED: Seconds = 5 * 60;
 
 /// The verdict on a branch from some time on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +101,8 @@ impl Db {
     /// Gives whether it does.
     pub async fn record_verdict(&self, spec: SpecId, report: &Report, now: Seconds) -> Result<bool> {
         const NEWEST: &str =
-            "select id, base, word, reasons from verdict where spec_id = $1 order by id desc limit 1";
+            "select v.id, s.name as spec, v.base, v.at, v.judged_at, v.word, v.reasons, v.report
+             from verdict v join spec s on s.id = v.spec_id where v.spec_id = $1 order by v.id desc limit 1";
         const CONFIRM: &str = "update verdict set judged_at = $2, report = $3 where id = $1";
         const ADD: &str = "insert into verdict (spec_id, at, judged_at, base, word, reasons, report)
             values ($1, $2, $2, $3, $4, $5, $6)";
@@ -109,14 +112,17 @@ impl Db {
         let reasons = serde_json::json!(report.reasons).to_string();
         let whole = serde_json::json!(report).to_string();
         let mut tx = self.begin().await?;
-        let newest: Option<(i64, String, String, String)> =
+        let newest: Option<Row> =
             each!(&mut tx, tx => sqlx::query_as(NEWEST).bind(spec).fetch_optional(&mut **tx).await?);
-        let same = newest.filter(|(_, base, word, before)| {
-            *base == report.base && word == report.word.word() && *before == reasons
+        let same = newest.filter(|newest| {
+            newest.base == report.base && newest.word == report.word.word() && newest.reasons == reasons
         });
         let is_new = same.is_none();
-        if let Some((id, ..)) = same {
-            execute!(&mut tx, CONFIRM, id, now, whole);
+        if let Some(newest) = same {
+            let is_known = newest.report.as_ref() == Some(&whole);
+            if !is_known || now < newest.judged_at || now - newest.judged_at >= CONFIRMED {
+                execute!(&mut tx, CONFIRM, newest.id, now, whole);
+            }
         } else {
             execute!(&mut tx, STRIP, spec);
             execute!(&mut tx, ADD, spec, now, &report.base, report.word.word(), reasons, whole);
@@ -129,6 +135,12 @@ impl Db {
 
     /// Removes the verdicts on branches that have no policy any more.
     pub async fn forget_verdicts(&self, kept: &[SpecId]) -> Result<u64> {
+        const SPECS: &str = "select distinct spec_id from verdict";
+        let judged: Vec<SpecId> =
+            each!(&self.readers, pool => sqlx::query_scalar(SPECS).fetch_all(pool).await?);
+        if judged.iter().all(|spec| kept.contains(spec)) {
+            return Ok(0);
+        }
         let kept = crate::db::rows(kept.iter().map(|spec| spec.0.into()));
         let mut tx = self.begin().await?;
         let count = execute!(&mut tx, sql!("delete from verdict where spec_id not in ids($1)"), kept);

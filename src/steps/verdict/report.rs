@@ -14,6 +14,10 @@ const CAUSES: usize = 50;
 const JOBS_OF_CAUSE: usize = 10;
 /// Most jobs of a class.
 const JOBS: usize = 200;
+/// Most bytes of the names of all jobs that the report of a system lists.
+const NAMES: usize = 64 << 10;
+/// Most characters of what others say.
+const SAID: usize = 1000;
 /// The classes whose jobs a report lists.
 const LISTED: [Class; 6] = [
     Class::NoLongerEvaluates,
@@ -45,7 +49,7 @@ impl Judge {
             systems.push(report);
         }
         let facts = Facts {
-            block: farm.block(stored),
+            block: farm.block(stored).map(|(block, text)| (block, cut(&text))),
             known: policy.known,
             paused: farm.pause(stored),
             systems: facts,
@@ -79,7 +83,7 @@ impl Judge {
         {
             report.evaluation = Some(newest.id.0);
             report.revision = Some(newest.revision.short());
-            let reason = newest.reason.clone().unwrap_or_else(|| "no reason is recorded".to_owned());
+            let reason = newest.reason.as_deref().map_or_else(|| "no reason is recorded".to_owned(), cut);
             return Ok((Standing::Failed(reason), report));
         }
         let Some(branch) = self.db.last_complete(stored.id, system).await? else {
@@ -139,12 +143,14 @@ impl Judge {
     /// Adds what a comparison says to a report.
     async fn fill(&self, report: &mut SystemReport, comparison: &Comparison) -> anyhow::Result<()> {
         let mut causes: HashMap<BuildId, Vec<(&JobFacts, Class)>> = HashMap::new();
+        let mut room = NAMES;
         for (job, builds) in comparison.facts.jobs.iter().zip(&comparison.causes) {
             let Some(class) = job.class() else { continue };
             *report.classes.entry(class).or_default() += 1;
             if LISTED.contains(&class) {
                 let listed = report.jobs.entry(class).or_default();
-                if listed.len() < JOBS {
+                if listed.len() < JOBS && job.name.len() <= room {
+                    room -= job.name.len();
                     listed.push(job.name.clone());
                 }
             }
@@ -168,6 +174,11 @@ impl Judge {
     }
 }
 
+/// What others say, and not more than people read.
+fn cut(text: &str) -> String {
+    text.chars().take(SAID).collect()
+}
+
 fn cause(build: &Build, jobs: &[(&JobFacts, Class)]) -> Cause {
     let mut classes = BTreeMap::new();
     jobs.iter().for_each(|(_, class)| *classes.entry(*class).or_default() += 1);
@@ -176,7 +187,7 @@ fn cause(build: &Build, jobs: &[(&JobFacts, Class)]) -> Cause {
     names.truncate(JOBS_OF_CAUSE);
     Cause {
         build: build.id.0,
-        answer: build.answer.clone(),
+        answer: build.answer.as_deref().map(cut),
         classes,
         job: build.job.clone(),
         jobs: names,

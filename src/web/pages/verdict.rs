@@ -222,7 +222,7 @@ fn causes(report: &SystemReport) -> impl Iterator<Item = CauseRow> {
         let Cause { classes, job, spec, answer, .. } = cause;
         let classes: Vec<String> = classes
             .iter()
-            .map(|(class, count)| format!("{} {}", number(many(*count)), class.word()))
+            .map(|(class, count)| format!("{} {}", class.word(), number(many(*count))))
             .collect();
         CauseRow {
             job: Clean::line(job),
