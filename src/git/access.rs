@@ -47,11 +47,11 @@ use super::remote::{RemoteError, presentable};
 use crate::sandbox::Tool;
 
 /// The variables of Gorget's environment that git does not get for a stranger's repository.
-const WITHHELD: [&str; 3] = ["HOME", "USER", "SSH_AUTH_SOCK"];
+const REMOVED_VARIABLES: [&str; 3] = ["HOME", "USER", "SSH_AUTH_SOCK"];
 /// How many addresses of a host are tried at most.
 const MOST_ADDRESSES: usize = 8;
 /// An address where nothing answers. It stands in for a name that only a proxy can resolve.
-const NOWHERE: &str = "255.255.255.255";
+const UNREACHABLE_ADDRESS: &str = "255.255.255.255";
 
 /// Who chose the repository that is contacted.
 #[derive(Debug, Clone)]
@@ -106,7 +106,7 @@ impl Access {
             ));
         }
         let pinned: Vec<String> = addresses.iter().map(|address| literal(*address)).collect();
-        let pinned = if pinned.is_empty() { NOWHERE.to_owned() } else { pinned.join(",") };
+        let pinned = if pinned.is_empty() { UNREACHABLE_ADDRESS.to_owned() } else { pinned.join(",") };
         let pin = format!("http.curloptResolve={}:{}:{pinned}", place.host, place.port);
         Ok(Contact { git: git.arg("-c").arg(pin), url: url.to_owned() })
     }
@@ -137,7 +137,7 @@ fn anonymous(git: Tool) -> Tool {
         "http.emptyAuth=false",
         "http.delegation=none",
     ];
-    git.without(&WITHHELD)
+    git.without(&REMOVED_VARIABLES)
         .args(settings.iter().flat_map(|setting| ["-c", setting]))
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_SYSTEM", "/dev/null")
@@ -153,7 +153,7 @@ fn anonymous(git: Tool) -> Tool {
 
 /// Checks whether the channel at `by` may have the channel at `url` fetched, as far as their URLs
 /// tell.
-pub(super) fn may_bring(by: &str, url: &str) -> Result<(), RemoteError> {
+pub(super) fn check_may_fetch(by: &str, url: &str) -> Result<(), RemoteError> {
     let allowed = match url.split_once("://") {
         Some(("http" | "https" | "git", _)) => Place::read(url).map(drop),
         Some(("file", path)) => local(by, path),
@@ -378,7 +378,7 @@ mod tests {
             ("git@forge:team/a.git", "/srv/team/b.git", false),
         ];
         for (by, url, expected) in table {
-            assert_eq!(may_bring(by, url).is_ok(), expected, "{by} {url}");
+            assert_eq!(check_may_fetch(by, url).is_ok(), expected, "{by} {url}");
         }
     }
 
@@ -387,13 +387,13 @@ mod tests {
         let mine = tempfile::tempdir().unwrap();
         let theirs = tempfile::tempdir().unwrap();
         let [by, url] = [&mine, &theirs].map(|directory| directory.path().to_str().unwrap());
-        may_bring(by, url).unwrap();
-        may_bring(&format!("file://{by}"), &format!("file://{url}")).unwrap();
-        assert!(may_bring("https://x/y", url).is_err());
-        assert!(may_bring(by, "/nowhere/at/all").is_err());
+        check_may_fetch(by, url).unwrap();
+        check_may_fetch(&format!("file://{by}"), &format!("file://{url}")).unwrap();
+        assert!(check_may_fetch("https://x/y", url).is_err());
+        assert!(check_may_fetch(by, "/nowhere/at/all").is_err());
         let nobody = rustix::process::Uid::from_raw(65534);
         if rustix::fs::chown(theirs.path(), Some(nobody), None).is_ok() {
-            assert!(may_bring(by, url).is_err());
+            assert!(check_may_fetch(by, url).is_err());
         }
     }
 }

@@ -86,7 +86,7 @@ impl Checkouts {
     /// The same checkouts, with a lower limit on size, for channels that only another channel
     /// names.
     #[must_use]
-    pub fn of_strangers(&self) -> Self {
+    pub fn for_brought_channels(&self) -> Self {
         Self { limit: MOST_BROUGHT, ..self.clone() }
     }
 

@@ -32,7 +32,8 @@ pub async fn checkout_channel(
 ) -> Result<Checkout, ObtainError> {
     let ChannelCommit { url, commit, origin, .. } = channel;
     let mirror = mirrors.path(url);
-    let checkouts = if mirrors.are_of_operator() { checkouts.clone() } else { checkouts.of_strangers() };
+    let checkouts =
+        if mirrors.is_operator_access() { checkouts.clone() } else { checkouts.for_brought_channels() };
     let first = checkouts.checkout(&mirror, commit).await;
     if !first.as_ref().is_err_and(lacks_something) {
         return Ok(first?);

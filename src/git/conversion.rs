@@ -110,7 +110,7 @@ fn may_convert(source: &Source, entries: &[Entry]) -> Result<bool, CheckoutError
         let blob = source.repository.find_blob(entry.id).map_err(|error| source.unreadable(error))?;
         let says = |word: &[u8]| blob.content().windows(word.len()).any(|part| part == word);
         found |= says(b"eol=crlf") || says(b"ident");
-        lines.extend(blob.content().split(|byte| *byte == b'\n').map(shape));
+        lines.extend(blob.content().split(|byte| *byte == b'\n').map(pattern_cost));
     }
     if found && steps(&lines, entries) > MOST_STEPS {
         return Err(source.refused(".gitattributes", Refusal::Attributes));
@@ -119,7 +119,7 @@ fn may_convert(source: &Source, entries: &[Entry]) -> Result<bool, CheckoutError
 }
 
 /// The length of a line's pattern, and the number of `*` in it, with `**` counted as one.
-fn shape(line: &[u8]) -> (usize, usize) {
+fn pattern_cost(line: &[u8]) -> (usize, usize) {
     let line = line.trim_ascii_start();
     if line.starts_with(b"#") {
         return (0, 0);
@@ -179,7 +179,7 @@ fn affected<'a>(
     let mut affected = Vec::new();
     for entry in entries.iter().filter(|entry| is_file(entry)) {
         refuse_stopped(stop)?;
-        if is_attributes(entry) || is_early(&entry.path) || is_meant(git, &entry.path)? {
+        if is_attributes(entry) || is_early(&entry.path) || is_converted(git, &entry.path)? {
             affected.push(entry);
         }
     }
@@ -206,7 +206,7 @@ fn indexed(entry: &Entry, size: usize) -> IndexEntry {
 }
 
 /// Whether the attributes in the index ask for a conversion of the file.
-fn is_meant(git: &Repository, path: &Path) -> Result<bool, git2::Error> {
+fn is_converted(git: &Repository, path: &Path) -> Result<bool, git2::Error> {
     let attribute = |name| {
         let value = git.get_attr_bytes(path, name, AttrCheckFlags::INDEX_ONLY)?;
         Ok::<_, git2::Error>(AttrValue::always_bytes(value))

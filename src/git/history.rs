@@ -59,7 +59,7 @@ pub async fn descends(repository: &Path, commit: &str, ancestor: &str) -> Result
     match walked.status.and_then(|status| status.code()) {
         Some(0) => Ok(true),
         Some(1) => Ok(false),
-        _ => Err(endless(commit, &walked)),
+        _ => Err(walk_failed(commit, &walked)),
     }
 }
 
@@ -78,7 +78,7 @@ pub async fn steps(
     let (most, left_out) = (format!("--max-count={limit}"), format!("^{old}"));
     let walked = walk(repository, &["rev-list", "--first-parent", &most, new, &left_out]).await?;
     if !walked.success() {
-        return Err(endless(new, &walked));
+        return Err(walk_failed(new, &walked));
     }
     let text = String::from_utf8_lossy(&walked.stdout).into_owned();
     Ok(text.lines().rev().filter(|line| is_commit(line)).map(str::to_owned).collect())
@@ -98,7 +98,7 @@ pub async fn newest_ancestor(
     }
     let walked = walk(repository, &["rev-list", NEWEST, commit]).await?;
     if !walked.success() {
-        return Err(endless(commit, &walked));
+        return Err(walk_failed(commit, &walked));
     }
     let text = String::from_utf8_lossy(&walked.stdout).into_owned();
     Ok(text.lines().find(|line| candidates.contains(line)).map(str::to_owned))
@@ -108,7 +108,7 @@ pub async fn newest_ancestor(
 async fn has(repository: &Path, commits: [&str; 2]) -> Result<bool, HistoryError> {
     let commits = commits.map(str::to_owned);
     let is_there = |odb: &Odb<'_>, commit: &String| Oid::from_str(commit).is_ok_and(|id| odb.exists(id));
-    locally(repository, move |repository| {
+    with_repository(repository, move |repository| {
         let odb = repository.odb()?;
         Ok(commits.iter().all(|commit| is_there(&odb, commit)))
     })
@@ -116,7 +116,7 @@ async fn has(repository: &Path, commits: [&str; 2]) -> Result<bool, HistoryError
 }
 
 /// Runs `work` on a mirror through libgit2.
-pub(super) async fn locally<T: Send + 'static>(
+pub(super) async fn with_repository<T: Send + 'static>(
     mirror: &Path,
     work: impl FnOnce(&Repository) -> Result<T, git2::Error> + Send + 'static,
 ) -> Result<T, HistoryError> {
@@ -137,6 +137,6 @@ async fn walk(repository: &Path, arguments: &[&str]) -> io::Result<Finished> {
     git.limits(Limits { memory: MEMORY, ..Limits::tool() }).spawn()?.finish(LIMIT).await
 }
 
-fn endless(commit: &str, walked: &Finished) -> HistoryError {
+fn walk_failed(commit: &str, walked: &Finished) -> HistoryError {
     HistoryError::Walk { commit: commit.to_owned(), reason: walked.reason() }
 }

@@ -40,7 +40,7 @@ pub struct Listing {
     /// How many matching branches are left out, because there is no room for them.
     pub left_out: usize,
     /// The matching branches that cannot be watched, and why.
-    pub passed_over: Option<String>,
+    pub unwatchable: Option<String>,
 }
 
 impl Listing {
@@ -53,13 +53,13 @@ impl Listing {
 /// Which branches are asked for.
 pub(super) struct Question<'a> {
     /// Branches by name.
-    pub(super) asked: &'a [&'a str],
+    pub(super) names: &'a [&'a str],
     /// Matches further branches.
-    pub(super) meant: &'a (dyn Fn(&str) -> bool + Sync),
+    pub(super) matches: &'a (dyn Fn(&str) -> bool + Sync),
     /// How many of the matching branches are kept, the first by name.
-    pub(super) room: usize,
-    /// Whether `meant` can match at all.
-    pub(super) is_open: bool,
+    pub(super) limit: usize,
+    /// Whether `matches` can match at all.
+    pub(super) has_pattern: bool,
 }
 
 /// Asks a remote for its branches. Fetches nothing.
@@ -70,21 +70,22 @@ pub(super) async fn list(
     limit: Duration,
 ) -> Result<Listing, RemoteError> {
     let mut tally = Tally::new(question);
-    let references: Vec<String> = question.asked.iter().filter_map(|branch| reference(branch)).collect();
-    if references.is_empty() && !question.is_open {
+    let references: Vec<String> = question.names.iter().filter_map(|branch| reference(branch)).collect();
+    if references.is_empty() && !question.has_pattern {
         return Ok(tally.listing());
     }
-    let all = question.is_open || references.len() > MOST_NAMES;
+    let all = question.has_pattern || references.len() > MOST_NAMES;
     let wanted = if all { Vec::new() } else { references };
     let begun = Instant::now();
     ask(access, url, &["--heads"], &wanted, limit, &mut tally).await?;
     let has_branches = tally.branches > 0;
     let mut listing = tally.listing();
-    let lacks = !has_branches || !question.is_open && listing.tips.values().any(Option::is_none);
+    let lacks = !has_branches || !question.has_pattern && listing.tips.values().any(Option::is_none);
     if lacks {
         // Find out whether there is anything else, and which branch is the main one.
-        let mut rest = Tally::new(&Question { asked: &[], meant: &|_| false, room: 0, is_open: false });
-        rest.is_glance = true;
+        let mut rest =
+            Tally::new(&Question { names: &[], matches: &|_| false, limit: 0, has_pattern: false });
+        rest.stop_at_first = true;
         let left = limit.saturating_sub(begun.elapsed());
         ask(access, url, &["--symref"], &[], left, &mut rest).await?;
         listing.is_empty = !rest.any;
@@ -115,7 +116,7 @@ async fn ask(
             if finished.success() { Ok(()) } else { Err(run_failed(&finished, url, limit)) }
         }
         Err(Fault::Sha256) => Err(RemoteError::Sha256 { url: presentable(url) }),
-        Err(Fault::Nonsense(reason)) => {
+        Err(Fault::Malformed(reason)) => {
             Err(RemoteError::BadListing { url: presentable(url), reason: presentable(&reason) })
         }
         Err(Fault::Local(error)) => Err(error.into()),
@@ -132,13 +133,13 @@ pub(super) fn reference(branch: &str) -> Option<String> {
 #[derive(Debug)]
 enum Fault {
     Sha256,
-    Nonsense(String),
+    Malformed(String),
     Local(std::io::Error),
 }
 
 impl From<String> for Fault {
     fn from(reason: String) -> Self {
-        Self::Nonsense(reason)
+        Self::Malformed(reason)
     }
 }
 
@@ -161,7 +162,7 @@ async fn read(listing: impl AsyncRead + Unpin, tally: &mut Tally<'_>) -> Result<
             return Err(format!("it has a line of more than {LONGEST_LINE} bytes").into());
         }
         tally.take(&line)?;
-        if tally.is_glance && tally.any {
+        if tally.stop_at_first && tally.any {
             return Ok(true);
         }
     }
@@ -170,39 +171,39 @@ async fn read(listing: impl AsyncRead + Unpin, tally: &mut Tally<'_>) -> Result<
 /// What has been read so far.
 struct Tally<'a> {
     question: &'a Question<'a>,
-    asked: BTreeMap<String, Option<String>>,
+    names: BTreeMap<String, Option<String>>,
     found: BTreeMap<String, String>,
     branches: usize,
     left_out: usize,
-    passed_over: BTreeMap<String, (usize, Vec<String>)>,
+    unwatchable: BTreeMap<String, (usize, Vec<String>)>,
     default: Option<String>,
     /// Whether there was any reference at all.
     any: bool,
     /// Whether reading stops at the first reference: `default` is known by then.
-    is_glance: bool,
+    stop_at_first: bool,
 }
 
 impl<'a> Tally<'a> {
     fn new(question: &'a Question<'a>) -> Self {
-        let asked = question.asked.iter().map(|branch| ((*branch).to_owned(), None)).collect();
+        let names = question.names.iter().map(|branch| ((*branch).to_owned(), None)).collect();
         Self {
             question,
-            asked,
+            names,
             found: BTreeMap::new(),
             branches: 0,
             left_out: 0,
-            passed_over: BTreeMap::new(),
+            unwatchable: BTreeMap::new(),
             default: None,
             any: false,
-            is_glance: false,
+            stop_at_first: false,
         }
     }
 
     /// Takes a line. It may name no branch, because git compares only the ends of names.
     fn take(&mut self, line: &[u8]) -> Result<(), Fault> {
         let text = String::from_utf8_lossy(line);
-        let nonsense = || format!("the line {:?}", text.chars().take(200).collect::<String>());
-        let (commit, name) = text.split_once('\t').ok_or_else(nonsense)?;
+        let malformed = || format!("the line {:?}", text.chars().take(200).collect::<String>());
+        let (commit, name) = text.split_once('\t').ok_or_else(malformed)?;
         if let Some(target) = commit.strip_prefix("ref: ") {
             self.default = target.strip_prefix("refs/heads/").map(str::to_owned);
             return Ok(());
@@ -227,16 +228,16 @@ impl<'a> Tally<'a> {
 
     fn branch(&mut self, branch: &str, commit: &str, is_text: bool) -> Result<(), String> {
         let twice = || format!("it names {branch:?} twice");
-        if let Some(known) = self.asked.get_mut(branch).filter(|_| is_text) {
+        if let Some(known) = self.names.get_mut(branch).filter(|_| is_text) {
             return if known.replace(commit.to_owned()).is_none() { Ok(()) } else { Err(twice()) };
         }
-        if !(self.question.meant)(branch) {
+        if !(self.question.matches)(branch) {
             return Ok(());
         }
         let fault =
             if is_text { check_branch(branch).err().map(BranchError::rule) } else { Some("it is not UTF-8") };
         if let Some(rule) = fault {
-            let (count, names) = self.passed_over.entry(rule.to_owned()).or_default();
+            let (count, names) = self.unwatchable.entry(rule.to_owned()).or_default();
             *count += 1;
             if names.len() < NAMED {
                 names.push(presentable(&branch.chars().take(80).collect::<String>()));
@@ -246,7 +247,7 @@ impl<'a> Tally<'a> {
         if self.found.insert(branch.to_owned(), commit.to_owned()).is_some() {
             return Err(twice());
         }
-        if self.found.len() > self.question.room {
+        if self.found.len() > self.question.limit {
             self.found.pop_last();
             self.left_out += 1;
         }
@@ -254,7 +255,7 @@ impl<'a> Tally<'a> {
     }
 
     fn listing(self) -> Listing {
-        let kinds = self.passed_over.iter().map(|(rule, (count, names))| {
+        let kinds = self.unwatchable.iter().map(|(rule, (count, names))| {
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
             let more = if *count > names.len() {
                 format!(" and {} more", count - names.len())
@@ -265,13 +266,13 @@ impl<'a> Tally<'a> {
         });
         let kinds = kinds.collect::<Vec<_>>().join("; ");
         let found = self.found.into_iter().map(|(name, tip)| (name, Some(tip)));
-        let tips: BTreeMap<_, _> = self.asked.into_iter().chain(found).collect();
+        let tips: BTreeMap<_, _> = self.names.into_iter().chain(found).collect();
         Listing {
             tips,
             is_empty: false,
             default: None,
             left_out: self.left_out,
-            passed_over: (!kinds.is_empty()).then(|| format!("passed over: {kinds}")),
+            unwatchable: (!kinds.is_empty()).then(|| format!("passed over: {kinds}")),
         }
     }
 }
@@ -283,8 +284,8 @@ mod tests {
     const ONE: &str = "1111111111111111111111111111111111111111";
     const TWO: &str = "2222222222222222222222222222222222222222";
 
-    async fn told(asked: &[&str], room: usize, listing: &[u8]) -> Result<Listing, Fault> {
-        let question = Question { asked, meant: &|name| !name.ends_with("main"), room, is_open: true };
+    async fn told(names: &[&str], limit: usize, listing: &[u8]) -> Result<Listing, Fault> {
+        let question = Question { names, matches: &|name| !name.ends_with("main"), limit, has_pattern: true };
         let mut tally = Tally::new(&question);
         read(listing, &mut tally).await.map(|_| tally.listing())
     }
@@ -300,7 +301,7 @@ mod tests {
             listing.tips,
             expected.map(|(name, tip)| (name.to_owned(), tip.map(str::to_owned))).into()
         );
-        assert_eq!((listing.left_out, listing.passed_over), (0, None));
+        assert_eq!((listing.left_out, listing.unwatchable), (0, None));
     }
 
     #[tokio::test]
@@ -314,7 +315,7 @@ mod tests {
         let listing = told(&["main"], 2, &text).await.unwrap();
         let names: Vec<&str> = listing.tips.keys().map(String::as_str).collect();
         assert_eq!((names, listing.left_out), (vec!["a", "b", "main"], 2));
-        let told = listing.passed_over.unwrap();
+        let told = listing.unwatchable.unwrap();
         for part in [
             "`HEAD` (",
             "`-x`, `-y`, `-z` and 1 more (it begins with `-`)",
@@ -340,7 +341,7 @@ mod tests {
         ];
         for listing in &wrong {
             let error = told(&["main"], 5, listing.as_bytes()).await.unwrap_err();
-            assert!(matches!(error, Fault::Nonsense(_)), "{}: {error:?}", &listing[..60.min(listing.len())]);
+            assert!(matches!(error, Fault::Malformed(_)), "{}: {error:?}", &listing[..60.min(listing.len())]);
         }
         let other = format!("{ONE}{}\trefs/heads/main\n", &TWO[..24]);
         assert!(matches!(told(&["main"], 5, other.as_bytes()).await, Err(Fault::Sha256)));

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::access::{Access, Contact};
 use super::address::PrivateHosts;
-use super::history::{HistoryError, descends, locally};
+use super::history::{HistoryError, descends, with_repository};
 use super::listing::{self, Listing, Question};
 use super::program::git;
 use super::quota::{self, FailedRepositories, remove_leftovers};
@@ -40,14 +40,20 @@ pub struct Mirrors {
     limits: Limits,
     private: PrivateHosts,
     access: Access,
-    resting: FailedRepositories,
+    cooling_down: FailedRepositories,
 }
 
 impl Mirrors {
     /// Keeps mirrors in `directory`, which is created when it is needed.
     pub fn new(directory: impl Into<PathBuf>, limits: Limits) -> Self {
         let (private, access) = (PrivateHosts::default(), Access::Operator);
-        Self { directory: directory.into(), limits, private, access, resting: FailedRepositories::default() }
+        Self {
+            directory: directory.into(),
+            limits,
+            private,
+            access,
+            cooling_down: FailedRepositories::default(),
+        }
     }
 
     /// Permits these hosts, which are not public, to channels that the spec does not name.
@@ -60,8 +66,8 @@ impl Mirrors {
     /// could fetch them, may be a quarter as large, and are kept apart from what was fetched with
     /// the operator's credentials.
     #[must_use]
-    pub fn of_strangers(&self) -> Self {
-        if !self.are_of_operator() {
+    pub fn for_brought_channels(&self) -> Self {
+        if !self.is_operator_access() {
             return self.clone();
         }
         let limits = Limits { size: self.limits.size / 4, ..self.limits };
@@ -74,14 +80,14 @@ impl Mirrors {
     }
 
     /// Whether the operator named the mirrored repositories.
-    pub(super) fn are_of_operator(&self) -> bool {
+    pub(super) fn is_operator_access(&self) -> bool {
         matches!(self.access, Access::Operator)
     }
 
     /// The mirrors that have `channel`, one of the `channels` of a revision.
     #[must_use]
     pub fn of(&self, channels: &[ChannelCommit], channel: &ChannelCommit) -> Self {
-        if is_brought(channels, channel) { self.of_strangers() } else { self.clone() }
+        if is_brought(channels, channel) { self.for_brought_channels() } else { self.clone() }
     }
 
     /// The path of the mirror of `url`, whether it exists or not.
@@ -97,20 +103,20 @@ impl Mirrors {
     ///
     /// Fetches and writes nothing. An error concerns all of the branches.
     pub async fn tips(&self, url: &str, branches: &[&str]) -> Result<Listing, RemoteError> {
-        let question = Question { asked: branches, meant: &|_| false, room: 0, is_open: false };
+        let question = Question { names: branches, matches: &|_| false, limit: 0, has_pattern: false };
         listing::list(&self.access, url, &question, self.limits.poll).await
     }
 
-    /// Asks a remote for `branches` like [`Mirrors::tips`], and also for branches that are `meant`.
-    /// If there is no `room` for all of those, the first by name are kept.
+    /// Asks a remote for `branches` like [`Mirrors::tips`], and also for branches that `matches` accepts.
+    /// If there are more than `limit` of those, the first by name are kept.
     pub async fn list(
         &self,
         url: &str,
         branches: &[&str],
-        meant: &(dyn Fn(&str) -> bool + Sync),
-        room: usize,
+        matches: &(dyn Fn(&str) -> bool + Sync),
+        limit: usize,
     ) -> Result<Listing, RemoteError> {
-        let question = Question { asked: branches, meant, room, is_open: true };
+        let question = Question { names: branches, matches, limit, has_pattern: true };
         listing::list(&self.access, url, &question, self.limits.poll).await
     }
 
@@ -149,7 +155,7 @@ impl Mirrors {
         if state == State::Holds {
             return Ok(());
         }
-        if self.resting.has(&mirror) {
+        if self.cooling_down.has(&mirror) {
             return Err(RemoteError::TooLarge { url: presentable(url), limit: self.limits.size });
         }
         if state == State::Lacks {
@@ -166,7 +172,7 @@ impl Mirrors {
         blocking(move || create(&path, &description)).await?;
         if let Err(error) = self.update(&new, url, branch, commit).await {
             if matches!(error, RemoteError::TooLarge { .. }) {
-                self.resting.add(&mirror);
+                self.cooling_down.add(&mirror);
             }
             blocking(move || remove(&new)).await?;
             return Err(error);
@@ -181,7 +187,7 @@ impl Mirrors {
     /// Fetches into a complete mirror, and removes everything that an interrupted git leaves there.
     async fn update(&self, mirror: &Path, url: &str, branch: &str, commit: &str) -> Result<(), RemoteError> {
         self.clear(mirror).await?;
-        let result = self.get_either(mirror, url, branch, commit).await;
+        let result = self.fetch_by_hash_or_branch(mirror, url, branch, commit).await;
         self.clear(mirror).await?;
         if result.is_ok() {
             let git = git(mirror).args(["gc", "--quiet", "--auto"]);
@@ -198,7 +204,7 @@ impl Mirrors {
     }
 
     /// Fetches a commit by its hash, or with its branch if that fails.
-    async fn get_either(
+    async fn fetch_by_hash_or_branch(
         &self,
         mirror: &Path,
         url: &str,
@@ -224,7 +230,7 @@ impl Mirrors {
         if said.contains("shallow roots are not allowed") {
             return Err(RemoteError::Shallow { url: presentable(url) });
         }
-        match keep(mirror, commit).await {
+        match reference_commit(mirror, commit).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(missing_commit(url, branch, commit)),
             Err(HistoryError::Io(error)) => Err(error.into()),
@@ -290,13 +296,13 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a reference to `commit` if it is in the history of the tip that was just fetched.
-async fn keep(mirror: &Path, commit: &str) -> Result<bool, HistoryError> {
-    let tip = locally(mirror, |repository| repository.refname_to_id("refs/tip")).await?;
+async fn reference_commit(mirror: &Path, commit: &str) -> Result<bool, HistoryError> {
+    let tip = with_repository(mirror, |repository| repository.refname_to_id("refs/tip")).await?;
     if !descends(mirror, &tip.to_string(), commit).await? {
         return Ok(false);
     }
     let commit = commit.to_owned();
-    locally(mirror, move |repository| {
+    with_repository(mirror, move |repository| {
         let (name, wanted) = (format!("refs/gorget/{commit}"), Oid::from_str(&commit)?);
         repository.reference(&name, wanted, true, "fetched").map(|_| true)
     })

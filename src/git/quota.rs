@@ -32,14 +32,14 @@ pub(super) struct FailedRepositories(Arc<Mutex<HashMap<PathBuf, Instant>>>);
 
 impl FailedRepositories {
     pub(super) fn has(&self, mirror: &Path) -> bool {
-        let mut resting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        resting.retain(|_, until| *until > Instant::now());
-        resting.contains_key(mirror)
+        let mut cooling_down = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cooling_down.retain(|_, until| *until > Instant::now());
+        cooling_down.contains_key(mirror)
     }
 
     pub(super) fn add(&self, mirror: &Path) {
-        let mut resting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        resting.insert(mirror.to_owned(), Instant::now() + REST);
+        let mut cooling_down = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cooling_down.insert(mirror.to_owned(), Instant::now() + REST);
     }
 }
 

@@ -4,20 +4,20 @@
 //! A channel is fetched, then authenticated, and only then is its description used (except for the
 //! location of its keys). No code of it is loaded.
 //!
-//! If there are several demands for one name, only one is met. A channel that the spec names always
+//! If there are several requests for one name, only one is met. A channel that the spec names always
 //! wins. Among the others, the first wins, unless it follows a branch and a later one names a
 //! commit: then the later one replaces it, while what the replaced channel needs stays. Guix does
 //! the same, except that there a needed channel with a commit also replaces a channel of the spec
-//! without one. All other demands are reported.
+//! without one. All other requests are reported.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
-use super::access::may_bring;
+use super::access::check_may_fetch;
 use super::authentic::{Authenticator, Verdict};
-use super::demand::{Demand, warn};
+use super::channel_search::{ChannelSearch, MirrorLocks};
+use super::dependency_request::{DependencyRequest, warn};
 use super::description::{Dependency, Metadata};
-use super::errand::{Errand, Turns};
 use super::metadata::metadata;
 use super::mirror::Mirrors;
 use super::obstacle::{MOST_CHANNELS, Obstacle};
@@ -36,19 +36,19 @@ pub struct Resolver {
     pub mirrors: Mirrors,
     /// Tells whether commits are authentic.
     pub authenticator: Authenticator,
-    turns: Turns,
+    mirror_locks: MirrorLocks,
 }
 
 impl Resolver {
     /// Fetches to `mirrors` and authenticates with `authenticator`.
     pub fn new(mirrors: Mirrors, authenticator: Authenticator) -> Self {
-        Self { mirrors, authenticator, turns: Turns::default() }
+        Self { mirrors, authenticator, mirror_locks: MirrorLocks::default() }
     }
 
     /// Starts a search for what these channels need. What they bring may take twice the time limit
     /// of a fetch: once for fetching, and as much for authenticating.
-    pub fn errand(&self, named: &[ChannelCommit]) -> Errand {
-        Errand::new(named.first().map(|channel| channel.url.as_str()), self.mirrors.limits().fetch * 2)
+    pub fn search(&self, named: &[ChannelCommit]) -> ChannelSearch {
+        ChannelSearch::new(named.first().map(|channel| channel.url.as_str()), self.mirrors.limits().fetch * 2)
     }
 
     /// Completes the channels that a spec names. Their origins have their branches and
@@ -57,37 +57,37 @@ impl Resolver {
         &self,
         named: Vec<ChannelCommit>,
         tips: &Tips,
-        errand: &mut Errand,
+        search: &mut ChannelSearch,
     ) -> Result<Revision, Obstacle> {
         let mut found = named;
-        let mut demands = VecDeque::new();
+        let mut requests = VecDeque::new();
         for place in 0..found.len() {
             let mut channel = found[place].clone();
-            errand.goes_to(&channel.url);
-            let _turn = self.turns.take(self.mirrors.path(&channel.url), false).await;
-            demands.extend(self.needs(&found, &mut channel).await?);
+            search.move_to(&channel.url);
+            let _lock = self.mirror_locks.take(self.mirrors.path(&channel.url), false).await;
+            requests.extend(self.needs(&found, &mut channel).await?);
             found[place] = channel;
         }
-        errand.has_named();
+        search.finish_named();
         let mut all = Vec::new();
-        while let Some(demand) = demands.pop_front() {
-            let place = found.iter().position(|channel| channel.name == demand.name());
+        while let Some(request) = requests.pop_front() {
+            let place = found.iter().position(|channel| channel.name == request.name());
             if place.is_none() && found.len() == MOST_CHANNELS {
-                return Err(Obstacle::TooMany { channel: demand.name().to_owned() });
+                return Err(Obstacle::TooMany { channel: request.name().to_owned() });
             }
-            if place.is_none_or(|place| demand.replaces(&found[place])) {
-                let (channel, further) = self.bring(&found, &demand, tips, errand).await?;
-                demands.extend(further);
+            if place.is_none_or(|place| request.replaces(&found[place])) {
+                let (channel, further) = self.bring(&found, &request, tips, search).await?;
+                requests.extend(further);
                 match place {
                     Some(place) => found[place] = channel,
                     None => found.push(channel),
                 }
             }
-            all.push(demand);
+            all.push(request);
         }
         for channel in &mut found {
-            let of_channel = all.iter().filter(|demand| demand.name() == channel.name);
-            let conflicts: Vec<String> = of_channel.filter_map(|demand| demand.conflict(channel)).collect();
+            let of_channel = all.iter().filter(|request| request.name() == channel.name);
+            let conflicts: Vec<String> = of_channel.filter_map(|request| request.conflict(channel)).collect();
             for warning in conflicts {
                 warn(channel, warning);
             }
@@ -102,16 +102,16 @@ impl Resolver {
 
     /// Reports an error of the repository of a channel.
     fn obstacle(&self, channel: &ChannelCommit, error: RemoteError) -> Obstacle {
-        let url = self.mirrors.are_of_operator().then(|| channel.url.clone());
+        let url = self.mirrors.is_operator_access().then(|| channel.url.clone());
         Obstacle::Remote { channel: label(channel), url, error }
     }
 
-    /// Fetches, authenticates and describes a channel, one of `channels`; returns its demands.
+    /// Fetches, authenticates and describes a channel, one of `channels`; returns its requests.
     async fn needs(
         &self,
         channels: &[ChannelCommit],
         channel: &mut ChannelCommit,
-    ) -> Result<Vec<Demand>, Obstacle> {
+    ) -> Result<Vec<DependencyRequest>, Obstacle> {
         let here = self.reaching(channels, channel);
         let metadata = match here.complete(channel).await {
             Err(obstacle) if obstacle.is_damage() => {
@@ -123,20 +123,24 @@ impl Resolver {
             result => result?,
         };
         let (needed_by, by_url) = (&channel.name, &channel.url);
-        let demand = |dependency| Demand { dependency, needed_by: needed_by.clone(), by_url: by_url.clone() };
-        Ok(metadata.dependencies.into_iter().map(demand).collect())
+        let request = |dependency| DependencyRequest {
+            dependency,
+            needed_by: needed_by.clone(),
+            by_url: by_url.clone(),
+        };
+        Ok(metadata.dependencies.into_iter().map(request).collect())
     }
 
-    /// Completes the channel that meets a demand of one of `channels`; returns it and its own
-    /// demands.
+    /// Completes the channel that meets a request of one of `channels`; returns it and its own
+    /// requests.
     async fn bring(
         &self,
         channels: &[ChannelCommit],
-        demand: &Demand,
+        request: &DependencyRequest,
         tips: &Tips,
-        errand: &mut Errand,
-    ) -> Result<(ChannelCommit, Vec<Demand>), Obstacle> {
-        let Dependency { name, url, branch, commit, .. } = &demand.dependency;
+        search: &mut ChannelSearch,
+    ) -> Result<(ChannelCommit, Vec<DependencyRequest>), Obstacle> {
+        let Dependency { name, url, branch, commit, .. } = &request.dependency;
         let place = ChannelCommit::new(name, url, "");
         let mirrors = self.mirrors.of(channels, &place);
         let commit = commit.as_ref().or_else(|| tips.get(&(url.clone(), branch.clone())));
@@ -145,56 +149,56 @@ impl Resolver {
             None => false,
         };
         let contacts = is_brought(channels, &place) && !is_here;
-        let _turn = self.turns.take(mirrors.path(url), contacts).await;
+        let _lock = self.mirror_locks.take(mirrors.path(url), contacts).await;
         if is_brought(channels, &place) {
-            errand.weigh(url, 0);
+            search.record_size(url, 0);
         }
         let work = async {
-            let mut channel = self.meet(channels, demand, tips).await?;
+            let mut channel = self.meet(channels, request, tips).await?;
             let further = self.needs(channels, &mut channel).await?;
             Ok::<_, Obstacle>((channel, further))
         };
         let late = |limit| Obstacle::TooSlow { channel: name.clone(), limit };
-        let (channel, further) = errand.spend(work).await.map_err(late)??;
+        let (channel, further) = search.within_time_left(work).await.map_err(late)??;
         if is_brought(channels, &channel) {
-            self.weigh(&mirrors, &channel, errand).await?;
+            self.check_size(&mirrors, &channel, search).await?;
         }
         Ok((channel, further))
     }
 
     /// Refuses a channel that makes the total of what is brought too large.
-    async fn weigh(
+    async fn check_size(
         &self,
         mirrors: &Mirrors,
         channel: &ChannelCommit,
-        errand: &mut Errand,
+        search: &mut ChannelSearch,
     ) -> Result<(), Obstacle> {
         let (mirror, limit) = (mirrors.path(&channel.url), self.mirrors.limits().size);
         let unknown = |error| Obstacle::Remote { channel: label(channel), url: None, error };
         let size = size(&mirror).await.map_err(|error| unknown(error.into()))?;
-        if errand.weigh(&channel.url, size) > limit {
+        if search.record_size(&channel.url, size) > limit {
             return Err(Obstacle::TooMuch { channel: label(channel), limit });
         }
         Ok(())
     }
 
-    /// The channel that meets a demand of one of `channels`.
+    /// The channel that meets a request of one of `channels`.
     async fn meet(
         &self,
         channels: &[ChannelCommit],
-        demand: &Demand,
+        request: &DependencyRequest,
         tips: &Tips,
     ) -> Result<ChannelCommit, Obstacle> {
-        let (introduction, warnings) = demand.introduction().map_err(|obstacle| *obstacle)?;
-        let Dependency { name, url, branch, commit, .. } = &demand.dependency;
+        let (introduction, warnings) = request.introduction().map_err(|obstacle| *obstacle)?;
+        let Dependency { name, url, branch, commit, .. } = &request.dependency;
         let pinned = commit.is_some();
-        let (branch, needed_by) = (branch.clone(), Some(demand.needed_by.clone()));
+        let (branch, needed_by) = (branch.clone(), Some(request.needed_by.clone()));
         let origin = Origin { branch, pinned, needed_by, introduction, warnings, ..Origin::default() };
         let channel = ChannelCommit::new(name, url, commit.clone().unwrap_or_default());
         let mut channel = ChannelCommit { origin, ..channel };
         let there = self.reaching(channels, &channel);
         if is_brought(channels, &channel) {
-            may_bring(&demand.by_url, url).map_err(|error| there.obstacle(&channel, error))?;
+            check_may_fetch(&request.by_url, url).map_err(|error| there.obstacle(&channel, error))?;
         }
         if !pinned {
             channel.commit = there.tip(&channel, tips).await?;

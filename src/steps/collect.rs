@@ -17,22 +17,22 @@ use crate::git::{Checkouts, Mirrors};
 
 /// How long an unneeded mirror is kept after its last fetch: specs come back, and first fetches are
 /// slow.
-const MIRROR_REST: Seconds = 30 * 24 * 60 * 60;
+const MIRROR_RETENTION: Seconds = 30 * 24 * 60 * 60;
 /// The total size limit of the logs of builds, in bytes.
 const MOST_LOGS: u64 = 10 << 30;
 /// The same for a mirror that no spec names, only a channel: strangers can cause any number of new
 /// ones.
-const BROUGHT_REST: Seconds = 3 * DAY;
+const BROUGHT_RETENTION: Seconds = 3 * DAY;
 /// How much longer the row of a mirror is kept, so that every machine has time to remove its own
 /// copy.
 const GRACE: Seconds = DAY;
 const DAY: Seconds = 24 * 60 * 60;
 /// How long an unwatched branch is remembered after its last poll: if it existed then, and if it
 /// was gone.
-const BRANCH_REST: Seconds = 30 * DAY;
-const GONE_REST: Seconds = DAY;
+const BRANCH_RETENTION: Seconds = 30 * DAY;
+const GONE_RETENTION: Seconds = DAY;
 /// The same for a branch with an authentic commit that later commits must descend from.
-const TRUST_REST: Seconds = 365 * DAY;
+const TRUST_RETENTION: Seconds = 365 * DAY;
 
 /// The reconciler that removes what is no longer needed.
 ///
@@ -138,9 +138,9 @@ impl Collect {
         let unwatched = branches.iter().filter(|b| !watched.contains(&(b.url.as_str(), b.name.as_str())));
         let forgotten = unwatched.filter(|branch| {
             let rest = match &branch.tip {
-                _ if trusted.contains(&branch.id) => TRUST_REST,
-                None => GONE_REST,
-                Some(_) => BRANCH_REST,
+                _ if trusted.contains(&branch.id) => TRUST_RETENTION,
+                None => GONE_RETENTION,
+                Some(_) => BRANCH_RETENTION,
             };
             branch.polled_at.is_some_and(|polled_at| polled_at < now - rest)
         });
@@ -161,15 +161,16 @@ impl Collect {
         let named = specs.iter().filter(|stored| stored.present).flat_map(|stored| &stored.spec.channels);
         let mut urls: HashSet<&str> = named.map(|channel| channel.url.as_str()).collect();
         urls.extend(needed.iter().flat_map(Revision::channels).map(|channel| channel.url.as_str()));
-        let long_ago = self.clock.now() - MIRROR_REST;
+        let long_ago = self.clock.now() - MIRROR_RETENTION;
         for mirror in self.db.mirrors().await? {
             let touched = mirror.fetched_at.max(mirror.failed_at).unwrap_or_default();
             if urls.contains(mirror.url.as_str()) {
                 continue;
             }
-            for (mirrors, rest) in
-                [(&self.places.mirrors, MIRROR_REST), (&self.places.mirrors.of_strangers(), BROUGHT_REST)]
-            {
+            for (mirrors, rest) in [
+                (&self.places.mirrors, MIRROR_RETENTION),
+                (&self.places.mirrors.for_brought_channels(), BROUGHT_RETENTION),
+            ] {
                 if touched < self.clock.now() - rest && mirrors.path(&mirror.url).exists() {
                     mirrors.discard(&mirror.url).await.context("removing a mirror")?;
                     tracing::info!(url = mirror.url, "a mirror that nothing needs is removed");

@@ -429,7 +429,7 @@ async fn what_channels_brought_in_vain_goes_after_three_days() {
     bed.see().await;
     exhaust(&mut bed.fetch()).await.unwrap();
     assert_eq!(bed.db.blocked_specs().await.unwrap().len(), 1);
-    let mirror = bed.mirrors.of_strangers().path(&needed.url());
+    let mirror = bed.mirrors.for_brought_channels().path(&needed.url());
     let mut collect = bed.collect();
     for (days, expected) in [(2, true), (2, false)] {
         bed.clock.advance(days * 24 * 60 * 60);

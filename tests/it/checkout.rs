@@ -161,7 +161,7 @@ async fn a_channel_that_only_another_channel_names_may_be_smaller() {
     let (remote, (_directory, checkouts)) = (Remote::new(), checkouts());
     let files = [b"a", b"b", b"c"].map(|name| (FILE, &name[..], remote.blob(name.repeat(200 << 20))));
     let commit = remote.commit_tree(remote.tree(&files), None);
-    let error = checkouts.of_strangers().checkout(remote.path(), &commit).await.unwrap_err();
+    let error = checkouts.for_brought_channels().checkout(remote.path(), &commit).await.unwrap_err();
     assert_eq!(refusal(error), (PathBuf::from("c"), Refusal::TooBig));
 }
 

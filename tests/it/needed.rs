@@ -50,8 +50,8 @@ impl Elsewhere {
             channel
         });
         let named: Vec<_> = named.collect();
-        let mut errand = self.resolver.errand(&named);
-        self.resolver.resolve(named, &self.tips, &mut errand).await
+        let mut search = self.resolver.search(&named);
+        self.resolver.resolve(named, &self.tips, &mut search).await
     }
 }
 
@@ -59,7 +59,7 @@ impl Elsewhere {
 fn put(mirrors: &Mirrors, url: &str, remote: &Path, commit: &str) {
     let mut options = RepositoryInitOptions::new();
     options.bare(true).external_template(false);
-    for path in [mirrors.path(url), mirrors.of_strangers().path(url)] {
+    for path in [mirrors.path(url), mirrors.for_brought_channels().path(url)] {
         let git = Repository::init_opts(&path, &options).unwrap();
         let alternates = git.path().join("objects/info/alternates");
         std::fs::write(alternates, format!("{}\n", remote.join("objects").display())).unwrap();
@@ -190,8 +190,8 @@ async fn by_gorget(named: &[Named<'_>]) -> (Vec<String>, Vec<String>) {
         channel
     });
     let named: Vec<_> = named.collect();
-    let mut errand = elsewhere.resolver.errand(&named);
-    let revision = elsewhere.resolver.resolve(named, &Tips::new(), &mut errand).await.unwrap();
+    let mut search = elsewhere.resolver.search(&named);
+    let revision = elsewhere.resolver.resolve(named, &Tips::new(), &mut search).await.unwrap();
     let line = |channel: &ChannelCommit| format!("{} {}", channel.name, channel.commit);
     let mut lines: Vec<String> = revision.channels().iter().map(line).collect();
     lines.sort();
@@ -259,8 +259,8 @@ async fn what_channels_bring_is_bounded_each_and_together() {
         let commit = own.push("master", ".guix-channel", needing(&needs.concat()));
         let mut channel = ChannelCommit::new("own", own.url(), commit);
         "master".clone_into(&mut channel.origin.branch);
-        let mut errand = resolver.errand(std::slice::from_ref(&channel));
-        resolver.resolve(vec![channel], &Tips::new(), &mut errand).await
+        let mut search = resolver.search(std::slice::from_ref(&channel));
+        resolver.resolve(vec![channel], &Tips::new(), &mut search).await
     };
     let remote = |size| {
         let remote = Remote::new();

@@ -158,8 +158,8 @@ async fn check_out(
         named.push(at_commit(channel, &resolver).await?);
     }
     progress.now(format!("fetching and authenticating the channels of {}", spec.name));
-    let mut errand = resolver.errand(&named);
-    let revision = resolver.resolve(named, &Tips::new(), &mut errand).await;
+    let mut search = resolver.search(&named);
+    let revision = resolver.resolve(named, &Tips::new(), &mut search).await;
     let revision = revision.map_err(|obstacle| user_error(obstacle.to_string()))?;
     revision.warnings().for_each(|warning| output::note(&format!("warning: {warning}")));
     let (mut sources, mut checkouts) = (Vec::new(), Vec::new());

@@ -37,7 +37,7 @@ impl BlockReason {
 
     /// It is unknown whether the commit of a channel descends from a commit that was evaluated
     /// before.
-    pub(super) fn endless(channel: &ChannelCommit, error: &HistoryError) -> Self {
+    pub(super) fn unknown_ancestry(channel: &ChannelCommit, error: &HistoryError) -> Self {
         let reason = format!("channel {}: {error}", channel.name);
         Self { kind: BlockKind::Failed, reason, push: None, remote: None }
     }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use crate::clock::Clock;
 use crate::db::{BranchState, Db, Evaluation, PollResult, PushKind, StoredSpec};
 use crate::domain::revision::{ChannelCommit, Revision, is_brought};
-use crate::git::{Errand, HistoryError, Mirrors, Resolver, Tips, descends, steps};
+use crate::git::{ChannelSearch, HistoryError, Mirrors, Resolver, Tips, descends, steps};
 
 use super::block_reason;
 
@@ -29,9 +29,9 @@ impl FetchJob {
         named: Vec<ChannelCommit>,
         before: Option<&Evaluation>,
         tips: &Tips,
-        errand: &mut Errand,
+        search: &mut ChannelSearch,
     ) -> anyhow::Result<Result<(), block_reason::BlockReason>> {
-        let revision = match self.resolver.resolve(named.clone(), tips, errand).await {
+        let revision = match self.resolver.resolve(named.clone(), tips, search).await {
             Ok(revision) => revision,
             Err(obstacle) => return Ok(Err(obstacle.into())),
         };
@@ -51,7 +51,7 @@ impl FetchJob {
         }
         let between = match before {
             Some(before) if stored.spec.every_commit => {
-                self.between(&before.revision, &named, tips, errand).await?
+                self.between(&before.revision, &named, tips, search).await?
             }
             _ => Vec::new(),
         };
@@ -80,9 +80,9 @@ impl FetchJob {
 
     /// Records the mirrors that exist now. A failed fetch takes space too, until the mirror is
     /// collected.
-    pub(super) async fn note(&self, errand: &Errand) -> anyhow::Result<()> {
+    pub(super) async fn note(&self, search: &ChannelSearch) -> anyhow::Result<()> {
         let now = self.clock.now();
-        for url in errand.brought() {
+        for url in search.brought() {
             self.db.touch_mirror(url, now).await?;
         }
         Ok(())
@@ -106,7 +106,7 @@ impl FetchJob {
                 Ok(true) => return Ok(None),
                 Ok(false) => {}
                 Err(HistoryError::Io(error)) => return Err(error).context("comparing commits"),
-                Err(error) => return Ok(Some(block_reason::BlockReason::endless(channel, &error))),
+                Err(error) => return Ok(Some(block_reason::BlockReason::unknown_ancestry(channel, &error))),
             }
         }
         Ok(Some(block_reason::BlockReason::rollback(channel, &trust)))
@@ -144,7 +144,7 @@ impl FetchJob {
         before: &Revision,
         named: &[ChannelCommit],
         tips: &Tips,
-        errand: &mut Errand,
+        search: &mut ChannelSearch,
     ) -> anyhow::Result<Vec<Revision>> {
         let mut now: Vec<ChannelCommit> = named.to_vec();
         for channel in &mut now {
@@ -166,7 +166,7 @@ impl FetchJob {
             });
             for commit in commits.context("walking through a history")? {
                 now[place].commit = commit;
-                match self.resolver.resolve(now.clone(), tips, errand).await {
+                match self.resolver.resolve(now.clone(), tips, search).await {
                     Ok(revision) => revisions.push(revision),
                     Err(obstacle) => tracing::warn!(url = channel.url, "a commit is left out: {obstacle}"),
                 }

@@ -18,16 +18,16 @@ use crate::domain::revision::ChannelCommit;
 use crate::farm::bell::Bells;
 use crate::farm::context::{Context, Once};
 use crate::farm::reconciler::{Progress, Reconciler};
-use crate::git::{Resolver, Tips, Whereabouts};
+use crate::git::{Resolver, SearchPosition, Tips};
 
 use fetch_spec::FetchJob;
 
 /// How many specs are fetched concurrently, as far as repositories that they name are concerned.
 /// What is fetched is large, and authenticating keeps a processor busy.
-const SIDE_BY_SIDE: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 /// How many of those may have a repository that was never fetched or failed the last time: slow
 /// ones must not keep all others waiting.
-const UNPROVEN: usize = SIDE_BY_SIDE - 1;
+const UNPROVEN: usize = MAX_CONCURRENT - 1;
 /// How often new targets are looked for while fetches are running.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -47,7 +47,7 @@ pub struct Fetch {
 struct Fetches {
     tasks: JoinSet<Fetched>,
     /// Their specs, with the progress of each, and whether its repositories are proven.
-    specs: BTreeMap<SpecId, (Whereabouts, bool)>,
+    specs: BTreeMap<SpecId, (SearchPosition, bool)>,
 }
 
 /// What a spec wants evaluated and does not have yet.
@@ -91,7 +91,7 @@ impl Reconciler for Fetch {
             tokio::select! {
                 fetched = self.fetches.tasks.join_next() => match fetched {
                     None => return Ok(progress),
-                    Some(Ok(fetched)) => self.settle(fetched).await?,
+                    Some(Ok(fetched)) => self.handle_outcome(fetched).await?,
                     Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
                 },
                 () = &mut interval => return Ok(Progress::Worked),
@@ -177,22 +177,22 @@ impl Fetch {
         for one in wanted {
             let running = self.fetches.specs.values();
             let busy: Vec<(String, bool)> =
-                running.filter_map(|(whereabouts, proven)| Some((whereabouts.url()?, *proven))).collect();
+                running.filter_map(|(position, proven)| Some((position.url()?, *proven))).collect();
             let waits = one.named.iter().any(|channel| busy.iter().any(|(url, _)| *url == channel.url));
             let unproven = busy.iter().filter(|(_, is_proven)| !is_proven).count();
-            if waits || busy.len() >= SIDE_BY_SIDE || !one.is_proven && unproven >= UNPROVEN {
+            if waits || busy.len() >= MAX_CONCURRENT || !one.is_proven && unproven >= UNPROVEN {
                 waiting.push(one);
                 continue;
             }
             let Target { stored, named, before, identity, block, tips, is_proven } = one;
             self.once.done(&attempt(&stored, &identity));
-            let mut errand = self.resolver.errand(&named);
-            self.fetches.specs.insert(stored.id, (errand.whereabouts(), is_proven));
+            let mut search = self.resolver.search(&named);
+            self.fetches.specs.insert(stored.id, (search.position(), is_proven));
             let (db, resolver, clock) = (self.db.clone(), self.resolver.clone(), self.clock.clone());
             self.fetches.tasks.spawn(async move {
                 let job = FetchJob { db, resolver, clock };
-                let result = job.fetch(&stored, named, before.as_ref(), &tips, &mut errand).await;
-                let noted = job.note(&errand).await;
+                let result = job.fetch(&stored, named, before.as_ref(), &tips, &mut search).await;
+                let noted = job.note(&search).await;
                 Fetched { stored, identity, block, result: noted.and(result) }
             });
         }
@@ -200,7 +200,7 @@ impl Fetch {
     }
 
     /// Handles the outcome of a fetch.
-    async fn settle(&mut self, fetched: Fetched) -> anyhow::Result<()> {
+    async fn handle_outcome(&mut self, fetched: Fetched) -> anyhow::Result<()> {
         let Fetched { stored, identity, block, result } = fetched;
         self.fetches.specs.remove(&stored.id);
         match result? {

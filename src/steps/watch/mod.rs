@@ -30,7 +30,7 @@ use crate::farm::context::{Context, Once};
 use crate::farm::reconciler::{Progress, Reconciler, spread};
 use crate::git::{Listing, Mirrors, RemoteError};
 
-use seen::{Sight, tell};
+use seen::{BranchObservation, log_changes};
 use watchers::{Watchers, watchers};
 
 /// How many repositories are polled concurrently.
@@ -57,7 +57,7 @@ pub struct Watch {
 /// The running polls.
 #[derive(Debug, Default)]
 struct Polls {
-    tasks: JoinSet<Looked>,
+    tasks: JoinSet<PollOutcome>,
     urls: BTreeSet<String>,
 }
 
@@ -73,9 +73,9 @@ impl Reconciler for Watch {
         };
         let Some(first) = first else { return Ok(Progress::Idle) };
         let mut next = Some(first);
-        while let Some(looked) = next {
-            match looked {
-                Ok(looked) => self.settle(looked).await?,
+        while let Some(outcome) = next {
+            match outcome {
+                Ok(outcome) => self.settle(outcome).await?,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
             next = self.polls.tasks.try_join_next();
@@ -108,7 +108,7 @@ struct Due {
 
 /// The outcome of a poll of a repository.
 #[derive(Debug)]
-struct Looked {
+struct PollOutcome {
     due: Due,
     listing: Result<Listing, RemoteError>,
 }
@@ -143,7 +143,7 @@ impl Watch {
             let mirrors = self.mirrors.clone();
             self.polls.tasks.spawn(async move {
                 let listing = due.list(&mirrors).await;
-                Looked { due, listing }
+                PollOutcome { due, listing }
             });
         }
         Ok(())
@@ -156,7 +156,7 @@ impl Watch {
         self.make_known(&watchers).await?;
         let mut all: BTreeMap<String, Due> = BTreeMap::new();
         for branch in self.db.branches().await? {
-            let due = all.entry(branch.url.clone()).or_insert_with(|| Due::none(&branch.url));
+            let due = all.entry(branch.url.clone()).or_insert_with(|| Due::new(&branch.url));
             let key = (branch.url.clone(), branch.name.clone());
             let Some(Watchers { periods, patterns, named }) = watchers.remove(&key) else {
                 due.others.push(branch);
@@ -167,7 +167,7 @@ impl Watch {
             let at = match branch.polled_at {
                 None => 0,
                 Some(_) if branch.failures > 0 => branch.next_poll,
-                Some(polled_at) => late(&branch.url, polled_at, after(polled_at)),
+                Some(polled_at) => with_jitter(&branch.url, polled_at, after(polled_at)),
             };
             let at = asked(&branch).map_or(at, |asked| at.min(asked));
             if self.once.wants(&name(&branch), at <= now) {
@@ -197,8 +197,8 @@ impl Watch {
     }
 
     /// Records the outcome of a poll.
-    async fn settle(&mut self, looked: Looked) -> anyhow::Result<()> {
-        let Looked { due, listing } = looked;
+    async fn settle(&mut self, outcome: PollOutcome) -> anyhow::Result<()> {
+        let PollOutcome { due, listing } = outcome;
         self.polls.urls.remove(&due.url);
         let now = self.clock.now();
         let listing = match listing {
@@ -220,7 +220,7 @@ impl Watch {
                 due.unreachable(reason, now)
             }
         };
-        tell(&due.url, &polls, now);
+        log_changes(&due.url, &polls, now);
         let rows = polls.into_iter().map(|(branch, seen, next_poll)| PollResult {
             branch: branch.id,
             seen,
@@ -235,7 +235,12 @@ impl Watch {
     }
 
     /// Branches that match patterns and were never seen before.
-    async fn appeared(&self, due: &Due, listing: &Listing, now: Seconds) -> anyhow::Result<Vec<Sight>> {
+    async fn appeared(
+        &self,
+        due: &Due,
+        listing: &Listing,
+        now: Seconds,
+    ) -> anyhow::Result<Vec<BranchObservation>> {
         let known: BTreeSet<&str> = due.names();
         let new = listing.tips.iter().filter(|(name, _)| !known.contains(name.as_str()));
         let new: BTreeMap<&str, &String> =
@@ -255,7 +260,7 @@ impl Watch {
 
 /// When a repository that was polled is polled again, if it is due at `next`. All of its branches
 /// get the same delay, so they stay together.
-fn late(url: &str, polled_at: Seconds, next: Seconds) -> Seconds {
+fn with_jitter(url: &str, polled_at: Seconds, next: Seconds) -> Seconds {
     let most = (next.saturating_sub(polled_at) / 10).min(MOST_LATE);
     next.saturating_add(spread(&format!("{url} {polled_at}"), most))
 }
@@ -283,10 +288,10 @@ mod tests {
         let period = Period::every("5m").unwrap();
         let polled_at = 1_000_000;
         let times: BTreeSet<Seconds> = (0..100)
-            .map(|number| late(&format!("https://{number}/"), polled_at, period.next(polled_at)))
+            .map(|number| with_jitter(&format!("https://{number}/"), polled_at, period.next(polled_at)))
             .collect();
         assert!(times.len() > 15, "{times:?}");
         assert!(times.iter().all(|at| (polled_at + 300..=polled_at + 330).contains(at)), "{times:?}");
-        assert_eq!(late("https://x/", polled_at, Seconds::MAX), Seconds::MAX, "never stays never");
+        assert_eq!(with_jitter("https://x/", polled_at, Seconds::MAX), Seconds::MAX, "never stays never");
     }
 }

@@ -16,11 +16,11 @@ use super::{Due, Watched};
 const TOLD: usize = 20;
 
 /// A branch, its state in the listing, and when to poll it next.
-pub(super) type Sight = (Branch, BranchState, Seconds);
+pub(super) type BranchObservation = (Branch, BranchState, Seconds);
 
 impl Due {
     /// A repository without branches yet.
-    pub(super) fn none(url: &str) -> Self {
+    pub(super) fn new(url: &str) -> Self {
         Self { url: url.to_owned(), since: Seconds::MAX, watched: Vec::new(), others: Vec::new() }
     }
 
@@ -41,7 +41,7 @@ impl Due {
     /// from the database, so a repository cannot have ever new branches watched.
     pub(super) async fn list(&self, mirrors: &Mirrors) -> Result<Listing, RemoteError> {
         let is_named = self.watched.iter().any(|watched| watched.named);
-        let mirrors = if is_named { mirrors } else { &mirrors.of_strangers() };
+        let mirrors = if is_named { mirrors } else { &mirrors.for_brought_channels() };
         let due =
             self.watched.iter().map(|watched| &watched.branch).filter(|branch| !is_pattern(&branch.name));
         let patterns = self.patterns();
@@ -67,7 +67,7 @@ impl Due {
     }
 
     /// The state of each branch according to `listing`.
-    pub(super) fn seen(&self, listing: &Listing, most: usize, now: Seconds) -> Vec<Sight> {
+    pub(super) fn seen(&self, listing: &Listing, most: usize, now: Seconds) -> Vec<BranchObservation> {
         let of =
             |branch: &Branch, next: Seconds| match listing.tips.get(&branch.name).and_then(Option::as_ref) {
                 Some(tip) => (branch.clone(), BranchState::At(tip.clone()), next),
@@ -84,7 +84,7 @@ impl Due {
         watched.chain(others).collect()
     }
 
-    fn missing(&self, branch: &Branch, listing: &Listing, now: Seconds) -> Sight {
+    fn missing(&self, branch: &Branch, listing: &Listing, now: Seconds) -> BranchObservation {
         let mut reason = missing_branch(&self.url, &branch.name, listing.default.as_deref());
         let next = match (&branch.tip, branch.missing_since) {
             (None, _) => now + back_off(branch.failures, &self.url),
@@ -98,7 +98,7 @@ impl Due {
     }
 
     /// The states when there was no answer.
-    pub(super) fn unreachable(&self, reason: &str, now: Seconds) -> Vec<Sight> {
+    pub(super) fn unreachable(&self, reason: &str, now: Seconds) -> Vec<BranchObservation> {
         // A fault of the machine is retried soon.
         let soon = blames_machine(reason);
         let again = |branch: &Branch| now + back_off(if soon { 0 } else { branch.failures }, &self.url);
@@ -120,14 +120,14 @@ fn unwatched(listing: &Listing, most: usize) -> Option<String> {
         let count = listing.left_out;
         format!("{count} more branches are not watched: the limit is {most} of one repository (`branches` in [git])")
     });
-    let all: Vec<String> = left_out.into_iter().chain(listing.passed_over.clone()).collect();
+    let all: Vec<String> = left_out.into_iter().chain(listing.unwatchable.clone()).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Logs changes.
-pub(super) fn tell(url: &str, polls: &[Sight], now: Seconds) {
-    let moved = |(branch, seen, _): &&Sight| matches!(seen, BranchState::At(commit) if branch.tip.as_ref() != Some(commit));
-    let missing = |(branch, seen, _): &&Sight| {
+pub(super) fn log_changes(url: &str, polls: &[BranchObservation], now: Seconds) {
+    let moved = |(branch, seen, _): &&BranchObservation| matches!(seen, BranchState::At(commit) if branch.tip.as_ref() != Some(commit));
+    let missing = |(branch, seen, _): &&BranchObservation| {
         let is_new = branch.missing_since.is_none() || branch.tip.is_some() && is_gone(branch, now);
         matches!(seen, BranchState::Missing(_))
             && is_new

@@ -102,8 +102,8 @@ impl Subject {
             .map(|channel| ((channel.url.clone(), channel.origin.branch.clone()), channel.commit.clone()))
             .collect();
         let resolver = farm::resolver(&cache.config);
-        let mut errand = resolver.errand(&named);
-        let found = resolver.resolve(named, &tips, &mut errand).await;
+        let mut search = resolver.search(&named);
+        let found = resolver.resolve(named, &tips, &mut search).await;
         let revision = found.map_err(|obstacle| user_error(obstacle.to_string()))?;
         revision.warnings().for_each(|warning| output::note(&format!("warning: {warning}")));
         Ok(revision)

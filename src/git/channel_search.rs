@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex as Place, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// How many repositories that no spec names are fetched at the same time.
 const BROUGHT_AT_ONCE: usize = 4;
@@ -18,46 +18,46 @@ const BROUGHT_AT_ONCE: usize = 4;
 /// One lock per mirror, because it would be of no use to fetch and authenticate the same commits
 /// twice at the same time.
 #[derive(Debug, Clone)]
-pub(super) struct Turns {
-    places: Arc<Mutex<HashMap<PathBuf, Weak<Place<()>>>>>,
+pub(super) struct MirrorLocks {
+    locks: Arc<Mutex<HashMap<PathBuf, Weak<AsyncMutex<()>>>>>,
     brought: Arc<Semaphore>,
 }
 
 /// A lock on a mirror, held until this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
-    _place: OwnedMutexGuard<()>,
+pub(super) struct MirrorLock {
+    _lock: OwnedMutexGuard<()>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
-impl Default for Turns {
+impl Default for MirrorLocks {
     fn default() -> Self {
-        Self { places: Arc::default(), brought: Arc::new(Semaphore::new(BROUGHT_AT_ONCE)) }
+        Self { locks: Arc::default(), brought: Arc::new(Semaphore::new(BROUGHT_AT_ONCE)) }
     }
 }
 
-impl Turns {
+impl MirrorLocks {
     /// Waits for the lock on this mirror. If the work `contacts` a stranger's server, also waits
     /// until fewer than [`BROUGHT_AT_ONCE`] such servers are contacted.
-    pub(super) async fn take(&self, mirror: PathBuf, contacts: bool) -> Turn {
-        let place = self.place(mirror).lock_owned().await;
+    pub(super) async fn take(&self, mirror: PathBuf, contacts: bool) -> MirrorLock {
+        let lock = self.lock(mirror).lock_owned().await;
         let room = if contacts { Arc::clone(&self.brought).acquire_owned().await.ok() } else { None };
-        Turn { _place: place, _room: room }
+        MirrorLock { _lock: lock, _room: room }
     }
 
-    fn place(&self, mirror: PathBuf) -> Arc<Place<()>> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|_, place| place.strong_count() > 0);
-        let place = places.get(&mirror).and_then(Weak::upgrade).unwrap_or_default();
-        places.insert(mirror, Arc::downgrade(&place));
-        place
+    fn lock(&self, mirror: PathBuf) -> Arc<AsyncMutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let lock = locks.get(&mirror).and_then(Weak::upgrade).unwrap_or_default();
+        locks.insert(mirror, Arc::downgrade(&lock));
+        lock
     }
 }
 
 /// One search for the channels of a spec.
 #[derive(Debug)]
-pub struct Errand {
-    place: Whereabouts,
+pub struct ChannelSearch {
+    position: SearchPosition,
     limit: Duration,
     /// How much of `limit` is left for what channels bring.
     left: Duration,
@@ -68,9 +68,9 @@ pub struct Errand {
 
 /// Which of the repositories that the spec names the search is at; `None` once it has them all.
 #[derive(Debug, Clone, Default)]
-pub struct Whereabouts(Arc<Mutex<Option<String>>>);
+pub struct SearchPosition(Arc<Mutex<Option<String>>>);
 
-impl Whereabouts {
+impl SearchPosition {
     /// The URL of the repository.
     pub fn url(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -81,35 +81,35 @@ impl Whereabouts {
     }
 }
 
-impl Errand {
+impl ChannelSearch {
     /// A search that starts at `url` and may spend `limit` on what channels bring.
     pub(super) fn new(url: Option<&str>, limit: Duration) -> Self {
-        let place = Whereabouts::default();
-        place.set(url.map(str::to_owned));
-        Self { place, limit, left: limit, brought: HashMap::new() }
+        let position = SearchPosition::default();
+        position.set(url.map(str::to_owned));
+        Self { position, limit, left: limit, brought: HashMap::new() }
     }
 
     /// A handle that tells where the search is from now on.
-    pub fn whereabouts(&self) -> Whereabouts {
-        self.place.clone()
+    pub fn position(&self) -> SearchPosition {
+        self.position.clone()
     }
 
     /// Moves on to the next repository that the spec names. Has no effect after
-    /// [`Errand::has_named`].
-    pub(super) fn goes_to(&self, url: &str) {
-        if self.place.url().is_some() {
-            self.place.set(Some(url.to_owned()));
+    /// [`ChannelSearch::finish_named`].
+    pub(super) fn move_to(&self, url: &str) {
+        if self.position.url().is_some() {
+            self.position.set(Some(url.to_owned()));
         }
     }
 
     /// Records that the search has all that the spec names.
-    pub(super) fn has_named(&self) {
-        self.place.set(None);
+    pub(super) fn finish_named(&self) {
+        self.position.set(None);
     }
 
     /// Records the size of the mirror of a repository that channels brought, in bytes; returns the
     /// total.
-    pub(super) fn weigh(&mut self, url: &str, size: u64) -> u64 {
+    pub(super) fn record_size(&mut self, url: &str, size: u64) -> u64 {
         self.brought.insert(url.to_owned(), size);
         self.brought.values().sum()
     }
@@ -121,7 +121,7 @@ impl Errand {
 
     /// Does a part of what channels bring, in the time that is left. If that runs out, returns the
     /// whole time limit.
-    pub(super) async fn spend<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Duration> {
+    pub(super) async fn within_time_left<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Duration> {
         let begun = Instant::now();
         let done = tokio::time::timeout(self.left, work).await;
         self.left = self.left.saturating_sub(begun.elapsed());

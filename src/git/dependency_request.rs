@@ -1,4 +1,4 @@
-//! The demands of channels for other channels, and conflicts between demands.
+//! The requests of channels for other channels, and conflicts between requests.
 
 use super::description::Dependency;
 use super::obstacle::Obstacle;
@@ -10,27 +10,27 @@ const MOST_WARNINGS: usize = 16;
 
 /// A channel that another one needs.
 #[derive(Debug)]
-pub(super) struct Demand {
+pub(super) struct DependencyRequest {
     pub(super) dependency: Dependency,
     pub(super) needed_by: String,
     /// The URL of the channel `needed_by`.
     pub(super) by_url: String,
 }
 
-impl Demand {
+impl DependencyRequest {
     /// The name of the channel that is needed.
     pub(super) fn name(&self) -> &str {
         &self.dependency.name
     }
 
-    /// Whether this demand replaces the channel that was found before: only if this one names a
+    /// Whether this request replaces the channel that was found before: only if this one names a
     /// commit and that one does not. A channel that the spec names is never replaced.
     pub(super) fn replaces(&self, found: &ChannelCommit) -> bool {
         let origin = &found.origin;
         origin.needed_by.is_some() && self.dependency.commit.is_some() && !origin.pinned
     }
 
-    /// The warning if this demand asks for something else than the channel that was taken in the
+    /// The warning if this request asks for something else than the channel that was taken in the
     /// end.
     pub(super) fn conflict(&self, taken: &ChannelCommit) -> Option<String> {
         let Dependency { name, url, branch, commit, introduction } = &self.dependency;
@@ -38,11 +38,13 @@ impl Demand {
         let taken_commit = origin.pinned.then_some(&taken.commit);
         let same_commit = commit.as_ref() == taken_commit && (commit.is_some() || *branch == origin.branch);
         let same_introduction = introduction.is_none() || *introduction == origin.introduction;
-        if is_same_place(name, url, &taken.url) && same_commit && same_introduction {
+        if is_same_source(name, url, &taken.url) && same_commit && same_introduction {
             return None;
         }
-        let (mine, other) =
-            (place(url, branch, commit.as_ref()), place(&taken.url, &origin.branch, taken_commit));
+        let (mine, other) = (
+            describe_source(url, branch, commit.as_ref()),
+            describe_source(&taken.url, &origin.branch, taken_commit),
+        );
         let introduction = if same_introduction { "" } else { " with another introduction" };
         let other = match &origin.needed_by {
             Some(channel) => format!("{other}, which channel {channel} needs,"),
@@ -86,14 +88,14 @@ pub(super) fn warn(channel: &mut ChannelCommit, warning: String) {
     }
 }
 
-fn place(url: &str, branch: &str, commit: Option<&String>) -> String {
+fn describe_source(url: &str, branch: &str, commit: Option<&String>) -> String {
     match commit {
         Some(commit) => format!("commit {commit} of {url}"),
         None => format!("branch {branch} of {url}"),
     }
 }
 
-fn is_same_place(name: &str, one: &str, other: &str) -> bool {
+fn is_same_source(name: &str, one: &str, other: &str) -> bool {
     let plain = |url: &str| url.trim_end_matches('/').trim_end_matches(".git").to_owned();
     let is_standard = |url| matches!(Unintroduced::of(name, url), Unintroduced::Standard(_));
     plain(one) == plain(other) || is_standard(one) && is_standard(other)
