@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gorget::guix::derivation::{Derivation, Modulo, Output, OutputError};
+use gorget::guix::derivation::{Derivation, ModuloHash, Output, OutputError};
 use gorget::guix::recording_store::{EvalStore, Recording};
 use gorget::guix::store_path::StorePath;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -67,7 +67,7 @@ fn texts() -> Vec<Adding> {
 fn derivations() -> Vec<Adding> {
     let builder = adding("builder", b"builder", &[]);
     let mut all = vec![builder];
-    let mut known: Vec<(String, Modulo)> = Vec::new();
+    let mut known: Vec<(String, ModuloHash)> = Vec::new();
     for number in 0..COUNT {
         let inputs: Vec<usize> = (1..=15).filter_map(|back| number.checked_sub(back * back)).collect();
         let name = format!("package-{number}");
@@ -86,11 +86,11 @@ fn derivation(
     name: &str,
     number: usize,
     inputs: &[usize],
-    known: &[(String, Modulo)],
+    known: &[(String, ModuloHash)],
     builder: &StorePath,
-) -> (Vec<u8>, Modulo) {
+) -> (Vec<u8>, ModuloHash) {
     let text = |text: &str| Cow::Owned(text.as_bytes().to_vec());
-    let mut paths: Vec<&(String, Modulo)> = inputs.iter().map(|input| &known[*input]).collect();
+    let mut paths: Vec<&(String, ModuloHash)> = inputs.iter().map(|input| &known[*input]).collect();
     paths.sort_unstable();
     let make = |out: &str| {
         let output = Output { name: text("out"), path: text(out), algorithm: text(""), hash: text("") };
@@ -130,15 +130,15 @@ fn add_all(all: &[Adding]) -> Duration {
         if open.len() == UNANSWERED.0 || said.len() + adding.request.len() > UNANSWERED.1 {
             take_answers(&mut stream, &mut said, &mut open);
         }
-        if store.memory().pending_bytes() > FULL {
-            black_box(store.memory().drain());
+        if store.recording().pending_bytes() > FULL {
+            black_box(store.recording().drain());
         }
         said.extend(&adding.request);
         open.push(adding);
     }
     take_answers(&mut stream, &mut said, &mut open);
     let taken = begun.elapsed();
-    assert_eq!(store.memory().totals().0, all.len());
+    assert_eq!(store.recording().totals().0, all.len());
     taken
 }
 

@@ -9,15 +9,15 @@ use gorget::guix::store_path::StorePath;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|said: &[u8]| {
-    let memory = Recording::new(true, 1 << 20);
-    let answers = fuzzed::answers(&memory, said);
+    let recording = Recording::new(true, 1 << 20);
+    let answers = fuzzed::answers(&recording, said);
     // No answer is much longer than what was asked.
     assert!(answers.len() <= 64 + 64 * said.len());
-    let (items, bytes) = memory.totals();
+    let (items, bytes) = recording.totals();
     assert!(items <= said.len() && bytes <= said.len());
-    let recorded = memory.drain();
+    let recorded = recording.drain();
     assert_eq!(recorded.len(), items);
-    assert_eq!(memory.pending_bytes(), 0);
+    assert_eq!(recording.pending_bytes(), 0);
     for item in recorded.iter().filter(|item| item.kind == Kind::Text) {
         let mut references = item.references.clone();
         if item.derivation.is_some() {
@@ -30,6 +30,6 @@ fuzz_target!(|said: &[u8]| {
         references.dedup();
         let path = StorePath::of_text(item.path.name().as_bytes(), &item.contents, &references);
         assert_eq!(path.as_ref(), Ok(&item.path));
-        assert!(memory.knows(item.path.to_string().as_bytes()));
+        assert!(recording.knows(item.path.to_string().as_bytes()));
     }
 });

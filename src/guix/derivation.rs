@@ -85,7 +85,7 @@ pub struct Derivation<'a> {
 
 /// SHA-256 of a derivation in which every input is replaced by its own such hash. It is equal for
 /// derivations that make the same outputs from the same contents.
-pub type Modulo = [u8; 32];
+pub type ModuloHash = [u8; 32];
 
 impl<'a> Derivation<'a> {
     /// Reads a `.drv` file.
@@ -162,17 +162,17 @@ impl<'a> Derivation<'a> {
     }
 
     /// Checks that every output path is the one that the store gives it, as the real daemon does
-    /// when a derivation is added. Returns the derivation's own [`Modulo`], for derivations that
+    /// when a derivation is added. Returns the derivation's own [`ModuloHash`], for derivations that
     /// use it.
     ///
-    /// `name` is that of the derivation, without `.drv`; `modulo_of` returns the [`Modulo`] of an
+    /// `name` is that of the derivation, without `.drv`; `modulo_of` returns the [`ModuloHash`] of an
     /// input. Without this check, a forged derivation could claim the outputs of another one and be
     /// mistaken for it.
     pub fn check_outputs(
         &self,
         name: &str,
-        modulo_of: impl Fn(&[u8]) -> Option<Modulo>,
-    ) -> Result<Modulo, OutputError> {
+        modulo_of: impl Fn(&[u8]) -> Option<ModuloHash>,
+    ) -> Result<ModuloHash, OutputError> {
         if self.outputs.is_empty() {
             return Err(OutputError::Count);
         }
@@ -201,7 +201,7 @@ impl<'a> Derivation<'a> {
         Ok(Sha256::digest(self.print_with(&inputs, false)).into())
     }
 
-    fn check_fixed(&self, name: &str) -> Result<Modulo, OutputError> {
+    fn check_fixed(&self, name: &str) -> Result<ModuloHash, OutputError> {
         let [output] = &self.outputs[..] else { return Err(OutputError::Count) };
         if &output.name[..] != b"out" {
             return Err(OutputError::Count);

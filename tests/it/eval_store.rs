@@ -151,9 +151,9 @@ async fn the_paths_are_those_that_guix_computes() {
         let references = [*first_path, builder_path, tree_path];
         assert_eq!(client.add_text("second.drv", second, &references).unwrap(), *second_path);
 
-        let outputs = |path: &str| store.memory().derivation(path.as_bytes()).unwrap().0[0].1.to_string();
+        let outputs = |path: &str| store.recording().derivation(path.as_bytes()).unwrap().0[0].1.to_string();
         assert_eq!([outputs(first_path), outputs(second_path)], [*first_output, *second_output]);
-        let order: Vec<String> = store.memory().drain().iter().map(|item| item.path.to_string()).collect();
+        let order: Vec<String> = store.recording().drain().iter().map(|item| item.path.to_string()).collect();
         assert_eq!(order, [*builder_path, referring, tree_path, flat_path, first_path, second_path]);
 
         for (forged, name, references) in [
@@ -165,7 +165,7 @@ async fn the_paths_are_those_that_guix_computes() {
         ] {
             client.add_text(name, &forged, references).unwrap_err();
         }
-        assert!(store.memory().drain().is_empty());
+        assert!(store.recording().drain().is_empty());
         // Errors do not end a connection.
         assert_eq!(client.add_text("builder", builder, &[]).unwrap(), *builder_path);
     }

@@ -87,19 +87,19 @@ struct Member {
 }
 
 /// An empty recording for the evaluation of one system.
-fn memory(request: &Request) -> io::Result<Recording> {
+fn recording(request: &Request) -> io::Result<Recording> {
     let stored = usize::try_from(request.limits.stored).unwrap_or(usize::MAX);
-    let memory = Recording::new(request.keep_contents, stored);
+    let recording = Recording::new(request.keep_contents, stored);
     Ok(match &request.daemon {
-        Some(daemon) => memory.with_builds(Builds::new(daemon.socket.clone())?),
-        None => memory,
+        Some(daemon) => recording.with_builds(Builds::new(daemon.socket.clone())?),
+        None => recording,
     })
 }
 
 impl ProcessGroup {
     /// Starts the store and the loader.
     pub(super) fn start(request: &Request) -> io::Result<Self> {
-        Self::with_store(request, Arc::new(EvalStore::start(memory(request)?)?))
+        Self::with_store(request, Arc::new(EvalStore::start(recording(request)?)?))
     }
 
     /// Kills the sandbox and starts a new one. The store keeps its contents. The old group is
@@ -121,7 +121,7 @@ impl ProcessGroup {
         let sandbox = sandboxed::confined(request, directory.path(), server.socket())?.spawn()?;
         Ok(Self {
             sandbox,
-            store: server.memory(),
+            store: server.recording(),
             server,
             listener,
             arrivals,
@@ -141,7 +141,7 @@ impl ProcessGroup {
     /// system.
     pub(super) async fn clear(&mut self, request: &Request) -> io::Result<()> {
         self.dismiss_all().await;
-        self.store = self.server.renew(memory(request)?);
+        self.store = self.server.renew(recording(request)?);
         // Process ids are used again.
         let loader = self.members.get(&LOADER).and_then(|member| member.pid);
         self.past_cpu += self.cpu.extract_if(|pid, _| Some(*pid) != loader).map(|(_, cpu)| cpu).sum::<u64>();

@@ -94,8 +94,8 @@ impl TimeMachine {
         let new = tempfile::tempdir_in(&self.directory)?;
         symlink(&path, new.path().join("link"))?;
         fs_err::rename(new.path().join("link"), link)?;
-        let (memory, root) = (server.memory(), link.to_owned());
-        let rooted = tokio::task::spawn_blocking(move || memory.root(&root)).await;
+        let (recording, root) = (server.recording(), link.to_owned());
+        let rooted = tokio::task::spawn_blocking(move || recording.root(&root)).await;
         rooted.map_err(io::Error::other)??;
         Ok(path)
     }

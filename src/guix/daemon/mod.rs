@@ -52,9 +52,9 @@ pub(crate) enum DaemonError {
 
 /// Closes a connection that is in use by another thread, which stops a running build.
 #[derive(Debug)]
-pub(crate) struct Cut(UnixStream);
+pub(crate) struct ConnectionCloser(UnixStream);
 
-impl Cut {
+impl ConnectionCloser {
     pub(crate) fn close(&self) {
         let _ = self.0.shutdown(Shutdown::Both);
     }
@@ -71,13 +71,13 @@ pub(crate) enum Contents<'a> {
 
 impl Daemon {
     /// Connects to the daemon that listens at `socket`.
-    pub(crate) fn connect(socket: &Path) -> io::Result<(Self, Cut)> {
+    pub(crate) fn connect(socket: &Path) -> io::Result<(Self, ConnectionCloser)> {
         let stream = UnixStream::connect(socket)?;
-        let cut = Cut(stream.try_clone()?);
+        let closer = ConnectionCloser(stream.try_clone()?);
         let source = Source { stream: BufReader::new(stream.try_clone()?) };
         let mut daemon = Self { source, sink: Sink { stream: BufWriter::new(stream) } };
         daemon.greet()?;
-        Ok((daemon, cut))
+        Ok((daemon, closer))
     }
 
     fn greet(&mut self) -> io::Result<()> {

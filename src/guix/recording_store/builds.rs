@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use super::archive::Archive;
 use super::item::{Kind, RecordedItem};
-use crate::guix::daemon::{Contents, Cut, Daemon, DaemonError, Log};
+use crate::guix::daemon::{ConnectionCloser, Contents, Daemon, DaemonError, Log};
 use crate::guix::store_path::StorePath;
 
 /// How many of the last lines of a build's output its error has.
@@ -50,7 +50,7 @@ struct Progress {
     current: Option<(String, Instant)>,
     /// The time that finished builds took.
     total: Duration,
-    cut: Option<Cut>,
+    closer: Option<ConnectionCloser>,
     closed: bool,
 }
 
@@ -129,8 +129,8 @@ impl Builds {
     pub(super) fn close(&self) {
         let mut progress = lock(&self.progress);
         progress.closed = true;
-        if let Some(cut) = progress.cut.take() {
-            cut.close();
+        if let Some(closer) = progress.closer.take() {
+            closer.close();
         }
     }
 
@@ -207,8 +207,8 @@ impl Builds {
     fn connected<'a>(&self, daemon: &'a mut Option<Daemon>) -> Result<&'a mut Daemon, BuildError> {
         if daemon.is_none() {
             let unreachable = |error| BuildError::Unreachable { socket: self.socket.clone(), error };
-            let (connected, cut) = Daemon::connect(&self.socket).map_err(unreachable)?;
-            lock(&self.progress).cut = Some(cut);
+            let (connected, closer) = Daemon::connect(&self.socket).map_err(unreachable)?;
+            lock(&self.progress).closer = Some(closer);
             *daemon = Some(connected);
         }
         // Either `close` finds the connection that was just stored, or this sees that it has run.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::queries::rare;
+use super::queries::answer_query;
 use super::recording::Recording;
-use super::requests::Asked;
+use super::requests::RequestKind;
 use super::streams::{Metered, Reader, Writer};
 use crate::guix::daemon::wire::{MAGIC_CLIENT, MAGIC_SERVER, Sink, Source, VERSION, broken};
 use crate::guix::nar;
@@ -23,9 +23,9 @@ const LARGEST_NAR: usize = 256 << 20;
 const KEPT_BUFFER: usize = 1 << 20;
 
 /// Serves one client until it disconnects.
-pub(super) fn serve<R: Read, W: Write>(input: R, output: W, memory: &Recording) -> io::Result<()> {
+pub(super) fn serve<R: Read, W: Write>(input: R, output: W, recording: &Recording) -> io::Result<()> {
     let reader = BufReader::with_capacity(64 * 1024, input);
-    let mut source = Source { stream: Metered { stream: reader, memory, counted: 0, uncounted: 0 } };
+    let mut source = Source { stream: Metered { stream: reader, recording, counted: 0, uncounted: 0 } };
     let mut sink = Sink { stream: BufWriter::with_capacity(16 * 1024, output) };
     greet(&mut source, &mut sink)?;
     let mut text = Vec::new();
@@ -36,18 +36,18 @@ pub(super) fn serve<R: Read, W: Write>(input: R, output: W, memory: &Recording) 
             operation => operation?,
         };
         match operation {
-            8 => add_text(&mut source, &mut sink, memory, &mut text)?,
-            7 => add_nar(&mut source, &mut sink, memory)?,
-            _ => rare(operation, &mut source, &mut sink, memory)?,
+            8 => add_text(&mut source, &mut sink, recording, &mut text)?,
+            7 => add_nar(&mut source, &mut sink, recording)?,
+            _ => answer_query(operation, &mut source, &mut sink, recording)?,
         }
         // A client that pipelines requests gets the answers together.
         if source.stream.stream.buffer().is_empty() {
             sink.stream.flush()?;
             let used = cpu_time();
-            memory.count_cpu(used.saturating_sub(counted));
+            recording.count_cpu(used.saturating_sub(counted));
             counted = used;
         }
-        source.stream.settle();
+        source.stream.end_request();
         if text.capacity() > KEPT_BUFFER {
             text = Vec::new();
         }
@@ -84,14 +84,14 @@ fn greet<R: Read, W: Write>(source: &mut Reader<'_, R>, sink: &mut Writer<W>) ->
 fn add_text<R: Read, W: Write>(
     source: &mut Reader<'_, R>,
     sink: &mut Writer<W>,
-    memory: &Recording,
+    recording: &Recording,
     text: &mut Vec<u8>,
 ) -> io::Result<()> {
     let name = source.word()?;
     source.string(text, LONGEST_TEXT)?;
     let references = source.words()?;
-    memory.asked.count(Asked::Text { is_derivation: name.ends_with(b".drv") });
-    match memory.add_text(&name, text, &references) {
+    recording.request_counts.count(RequestKind::Text { is_derivation: name.ends_with(b".drv") });
+    match recording.add_text(&name, text, &references) {
         Ok(path) => {
             sink.answer()?;
             sink.string(path.to_string().as_bytes())
@@ -103,15 +103,15 @@ fn add_text<R: Read, W: Write>(
 fn add_nar<R: Read, W: Write>(
     source: &mut Reader<'_, R>,
     sink: &mut Writer<W>,
-    memory: &Recording,
+    recording: &Recording,
 ) -> io::Result<()> {
-    memory.asked.count(Asked::Tree);
+    recording.request_counts.count(RequestKind::Tree);
     let name = source.word()?;
     source.integer()?; // obsolete
     let recursive = source.boolean()?;
     let algorithm = source.word()?;
     let archive = nar::read(&mut source.stream, LARGEST_NAR).map_err(|error| broken(&error.to_string()))?;
-    match memory.add_nar(&name, recursive, &algorithm, archive) {
+    match recording.add_nar(&name, recursive, &algorithm, archive) {
         Ok(path) => {
             sink.answer()?;
             sink.string(path.to_string().as_bytes())
@@ -203,13 +203,13 @@ mod tests {
 
     /// Serves a client that sends all of `said` and disconnects; returns the number of bytes of the
     /// answers.
-    fn answers(memory: &Recording, said: &[u8]) -> usize {
+    fn answers(recording: &Recording, said: &[u8]) -> usize {
         let (client, server) = UnixStream::pair().unwrap();
         for end in [&client, &server] {
             end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         }
         thread::scope(|scope| {
-            let serving = scope.spawn(move || serve(&server, &server, memory));
+            let serving = scope.spawn(move || serve(&server, &server, recording));
             scope.spawn(|| {
                 // The client may be disconnected before it has sent everything.
                 let _ = (&client).write_all(said);
@@ -233,7 +233,7 @@ mod tests {
             cut in any::<prop::sample::Index>(),
             whole in any::<bool>(),
         ) {
-            let memory = Recording::new(true, 1 << 20);
+            let recording = Recording::new(true, 1 << 20);
             let mut said = stream(&requests);
             for (at, byte) in spoilt {
                 let at = at.index(said.len());
@@ -242,29 +242,29 @@ mod tests {
             if !whole {
                 said.truncate(cut.index(said.len()));
             }
-            let heard = answers(&memory, &said);
+            let heard = answers(&recording, &said);
             // No answer is much longer than the request, and nothing is kept that was not sent.
             prop_assert!(heard <= 64 + 64 * said.len());
-            let (items, bytes) = memory.totals();
+            let (items, bytes) = recording.totals();
             prop_assert!(bytes <= said.len() && items <= said.len());
-            prop_assert!(memory.drain().len() == items && memory.register(MOST_ARRIVING));
+            prop_assert!(recording.drain().len() == items && recording.reserve_bytes(MOST_ARRIVING));
         }
     }
 
     #[test]
     fn a_length_is_not_believed_before_the_bytes_are_there() {
-        let memory = Recording::new(true, 1 << 20);
+        let recording = Recording::new(true, 1 << 20);
         for operation in [1_u64, 7, 8, 9, 19, 31] {
             let parts = [operation, LONGEST_TEXT, LONGEST_TEXT].map(Part::Integer).to_vec();
-            answers(&memory, &stream(&[parts]));
+            answers(&recording, &stream(&[parts]));
         }
-        assert_eq!(memory.totals().0, 0);
+        assert_eq!(recording.totals().0, 0);
     }
 
     #[test]
     fn what_many_send_at_a_time_is_bounded() {
-        let memory = Recording::new(true, 1 << 30);
-        assert!(memory.register(MOST_ARRIVING - (1 << 20)));
+        let recording = Recording::new(true, 1 << 30);
+        assert!(recording.reserve_bytes(MOST_ARRIVING - (1 << 20)));
         let small = vec![
             Part::Integer(8),
             Part::Text(b"a".to_vec()),
@@ -273,10 +273,10 @@ mod tests {
         ];
         let mut large = small.clone();
         large[2] = Part::Text(vec![1; 4 << 20]);
-        answers(&memory, &stream(&[small.clone(), large.clone(), small.clone()]));
-        assert_eq!(memory.totals().0, 1);
-        memory.arrived(MOST_ARRIVING - (1 << 20));
-        answers(&memory, &stream(&[small, large]));
-        assert_eq!(memory.totals().0, 2);
+        answers(&recording, &stream(&[small.clone(), large.clone(), small.clone()]));
+        assert_eq!(recording.totals().0, 1);
+        recording.release_bytes(MOST_ARRIVING - (1 << 20));
+        answers(&recording, &stream(&[small, large]));
+        assert_eq!(recording.totals().0, 2);
     }
 }

@@ -55,22 +55,22 @@ const AFTER_A_FAULT: Duration = Duration::from_millis(50);
 /// A running server.
 #[derive(Debug)]
 pub struct EvalStore {
-    memory: Arc<Mutex<Arc<Recording>>>,
+    recording: Arc<Mutex<Arc<Recording>>>,
     directory: TempDir,
     stopping: Arc<AtomicBool>,
 }
 
 impl EvalStore {
     /// Listens on a new Unix socket.
-    pub fn start(memory: Recording) -> io::Result<Self> {
+    pub fn start(recording: Recording) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("gorget-store-").tempdir()?;
         let listener = UnixListener::bind(directory.path().join("socket"))?;
-        let memory = Arc::new(Mutex::new(Arc::new(memory)));
+        let recording = Arc::new(Mutex::new(Arc::new(recording)));
         let stopping = Arc::new(AtomicBool::new(false));
-        let store = Self { memory: memory.clone(), directory, stopping: stopping.clone() };
+        let store = Self { recording: recording.clone(), directory, stopping: stopping.clone() };
         thread::Builder::new()
             .name("eval-store".into())
-            .spawn(move || accept(&listener, &memory, &stopping))?;
+            .spawn(move || accept(&listener, &recording, &stopping))?;
         Ok(store)
     }
 
@@ -80,32 +80,32 @@ impl EvalStore {
     }
 
     /// The current recording.
-    pub fn memory(&self) -> Arc<Recording> {
-        lock(&self.memory).clone()
+    pub fn recording(&self) -> Arc<Recording> {
+        lock(&self.recording).clone()
     }
 
-    /// Clients that connect from now on use `memory`. Requests of earlier clients are refused.
-    pub fn renew(&self, memory: Recording) -> Arc<Recording> {
-        let new = Arc::new(memory);
-        std::mem::replace(&mut *lock(&self.memory), new.clone()).close();
+    /// Clients that connect from now on use `recording`. Requests of earlier clients are refused.
+    pub fn renew(&self, recording: Recording) -> Arc<Recording> {
+        let new = Arc::new(recording);
+        std::mem::replace(&mut *lock(&self.recording), new.clone()).close();
         new
     }
 }
 
-fn lock(memory: &Mutex<Arc<Recording>>) -> MutexGuard<'_, Arc<Recording>> {
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(recording: &Mutex<Arc<Recording>>) -> MutexGuard<'_, Arc<Recording>> {
+    recording.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for EvalStore {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
-        lock(&self.memory).close();
+        lock(&self.recording).close();
         // Wakes the accepting thread, which then sees that it should stop.
         let _ = UnixStream::connect(self.socket());
     }
 }
 
-fn accept(listener: &UnixListener, memory: &Mutex<Arc<Recording>>, stopping: &AtomicBool) {
+fn accept(listener: &UnixListener, recording: &Mutex<Arc<Recording>>, stopping: &AtomicBool) {
     let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         if stopping.load(Ordering::SeqCst) {
@@ -120,9 +120,9 @@ fn accept(listener: &UnixListener, memory: &Mutex<Arc<Recording>>, stopping: &At
             open.fetch_sub(1, Ordering::SeqCst);
             continue;
         }
-        let (memory, count) = (lock(memory).clone(), open.clone());
+        let (recording, count) = (lock(recording).clone(), open.clone());
         let served = thread::Builder::new().name("eval-store-client".into()).spawn(move || {
-            if let Err(error) = connection::serve(&stream, &stream, &memory) {
+            if let Err(error) = connection::serve(&stream, &stream, &recording) {
                 tracing::debug!(%error, "a client of the evaluation store was cut off");
             }
             count.fetch_sub(1, Ordering::SeqCst);

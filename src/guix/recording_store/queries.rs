@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use super::builds::derivation_of;
 use super::recording::Recording;
-use super::requests::Asked;
+use super::requests::RequestKind;
 use super::streams::{Reader, Writer};
 use crate::guix::daemon::wire::broken;
 use crate::guix::store_path::StorePath;
@@ -18,40 +18,44 @@ const MOST_WANTED: usize = 4096;
 const MOST_NAMED: usize = 20;
 
 /// Answers all requests except those that add texts and archives.
-pub(super) fn rare<R: Read, W: Write>(
+pub(super) fn answer_query<R: Read, W: Write>(
     operation: u64,
     source: &mut Reader<'_, R>,
     sink: &mut Writer<W>,
-    memory: &Recording,
+    recording: &Recording,
 ) -> io::Result<()> {
-    memory.asked.count(if matches!(operation, 9 | 10) { Asked::Build } else { Asked::Question });
+    recording.request_counts.count(if matches!(operation, 9 | 10) {
+        RequestKind::Build
+    } else {
+        RequestKind::Question
+    });
     match operation {
         1 => {
             let path = source.word()?;
-            number(sink, memory.is_valid(&path).into())
+            number(sink, recording.is_valid(&path).into())
         }
         // There are no substitutes.
         3 => source.word().and_then(|_| number(sink, 0)),
         30 | 32 => source.words().and_then(|_| number(sink, 0)),
-        5 => references(&source.word()?, sink, memory),
-        4 | 6 | 18 | 26 | 28 | 33 => sink.error(&hidden(&source.word()?, operation)),
+        5 => references(&source.word()?, sink, recording),
+        4 | 6 | 18 | 26 | 28 | 33 => sink.error(&refused_query(&source.word()?, operation)),
         9 => {
             let wanted = source.words()?;
             source.integer()?; // build mode
-            done(sink, build(memory, &wanted))
+            done(sink, build(recording, &wanted))
         }
         10 => {
             let path = source.word()?;
-            done(sink, if memory.is_valid(&path) { Ok(()) } else { Err(asked_for(&[path])) })
+            done(sink, if recording.is_valid(&path) { Ok(()) } else { Err(asked_for(&[path])) })
         }
         // Garbage collection roots have no effect: nothing is ever collected.
         11 | 12 => source.word().and_then(|_| number(sink, 1)),
         13 => number(sink, 1),
         19 => set_options(source, sink),
-        22 => outputs(&source.word()?, sink, memory),
+        22 => outputs(&source.word()?, sink, recording),
         31 => {
             let paths = source.words()?;
-            let known: Vec<&Vec<u8>> = paths.iter().filter(|path| memory.is_valid(path)).collect();
+            let known: Vec<&Vec<u8>> = paths.iter().filter(|path| recording.is_valid(path)).collect();
             strings(sink, &known)
         }
         80 => strings(sink, &BUILT_IN_BUILDERS),
@@ -81,26 +85,26 @@ fn done<W: Write>(sink: &mut Writer<W>, result: Result<(), String>) -> io::Resul
 }
 
 /// The output paths of a derivation.
-fn outputs<W: Write>(path: &[u8], sink: &mut Writer<W>, memory: &Recording) -> io::Result<()> {
-    let Some((outputs, _)) = memory.derivation(path) else {
+fn outputs<W: Write>(path: &[u8], sink: &mut Writer<W>, recording: &Recording) -> io::Result<()> {
+    let Some((outputs, _)) = recording.derivation(path) else {
         return sink.error(&format!("{} is not a known derivation", String::from_utf8_lossy(path)));
     };
     strings(sink, &outputs.iter().map(|(_, path)| path.to_string()).collect::<Vec<_>>())
 }
 
 /// The references of something that was built during the evaluation.
-fn references<W: Write>(path: &[u8], sink: &mut Writer<W>, memory: &Recording) -> io::Result<()> {
-    let built = memory.builds().filter(|builds| builds.has_built(path));
+fn references<W: Write>(path: &[u8], sink: &mut Writer<W>, recording: &Recording) -> io::Result<()> {
+    let built = recording.builds().filter(|builds| builds.has_built(path));
     match built.map(|builds| builds.references(path)) {
         Some(Ok(references)) => strings(sink, &references),
         Some(Err(error)) => sink.error(&error.to_string()),
-        None => sink.error(&hidden(path, 5)),
+        None => sink.error(&refused_query(path, 5)),
     }
 }
 
 /// Builds `wanted` if the evaluation may; otherwise, or if that fails, returns an error.
-fn build(memory: &Recording, wanted: &[Vec<u8>]) -> Result<(), String> {
-    let Some(builds) = memory.builds() else {
+fn build(recording: &Recording, wanted: &[Vec<u8>]) -> Result<(), String> {
+    let Some(builds) = recording.builds() else {
         let hint = "with `builds-while-evaluating = true` in the spec, such builds are made";
         return Err(format!("{}\nhint: {hint}", asked_for(wanted)));
     };
@@ -108,7 +112,7 @@ fn build(memory: &Recording, wanted: &[Vec<u8>]) -> Result<(), String> {
         return Err(format!("{}: more than {MOST_WANTED} at a time are refused", asked_for(wanted)));
     }
     let derivations = wanted.iter().filter_map(|text| derivation_of(text));
-    let outputs = derivations.filter_map(|path| memory.derivation(path.to_string().as_bytes()));
+    let outputs = derivations.filter_map(|path| recording.derivation(path.to_string().as_bytes()));
     let outputs: Vec<StorePath> = outputs
         .flat_map(|(outputs, _)| outputs.iter().map(|(_, path)| path.clone()).collect::<Vec<_>>())
         .collect();
@@ -126,7 +130,7 @@ fn asked_for(wanted: &[Vec<u8>]) -> String {
     format!("a build was asked for while evaluating: {}", names.join(" "))
 }
 
-fn hidden(path: &[u8], operation: u64) -> String {
+fn refused_query(path: &[u8], operation: u64) -> String {
     format!("{} cannot be looked into while evaluating (request {operation})", String::from_utf8_lossy(path))
 }
 

@@ -17,11 +17,11 @@ use super::builds::Builds;
 use super::item::{Kind, RecordedItem, StoreError, check_references};
 use super::requests::Counting;
 use super::unreadable::Unreadable;
-use crate::guix::derivation::{Derivation, Modulo};
+use crate::guix::derivation::{Derivation, ModuloHash};
 use crate::guix::nar::single_file;
 use crate::guix::store_path::{Hash, StorePath};
 
-use copy::learn;
+use copy::check_derivation;
 pub use handover::Held;
 
 /// Clients wait while more bytes than this are recorded but not yet in a database.
@@ -42,7 +42,7 @@ pub(super) const MOST_ARRIVING: usize = 320 << 20;
 pub struct Recording {
     state: Mutex<State>,
     drained: Condvar,
-    pub(super) asked: Counting,
+    pub(super) request_counts: Counting,
     cpu_ns: AtomicU64,
     arriving: AtomicUsize,
     pub(super) keep_contents: bool,
@@ -78,15 +78,15 @@ struct Known {
 
 /// What is known of the references of a text.
 struct Referred {
-    /// The [`Modulo`] of each reference that is a derivation.
-    modulos: Vec<Option<Modulo>>,
+    /// The [`ModuloHash`] of each reference that is a derivation.
+    modulos: Vec<Option<ModuloHash>>,
     unreadable: Option<Arc<Unreadable>>,
 }
 
 /// What later requests need to know of a derivation.
 #[derive(Debug)]
 struct KnownDerivation {
-    modulo: Modulo,
+    modulo: ModuloHash,
     outputs: Outputs,
     substitutable: bool,
 }
@@ -101,7 +101,7 @@ impl Recording {
         Self {
             state: Mutex::default(),
             drained: Condvar::new(),
-            asked: Counting::default(),
+            request_counts: Counting::default(),
             cpu_ns: AtomicU64::new(0),
             arriving: AtomicUsize::new(0),
             keep_contents,
@@ -137,7 +137,7 @@ impl Recording {
             let parsed =
                 Derivation::parse(contents).map_err(|e| StoreError::NotADerivation(path.clone(), e))?;
             check_references(&path, &parsed, &references)?;
-            let learnt = learn(&path, drv_name, &parsed, &references, &modulos)?;
+            let learnt = check_derivation(&path, drv_name, &parsed, &references, &modulos)?;
             (derivation, known) = (Some(learnt.0), Some(Box::new(learnt.1)));
             references.clear();
         }
@@ -307,62 +307,62 @@ mod tests {
 
     use super::*;
 
-    fn add(memory: &Recording, number: usize, references: &[Vec<u8>]) -> StorePath {
-        memory.add_text(b"x", number.to_string().as_bytes(), references).unwrap()
+    fn add(recording: &Recording, number: usize, references: &[Vec<u8>]) -> StorePath {
+        recording.add_text(b"x", number.to_string().as_bytes(), references).unwrap()
     }
 
     /// Items that are small in the store may take much memory here.
     #[test]
     fn references_and_inputs_are_counted() {
-        let memory = Recording::new(false, 1 << 30);
+        let recording = Recording::new(false, 1 << 30);
         let known: Vec<Vec<u8>> =
-            (0..1000).map(|number| add(&memory, number, &[]).to_string().into_bytes()).collect();
-        memory.drain();
+            (0..1000).map(|number| add(&recording, number, &[]).to_string().into_bytes()).collect();
+        recording.drain();
         for number in 1000..1100 {
-            add(&memory, number, &known);
+            add(&recording, number, &known);
         }
-        let pending = memory.pending_bytes();
+        let pending = recording.pending_bytes();
         let names = 100 * 1000 * size_of::<StorePath>();
-        assert!(memory.drain().len() == 100 && pending > names, "{pending}, {names}");
-        assert!(memory.state.lock().unwrap().counted > names);
+        assert!(recording.drain().len() == 100 && pending > names, "{pending}, {names}");
+        assert!(recording.state.lock().unwrap().counted > names);
     }
 
     #[test]
     fn clients_wait_until_what_was_drained_is_no_longer_held() {
-        let memory = Arc::new(Recording::new(true, 1 << 30));
-        memory.add_text(b"large", &vec![b'x'; MOST_PENDING], &[]).unwrap();
-        let (items, held) = memory.clone().drain_and_hold();
+        let recording = Arc::new(Recording::new(true, 1 << 30));
+        recording.add_text(b"large", &vec![b'x'; MOST_PENDING], &[]).unwrap();
+        let (items, held) = recording.clone().drain_and_hold();
         assert_eq!(items.len(), 1);
-        let client = memory.clone();
+        let client = recording.clone();
         let waiting = thread::spawn(move || add(&client, 1, &[]));
         thread::sleep(Duration::from_millis(100));
-        assert!(!waiting.is_finished() && memory.pending_bytes() == 0);
+        assert!(!waiting.is_finished() && recording.pending_bytes() == 0);
         drop(held);
         waiting.join().unwrap();
-        assert_eq!(memory.drain().len(), 1);
+        assert_eq!(recording.drain().len(), 1);
     }
 
     /// The same text from several clients at the same time is one item.
     #[test]
     fn what_several_add_at_a_time_is_added_once() {
-        let memory = Recording::new(true, 1 << 30);
+        let recording = Recording::new(true, 1 << 30);
         thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| (0..500).for_each(|number| drop(add(&memory, number, &[]))));
+                scope.spawn(|| (0..500).for_each(|number| drop(add(&recording, number, &[]))));
             }
         });
-        let items = memory.drain();
+        let items = recording.drain();
         let bytes = items.iter().map(|item| item.contents.len()).sum::<usize>();
-        assert_eq!((items.len(), memory.totals()), (500, (500, bytes)));
-        assert_eq!(memory.pending_bytes(), 0);
+        assert_eq!((items.len(), recording.totals()), (500, (500, bytes)));
+        assert_eq!(recording.pending_bytes(), 0);
     }
 
     #[test]
     fn more_than_may_be_stored_is_refused_with_a_hint() {
-        let memory = Recording::new(true, 2 << 20);
-        let error = memory.add_text(b"x", &vec![b'x'; 2 << 20], &[]).unwrap_err().to_string();
+        let recording = Recording::new(true, 2 << 20);
+        let error = recording.add_text(b"x", &vec![b'x'; 2 << 20], &[]).unwrap_err().to_string();
         assert!(error.starts_with("this evaluation added more than 2 MiB to the store\nhint: "), "{error}");
-        assert_eq!(memory.totals(), (0, 0));
-        add(&memory, 1, &[]);
+        assert_eq!(recording.totals(), (0, 0));
+        add(&recording, 1, &[]);
     }
 }

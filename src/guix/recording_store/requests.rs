@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A kind of request.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Asked {
+pub(super) enum RequestKind {
     /// To add a text, which may be a derivation.
     Text { is_derivation: bool },
     /// To add a file tree.
@@ -53,13 +53,13 @@ impl AddAssign for Requests {
 
 impl Counting {
     /// Counts one request.
-    pub(super) fn count(&self, asked: Asked) {
-        let counter = match asked {
-            Asked::Text { is_derivation: false } => &self.texts,
-            Asked::Text { is_derivation: true } => &self.derivations,
-            Asked::Tree => &self.trees,
-            Asked::Build => &self.builds,
-            Asked::Question => &self.questions,
+    pub(super) fn count(&self, kind: RequestKind) {
+        let counter = match kind {
+            RequestKind::Text { is_derivation: false } => &self.texts,
+            RequestKind::Text { is_derivation: true } => &self.derivations,
+            RequestKind::Tree => &self.trees,
+            RequestKind::Build => &self.builds,
+            RequestKind::Question => &self.questions,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -17,15 +17,15 @@ pub(super) type Writer<W> = Sink<BufWriter<W>>;
 /// requests must not exhaust memory.
 pub(super) struct Metered<'a, R> {
     pub(super) stream: BufReader<R>,
-    pub(super) memory: &'a Recording,
+    pub(super) recording: &'a Recording,
     pub(super) counted: usize,
     pub(super) uncounted: usize,
 }
 
 impl<R> Metered<'_, R> {
     /// Ends the count of a request, which is finished.
-    pub(super) fn settle(&mut self) {
-        self.memory.arrived(std::mem::take(&mut self.counted));
+    pub(super) fn end_request(&mut self) {
+        self.recording.release_bytes(std::mem::take(&mut self.counted));
         self.uncounted = 0;
     }
 }
@@ -37,7 +37,7 @@ impl<R: Read> Read for Metered<'_, R> {
         if self.uncounted > UNCOUNTED {
             let bytes = std::mem::take(&mut self.uncounted);
             self.counted += bytes;
-            if !self.memory.register(bytes) {
+            if !self.recording.reserve_bytes(bytes) {
                 return Err(broken("more than can be taken at a time"));
             }
         }
@@ -47,6 +47,6 @@ impl<R: Read> Read for Metered<'_, R> {
 
 impl<R> Drop for Metered<'_, R> {
     fn drop(&mut self) {
-        self.settle();
+        self.end_request();
     }
 }

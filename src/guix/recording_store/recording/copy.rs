@@ -8,7 +8,7 @@ use super::super::item::{
     Kind, RecordedDerivation, RecordedItem, StoreError, check_system, record_derivation,
 };
 use super::{KnownDerivation, Recording, Referred};
-use crate::guix::derivation::{Derivation, Modulo};
+use crate::guix::derivation::{Derivation, ModuloHash};
 use crate::guix::store_path::StorePath;
 
 impl Recording {
@@ -47,7 +47,7 @@ impl Recording {
             return Ok(path);
         };
         let learnt = match (path.derivation_name(), &parsed) {
-            (Some(name), Some(parsed)) => Some(learn(&path, name, parsed, &named, &modulos)?),
+            (Some(name), Some(parsed)) => Some(check_derivation(&path, name, parsed, &named, &modulos)?),
             _ => None,
         };
         let (derivation, known) = learnt.map_or((None, None), |(said, known)| (Some(said), Some(known)));
@@ -76,13 +76,13 @@ impl Recording {
 }
 
 /// Parses what is needed of the derivation at `path`, after checking the paths of its outputs.
-/// `references` are sorted; `modulos` has the [`Modulo`] of each reference that is a derivation.
-pub(super) fn learn(
+/// `references` are sorted; `modulos` has the [`ModuloHash`] of each reference that is a derivation.
+pub(super) fn check_derivation(
     path: &StorePath,
     name: &str,
     parsed: &Derivation<'_>,
     references: &[&[u8]],
-    modulos: &[Option<Modulo>],
+    modulos: &[Option<ModuloHash>],
 ) -> Result<(RecordedDerivation, KnownDerivation), StoreError> {
     let modulo_of = |input: &[u8]| modulos[references.binary_search(&input).ok()?];
     let modulo = parsed

@@ -15,14 +15,14 @@ const FREED_AT_ONCE: usize = 10_000;
 /// Bytes that were drained and are not stored elsewhere yet.
 #[derive(Debug)]
 pub struct Held {
-    memory: Arc<Recording>,
+    recording: Arc<Recording>,
     bytes: usize,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.memory.state.lock().unwrap_or_else(PoisonError::into_inner).held_bytes -= self.bytes;
-        self.memory.drained.notify_all();
+        self.recording.state.lock().unwrap_or_else(PoisonError::into_inner).held_bytes -= self.bytes;
+        self.recording.drained.notify_all();
     }
 }
 
@@ -44,7 +44,7 @@ impl Recording {
         state.held_bytes += bytes;
         let items = std::mem::take(&mut state.pending);
         drop(state);
-        (items, Held { memory: self, bytes })
+        (items, Held { recording: self, bytes })
     }
 
     /// How many bytes wait to be drained.
@@ -63,18 +63,18 @@ impl Recording {
     }
 
     /// Counts bytes of an unfinished request; false when all clients together have sent too many.
-    pub(in super::super) fn register(&self, bytes: usize) -> bool {
+    pub(in super::super) fn reserve_bytes(&self, bytes: usize) -> bool {
         self.arriving.fetch_add(bytes, Ordering::Relaxed) + bytes <= MOST_ARRIVING
     }
 
     /// Takes back that count: the request is finished.
-    pub(in super::super) fn arrived(&self, bytes: usize) {
+    pub(in super::super) fn release_bytes(&self, bytes: usize) {
         self.arriving.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// The number of requests so far.
     pub fn requests(&self) -> Requests {
-        self.asked.so_far()
+        self.request_counts.so_far()
     }
 
     /// The number of items, and the number of bytes, that were added.

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::db::{Db, ItemKind, Times};
 use crate::domain::attempt::Attempt;
-use crate::guix::daemon::{Contents, Cut, Daemon, DaemonError, Log};
+use crate::guix::daemon::{ConnectionCloser, Contents, Daemon, DaemonError, Log};
 use crate::guix::store_path::StorePath;
 
 /// The daemon's status for a builder that failed, and for one that timed out.
@@ -36,7 +36,7 @@ pub(super) struct Stop(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     stopped: bool,
-    cut: Option<Cut>,
+    closer: Option<ConnectionCloser>,
 }
 
 impl Stop {
@@ -44,8 +44,8 @@ impl Stop {
     pub(super) fn now(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.stopped = true;
-        if let Some(cut) = state.cut.take() {
-            cut.close();
+        if let Some(closer) = state.closer.take() {
+            closer.close();
         }
     }
 
@@ -54,12 +54,12 @@ impl Stop {
     }
 
     /// Registers the connection to cut. Cuts it at once if the attempt was stopped already.
-    pub(super) fn watch(&self, cut: Cut) {
+    pub(super) fn watch(&self, closer: ConnectionCloser) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.stopped {
-            cut.close();
+            closer.close();
         }
-        state.cut = Some(cut);
+        state.closer = Some(closer);
     }
 }
 
@@ -94,7 +94,7 @@ pub(super) fn build(work: &Work, mut daemon: Daemon, stop: &Stop) -> (Attempt, O
 
 fn try_to_build(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
     daemon.limit(work.times.max_silent_time, work.times.timeout)?;
-    hand_over(&work.db, daemon, &work.derivation)?;
+    add_closure(&work.db, daemon, &work.derivation)?;
     let mut log = Log::new(fs_err::File::create(&work.log)?, work.log_size);
     let mut kept = Ok(());
     let built = daemon.build(&[&work.derivation], |text| {
@@ -124,7 +124,7 @@ fn keep(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
 }
 
 /// Adds the missing items of a derivation's closure to the daemon's store, inputs first.
-fn hand_over(db: &Db, daemon: &mut Daemon, derivation: &str) -> Result<(), Obstacle> {
+fn add_closure(db: &Db, daemon: &mut Daemon, derivation: &str) -> Result<(), Obstacle> {
     let mut seen = HashSet::new();
     let mut waiting = Vec::new();
     let mut next = Some(derivation.to_owned());

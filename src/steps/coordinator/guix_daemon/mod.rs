@@ -179,8 +179,8 @@ impl LocalBuilder {
     async fn begin(&mut self, build: Build) -> anyhow::Result<Progress> {
         let socket = self.settings.socket.clone();
         let daemon = match tokio::task::spawn_blocking(move || Daemon::connect(&socket)).await? {
-            Ok((daemon, cut)) => (daemon, cut),
-            Err(error) => return self.complain(&build, &error).await,
+            Ok((daemon, closer)) => (daemon, closer),
+            Err(error) => return self.record_unreachable(&build, &error).await,
         };
         let number = self.db.attempts(build.id).await?.len() + 1;
         let reference = format!("here-{}-{number}", build.id);
@@ -214,7 +214,7 @@ impl LocalBuilder {
     }
 
     /// Records for this build that the daemon is unreachable. The build is tried again.
-    async fn complain(&self, build: &Build, error: &std::io::Error) -> anyhow::Result<Progress> {
+    async fn record_unreachable(&self, build: &Build, error: &std::io::Error) -> anyhow::Result<Progress> {
         let reason = format!("the daemon at {} cannot be reached: {error}", self.settings.socket.display());
         self.db.record_readings(&[(build.id, Some(reason.clone()))], self.clock.now()).await?;
         bail!(
