@@ -138,8 +138,8 @@ fn above_leaf(own: &Path) -> Option<PathBuf> {
 /// processes of its own.
 fn take_over(own: &Path) -> io::Result<()> {
     let us = std::process::id().to_string();
-    let inhabitants = fs_err::read_to_string(own.join("cgroup.procs"))?;
-    if inhabitants.lines().any(|pid| pid != us) {
+    let processes_inside = fs_err::read_to_string(own.join("cgroup.procs"))?;
+    if processes_inside.lines().any(|pid| pid != us) {
         return Err(io::Error::other("other processes are in the cgroup"));
     }
     let leaf = own.join(LEAF);

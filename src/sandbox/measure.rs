@@ -24,9 +24,9 @@ pub struct Held {
     /// tables count as its own.
     pub share: u64,
     /// The part of `share` that cannot be read again from files.
-    pub fixed: u64,
+    pub unreclaimable: u64,
     /// Memory that no other process holds, which its end would free.
-    pub own: u64,
+    pub exclusive: u64,
 }
 
 impl Measured {
@@ -36,11 +36,11 @@ impl Measured {
         let text = fs_err::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).unwrap_or_default();
         let tables = self.page_tables();
         let share = field(&text, "Pss:");
-        let fixed = share.saturating_sub(field(&text, "Pss_File:"));
+        let unreclaimable = share.saturating_sub(field(&text, "Pss_File:"));
         Held {
             share: share + tables,
-            fixed: fixed + tables,
-            own: field(&text, "Private_Dirty:") + field(&text, "Private_Clean:") + tables,
+            unreclaimable: unreclaimable + tables,
+            exclusive: field(&text, "Private_Dirty:") + field(&text, "Private_Clean:") + tables,
         }
     }
 
@@ -53,7 +53,7 @@ impl Measured {
 
     /// Memory that cannot be read again from files, in bytes. Shared pages count in full for each
     /// process that holds them.
-    pub(super) fn fixed(&self) -> u64 {
+    pub(super) fn unreclaimable(&self) -> u64 {
         let status = fs_err::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         ["RssAnon:", "RssShmem:", "VmPTE:"].iter().map(|name| field(&status, name)).sum()
     }

@@ -7,7 +7,6 @@
 //! dropped, or when Gorget dies. `docs/security.md` lists which process may do what.
 
 mod alive;
-mod apart;
 mod cgroup;
 mod confined;
 mod guix;
@@ -20,6 +19,7 @@ mod spawner;
 mod start;
 mod subprocess;
 mod tool;
+mod unaccounted_memory;
 mod watch;
 
 pub use alive::kill_all;
@@ -29,7 +29,7 @@ pub use guix::find_guix;
 pub use limits::{Exceeded, Limits};
 pub use measure::{Held, Measured, forget_own_peak, measure_tree, own_peak};
 pub use process::{Finished, Process, describe_exit};
-pub use reading::{has_landlock, restrict_to_reading};
+pub use reading::{has_landlock, restrict_to_reads};
 pub use start::THIS_PROGRAM;
 pub use subprocess::Subprocess;
 pub use tool::Tool;

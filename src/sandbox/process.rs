@@ -8,10 +8,10 @@ use tokio::process::Child;
 use tokio::task::JoinHandle;
 
 use super::alive;
-use super::apart;
 use super::cgroup::Cgroup;
 use super::limits::{Exceeded, Limits};
 use super::measure::{Measured, children, measure_tree};
+use super::unaccounted_memory;
 use super::watch::Watch;
 use crate::domain::spec::without_credentials;
 
@@ -102,7 +102,7 @@ impl Process {
     }
 
     /// The processes inside a sandbox, parents before their children.
-    pub fn inhabitants(&self) -> Vec<Measured> {
+    pub fn processes_inside(&self) -> Vec<Measured> {
         // The first two processes are bubblewrap's own.
         self.child
             .id()
@@ -110,8 +110,8 @@ impl Process {
     }
 
     /// The memory of a sandbox that is charged to none of its processes, in bytes.
-    pub fn apart(&self) -> u64 {
-        self.init().and_then(|init| apart::memory(init, self.limits.writable)).unwrap_or(0)
+    pub fn unaccounted_memory(&self) -> u64 {
+        self.init().and_then(|init| unaccounted_memory::bytes(init, self.limits.writable)).unwrap_or(0)
     }
 
     /// Removes all files that a sandbox has written.
@@ -119,7 +119,7 @@ impl Process {
         let Some(init) = self.init() else { return };
         let size = self.limits.writable;
         // A failure means that the sandbox has ended.
-        let _ = tokio::task::spawn_blocking(move || apart::remove_files(init, size)).await;
+        let _ = tokio::task::spawn_blocking(move || unaccounted_memory::remove_files(init, size)).await;
     }
 
     /// The first process inside a sandbox.

@@ -20,7 +20,7 @@ const NEWEST: ABI = ABI::V6;
 ///
 /// # Errors
 /// Returns an error when the kernel refuses the restriction.
-pub fn restrict_to_reading(readable: &[PathBuf]) -> io::Result<()> {
+pub fn restrict_to_reads(readable: &[PathBuf]) -> io::Result<()> {
     landlock(readable)?;
     seccompiler::apply_filter(&seccomp::filter_of_reading()).map_err(io::Error::other)
 }
@@ -67,7 +67,7 @@ mod tests {
         let begun = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = begun.local_addr().unwrap();
         let restricted = thread::spawn(move || {
-            restrict_to_reading(std::slice::from_ref(&inside)).unwrap();
+            restrict_to_reads(std::slice::from_ref(&inside)).unwrap();
             assert_eq!(fs_err::read_to_string(inside.join("file")).unwrap(), "text");
             assert_eq!(thread::spawn(|| 1).join().unwrap(), 1, "threads can be started");
             let refused = |error: io::Error| {

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::apart;
 use super::cgroup::Cgroup;
 use super::limits::{Exceeded, Limits};
 use super::measure::{Measured, measure_tree};
+use super::unaccounted_memory;
 
 /// How often a program is measured.
 const PERIOD: Duration = Duration::from_millis(100);
 /// How often memory is measured exactly while that is needed. An exact measurement is slow.
-const EXACTLY: Duration = Duration::from_secs(1);
+const EXACT_PERIOD: Duration = Duration::from_secs(1);
 
 /// A handle of the thread that watches a program. Dropping it ends the thread.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Shared {
     fn watch(&self, ended: &Receiver<()>, is_confined: bool) {
         let mut exact = None;
         while ended.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
-            if let Some(exceeded) = self.look(&mut exact, is_confined) {
+            if let Some(exceeded) = self.check_limits(&mut exact, is_confined) {
                 self.state().exceeded.get_or_insert(exceeded);
                 self.kill();
                 return;
@@ -113,7 +113,7 @@ impl Shared {
     }
 
     /// A limit that is exceeded now.
-    fn look(&self, exact: &mut Option<Exact>, is_confined: bool) -> Option<Exceeded> {
+    fn check_limits(&self, exact: &mut Option<Exact>, is_confined: bool) -> Option<Exceeded> {
         let tree = measure_tree(self.pid);
         let limits = &self.limits;
         let cpu_ms = tree.iter().map(|process| process.cpu_ms + process.reaped_cpu_ms).sum::<u64>();
@@ -148,21 +148,23 @@ impl Shared {
     fn memory(&self, tree: &[Measured], exact: &mut Option<Exact>, is_confined: bool) -> u64 {
         // The first process of a sandbox, bubblewrap, is outside the sandbox.
         let inside = tree.get(1).filter(|_| is_confined);
-        let apart = inside.and_then(|process| apart::memory(process.pid, self.limits.writable)).unwrap_or(0);
-        let rough = apart + tree.iter().map(Measured::fixed).sum::<u64>();
+        let unaccounted = inside
+            .and_then(|process| unaccounted_memory::bytes(process.pid, self.limits.writable))
+            .unwrap_or(0);
+        let rough = unaccounted + tree.iter().map(Measured::unreclaimable).sum::<u64>();
         if rough <= self.limits.memory {
             return rough;
         }
         if let Some(last) = exact.as_ref() {
             // Memory can have grown by this much since the exact measurement.
             let at_most = last.used + rough.saturating_sub(last.rough);
-            if at_most <= self.limits.memory && last.at.elapsed() < EXACTLY * 15
-                || last.at.elapsed() < EXACTLY && at_most <= self.limits.memory / 4 * 5
+            if at_most <= self.limits.memory && last.at.elapsed() < EXACT_PERIOD * 15
+                || last.at.elapsed() < EXACT_PERIOD && at_most <= self.limits.memory / 4 * 5
             {
                 return last.used;
             }
         }
-        let used = apart + tree.iter().map(|process| process.held().fixed).sum::<u64>();
+        let used = unaccounted + tree.iter().map(|process| process.held().unreclaimable).sum::<u64>();
         *exact = Some(Exact { at: Instant::now(), used, rough });
         used
     }

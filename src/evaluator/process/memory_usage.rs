@@ -46,7 +46,7 @@ impl ProcessGroup {
         let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
         let mut crowd = ProcessTree::default();
         let mut owners: HashMap<u32, Option<usize>> = HashMap::new();
-        for process in self.sandbox.inhabitants() {
+        for process in self.sandbox.processes_inside() {
             if chiefs.contains(&Some(process.pid)) || (chiefs[0].is_none() && owners.is_empty()) {
                 owners.insert(process.pid, None);
             } else if let Some(worker) = self.worker(process.pid) {
@@ -67,14 +67,15 @@ impl ProcessGroup {
     /// The memory of all processes, in bytes; also records their CPU time. Shared pages count for
     /// each process that has them, so the sum is too high, but fast to compute.
     pub(in super::super) fn measure(&mut self) -> u64 {
-        let inhabitants = self.sandbox.inhabitants();
-        self.cpu.extend(inhabitants.iter().map(|process| (process.pid, process.cpu_ms)));
-        self.sandbox.apart() + inhabitants.iter().map(|process| process.resident).sum::<u64>()
+        let processes_inside = self.sandbox.processes_inside();
+        self.cpu.extend(processes_inside.iter().map(|process| (process.pid, process.cpu_ms)));
+        self.sandbox.unaccounted_memory()
+            + processes_inside.iter().map(|process| process.resident).sum::<u64>()
     }
 
     /// Memory that belongs to no process, in bytes: files in `/tmp`, and what sockets can hold.
-    pub(in super::super) fn apart(&self) -> u64 {
-        self.sandbox.apart()
+    pub(in super::super) fn unaccounted_memory(&self) -> u64 {
+        self.sandbox.unaccounted_memory()
     }
 
     /// Removes all files in `/tmp`.
@@ -95,18 +96,18 @@ impl ProcessGroup {
     /// Measures memory exactly, which takes long.
     pub(in super::super) fn weigh(&self) -> MemoryUsage {
         let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
-        let mut census = MemoryUsage { used: self.sandbox.apart(), ..MemoryUsage::default() };
+        let mut census = MemoryUsage { used: self.sandbox.unaccounted_memory(), ..MemoryUsage::default() };
         let mut most = 0;
-        for process in self.sandbox.inhabitants() {
+        for process in self.sandbox.processes_inside() {
             let held = process.held();
             census.used += held.share;
             if chiefs.contains(&Some(process.pid)) {
                 continue;
             }
             let worker = self.worker(process.pid);
-            census.own.extend(worker.map(|id| (id, held.own)));
-            if held.own >= most {
-                most = held.own;
+            census.own.extend(worker.map(|id| (id, held.exclusive)));
+            if held.exclusive >= most {
+                most = held.exclusive;
                 census.largest = Some(worker.map_or(KillTarget::Stray(process.pid), KillTarget::Worker));
             }
         }
@@ -119,7 +120,7 @@ impl ProcessGroup {
             let loader = self.pid(LOADER);
             // A process that has ended holds no memory until it is reaped.
             let alive = |process: &Measured| Some(process.pid) != loader && process.resident > 0;
-            let others: Vec<Measured> = self.sandbox.inhabitants().into_iter().filter(alive).collect();
+            let others: Vec<Measured> = self.sandbox.processes_inside().into_iter().filter(alive).collect();
             if loader.is_none() || others.is_empty() {
                 return;
             }

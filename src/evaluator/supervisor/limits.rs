@@ -119,7 +119,7 @@ impl Supervisor<'_> {
                 "memory",
                 format!(
                     "files in /tmp and sockets take more than {} MiB, which all packages share",
-                    self.most_apart() >> 20
+                    self.most_unaccounted() >> 20
                 ),
             ),
             Some("processes") => ("processes", format!("it started more than {MOST_PROCESSES} processes")),

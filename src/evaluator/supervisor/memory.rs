@@ -12,7 +12,7 @@ use super::super::process::{KillTarget, MemoryUsage};
 use super::{SILENCE_TIMEOUT, Supervisor, Worker};
 
 /// Interval of exact measurements while memory use looks harmless.
-const EXACTLY: Duration = Duration::from_secs(15);
+const EXACT_PERIOD: Duration = Duration::from_secs(15);
 /// Interval of exact measurements while memory use might not be harmless.
 const OFTEN: Duration = Duration::from_secs(2);
 
@@ -96,7 +96,10 @@ impl Supervisor<'_> {
     /// Kills all workers when memory that belongs to no process takes so much that others may lack
     /// it: nobody can tell which worker it is from.
     fn check_files(&mut self) {
-        if !self.littered && !self.workers.is_empty() && self.warm.crew.apart() > self.most_apart() {
+        if !self.littered
+            && !self.workers.is_empty()
+            && self.warm.crew.unaccounted_memory() > self.most_unaccounted()
+        {
             self.littered = true;
             for id in self.workers.keys().copied().collect::<Vec<_>>() {
                 self.kill(KillTarget::Worker(id), "files");
@@ -105,7 +108,7 @@ impl Supervisor<'_> {
     }
 
     /// How much memory may belong to no process, in bytes.
-    pub(super) fn most_apart(&self) -> u64 {
+    pub(super) fn most_unaccounted(&self) -> u64 {
         self.warm.request.limits.sandbox().writable / 2
     }
 
@@ -123,7 +126,7 @@ impl Supervisor<'_> {
         // Memory may have grown by this much, and by pages that are no longer shared.
         let may_be = last.used + rough.saturating_sub(last.rough);
         let age = last.at.elapsed();
-        age > EXACTLY || rough > allowed && (age > OFTEN || may_be > allowed / 4 * 3)
+        age > EXACT_PERIOD || rough > allowed && (age > OFTEN || may_be > allowed / 4 * 3)
     }
 
     fn weigh(&mut self, rough: u64) -> MemoryUsage {

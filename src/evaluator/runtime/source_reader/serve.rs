@@ -12,7 +12,7 @@ use super::super::sources::{self, MAX_SOURCE, SourcesError};
 use super::super::{compiler::Compiler, index};
 use super::answer::{Answer, CONFIG, Failed};
 use super::{Asked, InstalledKeys, LONGEST_REQUEST, Module, Modules, Request};
-use crate::sandbox::restrict_to_reading;
+use crate::sandbox::restrict_to_reads;
 
 /// Answers the request on the standard input, as the source reader.
 ///
@@ -23,7 +23,7 @@ pub fn serve() -> io::Result<()> {
     io::stdin().take(LONGEST_REQUEST).read_to_end(&mut request)?;
     let request: Request = postcard::from_bytes(&request)
         .map_err(|_| io::Error::other("no request: this command is for Gorget itself"))?;
-    restrict_to_reading(&request.readable())?;
+    restrict_to_reads(&request.readable())?;
     let answer = answer(request).unwrap_or_else(|error| Answer::Failed(Failed::new(error)));
     io::stdout().write_all(&postcard::to_stdvec(&answer).map_err(io::Error::other)?)?;
     io::stdout().flush()

@@ -17,7 +17,7 @@ const SOCKET: u64 = 256 << 10;
 ///
 /// There is no other such memory: the filter refuses the system calls that would make it. Only
 /// pipes remain, and the kernel bounds them for each user.
-pub(super) fn memory(pid: u32, size: u64) -> Option<u64> {
+pub(super) fn bytes(pid: u32, size: u64) -> Option<u64> {
     let files = files(pid, size)?;
     let blocks = (files.f_blocks - files.f_bfree) * files.f_frsize;
     let count = files.f_files - files.f_ffree;
