@@ -90,8 +90,8 @@ impl<'a> Comparison<'a> {
             a: Side::new(a),
             b: Side::new(b),
             diff,
-            new_errors: only(failed_second, failed_first),
-            gone_errors: only(failed_first, failed_second),
+            new_errors: errors_not_in(failed_second, failed_first),
+            gone_errors: errors_not_in(failed_first, failed_second),
             rebuilds: Rebuilds { count, range },
         }
     }
@@ -104,7 +104,7 @@ impl<'a> Side<'a> {
 }
 
 /// The errors that are not in `others`.
-fn only<'a>(errors: &'a [db::JobError], others: &[db::JobError]) -> Vec<JobError<'a>> {
+fn errors_not_in<'a>(errors: &'a [db::JobError], others: &[db::JobError]) -> Vec<JobError<'a>> {
     let others: BTreeSet<_> = others.iter().collect();
     errors.iter().filter(|error| !others.contains(error)).map(JobError::new).collect()
 }

@@ -236,7 +236,7 @@ impl Db {
 
     /// Cancels unwanted builds at once, except those at one of these coordinators, which must be
     /// told first. Returns the number of builds.
-    pub async fn give_up_untold(&self, told: &[String]) -> Result<u64> {
+    pub async fn cancel_unassigned(&self, told: &[String]) -> Result<u64> {
         const CANCELING: &str =
             "select distinct coalesce(coordinator, '') from build where state = 'canceling'";
         let names: Vec<String> =

@@ -24,7 +24,7 @@ impl Reconciler for CancelOrphans {
     const PERIOD: Duration = Duration::from_secs(10);
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
-        let count = self.db.give_up_untold(&self.coordinators).await?;
+        let count = self.db.cancel_unassigned(&self.coordinators).await?;
         Ok(if count > 0 { Progress::Worked } else { Progress::Idle })
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::GuixBuildCoordinator;
-use super::guix_build_coordinator::{Events, News};
+use super::guix_build_coordinator::{BuildStateEvent, Events};
 use crate::clock::Clock;
 use crate::db::{BuildRef, Db, NewEvent};
 use crate::domain::attempt::Attempt;
@@ -47,7 +47,7 @@ impl Reconciler for FollowEvents {
                 return Ok(Progress::Idle);
             }
         };
-        let mut events: Vec<NewEvent> = news.into_iter().filter_map(event).collect();
+        let mut events: Vec<NewEvent> = news.into_iter().filter_map(new_event).collect();
         self.judge(&mut events).await;
         if !events.is_empty() {
             let noted = self.db.record_events(&self.name, &events, self.clock.now()).await?;
@@ -92,7 +92,10 @@ impl FollowEvents {
 }
 
 impl Subscription {
-    async fn next(&mut self, coordinator: &GuixBuildCoordinator) -> Result<Vec<News>, super::Unavailable> {
+    async fn next(
+        &mut self,
+        coordinator: &GuixBuildCoordinator,
+    ) -> Result<Vec<BuildStateEvent>, super::Unavailable> {
         let mut events = match self.events.take() {
             Some(events) => events,
             None => coordinator.follow(self.last.as_deref()).await?,
@@ -104,7 +107,7 @@ impl Subscription {
     }
 }
 
-fn event(news: News) -> Option<NewEvent> {
+fn new_event(news: BuildStateEvent) -> Option<NewEvent> {
     let build = match news.derivation {
         Some(path) => BuildRef::Derivation(StorePath::parse(path.as_bytes()).ok()?.hash_text()),
         None => BuildRef::Attempt,

@@ -17,7 +17,7 @@ use crate::farm::reconciler::{Progress, Reconciler};
 /// The number of concurrent requests.
 const AT_ONCE: usize = 8;
 /// The most builds that one step asks about.
-const PIECE: i64 = 64;
+const BATCH: i64 = 64;
 /// How often the coordinator is asked about each build, in seconds.
 const EVERY: Seconds = 1800;
 /// How soon the coordinator is asked again about a build for which it did not answer, in seconds.
@@ -42,7 +42,7 @@ impl Reconciler for PollBuilds {
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let now = self.clock.now();
         let then = self.since.unwrap_or(now - EVERY);
-        let builds = self.db.next_readings(&self.name, then, PIECE).await?;
+        let builds = self.db.next_readings(&self.name, then, BATCH).await?;
         if builds.is_empty() {
             return Ok(Progress::Idle);
         }

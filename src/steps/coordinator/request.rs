@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::{Answer, Cancellation, GuixBuildCoordinator, Report, Submission, Unavailable};
 
 /// A tag of every submission.
-pub(super) const OUR_TAG: &str = "gorget-spec";
+pub(super) const SPEC_TAG: &str = "gorget-spec";
 
 /// A request to the coordinator for one build.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub(super) enum CoordinatorRequest {
     /// Cancels an attempt of unknown name. Has the store path of an output.
     CancelUnnamed(String),
     /// Sets the urgency of an attempt.
-    Hurry(String, i64),
+    SetUrgency(String, i64),
 }
 
 /// The outcome of a request.
@@ -33,7 +33,7 @@ pub(super) enum Outcome {
     Canceled(String),
     NothingToCancel,
     Needed,
-    Hurried,
+    UrgencySet,
 }
 
 impl CoordinatorRequest {
@@ -66,15 +66,15 @@ impl CoordinatorRequest {
                 for attempt in coordinator.attempts_at(&output).await? {
                     // We must not cancel attempts that others submitted.
                     let report = coordinator.read(&attempt.reference).await?.unwrap_or(attempt);
-                    if !report.is_over() && report.tags.iter().any(|(key, _)| key == OUR_TAG) {
+                    if !report.is_over() && report.tags.iter().any(|(key, _)| key == SPEC_TAG) {
                         return cancel(coordinator, report.reference).await;
                     }
                 }
                 Ok(Outcome::NothingToCancel)
             }
             // An attempt that the coordinator no longer knows is noticed when its state is polled.
-            Self::Hurry(reference, urgency) => {
-                coordinator.reprioritise(&reference, urgency).await.map(|_known| Outcome::Hurried)
+            Self::SetUrgency(reference, urgency) => {
+                coordinator.reprioritise(&reference, urgency).await.map(|_known| Outcome::UrgencySet)
             }
         }
     }

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::request::{CoordinatorRequest, OUR_TAG, Outcome};
+use super::request::{CoordinatorRequest, Outcome, SPEC_TAG};
 use super::{Answer, GuixBuildCoordinator, Report, Submission, Unavailable};
 use crate::clock::{Clock, Seconds};
 use crate::db::{Build, BuildId, BuildRef, Db, NewEvent};
@@ -39,7 +39,7 @@ use crate::farm::reconciler::{Progress, Reconciler, back_off};
 /// The number of concurrent requests.
 const AT_ONCE: usize = 8;
 /// The most builds that one step handles.
-const PIECE: i64 = 64;
+const BATCH: i64 = 64;
 /// When to retry a cancellation of what the coordinator still needs, in seconds.
 const STILL_NEEDED: Seconds = 3600;
 
@@ -62,27 +62,27 @@ impl Reconciler for Submit {
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         self.db.route(&self.routes).await?;
-        let mut wishes = self.cancellations().await?;
-        if wishes.is_empty() {
-            wishes = self.submissions().await?;
+        let mut requests = self.cancellations().await?;
+        if requests.is_empty() {
+            requests = self.submissions().await?;
         }
-        if wishes.is_empty() {
-            wishes = self.urgencies().await?;
+        if requests.is_empty() {
+            requests = self.urgencies().await?;
         }
-        if wishes.is_empty() {
+        if requests.is_empty() {
             return Ok(Progress::Idle);
         }
         let mut under_way = JoinSet::new();
-        let mut waiting = wishes.into_iter();
+        let mut waiting = requests.into_iter();
         let mut lost = Vec::new();
         let mut done = 0;
         loop {
             while under_way.len() < AT_ONCE
                 && lost.is_empty()
-                && let Some((build, wish)) = waiting.next()
+                && let Some((build, request)) = waiting.next()
             {
                 let coordinator = self.coordinator.clone();
-                under_way.spawn(async move { (build, wish.send_request(&coordinator).await) });
+                under_way.spawn(async move { (build, request.send_request(&coordinator).await) });
             }
             let Some(next) = under_way.join_next().await else { break };
             match next? {
@@ -138,23 +138,23 @@ impl Submit {
     }
 
     async fn cancellations(&self) -> anyhow::Result<Vec<(Build, CoordinatorRequest)>> {
-        let mut wishes = Vec::new();
+        let mut requests = Vec::new();
         // `run --once` does not repeat the cancellation of a build that is still needed, but does
         // repeat one that failed.
         let due = self.clock.now() + if self.mode.is_once() { STILL_NEEDED - 1 } else { 0 };
-        for build in self.db.begin_cancellations(&self.name, due, PIECE).await? {
-            let wish = match &build.reference {
+        for build in self.db.begin_cancellations(&self.name, due, BATCH).await? {
+            let request = match &build.reference {
                 Some(reference) if !build.in_doubt => CoordinatorRequest::Cancel(reference.clone()),
                 _ => CoordinatorRequest::CancelUnnamed(self.db.an_output(&build).await?),
             };
-            wishes.push((build, wish));
+            requests.push((build, request));
         }
-        Ok(wishes)
+        Ok(requests)
     }
 
     async fn submissions(&self) -> anyhow::Result<Vec<(Build, CoordinatorRequest)>> {
         let due = if self.mode.is_once() { Seconds::MAX } else { self.clock.now() };
-        let builds = self.db.next_submissions(&self.name, due, PIECE).await?;
+        let builds = self.db.next_submissions(&self.name, due, BATCH).await?;
         let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
         let new = builds.iter().filter(|build| !(build.sent && build.in_doubt)).map(|build| build.id);
         let new: Vec<BuildId> = new.collect();
@@ -162,7 +162,7 @@ impl Submit {
             self.db.offer(&new).await?;
         }
         let failed = self.db.failed_before(&ids).await?;
-        let mut wishes = Vec::new();
+        let mut requests = Vec::new();
         for build in builds {
             let mut submission = self.submission(&build);
             submission.again = failed.contains(&build.id);
@@ -172,31 +172,31 @@ impl Submit {
                 // Agents that emulate take only builds with their tags.
                 self.coordinator.emulating_agents().clone()
             });
-            let wish = if submission.again || build.in_doubt {
+            let request = if submission.again || build.in_doubt {
                 let attempts = self.db.attempts(build.id).await?.into_iter();
                 let past = attempts.filter(|(_, attempt)| attempt.is_over()).map(|(name, _)| name).collect();
                 CoordinatorRequest::BuildAgain(submission, self.db.an_output(&build).await?, past)
             } else {
                 CoordinatorRequest::Build(submission)
             };
-            wishes.push((build, wish));
+            requests.push((build, request));
         }
-        Ok(wishes)
+        Ok(requests)
     }
 
     async fn urgencies(&self) -> anyhow::Result<Vec<(Build, CoordinatorRequest)>> {
-        let builds = self.db.unsent_urgencies(&self.name, PIECE).await?;
-        let wish = |build: Build| {
+        let builds = self.db.unsent_urgencies(&self.name, BATCH).await?;
+        let request = |build: Build| {
             let reference = build.reference.clone()?;
             let urgency = build.urgency;
-            Some((build, CoordinatorRequest::Hurry(reference, urgency)))
+            Some((build, CoordinatorRequest::SetUrgency(reference, urgency)))
         };
-        Ok(builds.into_iter().filter_map(wish).collect())
+        Ok(builds.into_iter().filter_map(request).collect())
     }
 
     fn submission(&self, build: &Build) -> Submission {
         let mut tags = vec![
-            (OUR_TAG.to_owned(), build.spec.clone()),
+            (SPEC_TAG.to_owned(), build.spec.clone()),
             ("gorget-job".to_owned(), build.job.clone()),
             ("system".to_owned(), build.system.to_string()),
         ];
@@ -263,7 +263,7 @@ impl Submit {
                 self.db.postpone(&[build.id], reason, now + STILL_NEEDED).await?;
                 return Ok(false);
             }
-            Outcome::Hurried => self.db.record_urgency(build).await?,
+            Outcome::UrgencySet => self.db.record_urgency(build).await?,
         }
         Ok(true)
     }

@@ -36,7 +36,7 @@ use crate::git::{Checkouts, Mirrors};
 use crate::sandbox::{forget_own_peak, own_peak};
 
 /// Retries a database operation until the database is reachable and has space for it.
-macro_rules! persist {
+macro_rules! retry_write {
     ($evaluate:expr, $work:expr) => {{
         let mut since = None;
         loop {
@@ -117,7 +117,7 @@ impl Reconciler for Evaluate {
             return Ok(Progress::Idle);
         };
         let revision = task.revision.short();
-        if !is_vouched_for(&task) {
+        if !is_authenticated(&task) {
             // The evaluation was requested before the spec had this introduction. It is requested
             // again.
             tracing::warn!(spec.name = task.spec.name, revision, "not evaluated: it was never authenticated");
@@ -149,7 +149,7 @@ impl Reconciler for Evaluate {
 
 /// Whether all channels that the spec now wants authenticated have been authenticated by its
 /// current introductions.
-fn is_vouched_for(task: &Task) -> bool {
+fn is_authenticated(task: &Task) -> bool {
     task.spec.channels.iter().filter(|channel| channel.introduction.is_some()).all(|channel| {
         task.revision.channels().iter().any(|found| {
             let Origin { introduction, signer, .. } = &found.origin;
@@ -224,12 +224,12 @@ impl Evaluate {
         let summary = match summary {
             Ok(summary) => summary,
             Err(failure) => {
-                persist!(self, self.db.note_metrics(task, &metrics));
+                retry_write!(self, self.db.note_metrics(task, &metrics));
                 return Err(failure.into());
             }
         };
         let is_partial = summary.broken_modules > 0;
-        persist!(self, recorder.finish(&self.db, is_partial, &metrics, self.clock.now()));
+        retry_write!(self, recorder.finish(&self.db, is_partial, &metrics, self.clock.now()));
         Ok(summary)
     }
 
@@ -248,14 +248,14 @@ impl Evaluate {
             let batch = match event {
                 Event::Enumerated { units } => {
                     let units = i64::try_from(units)?;
-                    persist!(self, self.db.set_total(task, units));
+                    retry_write!(self, self.db.set_total(task, units));
                     continue;
                 }
                 Event::Batch(batch) => batch,
             };
             done += i64::try_from(batch.done)?;
             let hashes: Vec<String> = batch.items.iter().map(|item| item.path.hash_text()).collect();
-            let known = persist!(self, self.db.known_items(&hashes));
+            let known = retry_write!(self, self.db.known_items(&hashes));
             let mut rows = db::Batch { done, ..db::Batch::default() };
             let items = batch.items;
             (rows.derivations, rows.packs) = tokio::task::spawn_blocking(move || {
@@ -265,7 +265,7 @@ impl Evaluate {
             .await??;
             record::outcomes(batch.outcomes, &mut rows);
             let has_jobs = !rows.jobs.is_empty();
-            persist!(self, recorder.record(&self.db, &rows));
+            retry_write!(self, recorder.record(&self.db, &rows));
             if has_jobs {
                 self.bells.schedule.ring();
             }

@@ -46,17 +46,17 @@ impl Evaluate {
         if let Some(task) = pause.interrupted.take()
             && let Err(error) = self.give_back(task).await
         {
-            self.put_off(error);
+            self.extend_pause(error);
             return Ok(false);
         }
         if let Err(fault) = examine(self.settings.runtimes.root(), &self.settings.directories).await {
-            self.put_off(fault);
-            self.say_paused().await;
+            self.extend_pause(fault);
+            self.record_pause().await;
             return Ok(false);
         }
         match self.db.resume_host(&self.host).await {
             Err(error) if error.is_passing() => {
-                self.put_off(MachineFault::new(error.to_string(), None));
+                self.extend_pause(MachineFault::new(error.to_string(), None));
                 return Ok(false);
             }
             resumed => resumed?,
@@ -127,7 +127,7 @@ impl Evaluate {
         if let Err(error) = self.give_back(task.clone()).await {
             tracing::warn!(host = self.host, "what was interrupted is given back later: {error}");
         }
-        self.say_paused().await;
+        self.record_pause().await;
         if self.mode.is_once() { Err(fault.into()) } else { Ok(Progress::Idle) }
     }
 
@@ -146,7 +146,7 @@ impl Evaluate {
     }
 
     /// Prolongs the pause: the fault is not gone, or there is another one.
-    fn put_off(&mut self, fault: MachineFault) {
+    fn extend_pause(&mut self, fault: MachineFault) {
         let Some(pause) = &mut self.pause else { return };
         if pause.fault != fault {
             tracing::error!(host = self.host, "the host stays paused: {fault}");
@@ -155,7 +155,7 @@ impl Evaluate {
         pause.until = Instant::now() + SHORTEST;
     }
 
-    async fn say_paused(&self) {
+    async fn record_pause(&self) {
         let Some(pause) = &self.pause else { return };
         let said = self.db.pause_host(&self.host, &pause.fault.to_string(), self.clock.now()).await;
         if let Err(error) = said {

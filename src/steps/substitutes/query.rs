@@ -27,7 +27,7 @@ pub struct QuerySubstitutes {
 
 /// What is known about store items, by base name.
 #[derive(Default)]
-struct Findings {
+struct ItemAvailability {
     /// The index of the server that has the item.
     present: HashMap<String, usize>,
     /// Items for which some server did not answer.
@@ -48,8 +48,8 @@ impl Reconciler for QuerySubstitutes {
             self.db.forget_lookups(now).await?;
             return Ok(Progress::Idle);
         }
-        let findings = self.find(&builds, now).await?;
-        let settled = self.settle(&builds, &findings, now).await?;
+        let availability = self.find(&builds, now).await?;
+        let settled = self.settle(&builds, &availability, now).await?;
         if settled > 0 {
             self.bells.submit.ring();
             self.bells.schedule.ring();
@@ -66,27 +66,27 @@ impl QuerySubstitutes {
     }
 
     /// Asks each server, in order, for the items that the servers before it do not have.
-    async fn find(&self, builds: &[WantedBuild], now: Seconds) -> anyhow::Result<Findings> {
-        let mut findings = Findings::default();
+    async fn find(&self, builds: &[WantedBuild], now: Seconds) -> anyhow::Result<ItemAvailability> {
+        let mut availability = ItemAvailability::default();
         let mut open: BTreeSet<String> =
             builds.iter().flat_map(|build| build.outputs.iter().cloned()).collect();
         for (place, server) in self.servers.iter().enumerate() {
-            let answers = self.answers(server, &open, now, &mut findings).await?;
+            let answers = self.answers(server, &open, now, &mut availability).await?;
             for (base_name, present) in answers {
                 match present {
                     Some(true) => {
                         open.remove(&base_name);
-                        findings.unknown.remove(&base_name);
-                        findings.present.insert(base_name, place);
+                        availability.unknown.remove(&base_name);
+                        availability.present.insert(base_name, place);
                     }
                     Some(false) => {}
                     None => {
-                        findings.unknown.insert(base_name);
+                        availability.unknown.insert(base_name);
                     }
                 }
             }
         }
-        Ok(findings)
+        Ok(availability)
     }
 
     /// The answers of a server, new or cached; `None` for an item without an answer.
@@ -95,13 +95,13 @@ impl QuerySubstitutes {
         server: &Server,
         open: &BTreeSet<String>,
         now: Seconds,
-        findings: &mut Findings,
+        availability: &mut ItemAvailability,
     ) -> anyhow::Result<Vec<(String, Option<bool>)>> {
         let hashes: Vec<&str> = open.iter().map(|base_name| hash(base_name)).collect();
         let cached = self.db.lookups(&server.name, &hashes, now).await?;
         let missing = open.iter().filter(|base_name| !cached.contains_key(hash(base_name)));
         let missing: Vec<String> = missing.cloned().collect();
-        let asked = self.ask(server, missing, now, findings).await?;
+        let asked = self.ask(server, missing, now, availability).await?;
         let answer = |base_name: &String| {
             let known = cached.get(hash(base_name)).or_else(|| asked.get(base_name)).copied();
             (base_name.clone(), known)
@@ -115,7 +115,7 @@ impl QuerySubstitutes {
         server: &Server,
         base_names: Vec<String>,
         now: Seconds,
-        findings: &mut Findings,
+        availability: &mut ItemAvailability,
     ) -> anyhow::Result<HashMap<String, bool>> {
         if base_names.is_empty() {
             return Ok(HashMap::new());
@@ -125,7 +125,7 @@ impl QuerySubstitutes {
         if let Some(failing) =
             failing.as_ref().filter(|failing| failing.next_attempt > now && !self.mode.is_once())
         {
-            findings.wait(failing.next_attempt, &server.name, &failing.reason);
+            availability.wait(failing.next_attempt, &server.name, &failing.reason);
             return Ok(HashMap::new());
         }
         let answers = server.ask(base_names).await;
@@ -140,7 +140,7 @@ impl QuerySubstitutes {
             .collect();
         self.db.store_lookups(&server.name, &kept).await?;
         let failures = failing.as_ref().map_or(0, |failing| failing.failures);
-        self.note_failure(server, answers.failure, failures, now, findings).await?;
+        self.note_failure(server, answers.failure, failures, now, availability).await?;
         Ok(answers.known.into_iter().map(|(name, (present, _))| (name, present)).collect())
     }
 
@@ -152,12 +152,12 @@ impl QuerySubstitutes {
         failure: Option<Failure>,
         failures: i64,
         now: Seconds,
-        findings: &mut Findings,
+        availability: &mut ItemAvailability,
     ) -> anyhow::Result<()> {
         if let Some(Failure { reason, pause, is_down }) = failure {
             tracing::warn!(server = server.name, "a substitute server fails: {reason}");
             let again = now + back_off(failures, &server.name).max(pause);
-            findings.wait(again, &server.name, &reason);
+            availability.wait(again, &server.name, &reason);
             if is_down {
                 return Ok(self.db.record_server_failure(&server.name, &reason, again).await?);
             }
@@ -172,20 +172,20 @@ impl QuerySubstitutes {
     async fn settle(
         &self,
         builds: &[WantedBuild],
-        findings: &Findings,
+        availability: &ItemAvailability,
         now: Seconds,
     ) -> anyhow::Result<usize> {
         let mut settled: Vec<(BuildId, bool, String)> = Vec::new();
         let mut waiting = Vec::new();
         for build in builds {
-            match findings.verdict(build) {
-                Verdict::Present => settled.push((build.id, true, self.holders(build, findings))),
+            match availability.verdict(build) {
+                Verdict::Present => settled.push((build.id, true, self.holders(build, availability))),
                 Verdict::Absent => settled.push((build.id, false, "no substitute server has it".to_owned())),
                 Verdict::Unknown if now - build.created_at >= QUERY_TIMEOUT => {
                     settled.push((
                         build.id,
                         false,
-                        format!("queued without an answer of {}", findings.reason()),
+                        format!("queued without an answer of {}", availability.reason()),
                     ));
                 }
                 Verdict::Unknown => waiting.push(build.id),
@@ -194,22 +194,22 @@ impl QuerySubstitutes {
         if !settled.is_empty() {
             self.db.apply_lookups(&settled, now).await?;
         }
-        if let (false, Some((again, _))) = (waiting.is_empty(), &findings.again) {
-            self.db.postpone(&waiting, &findings.reason(), *again).await?;
+        if let (false, Some((again, _))) = (waiting.is_empty(), &availability.again) {
+            self.db.postpone(&waiting, &availability.reason(), *again).await?;
         }
         Ok(settled.len())
     }
 
     /// The names of the servers that have a build's outputs.
-    fn holders(&self, build: &WantedBuild, findings: &Findings) -> String {
-        let places = build.outputs.iter().filter_map(|output| findings.present.get(output));
+    fn holders(&self, build: &WantedBuild, availability: &ItemAvailability) -> String {
+        let places = build.outputs.iter().filter_map(|output| availability.present.get(output));
         let places: BTreeSet<&usize> = places.collect();
         let names: Vec<&str> = places.into_iter().map(|place| self.servers[*place].name.as_str()).collect();
         names.join(", ")
     }
 }
 
-impl Findings {
+impl ItemAvailability {
     fn verdict(&self, build: &WantedBuild) -> Verdict {
         verdict(build.outputs.iter().map(|output| match self.present.contains_key(output) {
             true => Some(true),

@@ -26,7 +26,7 @@ const LARGEST: usize = 256 << 10;
 /// The user agent of requests.
 const USER_AGENT: &str = concat!("gorget/", env!("CARGO_PKG_VERSION"));
 /// How many requests may fail before the server is left alone for a while.
-const TOLERATED: usize = 8;
+const MAX_FAILURES: usize = 8;
 
 /// How long a "yes" is cached if the server does not say, which is as long as `guix substitute`
 /// does. It is never cached longer, whatever the server says: keys can be revoked.
@@ -81,7 +81,7 @@ struct Round {
     answers: Mutex<Answers>,
     failures: AtomicUsize,
     /// Whether the server serves `/nix-cache-info`, if that was asked.
-    introduced: OnceCell<bool>,
+    serves_cache_info: OnceCell<bool>,
 }
 
 impl Server {
@@ -106,7 +106,7 @@ impl Server {
             waiting: Mutex::new(base_names),
             answers: Mutex::default(),
             failures: AtomicUsize::new(0),
-            introduced: OnceCell::new(),
+            serves_cache_info: OnceCell::new(),
         };
         let round = Arc::new(round);
         let mut askers = JoinSet::new();
@@ -116,7 +116,7 @@ impl Server {
         askers.join_all().await;
         let mut answers = round.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut answers = std::mem::take(&mut *answers);
-        let given_up = round.failures.load(Ordering::Relaxed) >= TOLERATED;
+        let given_up = round.failures.load(Ordering::Relaxed) >= MAX_FAILURES;
         if let Some(failure) = &mut answers.failure {
             failure.is_down = given_up || answers.known.is_empty();
         }
@@ -156,13 +156,13 @@ impl Server {
     /// they do not have, unless the client may list their contents. A server that forbids
     /// everything fails.
     async fn forbidden(&self, round: &Round) -> Reply {
-        let introduces = async || {
+        let probe = async || {
             let url = format!("{}/nix-cache-info", self.url.as_str().trim_end_matches('/'));
             let Ok(response) = self.client.get(url).send().await else { return false };
             let is_good = response.status() == StatusCode::OK;
             is_good && body(response).await.is_ok_and(|body| body.starts_with(b"StoreDir:"))
         };
-        if *round.introduced.get_or_init(introduces).await {
+        if *round.serves_cache_info.get_or_init(probe).await {
             Reply::Known(false, ABSENT_TIME)
         } else {
             Reply::Failed { reason: StatusCode::FORBIDDEN.to_string(), pause: 0 }
@@ -192,7 +192,7 @@ impl Server {
 
 /// Asks for one item after the other, until none is left or too many requests have failed.
 async fn asker(server: Server, round: Arc<Round>) {
-    while round.failures.load(Ordering::Relaxed) < TOLERATED {
+    while round.failures.load(Ordering::Relaxed) < MAX_FAILURES {
         let next = round.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let Some(base_name) = next else { return };
         let reply = match server.ask_for(&base_name).await {
@@ -205,7 +205,7 @@ async fn asker(server: Server, round: Arc<Round>) {
                 answers.known.insert(base_name, (present, time));
             }
             Reply::Failed { reason, pause } => {
-                let weight = if pause > 0 { TOLERATED } else { 1 };
+                let weight = if pause > 0 { MAX_FAILURES } else { 1 };
                 round.failures.fetch_add(weight, Ordering::Relaxed);
                 let longest = answers.failure.as_ref().map_or(pause, |before| pause.max(before.pause));
                 answers.failure = Some(Failure { reason, pause: longest.min(LONGEST_PAUSE), is_down: false });

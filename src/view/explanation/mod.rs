@@ -164,7 +164,7 @@ pub struct Rows {
 impl<'a> Job<'a> {
     /// The view of a job's rows.
     pub fn new(rows: &'a Rows) -> Self {
-        let (job, explanation) = (&rows.job, explain(&rows.facts()));
+        let (job, explanation) = (&rows.job, explain(&rows.explanation_input()));
         let ahead = rows.ahead.as_ref().map(|(count, next)| Ahead {
             count: *count,
             next: next.iter().map(|build| build.job.as_str()).collect(),
@@ -199,7 +199,7 @@ impl<'a> Job<'a> {
 }
 
 impl Rows {
-    fn facts(&self) -> Facts<'_> {
+    fn explanation_input(&self) -> Facts<'_> {
         let job = &self.job;
         Facts {
             spec: &job.spec,

@@ -18,7 +18,7 @@ pub struct Events {
 
 /// An event about the state of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct News {
+pub struct BuildStateEvent {
     /// The store path of the derivation, if the event has it.
     pub derivation: Option<String>,
     /// The coordinator's id of the attempt.
@@ -33,7 +33,7 @@ impl Events {
     }
 
     /// Waits for the next part of the stream. The result is empty if it is not about builds.
-    pub async fn next(&mut self) -> Result<Vec<News>, Unavailable> {
+    pub async fn next(&mut self) -> Result<Vec<BuildStateEvent>, Unavailable> {
         match self.response.chunk().await.map_err(explain)? {
             Some(chunk) => self.parser.take(&chunk),
             None => Err(Unavailable("its events have ended".to_owned())),
@@ -58,8 +58,8 @@ struct Parser {
 }
 
 impl Parser {
-    fn take(&mut self, chunk: &[u8]) -> Result<Vec<News>, Unavailable> {
-        let mut news = Vec::new();
+    fn take(&mut self, chunk: &[u8]) -> Result<Vec<BuildStateEvent>, Unavailable> {
+        let mut events = Vec::new();
         for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend_from_slice(piece);
             if self.line.len() + self.data.len() > LONGEST {
@@ -67,13 +67,13 @@ impl Parser {
             }
             if self.line.ends_with(b"\n") {
                 let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
-                news.extend(self.line(line.trim_end_matches(['\n', '\r'])));
+                events.extend(self.line(line.trim_end_matches(['\n', '\r'])));
             }
         }
-        Ok(news)
+        Ok(events)
     }
 
-    fn line(&mut self, line: &str) -> Option<News> {
+    fn line(&mut self, line: &str) -> Option<BuildStateEvent> {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
@@ -94,13 +94,13 @@ impl Parser {
         None
     }
 
-    fn end(&mut self) -> Option<News> {
+    fn end(&mut self) -> Option<BuildStateEvent> {
         let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
         if let Some(id) = self.id.take() {
             self.last = Some(id);
         }
         let (derivation, reference, attempt) = wire::event(&name, &data)?;
-        Some(News { derivation, reference, attempt })
+        Some(BuildStateEvent { derivation, reference, attempt })
     }
 }
 
@@ -111,11 +111,13 @@ mod tests {
     #[test]
     fn events_come_in_any_pieces() {
         let stream = b": hello\n\nid: 7\nevent: build-success\r\ndata: {\"build_id\":\ndata:  \"a\"}\r\n\r\nevent: other\ndata: 1\n\nid: 9\n";
-        let expected = News { derivation: None, reference: "a".to_owned(), attempt: Attempt::Succeeded };
+        let expected =
+            BuildStateEvent { derivation: None, reference: "a".to_owned(), attempt: Attempt::Succeeded };
         for size in 1..stream.len() {
             let mut parser = Parser::default();
-            let news: Vec<News> = stream.chunks(size).flat_map(|chunk| parser.take(chunk).unwrap()).collect();
-            assert_eq!(news, std::slice::from_ref(&expected), "in pieces of {size}");
+            let events: Vec<BuildStateEvent> =
+                stream.chunks(size).flat_map(|chunk| parser.take(chunk).unwrap()).collect();
+            assert_eq!(events, std::slice::from_ref(&expected), "in pieces of {size}");
             assert_eq!(parser.last.as_deref(), Some("7"), "the last one has not come to its end");
         }
     }

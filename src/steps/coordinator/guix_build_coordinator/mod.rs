@@ -15,7 +15,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde_json::{Value, json};
 
-pub use events::{Events, News};
+pub use events::{BuildStateEvent, Events};
 use wire::{clip, key, reference, words};
 
 use super::{Answer, Cancellation, Report, Submission, Unavailable};
@@ -46,7 +46,7 @@ pub struct GuixBuildCoordinator {
 pub type Tags = BTreeMap<String, String>;
 
 /// An answer of the coordinator.
-struct Said {
+struct HttpAnswer {
     status: StatusCode,
     json: Value,
     text: String,
@@ -186,10 +186,10 @@ impl GuixBuildCoordinator {
     }
 }
 
-async fn ask(request: RequestBuilder) -> Result<Said, Unavailable> {
+async fn ask(request: RequestBuilder) -> Result<HttpAnswer, Unavailable> {
     let response = request.send().await.map_err(explain)?;
     let status = response.status();
-    Ok(Said::new(status, &body(response).await.map_err(explain)?))
+    Ok(HttpAnswer::new(status, &body(response).await.map_err(explain)?))
 }
 
 /// The beginning of the body.
@@ -206,7 +206,7 @@ async fn body(mut response: Response) -> reqwest::Result<Vec<u8>> {
     Ok(body)
 }
 
-impl Said {
+impl HttpAnswer {
     fn new(status: StatusCode, body: &[u8]) -> Self {
         let json = serde_json::from_slice(body).unwrap_or(Value::Null);
         Self { status, json, text: clip(&String::from_utf8_lossy(body)) }
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     fn understand(code: u16, body: &str) -> Result<Answer, Unavailable> {
-        Said::new(StatusCode::from_u16(code).unwrap(), body.as_bytes()).answer()
+        HttpAnswer::new(StatusCode::from_u16(code).unwrap(), body.as_bytes()).answer()
     }
 
     fn accepted(reference: &str) -> Answer {
