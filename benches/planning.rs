@@ -29,7 +29,7 @@ use gorget::domain::plan::route::{Route, Routes};
 use gorget::domain::revision::{ChannelCommit, Revision};
 use gorget::domain::spec::{Build, Spec, Subset};
 use gorget::farm::context::{Context, Mode};
-use gorget::farm::reconciler::exhaust;
+use gorget::farm::reconciler::run_until_idle;
 use gorget::guix::store_path::StorePath;
 use gorget::steps::schedule::Schedule;
 use serde_json::json;
@@ -118,7 +118,7 @@ async fn enqueue(file: &str, count: usize) {
     record(&db, &batches).await;
     let recorded = begun.elapsed();
     let begun = Instant::now();
-    exhaust(&mut schedule(&db)).await.unwrap();
+    run_until_idle(&mut schedule(&db)).await.unwrap();
     let queued = db.build_counts().await.unwrap()[0].count;
     println!(
         "{queued} new derivations recorded in {:.2} s, and queued in order {:.2} s later",
@@ -131,7 +131,7 @@ async fn enqueue(file: &str, count: usize) {
 async fn restart(file: &str) {
     let db = Db::open(file).await.unwrap();
     record(&db, &batches(300_000)).await;
-    exhaust(&mut schedule(&db)).await.unwrap();
+    run_until_idle(&mut schedule(&db)).await.unwrap();
     let routes = Routes(vec![Route { coordinator: "default".to_owned(), ..Route::default() }]);
     let begun = Instant::now();
     db.route(&routes).await.unwrap();
@@ -146,7 +146,7 @@ async fn restart(file: &str) {
         begun.elapsed().as_millis()
     );
     let begun = Instant::now();
-    exhaust(&mut schedule(&db)).await.unwrap();
+    run_until_idle(&mut schedule(&db)).await.unwrap();
     println!("    and that there is nothing to plan {} ms later", begun.elapsed().as_millis());
     let (begun, outlook) = (Instant::now(), db.outlook().await.unwrap());
     let snapshot = db.snapshot(&outlook.live).await.unwrap();
@@ -185,7 +185,7 @@ async fn blocking(db: &Db) {
 async fn real(file: &str) {
     let db = Db::open(file).await.unwrap();
     let begun = Instant::now();
-    exhaust(&mut schedule(&db)).await.unwrap();
+    run_until_idle(&mut schedule(&db)).await.unwrap();
     let planned = begun.elapsed();
     let (begun, outlook) = (Instant::now(), db.outlook().await.unwrap());
     let mut snapshot = db.snapshot(&outlook.live).await.unwrap();

@@ -24,7 +24,7 @@ use gorget::domain::job::JobMetadata;
 use gorget::domain::revision::{ChannelCommit, Revision};
 use gorget::domain::spec::{Build, Spec, Subset, System};
 use gorget::farm::context::{Context, Mode};
-use gorget::farm::reconciler::exhaust;
+use gorget::farm::reconciler::run_until_idle;
 use gorget::guix::narinfo::Narinfo;
 use gorget::guix::signature::{AuthorizedKeys, SigningKey};
 use gorget::guix::store_path::StorePath;
@@ -230,7 +230,7 @@ async fn asking(file: &str, there: usize, what: &str) {
     let context = Context::new(db.clone(), Clock::manual(0), Mode::Continuous, "here");
     let mut query = QuerySubstitutes::new(&context, vec![server]);
     let (begun, before) = (Instant::now(), cpu());
-    exhaust(&mut query).await.unwrap();
+    run_until_idle(&mut query).await.unwrap();
     let (cold, used) = (begun.elapsed().as_secs_f64(), cpu() - before);
 
     let names: Vec<String> = (0..COUNT)

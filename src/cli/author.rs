@@ -5,21 +5,21 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
 use crate::domain::access::{Author, Role};
-use crate::farm::steering::{Refusal, Steering};
+use crate::farm::actions::{Actions, Refusal};
 
 /// What a command that changes something needs.
-pub(super) struct Steerer {
+pub(super) struct ActionContext {
     db: Db,
     author: Author,
 }
 
-impl Steerer {
+impl ActionContext {
     pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
         Ok(Self { db: open_db::open(config).await?, author: author(config) })
     }
 
-    pub(super) fn steering(&self) -> Steering<'_> {
-        Steering { db: &self.db, author: &self.author, now: Clock::System.now() }
+    pub(super) fn actions(&self) -> Actions<'_> {
+        Actions { db: &self.db, author: &self.author, now: Clock::System.now() }
     }
 }
 

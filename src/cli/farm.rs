@@ -26,7 +26,7 @@ pub(super) fn web(config: &Config, db: &Db, bells: Bells) -> anyhow::Result<Web>
         db: db.clone(),
         clock: Clock::System,
         key,
-        tellers: event_sources(config)?,
+        event_sources: event_sources(config)?,
         pages: Pages { routes: config.routes(), logs: logs(config) },
         anonymous: config.web.anonymous.may_read(),
         bells,

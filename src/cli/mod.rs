@@ -43,9 +43,9 @@ pub enum Exit {
     /// As it should.
     Done = 0,
     /// What it was given is at fault.
-    Input = 1,
+    InputError = 1,
     /// Gorget or the machine is at fault.
-    Ours = 2,
+    InternalError = 2,
     /// A change rebuilds more than Guix's manual allows on `master`, or a branch waits or needs action.
     NotReady = 3,
     /// A branch must change.
@@ -138,7 +138,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { Exit::Input } else { Exit::Done }.into();
+            return if error.use_stderr() { Exit::InputError } else { Exit::Done }.into();
         }
     };
     match run_command(cli) {
@@ -150,7 +150,7 @@ pub fn main() -> ExitCode {
             }
             output::error(&error);
             let input = error.chain().any(is_user_error);
-            if input { Exit::Input } else { Exit::Ours }.into()
+            if input { Exit::InputError } else { Exit::InternalError }.into()
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::db::{Db, Evaluation, EvaluationId, EvaluationState, SchedulerLease};
 use crate::domain::spec::sanitize;
 use crate::farm::context::Context;
 use crate::farm::pipeline::{Pipeline, collector, evaluator};
-use crate::farm::reconciler::exhaust;
+use crate::farm::reconciler::run_until_idle;
 use crate::farm::{Severity, problems};
 use crate::steps::evaluate::Evaluate;
 use crate::view::evaluation as view;
@@ -28,7 +28,7 @@ pub(super) async fn all(
     let pipeline = Pipeline::begin(context, config, lease).await?;
     let evaluations = role.evaluates().then(|| Box::pin(evaluate(context, config)));
     pipeline.run_once(evaluations).await?;
-    exhaust(&mut collector(context, config)).await.context("tidying up")?;
+    run_until_idle(&mut collector(context, config)).await.context("tidying up")?;
     report_problems(&context.db).await
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn exhaust_showing(
     label: &(dyn Fn(&Evaluation) -> String + Sync),
 ) -> anyhow::Result<()> {
     tokio::select! {
-        evaluated = exhaust(evaluator) => evaluated.context("evaluating").map(drop),
+        evaluated = run_until_idle(evaluator) => evaluated.context("evaluating").map(drop),
         never = show_progress(db, label) => match never? {},
     }
 }
@@ -95,7 +95,7 @@ pub(super) async fn report_problems(db: &Db) -> anyhow::Result<Exit> {
     for problem in problems(db).await? {
         output::note(&problem.text);
         if problem.severity == Severity::Error {
-            exit = Exit::Input;
+            exit = Exit::InputError;
         }
     }
     Ok(exit)

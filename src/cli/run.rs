@@ -27,7 +27,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How long reconcilers may take to stop.
 const GRACE: Duration = Duration::from_secs(4);
 /// How long telling others that this host stops may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+const SIGN_OFF_LIMIT: Duration = Duration::from_secs(2);
 
 /// Run the farm, or this machine's part of it, until it is stopped
 #[derive(Debug, clap::Args)]
@@ -81,14 +81,14 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
         taken = presence.live() => Err(taken.into()),
     };
     // Steps that did not stop in time have their progress in the database.
-    match timeout(FAREWELL, presence.end()).await {
+    match timeout(SIGN_OFF_LIMIT, presence.end()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("others do not hear that this host stops: {error:#}"),
         Err(_) => tracing::warn!("others do not hear that this host stops: the database does not answer"),
     }
     // Closing the last connection merges SQLite's log into the database. A task that is still
     // running has its own connection.
-    let _ = timeout(FAREWELL, db.close()).await;
+    let _ = timeout(SIGN_OFF_LIMIT, db.close()).await;
     result
 }
 

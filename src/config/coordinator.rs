@@ -116,7 +116,7 @@ pub(super) fn resolve(default: Written, named: Named, token: &Path) -> Result<Ve
         let file = token.file_name().unwrap_or_default().to_string_lossy();
         let own = token.with_file_name(format!("{file}-{name}"));
         let events_token = coordinator.events_id.map(|_| own);
-        contend(&found, at, &coordinator)?;
+        check_conflicts(&found, at, &coordinator)?;
         found.push((at, Coordinator { events_token, ..coordinator }));
     }
     Ok(found.into_iter().map(|(_, coordinator)| coordinator).collect())
@@ -167,7 +167,7 @@ fn one(name: &str, at: usize, written: Written) -> Result<Option<Coordinator>, F
 }
 
 /// Returns an error if `new` claims something that another coordinator already has.
-fn contend(others: &[(usize, Coordinator)], at: usize, new: &Coordinator) -> Result<(), Fault> {
+fn check_conflicts(others: &[(usize, Coordinator)], at: usize, new: &Coordinator) -> Result<(), Fault> {
     let name = &new.serves.coordinator;
     for (_, other) in others {
         let theirs = &other.serves.coordinator;

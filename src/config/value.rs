@@ -70,9 +70,9 @@ impl TryFrom<String> for Url {
 /// A URL of a web server, or the empty string.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct PerhapsUrl(pub(super) Option<Url>);
+pub(super) struct OptionalUrl(pub(super) Option<Url>);
 
-impl TryFrom<String> for PerhapsUrl {
+impl TryFrom<String> for OptionalUrl {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {

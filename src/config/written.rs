@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::value::{Branches, Host, KnownSystem, PerhapsUrl, Size, Time, Url};
+use super::value::{Branches, Host, KnownSystem, OptionalUrl, Size, Time, Url};
 use super::{Anonymous, Location, coordinator};
 
 /// `gorget.toml` as the file has it.
@@ -64,7 +64,7 @@ pub(super) struct Substitutes {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Web {
     pub(super) listen: Option<String>,
-    pub(super) public_url: Option<PerhapsUrl>,
+    pub(super) public_url: Option<OptionalUrl>,
     pub(super) signing_key: Option<PathBuf>,
     pub(super) events_token: Option<PathBuf>,
     pub(super) anonymous: Option<Anonymous>,

@@ -3,6 +3,8 @@
 //! Imports `domain`, `db`, `clock`; only `pipeline` imports more. Owns the tables `host` and
 //! `scheduler_lease` through `db`.
 
+/// Changes that people make: the same from the command line, a page and the API.
+pub mod actions;
 /// Wakes reconcilers early.
 pub mod bell;
 /// What all reconcilers of a process share.
@@ -16,7 +18,5 @@ pub mod pipeline;
 mod problems;
 /// Runs reconcilers until they are told to stop.
 pub mod reconciler;
-/// Changes that people make: the same from the command line, a page and the API.
-pub mod steering;
 
 pub use problems::{Problem, Severity, problems};

@@ -12,14 +12,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::action_body::{ActionBody, Body};
 use super::caller::Caller;
-use super::given::{Body, Given};
 use super::problem::Problem;
 use crate::clock::Seconds;
 use crate::db::{BuildId, EvaluationId, NewToken, Pausable, PushId, TokenId};
 use crate::domain::access::Role;
 use crate::domain::spec::System;
-use crate::farm::steering::{Steering, Which};
+use crate::farm::actions::{Actions, Which};
 use crate::view::approval::Approved;
 
 pub(super) type Answer = Result<Done, Problem>;
@@ -44,12 +44,12 @@ impl IntoResponse for Done {
 }
 
 impl Shared {
-    pub(super) fn steering<'a>(&'a self, caller: &'a Caller) -> Steering<'a> {
-        Steering { db: &self.web.db, author: &caller.author, now: self.web.clock.now() }
+    pub(super) fn actions<'a>(&'a self, caller: &'a Caller) -> Actions<'a> {
+        Actions { db: &self.web.db, author: &caller.author, now: self.web.clock.now() }
     }
 
     /// The result of an action. Wakes the reconcilers that may have work now.
-    pub(super) fn done(&self, text: String, given: Given) -> Done {
+    pub(super) fn done(&self, text: String, given: ActionBody) -> Done {
         let bells = &self.web.bells;
         for bell in [&bells.watch, &bells.fetch, &bells.evaluate, &bells.schedule, &bells.submit] {
             bell.ring();
@@ -63,24 +63,24 @@ pub(super) fn number(text: &str) -> i64 {
     text.parse().unwrap_or(0)
 }
 
-pub(super) async fn poll_all(State(farm): Farm, Extension(by): By, Body(given): Body<Given>) -> Answer {
-    Ok(farm.done(farm.steering(&by).poll(None).await?, given))
+pub(super) async fn poll_all(State(farm): Farm, Extension(by): By, Body(given): Body<ActionBody>) -> Answer {
+    Ok(farm.done(farm.actions(&by).poll(None).await?, given))
 }
 
 pub(super) async fn poll(
     State(farm): Farm,
     Extension(by): By,
     Path(spec): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    Ok(farm.done(farm.steering(&by).poll(Some(&spec)).await?, given))
+    Ok(farm.done(farm.actions(&by).poll(Some(&spec)).await?, given))
 }
 
 pub(super) async fn approve_spec(
     State(farm): Farm,
     Extension(by): By,
     Path(name): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
     approve(&farm, &by, Which::Spec(&name), given).await
 }
@@ -89,13 +89,13 @@ pub(super) async fn approve_evaluation(
     State(farm): Farm,
     Extension(by): By,
     Path(id): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
     approve(&farm, &by, Which::Evaluation(EvaluationId(number(&id))), given).await
 }
 
-async fn approve(farm: &Shared, by: &Caller, which: Which<'_>, given: Given) -> Answer {
-    let approved = farm.steering(by).approve(which, Given::word(&given.system)).await?;
+async fn approve(farm: &Shared, by: &Caller, which: Which<'_>, given: ActionBody) -> Answer {
+    let approved = farm.actions(by).approve(which, ActionBody::word(&given.system)).await?;
     let lines = approved.iter().map(Approved::new).map(|Approved { count, evaluation, spec, system }| {
         format!("{count} of evaluation {evaluation} ({spec}, {system}) may be built")
     });
@@ -107,19 +107,23 @@ pub(super) async fn retry(
     State(farm): Farm,
     Extension(by): By,
     Path(id): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    Ok(farm.done(farm.steering(&by).retry(EvaluationId(number(&id))).await?, given))
+    Ok(farm.done(farm.actions(&by).retry(EvaluationId(number(&id))).await?, given))
 }
 
-pub(super) async fn retry_builds(State(farm): Farm, Extension(by): By, Body(given): Body<Given>) -> Answer {
-    let system = match Given::word(&given.system) {
+pub(super) async fn retry_builds(
+    State(farm): Farm,
+    Extension(by): By,
+    Body(given): Body<ActionBody>,
+) -> Answer {
+    let system = match ActionBody::word(&given.system) {
         None => None,
         Some(name) => {
             Some(System::new(name).ok_or_else(|| Problem::missing(format!("Guix has no system {name}")))?)
         }
     };
-    let text = farm.steering(&by).retry_builds(Given::word(&given.spec), system.as_ref()).await?;
+    let text = farm.actions(&by).retry_builds(ActionBody::word(&given.spec), system.as_ref()).await?;
     Ok(farm.done(text, given))
 }
 
@@ -127,45 +131,45 @@ pub(super) async fn retry_build(
     State(farm): Farm,
     Extension(by): By,
     Path(id): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    Ok(farm.done(farm.steering(&by).retry_build(BuildId(number(&id))).await?, given))
+    Ok(farm.done(farm.actions(&by).retry_build(BuildId(number(&id))).await?, given))
 }
 
 pub(super) async fn pin(
     State(farm): Farm,
     Extension(by): By,
     Path(id): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    Ok(farm.done(farm.steering(&by).pin(EvaluationId(number(&id)), true).await?, given))
+    Ok(farm.done(farm.actions(&by).pin(EvaluationId(number(&id)), true).await?, given))
 }
 
 pub(super) async fn unpin(
     State(farm): Farm,
     Extension(by): By,
     Path(id): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    Ok(farm.done(farm.steering(&by).pin(EvaluationId(number(&id)), false).await?, given))
+    Ok(farm.done(farm.actions(&by).pin(EvaluationId(number(&id)), false).await?, given))
 }
 
 pub(super) async fn acknowledge(
     State(farm): Farm,
     Extension(by): By,
     Path(id): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    Ok(farm.done(farm.steering(&by).acknowledge(PushId(number(&id))).await?, given))
+    Ok(farm.done(farm.actions(&by).acknowledge(PushId(number(&id))).await?, given))
 }
 
 pub(super) async fn reassign(
     State(farm): Farm,
     Extension(by): By,
     Path(name): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    Ok(farm.done(farm.steering(&by).reassign(&name, &farm.routes()).await?, given))
+    Ok(farm.done(farm.actions(&by).reassign(&name, &farm.routes()).await?, given))
 }
 
 /// What a path such as `/pauses/spec/master` refers to.
@@ -179,9 +183,9 @@ pub(super) async fn pause(
     State(farm): Farm,
     Extension(by): By,
     Path((kind, name)): Path<(String, String)>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    let text = farm.steering(&by).pause(&pausable(&kind, &name)?, &given.reason).await?;
+    let text = farm.actions(&by).pause(&pausable(&kind, &name)?, &given.reason).await?;
     Ok(farm.done(text, given))
 }
 
@@ -189,9 +193,9 @@ pub(super) async fn resume(
     State(farm): Farm,
     Extension(by): By,
     Path((kind, name)): Path<(String, String)>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    Ok(farm.done(farm.steering(&by).resume(&pausable(&kind, &name)?).await?, given))
+    Ok(farm.done(farm.actions(&by).resume(&pausable(&kind, &name)?).await?, given))
 }
 
 /// The body of a request for a token. A form has only texts, and all patterns in one text,
@@ -236,9 +240,9 @@ pub(super) async fn new_token(
     by: &Caller,
     wanted: Wanted,
 ) -> Result<(TokenId, String), Problem> {
-    let steering = farm.steering(by);
-    let new = wanted.read(steering.now)?;
-    Ok(steering.create_token(&new).await?)
+    let actions = farm.actions(by);
+    let new = wanted.read(actions.now)?;
+    Ok(actions.create_token(&new).await?)
 }
 
 pub(super) async fn create_token(
@@ -255,7 +259,7 @@ pub(super) async fn revoke_token(
     State(farm): Farm,
     Extension(by): By,
     Path(id): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    Ok(farm.done(farm.steering(&by).revoke_token(TokenId(number(&id))).await?, given))
+    Ok(farm.done(farm.actions(&by).revoke_token(TokenId(number(&id))).await?, given))
 }

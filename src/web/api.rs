@@ -12,8 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::asked::{Asked, of_state};
 use super::problem::Problem;
+use super::query_filters::{QueryFilters, of_state};
 use super::{Pages, Shared};
 use crate::db::{self, Db, EvaluationId};
 use crate::view::access::{AuditEntry, Pause, Token};
@@ -45,10 +45,10 @@ const MOST_SPANS: i64 = 500;
 
 type Answer = Result<Response, Problem>;
 
-pub(super) async fn status(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
+pub(super) async fn status(State(shared): State<Arc<Shared>>, Query(filters): Query<QueryFilters>) -> Answer {
     let now = shared.web.clock.now();
     let db = &shared.moment().await?;
-    let filter = asked.filter(db).await??;
+    let filter = filters.filter(db).await??;
     let rows = Rows::load(db, shared.routes(), &filter, LISTED, now).await?;
     Ok(Json(&Status::new(&rows, now)).into_response())
 }
@@ -72,11 +72,11 @@ pub(super) async fn evaluation(State(shared): State<Arc<Shared>>, Path(id): Path
     Ok(Json(&Evaluation::new(&row).with_errors(&errors)).into_response())
 }
 
-pub(super) async fn queue(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
+pub(super) async fn queue(State(shared): State<Arc<Shared>>, Query(filters): Query<QueryFilters>) -> Answer {
     let db = &shared.moment().await?;
-    let filter = asked.filter(db).await??;
+    let filter = filters.filter(db).await??;
     let (mut rows, mut complete) = (Vec::new(), true);
-    for state in asked.states()? {
+    for state in filters.states()? {
         let builds = db.queue(&of_state(&filter, state), i64::from(MOST_BUILDS) + 1).await?;
         complete &= builds.len() <= usize::from(MOST_BUILDS);
         rows.extend(builds.into_iter().take(usize::from(MOST_BUILDS)));
@@ -86,9 +86,12 @@ pub(super) async fn queue(State(shared): State<Arc<Shared>>, Query(asked): Query
     Ok(Json(&json!({ "complete": complete, "items": builds })).into_response())
 }
 
-pub(super) async fn blockers(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Answer {
+pub(super) async fn blockers(
+    State(shared): State<Arc<Shared>>,
+    Query(filters): Query<QueryFilters>,
+) -> Answer {
     let db = &shared.moment().await?;
-    let filter = asked.filter(db).await??;
+    let filter = filters.filter(db).await??;
     let mut rows = db.blockers().await?;
     rows.retain(|row| filter.admits(&row.build.spec, row.build.system.as_str()));
     let blockers: Vec<Blocker<'_>> = rows.iter().map(Blocker::new).collect();
@@ -98,10 +101,10 @@ pub(super) async fn blockers(State(shared): State<Arc<Shared>>, Query(asked): Qu
 pub(super) async fn jobs(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(filters): Query<QueryFilters>,
 ) -> Answer {
     let db = &shared.moment().await?;
-    let filter = asked.filter(db).await??;
+    let filter = filters.filter(db).await??;
     let found = match Found::load(db, &name, &filter).await? {
         Ok(found) => found,
         Err(near) => {
@@ -140,9 +143,9 @@ pub(super) struct Older {
     limit: Option<i64>,
 }
 
-pub(super) async fn audit(State(shared): State<Arc<Shared>>, Query(asked): Query<Older>) -> Answer {
-    let limit = asked.limit.unwrap_or(50).clamp(1, MOST_ENTRIES);
-    let rows = shared.web.db.audit(asked.before, limit).await?;
+pub(super) async fn audit(State(shared): State<Arc<Shared>>, Query(filters): Query<Older>) -> Answer {
+    let limit = filters.limit.unwrap_or(50).clamp(1, MOST_ENTRIES);
+    let rows = shared.web.db.audit(filters.before, limit).await?;
     let entries: Vec<AuditEntry<'_>> = rows.iter().map(AuditEntry::new).collect();
     // A full page is probably not the last one.
     let next = entries.last().filter(|_| i64::try_from(entries.len()) == Ok(limit)).map(|last| last.id);
@@ -153,10 +156,10 @@ pub(super) async fn audit(State(shared): State<Arc<Shared>>, Query(asked): Query
 pub(super) async fn compare(
     State(shared): State<Arc<Shared>>,
     Path(range): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(filters): Query<QueryFilters>,
 ) -> Answer {
     let db = &shared.moment().await?;
-    let (pairs, alone) = pairs_of(db, &range, &asked).await?;
+    let (pairs, alone) = pairs_of(db, &range, &filters).await?;
     let mut all = Vec::new();
     for pair in pairs {
         all.push(diff::Rows::load(db, pair).await?);
@@ -172,12 +175,12 @@ pub(super) async fn compare(
 pub(super) async fn pairs_of(
     db: &Db,
     range: &str,
-    asked: &Asked,
+    filters: &QueryFilters,
 ) -> Result<(Vec<[db::Evaluation; 2]>, Vec<String>), Problem> {
     let Some((a, b)) = range.split_once("..") else {
         return Err(Problem::missing("two evaluations are compared as A..B"));
     };
-    let spec = Some(asked.spec.as_str()).filter(|spec| !spec.is_empty());
+    let spec = Some(filters.spec.as_str()).filter(|spec| !spec.is_empty());
     match pairs(db, [a, b], spec).await {
         Ok(found) => Ok(found),
         Err(NoPair::Wrong(text)) => Err(Problem::missing(text)),
@@ -188,10 +191,10 @@ pub(super) async fn pairs_of(
 pub(super) async fn history(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(filters): Query<QueryFilters>,
 ) -> Answer {
     let db = &shared.moment().await?;
-    let filter = asked.filter(db).await??;
+    let filter = filters.filter(db).await??;
     let rows = db.history(&name, filter.spec.as_deref(), MOST_SPANS).await?;
     if rows.is_empty() {
         let near = db.jobs_like(&name, 5).await?;
@@ -205,14 +208,14 @@ pub(super) async fn history(
 pub(super) async fn failures(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(filters): Query<QueryFilters>,
 ) -> Answer {
     let db = &shared.moment().await?;
     let specs = db.specs().await?;
     let Some(spec) = specs.iter().find(|stored| stored.spec.name == name) else {
         return Err(Problem::missing(format!("there is no spec {name}")));
     };
-    let filter = asked.filter(db).await??;
+    let filter = filters.filter(db).await??;
     let mut all = Vec::new();
     for system in spec.spec.systems.iter().filter(|system| filter.admits(&name, system.as_str())) {
         all.extend(failures::Rows::load(db, spec, system, None).await?);
@@ -251,11 +254,11 @@ pub(super) async fn channels(State(shared): State<Arc<Shared>>, Path(id): Path<S
 /// The newest evaluations, or those before `before`.
 pub(super) async fn evaluations(
     State(shared): State<Arc<Shared>>,
-    Query(asked): Query<Asked>,
+    Query(filters): Query<QueryFilters>,
     Query(older): Query<Older>,
 ) -> Answer {
     let db = &shared.moment().await?;
-    let filter = asked.filter(db).await??;
+    let filter = filters.filter(db).await??;
     let limit = older.limit.unwrap_or(50).clamp(1, MOST_ENTRIES);
     let before = older.before.map(EvaluationId);
     let rows = db.evaluations_before(filter.spec.as_deref(), filter.system.as_ref(), before, limit).await?;

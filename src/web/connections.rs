@@ -53,7 +53,7 @@ pub(super) async fn serve(listener: Listener, router: Router, slots: Arc<Slots>,
             Ok((stream, address)) => {
                 // Without a slot, the connection is closed.
                 if let Some(slot) = room(&slots, address).await {
-                    tasks.spawn(converse(stream, slot, router.clone(), stop.clone()));
+                    tasks.spawn(serve_connection(stream, slot, router.clone(), stop.clone()));
                 }
                 // Lets tasks of accepted connections run before they might be closed to make room.
                 yield_now().await;
@@ -94,7 +94,7 @@ fn is_of_peer(error: &io::Error) -> bool {
 }
 
 /// Serves one connection.
-async fn converse(stream: Stream, slot: Slot, router: Router, stop: CancellationToken) {
+async fn serve_connection(stream: Stream, slot: Slot, router: Router, stop: CancellationToken) {
     let connection = &slot.connection;
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(connection));

@@ -15,7 +15,7 @@ use axum::response::IntoResponse;
 use futures_util::stream::try_unfold;
 use tokio::task::spawn_blocking;
 
-use super::memory::Hold;
+use super::memory::ItemResources;
 use super::slots::{Connection, Loan};
 use super::{Failure, Shared, Web};
 use crate::db::{self, Db, ItemPlace, PackedItem, Pieces, StoredItem};
@@ -30,7 +30,7 @@ const FOR_EVER: &str = "max-age=31536000, immutable";
 /// item: when a peer disconnects, its request ends, but reading and hashing continue.
 struct Item {
     contents: Contents,
-    hold: Hold,
+    resources: ItemResources,
 }
 
 enum Contents {
@@ -42,7 +42,7 @@ enum Contents {
 struct Sending {
     pieces: Pieces,
     _loan: Option<Loan>,
-    _hold: Hold,
+    _resources: ItemResources,
 }
 
 /// `GET /nix-cache-info`: describes this substitute server and its store.
@@ -97,10 +97,10 @@ impl Shared {
             let Some(place) = self.web.db.find_item(hash).await? else { return Ok(None) };
             let base_name = format!("{hash}-{}", place.name);
             let path = StorePath::parse_base_name(base_name.as_bytes()).map_err(|_| Failure::NotFound)?;
-            let hold = self.memory.hold(&self.web.db, &place, &self.slots).await?;
+            let resources = self.memory.hold(&self.web.db, &place, &self.slots).await?;
             // The database would go on reading after the peer has disconnected, so the read is a
             // task of its own.
-            if let Some(item) = tokio::spawn(Item::read(self.web.db.clone(), place, hold)).await?? {
+            if let Some(item) = tokio::spawn(Item::read(self.web.db.clone(), place, resources)).await?? {
                 return Ok(Some((item, path)));
             }
         }
@@ -131,13 +131,13 @@ impl Web {
 
 impl Item {
     /// Reads an item from its pack; `None` if it is no longer there.
-    async fn read(db: Db, place: ItemPlace, mut hold: Hold) -> db::Result<Option<Self>> {
+    async fn read(db: Db, place: ItemPlace, mut resources: ItemResources) -> db::Result<Option<Self>> {
         let contents = if place.is_large() {
-            hold.open(&db, place).await?.map(Contents::Packed)
+            resources.open(&db, place).await?.map(Contents::Packed)
         } else {
             db.read_item(&place).await?.map(Contents::Whole)
         };
-        Ok(contents.map(|contents| Self { contents, hold }))
+        Ok(contents.map(|contents| Self { contents, resources }))
     }
 
     /// Checks the item against the hash in its path; returns the hash and the length of its NAR.
@@ -154,22 +154,22 @@ impl Item {
     /// The body with its NAR, for a connection, and the length of the NAR.
     fn into_body(mut self, path: &StorePath, to: &Arc<Connection>) -> Result<(Body, u64), Failure> {
         let (_, size) = self.check(path)?;
-        let Self { contents, mut hold } = self;
+        let Self { contents, mut resources } = self;
         let pieces = match contents {
-            Contents::Whole(item) if hold.share().is_none() => {
+            Contents::Whole(item) if resources.share().is_none() => {
                 return Ok((Body::from(item.into_nar()), size));
             }
             Contents::Whole(item) => {
-                hold.end_turn();
+                resources.end_turn();
                 Pieces::of(item)
             }
             Contents::Packed(item) => {
-                hold.end_turn();
+                resources.end_turn();
                 item.pieces().map_err(|error| Failure::Unreadable(path.clone(), error))?
             }
         };
-        let loan = hold.share().map(|share| to.lend(share));
-        let sending = Sending { pieces, _loan: loan, _hold: hold };
+        let loan = resources.share().map(|share| to.lend(share));
+        let sending = Sending { pieces, _loan: loan, _resources: resources };
         Ok((Body::from_stream(try_unfold(sending, next_piece)), size))
     }
 }

@@ -81,20 +81,20 @@ async fn receive(
     let Some(token) = query.get("token") else {
         return wrong(StatusCode::BAD_REQUEST, "no token provided");
     };
-    let own = web.tellers.iter().find(|teller| teller.id == Some(id));
-    let teller = own.or_else(|| web.tellers.iter().find(|teller| teller.id.is_none()));
-    let Some(teller) = teller.filter(|teller| teller.token.is(token)) else {
+    let own = web.event_sources.iter().find(|source| source.id == Some(id));
+    let source = own.or_else(|| web.event_sources.iter().find(|source| source.id.is_none()));
+    let Some(source) = source.filter(|source| source.token.is(token)) else {
         return wrong(StatusCode::FORBIDDEN, "error");
     };
     let mut events = match read_body(&shared, request).await {
         Ok(events) => events,
         Err(answer) => return answer,
     };
-    events.retain(|event| event.attempt != Attempt::Failed || !teller.asks_about_failures);
-    match web.db.record_events(&teller.coordinator, &events, web.clock.now()).await {
+    events.retain(|event| event.attempt != Attempt::Failed || !source.asks_about_failures);
+    match web.db.record_events(&source.coordinator, &events, web.clock.now()).await {
         Ok(noted) => {
             tracing::debug!(
-                coordinator = teller.coordinator,
+                coordinator = source.coordinator,
                 events = events.len(),
                 new = noted.new,
                 builds = noted.changed,

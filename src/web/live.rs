@@ -84,19 +84,24 @@ impl Live {
     /// Reads the event log for all streams until the farm stops.
     pub(super) async fn follow(&self, db: &Db) {
         let mut last = None;
-        let mut told: Vec<Progress> = Vec::new();
+        let mut sent_progress: Vec<Progress> = Vec::new();
         while self.stop.run_until_cancelled(sleep(INTERVAL)).await.is_some() {
             if self.sender.receiver_count() == 0 {
                 last = None;
                 continue;
             }
-            if let Err(error) = self.tell(db, &mut last, &mut told).await {
+            if let Err(error) = self.tell(db, &mut last, &mut sent_progress).await {
                 tracing::warn!("the event log cannot be read: {error}");
             }
         }
     }
 
-    async fn tell(&self, db: &Db, last: &mut Option<i64>, told: &mut Vec<Progress>) -> db::Result<()> {
+    async fn tell(
+        &self,
+        db: &Db,
+        last: &mut Option<i64>,
+        sent_progress: &mut Vec<Progress>,
+    ) -> db::Result<()> {
         match *last {
             // There was no stream until now. Events since the first one started have not been read
             // here.
@@ -112,10 +117,10 @@ impl Live {
             }
         }
         let progress = db.progress().await?;
-        for one in progress.iter().filter(|one| !told.contains(one)) {
+        for one in progress.iter().filter(|one| !sent_progress.contains(one)) {
             let _ = self.sender.send(Message::Progress(one.clone()));
         }
-        *told = progress;
+        *sent_progress = progress;
         Ok(())
     }
 }
@@ -127,7 +132,7 @@ pub(super) struct After {
 }
 
 /// The state of one stream.
-struct Following {
+struct EventStream {
     shared: Arc<Shared>,
     heard: Receiver<Message>,
     /// The number of the last event that was sent.
@@ -164,38 +169,38 @@ pub(super) async fn stream(
         None => newest,
     };
     let stop = shared.live.stop.clone();
-    let mut following = Following { shared, heard, last, waiting };
-    following.catch_up().await?;
+    let mut stream = EventStream { shared, heard, last, waiting };
+    stream.catch_up().await?;
     drop(turn);
     // A client that is no longer permitted to read gets nothing after that; others reconnect and
     // continue.
     let over = async move { stop.run_until_cancelled(sleep(LONGEST)).await };
-    let events = events(following).take_until(over);
+    let events = events(stream).take_until(over);
     let headers =
         [("cache-control", "no-store"), ("x-accel-buffering", "no"), ("x-content-type-options", "nosniff")];
     let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     Ok((headers, stream).into_response())
 }
 
-fn events(following: Following) -> impl Stream<Item = Result<Event, Infallible>> {
-    unfold(following, |mut following| async move {
+fn events(stream: EventStream) -> impl Stream<Item = Result<Event, Infallible>> {
+    unfold(stream, |mut stream| async move {
         loop {
-            if let Some(event) = following.waiting.pop_front() {
-                return Some((Ok(event), following));
+            if let Some(event) = stream.waiting.pop_front() {
+                return Some((Ok(event), stream));
             }
-            match following.heard.recv().await {
-                Ok(Message::Event(event)) => following.add(&event),
-                Ok(Message::Progress(progress)) => following.waiting.push_back(of_progress(&progress)),
+            match stream.heard.recv().await {
+                Ok(Message::Event(event)) => stream.add(&event),
+                Ok(Message::Progress(progress)) => stream.waiting.push_back(of_progress(&progress)),
                 // If catching up fails, the stream ends, and the browser opens another one from its
                 // last event on.
-                Ok(Message::Missed) | Err(RecvError::Lagged(_)) => following.catch_up().await.ok()?,
+                Ok(Message::Missed) | Err(RecvError::Lagged(_)) => stream.catch_up().await.ok()?,
                 Err(RecvError::Closed) => return None,
             }
         }
     })
 }
 
-impl Following {
+impl EventStream {
     fn add(&mut self, event: &LoggedEvent) {
         if event.id > self.last {
             self.last = event.id;

@@ -17,7 +17,7 @@ use crate::db::{self, Db, ItemPlace, Packed, PackedItem};
 /// connections.
 const SMALL: u64 = 64 << 10;
 /// The memory for all items that are neither small nor large, in KiB.
-const MIDDLING: u32 = 32 << 10;
+const MEDIUM: u32 = 32 << 10;
 /// The memory for all large items, in KiB.
 const LARGE: u32 = 96 << 10;
 /// The memory for a large item besides its compressed size, in bytes: zstd's window, and some
@@ -30,7 +30,7 @@ const COPIES: u64 = 2;
 /// How long a request waits for memory.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How often the slowest peer is disconnected while a request waits.
-const GLANCE: Duration = Duration::from_millis(250);
+const SLOW_PEER_CHECK: Duration = Duration::from_millis(250);
 /// How many requests may wait for each share: their connections cannot be closed meanwhile to make
 /// room.
 const QUEUE: usize = 32;
@@ -44,7 +44,7 @@ const OTHERS_AT_ONCE: usize = 16;
 /// The resources for all items.
 #[derive(Debug)]
 pub(super) struct Memory {
-    middling: Pool,
+    medium: Pool,
     large: Pool,
     turns_of_large: Arc<Semaphore>,
     turns_of_others: Arc<Semaphore>,
@@ -76,7 +76,7 @@ struct Pool {
 
 /// The resources that one item holds.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(super) struct ItemResources {
     memory: Option<(Share, OwnedSemaphorePermit)>,
     turn: Option<OwnedSemaphorePermit>,
     packs: Arc<Packs>,
@@ -86,7 +86,7 @@ pub(super) struct Hold {
 impl Default for Memory {
     fn default() -> Self {
         Self {
-            middling: Pool::new(Share::Middling, MIDDLING),
+            medium: Pool::new(Share::Medium, MEDIUM),
             large: Pool::new(Share::Large, LARGE),
             turns_of_large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             turns_of_others: Arc::new(Semaphore::new(OTHERS_AT_ONCE)),
@@ -97,7 +97,12 @@ impl Default for Memory {
 
 impl Memory {
     /// Waits for the resources to read and hash an item. Disconnects slow peers to free memory.
-    pub(super) async fn hold(&self, db: &Db, place: &ItemPlace, slots: &Slots) -> Result<Hold, Failure> {
+    pub(super) async fn hold(
+        &self,
+        db: &Db,
+        place: &ItemPlace,
+        slots: &Slots,
+    ) -> Result<ItemResources, Failure> {
         let mut pack = None;
         let (memory, turns) = if place.is_large() {
             pack = self.packs.find(place.pack);
@@ -106,13 +111,13 @@ impl Memory {
             let whole = if place.is_derivation() { COPIES * place.length } else { 0 };
             (Some(self.large.take(packed + WINDOW + whole, slots).await?), &self.turns_of_large)
         } else if place.length > SMALL {
-            (Some(self.middling.take(place.length, slots).await?), &self.turns_of_others)
+            (Some(self.medium.take(place.length, slots).await?), &self.turns_of_others)
         } else {
             (None, &self.turns_of_others)
         };
         let turn = Arc::clone(turns).acquire_owned().await.ok();
         let packs = Arc::clone(&self.packs);
-        Ok(Hold { memory, turn, packs, pack })
+        Ok(ItemResources { memory, turn, packs, pack })
     }
 }
 
@@ -130,7 +135,7 @@ impl Pool {
             let _front = self.front.lock().await;
             let mut permit = Box::pin(Arc::clone(&self.free).acquire_many_owned(wanted));
             loop {
-                match timeout(GLANCE, &mut permit).await {
+                match timeout(SLOW_PEER_CHECK, &mut permit).await {
                     Ok(permit) => return permit,
                     Err(_) => slots.close_slowest(self.share),
                 }
@@ -141,7 +146,7 @@ impl Pool {
     }
 }
 
-impl Hold {
+impl ItemResources {
     /// The share that its memory belongs to, if it needs any.
     pub(super) fn share(&self) -> Option<Share> {
         self.memory.as_ref().map(|(share, _)| *share)

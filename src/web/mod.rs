@@ -9,14 +9,13 @@
 //! answers and of bodies.
 
 mod action;
+mod action_body;
 mod api;
-mod asked;
 mod caller;
 mod connections;
 mod derivations;
 mod events;
 mod finish;
-mod given;
 mod health;
 mod listener;
 mod live;
@@ -24,6 +23,7 @@ mod memory;
 mod paced;
 mod pages;
 mod problem;
+mod query_filters;
 mod rate;
 mod route;
 mod routes;
@@ -69,7 +69,7 @@ pub struct Web {
     /// The signing key; without one, narinfos have no signature.
     pub key: Option<SigningKey>,
     /// The coordinators that may report events.
-    pub tellers: Vec<EventSource>,
+    pub event_sources: Vec<EventSource>,
     /// Settings of pages and the API.
     pub pages: Pages,
     /// Whether a client without a token may read pages and the API.
@@ -82,7 +82,7 @@ impl Web {
     /// Serves `db` without a signing key, and without anonymous reading.
     pub fn new(db: Db, clock: Clock) -> Self {
         let (pages, bells) = (Pages::default(), Bells::default());
-        Self { db, clock, key: None, tellers: Vec::new(), pages, anonymous: false, bells }
+        Self { db, clock, key: None, event_sources: Vec::new(), pages, anonymous: false, bells }
     }
 }
 

@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Failure;
-use super::asked::Unknown;
+use super::query_filters::Unknown;
 use crate::domain::access::Role;
-use crate::farm::steering::Refusal;
+use crate::farm::actions::Refusal;
 
 /// Why a request was refused.
 #[derive(Debug, Clone)]

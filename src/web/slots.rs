@@ -69,7 +69,7 @@ pub(super) struct Connection {
 /// cannot take all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Share {
-    Middling,
+    Medium,
     Large,
 }
 

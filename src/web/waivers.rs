@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::action::{Answer, number};
+use super::action_body::{ActionBody, Body};
 use super::caller::Caller;
-use super::given::{Body, Given};
 use super::problem::Problem;
-use crate::farm::steering::WantedWaiver;
+use crate::farm::actions::WantedWaiver;
 use crate::view::verdict::Waiver;
 
 /// The body of a request for a waiver. A form has only texts.
@@ -47,19 +47,19 @@ pub(super) async fn create(
     let wanted = WantedWaiver {
         reason: &body.reason,
         job: &body.job,
-        system: Given::word(&body.system),
+        system: ActionBody::word(&body.system),
         why: &body.why,
         days: days.unwrap_or(0),
     };
-    let text = farm.steering(&by).waive(&name, &wanted).await?;
-    Ok(farm.done(text, Given { back: body.back, ..Given::default() }))
+    let text = farm.actions(&by).waive(&name, &wanted).await?;
+    Ok(farm.done(text, ActionBody { back: body.back, ..ActionBody::default() }))
 }
 
 pub(super) async fn end(
     State(farm): State<Arc<Shared>>,
     Extension(by): Extension<Caller>,
     Path(id): Path<String>,
-    Body(given): Body<Given>,
+    Body(given): Body<ActionBody>,
 ) -> Answer {
-    Ok(farm.done(farm.steering(&by).end_waiver(number(&id)).await?, given))
+    Ok(farm.done(farm.actions(&by).end_waiver(number(&id)).await?, given))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use gorget::clock::Clock;
 use gorget::db::{AuditEntry, BuildState, Claimant, Db, NewToken, Pausable, QueueFilter, TokenId};
 use gorget::domain::access::{Role, secret};
-use gorget::farm::steering::Steering;
+use gorget::farm::actions::Actions;
 use gorget::web::{Kind, Route, Web, routes};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::redirect::Policy;
@@ -27,7 +27,7 @@ const NOW: i64 = 1000;
 async fn token(db: &Db, role: Role, specs: &[&str], expires_at: Option<i64>) -> (TokenId, String) {
     let specs = specs.iter().map(ToString::to_string).collect();
     let new = NewToken { name: format!("a {} token", role.word()), role, specs, expires_at };
-    Steering { db, author: &author(), now: 900 }.create_token(&new).await.unwrap()
+    Actions { db, author: &author(), now: 900 }.create_token(&new).await.unwrap()
 }
 
 fn client() -> Client {
@@ -421,8 +421,8 @@ async fn what_is_paused_is_neither_evaluated_nor_submitted() {
     on_both(async |db| {
         a_farm(db).await;
         let by = author();
-        let steering = Steering { db, author: &by, now: NOW };
-        steering.retry(gorget::db::EvaluationId(2)).await.unwrap();
+        let actions = Actions { db, author: &by, now: NOW };
+        actions.retry(gorget::db::EvaluationId(2)).await.unwrap();
         let host = Claimant { host: "one".to_owned(), ..Claimant::default() };
         let submissions = async || db.next_submissions("default", NOW, 100).await.unwrap().len();
         let all = submissions().await;
@@ -433,19 +433,19 @@ async fn what_is_paused_is_neither_evaluated_nor_submitted() {
             (Pausable::Host("one".to_owned()), all),
         ];
         for (what, left) in waits {
-            steering.pause(&what, "").await.unwrap();
+            actions.pause(&what, "").await.unwrap();
             assert_eq!(db.claim_evaluation(&host, NOW).await.unwrap(), None, "{what:?}");
             assert_eq!(submissions().await, left, "{what:?}");
-            steering.resume(&what).await.unwrap();
+            actions.resume(&what).await.unwrap();
         }
-        steering.pause(&Pausable::Submission, "").await.unwrap();
+        actions.pause(&Pausable::Submission, "").await.unwrap();
         assert_eq!(submissions().await, 0);
-        steering.resume(&Pausable::Submission).await.unwrap();
+        actions.resume(&Pausable::Submission).await.unwrap();
         assert_eq!(submissions().await, all);
-        steering.pause(&Pausable::Host("one".to_owned()), "").await.unwrap();
+        actions.pause(&Pausable::Host("one".to_owned()), "").await.unwrap();
         let other = Claimant { host: "two".to_owned(), ..Claimant::default() };
         assert!(db.claim_evaluation(&other, NOW).await.unwrap().is_some(), "another host is not paused");
-        assert!(steering.pause(&Pausable::Host("two".to_owned()), "").await.is_err(), "there is none");
+        assert!(actions.pause(&Pausable::Host("two".to_owned()), "").await.is_err(), "there is none");
     })
     .await;
 }

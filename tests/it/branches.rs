@@ -9,7 +9,7 @@ use gorget::clock::Clock;
 use gorget::db::{BranchProblem, Db};
 use gorget::domain::spec::Spec;
 use gorget::farm::context::Context;
-use gorget::farm::reconciler::{Progress, Reconciler, exhaust};
+use gorget::farm::reconciler::{Progress, Reconciler, run_until_idle};
 use gorget::git::{Authenticator, Checkouts, Limits, Mirrors, PrivateHosts, Resolver};
 use gorget::steps::collect::{Collect, Places};
 use gorget::steps::fetch::Fetch;
@@ -62,9 +62,9 @@ impl Bed {
 
     /// Registers and looks until there is nothing to do.
     async fn see(&mut self) {
-        exhaust(&mut self.register).await.unwrap();
-        exhaust(&mut self.watch).await.unwrap();
-        exhaust(&mut self.register).await.unwrap();
+        run_until_idle(&mut self.register).await.unwrap();
+        run_until_idle(&mut self.watch).await.unwrap();
+        run_until_idle(&mut self.register).await.unwrap();
     }
 
     /// The specs that are evaluated.
@@ -243,7 +243,7 @@ async fn a_repository_with_ever_new_branches_costs_no_more_than_the_limit() {
 
         let mut collect = bed.collect();
         bed.clock.advance(24 * 60 * 60);
-        exhaust(&mut collect).await.unwrap();
+        run_until_idle(&mut collect).await.unwrap();
         assert_eq!(bed.db.branches().await.unwrap().len(), 2, "places are free again after a day");
         assert_eq!(bed.db.specs().await.unwrap().len(), 2);
         assert_eq!(bed.db.all_pushes(10_000).await.unwrap().len(), 1);
@@ -315,7 +315,7 @@ async fn repositories_that_are_never_sent_leave_a_place_to_one_that_was_fetched(
     let mut bed = Bed::new(Duration::from_secs(20)).await;
     bed.spec("good", &remote.url(), "");
     bed.see().await;
-    exhaust(&mut bed.fetch()).await.unwrap();
+    run_until_idle(&mut bed.fetch()).await.unwrap();
     for number in 0..6 {
         let url = format!("http://127.0.0.1:{}/{number}/repository", site.port);
         bed.spec(&format!("hangs-{number}"), &url, "authenticate = false");
@@ -348,7 +348,7 @@ async fn a_silent_repository_does_not_hold_up_the_others() {
         remote.push("master", "a", "1");
         bed.spec(&format!("spec-{number}"), &remote.url(), "");
     }
-    exhaust(&mut bed.register).await.unwrap();
+    run_until_idle(&mut bed.register).await.unwrap();
     let begun = std::time::Instant::now();
     let seen = async |bed: &Bed| bed.db.branches().await.unwrap().iter().filter(|b| b.tip.is_some()).count();
     while seen(&bed).await < 20 {
@@ -427,13 +427,13 @@ async fn what_channels_brought_in_vain_goes_after_three_days() {
     let mut bed = Bed::new(Duration::from_mins(1)).await;
     bed.spec("own", &own.url(), "");
     bed.see().await;
-    exhaust(&mut bed.fetch()).await.unwrap();
+    run_until_idle(&mut bed.fetch()).await.unwrap();
     assert_eq!(bed.db.blocked_specs().await.unwrap().len(), 1);
     let mirror = bed.mirrors.for_brought_channels().path(&needed.url());
     let mut collect = bed.collect();
     for (days, expected) in [(2, true), (2, false)] {
         bed.clock.advance(days * 24 * 60 * 60);
-        exhaust(&mut collect).await.unwrap();
+        run_until_idle(&mut collect).await.unwrap();
         assert_eq!(mirror.exists(), expected);
     }
 }
@@ -452,20 +452,20 @@ async fn a_mirror_goes_a_month_after_it_was_needed_last() {
     let mut collect = bed.collect();
     let day = 24 * 60 * 60;
     bed.clock.advance(31 * day);
-    exhaust(&mut collect).await.unwrap();
+    run_until_idle(&mut collect).await.unwrap();
     assert!(mirrors.path(&remote.url()).exists(), "a spec names it");
     bed.db.record_fetch(&remote.url(), bed.clock.now()).await.unwrap();
     std::fs::remove_file(path("specs/own.toml")).unwrap();
     bed.see().await;
     bed.clock.advance(29 * day);
-    exhaust(&mut collect).await.unwrap();
+    run_until_idle(&mut collect).await.unwrap();
     assert!(mirrors.path(&remote.url()).exists(), "specs come back");
     bed.clock.advance(2 * day);
-    exhaust(&mut collect).await.unwrap();
+    run_until_idle(&mut collect).await.unwrap();
     assert!(!mirrors.path(&remote.url()).exists());
     // Other machines have a day to remove theirs.
     bed.clock.advance(day);
-    exhaust(&mut collect).await.unwrap();
+    run_until_idle(&mut collect).await.unwrap();
     assert_eq!(bed.db.mirrors().await.unwrap(), []);
 }
 

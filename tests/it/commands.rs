@@ -9,7 +9,7 @@ use gorget::db::{
 };
 use gorget::domain::attempt::Attempt;
 use gorget::domain::spec::{Policy, Spec};
-use gorget::farm::reconciler::exhaust;
+use gorget::farm::reconciler::run_until_idle;
 use gorget::steps::schedule::Schedule;
 use serde_json::{Value, json};
 
@@ -77,7 +77,7 @@ async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str, &[&s
 }
 
 async fn schedule(db: &Db, now: i64) {
-    exhaust(&mut Schedule::new(&context(db, &Clock::manual(now)), false)).await.unwrap();
+    run_until_idle(&mut Schedule::new(&context(db, &Clock::manual(now)), false)).await.unwrap();
     db.route(&everything()).await.unwrap();
 }
 

@@ -6,7 +6,7 @@ use gorget::domain::attempt::Attempt;
 use gorget::domain::plan::route::{Route, Routes};
 use gorget::domain::spec::Spec;
 use gorget::farm::context::{Context, Mode};
-use gorget::farm::reconciler::exhaust;
+use gorget::farm::reconciler::run_until_idle;
 use gorget::steps::coordinator::{CancelOrphans, GuixBuildCoordinator, Submit};
 use serde_json::{Value, json};
 
@@ -81,8 +81,8 @@ async fn each_gets_its_own_builds_and_one_that_is_away_holds_nobody_up() {
         ];
         want(db, "master", "a", &all).await;
         arm.stop().await;
-        assert!(!exhaust(&mut submit(db, "arm", &arm, &routes)).await.unwrap());
-        exhaust(&mut submit(db, "intel", &intel, &routes)).await.unwrap();
+        assert!(!run_until_idle(&mut submit(db, "arm", &arm, &routes)).await.unwrap());
+        run_until_idle(&mut submit(db, "intel", &intel, &routes)).await.unwrap();
         assert_eq!(words(&intel), ["gcc", "tar"]);
         assert_eq!(at(db, "vim").await, (BuildState::Queued, named("arm")));
         let problem = &db.coordinator_counts(1000).await.unwrap()[0].problem;
@@ -92,7 +92,7 @@ async fn each_gets_its_own_builds_and_one_that_is_away_holds_nobody_up() {
         assert_eq!((unserved.len(), unserved[0].system.as_str(), unserved[0].count), (1, "riscv64-linux", 1));
 
         arm.restart().await;
-        exhaust(&mut submit(db, "arm", &arm, &routes)).await.unwrap();
+        run_until_idle(&mut submit(db, "arm", &arm, &routes)).await.unwrap();
         assert_eq!(words(&arm), ["vim"]);
         // What one says of the other's builds says nothing.
         let reference = build(db, "vim").await.reference.unwrap();
@@ -120,14 +120,14 @@ async fn what_a_coordinator_has_stays_there_until_it_ends_or_is_given_up() {
         let all: Vec<(String, &str)> = (0..70).map(|n| (format!("p{n}"), "x86_64-linux")).collect();
         let all: Vec<(&str, &str)> = all.iter().map(|(name, system)| (name.as_str(), *system)).collect();
         want(db, "master", "a", &all[..2]).await;
-        exhaust(&mut submit(db, "old", &old, &before)).await.unwrap();
+        run_until_idle(&mut submit(db, "old", &old, &before)).await.unwrap();
         // Of some of these, it may have heard before it went away.
         want(db, "master", "b", &all).await;
         old.stop().await;
-        exhaust(&mut submit(db, "old", &old, &before)).await.unwrap();
+        run_until_idle(&mut submit(db, "old", &old, &before)).await.unwrap();
 
         db.route_anew(&after).await.unwrap();
-        exhaust(&mut submit(db, "new", &new, &after)).await.unwrap();
+        run_until_idle(&mut submit(db, "new", &new, &after)).await.unwrap();
         assert_eq!(new.builds().len(), 60, "eight were on their way to the old one");
         assert_eq!(at(db, "p0").await, (BuildState::Submitted, named("old")));
         let doubtful = db.builds_at("old").await.unwrap();
@@ -140,9 +140,9 @@ async fn what_a_coordinator_has_stays_there_until_it_ends_or_is_given_up() {
             where name_id = (select id from job_name where name = 'p1')";
         write_down(location, cancel).await;
         let context = context(db, &Clock::manual(1000));
-        exhaust(&mut CancelOrphans::new(&context, vec!["old".to_owned()])).await.unwrap();
+        run_until_idle(&mut CancelOrphans::new(&context, vec!["old".to_owned()])).await.unwrap();
         assert_eq!(at(db, "p1").await.0, BuildState::Canceling);
-        exhaust(&mut CancelOrphans::new(&context, vec!["new".to_owned()])).await.unwrap();
+        run_until_idle(&mut CancelOrphans::new(&context, vec!["new".to_owned()])).await.unwrap();
         assert_eq!(at(db, "p1").await.0, BuildState::Canceled);
 
         // It failed while it was the old one's; the next try is the new one's.
@@ -155,7 +155,7 @@ async fn what_a_coordinator_has_stays_there_until_it_ends_or_is_given_up() {
         db.record_events("old", &[failed], 600).await.unwrap();
         assert!(!build(db, "p0").await.sent);
         db.record_loss(&db.builds_at("old").await.unwrap(), 1000).await.unwrap();
-        exhaust(&mut submit(db, "new", &new, &after)).await.unwrap();
+        run_until_idle(&mut submit(db, "new", &new, &after)).await.unwrap();
         assert_eq!(new.builds().len(), 68, "all but the one that failed and the one that nobody wants");
     })
     .await;
@@ -170,14 +170,14 @@ async fn a_build_goes_to_whoever_serves_one_of_the_specs_that_want_it() {
         db.sync_specs(&specs).await.unwrap();
         let shared = [("gcc", "x86_64-linux"), ("vim", "x86_64-linux")];
         want(db, "master", "a", &shared).await;
-        exhaust(&mut submit(db, "release", &coordinator, &routes)).await.unwrap();
+        run_until_idle(&mut submit(db, "release", &coordinator, &routes)).await.unwrap();
         assert_eq!(words(&coordinator), [""; 0]);
         assert_eq!(at(db, "gcc").await, (BuildState::Queued, named("")));
 
         want(db, "release", "b", &shared[..1]).await;
         let live = db.outlook().await.unwrap();
         db.change(&gorget::db::Changes::default(), &live, 600).await.unwrap();
-        exhaust(&mut submit(db, "release", &coordinator, &routes)).await.unwrap();
+        run_until_idle(&mut submit(db, "release", &coordinator, &routes)).await.unwrap();
         assert_eq!(words(&coordinator), ["gcc"]);
         assert_eq!(at(db, "vim").await, (BuildState::Queued, named("")));
     })

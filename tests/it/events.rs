@@ -17,20 +17,20 @@ async fn farm(db: &Db) -> (String, CancellationToken) {
     db.queue_builds(id, BuildState::Queued, 500).await.unwrap();
     let listener = Listener::bind(&Listen::Address("127.0.0.1:0".to_owned())).await.unwrap();
     let (url, stop) = (listener.place(), CancellationToken::new());
-    let web = Web { tellers: tellers(), ..Web::new(db.clone(), Clock::manual(1000)) };
+    let web = Web { event_sources: event_sources(), ..Web::new(db.clone(), Clock::manual(1000)) };
     tokio::spawn(serve(listener, web, stop.clone()));
     (format!("{url}/build-server/1/build-events"), stop)
 }
 
 /// One that may use any number but that of another one.
-fn tellers() -> Vec<EventSource> {
-    let teller = |name: &str, id, word| EventSource {
+fn event_sources() -> Vec<EventSource> {
+    let source = |name: &str, id, word| EventSource {
         coordinator: name.to_owned(),
         id,
         token: Token::new(word),
         asks_about_failures: id.is_some(),
     };
-    vec![teller("default", None, "s3cret"), teller("other", Some(2), "0ther")]
+    vec![source("default", None, "s3cret"), source("other", Some(2), "0ther")]
 }
 
 fn event(word: &str, name: &str, event: &str) -> Value {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gorget::clock::Clock;
 use gorget::db::{Build, BuildRef, BuildState, Db, NewEvent, QueueFilter};
 use gorget::domain::attempt::Attempt;
-use gorget::farm::reconciler::{Reconciler, exhaust};
+use gorget::farm::reconciler::{Reconciler, run_until_idle};
 use gorget::steps::coordinator::{FollowEvents, GuixBuildCoordinator, PollBuilds, Submission, Submit};
 
 use crate::support::coordinator::{Mood, StandIn};
@@ -40,14 +40,16 @@ impl<'a> Farm<'a> {
         let (name, coordinator) = (NAME.to_owned(), self.adapter.clone());
         let submit = Submit::new(&context(self.db, &self.clock), name, coordinator, everything());
         let tags = [("native".to_owned(), "true".to_owned())].into();
-        exhaust(&mut submit.with_retry_tags(tags)).await.unwrap();
+        run_until_idle(&mut submit.with_retry_tags(tags)).await.unwrap();
     }
 
     /// Asks how far builds are, an hour later.
     async fn ask(&self) {
         self.clock.advance(3601);
         let (name, coordinator) = (NAME.to_owned(), self.adapter.clone());
-        exhaust(&mut PollBuilds::new(&context(self.db, &self.clock), name, coordinator)).await.unwrap();
+        run_until_idle(&mut PollBuilds::new(&context(self.db, &self.clock), name, coordinator))
+            .await
+            .unwrap();
     }
 
     async fn builds(&self) -> Vec<Build> {
@@ -307,7 +309,7 @@ async fn a_coordinator_that_tells_nothing_is_no_trouble() {
         farm.coordinator.fall_silent();
         let (name, coordinator) = (NAME.to_owned(), farm.adapter.clone());
         let mut follow = FollowEvents::new(&context(db, &farm.clock), name, coordinator);
-        assert!(!exhaust(&mut follow).await.unwrap());
+        assert!(!run_until_idle(&mut follow).await.unwrap());
     })
     .await;
 }

@@ -10,7 +10,7 @@ use gorget::db::{
 };
 use gorget::domain::attempt::Attempt;
 use gorget::domain::spec::{First, RetryFailed, Spec, System};
-use gorget::farm::reconciler::exhaust;
+use gorget::farm::reconciler::run_until_idle;
 use gorget::steps::schedule::Schedule;
 use serde_json::json;
 
@@ -41,7 +41,7 @@ async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[Line<'_>]) -> Eva
 
 /// Schedules until there is nothing left to do.
 async fn schedule(db: &Db, now: Seconds) {
-    exhaust(&mut Schedule::new(&context(db, &Clock::manual(now)), false)).await.unwrap();
+    run_until_idle(&mut Schedule::new(&context(db, &Clock::manual(now)), false)).await.unwrap();
 }
 
 async fn tell(db: &Db, word: &str, reference: &str, attempt: Attempt, now: Seconds) {

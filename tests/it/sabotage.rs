@@ -3,7 +3,7 @@
 use gorget::clock::Clock;
 use gorget::db::{Batch, Build, BuildState, Db, EvaluationId, EvaluationWriter, QueueFilter};
 use gorget::domain::spec::{RetryFailed, Spec, System};
-use gorget::farm::reconciler::exhaust;
+use gorget::farm::reconciler::run_until_idle;
 use gorget::steps::coordinator::{GuixBuildCoordinator, PollBuilds, Submit};
 use gorget::steps::schedule::Schedule;
 use serde_json::json;
@@ -64,8 +64,8 @@ impl<'a> Farm<'a> {
     async fn go_on(&self) -> Vec<String> {
         for _ in 0..3 {
             self.ask().await;
-            exhaust(&mut Schedule::new(&context(self.db, &self.clock), false)).await.unwrap();
-            exhaust(&mut self.submit()).await.unwrap();
+            run_until_idle(&mut Schedule::new(&context(self.db, &self.clock), false)).await.unwrap();
+            run_until_idle(&mut self.submit()).await.unwrap();
         }
         let open = self.coordinator.builds().into_iter();
         let open = open.filter(|held| !held.canceled && held.result.is_none());
@@ -76,7 +76,9 @@ impl<'a> Farm<'a> {
     async fn ask(&self) {
         self.clock.advance(8000);
         let (name, coordinator) = ("default".to_owned(), self.adapter.clone());
-        exhaust(&mut PollBuilds::new(&context(self.db, &self.clock), name, coordinator)).await.unwrap();
+        run_until_idle(&mut PollBuilds::new(&context(self.db, &self.clock), name, coordinator))
+            .await
+            .unwrap();
     }
 
     fn submit(&self) -> Submit {
@@ -218,7 +220,7 @@ async fn a_derivation_that_is_refused_leaves_others_their_turn() {
         let farm = Farm::new(db, &[spec("evil"), spec("honest")]).await;
         farm.evaluate("evil", "a", EVIL, &["evil"]).await;
         farm.evaluate("honest", "a", HONEST, &["which"]).await;
-        exhaust(&mut Schedule::new(&context(db, &farm.clock), false)).await.unwrap();
+        run_until_idle(&mut Schedule::new(&context(db, &farm.clock), false)).await.unwrap();
         let evil = farm.build("which").await;
         assert_eq!(evil.derivation, path("evil"));
         db.record_refusal(&evil, "no", 1).await.unwrap();
@@ -235,7 +237,7 @@ async fn what_waits_is_built_as_those_of_the_best_priority_want() {
         let better = Spec { priority: 1, ..spec("honest") };
         let farm = Farm::new(db, &[spec("evil"), better]).await;
         let schedule = async || {
-            exhaust(&mut Schedule::new(&context(db, &farm.clock), false)).await.unwrap();
+            run_until_idle(&mut Schedule::new(&context(db, &farm.clock), false)).await.unwrap();
         };
         farm.evaluate("evil", "a", EVIL, &["evil"]).await;
         schedule().await;

@@ -13,7 +13,7 @@ use axum::routing::get;
 use gorget::clock::Clock;
 use gorget::config::Location;
 use gorget::db::{Batch, Build, BuildState, Db, EvaluationWriter, NewDerivation, QueueFilter};
-use gorget::farm::reconciler::exhaust;
+use gorget::farm::reconciler::run_until_idle;
 use gorget::guix::narinfo::Narinfo;
 use gorget::guix::signature::{AuthorizedKeys, SigningKey};
 use gorget::guix::store_path::StorePath;
@@ -154,7 +154,7 @@ async fn what_a_server_has_with_a_signature_that_counts_is_not_queued() {
         want(db, "a", words.map(with_output).to_vec()).await;
         let clock = Clock::manual(1000);
         let servers = vec![Server::new(&url, trusting(&[&key]), 4).unwrap()];
-        assert!(exhaust(&mut query(db, servers, &clock)).await.unwrap());
+        assert!(run_until_idle(&mut query(db, servers, &clock)).await.unwrap());
 
         let there = builds(db, BuildState::Substituted).await;
         assert_eq!(there.keys().collect::<Vec<_>>(), ["there"]);
@@ -181,7 +181,7 @@ async fn every_output_must_be_somewhere() {
         want(db, "a", vec![both("split", ["left", "right"]), both("half", ["left", "nowhere"])]).await;
         let keys = trusting(&[&key]);
         let servers = [first_url, second_url].map(|url| Server::new(&url, Arc::clone(&keys), 4).unwrap());
-        exhaust(&mut query(db, servers.to_vec(), &Clock::manual(1000))).await.unwrap();
+        run_until_idle(&mut query(db, servers.to_vec(), &Clock::manual(1000))).await.unwrap();
         assert_eq!(names(db, BuildState::Substituted).await, ["split"]);
         assert_eq!(names(db, BuildState::Queued).await, ["half"]);
         assert_eq!((first.requests(), second.requests()), (3, 2), "what one has, no other is asked for");
@@ -200,7 +200,7 @@ async fn a_server_that_fails_says_nothing_and_is_left_alone_for_a_while() {
         want(db, "a", ["one", "two"].map(with_output).to_vec()).await;
         let clock = Clock::manual(1000);
         let mut query = query(db, vec![Server::new(&url, trusting(&[&key]), 1).unwrap()], &clock);
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         let waiting = builds(db, BuildState::Pending).await;
         assert_eq!(waiting.keys().collect::<Vec<_>>(), ["one", "two"], "nobody knows");
         let said = waiting["one"].answer.as_deref().unwrap();
@@ -210,24 +210,24 @@ async fn a_server_that_fails_says_nothing_and_is_left_alone_for_a_while() {
         assert_eq!(server.requests(), 2);
 
         clock.advance(next - 1001);
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         assert_eq!(server.requests(), 0, "it is left alone");
         clock.advance(1);
         server.about("two", Some(Word::Fails(StatusCode::TOO_MANY_REQUESTS, Some(100))));
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         let [failing] = &db.failing_servers().await.unwrap()[..] else { panic!() };
         assert_eq!((failing.failures, failing.next_attempt), (2, next + 100), "as long as it asked for");
 
         clock.advance(100);
         server.about("one", Some(signed("one", &key)));
         server.about("two", Some(Word::Says("<html>a captive portal</html>".to_owned())));
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         assert_eq!(names(db, BuildState::Substituted).await, ["one"], "one item's trouble is not another's");
         assert_eq!(names(db, BuildState::Pending).await, ["two"]);
         assert_eq!(db.failing_servers().await.unwrap(), []);
 
         clock.advance(1800);
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         let queued = builds(db, BuildState::Queued).await;
         let said = queued["two"].answer.as_deref().unwrap();
         assert!(said.starts_with("queued without an answer of http://"), "{said}");
@@ -259,7 +259,7 @@ async fn what_is_forbidden_is_missing_unless_everything_is() {
         want(db, "a", all).await;
         let clock = Clock::manual(1000);
         let mut query = query(db, vec![Server::new(&url, trusting(&[&key]), 1).unwrap()], &clock);
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         assert_eq!(builds(db, BuildState::Queued).await.len(), 0, "nothing is decided");
         let said = builds(db, BuildState::Pending).await["forbidden-0"].answer.clone().unwrap();
         assert!(said.contains("403"), "{said}");
@@ -267,7 +267,7 @@ async fn what_is_forbidden_is_missing_unless_everything_is() {
         introduce(Word::Says("StoreDir: /gnu/store\nWantMassQuery: 0\n".to_owned()));
         clock.advance(3600);
         server.requests();
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         assert_eq!(builds(db, BuildState::Queued).await.len(), 20);
         assert_eq!(names(db, BuildState::Substituted).await, ["there"]);
         assert!(server.requests() <= 22, "it is asked once what it is");
@@ -299,7 +299,7 @@ async fn a_server_that_is_away_or_hangs_holds_up_only_what_it_is_asked_for() {
         let keys = trusting(&[&key]);
         let servers = [away, url].map(|url| Server::new(&url, Arc::clone(&keys), 4).unwrap());
         let mut query = query(db, servers.to_vec(), &Clock::manual(1000));
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         assert_eq!(names(db, BuildState::Substituted).await, ["there"]);
         let waiting = builds(db, BuildState::Pending).await;
         let said = waiting["other"].answer.as_deref().unwrap();
@@ -307,7 +307,7 @@ async fn a_server_that_is_away_or_hangs_holds_up_only_what_it_is_asked_for() {
 
         server.about("slow", Some(Word::Hangs));
         want(db, "b", vec![with_output("slow")]).await;
-        let step = exhaust(&mut query);
+        let step = run_until_idle(&mut query);
         assert!(tokio::time::timeout(Duration::from_millis(300), step).await.is_err(), "it still waits");
         assert_eq!(names(db, BuildState::Pending).await, ["other", "slow"], "and nothing was decided");
     })
@@ -324,14 +324,14 @@ async fn what_was_said_is_believed_for_a_while_and_asked_again_when_it_is_wanted
         let mut query = query(db, vec![Server::new(&url, trusting(&[&key]), 4).unwrap()], &clock);
         let all = || ["there", "missing"].map(with_output).to_vec();
         want(db, "a", all()).await;
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         assert_eq!(server.requests(), 2);
 
         // Gone from the branch, and back.
         want(db, "b", vec![]).await;
         want(db, "c", all()).await;
         assert_eq!(names(db, BuildState::Pending).await, ["there"]);
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         assert_eq!(
             (names(db, BuildState::Substituted).await, server.requests()),
             (vec!["there".to_owned()], 0)
@@ -341,11 +341,11 @@ async fn what_was_said_is_believed_for_a_while_and_asked_again_when_it_is_wanted
         clock.advance(37 * 3600);
         want(db, "d", vec![]).await;
         want(db, "e", all()).await;
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         assert_eq!(names(db, BuildState::Queued).await, ["missing", "there"], "the server lost it");
         assert_eq!(server.requests(), 1);
         clock.advance(37 * 3600);
-        exhaust(&mut query).await.unwrap();
+        run_until_idle(&mut query).await.unwrap();
         assert!(db.lookups(url.as_str(), &[&output("missing").hash_text()], 0).await.unwrap().is_empty());
     })
     .await;

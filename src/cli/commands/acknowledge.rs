@@ -1,6 +1,6 @@
 //! `gorget acknowledge`: a push that leads away from what was evaluated before is meant.
 
-use crate::cli::author::{Steerer, refused};
+use crate::cli::author::{ActionContext, refused};
 use crate::cli::{Exit, output};
 use crate::config::Config;
 use crate::db::PushId;
@@ -17,7 +17,7 @@ pub(in crate::cli) struct Acknowledge {
 }
 
 pub(in crate::cli) async fn run(args: &Acknowledge, config: Config) -> anyhow::Result<Exit> {
-    let steerer = Steerer::open(&config).await?;
-    output::note(&steerer.steering().acknowledge(PushId(args.push)).await.map_err(refused)?);
+    let context = ActionContext::open(&config).await?;
+    output::note(&context.actions().acknowledge(PushId(args.push)).await.map_err(refused)?);
     Ok(Exit::Done)
 }

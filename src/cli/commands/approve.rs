@@ -1,9 +1,9 @@
 //! `gorget approve`: queues builds that await approval.
 
-use crate::cli::author::{Steerer, refused};
+use crate::cli::author::{ActionContext, refused};
 use crate::cli::{Exit, output};
 use crate::config::Config;
-use crate::farm::steering::Which;
+use crate::farm::actions::Which;
 use crate::view::approval::Approved;
 
 /// Queue builds that await approval
@@ -25,13 +25,13 @@ pub(in crate::cli) struct Approve {
 }
 
 pub(in crate::cli) async fn run(args: &Approve, config: Config) -> anyhow::Result<Exit> {
-    let steerer = Steerer::open(&config).await?;
-    let steering = steerer.steering();
+    let context = ActionContext::open(&config).await?;
+    let actions = context.actions();
     let number: Option<i64> = args.which.parse().ok();
-    let held = steering.db.awaiting_approval().await?;
+    let held = actions.db.awaiting_approval().await?;
     let named = held.iter().map(|held| held.evaluation).find(|id| Some(id.0) == number);
     let which = named.map_or(Which::Spec(&args.which), Which::Evaluation);
-    let meant = steering.approve(which, args.system.as_deref()).await.map_err(refused)?;
+    let meant = actions.approve(which, args.system.as_deref()).await.map_err(refused)?;
     for approved in meant.iter().map(Approved::new) {
         if args.json {
             output::json(&approved)?;

@@ -55,7 +55,7 @@ pub(in crate::cli) async fn run(args: &Check, config: anyhow::Result<Config>) ->
             return Err(error.into());
         }
     }
-    Ok(if files.iter().all(|file| file.outcome.is_ok()) { Exit::Done } else { Exit::Input })
+    Ok(if files.iter().all(|file| file.outcome.is_ok()) { Exit::Done } else { Exit::InputError })
 }
 
 /// Reads them all, each once.

@@ -62,7 +62,7 @@ pub(in crate::cli) async fn run(args: &Evaluate, config: Config) -> anyhow::Resu
     let (mut exit, totals) = list_all(&mut warm, &spec, args.json, &progress).await?;
     drop(progress);
     if totals.errors > 0 {
-        exit = Exit::Input;
+        exit = Exit::InputError;
     }
     summarize(&totals, exit, args.json)?;
     Ok(exit)
@@ -107,7 +107,7 @@ async fn list_all(
                 if !of_revision {
                     return Err(error);
                 }
-                exit = Exit::Input;
+                exit = Exit::InputError;
                 progress.above(|| output::error(&error.context(format!("{} for {system}", spec.name))));
             }
         }

@@ -1,6 +1,6 @@
 //! `gorget pause` and `gorget resume`: what people stop for a while.
 
-use crate::cli::author::{Steerer, refused};
+use crate::cli::author::{ActionContext, refused};
 use crate::cli::{Exit, output};
 use crate::config::Config;
 use crate::db::Pausable;
@@ -54,14 +54,14 @@ impl What {
 }
 
 pub(in crate::cli) async fn pause(args: &Pause, config: Config) -> anyhow::Result<Exit> {
-    let steerer = Steerer::open(&config).await?;
-    let done = steerer.steering().pause(&args.what.pausable(), &args.reason).await;
+    let context = ActionContext::open(&config).await?;
+    let done = context.actions().pause(&args.what.pausable(), &args.reason).await;
     output::note(&done.map_err(refused)?);
     Ok(Exit::Done)
 }
 
 pub(in crate::cli) async fn resume(args: &Resume, config: Config) -> anyhow::Result<Exit> {
-    let steerer = Steerer::open(&config).await?;
-    output::note(&steerer.steering().resume(&args.what.pausable()).await.map_err(refused)?);
+    let context = ActionContext::open(&config).await?;
+    output::note(&context.actions().resume(&args.what.pausable()).await.map_err(refused)?);
     Ok(Exit::Done)
 }

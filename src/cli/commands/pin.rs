@@ -1,6 +1,6 @@
 //! `gorget pin`: evaluations that are never forgotten.
 
-use crate::cli::author::{Steerer, refused};
+use crate::cli::author::{ActionContext, refused};
 use crate::cli::{Exit, output};
 use crate::config::Config;
 use crate::db::EvaluationId;
@@ -16,9 +16,7 @@ pub(in crate::cli) struct Pin {
 }
 
 pub(in crate::cli) async fn run(args: &Pin, config: Config) -> anyhow::Result<Exit> {
-    let steerer = Steerer::open(&config).await?;
-    output::note(
-        &steerer.steering().pin(EvaluationId(args.evaluation), !args.remove).await.map_err(refused)?,
-    );
+    let context = ActionContext::open(&config).await?;
+    output::note(&context.actions().pin(EvaluationId(args.evaluation), !args.remove).await.map_err(refused)?);
     Ok(Exit::Done)
 }

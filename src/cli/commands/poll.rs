@@ -1,6 +1,6 @@
 //! `gorget poll`: branches are polled now.
 
-use crate::cli::author::{Steerer, refused};
+use crate::cli::author::{ActionContext, refused};
 use crate::cli::{Exit, output};
 use crate::config::Config;
 
@@ -15,7 +15,7 @@ pub(in crate::cli) struct Poll {
 }
 
 pub(in crate::cli) async fn run(args: &Poll, config: Config) -> anyhow::Result<Exit> {
-    let steerer = Steerer::open(&config).await?;
-    output::note(&steerer.steering().poll(args.spec.as_deref()).await.map_err(refused)?);
+    let context = ActionContext::open(&config).await?;
+    output::note(&context.actions().poll(args.spec.as_deref()).await.map_err(refused)?);
     Ok(Exit::Done)
 }

@@ -1,6 +1,6 @@
 //! `gorget reassign`: the builds of a coordinator that is gone go to others.
 
-use crate::cli::author::{Steerer, refused};
+use crate::cli::author::{ActionContext, refused};
 use crate::cli::{Exit, output};
 use crate::config::Config;
 
@@ -15,7 +15,7 @@ pub(in crate::cli) struct Reassign {
 }
 
 pub(in crate::cli) async fn run(args: &Reassign, config: Config) -> anyhow::Result<Exit> {
-    let steerer = Steerer::open(&config).await?;
-    output::note(&steerer.steering().reassign(&args.coordinator, &config.routes()).await.map_err(refused)?);
+    let context = ActionContext::open(&config).await?;
+    output::note(&context.actions().reassign(&args.coordinator, &config.routes()).await.map_err(refused)?);
     Ok(Exit::Done)
 }

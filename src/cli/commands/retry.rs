@@ -1,6 +1,6 @@
 //! `gorget retry`: an evaluation, or failed builds, once more.
 
-use crate::cli::author::{Steerer, refused};
+use crate::cli::author::{ActionContext, refused};
 use crate::cli::filter::system;
 use crate::cli::{Exit, output};
 use crate::config::Config;
@@ -29,11 +29,11 @@ pub(in crate::cli) struct Retry {
 }
 
 pub(in crate::cli) async fn run(args: &Retry, config: Config) -> anyhow::Result<Exit> {
-    let steerer = Steerer::open(&config).await?;
-    let steering = steerer.steering();
+    let context = ActionContext::open(&config).await?;
+    let actions = context.actions();
     let done = match args.evaluation {
-        Some(evaluation) => steering.retry(EvaluationId(evaluation)).await,
-        None => steering.retry_builds(args.spec.as_deref(), args.system.as_ref()).await,
+        Some(evaluation) => actions.retry(EvaluationId(evaluation)).await,
+        None => actions.retry_builds(args.spec.as_deref(), args.system.as_ref()).await,
     };
     output::note(&done.map_err(refused)?);
     Ok(Exit::Done)

@@ -1,6 +1,6 @@
 //! `gorget token`: what lets people and programs in.
 
-use crate::cli::author::{Steerer, refused};
+use crate::cli::author::{ActionContext, refused};
 use crate::cli::{Exit, open_db, output};
 use crate::clock::{Clock, readable};
 use crate::config::Config;
@@ -56,8 +56,8 @@ pub(in crate::cli) async fn run(args: &Tokens, config: Config) -> anyhow::Result
         Action::Create(args) => create(args, &config).await,
         Action::List { json } => list(*json, &config).await,
         Action::Revoke { token } => {
-            let steerer = Steerer::open(&config).await?;
-            output::note(&steerer.steering().revoke_token(TokenId(*token)).await.map_err(refused)?);
+            let context = ActionContext::open(&config).await?;
+            output::note(&context.actions().revoke_token(TokenId(*token)).await.map_err(refused)?);
             Ok(Exit::Done)
         }
     }
@@ -65,12 +65,12 @@ pub(in crate::cli) async fn run(args: &Tokens, config: Config) -> anyhow::Result
 
 async fn create(args: &Create, config: &Config) -> anyhow::Result<Exit> {
     const DAY: i64 = 24 * 60 * 60;
-    let steerer = Steerer::open(config).await?;
-    let steering = steerer.steering();
+    let context = ActionContext::open(config).await?;
+    let actions = context.actions();
     let Create { name, role, specs, days } = args;
-    let expires_at = days.map(|days| steering.now + days * DAY);
+    let expires_at = days.map(|days| actions.now + days * DAY);
     let new = NewToken { name: name.clone(), role: *role, specs: specs.clone(), expires_at };
-    let (id, secret) = steering.create_token(&new).await.map_err(refused)?;
+    let (id, secret) = actions.create_token(&new).await.map_err(refused)?;
     output::note(&format!("token {id} of {name} ({}): this is the only time that it is shown", role.word()));
     output::line(&secret)?;
     Ok(Exit::Done)

@@ -33,5 +33,5 @@ pub(in crate::cli) async fn run(args: &Verify, config: Config) -> anyhow::Result
         "{}\nhint: `gorget backup` before anything else; go back to an older backup, or evaluate anew with another --state",
         output::count(findings.len(), "thing is wrong", "things are wrong")
     ));
-    Ok(Exit::Ours)
+    Ok(Exit::InternalError)
 }

@@ -1,10 +1,10 @@
 //! `gorget waiver`: what does not count against a branch, because somebody answers for it.
 
-use crate::cli::author::{Steerer, refused};
+use crate::cli::author::{ActionContext, refused};
 use crate::cli::{Exit, open_db, output};
 use crate::clock::{Clock, readable};
 use crate::config::Config;
-use crate::farm::steering::WantedWaiver;
+use crate::farm::actions::WantedWaiver;
 use crate::view::verdict::Waiver;
 
 /// Make, list or end waivers, with which somebody answers for what a branch breaks
@@ -53,14 +53,14 @@ struct Create {
 pub(in crate::cli) async fn run(args: &Waivers, config: Config) -> anyhow::Result<Exit> {
     match &args.action {
         Action::Create(Create { spec, reason, job, system, why, days }) => {
-            let steerer = Steerer::open(&config).await?;
+            let context = ActionContext::open(&config).await?;
             let wanted = WantedWaiver { reason, job, system: system.as_deref(), why, days: *days };
-            output::note(&steerer.steering().waive(spec, &wanted).await.map_err(refused)?);
+            output::note(&context.actions().waive(spec, &wanted).await.map_err(refused)?);
         }
         Action::List { json } => list(*json, &config).await?,
         Action::End { waiver } => {
-            let steerer = Steerer::open(&config).await?;
-            output::note(&steerer.steering().end_waiver(*waiver).await.map_err(refused)?);
+            let context = ActionContext::open(&config).await?;
+            output::note(&context.actions().end_waiver(*waiver).await.map_err(refused)?);
         }
     }
     Ok(Exit::Done)

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::db::SchedulerLease;
 use crate::farm::bell::{Bell, Bells};
 use crate::farm::context::Context;
-use crate::farm::reconciler::{exhaust, keep};
+use crate::farm::reconciler::{keep, run_until_idle};
 use crate::steps::collect::{Collect, Places};
 use crate::steps::coordinator::{CancelOrphans, LocalBuilder};
 use crate::steps::evaluate::{Evaluate, EvaluateSettings};
@@ -105,35 +105,35 @@ impl Pipeline {
     where
         E: Future<Output = anyhow::Result<()>>,
     {
-        exhaust(&mut self.register).await.context("reading specs")?;
-        exhaust(&mut self.watch).await.context("looking at branches")?;
+        run_until_idle(&mut self.register).await.context("reading specs")?;
+        run_until_idle(&mut self.watch).await.context("looking at branches")?;
         // Templates make specs for the branches that were just seen.
-        exhaust(&mut self.register).await.context("making specs from patterns")?;
-        exhaust(&mut self.fetch).await.context("fetching")?;
+        run_until_idle(&mut self.register).await.context("making specs from patterns")?;
+        run_until_idle(&mut self.fetch).await.context("fetching")?;
         if let Some(evaluations) = evaluations {
             self.schedule_during(evaluations).await?;
         }
-        exhaust(&mut self.schedule).await.context("scheduling")?;
-        exhaust(&mut self.substitutes).await.context("asking substitute servers")?;
+        run_until_idle(&mut self.schedule).await.context("scheduling")?;
+        run_until_idle(&mut self.substitutes).await.context("asking substitute servers")?;
         // A build without a substitute may need builds that no job wanted so far.
-        while exhaust(&mut self.schedule).await.context("scheduling")? {
-            exhaust(&mut self.substitutes).await.context("asking substitute servers")?;
+        while run_until_idle(&mut self.schedule).await.context("scheduling")? {
+            run_until_idle(&mut self.substitutes).await.context("asking substitute servers")?;
         }
         // Branches are judged by what is known, also if a coordinator is away.
         let coordinated = self.coordinate().await;
-        exhaust(&mut self.judge).await.context("judging branches")?;
+        run_until_idle(&mut self.judge).await.context("judging branches")?;
         coordinated
     }
 
     /// Sends to coordinators, and asks them, until there is nothing left to do.
     async fn coordinate(&mut self) -> anyhow::Result<()> {
-        exhaust(&mut self.cancel_orphans).await.context("giving up builds")?;
+        run_until_idle(&mut self.cancel_orphans).await.context("giving up builds")?;
         for Remote { poll, submit, .. } in &mut self.remotes {
-            exhaust(poll).await.context("asking how far builds are")?;
-            exhaust(submit).await.context("submitting")?;
+            run_until_idle(poll).await.context("asking how far builds are")?;
+            run_until_idle(submit).await.context("submitting")?;
         }
         if let Some(local_builder) = &mut self.local_builder {
-            exhaust(local_builder).await.context("building")?;
+            run_until_idle(local_builder).await.context("building")?;
         }
         Ok(())
     }

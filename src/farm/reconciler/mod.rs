@@ -94,7 +94,7 @@ pub async fn keep<R: Reconciler>(mut reconciler: R, bell: Bell, stop: Cancellati
 }
 
 /// Runs one reconciler until it has nothing left to do; returns whether it did anything.
-pub async fn exhaust<R: Reconciler>(reconciler: &mut R) -> anyhow::Result<bool> {
+pub async fn run_until_idle<R: Reconciler>(reconciler: &mut R) -> anyhow::Result<bool> {
     let mut worked = false;
     while reconciler.step().await? == Progress::Worked {
         worked = true;

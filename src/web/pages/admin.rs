@@ -16,9 +16,9 @@ use crate::domain::access::Role;
 use crate::view::access::{AuditEntry, Token};
 use crate::web::Shared;
 use crate::web::action::{Wanted, new_token};
+use crate::web::action_body::Body;
 use crate::web::api::Older;
 use crate::web::caller::Caller;
-use crate::web::given::Body;
 
 /// How many entries of the audit log a page lists.
 const ENTRIES: i64 = 100;

@@ -18,8 +18,8 @@ use crate::view::diff::{Comparison, Rows};
 use crate::view::evaluation::JobError;
 use crate::web::Shared;
 use crate::web::api::pairs_of;
-use crate::web::asked::Asked;
 use crate::web::problem::Problem;
+use crate::web::query_filters::QueryFilters;
 
 /// The most systems of one comparison.
 const MOST_SYSTEMS: usize = 12;
@@ -102,10 +102,10 @@ pub(in crate::web) async fn page(
     visit: Visit,
     Path(range): Path<String>,
     Query(shown): Query<Shown>,
-    Query(asked): Query<Asked>,
+    Query(filters): Query<QueryFilters>,
 ) -> Answer<Response> {
     let db = &shared.moment().await?;
-    let (mut pairs, alone) = pairs_of(db, &range, &asked).await?;
+    let (mut pairs, alone) = pairs_of(db, &range, &filters).await?;
     pairs.truncate(MOST_SYSTEMS);
     let mut all = Vec::new();
     for pair in pairs {

@@ -13,11 +13,11 @@ use super::frame::{Frame, Visit};
 use super::link;
 use super::response::{Answer, html};
 use crate::domain::access::{Author, secret};
-use crate::farm::steering::random_secret;
+use crate::farm::actions::random_secret;
+use crate::web::action_body::Body;
 use crate::web::caller::{
     COOKIE_NAME, LOCAL_COOKIE_NAME, is_local, is_local_name, is_own_page, origin, session, valid,
 };
-use crate::web::given::Body;
 use crate::web::problem::Problem;
 use crate::web::{Failure, Shared};
 

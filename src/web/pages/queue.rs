@@ -16,7 +16,7 @@ use crate::clock::Seconds;
 use crate::db::BuildState;
 use crate::view::build::{Blocker, Build, BuildCount};
 use crate::web::Shared;
-use crate::web::asked::{Asked, of_state};
+use crate::web::query_filters::{QueryFilters, of_state};
 
 /// How many builds a page lists.
 const ROWS: usize = 100;
@@ -59,18 +59,18 @@ struct BlockerRow {
 pub(in crate::web) async fn page(
     State(shared): State<Arc<Shared>>,
     visit: Visit,
-    Query(asked): Query<Asked>,
+    Query(filters): Query<QueryFilters>,
 ) -> Answer<Response> {
     let (db, now) = (&shared.moment().await?, shared.web.clock.now());
-    let filter = asked.filter(db).await??;
+    let filter = filters.filter(db).await??;
     let mut builds = Vec::new();
-    for state in asked.states()? {
+    for state in filters.states()? {
         let room = i64::try_from(ROWS + 1 - builds.len().min(ROWS)).unwrap_or(1);
         builds.extend(db.queue(&of_state(&filter, state), room).await?);
     }
     let mut counts = db.build_counts().await?;
-    let systems = choices(counts.iter().map(|count| count.system.as_str()), &asked.system);
-    let specs = choices(counts.iter().map(|count| count.spec.as_str()), &asked.spec);
+    let systems = choices(counts.iter().map(|count| count.system.as_str()), &filters.system);
+    let specs = choices(counts.iter().map(|count| count.spec.as_str()), &filters.spec);
     counts.retain(|count| filter.admits(&count.spec, &count.system));
     let mut blockers = db.blockers().await?;
     blockers.retain(|blocker| filter.admits(&blocker.build.spec, blocker.build.system.as_str()));
@@ -82,7 +82,7 @@ pub(in crate::web) async fn page(
         lede: lede(&counts),
         specs,
         systems,
-        states: BuildState::ALL.map(|state| (state.word(), state.word() == asked.state)).to_vec(),
+        states: BuildState::ALL.map(|state| (state.word(), state.word() == filters.state)).to_vec(),
         counts: state_counts(counts.iter()),
         builds: builds
             .iter()

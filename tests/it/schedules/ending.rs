@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gorget::db::{Build, BuildState};
-use gorget::farm::reconciler::exhaust;
+use gorget::farm::reconciler::run_until_idle;
 
 use super::agents::is_going_on;
 use super::world::World;
@@ -25,10 +25,10 @@ impl World<'_> {
     async fn rest(&mut self) {
         for _ in 0..9 {
             self.clock.advance(8000);
-            exhaust(&mut self.reconcile()).await.unwrap();
-            let planned = exhaust(&mut self.schedule()).await.unwrap();
+            run_until_idle(&mut self.reconcile()).await.unwrap();
+            let planned = run_until_idle(&mut self.schedule()).await.unwrap();
             self.tell("all is asked for and planned").await;
-            if !exhaust(&mut self.submit()).await.unwrap() && !planned {
+            if !run_until_idle(&mut self.submit()).await.unwrap() && !planned {
                 return;
             }
         }
@@ -136,7 +136,7 @@ impl World<'_> {
             self.coordinator.finish(name, true);
         }
         self.clock.advance(8000);
-        exhaust(&mut self.reconcile()).await.unwrap();
+        run_until_idle(&mut self.reconcile()).await.unwrap();
         let builds = self.builds().await;
         for number in self.wanted() {
             let over = matches!(builds[&number].state, BuildState::Succeeded | BuildState::Failed);

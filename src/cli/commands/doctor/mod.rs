@@ -87,5 +87,5 @@ fn show(args: &Doctor, checks: &[Check]) -> anyhow::Result<Exit> {
         output::note(&format!("{faults}, {}", output::count(count(State::Warning), "warning", "warnings")));
     }
     let has_fault = checks.iter().any(|check| check.state == State::Fault);
-    Ok(if has_fault { Exit::Input } else { Exit::Done })
+    Ok(if has_fault { Exit::InputError } else { Exit::Done })
 }

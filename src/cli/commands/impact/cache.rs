@@ -13,7 +13,7 @@ use crate::db::{Db, Evaluation, NewHost, Sweeper};
 use crate::farm::context::{Context, Mode};
 use crate::farm::membership::{Membership, identity, raise_file_limit};
 use crate::farm::pipeline::collector;
-use crate::farm::reconciler::exhaust;
+use crate::farm::reconciler::run_until_idle;
 
 /// The host name of this machine in the cache's own farm.
 const HOST: &str = "impact";
@@ -73,7 +73,7 @@ impl Cache {
     }
 
     async fn tidy(&self) -> anyhow::Result<()> {
-        exhaust(&mut collector(&self.context, &self.config)).await?;
+        run_until_idle(&mut collector(&self.context, &self.config)).await?;
         let retained = self.db.retained().await?;
         let old: Vec<_> = retained.iter().filter(|evaluation| evaluation.reason.is_none()).collect();
         if old.is_empty() {

@@ -61,7 +61,7 @@ async fn all(
             evaluated = once::exhaust_showing(&mut evaluator, &cache.db, &label) => evaluated?,
             taken = cache.membership.live() => return Err(taken.into()),
             never = count(&cache.db, bases, &found) => match never? {},
-            never = narrate(&cache.db, &label) => match never? {},
+            never = print_progress(&cache.db, &label) => match never? {},
         }
     }
     let done = complete(cache, stored, revision).await?;
@@ -76,7 +76,10 @@ async fn all(
 }
 
 /// Prints the progress from time to time where no progress bar is shown, until it is dropped.
-async fn narrate(db: &Db, label: &(dyn Fn(&Evaluation) -> String + Sync)) -> anyhow::Result<Infallible> {
+async fn print_progress(
+    db: &Db,
+    label: &(dyn Fn(&Evaluation) -> String + Sync),
+) -> anyhow::Result<Infallible> {
     if std::io::stderr().is_terminal() {
         return std::future::pending().await;
     }

@@ -109,7 +109,7 @@ async fn compare(args: &ImpactArgs, subject: &Subject, cache: &Cache) -> anyhow:
 
 fn exit(impact: &Impact) -> Exit {
     if impact.has_new_errors() {
-        Exit::Input
+        Exit::InputError
     } else if impact.most_rebuilds() > SMALL {
         Exit::NotReady
     } else {

@@ -39,7 +39,7 @@ pub(super) struct Subject {
 impl Subject {
     /// Finds the working tree that contains `directory`.
     pub(super) async fn find(directory: &Path, base: Option<&str>) -> anyhow::Result<Self> {
-        let tree = WorkingTree::find(directory).await.map_err(ours_or_theirs)?;
+        let tree = WorkingTree::find(directory).await.map_err(to_user_error)?;
         let is_guix = GUIX.iter().all(|file| tree.top().join(file).exists());
         if !is_guix && !tree.top().join(".guix-channel").exists() && !tree.has_modules().await? {
             return Err(user_error(format!(
@@ -48,7 +48,7 @@ impl Subject {
                 tree.top().display()
             )));
         }
-        let base = tree.base(base).await.map_err(ours_or_theirs)?;
+        let base = tree.base(base).await.map_err(to_user_error)?;
         let utf8 = |path: &Path| path.to_str().map(str::to_owned);
         let url = utf8(tree.repository()).context("the path of the repository is not UTF-8")?;
         let channel = if is_guix { "guix".to_owned() } else { channel_name(tree.repository()) };
@@ -59,7 +59,7 @@ impl Subject {
     pub(super) async fn snapshot(&self, cache: &Cache) -> anyhow::Result<String> {
         let mirrors = farm::resolver(&cache.config).mirrors;
         mirrors.borrow(&self.url, self.tree.repository()).await?;
-        let change = self.tree.snapshot(&mirrors.path(&self.url)).await.map_err(ours_or_theirs)?;
+        let change = self.tree.snapshot(&mirrors.path(&self.url)).await.map_err(to_user_error)?;
         mirrors.refer(&self.url, &[self.base.commit.clone(), change.clone()]).await?;
         Ok(change)
     }
@@ -167,7 +167,7 @@ fn channel_name(repository: &Path) -> String {
 }
 
 /// An error that the user can mend becomes a user error.
-fn ours_or_theirs(error: WorkingTreeError) -> anyhow::Error {
+fn to_user_error(error: WorkingTreeError) -> anyhow::Error {
     match error {
         WorkingTreeError::Io(_) => error.into(),
         error => user_error(error.to_string()),

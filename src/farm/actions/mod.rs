@@ -81,7 +81,7 @@ impl fmt::Display for Which<'_> {
 
 /// The changes that one author may make.
 #[derive(Debug, Clone, Copy)]
-pub struct Steering<'a> {
+pub struct Actions<'a> {
     /// The database to change.
     pub db: &'a Db,
     /// The author of the changes.
@@ -90,7 +90,7 @@ pub struct Steering<'a> {
     pub now: Seconds,
 }
 
-impl Steering<'_> {
+impl Actions<'_> {
     async fn check(&self, spec: Option<&str>) -> Result<()> {
         if self.author.may_change(spec) {
             return Ok(());

@@ -18,7 +18,7 @@ const WANTED: [BuildState; 5] = [
 /// The filters of a query. Forms send an empty value for a filter that is not set.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct QueryFilters {
     pub(super) spec: String,
     pub(super) system: String,
     pub(super) state: String,
@@ -28,7 +28,7 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) struct Unknown(pub(super) String);
 
-impl Asked {
+impl QueryFilters {
     /// The spec and the system. An unknown name is an error: ignoring it would select everything.
     pub(super) async fn filter(&self, db: &Db) -> db::Result<Result<Filter, Unknown>> {
         let Self { spec, system, .. } = self;

@@ -1,11 +1,11 @@
-use super::{Refusal, Result, Steering, conflict, missing};
+use super::{Actions, Refusal, Result, conflict, missing};
 use crate::db::Pausable;
 use crate::domain::spec::System;
 
 /// Longest reason, in characters.
 const LONGEST_REASON: usize = 500;
 
-impl Steering<'_> {
+impl Actions<'_> {
     /// Pauses a spec, a system, a host or submission.
     pub async fn pause(&self, what: &Pausable, reason: &str) -> Result<String> {
         self.check_pausable(what).await?;

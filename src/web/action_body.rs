@@ -14,8 +14,8 @@ use super::problem::Problem;
 
 /// The body of a request that changes something. Fields that an action does not need are left out.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Given {
+#[serde(default, deny_unknown_fields, expecting = "struct Given")]
+pub(super) struct ActionBody {
     /// Restricts the action to this spec.
     pub(super) spec: String,
     /// Restricts the action to this system.
@@ -26,7 +26,7 @@ pub(super) struct Given {
     pub(super) back: String,
 }
 
-impl Given {
+impl ActionBody {
     /// A field, if it is not empty.
     pub(super) fn word(word: &str) -> Option<&str> {
         Some(word).filter(|word| !word.is_empty())

@@ -1,7 +1,7 @@
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{Refusal, Result, Steering, missing};
+use super::{Actions, Refusal, Result, missing};
 use crate::db::{NewToken, TokenId};
 use crate::domain::access::secret;
 use crate::domain::spec::sanitize;
@@ -9,7 +9,7 @@ use crate::domain::spec::sanitize;
 /// Longest name, in characters.
 const LONGEST_NAME: usize = 100;
 
-impl Steering<'_> {
+impl Actions<'_> {
     /// Makes a token; returns its number and its secret, which is stored nowhere. An author cannot
     /// make a token that permits more than the author's own.
     pub async fn create_token(&self, new: &NewToken) -> Result<(TokenId, String)> {

@@ -1,4 +1,4 @@
-use super::{Refusal, Result, Steering, conflict, missing};
+use super::{Actions, Refusal, Result, conflict, missing};
 use crate::clock::Seconds;
 use crate::db::NewWaiver;
 use crate::domain::spec::{System, sanitize};
@@ -25,7 +25,7 @@ pub struct WantedWaiver<'a> {
     pub days: i64,
 }
 
-impl Steering<'_> {
+impl Actions<'_> {
     /// Lets jobs not count for a reason against a branch.
     pub async fn waive(&self, spec: &str, wanted: &WantedWaiver<'_>) -> Result<String> {
         self.check(Some(spec)).await?;

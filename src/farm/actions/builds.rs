@@ -1,4 +1,4 @@
-use super::{Refusal, Result, Steering, conflict, count, missing};
+use super::{Actions, Refusal, Result, conflict, count, missing};
 use crate::db::{BuildId, BuildState, QueueFilter};
 use crate::domain::plan::route::Routes;
 use crate::domain::spec::System;
@@ -6,7 +6,7 @@ use crate::domain::spec::System;
 /// Most builds of each state that one request retries.
 const MOST_BUILDS: i64 = 100_000;
 
-impl Steering<'_> {
+impl Actions<'_> {
     /// Queues failed builds once more: those of the spec and the system, if given.
     pub async fn retry_builds(&self, spec: Option<&str>, system: Option<&System>) -> Result<String> {
         self.check(spec).await?;
