@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use gorget::domain::spec::{Runtime, Subset, System};
 use gorget::evaluator::runtime::{Compiling, InstalledGuix, Runtimes, TimeMachine};
-use gorget::evaluator::{Daemon, Event, Limits, Outcome, Request, Target, Warm};
+use gorget::evaluator::{Daemon, Event, Limits, Outcome, Request, Target, WarmStart};
 use gorget::guix::derivation::Derivation;
 use gorget::guix::recording_store::{Kind, RecordedItem};
 use tokio::sync::mpsc;
@@ -100,7 +100,7 @@ async fn hello(root: &Path) -> Result<(Vec<RecordedItem>, Vec<Outcome>)> {
         daemon: None,
     };
     let system = System::new("x86_64-linux").ok_or("no such system")?;
-    let mut warm = Warm::start(request)?;
+    let mut warm = WarmStart::start(request)?;
     let (events, mut received) = mpsc::channel(4);
     let collecting = async {
         let (mut items, mut outcomes) = (Vec::new(), Vec::new());

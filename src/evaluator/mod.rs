@@ -82,4 +82,4 @@ mod work_queue;
 pub use evaluator_process::{COMMAND as SUPERVISE, EvaluatorProcess, serve as supervise};
 pub use outcome::{Batch, Event, Failure, Outcome, Summary, milliseconds};
 pub use request::{Channel, Daemon, Limits, Request, Target};
-pub use warm::Warm;
+pub use warm::WarmStart;

@@ -35,7 +35,7 @@ pub struct Batch {
     pub done: usize,
     /// While this exists, the items count as waiting to be recorded, which limits how many more are
     /// added.
-    pub held: Option<Arc<dyn Any + Send + Sync>>,
+    pub pending_guard: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// The outcome of a unit.
@@ -144,7 +144,7 @@ pub enum Failure {
     },
     /// The loader, the parent or the evaluator ended before the evaluation was complete.
     #[error("the evaluating process ended early: {0}")]
-    Died(String),
+    ProcessEnded(String),
     /// A limit of the whole evaluation was reached.
     #[error("{what} of {limit} reached")]
     Limit {
@@ -155,7 +155,7 @@ pub enum Failure {
     },
     /// The loader or the parent did nothing, and neither did its replacements.
     #[error("the evaluating process did nothing for {limit}, and its successors neither")]
-    Still {
+    Idle {
         /// How long Gorget waited for it.
         limit: String,
     },
@@ -190,18 +190,18 @@ impl Failure {
             Self::Revision { cause, message } => {
                 Self::Revision { cause: short(cause), message: short(message) }
             }
-            Self::Died(text) => Self::Died(short(text)),
+            Self::ProcessEnded(text) => Self::ProcessEnded(short(text)),
             Self::Limit { what, limit } => {
                 Self::Limit { what: short(what.into_owned()).into(), limit: short(limit) }
             }
-            Self::Still { limit } => Self::Still { limit: short(limit) },
+            Self::Idle { limit } => Self::Idle { limit: short(limit) },
             failure @ (Self::Start(_) | Self::Abandoned) => failure,
         }
     }
 
     /// Whether the revision is the cause, so that a retry is useless.
     pub fn is_of_revision(&self) -> bool {
-        !matches!(self, Self::Start(_) | Self::Evaluator(_) | Self::Still { .. } | Self::Abandoned)
+        !matches!(self, Self::Start(_) | Self::Evaluator(_) | Self::Idle { .. } | Self::Abandoned)
     }
 }
 
@@ -215,9 +215,9 @@ mod tests {
         for failure in [
             Failure::Evaluator(text()),
             Failure::Revision { cause: text(), message: text() },
-            Failure::Died(text()),
+            Failure::ProcessEnded(text()),
             Failure::limit("time limit", text()),
-            Failure::Still { limit: text() },
+            Failure::Idle { limit: text() },
             Failure::Abandoned,
         ] {
             let sent = postcard::to_stdvec(&failure).unwrap();

@@ -32,7 +32,7 @@ const BALANCE: f64 = 0.4;
 /// The lane of each unit, out of `lanes`. `packages` has the number of each unit's package; units
 /// whose number names no package form one group. `before` are the units that are lowered before all
 /// others, for all lanes. When `uses` is empty, all units are dealt in order.
-pub(super) fn share(uses: &[Uses], packages: &[usize], before: &[usize], lanes: usize) -> Vec<usize> {
+pub(super) fn assign_lanes(uses: &[Uses], packages: &[usize], before: &[usize], lanes: usize) -> Vec<usize> {
     let contiguous = |unit: usize| unit * lanes / packages.len();
     if uses.is_empty() || lanes < 2 {
         return (0..packages.len()).map(contiguous).collect();
@@ -41,10 +41,10 @@ pub(super) fn share(uses: &[Uses], packages: &[usize], before: &[usize], lanes: 
     let Some(groups) = groups else { return (0..packages.len()).map(contiguous).collect() };
     let needed: usize = groups.iter().map(|group| group.needs.len()).sum();
     tracing::debug!(packages = uses.len(), files = groups.len(), needed, "units are dealt by what they use");
-    let tries = (0..TRIES).map(|chance| Deal::improved(&groups, uses.len(), lanes, chance));
+    let tries = (0..TRIES).map(|seed| Assignment::improved(&groups, uses.len(), lanes, seed));
     let best = tries.min_by(|one, other| one.cost().total_cmp(&other.cost()));
     let mut lane_of = vec![0; packages.len()];
-    for (group, lane) in groups.iter().zip(best.iter().flat_map(|deal| &deal.lane_of)) {
+    for (group, lane) in groups.iter().zip(best.iter().flat_map(|assignment| &assignment.lane_of)) {
         group.units.iter().for_each(|unit| lane_of[*unit] = *lane);
     }
     lane_of
@@ -72,14 +72,14 @@ fn groups(uses: &[Uses], packages: &[usize], before: &[usize]) -> Option<Vec<Gro
     let mut groups: Vec<Group> = by_file.into_values().collect();
     groups.sort_by_key(|group| group.units.first().copied());
     let before = before.iter().filter_map(|unit| packages.get(*unit).copied());
-    let mut everybodys = vec![false; uses.len()];
-    reached(uses, before.filter(known).collect(), |one| !std::mem::replace(&mut everybodys[one], true));
+    let mut lowered_before = vec![false; uses.len()];
+    reached(uses, before.filter(known).collect(), |one| !std::mem::replace(&mut lowered_before[one], true));
     // The last group in which each package was reached.
     let mut last = vec![usize::MAX; uses.len()];
     let mut room = MOST_NEEDED;
     for (number, group) in groups.iter_mut().enumerate() {
         let begin = std::mem::take(&mut group.needs);
-        let enter = |one: usize| !everybodys[one] && std::mem::replace(&mut last[one], number) != number;
+        let enter = |one: usize| !lowered_before[one] && std::mem::replace(&mut last[one], number) != number;
         group.needs = reached(uses, begin, enter);
         group.needs.shrink_to_fit();
         room = room.checked_sub(group.needs.len())?;
@@ -101,45 +101,45 @@ fn reached(uses: &[Uses], mut next: Vec<usize>, mut enter: impl FnMut(usize) -> 
 }
 
 /// Which lane has which group.
-struct Deal<'a> {
+struct Assignment<'a> {
     groups: &'a [Group],
     lane_of: Vec<usize>,
     /// For each lane, how many of its groups need each package.
     users: Vec<Vec<u32>>,
     /// How much each lane has to lower.
     loads: Vec<f64>,
-    chance: u64,
+    seed: u64,
 }
 
-impl<'a> Deal<'a> {
-    /// Starts with long runs of groups and improves the deal; `chance` is the random seed.
-    fn improved(groups: &'a [Group], packages: usize, lanes: usize, chance: u64) -> Self {
+impl<'a> Assignment<'a> {
+    /// Starts with long runs of groups and improves the assignment; `seed` is the random seed.
+    fn improved(groups: &'a [Group], packages: usize, lanes: usize, seed: u64) -> Self {
         let units: usize = groups.iter().map(|group| group.units.len()).sum();
-        let mut deal = Self {
+        let mut assignment = Self {
             groups,
             lane_of: Vec::with_capacity(groups.len()),
             users: vec![vec![0; packages]; lanes],
             loads: vec![0.; lanes],
-            chance,
+            seed,
         };
         let mut dealt = 0;
         for group in groups {
             let lane = dealt * lanes / units;
-            deal.loads[lane] += deal.gained(group, lane);
-            group.needs.iter().for_each(|package| deal.users[lane][*package] += 1);
-            deal.lane_of.push(lane);
+            assignment.loads[lane] += assignment.gained(group, lane);
+            group.needs.iter().for_each(|package| assignment.users[lane][*package] += 1);
+            assignment.lane_of.push(lane);
             dealt += group.units.len();
         }
-        let heat = deal.mean() * FIRST_HEAT;
+        let heat = assignment.mean() * FIRST_HEAT;
         let needed: usize = groups.iter().map(|group| group.needs.len()).sum();
         let looks = needed / groups.len().max(1) + 1;
         let steps = STEPS.min(u32::try_from(MOST_LOOKS / looks).unwrap_or(STEPS));
         for step in 0..steps {
             let left = 1. - f64::from(step) / f64::from(steps);
-            let (group, lane) = (deal.below(groups.len()), deal.below(lanes));
-            deal.try_to_move(group, lane, 1. + heat * left * left);
+            let (group, lane) = (assignment.below(groups.len()), assignment.below(lanes));
+            assignment.try_to_move(group, lane, 1. + heat * left * left);
         }
-        deal
+        assignment
     }
 
     fn try_to_move(&mut self, group: usize, to: usize, heat: f64) {
@@ -189,8 +189,8 @@ impl<'a> Deal<'a> {
 
     /// The next random number of `SplitMix64`: the sequence is the same in each run.
     fn draw(&mut self) -> u64 {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.chance ^ (self.chance >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
@@ -230,12 +230,12 @@ mod tests {
         }
         let mut packages: Vec<usize> = (600..1000).collect();
         packages.extend([usize::MAX, 8_000_000]);
-        let lanes = share(&uses, &packages, &[401, 9_000_000], 2);
+        let lanes = assign_lanes(&uses, &packages, &[401, 9_000_000], 2);
         assert_eq!(lanes.len(), packages.len());
         let astray = (0..400).filter(|unit| lanes[*unit] != lanes[unit % 10 / 5 * 5]).count();
         assert!(astray <= 20, "{lanes:?}");
         assert_ne!(lanes[0], lanes[5]);
-        assert_eq!(share(&uses, &packages, &[401, 9_000_000], 2), lanes);
+        assert_eq!(assign_lanes(&uses, &packages, &[401, 9_000_000], 2), lanes);
     }
 
     /// Each file needs all others, so the total of what they need is quadratic.
@@ -247,15 +247,15 @@ mod tests {
             .collect();
         let packages: Vec<usize> = (0..count).collect();
         let begun = crate::clock::cpu_time();
-        let dealt = share(&uses, &packages, &[], 2);
+        let dealt = assign_lanes(&uses, &packages, &[], 2);
         assert_eq!(dealt, (0..count).map(|unit| unit * 2 / count).collect::<Vec<_>>());
         assert!(crate::clock::cpu_time() < begun + std::time::Duration::from_secs(5));
     }
 
     #[test]
     fn units_of_which_nothing_is_known_are_dealt_as_they_come() {
-        assert_eq!(share(&[], &[0, 3, 1, 2], &[], 2), [0, 0, 1, 1]);
-        assert!(share(&[], &[], &[], 2).is_empty());
-        assert_eq!(share(&[Uses::default()], &[9, 0, 0], &[], 1), [0, 0, 0]);
+        assert_eq!(assign_lanes(&[], &[0, 3, 1, 2], &[], 2), [0, 0, 1, 1]);
+        assert!(assign_lanes(&[], &[], &[], 2).is_empty());
+        assert_eq!(assign_lanes(&[Uses::default()], &[9, 0, 0], &[], 1), [0, 0, 0]);
     }
 }

@@ -17,10 +17,10 @@ const FIRST_NEED: u64 = 256 << 20;
 ///
 /// A failure for one system, whatever it is, does not affect the others.
 #[derive(Debug)]
-pub struct Warm {
+pub struct WarmStart {
     pub(super) request: Request,
-    pub(super) crew: ProcessGroup,
-    /// Whether the loader of `crew` was ever told to load.
+    pub(super) processes: ProcessGroup,
+    /// Whether the loader of `processes` was ever told to load.
     pub(super) begun: bool,
     /// The result of loading the modules; `None` while they are not loaded.
     pub(super) loaded: Option<Result<Loaded, Failure>>,
@@ -44,11 +44,18 @@ pub(super) struct Loaded {
     pub(super) uses: Arc<[Uses]>,
 }
 
-impl Warm {
+impl WarmStart {
     /// Starts Guile. Nothing is loaded before the first evaluation.
     pub fn start(request: Request) -> Result<Self, Failure> {
-        let crew = ProcessGroup::start(&request)?;
-        Ok(Self { request, crew, begun: false, loaded: None, need: FIRST_NEED, measured: Summary::default() })
+        let processes = ProcessGroup::start(&request)?;
+        Ok(Self {
+            request,
+            processes,
+            begun: false,
+            loaded: None,
+            need: FIRST_NEED,
+            measured: Summary::default(),
+        })
     }
 
     /// Sets what the next evaluation may use.

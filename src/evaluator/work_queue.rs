@@ -23,7 +23,7 @@ use std::ops::Range;
 
 /// How many units a worker gets at a time: enough that it never waits, few enough that other
 /// workers can still take units from its lane.
-const PIECE: usize = 24;
+const UNITS_PER_REQUEST: usize = 24;
 
 /// All units, and which worker holds which.
 #[derive(Debug)]
@@ -42,18 +42,18 @@ struct Held {
     /// Units that were begun and have no result yet, as results arrive several at a time. The last
     /// one is in flight.
     begun: Vec<usize>,
-    solo: bool,
+    retried_alone: bool,
 }
 
 /// What the death of a worker means for the unit that it had in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blame {
+pub(super) enum Death {
     /// No unit was in flight.
-    Nobody,
+    NoUnit,
     /// This unit is retried, alone.
-    Suspect(usize),
+    Retry(usize),
     /// This unit killed two workers, so its result is an error.
-    Culprit(usize),
+    GiveUp(usize),
 }
 
 impl WorkQueue {
@@ -97,12 +97,16 @@ impl WorkQueue {
     /// The units that `worker` is to lower next; empty when none are left to hand out. Only a
     /// `fresh` worker, which has lowered nothing yet, can get a suspect.
     pub(super) fn next(&mut self, worker: usize, fresh: bool) -> Vec<usize> {
-        let solo = if fresh { self.suspects.pop_front() } else { None };
-        let units = match solo {
+        let retried_alone = if fresh { self.suspects.pop_front() } else { None };
+        let units = match retried_alone {
             Some(unit) => vec![unit],
             None => self.piece(worker),
         };
-        let held = Held { units: units.iter().copied().collect(), begun: Vec::new(), solo: solo.is_some() };
+        let held = Held {
+            units: units.iter().copied().collect(),
+            begun: Vec::new(),
+            retried_alone: retried_alone.is_some(),
+        };
         self.held.insert(worker, held);
         units
     }
@@ -114,7 +118,7 @@ impl WorkQueue {
                 return Vec::new();
             }
             let Some(range) = self.lanes[lane].front_mut() else { continue };
-            let end = range.end.min(range.start + PIECE);
+            let end = range.end.min(range.start + UNITS_PER_REQUEST);
             let piece = range.start..end;
             range.start = end;
             if end >= range.end {
@@ -148,8 +152,8 @@ impl WorkQueue {
     }
 
     /// Whether `worker` was given a unit to retry alone.
-    pub(super) fn is_solo(&self, worker: usize) -> bool {
-        self.held.get(&worker).is_some_and(|held| held.solo)
+    pub(super) fn is_retried_alone(&self, worker: usize) -> bool {
+        self.held.get(&worker).is_some_and(|held| held.retried_alone)
     }
 
     /// Records that `worker` has begun `unit`; false when that is not the next unit it holds.
@@ -207,10 +211,10 @@ impl WorkQueue {
     /// Returns the units of the dead `worker` to the queue, and says which unit is to blame. The
     /// death is not `conclusive` when others may have caused it: the unit in flight is then retried
     /// once more.
-    pub(super) fn died(&mut self, worker: usize, conclusive: bool) -> Blame {
-        let Some(mut held) = self.held.remove(&worker) else { return Blame::Nobody };
+    pub(super) fn died(&mut self, worker: usize, conclusive: bool) -> Death {
+        let Some(mut held) = self.held.remove(&worker) else { return Death::NoUnit };
         let in_flight = held.begun.pop();
-        if held.solo {
+        if held.retried_alone {
             // A suspect that was not begun must still be retried alone.
             self.suspects.extend(held.units.drain(..));
         }
@@ -222,14 +226,14 @@ impl WorkQueue {
             self.lanes[lane].push_front(base..self.order.len());
         }
         match in_flight {
-            None => Blame::Nobody,
-            Some(unit) if held.solo && conclusive => {
+            None => Death::NoUnit,
+            Some(unit) if held.retried_alone && conclusive => {
                 self.close(unit);
-                Blame::Culprit(unit)
+                Death::GiveUp(unit)
             }
             Some(unit) => {
                 self.suspects.push_back(unit);
-                Blame::Suspect(unit)
+                Death::Retry(unit)
             }
         }
     }
@@ -260,7 +264,7 @@ mod tests {
             accidents in proptest::collection::vec(0_usize..40, 0..30),
             some in 1_usize..5,
         ) {
-            let mut book = WorkQueue::new(&dealt(total, lanes), lanes, |unit| likely.contains(&unit));
+            let mut queue = WorkQueue::new(&dealt(total, lanes), lanes, |unit| likely.contains(&unit));
             let mut results = vec![0; total];
             let mut given_up = Vec::new();
             let mut accidents = accidents.into_iter().cycle().take(60);
@@ -268,9 +272,9 @@ mod tests {
             for turn in 0.. {
                 prop_assert!(turn < 10_000, "it never ends");
                 let worker = turn % lanes;
-                let units = book.next(worker, fresh[worker]);
+                let units = queue.next(worker, fresh[worker]);
                 if units.is_empty() {
-                    if book.open() == 0 { break }
+                    if queue.open() == 0 { break }
                     fresh[worker] = true;
                     continue;
                 }
@@ -278,22 +282,22 @@ mod tests {
                 let mut left = accidents.next().unwrap_or(usize::MAX);
                 let mut unsaid = Vec::new();
                 for unit in units {
-                    prop_assert!(book.begin(worker, unit));
+                    prop_assert!(queue.begin(worker, unit));
                     if killers.contains(&unit) || left == 0 {
-                        match book.died(worker, true) {
-                            Blame::Culprit(culprit) => given_up.push(culprit),
-                            blame => prop_assert_eq!(blame, Blame::Suspect(unit)),
+                        match queue.died(worker, true) {
+                            Death::GiveUp(culprit) => given_up.push(culprit),
+                            death => prop_assert_eq!(death, Death::Retry(unit)),
                         }
                         fresh[worker] = true;
                         break;
                     }
                     left -= 1;
                     unsaid.push(unit);
-                    if unit % some == 0 || book.holds(worker) == 0 {
+                    if unit % some == 0 || queue.holds(worker) == 0 {
                         for unit in unsaid.drain(..) {
                             results[unit] += 1;
-                            prop_assert!(book.finish(worker, unit));
-                            prop_assert!(!book.finish(worker, unit));
+                            prop_assert!(queue.finish(worker, unit));
+                            prop_assert!(!queue.finish(worker, unit));
                         }
                     }
                 }
@@ -312,59 +316,59 @@ mod tests {
 
     #[test]
     fn what_is_likely_to_have_changed_comes_first() {
-        let mut book = WorkQueue::new(&dealt(1000, 2), 2, |unit| unit % 100 == 50);
-        let first: Vec<usize> = [book.next(0, true), book.next(1, true)].concat();
+        let mut queue = WorkQueue::new(&dealt(1000, 2), 2, |unit| unit % 100 == 50);
+        let first: Vec<usize> = [queue.next(0, true), queue.next(1, true)].concat();
         assert_eq!(first.len(), 10);
         assert!(first.iter().all(|unit| unit % 100 == 50));
     }
 
     #[test]
     fn who_dies_with_others_is_not_given_up_for_that() {
-        let mut book = WorkQueue::new(&dealt(1, 1), 1, |_| false);
+        let mut queue = WorkQueue::new(&dealt(1, 1), 1, |_| false);
         for worker in 0..5 {
-            assert_eq!(book.next(worker, true), [0]);
-            assert!(book.begin(worker, 0));
-            assert_eq!(book.died(worker, false), Blame::Suspect(0));
+            assert_eq!(queue.next(worker, true), [0]);
+            assert!(queue.begin(worker, 0));
+            assert_eq!(queue.died(worker, false), Death::Retry(0));
         }
-        assert!(book.has_suspects() && book.next(5, true) == [0] && book.begin(5, 0));
-        assert_eq!((book.died(5, true), book.open()), (Blame::Culprit(0), 0));
+        assert!(queue.has_suspects() && queue.next(5, true) == [0] && queue.begin(5, 0));
+        assert_eq!((queue.died(5, true), queue.open()), (Death::GiveUp(0), 0));
     }
 
     #[test]
     fn units_keep_their_results_and_their_turns_when_they_are_renumbered() {
-        let mut book = WorkQueue::new(&dealt(4, 1), 1, |_| false);
-        assert_eq!(book.next(0, true), [0, 1, 2, 3]);
-        assert!(book.begin(0, 0) && book.finish(0, 0) && book.begin(0, 1));
-        assert_eq!(book.died(0, true), Blame::Suspect(1));
-        book.renumber(&[3, 2, 1, 0]);
-        assert_eq!((book.next(1, true), book.next(2, true)), (vec![2], vec![1, 0]));
-        assert!(book.is_closed(3) && !book.is_closed(0));
+        let mut queue = WorkQueue::new(&dealt(4, 1), 1, |_| false);
+        assert_eq!(queue.next(0, true), [0, 1, 2, 3]);
+        assert!(queue.begin(0, 0) && queue.finish(0, 0) && queue.begin(0, 1));
+        assert_eq!(queue.died(0, true), Death::Retry(1));
+        queue.renumber(&[3, 2, 1, 0]);
+        assert_eq!((queue.next(1, true), queue.next(2, true)), (vec![2], vec![1, 0]));
+        assert!(queue.is_closed(3) && !queue.is_closed(0));
     }
 
     /// Regression test: `make torture` found such a suspect retried together with other units.
     #[test]
     fn a_suspect_that_was_not_begun_is_still_tried_alone() {
-        let mut book = WorkQueue::new(&dealt(10, 1), 1, |_| false);
-        assert_eq!(book.next(0, true).len(), 10);
-        assert!(book.begin(0, 0));
-        assert_eq!(book.died(0, true), Blame::Suspect(0));
+        let mut queue = WorkQueue::new(&dealt(10, 1), 1, |_| false);
+        assert_eq!(queue.next(0, true).len(), 10);
+        assert!(queue.begin(0, 0));
+        assert_eq!(queue.died(0, true), Death::Retry(0));
         for worker in 1..4 {
-            assert_eq!(book.next(worker, true), [0]);
-            assert_eq!(book.died(worker, true), Blame::Nobody);
+            assert_eq!(queue.next(worker, true), [0]);
+            assert_eq!(queue.died(worker, true), Death::NoUnit);
         }
-        assert_eq!(book.next(4, true), [0]);
-        assert!(book.begin(4, 0));
-        assert_eq!(book.died(4, true), Blame::Culprit(0));
-        assert_eq!(book.next(5, true).len(), 9);
+        assert_eq!(queue.next(4, true), [0]);
+        assert!(queue.begin(4, 0));
+        assert_eq!(queue.died(4, true), Death::GiveUp(0));
+        assert_eq!(queue.next(5, true).len(), 9);
     }
 
     #[test]
     fn an_idle_worker_takes_from_the_rear() {
-        let mut book = WorkQueue::new(&dealt(100, 2), 2, |_| false);
+        let mut queue = WorkQueue::new(&dealt(100, 2), 2, |_| false);
         for unit in 50..100 {
-            book.close(unit);
+            queue.close(unit);
         }
-        let taken = book.next(1, false);
+        let taken = queue.next(1, false);
         assert!(taken.iter().all(|unit| (25..50).contains(unit)), "{taken:?}");
     }
 }

@@ -455,16 +455,16 @@ async fn a_module_that_ruins_the_parent_fails_the_evaluation_and_says_why() {
     let short = Limits { package_time: Duration::from_secs(4), ..limits() };
 
     let failure = evaluate("(primitive-_exit 7)", limits()).await;
-    assert!(matches!(&failure, Failure::Died(how) if how.contains("exit code 7")), "{failure}");
+    assert!(matches!(&failure, Failure::ProcessEnded(how) if how.contains("exit code 7")), "{failure}");
     let failure = evaluate("(kill (getpid) SIGKILL)", limits()).await;
-    assert!(matches!(&failure, Failure::Died(_)), "{failure}");
+    assert!(matches!(&failure, Failure::ProcessEnded(_)), "{failure}");
     let failure = evaluate("(let loop () (loop))", short).await;
     assert_eq!(failure.to_string(), "time limit for loading modules of 24s reached");
     let failure =
         evaluate("(let loop ((all '())) (loop (cons (make-bytevector 10000000 1) all)))", limits()).await;
     assert_eq!(failure.to_string(), "memory limit of 3072 MiB reached");
     let failure = evaluate("(let loop () (if (zero? (primitive-fork)) (sleep 3600) (loop)))", limits()).await;
-    assert!(matches!(&failure, Failure::Died(_) | Failure::Limit { .. }), "{failure}");
+    assert!(matches!(&failure, Failure::ProcessEnded(_) | Failure::Limit { .. }), "{failure}");
 }
 
 #[tokio::test]
@@ -494,7 +494,7 @@ async fn a_parent_that_does_nothing_at_all_does_not_hold_up_the_farm() {
     for code in [while_loading, instead_of_forking] {
         let result = evaluate(&Channel::new(code), packages(&["good"]), limits()).await;
         let Err(failure) = result.end else { panic!("{code}: {result:#?}") };
-        assert!(matches!(failure, Failure::Still { .. }), "{failure}");
+        assert!(matches!(failure, Failure::Idle { .. }), "{failure}");
         assert!(!failure.is_of_revision(), "another try may go well");
         assert!(result.jobs.is_empty());
     }

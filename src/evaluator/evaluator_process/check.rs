@@ -19,11 +19,11 @@ const BESIDE_TEXTS: usize = 256;
 /// An evaluator reported something impossible.
 #[derive(Debug, thiserror::Error)]
 #[error("the evaluator sent an impossible report: {0}")]
-pub(super) struct Lie(String);
+pub(super) struct InvalidReport(String);
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
-pub(super) fn lie(what: impl ToString) -> Lie {
-    Lie(what.to_string())
+pub(super) fn invalid(what: impl ToString) -> InvalidReport {
+    InvalidReport(what.to_string())
 }
 
 /// The farm's own view of what one evaluation added.
@@ -48,24 +48,26 @@ impl Checked {
     }
 
     /// Adds an item: recomputes its path, and reads a derivation from its text.
-    pub(super) fn add(&self, item: Item) -> Result<(), Lie> {
-        let claimed = StorePath::parse(item.path.as_bytes()).map_err(lie)?;
+    pub(super) fn add(&self, item: Item) -> Result<(), InvalidReport> {
+        let claimed = StorePath::parse(item.path.as_bytes()).map_err(invalid)?;
         let path = match item.kind {
             Kind::Text => {
                 let references = item.references.split_terminator('\n');
                 let references: Vec<_> = references.map(|path| path.as_bytes().to_vec()).collect();
-                self.added.copy_text(claimed.name().as_bytes(), item.contents, &references).map_err(lie)?
+                self.added
+                    .copy_text(claimed.name().as_bytes(), item.contents, &references)
+                    .map_err(invalid)?
             }
             Kind::Nar => {
-                let archive = nar::read(&mut &item.contents[..], item.contents.len()).map_err(lie)?;
+                let archive = nar::read(&mut &item.contents[..], item.contents.len()).map_err(invalid)?;
                 // The hash of a single file does not cover bytes after its archive.
                 if archive.len() < item.contents.len() {
-                    return Err(lie(format!("{claimed} has bytes after its archive")));
+                    return Err(invalid(format!("{claimed} has bytes after its archive")));
                 }
-                self.added.copy_nar(&claimed, archive).map_err(lie)?
+                self.added.copy_nar(&claimed, archive).map_err(invalid)?
             }
         };
-        if path == claimed { Ok(()) } else { Err(lie(format!("{claimed} is {path}"))) }
+        if path == claimed { Ok(()) } else { Err(invalid(format!("{claimed} is {path}"))) }
     }
 
     /// Whether items should be passed on now.
@@ -84,7 +86,7 @@ impl Checked {
     }
 
     /// The outcome of a unit, with the outputs that its derivation names.
-    pub(super) fn outcome(&mut self, found: Found) -> Result<Outcome, Lie> {
+    pub(super) fn outcome(&mut self, found: Found) -> Result<Outcome, InvalidReport> {
         let texts = match &found {
             Found::Job { name, derivation, facts } => name.len() + derivation.len() + texts(facts),
             Found::Error { name, cause, message } | Found::Warning { name, cause, message } => {
@@ -92,15 +94,16 @@ impl Checked {
             }
         };
         let left = self.left.checked_sub(texts + BESIDE_TEXTS);
-        self.left = left.ok_or_else(|| lie("more jobs and errors than an evaluation may have"))?;
+        self.left = left.ok_or_else(|| invalid("more jobs and errors than an evaluation may have"))?;
         Ok(match found {
             Found::Job { name, derivation, mut facts } => {
-                self.jobs = self.jobs.checked_sub(1).ok_or_else(|| lie("too many jobs"))?;
+                self.jobs = self.jobs.checked_sub(1).ok_or_else(|| invalid("too many jobs"))?;
                 facts.texts_mut().for_each(|text| *text = shortened(std::mem::take(text), LONGEST_FACT));
                 let name = shortened(name, LONGEST_NAME);
-                let path = StorePath::parse(derivation.as_bytes()).map_err(lie)?;
+                let path = StorePath::parse(derivation.as_bytes()).map_err(invalid)?;
                 let known = self.added.derivation(derivation.as_bytes());
-                let (outputs, substitutable) = known.ok_or_else(|| lie(format!("{path} was never added")))?;
+                let (outputs, substitutable) =
+                    known.ok_or_else(|| invalid(format!("{path} was never added")))?;
                 facts.substitutable = substitutable;
                 Outcome::Job { name, derivation: path, outputs, facts }
             }

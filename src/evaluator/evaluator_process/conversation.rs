@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::super::outcome::{Batch, Event, Failure, Outcome, Summary};
 use super::super::request::{Limits, Target};
 use super::super::supervisor::{LONGEST_MESSAGE, LONGEST_NAME, MOST_UNITS};
-use super::check::{Checked, Lie, lie};
+use super::check::{Checked, InvalidReport, invalid};
 use super::messages::{Command, Found, Item, Report, receive, receive_contents, send};
 use crate::farm::reconciler::progress;
 use crate::guix::sexp::shortened;
@@ -36,7 +36,7 @@ const CHECKED_AT_ONCE: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
     #[error(transparent)]
-    Lie(#[from] Lie),
+    InvalidReport(#[from] InvalidReport),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("it does not come to an end")]
@@ -100,7 +100,7 @@ impl<'a> Conversation<'a> {
                     self.added(item).await?;
                 }
                 Report::Found(found) if self.found.len() < MOST_FOUND => self.found.push(found),
-                Report::Found(_) => return Err(lie("a batch that is too large").into()),
+                Report::Found(_) => return Err(invalid("a batch that is too large").into()),
                 Report::Batch { done } => {
                     self.batch(done).await?;
                     self.in_time(send(socket, &Command::Recorded)).await?;
@@ -124,7 +124,7 @@ impl<'a> Conversation<'a> {
     async fn enumerated(&mut self, units: usize) -> Result<(), Broken> {
         self.enumerations += 1;
         if units > MOST_UNITS || self.enumerations > MOST_ENUMERATIONS {
-            return Err(lie("too many units").into());
+            return Err(invalid("too many units").into());
         }
         self.pass_on(Event::Enumerated { units }).await
     }
@@ -149,7 +149,7 @@ impl<'a> Conversation<'a> {
         self.done = self.done.saturating_add(done);
         let has_items = !self.items.is_empty() || self.checked.has_items() || self.is_split;
         if !has_items && self.found.is_empty() && done == 0 || self.done > MOST_DONE {
-            return Err(lie("a batch that makes no sense").into());
+            return Err(invalid("a batch that makes no sense").into());
         }
         self.is_split = false;
         let found = std::mem::take(&mut self.found);
@@ -157,7 +157,8 @@ impl<'a> Conversation<'a> {
         let items = self.checked.drain();
         let arrived = Instant::now();
         let (held, recorded) = oneshot::channel::<()>();
-        self.pass_on(Event::Batch(Batch { items, outcomes, done, held: Some(Arc::new(held)) })).await?;
+        self.pass_on(Event::Batch(Batch { items, outcomes, done, pending_guard: Some(Arc::new(held)) }))
+            .await?;
         // `held` is dropped and never sent to.
         let _ = recorded.await;
         // A database that is unavailable for a while is not the evaluator's fault.
@@ -175,11 +176,14 @@ impl<'a> Conversation<'a> {
         let mut checked = self.checked.clone();
         let check = move || {
             items.into_iter().try_for_each(|item| checked.add(item))?;
-            let outcomes =
-                found.into_iter().map(|found| checked.outcome(found)).collect::<Result<_, Lie>>()?;
+            let outcomes = found
+                .into_iter()
+                .map(|found| checked.outcome(found))
+                .collect::<Result<_, InvalidReport>>()?;
             Ok((checked, outcomes))
         };
-        let done: Result<_, Lie> = tokio::task::spawn_blocking(check).await.map_err(io::Error::other)?;
+        let done: Result<_, InvalidReport> =
+            tokio::task::spawn_blocking(check).await.map_err(io::Error::other)?;
         let outcomes;
         (self.checked, outcomes) = done?;
         Ok(outcomes)

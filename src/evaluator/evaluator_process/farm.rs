@@ -86,7 +86,7 @@ impl EvaluatorProcess {
                 result.map(|()| self.measured.clone())
             }
             Err(Broken::Abandoned) => Err(Failure::Abandoned),
-            Err(Broken::Lie(lie)) => Err(Failure::Died(lie.to_string())),
+            Err(Broken::InvalidReport(invalid)) => Err(Failure::ProcessEnded(invalid.to_string())),
             Err(broken) => Err(ended_early(running.process, &broken).await),
         }
     }
@@ -133,7 +133,9 @@ async fn ended_early(mut process: Process, broken: &Broken) -> Failure {
         Some(sandbox::Exceeded::Memory(limit)) => {
             Failure::limit("memory limit", format!("{} MiB", limit >> 20))
         }
-        Some(exceeded) if exceeded != sandbox::Exceeded::Wall(END) => Failure::Died(exceeded.to_string()),
+        Some(exceeded) if exceeded != sandbox::Exceeded::Wall(END) => {
+            Failure::ProcessEnded(exceeded.to_string())
+        }
         _ => Failure::Evaluator(format!("{} ({broken})", finished.reason())),
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::super::outcome::{Batch, Event, Failure, Summary};
 use super::super::request::{Limits, Request, Target};
-use super::super::warm::Warm;
+use super::super::warm::WarmStart;
 use super::messages::{Command, Item, Report, receive, send, send_contents};
 use crate::domain::spec::System;
 use crate::sandbox::{forget_own_peak, own_peak};
@@ -82,9 +82,13 @@ async fn answer(
 }
 
 /// The warm start for `request`; starts one if there is none.
-fn begun<'a>(warm: &'a mut Option<Warm>, request: &Request, limits: Limits) -> Result<&'a mut Warm, Failure> {
+fn begun<'a>(
+    warm: &'a mut Option<WarmStart>,
+    request: &Request,
+    limits: Limits,
+) -> Result<&'a mut WarmStart, Failure> {
     if warm.is_none() {
-        *warm = Some(Warm::start(request.clone())?);
+        *warm = Some(WarmStart::start(request.clone())?);
     }
     let warm = warm.as_mut().ok_or(Failure::Abandoned)?;
     warm.set_limits(limits);
@@ -93,7 +97,7 @@ fn begun<'a>(warm: &'a mut Option<Warm>, request: &Request, limits: Limits) -> R
 
 /// Evaluates, and sends the events.
 async fn evaluate(
-    warm: &mut Warm,
+    warm: &mut WarmStart,
     wanted: Target,
     writer: &mut BufWriter<OwnedWriteHalf>,
     commands: &mut mpsc::Receiver<Command>,
@@ -123,7 +127,7 @@ async fn send_all(
                 send(writer, &Report::Enumerated(units)).await?;
                 writer.flush().await?;
             }
-            Event::Batch(Batch { items, outcomes, done, held }) => {
+            Event::Batch(Batch { items, outcomes, done, pending_guard }) => {
                 for item in items {
                     let mut item = Item::from(item);
                     let contents = std::mem::take(&mut item.contents);
@@ -138,7 +142,7 @@ async fn send_all(
                 let Some(Command::Recorded) = commands.recv().await else {
                     return Err(io::Error::other("nobody takes the results"));
                 };
-                drop(held);
+                drop(pending_guard);
             }
         }
     }

@@ -27,7 +27,7 @@ const MOST_CONNECTIONS: usize = 256;
 
 /// An event on a connection.
 #[derive(Debug)]
-pub(super) enum Arrival {
+pub(super) enum ConnectionEvent {
     Joined {
         connection: u64,
         id: usize,
@@ -35,14 +35,14 @@ pub(super) enum Arrival {
         writer: OwnedWriteHalf,
         message: Message,
         /// Sent to if the process may stay; dropped if not.
-        welcome: oneshot::Sender<()>,
+        accept: oneshot::Sender<()>,
     },
-    Said {
+    Message {
         connection: u64,
         id: usize,
         message: Message,
         /// The part of the queue that the message takes.
-        room: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     },
     Disconnected {
         connection: u64,
@@ -74,15 +74,15 @@ impl Disconnected {
 }
 
 /// Serves every process that connects.
-pub(super) async fn listen(socket: UnixListener, sender: mpsc::Sender<Arrival>) {
-    let room = Arc::new(Semaphore::new(MOST_WAITING));
+pub(super) async fn listen(socket: UnixListener, sender: mpsc::Sender<ConnectionEvent>) {
+    let permits = Arc::new(Semaphore::new(MOST_WAITING));
     let mut clients = JoinSet::new();
     for connection in 0.. {
         while clients.try_join_next().is_some() {}
         match socket.accept().await {
             Ok(_) if clients.len() >= MOST_CONNECTIONS => {}
             Ok((stream, _)) => {
-                clients.spawn(serve(connection, stream, sender.clone(), room.clone()));
+                clients.spawn(serve(connection, stream, sender.clone(), permits.clone()));
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
@@ -90,11 +90,16 @@ pub(super) async fn listen(socket: UnixListener, sender: mpsc::Sender<Arrival>) 
 }
 
 /// Reads the messages of one process. The first message identifies it.
-async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival>, room: Arc<Semaphore>) {
+async fn serve(
+    connection: u64,
+    stream: UnixStream,
+    sender: mpsc::Sender<ConnectionEvent>,
+    permits: Arc<Semaphore>,
+) {
     let pid = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::with_capacity(64 * 1024, reader);
-    let introduction = next_message(&mut reader, LONGEST_INTRODUCTION, &room).await;
+    let introduction = next_message(&mut reader, LONGEST_INTRODUCTION, &permits).await;
     let Ok((message, in_queue)) = introduction else { return };
     let id = match &message {
         Message::Loader { .. } => LOADER,
@@ -102,19 +107,19 @@ async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival
         Message::Worker { id, .. } if *id < LOADER => *id,
         _ => return,
     };
-    let (welcome, welcomed) = oneshot::channel();
-    let joined = Arrival::Joined { connection, id, pid, writer, message, welcome };
-    if sender.send(joined).await.is_err() || welcomed.await.is_err() {
+    let (accept, accepted) = oneshot::channel();
+    let joined = ConnectionEvent::Joined { connection, id, pid, writer, message, accept };
+    if sender.send(joined).await.is_err() || accepted.await.is_err() {
         return;
     }
     drop(in_queue);
     loop {
-        let arrival = match next_message(&mut reader, LONGEST_LINE, &room).await {
-            Ok((message, room)) => Arrival::Said { connection, id, message, room },
-            Err(why) => Arrival::Disconnected { connection, id, why },
+        let connection_event = match next_message(&mut reader, LONGEST_LINE, &permits).await {
+            Ok((message, permit)) => ConnectionEvent::Message { connection, id, message, permit },
+            Err(why) => ConnectionEvent::Disconnected { connection, id, why },
         };
-        let is_last = matches!(arrival, Arrival::Disconnected { .. });
-        if sender.send(arrival).await.is_err() || is_last {
+        let is_last = matches!(connection_event, ConnectionEvent::Disconnected { .. });
+        if sender.send(connection_event).await.is_err() || is_last {
             return;
         }
     }
@@ -124,7 +129,7 @@ async fn serve(connection: u64, stream: UnixStream, sender: mpsc::Sender<Arrival
 async fn next_message(
     reader: &mut BufReader<OwnedReadHalf>,
     longest: u32,
-    room: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> Result<(Message, OwnedSemaphorePermit), Disconnected> {
     let mut line = Vec::new();
     let count =
@@ -133,9 +138,9 @@ async fn next_message(
         return Err(if count == longest as usize { Disconnected::TooLong } else { Disconnected::Closed });
     }
     let length = u32::try_from(count).map_err(|_| Disconnected::TooLong)?;
-    let room = room.clone().acquire_many_owned(length).await.map_err(|_| Disconnected::Closed)?;
+    let permit = permits.clone().acquire_many_owned(length).await.map_err(|_| Disconnected::Closed)?;
     let text = std::str::from_utf8(&line).map_err(|_| Disconnected::Unreadable)?;
-    Ok((Message::parse(text).map_err(|_| Disconnected::Unreadable)?, room))
+    Ok((Message::parse(text).map_err(|_| Disconnected::Unreadable)?, permit))
 }
 
 #[cfg(test)]
@@ -157,7 +162,7 @@ mod tests {
     async fn what_waits_is_bounded_in_bytes_whoever_sends_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control");
-        let (sender, mut arrivals) = mpsc::channel(4096);
+        let (sender, mut connection_events) = mpsc::channel(4096);
         let listener = tokio::spawn(listen(UnixListener::bind(&path).unwrap(), sender));
         let large = format!("(error 0 exception \"{}\")\n", "x".repeat(200 << 10));
         for worker in 0..30 {
@@ -168,17 +173,17 @@ mod tests {
         let (mut most, mut left) = (0, 0);
         while left < 30 {
             tokio::time::sleep(Duration::from_micros(100)).await;
-            most = most.max(arrivals.len());
-            match arrivals.recv().await.unwrap() {
-                Arrival::Joined { welcome, .. } => welcome.send(()).unwrap(),
-                Arrival::Said { message: Message::Error { message, .. }, .. } => {
+            most = most.max(connection_events.len());
+            match connection_events.recv().await.unwrap() {
+                ConnectionEvent::Joined { accept, .. } => accept.send(()).unwrap(),
+                ConnectionEvent::Message { message: Message::Error { message, .. }, .. } => {
                     assert!(message.len() < 17 << 10, "{}", message.len());
                 }
-                Arrival::Disconnected { why, .. } => {
+                ConnectionEvent::Disconnected { why, .. } => {
                     assert_eq!(why, Disconnected::Closed);
                     left += 1;
                 }
-                other @ Arrival::Said { .. } => panic!("{other:?}"),
+                other @ ConnectionEvent::Message { .. } => panic!("{other:?}"),
             }
         }
         assert!(most <= 30 + MOST_WAITING / large.len(), "{most}");
@@ -189,7 +194,7 @@ mod tests {
     async fn who_sends_what_is_no_message_is_cut_off_for_a_reason() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control");
-        let (sender, mut arrivals) = mpsc::channel(4096);
+        let (sender, mut connection_events) = mpsc::channel(4096);
         let listener = tokio::spawn(listen(UnixListener::bind(&path).unwrap(), sender));
         let cases = [
             ("x".repeat(LONGEST_LINE as usize + 1), Disconnected::TooLong),
@@ -200,14 +205,18 @@ mod tests {
         ];
         for (said, expected) in cases {
             say(path.clone(), ["(loader \"3.0\" \"1.5\")\n".to_owned(), said].into_iter());
-            let Some(Arrival::Joined { welcome, .. }) = arrivals.recv().await else { panic!() };
-            welcome.send(()).unwrap();
-            let Some(Arrival::Disconnected { why, .. }) = arrivals.recv().await else { panic!() };
+            let Some(ConnectionEvent::Joined { accept, .. }) = connection_events.recv().await else {
+                panic!()
+            };
+            accept.send(()).unwrap();
+            let Some(ConnectionEvent::Disconnected { why, .. }) = connection_events.recv().await else {
+                panic!()
+            };
             assert_eq!(why, expected);
         }
         // The first message must be short.
         say(path, [format!("(loader \"{}\" \"1.5\")\n", "3".repeat(5000))].into_iter());
-        assert!(tokio::time::timeout(Duration::from_millis(300), arrivals.recv()).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(300), connection_events.recv()).await.is_err());
         listener.abort();
     }
 }

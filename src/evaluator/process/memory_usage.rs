@@ -20,7 +20,7 @@ pub(in super::super) struct ProcessTree {
     /// waited for them yet.
     pub(in super::super) one_of_parent_lives: bool,
     /// Processes whose parent has ended.
-    pub(in super::super) strays: Vec<u32>,
+    pub(in super::super) orphans: Vec<u32>,
 }
 
 /// The memory of all processes, in bytes. Shared pages are counted once.
@@ -42,26 +42,28 @@ impl ProcessGroup {
     }
 
     /// Finds the processes that evaluated code has started.
-    pub(in super::super) fn crowd(&self) -> ProcessTree {
-        let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
-        let mut crowd = ProcessTree::default();
+    pub(in super::super) fn process_tree(&self) -> ProcessTree {
+        let loader_and_parent = [LOADER, PARENT].map(|id| self.pid(id));
+        let mut process_tree = ProcessTree::default();
         let mut owners: HashMap<u32, Option<usize>> = HashMap::new();
         for process in self.sandbox.processes_inside() {
-            if chiefs.contains(&Some(process.pid)) || (chiefs[0].is_none() && owners.is_empty()) {
+            if loader_and_parent.contains(&Some(process.pid))
+                || (loader_and_parent[0].is_none() && owners.is_empty())
+            {
                 owners.insert(process.pid, None);
             } else if let Some(worker) = self.worker(process.pid) {
                 owners.insert(process.pid, Some(worker));
-            } else if chiefs.contains(&Some(process.parent)) {
-                crowd.of_parent.push(process.pid);
-                crowd.one_of_parent_lives |= process.resident > 0;
+            } else if loader_and_parent.contains(&Some(process.parent)) {
+                process_tree.of_parent.push(process.pid);
+                process_tree.one_of_parent_lives |= process.resident > 0;
             } else if let Some(Some(worker)) = owners.get(&process.parent).copied() {
                 owners.insert(process.pid, Some(worker));
-                crowd.of_workers.entry(worker).or_default().push(process.pid);
+                process_tree.of_workers.entry(worker).or_default().push(process.pid);
             } else {
-                crowd.strays.push(process.pid);
+                process_tree.orphans.push(process.pid);
             }
         }
-        crowd
+        process_tree
     }
 
     /// The memory of all processes, in bytes; also records their CPU time. Shared pages count for
@@ -89,29 +91,29 @@ impl ProcessGroup {
     }
 
     /// Restarts the sandbox's time limits.
-    pub(in super::super) fn renew(&self) {
+    pub(in super::super) fn restart_time_limits(&self) {
         self.sandbox.renew();
     }
 
     /// Measures memory exactly, which takes long.
-    pub(in super::super) fn weigh(&self) -> MemoryUsage {
-        let chiefs = [LOADER, PARENT].map(|id| self.pid(id));
-        let mut census = MemoryUsage { used: self.sandbox.unaccounted_memory(), ..MemoryUsage::default() };
+    pub(in super::super) fn measure_exactly(&self) -> MemoryUsage {
+        let loader_and_parent = [LOADER, PARENT].map(|id| self.pid(id));
+        let mut usage = MemoryUsage { used: self.sandbox.unaccounted_memory(), ..MemoryUsage::default() };
         let mut most = 0;
         for process in self.sandbox.processes_inside() {
             let held = process.held();
-            census.used += held.share;
-            if chiefs.contains(&Some(process.pid)) {
+            usage.used += held.share;
+            if loader_and_parent.contains(&Some(process.pid)) {
                 continue;
             }
             let worker = self.worker(process.pid);
-            census.own.extend(worker.map(|id| (id, held.exclusive)));
+            usage.own.extend(worker.map(|id| (id, held.exclusive)));
             if held.exclusive >= most {
                 most = held.exclusive;
-                census.largest = Some(worker.map_or(KillTarget::Stray(process.pid), KillTarget::Worker));
+                usage.largest = Some(worker.map_or(KillTarget::Stray(process.pid), KillTarget::Worker));
             }
         }
-        census
+        usage
     }
 
     /// Kills everything but the loader.

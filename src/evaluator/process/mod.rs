@@ -20,7 +20,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use connections::Arrival;
+use connections::ConnectionEvent;
 pub(super) use memory_usage::MemoryUsage;
 
 use super::protocol::Message;
@@ -38,7 +38,7 @@ pub(super) const LOADER: usize = usize::MAX - 1;
 #[derive(Debug)]
 pub(super) enum Received {
     /// The process sent a message.
-    Said(usize, Message),
+    Message(usize, Message),
     /// The process closed its connection, or was cut off for this fault.
     Disconnected(usize, Option<&'static str>),
 }
@@ -58,7 +58,7 @@ pub(super) struct ProcessGroup {
     server: Arc<EvalStore>,
     store: Arc<Recording>,
     listener: JoinHandle<()>,
-    arrivals: mpsc::Receiver<Arrival>,
+    connection_events: mpsc::Receiver<ConnectionEvent>,
     members: BTreeMap<usize, Member>,
     /// Questions for the parent. They are sent one at a time, because a forked process must not
     /// inherit a line that was read ahead.
@@ -106,17 +106,17 @@ impl ProcessGroup {
     /// cleaned up when it is dropped.
     pub(super) fn restart(&mut self, request: &Request) -> io::Result<Self> {
         self.sandbox.kill();
-        let mut crew = Self::with_store(request, self.server.clone())?;
-        crew.past_cpu = self.cpu_ms();
-        crew.next_id = self.next_id;
-        Ok(crew)
+        let mut processes = Self::with_store(request, self.server.clone())?;
+        processes.past_cpu = self.cpu_ms();
+        processes.next_id = self.next_id;
+        Ok(processes)
     }
 
     fn with_store(request: &Request, server: Arc<EvalStore>) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("gorget-").tempdir()?;
         sandboxed::write_scripts(directory.path())?;
         let socket = UnixListener::bind(directory.path().join("control"))?;
-        let (sender, arrivals) = mpsc::channel(4096);
+        let (sender, connection_events) = mpsc::channel(4096);
         let listener = tokio::spawn(connections::listen(socket, sender));
         let sandbox = sandboxed::confined(request, directory.path(), server.socket())?.spawn()?;
         Ok(Self {
@@ -124,7 +124,7 @@ impl ProcessGroup {
             store: server.recording(),
             server,
             listener,
-            arrivals,
+            connection_events,
             members: BTreeMap::new(),
             questions: VecDeque::new(),
             asked: None,
@@ -139,7 +139,7 @@ impl ProcessGroup {
 
     /// Ends all processes but the loader, and empties the store, so nothing is left for the next
     /// system.
-    pub(super) async fn clear(&mut self, request: &Request) -> io::Result<()> {
+    pub(super) async fn reset(&mut self, request: &Request) -> io::Result<()> {
         self.dismiss_all().await;
         self.store = self.server.renew(recording(request)?);
         // Process ids are used again.
@@ -168,32 +168,34 @@ impl ProcessGroup {
     }
 
     /// Waits for the next event from a process.
-    pub(super) async fn heard(&mut self) -> Received {
+    pub(super) async fn next_event(&mut self) -> Received {
         loop {
-            let arrival = tokio::select! {
+            let connection_event = tokio::select! {
                 biased;
-                arrival = self.arrivals.recv() => arrival,
+                connection_event = self.connection_events.recv() => connection_event,
                 _ = self.sandbox.ended() => {
                     // Its last message may still be on its way.
-                    tokio::time::timeout(Duration::from_millis(300), self.arrivals.recv()).await.unwrap_or(None)
+                    tokio::time::timeout(Duration::from_millis(300), self.connection_events.recv()).await.unwrap_or(None)
                 }
             };
-            match arrival {
+            match connection_event {
                 None => return Received::Disconnected(LOADER, None),
-                Some(Arrival::Joined { connection, id, pid, writer, message, welcome }) => {
+                Some(ConnectionEvent::Joined { connection, id, pid, writer, message, accept }) => {
                     if self.expects(&message)
                         && let Entry::Vacant(place) = self.members.entry(id)
                     {
                         place.insert(Member { connection, pid, writer });
-                        let _ = welcome.send(());
-                        return Received::Said(id, message);
+                        let _ = accept.send(());
+                        return Received::Message(id, message);
                     }
                 }
-                Some(Arrival::Said { connection, id, message, room }) if self.is(id, connection) => {
-                    drop(room);
-                    return Received::Said(id, message);
+                Some(ConnectionEvent::Message { connection, id, message, permit })
+                    if self.is(id, connection) =>
+                {
+                    drop(permit);
+                    return Received::Message(id, message);
                 }
-                Some(Arrival::Disconnected { connection, id, why }) if self.is(id, connection) => {
+                Some(ConnectionEvent::Disconnected { connection, id, why }) if self.is(id, connection) => {
                     return Received::Disconnected(id, why.fault());
                 }
                 Some(_) => {}
@@ -222,7 +224,7 @@ impl ProcessGroup {
 
     /// Sends a line. Errors are ignored: a process that cannot be reached is soon reported as
     /// disconnected.
-    pub(super) async fn tell(&mut self, id: usize, line: &str) {
+    pub(super) async fn send(&mut self, id: usize, line: &str) {
         if let Some(member) = self.members.get_mut(&id) {
             let line = format!("{line}\n");
             let _ =
@@ -250,8 +252,8 @@ impl ProcessGroup {
     pub(super) fn forget(&mut self, id: usize) {
         self.members.remove(&id);
         self.tokens.remove(&id);
-        for stray in self.crowd().strays {
-            self.kill(KillTarget::Stray(stray));
+        for orphan in self.process_tree().orphans {
+            self.kill(KillTarget::Stray(orphan));
         }
     }
 
@@ -261,7 +263,7 @@ impl ProcessGroup {
     }
 
     /// How the loader ended, and what it printed last.
-    pub(super) async fn last_words(&mut self) -> String {
+    pub(super) async fn exit_reason(&mut self) -> String {
         match self.sandbox.finish(Duration::from_secs(2)).await {
             Ok(finished) => finished.reason(),
             Err(error) => error.to_string(),

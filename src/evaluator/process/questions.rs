@@ -8,26 +8,26 @@ use super::{LOADER, PARENT, ProcessGroup};
 impl ProcessGroup {
     /// Asks the loader to fork a parent. Returns the number that both will name it by.
     pub(in super::super) async fn fork_parent(&mut self) -> usize {
-        let (id, question) = self.birth();
+        let (id, question) = self.new_fork_request();
         self.parent = id;
-        self.tell(LOADER, &question).await;
+        self.send(LOADER, &question).await;
         id
     }
 
     /// Asks the loader how the parent ended, by its process id inside the sandbox.
     pub(in super::super) async fn reap_parent(&mut self, pid: usize) {
-        self.tell(LOADER, &format!("(reap {pid})")).await;
+        self.send(LOADER, &format!("(reap {pid})")).await;
     }
 
     /// Asks the parent to fork a worker. Returns the worker's id.
     pub(in super::super) async fn fork(&mut self) -> usize {
-        let (id, question) = self.birth();
+        let (id, question) = self.new_fork_request();
         self.ask_parent(question).await;
         id
     }
 
     /// A new id, and the question that requests a process with that id.
-    fn birth(&mut self) -> (usize, String) {
+    fn new_fork_request(&mut self) -> (usize, String) {
         let id = self.next_id;
         self.next_id += 1;
         // The keys of a new hasher are random.
@@ -50,7 +50,7 @@ impl ProcessGroup {
     }
 
     /// How long the parent has owed an answer.
-    pub(in super::super) fn unanswered(&self) -> Duration {
+    pub(in super::super) fn waiting_time(&self) -> Duration {
         self.asked.map_or(Duration::ZERO, |asked| asked.elapsed())
     }
 
@@ -59,7 +59,7 @@ impl ProcessGroup {
             && let Some(question) = self.questions.pop_front()
         {
             self.asked = Some(Instant::now());
-            self.tell(PARENT, &question).await;
+            self.send(PARENT, &question).await;
         }
     }
 }

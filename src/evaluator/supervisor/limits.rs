@@ -20,11 +20,11 @@ impl Supervisor<'_> {
         {
             worker.killed.get_or_insert(why);
         }
-        self.warm.crew.kill(victim);
+        self.warm.processes.kill(victim);
     }
 
     /// Kills a worker and reaps it, even if another process still has its connection open.
-    pub(super) async fn dismiss(&mut self, id: usize, why: &'static str) {
+    pub(super) async fn kill_and_reap(&mut self, id: usize, why: &'static str) {
         self.kill(KillTarget::Worker(id), why);
         self.reap(id).await;
     }
@@ -32,7 +32,7 @@ impl Supervisor<'_> {
     pub(super) async fn check_limits(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         let late = self.warm.request.limits.package_time;
-        if self.warm.crew.store().building().is_some() {
+        if self.warm.processes.store().building().is_some() {
             // A worker that waits for a build is not to blame. The other workers get the same time.
             self.workers
                 .values_mut()
@@ -43,12 +43,12 @@ impl Supervisor<'_> {
             self.workers.iter().filter(|(_, worker)| is(worker)).map(|(id, _)| *id).collect()
         };
         let overdue = of(&|worker| worker.since.is_some_and(|since| now - since > late));
-        let never = self.is_stillborn();
+        let never = self.one_died_before_work();
         let missing = of(&|worker| {
             worker.expected.is_some_and(|expected| now > expected || (never && worker.inner_pid != 0))
         });
         for id in overdue {
-            self.dismiss(id, "time").await;
+            self.kill_and_reap(id, "time").await;
         }
         for id in missing {
             self.reap(id).await;
@@ -64,9 +64,9 @@ impl Supervisor<'_> {
 
     /// Whether a forked worker died before it could connect: one is still expected, and the parent
     /// has no living child that is unknown.
-    fn is_stillborn(&self) -> bool {
+    fn one_died_before_work(&self) -> bool {
         let expected = |worker: &Worker| worker.expected.is_some() && worker.inner_pid != 0;
-        self.workers.values().any(expected) && !self.warm.crew.crowd().one_of_parent_lives
+        self.workers.values().any(expected) && !self.warm.processes.process_tree().one_of_parent_lives
     }
 
     /// Ends fork bombs: kills each worker that has too many processes, all its descendants, and all
@@ -76,27 +76,27 @@ impl Supervisor<'_> {
         let started = Instant::now();
         while started.elapsed() < FORK_BOMB_TIMEOUT {
             crate::farm::reconciler::progress();
-            let crowd = self.warm.crew.crowd();
-            let below: usize = crowd.of_workers.values().map(Vec::len).sum();
-            if below + crowd.strays.len() + crowd.of_parent.len() <= MOST_PROCESSES {
+            let process_tree = self.warm.processes.process_tree();
+            let below: usize = process_tree.of_workers.values().map(Vec::len).sum();
+            if below + process_tree.orphans.len() + process_tree.of_parent.len() <= MOST_PROCESSES {
                 for id in culprits {
-                    self.dismiss(id, "processes").await;
+                    self.kill_and_reap(id, "processes").await;
                 }
                 return Ok(());
             }
             let most = MOST_PROCESSES / 4;
-            let bombs = crowd.of_workers.into_iter().filter(|(_, below)| below.len() > most);
-            let mut victims = crowd.strays;
+            let bombs = process_tree.of_workers.into_iter().filter(|(_, below)| below.len() > most);
+            let mut victims = process_tree.orphans;
             for (id, below) in bombs {
                 culprits.insert(id);
                 self.kill(KillTarget::Worker(id), "processes");
                 victims.extend(below);
             }
-            if crowd.of_parent.len() > most {
-                victims.extend(crowd.of_parent);
+            if process_tree.of_parent.len() > most {
+                victims.extend(process_tree.of_parent);
             }
             for pid in victims {
-                self.warm.crew.kill(KillTarget::Stray(pid));
+                self.warm.processes.kill(KillTarget::Stray(pid));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::super::outcome::{Event, Failure, milliseconds};
-use super::super::partition::share;
+use super::super::partition::assign_lanes;
 use super::super::process::{LOADER, PARENT, Received};
 use super::super::protocol::{self, Message, Uses};
 use super::super::warm::Loaded;
@@ -56,10 +56,10 @@ impl Supervisor<'_> {
         while self.warm.loaded.is_none() {
             let request = &self.warm.request;
             if std::mem::replace(&mut self.warm.begun, true) {
-                self.warm.crew = self.warm.crew.restart(request)?;
+                self.warm.processes = self.warm.processes.restart(request)?;
             }
             match self.load_modules().await {
-                Err(Failure::Still { .. }) if self.given_up < MOST_GIVEN_UP => self.given_up += 1,
+                Err(Failure::Idle { .. }) if self.given_up < MOST_GIVEN_UP => self.given_up += 1,
                 Err(failure) if !failure.is_of_revision() => return Err(failure),
                 result => self.warm.loaded = Some(result),
             }
@@ -80,7 +80,7 @@ impl Supervisor<'_> {
                     loaded.guix_version = guix;
                     let request = &self.warm.request;
                     let line = protocol::load(&request.build, &request.channels);
-                    self.warm.crew.tell(LOADER, &line).await;
+                    self.warm.processes.send(LOADER, &line).await;
                 }
                 Message::Uses(some) if mentioned <= MOST_USES.1 => {
                     mentioned += some.iter().map(|package: &Uses| package.used.len()).sum::<usize>();
@@ -133,10 +133,11 @@ impl Supervisor<'_> {
         packages.resize(units, usize::MAX);
         let (uses, lanes) = (self.loaded().await?.uses, self.lanes);
         let popular = self.popular.clone();
-        let shared = tokio::task::spawn_blocking(move || share(&uses, &packages, &popular, lanes)).await;
+        let shared =
+            tokio::task::spawn_blocking(move || assign_lanes(&uses, &packages, &popular, lanes)).await;
         let shared = shared.map_err(|_| Failure::Abandoned)?;
         let likely = &self.wanted.likely;
-        self.book = WorkQueue::new(&shared, lanes, |unit| likely.contains(&self.labels[unit]));
+        self.queue = WorkQueue::new(&shared, lanes, |unit| likely.contains(&self.labels[unit]));
         self.summary.units = units;
         self.summary.enumerate_ms = milliseconds(started.elapsed());
         self.events.send(Event::Enumerated { units }).await.map_err(|_| Failure::Abandoned)
@@ -150,13 +151,13 @@ impl Supervisor<'_> {
             return Ok(true);
         }
         let list = self.worth_warming();
-        self.warm.crew.tell(PARENT, &protocol::with_indexes("warm", &list)).await;
+        self.warm.processes.send(PARENT, &protocol::with_indexes("warm", &list)).await;
         let late = self.warm.request.limits.package_time;
         let mut heard = Instant::now();
         loop {
-            match tokio::time::timeout(TICK, self.warm.crew.heard()).await {
-                Ok(Received::Said(_, Message::Idle)) => break,
-                Ok(Received::Said(PARENT, message)) => {
+            match tokio::time::timeout(TICK, self.warm.processes.next_event()).await {
+                Ok(Received::Message(_, Message::Idle)) => break,
+                Ok(Received::Message(PARENT, message)) => {
                     let done = self.batch.done;
                     if !self.result_of_parent(message)? {
                         return Ok(false);
@@ -172,7 +173,7 @@ impl Supervisor<'_> {
                     self.death_of(id, fault).await;
                     return Ok(false);
                 }
-                Err(_) if self.warm.crew.store().building().is_some() => heard = Instant::now(),
+                Err(_) if self.warm.processes.store().building().is_some() => heard = Instant::now(),
                 Ok(_) | Err(_) => {}
             }
             if heard.elapsed() > late || self.check_memory().is_err() {
@@ -194,15 +195,15 @@ impl Supervisor<'_> {
     /// Takes the result of a unit that the parent lowers; false when it has too many jobs.
     fn result_of_parent(&mut self, message: Message) -> Result<bool, Failure> {
         match message {
-            Message::Job(job) if !job.last && !self.book.is_closed(job.unit) => {
+            Message::Job(job) if !job.last && !self.queue.is_closed(job.unit) => {
                 return self.unfinished_job(PARENT, *job);
             }
-            Message::Job(job) if job.last && self.book.close(job.unit) => {
+            Message::Job(job) if job.last && self.queue.close(job.unit) => {
                 self.batch.done += 1;
                 self.jobs(PARENT, *job)?;
             }
-            Message::Nothing { unit } if self.book.close(unit) => self.batch.done += 1,
-            Message::Error { unit, cause, message } if self.book.close(unit) => {
+            Message::Nothing { unit } if self.queue.close(unit) => self.batch.done += 1,
+            Message::Error { unit, cause, message } if self.queue.close(unit) => {
                 self.jobs_before_error(PARENT, unit)?;
                 self.unit_failed(unit, &cause, message);
             }
@@ -214,29 +215,29 @@ impl Supervisor<'_> {
     /// Waits for a message while the loader or the parent computes, which it began at `started`.
     pub(super) async fn hear(&mut self, started: Instant) -> Result<(usize, Message), Failure> {
         let limit = self.warm.request.limits.package_time * LOADING;
-        let mut active = (self.warm.crew.cpu_ms(), Instant::now());
+        let mut active = (self.warm.processes.cpu_ms(), Instant::now());
         loop {
             // The limits also hold for a process that sends messages without end.
             if self.checked.elapsed() >= TICK {
                 self.checked = Instant::now();
-                if started.elapsed() > limit + self.warm.crew.store().build_time() {
+                if started.elapsed() > limit + self.warm.processes.store().build_time() {
                     return Err(Failure::limit("time limit for loading modules", format!("{limit:?}")));
                 }
                 self.check_processes().await?;
                 self.check_memory()?;
             }
-            match tokio::time::timeout(TICK, self.warm.crew.heard()).await {
-                Ok(Received::Said(from, message)) => return Ok((from, message)),
+            match tokio::time::timeout(TICK, self.warm.processes.next_event()).await {
+                Ok(Received::Message(from, message)) => return Ok((from, message)),
                 Ok(Received::Disconnected(id @ (LOADER | PARENT), fault)) => {
                     return Err(self.death_of(id, fault).await);
                 }
                 Ok(Received::Disconnected(..)) => {}
                 Err(_) => {
-                    let cpu = self.warm.crew.cpu_ms();
-                    if cpu != active.0 || self.warm.crew.store().building().is_some() {
+                    let cpu = self.warm.processes.cpu_ms();
+                    if cpu != active.0 || self.warm.processes.store().building().is_some() {
                         active = (cpu, Instant::now());
-                    } else if active.1.elapsed() > self.patience() {
-                        return Err(self.still());
+                    } else if active.1.elapsed() > self.idle_timeout() {
+                        return Err(self.idle_failure());
                     }
                 }
             }

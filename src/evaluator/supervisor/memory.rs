@@ -29,15 +29,15 @@ pub(super) struct Weighed {
 impl Supervisor<'_> {
     /// Forks workers while there is work and memory for more of them.
     pub(super) async fn fork_missing(&mut self) {
-        if self.workers.is_empty() && !self.book.has_suspects() {
+        if self.workers.is_empty() && !self.queue.has_suspects() {
             self.alone = false;
         }
-        if self.littered && self.workers.is_empty() {
-            self.littered = false;
-            self.warm.crew.remove_files().await;
+        if self.files_must_go && self.workers.is_empty() {
+            self.files_must_go = false;
+            self.warm.processes.remove_files().await;
         }
-        while self.book.has_work() && !self.littered && self.may_fork() {
-            let id = self.warm.crew.fork().await;
+        while self.queue.has_work() && !self.files_must_go && self.may_fork() {
+            let id = self.warm.processes.fork().await;
             let expected = Some(Instant::now() + SILENCE_TIMEOUT);
             self.workers.insert(id, Worker { fresh: true, expected, ..Worker::default() });
             self.summary.forked += 1;
@@ -60,32 +60,32 @@ impl Supervisor<'_> {
     /// hold and may yet need.
     fn has_room(&mut self) -> bool {
         let (allowed, need) = (self.warm.request.limits.memory, self.warm.need);
-        let rough = self.warm.crew.measure();
+        let rough = self.warm.processes.measure();
         if rough + need * (self.workers.len() as u64 + 1) <= allowed {
             return true;
         }
-        let census = self.weigh(rough);
-        let to_come = |id: &usize| need.saturating_sub(census.own.get(id).copied().unwrap_or(0));
-        census.used + self.workers.keys().map(to_come).sum::<u64>() + need <= allowed
+        let usage = self.measure_exactly(rough);
+        let to_come = |id: &usize| need.saturating_sub(usage.own.get(id).copied().unwrap_or(0));
+        usage.used + self.workers.keys().map(to_come).sum::<u64>() + need <= allowed
     }
 
     /// Enforces the budget: when little memory is left, the largest worker ends after the units
     /// that it was given; when none is left, the largest process is killed at once.
     pub(super) fn check_memory(&mut self) -> Result<(), Failure> {
         let allowed = self.warm.request.limits.memory;
-        let rough = self.warm.crew.measure();
+        let rough = self.warm.processes.measure();
         self.check_files();
         if !self.is_due(rough, allowed) {
             return Ok(());
         }
-        let census = self.weigh(rough);
-        if census.used > allowed {
+        let usage = self.measure_exactly(rough);
+        if usage.used > allowed {
             let limit = || format!("{} MiB", allowed >> 20);
-            let victim = census.largest.ok_or_else(|| Failure::limit("memory limit", limit()))?;
+            let victim = usage.largest.ok_or_else(|| Failure::limit("memory limit", limit()))?;
             self.kill(victim, "memory");
-        } else if census.used > allowed - allowed / 8
-            && let Some(KillTarget::Worker(id)) = census.largest
-            && census.own.get(&id).is_some_and(|own| *own > allowed / 16)
+        } else if usage.used > allowed - allowed / 8
+            && let Some(KillTarget::Worker(id)) = usage.largest
+            && usage.own.get(&id).is_some_and(|own| *own > allowed / 16)
             && let Some(worker) = self.workers.get_mut(&id)
         {
             worker.retires = true;
@@ -96,11 +96,11 @@ impl Supervisor<'_> {
     /// Kills all workers when memory that belongs to no process takes so much that others may lack
     /// it: nobody can tell which worker it is from.
     fn check_files(&mut self) {
-        if !self.littered
+        if !self.files_must_go
             && !self.workers.is_empty()
-            && self.warm.crew.unaccounted_memory() > self.most_unaccounted()
+            && self.warm.processes.unaccounted_memory() > self.most_unaccounted()
         {
-            self.littered = true;
+            self.files_must_go = true;
             for id in self.workers.keys().copied().collect::<Vec<_>>() {
                 self.kill(KillTarget::Worker(id), "files");
             }
@@ -115,7 +115,7 @@ impl Supervisor<'_> {
     /// `memory` if the kernel killed a process for lack of memory, where it limits the sandbox's
     /// memory.
     pub(super) fn killed_by_kernel(&mut self, signal: i64) -> Option<&'static str> {
-        let count = self.warm.crew.out_of_memory();
+        let count = self.warm.processes.out_of_memory();
         let more = count > std::mem::replace(&mut self.out_of_memory, count);
         (more && signal == i64::from(libc::SIGKILL)).then_some("memory")
     }
@@ -129,13 +129,13 @@ impl Supervisor<'_> {
         age > EXACT_PERIOD || rough > allowed && (age > OFTEN || may_be > allowed / 4 * 3)
     }
 
-    fn weigh(&mut self, rough: u64) -> MemoryUsage {
-        let census = self.warm.crew.weigh();
-        self.weighed = Some(Weighed { at: Instant::now(), used: census.used, rough });
-        self.summary.peak_memory = self.summary.peak_memory.max(census.used);
+    fn measure_exactly(&mut self, rough: u64) -> MemoryUsage {
+        let usage = self.warm.processes.measure_exactly();
+        self.weighed = Some(Weighed { at: Instant::now(), used: usage.used, rough });
+        self.summary.peak_memory = self.summary.peak_memory.max(usage.used);
         // An exceptionally large need is forgotten gradually.
-        let most = census.own.values().copied().max().unwrap_or(0);
+        let most = usage.own.values().copied().max().unwrap_or(0);
         self.warm.need = most.max(self.warm.need / 8 * 7);
-        census
+        usage
     }
 }

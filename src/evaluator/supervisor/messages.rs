@@ -5,25 +5,25 @@ use std::time::Instant;
 use super::super::outcome::Failure;
 use super::super::process::{LOADER, PARENT, Received};
 use super::super::protocol::{self, Message};
-use super::super::work_queue::Blame;
-use super::{End, MOST_STILLBORN, Supervisor, Worker};
+use super::super::work_queue::Death;
+use super::{End, MOST_DIED_BEFORE_WORK, Supervisor, Worker};
 
 impl Supervisor<'_> {
-    pub(super) async fn handle(&mut self, heard: Received) -> Result<(), Failure> {
-        match heard {
+    pub(super) async fn handle(&mut self, event: Received) -> Result<(), Failure> {
+        match event {
             Received::Disconnected(id @ (LOADER | PARENT), fault) => {
                 let failure = self.death_of(id, fault).await;
                 self.replace_parent(failure).await
             }
             Received::Disconnected(id, Some(_)) => {
-                self.dismiss(id, "protocol").await;
+                self.kill_and_reap(id, "protocol").await;
                 Ok(())
             }
             Received::Disconnected(id, None) => {
                 self.reap(id).await;
                 Ok(())
             }
-            Received::Said(from, message) => self.said(from, message).await,
+            Received::Message(from, message) => self.said(from, message).await,
         }
     }
 
@@ -32,10 +32,10 @@ impl Supervisor<'_> {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.expected = None;
         if worker.inner_pid == 0 {
-            worker.end = End::Gone;
+            worker.end = End::Disconnected;
         } else if worker.end != End::Asked {
             worker.end = End::Asked;
-            self.warm.crew.ask_parent(format!("(reap {})", worker.inner_pid)).await;
+            self.warm.processes.ask_parent(format!("(reap {})", worker.inner_pid)).await;
         }
     }
 
@@ -47,40 +47,40 @@ impl Supervisor<'_> {
         }
         match message {
             Message::Forked { id, pid } if from == PARENT => {
-                self.warm.crew.parent_answered().await;
+                self.warm.processes.parent_answered().await;
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.inner_pid = pid;
-                    if worker.end == End::Gone {
+                    if worker.end == End::Disconnected {
                         self.reap(id).await;
                     }
                 }
             }
             Message::Reaped { pid, code, signal } if from == PARENT => {
-                self.warm.crew.parent_answered().await;
-                self.buried(pid, code, signal);
-                if self.stillborn > MOST_STILLBORN {
+                self.warm.processes.parent_answered().await;
+                self.worker_ended(pid, code, signal);
+                if self.died_before_work > MOST_DIED_BEFORE_WORK {
                     return Err(self.death_of(LOADER, None).await);
                 }
             }
-            Message::Worker { .. } if self.is_expected(from) => self.give_work(from).await,
-            Message::Idle if self.book.is_idle(from) => self.give_work(from).await,
-            Message::Begin { unit } if self.book.begin(from, unit) => self.heard_of(from),
-            Message::Job(job) if !job.last && self.book.has_begun(from, job.unit) => {
+            Message::Worker { .. } if self.is_expected(from) => self.send_units(from).await,
+            Message::Idle if self.queue.is_idle(from) => self.send_units(from).await,
+            Message::Begin { unit } if self.queue.begin(from, unit) => self.heard_of(from),
+            Message::Job(job) if !job.last && self.queue.has_begun(from, job.unit) => {
                 let fits = self.unfinished_job(from, *job)?;
                 if !fits {
-                    self.dismiss(from, "jobs").await;
+                    self.kill_and_reap(from, "jobs").await;
                 }
             }
-            Message::Job(job) if job.last && self.book.finish(from, job.unit) => {
+            Message::Job(job) if job.last && self.queue.finish(from, job.unit) => {
                 self.heard_of(from);
                 self.batch.done += 1;
                 self.jobs(from, *job)?;
             }
-            Message::Nothing { unit } if self.book.finish(from, unit) => {
+            Message::Nothing { unit } if self.queue.finish(from, unit) => {
                 self.heard_of(from);
                 self.batch.done += 1;
             }
-            Message::Error { unit, cause, message } if self.book.finish(from, unit) => {
+            Message::Error { unit, cause, message } if self.queue.finish(from, unit) => {
                 self.heard_of(from);
                 self.jobs_before_error(from, unit)?;
                 self.unit_failed(unit, &cause, message);
@@ -89,7 +89,7 @@ impl Supervisor<'_> {
                 return Err(Failure::Revision { cause, message });
             }
             // A message out of turn: the sender is not what it claims to be.
-            _ if from < LOADER => self.dismiss(from, "protocol").await,
+            _ if from < LOADER => self.kill_and_reap(from, "protocol").await,
             _ => {}
         }
         Ok(())
@@ -107,31 +107,31 @@ impl Supervisor<'_> {
         }
     }
 
-    pub(super) async fn give_work(&mut self, id: usize) {
+    pub(super) async fn send_units(&mut self, id: usize) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let leaves = !worker.fresh && (worker.retires || self.alone);
-        let units = if leaves { Vec::new() } else { self.book.next(id, worker.fresh) };
+        let units = if leaves { Vec::new() } else { self.queue.next(id, worker.fresh) };
         worker.fresh = false;
         worker.since = Some(Instant::now());
         let line =
             if units.is_empty() { "(quit)".to_owned() } else { protocol::with_indexes("units", &units) };
-        self.warm.crew.tell(id, &line).await;
+        self.warm.processes.send(id, &line).await;
     }
 
     /// Handles the end of a worker; blames the unit that was in flight, if any.
-    pub(super) fn buried(&mut self, pid: usize, code: i64, signal: i64) {
+    pub(super) fn worker_ended(&mut self, pid: usize, code: i64, signal: i64) {
         let Some(id) = self.workers.iter().find(|(_, w)| w.inner_pid == pid).map(|(id, _)| *id) else {
             return;
         };
         let Some(worker) = self.workers.remove(&id) else { return };
-        let was_solo = self.book.is_solo(id);
+        let was_retried_alone = self.queue.is_retried_alone(id);
         let killed = worker.killed.or_else(|| self.killed_by_kernel(signal));
         if worker.retires && killed.is_none() {
             self.summary.retired += 1;
         }
-        self.stillborn = if worker.begun { 0 } else { self.stillborn + 1 };
-        let process = self.warm.crew.pid(id);
-        self.warm.crew.forget(id);
+        self.died_before_work = if worker.begun { 0 } else { self.died_before_work + 1 };
+        let process = self.warm.processes.pid(id);
+        self.warm.processes.forget(id);
         // All processes share the memory, so a worker is surely to blame only if it was alone.
         let conclusive = match killed {
             Some("memory") => self.workers.is_empty(),
@@ -140,29 +140,29 @@ impl Supervisor<'_> {
             _ => true,
         };
         let cause = self.cause_of_death(killed, code, signal);
-        if matches!(self.lost(id, process, conclusive, cause), Blame::Suspect(_)) {
-            self.alone |= was_solo && !conclusive;
+        if matches!(self.blame_lost_unit(id, process, conclusive, cause), Death::Retry(_)) {
+            self.alone |= was_retried_alone && !conclusive;
         }
     }
 
     /// Handles the loss of a worker, for this cause: blames the unit that it had in flight. Jobs of
     /// that unit that it had reported will be reported again.
-    pub(super) fn lost(
+    pub(super) fn blame_lost_unit(
         &mut self,
         id: usize,
         process: Option<u32>,
         conclusive: bool,
         (cause, message): (&'static str, String),
-    ) -> Blame {
+    ) -> Death {
         self.unfinished.remove(&id);
-        let blame = self.book.died(id, conclusive);
-        let (Blame::Suspect(unit) | Blame::Culprit(unit)) = blame else { return blame };
+        let death = self.queue.died(id, conclusive);
+        let (Death::Retry(unit) | Death::GiveUp(unit)) = death else { return death };
         self.summary.deaths += 1;
         let label = self.labels.get(unit);
         tracing::info!(unit = ?label, process, "a worker is lost ({cause}): {message}");
-        if matches!(blame, Blame::Culprit(_)) {
+        if matches!(death, Death::GiveUp(_)) {
             self.unit_failed(unit, cause, message);
         }
-        blame
+        death
     }
 }

@@ -32,24 +32,24 @@ pub(super) use results::{LONGEST_FACT, LONGEST_MESSAGE, LONGEST_NAME, MOST_JOBS}
 
 use super::outcome::{Batch, Event, Failure, Summary, milliseconds};
 use super::request::Target;
-use super::warm::Warm;
+use super::warm::WarmStart;
 use super::work_queue::WorkQueue;
 
 /// How often limits are checked and results are passed on.
 const TICK: Duration = Duration::from_millis(500);
 /// The evaluation fails when more workers than this, in a row, die before they begin a unit.
-const MOST_STILLBORN: usize = 8;
+const MOST_DIED_BEFORE_WORK: usize = 8;
 /// How long a worker may take to connect.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the loader and the parent may take to answer a question, or may be idle while they
 /// should compute.
-const STILL: Duration = Duration::from_mins(1);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Most modules that may fail to load. Beyond this, something is wrong with all of them.
 const MOST_BROKEN: usize = 20_000;
 /// How often a loader or parent that does nothing, or a parent that dies, is replaced.
 const MOST_GIVEN_UP: usize = 3;
 
-impl Warm {
+impl WarmStart {
     /// Evaluates for one system, and sends events to `events` until it returns. Even a failed
     /// evaluation leaves nothing that could disturb the next one.
     pub async fn evaluate(
@@ -58,12 +58,12 @@ impl Warm {
         events: &mpsc::Sender<Event>,
     ) -> Result<Summary, Failure> {
         let limit = self.request.limits.evaluation_time;
-        self.crew.renew();
+        self.processes.restart_time_limits();
         let mut supervisor = Supervisor::new(self, wanted, events);
         let result = tokio::time::timeout(limit, supervisor.evaluate()).await;
         let result = result.unwrap_or_else(|_| Err(supervisor.out_of_time(limit)));
         let summary = supervisor.summary();
-        if let Err(error) = supervisor.deregister().await {
+        if let Err(error) = supervisor.clean_up().await {
             // It is cleared again before the next evaluation begins.
             tracing::warn!("what an evaluation left could not be cleared away: {error}");
         }
@@ -73,7 +73,7 @@ impl Warm {
 }
 
 struct Supervisor<'a> {
-    warm: &'a mut Warm,
+    warm: &'a mut WarmStart,
     wanted: Target,
     events: &'a mpsc::Sender<Event>,
     /// Process id of the parent inside the sandbox, for the loader to reap.
@@ -84,7 +84,7 @@ struct Supervisor<'a> {
     names: Names,
     /// Units that most others need.
     popular: Vec<usize>,
-    book: WorkQueue,
+    queue: WorkQueue,
     batch: Batch,
     /// Approximate size of the batch's outcomes, in bytes.
     batch_bytes: usize,
@@ -96,7 +96,7 @@ struct Supervisor<'a> {
     /// Only one worker at a time may run, because it is unclear which of several caused a death.
     alone: bool,
     /// How many workers in a row died before they began a unit.
-    stillborn: usize,
+    died_before_work: usize,
     /// How many parents and loaders were given up.
     given_up: usize,
     /// The last exact measurement of memory.
@@ -106,7 +106,7 @@ struct Supervisor<'a> {
     /// When there was last no room for one more worker.
     full: Option<Instant>,
     /// Files that packages left must be removed before another worker begins.
-    littered: bool,
+    files_must_go: bool,
     /// How many processes the kernel had killed for lack of memory when that was last checked.
     out_of_memory: u64,
     /// CPU milliseconds that earlier evaluations had used.
@@ -144,17 +144,17 @@ enum End {
     #[default]
     Open,
     /// It is gone. The parent is asked how it ended once the parent has said which process it is.
-    Gone,
+    Disconnected,
     /// The parent was asked how it ended.
     Asked,
 }
 
 impl<'a> Supervisor<'a> {
-    fn new(warm: &'a mut Warm, wanted: Target, events: &'a mpsc::Sender<Event>) -> Self {
+    fn new(warm: &'a mut WarmStart, wanted: Target, events: &'a mpsc::Sender<Event>) -> Self {
         Self {
             lanes: warm.request.limits.workers,
-            cpu_before: warm.crew.cpu_ms(),
-            out_of_memory: warm.crew.out_of_memory(),
+            cpu_before: warm.processes.cpu_ms(),
+            out_of_memory: warm.processes.out_of_memory(),
             warm,
             wanted,
             events,
@@ -162,7 +162,7 @@ impl<'a> Supervisor<'a> {
             labels: Vec::new(),
             names: Names::default(),
             popular: Vec::new(),
-            book: WorkQueue::new(&[], 1, |_| false),
+            queue: WorkQueue::new(&[], 1, |_| false),
             batch: Batch::default(),
             batch_bytes: 0,
             error_bytes: 0,
@@ -170,12 +170,12 @@ impl<'a> Supervisor<'a> {
             workers: BTreeMap::new(),
             unfinished: BTreeMap::new(),
             alone: false,
-            stillborn: 0,
+            died_before_work: 0,
             given_up: 0,
             weighed: None,
             checked: Instant::now(),
             full: None,
-            littered: false,
+            files_must_go: false,
             flushed: Instant::now(),
             started: Instant::now(),
         }
@@ -183,7 +183,7 @@ impl<'a> Supervisor<'a> {
 
     async fn evaluate(&mut self) -> Result<(), Failure> {
         self.load().await?;
-        self.warm.crew.clear(&self.warm.request).await?;
+        self.warm.processes.reset(&self.warm.request).await?;
         self.enumerate().await?;
         if !self.warm_up().await? {
             // A unit that does not end, or kills its process, must not be lowered in the parent.
@@ -197,16 +197,16 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Ends what is left of the evaluation.
-    async fn deregister(&mut self) -> io::Result<()> {
-        self.warm.crew.clear(&self.warm.request).await?;
+    async fn clean_up(&mut self) -> io::Result<()> {
+        self.warm.processes.reset(&self.warm.request).await?;
         if let Some(pid) = self.parent_pid {
-            self.warm.crew.reap_parent(pid).await;
+            self.warm.processes.reap_parent(pid).await;
         }
         Ok(())
     }
 
     fn out_of_time(&self, limit: Duration) -> Failure {
-        let building = self.warm.crew.store().building();
+        let building = self.warm.processes.store().building();
         let building = building.map_or_else(String::new, |what| format!(", while {what} was built,"));
         Failure::limit("time limit", format!("{limit:?}{building}"))
     }
@@ -214,15 +214,15 @@ impl<'a> Supervisor<'a> {
     async fn lower(&mut self) -> Result<(), Failure> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        while self.book.open() > 0 {
+        while self.queue.open() > 0 {
             crate::farm::reconciler::progress();
             self.fork_missing().await;
             tokio::select! {
-                heard = self.warm.crew.heard() => self.handle(heard).await?,
+                event = self.warm.processes.next_event() => self.handle(event).await?,
                 _ = tick.tick() => {
                     self.check_limits().await?;
-                    if self.warm.crew.unanswered() > self.patience() {
-                        let failure = self.still();
+                    if self.warm.processes.waiting_time() > self.idle_timeout() {
+                        let failure = self.idle_failure();
                         self.replace_parent(failure).await?;
                     }
                     if self.flushed.elapsed() > self.pause() {
@@ -239,11 +239,11 @@ impl<'a> Supervisor<'a> {
     }
 
     fn summary(&mut self) -> Summary {
-        let store = self.warm.crew.store();
+        let store = self.warm.processes.store();
         let (items, bytes) = store.totals();
         Summary {
             total_ms: milliseconds(self.started.elapsed()),
-            cpu_ms: self.warm.crew.cpu_ms() - self.cpu_before,
+            cpu_ms: self.warm.processes.cpu_ms() - self.cpu_before,
             requests: store.requests(),
             store_cpu_ms: milliseconds(store.cpu()),
             store_items: items,

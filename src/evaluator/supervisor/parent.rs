@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::super::outcome::Failure;
 use super::super::process::{LOADER, PARENT, Received};
 use super::super::protocol::{self, Message};
-use super::super::work_queue::Blame;
-use super::{MOST_BROKEN, MOST_GIVEN_UP, STILL, Supervisor};
+use super::super::work_queue::Death;
+use super::{IDLE_TIMEOUT, MOST_BROKEN, MOST_GIVEN_UP, Supervisor};
 use crate::guix::sexp::shortened;
 
 /// How long the loader may take to say how a parent ended.
-const FUNERAL: Duration = Duration::from_secs(10);
+const REAP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The units that a parent enumerates.
 pub(super) struct Units {
@@ -38,7 +38,7 @@ impl Supervisor<'_> {
             self.loaded().await?;
             match self.fork_parent(first).await {
                 Err(failure) if self.given_up == MOST_GIVEN_UP => return Err(failure),
-                Err(Failure::Still { .. }) => {
+                Err(Failure::Idle { .. }) => {
                     if self.parent_pid.is_none() {
                         // The loader did nothing.
                         self.warm.loaded = None;
@@ -48,13 +48,13 @@ impl Supervisor<'_> {
                 result => return result,
             }
             self.given_up += 1;
-            self.bury_parent().await;
+            self.end_parent().await;
         }
     }
 
     async fn fork_parent(&mut self, first: bool) -> Result<Units, Failure> {
         let started = Instant::now();
-        let id = self.warm.crew.fork_parent().await;
+        let id = self.warm.processes.fork_parent().await;
         let mut units = Units { labels: Vec::new(), popular: Vec::new(), packages: Vec::new() };
         let mut label_bytes = 0;
         loop {
@@ -62,7 +62,7 @@ impl Supervisor<'_> {
                 (LOADER, Message::Forked { id: forked, pid }) if forked == id => self.parent_pid = Some(pid),
                 (PARENT, Message::Parent { .. }) => {
                     let line = protocol::enumerate(self.wanted.system.as_str());
-                    self.warm.crew.tell(PARENT, &line).await;
+                    self.warm.processes.send(PARENT, &line).await;
                 }
                 (PARENT, Message::ModuleError { name, cause, message }) if first => {
                     self.broken_module(name, cause, message)?;
@@ -93,10 +93,10 @@ impl Supervisor<'_> {
     }
 
     /// Ends the parent, and with it all processes but the loader.
-    async fn bury_parent(&mut self) {
-        self.warm.crew.dismiss_all().await;
+    async fn end_parent(&mut self) {
+        self.warm.processes.dismiss_all().await;
         if let Some(pid) = self.parent_pid.take() {
-            self.warm.crew.reap_parent(pid).await;
+            self.warm.processes.reap_parent(pid).await;
         }
     }
 
@@ -104,13 +104,13 @@ impl Supervisor<'_> {
     pub(super) async fn begin_again(&mut self) -> Result<(), Failure> {
         self.summary.deaths += 1;
         self.unfinished.clear();
-        self.bury_parent().await;
+        self.end_parent().await;
         let units = self.new_parent(false).await?;
         let Some(place) = places(&self.labels, &units.labels) else {
             let message = "two enumerations of it differ".to_owned();
             return Err(Failure::Revision { cause: "unstable".to_owned(), message });
         };
-        self.book.renumber(&place);
+        self.queue.renumber(&place);
         self.labels = units.labels;
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Supervisor<'_> {
         let alone = self.workers.len() == 1;
         // From now on one worker runs at a time, so the cause of a death is known.
         self.alone = true;
-        let process = self.warm.crew.pid(PARENT);
+        let process = self.warm.processes.pid(PARENT);
         for (id, worker) in std::mem::take(&mut self.workers) {
             let is_fork_bomb = worker.killed == Some("processes");
             let cause = if is_fork_bomb {
@@ -133,7 +133,7 @@ impl Supervisor<'_> {
             } else {
                 ("signal", "it was alone in a worker that was lost with its parent".to_owned())
             };
-            if let Blame::Culprit(_) = self.lost(id, process, alone || is_fork_bomb, cause) {
+            if let Death::GiveUp(_) = self.blame_lost_unit(id, process, alone || is_fork_bomb, cause) {
                 // The cause was found, and is not evaluated again.
                 self.given_up = 0;
             }
@@ -142,31 +142,31 @@ impl Supervisor<'_> {
     }
 
     /// How long the loader and the parent may take for requests that need no time.
-    pub(super) fn patience(&self) -> Duration {
-        STILL.min(self.warm.request.limits.package_time)
+    pub(super) fn idle_timeout(&self) -> Duration {
+        IDLE_TIMEOUT.min(self.warm.request.limits.package_time)
     }
 
     /// The failure of a loader or parent that takes longer.
-    pub(super) fn still(&self) -> Failure {
-        Failure::Still { limit: format!("{:?}", self.patience()) }
+    pub(super) fn idle_failure(&self) -> Failure {
+        Failure::Idle { limit: format!("{:?}", self.idle_timeout()) }
     }
 
     /// The failure for the end of the loader or the parent, which has closed its connection, or was
     /// cut off for this `fault`.
     pub(super) async fn death_of(&mut self, id: usize, fault: Option<&'static str>) -> Failure {
         let how = self.end_of(id).await;
-        Failure::Died(fault.map_or(how, str::to_owned))
+        Failure::ProcessEnded(fault.map_or(how, str::to_owned))
     }
 
     async fn end_of(&mut self, id: usize) -> String {
         if id == PARENT
             && let Some(pid) = self.parent_pid.take()
         {
-            self.warm.crew.reap_parent(pid).await;
-            let end = tokio::time::Instant::now() + FUNERAL;
-            while let Ok(heard) = tokio::time::timeout_at(end, self.warm.crew.heard()).await {
-                match heard {
-                    Received::Said(LOADER, Message::Reaped { pid: reaped, code, signal })
+            self.warm.processes.reap_parent(pid).await;
+            let end = tokio::time::Instant::now() + REAP_TIMEOUT;
+            while let Ok(event) = tokio::time::timeout_at(end, self.warm.processes.next_event()).await {
+                match event {
+                    Received::Message(LOADER, Message::Reaped { pid: reaped, code, signal })
                         if reaped == pid =>
                     {
                         return self.cause_of_death(None, code, signal).1;
@@ -177,7 +177,7 @@ impl Supervisor<'_> {
             }
         }
         self.warm.loaded = None;
-        self.warm.crew.last_words().await
+        self.warm.processes.exit_reason().await
     }
 }
 

@@ -33,7 +33,7 @@ const BESIDE_TEXTS: usize = 400;
 
 /// Results are passed on when more than this has accumulated: outcomes, and bytes of outcomes or
 /// store items.
-const FULL: (usize, usize) = (2000, 8 << 20);
+const BATCH_LIMIT: (usize, usize) = (2000, 8 << 20);
 
 /// Jobs of units that a worker has not finished. If it dies, they will be reported again.
 #[derive(Debug, Default)]
@@ -111,14 +111,14 @@ impl Supervisor<'_> {
         }
         let known = StorePath::parse(derivation.as_bytes())
             .ok()
-            .zip(self.warm.crew.store().derivation(derivation.as_bytes()));
+            .zip(self.warm.processes.store().derivation(derivation.as_bytes()));
         let Some((derivation, (outputs, substitutable))) = known else {
             return Ok(Some((
                 "protocol",
                 format!("it names a derivation that it did not add: {derivation}"),
             )));
         };
-        if let Some(unreadable) = self.warm.crew.store().unreadable(&derivation) {
+        if let Some(unreadable) = self.warm.processes.store().unreadable(&derivation) {
             return Ok(Some(("unreproducible", unreproducible(&unreadable))));
         }
         let label = self.labels.get(unit).map_or("", String::as_str);
@@ -134,9 +134,9 @@ impl Supervisor<'_> {
 
     /// Whether enough has accumulated to pass the results on.
     pub(super) fn is_full(&self) -> bool {
-        self.batch.outcomes.len() > FULL.0
-            || self.batch_bytes > FULL.1
-            || self.warm.crew.store().pending_bytes() > FULL.1
+        self.batch.outcomes.len() > BATCH_LIMIT.0
+            || self.batch_bytes > BATCH_LIMIT.1
+            || self.warm.processes.store().pending_bytes() > BATCH_LIMIT.1
     }
 
     /// How long results wait for more of them, so that writing them costs little. It is short at
@@ -150,9 +150,9 @@ impl Supervisor<'_> {
         self.batch_bytes = 0;
         let mut batch = std::mem::take(&mut self.batch);
         // Items are taken after the outcomes, so everything that the outcomes name has been added.
-        let (items, held) = self.warm.crew.shared_store().drain_and_hold();
+        let (items, held) = self.warm.processes.shared_store().drain_and_hold();
         batch.items = items;
-        batch.held = Some(Arc::new(held));
+        batch.pending_guard = Some(Arc::new(held));
         if batch.items.is_empty() && batch.outcomes.is_empty() && batch.done == 0 {
             return Ok(());
         }

@@ -89,7 +89,7 @@ impl Evaluate {
             || matches!(error.downcast_ref(), Some(db::Error::OverQuota { .. }));
         if !of_revision && task.attempts < ATTEMPTS {
             self.db.wait_again(task).await?;
-            if !matches!(failure, Some(Failure::Still { .. })) {
+            if !matches!(failure, Some(Failure::Idle { .. })) {
                 return Err(error);
             }
             // The other systems are evaluated first.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gorget::domain::spec::{Build, Runtime, Subset, System};
 use gorget::evaluator::runtime::{Compiling, Runtimes, Source, TimeMachine};
-use gorget::evaluator::{self, Event, Failure, Limits, Outcome, Request, Summary, Target, Warm};
+use gorget::evaluator::{self, Event, Failure, Limits, Outcome, Request, Summary, Target, WarmStart};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, mpsc};
 
@@ -87,7 +87,7 @@ pub async fn evaluate(channel: &Channel, build: Build, limits: Limits) -> Evalua
 }
 
 /// A warm start for a channel.
-pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
+pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> WarmStart {
     static RUNTIMES: OnceCell<(TempDir, Runtimes)> = OnceCell::const_new();
     let (_, runtimes) = RUNTIMES
         .get_or_init(|| async {
@@ -126,11 +126,11 @@ pub async fn warm(channel: &Channel, build: Build, limits: Limits) -> Warm {
         limits,
         daemon: None,
     };
-    Warm::start(request).unwrap()
+    WarmStart::start(request).unwrap()
 }
 
 /// Evaluates for one system.
-pub async fn evaluate_with(warm: &mut Warm, system: &str) -> Evaluated {
+pub async fn evaluate_with(warm: &mut WarmStart, system: &str) -> Evaluated {
     let wanted = Target { system: System::new(system).unwrap(), likely: HashSet::new() };
     let (events, received) = mpsc::channel(4);
     let (end, (jobs, errors)) = tokio::join!(
