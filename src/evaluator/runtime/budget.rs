@@ -43,14 +43,14 @@ impl Budget {
 /// A file that is being written. If it is dropped before it is complete, the file is removed, and
 /// its bytes return to the budget.
 #[derive(Debug)]
-pub(super) struct Arriving<'a> {
+pub(super) struct PendingFile<'a> {
     budget: &'a Budget,
     file: PathBuf,
     bytes: u64,
     is_complete: bool,
 }
 
-impl<'a> Arriving<'a> {
+impl<'a> PendingFile<'a> {
     /// An empty file.
     pub(super) fn new(budget: &'a Budget, file: PathBuf) -> Self {
         Self { budget, file, bytes: 0, is_complete: false }
@@ -76,7 +76,7 @@ impl<'a> Arriving<'a> {
     }
 }
 
-impl Drop for Arriving<'_> {
+impl Drop for PendingFile<'_> {
     fn drop(&mut self) {
         if !self.is_complete {
             let _ = fs_err::remove_file(&self.file);
@@ -97,8 +97,8 @@ mod tests {
         for name in ["kept", "dropped"] {
             fs_err::write(file(name), name).unwrap();
         }
-        let mut kept = Arriving::new(&budget, file("kept"));
-        let mut dropped = Arriving::new(&budget, file("dropped"));
+        let mut kept = PendingFile::new(&budget, file("kept"));
+        let mut dropped = PendingFile::new(&budget, file("dropped"));
         assert!(kept.grow(4_000) && dropped.grow(5_000) && !budget.is_spent());
         assert!(!kept.grow(2_000) && budget.is_spent());
         drop(dropped);

@@ -28,7 +28,7 @@ pub(super) const MAX_COMPILED: u64 = 64 << 20;
 /// compiled module that differs from its source. A sandbox cannot prevent that. So each entry
 /// belongs to a *domain*, and is never used in another. A domain has two parts: the domain of the
 /// cache, one for branches whose committers trust each other, and the channels that the sandbox
-/// saw: see `Cache::where_seen`.
+/// saw: see `Cache::for_channels`.
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
@@ -54,7 +54,7 @@ impl Cache {
 
     /// The same cache for modules that are compiled where only these channels are seen. A channel
     /// is given as its name, its URL and its introduction.
-    pub(super) fn where_seen(&self, channels: &[(&str, &str, Option<&Introduction>)]) -> Self {
+    pub(super) fn for_channels(&self, channels: &[(&str, &str, Option<&Introduction>)]) -> Self {
         let domain = format!("{:?} {channels:?}", self.domain);
         Self { domain, ..self.clone() }
     }
@@ -97,7 +97,7 @@ impl Cache {
     }
 
     /// Links the compiled module with `key` to `place`; `false` when there is none.
-    pub(super) fn take(&self, key: &Hash, place: &Path) -> io::Result<bool> {
+    pub(super) fn link_to(&self, key: &Hash, place: &Path) -> io::Result<bool> {
         match fs_err::hard_link(self.compiled(key), place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             result => result.map(|()| true),
@@ -208,14 +208,14 @@ mod tests {
         ];
         let key = Hash::default();
         for (number, seen) in all.iter().enumerate() {
-            let part = cache.where_seen(seen);
-            assert!(!part.take(&key, &work.path().join("taken")).unwrap() && part.failure(&key).is_none());
+            let part = cache.for_channels(seen);
+            assert!(!part.link_to(&key, &work.path().join("taken")).unwrap() && part.failure(&key).is_none());
             let file = work.path().join("handed-over");
             fs_err::write(&file, b"\x7fELF").unwrap();
             assert!(part.add(&key, &file).unwrap());
             part.add_failure(&key, "it fails").unwrap();
-            let again = Cache::new(directory.path(), "spec").unwrap().where_seen(seen);
-            assert!(again.take(&key, &work.path().join(number.to_string())).unwrap());
+            let again = Cache::new(directory.path(), "spec").unwrap().for_channels(seen);
+            assert!(again.link_to(&key, &work.path().join(number.to_string())).unwrap());
             assert_eq!(again.failure(&key).as_deref(), Some("it fails"));
         }
     }

@@ -8,8 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use super::RuntimeError;
-use super::beneath::{Beneath, Unreadable};
 use super::layer::{Kind, Layer};
+use super::layer_reader::{LayerReader, Unreadable};
 use crate::domain::revision::ChannelCommit;
 use crate::domain::spec::Introduction;
 
@@ -58,7 +58,7 @@ impl Source {
         // Links in `directory` are followed, as `..` is when files are opened.
         let top =
             Layer { name: name.clone(), directory: here.clone(), top: here.clone(), kind: Kind::Channel };
-        let modules = match Beneath::new(&top)?.directory(Path::new(directory)) {
+        let modules = match LayerReader::new(&top)?.directory(Path::new(directory)) {
             Err(Unreadable::Io(error)) => return Err(error.into()),
             modules => modules.ok(),
         };

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
-use super::compile::Workshop;
+use super::compile::Compiler;
 use super::compiling::Compiling;
 use super::plan::{self, Plan};
 use super::visible::Channels;
@@ -45,7 +45,7 @@ pub async fn checkout(
         compile(host, &channels, &mut plan, compiling).await?;
     }
     trim(cache, compiling.cache).await?;
-    let environment = channels.environment(host, &plan.farm, &channels.all());
+    let environment = channels.environment(host, &plan.link_tree, &channels.all());
     Ok(Environment { failures: plan.failures, counts: plan.counts, ..environment })
 }
 
@@ -60,16 +60,16 @@ async fn compile(
     let end = Instant::now() + compiling.limit;
     compiling.progress.begin(plan.groups.iter().map(|group| group.jobs.len()).sum());
     for group in &plan.groups {
-        let workshop = Workshop {
+        let compiler = Compiler {
             host: host.clone(),
-            environment: channels.environment(host, &plan.farm, &group.seen),
+            environment: channels.environment(host, &plan.link_tree, &group.seen),
             cache: group.cache.clone(),
-            farm: Arc::clone(&plan.farm),
+            link_tree: Arc::clone(&plan.link_tree),
             compiling: compiling.clone(),
             budget: Arc::clone(&budget),
             end,
         };
-        let failures = workshop.compile(&group.jobs).await?;
+        let failures = compiler.compile(&group.jobs).await?;
         plan.counts.compiled += group.jobs.len() - failures.len();
         plan.failures.extend(failures);
     }

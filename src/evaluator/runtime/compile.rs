@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::channel::CHANNELS;
 use super::compiling::{Compiling, Job, written};
-use super::farm::Farm;
-use super::handover::{Given, Handover, Keep};
+use super::link_tree::LinkTree;
+use super::result_server::{CompileResult, Keep, ResultServer};
 use super::{Cache, Environment, InstalledGuix, RuntimeError};
 use crate::sandbox::{Finished, Limits};
 
@@ -49,22 +49,22 @@ enum Outcome {
 
 /// Compiles modules. There is one for each set of channels that a sandbox sees.
 #[derive(Clone)]
-pub(super) struct Workshop {
+pub(super) struct Compiler {
     pub(super) host: InstalledGuix,
     /// What the sandbox sees.
     pub(super) environment: Environment,
     /// Where results go.
     pub(super) cache: Cache,
-    pub(super) farm: Arc<Farm>,
+    pub(super) link_tree: Arc<LinkTree>,
     pub(super) compiling: Compiling,
-    /// The disk space for results, shared with other workshops for the same revision.
+    /// The disk space for results, shared with other compilers for the same revision.
     pub(super) budget: Arc<Budget>,
     /// When to stop.
     pub(super) end: Instant,
 }
 
-impl Workshop {
-    /// Compiles `jobs` into the cache and the farm, where the environment finds them, and returns
+impl Compiler {
+    /// Compiles `jobs` into the cache and the link tree, where the environment finds them, and returns
     /// those that failed.
     ///
     /// Several jobs are compiled by children of one Guile, which has loaded all their modules
@@ -153,7 +153,7 @@ impl Workshop {
         let most = jobs.iter().map(Job::most_compiled).collect();
         let keep = self.keeping(jobs);
         let progress = &self.compiling.progress;
-        let handover = Handover::listen(&results, work.path(), most, &self.budget, progress, keep)?;
+        let result_server = ResultServer::listen(&results, work.path(), most, &self.budget, progress, keep)?;
         let left = self.end.saturating_duration_since(Instant::now());
         let mut process = self
             .environment
@@ -167,7 +167,7 @@ impl Workshop {
             .readable(results, "/gorget/results")
             .spawn()?;
         let finished = process.finish(left).await?;
-        let mut given = handover.end().await;
+        let mut given = result_server.end().await;
         if let Some(fault) = given.fault.take() {
             return Err(fault);
         }
@@ -188,17 +188,19 @@ impl Workshop {
     fn outcome(
         &self,
         job: &Job,
-        result: Option<&Given>,
+        result: Option<&CompileResult>,
         unloaded: Option<&String>,
         finished: &Finished,
     ) -> io::Result<Outcome> {
         let presentable = |message: &String| message.replace(&format!("{CHANNELS}/guix/"), "");
         let key = &job.keys.own;
         Ok(match (result, unloaded) {
-            (Some(Given::Compiled), _) if self.farm.take(job.channel, &job.path, &self.cache, key)? => {
+            (Some(CompileResult::Compiled), _)
+                if self.link_tree.take(job.channel, &job.path, &self.cache, key)? =>
+            {
                 Outcome::Compiled
             }
-            (Some(Given::Failed(message)), _) => Outcome::Failed(presentable(message)),
+            (Some(CompileResult::Failed(message)), _) => Outcome::Failed(presentable(message)),
             _ if self.budget.is_spent() => self.no_room(),
             _ if finished.exceeded.is_some() => {
                 Outcome::Unloaded(format!("the compiler was stopped: {}", finished.reason()))

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
-use super::compiler::Compiler;
+use super::compiler::CompilerIdentity;
 use super::definers::Sort;
-use super::effort::{Halt, Meter};
+use super::effort::{LimitExceeded, Meter};
 use super::hash::{Hash, hash_set};
 use super::index::Index;
 use super::reader::Symbol;
@@ -29,7 +29,7 @@ pub struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     /// Prepares the digests of `index`.
-    pub fn new(index: &'a Index, compiler: &Compiler) -> Self {
+    pub fn new(index: &'a Index, compiler: &CompilerIdentity) -> Self {
         let core =
             compiler.core.iter().filter_map(|name| index.names.get(name.as_bytes())).copied().collect();
         let mut names: Vec<&[u8]> = vec![b""; index.names.len()];
@@ -40,7 +40,7 @@ impl<'a> Graph<'a> {
     }
 
     /// The definitions that `symbol` may stand for in code of `file`.
-    pub fn meanings(&self, file: u32, symbol: Symbol, meter: &Meter<'_>) -> Result<Vec<u32>, Halt> {
+    pub fn meanings(&self, file: u32, symbol: Symbol, meter: &Meter<'_>) -> Result<Vec<u32>, LimitExceeded> {
         let (index, mut found) = (self.index, Vec::new());
         let stripped = index.seen[file as usize].stripped.get(&symbol).into_iter().flatten();
         for symbol in std::iter::once(&symbol).chain(stripped) {
@@ -71,7 +71,7 @@ impl<'a> Graph<'a> {
         symbol: Symbol,
         meanings: &[u32],
         meter: &Meter<'_>,
-    ) -> Result<Vec<u32>, Halt> {
+    ) -> Result<Vec<u32>, LimitExceeded> {
         let exports = self.index.exporting[symbol as usize].iter().copied();
         meter.steps(exports.len())?;
         let mut places: Vec<u32> =
@@ -83,7 +83,7 @@ impl<'a> Graph<'a> {
     }
 
     /// The definitions that `definition` can reach in one step, and its own hash.
-    fn look(&self, definition: u32, meter: &Meter<'_>) -> Result<(Vec<u32>, Hash), Halt> {
+    fn look(&self, definition: u32, meter: &Meter<'_>) -> Result<(Vec<u32>, Hash), LimitExceeded> {
         let this = &self.index.definitions[definition as usize];
         let mut edges = Vec::new();
         let mut hash = Sha256::new_with_prefix(this.hash);
@@ -119,7 +119,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Computes the digests of all macros and of all definitions that they reach.
-    pub fn digest_all(&mut self, meter: &Meter<'_>) -> Result<(), Halt> {
+    pub fn digest_all(&mut self, meter: &Meter<'_>) -> Result<(), LimitExceeded> {
         let mut search = Search::new(self.index.definitions.len());
         for root in (0..).take(self.index.definitions.len()) {
             let mut enter = (self.is_root(root) && search.is_new(root)).then_some(root);

@@ -15,14 +15,14 @@ const CHUNK: u64 = 1 << 16;
 
 /// What is left of the limits. Threads share it, each through a meter of its own.
 #[derive(Debug)]
-pub struct Effort {
+pub struct EffortLimits {
     steps: AtomicU64,
     bytes: AtomicU64,
 }
 
 /// Why a computation ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Halt {
+pub enum LimitExceeded {
     /// It would take too long.
     #[error("comparing them takes more than {MAX_STEPS} steps")]
     Steps,
@@ -31,7 +31,7 @@ pub enum Halt {
     Bytes,
 }
 
-impl Effort {
+impl EffortLimits {
     /// Limits for channels.
     pub fn limited() -> Self {
         Self::of(MAX_STEPS, MAX_BYTES)
@@ -61,26 +61,26 @@ impl Effort {
 
 /// Counts what one thread uses.
 pub struct Meter<'a> {
-    effort: &'a Effort,
+    effort: &'a EffortLimits,
     steps: Cell<u64>,
     bytes: Cell<u64>,
 }
 
 impl Meter<'_> {
     /// Counts steps.
-    pub fn steps(&self, count: usize) -> Result<(), Halt> {
+    pub fn steps(&self, count: usize) -> Result<(), LimitExceeded> {
         self.steps.set(self.steps.get() + count as u64);
         if self.steps.get() < CHUNK { Ok(()) } else { self.settle() }
     }
 
     /// Counts bytes that are kept.
-    pub fn bytes(&self, count: usize) -> Result<(), Halt> {
+    pub fn bytes(&self, count: usize) -> Result<(), LimitExceeded> {
         self.bytes.set(self.bytes.get() + count as u64);
         if self.bytes.get() < CHUNK { Ok(()) } else { self.settle() }
     }
 
     /// Takes what was counted from the shared limits.
-    pub fn settle(&self) -> Result<(), Halt> {
+    pub fn settle(&self) -> Result<(), LimitExceeded> {
         let take = |left: &AtomicU64, count: u64| {
             let less = |left: u64| Some(left.saturating_sub(count));
             left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok_and(|left| left >= count)
@@ -88,8 +88,8 @@ impl Meter<'_> {
         let steps = take(&self.effort.steps, self.steps.take());
         let bytes = take(&self.effort.bytes, self.bytes.take());
         match () {
-            () if !steps => Err(Halt::Steps),
-            () if !bytes => Err(Halt::Bytes),
+            () if !steps => Err(LimitExceeded::Steps),
+            () if !bytes => Err(LimitExceeded::Bytes),
             () => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! Entry points for the fuzzer: see `fuzz/`.
 
-use super::compiler::Compiler;
-use super::effort::Effort;
+use super::compiler::CompilerIdentity;
+use super::effort::EffortLimits;
 use super::key;
 use super::layer::{Kind, Layer};
 use super::sources::File;
@@ -20,8 +20,8 @@ pub fn keys(a: &[u8], b: &[u8]) -> (Vec<(String, [u8; 32])>, usize) {
     let Ok(empty) = tempfile::tempdir() else { return (Vec::new(), 0) };
     let layers = [Layer::alone(empty.path().to_owned(), Kind::Guix)];
     let core = ["define", "define-syntax", "let", "list"].map(str::to_owned).to_vec();
-    let compiler = Compiler { identity: "3.0".to_owned(), core };
-    let effort = Effort::limited();
+    let compiler = CompilerIdentity { identity: "3.0".to_owned(), core };
+    let effort = EffortLimits::limited();
     let Ok(keyed) = key::keys(&files, &layers, Kind::Guix, &compiler, &effort) else {
         return (Vec::new(), 0);
     };

@@ -6,11 +6,11 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::beneath::{Beneath, Unreadable};
-use super::effort::{Halt, Meter};
+use super::effort::{LimitExceeded, Meter};
 use super::hash::Hash;
 use super::hash::hash_set;
 use super::layer::Layer;
+use super::layer_reader::{LayerReader, Unreadable};
 use super::reader::{self, Include, Modules, Read};
 use super::sources::{File, MAX_SOURCE, SourcesError};
 
@@ -34,7 +34,7 @@ pub(super) struct Included {
 
 /// Follows the includes of one revision.
 pub(super) struct Includes<'a> {
-    layers: Vec<Beneath>,
+    layers: Vec<LayerReader>,
     modules: &'a Modules<'a>,
     lookups: usize,
     bytes: u64,
@@ -43,7 +43,7 @@ pub(super) struct Includes<'a> {
 /// Why includes cannot be followed.
 #[derive(Debug)]
 pub(super) enum Failed {
-    Halt(Halt),
+    LimitExceeded(LimitExceeded),
     Io(io::Error),
 }
 
@@ -51,7 +51,7 @@ impl Failed {
     /// This failure, as an error that names the channels in `layers`.
     pub(super) fn named(self, layers: &[Layer]) -> SourcesError {
         match self {
-            Self::Halt(halt) => SourcesError::halted(layers, halt),
+            Self::LimitExceeded(exceeded) => SourcesError::halted(layers, exceeded),
             Self::Io(error) => error.into(),
         }
     }
@@ -66,7 +66,7 @@ struct Waiting {
 
 impl<'a> Includes<'a> {
     pub(super) fn new(layers: &[Layer], modules: &'a Modules<'a>) -> io::Result<Self> {
-        let layers = layers.iter().map(Beneath::new).collect::<io::Result<_>>()?;
+        let layers = layers.iter().map(LayerReader::new).collect::<io::Result<_>>()?;
         Ok(Self { layers, modules, lookups: MAX_LOOKUPS, bytes: MAX_INCLUDED })
     }
 
@@ -106,14 +106,14 @@ impl<'a> Includes<'a> {
                 if !seen.insert((layer, path.clone())) {
                     continue;
                 }
-                meter.settle().map_err(Failed::Halt)?;
+                meter.settle().map_err(Failed::LimitExceeded)?;
                 match self.read(layer, &path) {
                     Ok(text) => {
                         texts.push(Sha256::digest(&text).into());
                         bytes += text.len() as u64;
                         layers.insert(layer);
-                        let inner =
-                            reader::read(&text, u32::MAX, self.modules, meter).map_err(Failed::Halt)?;
+                        let inner = reader::read(&text, u32::MAX, self.modules, meter)
+                            .map_err(Failed::LimitExceeded)?;
                         read.imports.extend(&inner.imports);
                         waiting.extend(self::waiting(&inner.includes, &path));
                     }
@@ -132,7 +132,8 @@ impl<'a> Includes<'a> {
     }
 
     fn read(&mut self, layer: usize, path: &Path) -> Result<Vec<u8>, Unreadable> {
-        self.lookups = self.lookups.checked_sub(1).ok_or(Unreadable::Unfit("there are too many includes"))?;
+        self.lookups =
+            self.lookups.checked_sub(1).ok_or(Unreadable::NotAllowed("there are too many includes"))?;
         let text = self.layers[layer].read(path, self.bytes.min(MAX_SOURCE))?;
         self.bytes -= text.len() as u64;
         Ok(text)
@@ -166,7 +167,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::time::Duration;
 
-    use super::super::effort::Effort;
+    use super::super::effort::EffortLimits;
     use super::super::layer::Kind;
     use super::*;
     use crate::clock::cpu_time;
@@ -196,7 +197,7 @@ mod tests {
             kind: Kind::Channel,
             text: text.as_bytes().to_vec(),
         };
-        let effort = Effort::limited();
+        let effort = EffortLimits::limited();
         let meter = effort.meter();
         let mut read = reader::read(&file.text, 0, &modules, &meter).unwrap();
         let started = cpu_time();

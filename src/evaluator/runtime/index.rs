@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::definers::{self, Definers, Sort};
-use super::effort::{Effort, Halt, Meter};
+use super::effort::{EffortLimits, LimitExceeded, Meter};
 use super::hash::{Hash, texts_hash};
 use super::includes::Includes;
 use super::layer::{Kind, Layer};
@@ -45,14 +45,14 @@ pub struct Index {
     /// Files that export a symbol, by symbol.
     pub exporting: Vec<Vec<u32>>,
     /// By file.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<FileFacts>,
     /// Which files reach which.
     pub reach: Reach,
 }
 
 /// What is known of a file beside its definitions.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct FileFacts {
     /// Hash of its text and of what it includes.
     pub hash: Hash,
     /// Bytes of its text and of what it includes.
@@ -89,7 +89,7 @@ pub fn index(
     files: &[File],
     layers: &[Layer],
     core: &HashSet<&[u8]>,
-    effort: &Effort,
+    effort: &EffortLimits,
 ) -> Result<Index, SourcesError> {
     let halted = |halt| SourcesError::halted(layers, halt);
     let modules = Modules::new(files.iter().map(|file| file.path.as_str()));
@@ -99,7 +99,7 @@ pub fn index(
     let mut known = Vec::with_capacity(files.len());
     for (file, read) in files.iter().zip(&mut reads) {
         let taken_in = includes.follow(file, read, &meter).map_err(|error| error.named(layers))?;
-        known.push(Seen {
+        known.push(FileFacts {
             hash: taken_in.hash,
             bytes: file.text.len() as u64 + taken_in.bytes,
             includes_from: taken_in.layers,
@@ -107,21 +107,25 @@ pub fn index(
             opaque: read.opaque || taken_in.any,
             is_module: read.declares,
             packages: file.kind == Kind::Channel || file.path.starts_with("gnu/packages/"),
-            ..Seen::default()
+            ..FileFacts::default()
         });
     }
     Index::of(files, &reads, known, core, &meter).map_err(halted)
 }
 
 /// The names of the macros that `files` define.
-pub fn macros(files: &[File], effort: &Effort) -> Result<Vec<String>, Halt> {
+pub fn macros(files: &[File], effort: &EffortLimits) -> Result<Vec<String>, LimitExceeded> {
     let modules = Modules::new(files.iter().map(|file| file.path.as_str()));
     let reads = read_all(files, &modules, effort)?;
     let names = definers::macro_names(&reads).into_iter();
     Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
 }
 
-fn read_all<'a>(files: &'a [File], modules: &Modules<'_>, effort: &Effort) -> Result<Vec<Read<'a>>, Halt> {
+fn read_all<'a>(
+    files: &'a [File],
+    modules: &Modules<'_>,
+    effort: &EffortLimits,
+) -> Result<Vec<Read<'a>>, LimitExceeded> {
     let next = AtomicUsize::new(0);
     let work = || {
         let (mut done, meter) = (Vec::new(), effort.meter());
@@ -155,10 +159,10 @@ impl Index {
     fn of(
         files: &[File],
         reads: &[Read<'_>],
-        seen: Vec<Seen>,
+        seen: Vec<FileFacts>,
         core: &HashSet<&[u8]>,
         meter: &Meter<'_>,
-    ) -> Result<Self, Halt> {
+    ) -> Result<Self, LimitExceeded> {
         let mut index = Self { seen, ..Self::default() };
         let mut numbers: Vec<Vec<Symbol>> = Vec::with_capacity(reads.len());
         for read in reads {
@@ -183,7 +187,7 @@ impl Index {
         Ok(index)
     }
 
-    fn number(&mut self, name: &[u8], meter: &Meter<'_>) -> Result<Symbol, Halt> {
+    fn number(&mut self, name: &[u8], meter: &Meter<'_>) -> Result<Symbol, LimitExceeded> {
         let next = Symbol::try_from(self.names.len()).unwrap_or(Symbol::MAX);
         if let Some(number) = self.names.get(name) {
             return Ok(*number);
@@ -258,7 +262,7 @@ impl Index {
         reads: &[Read<'_>],
         numbers: &[Vec<Symbol>],
         meter: &Meter<'_>,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), LimitExceeded> {
         for ((seen, read), numbers) in self.seen.iter_mut().zip(reads).zip(numbers) {
             let prefixes: HashSet<Symbol> = read.prefixes.iter().copied().collect();
             for prefix in prefixes {

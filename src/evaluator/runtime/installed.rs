@@ -9,11 +9,11 @@ use tokio::sync::OnceCell;
 
 use crate::sandbox::{Confined, Limits, find_guix};
 
-use super::beneath::Beneath;
 use super::channel::Place;
-use super::compiler::Compiler;
+use super::compiler::CompilerIdentity;
 use super::key::Keys;
 use super::layer::{Kind, Layer};
+use super::layer_reader::LayerReader;
 use super::min_version;
 use super::source_reader::{InstalledKeys, SourceReader};
 use super::{Counts, Environment, RuntimeError, Source, search_path};
@@ -54,7 +54,7 @@ pub struct InstalledGuix {
     /// The same for compiled modules.
     pub load_compiled_path: Vec<PathBuf>,
     /// What keys of compiled modules depend on beside sources, except Guile's macros.
-    pub(super) compiler: Arc<Compiler>,
+    pub(super) compiler: Arc<CompilerIdentity>,
     /// What the sandbox shows as `/gnu/store`, if that is not the root's own.
     store: Option<PathBuf>,
     known: Arc<OnceCell<Known>>,
@@ -93,7 +93,7 @@ impl InstalledGuix {
             return Err(RuntimeError::Probe { root, reason: finished.reason() });
         }
         let host = Self::learn(root, store, &String::from_utf8_lossy(&finished.stdout))?;
-        let sources = Beneath::new(&Layer::alone(host.outside(&host.sources), Kind::Installed))?;
+        let sources = LayerReader::new(&Layer::alone(host.outside(&host.sources), Kind::Installed))?;
         min_version::refuse_too_old(&sources, &format!("below {}", host.root.display()))?;
         Ok(host)
     }
@@ -130,7 +130,7 @@ impl InstalledGuix {
             sources: at("sources", 0)?.into(),
             compiled: at("compiled", 0)?.into(),
             config: (at("config", 0)?.into(), at("config", 1)?.into()),
-            compiler: Arc::new(Compiler { identity, core }),
+            compiler: Arc::new(CompilerIdentity { identity, core }),
             known: Arc::default(),
             guile_modules,
             load_path,
@@ -181,7 +181,7 @@ impl InstalledGuix {
 #[derive(Debug)]
 pub(super) struct Known {
     /// What keys of compiled modules depend on beside sources.
-    pub(super) compiler: Compiler,
+    pub(super) compiler: CompilerIdentity,
     /// The keys of its modules.
     pub(super) keys: HashMap<String, Keys>,
 }
@@ -218,5 +218,5 @@ pub fn installed_environment(
     ];
     let program = host.guile.clone();
     let (failures, counts) = (Vec::new(), Counts::default());
-    Ok(Environment { program, binds, directory: None, env, failures, counts, _farm: None })
+    Ok(Environment { program, binds, directory: None, env, failures, counts, _link_tree: None })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::effort::{Halt, Meter};
+use super::effort::{LimitExceeded, Meter};
 use super::reader::Symbol;
 
 /// Forms in groups, by the words of the name that they are about.
@@ -36,7 +36,11 @@ impl Makers {
     }
 
     /// By symbol: the groups whose words are in its name, one after the other.
-    pub fn find(&self, names: &HashMap<Box<[u8]>, Symbol>, meter: &Meter<'_>) -> Result<Vec<Vec<u32>>, Halt> {
+    pub fn find(
+        &self,
+        names: &HashMap<Box<[u8]>, Symbol>,
+        meter: &Meter<'_>,
+    ) -> Result<Vec<Vec<u32>>, LimitExceeded> {
         let mut found = vec![Vec::new(); names.len()];
         for (name, symbol) in names {
             let words: Vec<&[u8]> = words(name).take(MAX_WORDS).collect();

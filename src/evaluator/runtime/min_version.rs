@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use super::RuntimeError;
-use super::beneath::{Beneath, Unreadable};
+use super::layer_reader::{LayerReader, Unreadable};
 use super::sources::MAX_SOURCE;
 
 /// Files of Guix's sources that the evaluator needs, and a name in each. The newest is the place of
@@ -25,7 +25,7 @@ const NEEDED: [(&str, &str); 4] = [
 /// # Errors
 /// When `sources`, the modules of a Guix, lack what the evaluator needs. `whose` says in messages which
 /// Guix that is.
-pub(super) fn refuse_too_old(sources: &Beneath, whose: &str) -> Result<(), RuntimeError> {
+pub(super) fn refuse_too_old(sources: &LayerReader, whose: &str) -> Result<(), RuntimeError> {
     for (file, name) in NEEDED {
         let text = match sources.read(Path::new(file), MAX_SOURCE) {
             Err(Unreadable::Io(error)) => return Err(error.into()),
@@ -51,7 +51,7 @@ mod tests {
     fn a_guix_without_what_is_needed_is_too_old_and_the_error_says_what_would_do() {
         let directory = tempfile::tempdir().unwrap();
         fs_err::create_dir(directory.path().join("guix")).unwrap();
-        let sources = Beneath::new(&Layer::alone(directory.path().to_owned(), Kind::Guix)).unwrap();
+        let sources = LayerReader::new(&Layer::alone(directory.path().to_owned(), Kind::Guix)).unwrap();
         for (file, name) in NEEDED {
             let error = refuse_too_old(&sources, "of the channel `guix`").unwrap_err().to_string();
             assert!(error.contains(file) && error.contains("hint: ") && error.contains("1.2.0"), "{error}");

@@ -71,7 +71,6 @@
 //! as they do. With a file that has the name of another channel's module, a channel can get itself
 //! imported, but nothing that is compiled then is used once the file is gone.
 
-mod beneath;
 mod budget;
 mod cache;
 mod channel;
@@ -83,22 +82,23 @@ mod compiling;
 mod definers;
 mod digest;
 mod effort;
-mod farm;
 #[cfg(fuzzing)]
 pub mod fuzzed;
-mod handover;
 mod hash;
 mod includes;
 mod index;
 mod installed;
 mod key;
 mod layer;
+mod layer_reader;
+mod link_tree;
 mod makers;
 mod min_version;
 mod plan;
 mod progress;
 mod reach;
 mod reader;
+mod result_server;
 mod runtimes;
 mod search;
 mod source_reader;
@@ -114,7 +114,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sandbox::{Confined, Limits};
 
-use farm::Farm;
+use link_tree::LinkTree;
 
 pub use cache::Cache;
 pub use channel::Source;
@@ -261,7 +261,7 @@ pub struct Environment {
     pub counts: Counts,
     /// The links to compiled modules, which last as long as this.
     #[serde(skip)]
-    _farm: Option<Arc<Farm>>,
+    _link_tree: Option<Arc<LinkTree>>,
 }
 
 impl Environment {

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::compile::CompileFailure;
 use super::compiling::{Job, Scope};
-use super::farm::Farm;
 use super::installed::Known;
 use super::key::{self, Keys};
 use super::layer::Kind;
+use super::link_tree::LinkTree;
 use super::source_reader::{Module, Modules, SourceReader};
 use super::visible::Channels;
 use super::{Cache, Counts, InstalledGuix, RuntimeError};
@@ -21,7 +21,7 @@ use super::{Cache, Counts, InstalledGuix, RuntimeError};
 /// The modules of a revision, and which of them are compiled already.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) farm: Arc<Farm>,
+    pub(super) link_tree: Arc<LinkTree>,
     /// The missing modules, in the order in which they should be compiled.
     pub(super) groups: Vec<Group>,
     pub(super) failures: Vec<CompileFailure>,
@@ -51,9 +51,9 @@ pub(super) fn plan(
     // The readers run one after the other: each has all sources in memory, and uses all processors.
     let reader = host.source_reader(program);
     let known = wait_for(host.known(&reader), stop)?;
-    let farm = Arc::new(Farm::new(cache, channels.all().len())?);
+    let link_tree = Arc::new(LinkTree::new(cache, channels.all().len())?);
     let (groups, failures, counts) = (Vec::new(), Vec::new(), Counts::default());
-    let plan = Plan { farm, groups, failures, counts };
+    let plan = Plan { link_tree, groups, failures, counts };
     let mut planner = Planner { host, channels, cache, scope, reader, known, stop, plan };
     planner.add_guix()?;
     if channels.all().len() > 1 {
@@ -121,10 +121,10 @@ impl Planner<'_> {
         let view = self.view(&[0], Kind::Guix)?;
         for file in &view.modules.files {
             if file.path == "guix/config.scm" {
-                self.plan.farm.source(&file.path, &self.host.config.0)?;
-                self.plan.farm.compiled(&file.path, &self.host.config.1)?;
+                self.plan.link_tree.source(&file.path, &self.host.config.0)?;
+                self.plan.link_tree.compiled(&file.path, &self.host.config.1)?;
             } else if file.kind == Kind::Library {
-                link_library(self.host, file, &self.plan.farm)?;
+                link_library(self.host, file, &self.plan.link_tree)?;
             }
         }
         let of_guix = view.modules.files.iter().filter(|file| file.kind == Kind::Guix);
@@ -202,16 +202,16 @@ impl Planner<'_> {
 
     /// Finds the compiled form of a module.
     fn place(&self, file: &Module, channel: usize, keys: Keys, cache: &Cache) -> io::Result<Placed> {
-        let farm = &self.plan.farm;
+        let link_tree = &self.plan.link_tree;
         let installed = self.known.keys.get(&file.path).filter(|_| channel == 0);
         let compiled = self.host.compiled.join(&file.path).with_extension("go");
         let there = self.host.outside(&compiled).symlink_metadata().is_ok();
         Ok(if there && installed.is_some_and(|other| other.host == keys.host) {
-            farm.compiled(&file.path, &compiled)?;
+            link_tree.compiled(&file.path, &compiled)?;
             Placed::Installed
         } else if installed.is_some() && !there {
             Placed::Source
-        } else if farm.take(channel, &file.path, cache, &keys.own)? {
+        } else if link_tree.take(channel, &file.path, cache, &keys.own)? {
             Placed::Cached
         } else {
             cache.failure(&keys.failure).map_or(Placed::Missing, Placed::Fails)
@@ -220,17 +220,17 @@ impl Planner<'_> {
 }
 
 /// Links a file of a Guile library and its compiled form, wherever they are installed.
-fn link_library(host: &InstalledGuix, file: &Module, farm: &Farm) -> io::Result<()> {
+fn link_library(host: &InstalledGuix, file: &Module, link_tree: &LinkTree) -> io::Result<()> {
     let first = |directories: &[PathBuf], path: &Path| {
         let paths = directories.iter().map(|directory| directory.join(path));
         paths.into_iter().find(|path| host.outside(path).symlink_metadata().is_ok())
     };
     let path = Path::new(&file.path);
     if let Some(source) = first(&host.load_path, path) {
-        farm.source(&file.path, &source)?;
+        link_tree.source(&file.path, &source)?;
     }
     if let Some(compiled) = first(&host.load_compiled_path, &path.with_extension("go")) {
-        farm.compiled(&file.path, &compiled)?;
+        link_tree.compiled(&file.path, &compiled)?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::effort::{Halt, Meter};
+use super::effort::{LimitExceeded, Meter};
 use super::hash::Hash;
 use super::search::{Search, Step, UNSEEN};
 
@@ -18,7 +18,7 @@ pub struct Reach {
 
 impl Reach {
     /// Follows `imports`, by file.
-    pub fn new(imports: &[&HashSet<u32>], meter: &Meter<'_>) -> Result<Self, Halt> {
+    pub fn new(imports: &[&HashSet<u32>], meter: &Meter<'_>) -> Result<Self, LimitExceeded> {
         let words = imports.len().div_ceil(64);
         let mut reach = Self { components: vec![UNSEEN; imports.len()], sets: Vec::new() };
         let mut search = Search::new(imports.len());
@@ -44,7 +44,13 @@ impl Reach {
         Ok(reach)
     }
 
-    fn add(&mut self, members: &[u32], search: &Search, words: usize, meter: &Meter<'_>) -> Result<(), Halt> {
+    fn add(
+        &mut self,
+        members: &[u32],
+        search: &Search,
+        words: usize,
+        meter: &Meter<'_>,
+    ) -> Result<(), LimitExceeded> {
         let mut set = vec![0; words];
         let component = u32::try_from(self.sets.len()).unwrap_or(UNSEEN);
         let mut below = HashSet::new();

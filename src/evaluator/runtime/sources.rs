@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, FileType};
 
-use super::beneath::{Beneath, Unreadable};
-use super::effort::{Effort, Halt, Meter};
+use super::effort::{EffortLimits, LimitExceeded, Meter};
 use super::layer::{Kind, Layer};
+use super::layer_reader::{LayerReader, Unreadable};
 
 /// One file of modules.
 #[derive(Debug)]
@@ -77,12 +77,12 @@ fn of_guix(name: &str) -> bool {
 /// # Errors
 /// When a file cannot be read, or is a link that leads out of its channel, or a limit is exceeded:
 /// it would be unknown what Guile finds.
-pub fn files(layers: &[Layer], effort: &Effort) -> Result<Vec<File>, SourcesError> {
+pub fn files(layers: &[Layer], effort: &EffortLimits) -> Result<Vec<File>, SourcesError> {
     let mut found: HashMap<String, (usize, bool)> = HashMap::new();
     let meter = effort.meter();
     let mut opened = Vec::with_capacity(layers.len());
     for (number, layer) in layers.iter().enumerate() {
-        let files = Beneath::new(layer)?;
+        let files = LayerReader::new(layer)?;
         let (entries, paths) = (MAX_ENTRIES, MAX_PATHS);
         let mut lister = Lister { files: &files, layer, meter: &meter, entries, paths, found: Vec::new() };
         lister.list(Path::new("."), "", false)?;
@@ -97,12 +97,12 @@ pub fn files(layers: &[Layer], effort: &Effort) -> Result<Vec<File>, SourcesErro
     let mut left = MAX_SOURCES;
     let mut files = Vec::with_capacity(found.len());
     for (path, (layer, linked)) in found {
-        meter.settle().map_err(|halt| SourcesError::halted(layers, halt))?;
+        meter.settle().map_err(|exceeded| SourcesError::halted(layers, exceeded))?;
         let text = opened[layer].read(Path::new(&path), left.min(MAX_SOURCE));
         let text = text.map_err(|error| layers[layer].unreadable(&path, error))?;
         left -= text.len() as u64;
         let place = layers[layer].place(&opened[layer], &path, linked)?;
-        meter.bytes(place.len()).map_err(|halt| SourcesError::halted(layers, halt))?;
+        meter.bytes(place.len()).map_err(|exceeded| SourcesError::halted(layers, exceeded))?;
         files.push(File { path, place, layer, kind: layers[layer].kind, text });
     }
     files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -121,14 +121,14 @@ pub fn replace(files: &mut Vec<File>, path: &str, text: Vec<u8>) {
 
 impl SourcesError {
     /// The error that comparing the modules in `layers` exceeds a limit.
-    pub(super) fn halted(layers: &[Layer], halt: Halt) -> Self {
+    pub(super) fn halted(layers: &[Layer], exceeded: LimitExceeded) -> Self {
         let channels = layers.iter().filter(|layer| !layer.kind.is_trusted());
         let names: Vec<&str> = channels.map(|layer| layer.name.as_str()).collect();
-        match halt {
-            Halt::Steps | Halt::Bytes if !names.is_empty() => {
-                Self::Refused { layer: names.join("`, `"), reason: halt.to_string() }
+        match exceeded {
+            LimitExceeded::Steps | LimitExceeded::Bytes if !names.is_empty() => {
+                Self::Refused { layer: names.join("`, `"), reason: exceeded.to_string() }
             }
-            halt => Self::Io(io::Error::other(halt)),
+            exceeded => Self::Io(io::Error::other(exceeded)),
         }
     }
 }
@@ -140,7 +140,7 @@ impl Layer {
     }
 
     /// The path of the file at `path` from the top of a channel's repository, with links resolved.
-    fn place(&self, files: &Beneath, path: &str, linked: bool) -> Result<String, SourcesError> {
+    fn place(&self, files: &LayerReader, path: &str, linked: bool) -> Result<String, SourcesError> {
         let real = match (self.kind.is_trusted(), linked) {
             (true, _) => return Ok(path.to_owned()),
             (false, true) => files.real(Path::new(path)).map_err(|error| self.unreadable(path, error))?,
@@ -174,7 +174,7 @@ impl Layer {
 }
 
 struct Lister<'a> {
-    files: &'a Beneath,
+    files: &'a LayerReader,
     layer: &'a Layer,
     meter: &'a Meter<'a>,
     /// How many more entries there may be.
@@ -223,7 +223,9 @@ impl Lister<'_> {
             return Err(self.layer.refused(reason));
         };
         (self.entries, self.paths) = (entries, paths);
-        self.meter.settle().map_err(|halt| SourcesError::halted(std::slice::from_ref(self.layer), halt))
+        self.meter
+            .settle()
+            .map_err(|exceeded| SourcesError::halted(std::slice::from_ref(self.layer), exceeded))
     }
 
     /// The type of an entry, or of the file that it links to.
@@ -239,7 +241,7 @@ impl Lister<'_> {
             }
             // Guile finds nothing there either.
             Err(Unreadable::Absent) => Ok(FileType::Unknown),
-            Err(Unreadable::Unfit(_)) if !is_scheme => Ok(FileType::Unknown),
+            Err(Unreadable::NotAllowed(_)) if !is_scheme => Ok(FileType::Unknown),
             Err(error) => Err(self.layer.unreadable(path, error)),
         }
     }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::channel::Place;
-use super::farm::{self, Farm};
 use super::layer::{Kind, Layer};
+use super::link_tree::{self, LinkTree};
 use super::{Cache, Counts, Environment, InstalledGuix, RuntimeError, Source, search_path};
 
 /// Where the links to modules are inside the sandbox.
-const FARM: &str = "/gorget/links";
+const LINKS: &str = "/gorget/links";
 
 /// The channels of a revision, with Guix as number 0, and the Guile libraries that Guix needs.
 #[derive(Debug, Clone)]
@@ -71,18 +71,27 @@ impl Channels {
     pub(super) fn part_of(&self, cache: &Cache, seen: &[usize]) -> Cache {
         let channels = seen.iter().map(|channel| &self.sources[*channel]);
         let identities = channels.map(|it| (it.name.as_str(), it.url.as_str(), it.introduction.as_ref()));
-        cache.where_seen(&identities.collect::<Vec<_>>())
+        cache.for_channels(&identities.collect::<Vec<_>>())
     }
 
     /// The environment in which Guile finds the modules of the channels `seen`, and of no others.
-    pub(super) fn environment(&self, host: &InstalledGuix, farm: &Arc<Farm>, seen: &[usize]) -> Environment {
+    pub(super) fn environment(
+        &self,
+        host: &InstalledGuix,
+        link_tree: &Arc<LinkTree>,
+        seen: &[usize],
+    ) -> Environment {
         let places = || seen.iter().map(|channel| &self.places[*channel]);
-        let linked = |part: &str| Path::new(FARM).join(part);
+        let linked = |part: &str| Path::new(LINKS).join(part);
         let mut binds: Vec<_> = places().map(Place::bind).collect();
-        binds.extend(farm.shown(seen).into_iter().map(|(here, part)| (here, Path::new(FARM).join(part))));
-        let load_path: Vec<PathBuf> =
-            std::iter::once(linked(farm::SOURCES)).chain(places().map(|place| place.load.clone())).collect();
-        let compiled: Vec<PathBuf> = seen.iter().map(|channel| linked(&farm::compiled(*channel))).collect();
+        binds.extend(
+            link_tree.binds(seen).into_iter().map(|(here, part)| (here, Path::new(LINKS).join(part))),
+        );
+        let load_path: Vec<PathBuf> = std::iter::once(linked(link_tree::SOURCES))
+            .chain(places().map(|place| place.load.clone()))
+            .collect();
+        let compiled: Vec<PathBuf> =
+            seen.iter().map(|channel| linked(&link_tree::compiled(*channel))).collect();
         let (sources_of_guile, compiled_of_guile) = &host.guile_modules;
         let env = [
             ("GUILE_AUTO_COMPILE", "0".to_owned()),
@@ -95,6 +104,14 @@ impl Channels {
         let (program, failures, counts) = (host.guile.clone(), Vec::new(), Counts::default());
         // The first one is that of Guix.
         let directory = Some(self.places[0].load.clone());
-        Environment { program, binds, directory, env, failures, counts, _farm: Some(Arc::clone(farm)) }
+        Environment {
+            program,
+            binds,
+            directory,
+            env,
+            failures,
+            counts,
+            _link_tree: Some(Arc::clone(link_tree)),
+        }
     }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::compiler::Compiler;
+use super::compiler::CompilerIdentity;
 use super::definers::Sort;
 use super::digest::Graph;
-use super::effort::{Effort, Halt, Meter};
+use super::effort::{EffortLimits, LimitExceeded, Meter};
 use super::hash::{Hash, hash_set, texts_hash};
 use super::index::Index;
 use super::layer::{Kind, Layer};
@@ -87,8 +87,8 @@ pub fn keys(
     files: &[File],
     layers: &[Layer],
     kind: Kind,
-    compiler: &Compiler,
-    effort: &Effort,
+    compiler: &CompilerIdentity,
+    effort: &EffortLimits,
 ) -> Result<Keyed, SourcesError> {
     let core = compiler.core.iter().map(String::as_bytes).collect();
     let index = super::index::index(files, layers, &core, effort)?;
@@ -120,9 +120,9 @@ fn all_keys(
     files: &[File],
     index: &Index,
     kind: Kind,
-    compiler: &Compiler,
-    effort: &Effort,
-) -> Result<Keyed, Halt> {
+    compiler: &CompilerIdentity,
+    effort: &EffortLimits,
+) -> Result<Keyed, LimitExceeded> {
     let mut graph = Graph::new(index, compiler);
     graph.digest_all(&effort.meter())?;
     let graph = &graph;
@@ -137,7 +137,7 @@ fn all_keys(
     // Files that reach the same files are adjacent.
     wanted.sort_by_key(|number| index.reach.component(*number));
     let half = wanted.len().div_ceil(2);
-    let work = |part: &[u32]| -> Result<Keyed, Halt> {
+    let work = |part: &[u32]| -> Result<Keyed, LimitExceeded> {
         let (mut keyed, meter) = (Keyed::default(), effort.meter());
         for part in part.chunk_by(|a, b| index.reach.component(*a) == index.reach.component(*b)) {
             let reached = graph.reached(files, index.reach.component(part[0]), &texts, &meter)?;
@@ -196,7 +196,7 @@ impl Graph<'_> {
         component: u32,
         texts: &[Hash],
         meter: &Meter<'_>,
-    ) -> Result<Reached, Halt> {
+    ) -> Result<Reached, LimitExceeded> {
         meter.steps(self.index.reach.words())?;
         let mut reached = Reached::default();
         for at in self.index.reach.files(component) {
@@ -224,10 +224,10 @@ impl Graph<'_> {
         &self,
         files: &[File],
         number: u32,
-        compiler: &Compiler,
+        compiler: &CompilerIdentity,
         reached: &Reached,
         meter: &Meter<'_>,
-    ) -> Result<Keys, Halt> {
+    ) -> Result<Keys, LimitExceeded> {
         let file = &files[number as usize];
         let seen = &self.index.seen[number as usize];
         let level = level(file.kind, &file.path);
@@ -269,7 +269,7 @@ impl Graph<'_> {
         symbol: Symbol,
         (own, host): (&mut Vec<Hash>, &mut Vec<Hash>),
         meter: &Meter<'_>,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), LimitExceeded> {
         let meanings = self.meanings(file, symbol, meter)?;
         if meanings.is_empty() {
             return Ok(());

@@ -12,7 +12,7 @@ mod symbols;
 
 use std::collections::HashMap;
 
-use super::effort::{Halt, Meter};
+use super::effort::{LimitExceeded, Meter};
 
 pub use form::{Form, Include, Read, Symbol};
 pub use modules::Modules;
@@ -75,7 +75,7 @@ pub fn read<'a>(
     file: u32,
     modules: &Modules<'_>,
     meter: &Meter<'_>,
-) -> Result<Read<'a>, Halt> {
+) -> Result<Read<'a>, LimitExceeded> {
     let mut reader = Reader {
         text,
         at: 0,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::cpu_time;
-use crate::evaluator::runtime::effort::Effort;
+use crate::evaluator::runtime::effort::EffortLimits;
 use proptest::prelude::*;
 
 proptest! {
@@ -17,8 +17,8 @@ proptest! {
     }
 }
 
-fn read_all<'a>(text: &'a [u8], modules: &Modules<'_>) -> Result<Read<'a>, Halt> {
-    read(text, 0, modules, &Effort::limited().meter())
+fn read_all<'a>(text: &'a [u8], modules: &Modules<'_>) -> Result<Read<'a>, LimitExceeded> {
+    read(text, 0, modules, &EffortLimits::limited().meter())
 }
 
 #[test]

@@ -6,15 +6,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::super::RuntimeError;
-use super::super::compiler::Compiler;
+use super::super::compiler::CompilerIdentity;
 use super::super::layer::{Kind, Layer};
 use super::super::sources::SourcesError;
 use super::answer::Answer;
 use super::{Asked, COMMAND, InstalledKeys, LONGEST_ANSWER, LONGEST_REQUEST, Modules, Request};
 use crate::sandbox::{Exceeded, Limits, Process, Subprocess};
 
-/// The memory of a source reader, in bytes. For Guix it takes 250 MiB; the most that channels may make it keep is
-/// what [`Effort`](super::super::effort::Effort) counts, their text, and as much again for what is not counted.
+/// The memory of a source reader, in bytes. For Guix it takes 250 MiB; the most that channels may make
+/// it keep is what [`EffortLimits`](super::super::effort::EffortLimits) counts, their text, and as much
+/// again for what is not counted.
 const MEMORY: u64 = 2 << 30;
 /// Time limit. A reader stops by itself earlier, after a limited number of steps.
 const TIME: Duration = Duration::from_mins(10);
@@ -38,7 +39,7 @@ impl SourceReader {
         &self,
         guile: Layer,
         layers: Vec<Layer>,
-        compiler: Compiler,
+        compiler: CompilerIdentity,
     ) -> Result<InstalledKeys, RuntimeError> {
         match self.ask(Asked::Installed { guile }, layers, compiler).await?.1 {
             Answer::Installed(keys) => Ok(keys),
@@ -52,7 +53,7 @@ impl SourceReader {
         &self,
         layers: Vec<Layer>,
         kind: Kind,
-        compiler: Compiler,
+        compiler: CompilerIdentity,
     ) -> Result<Modules, RuntimeError> {
         match self.ask(Asked::Modules { kind }, layers, compiler).await? {
             (layers, Answer::Modules(modules)) => Ok(modules.checked(&layers)?),
@@ -65,7 +66,7 @@ impl SourceReader {
         &self,
         asked: Asked,
         layers: Vec<Layer>,
-        compiler: Compiler,
+        compiler: CompilerIdentity,
     ) -> Result<(Vec<Layer>, Answer), RuntimeError> {
         let (config, linked) = (self.config.clone(), self.linked.clone());
         let request = Request { layers, config, compiler, linked, asked };

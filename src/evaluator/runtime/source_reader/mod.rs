@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::compiler::Compiler;
+use super::compiler::CompilerIdentity;
 use super::layer::{Kind, Layer};
 
 pub(super) use answer::{InstalledKeys, Module, Modules};
@@ -47,7 +47,7 @@ struct Request {
     /// `guix/config.scm`, which takes part as a library.
     config: PathBuf,
     /// What keys depend on.
-    compiler: Compiler,
+    compiler: CompilerIdentity,
     /// What else the process has to open: the targets of links of the installed Guix.
     linked: Vec<PathBuf>,
     asked: Asked,

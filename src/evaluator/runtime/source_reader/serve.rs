@@ -3,13 +3,13 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use super::super::RuntimeError;
-use super::super::beneath::{Beneath, Unreadable};
-use super::super::effort::Effort;
+use super::super::effort::EffortLimits;
 use super::super::key;
 use super::super::layer::{Kind, Layer};
+use super::super::layer_reader::{LayerReader, Unreadable};
 use super::super::min_version;
 use super::super::sources::{self, MAX_SOURCE, SourcesError};
-use super::super::{compiler::Compiler, index};
+use super::super::{compiler::CompilerIdentity, index};
 use super::answer::{Answer, CONFIG, Failed};
 use super::{Asked, InstalledKeys, LONGEST_REQUEST, Module, Modules, Request};
 use crate::sandbox::restrict_to_reads;
@@ -43,9 +43,9 @@ fn installed(
     guile: Layer,
     layers: &[Layer],
     config: Vec<u8>,
-    mut compiler: Compiler,
+    mut compiler: CompilerIdentity,
 ) -> Result<InstalledKeys, RuntimeError> {
-    let effort = Effort::unlimited();
+    let effort = EffortLimits::unlimited();
     let guile = [guile];
     let macros = index::macros(&sources::files(&guile, &effort)?, &effort);
     let macros = macros.map_err(|halt| SourcesError::halted(&guile, halt))?;
@@ -60,12 +60,12 @@ fn modules(
     layers: &[Layer],
     kind: Kind,
     config: Vec<u8>,
-    compiler: &Compiler,
+    compiler: &CompilerIdentity,
 ) -> Result<Modules, RuntimeError> {
     if kind == Kind::Guix {
         check_guix(&layers[0])?;
     }
-    let effort = Effort::limited();
+    let effort = EffortLimits::limited();
     let mut files = sources::files(layers, &effort)?;
     let mut keyed = key::Keyed::default();
     if files.iter().any(|file| file.kind == kind) {
@@ -88,7 +88,7 @@ fn modules(
 
 /// Refuses a layer that is not a Guix, or is too old.
 fn check_guix(layer: &Layer) -> Result<(), RuntimeError> {
-    let guix = Beneath::new(layer)?;
+    let guix = LayerReader::new(layer)?;
     for missing in ["gnu/packages.scm", "guix/packages.scm"] {
         match guix.read(Path::new(missing), MAX_SOURCE) {
             Ok(_) => {}

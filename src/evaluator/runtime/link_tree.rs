@@ -19,25 +19,25 @@ pub(super) const SOURCES: &str = "scm";
 /// only those of the channels that it sees. Channels have numbers; Guix and its libraries have the
 /// number 0.
 #[derive(Debug)]
-pub(super) struct Farm {
+pub(super) struct LinkTree {
     work: Work,
 }
 
-impl Farm {
-    /// A farm without modules, for this many channels. It is removed when it is dropped.
+impl LinkTree {
+    /// A link tree without modules, for this many channels. It is removed when it is dropped.
     pub(super) fn new(cache: &Cache, channels: usize) -> io::Result<Self> {
-        let farm = Self { work: cache.work("farm-")? };
-        fs_err::create_dir(farm.path(SOURCES))?;
-        fs_err::create_dir(farm.path("others"))?;
+        let link_tree = Self { work: cache.work("farm-")? };
+        fs_err::create_dir(link_tree.path(SOURCES))?;
+        fs_err::create_dir(link_tree.path("others"))?;
         for channel in 0..channels {
-            fs_err::create_dir(farm.path(compiled(channel)))?;
+            fs_err::create_dir(link_tree.path(compiled(channel)))?;
         }
-        Ok(farm)
+        Ok(link_tree)
     }
 
     /// The directories for a sandbox that sees the channels `seen`: paths here, and below the
     /// directory of links in the sandbox.
-    pub(super) fn shown(&self, seen: &[usize]) -> Vec<(PathBuf, PathBuf)> {
+    pub(super) fn binds(&self, seen: &[usize]) -> Vec<(PathBuf, PathBuf)> {
         let parts = seen.iter().map(|channel| compiled(*channel));
         let parts = std::iter::once(SOURCES.to_owned()).chain(parts);
         parts.map(|part| (self.path(&part), PathBuf::from(part))).collect()
@@ -61,7 +61,7 @@ impl Farm {
     /// there.
     pub(super) fn take(&self, channel: usize, path: &str, cache: &Cache, key: &Hash) -> io::Result<bool> {
         let place = self.place(go(channel, path))?;
-        cache.take(key, &place)
+        cache.link_to(key, &place)
     }
 
     /// The path of a file here. Creates its directory.

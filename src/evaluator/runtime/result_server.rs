@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use super::CompileProgress;
-use super::budget::{Arriving, Budget};
+use super::budget::{Budget, PendingFile};
 
 /// How much of a message is kept, in bytes.
 const MAX_MESSAGE: u64 = 8 << 10;
@@ -35,7 +35,7 @@ const MAGIC: [u8; 4] = *b"\x7fELF";
 
 /// A result.
 #[derive(Debug, Clone)]
-pub(super) enum Given {
+pub(super) enum CompileResult {
     /// A compiled module, which is kept.
     Compiled,
     /// Why it could not be compiled.
@@ -46,7 +46,7 @@ pub(super) enum Given {
 #[derive(Debug, Default)]
 pub(super) struct Results {
     /// By the number of the module.
-    pub(super) of: HashMap<usize, Given>,
+    pub(super) of: HashMap<usize, CompileResult>,
     /// Why a module could not be loaded.
     pub(super) unloaded: Option<String>,
     /// Why a compiled module could not be kept.
@@ -60,13 +60,13 @@ pub(super) struct Results {
 pub(super) type Keep = Arc<dyn Fn(usize, &Path) -> io::Result<bool> + Send + Sync>;
 
 /// Takes results until `end` is called.
-pub(super) struct Handover {
+pub(super) struct ResultServer {
     server: JoinHandle<()>,
     results: Arc<Mutex<Results>>,
     over: watch::Sender<bool>,
 }
 
-impl Handover {
+impl ResultServer {
     /// Takes results of modules at `socket`, into files in `directory`. The compiled module with
     /// number `n` may take `most[n]` bytes, and all of them what is left of `budget`.
     pub(super) fn listen(
@@ -80,7 +80,7 @@ impl Handover {
         let listener = UnixListener::bind(socket)?;
         let results = Arc::new(Mutex::new(Results::default()));
         let (over, ended) = watch::channel(false);
-        let taker = Taker {
+        let receiver = ResultReceiver {
             results: Arc::clone(&results),
             directory: directory.to_owned(),
             most: most.into(),
@@ -88,7 +88,7 @@ impl Handover {
             progress: Arc::clone(progress),
             keep,
         };
-        Ok(Self { server: tokio::spawn(serve(listener, taker, ended)), results, over })
+        Ok(Self { server: tokio::spawn(serve(listener, receiver, ended)), results, over })
     }
 
     /// Ends after the sandbox has ended, and returns its results.
@@ -100,7 +100,7 @@ impl Handover {
     }
 }
 
-impl Drop for Handover {
+impl Drop for ResultServer {
     fn drop(&mut self) {
         self.server.abort();
     }
@@ -110,7 +110,7 @@ fn lock(results: &Mutex<Results>) -> MutexGuard<'_, Results> {
     results.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: UnixListener, taker: Taker, mut ended: watch::Receiver<bool>) {
+async fn serve(listener: UnixListener, receiver: ResultReceiver, mut ended: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     let mut number = 0;
     loop {
@@ -127,15 +127,15 @@ async fn serve(listener: UnixListener, taker: Taker, mut ended: watch::Receiver<
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let taker = taker.clone();
-        connections.spawn(async move { taker.take(stream, number).await });
+        let receiver = receiver.clone();
+        connections.spawn(async move { receiver.take(stream, number).await });
         number += 1;
     }
     while connections.join_next().await.is_some() {}
 }
 
 #[derive(Clone)]
-struct Taker {
+struct ResultReceiver {
     results: Arc<Mutex<Results>>,
     directory: PathBuf,
     most: Arc<[u64]>,
@@ -144,7 +144,7 @@ struct Taker {
     keep: Keep,
 }
 
-impl Taker {
+impl ResultReceiver {
     /// Takes the result of the connection `number`.
     async fn take(&self, stream: UnixStream, number: usize) -> io::Result<()> {
         let mut reader = BufReader::new(stream);
@@ -164,7 +164,7 @@ impl Taker {
                 if kind == "unloaded" {
                     results.unloaded.get_or_insert(text);
                 } else if let Entry::Vacant(place) = results.of.entry(name) {
-                    place.insert(Given::Failed(text));
+                    place.insert(CompileResult::Failed(text));
                     self.progress.advance();
                 }
                 Ok(())
@@ -187,7 +187,7 @@ impl Taker {
             return Ok(());
         }
         let path = self.directory.join(file);
-        let mut arriving = Arriving::new(&self.budget, path.clone());
+        let mut pending = PendingFile::new(&self.budget, path.clone());
         let mut to = fs_err::tokio::File::create(&path).await?;
         to.write_all(&magic).await?;
         let mut buffer = vec![0; 64 * 1024];
@@ -196,11 +196,11 @@ impl Taker {
             if count == 0 {
                 break;
             }
-            if arriving.bytes() + count as u64 > self.most[name] {
+            if pending.bytes() + count as u64 > self.most[name] {
                 self.refuse(name);
                 return Ok(());
             }
-            if !self.admits(count as u64) || !arriving.grow(count) {
+            if !self.admits(count as u64) || !pending.grow(count) {
                 return Ok(());
             }
             to.write_all(&buffer[..count]).await?;
@@ -208,13 +208,13 @@ impl Taker {
         to.flush().await?;
         let is_first = match lock(&self.results).of.entry(name) {
             Entry::Vacant(place) => {
-                place.insert(Given::Compiled);
+                place.insert(CompileResult::Compiled);
                 true
             }
             Entry::Occupied(_) => false,
         };
         if is_first {
-            self.keep(name, arriving.complete()).await;
+            self.keep(name, pending.complete()).await;
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ impl Taker {
     /// Records that the module `name` failed because its compiled form is too large.
     fn refuse(&self, name: usize) {
         let text = format!("its compiled form takes more than {} bytes", self.most[name]);
-        lock(&self.results).of.entry(name).or_insert(Given::Failed(text));
+        lock(&self.results).of.entry(name).or_insert(CompileResult::Failed(text));
     }
 
     /// Counts `count` more bytes; false when the sandbox has sent too many.
@@ -258,8 +258,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (socket, budget) = (directory.path().join("results"), Arc::new(Budget::new(budget)));
         let keep: Keep = Arc::new(|_, _| Ok(true));
-        let handover =
-            Handover::listen(&socket, directory.path(), most.to_vec(), &budget, &Arc::default(), keep)
+        let result_server =
+            ResultServer::listen(&socket, directory.path(), most.to_vec(), &budget, &Arc::default(), keep)
                 .unwrap();
         for (line, size) in sent {
             let mut stream = UnixStream::connect(&socket).await.unwrap();
@@ -269,7 +269,7 @@ mod tests {
             let _ = stream.shutdown().await;
             let _ = stream.read(&mut [0]).await;
         }
-        let results = handover.end().await;
+        let results = result_server.end().await;
         let files = fs_err::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
         let files = files.filter(|path| path.extension() == Some("go".as_ref()));
         (results, files.map(|path| path.metadata().unwrap().len()).sum())
@@ -279,8 +279,8 @@ mod tests {
     async fn what_is_too_large_for_its_source_has_failed_and_takes_no_space() {
         let sent = [("compiled 0", 1_000), ("compiled 1", 100_000), ("compiled 1", 10), ("compiled 7", 1)];
         let (results, size) = taken(&sent, &[2_000, 50_000], 1 << 20).await;
-        assert!(matches!(results.of[&0], Given::Compiled), "{results:?}");
-        let Given::Failed(message) = &results.of[&1] else { panic!("{results:?}") };
+        assert!(matches!(results.of[&0], CompileResult::Compiled), "{results:?}");
+        let CompileResult::Failed(message) = &results.of[&1] else { panic!("{results:?}") };
         assert!(message.contains("more than 50000 bytes"), "{message}");
         assert_eq!((results.of.len(), size), (2, 1_004));
     }

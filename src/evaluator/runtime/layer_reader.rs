@@ -14,7 +14,7 @@ use super::layer::Layer;
 const TRIES: usize = 100;
 
 /// A directory whose files are read.
-pub(super) struct Beneath {
+pub(super) struct LayerReader {
     /// The directory that no name leads out of.
     top: OwnedFd,
     /// The directory to read, relative to `top`.
@@ -30,7 +30,7 @@ pub(super) enum Unreadable {
     Absent,
     /// It is not a file that may be read. A retry would give the same.
     #[error("{0}")]
-    Unfit(&'static str),
+    NotAllowed(&'static str),
     /// It is longer than the limit that is left.
     #[error("it is too large")]
     TooLarge,
@@ -39,7 +39,7 @@ pub(super) enum Unreadable {
     Io(#[from] io::Error),
 }
 
-impl Beneath {
+impl LayerReader {
     /// In a channel, only links within its repository are followed. The installed Guix may link
     /// anywhere, because profiles are made of links.
     pub(super) fn new(layer: &Layer) -> io::Result<Self> {
@@ -59,8 +59,8 @@ impl Beneath {
         let opened = tries.find(|opened| !matches!(opened, Err(Errno::AGAIN))).unwrap_or(Err(Errno::AGAIN));
         let file = opened.map_err(|error| match error {
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => Unreadable::Absent,
-            Errno::XDEV => Unreadable::Unfit("it is a link that leads out of its channel"),
-            Errno::LOOP => Unreadable::Unfit("it is a link that leads nowhere"),
+            Errno::XDEV => Unreadable::NotAllowed("it is a link that leads out of its channel"),
+            Errno::LOOP => Unreadable::NotAllowed("it is a link that leads nowhere"),
             error => Unreadable::Io(error.into()),
         })?;
         Ok(fs_err::File::from_parts(file.into(), path))
@@ -74,7 +74,11 @@ impl Beneath {
     /// The real path of a directory, with links resolved.
     pub(super) fn directory(&self, path: &Path) -> Result<PathBuf, Unreadable> {
         let file = self.open(path)?;
-        if file.metadata()?.is_dir() { real(&file) } else { Err(Unreadable::Unfit("it is no directory")) }
+        if file.metadata()?.is_dir() {
+            real(&file)
+        } else {
+            Err(Unreadable::NotAllowed("it is no directory"))
+        }
     }
 
     /// The contents of a regular file of at most `limit` bytes.
@@ -85,7 +89,7 @@ impl Beneath {
             return Err(Unreadable::Absent);
         }
         if !metadata.is_file() {
-            return Err(Unreadable::Unfit("it is no regular file"));
+            return Err(Unreadable::NotAllowed("it is no regular file"));
         }
         let mut text = Vec::new();
         file.take(limit.saturating_add(1)).read_to_end(&mut text)?;
