@@ -85,6 +85,7 @@ pub async fn steps(
 }
 
 /// The newest of `candidates` that the history of `commit` has, or is. Only its newest commits are looked at.
+#[expect(clippy::implicit_hasher, reason = "callers have the ordinary hasher")]
 pub async fn newest_ancestor(
     repository: &Path,
     commit: &str,

@@ -272,6 +272,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one line for each key")]
     fn all_that_a_spec_can_say_is_heard() {
         let source = r#"
             name = "release"

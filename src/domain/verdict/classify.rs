@@ -112,9 +112,8 @@ impl Class {
 pub fn classify(base: Outcome, branch: Outcome) -> Option<Class> {
     use Outcome::{Absent, Error, Good};
     Some(match (base, branch) {
-        (Absent, Absent | Error) => return None,
+        (Absent, Absent | Error) | (Error, Error) => return None,
         (_, Absent) => Class::Removed,
-        (Error, Error) => return None,
         (_, Error) => Class::NoLongerEvaluates,
         (Absent, Good) => Class::New,
         (_, branch) if branch.is_unknown() => Class::Unbuilt,

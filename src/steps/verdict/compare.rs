@@ -97,24 +97,24 @@ fn pairs<'a>(diff: &'a Diff, [base, branch]: &[Jobs<'_>; 2]) -> Vec<(&'a str, Se
 
 /// The jobs that only one of the two evaluations has, by derivation.
 struct Jobs<'a> {
-    jobs: HashMap<String, (i64, bool)>,
+    by_derivation: HashMap<String, (i64, bool)>,
     builds: &'a HashMap<i64, OutputBuild>,
     roots: &'a Roots,
 }
 
 impl<'a> Jobs<'a> {
     fn new(jobs: &[diff::Job], builds: &'a HashMap<i64, OutputBuild>, roots: &'a Roots) -> Self {
-        let jobs = jobs.iter().map(|job| (job.derivation.clone(), (job.outputs, job.had))).collect();
-        Self { jobs, builds, roots }
+        let by_derivation = jobs.iter().map(|job| (job.derivation.clone(), (job.outputs, job.had))).collect();
+        Self { by_derivation, builds, roots }
     }
 
     /// Whether the other evaluation has the outputs of a derivation as well.
     fn had(&self, derivation: &str) -> bool {
-        self.jobs.get(derivation).is_some_and(|(_, had)| *had)
+        self.by_derivation.get(derivation).is_some_and(|(_, had)| *had)
     }
 
     fn build(&self, derivation: &str) -> Option<&OutputBuild> {
-        self.builds.get(&self.jobs.get(derivation)?.0)
+        self.builds.get(&self.by_derivation.get(derivation)?.0)
     }
 
     fn outcome(&self, seen: Seen<'_>) -> Outcome {

@@ -181,7 +181,9 @@ fn cut(text: &str) -> String {
 
 fn cause(build: &Build, jobs: &[(&JobFacts, Class)]) -> Cause {
     let mut classes = BTreeMap::new();
-    jobs.iter().for_each(|(_, class)| *classes.entry(*class).or_default() += 1);
+    for (_, class) in jobs {
+        *classes.entry(*class).or_default() += 1;
+    }
     let mut names: Vec<String> = jobs.iter().map(|(job, _)| job.name.clone()).collect();
     names.sort_unstable();
     names.truncate(JOBS_OF_CAUSE);
