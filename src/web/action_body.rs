@@ -14,7 +14,7 @@ use super::problem::Problem;
 
 /// The body of a request that changes something. Fields that an action does not need are left out.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "struct Given")]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct ActionBody {
     /// Restricts the action to this spec.
     pub(super) spec: String,

@@ -44,7 +44,7 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
 }
 
 fn table() -> Vec<Entry> {
-    [reading(), changing(), open()].into_iter().flatten().collect()
+    [pages_shown(), reading(), changing(), open()].into_iter().flatten().collect()
 }
 
 fn entry(
@@ -56,13 +56,12 @@ fn entry(
     Entry { route: Route { kind, method, path: path.into(), role, text }, handler }
 }
 
-/// Routes that show something.
+/// The pages, and their feeds.
 #[rustfmt::skip]
-fn reading() -> Vec<Entry> {
+fn pages_shown() -> Vec<Entry> {
     let page = (Kind::Page, "GET", Some(Role::Read));
     let admin_page = (Kind::Page, "GET", Some(Role::Admin));
     let api = (Kind::Api, "GET", Some(Role::Read));
-    let admin_api = (Kind::Api, "GET", Some(Role::Admin));
     vec![
         entry(page, "/", "what is wrong and what is under way", get(pages::overview::page)),
         entry(page, "/specs/{name}", "one spec", get(pages::spec::page)),
@@ -80,6 +79,15 @@ fn reading() -> Vec<Entry> {
         entry(page, "/help/states", "what the states mean", get(pages::help::page)),
         entry(admin_page, "/admin/tokens", "the tokens", get(pages::admin::tokens)),
         entry(admin_page, "/admin/audit", "what people changed", get(pages::admin::audit)),
+    ]
+}
+
+/// The answers for programs.
+#[rustfmt::skip]
+fn reading() -> Vec<Entry> {
+    let api = (Kind::Api, "GET", Some(Role::Read));
+    let admin_api = (Kind::Api, "GET", Some(Role::Admin));
+    vec![
         entry(api, "/metrics", "the state of the farm for Prometheus", get(health::metrics)),
         entry(api, "/api/v1/status", "what `gorget status --json` says; takes `spec` and `system`", get(api::status)),
         entry(api, "/api/v1/trouble", "what does not work or waits for a person, worst first", get(api::all_trouble)),
