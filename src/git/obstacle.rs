@@ -60,7 +60,7 @@ pub enum Obstacle {
         /// Its URL.
         url: String,
     },
-    /// More than [`MOST_CHANNELS`] channels need each other.
+    /// More channels than permitted need each other.
     #[error("channel {channel}: more than {MOST_CHANNELS} channels need each other")]
     TooMany {
         /// The first channel above the limit.

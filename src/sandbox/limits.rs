@@ -64,7 +64,7 @@ impl Limits {
 /// The limit for which a program was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
-    /// [`Limits::bytes`]
+    /// [`Limits::memory`]
     Memory(u64),
     /// [`Limits::processes`]
     Processes(usize),
