@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gorget::db::NewWaiver;
+use gorget::domain::spec::Spec;
 use gorget::domain::verdict::{Class, Reason, Report, SystemReport, Waiver, Word};
 use serde_json::{Value, json};
 
@@ -36,7 +37,7 @@ async fn a_branch_that_breaks_a_package_must_change_and_is_ready_once_that_build
     let machine = Machine::new();
     let daemon = machine.serve().await;
     let jobs = r#"("base" "echo base > $out") ("user" "read -r word < $1; echo $word used > $out" "base")
-      ("lonely" "echo lonely > $out") ("rotten" "echo rotten; exit 9")"#;
+      ("lonely" "echo lonely > $out") ("rotten" "echo rotten; exit 9") ("rusty" "echo rusty > $out" "rotten")"#;
     let (farm, channel) = here::farm(&machine, jobs, "at-once = 2").await;
     farm.run_once().await;
     let trunk = channel.tip();
@@ -47,6 +48,8 @@ async fn a_branch_that_breaks_a_package_must_change_and_is_ready_once_that_build
     channel.move_to("team", &trunk);
     // What its base breaks meanwhile is not its fault.
     channel.edit("own/ci.scm", "echo lonely >", "exit 8; echo lonely >");
+    // Builds of the base that nobody wants any more are canceled. What they needed had failed all the same.
+    channel.edit("own/ci.scm", "echo rotten;", "echo as rotten as before;");
     farm.spec("team", &team(&channel, ""));
     farm.run_once().await;
     let (found, code) = verdict(&farm).await;
@@ -54,7 +57,7 @@ async fn a_branch_that_breaks_a_package_must_change_and_is_ready_once_that_build
     assert_eq!(codes(&found), ["regressions"], "{found}");
     let system = &found["systems"][0];
     assert_eq!(system["base"], 1, "the newest of the base is none that the branch contains: {found}");
-    assert_eq!(system["classes"], json!({ "regression": 2, "still-broken": 1 }));
+    assert_eq!(system["classes"], json!({ "regression": 2, "still-broken": 2 }));
     assert_eq!(system["jobs"]["regression"], json!(["base", "user"]));
     assert_eq!(system["causes"][0]["job"], "base");
     assert_eq!(system["causes"][0]["classes"], json!({ "regression": 2 }));
@@ -142,6 +145,21 @@ async fn what_keeps_a_branch_from_being_judged_is_said() {
     assert_eq!((codes(&found), code), (vec!["paused"], Some(3)), "{found}");
     farm.say(&["resume", "--spec", "team"]).await;
 
+    // Nobody knows what a repository has that cannot be reached.
+    channel.hide(true);
+    farm.say(&["run", "--once"]).await;
+    let (found, code) = verdict(&farm).await;
+    assert_eq!((codes(&found), code), (vec!["not-watched"], Some(5)), "{found}");
+    channel.hide(false);
+
+    // Other jobs are no comparison.
+    farm.spec("team", &team(&channel, "").replace("{ custom = [\"(own ci)\"] }", "{ channels = [\"own\"] }"));
+    farm.run_once().await;
+    let (found, code) = verdict(&farm).await;
+    assert_eq!((codes(&found), code), (vec!["base-unknown"], Some(5)), "{found}");
+    assert!(found.to_string().contains("computes the same jobs"), "{found}");
+    farm.spec("team", &team(&channel, ""));
+
     // A branch that Guix cannot evaluate has nothing that could be built.
     channel.edit("own/ci.scm", "(define (add ", "(define (add");
     channel.edit(
@@ -190,15 +208,20 @@ fn report(word: Word, count: usize) -> Report {
 #[tokio::test]
 async fn a_verdict_is_a_row_only_when_it_changes() {
     on_both(async |db| {
-        let team = only_spec(db, spec("team")).await;
-        let waiting = report(Word::Waiting, 3);
-        assert!(db.record_verdict(team, &waiting, 100).await.unwrap());
-        assert!(!db.record_verdict(team, &waiting, 200).await.unwrap());
-        assert!(db.record_verdict(team, &report(Word::Waiting, 2), 300).await.unwrap());
+        let team = only_spec(db, Spec { template: Some("teams".to_owned()), ..spec("team") }).await;
+        assert!(db.record_verdict(team, &report(Word::MustChange, 3), 100).await.unwrap());
+        assert!(!db.record_verdict(team, &report(Word::MustChange, 3), 200).await.unwrap());
+        assert!(db.record_verdict(team, &report(Word::MustChange, 2), 300).await.unwrap());
+        assert!(db.record_verdict(team, &report(Word::Waiting, 9), 350).await.unwrap());
+        // How many builds are left is no news.
+        assert!(!db.record_verdict(team, &report(Word::Waiting, 2), 360).await.unwrap());
+        assert_eq!(db.verdicts_of(team, 1).await.unwrap()[0].reasons[0].count, 2);
         assert!(db.record_verdict(team, &report(Word::Ready, 0), 400).await.unwrap());
         let all = db.verdicts_of(team, 10).await.unwrap();
         let times: Vec<_> = all.iter().map(|one| (one.word, one.at, one.judged_at)).collect();
-        assert_eq!(times, [(Word::Ready, 400, 400), (Word::Waiting, 300, 300), (Word::Waiting, 100, 100)]);
+        let changes = [(Word::MustChange, 300, 300), (Word::MustChange, 100, 100)];
+        assert_eq!(times[..2], [(Word::Ready, 400, 400), (Word::Waiting, 350, 360)]);
+        assert_eq!(times[2..], changes);
         assert!(!db.record_verdict(team, &report(Word::Ready, 0), 700).await.unwrap());
         assert_eq!(
             db.verdicts_of(team, 1).await.unwrap()[0].judged_at,
@@ -208,12 +231,13 @@ async fn a_verdict_is_a_row_only_when_it_changes() {
         let all = db.verdicts_of(team, 10).await.unwrap();
         assert_eq!(all[0].report, Some(report(Word::Ready, 0)));
         assert!(all[1..].iter().all(|one| one.report.is_none()), "only the newest says how it came to be");
-        assert_eq!(db.verdicts().await.unwrap(), all[..1]);
+        let short = gorget::db::Verdict { report: None, ..all[0].clone() };
+        assert_eq!(db.verdicts().await.unwrap(), [short]);
         let events = db.events_after(0, 100).await.unwrap();
-        assert_eq!(events.iter().filter(|event| event.kind == "verdict").count(), 3);
+        assert_eq!(events.iter().filter(|event| event.kind == "verdict").count(), 4);
 
         for count in 0..600 {
-            db.record_verdict(team, &report(Word::Waiting, count), 500).await.unwrap();
+            db.record_verdict(team, &report(Word::MustChange, count), 500).await.unwrap();
         }
         assert_eq!(db.verdicts_of(team, 1000).await.unwrap().len(), 500, "a diary has an end");
         let waiver = |job: &str, until| NewWaiver {
@@ -231,6 +255,8 @@ async fn a_verdict_is_a_row_only_when_it_changes() {
         assert_eq!(ids(600).await, [first]);
         db.sync_specs(&[]).await.unwrap();
         assert_eq!(db.verdicts().await.unwrap(), []);
+        assert_eq!(db.forget_verdicts(&[]).await.unwrap(), 0, "a spec that is away may come back");
+        assert_eq!(db.verdicts_of(team, 1).await.unwrap().len(), 1);
         db.forget_made_specs().await.unwrap();
         assert_eq!(db.verdicts_of(team, 10).await.unwrap(), []);
         assert_eq!(db.verify().await.unwrap(), []);

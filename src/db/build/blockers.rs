@@ -18,6 +18,9 @@ pub struct Blocker {
     pub blocked: Vec<BuildId>,
 }
 
+/// The targets that each derivation needs, directly or not.
+type Below = HashMap<DerivationId, Arc<BTreeSet<DerivationId>>>;
+
 impl Db {
     /// The failed builds that other builds wait for, the one that blocks most first.
     pub async fn blockers(&self) -> Result<Vec<Blocker>> {
@@ -32,17 +35,42 @@ impl Db {
         self.blockers_among(&[(build.id, build.derivation_id)]).await
     }
 
-    async fn blockers_among(&self, waiting: &[(BuildId, DerivationId)]) -> Result<Vec<Blocker>> {
+    /// The failed builds that each of these builds needs, directly or not, `most` of each; nothing for
+    /// a build that needs none.
+    pub async fn failed_roots(
+        &self,
+        builds: &[(BuildId, DerivationId)],
+        most: usize,
+    ) -> Result<HashMap<BuildId, Vec<BuildId>>> {
+        let (failed, below) = self.failed_below(builds).await?;
+        let causes = |(build, derivation): &(BuildId, DerivationId)| {
+            let roots: BTreeSet<BuildId> =
+                below.get(derivation)?.iter().map(|target| failed[target]).collect();
+            Some((*build, roots.into_iter().take(most).collect()))
+        };
+        Ok(builds.iter().filter_map(causes).collect())
+    }
+
+    /// The derivations that failed, with their builds, and which of them are below those of builds.
+    async fn failed_below(
+        &self,
+        builds: &[(BuildId, DerivationId)],
+    ) -> Result<(HashMap<DerivationId, BuildId>, Below)> {
         let failed = sql!(
             "select d.id, b.id from derivation d join build b on b.output_set_id = d.output_set_id
              where b.state in {failed} and exists (failures(b, d.id))"
         );
-        let sql = sql!(builds!(), "where b.state in {failed}");
         let failed: Vec<(DerivationId, BuildId)> =
             each!(&self.readers, pool, failed => sqlx::query_as(failed).fetch_all(pool).await?);
         let failed: HashMap<DerivationId, BuildId> = failed.into_iter().collect();
         let targets: HashSet<DerivationId> = failed.keys().copied().collect();
-        let below = self.below(waiting.iter().map(|&(_, derivation)| derivation), &targets).await?;
+        let below = self.below(builds.iter().map(|&(_, derivation)| derivation), &targets).await?;
+        Ok((failed, below))
+    }
+
+    async fn blockers_among(&self, waiting: &[(BuildId, DerivationId)]) -> Result<Vec<Blocker>> {
+        let sql = sql!(builds!(), "where b.state in {failed}");
+        let (failed, below) = self.failed_below(waiting).await?;
         let mut blocked: BTreeMap<BuildId, Vec<BuildId>> = BTreeMap::new();
         for (build, derivation) in waiting {
             let causes = below.get(derivation).into_iter().flat_map(|targets| targets.iter());
@@ -67,8 +95,8 @@ impl Db {
         &self,
         roots: impl Iterator<Item = DerivationId>,
         targets: &HashSet<DerivationId>,
-    ) -> Result<HashMap<DerivationId, Arc<BTreeSet<DerivationId>>>> {
-        let mut below: HashMap<DerivationId, Arc<BTreeSet<DerivationId>>> = HashMap::new();
+    ) -> Result<Below> {
+        let mut below = Below::new();
         for (id, inputs) in self.graph_down_to(roots, targets).await? {
             let mut found: Option<Arc<BTreeSet<DerivationId>>> = None;
             let sets = inputs.iter().filter_map(|input| below.get(input));

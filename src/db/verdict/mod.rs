@@ -70,11 +70,27 @@ macro_rules! verdicts {
     };
 }
 
+/// The same without reports, which are large.
+macro_rules! verdicts_in_short {
+    () => {
+        "select v.id, s.name as spec, v.base, v.at, v.judged_at, v.word, v.reasons, null as report
+         from verdict v join spec s on s.id = v.spec_id "
+    };
+}
+
+/// What of reasons makes a verdict another one. While thousands of builds are made, the number that
+/// is left changes all the time: that is no news.
+fn essence(reasons: &[Reason]) -> Vec<(Word, &str, Option<&str>, usize)> {
+    let counts = |word| matches!(word, Word::MustChange | Word::NeedsAction);
+    let of = |reason: &Reason| if counts(reason.word) { reason.count } else { 0 };
+    reasons.iter().map(|reason| (reason.word, &*reason.code, reason.system.as_deref(), of(reason))).collect()
+}
+
 impl Db {
-    /// The newest verdict on each branch whose spec is present, by name.
+    /// The newest verdict on each branch whose spec is present, by name, without its report.
     pub async fn verdicts(&self) -> Result<Vec<Verdict>> {
         const SQL: &str = concat!(
-            verdicts!(),
+            verdicts_in_short!(),
             "where s.present and v.id = (select max(id) from verdict n where n.spec_id = s.id) order by s.name"
         );
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
@@ -89,21 +105,21 @@ impl Db {
         rows.into_iter().map(Verdict::try_from).collect()
     }
 
-    /// The newest verdicts on all branches whose specs are present, the newest first.
+    /// The newest verdicts on all branches whose specs are present, the newest first, without reports.
     pub async fn newest_verdicts(&self, limit: i64) -> Result<Vec<Verdict>> {
-        const SQL: &str = concat!(verdicts!(), "where s.present order by v.id desc limit $1");
+        const SQL: &str = concat!(verdicts_in_short!(), "where s.present order by v.id desc limit $1");
         let rows: Vec<Row> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Verdict::try_from).collect()
     }
 
-    /// Records a verdict. It is a new row only if the word, the base or a number differs from the newest one's.
+    /// Records a verdict. It is a new row only if it says something else than the newest one; see [`essence`].
     /// Gives whether it does.
     pub async fn record_verdict(&self, spec: SpecId, report: &Report, now: Seconds) -> Result<bool> {
         const NEWEST: &str =
             "select v.id, s.name as spec, v.base, v.at, v.judged_at, v.word, v.reasons, v.report
              from verdict v join spec s on s.id = v.spec_id where v.spec_id = $1 order by v.id desc limit 1";
-        const CONFIRM: &str = "update verdict set judged_at = $2, report = $3 where id = $1";
+        const CONFIRM: &str = "update verdict set judged_at = $2, report = $3, reasons = $4 where id = $1";
         const ADD: &str = "insert into verdict (spec_id, at, judged_at, base, word, reasons, report)
             values ($1, $2, $2, $3, $4, $5, $6)";
         const STRIP: &str = "update verdict set report = null where spec_id = $1 and report is not null";
@@ -115,13 +131,16 @@ impl Db {
         let newest: Option<Row> =
             each!(&mut tx, tx => sqlx::query_as(NEWEST).bind(spec).fetch_optional(&mut **tx).await?);
         let same = newest.filter(|newest| {
-            newest.base == report.base && newest.word == report.word.word() && newest.reasons == reasons
+            let before: Option<Vec<Reason>> = serde_json::from_str(&newest.reasons).ok();
+            newest.base == report.base
+                && newest.word == report.word.word()
+                && before.is_some_and(|before| essence(&before) == essence(&report.reasons))
         });
         let is_new = same.is_none();
         if let Some(newest) = same {
             let is_known = newest.report.as_ref() == Some(&whole);
             if !is_known || now < newest.judged_at || now - newest.judged_at >= CONFIRMED {
-                execute!(&mut tx, CONFIRM, newest.id, now, whole);
+                execute!(&mut tx, CONFIRM, newest.id, now, whole, reasons);
             }
         } else {
             execute!(&mut tx, STRIP, spec);
@@ -133,9 +152,11 @@ impl Db {
         Ok(is_new)
     }
 
-    /// Removes the verdicts on branches that have no policy any more.
+    /// Removes the verdicts on branches whose specs are present and have no policy any more. `kept` are
+    /// those that have one.
     pub async fn forget_verdicts(&self, kept: &[SpecId]) -> Result<u64> {
-        const SPECS: &str = "select distinct spec_id from verdict";
+        const SPECS: &str =
+            "select distinct v.spec_id from verdict v join spec s on s.id = v.spec_id where s.present";
         let judged: Vec<SpecId> =
             each!(&self.readers, pool => sqlx::query_scalar(SPECS).fetch_all(pool).await?);
         if judged.iter().all(|spec| kept.contains(spec)) {
@@ -143,7 +164,14 @@ impl Db {
         }
         let kept = crate::db::rows(kept.iter().map(|spec| spec.0.into()));
         let mut tx = self.begin().await?;
-        let count = execute!(&mut tx, sql!("delete from verdict where spec_id not in ids($1)"), kept);
+        let count = execute!(
+            &mut tx,
+            sql!(
+                "delete from verdict where spec_id not in ids($1)
+                 and spec_id in (select id from spec where present)"
+            ),
+            kept
+        );
         tx.commit().await?;
         Ok(count)
     }

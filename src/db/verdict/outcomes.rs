@@ -3,13 +3,16 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use crate::db::build::builds::Row;
-use crate::db::{Build, BuildId, BuildState, Db, EvaluationId, Result, rows};
+use crate::db::{Build, BuildId, BuildState, Db, DerivationId, EvaluationId, Result, rows};
+use crate::domain::spec::System;
 
 /// The build of a set of outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputBuild {
     /// Its number.
     pub id: BuildId,
+    /// The derivation that stands for it now.
+    pub derivation: DerivationId,
     /// How far it is.
     pub state: BuildState,
     /// The 32 characters that name each derivation with which it failed.
@@ -22,16 +25,19 @@ impl Db {
         &self,
         outputs: impl IntoIterator<Item = i64>,
     ) -> Result<HashMap<i64, OutputBuild>> {
-        let sql = sql!("select output_set_id, id, state from build where output_set_id in ids($1)");
+        let sql =
+            sql!("select output_set_id, id, derivation_id, state from build where output_set_id in ids($1)");
         let failures = sql!(
             "select b.output_set_id, f.hash from build b join failed_derivation f on f.build_id = b.id
              where b.state in {failed} and b.output_set_id in ids($1)"
         );
         let outputs = rows(outputs.into_iter().map(Value::from));
-        let builds: Vec<(i64, BuildId, BuildState)> =
+        let builds: Vec<(i64, BuildId, DerivationId, BuildState)> =
             each!(&self.readers, pool, sql => sqlx::query_as(sql).bind(&outputs).fetch_all(pool).await?);
         let failures: Vec<(i64, String)> = each!(&self.readers, pool, failures => sqlx::query_as(failures).bind(&outputs).fetch_all(pool).await?);
-        let build = |(outputs, id, state)| (outputs, OutputBuild { id, state, failed: BTreeSet::new() });
+        let build = |(outputs, id, derivation, state)| {
+            (outputs, OutputBuild { id, derivation, state, failed: BTreeSet::new() })
+        };
         let mut builds: HashMap<i64, OutputBuild> = builds.into_iter().map(build).collect();
         for (outputs, hash) in failures {
             if let Some(build) = builds.get_mut(&outputs) {
@@ -50,9 +56,14 @@ impl Db {
         rows.into_iter().map(Build::try_from).collect()
     }
 
-    /// The names of the packages that a complete evaluation has.
-    pub async fn packages(&self, evaluation: EvaluationId) -> Result<BTreeSet<String>> {
-        let jobs = self.jobs(evaluation).await?;
-        Ok(jobs.into_iter().filter_map(|job| job.facts.package).collect())
+    /// The names of the jobs that a complete evaluation has, and those that the jobs of its packages
+    /// have in other evaluations for this system.
+    pub async fn job_names(&self, evaluation: EvaluationId, system: &System) -> Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        for job in self.jobs(evaluation).await? {
+            names.extend(job.facts.package.map(|package| format!("{package}.{system}")));
+            names.insert(job.name);
+        }
+        Ok(names)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::db::{BranchId, Db, Result, rows};
+use crate::db::{BranchId, Db, Result, SpecId, rows};
 
 /// Most pushes that are kept for each branch.
 pub const PUSHES: i64 = 1000;
@@ -50,7 +50,7 @@ impl Db {
     /// Deletes specs that were made for branches, are no longer present, and were never evaluated.
     pub async fn forget_made_specs(&self) -> Result<u64> {
         let gone = sql!(
-            "delete from spec where not present and member(definition, template) is not null
+            "select id from spec where not present and member(definition, template) is not null
              and not exists (select 1 from evaluation e where e.spec_id = spec.id)
              and not exists (select 1 from sequence q where q.spec_id = spec.id)
              and not exists (select 1 from blocked_spec h where h.spec_id = spec.id)"
@@ -58,9 +58,16 @@ impl Db {
         let mut tx = self.begin().await?;
         let hold = "delete from blocked_spec where spec_id in (select id from spec where not present)";
         execute!(&mut tx, hold);
-        execute!(&mut tx, "delete from verdict where spec_id in (select id from spec where not present)");
-        execute!(&mut tx, "delete from waiver where spec_id in (select id from spec where not present)");
-        let count = execute!(&mut tx, gone);
+        let gone: Vec<SpecId> =
+            each!(&mut tx, tx, gone => sqlx::query_scalar(gone).fetch_all(&mut **tx).await?);
+        if gone.is_empty() {
+            tx.commit().await?;
+            return Ok(0);
+        }
+        let gone = rows(gone.iter().map(|spec| spec.0.into()));
+        execute!(&mut tx, sql!("delete from verdict where spec_id in ids($1)"), &gone);
+        execute!(&mut tx, sql!("delete from waiver where spec_id in ids($1)"), &gone);
+        let count = execute!(&mut tx, sql!("delete from spec where id in ids($1)"), &gone);
         tx.commit().await?;
         Ok(count)
     }

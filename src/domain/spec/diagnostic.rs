@@ -132,7 +132,7 @@ fn harmless_in_place(text: &str) -> String {
 
 /// Whether it moves the cursor, begins an escape sequence or changes the writing direction.
 fn controls(char: char) -> bool {
-    let turns = matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let turns = matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
     turns || (char.is_control() && char != '\n' && char != '\t')
 }
 

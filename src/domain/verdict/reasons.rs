@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::{Class, Outcome, Reason, Waiver, Word, classify};
 
 /// All that a verdict is made from.
@@ -7,7 +9,9 @@ pub struct Facts {
     pub block: Option<(Block, String)>,
     /// The share of changed jobs, in percent, of which it has to be known whether they build.
     pub known: u32,
-    /// Why a pause keeps the branch from being evaluated or built.
+    /// Why nobody looks for newer commits of the branch.
+    pub unwatched: Option<String>,
+    /// Why a pause keeps the branch from being evaluated or built for any system.
     pub paused: Option<String>,
     /// Each system of the spec.
     pub systems: Vec<SystemFacts>,
@@ -35,6 +39,8 @@ pub struct SystemFacts {
     pub required: bool,
     /// Whether a newer revision of the branch is on its way.
     pub newer: bool,
+    /// Why a pause keeps the system from being evaluated or built.
+    pub paused: Option<String>,
     /// How far its evaluation is.
     pub standing: Standing,
 }
@@ -44,8 +50,13 @@ pub struct SystemFacts {
 pub enum Standing {
     /// The branch was not evaluated yet.
     NotEvaluated,
-    /// Its newest evaluation failed, for this reason.
-    Failed(String),
+    /// Its newest evaluation failed.
+    Failed {
+        /// Why.
+        reason: String,
+        /// Whether the newest evaluation of the base failed as well.
+        base_failed: bool,
+    },
     /// There is nothing to compare it with, and why.
     NoBase(String),
     /// Both are complete.
@@ -106,6 +117,10 @@ pub fn reasons(facts: &Facts) -> Vec<Reason> {
         let (code, text) = ("paused".to_owned(), text.clone());
         all.push(Reason { code, count: 0, system: None, text, word: Word::NeedsAction });
     }
+    if let Some(text) = &facts.unwatched {
+        let (code, text) = ("not-watched".to_owned(), text.clone());
+        all.push(Reason { code, count: 0, system: None, text, word: Word::Unknown });
+    }
     if facts.systems.iter().all(|system| !system.required) {
         let text = "no system is required, so nothing is judged".to_owned();
         let code = "nothing-required".to_owned();
@@ -139,7 +154,10 @@ impl OfSystem<'_> {
 
     fn look(&mut self, known: u32) {
         let system = self.system;
-        if system.newer {
+        if let Some(text) = &system.paused {
+            self.add("paused", Word::NeedsAction, 0, text.clone());
+        }
+        if system.newer && !matches!(system.standing, Standing::NotEvaluated) {
             let text = "a newer revision of the branch is not evaluated yet".to_owned();
             self.add("newer-revision", Word::Waiting, 0, text);
         }
@@ -148,9 +166,14 @@ impl OfSystem<'_> {
                 let text = "the branch is not evaluated yet".to_owned();
                 self.add("not-evaluated", Word::Waiting, 0, text);
             }
-            Standing::Failed(reason) => {
-                let text = format!("the evaluation of the branch failed: {reason}");
-                self.add("evaluation-failed", Word::MustChange, 0, text);
+            Standing::Failed { reason, base_failed } => {
+                let (word, tail) = if *base_failed {
+                    (Word::Unknown, ", as that of the base did")
+                } else {
+                    (Word::MustChange, "")
+                };
+                let text = format!("the evaluation of the branch failed{tail}: {reason}");
+                self.add("evaluation-failed", word, 0, text);
             }
             Standing::NoBase(reason) => self.add("base-unknown", Word::Unknown, 0, reason.clone()),
             Standing::Compared(compared) => {
@@ -191,7 +214,11 @@ impl OfSystem<'_> {
             let text = format!("modules of the branch do not load{tail}: its jobs are not all known");
             self.add("partial", word, 0, text);
         }
-        let errors = self.counted("evaluation-errors", compared.new_errors.iter(), String::as_str).len();
+        // Of several versions with one name, one may have been an error before.
+        let lost = compared.jobs.iter().filter(|job| job.class() == Some(Class::NoLongerEvaluates));
+        let names: BTreeSet<&str> =
+            compared.new_errors.iter().map(String::as_str).chain(lost.map(JobFacts::name)).collect();
+        let errors = self.counted("evaluation-errors", names.iter(), |name| name).len();
         if errors > 0 {
             let text = format!("{} that the base does not have", count(errors, "evaluation error"));
             self.add("evaluation-errors", Word::MustChange, errors, text);
@@ -281,7 +308,8 @@ mod tests {
 
     fn facts(jobs: Vec<JobFacts>) -> Facts {
         let standing = Standing::Compared(Compared { jobs, ..Compared::default() });
-        let system = SystemFacts { system: "x86_64-linux".into(), required: true, newer: false, standing };
+        let (system, paused) = ("x86_64-linux".into(), None);
+        let system = SystemFacts { system, required: true, newer: false, paused, standing };
         Facts { known: 98, systems: vec![system], ..Facts::default() }
     }
 
@@ -362,7 +390,11 @@ mod tests {
         ) {
             let jobs: Vec<JobFacts> = jobs.into_iter().map(|(a, b, in_set)| job(a, b, in_set)).collect();
             let unknown = jobs.iter().any(|job| job.in_set && job.branch.is_unknown());
-            let regressed = jobs.iter().any(|job| job.base == Outcome::Good && job.branch.is_bad());
+            let is_lost = |job: &JobFacts| {
+                job.branch == Outcome::Error && !matches!(job.base, Outcome::Error | Outcome::Absent)
+            };
+            let regressed =
+                jobs.iter().any(|job| job.base == Outcome::Good && job.branch.is_bad() || is_lost(job));
             let found = reasons(&Facts { known, ..facts(jobs) });
             if unknown || regressed {
                 prop_assert_ne!(word(&found), Word::Ready);
@@ -375,11 +407,12 @@ mod tests {
         ) {
             let standing = match which {
                 0 => Standing::NotEvaluated,
-                1 => Standing::Failed("no".into()),
+                1 => Standing::Failed { reason: "no".into(), base_failed: newer },
                 _ => Standing::NoBase("none".into()),
             };
             let mut facts = facts(vec![job(Outcome::Good, Outcome::Good, true)]);
-            facts.systems.push(SystemFacts { system: "i686-linux".into(), required, newer, standing });
+            let paused = None;
+            facts.systems.push(SystemFacts { system: "i686-linux".into(), required, newer, paused, standing });
             prop_assert_eq!(word(&reasons(&facts)) == Word::Ready, !required);
         }
     }

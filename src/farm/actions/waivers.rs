@@ -34,6 +34,10 @@ impl Actions<'_> {
             let hint = "hint: a spec with `[verdict]` has one";
             return conflict(format!("{spec} has no base to be merged into\n{hint}"));
         }
+        if stored.spec.is_template() {
+            let hint = "hint: each spec that is made from it has waivers of its own";
+            return conflict(format!("{spec} is a template\n{hint}"));
+        }
         let new = wanted.read(&stored.spec.systems, self.now)?;
         let id = self.db.create_waiver(stored.id, &new, self.author, self.now).await?;
         let WantedWaiver { reason, job, days, .. } = wanted;

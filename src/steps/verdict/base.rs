@@ -26,10 +26,16 @@ impl Judge {
         let Some(channel) = differing(&stored.spec, &base.spec) else {
             return Ok(Err(format!("{} has no channel in common with the spec", base.spec.name)));
         };
-        let mut candidates = self.candidates(base, &evaluation.system, &channel.name).await?;
         let name = &base.spec.name;
-        if candidates.is_empty() {
+        let complete = self.complete(base, &evaluation.system).await?;
+        if complete.is_empty() {
             return Ok(Err(format!("{name} has no complete evaluation for {}", evaluation.system)));
+        }
+        let candidates = candidates(complete, evaluation, &channel.name);
+        if candidates.is_empty() {
+            let text =
+                "no evaluation of it computes the same jobs, with the same commits of all other channels";
+            return Ok(Err(format!("{name}: {text}")));
         }
         let commits = evaluation.revision.channels();
         let Some(at) = commits.iter().find(|one| one.name == channel.name) else {
@@ -38,28 +44,42 @@ impl Judge {
         let among = candidates.keys().map(String::as_str).collect();
         let mirror = self.mirrors.of(commits, at).path(&at.url);
         Ok(match newest_ancestor(&mirror, &at.commit, &among).await {
-            Ok(Some(commit)) => candidates.remove(&commit).ok_or_else(|| "the base is gone".to_owned()),
-            Ok(None) => Err(format!("the branch contains no commit of {name} that was evaluated")),
-            Err(error) => Err(error.to_string()),
+            Ok(found) => found.and_then(|commit| candidates.get(&commit).cloned()).ok_or_else(|| {
+                format!("none of the evaluated commits of {name} is among the newest of the branch's history")
+            }),
+            Err(error) => {
+                tracing::warn!(spec.name = stored.spec.name, "no base: {error}");
+                Err("the history of the branch cannot be read on this host".to_owned())
+            }
         })
     }
 
-    /// The newest complete evaluations of a base, by the commit of a channel; of each commit, the newest.
-    async fn candidates(
-        &self,
-        base: &StoredSpec,
-        system: &System,
-        channel: &str,
-    ) -> anyhow::Result<HashMap<String, Evaluation>> {
-        let mut candidates = HashMap::new();
-        for one in self.db.evaluations(Some(&base.spec.name), Some(system), CANDIDATES).await? {
-            let at = one.revision.channels().iter().find(|at| at.name == channel);
-            if let (EvaluationState::Complete, Some(at)) = (one.state, at) {
-                candidates.entry(at.commit.clone()).or_insert(one);
-            }
-        }
-        Ok(candidates)
+    /// The newest complete evaluations of a spec.
+    async fn complete(&self, spec: &StoredSpec, system: &System) -> anyhow::Result<Vec<Evaluation>> {
+        let newest = self.db.evaluations(Some(&spec.spec.name), Some(system), CANDIDATES).await?;
+        Ok(newest.into_iter().filter(|one| one.state == EvaluationState::Complete).collect())
     }
+}
+
+/// Those of the evaluations of a base that differ from one of a branch in the commit of `channel`
+/// at most, by that commit; of each commit, the newest.
+fn candidates(complete: Vec<Evaluation>, branch: &Evaluation, channel: &str) -> HashMap<String, Evaluation> {
+    let others = |one: &Evaluation| -> Vec<(String, String)> {
+        let named = one.revision.named().filter(|at| at.name != channel);
+        named.map(|at| (at.name.clone(), at.commit.clone())).collect()
+    };
+    let wanted = others(branch);
+    let mut candidates = HashMap::new();
+    for one in complete {
+        let at = one.revision.channels().iter().find(|at| at.name == channel).map(|at| at.commit.clone());
+        if let Some(at) = at
+            && one.build == branch.build
+            && others(&one) == wanted
+        {
+            candidates.entry(at).or_insert(one);
+        }
+    }
+    candidates
 }
 
 /// The channel of a spec that is on another branch than the same channel of its base; if none is, the first

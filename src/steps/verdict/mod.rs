@@ -25,8 +25,6 @@ use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler, progress};
 use crate::git::Mirrors;
 
-use compare::Roots;
-
 /// How often, in seconds, a branch is judged while builds go on.
 const AGAIN: Seconds = 60;
 /// A branch is not judged again for so many times the time that it took.
@@ -63,8 +61,6 @@ struct Farm {
     pauses: Vec<Pause>,
     waivers: Vec<StoredWaiver>,
     event: i64,
-    /// Read when the first branch needs it.
-    roots: Option<Roots>,
 }
 
 impl Reconciler for Judge {
@@ -80,14 +76,17 @@ impl Reconciler for Judge {
         if judged.is_empty() {
             return Ok(Progress::Idle);
         }
-        let mut farm = self.farm(specs).await?;
-        for id in judged {
-            let Some(stored) = farm.specs.iter().find(|stored| stored.id == id).cloned() else { continue };
-            if let Some(policy) = &stored.spec.verdict {
-                self.judge(&mut farm, &stored, policy).await?;
+        let farm = self.farm(specs).await?;
+        let mut result = Ok(Progress::Idle);
+        for stored in farm.specs.iter().filter(|stored| judged.contains(&stored.id)) {
+            let Some(policy) = &stored.spec.verdict else { continue };
+            // A branch that cannot be judged keeps no other from it.
+            if let Err(error) = self.judge(&farm, stored, policy).await {
+                let name = &stored.spec.name;
+                result = Err(error.context(format!("judging {name}")));
             }
         }
-        Ok(Progress::Idle)
+        result
     }
 }
 
@@ -106,11 +105,10 @@ impl Judge {
             pauses: self.db.pauses().await?,
             waivers: self.db.waivers(self.clock.now()).await?,
             event: self.db.event_bounds().await?.map_or(0, |(_, newest)| newest),
-            roots: None,
         })
     }
 
-    async fn judge(&mut self, farm: &mut Farm, stored: &StoredSpec, policy: &Policy) -> anyhow::Result<()> {
+    async fn judge(&mut self, farm: &Farm, stored: &StoredSpec, policy: &Policy) -> anyhow::Result<()> {
         let now = self.clock.now();
         let ground = farm.ground(stored, policy);
         let is_due = self.judged.get(&stored.id).is_none_or(|last| {
@@ -147,7 +145,12 @@ impl Farm {
         let behind: Vec<bool> =
             stored.spec.systems.iter().map(|system| self.is_behind(stored, system)).collect();
         let waivers = self.waivers(stored);
-        format!("{evaluations:?} {policy:?} {block:?} {:?} {behind:?} {waivers:?}", self.pause(stored))
+        let paused: Vec<_> = stored.spec.systems.iter().map(|system| self.system_pause(system)).collect();
+        let unwatched = self.unwatched(stored);
+        format!(
+            "{evaluations:?} {policy:?} {block:?} {:?} {behind:?} {waivers:?} {paused:?} {unwatched:?}",
+            self.pause(stored)
+        )
     }
 
     /// What somebody answers for.
@@ -172,12 +175,38 @@ impl Farm {
         let spec = &stored.spec;
         let concerns = |pause: &&Pause| match pause.kind.as_str() {
             "spec" => pause.name == spec.name || spec.template.as_ref() == Some(&pause.name),
-            "system" => spec.systems.iter().any(|system| system.as_str() == pause.name),
             "submission" => true,
             _ => false,
         };
         let Pause { kind, name, author, .. } = self.pauses.iter().find(concerns)?;
         Some(format!("{} paused by {author}", format!("{kind} {name}").trim_end()))
+    }
+
+    /// The pause of a system.
+    fn system_pause(&self, system: &System) -> Option<String> {
+        let is_it = |pause: &&Pause| pause.kind == "system" && pause.name == system.as_str();
+        let pause = self.pauses.iter().find(is_it)?;
+        Some(format!("{system} is paused by {}", pause.author))
+    }
+
+    /// Why newer commits of a branch would not be seen.
+    fn unwatched(&self, stored: &StoredSpec) -> Option<String> {
+        if !stored.spec.active {
+            return Some("the spec is not active: nobody looks for newer commits".to_owned());
+        }
+        let followed = stored.spec.channels.iter().filter(|channel| channel.commit.is_none());
+        followed.into_iter().find_map(|channel| {
+            let of_it = |branch: &&Branch| branch.url == channel.url && branch.name == channel.branch;
+            let branch = self.branches.iter().find(of_it)?;
+            let name = &channel.branch;
+            match (&branch.problem, &branch.tip) {
+                (Some(_), _) => Some(format!("branch {name} of channel {} cannot be polled", channel.name)),
+                (None, None) if branch.polled_at.is_some() => {
+                    Some(format!("branch {name} of channel {} is gone", channel.name))
+                }
+                _ => None,
+            }
+        })
     }
 
     /// The newest evaluation of a spec for a system.
@@ -191,9 +220,13 @@ impl Farm {
         if matches!(newest.state, EvaluationState::Pending | EvaluationState::Running) {
             return true;
         }
-        stored.spec.channels.iter().filter(|channel| channel.commit.is_none()).any(|channel| {
+        if newest.build != stored.spec.build {
+            return true;
+        }
+        stored.spec.channels.iter().any(|channel| {
             let of_it = |branch: &&Branch| branch.url == channel.url && branch.name == channel.branch;
-            let tip = self.branches.iter().find(of_it).and_then(|branch| branch.tip.as_deref());
+            let tip = || self.branches.iter().find(of_it).and_then(|branch| branch.tip.as_deref());
+            let tip = channel.commit.as_deref().or_else(tip);
             let at = newest.revision.channels().iter().find(|one| one.name == channel.name);
             tip.zip(at).is_some_and(|(tip, at)| at.commit != tip)
         })

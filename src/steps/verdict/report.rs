@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::compare::{Comparison, compare_evaluations, roots};
+use super::compare::{Comparison, compare_evaluations};
 use super::{Farm, Judge};
 use crate::db::{Build, BuildId, Evaluation, EvaluationState, StoredSpec};
 use crate::domain::spec::{Policy, System};
@@ -32,7 +32,7 @@ impl Judge {
     /// Judges a branch.
     pub(super) async fn report(
         &self,
-        farm: &mut Farm,
+        farm: &Farm,
         stored: &StoredSpec,
         policy: &Policy,
     ) -> anyhow::Result<Report> {
@@ -44,6 +44,7 @@ impl Judge {
                 system: system.to_string(),
                 required: report.required,
                 newer: farm.is_behind(stored, system),
+                paused: farm.system_pause(system),
                 standing,
             });
             systems.push(report);
@@ -51,6 +52,7 @@ impl Judge {
         let facts = Facts {
             block: farm.block(stored).map(|(block, text)| (block, cut(&text))),
             known: policy.known,
+            unwatched: farm.unwatched(stored),
             paused: farm.pause(stored),
             systems: facts,
             waivers: farm.waivers(stored),
@@ -62,7 +64,7 @@ impl Judge {
 
     async fn system(
         &self,
-        farm: &mut Farm,
+        farm: &Farm,
         stored: &StoredSpec,
         policy: &Policy,
         system: &System,
@@ -84,7 +86,9 @@ impl Judge {
             report.evaluation = Some(newest.id.0);
             report.revision = Some(newest.revision.short());
             let reason = newest.reason.as_deref().map_or_else(|| "no reason is recorded".to_owned(), cut);
-            return Ok((Standing::Failed(reason), report));
+            let base = farm.newest.iter().find(|one| one.spec == policy.base && one.system == *system);
+            let base_failed = base.is_some_and(|base| base.state == EvaluationState::Failed);
+            return Ok((Standing::Failed { reason, base_failed }, report));
         }
         let Some(branch) = self.db.last_complete(stored.id, system).await? else {
             return Ok((Standing::NotEvaluated, report));
@@ -104,29 +108,25 @@ impl Judge {
 
     async fn compare(
         &self,
-        farm: &mut Farm,
+        farm: &Farm,
         evaluations: [&Evaluation; 2],
         policy: &Policy,
         system: &System,
     ) -> anyhow::Result<Comparison> {
-        if farm.roots.is_none() {
-            farm.roots = Some(roots(&self.db).await?);
-        }
         let (mut set, mut unknown) = (BTreeSet::new(), Vec::new());
         for name in &policy.sets {
-            match self.packages(farm, name, system).await? {
-                Some(packages) => set.extend(packages),
+            match self.members(farm, name, system).await? {
+                Some(members) => set.extend(members),
                 None => unknown.push(name.clone()),
             }
         }
-        let roots = farm.roots.get_or_insert_default();
-        let mut comparison = compare_evaluations(&self.db, evaluations, roots, &set).await?;
+        let mut comparison = compare_evaluations(&self.db, evaluations, &set).await?;
         comparison.facts.unknown_sets = unknown;
         Ok(comparison)
     }
 
-    /// The names of the jobs of the packages of a set; nothing if nobody knows them.
-    async fn packages(
+    /// The names of the jobs of a set; nothing if they are not all known.
+    async fn members(
         &self,
         farm: &Farm,
         set: &str,
@@ -136,16 +136,19 @@ impl Judge {
             return Ok(None);
         };
         let Some(newest) = self.db.last_complete(spec.id, system).await? else { return Ok(None) };
-        let packages = self.db.packages(newest.id).await?;
-        Ok(Some(packages.into_iter().map(|package| format!("{package}.{system}")).collect()))
+        let names = self.db.job_names(newest.id, system).await?;
+        Ok((!newest.partial && !names.is_empty()).then_some(names))
     }
 
     /// Adds what a comparison says to a report.
     async fn fill(&self, report: &mut SystemReport, comparison: &Comparison) -> anyhow::Result<()> {
         let mut causes: HashMap<BuildId, Vec<(&JobFacts, Class)>> = HashMap::new();
         let mut room = NAMES;
-        for (job, builds) in comparison.facts.jobs.iter().zip(&comparison.causes) {
-            let Some(class) = job.class() else { continue };
+        let jobs = comparison.facts.jobs.iter().zip(&comparison.causes);
+        let mut jobs: Vec<_> = jobs.filter_map(|(job, builds)| Some((job.class()?, job, builds))).collect();
+        // There may not be room for all names, and the worst classes come first.
+        jobs.sort_by_key(|(class, ..)| *class);
+        for (class, job, builds) in jobs {
             *report.classes.entry(class).or_default() += 1;
             if LISTED.contains(&class) {
                 let listed = report.jobs.entry(class).or_default();
