@@ -27,6 +27,8 @@ use crate::git::Mirrors;
 
 /// How often, in seconds, a branch is judged while builds go on.
 const AGAIN: Seconds = 60;
+/// After so many polls in a row that failed, nobody knows where a branch is. One may fail by chance.
+const FAILURES: i64 = 2;
 /// A branch is not judged again for so many times the time that it took.
 const REST: u32 = 100;
 
@@ -200,7 +202,9 @@ impl Farm {
             let branch = self.branches.iter().find(of_it)?;
             let name = &channel.branch;
             match (&branch.problem, &branch.tip) {
-                (Some(_), _) => Some(format!("branch {name} of channel {} cannot be polled", channel.name)),
+                (Some(_), _) if branch.failures >= FAILURES => {
+                    Some(format!("branch {name} of channel {} cannot be polled", channel.name))
+                }
                 (None, None) if branch.polled_at.is_some() => {
                     Some(format!("branch {name} of channel {} is gone", channel.name))
                 }
