@@ -198,7 +198,11 @@ impl Db {
             .busy_timeout(BUSY_TIMEOUT);
         create::if_missing(&options).await?;
         let options = options.create_if_missing(false);
-        options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
+        {
+            // An older database is not in WAL mode. SQLite does not wait for its turn to change that.
+            let _lock = migrate::lock(options.get_filename()).await.map_err(|error| failed(error.into()))?;
+            options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
+        }
         upgrade::back_up(&options)
             .await
             .map_err(|error| Error::Backup { location: location.clone(), error })?;
