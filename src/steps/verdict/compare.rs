@@ -55,7 +55,9 @@ pub(super) async fn compare_evaluations(
 /// and line, and lines move.
 fn new_errors(base: &[JobError], branch: &[JobError]) -> Vec<String> {
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
-    base.iter().for_each(|error| *known.entry(without_line(&error.name)).or_default() += 1);
+    for error in base {
+        *known.entry(without_line(&error.name)).or_default() += 1;
+    }
     let is_new = |error: &&JobError| match known.get_mut(&without_line(&error.name)) {
         Some(count) if *count > 0 => {
             *count -= 1;
