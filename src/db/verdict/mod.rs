@@ -113,7 +113,8 @@ impl Db {
         rows.into_iter().map(Verdict::try_from).collect()
     }
 
-    /// Records a verdict. It is a new row only if it says something else than the newest one; see [`essence`].
+    /// Records a verdict. It is a new row only if it says something else than the newest one, whatever
+    /// number of builds is left.
     /// Gives whether it does.
     pub async fn record_verdict(&self, spec: SpecId, report: &Report, now: Seconds) -> Result<bool> {
         const NEWEST: &str =
