@@ -37,7 +37,7 @@ const AT_ONCE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 const MOST_STORED: u64 = 2 << 30;
 /// The default size of the cache of compiled modules, in bytes.
 const COMPILED: u64 = 8 << 30;
-/// The default limit on what is stored for one spec, in bytes. A year of all of Guix takes a
+/// The default limit on the stored size of one spec, in bytes. A year of all of Guix takes a
 /// quarter of it.
 const STORED: u64 = 20 << 30;
 

@@ -205,16 +205,19 @@ pub(super) async fn history(
     Ok(Json(&json!({ "items": spans })).into_response())
 }
 
+/// The spec that a path names.
+pub(super) async fn spec_named(db: &Db, name: &str) -> Result<db::StoredSpec, Problem> {
+    let found = db.specs().await?.into_iter().find(|stored| stored.spec.name == name);
+    found.ok_or_else(|| Problem::missing(format!("there is no spec {name}")))
+}
+
 pub(super) async fn failures(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
     Query(filters): Query<QueryFilters>,
 ) -> Answer {
     let db = &shared.moment().await?;
-    let specs = db.specs().await?;
-    let Some(spec) = specs.iter().find(|stored| stored.spec.name == name) else {
-        return Err(Problem::missing(format!("there is no spec {name}")));
-    };
+    let spec = &spec_named(db, &name).await?;
     let filter = filters.filter(db).await??;
     let mut all = Vec::new();
     for system in spec.spec.systems.iter().filter(|system| filter.admits(&name, system.as_str())) {
@@ -233,10 +236,7 @@ pub(super) async fn verdicts(State(shared): State<Arc<Shared>>) -> Answer {
 /// The verdicts on one branch, the newest first.
 pub(super) async fn verdicts_of(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Answer {
     let db = &shared.moment().await?;
-    let specs = db.specs().await?;
-    let Some(stored) = specs.iter().find(|stored| stored.spec.name == name) else {
-        return Err(Problem::missing(format!("there is no spec {name}")));
-    };
+    let stored = spec_named(db, &name).await?;
     let rows = db.verdicts_of(stored.id, MOST_VERDICTS).await?;
     let items: Vec<Verdict<'_>> = rows.iter().map(Verdict::new).collect();
     Ok(Json(&json!({ "items": items })).into_response())

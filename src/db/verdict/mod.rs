@@ -113,9 +113,8 @@ impl Db {
         rows.into_iter().map(Verdict::try_from).collect()
     }
 
-    /// Records a verdict. It is a new row only if it says something else than the newest one, whatever
-    /// number of builds is left.
-    /// Gives whether it does.
+    /// Records a verdict. Adds a row only if more changed than the number of builds that are left;
+    /// returns whether it did.
     pub async fn record_verdict(&self, spec: SpecId, report: &Report, now: Seconds) -> Result<bool> {
         const NEWEST: &str =
             "select v.id, s.name as spec, v.base, v.at, v.judged_at, v.word, v.reasons, v.report

@@ -220,7 +220,10 @@ impl OfSystem<'_> {
             compared.new_errors.iter().map(String::as_str).chain(lost.map(JobFacts::name)).collect();
         let errors = self.counted("evaluation-errors", names.iter(), |name| name).len();
         if errors > 0 {
-            let text = format!("{} that the base does not have", count(errors, "evaluation error"));
+            let text = format!(
+                "{} that the base does not have",
+                verb(errors, "evaluation error", "evaluation errors")
+            );
             self.add("evaluation-errors", Word::MustChange, errors, text);
         }
         if !compared.unknown_sets.is_empty() {
@@ -285,10 +288,6 @@ impl OfSystem<'_> {
             self.add("unbuilt", said(Word::Waiting), open, text);
         }
     }
-}
-
-fn count(number: usize, one: &str) -> String {
-    verb(number, one, &format!("{one}s"))
 }
 
 fn verb(number: usize, one: &str, many: &str) -> String {

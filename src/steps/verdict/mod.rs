@@ -19,7 +19,7 @@ use crate::clock::{Clock, Seconds};
 use crate::db::{
     BlockKind, BlockedSpec, Branch, Db, Evaluation, EvaluationState, Pause, SpecId, StoredSpec, StoredWaiver,
 };
-use crate::domain::spec::{Policy, System};
+use crate::domain::spec::{Channel, Policy, System};
 use crate::domain::verdict::{Block, Waiver};
 use crate::farm::context::Context;
 use crate::farm::reconciler::{Progress, Reconciler, progress};
@@ -191,6 +191,11 @@ impl Farm {
         Some(format!("{system} is paused by {}", pause.author))
     }
 
+    /// The branch that a channel follows.
+    fn branch(&self, channel: &Channel) -> Option<&Branch> {
+        self.branches.iter().find(|branch| branch.url == channel.url && branch.name == channel.branch)
+    }
+
     /// Why newer commits of a branch would not be seen.
     fn unwatched(&self, stored: &StoredSpec) -> Option<String> {
         if !stored.spec.active {
@@ -198,8 +203,7 @@ impl Farm {
         }
         let followed = stored.spec.channels.iter().filter(|channel| channel.commit.is_none());
         followed.into_iter().find_map(|channel| {
-            let of_it = |branch: &&Branch| branch.url == channel.url && branch.name == channel.branch;
-            let branch = self.branches.iter().find(of_it)?;
+            let branch = self.branch(channel)?;
             let name = &channel.branch;
             match (&branch.problem, &branch.tip) {
                 (Some(_), _) if branch.failures >= FAILURES => {
@@ -228,8 +232,7 @@ impl Farm {
             return true;
         }
         stored.spec.channels.iter().any(|channel| {
-            let of_it = |branch: &&Branch| branch.url == channel.url && branch.name == channel.branch;
-            let tip = || self.branches.iter().find(of_it).and_then(|branch| branch.tip.as_deref());
+            let tip = || self.branch(channel).and_then(|branch| branch.tip.as_deref());
             let tip = channel.commit.as_deref().or_else(tip);
             let at = newest.revision.channels().iter().find(|one| one.name == channel.name);
             tip.zip(at).is_some_and(|(tip, at)| at.commit != tip)

@@ -14,6 +14,7 @@ use crate::clock::{Seconds, rfc3339};
 use crate::db;
 use crate::view::verdict::Verdict;
 use crate::web::Shared;
+use crate::web::api::spec_named;
 use crate::web::problem::Problem;
 
 /// Most entries of a feed.
@@ -48,10 +49,7 @@ pub(in crate::web) async fn of_branch(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let specs = shared.web.db.specs().await?;
-    let Some(stored) = specs.iter().find(|stored| stored.spec.name == name) else {
-        return Err(Problem::missing(format!("there is no spec {name}")));
-    };
+    let stored = spec_named(&shared.web.db, &name).await?;
     let rows = shared.web.db.verdicts_of(stored.id, ENTRIES).await?;
     let id = format!("urn:gorget{}", link::branch(&name).replace('/', ":"));
     Ok(answer(&id, &format!("Verdicts on {name}"), link::branch(&name), &rows))

@@ -123,7 +123,7 @@ impl Shape {
             Word::NeedsAction => (SQUARE, "held", "Somebody has to approve, decide or resume something."),
             Word::Unknown => (TRIANGLE, "bad", "It cannot be judged, for the reason that is given."),
             Word::Waiting => (HALF, "running", "Builds or evaluations are on their way. Waiting helps."),
-            Word::Ready => (CHECK, "good", "Everything that has to be known is known, and is good."),
+            Word::Ready => (CHECK, "good", "All required results are known and good."),
         };
         Self::new(drawing, colour, word.word(), meaning)
     }

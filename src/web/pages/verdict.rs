@@ -17,6 +17,7 @@ use crate::db::EvaluationId;
 use crate::domain::verdict::{Cause, Class, Reason, SystemReport, WAIVABLE, Word};
 use crate::view::verdict::{Verdict, Waiver};
 use crate::web::Shared;
+use crate::web::api::spec_named;
 use crate::web::problem::Problem;
 
 /// How many verdicts on a branch its page lists.
@@ -158,10 +159,7 @@ pub(in crate::web) async fn page(
     Path(name): Path<String>,
 ) -> Answer<Response> {
     let (db, now) = (&shared.moment().await?, shared.web.clock.now());
-    let specs = db.specs().await?;
-    let Some(stored) = specs.iter().find(|stored| stored.spec.name == name) else {
-        return Err(Problem::missing(format!("there is no spec {name}")));
-    };
+    let stored = spec_named(db, &name).await?;
     let rows = db.verdicts_of(stored.id, HISTORY).await?;
     let Some(newest) = rows.first() else {
         return Err(Problem::missing(format!("there is no verdict on {name}")));
