@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use commands::{
-    acknowledge, approve, audit, backup, channels, check, database, diff, doctor, evaluate, explain,
-    failures, gc, generate, history, impact, key, pause, pin, poll, pushes, queue, reassign, retry, status,
-    token, verdict, verify, waiver,
+    acknowledge, approve, audit, backup, channels, check, coverage, database, diff, doctor, evaluate,
+    explain, failures, gc, generate, history, impact, key, pause, pin, poll, pushes, queue, reassign, retry,
+    status, token, verdict, verify, waiver,
 };
 use rustix::fs::Mode;
 
@@ -48,9 +48,9 @@ pub enum Exit {
     InternalError = 2,
     /// A change rebuilds more than Guix's manual allows on `master`, or a branch waits or needs action.
     NotReady = 3,
-    /// A branch must change.
-    MustChange = 4,
-    /// A branch cannot be judged.
+    /// A branch must change, or substitute servers have too little.
+    No = 4,
+    /// A branch cannot be judged, or it is not known what substitute servers have.
     Unknown = 5,
 }
 
@@ -59,7 +59,7 @@ pub enum Exit {
 #[derive(Debug, Parser)]
 #[command(name = "gorget", version, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 the input is at fault, 2 Gorget or the machine is, 3 (`impact`) over 300 rebuilds, 3 to 5 (`verdict`) not ready."
+    after_help = "Exit codes: 0 done, 1 the input is at fault, 2 Gorget or the machine is, 3 (`impact`) over 300 rebuilds, 3 to 5 (`verdict`) not ready, 4 and 5 (`coverage`) not enough."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -106,6 +106,7 @@ enum Command {
     Channels(channels::Channels),
     Explain(explain::Explain),
     Failures(failures::Failures),
+    Coverage(coverage::CoverageArgs),
     Verdict(verdict::VerdictArgs),
     Waiver(waiver::Waivers),
     Key(key::Key),
@@ -217,6 +218,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Channels(args) => within(channels::run(&args, config()?)),
         Command::Explain(args) => within(explain::run(&args, config()?)),
         Command::Failures(args) => within(failures::run(&args, config()?)),
+        Command::Coverage(args) => within(coverage::run(&args, config()?)),
         Command::Verdict(args) => within(verdict::run(&args, config()?)),
         Command::Waiver(args) => within(waiver::run(&args, config()?)),
         Command::Key(args) => key::run(&args, &config()?),

@@ -8,6 +8,8 @@ pub mod access;
 pub mod attempt;
 /// The states of a build.
 pub mod build;
+/// How much of an evaluation substitute servers have.
+pub mod coverage;
 /// Counts of derivations that depend on others.
 pub mod dependents;
 /// Comparison of two evaluations of one spec and system.

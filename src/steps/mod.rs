@@ -18,7 +18,7 @@ pub mod evaluate;
 /// Turns the jobs of an evaluation into wanted builds, and plans their order.
 pub mod schedule;
 
-/// Asks substitute servers which wanted builds they already have.
+/// Asks substitute servers which wanted builds they already have, and what they have of evaluations.
 pub mod substitutes;
 
 /// Submits wanted builds to a build coordinator, and tracks their state.

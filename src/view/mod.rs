@@ -22,6 +22,8 @@ pub mod channels;
 pub mod check;
 /// Coordinators and their builds.
 pub mod coordinator;
+/// How much substitute servers have.
+pub mod coverage;
 /// Comparisons of two evaluations.
 pub mod diff;
 /// Checks of an installation.

@@ -13,6 +13,7 @@ mod action_body;
 mod api;
 mod caller;
 mod connections;
+mod coverage;
 mod derivations;
 mod events;
 mod finish;

@@ -9,6 +9,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 
 use super::caller::authorize;
+use super::coverage;
 use super::route::{Kind, Route};
 use super::{Shared, action, api, derivations, events, finish, health, live, pages, waivers};
 use crate::domain::access::Role;
@@ -73,6 +74,8 @@ fn pages_shown() -> Vec<Entry> {
         entry(api, "/branches.atom", "a feed of the verdicts on all branches", get(pages::feed::all)),
         entry(api, "/branches/{name}/verdicts.atom", "a feed of the verdicts on a branch", get(pages::feed::of_branch)),
         entry(page, "/queue", "the builds that are wanted", get(pages::queue::page)),
+        entry(page, "/coverage", "what substitute servers have of the newest evaluations", get(pages::coverage::list)),
+        entry(page, "/coverage/{name}", "what they have of a spec, and what is missing; takes `system` and `after`", get(pages::coverage::page)),
         entry(page, "/jobs", "a search for jobs", get(pages::job::search)),
         entry(page, "/jobs/{spec}/{system}/{job}", "why a job is queued, or is not", get(pages::job::page)),
         entry(page, "/farm", "hosts, coordinators, servers and branches", get(pages::farm::page)),
@@ -97,6 +100,9 @@ fn reading() -> Vec<Entry> {
         entry(api, "/api/v1/specs/{name}/failures", "jobs that began to fail, still fail or were fixed; takes `system`", get(api::failures)),
         entry(api, "/api/v1/verdicts", "the newest verdict on each branch that has a base", get(api::verdicts)),
         entry(api, "/api/v1/specs/{name}/verdicts", "the verdicts on a branch, the newest first; only that one has `systems`", get(api::verdicts_of)),
+        entry(api, "/api/v1/coverage", "what substitute servers have of the newest evaluations", get(coverage::all)),
+        entry(api, "/api/v1/specs/{name}/coverage", "what they have of a spec", get(coverage::of_spec)),
+        entry(api, "/api/v1/specs/{name}/coverage/{system}/missing", "up to 500 jobs whose outputs no server has, by name; takes `after`", get(coverage::missing)),
         entry(api, "/api/v1/waivers", "what does not count against branches, because somebody answers for it", get(waivers::list)),
         entry(api, "/api/v1/history/{name}", "a package or job over time; takes `spec`", get(api::history)),
         entry(api, "/api/v1/evaluations/{id}", "one evaluation with its errors", get(api::evaluation)),

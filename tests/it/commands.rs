@@ -5,18 +5,19 @@ use std::fmt::Write as _;
 use gorget::clock::Clock;
 use gorget::db::{
     Batch, BlockKind, BranchState, BuildRef, Db, EvaluationId, EvaluationWriter, JobError, NewBlock,
-    NewEvent, NewHost, PollResult, SpecId,
+    NewCoverage, NewEvent, NewHost, NewPresence, PollResult, SpecId,
 };
 use gorget::domain::attempt::Attempt;
+use gorget::domain::coverage::{Counts, Missing};
 use gorget::domain::spec::{Policy, Spec};
 use gorget::farm::reconciler::run_until_idle;
 use gorget::steps::schedule::Schedule;
 use serde_json::{Value, json};
 
 use crate::support::program::Farm;
-use crate::support::{begin, context, derivation, everything, hash, job, on_both_at, spec, spec_id};
+use crate::support::{begin, context, derivation, everything, hash, job, on_both_at, spec, spec_id, system};
 
-const COMMANDS: [&[&str]; 30] = [
+const COMMANDS: [&[&str]; 34] = [
     &["status"],
     &["status", "--json"],
     &["status", "--spec", "staging"],
@@ -42,6 +43,10 @@ const COMMANDS: [&[&str]; 30] = [
     &["pushes"],
     &["pushes", "--json"],
     &["channels", "1"],
+    &["coverage"],
+    &["coverage", "master"],
+    &["coverage", "master", "--json", "--require", "40"],
+    &["coverage", "master", "--missing"],
     &["verdict"],
     &["verdict", "staging"],
     &["verdict", "staging", "--json"],
@@ -137,6 +142,30 @@ pub(crate) async fn a_farm(db: &Db) {
     };
     db.block_spec(staging, &block, 450).await.unwrap();
     judge(db, staging).await;
+    cover(db, master, "gcc.x86_64-linux").await;
+}
+
+/// Counts what substitute servers have of the newest evaluation of a spec, one hour later and now.
+pub(crate) async fn cover(db: &Db, spec: SpecId, cause: &str) {
+    let newest = db.last_complete(spec, &system()).await.unwrap().unwrap().id;
+    let server = db.presence_server("https://substitutes.example.org").await.unwrap();
+    let outputs = db.due_outputs(newest, server, 440, 1).await.unwrap();
+    let there = outputs.iter().map(|due| NewPresence { outputs: due.outputs, present: true });
+    db.record_presence(server, &there.collect::<Vec<_>>(), 440).await.unwrap();
+    let missing = json!({
+        "states": { "blocked": 1, "failed": 1 }, "causes": [{ "blocked": 1, "build": 2, "job": cause }],
+    });
+    let missing: Option<Missing> = Some(serde_json::from_value(missing).unwrap());
+    let count = |server: &str, hours, present, missing| {
+        let counts = Counts { present, absent: 2, unknown: 2 - present };
+        NewCoverage { server: server.to_owned(), hours, counts, missing }
+    };
+    let counts = [
+        count("", 0, 2, missing),
+        count("", 1, 1, None),
+        count("https://substitutes.example.org", 0, 2, None),
+    ];
+    db.record_coverage((spec, newest), &counts, 480).await.unwrap();
 }
 
 /// Says of a branch that it breaks much for the sake of one build.

@@ -24,6 +24,7 @@ mod compiled;
 mod conversions;
 mod coordinator;
 mod coordinators;
+mod coverage;
 mod crash;
 mod cycles;
 mod db_builds;

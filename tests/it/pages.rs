@@ -11,13 +11,13 @@ use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{a_farm, settled};
+use crate::commands::{a_farm, cover, settled};
 use crate::support::guix::{Tree, manifest};
 use crate::support::program::Farm;
 use crate::support::{Port, begin, derivation, everything, job, on_both, on_both_at, only_spec, spec};
 
 /// All pages that the farm of the stories about commands has.
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 20] = [
     "/branches",
     "/branches/staging",
     "/",
@@ -31,6 +31,8 @@ const PAGES: [&str; 18] = [
     "/compare/1..2?system=x86_64-linux&list=errors",
     "/queue",
     "/queue?spec=staging&system=&state=awaiting-approval",
+    "/coverage",
+    "/coverage/master",
     "/jobs/master/x86_64-linux/vim.x86_64-linux",
     "/jobs/master/x86_64-linux/emacs.x86_64-linux",
     "/jobs?q=e",
@@ -231,6 +233,7 @@ async fn hostile_text_stays_text_on_every_page() {
             }],
         });
         db.record_verdict(master, &serde_json::from_value(verdict).unwrap(), 460).await.unwrap();
+        cover(db, master, evil).await;
         let (url, stop) = serving(db, true).await;
         let client = reqwest::Client::new();
         let get = async |path: &str| {
@@ -241,14 +244,26 @@ async fn hostile_text_stays_text_on_every_page() {
         let listed = get("/api/v1/trouble").await.1;
         assert!(listed.contains("alert(1)"), "{listed}");
         let hostile = ["%3Cscript%3E", "a%22%3E%3Cb%3E", "%E2%80%AE", "..%2F..", "%00", "{{7*7}}"];
-        let mut paths = ["/", "/specs/master", "/evaluations/1", "/queue", "/branches", "/branches/master"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut paths = [
+            "/",
+            "/specs/master",
+            "/evaluations/1",
+            "/queue",
+            "/branches",
+            "/branches/master",
+            "/coverage",
+            "/coverage/master",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         for word in hostile {
             paths.extend(
                 [
                     "/specs/W",
                     "/branches/W",
+                    "/coverage/W",
+                    "/coverage/master?system=W",
+                    "/coverage/master?after=W",
                     "/evaluations/W",
                     "/compare/W..W",
                     "/compare?base=W&target=W",

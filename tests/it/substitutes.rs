@@ -28,7 +28,7 @@ use crate::support::{begin, context, derivation, job, on_both, only_spec, spec};
 
 /// How the server treats an item; what it has no word for, it does not have.
 #[derive(Clone)]
-enum Word {
+pub(crate) enum Word {
     /// It says this.
     Says(String),
     /// It fails with this code, and asks to be left alone for so many seconds.
@@ -39,13 +39,13 @@ enum Word {
 
 /// A substitute server that does what a story wants.
 #[derive(Clone, Default)]
-struct StandIn {
+pub(crate) struct StandIn {
     words: Arc<Mutex<BTreeMap<String, Word>>>,
     requests: Arc<AtomicUsize>,
 }
 
 impl StandIn {
-    async fn start() -> (Self, Location) {
+    pub(crate) async fn start() -> (Self, Location) {
         let stand_in = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -55,7 +55,7 @@ impl StandIn {
     }
 
     /// About the output of the derivation called `word`.
-    fn about(&self, word: &str, says: Option<Word>) {
+    pub(crate) fn about(&self, word: &str, says: Option<Word>) {
         let hash = output(word).hash_text();
         let mut words = self.words.lock().unwrap();
         match says {
@@ -64,7 +64,7 @@ impl StandIn {
         };
     }
 
-    fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.requests.swap(0, Ordering::Relaxed)
     }
 }
@@ -85,23 +85,23 @@ async fn answer(State(stand_in): State<StandIn>, Path(file): Path<String>, heade
 }
 
 /// The store path of the output of the derivation called `word`.
-fn output(word: &str) -> StorePath {
+pub(crate) fn output(word: &str) -> StorePath {
     StorePath::of_text::<&[u8]>(word.as_bytes(), b"", &[]).unwrap()
 }
 
-fn with_output(word: &str) -> NewDerivation {
+pub(crate) fn with_output(word: &str) -> NewDerivation {
     NewDerivation { outputs: vec![("out".to_owned(), output(word).base_name())], ..derivation(word, &[]) }
 }
 
 /// What a server says about the output of `word`, signed with `key`.
-fn signed(word: &str, key: &SigningKey) -> Word {
+pub(crate) fn signed(word: &str, key: &SigningKey) -> Word {
     let info = Narinfo { path: output(word), nar_hash: [1; 32], nar_size: 120, references: vec![] };
     let signed = info.signed_part();
     let signature = key.sign("farm", &signed).unwrap();
     Word::Says(format!("{signed}Signature: {signature}\nURL: nar/x\nCompression: none\n"))
 }
 
-fn trusting(keys: &[&SigningKey]) -> Arc<AuthorizedKeys> {
+pub(crate) fn trusting(keys: &[&SigningKey]) -> Arc<AuthorizedKeys> {
     let entries = keys.iter().map(|key| format!("(entry {} (tag (guix import)))", key.public_text()));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("(acl {})", entries.collect::<String>())).unwrap();
@@ -109,7 +109,7 @@ fn trusting(keys: &[&SigningKey]) -> Arc<AuthorizedKeys> {
 }
 
 /// Wants builds of these derivations since the second 500.
-async fn want(db: &Db, commit: &str, derivations: Vec<NewDerivation>) {
+pub(crate) async fn want(db: &Db, commit: &str, derivations: Vec<NewDerivation>) {
     let spec_id = match db.specs().await.unwrap().first() {
         Some(stored) => stored.id,
         None => only_spec(db, spec("master")).await,

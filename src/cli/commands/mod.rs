@@ -6,6 +6,7 @@ pub(super) mod audit;
 pub(super) mod backup;
 pub(super) mod channels;
 pub(super) mod check;
+pub(super) mod coverage;
 pub(super) mod database;
 pub(super) mod diff;
 pub(super) mod doctor;

@@ -50,7 +50,7 @@ fn exit(word: Word) -> Exit {
     match word {
         Word::Ready => Exit::Done,
         Word::Waiting | Word::NeedsAction => Exit::NotReady,
-        Word::MustChange => Exit::MustChange,
+        Word::MustChange => Exit::No,
         Word::Unknown => Exit::Unknown,
     }
 }

@@ -37,12 +37,22 @@ pub enum EventKind {
     Host,
     /// The verdict on a branch changed.
     Verdict,
+    /// Substitute servers have more, or less, of an evaluation.
+    Coverage,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 7] =
-        [Self::Action, Self::Push, Self::Spec, Self::Evaluation, Self::Builds, Self::Host, Self::Verdict];
+    pub const ALL: [Self; 8] = [
+        Self::Action,
+        Self::Push,
+        Self::Spec,
+        Self::Evaluation,
+        Self::Builds,
+        Self::Host,
+        Self::Verdict,
+        Self::Coverage,
+    ];
 
     /// The word for the kind.
     pub fn word(self) -> &'static str {
@@ -54,6 +64,7 @@ impl EventKind {
             Self::Builds => "builds",
             Self::Host => "host",
             Self::Verdict => "verdict",
+            Self::Coverage => "coverage",
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::steps::evaluate::{Evaluate, EvaluateSettings};
 use crate::steps::fetch::Fetch;
 use crate::steps::register::Register;
 use crate::steps::schedule::Schedule;
-use crate::steps::substitutes::QuerySubstitutes;
+use crate::steps::substitutes::{MeasureCoverage, QuerySubstitutes};
 use crate::steps::verdict::Judge;
 use crate::steps::watch::Watch;
 
@@ -48,6 +48,7 @@ pub struct Pipeline {
     /// Present if this machine builds.
     local_builder: Option<LocalBuilder>,
     judge: Judge,
+    coverage: MeasureCoverage,
 }
 
 impl Pipeline {
@@ -68,6 +69,7 @@ impl Pipeline {
             watch: Watch::new(context, parts::mirrors(config)),
             fetch: Fetch::new(context, parts::resolver(config)),
             schedule: Schedule::new(context, !servers.is_empty()),
+            coverage: MeasureCoverage::new(context, servers.clone()),
             substitutes: QuerySubstitutes::new(context, servers),
             cancel_orphans: CancelOrphans::new(context, coordinators::names(config)),
             remotes,
@@ -95,6 +97,7 @@ impl Pipeline {
             tasks.spawn(keep(local_builder, bell, stop.clone()));
         }
         tasks.spawn(keep(self.judge, Bell::default(), stop.clone()));
+        tasks.spawn(keep(self.coverage, Bell::default(), stop.clone()));
         tasks.close();
         tasks
     }
@@ -122,6 +125,7 @@ impl Pipeline {
         // Branches are judged by what is known, also if a coordinator is away.
         let coordinated = self.coordinate().await;
         run_until_idle(&mut self.judge).await.context("judging branches")?;
+        run_until_idle(&mut self.coverage).await.context("asking substitute servers what they have")?;
         coordinated
     }
 

@@ -9,10 +9,13 @@
 //!
 //! If a server answers 403 for an item, but not for `/nix-cache-info`, it does not have the item.
 
+mod ask;
+mod coverage;
 mod query;
 mod server;
 mod verdict;
 
+pub use coverage::MeasureCoverage;
 pub use query::QuerySubstitutes;
 pub use server::{Answers, Failure, Server};
 pub use verdict::{Verdict, verdict};

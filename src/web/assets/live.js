@@ -91,7 +91,7 @@ function open() {
     if (event.lastEventId) last = event.lastEventId;
     refresh();
   };
-  for (const kind of ["action", "push", "spec", "evaluation", "builds", "host", "verdict", "progress", "reset"]) {
+  for (const kind of ["action", "push", "spec", "evaluation", "builds", "host", "verdict", "coverage", "progress", "reset"]) {
     source.addEventListener(kind, heard);
   }
   source.addEventListener("hello", (event) => {

@@ -80,10 +80,11 @@ pub(super) struct Frame {
 /// The version of Gorget.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The navigation: paths and labels.
-const ENTRIES: [(&str, &str); 5] = [
+const ENTRIES: [(&str, &str); 6] = [
     ("/", "Overview"),
     ("/branches", "Branches"),
     ("/queue", "Queue"),
+    ("/coverage", "Coverage"),
     ("/compare", "Compare"),
     ("/farm", "Farm"),
 ];

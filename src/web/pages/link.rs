@@ -40,6 +40,11 @@ pub(super) fn branch(spec: &str) -> String {
     path(&["branches", spec])
 }
 
+/// Where it is what substitute servers have of a spec.
+pub(super) fn coverage(spec: &str) -> String {
+    path(&["coverage", spec])
+}
+
 pub(super) fn evaluation(id: EvaluationId) -> String {
     format!("/evaluations/{id}")
 }

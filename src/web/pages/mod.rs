@@ -10,8 +10,10 @@
 //! script and pictures.
 
 pub(super) mod admin;
+mod chart;
 mod clean;
 pub(super) mod compare;
+pub(super) mod coverage;
 mod difference;
 pub(super) mod evaluation;
 pub(super) mod farm;

@@ -110,6 +110,10 @@ impl Shape {
         "A build that it needs failed. Waiting does not help until that one is fixed or retried.",
     );
 
+    /// That of outputs that nothing wants to be built.
+    pub(super) const NO_BUILD: Self =
+        Self::new(DASHED, "waiting", "no build", "Nothing wants it to be built.");
+
     /// That of a reason that decides nothing.
     pub(super) const SAID: Self =
         Self::new(DOT, "waiting", "for information", "It is worth knowing, and holds nothing up.");

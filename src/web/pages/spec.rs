@@ -35,6 +35,8 @@ struct SpecPage {
     queue: String,
     /// Where the verdict on its branch is.
     verdict: Option<String>,
+    /// Where it is what substitute servers have of it.
+    coverage: String,
     lede: String,
     facts: Vec<Clean>,
     blocked: Vec<(Clean, Clean, Time)>,
@@ -90,6 +92,7 @@ pub(in crate::web) async fn page(
             .map(|one| (Clean::line(one.author), Clean::text(one.reason), Time::new(one.since, now))),
         frame,
         name: Clean::line(&name),
+        coverage: link::coverage(&name),
         verdict: stored.spec.verdict.as_ref().map(|_| link::branch(&name)),
         queue: format!("/queue{}", link::query(&[("spec", &name)])),
         lede: lede(stored, &status),

@@ -123,9 +123,18 @@ impl Machine {
 
     /// Runs a real substitute server, with a key of its own, which this machine trusts. Gives its URL.
     pub async fn publish(&self) -> (Process, String) {
+        self.publish_after(DAEMON).await
+    }
+
+    /// The same while its daemon runs.
+    pub async fn publish_beside_daemon(&self) -> (Process, String) {
+        self.publish_after("").await
+    }
+
+    async fn publish_after(&self, daemon: &str) -> (Process, String) {
         let port = Port::free();
         let script = format!(
-            "{DAEMON}guix archive --generate-key 2> /dev/null
+            "{daemon}guix archive --generate-key 2> /dev/null
             guix archive --authorize < /etc/guix/signing-key.pub
             guix publish --listen=127.0.0.1 --port={}",
             port.address.port()

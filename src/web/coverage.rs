@@ -1,0 +1,58 @@
+//! What substitute servers have, for programs.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Shared;
+use super::api::spec_named;
+use super::problem::Problem;
+use crate::domain::coverage::ANSWER_LIFETIME;
+use crate::view::coverage::{Coverage, MissingJob};
+
+/// The most jobs of one answer.
+const MOST_JOBS: i64 = 500;
+
+type Answer = Result<Response, Problem>;
+
+/// The jobs after a name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct After {
+    after: String,
+}
+
+pub(super) async fn all(State(shared): State<Arc<Shared>>) -> Answer {
+    let rows = shared.web.db.coverage(None).await?;
+    Ok(Json(&json!({ "items": Coverage::all(&rows) })).into_response())
+}
+
+pub(super) async fn of_spec(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Answer {
+    let db = &shared.moment().await?;
+    spec_named(db, &name).await?;
+    let rows = db.coverage(Some(&name)).await?;
+    Ok(Json(&json!({ "items": Coverage::all(&rows) })).into_response())
+}
+
+pub(super) async fn missing(
+    State(shared): State<Arc<Shared>>,
+    Path((name, system)): Path<(String, String)>,
+    Query(After { after }): Query<After>,
+) -> Answer {
+    let db = &shared.moment().await?;
+    spec_named(db, &name).await?;
+    let rows = db.coverage(Some(&name)).await?;
+    let found = Coverage::all(&rows);
+    let Some(one) = found.iter().find(|one| one.system == system) else {
+        return Err(Problem::missing(format!("nothing is known of {name} for {system}")));
+    };
+    let since = shared.web.clock.now() - ANSWER_LIFETIME;
+    let jobs = db.missing_jobs(one.evaluation, &after, since, MOST_JOBS).await?;
+    let items: Vec<MissingJob<'_>> = jobs.iter().map(|row| MissingJob::new(one, row)).collect();
+    let next = items.last().filter(|_| jobs.len() as i64 == MOST_JOBS).map(|last| last.job);
+    Ok(Json(&json!({ "items": items, "next": next })).into_response())
+}
