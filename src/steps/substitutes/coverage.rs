@@ -26,6 +26,8 @@ const ROUND: Seconds = 600;
 const COUNT: Seconds = 60;
 /// The ages of an evaluation, in hours, at which its counts are kept.
 const HOURS: [i64; 5] = [1, 6, 24, 72, 168];
+/// The time between two removals of answers that nothing needs.
+const FORGET: Seconds = 24 * 3600;
 /// The most causes that are recorded.
 const CAUSES: usize = 20;
 
@@ -38,6 +40,8 @@ pub struct MeasureCoverage {
     servers: Vec<Server>,
     asker: Asker,
     rounds: HashMap<EvaluationId, Round>,
+    /// When answers were removed last.
+    forgotten_at: Option<Seconds>,
 }
 
 /// When an evaluation was asked for and counted last.
@@ -53,9 +57,8 @@ impl Reconciler for MeasureCoverage {
 
     async fn step(&mut self) -> anyhow::Result<Progress> {
         let newest = self.newest().await?;
-        if newest.iter().any(|one| !self.rounds.contains_key(&one.id)) {
-            self.forget(&newest).await?;
-        }
+        self.rounds.retain(|id, _| newest.iter().any(|one| one.id == *id));
+        self.forget(self.clock.now()).await?;
         for evaluation in newest {
             let now = self.clock.now();
             let round = self.rounds.entry(evaluation.id).or_default();
@@ -83,7 +86,15 @@ impl MeasureCoverage {
     /// Asks `servers`.
     pub fn new(context: &Context, servers: Vec<Server>) -> Self {
         let Context { db, clock, mode, .. } = context.clone();
-        Self { asker: Asker::new(context), db, clock, mode, servers, rounds: HashMap::new() }
+        Self {
+            asker: Asker::new(context),
+            db,
+            clock,
+            mode,
+            servers,
+            rounds: HashMap::new(),
+            forgotten_at: None,
+        }
     }
 
     /// The newest complete evaluation of each active spec and system; none if there is no server.
@@ -102,14 +113,17 @@ impl MeasureCoverage {
         Ok(newest)
     }
 
-    /// Forgets what no newest evaluation needs, and servers that are not configured.
-    async fn forget(&mut self, newest: &[Evaluation]) -> anyhow::Result<()> {
+    /// Removes what no newest evaluation needs, and servers that are not configured, once a day.
+    async fn forget(&mut self, now: Seconds) -> anyhow::Result<()> {
+        if self.forgotten_at.is_some_and(|at| (0..FORGET).contains(&(now - at))) {
+            return Ok(());
+        }
         let mut servers = Vec::new();
         for server in &self.servers {
             servers.push(self.db.presence_server(&server.name).await?);
         }
         self.db.forget_presence(&servers).await?;
-        self.rounds.retain(|id, _| newest.iter().any(|one| one.id == *id));
+        self.forgotten_at = Some(now);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use reqwest::header::{CACHE_CONTROL, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::clock::Seconds;
@@ -46,6 +46,8 @@ pub struct Server {
     client: Client,
     keys: Arc<AuthorizedKeys>,
     at_once: usize,
+    /// One for each request that may be under way, whoever asks.
+    turns: Arc<Semaphore>,
 }
 
 /// The answers of a server for several items.
@@ -95,7 +97,8 @@ impl Server {
             .user_agent(USER_AGENT)
             .pool_max_idle_per_host(at_once);
         let client = client.build().context("setting up an HTTP client")?;
-        Ok(Self { name: url.to_string(), url: url.clone(), client, keys, at_once })
+        let turns = Arc::new(Semaphore::new(at_once));
+        Ok(Self { name: url.to_string(), url: url.clone(), client, keys, at_once, turns })
     }
 
     /// Asks for the items with these base names, with concurrent requests over persistent
@@ -193,6 +196,7 @@ impl Server {
 /// Asks for one item after the other, until none is left or too many requests have failed.
 async fn asker(server: Server, round: Arc<Round>) {
     while round.failures.load(Ordering::Relaxed) < MAX_FAILURES {
+        let Ok(_turn) = server.turns.acquire().await else { return };
         let next = round.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let Some(base_name) = next else { return };
         let reply = match server.ask_for(&base_name).await {
