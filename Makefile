@@ -1,14 +1,16 @@
 PREFIX ?= /usr/local
 CARGO ?= cargo
 # What stories are run with: the Guix that they are told with, and failures that show their messages.
-STORIES = root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && RUST_BACKTRACE=0 GORGET_TEST_GUIX_ROOT=$$root
+# Two for each core at a time: they wait as long as they compute.
+STORIES = root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && RUST_BACKTRACE=0 \
+  RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} GORGET_TEST_GUIX_ROOT=$$root
 # Ignored stories that have targets of their own.
 NOT_SLOW = --skip torture:: --skip siege:: --skip schedules::
 
 .PHONY: help build test test-slow demo check parity bench fuzz torture simulate install clean
 
 help:
-	@echo 'make demo     evaluate a real Guix tree, move its branch, show the result'
+	@echo 'make demo     evaluate a real Guix tree, move its branch, show the result; with SERVE=1 in a browser'
 	@echo 'make test     set up what is missing, check the code, run all tests but the slowest'
 	@echo 'make test-slow  run the stories that take minutes each'
 	@echo 'make check    the quick part of that: format, lints, and whether it compiles'
@@ -50,7 +52,7 @@ check:
 	! command -v cargo-deny >/dev/null || $(CARGO) deny --locked check bans licenses sources
 
 demo: build
-	scripts/demo
+	scripts/demo $(if $(SERVE),--serve)
 
 parity: build
 	scripts/parity

@@ -1,8 +1,15 @@
 //! The farm in a real browser.
 
+use std::path::Path;
+
+use gorget::clock::Clock;
+use gorget::db::Db;
 use gorget::sandbox::Process;
+use gorget::web::Web;
 use serde_json::json;
 
+use crate::commands::a_farm;
+use crate::pages::serve_web;
 use crate::support::Port;
 use crate::support::chromium::Browser;
 use crate::support::guix::{Tree, manifest};
@@ -86,4 +93,40 @@ async fn without_scripts_everything_works_on_a_narrow_screen() {
     assert_eq!(browser.text(".user a").await, "Log in");
     browser.quit().await;
     process.kill();
+}
+
+/// The width and height of a PNG picture, from its header.
+fn size(picture: &[u8]) -> (u32, u32) {
+    assert_eq!(&picture[1..4], b"PNG");
+    let number = |at: usize| u32::from_be_bytes(picture[at..at + 4].try_into().unwrap());
+    (number(16), number(20))
+}
+
+/// Makes those pictures again if `GORGET_UPDATE_PICTURES` is set. Fonts differ between machines, so
+/// they are not compared.
+#[tokio::test]
+async fn readme_shows_pictures_of_a_farm() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path().join("gorget.db").to_str().unwrap()).await.unwrap();
+    a_farm(&db).await;
+    let (url, stop) = serve_web(Web { anonymous: true, ..Web::new(db, Clock::manual(1000)) }).await;
+    let browser = Browser::start(false, 1280).await;
+    browser.open(&url).await;
+    let mut pictures = Vec::new();
+    for scheme in ["light", "dark"] {
+        let picture = browser.picture(scheme).await;
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/pictures/overview-{scheme}.png"));
+        if std::env::var_os("GORGET_UPDATE_PICTURES").is_some() {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, &picture).unwrap();
+        }
+        let shown = std::fs::read(&file).unwrap();
+        assert_eq!(size(&shown).0, size(&picture).0, "{scheme}");
+        pictures.push(picture);
+    }
+    assert_ne!(pictures[0], pictures[1], "the dark one is dark");
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    assert!(readme.contains("docs/pictures/overview-light.png") && readme.contains("overview-dark.png"));
+    browser.quit().await;
+    stop.cancel();
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use gorget::sandbox::Process;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -120,6 +121,15 @@ impl Browser {
     /// What a script gives. The driver's scripts run where those of pages do not.
     pub async fn run(&self, script: &str) -> Value {
         self.post("/execute/sync", json!({ "script": script, "args": [] })).await
+    }
+
+    /// A picture of what the window shows in the light or in the dark, as PNG.
+    pub async fn picture(&self, scheme: &str) -> Vec<u8> {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        let command = json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": features } });
+        self.post("/goog/cdp/execute", command).await;
+        let picture = self.ask(Method::GET, "/screenshot", Value::Null).await.unwrap();
+        BASE64_STANDARD.decode(picture.as_str().unwrap()).unwrap()
     }
 
     /// Path and query of the page.
