@@ -165,13 +165,13 @@ impl<'a> Derivation<'a> {
     /// when a derivation is added. Returns the derivation's own [`ModuloHash`], for derivations that
     /// use it.
     ///
-    /// `name` is that of the derivation, without `.drv`; `modulo_of` returns the [`ModuloHash`] of an
+    /// `name` is that of the derivation, without `.drv`; `modulo_hash_of` returns the [`ModuloHash`] of an
     /// input. Without this check, a forged derivation could claim the outputs of another one and be
     /// mistaken for it.
     pub fn check_outputs(
         &self,
         name: &str,
-        modulo_of: impl Fn(&[u8]) -> Option<ModuloHash>,
+        modulo_hash_of: impl Fn(&[u8]) -> Option<ModuloHash>,
     ) -> Result<ModuloHash, OutputError> {
         if self.outputs.is_empty() {
             return Err(OutputError::Count);
@@ -184,8 +184,8 @@ impl<'a> Derivation<'a> {
         }
         let mut hashes: BTreeMap<String, Vec<&[u8]>> = BTreeMap::new();
         for (path, names) in &self.inputs {
-            let modulo = modulo_of(path).ok_or_else(|| OutputError::UnknownInput(lossy(path)))?;
-            let wanted = hashes.entry(data_encoding::HEXLOWER.encode(&modulo)).or_default();
+            let modulo_hash = modulo_hash_of(path).ok_or_else(|| OutputError::UnknownInput(lossy(path)))?;
+            let wanted = hashes.entry(data_encoding::HEXLOWER.encode(&modulo_hash)).or_default();
             wanted.extend(names.iter().map(|name| &name[..]));
         }
         for names in hashes.values_mut() {

@@ -103,10 +103,14 @@ impl StorePath {
     }
 
     /// The path of `output` of a derivation called `name`, whose masked contents have the SHA-256
-    /// `modulo`.
-    pub fn of_output(name: &str, output: &str, modulo: &[u8; 32]) -> Result<Self, PathError> {
+    /// `modulo_hash`.
+    pub fn of_output(name: &str, output: &str, modulo_hash: &[u8; 32]) -> Result<Self, PathError> {
         let full = if output == "out" { name.to_owned() } else { format!("{name}-{output}") };
-        Ok(Self::fingerprinted(format!("output:{output}").as_bytes(), modulo, check_name(full.as_bytes())?))
+        Ok(Self::fingerprinted(
+            format!("output:{output}").as_bytes(),
+            modulo_hash,
+            check_name(full.as_bytes())?,
+        ))
     }
 
     fn fingerprinted(kind: &[u8], hash: &[u8; 32], name: &str) -> Self {

@@ -110,7 +110,7 @@ impl ProcessGroup {
             usage.own.extend(worker.map(|id| (id, held.exclusive)));
             if held.exclusive >= most {
                 most = held.exclusive;
-                usage.largest = Some(worker.map_or(KillTarget::Stray(process.pid), KillTarget::Worker));
+                usage.largest = Some(worker.map_or(KillTarget::Process(process.pid), KillTarget::Worker));
             }
         }
         usage
@@ -127,7 +127,7 @@ impl ProcessGroup {
                 return;
             }
             for process in others {
-                self.kill(KillTarget::Stray(process.pid));
+                self.kill(KillTarget::Process(process.pid));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -48,7 +48,7 @@ pub(super) enum Received {
 pub(super) enum KillTarget {
     Worker(usize),
     /// A process that evaluated code started, by its process id.
-    Stray(u32),
+    Process(u32),
 }
 
 /// All processes of one revision. Dropping the group kills them.
@@ -241,7 +241,7 @@ impl ProcessGroup {
     pub(super) fn kill(&self, victim: KillTarget) {
         let pid = match victim {
             KillTarget::Worker(id) => self.pid(id),
-            KillTarget::Stray(pid) => Some(pid),
+            KillTarget::Process(pid) => Some(pid),
         };
         if let Some((pid, outermost)) = pid.zip(self.sandbox.id()) {
             kill::kill_below(outermost, pid);
@@ -253,7 +253,7 @@ impl ProcessGroup {
         self.members.remove(&id);
         self.tokens.remove(&id);
         for orphan in self.process_tree().orphans {
-            self.kill(KillTarget::Stray(orphan));
+            self.kill(KillTarget::Process(orphan));
         }
     }
 

@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::compiler::CompilerIdentity;
 use super::definers::Sort;
-use super::effort::{LimitExceeded, Meter};
 use super::hash::{Hash, hash_set};
 use super::index::Index;
+use super::key_limits::{LimitExceeded, Meter};
 use super::reader::Symbol;
 use super::search::{Search, Step};
 

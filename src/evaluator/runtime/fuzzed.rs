@@ -1,8 +1,8 @@
 //! Entry points for the fuzzer: see `fuzz/`.
 
 use super::compiler::CompilerIdentity;
-use super::effort::EffortLimits;
 use super::key;
+use super::key_limits::KeyLimits;
 use super::layer::{Kind, Layer};
 use super::sources::File;
 
@@ -21,8 +21,8 @@ pub fn keys(a: &[u8], b: &[u8]) -> (Vec<(String, [u8; 32])>, usize) {
     let layers = [Layer::alone(empty.path().to_owned(), Kind::Guix)];
     let core = ["define", "define-syntax", "let", "list"].map(str::to_owned).to_vec();
     let compiler = CompilerIdentity { identity: "3.0".to_owned(), core };
-    let effort = EffortLimits::limited();
-    let Ok(keyed) = key::keys(&files, &layers, Kind::Guix, &compiler, &effort) else {
+    let limits = KeyLimits::limited();
+    let Ok(keyed) = key::keys(&files, &layers, Kind::Guix, &compiler, &limits) else {
         return (Vec::new(), 0);
     };
     let mut keys: Vec<_> = keyed.keys.into_iter().map(|(path, keys)| (path, keys.own)).collect();

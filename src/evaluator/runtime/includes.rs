@@ -6,9 +6,9 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::effort::{LimitExceeded, Meter};
 use super::hash::Hash;
 use super::hash::hash_set;
+use super::key_limits::{LimitExceeded, Meter};
 use super::layer::Layer;
 use super::layer_reader::{LayerReader, Unreadable};
 use super::reader::{self, Include, Modules, Read};
@@ -167,7 +167,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::time::Duration;
 
-    use super::super::effort::EffortLimits;
+    use super::super::key_limits::KeyLimits;
     use super::super::layer::Kind;
     use super::*;
     use crate::clock::cpu_time;
@@ -197,8 +197,8 @@ mod tests {
             kind: Kind::Channel,
             text: text.as_bytes().to_vec(),
         };
-        let effort = EffortLimits::limited();
-        let meter = effort.meter();
+        let limits = KeyLimits::limited();
+        let meter = limits.meter();
         let mut read = reader::read(&file.text, 0, &modules, &meter).unwrap();
         let started = cpu_time();
         let included = Includes::new(&[layer], &modules).unwrap().follow(&file, &mut read, &meter).unwrap();

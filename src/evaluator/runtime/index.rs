@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::definers::{self, Definers, Sort};
-use super::effort::{EffortLimits, LimitExceeded, Meter};
 use super::hash::{Hash, texts_hash};
 use super::includes::Includes;
+use super::key_limits::{KeyLimits, LimitExceeded, Meter};
 use super::layer::{Kind, Layer};
 use super::makers::Makers;
 use super::reach::Reach;
@@ -89,13 +89,13 @@ pub fn index(
     files: &[File],
     layers: &[Layer],
     core: &HashSet<&[u8]>,
-    effort: &EffortLimits,
+    limits: &KeyLimits,
 ) -> Result<Index, SourcesError> {
     let halted = |halt| SourcesError::halted(layers, halt);
     let modules = Modules::new(files.iter().map(|file| file.path.as_str()));
-    let mut reads = read_all(files, &modules, effort).map_err(halted)?;
+    let mut reads = read_all(files, &modules, limits).map_err(halted)?;
     let mut includes = Includes::new(layers, &modules)?;
-    let meter = effort.meter();
+    let meter = limits.meter();
     let mut known = Vec::with_capacity(files.len());
     for (file, read) in files.iter().zip(&mut reads) {
         let taken_in = includes.follow(file, read, &meter).map_err(|error| error.named(layers))?;
@@ -114,9 +114,9 @@ pub fn index(
 }
 
 /// The names of the macros that `files` define.
-pub fn macros(files: &[File], effort: &EffortLimits) -> Result<Vec<String>, LimitExceeded> {
+pub fn macros(files: &[File], limits: &KeyLimits) -> Result<Vec<String>, LimitExceeded> {
     let modules = Modules::new(files.iter().map(|file| file.path.as_str()));
-    let reads = read_all(files, &modules, effort)?;
+    let reads = read_all(files, &modules, limits)?;
     let names = definers::macro_names(&reads).into_iter();
     Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
 }
@@ -124,11 +124,11 @@ pub fn macros(files: &[File], effort: &EffortLimits) -> Result<Vec<String>, Limi
 fn read_all<'a>(
     files: &'a [File],
     modules: &Modules<'_>,
-    effort: &EffortLimits,
+    limits: &KeyLimits,
 ) -> Result<Vec<Read<'a>>, LimitExceeded> {
     let next = AtomicUsize::new(0);
     let work = || {
-        let (mut done, meter) = (Vec::new(), effort.meter());
+        let (mut done, meter) = (Vec::new(), limits.meter());
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(file) = files.get(number) else { return Ok(done) };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::effort::{LimitExceeded, Meter};
+use super::key_limits::{LimitExceeded, Meter};
 use super::reader::Symbol;
 
 /// Forms in groups, by the words of the name that they are about.

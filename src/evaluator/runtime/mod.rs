@@ -23,7 +23,7 @@
 //!
 //! A module has no key if it includes a file that is not in a layer, or is nested more deeply than
 //! any real module, or imports a module without a key. Modules without a key are loaded from
-//! source. Channels whose modules exceed the limits of `sources` and `effort` are refused. A
+//! source. Channels whose modules exceed the limits of `sources` and `key_limits` are refused. A
 //! separate process, the source reader (`source_reader`), reads all of this.
 //!
 //! Everything in doubt counts: names in forms with an unknown head, names that such a form may make
@@ -81,7 +81,6 @@ mod compiler;
 mod compiling;
 mod definers;
 mod digest;
-mod effort;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod hash;
@@ -89,6 +88,7 @@ mod includes;
 mod index;
 mod installed;
 mod key;
+mod key_limits;
 mod layer;
 mod layer_reader;
 mod link_tree;

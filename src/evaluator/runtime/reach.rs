@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::effort::{LimitExceeded, Meter};
 use super::hash::Hash;
+use super::key_limits::{LimitExceeded, Meter};
 use super::search::{Search, Step, UNSEEN};
 
 /// What every file reaches: its imports, their imports, and so on, and itself. Files that reach each other

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, FileType};
 
-use super::effort::{EffortLimits, LimitExceeded, Meter};
+use super::key_limits::{KeyLimits, LimitExceeded, Meter};
 use super::layer::{Kind, Layer};
 use super::layer_reader::{LayerReader, Unreadable};
 
@@ -77,9 +77,9 @@ fn of_guix(name: &str) -> bool {
 /// # Errors
 /// When a file cannot be read, or is a link that leads out of its channel, or a limit is exceeded:
 /// it would be unknown what Guile finds.
-pub fn files(layers: &[Layer], effort: &EffortLimits) -> Result<Vec<File>, SourcesError> {
+pub fn files(layers: &[Layer], limits: &KeyLimits) -> Result<Vec<File>, SourcesError> {
     let mut found: HashMap<String, (usize, bool)> = HashMap::new();
-    let meter = effort.meter();
+    let meter = limits.meter();
     let mut opened = Vec::with_capacity(layers.len());
     for (number, layer) in layers.iter().enumerate() {
         let files = LayerReader::new(layer)?;

@@ -96,7 +96,7 @@ impl Supervisor<'_> {
                 victims.extend(process_tree.of_parent);
             }
             for pid in victims {
-                self.warm.processes.kill(KillTarget::Stray(pid));
+                self.warm.processes.kill(KillTarget::Process(pid));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

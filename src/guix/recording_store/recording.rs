@@ -79,14 +79,14 @@ struct Known {
 /// What is known of the references of a text.
 struct Referred {
     /// The [`ModuloHash`] of each reference that is a derivation.
-    modulos: Vec<Option<ModuloHash>>,
+    modulo_hashes: Vec<Option<ModuloHash>>,
     unreadable: Option<Arc<Unreadable>>,
 }
 
 /// What later requests need to know of a derivation.
 #[derive(Debug)]
 struct KnownDerivation {
-    modulo: ModuloHash,
+    modulo_hash: ModuloHash,
     outputs: Outputs,
     substitutable: bool,
 }
@@ -129,7 +129,7 @@ impl Recording {
         let referred = references.iter().map(|path| StorePath::parts(path)).collect::<Result<Vec<_>, _>>()?;
         let path = StorePath::of_text(name, contents, &references)?;
         let Some(known) = self.referred(&path, &referred, &references)? else { return Ok(path) };
-        let Referred { modulos, unreadable } = known;
+        let Referred { modulo_hashes, unreadable } = known;
         let unreadable = Unreadable::find(path.name(), contents).or(unreadable);
         let mut derivation = None;
         let mut known = None;
@@ -137,7 +137,7 @@ impl Recording {
             let parsed =
                 Derivation::parse(contents).map_err(|e| StoreError::NotADerivation(path.clone(), e))?;
             check_references(&path, &parsed, &references)?;
-            let learnt = check_derivation(&path, drv_name, &parsed, &references, &modulos)?;
+            let learnt = check_derivation(&path, drv_name, &parsed, &references, &modulo_hashes)?;
             (derivation, known) = (Some(learnt.0), Some(Box::new(learnt.1)));
             references.clear();
         }
@@ -160,7 +160,7 @@ impl Recording {
         referred: &[(Hash, &str)],
         references: &[&[u8]],
     ) -> Result<Option<Referred>, StoreError> {
-        let mut result = Referred { modulos: Vec::with_capacity(referred.len()), unreadable: None };
+        let mut result = Referred { modulo_hashes: Vec::with_capacity(referred.len()), unreadable: None };
         let state = self.lock()?;
         if state.knows(path) {
             return Ok(None);
@@ -169,7 +169,7 @@ impl Recording {
             let Some(known) = state.find(hash, name) else {
                 return Err(StoreError::UnknownReference(path.clone(), StorePath::parse(reference)?));
             };
-            result.modulos.push(known.derivation.as_ref().map(|derivation| derivation.modulo));
+            result.modulo_hashes.push(known.derivation.as_ref().map(|derivation| derivation.modulo_hash));
             if let Some(unreadable) = &known.unreadable {
                 // Of several, always take the same one, whatever the hashes are.
                 let other = result.unreadable.take_if(|other| *other < *unreadable);

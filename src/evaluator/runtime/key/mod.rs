@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use super::compiler::CompilerIdentity;
 use super::definers::Sort;
 use super::digest::Graph;
-use super::effort::{EffortLimits, LimitExceeded, Meter};
 use super::hash::{Hash, hash_set, texts_hash};
 use super::index::Index;
+use super::key_limits::{KeyLimits, LimitExceeded, Meter};
 use super::layer::{Kind, Layer};
 use super::reader::Symbol;
 use super::sources::{File, SourcesError};
@@ -88,11 +88,11 @@ pub fn keys(
     layers: &[Layer],
     kind: Kind,
     compiler: &CompilerIdentity,
-    effort: &EffortLimits,
+    limits: &KeyLimits,
 ) -> Result<Keyed, SourcesError> {
     let core = compiler.core.iter().map(String::as_bytes).collect();
-    let index = super::index::index(files, layers, &core, effort)?;
-    let keyed = all_keys(files, &index, kind, compiler, effort);
+    let index = super::index::index(files, layers, &core, limits)?;
+    let keyed = all_keys(files, &index, kind, compiler, limits);
     let mut keyed = keyed.map_err(|halt| SourcesError::halted(layers, halt))?;
     keyed.of_packages = of_packages(files, &index);
     for reached in keyed.reached.values_mut() {
@@ -121,10 +121,10 @@ fn all_keys(
     index: &Index,
     kind: Kind,
     compiler: &CompilerIdentity,
-    effort: &EffortLimits,
+    limits: &KeyLimits,
 ) -> Result<Keyed, LimitExceeded> {
     let mut graph = Graph::new(index, compiler);
-    graph.digest_all(&effort.meter())?;
+    graph.digest_all(&limits.meter())?;
     let graph = &graph;
     let texts = files.iter().zip(&index.seen);
     let texts: Vec<Hash> =
@@ -138,7 +138,7 @@ fn all_keys(
     wanted.sort_by_key(|number| index.reach.component(*number));
     let half = wanted.len().div_ceil(2);
     let work = |part: &[u32]| -> Result<Keyed, LimitExceeded> {
-        let (mut keyed, meter) = (Keyed::default(), effort.meter());
+        let (mut keyed, meter) = (Keyed::default(), limits.meter());
         for part in part.chunk_by(|a, b| index.reach.component(*a) == index.reach.component(*b)) {
             let reached = graph.reached(files, index.reach.component(part[0]), &texts, &meter)?;
             for file in part.iter().filter(|_| !reached.unknown) {

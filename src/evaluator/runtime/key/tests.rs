@@ -2,10 +2,10 @@ use super::*;
 
 /// The keys of modules given as path and source.
 fn keys_of(modules: &[(&str, &str)]) -> HashMap<String, Keys> {
-    compared(Kind::Guix, modules, &EffortLimits::limited()).unwrap().keys
+    compared(Kind::Guix, modules, &KeyLimits::limited()).unwrap().keys
 }
 
-fn compared(kind: Kind, modules: &[(&str, &str)], effort: &EffortLimits) -> Result<Keyed, SourcesError> {
+fn compared(kind: Kind, modules: &[(&str, &str)], limits: &KeyLimits) -> Result<Keyed, SourcesError> {
     let empty = tempfile::tempdir().unwrap();
     let layers = [Layer { name: "evil".to_owned(), ..Layer::alone(empty.path().to_owned(), kind) }];
     let file = |(path, text): &(&str, &str)| File {
@@ -18,7 +18,7 @@ fn compared(kind: Kind, modules: &[(&str, &str)], effort: &EffortLimits) -> Resu
     let mut files: Vec<File> = modules.iter().map(file).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let core = ["list", "define", "define-syntax", "let"].map(str::to_owned).to_vec();
-    keys(&files, &layers, kind, &CompilerIdentity { identity: "3.0".to_owned(), core }, effort)
+    keys(&files, &layers, kind, &CompilerIdentity { identity: "3.0".to_owned(), core }, limits)
 }
 
 const BASE: [(&str, &str); 6] = [
@@ -146,8 +146,8 @@ fn what_imports_an_unknown_module_has_no_key_either() {
         ("c.scm", "(define-module (c))"),
         ("x.scm", unknown),
     ];
-    let effort = EffortLimits::limited();
-    let keyed = compared(Kind::Channel, &modules, &effort).unwrap();
+    let limits = KeyLimits::limited();
+    let keyed = compared(Kind::Channel, &modules, &limits).unwrap();
     assert_eq!(keyed.keys.keys().collect::<Vec<_>>(), ["c.scm"]);
     assert_eq!(keyed.unknown.len(), 1);
     assert_eq!(keyed.unknown[0].0, "x.scm");
@@ -168,10 +168,10 @@ fn many(count: usize, imports: &dyn Fn(usize) -> Vec<usize>) -> Vec<(String, Str
 
 fn steps(modules: &[(String, String)]) -> u64 {
     let modules: Vec<_> = modules.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    let effort = EffortLimits::limited();
-    let keyed = compared(Kind::Channel, &modules, &effort).unwrap();
+    let limits = KeyLimits::limited();
+    let keyed = compared(Kind::Channel, &modules, &limits).unwrap();
     assert_eq!(keyed.keys.len(), modules.len());
-    effort.used().0
+    limits.used().0
 }
 
 #[test]
@@ -201,8 +201,8 @@ fn what_takes_too_much_is_refused_and_the_channel_named() {
         ("many symbols", one((0..200_000).map(|number| format!("s{number} ")).collect())),
     ] {
         let modules: Vec<_> = modules.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-        let effort = EffortLimits::of(20_000_000, 8 << 20);
-        let error = compared(Kind::Channel, &modules, &effort).map(|_| ()).unwrap_err().to_string();
+        let limits = KeyLimits::of(20_000_000, 8 << 20);
+        let error = compared(Kind::Channel, &modules, &limits).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("`evil`") && error.contains("hint: "), "{what}: {error}");
     }
 }
@@ -233,10 +233,10 @@ fn it_is_known_whose_files_a_channel_reaches() {
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(path, text).unwrap();
     }
-    let effort = EffortLimits::limited();
-    let files = crate::evaluator::runtime::sources::files(&layers, &effort).unwrap();
+    let limits = KeyLimits::limited();
+    let files = crate::evaluator::runtime::sources::files(&layers, &limits).unwrap();
     let reached = |kind| {
-        let keyed = keys(&files, &layers, kind, &CompilerIdentity::default(), &effort).unwrap();
+        let keyed = keys(&files, &layers, kind, &CompilerIdentity::default(), &limits).unwrap();
         let mut reached: Vec<_> = keyed
             .reached
             .into_iter()
@@ -264,7 +264,7 @@ fn what_packages_reach_is_known() {
         ("guix/lazy.scm", "(define-module (guix lazy) #:export (late))"),
         ("tests/packages.scm", "(define-module (test-packages) #:use-module (gnu packages a))"),
     ]);
-    let keyed = compared(Kind::Guix, &modules, &EffortLimits::limited()).unwrap();
+    let keyed = compared(Kind::Guix, &modules, &KeyLimits::limited()).unwrap();
     let mut rest: Vec<&str> = modules.iter().map(|(path, _)| *path).collect();
     rest.retain(|path| !keyed.of_packages.contains(*path));
     assert_eq!(rest, ["guix/user.scm", "gnu/tests/t.scm", "gnu/tests.scm", "tests/packages.scm"]);

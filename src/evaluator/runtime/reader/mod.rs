@@ -12,7 +12,7 @@ mod symbols;
 
 use std::collections::HashMap;
 
-use super::effort::{LimitExceeded, Meter};
+use super::key_limits::{LimitExceeded, Meter};
 
 pub use form::{Form, Include, Read, Symbol};
 pub use modules::Modules;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::cpu_time;
-use crate::evaluator::runtime::effort::EffortLimits;
+use crate::evaluator::runtime::key_limits::KeyLimits;
 use proptest::prelude::*;
 
 proptest! {
@@ -18,7 +18,7 @@ proptest! {
 }
 
 fn read_all<'a>(text: &'a [u8], modules: &Modules<'_>) -> Result<Read<'a>, LimitExceeded> {
-    read(text, 0, modules, &EffortLimits::limited().meter())
+    read(text, 0, modules, &KeyLimits::limited().meter())
 }
 
 #[test]

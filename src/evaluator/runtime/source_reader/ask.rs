@@ -14,7 +14,7 @@ use super::{Asked, COMMAND, InstalledKeys, LONGEST_ANSWER, LONGEST_REQUEST, Modu
 use crate::sandbox::{Exceeded, Limits, Process, Subprocess};
 
 /// The memory of a source reader, in bytes. For Guix it takes 250 MiB; the most that channels may make
-/// it keep is what [`EffortLimits`](super::super::effort::EffortLimits) counts, their text, and as much
+/// it keep is what [`KeyLimits`](super::super::effort::EffortLimits) counts, their text, and as much
 /// again for what is not counted.
 const MEMORY: u64 = 2 << 30;
 /// Time limit. A reader stops by itself earlier, after a limited number of steps.

@@ -3,8 +3,8 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use super::super::RuntimeError;
-use super::super::effort::EffortLimits;
 use super::super::key;
+use super::super::key_limits::KeyLimits;
 use super::super::layer::{Kind, Layer};
 use super::super::layer_reader::{LayerReader, Unreadable};
 use super::super::min_version;
@@ -45,14 +45,14 @@ fn installed(
     config: Vec<u8>,
     mut compiler: CompilerIdentity,
 ) -> Result<InstalledKeys, RuntimeError> {
-    let effort = EffortLimits::unlimited();
+    let limits = KeyLimits::unlimited();
     let guile = [guile];
-    let macros = index::macros(&sources::files(&guile, &effort)?, &effort);
+    let macros = index::macros(&sources::files(&guile, &limits)?, &limits);
     let macros = macros.map_err(|halt| SourcesError::halted(&guile, halt))?;
     compiler.core.extend(macros.iter().cloned());
-    let mut files = sources::files(layers, &effort)?;
+    let mut files = sources::files(layers, &limits)?;
     sources::replace(&mut files, CONFIG, config);
-    let keys = key::keys(&files, layers, Kind::Installed, &compiler, &effort)?.keys;
+    let keys = key::keys(&files, layers, Kind::Installed, &compiler, &limits)?.keys;
     Ok(InstalledKeys { macros, keys })
 }
 
@@ -65,14 +65,14 @@ fn modules(
     if kind == Kind::Guix {
         check_guix(&layers[0])?;
     }
-    let effort = EffortLimits::limited();
-    let mut files = sources::files(layers, &effort)?;
+    let limits = KeyLimits::limited();
+    let mut files = sources::files(layers, &limits)?;
     let mut keyed = key::Keyed::default();
     if files.iter().any(|file| file.kind == kind) {
         sources::replace(&mut files, CONFIG, config);
-        keyed = key::keys(&files, layers, kind, compiler, &effort)?;
+        keyed = key::keys(&files, layers, kind, compiler, &limits)?;
     }
-    let (steps, bytes) = effort.used();
+    let (steps, bytes) = limits.used();
     tracing::debug!(files = files.len(), steps, bytes, "the modules were compared");
     let mut unknown: HashMap<String, String> = keyed.unknown.into_iter().collect();
     let files = files.into_iter().map(|file| Module {

@@ -43,11 +43,13 @@ impl Recording {
         named.dedup();
         let referred = named.iter().map(|path| StorePath::parts(path)).collect::<Result<Vec<_>, _>>()?;
         let path = StorePath::of_text(name, &contents, &named)?;
-        let Some(Referred { modulos, .. }) = self.referred(&path, &referred, &named)? else {
+        let Some(Referred { modulo_hashes, .. }) = self.referred(&path, &referred, &named)? else {
             return Ok(path);
         };
         let learnt = match (path.derivation_name(), &parsed) {
-            (Some(name), Some(parsed)) => Some(check_derivation(&path, name, parsed, &named, &modulos)?),
+            (Some(name), Some(parsed)) => {
+                Some(check_derivation(&path, name, parsed, &named, &modulo_hashes)?)
+            }
             _ => None,
         };
         let (derivation, known) = learnt.map_or((None, None), |(said, known)| (Some(said), Some(known)));
@@ -76,20 +78,20 @@ impl Recording {
 }
 
 /// Parses what is needed of the derivation at `path`, after checking the paths of its outputs.
-/// `references` are sorted; `modulos` has the [`ModuloHash`] of each reference that is a derivation.
+/// `references` are sorted; `modulo_hashes` has the [`ModuloHash`] of each reference that is a derivation.
 pub(super) fn check_derivation(
     path: &StorePath,
     name: &str,
     parsed: &Derivation<'_>,
     references: &[&[u8]],
-    modulos: &[Option<ModuloHash>],
+    modulo_hashes: &[Option<ModuloHash>],
 ) -> Result<(RecordedDerivation, KnownDerivation), StoreError> {
-    let modulo_of = |input: &[u8]| modulos[references.binary_search(&input).ok()?];
-    let modulo = parsed
-        .check_outputs(name, modulo_of)
+    let modulo_hash_of = |input: &[u8]| modulo_hashes[references.binary_search(&input).ok()?];
+    let modulo_hash = parsed
+        .check_outputs(name, modulo_hash_of)
         .map_err(|error| StoreError::Outputs(path.clone(), Box::new(error)))?;
     let recorded = record_derivation(parsed)?;
     check_system(path, &recorded.system)?;
     let (outputs, substitutable) = (recorded.outputs.as_slice().into(), recorded.substitutable);
-    Ok((recorded, KnownDerivation { modulo, outputs, substitutable }))
+    Ok((recorded, KnownDerivation { modulo_hash, outputs, substitutable }))
 }

@@ -15,7 +15,7 @@ const CHUNK: u64 = 1 << 16;
 
 /// What is left of the limits. Threads share it, each through a meter of its own.
 #[derive(Debug)]
-pub struct EffortLimits {
+pub struct KeyLimits {
     steps: AtomicU64,
     bytes: AtomicU64,
 }
@@ -31,7 +31,7 @@ pub enum LimitExceeded {
     Bytes,
 }
 
-impl EffortLimits {
+impl KeyLimits {
     /// Limits for channels.
     pub fn limited() -> Self {
         Self::of(MAX_STEPS, MAX_BYTES)
@@ -49,7 +49,7 @@ impl EffortLimits {
 
     /// A meter for one thread.
     pub fn meter(&self) -> Meter<'_> {
-        Meter { effort: self, steps: Cell::new(0), bytes: Cell::new(0) }
+        Meter { limits: self, steps: Cell::new(0), bytes: Cell::new(0) }
     }
 
     /// The steps and bytes that were used, of those that channels may use.
@@ -61,7 +61,7 @@ impl EffortLimits {
 
 /// Counts what one thread uses.
 pub struct Meter<'a> {
-    effort: &'a EffortLimits,
+    limits: &'a KeyLimits,
     steps: Cell<u64>,
     bytes: Cell<u64>,
 }
@@ -85,8 +85,8 @@ impl Meter<'_> {
             let less = |left: u64| Some(left.saturating_sub(count));
             left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok_and(|left| left >= count)
         };
-        let steps = take(&self.effort.steps, self.steps.take());
-        let bytes = take(&self.effort.bytes, self.bytes.take());
+        let steps = take(&self.limits.steps, self.steps.take());
+        let bytes = take(&self.limits.bytes, self.bytes.take());
         match () {
             () if !steps => Err(LimitExceeded::Steps),
             () if !bytes => Err(LimitExceeded::Bytes),
