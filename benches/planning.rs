@@ -76,7 +76,7 @@ fn batches(count: usize) -> Vec<Batch> {
     let job = |number: usize| NewJob {
         name: format!("package-{number}.x86_64-linux"),
         derivation: hashes[number].clone(),
-        facts: JobMetadata::default(),
+        metadata: JobMetadata::default(),
     };
     let numbers = (0..count).step_by(BATCH).map(|from| from..(from + BATCH).min(count));
     let batch = |numbers: Range<usize>| Batch {
@@ -148,8 +148,8 @@ async fn restart(file: &str) {
     let begun = Instant::now();
     run_until_idle(&mut schedule(&db)).await.unwrap();
     println!("    and that there is nothing to plan {} ms later", begun.elapsed().as_millis());
-    let (begun, outlook) = (Instant::now(), db.outlook().await.unwrap());
-    let snapshot = db.snapshot(&outlook.live).await.unwrap();
+    let (begun, input) = (Instant::now(), db.plan_input().await.unwrap());
+    let snapshot = db.snapshot(&input.live).await.unwrap();
     let read = begun.elapsed();
     let begun = Instant::now();
     let ranked = ranks(&snapshot.graph, &snapshot.claims).len();
@@ -187,8 +187,8 @@ async fn real(file: &str) {
     let begun = Instant::now();
     run_until_idle(&mut schedule(&db)).await.unwrap();
     let planned = begun.elapsed();
-    let (begun, outlook) = (Instant::now(), db.outlook().await.unwrap());
-    let mut snapshot = db.snapshot(&outlook.live).await.unwrap();
+    let (begun, input) = (Instant::now(), db.plan_input().await.unwrap());
+    let mut snapshot = db.snapshot(&input.live).await.unwrap();
     let read = begun.elapsed();
     let begun = Instant::now();
     let order = ranks(&snapshot.graph, &snapshot.claims);

@@ -212,7 +212,7 @@ async fn asking(file: &str, there: usize, what: &str) {
             words.insert(format!("{hash}.narinfo"), format!("{signed}Signature: {signature}\n"));
         }
         let system = "x86_64-linux".to_owned();
-        jobs.push(NewJob { name: name.clone(), derivation: hash.clone(), facts: JobMetadata::default() });
+        jobs.push(NewJob { name: name.clone(), derivation: hash.clone(), metadata: JobMetadata::default() });
         derivations.push(NewDerivation { hash, name, system, outputs, inputs: vec![] });
     }
     let keys = Arc::new(authorizing(&key));

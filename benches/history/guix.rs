@@ -38,7 +38,7 @@ impl Package {
 
     fn job(self, system: &str) -> NewJob {
         let number = self.number;
-        let facts = JobMetadata {
+        let metadata = JobMetadata {
             package: Some(format!("package-{number}")),
             version: Some(self.version()),
             location: Some(Location { file: format!("gnu/packages/file-{}.scm", number % 400), line: 7 }),
@@ -47,7 +47,7 @@ impl Package {
             substitutable: true,
             ..JobMetadata::default()
         };
-        NewJob { name: format!("package-{number}.{system}"), derivation: self.hash(system, "drv"), facts }
+        NewJob { name: format!("package-{number}.{system}"), derivation: self.hash(system, "drv"), metadata }
     }
 
     /// Its source: a file that is the same whatever fetches it, for all systems.

@@ -74,12 +74,12 @@ fn show_json(outcome: &Outcome, system: &System, derivations: &Derivations) -> a
     let finding =
         |kind, cause, message, name| Finding { cause, message, name, system: system.as_str(), kind };
     match outcome {
-        Outcome::Job { name, derivation, outputs, facts } => {
+        Outcome::Job { name, derivation, outputs, metadata } => {
             let known = derivations.0.get(derivation.hash());
             output::json(&Job {
                 built_on: known.map(|known| known.system.as_str()),
                 inputs: derivations.inputs(derivation),
-                ..Job::new(system, name, derivation, outputs, facts)
+                ..Job::new(system, name, derivation, outputs, metadata)
             })
         }
         Outcome::Error { name, cause, message } => output::json(&finding("error", cause, message, name)),

@@ -21,5 +21,5 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Db> {
 
 /// Opens a snapshot of the farm's database, for a report that only reads.
 pub(super) async fn for_report(config: &Config) -> anyhow::Result<Db> {
-    Ok(open(config).await?.at_one_moment().await?)
+    Ok(open(config).await?.snapshot_view().await?)
 }

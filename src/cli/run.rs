@@ -19,7 +19,7 @@ use crate::farm::context::{Context, Mode};
 use crate::farm::fault::MachineFault;
 use crate::farm::membership::{Membership, identity, listen, raise_file_limit};
 use crate::farm::pipeline::{Pipeline, collector, evaluator, parts};
-use crate::farm::reconciler::{self, keep};
+use crate::farm::reconciler::{self, run_until_stopped};
 use crate::web::{self, Listener, Web};
 
 /// How long to wait after a fault of the machine before scheduling is begun again.
@@ -163,10 +163,10 @@ async fn serve(
 ) -> anyhow::Result<Exit> {
     let tasks = TaskTracker::new();
     tasks.spawn(listen(context.db.clone(), context.bells.clone(), stop.clone()));
-    tasks.spawn(keep(collector(&context, &config), Bell::default(), stop.clone()));
+    tasks.spawn(run_until_stopped(collector(&context, &config), Bell::default(), stop.clone()));
     if role.evaluates() {
         let evaluator = evaluator(&context, &config);
-        tasks.spawn(keep(evaluator, context.bells.evaluate.clone(), stop.clone()));
+        tasks.spawn(run_until_stopped(evaluator, context.bells.evaluate.clone(), stop.clone()));
     }
     // Both tasks run until `stop`, or fail.
     let (presence, ended) = (presence.clone(), stop.clone());

@@ -105,8 +105,8 @@ pub const HOST_NAMES: &str = "the name of a host is made of at most 64 letters, 
 
 /// Whether `text` is a valid name of a host.
 pub fn is_host_name(text: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+    let matches_pattern = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(matches_pattern)
 }
 
 #[cfg(test)]

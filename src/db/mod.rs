@@ -76,8 +76,8 @@ mod history;
 mod id;
 mod log;
 mod migrate;
-mod moment;
 mod retention;
+mod snapshot_view;
 mod states;
 mod store;
 mod stored_system;
@@ -94,7 +94,7 @@ pub use build::count::BuildCount;
 pub use build::event::{BuildEvent, BuildRef, NewEvent, RecordedEvents};
 pub use build::explain::{FormerError, JobRecord};
 pub use build::failed::FailedDerivation;
-pub use build::failures::JobRuns;
+pub use build::failures::JobResults;
 pub use build::guard::AwaitingApproval;
 pub use build::live::{Live, PlanInput, Planned};
 pub use build::route::{CoordinatorCount, Unserved};
@@ -107,7 +107,7 @@ pub use coverage::{Coverage, NewCoverage};
 pub use error::{Error, Result};
 pub use evaluation::batch::{Batch, Item, NewDerivation, NewJob, Pack};
 pub use evaluation::evaluations::{Evaluation, EvaluationState};
-pub use evaluation::lease::{BEGINNINGS, Claimant, Interrupted};
+pub use evaluation::lease::{Claimant, Interrupted, MAX_STARTS};
 pub use evaluation::record::EvaluationWriter;
 pub use evaluation::task::Task;
 pub use farm::host::{Host, NewHost, SchedulerLease};
@@ -154,7 +154,7 @@ pub struct Db {
     writer: Pool,
     /// For heartbeats and for listening, which wait for no writer, and for the second transaction
     /// of a writer.
-    aside: Pool,
+    side_pool: Pool,
     /// The term under which this host schedules; without one, writes are not restricted.
     term: Option<i64>,
     unpacked: Arc<Mutex<store::item::Unpacked>>,
@@ -220,8 +220,8 @@ impl Db {
         let reading =
             options.read_only(true).pragma("cache_size", "-16384").pragma("mmap_size", "1099511627776");
         let readers = sqlite_pool(4).connect_with(reading).await.map_err(failed)?;
-        let aside = Either::Sqlite(writer.clone());
-        Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer), aside))
+        let side_pool = Either::Sqlite(writer.clone());
+        Ok(Self::new(Either::Sqlite(readers), Either::Sqlite(writer), side_pool))
     }
 
     async fn open_postgres(options: PgConnectOptions) -> Result<Self> {
@@ -239,24 +239,24 @@ impl Db {
         options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
         migrate::postgres(&options).await.map_err(|error| migrate::failed(&location, error))?;
         let pool = |size| PgPoolOptions::new().max_connections(size).acquire_timeout(BUSY_TIMEOUT);
-        let aside = Either::Postgres(pool(3).connect_lazy_with(options.clone()));
+        let side_pool = Either::Postgres(pool(3).connect_lazy_with(options.clone()));
         // Each connection is a server process that must first set up its view of the tables and of
         // the memory that they are in. One is enough, because only one can write.
         let writer = pool(1).connect_lazy_with(options.clone());
         let readers = pool(7).connect_with(options).await.map_err(failed)?;
-        Ok(Self::new(Either::Postgres(readers), Either::Postgres(writer), aside))
+        Ok(Self::new(Either::Postgres(readers), Either::Postgres(writer), side_pool))
     }
 
-    fn new(readers: Pool, writer: Pool, aside: Pool) -> Self {
+    fn new(readers: Pool, writer: Pool, side_pool: Pool) -> Self {
         let unpacked = Arc::default();
-        Self { readers, writer, aside, term: None, unpacked, writes: Arc::new(AtomicI64::new(i64::MAX)) }
+        Self { readers, writer, side_pool, term: None, unpacked, writes: Arc::new(AtomicI64::new(i64::MAX)) }
     }
 
     /// Waits for running queries, and closes all connections.
     pub async fn close(&self) {
         each!(&self.readers, pool => pool.close().await);
         each!(&self.writer, pool => pool.close().await);
-        each!(&self.aside, pool => pool.close().await);
+        each!(&self.side_pool, pool => pool.close().await);
     }
 
     /// Permits this many more writing transactions. A later one waits for ever, or until it is
@@ -283,7 +283,7 @@ impl Db {
     /// Begins a second transaction beside the writing one, so that the database server works on
     /// both. `None` for `SQLite`, where only one can write.
     async fn begin_beside(&self) -> Result<Option<Tx>> {
-        let Either::Postgres(pool) = &self.aside else { return Ok(None) };
+        let Either::Postgres(pool) = &self.side_pool else { return Ok(None) };
         if self.writes.fetch_sub(1, Ordering::Relaxed) <= 0 {
             return std::future::pending().await;
         }

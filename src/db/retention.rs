@@ -22,7 +22,7 @@ use crate::db::log::audit::record;
 use crate::db::watch::spec::StoredSpec;
 use crate::db::{Db, Error, EvaluationId, Result, SpecId, Tx};
 use crate::domain::access::{Action, Author};
-use crate::domain::retention::{Bound, Finished, Reason, kept};
+use crate::domain::retention::{Finished, NeededFor, Reason, retention_reasons};
 
 /// Whether an evaluation is kept under the retention rules of its spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ macro_rules! finished {
                when e.id in (select evaluation_id from build where state in {open}) then 'builds'
                when (e.spec_id, e.system) in
                    (select spec_id, system from evaluation where unscheduled and state = 'complete')
-                 then 'unscheduled' end as bound
+                 then 'unscheduled' end as needed_for
              from evaluation e where e.state in ('complete', 'failed') ",
             $condition,
             " order by e.id desc"
@@ -66,18 +66,18 @@ struct Row {
     system: String,
     complete: bool,
     at: Seconds,
-    bound: Option<String>,
+    needed_for: Option<String>,
 }
 
 impl Row {
     fn finished(&self) -> Finished {
-        let bound = self.bound.as_deref().map(|word| match word {
-            "pinned" => Bound::Pinned,
-            "builds" => Bound::Builds,
-            "unscheduled" => Bound::Unscheduled,
-            _ => Bound::Tip,
+        let needed_for = self.needed_for.as_deref().map(|word| match word {
+            "pinned" => NeededFor::Pinned,
+            "builds" => NeededFor::Builds,
+            "unscheduled" => NeededFor::Unscheduled,
+            _ => NeededFor::Tip,
         });
-        Finished { complete: self.complete, at: self.at, bound }
+        Finished { complete: self.complete, at: self.at, needed_for }
     }
 }
 
@@ -97,7 +97,7 @@ impl Db {
         for ((spec, system), rows) in sequences {
             let Some(stored) = specs.get(&spec) else { continue };
             let finished: Vec<Finished> = rows.iter().map(Row::finished).collect();
-            for (row, reason) in rows.iter().zip(kept(stored.spec.keep, &finished)) {
+            for (row, reason) in rows.iter().zip(retention_reasons(stored.spec.keep, &finished)) {
                 let (spec, system) = (stored.spec.name.clone(), system.clone());
                 retained.push(Retained { id: row.id, spec, system, at: row.at, reason });
             }
@@ -131,7 +131,7 @@ impl Db {
         let sql = finished!("and e.id = $1");
         let row: Option<Row> =
             each!(&mut tx, tx, sql => sqlx::query_as(sql).bind(id).fetch_optional(&mut **tx).await?);
-        let Some(row) = row.filter(|row| row.finished().bound.is_none()) else { return Ok(false) };
+        let Some(row) = row.filter(|row| row.finished().needed_for.is_none()) else { return Ok(false) };
         if row.complete {
             leave_intervals(&mut tx, &row).await?;
         }

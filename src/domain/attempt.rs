@@ -52,7 +52,7 @@ impl Attempt {
 
     /// Ranks attempts of one build: the attempt with the highest rank decides the state of the
     /// build.
-    fn hope(self) -> u8 {
+    fn rank(self) -> u8 {
         match self {
             Self::Canceled => 0,
             Self::Disturbed => 1,
@@ -79,8 +79,10 @@ pub fn furthest<'a>(steps: impl IntoIterator<Item = (&'a str, Attempt)>) -> Vec<
 
 /// The attempt that decides the state of the build. One that succeeded is enough; otherwise a
 /// waiting or running attempt counts more than a failed one. Of two equal ones the later counts.
-pub fn standing<'a>(attempts: impl IntoIterator<Item = (&'a str, Attempt)>) -> Option<(&'a str, Attempt)> {
-    attempts.into_iter().max_by_key(|(_, attempt)| attempt.hope())
+pub fn deciding_attempt<'a>(
+    attempts: impl IntoIterator<Item = (&'a str, Attempt)>,
+) -> Option<(&'a str, Attempt)> {
+    attempts.into_iter().max_by_key(|(_, attempt)| attempt.rank())
 }
 
 /// How often a build whose attempts were disturbed is retried.
@@ -110,12 +112,12 @@ mod tests {
             (&[("a", Failed), ("b", Disturbed)], ("a", Failed)),
             (&[("a", Canceled), ("b", Started)], ("b", Started)),
         ] {
-            let of = |steps: Vec<(&'static str, Attempt)>| standing(furthest(steps));
+            let of = |steps: Vec<(&'static str, Attempt)>| deciding_attempt(furthest(steps));
             assert_eq!(of(steps.to_vec()), Some(expected), "{steps:?}");
             assert_eq!(of(steps.iter().rev().copied().collect()), Some(expected), "{steps:?} backwards");
         }
-        assert_eq!(standing([]), None);
-        assert_eq!(standing([("b", Failed), ("a", Failed)]), Some(("a", Failed)), "the later one");
+        assert_eq!(deciding_attempt([]), None);
+        assert_eq!(deciding_attempt([("b", Failed), ("a", Failed)]), Some(("a", Failed)), "the later one");
     }
 
     #[test]

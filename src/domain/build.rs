@@ -136,11 +136,11 @@ pub enum Event {
     /// No substitute server has the outputs.
     NotFound,
     /// The build needs approval first.
-    Held,
+    NeedsApproval,
     /// Somebody approved the build, or it is within the budget of another evaluation.
     Approved,
     /// No job wants the build any more, and no coordinator has been told of it.
-    Dropped,
+    Unwanted,
     /// No job wants the build any more, and a coordinator may have it.
     CancelRequested,
     /// The coordinator rejected the build.
@@ -166,9 +166,9 @@ impl Event {
         Self::WantedAtOnce,
         Self::Found,
         Self::NotFound,
-        Self::Held,
+        Self::NeedsApproval,
         Self::Approved,
-        Self::Dropped,
+        Self::Unwanted,
         Self::CancelRequested,
         Self::Rejected,
         Self::Scheduled,
@@ -186,9 +186,9 @@ impl Event {
             Self::WantedAtOnce => "wanted at once",
             Self::Found => "found",
             Self::NotFound => "not found",
-            Self::Held => "over budget",
+            Self::NeedsApproval => "over budget",
             Self::Approved => "approved",
-            Self::Dropped | Self::CancelRequested => "unwanted",
+            Self::Unwanted | Self::CancelRequested => "unwanted",
             Self::Rejected => "rejected",
             Self::Scheduled => "scheduled",
             Self::Started => "started",
@@ -213,8 +213,8 @@ pub fn transition(state: BuildState, event: Event) -> Option<BuildState> {
         (_, E::Wanted) => S::Pending,
         (S::Pending, E::NotFound) | (S::AwaitingApproval, E::Approved) | (_, E::WantedAtOnce) => S::Queued,
         (S::Pending, E::Found) => S::Substituted,
-        (S::Queued, E::Held) => S::AwaitingApproval,
-        (S::Pending | S::AwaitingApproval | S::Queued, E::Dropped) => S::Canceled,
+        (S::Queued, E::NeedsApproval) => S::AwaitingApproval,
+        (S::Pending | S::AwaitingApproval | S::Queued, E::Unwanted) => S::Canceled,
         (S::Queued | S::Submitted | S::Building, E::CancelRequested) => S::Canceling,
         (S::Queued, E::Rejected) => S::Rejected,
         (_, E::Succeeded) => S::Succeeded,

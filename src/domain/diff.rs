@@ -17,7 +17,7 @@ pub struct Job {
     /// Version of the package.
     pub version: Option<String>,
     /// Whether the other evaluation has these outputs as well, by any job or derivation.
-    pub had: bool,
+    pub other_has_outputs: bool,
 }
 
 /// The difference between two evaluations. Every list is sorted by job.
@@ -32,7 +32,7 @@ pub struct Diff {
     /// Jobs that the first one has and the second one could not evaluate. They are not removed.
     pub broken: Vec<Removed>,
     /// Jobs that the first one could not evaluate and the second one has.
-    pub mended: Vec<Added>,
+    pub fixed: Vec<Added>,
     /// Number of builds of the second evaluation whose outputs the first one does not have.
     #[serde(skip)]
     pub rebuilds: usize,
@@ -101,7 +101,8 @@ pub fn compare(
     failed_first: &BTreeSet<String>,
     failed_second: &BTreeSet<String>,
 ) -> Diff {
-    let new: BTreeSet<i64> = second.iter().filter(|job| !job.had).map(|job| job.outputs).collect();
+    let new: BTreeSet<i64> =
+        second.iter().filter(|job| !job.other_has_outputs).map(|job| job.outputs).collect();
     let mut diff = Diff { rebuilds: new.len(), ..Diff::default() };
     for (name, mut before, mut after) in by_name(first, second) {
         diff.changed.extend(pair(&mut before, &mut after));
@@ -120,7 +121,7 @@ pub fn compare(
         } else {
             diff.removed.extend(gone);
         }
-        if failed_first.contains(&name) { diff.mended.extend(come) } else { diff.added.extend(come) }
+        if failed_first.contains(&name) { diff.fixed.extend(come) } else { diff.added.extend(come) }
     }
     diff
 }
@@ -170,7 +171,13 @@ mod tests {
 
     fn job(name: &str, version: &str, outputs: i64) -> Job {
         let derivation = format!("/gnu/store/{:032}-{outputs}.drv", 0);
-        Job { name: name.into(), derivation, outputs, version: Some(version.into()), had: false }
+        Job {
+            name: name.into(),
+            derivation,
+            outputs,
+            version: Some(version.into()),
+            other_has_outputs: false,
+        }
     }
 
     fn names(texts: &[&str]) -> BTreeSet<String> {
@@ -180,8 +187,11 @@ mod tests {
     #[test]
     fn versions_of_one_name_are_told_apart() {
         let first = vec![job("gcc.x", "13.1", 1), job("gcc.x", "14.1", 2)];
-        let second =
-            vec![job("gcc.x", "15.0", 3), job("gcc.x", "14.1", 4), Job { had: true, ..job("gcc.x", "9", 1) }];
+        let second = vec![
+            job("gcc.x", "15.0", 3),
+            job("gcc.x", "14.1", 4),
+            Job { other_has_outputs: true, ..job("gcc.x", "9", 1) },
+        ];
         let diff = compare(first, second, &names(&[]), &names(&[]));
         let versions: Vec<_> = diff.changed.iter().map(|c| (c.versions.clone(), c.same_outputs)).collect();
         assert_eq!(versions, [(Some(("13.1".into(), "9".into())), true), (None, false)]);
@@ -202,7 +212,7 @@ mod tests {
         let diff = compare(first, vec![job("c.x", "1", 3)], &names(&["c.x"]), &names(&["a.x"]));
         assert_eq!(diff.broken[0].job, "a.x");
         assert_eq!(diff.removed[0].job, "b.x");
-        assert_eq!(diff.mended[0].job, "c.x");
+        assert_eq!(diff.fixed[0].job, "c.x");
         assert!(diff.added.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 /// The result of the build of a job's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum BuildResult {
     /// The build succeeded.
     Good,
     /// The build failed.
@@ -13,16 +13,16 @@ pub enum Verdict {
 
 /// A range of evaluations in which a job had the same outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub struct OutputRange {
     /// Number of the first evaluation.
     pub first: i64,
     /// Number of the last evaluation; `None` while that is the newest.
     pub last: Option<i64>,
     /// The result of the build.
-    pub verdict: Verdict,
+    pub result: BuildResult,
 }
 
-impl Run {
+impl OutputRange {
     /// Whether the job had these outputs at an evaluation.
     fn covers(&self, evaluation: i64) -> bool {
         self.first <= evaluation && self.last.is_none_or(|last| evaluation <= last)
@@ -49,24 +49,26 @@ pub enum Change {
     },
 }
 
-/// How a job changed from one evaluation to a later one. `runs` are in ascending order. `None` if
+/// How a job changed from one evaluation to a later one. `ranges` are in ascending order. `None` if
 /// the job does not fail at either, or if nothing is known of it at the later one.
 ///
 /// Runs with an unknown result are skipped: a job that failed before and after one failed
 /// throughout.
-pub fn change(runs: &[Run], from: i64, to: i64) -> Option<Change> {
-    let now = runs.iter().rposition(|run| run.covers(to))?;
-    let known = |runs: &[Run]| runs.iter().rfind(|run| run.verdict != Verdict::Unknown).copied();
-    match runs[now].verdict {
-        Verdict::Unknown => None,
-        Verdict::Good => {
-            let then = runs.iter().take_while(|run| run.first <= from).count();
-            let failed = known(&runs[..then]).is_some_and(|run| run.verdict == Verdict::Bad);
-            failed.then_some(Change::Fixed { since: runs[now].first })
+pub fn compare_results(ranges: &[OutputRange], from: i64, to: i64) -> Option<Change> {
+    let now = ranges.iter().rposition(|range| range.covers(to))?;
+    let known =
+        |ranges: &[OutputRange]| ranges.iter().rfind(|range| range.result != BuildResult::Unknown).copied();
+    match ranges[now].result {
+        BuildResult::Unknown => None,
+        BuildResult::Good => {
+            let then = ranges.iter().take_while(|range| range.first <= from).count();
+            let failed = known(&ranges[..then]).is_some_and(|range| range.result == BuildResult::Bad);
+            failed.then_some(Change::Fixed { since: ranges[now].first })
         }
-        Verdict::Bad => {
-            let before = runs[..=now].iter().rev().take_while(|run| run.verdict != Verdict::Good);
-            let since = before.filter(|run| run.verdict == Verdict::Bad).map(|run| run.first).min()?;
+        BuildResult::Bad => {
+            let before = ranges[..=now].iter().rev().take_while(|range| range.result != BuildResult::Good);
+            let since =
+                before.filter(|range| range.result == BuildResult::Bad).map(|range| range.first).min()?;
             Some(if since <= from { Change::Still { since } } else { Change::New { since } })
         }
     }
@@ -75,11 +77,11 @@ pub fn change(runs: &[Run], from: i64, to: i64) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Verdict::{Bad, Good, Unknown};
+    use BuildResult::{Bad, Good, Unknown};
 
-    fn runs(of: &[(i64, Verdict)]) -> Vec<Run> {
+    fn ranges(of: &[(i64, BuildResult)]) -> Vec<OutputRange> {
         let ends = of.iter().skip(1).map(|(first, _)| Some(first - 1)).chain([None]);
-        of.iter().zip(ends).map(|(&(first, verdict), last)| Run { first, last, verdict }).collect()
+        of.iter().zip(ends).map(|(&(first, result), last)| OutputRange { first, last, result }).collect()
     }
 
     #[test]
@@ -96,9 +98,9 @@ mod tests {
             (&[(9, Bad)], Some(Change::New { since: 9 })),
             (&[(1, Good)], None),
         ] {
-            assert_eq!(change(&runs(of), 8, 9), expected, "{of:?}");
+            assert_eq!(compare_results(&ranges(of), 8, 9), expected, "{of:?}");
         }
-        let gone = Run { first: 1, last: Some(4), verdict: Bad };
-        assert_eq!(change(&[gone], 8, 9), None);
+        let gone = OutputRange { first: 1, last: Some(4), result: Bad };
+        assert_eq!(compare_results(&[gone], 8, 9), None);
     }
 }

@@ -14,12 +14,12 @@ pub struct Finished {
     /// When it ended, in seconds since 1970.
     pub at: i64,
     /// Why it must be kept, even if the spec says otherwise.
-    pub bound: Option<Bound>,
+    pub needed_for: Option<NeededFor>,
 }
 
 /// What an evaluation is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
+pub enum NeededFor {
     /// It is the newest, or the newest complete one: the next is compared with it.
     Tip,
     /// Somebody pinned it.
@@ -35,8 +35,8 @@ pub enum Bound {
 pub enum Reason {
     /// Its spec has no retention rules.
     Everything,
-    /// It is needed, as [`Bound`] says.
-    Bound(Bound),
+    /// It is needed, as [`Needed`] says.
+    Needed(NeededFor),
     /// It is among the newest.
     Newest,
     /// It is the last one of a day.
@@ -52,10 +52,10 @@ impl Reason {
     pub fn words(self) -> &'static str {
         match self {
             Self::Everything => "its spec keeps everything",
-            Self::Bound(Bound::Tip) => "the newest",
-            Self::Bound(Bound::Pinned) => "pinned",
-            Self::Bound(Bound::Builds) => "its builds are not finished",
-            Self::Bound(Bound::Unscheduled) => "not all is scheduled",
+            Self::Needed(NeededFor::Tip) => "the newest",
+            Self::Needed(NeededFor::Pinned) => "pinned",
+            Self::Needed(NeededFor::Builds) => "its builds are not finished",
+            Self::Needed(NeededFor::Unscheduled) => "not all is scheduled",
             Self::Newest => "among the newest",
             Self::Day => "last of its day",
             Self::Week => "last of its week",
@@ -68,8 +68,9 @@ impl Reason {
 /// removed. The evaluations come newest first.
 ///
 /// Failed evaluations count among the newest. Only complete ones are kept for a day, week or month.
-pub fn kept(keep: Option<Keep>, evaluations: &[Finished]) -> Vec<Option<Reason>> {
-    let mut reasons: Vec<Option<Reason>> = evaluations.iter().map(|e| e.bound.map(Reason::Bound)).collect();
+pub fn retention_reasons(keep: Option<Keep>, evaluations: &[Finished]) -> Vec<Option<Reason>> {
+    let mut reasons: Vec<Option<Reason>> =
+        evaluations.iter().map(|e| e.needed_for.map(Reason::Needed)).collect();
     let Some(keep) = keep else {
         return reasons.into_iter().map(|reason| reason.or(Some(Reason::Everything))).collect();
     };
@@ -117,14 +118,14 @@ mod tests {
     const NOON: i64 = 1_769_947_200 + 28 * DAY - DAY;
 
     fn at(at: i64) -> Finished {
-        Finished { complete: true, at, bound: None }
+        Finished { complete: true, at, needed_for: None }
     }
 
     #[test]
     fn the_last_of_each_day_week_and_month_is_kept() {
         // Two a day for seventy days, the newest first.
         let evaluations: Vec<Finished> = (0..140).map(|number| at(NOON - number * DAY / 2)).collect();
-        let reasons = |keep| kept(Some(keep), &evaluations);
+        let reasons = |keep| retention_reasons(Some(keep), &evaluations);
         let places = |keep| -> Vec<usize> {
             let reasons = reasons(keep);
             (0..140).filter(|place| reasons[*place].is_some()).collect()
@@ -143,10 +144,11 @@ mod tests {
     fn what_is_bound_stays_and_what_failed_is_no_milestone() {
         let mut evaluations = [at(5 * DAY), at(4 * DAY), at(3 * DAY), at(2 * DAY)];
         evaluations[0].complete = false;
-        evaluations[2].bound = Some(Bound::Pinned);
+        evaluations[2].needed_for = Some(NeededFor::Pinned);
         let keep = Keep { newest: 1, days: 1, ..Keep::default() };
-        let expected = [Some(Reason::Newest), Some(Reason::Day), Some(Reason::Bound(Bound::Pinned)), None];
-        assert_eq!(kept(Some(keep), &evaluations), expected);
-        assert!(kept(None, &evaluations).iter().all(Option::is_some));
+        let expected =
+            [Some(Reason::Newest), Some(Reason::Day), Some(Reason::Needed(NeededFor::Pinned)), None];
+        assert_eq!(retention_reasons(Some(keep), &evaluations), expected);
+        assert!(retention_reasons(None, &evaluations).iter().all(Option::is_some));
     }
 }

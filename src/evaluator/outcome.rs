@@ -50,7 +50,7 @@ pub enum Outcome {
         /// Name and path of each output.
         outputs: Arc<[(String, StorePath)]>,
         /// The other metadata of the job.
-        facts: JobMetadata,
+        metadata: JobMetadata,
     },
     /// A unit, a module or a manifest could not be evaluated.
     Error {

@@ -79,7 +79,7 @@ pub(super) struct Job {
     pub(super) unit: usize,
     pub(super) name: String,
     pub(super) derivation: String,
-    pub(super) facts: JobMetadata,
+    pub(super) metadata: JobMetadata,
     /// Whether this is the last job of the unit.
     pub(super) last: bool,
 }
@@ -129,11 +129,11 @@ impl Message {
             }
             ("worker", [id, token]) => Self::Worker { id: id.index()?, token: text(token)? },
             ("begin", [unit]) => Self::Begin { unit: unit.index()? },
-            ("job" | "also", [unit, job, derivation, facts]) => Self::Job(Box::new(Job {
+            ("job" | "also", [unit, job, derivation, metadata]) => Self::Job(Box::new(Job {
                 unit: unit.index()?,
                 name: text(job)?,
                 derivation: text(derivation)?,
-                facts: read_facts(facts.list()?)?,
+                metadata: read_metadata(metadata.list()?)?,
                 last: kind == "job",
             })),
             ("none", [unit]) => Self::Nothing { unit: unit.index()? },
@@ -153,8 +153,9 @@ fn read_uses(package: &Sexp) -> Option<Uses> {
 }
 
 /// Whether a job is substitutable is read from its derivation, not from the facts.
-fn read_facts(facts: &[Sexp]) -> Option<JobMetadata> {
-    let [package, version, file, line, target, channel, max_silent_time, timeout, flags @ ..] = facts else {
+fn read_metadata(metadata: &[Sexp]) -> Option<JobMetadata> {
+    let [package, version, file, line, target, channel, max_silent_time, timeout, flags @ ..] = metadata
+    else {
         return None;
     };
     let text = |datum: &Sexp| match datum {
@@ -261,9 +262,12 @@ mod tests {
     fn facts_of_a_job_are_heard() {
         let line = r#"(job 3 "hello.x" "/gnu/store/x.drv" ("hello" "1.0" "gnu/x.scm" 7 #f "guix" 60 3600 hidden new))"#;
         let Message::Job(job) = Message::parse(line).unwrap() else { panic!() };
-        assert_eq!((job.facts.version.as_deref(), job.facts.target), (Some("1.0"), None));
-        assert_eq!(job.facts.location.unwrap().to_string(), "gnu/x.scm:7");
-        assert_eq!((job.facts.timeout, job.facts.hidden, job.facts.replacement), (3600, true, false));
+        assert_eq!((job.metadata.version.as_deref(), job.metadata.target), (Some("1.0"), None));
+        assert_eq!(job.metadata.location.unwrap().to_string(), "gnu/x.scm:7");
+        assert_eq!(
+            (job.metadata.timeout, job.metadata.hidden, job.metadata.replacement),
+            (3600, true, false)
+        );
     }
 
     #[test]

@@ -46,20 +46,20 @@ impl Mode {
 
 /// Which things to do now, by name.
 #[derive(Debug)]
-pub struct Once {
+pub struct DueTracker {
     /// The names of the things that were done; `None` unless each thing is done once.
     done: Option<BTreeSet<String>>,
 }
 
-impl Once {
+impl DueTracker {
     /// Starts with nothing done.
     pub fn new(mode: Mode) -> Self {
         Self { done: mode.is_once().then(BTreeSet::new) }
     }
 
-    /// Whether to do `what` now. `is_due` decides, unless each thing is done once.
-    pub fn wants(&self, what: &str, is_due: bool) -> bool {
-        self.done.as_ref().map_or(is_due, |done| !done.contains(what))
+    /// Whether to do `what` now. `due` decides, unless each thing is done once.
+    pub fn is_due(&self, what: &str, due: bool) -> bool {
+        self.done.as_ref().map_or(due, |done| !done.contains(what))
     }
 
     /// Notes that `what` was done.

@@ -65,7 +65,7 @@ impl MachineFault {
 
 /// Whether the output of a failed program blames the machine. Untrusted code may have written that
 /// text, so this decides only how soon a retry is due.
-pub fn blames_machine(text: &str) -> bool {
+pub fn mentions_machine_fault(text: &str) -> bool {
     const WORDS: [&str; 8] = [
         "No space left on device",
         "Disk quota exceeded",

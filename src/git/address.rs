@@ -55,8 +55,8 @@ impl FromStr for PrivateHost {
             let bits = bits.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
             return if bits <= most { Ok(Self::Network(address, bits)) } else { Err(wrong()) };
         }
-        let fits = bits.is_none() && is_host_name(text);
-        if fits { Ok(Self::Name(text.to_owned())) } else { Err(wrong()) }
+        let matches_pattern = bits.is_none() && is_host_name(text);
+        if matches_pattern { Ok(Self::Name(text.to_owned())) } else { Err(wrong()) }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::description::Dependency;
 use super::obstacle::Obstacle;
 use crate::domain::revision::ChannelCommit;
-use crate::domain::spec::{Introduction, Unintroduced};
+use crate::domain::spec::{Introduction, MissingIntroduction};
 
 /// The most warnings that are kept for a channel.
 const MOST_WARNINGS: usize = 16;
@@ -62,19 +62,19 @@ impl DependencyRequest {
             return Ok((introduction.clone(), Vec::new()));
         }
         let needed_by = &self.needed_by;
-        match Unintroduced::of(name, url) {
-            Unintroduced::Standard(introduction) => Ok((Some(introduction), Vec::new())),
-            Unintroduced::Local => Ok((None, Vec::new())),
-            Unintroduced::Warned => {
+        match MissingIntroduction::of(name, url) {
+            MissingIntroduction::Standard(introduction) => Ok((Some(introduction), Vec::new())),
+            MissingIntroduction::Local => Ok((None, Vec::new())),
+            MissingIntroduction::Warned => {
                 let warning = format!(
                     "channel {name}: its commits are not authenticated, since channel {needed_by}, which needs \
                      it, gives no introduction"
                 );
                 Ok((None, vec![warning]))
             }
-            Unintroduced::Refused => {
+            MissingIntroduction::Refused => {
                 let (needed_by, channel, url) = (needed_by.clone(), name.clone(), url.clone());
-                Err(Box::new(Obstacle::Unintroduced { needed_by, channel, url }))
+                Err(Box::new(Obstacle::MissingIntroduction { needed_by, channel, url }))
             }
         }
     }
@@ -97,6 +97,6 @@ fn describe_source(url: &str, branch: &str, commit: Option<&String>) -> String {
 
 fn is_same_source(name: &str, one: &str, other: &str) -> bool {
     let plain = |url: &str| url.trim_end_matches('/').trim_end_matches(".git").to_owned();
-    let is_standard = |url| matches!(Unintroduced::of(name, url), Unintroduced::Standard(_));
+    let is_standard = |url| matches!(MissingIntroduction::of(name, url), MissingIntroduction::Standard(_));
     plain(one) == plain(other) || is_standard(one) && is_standard(other)
 }

@@ -52,7 +52,7 @@ pub enum Obstacle {
     #[error(
         "channel {needed_by}: it needs the channel {channel} at {url}, which has no introduction, so its commits cannot be authenticated\nhint: name the channel {channel} in the spec, with `introduction = {{ commit = \"…\", signer = \"…\" }}`"
     )]
-    Unintroduced {
+    MissingIntroduction {
         /// The channel that needs it.
         needed_by: String,
         /// The channel.

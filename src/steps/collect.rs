@@ -12,7 +12,7 @@ use crate::clock::{Clock, Seconds};
 use crate::db::{BranchId, BuildId, Db};
 use crate::domain::revision::Revision;
 use crate::farm::context::Context;
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 use crate::git::{Checkouts, Mirrors};
 
 /// How long an unneeded mirror is kept after its last fetch: specs come back, and first fetches are
@@ -64,7 +64,7 @@ impl Reconciler for Collect {
     const NAME: &'static str = "collect";
     const PERIOD: Duration = Duration::from_mins(10);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         let needed = self.db.needed_revisions().await?;
         let commits: HashSet<String> =
             needed.iter().flat_map(Revision::channels).map(|c| c.commit.clone()).collect();
@@ -88,7 +88,7 @@ impl Reconciler for Collect {
         }
         self.remove_mirrors(&needed).await?;
         self.forget().await?;
-        Ok(Progress::Idle)
+        Ok(StepOutcome::Idle)
     }
 }
 
@@ -111,7 +111,7 @@ impl Collect {
             links.extend(number.map(|number| (BuildId(number), entry.path())));
         }
         let builds: Vec<BuildId> = links.iter().map(|(build, _)| *build).collect();
-        let kept = self.db.gc_roots(&builds, &self.db.outlook().await?.live).await?;
+        let kept = self.db.gc_roots(&builds, &self.db.plan_input().await?.live).await?;
         links.retain(|(build, _)| !kept.contains(build));
         for (_, link) in &links {
             fs_err::remove_file(link)?;

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::db::{Branch, Db};
-use crate::domain::spec::{Spec, SpecFile, is_pattern, load_directory_again, made};
+use crate::domain::spec::{Spec, SpecFile, is_pattern, load_directory_again, specs_from_template};
 use crate::farm::bell::Bells;
 use crate::farm::context::Context;
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 
 /// The reconciler that reads spec files.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Reconciler for Register {
     const NAME: &'static str = "register";
     const PERIOD: Duration = Duration::from_secs(10);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         let written = self.read().await?;
         let mut specs = written.good;
         let stored = self.db.specs().await?;
@@ -39,19 +39,19 @@ impl Reconciler for Register {
             let gone = present.iter().filter(|old| specs.iter().all(|new| new.name != old.name));
             specs.extend(gone.filter(|old| old.template.is_none()).cloned().collect::<Vec<_>>());
         }
-        specs.extend(self.made(&specs).await?);
+        specs.extend(self.make_specs(&specs).await?);
         // Among equal names, the spec with a file of its own wins.
         specs.sort_by(|a, b| (&a.name, &a.template).cmp(&(&b.name, &b.template)));
         specs.dedup_by(|later, first| later.name == first.name);
         let mut before = present;
         before.sort_by(|a, b| a.name.cmp(&b.name));
         if before == specs {
-            return Ok(Progress::Idle);
+            return Ok(StepOutcome::Idle);
         }
         self.db.sync_specs(&specs).await?;
         self.bells.watch.ring();
         self.bells.schedule.ring();
-        Ok(Progress::Worked)
+        Ok(StepOutcome::Worked)
     }
 }
 
@@ -73,7 +73,7 @@ impl Register {
     }
 
     /// The specs that templates make for existing branches.
-    async fn made(&self, specs: &[Spec]) -> anyhow::Result<Vec<Spec>> {
+    async fn make_specs(&self, specs: &[Spec]) -> anyhow::Result<Vec<Spec>> {
         let templates: Vec<&Spec> = specs.iter().filter(|spec| spec.is_template()).collect();
         if templates.is_empty() {
             return Ok(Vec::new());
@@ -86,7 +86,7 @@ impl Register {
                 branch.tip.is_some() && pattern.is_some_and(|channel| channel.url == branch.url)
             };
             let names = branches.iter().filter(is_there).map(|branch| branch.name.as_str());
-            let (made, left_out) = made(template, names);
+            let (made, left_out) = specs_from_template(template, names);
             if left_out > 0 {
                 tracing::warn!(spec.name = template.name, left_out, "the pattern means too many branches");
             }

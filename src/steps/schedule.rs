@@ -38,10 +38,10 @@ use std::time::Duration;
 use crate::clock::{Clock, Seconds};
 use crate::db::{BuildState, Changes, Db, Live, OpenBuild, PlanInput, Snapshot, SpecId, Task};
 use crate::domain::plan::order::{Rank, ranks};
-use crate::domain::plan::{Fate, fate};
+use crate::domain::plan::{NewBuilds, new_builds};
 use crate::farm::bell::Bells;
 use crate::farm::context::Context;
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 
 /// How often builds are reordered while evaluations find more, in seconds.
 const AGAIN: Seconds = 60;
@@ -59,24 +59,24 @@ impl Reconciler for Schedule {
     const NAME: &'static str = "schedule";
     const PERIOD: Duration = Duration::from_secs(15);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         if let Some(task) = self.db.unscheduled_evaluation().await? {
             self.queue(&task).await?;
-            return Ok(Progress::Worked);
+            return Ok(StepOutcome::Worked);
         }
-        if self.db.give_up_late().await? > 0 {
+        if self.db.cancel_late_submissions().await? > 0 {
             self.bells.submit.ring();
-            return Ok(Progress::Worked);
+            return Ok(StepOutcome::Worked);
         }
         if self.queue_inputs().await? {
-            return Ok(Progress::Worked);
+            return Ok(StepOutcome::Worked);
         }
-        let outlook = self.db.outlook().await?;
+        let input = self.db.plan_input().await?;
         let planned = self.db.planned().await?;
         let now = self.clock.now();
         let is_due = planned.as_ref().is_none_or(|planned| {
-            planned.outlook.live != outlook.live
-                || planned.outlook.seen != outlook.seen && (now - planned.at >= AGAIN || now < planned.at)
+            planned.input.live != input.live
+                || planned.input.seen != input.seen && (now - planned.at >= AGAIN || now < planned.at)
         });
         if !is_due {
             // A staged build may be due now.
@@ -84,10 +84,10 @@ impl Reconciler for Schedule {
             if released > 0 {
                 self.bells.submit.ring();
             }
-            return Ok(if released > 0 { Progress::Worked } else { Progress::Idle });
+            return Ok(if released > 0 { StepOutcome::Worked } else { StepOutcome::Idle });
         }
-        self.plan(&outlook, now).await?;
-        Ok(Progress::Worked)
+        self.plan(&input, now).await?;
+        Ok(StepOutcome::Worked)
     }
 }
 
@@ -112,9 +112,9 @@ impl Schedule {
 
     /// Queues the builds that an evaluation has found since the last time.
     async fn queue(&self, task: &Task) -> anyhow::Result<()> {
-        let state = match fate(task.spec.first, task.previous.is_some()) {
-            Fate::Queue => self.queued(),
-            Fate::Record => BuildState::Known,
+        let state = match new_builds(task.spec.first, task.previous.is_some()) {
+            NewBuilds::Queue => self.queued(),
+            NewBuilds::Record => BuildState::Known,
         };
         let builds = self.db.queue_builds(task.id, state, self.clock.now()).await?;
         tracing::debug!(
@@ -150,12 +150,12 @@ impl Schedule {
     }
 
     /// Cancels, queues and orders builds according to the live evaluations.
-    async fn plan(&self, outlook: &PlanInput, now: Seconds) -> anyhow::Result<()> {
-        let again = self.db.queue_again(&outlook.live, self.queued(), now).await?;
+    async fn plan(&self, input: &PlanInput, now: Seconds) -> anyhow::Result<()> {
+        let again = self.db.queue_again(&input.live, self.queued(), now).await?;
         let others = self.db.queue_other_inputs(&self.asking().await?, self.queued(), now).await?;
-        let snapshot = self.db.snapshot(&outlook.live).await?;
-        let changes = changes(&snapshot, &ranks(&snapshot.graph, &snapshot.claims), &outlook.live);
-        self.db.change(&changes, outlook, now).await?;
+        let snapshot = self.db.snapshot(&input.live).await?;
+        let changes = changes(&snapshot, &ranks(&snapshot.graph, &snapshot.claims), &input.live);
+        self.db.apply_changes(&changes, input, now).await?;
         tracing::debug!(
             again,
             others,

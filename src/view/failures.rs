@@ -2,8 +2,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::db::{self, BuildId, Db, Evaluation, EvaluationId, JobRuns, StoredSpec};
-use crate::domain::failures::{Change, change};
+use crate::db::{self, BuildId, Db, Evaluation, EvaluationId, JobResults, StoredSpec};
+use crate::domain::failures::{Change, compare_results};
 use crate::domain::revision::Revision;
 use crate::domain::spec::System;
 use crate::view::sorted;
@@ -57,7 +57,7 @@ pub struct FailingJob<'a> {
 #[derive(Debug)]
 pub struct ChangedJob {
     /// The job.
-    pub job: JobRuns,
+    pub job: JobResults,
     /// How it changed.
     pub change: Change,
     /// The last complete evaluation before the change.
@@ -120,7 +120,9 @@ async fn changed(
 ) -> db::Result<Vec<ChangedJob>> {
     let mut changed = Vec::new();
     for job in db.failing_jobs(spec.id, &to.system).await? {
-        let Some(change) = change(&job.runs, from.map_or(0, |from| from.id.0), to.id.0) else { continue };
+        let Some(change) = compare_results(&job.ranges, from.map_or(0, |from| from.id.0), to.id.0) else {
+            continue;
+        };
         let (Change::New { since } | Change::Still { since } | Change::Fixed { since }) = change;
         let before = EvaluationId(since - 1);
         let before = db.complete_evaluations(spec.id, &to.system, Some(before), 1).await?;

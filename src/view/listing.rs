@@ -53,27 +53,27 @@ impl<'a> Job<'a> {
         name: &'a str,
         derivation: &StorePath,
         outputs: &'a [(String, StorePath)],
-        facts: &'a JobMetadata,
+        metadata: &'a JobMetadata,
     ) -> Self {
         let outputs = outputs.iter().map(|(name, path)| (name.as_str(), path.to_string())).collect();
         Self {
             built_on: None,
-            channel: facts.channel.as_deref(),
+            channel: metadata.channel.as_deref(),
             derivation: derivation.to_string(),
-            hidden: facts.hidden,
+            hidden: metadata.hidden,
             inputs: Vec::new(),
-            location: facts.location.as_ref(),
-            max_silent_time: facts.max_silent_time,
+            location: metadata.location.as_ref(),
+            max_silent_time: metadata.max_silent_time,
             name,
             outputs,
-            package: facts.package.as_deref(),
-            replacement: facts.replacement,
-            substitutable: facts.substitutable,
+            package: metadata.package.as_deref(),
+            replacement: metadata.replacement,
+            substitutable: metadata.substitutable,
             system: system.as_str(),
-            target: facts.target.as_deref(),
-            timeout: facts.timeout,
+            target: metadata.target.as_deref(),
+            timeout: metadata.timeout,
             kind: "job",
-            version: facts.version.as_deref(),
+            version: metadata.version.as_deref(),
         }
     }
 }

@@ -228,7 +228,7 @@ pub(super) async fn failures(
 }
 
 pub(super) async fn verdicts(State(shared): State<Arc<Shared>>) -> Answer {
-    let rows = shared.web.db.verdicts().await?;
+    let rows = shared.web.db.current_verdicts().await?;
     let items: Vec<Verdict<'_>> = rows.iter().map(Verdict::new).collect();
     Ok(Json(&json!({ "items": items })).into_response())
 }

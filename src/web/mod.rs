@@ -112,7 +112,7 @@ impl Shared {
 
     /// A snapshot of the database, for an answer that needs several queries.
     async fn moment(&self) -> db::Result<Db> {
-        self.web.db.at_one_moment().await
+        self.web.db.snapshot_view().await
     }
 }
 

@@ -9,7 +9,7 @@ use gorget::clock::Clock;
 use gorget::db::{BranchProblem, Db};
 use gorget::domain::spec::Spec;
 use gorget::farm::context::Context;
-use gorget::farm::reconciler::{Progress, Reconciler, run_until_idle};
+use gorget::farm::reconciler::{Reconciler, StepOutcome, run_until_idle};
 use gorget::git::{Authenticator, Checkouts, Limits, Mirrors, PrivateHosts, Resolver};
 use gorget::steps::collect::{Collect, Places};
 use gorget::steps::fetch::Fetch;
@@ -322,7 +322,7 @@ async fn repositories_that_are_never_sent_leave_a_place_to_one_that_was_fetched(
     }
     bed.see().await;
     let mut fetch = bed.fetch();
-    assert_eq!(fetch.step().await.unwrap(), Progress::Worked, "they are being fetched");
+    assert_eq!(fetch.step().await.unwrap(), StepOutcome::Worked, "they are being fetched");
     let tip = remote.push("master", "b", "2");
     bed.clock.advance(4000);
     bed.see().await;
@@ -352,7 +352,7 @@ async fn a_silent_repository_does_not_hold_up_the_others() {
     let begun = std::time::Instant::now();
     let seen = async |bed: &Bed| bed.db.branches().await.unwrap().iter().filter(|b| b.tip.is_some()).count();
     while seen(&bed).await < 20 {
-        assert_eq!(bed.watch.step().await.unwrap(), Progress::Worked);
+        assert_eq!(bed.watch.step().await.unwrap(), StepOutcome::Worked);
     }
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
@@ -374,7 +374,7 @@ async fn a_fetch_that_gets_stuck_does_not_hold_up_the_others() {
     let mut fetch = bed.fetch();
     let begun = std::time::Instant::now();
     while bed.db.newest_evaluations().await.unwrap().len() < 6 {
-        assert_eq!(fetch.step().await.unwrap(), Progress::Worked);
+        assert_eq!(fetch.step().await.unwrap(), StepOutcome::Worked);
     }
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(bed.db.blocked_specs().await.unwrap(), [], "the seventh is still under way");
@@ -402,7 +402,7 @@ async fn what_channels_bring_holds_up_nothing_that_specs_name_and_has_one_time_f
     bed.see().await;
     let (mut fetch, begun) = (bed.fetch(), std::time::Instant::now());
     while bed.db.newest_evaluations().await.unwrap().is_empty() {
-        assert_eq!(fetch.step().await.unwrap(), Progress::Worked);
+        assert_eq!(fetch.step().await.unwrap(), StepOutcome::Worked);
     }
     assert_eq!(bed.db.blocked_specs().await.unwrap(), [], "the others are still at it");
     assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());

@@ -18,13 +18,13 @@ fn package(batch: &mut Batch, name: &str, version: &str, of: NewDerivation) {
     let word = of.name.clone();
     batch.derivations.push(of);
     let mut job = job(&format!("{name}.x"), &word);
-    job.facts.package = Some(name.to_owned());
-    job.facts.version = Some(version.to_owned());
+    job.metadata.package = Some(name.to_owned());
+    job.metadata.version = Some(version.to_owned());
     batch.jobs.push(job);
 }
 
 /// What each commit has: `hello` and `sed` change their versions, `new` appears, `xz` makes the same
-/// outputs by another derivation, `gone` goes, `bad` cannot be evaluated any more and `mended` can.
+/// outputs by another derivation, `gone` goes, `bad` cannot be evaluated any more and `fixed` can.
 fn batches() -> [Batch; 2] {
     let [mut a, mut b] = [Batch::default(), Batch::default()];
     package(&mut a, "hello", "1", derivation("hello1", &[]));

@@ -175,8 +175,8 @@ async fn a_build_goes_to_whoever_serves_one_of_the_specs_that_want_it() {
         assert_eq!(at(db, "gcc").await, (BuildState::Queued, named("")));
 
         want(db, "release", "b", &shared[..1]).await;
-        let live = db.outlook().await.unwrap();
-        db.change(&gorget::db::Changes::default(), &live, 600).await.unwrap();
+        let live = db.plan_input().await.unwrap();
+        db.apply_changes(&gorget::db::Changes::default(), &live, 600).await.unwrap();
         run_until_idle(&mut submit(db, "release", &coordinator, &routes)).await.unwrap();
         assert_eq!(words(&coordinator), ["gcc"]);
         assert_eq!(at(db, "vim").await, (BuildState::Queued, named("")));

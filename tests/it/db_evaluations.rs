@@ -117,7 +117,7 @@ async fn an_interrupted_evaluation_starts_over() {
         db.set_preparation(&task, 40, 947).await.unwrap();
         let preparing = db.evaluation(task.id).await.unwrap().unwrap();
         assert_eq!((preparing.modules_done, preparing.modules_total), (40, 947));
-        db.set_total(&task, 2).await.unwrap();
+        db.set_unit_count(&task, 2).await.unwrap();
         let mut zombie = EvaluationWriter::new(task.clone());
         let mut half = batch(&[("hello", "hello2")]);
         half.errors.push(JobError { name: "emacs".into(), cause: "exception".into(), message: "no".into() });
@@ -167,8 +167,8 @@ async fn a_system_that_waits_again_lets_the_others_go_first() {
         };
         let (first, what) = claim().await;
         assert_eq!(what, "a x86_64-linux");
-        db.wait_again(&first).await.unwrap();
-        assert!(matches!(db.wait_again(&first).await, Err(Error::LeaseLost(_))));
+        db.reset_to_pending(&first).await.unwrap();
+        assert!(matches!(db.reset_to_pending(&first).await, Err(Error::LeaseLost(_))));
         assert_eq!(claim().await.1, "a i686-linux", "that was not tried before");
         let (again, what_again) = claim().await;
         assert_eq!(

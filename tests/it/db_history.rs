@@ -111,9 +111,10 @@ async fn nearly_all_of_a_large_evaluation_changes() {
         let second = evaluate(db, master, "b", &words(&after)).await;
         let (only_before, only_after) = db.changed_jobs(first, second).await.unwrap();
         assert_eq!((only_before.len(), only_after.len()), (2099, 2099), "j0 is as it was");
-        let had: Vec<&str> = only_after.iter().filter(|job| job.had).map(|job| job.name.as_str()).collect();
+        let had: Vec<&str> =
+            only_after.iter().filter(|job| job.other_has_outputs).map(|job| job.name.as_str()).collect();
         assert_eq!(had, ["j1"], "it is what j0 was before");
-        assert!(only_before.iter().all(|job| !job.had), "nobody has any of those any more");
+        assert!(only_before.iter().all(|job| !job.other_has_outputs), "nobody has any of those any more");
     })
     .await;
 }
@@ -160,7 +161,7 @@ async fn hostile_words_come_back_as_they_were() {
         strange.derivations[0].name = words.to_owned();
         let mut job = crate::support::job(words, "hello");
         let word = || Some(words.to_owned());
-        job.facts = JobMetadata {
+        job.metadata = JobMetadata {
             package: word(),
             version: word(),
             target: word(),
@@ -174,7 +175,7 @@ async fn hostile_words_come_back_as_they_were() {
         recorder.finish(db, false, &json!({ words: words }), 200).await.unwrap();
         assert_eq!(db.errors(id).await.unwrap(), [error]);
         let [stored] = &db.jobs(id).await.unwrap()[..] else { panic!() };
-        assert_eq!((stored.name.as_str(), &stored.facts), (words, &job.facts));
+        assert_eq!((stored.name.as_str(), &stored.metadata), (words, &job.metadata));
         assert_eq!(stored.derivation, format!("/gnu/store/{}-{words}.drv", hash("hello")));
         let evaluation = db.evaluation(id).await.unwrap().unwrap();
         assert_eq!(evaluation.revision.channels()[0].commit, words);
@@ -189,7 +190,7 @@ async fn facts_of_a_job_are_kept_with_it_and_lines_that_move_write_nothing() {
         let mut recorder = EvaluationWriter::new(begin(db, spec, commit).await);
         let id = recorder.evaluation();
         let mut found = batch(&[("hello", &format!("hello{version}")), ("sed", "sed1")]);
-        found.jobs[0].facts = JobMetadata {
+        found.jobs[0].metadata = JobMetadata {
             package: Some("hello".to_owned()),
             version: Some(version.to_owned()),
             location: Some(Location { file: "gnu/packages/base.scm".to_owned(), line }),
@@ -203,24 +204,28 @@ async fn facts_of_a_job_are_kept_with_it_and_lines_that_move_write_nothing() {
         };
         recorder.record(db, &found).await.unwrap();
         recorder.finish(db, false, &json!({}), 200).await.unwrap();
-        (id, found.jobs[0].facts.clone())
+        (id, found.jobs[0].metadata.clone())
     };
     on_both(async |db| {
         let master = only_spec(db, spec("master")).await;
-        let facts = async |id| db.jobs(id).await.unwrap().into_iter().next().unwrap().facts;
+        let metadata = async |id| db.jobs(id).await.unwrap().into_iter().next().unwrap().metadata;
         let (first, expected) = evaluate(db, master, "a", "1", 7, 60).await;
-        assert_eq!(facts(first).await, expected);
-        assert_eq!(db.jobs(first).await.unwrap()[1].facts, JobMetadata::default(), "nothing is known of it");
+        assert_eq!(metadata(first).await, expected);
+        assert_eq!(
+            db.jobs(first).await.unwrap()[1].metadata,
+            JobMetadata::default(),
+            "nothing is known of it"
+        );
 
         let (moved, _) = evaluate(db, master, "b", "1", 9, 60).await;
-        assert_eq!(facts(moved).await, expected, "the line is that of the first evaluation");
+        assert_eq!(metadata(moved).await, expected, "the line is that of the first evaluation");
         assert_eq!(db.unscheduled_evaluation().await.unwrap().unwrap().id, first);
         db.queue_builds(first, BuildState::Known, 200).await.unwrap();
         assert_eq!(db.unscheduled_evaluation().await.unwrap(), None, "the second wrote no job");
 
         let (slower, other) = evaluate(db, master, "c", "1", 9, 90).await;
-        assert_eq!(facts(slower).await, other);
-        assert_eq!(facts(moved).await, expected);
+        assert_eq!(metadata(slower).await, other);
+        assert_eq!(metadata(moved).await, expected);
         assert_eq!(db.changed_jobs(moved, slower).await.unwrap(), (vec![], vec![]), "nothing to build");
 
         let (newer, _) = evaluate(db, master, "d", "2", 9, 90).await;

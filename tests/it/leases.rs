@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gorget::db::{
-    BEGINNINGS, Claimant, Error, EvaluationState, EvaluationWriter, Interrupted, LEASE, NewHost,
+    Claimant, Error, EvaluationState, EvaluationWriter, Interrupted, LEASE, MAX_STARTS, NewHost,
 };
 use gorget::domain::spec::{Subset, System};
 use serde_json::json;
@@ -25,13 +25,13 @@ fn host(name: &str, identity: &str) -> NewHost {
 #[tokio::test]
 async fn a_report_is_of_one_moment_whatever_is_written_meanwhile() {
     on_both(async |db| {
-        let moment = db.at_one_moment().await.unwrap();
-        assert_eq!(moment.hosts().await.unwrap().len(), 0);
+        let view = db.snapshot_view().await.unwrap();
+        assert_eq!(view.hosts().await.unwrap().len(), 0);
         // A host that is registered before its spec: no report may know the spec and not the host.
         db.register(&host("one", "a"), 100).await.unwrap();
         only_spec(db, spec("master")).await;
-        assert_eq!(moment.specs().await.unwrap().len(), 0);
-        let later = db.at_one_moment().await.unwrap();
+        assert_eq!(view.specs().await.unwrap().len(), 0);
+        let later = db.snapshot_view().await.unwrap();
         assert_eq!((later.hosts().await.unwrap().len(), later.specs().await.unwrap().len()), (1, 1));
     })
     .await;
@@ -66,8 +66,8 @@ async fn a_host_that_falls_silent_loses_its_evaluation_and_can_write_nothing_mor
         let refused = async |zombie: &mut EvaluationWriter| {
             assert!(matches!(zombie.record(db, &half).await, Err(Error::LeaseLost(_))));
             assert!(matches!(zombie.finish(db, false, &json!({}), 300).await, Err(Error::LeaseLost(_))));
-            assert!(matches!(db.set_total(&task, 7).await, Err(Error::LeaseLost(_))));
-            assert!(matches!(db.wait_again(&task).await, Err(Error::LeaseLost(_))));
+            assert!(matches!(db.set_unit_count(&task, 7).await, Err(Error::LeaseLost(_))));
+            assert!(matches!(db.reset_to_pending(&task).await, Err(Error::LeaseLost(_))));
             assert!(matches!(db.fail_evaluation(&task, "no", 300).await, Err(Error::LeaseLost(_))));
             assert!(matches!(db.drop_evaluation(&task).await, Err(Error::LeaseLost(_))));
         };
@@ -104,14 +104,14 @@ async fn an_evaluation_that_ends_each_of_its_hosts_is_given_up() {
                 .unwrap();
         };
         push("a", 100).await;
-        for attempt in 1..=BEGINNINGS {
+        for attempt in 1..=MAX_STARTS {
             let task = db.claim_evaluation(&claimant("one"), 100).await.unwrap().unwrap();
             assert_eq!(task.attempts, attempt);
             let mut recorder = EvaluationWriter::new(task.clone());
             recorder.record(db, &batch(&[("hello", "hello1")])).await.unwrap();
             // The host starts again, or another one finds that it is gone.
             let (finder, at) = if attempt % 2 == 0 { ("one", 101) } else { ("two", 100 + LEASE) };
-            let failed = attempt == BEGINNINGS;
+            let failed = attempt == MAX_STARTS;
             let lost = Interrupted { failed, ..interrupted(task.id, "one") };
             assert_eq!(db.reclaim_expired(finder, at).await.unwrap(), [lost]);
         }
@@ -120,7 +120,7 @@ async fn an_evaluation_that_ends_each_of_its_hosts_is_given_up() {
         assert_eq!(given_up.state, EvaluationState::Failed);
         let reason = given_up.reason.unwrap();
         assert!(
-            reason.contains(&format!("begun {BEGINNINGS} times")) && reason.contains("hint: "),
+            reason.contains(&format!("begun {MAX_STARTS} times")) && reason.contains("hint: "),
             "{reason}"
         );
         assert!(db.verify().await.unwrap().is_empty());

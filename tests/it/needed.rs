@@ -87,7 +87,7 @@ async fn a_needed_channel_is_authenticated_by_the_rules_for_a_named_one() {
     let elsewhere_guix = "(channel (name guix) (url \"https://git.example.org/guix.git\"))";
     needs(&mut elsewhere, elsewhere_guix);
     let error = elsewhere.resolve(&[("own", url)]).await.unwrap_err();
-    assert!(matches!(error, Obstacle::Unintroduced { .. }), "{error}");
+    assert!(matches!(error, Obstacle::MissingIntroduction { .. }), "{error}");
     let error = error.to_string();
     for part in ["channel own: it needs the channel guix at https://git.example.org/guix.git", "\nhint: "] {
         assert!(error.contains(part), "{error}");

@@ -9,7 +9,7 @@ use gorget::db::{
     NewEvent, QueueFilter, SpecId,
 };
 use gorget::domain::attempt::Attempt;
-use gorget::domain::spec::{First, RetryFailed, Spec, System};
+use gorget::domain::spec::{FirstEvaluation, RetryFailed, Spec, System};
 use gorget::farm::reconciler::run_until_idle;
 use gorget::steps::schedule::Schedule;
 use serde_json::json;
@@ -328,7 +328,7 @@ async fn other_systems_wait_until_the_first_is_through() {
 async fn what_builds_need_is_queued_with_them_where_the_spec_asks_for_it() {
     on_both(async |db| {
         let asking = Spec { queue_inputs: true, ..spec("asking") };
-        db.sync_specs(&[asking, Spec { first: First::Record, ..spec("known") }]).await.unwrap();
+        db.sync_specs(&[asking, Spec { first: FirstEvaluation::Record, ..spec("known") }]).await.unwrap();
         let (asking, known) = (spec_id(db, "asking").await, spec_id(db, "known").await);
         evaluate(db, known, "a", &[("make", &[])]).await;
         let task = begin(db, asking, "a").await;

@@ -107,8 +107,8 @@ impl<'a> Farm<'a> {
     async fn failing(&self, spec: &str) -> Vec<String> {
         let system = System::new("x86_64-linux").unwrap();
         let jobs = self.db.failing_jobs(spec_id(self.db, spec).await, &system).await.unwrap();
-        let is_bad = |runs: &gorget::db::JobRuns| {
-            runs.runs.last().is_some_and(|run| run.verdict == gorget::domain::failures::Verdict::Bad)
+        let is_bad = |job: &gorget::db::JobResults| {
+            job.ranges.last().is_some_and(|range| range.result == gorget::domain::failures::BuildResult::Bad)
         };
         jobs.into_iter().filter(is_bad).map(|runs| runs.derivation).collect()
     }

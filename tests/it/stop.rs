@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gorget::farm::bell::Bell;
-use gorget::farm::reconciler::{Progress, Reconciler, keep, stop_on_signals, watch};
+use gorget::farm::reconciler::{Reconciler, StepOutcome, run_until_stopped, stop_on_signals, watch};
 use gorget::sandbox::{Process, Tool};
 use gorget::telemetry;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -21,9 +21,9 @@ impl Reconciler for Blocks {
     const NAME: &'static str = "blocks";
     const PERIOD: Duration = LONG;
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         std::thread::sleep(LONG);
-        Ok(Progress::Idle)
+        Ok(StepOutcome::Idle)
     }
 }
 
@@ -40,7 +40,7 @@ fn blocked_program() {
         watch().unwrap();
         let _child = Tool::new("sleep").arg(LONG.as_secs().to_string()).spawn().unwrap();
         for _ in 0..2 {
-            tokio::spawn(keep(Blocks, Bell::default(), stop.clone()));
+            tokio::spawn(run_until_stopped(Blocks, Bell::default(), stop.clone()));
         }
         std::thread::sleep(LONG);
     });

@@ -233,7 +233,7 @@ async fn a_verdict_is_a_row_only_when_it_changes() {
         assert_eq!(all[0].report, Some(report(Word::Ready, 0)));
         assert!(all[1..].iter().all(|one| one.report.is_none()), "only the newest says how it came to be");
         let short = gorget::db::Verdict { report: None, ..all[0].clone() };
-        assert_eq!(db.verdicts().await.unwrap(), [short]);
+        assert_eq!(db.current_verdicts().await.unwrap(), [short]);
         let events = db.events_after(0, 100).await.unwrap();
         assert_eq!(events.iter().filter(|event| event.kind == "verdict").count(), 4);
 
@@ -255,7 +255,7 @@ async fn a_verdict_is_a_row_only_when_it_changes() {
         assert!(db.end_waiver(second, &author(), 700).await.unwrap());
         assert_eq!(ids(600).await, [first]);
         db.sync_specs(&[]).await.unwrap();
-        assert_eq!(db.verdicts().await.unwrap(), []);
+        assert_eq!(db.current_verdicts().await.unwrap(), []);
         assert_eq!(db.forget_verdicts(&[]).await.unwrap(), 0, "a spec that is away may come back");
         assert_eq!(db.verdicts_of(team, 1).await.unwrap().len(), 1);
         db.forget_made_specs().await.unwrap();

@@ -62,7 +62,7 @@ fn show(comparison: &Comparison<'_>) -> std::io::Result<()> {
         diff.added.len(),
         diff.removed.len(),
         diff.broken.len(),
-        diff.mended.len(),
+        diff.fixed.len(),
         output::count(new_errors.len(), "error", "errors"),
         gone_errors.len(),
     ));
@@ -84,8 +84,7 @@ fn lines(diff: &diff::Diff) -> Vec<String> {
         Some(version) => format!("{job} {version}"),
         None => job.to_owned(),
     };
-    let come =
-        diff.added.iter().chain(&diff.mended).map(|job| format!("+ {}", named(&job.job, &job.version)));
+    let come = diff.added.iter().chain(&diff.fixed).map(|job| format!("+ {}", named(&job.job, &job.version)));
     let gone = diff.removed.iter().map(|job| format!("- {}", named(&job.job, &job.version)));
     let broken = diff.broken.iter().map(|job| format!("! {} could not be evaluated", job.job));
     let changed = diff.changed.iter().map(|change| {

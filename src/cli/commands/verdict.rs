@@ -27,7 +27,7 @@ pub(in crate::cli) struct VerdictArgs {
 pub(in crate::cli) async fn run(args: &VerdictArgs, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::for_report(&config).await?;
     let rows = match &args.spec {
-        None => db.verdicts().await?,
+        None => db.current_verdicts().await?,
         Some(name) => of_spec(&db, name, args.history).await?,
     };
     let verdicts: Vec<Verdict<'_>> = rows.iter().map(Verdict::new).collect();

@@ -1,10 +1,10 @@
 use crate::db::{BuildId, BuildState, Db, EvaluationId, Result, SpecId};
-use crate::domain::failures::{Run, Verdict};
+use crate::domain::failures::{BuildResult, OutputRange};
 use crate::domain::spec::System;
 
 /// A job with a failed build, and its results over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobRuns {
+pub struct JobResults {
     /// The name of the job.
     pub job: String,
     /// The store path of its last derivation.
@@ -12,7 +12,7 @@ pub struct JobRuns {
     /// The build of its last outputs.
     pub build: Option<BuildId>,
     /// The results, from first to last.
-    pub runs: Vec<Run>,
+    pub ranges: Vec<OutputRange>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -28,7 +28,7 @@ struct Row {
 
 impl Db {
     /// All jobs of a spec and system with a build that failed or was rejected, sorted by name.
-    pub async fn failing_jobs(&self, spec: SpecId, system: &System) -> Result<Vec<JobRuns>> {
+    pub async fn failing_jobs(&self, spec: SpecId, system: &System) -> Result<Vec<JobResults>> {
         let sql = sql!(
             "select j.name, j.first_evaluation, j.last_evaluation, b.id as build, b.state,
                exists (failures(b, d.id)) as failed, derivation_path(d) as derivation
@@ -45,7 +45,7 @@ impl Db {
         let job = |rows: &[Row]| {
             let last = &rows[rows.len() - 1];
             let (job, derivation) = (last.name.clone(), last.derivation.clone());
-            JobRuns { job, derivation, build: last.build, runs: rows.iter().map(run).collect() }
+            JobResults { job, derivation, build: last.build, ranges: rows.iter().map(range).collect() }
         };
         Ok(rows.chunk_by(|one, next| one.name == next.name).map(job).collect())
     }
@@ -67,11 +67,11 @@ impl Db {
     }
 }
 
-fn run(row: &Row) -> Run {
-    let verdict = match row.state {
-        Some(BuildState::Succeeded | BuildState::Substituted) => Verdict::Good,
-        Some(BuildState::Failed | BuildState::Rejected) if row.failed => Verdict::Bad,
-        _ => Verdict::Unknown,
+fn range(row: &Row) -> OutputRange {
+    let result = match row.state {
+        Some(BuildState::Succeeded | BuildState::Substituted) => BuildResult::Good,
+        Some(BuildState::Failed | BuildState::Rejected) if row.failed => BuildResult::Bad,
+        _ => BuildResult::Unknown,
     };
-    Run { first: row.first_evaluation, last: row.last_evaluation, verdict }
+    OutputRange { first: row.first_evaluation, last: row.last_evaluation, result }
 }

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use crate::clock::Seconds;
-use crate::db::build::free::{free, held_jobs};
-use crate::db::build::standing::{Waiting, standing};
+use crate::db::build::approval_input::{EvaluationCounts, approval_input};
+use crate::db::build::other_specs::{queue_for_other_specs, wanted_by_other_specs};
 use crate::db::log::audit::record;
 use crate::db::{Db, EvaluationId, Result, SpecId, Tx, stored};
 use crate::domain::access::{Action, Author};
@@ -76,7 +76,7 @@ pub(in crate::db) async fn guard(tx: &mut Tx) -> Result<u64> {
         where evaluation_id = $1 and state = 'queued' and not sent";
     const REASON: &str = "update build set answer = $2 where evaluation_id = $1 and state = 'awaiting-approval' and answer <> $2";
     const RELEASE: &str = "update build set state = 'queued', answer = null where evaluation_id = $1 and state = 'awaiting-approval'";
-    let waiting = sql!(
+    let evaluations = sql!(
         "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
           sum(case when b.state in {counted} then 1 else 0 end) as builds,
           sum(case when b.state = 'awaiting-approval' then 1 else 0 end) as held,
@@ -90,11 +90,12 @@ pub(in crate::db) async fn guard(tx: &mut Tx) -> Result<u64> {
     if held == 0 && !specs.values().any(|spec| spec.budget.is_some() || spec.staged) {
         return Ok(0);
     }
-    let waiting: Vec<Waiting> = each!(tx, tx, waiting => sqlx::query_as(waiting).fetch_all(&mut **tx).await?);
+    let evaluations: Vec<EvaluationCounts> =
+        each!(tx, tx, evaluations => sqlx::query_as(evaluations).fetch_all(&mut **tx).await?);
     let mut released = 0;
-    for evaluation in waiting {
+    for evaluation in evaluations {
         let Some(spec) = specs.get(&evaluation.spec_id) else { continue };
-        match awaits_approval(&standing(tx, &evaluation, spec).await?) {
+        match awaits_approval(&approval_input(tx, &evaluation, spec).await?) {
             Some(reason) => {
                 if evaluation.queued > 0 {
                     execute!(tx, HOLD, evaluation.id, &reason);
@@ -106,8 +107,8 @@ pub(in crate::db) async fn guard(tx: &mut Tx) -> Result<u64> {
         }
     }
     // Builds that another spec may have built no longer await approval.
-    let wishes = held_jobs(tx, &specs).await?;
-    Ok(released + free(tx, wishes, &specs).await?)
+    let requests = wanted_by_other_specs(tx, &specs).await?;
+    Ok(released + queue_for_other_specs(tx, requests, &specs).await?)
 }
 
 /// The definitions of all specs.

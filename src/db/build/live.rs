@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Seconds;
 use crate::db::{Db, EvaluationId, Result, SpecId, Tx, stored};
-use crate::domain::spec::{First, RetryFailed, Spec, System};
+use crate::domain::spec::{FirstEvaluation, RetryFailed, Spec, System};
 
 /// One system of an active spec, whose jobs are wanted: those of the newest complete evaluation,
 /// and those that a newer one has found so far.
@@ -46,14 +46,14 @@ pub struct PlanInput {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// The input of the last plan.
-    pub outlook: PlanInput,
+    pub input: PlanInput,
     /// When it was made.
     pub at: Seconds,
 }
 
 impl Db {
     /// The current input for planning.
-    pub async fn outlook(&self) -> Result<PlanInput> {
+    pub async fn plan_input(&self) -> Result<PlanInput> {
         const COMPLETE: &str =
             "select spec_id, system, min(id), max(id) from evaluation where state = 'complete'
             group by spec_id, system";
@@ -69,7 +69,7 @@ impl Db {
             for (place, system) in stored.spec.systems.iter().enumerate() {
                 let found =
                     complete.iter().find(|row| (row.0, row.1.as_str()) == (stored.id, system.as_str()));
-                let known = found.filter(|_| stored.spec.first == First::Record);
+                let known = found.filter(|_| stored.spec.first == FirstEvaluation::Record);
                 live.push(Live {
                     spec: stored.id,
                     system: system.clone(),
@@ -93,16 +93,16 @@ impl Db {
             each!(&self.readers, pool => sqlx::query_as(SQL).fetch_optional(pool).await?);
         let Some((live, seen, at)) = row else { return Ok(None) };
         // A plan in the format of another version counts as none.
-        Ok(serde_json::from_str(&live).ok().map(|live| Planned { outlook: PlanInput { live, seen }, at }))
+        Ok(serde_json::from_str(&live).ok().map(|live| Planned { input: PlanInput { live, seen }, at }))
     }
 }
 
 /// Records the input of the plan that was just made.
-pub(in crate::db) async fn store_plan(tx: &mut Tx, outlook: &PlanInput, now: Seconds) -> Result<()> {
+pub(in crate::db) async fn store_plan(tx: &mut Tx, input: &PlanInput, now: Seconds) -> Result<()> {
     const SQL: &str = "insert into plan (id, live, seen, planned_at) values (1, $1, $2, $3)
         on conflict (id) do update set live = excluded.live, seen = excluded.seen, planned_at = excluded.planned_at";
-    let live = serde_json::json!(outlook.live).to_string();
-    execute!(tx, SQL, live, &outlook.seen, now);
+    let live = serde_json::json!(input.live).to_string();
+    execute!(tx, SQL, live, &input.seen, now);
     Ok(())
 }
 

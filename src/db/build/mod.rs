@@ -20,24 +20,24 @@ macro_rules! wanted_anew {
 pub(in crate::db) mod failed;
 #[macro_use]
 pub(in crate::db) mod builds;
+pub(in crate::db) mod approval_input;
 pub(in crate::db) mod blockers;
 pub(in crate::db) mod count;
 pub(in crate::db) mod event;
 pub(in crate::db) mod explain;
 pub(in crate::db) mod failures;
-pub(in crate::db) mod free;
 pub(in crate::db) mod gc_roots;
 pub(in crate::db) mod graph;
 pub(in crate::db) mod guard;
 pub(in crate::db) mod inputs;
 pub(in crate::db) mod leave;
 pub(in crate::db) mod live;
-pub(in crate::db) mod others;
+pub(in crate::db) mod other_inputs;
+pub(in crate::db) mod other_specs;
 pub(in crate::db) mod outbox;
 pub(in crate::db) mod retry;
 pub(in crate::db) mod route;
 pub(in crate::db) mod snapshot;
-pub(in crate::db) mod standing;
 pub(in crate::db) mod substitutes;
 pub(in crate::db) mod timeouts;
 pub(in crate::db) mod transition;

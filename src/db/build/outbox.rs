@@ -64,19 +64,19 @@ impl Db {
             transition(&mut tx, &new, None, now).await?;
         }
         // Events of the attempt may have arrived earlier.
-        take(&mut tx, build, reference).await?;
+        mark_submitted(&mut tx, build, reference).await?;
         tx.commit().await
     }
 
     /// Records that the coordinator still has an attempt at a build that was to be canceled and is
     /// wanted again. Its urgency there is not known.
-    pub async fn resume(&self, build: &Build, reference: &str, now: Seconds) -> Result<()> {
+    pub async fn mark_still_submitted(&self, build: &Build, reference: &str, now: Seconds) -> Result<()> {
         const SQL: &str =
             "update build set answer = 'it had it already', answered_at = $2, sent_urgency = null,
             polled_at = 0 where id = $1 and state = 'queued'";
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, build.id, now);
-        take(&mut tx, build, Some(reference)).await?;
+        mark_submitted(&mut tx, build, Some(reference)).await?;
         tx.commit().await
     }
 
@@ -124,14 +124,14 @@ impl Db {
 
     /// Records that the coordinator was asked to cancel this attempt, whose identifier was not
     /// known before.
-    pub async fn give_up(&self, id: BuildId, reference: &str) -> Result<()> {
+    pub async fn record_cancel_request(&self, id: BuildId, reference: &str) -> Result<()> {
         let mut tx = self.begin().await?;
         execute!(&mut tx, "update build set canceled_attempt = $2 where id = $1", id, reference);
         tx.commit().await
     }
 
     /// Records that the coordinator was asked for all of its attempts at these builds.
-    pub async fn all_attempts_known(&self, ids: &[BuildId]) -> Result<()> {
+    pub async fn clear_in_doubt(&self, ids: &[BuildId]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl Db {
 
     /// The builds that a coordinator has and was not asked about since `then`, the least recent
     /// first.
-    pub async fn next_readings(&self, coordinator: &str, then: Seconds, limit: i64) -> Result<Vec<Build>> {
+    pub async fn next_polled(&self, coordinator: &str, then: Seconds, limit: i64) -> Result<Vec<Build>> {
         let sql = sql!(
             builds!(),
             "where b.state in ('submitted', 'building', 'canceling') and b.coordinator = $1 and b.polled_at < $2
@@ -185,7 +185,7 @@ impl Db {
 
     /// Stores the coordinator's identifiers for attempts at builds that it has, where they were not
     /// known. The coordinator may have reported the attempts before; then the events are no news.
-    pub async fn name_attempts(&self, attempts: &[(BuildId, String)]) -> Result<()> {
+    pub async fn record_references(&self, attempts: &[(BuildId, String)]) -> Result<()> {
         let sql = sql!(
             "update build set reference = $2, derivation_id = ",
             attempted!(),
@@ -200,7 +200,7 @@ impl Db {
     }
 
     /// Records that the coordinator was asked about these builds; for some it said why they wait.
-    pub async fn record_readings(&self, read: &[(BuildId, Option<String>)], now: Seconds) -> Result<()> {
+    pub async fn record_polled(&self, read: &[(BuildId, Option<String>)], now: Seconds) -> Result<()> {
         let lines = rows(read.iter().map(|(id, note)| json!({ "id": id, "note": note })));
         let mut tx = self.begin().await?;
         let sql = sql!(
@@ -215,7 +215,7 @@ impl Db {
     /// coordinator, or count as canceled if they are no longer wanted.
     pub async fn record_loss(&self, builds: &[Build], now: Seconds) -> Result<()> {
         let mut tx = self.begin().await?;
-        lose(&mut tx, builds, now).await?;
+        requeue_lost(&mut tx, builds, now).await?;
         tx.commit().await
     }
 
@@ -229,7 +229,7 @@ impl Db {
         now: Seconds,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
-        lose(&mut tx, builds, now).await?;
+        requeue_lost(&mut tx, builds, now).await?;
         record(&mut tx, author, Action::Reassign, &format!("coordinator {coordinator}"), now).await?;
         tx.commit().await
     }
@@ -269,7 +269,7 @@ impl Db {
 
 /// Marks a build as submitted, unless the attempt has already ended: that may have been reported
 /// before, and the build queued again since.
-async fn take(tx: &mut Tx, build: &Build, reference: Option<&str>) -> Result<()> {
+async fn mark_submitted(tx: &mut Tx, build: &Build, reference: Option<&str>) -> Result<()> {
     let sql = sql!(
         "update build set state = 'submitted', sent = true, reference = $2, coordinator = $3, derivation_id = ",
         attempted!(),
@@ -282,7 +282,7 @@ async fn take(tx: &mut Tx, build: &Build, reference: Option<&str>) -> Result<()>
 }
 
 /// See [`Db::record_loss`].
-async fn lose(tx: &mut Tx, builds: &[Build], now: Seconds) -> Result<()> {
+async fn requeue_lost(tx: &mut Tx, builds: &[Build], now: Seconds) -> Result<()> {
     let unnamed = sql!(
         "update build set state = case state when 'canceling' then 'canceled' else 'queued' end, next_attempt = 0
          where unindexed(state) in ('submitted', 'canceling') and reference is null and id in ids($1)"

@@ -30,7 +30,7 @@ use crate::db::{BuildId, BuildState, Db, Result, rows};
 use crate::domain::plan::route::Routes;
 
 /// Stored instead of a coordinator's name when none serves a build.
-const NOBODY: &str = "";
+const UNSERVED: &str = "";
 
 /// The number of builds in one state that a coordinator has, or is to get.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -83,7 +83,7 @@ impl Db {
     pub async fn route(&self, routes: &Routes) -> Result<u64> {
         const NEW: &str = routed!("b.coordinator is null");
         let found: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(NEW).fetch_all(pool).await?);
-        self.give_out(&found, routes).await
+        self.assign_routes(&found, routes).await
     }
 
     /// Decides again for all builds that no coordinator can have heard of, because the routes may
@@ -99,10 +99,10 @@ impl Db {
         execute!(&mut tx, later);
         tx.commit().await?;
         let found: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
-        self.give_out(&found, routes).await
+        self.assign_routes(&found, routes).await
     }
 
-    async fn give_out(&self, found: &[Row], routes: &Routes) -> Result<u64> {
+    async fn assign_routes(&self, found: &[Row], routes: &Routes) -> Result<u64> {
         let mut serving: HashMap<BuildId, String> = HashMap::new();
         let mut unserved = Vec::new();
         for row in found {
@@ -112,14 +112,14 @@ impl Db {
             }
         }
         if routes.0.iter().any(|route| !route.specs.is_empty()) {
-            for (id, spec, system) in self.others_who_want(&unserved).await? {
+            for (id, spec, system) in self.other_wanting_specs(&unserved).await? {
                 if let Some(name) = routes.serving(&spec, &system) {
                     serving.entry(id).or_insert_with(|| name.to_owned());
                 }
             }
         }
         let changed = found.iter().filter_map(|row| {
-            let name = serving.get(&row.id).map_or(NOBODY, String::as_str);
+            let name = serving.get(&row.id).map_or(UNSERVED, String::as_str);
             (row.coordinator.as_deref() != Some(name)).then(|| json!({ "id": row.id, "name": name }))
         });
         let lines: Vec<Value> = changed.collect();
@@ -138,7 +138,7 @@ impl Db {
 
     /// The specs that want these builds now, those of the best priority first, and the systems of
     /// the builds' derivations.
-    async fn others_who_want(&self, builds: &[&Row]) -> Result<Vec<(BuildId, String, String)>> {
+    async fn other_wanting_specs(&self, builds: &[&Row]) -> Result<Vec<(BuildId, String, String)>> {
         let sql = sql!(
             "select distinct b.id, s.name, y.name, s.priority
              from build b join derivation d on d.id = b.derivation_id join system y on y.id = d.system_id
@@ -158,7 +158,7 @@ impl Db {
 
     /// Records, before the coordinators are asked, that they may have heard of these builds and may
     /// have an unknown attempt at each.
-    pub async fn offer(&self, ids: &[BuildId]) -> Result<()> {
+    pub async fn mark_sent(&self, ids: &[BuildId]) -> Result<()> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
         let mut tx = self.begin().await?;
         let sql =
@@ -168,7 +168,7 @@ impl Db {
     }
 
     /// Records that the coordinators did not hear of these builds after all.
-    pub async fn withdraw(&self, ids: &[BuildId]) -> Result<()> {
+    pub async fn unmark_sent(&self, ids: &[BuildId]) -> Result<()> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
         let mut tx = self.begin().await?;
         let sql = sql!(

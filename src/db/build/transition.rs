@@ -30,7 +30,7 @@ use crate::clock::Seconds;
 use crate::db::build::failed::note_failures;
 use crate::db::log::event_log::{EventKind, log};
 use crate::db::{BuildId, BuildState, Error, Result, Tx, rows};
-use crate::domain::attempt::{Attempt, furthest, retry_after, standing};
+use crate::domain::attempt::{Attempt, deciding_attempt, furthest, retry_after};
 use crate::domain::build::{self, Event};
 
 /// The progress of an attempt at a build.
@@ -84,7 +84,7 @@ struct Row {
 
 /// The change of a build that follows from its events.
 #[derive(Debug, PartialEq, Eq)]
-struct Move<'a> {
+struct StateChange<'a> {
     state: BuildState,
     /// The attempt that decided it; `None` when a new attempt is needed.
     reference: Option<&'a str>,
@@ -94,7 +94,7 @@ struct Move<'a> {
     pause: i64,
     /// Whether the new events are about an attempt that was not known. Then the build has no other
     /// unknown attempt.
-    names: bool,
+    is_new_attempt: bool,
 }
 
 /// Moves builds to the states that follow from all events about them. `new` holds the new events,
@@ -128,31 +128,31 @@ pub(in crate::db) async fn transition(
         let step = Step::stored(step)?;
         steps.entry(step.build).or_default().push(step);
     }
-    let moves: Vec<(&Row, Move<'_>)> =
-        builds.iter().filter_map(|row| Some((row, follows(row, &steps[&row.id], new)?))).collect();
-    note_failures(tx, failures(&builds, &moves, new), now).await?;
-    let lines = moves.iter().map(|(row, moved)| {
+    let changes: Vec<(&Row, StateChange<'_>)> =
+        builds.iter().filter_map(|row| Some((row, state_change(row, &steps[&row.id], new)?))).collect();
+    note_failures(tx, failures(&builds, &changes, new), now).await?;
+    let lines = changes.iter().map(|(row, change)| {
         json!({
-            "id": row.id, "state": moved.state, "reference": moved.reference, "next_attempt": now + moved.pause,
-            "names": moved.names, "derivation": moved.derivation,
+            "id": row.id, "state": change.state, "reference": change.reference, "next_attempt": now + change.pause,
+            "is_new_attempt": change.is_new_attempt, "derivation": change.derivation,
         })
     });
-    let changed = move_all(tx, &rows(lines), coordinator, now).await?;
+    let changed = apply_changes(tx, &rows(lines), coordinator, now).await?;
     if changed > 0 {
         log(tx, EventKind::Builds, None, None, now).await?;
     }
     Ok(changed)
 }
 
-async fn move_all(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seconds) -> Result<u64> {
+async fn apply_changes(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seconds) -> Result<u64> {
     let sql = sql!(
         "update build set state = new.state, reference = new.reference, next_attempt = new.next_attempt,
            answered_at = coalesce(answered_at, $2), coordinator = coalesce(build.coordinator, $3),
-           in_doubt = in_doubt and not new.names,
+           in_doubt = in_doubt and not new.is_new_attempt,
            derivation_id = coalesce((select d.id from derivation d where has_hash(d, new.derivation)
              and d.output_set_id = build.output_set_id), derivation_id),
            sent = new.state in {submitted} or new.state in {in_outbox} and sent
-         from records($1: id bigint, state text, reference text, next_attempt bigint, names boolean,
+         from records($1: id bigint, state text, reference text, next_attempt bigint, is_new_attempt boolean,
            derivation text) as new
          where build.id = new.id
            and (unindexed(build.state) <> new.state or build.reference is distinct from new.reference)"
@@ -164,14 +164,14 @@ async fn move_all(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seco
 /// them.
 fn failures<'a>(
     builds: &'a [Row],
-    moves: &[(&'a Row, Move<'a>)],
+    changes: &[(&'a Row, StateChange<'a>)],
     new: &'a [Step],
 ) -> BTreeSet<(BuildId, &'a str)> {
     let current: BTreeMap<BuildId, &str> =
         builds.iter().map(|row| (row.id, row.derivation.as_str())).collect();
     let told = new.iter().filter(|step| step.attempt == Attempt::Failed);
     let told = told.map(|step| (step.build, step.derivation.as_deref().unwrap_or(current[&step.build])));
-    let failed = moves.iter().filter(|(_, moved)| moved.state == BuildState::Failed);
+    let failed = changes.iter().filter(|(_, change)| change.state == BuildState::Failed);
     told.chain(failed.map(|(row, _)| (row.id, row.derivation.as_str()))).collect()
 }
 
@@ -183,7 +183,7 @@ fn attempted<'a>(steps: &'a [Step], name: &str) -> Option<&'a str> {
 /// The change that follows for a build. An attempt at another derivation with the same outputs
 /// counts while it runs and when it succeeds, but not when it fails. Late events about an attempt
 /// that is further already change nothing.
-fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
+fn state_change<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<StateChange<'a>> {
     use BuildState::{Building, Canceled, Canceling, Failed, Submitted, Succeeded};
     let is_this = |name: &str| attempted(steps, name).is_none_or(|derivation| derivation == row.derivation);
     let (attempts, others): (Vec<_>, Vec<_>) = furthest(steps.iter().map(Step::pair))
@@ -198,33 +198,33 @@ fn follows<'a>(row: &Row, steps: &'a [Step], new: &[Step]) -> Option<Move<'a>> {
     let at_coordinator =
         matches!(row.state, Submitted | Building | Succeeded | Failed | Canceling | Canceled);
     let state = |event| build::transition(row.state, event).unwrap_or(row.state);
-    let anew = |pause| Move {
+    let retry = |pause| StateChange {
         state: state(if row.unwanted_at.is_some() { Event::Canceled } else { Event::Lost }),
         reference: None,
         derivation: None,
         pause,
-        names: false,
+        is_new_attempt: false,
     };
     let (name, attempt) = if advanced.is_empty() {
         // The coordinator had only an attempt at the other derivation, which failed. Now this one
         // is tried.
         let nothing_left = attempts.iter().all(|(_, attempt)| attempt.is_over());
         let is_lost = matches!(row.state, Submitted | Building) && nothing_left && others.iter().any(is_news);
-        return is_lost.then(|| anew(0));
+        return is_lost.then(|| retry(0));
     } else if at_coordinator {
-        standing(attempts)?
+        deciding_attempt(attempts)?
     } else {
-        standing(advanced.iter().copied())?
+        deciding_attempt(advanced.iter().copied())?
     };
     let is_new = |step: &Step| new.contains(step);
-    let names =
+    let is_new_attempt =
         advanced.iter().any(|(name, _)| steps.iter().all(|step| step.reference != *name || is_new(step)));
     let derivation = attempted(steps, name).filter(|derivation| *derivation != row.derivation);
     Some(match decide(row, name, attempt, steps)? {
         Next::Event(event) => {
-            Move { state: state(event), reference: Some(name), derivation, pause: 0, names }
+            StateChange { state: state(event), reference: Some(name), derivation, pause: 0, is_new_attempt }
         }
-        Next::Anew(pause) => Move { names, ..anew(pause) },
+        Next::Retry(pause) => StateChange { is_new_attempt, ..retry(pause) },
     })
 }
 
@@ -233,7 +233,7 @@ enum Next {
     /// This event happens to the build.
     Event(Event),
     /// A new attempt is needed, in this many seconds.
-    Anew(i64),
+    Retry(i64),
 }
 
 /// The effect of the attempt that counts, if it has one.
@@ -245,7 +245,7 @@ fn decide(row: &Row, name: &str, attempt: Attempt, steps: &[Step]) -> Option<Nex
         (_, Attempt::Succeeded) => happens(Event::Succeeded),
         // The build is wanted again, but the earlier request to cancel it was carried out: it is
         // retried.
-        (Submitted | Building, Attempt::Canceled) if was_asked => Some(Next::Anew(0)),
+        (Submitted | Building, Attempt::Canceled) if was_asked => Some(Next::Retry(0)),
         (Queued, Attempt::Canceled) if was_asked => None,
         (Canceling, Attempt::Canceled | Attempt::Disturbed)
         | (Queued | Submitted | Building | Failed | Succeeded | Canceled, Attempt::Canceled) => {
@@ -258,7 +258,7 @@ fn decide(row: &Row, name: &str, attempt: Attempt, steps: &[Step]) -> Option<Nex
         (_, Attempt::Started) => happens(Event::Started),
         (_, Attempt::Failed) => happens(Event::Failed),
         (_, Attempt::Disturbed) => match retry_after(disturbed_since(row.created_at, steps)) {
-            Some(pause) if row.state != Canceled => Some(Next::Anew(pause)),
+            Some(pause) if row.state != Canceled => Some(Next::Retry(pause)),
             _ => happens(Event::Failed),
         },
     }
@@ -291,7 +291,7 @@ mod tests {
         let steps: Vec<Step> = steps.iter().map(step).collect();
         let (derivation, canceled_attempt) = ("this".to_owned(), canceled_attempt.map(str::to_owned));
         let row = Row { id, state, derivation, canceled_attempt, created_at: 5, unwanted_at: None };
-        follows(&row, &steps, &steps[steps.len() - 1..]).map(|moved| moved.state)
+        state_change(&row, &steps, &steps[steps.len() - 1..]).map(|change| change.state)
     }
 
     #[test]
@@ -344,9 +344,9 @@ mod tests {
     fn a_disturbed_build_is_queued_again_until_it_was_tried_often_enough() {
         use Attempt::{Disturbed, Failed};
         use BuildState::{self as State, Building, Queued};
-        let names = ["a", "b", "c", "d"];
+        let references = ["a", "b", "c", "d"];
         let disturbed = |count: usize| {
-            let steps: Vec<_> = names[..count].iter().map(|name| (*name, Disturbed)).collect();
+            let steps: Vec<_> = references[..count].iter().map(|name| (*name, Disturbed)).collect();
             after(Building, None, &steps)
         };
         assert_eq!([1, 2, 3].map(disturbed), [Some(Queued); 3]);

@@ -73,7 +73,7 @@ impl Db {
     /// Cancels builds that were canceled as unwanted, but turn out to be at the coordinator all the
     /// same: the submission was under way at that time, or they started before the cancellation was
     /// known. Returns the number of builds.
-    pub async fn give_up_late(&self) -> Result<u64> {
+    pub async fn cancel_late_submissions(&self) -> Result<u64> {
         let late = sql!("select count(*) from build where unwanted_at is not null and state in {submitted}");
         let sql = sql!(
             "update build set state = 'canceling' where unwanted_at is not null and state in {submitted}"
@@ -91,14 +91,14 @@ impl Db {
     /// Makes the changes, and records the input of the plan. Unwanted builds that the coordinator
     /// has, or may have, are to be canceled there; other unwanted builds are canceled right away. A
     /// build that ended meanwhile stays as it is.
-    pub async fn change(&self, changes: &Changes, outlook: &PlanInput, now: Seconds) -> Result<()> {
+    pub async fn apply_changes(&self, changes: &Changes, input: &PlanInput, now: Seconds) -> Result<()> {
         let mut tx = self.begin().await?;
-        let_go(&mut tx, &changes.unwanted, now).await?;
-        reclaim_expired(&mut tx, &changes.needed_again).await?;
+        cancel_unwanted(&mut tx, &changes.unwanted, now).await?;
+        requeue_needed(&mut tx, &changes.needed_again).await?;
         reorder(&mut tx, &changes.urgencies).await?;
         // A spec whose builds are served may want them now.
         execute!(&mut tx, "update build set coordinator = null where state = 'queued' and coordinator = ''");
-        store_plan(&mut tx, outlook, now).await?;
+        store_plan(&mut tx, input, now).await?;
         if !changes.unwanted.is_empty() || !changes.needed_again.is_empty() {
             log(&mut tx, EventKind::Builds, None, None, now).await?;
         }
@@ -107,7 +107,7 @@ impl Db {
     }
 }
 
-async fn let_go(tx: &mut Tx, unwanted: &[(BuildId, String)], now: Seconds) -> Result<()> {
+async fn cancel_unwanted(tx: &mut Tx, unwanted: &[(BuildId, String)], now: Seconds) -> Result<()> {
     let lines = rows(unwanted.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })));
     let sql = sql!(
         "update build set answer = lines.reason, unwanted_at = $2, next_attempt = 0, inputs_queued = false,
@@ -119,7 +119,7 @@ async fn let_go(tx: &mut Tx, unwanted: &[(BuildId, String)], now: Seconds) -> Re
     Ok(())
 }
 
-async fn reclaim_expired(tx: &mut Tx, needed_again: &[BuildId]) -> Result<()> {
+async fn requeue_needed(tx: &mut Tx, needed_again: &[BuildId]) -> Result<()> {
     let sql = sql!(
         "update build set state = 'queued', answer = null, unwanted_at = null, sent_urgency = null
          where unindexed(state) = 'canceling' and id in ids($1)"

@@ -75,7 +75,7 @@ pub struct NewJob {
     /// The hash of its derivation.
     pub derivation: String,
     /// The job's metadata.
-    pub facts: JobMetadata,
+    pub metadata: JobMetadata,
 }
 
 /// Numbers of derivations by their hashes.

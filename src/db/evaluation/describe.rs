@@ -3,12 +3,12 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use crate::db::bulk::{Cell, insert};
-use crate::db::history::job_metadata::{MetadataIds, store_facts};
+use crate::db::history::job_metadata::{MetadataIds, store_metadata};
 use crate::db::{NewJob, Result, Tx, rows};
 
 /// The numbers of the names and metadata of jobs.
 pub(in crate::db) struct Described {
-    pub(in crate::db) facts: MetadataIds,
+    pub(in crate::db) metadata: MetadataIds,
     pub(in crate::db) names: HashMap<String, i64>,
 }
 
@@ -20,7 +20,7 @@ pub(in crate::db) async fn describe<'a>(
     known: &MetadataIds,
 ) -> Result<Described> {
     let names = store_names(tx, jobs.clone().map(|job| job.name.as_str())).await?;
-    Ok(Described { facts: store_facts(tx, jobs, known).await?, names })
+    Ok(Described { metadata: store_metadata(tx, jobs, known).await?, names })
 }
 
 /// The numbers of job names; new ones are stored.

@@ -52,7 +52,7 @@ pub struct Claimant {
 
 /// An evaluation that is interrupted after this many starts fails, because it may be what crashes
 /// its hosts.
-pub const BEGINNINGS: i64 = 5;
+pub const MAX_STARTS: i64 = 5;
 
 /// An evaluation whose host stopped working on it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -118,20 +118,20 @@ impl Db {
 
     /// Reclaims the evaluations that `host` began and no longer works on, and those of hosts
     /// without a heartbeat for the length of a lease. They are pending again as if they had never
-    /// been started, except that the attempt counts. Those that were started [`BEGINNINGS`] times
+    /// been started, except that the attempt counts. Those that were started [`MAX_STARTS`] times
     /// have failed; attempts that a fault of a machine ended do not count.
     pub async fn reclaim_expired(&self, host: &str, now: Seconds) -> Result<Vec<Interrupted>> {
         const LOST: &str =
             "select id, coalesce(host, '') as host, attempts - faults >= $3 as failed from evaluation
             where state = 'running' and (host = $1 or coalesce(lease_expires_at, 0) <= $2) order by id";
         let lost: Vec<Interrupted> = each!(&self.readers, pool =>
-            sqlx::query_as(LOST).bind(host).bind(now).bind(BEGINNINGS).fetch_all(pool).await?);
+            sqlx::query_as(LOST).bind(host).bind(now).bind(MAX_STARTS).fetch_all(pool).await?);
         if lost.is_empty() {
             return Ok(lost);
         }
         let mut tx = self.begin().await?;
         let lost: Vec<Interrupted> = each!(&mut tx, tx =>
-            sqlx::query_as(LOST).bind(host).bind(now).bind(BEGINNINGS).fetch_all(&mut **tx).await?);
+            sqlx::query_as(LOST).bind(host).bind(now).bind(MAX_STARTS).fetch_all(&mut **tx).await?);
         log_evaluations(&mut tx, &lost.iter().map(|one| one.id).collect::<Vec<_>>(), now).await?;
         let (failed, again): (Vec<_>, Vec<_>) = lost.iter().partition(|evaluation| evaluation.failed);
         reset(&mut tx, &again.iter().map(|evaluation| evaluation.id).collect::<Vec<_>>()).await?;
@@ -147,7 +147,7 @@ impl Db {
     pub(in crate::db) async fn renew_leases(&self, host: &str, now: Seconds) -> Result<()> {
         const RENEW: &str =
             "update evaluation set lease_expires_at = $2 where state = 'running' and host = $1";
-        each!(&self.aside, pool =>
+        each!(&self.side_pool, pool =>
             sqlx::query(RENEW).bind(host).bind(now + LEASE).execute(pool).await.map(drop)?);
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Db {
 /// The reason of an evaluation that was interrupted too often.
 fn interrupted(id: EvaluationId, host: &str) -> String {
     format!(
-        "it was begun {BEGINNINGS} times and never came to an end; at last its host, {host:?}, was stopped or lost\n\
+        "it was begun {MAX_STARTS} times and never came to an end; at last its host, {host:?}, was stopped or lost\n\
          hint: that host's logs say what ended it; if it is out of memory, let `memory` in gorget.toml be less, then \
          `gorget retry {id}`"
     )

@@ -14,9 +14,9 @@ use std::collections::{HashMap, HashSet};
 use crate::db::bulk::{Cell, insert};
 use crate::db::evaluation::batch::{Batch, Known, Numbers, store_errors, store_packs};
 use crate::db::evaluation::describe::{Described, describe};
-use crate::db::evaluation::task::still_ours;
+use crate::db::evaluation::task::check_lease;
 use crate::db::farm::notify::{Wake, ring};
-use crate::db::history::job_metadata::{MetadataIds, open_facts, without_line};
+use crate::db::history::job_metadata::{MetadataIds, open_metadata, without_line};
 use crate::db::{Db, DerivationId, Error, EvaluationId, JobError, NewJob, Pack, Result, Task, Tx, stored};
 
 /// Records the results of a running evaluation.
@@ -27,7 +27,7 @@ use crate::db::{Db, DerivationId, Error, EvaluationId, JobError, NewJob, Pack, R
 pub struct EvaluationWriter {
     pub(super) task: Task,
     numbers: Numbers,
-    facts: MetadataIds,
+    metadata: MetadataIds,
     /// Every job found so far.
     pub(super) seen: HashSet<Seen>,
     /// The jobs of the complete evaluation before this one with the rows of their intervals; `None`
@@ -38,12 +38,12 @@ pub struct EvaluationWriter {
     /// Bytes that they take; `None` until known.
     stored: Option<u64>,
     /// Bytes of error messages so far.
-    told: usize,
+    message_bytes: usize,
 }
 
 /// Most bytes of error messages of one evaluation. Every error is kept, because a job with an error
 /// was not removed. Beyond the limit, only the name and cause of an error are kept.
-const MOST_TOLD: usize = 16 << 20;
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Name, derivation and metadata of a job. The metadata is `None` in records that are older than
 /// metadata.
@@ -52,7 +52,7 @@ pub(super) type Seen = (String, DerivationId, Option<i64>);
 /// The recorded contents of a batch.
 struct Found {
     numbers: Numbers,
-    facts: MetadataIds,
+    metadata: MetadataIds,
     jobs: Vec<Seen>,
     /// Number of intervals that began with it.
     begun: u64,
@@ -64,12 +64,12 @@ impl EvaluationWriter {
         Self {
             task,
             numbers: HashMap::new(),
-            facts: HashMap::new(),
+            metadata: HashMap::new(),
             seen: HashSet::new(),
             open: None,
             quota: u64::MAX,
             stored: None,
-            told: 0,
+            message_bytes: 0,
         }
     }
 
@@ -86,7 +86,7 @@ impl EvaluationWriter {
             jobs_done = case when $4 > jobs_done then $4 else jobs_done end where id = $1";
         let mut tx = self.begin(db).await?;
         let stored = self.within_quota(&mut tx, &batch.packs).await?;
-        let (batch_errors, told) = self.cut(&batch.errors);
+        let (batch_errors, message_bytes) = self.cut(&batch.errors);
         let beside = if batch.packs.is_empty() { None } else { db.begin_beside().await? };
         let found = match beside {
             None => {
@@ -119,9 +119,9 @@ impl EvaluationWriter {
         }
         committed?;
         self.numbers.extend(found.numbers);
-        self.facts.extend(found.facts);
+        self.metadata.extend(found.metadata);
         self.seen.extend(found.jobs);
-        (self.stored, self.told) = (Some(stored), told);
+        (self.stored, self.message_bytes) = (Some(stored), message_bytes);
         Ok(())
     }
 
@@ -137,7 +137,7 @@ impl EvaluationWriter {
     /// of jobs.
     async fn describe(&self, tx: &mut Tx, batch: &Batch) -> Result<Described> {
         let new = batch.jobs.iter().filter(|job| !self.knows(job));
-        let described = describe(tx, new, &self.facts).await?;
+        let described = describe(tx, new, &self.metadata).await?;
         store_packs(tx, self.task.spec_id, &batch.packs).await?;
         Ok(described)
     }
@@ -164,26 +164,27 @@ impl EvaluationWriter {
 
     /// The errors with their messages cut to the limit, and the total bytes of messages.
     fn cut(&self, errors: &[JobError]) -> (Vec<JobError>, usize) {
-        let mut told = self.told;
+        let mut message_bytes = self.message_bytes;
         let cut = errors.iter().cloned().map(|mut error| {
-            told += error.message.len();
-            if told > MOST_TOLD {
+            message_bytes += error.message.len();
+            if message_bytes > MAX_MESSAGE_BYTES {
                 error.message = format!(
                     "(left out: the messages of this evaluation take more than {} MiB)",
-                    MOST_TOLD >> 20
+                    MAX_MESSAGE_BYTES >> 20
                 );
             }
             error
         });
-        (cut.collect(), told)
+        (cut.collect(), message_bytes)
     }
 
     /// Whether the job has an open interval.
     fn knows(&self, job: &NewJob) -> bool {
         let derivation = self.numbers.get(&job.derivation);
-        let facts = self.facts.get(&without_line(&job.facts).0);
-        let job =
-            derivation.zip(facts).map(|(derivation, facts)| (job.name.clone(), *derivation, Some(*facts)));
+        let metadata = self.metadata.get(&without_line(&job.metadata).0);
+        let job = derivation
+            .zip(metadata)
+            .map(|(derivation, metadata)| (job.name.clone(), *derivation, Some(*metadata)));
         job.is_some_and(|job| self.is_open(&job))
     }
 
@@ -194,7 +195,7 @@ impl EvaluationWriter {
     /// Begins a transaction that may record, and reads the open intervals if needed.
     pub(super) async fn begin(&mut self, db: &Db) -> Result<Tx> {
         let mut tx = db.begin().await?;
-        still_ours(&mut tx, &self.task).await?;
+        check_lease(&mut tx, &self.task).await?;
         if self.open.is_none() {
             self.open = Some(self.read_open(&mut tx).await?);
         }
@@ -217,10 +218,10 @@ impl EvaluationWriter {
         let text: String =
             each!(tx, tx, sql => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
         let rows: Vec<Row> = stored(&text, || format!("open jobs of spec {}", self.task.spec_id))?;
-        self.facts = open_facts(tx, sequence).await?;
-        let learn = |(row, name, derivation, facts, hash)| {
+        self.metadata = open_metadata(tx, sequence).await?;
+        let learn = |(row, name, derivation, metadata, hash)| {
             self.numbers.insert(hash, derivation);
-            ((name, derivation, facts), row)
+            ((name, derivation, metadata), row)
         };
         Ok(rows.into_iter().map(learn).collect())
     }
@@ -245,24 +246,25 @@ impl EvaluationWriter {
         let known = Known { before: &self.numbers, added: numbers };
         let mut jobs = HashMap::new();
         for job in &batch.jobs {
-            let (facts, line) = without_line(&job.facts);
-            let facts = self.facts.get(&facts).or_else(|| described.facts.get(&facts)).copied();
-            let seen: Seen = (job.name.clone(), known.number(&job.derivation, &job.name)?, facts);
+            let (metadata, line) = without_line(&job.metadata);
+            let metadata =
+                self.metadata.get(&metadata).or_else(|| described.metadata.get(&metadata)).copied();
+            let seen: Seen = (job.name.clone(), known.number(&job.derivation, &job.name)?, metadata);
             jobs.entry(seen).or_insert(line);
         }
         let mut new: Vec<_> = jobs.iter().filter(|(job, _)| !self.is_open(job)).collect();
         // Sort inputs before the derivations that need them, so that neighbours in the index are
         // also neighbouring rows.
-        new.sort_unstable_by_key(|((_, derivation, facts), _)| (*derivation, *facts));
+        new.sort_unstable_by_key(|((_, derivation, metadata), _)| (*derivation, *metadata));
         let sequence = if new.is_empty() { 0 } else { self.sequence(tx).await? };
-        let lines = new.iter().map(|((name, derivation, facts), line)| {
+        let lines = new.iter().map(|((name, derivation, metadata), line)| {
             let name = described.names.get(name).copied();
             let line = line.map(i64::from);
             [
                 sequence.into(),
                 name.into(),
                 derivation.0.into(),
-                (*facts).into(),
+                (*metadata).into(),
                 line.into(),
                 self.task.id.0.into(),
             ]
@@ -271,7 +273,12 @@ impl EvaluationWriter {
         let columns = ["sequence_id", "name_id", "derivation_id", "metadata_id", "line", "first_evaluation"];
         insert(tx, "job_interval", columns, &lines).await?;
         let begun = lines.len() as u64;
-        Ok(Found { numbers: known.added, facts: described.facts, jobs: jobs.into_keys().collect(), begun })
+        Ok(Found {
+            numbers: known.added,
+            metadata: described.metadata,
+            jobs: jobs.into_keys().collect(),
+            begun,
+        })
     }
 
     /// The number of the evaluation that is recorded.

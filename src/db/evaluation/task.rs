@@ -78,18 +78,18 @@ impl Db {
 
     /// Makes an evaluation that cannot go on pending again, as if it had never been started, except
     /// that the attempt counts.
-    pub async fn wait_again(&self, task: &Task) -> Result<()> {
+    pub async fn reset_to_pending(&self, task: &Task) -> Result<()> {
         let mut tx = self.begin().await?;
-        still_ours(&mut tx, task).await?;
+        check_lease(&mut tx, task).await?;
         reset(&mut tx, &[task.id]).await?;
         tx.commit().await
     }
 
     /// Makes an evaluation pending again after a fault of this machine ended it. The attempt does
     /// not count.
-    pub async fn give_back(&self, task: &Task) -> Result<()> {
+    pub async fn reset_after_fault(&self, task: &Task) -> Result<()> {
         let mut tx = self.begin().await?;
-        still_ours(&mut tx, task).await?;
+        check_lease(&mut tx, task).await?;
         reset(&mut tx, &[task.id]).await?;
         execute!(&mut tx, "update evaluation set faults = faults + 1 where id = $1", task.id);
         ring(&mut tx, Wake::Evaluate).await?;
@@ -99,7 +99,7 @@ impl Db {
     /// Deletes an evaluation that was claimed but not started.
     pub async fn drop_evaluation(&self, task: &Task) -> Result<()> {
         let mut tx = self.begin().await?;
-        still_ours(&mut tx, task).await?;
+        check_lease(&mut tx, task).await?;
         execute!(&mut tx, "delete from evaluation where id = $1", task.id);
         ring(&mut tx, Wake::Fetch).await?;
         tx.commit().await
@@ -109,15 +109,15 @@ impl Db {
     pub async fn set_preparation(&self, task: &Task, done: i64, total: i64) -> Result<()> {
         const SQL: &str = "update evaluation set modules_done = $2, modules_total = $3 where id = $1";
         let mut tx = self.begin().await?;
-        still_ours(&mut tx, task).await?;
+        check_lease(&mut tx, task).await?;
         execute!(&mut tx, SQL, task.id, done, total);
         tx.commit().await
     }
 
     /// Records how much there is to evaluate.
-    pub async fn set_total(&self, task: &Task, total: i64) -> Result<()> {
+    pub async fn set_unit_count(&self, task: &Task, total: i64) -> Result<()> {
         let mut tx = self.begin().await?;
-        still_ours(&mut tx, task).await?;
+        check_lease(&mut tx, task).await?;
         execute!(&mut tx, "update evaluation set jobs_total = $2 where id = $1", task.id, total);
         tx.commit().await
     }
@@ -125,7 +125,7 @@ impl Db {
     /// Records the measurements of an evaluation that is about to fail or to become pending again.
     pub async fn note_metrics(&self, task: &Task, metrics: &Value) -> Result<()> {
         let mut tx = self.begin().await?;
-        still_ours(&mut tx, task).await?;
+        check_lease(&mut tx, task).await?;
         execute!(&mut tx, "update evaluation set metrics = $2 where id = $1", task.id, metrics.to_string());
         tx.commit().await
     }
@@ -134,7 +134,7 @@ impl Db {
     /// so that the next evaluation is compared with the last complete one.
     pub async fn fail_evaluation(&self, task: &Task, reason: &str, now: Seconds) -> Result<()> {
         let mut tx = self.begin().await?;
-        still_ours(&mut tx, task).await?;
+        check_lease(&mut tx, task).await?;
         fail(&mut tx, task.id, reason, now).await?;
         tx.commit().await
     }
@@ -152,7 +152,7 @@ pub(in crate::db) async fn fail(tx: &mut Tx, id: EvaluationId, reason: &str, now
 
 /// Checks that this host may still write the evaluation: no other host has leased it since, and it
 /// has not ended. That holds until the transaction ends.
-pub(in crate::db) async fn still_ours(tx: &mut Tx, task: &Task) -> Result<()> {
+pub(in crate::db) async fn check_lease(tx: &mut Tx, task: &Task) -> Result<()> {
     const SQL: &str = "select id from evaluation where id = $1 and state = 'running' and term = $2";
     let found: Option<EvaluationId> = each!(tx, tx =>
         sqlx::query_scalar(SQL).bind(task.id).bind(task.term).fetch_optional(&mut **tx).await?);

@@ -100,7 +100,7 @@ impl Db {
     /// Records a heartbeat, and renews the leases of the host. Waits for no writer.
     pub async fn heartbeat(&self, host: &NewHost, now: Seconds) -> Result<()> {
         const SIGN: &str = "update host set heartbeat_at = $3 where name = $1 and identity = $2";
-        let known = each!(&self.aside, pool => sqlx::query(SIGN).bind(&host.name).bind(&host.identity).bind(now)
+        let known = each!(&self.side_pool, pool => sqlx::query(SIGN).bind(&host.name).bind(&host.identity).bind(now)
             .execute(pool).await?.rows_affected());
         if known == 0 {
             return Err(Error::HostTaken(host.name.clone()));
@@ -129,7 +129,7 @@ impl Db {
     pub async fn pause_host(&self, host: &str, reason: &str, now: Seconds) -> Result<()> {
         const PAUSE: &str =
             "update host set paused_at = coalesce(paused_at, $2), paused_reason = $3 where name = $1";
-        each!(&self.aside, pool =>
+        each!(&self.side_pool, pool =>
             sqlx::query(PAUSE).bind(host).bind(now).bind(reason).execute(pool).await.map(drop)?);
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Db {
     /// Resumes a paused host. Waits for no writer.
     pub async fn resume_host(&self, host: &str) -> Result<()> {
         const RESUME: &str = "update host set paused_at = null, paused_reason = null where name = $1";
-        each!(&self.aside, pool => sqlx::query(RESUME).bind(host).execute(pool).await.map(drop)?);
+        each!(&self.side_pool, pool => sqlx::query(RESUME).bind(host).execute(pool).await.map(drop)?);
         Ok(())
     }
 
@@ -185,7 +185,7 @@ impl Db {
     /// Renews the scheduler lease; `false` when another host has taken over. Waits for no writer.
     pub async fn renew_scheduler_lease(&self, turn: SchedulerLease, now: Seconds) -> Result<bool> {
         const KEEP: &str = "update scheduler_lease set expires_at = $2 where term = $1";
-        Ok(each!(&self.aside, pool =>
+        Ok(each!(&self.side_pool, pool =>
             sqlx::query(KEEP).bind(turn.term).bind(now + LEASE).execute(pool).await?.rows_affected())
             > 0)
     }
@@ -201,7 +201,7 @@ impl Db {
     /// this machine.
     pub async fn time(&self) -> Result<Option<Seconds>> {
         const NOW: &str = "select extract(epoch from clock_timestamp())::bigint";
-        let Either::Postgres(pool) = &self.aside else { return Ok(None) };
+        let Either::Postgres(pool) = &self.side_pool else { return Ok(None) };
         Ok(Some(sqlx::query_scalar(NOW).fetch_one(pool).await?))
     }
 }

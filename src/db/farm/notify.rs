@@ -65,7 +65,7 @@ pub struct Listener {
 impl Db {
     /// Begins to listen; `None` for `SQLite`, which has no notifications.
     pub async fn listen(&self) -> Result<Option<Listener>> {
-        let Either::Postgres(pool) = &self.aside else { return Ok(None) };
+        let Either::Postgres(pool) = &self.side_pool else { return Ok(None) };
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(CHANNEL).await?;
         Ok(Some(Listener { listener, begins: true }))

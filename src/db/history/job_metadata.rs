@@ -26,7 +26,7 @@ pub(in crate::db) struct MetadataRow {
 
 impl MetadataRow {
     /// The metadata of a job that is defined at `line`.
-    pub(in crate::db) fn facts(self, line: Option<i64>) -> JobMetadata {
+    pub(in crate::db) fn metadata(self, line: Option<i64>) -> JobMetadata {
         let some = |text: Option<String>| text.filter(|text| !text.is_empty());
         let line = line.and_then(|line| u32::try_from(line).ok());
         JobMetadata {
@@ -45,14 +45,14 @@ impl MetadataRow {
 }
 
 /// Splits job metadata into metadata without the line, and the line.
-pub(in crate::db) fn without_line(facts: &JobMetadata) -> (JobMetadata, Option<u32>) {
-    let mut facts = facts.clone();
-    let line = facts.location.as_mut().map(|location| std::mem::take(&mut location.line));
-    (facts, line)
+pub(in crate::db) fn without_line(metadata: &JobMetadata) -> (JobMetadata, Option<u32>) {
+    let mut metadata = metadata.clone();
+    let line = metadata.location.as_mut().map(|location| std::mem::take(&mut location.line));
+    (metadata, line)
 }
 
 /// The numbers of the metadata that the open intervals of a sequence have.
-pub(in crate::db) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<MetadataIds> {
+pub(in crate::db) async fn open_metadata(tx: &mut Tx, sequence: i64) -> Result<MetadataIds> {
     type Texts = (String, String, String, String, String);
     type Row = (i64, Texts, (i64, i64), (i64, i64, i64));
     let sql = [
@@ -66,11 +66,12 @@ pub(in crate::db) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<Meta
     ];
     let text: Option<String> =
         each!(tx, tx, sql => sqlx::query_scalar(sql).bind(sequence).fetch_one(&mut **tx).await?);
-    let rows: Vec<Row> = stored(text.as_deref().unwrap_or("[]"), || format!("facts of sequence {sequence}"))?;
+    let rows: Vec<Row> =
+        stored(text.as_deref().unwrap_or("[]"), || format!("the job metadata of sequence {sequence}"))?;
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
-    let facts = |(id, texts, (max_silent_time, timeout), (hidden, replacement, substitutable)): Row| {
+    let metadata = |(id, texts, (max_silent_time, timeout), (hidden, replacement, substitutable)): Row| {
         let (package, version, file, target, channel) = texts;
-        let facts = JobMetadata {
+        let metadata = JobMetadata {
             package: some(package),
             version: some(version),
             location: some(file).map(|file| Location { file, line: 0 }),
@@ -82,20 +83,20 @@ pub(in crate::db) async fn open_facts(tx: &mut Tx, sequence: i64) -> Result<Meta
             replacement: replacement != 0,
             substitutable: substitutable != 0,
         };
-        (facts, id)
+        (metadata, id)
     };
-    Ok(rows.into_iter().map(facts).collect())
+    Ok(rows.into_iter().map(metadata).collect())
 }
 
 /// Loads the numbers of all metadata of `jobs` that are not `known`; new ones are stored.
-pub(in crate::db) async fn store_facts<'a>(
+pub(in crate::db) async fn store_metadata<'a>(
     tx: &mut Tx,
     jobs: impl Iterator<Item = &'a NewJob>,
     known: &MetadataIds,
 ) -> Result<MetadataIds> {
     const LAST: &str = "select coalesce(max(id), 0) from job_metadata";
-    let mut new: Vec<JobMetadata> = jobs.map(|job| without_line(&job.facts).0).collect();
-    new.retain(|facts| !known.contains_key(facts));
+    let mut new: Vec<JobMetadata> = jobs.map(|job| without_line(&job.metadata).0).collect();
+    new.retain(|metadata| !known.contains_key(metadata));
     new.sort_unstable();
     new.dedup();
     if new.is_empty() {
@@ -105,20 +106,20 @@ pub(in crate::db) async fn store_facts<'a>(
     let mut last: i64 = each!(tx, tx => sqlx::query_scalar(LAST).fetch_one(&mut **tx).await?);
     let mut lines = Vec::new();
     let mut numbers = MetadataIds::new();
-    for (facts, id) in new.into_iter().zip(ids) {
+    for (metadata, id) in new.into_iter().zip(ids) {
         let id = id.unwrap_or_else(|| {
             last += 1;
-            lines.push(row(last, &facts));
+            lines.push(row(last, &metadata));
             last
         });
-        numbers.insert(facts, id);
+        numbers.insert(metadata, id);
     }
     insert(tx, "job_metadata", COLUMNS, &lines).await?;
     Ok(numbers)
 }
 
 /// The number of each of these metadata; `None` for those that are not stored.
-async fn stored_ids(tx: &mut Tx, facts: &[JobMetadata]) -> Result<Vec<Option<i64>>> {
+async fn stored_ids(tx: &mut Tx, metadata: &[JobMetadata]) -> Result<Vec<Option<i64>>> {
     let sql = [
         "select value->>'place', f.id from jsonb_each($1) join job_metadata f on f.package = value->>'package'
            and f.version = value->>'version' and f.file = value->>'file' and f.target = value->>'target'
@@ -135,10 +136,10 @@ async fn stored_ids(tx: &mut Tx, facts: &[JobMetadata]) -> Result<Vec<Option<i64
              s.replacement, s.substitutable) = (f.package, f.version, f.file, f.target, f.channel, f.max_silent_time,
              f.timeout, f.hidden, f.replacement, f.substitutable) limit 1) stored",
     ];
-    let lines = rows(facts.iter().enumerate().map(line));
+    let lines = rows(metadata.iter().enumerate().map(line));
     let found: Vec<(i64, i64)> =
         each!(tx, tx, sql => sqlx::query_as(sql).bind(&lines).fetch_all(&mut **tx).await?);
-    let mut ids: Vec<Option<i64>> = vec![None; facts.len()];
+    let mut ids: Vec<Option<i64>> = vec![None; metadata.len()];
     for (place, id) in found {
         if let Some(slot) = usize::try_from(place).ok().and_then(|place| ids.get_mut(place)) {
             *slot = Some(id);
@@ -162,33 +163,33 @@ const COLUMNS: [&str; 11] = [
     "substitutable",
 ];
 
-fn row(id: i64, facts: &JobMetadata) -> [Cell<'static>; 11] {
+fn row(id: i64, metadata: &JobMetadata) -> [Cell<'static>; 11] {
     let text = |text: &Option<String>| text.clone().unwrap_or_default().into();
     let flag = |flag: bool| i64::from(flag).into();
-    let file = facts.location.as_ref().map_or_else(String::new, |location| location.file.clone()).into();
+    let file = metadata.location.as_ref().map_or_else(String::new, |location| location.file.clone()).into();
     [
         id.into(),
-        text(&facts.package),
-        text(&facts.version),
+        text(&metadata.package),
+        text(&metadata.version),
         file,
-        text(&facts.target),
-        text(&facts.channel),
-        facts.max_silent_time.into(),
-        facts.timeout.into(),
-        flag(facts.hidden),
-        flag(facts.replacement),
-        flag(facts.substitutable),
+        text(&metadata.target),
+        text(&metadata.channel),
+        metadata.max_silent_time.into(),
+        metadata.timeout.into(),
+        flag(metadata.hidden),
+        flag(metadata.replacement),
+        flag(metadata.substitutable),
     ]
 }
 
-fn line((place, facts): (usize, &JobMetadata)) -> Value {
+fn line((place, metadata): (usize, &JobMetadata)) -> Value {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     json!({
         "place": place,
-        "package": text(&facts.package), "version": text(&facts.version),
-        "file": facts.location.as_ref().map_or("", |location| &location.file),
-        "target": text(&facts.target), "channel": text(&facts.channel),
-        "max_silent_time": facts.max_silent_time, "timeout": facts.timeout,
-        "hidden": facts.hidden, "replacement": facts.replacement, "substitutable": facts.substitutable,
+        "package": text(&metadata.package), "version": text(&metadata.version),
+        "file": metadata.location.as_ref().map_or("", |location| &location.file),
+        "target": text(&metadata.target), "channel": text(&metadata.channel),
+        "max_silent_time": metadata.max_silent_time, "timeout": metadata.timeout,
+        "hidden": metadata.hidden, "replacement": metadata.replacement, "substitutable": metadata.substitutable,
     })
 }

@@ -14,7 +14,7 @@ pub struct Job {
     /// Number of the set of outputs. Builds with the same outputs share it.
     pub outputs: i64,
     /// The job's metadata. The line is that of the first evaluation that had the job in this form.
-    pub facts: JobMetadata,
+    pub metadata: JobMetadata,
 }
 
 #[derive(sqlx::FromRow)]
@@ -24,7 +24,7 @@ struct Row {
     outputs: i64,
     line: Option<i64>,
     #[sqlx(flatten)]
-    facts: MetadataRow,
+    metadata: MetadataRow,
 }
 
 /// A job that could not be evaluated, or a module that could not be loaded.
@@ -59,11 +59,11 @@ impl Db {
         let at = Complete::find(self, evaluation).await?;
         let rows: Vec<Row> = each!(&self.readers, pool, sql =>
             sqlx::query_as(sql).bind(at.sequence).bind(at.id).bind(path(at.id)).fetch_all(pool).await?);
-        let job = |Row { name, derivation, outputs, line, facts }| Job {
+        let job = |Row { name, derivation, outputs, line, metadata }| Job {
             name,
             derivation,
             outputs,
-            facts: MetadataRow::facts(facts, line),
+            metadata: MetadataRow::metadata(metadata, line),
         };
         let mut jobs: Vec<Job> = rows.into_iter().map(job).collect();
         jobs.sort_unstable();

@@ -71,7 +71,7 @@ macro_rules! verdicts {
 }
 
 /// The same without reports, which are large.
-macro_rules! verdicts_in_short {
+macro_rules! verdicts_without_report {
     () => {
         "select v.id, s.name as spec, v.base, v.at, v.judged_at, v.word, v.reasons, null as report
          from verdict v join spec s on s.id = v.spec_id "
@@ -80,7 +80,7 @@ macro_rules! verdicts_in_short {
 
 /// What of reasons makes a verdict another one. While thousands of builds are made, the number that
 /// is left changes all the time: that is no news.
-fn essence(reasons: &[Reason]) -> Vec<(Word, &str, Option<&str>, usize)> {
+fn significant(reasons: &[Reason]) -> Vec<(Word, &str, Option<&str>, usize)> {
     let counts = |word| matches!(word, Word::MustChange | Word::NeedsAction);
     let of = |reason: &Reason| if counts(reason.word) { reason.count } else { 0 };
     reasons.iter().map(|reason| (reason.word, &*reason.code, reason.system.as_deref(), of(reason))).collect()
@@ -88,9 +88,9 @@ fn essence(reasons: &[Reason]) -> Vec<(Word, &str, Option<&str>, usize)> {
 
 impl Db {
     /// The newest verdict on each branch whose spec is present, by name, without its report.
-    pub async fn verdicts(&self) -> Result<Vec<Verdict>> {
+    pub async fn current_verdicts(&self) -> Result<Vec<Verdict>> {
         const SQL: &str = concat!(
-            verdicts_in_short!(),
+            verdicts_without_report!(),
             "where s.present and v.id = (select max(id) from verdict n where n.spec_id = s.id) order by s.name"
         );
         let rows: Vec<Row> = each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
@@ -106,8 +106,8 @@ impl Db {
     }
 
     /// The newest verdicts on all branches whose specs are present, the newest first, without reports.
-    pub async fn newest_verdicts(&self, limit: i64) -> Result<Vec<Verdict>> {
-        const SQL: &str = concat!(verdicts_in_short!(), "where s.present order by v.id desc limit $1");
+    pub async fn recent_verdicts(&self, limit: i64) -> Result<Vec<Verdict>> {
+        const SQL: &str = concat!(verdicts_without_report!(), "where s.present order by v.id desc limit $1");
         let rows: Vec<Row> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Verdict::try_from).collect()
@@ -134,7 +134,7 @@ impl Db {
             let before: Option<Vec<Reason>> = serde_json::from_str(&newest.reasons).ok();
             newest.base == report.base
                 && newest.word == report.word.word()
-                && before.is_some_and(|before| essence(&before) == essence(&report.reasons))
+                && before.is_some_and(|before| significant(&before) == significant(&report.reasons))
         });
         let is_new = same.is_none();
         if let Some(newest) = same {

@@ -61,7 +61,7 @@ impl Db {
     pub async fn job_names(&self, evaluation: EvaluationId, system: &System) -> Result<BTreeSet<String>> {
         let mut names = BTreeSet::new();
         for job in self.jobs(evaluation).await? {
-            names.extend(job.facts.package.map(|package| format!("{package}.{system}")));
+            names.extend(job.metadata.package.map(|package| format!("{package}.{system}")));
             names.insert(job.name);
         }
         Ok(names)

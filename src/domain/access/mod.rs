@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::domain::spec::fits;
+use crate::domain::spec::matches_pattern;
 
 /// What a token permits. Each role includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,7 +63,8 @@ pub struct Author {
 impl Author {
     /// Whether the author may change a spec, or, without one, the farm as a whole.
     pub fn may_change(&self, spec: Option<&str>) -> bool {
-        self.specs.is_empty() || spec.is_some_and(|name| self.specs.iter().any(|pattern| fits(pattern, name)))
+        self.specs.is_empty()
+            || spec.is_some_and(|name| self.specs.iter().any(|pattern| matches_pattern(pattern, name)))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::spec::RetryFailed;
 
 /// The facts about a job.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub struct ExplanationInput<'a> {
     /// The spec that the job belongs to.
     pub spec: &'a str,
     /// When the spec queues failed builds again.
@@ -26,13 +26,13 @@ pub struct Facts<'a> {
     /// Whether the newest evaluation has the job with this derivation.
     pub is_current: bool,
     /// The build of its outputs.
-    pub build: Option<BuildFacts<'a>>,
+    pub build: Option<BuildInput<'a>>,
 }
 
 /// The facts about the build of a job's outputs.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub struct BuildFacts<'a> {
+pub struct BuildInput<'a> {
     /// The state of the build.
     pub state: BuildState,
     /// The evaluation that first wanted it.
@@ -112,13 +112,13 @@ pub enum Wait<'a> {
     /// Somebody has to approve the build, for this reason.
     Approval(&'a str),
     /// No coordinator serves the build.
-    Service,
+    NoCoordinator,
     /// The coordinator was asked and did not answer.
     Answer(Coordinator<'a>),
     /// Somebody has to end the pause.
     Resumption(Paused<'a>),
     /// The coordinator gets other builds first.
-    Turn(Coordinator<'a>),
+    OtherBuilds(Coordinator<'a>),
 }
 
 /// Why a job is queued, or is not.
@@ -160,47 +160,47 @@ pub enum Explanation<'a> {
 }
 
 /// Derives the explanation from the facts.
-pub fn explain<'a>(facts: &Facts<'a>) -> Explanation<'a> {
-    let evaluation = facts.evaluation;
-    let Some(build) = facts.build else {
-        return if facts.evaluation_failed {
+pub fn explain<'a>(input: &ExplanationInput<'a>) -> Explanation<'a> {
+    let evaluation = input.evaluation;
+    let Some(build) = input.build else {
+        return if input.evaluation_failed {
             Explanation::EvaluationFailed { evaluation }
         } else {
             Explanation::NotScheduled { evaluation }
         };
     };
-    let BuildFacts { coordinator, reference, .. } = build;
+    let BuildInput { coordinator, reference, .. } = build;
     if let Some(cause) = build.cause {
         return Explanation::Blocked(cause);
     }
     if build.is_gone {
         return Explanation::CoordinatorGone { coordinator, reference };
     }
-    of_state(facts, &build)
+    of_state(input, &build)
 }
 
 /// Derives the explanation from the state of the build.
-fn of_state<'a>(facts: &Facts<'a>, build: &BuildFacts<'a>) -> Explanation<'a> {
-    let &BuildFacts { state, origin, coordinator, reference, .. } = build;
+fn of_state<'a>(input: &ExplanationInput<'a>, build: &BuildInput<'a>) -> Explanation<'a> {
+    let &BuildInput { state, origin, coordinator, reference, .. } = build;
     let answer = build.answer.unwrap_or("nothing");
     let waiting = |wait| Explanation::Waiting { wait, origin };
     match state {
         BuildState::Known => Explanation::Known { origin },
         BuildState::Pending => waiting(Wait::Substitutes),
         BuildState::AwaitingApproval => waiting(Wait::Approval(answer)),
-        BuildState::Queued if coordinator.0 == Some("") => waiting(Wait::Service),
+        BuildState::Queued if coordinator.0 == Some("") => waiting(Wait::NoCoordinator),
         BuildState::Queued if build.in_doubt => waiting(Wait::Answer(coordinator)),
-        BuildState::Queued => waiting(build.paused.map_or(Wait::Turn(coordinator), Wait::Resumption)),
+        BuildState::Queued => waiting(build.paused.map_or(Wait::OtherBuilds(coordinator), Wait::Resumption)),
         BuildState::Substituted => Explanation::Substituted { server: answer },
         BuildState::Submitted => Explanation::Submitted { coordinator, reference, answer },
         BuildState::Building => Explanation::Building { reference },
         BuildState::Succeeded => Explanation::Succeeded { reference },
-        BuildState::Rejected | BuildState::Failed if facts.is_current && !build.has_failed => {
+        BuildState::Rejected | BuildState::Failed if input.is_current && !build.has_failed => {
             Explanation::OtherFailed
         }
         BuildState::Rejected => Explanation::Rejected { coordinator, answer },
         BuildState::Failed => {
-            let (spec, retry_failed) = (facts.spec, facts.retry_failed);
+            let (spec, retry_failed) = (input.spec, input.retry_failed);
             Explanation::Failed { reference, spec, retry_failed }
         }
         BuildState::Canceling => Explanation::Canceling { coordinator, reference, answer },
@@ -220,10 +220,10 @@ impl Explanation<'_> {
             Self::Waiting { wait, .. } => match wait {
                 Wait::Substitutes => "looking-up",
                 Wait::Approval(_) => "awaiting-approval",
-                Wait::Service => "unserved",
+                Wait::NoCoordinator => "unserved",
                 Wait::Answer(_) => "in-doubt",
                 Wait::Resumption(_) => "paused",
-                Wait::Turn(_) => "new-outputs",
+                Wait::OtherBuilds(_) => "new-outputs",
             },
             Self::Known { .. } => "known",
             Self::Substituted { .. } => "substituted",

@@ -5,8 +5,8 @@ fn revision() -> Revision {
     Revision::new(vec![ChannelCommit::new("guix", "https://example.org/guix.git", "abcd")])
 }
 
-fn facts(build: Option<BuildFacts<'_>>) -> Facts<'_> {
-    Facts {
+fn input(build: Option<BuildInput<'_>>) -> ExplanationInput<'_> {
+    ExplanationInput {
         spec: "master",
         retry_failed: RetryFailed::Never,
         evaluation: 7,
@@ -17,8 +17,8 @@ fn facts(build: Option<BuildFacts<'_>>) -> Facts<'_> {
 }
 
 /// A build whose own derivation failed, so that no rule about other derivations holds.
-fn build(revision: &Revision, state: BuildState) -> BuildFacts<'_> {
-    BuildFacts {
+fn build(revision: &Revision, state: BuildState) -> BuildInput<'_> {
+    BuildInput {
         state,
         origin: Origin { evaluation: 3, spec: "staging", revision },
         coordinator: Coordinator(Some(DEFAULT)),
@@ -37,7 +37,7 @@ fn build(revision: &Revision, state: BuildState) -> BuildFacts<'_> {
 fn each_state_has_a_rule_and_a_sentence() {
     let revision = revision();
     let lines = BuildState::ALL.map(|state| {
-        let explanation = explain(&facts(Some(build(&revision, state))));
+        let explanation = explain(&input(Some(build(&revision, state))));
         format!("{}: {explanation}", explanation.rule())
     });
     insta::assert_snapshot!(lines.join("\n"), @r"
@@ -58,10 +58,10 @@ fn each_state_has_a_rule_and_a_sentence() {
 
 #[test]
 fn without_a_build_the_evaluation_explains() {
-    let found = explain(&facts(None));
+    let found = explain(&input(None));
     assert_eq!(found, Explanation::NotScheduled { evaluation: 7 });
     assert_eq!(found.to_string(), "not queued yet: evaluation 7 found it just now");
-    let failed = explain(&Facts { evaluation_failed: true, ..facts(None) });
+    let failed = explain(&ExplanationInput { evaluation_failed: true, ..input(None) });
     assert_eq!(failed, Explanation::EvaluationFailed { evaluation: 7 });
     assert_eq!(failed.to_string(), "not queued: evaluation 7 failed");
 }
@@ -72,23 +72,23 @@ fn a_failed_input_comes_before_a_lost_coordinator_and_that_before_the_state() {
     let cause = Cause { job: "gcc", spec: "master", state: BuildState::Failed };
     let coordinator = Coordinator(Some("arm"));
     let queued =
-        BuildFacts { coordinator, is_gone: true, in_doubt: true, ..build(&revision, BuildState::Queued) };
-    let blocked = explain(&facts(Some(BuildFacts { cause: Some(cause), ..queued })));
+        BuildInput { coordinator, is_gone: true, in_doubt: true, ..build(&revision, BuildState::Queued) };
+    let blocked = explain(&input(Some(BuildInput { cause: Some(cause), ..queued })));
     assert_eq!(blocked.to_string(), "blocked: it needs gcc of master, which failed");
-    let gone = explain(&facts(Some(queued)));
+    let gone = explain(&input(Some(queued)));
     assert_eq!(
         gone.to_string(),
         "the coordinator arm may have it as b1, and is not in gorget.toml any more (`gorget reassign arm` takes its builds from it)"
     );
-    let in_doubt = explain(&facts(Some(BuildFacts { is_gone: false, ..queued })));
+    let in_doubt = explain(&input(Some(BuildInput { is_gone: false, ..queued })));
     assert_eq!(in_doubt.rule(), "in-doubt");
-    let in_turn = explain(&facts(Some(BuildFacts { is_gone: false, in_doubt: false, ..queued })));
+    let in_turn = explain(&input(Some(BuildInput { is_gone: false, in_doubt: false, ..queued })));
     assert_eq!(in_turn.to_string(), "queued for arm: its outputs were new in evaluation 3 (staging, abcd)");
-    let unserved = BuildFacts { coordinator: Coordinator(Some("")), is_gone: false, ..queued };
-    assert_eq!(explain(&facts(Some(unserved))).rule(), "unserved");
+    let unserved = BuildInput { coordinator: Coordinator(Some("")), is_gone: false, ..queued };
+    assert_eq!(explain(&input(Some(unserved))).rule(), "unserved");
     let paused = Paused { kind: "spec", name: "staging", author: "ada" };
-    let paused = BuildFacts { is_gone: false, in_doubt: false, paused: Some(paused), ..queued };
-    let paused = explain(&facts(Some(paused)));
+    let paused = BuildInput { is_gone: false, in_doubt: false, paused: Some(paused), ..queued };
+    let paused = explain(&input(Some(paused)));
     assert_eq!(
         (paused.rule(), paused.to_string().as_str()),
         (
@@ -102,9 +102,9 @@ fn a_failed_input_comes_before_a_lost_coordinator_and_that_before_the_state() {
 fn a_failure_with_another_derivation_is_none_of_a_job_that_is_current() {
     let revision = revision();
     for state in [BuildState::Failed, BuildState::Rejected] {
-        let other = BuildFacts { has_failed: false, ..build(&revision, state) };
-        assert_eq!(explain(&facts(Some(other))), Explanation::OtherFailed);
-        let former = Facts { is_current: false, ..facts(Some(other)) };
+        let other = BuildInput { has_failed: false, ..build(&revision, state) };
+        assert_eq!(explain(&input(Some(other))), Explanation::OtherFailed);
+        let former = ExplanationInput { is_current: false, ..input(Some(other)) };
         assert_eq!(explain(&former).rule(), state.word());
     }
 }
@@ -114,7 +114,7 @@ fn what_failed_is_tried_again_when_the_spec_says_so() {
     let revision = revision();
     let failed = Some(build(&revision, BuildState::Failed));
     let after = |retry_failed| {
-        let text = explain(&Facts { retry_failed, ..facts(failed) }).to_string();
+        let text = explain(&ExplanationInput { retry_failed, ..input(failed) }).to_string();
         text.split_once("; ").map(|(_, policy)| policy.to_owned()).unwrap_or_default()
     };
     assert_eq!(after(RetryFailed::Next), "the next evaluation of master queues it again");
@@ -127,8 +127,8 @@ fn what_failed_is_tried_again_when_the_spec_says_so() {
 #[test]
 fn a_build_that_nobody_wants_is_superseded() {
     let revision = revision();
-    let unwanted = BuildFacts { is_unwanted: true, answer: None, ..build(&revision, BuildState::Canceled) };
-    let explanation = explain(&facts(Some(unwanted)));
+    let unwanted = BuildInput { is_unwanted: true, answer: None, ..build(&revision, BuildState::Canceled) };
+    let explanation = explain(&input(Some(unwanted)));
     assert_eq!(explanation.rule(), "superseded");
     assert_eq!(explanation.to_string(), "given up: nothing; it is queued when somebody wants it again");
 }

@@ -89,7 +89,7 @@ fn waiting(wait: Wait<'_>, origin: &Origin<'_>, f: &mut Formatter<'_>) -> Result
             let evaluation = origin.evaluation;
             write!(f, "awaits approval: {reason} (`gorget approve {evaluation}` has it built)")?;
         }
-        Wait::Service => f.write_str(
+        Wait::NoCoordinator => f.write_str(
             "queued, but no coordinator serves it: [coordinators] in gorget.toml says which builds each gets",
         )?,
         Wait::Answer(coordinator) => write!(
@@ -102,7 +102,7 @@ fn waiting(wait: Wait<'_>, origin: &Origin<'_>, f: &mut Formatter<'_>) -> Result
             write!(f, "queued, but {author} paused {what} (`gorget resume {option}` lets it go on)")?;
         }
         // Written without a semicolon, because the origin is the whole reason.
-        Wait::Turn(coordinator) => {
+        Wait::OtherBuilds(coordinator) => {
             let to = coordinator.name().map(|name| format!(" for {name}")).unwrap_or_default();
             return write!(f, "queued{to}: its outputs were new in {origin}");
         }

@@ -6,7 +6,7 @@
 
 /// The facts that decide whether the builds of an evaluation wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct ApprovalInput {
     /// The spec's name.
     pub spec: String,
     /// Most new builds that the spec may queue with one evaluation; `None` for no limit.
@@ -22,16 +22,16 @@ pub struct Standing {
 
 /// Why the builds of an evaluation that are not at the coordinator must wait; `None` if they need
 /// not.
-pub fn awaits_approval(standing: &Standing) -> Option<String> {
-    if standing.approved {
+pub fn awaits_approval(input: &ApprovalInput) -> Option<String> {
+    if input.approved {
         return None;
     }
-    if let Some(budget) = standing.budget.filter(|budget| standing.builds > *budget) {
-        return Some(format!("more new builds than the budget of {}, which is {budget}", standing.spec));
+    if let Some(budget) = input.budget.filter(|budget| input.builds > *budget) {
+        return Some(format!("more new builds than the budget of {}, which is {budget}", input.spec));
     }
-    match &standing.before {
+    match &input.before {
         Some((system, open)) if *open != Some(0) => {
-            Some(format!("{} is staged: {system} comes first", standing.spec))
+            Some(format!("{} is staged: {system} comes first", input.spec))
         }
         _ => None,
     }
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn what_awaits_approval_can_be_approved() {
-        let free = Standing {
+        let free = ApprovalInput {
             spec: "master".to_owned(),
             budget: Some(10),
             builds: 10,
@@ -53,21 +53,24 @@ mod tests {
         assert_eq!(awaits_approval(&free), None);
         for (held, reason) in [
             (
-                Standing { builds: 11, ..free.clone() },
+                ApprovalInput { builds: 11, ..free.clone() },
                 "more new builds than the budget of master, which is 10",
             ),
             (
-                Standing { before: Some(("x86_64-linux".to_owned(), Some(3))), ..free.clone() },
+                ApprovalInput { before: Some(("x86_64-linux".to_owned(), Some(3))), ..free.clone() },
                 "master is staged: x86_64-linux comes first",
             ),
             (
-                Standing { before: Some(("x86_64-linux".to_owned(), None)), ..free.clone() },
+                ApprovalInput { before: Some(("x86_64-linux".to_owned(), None)), ..free.clone() },
                 "master is staged: x86_64-linux comes first",
             ),
         ] {
             assert_eq!(awaits_approval(&held).as_deref(), Some(reason));
-            assert_eq!(awaits_approval(&Standing { approved: true, ..held }), None);
+            assert_eq!(awaits_approval(&ApprovalInput { approved: true, ..held }), None);
         }
-        assert_eq!(awaits_approval(&Standing { budget: None, builds: 100_000, before: None, ..free }), None);
+        assert_eq!(
+            awaits_approval(&ApprovalInput { budget: None, builds: 100_000, before: None, ..free }),
+            None
+        );
     }
 }

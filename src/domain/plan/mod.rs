@@ -4,11 +4,11 @@ pub mod guard;
 pub mod order;
 pub mod route;
 
-use crate::domain::spec::First;
+use crate::domain::spec::FirstEvaluation;
 
 /// What to do with builds that an evaluation is the first to want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum NewBuilds {
     /// Queue them.
     Queue,
     /// Record them as known, without queueing them.
@@ -17,10 +17,10 @@ pub enum Fate {
 
 /// Decides what to do with new builds. `first` is the spec's choice; `has_previous` says whether an
 /// earlier evaluation of the same spec and system was complete.
-pub fn fate(first: First, has_previous: bool) -> Fate {
+pub fn new_builds(first: FirstEvaluation, has_previous: bool) -> NewBuilds {
     match first {
-        First::Record if !has_previous => Fate::Record,
-        _ => Fate::Queue,
+        FirstEvaluation::Record if !has_previous => NewBuilds::Record,
+        _ => NewBuilds::Queue,
     }
 }
 
@@ -30,8 +30,8 @@ mod tests {
 
     #[test]
     fn only_a_first_evaluation_can_be_recorded() {
-        assert_eq!(fate(First::Record, false), Fate::Record);
-        assert_eq!(fate(First::Record, true), Fate::Queue);
-        assert_eq!(fate(First::Queue, false), Fate::Queue);
+        assert_eq!(new_builds(FirstEvaluation::Record, false), NewBuilds::Record);
+        assert_eq!(new_builds(FirstEvaluation::Record, true), NewBuilds::Queue);
+        assert_eq!(new_builds(FirstEvaluation::Queue, false), NewBuilds::Queue);
     }
 }

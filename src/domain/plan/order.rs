@@ -22,11 +22,11 @@
 use std::collections::BTreeMap;
 
 /// Builds of a spec in the first round, for each of its shares.
-const FIRST_TURN: usize = 8;
+const FIRST_ROUND: usize = 8;
 /// Growth factor of rounds.
 const GROWTH: usize = 4;
 /// The last round, which has all remaining builds.
-const LAST_TURN: i64 = 9;
+const LAST_ROUND: i64 = 9;
 /// Number of chain lengths that are distinguished. Neighbouring lengths differ by about two per
 /// cent.
 const LENGTHS: i64 = 1000;
@@ -82,19 +82,19 @@ pub struct Rank {
 /// The lowest urgency for a spec's priority and a system's place, both 0 first.
 fn band(priority: u8, place: u8) -> i64 {
     let (priority, place) = (i64::from(priority.min(9)), i64::from(place.min(9)));
-    ((9 - priority) * 10 + (9 - place)) * (LAST_TURN + 1) * LENGTHS
+    ((9 - priority) * 10 + (9 - place)) * (LAST_ROUND + 1) * LENGTHS
 }
 
 /// The urgency of a build whose place in the graph is not known yet. It is in the first round,
 /// because what an evaluation finds first is what a commit changed.
 pub fn unranked(priority: u8, place: u8) -> i64 {
-    band(priority, place) + LAST_TURN * LENGTHS
+    band(priority, place) + LAST_ROUND * LENGTHS
 }
 
 /// Ranks the builds. `claims` holds for each build the claim of the specs that want it as a job,
 /// not as an input. A build without a rank is needed by no spec.
 pub fn ranks(graph: &Graph, claims: &[Option<Claim>]) -> Vec<Option<Rank>> {
-    let (claims, chains) = spread(graph, claims);
+    let (claims, chains) = propagate(graph, claims);
     let mut of_spec: BTreeMap<(u8, u8, i64), Vec<usize>> = BTreeMap::new();
     for (build, claim) in claims.iter().enumerate() {
         if let Some(claim) = claim {
@@ -107,12 +107,12 @@ pub fn ranks(graph: &Graph, claims: &[Option<Claim>]) -> Vec<Option<Rank>> {
         for (before, build) in builds.into_iter().enumerate() {
             let Some(claim) = claims[build] else { continue };
             let urgency =
-                band(claim.priority, claim.place) + (LAST_TURN - turn(before, claim.share)) * LENGTHS;
+                band(claim.priority, claim.place) + (LAST_ROUND - round(before, claim.share)) * LENGTHS;
             let chain = chains[build];
             ranks[build] = Some(Rank { claim, chain, urgency: urgency + length(chain) });
         }
     }
-    lift(graph, &mut ranks);
+    raise_inputs(graph, &mut ranks);
     ranks
 }
 
@@ -121,19 +121,19 @@ pub fn ranks(graph: &Graph, claims: &[Option<Claim>]) -> Vec<Option<Rank>> {
 ///
 /// One pass is enough, unless outputs are made by another derivation than the one that is needed.
 /// Then the next pass reaches the inputs of that other derivation.
-fn spread(graph: &Graph, claims: &[Option<Claim>]) -> (Vec<Option<Claim>>, Vec<u64>) {
+fn propagate(graph: &Graph, claims: &[Option<Claim>]) -> (Vec<Option<Claim>>, Vec<u64>) {
     let mut claims = claims.to_vec();
     let mut of_node: Vec<Option<Claim>> = vec![None; graph.nodes.len()];
     let mut chains = vec![0; graph.nodes.len()];
     loop {
         for (place, claim) in graph.builds.iter().zip(&claims) {
-            of_node[*place] = better(of_node[*place], *claim);
+            of_node[*place] = higher(of_node[*place], *claim);
         }
         chains.fill(0);
         for (place, node) in graph.nodes.iter().enumerate().rev() {
             chains[place] += u64::from(node.seconds);
             for input in &node.inputs {
-                of_node[*input] = better(of_node[*input], of_node[place]);
+                of_node[*input] = higher(of_node[*input], of_node[place]);
                 if of_node[place].is_some() {
                     chains[*input] = chains[*input].max(chains[place]);
                 }
@@ -141,11 +141,11 @@ fn spread(graph: &Graph, claims: &[Option<Claim>]) -> (Vec<Option<Claim>>, Vec<u
         }
         for (node, claim) in graph.nodes.iter().zip(&of_node) {
             if let Some(build) = node.build {
-                claims[build] = better(claims[build], *claim);
+                claims[build] = higher(claims[build], *claim);
             }
         }
         let mut told = graph.builds.iter().zip(&claims);
-        let settled = told.all(|(place, claim)| better(of_node[*place], *claim) == of_node[*place]);
+        let settled = told.all(|(place, claim)| higher(of_node[*place], *claim) == of_node[*place]);
         if settled {
             break;
         }
@@ -159,7 +159,7 @@ fn spread(graph: &Graph, claims: &[Option<Claim>]) -> (Vec<Option<Claim>>, Vec<u
     (claims, of_build)
 }
 
-fn better(one: Option<Claim>, other: Option<Claim>) -> Option<Claim> {
+fn higher(one: Option<Claim>, other: Option<Claim>) -> Option<Claim> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
@@ -167,16 +167,16 @@ fn better(one: Option<Claim>, other: Option<Claim>) -> Option<Claim> {
 }
 
 /// The round of a build that has `before` builds of the same spec before it.
-fn turn(before: usize, share: u32) -> i64 {
+fn round(before: usize, share: u32) -> i64 {
     let share = usize::try_from(share.max(1)).unwrap_or(usize::MAX);
-    let (mut turn, mut size) = (0, FIRST_TURN.saturating_mul(share));
+    let (mut round, mut size) = (0, FIRST_ROUND.saturating_mul(share));
     let mut end = size;
-    while before >= end && turn < LAST_TURN {
-        turn += 1;
+    while before >= end && round < LAST_ROUND {
+        round += 1;
         size = size.saturating_mul(GROWTH);
         end = end.saturating_add(size);
     }
-    turn
+    round
 }
 
 /// The length of a chain on a logarithmic scale, from 0 to below [`LENGTHS`].
@@ -187,7 +187,7 @@ fn length(chain: u64) -> i64 {
 }
 
 /// Raises inputs to at least the urgency of the builds that need them.
-fn lift(graph: &Graph, ranks: &mut [Option<Rank>]) {
+fn raise_inputs(graph: &Graph, ranks: &mut [Option<Rank>]) {
     let mut least = vec![0; graph.nodes.len()];
     for (place, node) in graph.nodes.iter().enumerate().rev() {
         if let Some(rank) = node.build.and_then(|build| ranks[build].as_mut()) {
@@ -269,7 +269,7 @@ mod tests {
         for (behind, at) in (900..1000).enumerate() {
             // A build with `behind` builds of its own spec before it waits for at most four times
             // as many builds of the other spec, scaled by the shares, plus that spec's first round.
-            let bound = GROWTH * behind / 2 + FIRST_TURN;
+            let bound = GROWTH * behind / 2 + FIRST_ROUND;
             assert!(before(order[at], 0..900) <= bound, "{behind}: {}", before(order[at], 0..900));
         }
     }

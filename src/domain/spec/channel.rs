@@ -115,18 +115,18 @@ fn authenticated(
         }
         (_, Some((_, Some(false) | None))) => None,
         (Some((_, introduction)), _) => introduction,
-        (None, authenticate) => match (Unintroduced::of(name, url), authenticate) {
-            (Unintroduced::Standard(introduction), _) => Some(introduction),
+        (None, authenticate) => match (MissingIntroduction::of(name, url), authenticate) {
+            (MissingIntroduction::Standard(introduction), _) => Some(introduction),
             (_, Some((span, _))) => {
                 let fault = Diagnostic::fault(span, "there is nothing to authenticate this channel by");
                 faults.push(fault.hint(ADD_INTRODUCTION));
                 None
             }
-            (Unintroduced::Local, None) => None,
+            (MissingIntroduction::Local, None) => None,
             (rule, None) => {
                 let hint = format!("{ADD_INTRODUCTION}, or say `authenticate = false`");
                 let message = format!("commits of the channel `{name}` are not authenticated");
-                let refused = rule == Unintroduced::Refused;
+                let refused = rule == MissingIntroduction::Refused;
                 let diagnostic = if refused { Diagnostic::fault } else { Diagnostic::warning };
                 faults.push(diagnostic(span, message).label("it has no introduction").hint(hint));
                 None
@@ -138,7 +138,7 @@ fn authenticated(
 /// The rule for a channel without an introduction, whether a spec names it or another channel needs
 /// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unintroduced {
+pub enum MissingIntroduction {
     /// Guix at one of its own addresses: it is authenticated by this introduction.
     Standard(Introduction),
     /// A repository on this machine: it is accepted.
@@ -149,7 +149,7 @@ pub enum Unintroduced {
     Refused,
 }
 
-impl Unintroduced {
+impl MissingIntroduction {
     /// The rule for the channel `name` at `url`.
     pub fn of(name: &str, url: &str) -> Self {
         let (commit, signer) = GUIX_INTRODUCTION;

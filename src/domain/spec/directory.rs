@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::Diagnostic;
-use super::written::{Checked, parse};
+use super::parse::{Checked, parse};
 
 /// Most bytes of a spec file. The longest sensible ones have some thousand.
 const MOST_BYTES: u64 = 256 << 10;

@@ -14,28 +14,28 @@ mod diagnostic;
 mod directory;
 mod location;
 mod name;
+mod parse;
 mod period;
 mod period_error;
 mod section;
 mod template;
 mod verdict;
-mod written;
 
 use std::fmt;
 
 pub use again::RetryFailed;
-pub use channel::Unintroduced;
+pub use channel::MissingIntroduction;
 pub use credentials::without_credentials;
 pub use diagnostic::{Diagnostic, Severity, position, render, sanitize};
 pub use directory::{SpecFile, load_directory, load_directory_again, load_file, refuse_equal_names};
 pub use location::{BranchError, UrlError, check_branch, check_url, is_inside, is_local};
 pub use name::is_name;
+pub use parse::{Checked, parse};
 pub use period::{Period, interval};
 pub use period_error::PeriodError;
 use serde::{Deserialize, Serialize};
-pub use template::{fits, is_pattern, made, matches};
+pub use template::{is_pattern, matches_pattern, specs_from_template, watches_branch};
 pub use verdict::Policy;
-pub use written::{Checked, parse};
 
 /// One spec, checked and complete.
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
@@ -56,7 +56,7 @@ pub struct Spec {
     /// Whether the spec is watched and evaluated at all.
     pub active: bool,
     /// What to do with the builds of the very first evaluation.
-    pub first: First,
+    pub first: FirstEvaluation,
     /// Whether all commits of a branch are evaluated, one after another, or only the newest.
     #[serde(default)]
     pub every_commit: bool,
@@ -213,7 +213,7 @@ pub enum Runtime {
 /// with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum First {
+pub enum FirstEvaluation {
     /// Queue them.
     #[default]
     Queue,

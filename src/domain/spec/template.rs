@@ -22,12 +22,13 @@ pub(super) fn check_pattern(pattern: &str) -> Result<(), BranchError> {
 }
 
 /// Whether a branch matches a channel's pattern and none of its `exclude` patterns.
-pub fn matches(channel: &Channel, branch: &str) -> bool {
-    fits(&channel.branch, branch) && !channel.exclude.iter().any(|pattern| fits(pattern, branch))
+pub fn watches_branch(channel: &Channel, branch: &str) -> bool {
+    matches_pattern(&channel.branch, branch)
+        && !channel.exclude.iter().any(|pattern| matches_pattern(pattern, branch))
 }
 
 /// Whether a text matches a pattern. `*` stands for any text, including slashes.
-pub fn fits(pattern: &str, text: &str) -> bool {
+pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let head = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(head) else { return false };
@@ -43,14 +44,17 @@ pub fn fits(pattern: &str, text: &str) -> bool {
 /// The specs made from `template`: one for each of `branches` that its pattern matches, the same as
 /// the template except for the branch. If there are too many, the first by name are taken. The
 /// second value is the number of those left out.
-pub fn made<'a>(template: &Spec, branches: impl IntoIterator<Item = &'a str>) -> (Vec<Spec>, usize) {
+pub fn specs_from_template<'a>(
+    template: &Spec,
+    branches: impl IntoIterator<Item = &'a str>,
+) -> (Vec<Spec>, usize) {
     let Some(place) = template.channels.iter().position(|channel| is_pattern(&channel.branch)) else {
         return (Vec::new(), 0);
     };
     let pattern = &template.channels[place];
     let fitting: BTreeSet<&str> = branches
         .into_iter()
-        .filter(|branch| matches(pattern, branch) && check_branch(branch).is_ok())
+        .filter(|branch| watches_branch(pattern, branch) && check_branch(branch).is_ok())
         .collect();
     let specs = fitting.iter().take(MOST).map(|branch| {
         let mut spec = Spec { name: name(&template.name, branch), ..template.clone() };
@@ -111,7 +115,7 @@ mod tests {
             ("master", "masters", false),
         ];
         for (pattern, text, expected) in table {
-            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+            assert_eq!(matches_pattern(pattern, text), expected, "{pattern} {text}");
         }
     }
 
@@ -120,7 +124,7 @@ mod tests {
         let long = "l".repeat(100) + "-team";
         let branches =
             ["python-team", "wip-team", "old-team", "master", "a/b-team", "a-b-team", "é-team", &long];
-        let (specs, left_out) = made(&template("*-team"), branches);
+        let (specs, left_out) = specs_from_template(&template("*-team"), branches);
         let made: Vec<_> = specs.iter().map(|spec| spec.channels[0].branch.as_str()).collect();
         assert_eq!((made, left_out), (vec!["a-b-team", "a/b-team", &long, "python-team", "é-team"], 0));
         let names: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn one_repository_cannot_make_specs_without_end() {
         let branches: Vec<String> = (0..5000).map(|number| format!("{number:04}-team")).collect();
-        let (specs, left_out) = made(&template("*-team"), branches.iter().map(String::as_str));
+        let (specs, left_out) = specs_from_template(&template("*-team"), branches.iter().map(String::as_str));
         assert_eq!((specs.len(), left_out), (1000, 4000));
     }
 }

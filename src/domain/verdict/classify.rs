@@ -12,7 +12,7 @@ pub enum Outcome {
     /// Its build is on its way.
     Open,
     /// Its build awaits approval.
-    Held,
+    AwaitingApproval,
     /// Nobody has it built, so nobody will know.
     Unwanted,
     /// It cannot be evaluated.
@@ -28,7 +28,7 @@ impl Outcome {
         Self::Failed,
         Self::Blocked,
         Self::Open,
-        Self::Held,
+        Self::AwaitingApproval,
         Self::Unwanted,
         Self::Error,
         Self::Absent,
@@ -41,7 +41,7 @@ impl Outcome {
 
     /// Whether it is not known what comes of its build.
     pub fn is_unknown(self) -> bool {
-        matches!(self, Self::Open | Self::Held | Self::Unwanted)
+        matches!(self, Self::Open | Self::AwaitingApproval | Self::Unwanted)
     }
 }
 

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use classify::{Class, Outcome, classify};
-pub use reasons::{Block, Compared, Facts, JobFacts, Standing, SystemFacts, reasons};
+pub use reasons::{Block, ChangedJob, Compared, SystemInput, SystemState, VerdictInput, reasons};
 pub use waiver::{WAIVABLE, Waiver};
 
 /// What becomes of a branch, the worst first.

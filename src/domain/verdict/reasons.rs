@@ -4,7 +4,7 @@ use super::{Class, Outcome, Reason, Waiver, Word, classify};
 
 /// All that a verdict is made from.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub struct VerdictInput {
     /// Why the spec is not evaluated.
     pub block: Option<(Block, String)>,
     /// The share of changed jobs, in percent, of which it has to be known whether they build.
@@ -14,7 +14,7 @@ pub struct Facts {
     /// Why a pause keeps the branch from being evaluated or built for any system.
     pub paused: Option<String>,
     /// Each system of the spec.
-    pub systems: Vec<SystemFacts>,
+    pub systems: Vec<SystemInput>,
     /// What somebody answers for.
     pub waivers: Vec<Waiver>,
 }
@@ -32,7 +32,7 @@ pub enum Block {
 
 /// What is known for one system.
 #[derive(Debug, Clone)]
-pub struct SystemFacts {
+pub struct SystemInput {
     /// Its name.
     pub system: String,
     /// Whether the branch has to do well on it.
@@ -42,12 +42,12 @@ pub struct SystemFacts {
     /// Why a pause keeps the system from being evaluated or built.
     pub paused: Option<String>,
     /// How far its evaluation is.
-    pub standing: Standing,
+    pub state: SystemState,
 }
 
 /// How far the evaluations of a branch and its base are for a system.
 #[derive(Debug, Clone)]
-pub enum Standing {
+pub enum SystemState {
     /// The branch was not evaluated yet.
     NotEvaluated,
     /// Its newest evaluation failed.
@@ -75,12 +75,12 @@ pub struct Compared {
     /// Sets of which nobody knows what belongs to them.
     pub unknown_sets: Vec<String>,
     /// The jobs whose outputs differ.
-    pub jobs: Vec<JobFacts>,
+    pub jobs: Vec<ChangedJob>,
 }
 
 /// A job whose outputs differ between base and branch.
 #[derive(Debug, Clone)]
-pub struct JobFacts {
+pub struct ChangedJob {
     /// Its name.
     pub name: String,
     /// What is known of it on the base.
@@ -91,7 +91,7 @@ pub struct JobFacts {
     pub in_set: bool,
 }
 
-impl JobFacts {
+impl ChangedJob {
     fn name(&self) -> &str {
         &self.name
     }
@@ -103,9 +103,9 @@ impl JobFacts {
 }
 
 /// The reasons for a verdict, the worst first.
-pub fn reasons(facts: &Facts) -> Vec<Reason> {
+pub fn reasons(input: &VerdictInput) -> Vec<Reason> {
     let mut all = Vec::new();
-    if let Some((block, text)) = &facts.block {
+    if let Some((block, text)) = &input.block {
         let (code, word) = match block {
             Block::Branch => ("not-authentic", Word::MustChange),
             Block::Person => ("blocked", Word::NeedsAction),
@@ -113,22 +113,22 @@ pub fn reasons(facts: &Facts) -> Vec<Reason> {
         };
         all.push(Reason { code: code.to_owned(), count: 0, system: None, text: text.clone(), word });
     }
-    if let Some(text) = &facts.paused {
+    if let Some(text) = &input.paused {
         let (code, text) = ("paused".to_owned(), text.clone());
         all.push(Reason { code, count: 0, system: None, text, word: Word::NeedsAction });
     }
-    if let Some(text) = &facts.unwatched {
+    if let Some(text) = &input.unwatched {
         let (code, text) = ("not-watched".to_owned(), text.clone());
         all.push(Reason { code, count: 0, system: None, text, word: Word::Unknown });
     }
-    if facts.systems.iter().all(|system| !system.required) {
+    if input.systems.iter().all(|system| !system.required) {
         let text = "no system is required, so nothing is judged".to_owned();
         let code = "nothing-required".to_owned();
         all.push(Reason { code, count: 0, system: None, text, word: Word::Unknown });
     }
-    for system in &facts.systems {
-        let mut found = OfSystem { system, waivers: &facts.waivers, waived: 0, reasons: Vec::new() };
-        found.look(facts.known);
+    for system in &input.systems {
+        let mut found = OfSystem { system, waivers: &input.waivers, waived: 0, reasons: Vec::new() };
+        found.look(input.known);
         all.append(&mut found.reasons);
     }
     all.sort_by_key(|reason| reason.word);
@@ -137,7 +137,7 @@ pub fn reasons(facts: &Facts) -> Vec<Reason> {
 
 /// Collects the reasons of one system.
 struct OfSystem<'a> {
-    system: &'a SystemFacts,
+    system: &'a SystemInput,
     waivers: &'a [Waiver],
     /// How many jobs do not count because of waivers.
     waived: usize,
@@ -157,16 +157,16 @@ impl OfSystem<'_> {
         if let Some(text) = &system.paused {
             self.add("paused", Word::NeedsAction, 0, text.clone());
         }
-        if system.newer && !matches!(system.standing, Standing::NotEvaluated) {
+        if system.newer && !matches!(system.state, SystemState::NotEvaluated) {
             let text = "a newer revision of the branch is not evaluated yet".to_owned();
             self.add("newer-revision", Word::Waiting, 0, text);
         }
-        match &system.standing {
-            Standing::NotEvaluated => {
+        match &system.state {
+            SystemState::NotEvaluated => {
                 let text = "the branch is not evaluated yet".to_owned();
                 self.add("not-evaluated", Word::Waiting, 0, text);
             }
-            Standing::Failed { reason, base_failed } => {
+            SystemState::Failed { reason, base_failed } => {
                 let (word, tail) = if *base_failed {
                     (Word::Unknown, ", as that of the base did")
                 } else {
@@ -175,8 +175,8 @@ impl OfSystem<'_> {
                 let text = format!("the evaluation of the branch failed{tail}: {reason}");
                 self.add("evaluation-failed", word, 0, text);
             }
-            Standing::NoBase(reason) => self.add("base-unknown", Word::Unknown, 0, reason.clone()),
-            Standing::Compared(compared) => {
+            SystemState::NoBase(reason) => self.add("base-unknown", Word::Unknown, 0, reason.clone()),
+            SystemState::Compared(compared) => {
                 self.evaluations(compared);
                 self.broken(compared);
                 self.unbuilt(compared, known);
@@ -217,7 +217,7 @@ impl OfSystem<'_> {
         // Of several versions with one name, one may have been an error before.
         let lost = compared.jobs.iter().filter(|job| job.class() == Some(Class::NoLongerEvaluates));
         let names: BTreeSet<&str> =
-            compared.new_errors.iter().map(String::as_str).chain(lost.map(JobFacts::name)).collect();
+            compared.new_errors.iter().map(String::as_str).chain(lost.map(ChangedJob::name)).collect();
         let errors = self.counted("evaluation-errors", names.iter(), |name| name).len();
         if errors > 0 {
             let text = format!(
@@ -236,7 +236,7 @@ impl OfSystem<'_> {
     /// What cannot be built.
     fn broken(&mut self, compared: &Compared) {
         let of = |class| compared.jobs.iter().filter(move |job| job.class() == Some(class));
-        let regressions = self.counted("regressions", of(Class::Regression), JobFacts::name).len();
+        let regressions = self.counted("regressions", of(Class::Regression), ChangedJob::name).len();
         if regressions > 0 {
             let text = format!(
                 "{} on the base, and not on the branch",
@@ -244,12 +244,12 @@ impl OfSystem<'_> {
             );
             self.add("regressions", Word::MustChange, regressions, text);
         }
-        let new = self.counted("new-broken", of(Class::NewBroken), JobFacts::name).len();
+        let new = self.counted("new-broken", of(Class::NewBroken), ChangedJob::name).len();
         if new > 0 {
             let text = format!("{} not build", verb(new, "new job does", "new jobs do"));
             self.add("new-broken", Word::NeedsAction, new, text);
         }
-        let unattributed = self.counted("unattributed", of(Class::Unattributed), JobFacts::name);
+        let unattributed = self.counted("unattributed", of(Class::Unattributed), ChangedJob::name);
         if !unattributed.is_empty() {
             // Only a build that is on its way can end the wait.
             let waits = unattributed.iter().all(|job| job.base == Outcome::Open);
@@ -265,9 +265,9 @@ impl OfSystem<'_> {
 
     /// What is not known to build.
     fn unbuilt(&mut self, compared: &Compared, known: u32) {
-        let unbuilt: Vec<&JobFacts> =
+        let unbuilt: Vec<&ChangedJob> =
             compared.jobs.iter().filter(|job| job.class() == Some(Class::Unbuilt)).collect();
-        let held = unbuilt.iter().filter(|job| job.branch == Outcome::Held).count();
+        let held = unbuilt.iter().filter(|job| job.branch == Outcome::AwaitingApproval).count();
         if held > 0 {
             let text = format!("{} approval", verb(held, "build awaits", "builds await"));
             self.add("awaiting-approval", Word::NeedsAction, held, text);
@@ -301,25 +301,25 @@ mod tests {
     use super::super::word;
     use super::*;
 
-    fn job(base: Outcome, branch: Outcome, in_set: bool) -> JobFacts {
-        JobFacts { name: "a.x86_64-linux".to_owned(), base, branch, in_set }
+    fn job(base: Outcome, branch: Outcome, in_set: bool) -> ChangedJob {
+        ChangedJob { name: "a.x86_64-linux".to_owned(), base, branch, in_set }
     }
 
-    fn facts(jobs: Vec<JobFacts>) -> Facts {
-        let standing = Standing::Compared(Compared { jobs, ..Compared::default() });
+    fn input(jobs: Vec<ChangedJob>) -> VerdictInput {
+        let state = SystemState::Compared(Compared { jobs, ..Compared::default() });
         let (system, paused) = ("x86_64-linux".into(), None);
-        let system = SystemFacts { system, required: true, newer: false, paused, standing };
-        Facts { known: 98, systems: vec![system], ..Facts::default() }
+        let system = SystemInput { system, required: true, newer: false, paused, state };
+        VerdictInput { known: 98, systems: vec![system], ..VerdictInput::default() }
     }
 
-    fn judged(jobs: Vec<JobFacts>) -> (Word, Vec<String>) {
-        let reasons = reasons(&facts(jobs));
+    fn judged(jobs: Vec<ChangedJob>) -> (Word, Vec<String>) {
+        let reasons = reasons(&input(jobs));
         (word(&reasons), reasons.into_iter().map(|reason| reason.code).collect())
     }
 
     #[test]
     fn each_reason_has_its_word_and_the_worst_one_counts() {
-        use Outcome::{Absent, Blocked, Failed, Good, Held, Open, Unwanted};
+        use Outcome::{Absent, AwaitingApproval, Blocked, Failed, Good, Open, Unwanted};
         for (base, branch, expected, code) in [
             (Good, Failed, Word::MustChange, "regressions"),
             (Good, Blocked, Word::MustChange, "regressions"),
@@ -327,7 +327,7 @@ mod tests {
             (Open, Failed, Word::Waiting, "unattributed"),
             (Unwanted, Failed, Word::Unknown, "unattributed"),
             (Good, Open, Word::Waiting, "unbuilt"),
-            (Good, Held, Word::NeedsAction, "awaiting-approval"),
+            (Good, AwaitingApproval, Word::NeedsAction, "awaiting-approval"),
             (Good, Unwanted, Word::Unknown, "not-queued"),
         ] {
             let (word, codes) = judged(vec![job(base, branch, false), job(Good, Good, false)]);
@@ -356,25 +356,25 @@ mod tests {
     #[test]
     fn what_somebody_answers_for_does_not_count_and_is_said() {
         let waiver = |reason: &str| Waiver { reason: reason.into(), job: "a.*".into(), system: None };
-        let mut facts = facts(vec![job(Outcome::Good, Outcome::Failed, true)]);
-        facts.waivers = vec![waiver("new-broken")];
-        assert_eq!(word(&reasons(&facts)), Word::MustChange);
-        facts.waivers.push(waiver("regressions"));
-        let found = reasons(&facts);
+        let mut input = input(vec![job(Outcome::Good, Outcome::Failed, true)]);
+        input.waivers = vec![waiver("new-broken")];
+        assert_eq!(word(&reasons(&input)), Word::MustChange);
+        input.waivers.push(waiver("regressions"));
+        let found = reasons(&input);
         assert_eq!((word(&found), found[0].code.as_str(), found[0].count), (Word::Ready, "waived", 1));
     }
 
     #[test]
     fn what_is_not_required_is_said_only() {
-        let mut facts = facts(vec![job(Outcome::Good, Outcome::Failed, true)]);
-        let mut other = facts.systems[0].clone();
-        other.standing = Standing::Compared(Compared::default());
-        facts.systems[0].required = false;
-        facts.systems.push(other);
-        let found = reasons(&facts);
+        let mut input = input(vec![job(Outcome::Good, Outcome::Failed, true)]);
+        let mut other = input.systems[0].clone();
+        other.state = SystemState::Compared(Compared::default());
+        input.systems[0].required = false;
+        input.systems.push(other);
+        let found = reasons(&input);
         assert_eq!((word(&found), found[0].code.as_str()), (Word::Ready, "regressions"));
-        facts.systems[1].required = false;
-        assert_eq!(word(&reasons(&facts)), Word::Unknown, "nothing is judged");
+        input.systems[1].required = false;
+        assert_eq!(word(&reasons(&input)), Word::Unknown, "nothing is judged");
     }
 
     fn outcome() -> impl Strategy<Value = Outcome> {
@@ -387,14 +387,14 @@ mod tests {
             jobs in prop::collection::vec((outcome(), outcome(), any::<bool>()), 0..200),
             known in 0_u32..=100,
         ) {
-            let jobs: Vec<JobFacts> = jobs.into_iter().map(|(a, b, in_set)| job(a, b, in_set)).collect();
+            let jobs: Vec<ChangedJob> = jobs.into_iter().map(|(a, b, in_set)| job(a, b, in_set)).collect();
             let unknown = jobs.iter().any(|job| job.in_set && job.branch.is_unknown());
-            let is_lost = |job: &JobFacts| {
+            let is_lost = |job: &ChangedJob| {
                 job.branch == Outcome::Error && !matches!(job.base, Outcome::Error | Outcome::Absent)
             };
             let regressed =
                 jobs.iter().any(|job| job.base == Outcome::Good && job.branch.is_bad() || is_lost(job));
-            let found = reasons(&Facts { known, ..facts(jobs) });
+            let found = reasons(&VerdictInput { known, ..input(jobs) });
             if unknown || regressed {
                 prop_assert_ne!(word(&found), Word::Ready);
             }
@@ -404,15 +404,15 @@ mod tests {
         fn a_branch_of_which_a_system_is_not_known_is_never_ready(
             which in 0..3, required in any::<bool>(), newer in any::<bool>(),
         ) {
-            let standing = match which {
-                0 => Standing::NotEvaluated,
-                1 => Standing::Failed { reason: "no".into(), base_failed: newer },
-                _ => Standing::NoBase("none".into()),
+            let state = match which {
+                0 => SystemState::NotEvaluated,
+                1 => SystemState::Failed { reason: "no".into(), base_failed: newer },
+                _ => SystemState::NoBase("none".into()),
             };
-            let mut facts = facts(vec![job(Outcome::Good, Outcome::Good, true)]);
+            let mut input = input(vec![job(Outcome::Good, Outcome::Good, true)]);
             let paused = None;
-            facts.systems.push(SystemFacts { system: "i686-linux".into(), required, newer, paused, standing });
-            prop_assert_eq!(word(&reasons(&facts)) == Word::Ready, !required);
+            input.systems.push(SystemInput { system: "i686-linux".into(), required, newer, paused, state });
+            prop_assert_eq!(word(&reasons(&input)) == Word::Ready, !required);
         }
     }
 }

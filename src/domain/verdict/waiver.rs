@@ -1,4 +1,4 @@
-use crate::domain::spec::{System, fits};
+use crate::domain::spec::{System, matches_pattern};
 
 /// The codes of the reasons that can be waived: those that say what a branch breaks. What is not
 /// known cannot be waived.
@@ -20,8 +20,9 @@ impl Waiver {
     pub fn covers(&self, reason: &str, system: &str, job: &str) -> bool {
         let here = self.system.as_ref().is_none_or(|own| own.as_str() == system);
         // People name packages, and the names of their jobs end in the system.
-        let fits = || fits(&self.job, job) || fits(&format!("{}.{system}", self.job), job);
-        here && self.reason == reason && fits()
+        let matches_pattern =
+            || matches_pattern(&self.job, job) || matches_pattern(&format!("{}.{system}", self.job), job);
+        here && self.reason == reason && matches_pattern()
     }
 }
 

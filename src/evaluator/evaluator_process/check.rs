@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::outcome::Outcome;
-use super::super::supervisor::{LONGEST_FACT, LONGEST_MESSAGE, LONGEST_NAME, MOST_JOBS};
+use super::super::supervisor::{LONGEST_MESSAGE, LONGEST_METADATA, LONGEST_NAME, MOST_JOBS};
 use super::messages::{Found, Item};
 use crate::domain::job::JobMetadata;
 use crate::guix::nar;
@@ -88,7 +88,7 @@ impl Checked {
     /// The outcome of a unit, with the outputs that its derivation names.
     pub(super) fn outcome(&mut self, found: Found) -> Result<Outcome, InvalidReport> {
         let texts = match &found {
-            Found::Job { name, derivation, facts } => name.len() + derivation.len() + texts(facts),
+            Found::Job { name, derivation, metadata } => name.len() + derivation.len() + texts(metadata),
             Found::Error { name, cause, message } | Found::Warning { name, cause, message } => {
                 name.len() + cause.len() + message.len()
             }
@@ -96,16 +96,18 @@ impl Checked {
         let left = self.left.checked_sub(texts + BESIDE_TEXTS);
         self.left = left.ok_or_else(|| invalid("more jobs and errors than an evaluation may have"))?;
         Ok(match found {
-            Found::Job { name, derivation, mut facts } => {
+            Found::Job { name, derivation, mut metadata } => {
                 self.jobs = self.jobs.checked_sub(1).ok_or_else(|| invalid("too many jobs"))?;
-                facts.texts_mut().for_each(|text| *text = shortened(std::mem::take(text), LONGEST_FACT));
+                metadata
+                    .texts_mut()
+                    .for_each(|text| *text = shortened(std::mem::take(text), LONGEST_METADATA));
                 let name = shortened(name, LONGEST_NAME);
                 let path = StorePath::parse(derivation.as_bytes()).map_err(invalid)?;
                 let known = self.added.derivation(derivation.as_bytes());
                 let (outputs, substitutable) =
                     known.ok_or_else(|| invalid(format!("{path} was never added")))?;
-                facts.substitutable = substitutable;
-                Outcome::Job { name, derivation: path, outputs, facts }
+                metadata.substitutable = substitutable;
+                Outcome::Job { name, derivation: path, outputs, metadata }
             }
             Found::Error { name, cause, message } => {
                 let [name, cause, message] = short([name, cause, message]);
@@ -123,8 +125,8 @@ fn short(texts: [String; 3]) -> [String; 3] {
     texts.map(|text| shortened(text, LONGEST_MESSAGE))
 }
 
-fn texts(facts: &JobMetadata) -> usize {
-    let JobMetadata { package, version, target, channel, location, .. } = facts;
+fn texts(metadata: &JobMetadata) -> usize {
+    let JobMetadata { package, version, target, channel, location, .. } = metadata;
     let texts = [package, version, target, channel].into_iter().flatten().map(String::len);
     texts.sum::<usize>() + location.as_ref().map_or(0, |location| location.file.len())
 }
@@ -184,7 +186,7 @@ mod tests {
         let job = |derivation: &str| Found::Job {
             name: "evil".to_owned(),
             derivation: derivation.to_owned(),
-            facts: JobMetadata::default(),
+            metadata: JobMetadata::default(),
         };
         checked.add(text("text", "no derivation")).unwrap();
         checked.outcome(job(&text("text", "no derivation").path)).unwrap_err();

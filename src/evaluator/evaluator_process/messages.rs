@@ -84,7 +84,7 @@ impl From<RecordedItem> for Item {
 /// The outcome of a unit: an [`Outcome`] without the values that follow from its derivation.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Found {
-    Job { name: String, derivation: String, facts: JobMetadata },
+    Job { name: String, derivation: String, metadata: JobMetadata },
     Error { name: String, cause: String, message: String },
     Warning { name: String, cause: String, message: String },
 }
@@ -92,8 +92,8 @@ pub(super) enum Found {
 impl From<Outcome> for Found {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Job { name, derivation, facts, .. } => {
-                Self::Job { name, derivation: derivation.to_string(), facts }
+            Outcome::Job { name, derivation, metadata, .. } => {
+                Self::Job { name, derivation: derivation.to_string(), metadata }
             }
             Outcome::Error { name, cause, message } => Self::Error { name, cause, message },
             Outcome::Warning { name, cause, message } => Self::Warning { name, cause, message },

@@ -51,9 +51,9 @@ impl Supervisor<'_> {
         if self.workers.len() >= most || self.full.is_some_and(|since| since.elapsed() < OFTEN) {
             return false;
         }
-        let fits = self.workers.is_empty() || self.has_room();
-        self.full = (!fits).then(Instant::now);
-        fits
+        let matches_pattern = self.workers.is_empty() || self.has_room();
+        self.full = (!matches_pattern).then(Instant::now);
+        matches_pattern
     }
 
     /// Whether the memory that one more worker was measured to need fits beside what the others

@@ -66,8 +66,8 @@ impl Supervisor<'_> {
             Message::Idle if self.queue.is_idle(from) => self.send_units(from).await,
             Message::Begin { unit } if self.queue.begin(from, unit) => self.heard_of(from),
             Message::Job(job) if !job.last && self.queue.has_begun(from, job.unit) => {
-                let fits = self.unfinished_job(from, *job)?;
-                if !fits {
+                let matches_pattern = self.unfinished_job(from, *job)?;
+                if !matches_pattern {
                     self.kill_and_reap(from, "jobs").await;
                 }
             }

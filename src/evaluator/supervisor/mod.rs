@@ -28,7 +28,7 @@ use memory::Weighed;
 use names::Names;
 pub(super) use parent::MOST_UNITS;
 use results::Unfinished;
-pub(super) use results::{LONGEST_FACT, LONGEST_MESSAGE, LONGEST_NAME, MOST_JOBS};
+pub(super) use results::{LONGEST_MESSAGE, LONGEST_METADATA, LONGEST_NAME, MOST_JOBS};
 
 use super::outcome::{Batch, Event, Failure, Summary, milliseconds};
 use super::request::Target;

@@ -25,7 +25,7 @@ const MOST_OF_ERRORS: usize = 32 << 20;
 /// Longest name, cause or message of an error after that, in bytes.
 const SHORT_MESSAGE: usize = 200;
 /// Longest text that is kept of a job's facts, in bytes, because a database has an index of them.
-pub(in super::super) const LONGEST_FACT: usize = 250;
+pub(in super::super) const LONGEST_METADATA: usize = 250;
 /// Most bytes of jobs of unfinished units, for all workers together.
 const MOST_UNFINISHED: usize = 64 << 20;
 /// Approximate size of a job beside its texts, in bytes.
@@ -51,11 +51,11 @@ impl Supervisor<'_> {
         let unfinished = self.unfinished.entry(worker).or_default();
         unfinished.bytes += size(&job);
         unfinished.jobs.push(job);
-        let (jobs, fits) = (unfinished.jobs.len(), unfinished.bytes <= most);
+        let (jobs, matches_pattern) = (unfinished.jobs.len(), unfinished.bytes <= most);
         if self.summary.jobs + jobs > MOST_JOBS {
             return Err(Failure::limit("limit of jobs", MOST_JOBS.to_string()));
         }
-        Ok(fits)
+        Ok(matches_pattern)
     }
 
     /// Takes all jobs of a unit: those that `worker` named before, and the last one.
@@ -105,7 +105,7 @@ impl Supervisor<'_> {
     /// an error.
     fn job(&mut self, mut job: Job) -> Result<Option<(&'static str, String)>, Failure> {
         trim(&mut job);
-        let Job { unit, name, derivation, mut facts, .. } = job;
+        let Job { unit, name, derivation, mut metadata, .. } = job;
         if self.summary.jobs >= MOST_JOBS {
             return Err(Failure::limit("limit of jobs", MOST_JOBS.to_string()));
         }
@@ -125,10 +125,10 @@ impl Supervisor<'_> {
         if let Err(fault) = self.names.give(label, &name) {
             return Ok(Some(("protocol", fault)));
         }
-        facts.substitutable = substitutable;
+        metadata.substitutable = substitutable;
         self.summary.jobs += 1;
-        self.batch_bytes += BESIDE_TEXTS + name.len() + texts_len(&facts);
-        self.batch.outcomes.push(Outcome::Job { name, derivation, outputs, facts });
+        self.batch_bytes += BESIDE_TEXTS + name.len() + texts_len(&metadata);
+        self.batch.outcomes.push(Outcome::Job { name, derivation, outputs, metadata });
         Ok(None)
     }
 
@@ -205,16 +205,16 @@ fn trim(job: &mut Job) {
     let cut = |text: &mut String, longest| *text = shortened(std::mem::take(text), longest);
     cut(&mut job.name, LONGEST_NAME);
     cut(&mut job.derivation, LONGEST_DERIVATION);
-    job.facts.texts_mut().for_each(|text| cut(text, LONGEST_FACT));
+    job.metadata.texts_mut().for_each(|text| cut(text, LONGEST_METADATA));
 }
 
 /// Approximate size of a job, in bytes.
 fn size(job: &Job) -> usize {
-    BESIDE_TEXTS + job.name.len() + job.derivation.len() + texts_len(&job.facts)
+    BESIDE_TEXTS + job.name.len() + job.derivation.len() + texts_len(&job.metadata)
 }
 
-fn texts_len(facts: &JobMetadata) -> usize {
-    let texts = [&facts.package, &facts.version, &facts.target, &facts.channel];
-    let file = facts.location.as_ref().map_or(0, |location| location.file.len());
+fn texts_len(metadata: &JobMetadata) -> usize {
+    let texts = [&metadata.package, &metadata.version, &metadata.target, &metadata.channel];
+    let file = metadata.location.as_ref().map_or(0, |location| location.file.len());
     file + texts.into_iter().flatten().map(String::len).sum::<usize>()
 }

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::db::SchedulerLease;
 use crate::farm::bell::{Bell, Bells};
 use crate::farm::context::Context;
-use crate::farm::reconciler::{keep, run_until_idle};
+use crate::farm::reconciler::{run_until_idle, run_until_stopped};
 use crate::steps::collect::{Collect, Places};
 use crate::steps::coordinator::{CancelOrphans, LocalBuilder};
 use crate::steps::evaluate::{Evaluate, EvaluateSettings};
@@ -81,23 +81,23 @@ impl Pipeline {
     /// Runs each reconciler in a task of its own until `stop` is cancelled.
     pub fn spawn(self, stop: &CancellationToken) -> TaskTracker {
         let (tasks, bells) = (TaskTracker::new(), &self.bells);
-        tasks.spawn(keep(self.register, bells.register.clone(), stop.clone()));
-        tasks.spawn(keep(self.watch, bells.watch.clone(), stop.clone()));
-        tasks.spawn(keep(self.fetch, bells.fetch.clone(), stop.clone()));
-        tasks.spawn(keep(self.schedule, bells.schedule.clone(), stop.clone()));
-        tasks.spawn(keep(self.substitutes, bells.substitute.clone(), stop.clone()));
-        tasks.spawn(keep(self.cancel_orphans, bells.submit.echo(), stop.clone()));
+        tasks.spawn(run_until_stopped(self.register, bells.register.clone(), stop.clone()));
+        tasks.spawn(run_until_stopped(self.watch, bells.watch.clone(), stop.clone()));
+        tasks.spawn(run_until_stopped(self.fetch, bells.fetch.clone(), stop.clone()));
+        tasks.spawn(run_until_stopped(self.schedule, bells.schedule.clone(), stop.clone()));
+        tasks.spawn(run_until_stopped(self.substitutes, bells.substitute.clone(), stop.clone()));
+        tasks.spawn(run_until_stopped(self.cancel_orphans, bells.submit.echo(), stop.clone()));
         for Remote { poll, follow, submit } in self.remotes {
-            tasks.spawn(keep(poll, Bell::default(), stop.clone()));
-            tasks.spawn(keep(follow, Bell::default(), stop.clone()));
-            tasks.spawn(keep(submit, bells.submit.echo(), stop.clone()));
+            tasks.spawn(run_until_stopped(poll, Bell::default(), stop.clone()));
+            tasks.spawn(run_until_stopped(follow, Bell::default(), stop.clone()));
+            tasks.spawn(run_until_stopped(submit, bells.submit.echo(), stop.clone()));
         }
         if let Some(local_builder) = self.local_builder {
             let bell = local_builder.bell();
-            tasks.spawn(keep(local_builder, bell, stop.clone()));
+            tasks.spawn(run_until_stopped(local_builder, bell, stop.clone()));
         }
-        tasks.spawn(keep(self.judge, Bell::default(), stop.clone()));
-        tasks.spawn(keep(self.coverage, Bell::default(), stop.clone()));
+        tasks.spawn(run_until_stopped(self.judge, Bell::default(), stop.clone()));
+        tasks.spawn(run_until_stopped(self.coverage, Bell::default(), stop.clone()));
         tasks.close();
         tasks
     }
@@ -148,7 +148,7 @@ impl Pipeline {
         E: Future,
     {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(keep(self.schedule.clone(), self.bells.schedule.clone(), stop.clone()));
+        tasks.spawn(run_until_stopped(self.schedule.clone(), self.bells.schedule.clone(), stop.clone()));
         let evaluated = evaluations.await;
         stop.cancel();
         tasks.close();

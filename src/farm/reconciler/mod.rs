@@ -39,12 +39,12 @@ pub trait Reconciler: Send {
     /// How long a step may take without [`progress`] before it is reported as stuck.
     const LONGEST: Duration = Duration::from_mins(15);
     /// Does at most one unit of work.
-    fn step(&mut self) -> impl Future<Output = anyhow::Result<Progress>> + Send;
+    fn step(&mut self) -> impl Future<Output = anyhow::Result<StepOutcome>> + Send;
 }
 
 /// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub enum StepOutcome {
     /// Something was done; there may be more.
     Worked,
     /// There is nothing to do now.
@@ -52,7 +52,7 @@ pub enum Progress {
 }
 
 /// Runs one reconciler until `stop` is cancelled; the step under way is then dropped.
-pub async fn keep<R: Reconciler>(mut reconciler: R, bell: Bell, stop: CancellationToken) {
+pub async fn run_until_stopped<R: Reconciler>(mut reconciler: R, bell: Bell, stop: CancellationToken) {
     let mut failures = 0;
     let current = Step::new(R::NAME, R::LONGEST);
     let mut fault: Option<MachineFault> = None;
@@ -65,11 +65,11 @@ pub async fn keep<R: Reconciler>(mut reconciler: R, bell: Bell, stop: Cancellati
             tracing::info!(step = R::NAME, "the fault is gone");
         }
         let pause = match result {
-            Ok(Progress::Worked) => {
+            Ok(StepOutcome::Worked) => {
                 failures = 0;
                 continue;
             }
-            Ok(Progress::Idle) => {
+            Ok(StepOutcome::Idle) => {
                 failures = 0;
                 R::PERIOD
             }
@@ -96,7 +96,7 @@ pub async fn keep<R: Reconciler>(mut reconciler: R, bell: Bell, stop: Cancellati
 /// Runs one reconciler until it has nothing left to do; returns whether it did anything.
 pub async fn run_until_idle<R: Reconciler>(reconciler: &mut R) -> anyhow::Result<bool> {
     let mut worked = false;
-    while reconciler.step().await? == Progress::Worked {
+    while reconciler.step().await? == StepOutcome::Worked {
         worked = true;
     }
     Ok(worked)
@@ -104,13 +104,13 @@ pub async fn run_until_idle<R: Reconciler>(reconciler: &mut R) -> anyhow::Result
 
 /// Seconds until the next retry after `failures` failures: about 15 s, 30 s, … one hour. Each
 /// `what` gets up to a quarter less, so that things that failed together are not retried together.
-pub fn back_off(failures: i64, what: &str) -> i64 {
+pub fn retry_delay(failures: i64, what: &str) -> i64 {
     let longest = (15 << failures.clamp(0, 8)).min(3600);
-    longest - spread(&format!("{what} {failures}"), longest / 4)
+    longest - jitter(&format!("{what} {failures}"), longest / 4)
 }
 
 /// A pseudo-random number from 0 to `most`, always the same for the same `what`.
-pub fn spread(what: &str, most: i64) -> i64 {
+pub fn jitter(what: &str, most: i64) -> i64 {
     let digest = Sha256::digest(what);
     let number = digest[..4].iter().fold(0, |number, byte| number << 8 | i64::from(*byte));
     number % (most.max(0) + 1)
@@ -127,10 +127,10 @@ mod tests {
         for failures in 0..12 {
             let longest = (15 << failures.min(8)).min(3600);
             let pauses: BTreeSet<i64> =
-                (0..50).map(|number| back_off(failures, &format!("https://{number}/"))).collect();
+                (0..50).map(|number| retry_delay(failures, &format!("https://{number}/"))).collect();
             assert!(pauses.iter().all(|pause| (longest * 3 / 4..=longest).contains(pause)), "{pauses:?}");
             assert!(pauses.len() > 2, "{pauses:?}");
         }
-        assert_eq!(spread("x", 0), 0);
+        assert_eq!(jitter("x", 0), 0);
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::db::Db;
 use crate::farm::context::Context;
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 
 /// The reconciler that cancels unwanted builds for which no coordinator of the farm is responsible:
 /// there is no coordinator, or the one that had the build is no longer configured.
@@ -23,8 +23,8 @@ impl Reconciler for CancelOrphans {
     const NAME: &'static str = "let go";
     const PERIOD: Duration = Duration::from_secs(10);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         let count = self.db.cancel_unassigned(&self.coordinators).await?;
-        Ok(if count > 0 { Progress::Worked } else { Progress::Idle })
+        Ok(if count > 0 { StepOutcome::Worked } else { StepOutcome::Idle })
     }
 }

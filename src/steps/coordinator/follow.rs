@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::db::{BuildRef, Db, NewEvent};
 use crate::domain::attempt::Attempt;
 use crate::farm::context::Context;
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 use crate::guix::store_path::StorePath;
 
 /// The reconciler that follows the event stream of a coordinator. Polling finds the events that it
@@ -34,7 +34,7 @@ impl Reconciler for FollowEvents {
     const NAME: &'static str = "follow";
     const PERIOD: Duration = Duration::from_mins(1);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         let news = match self.subscription.next(&self.coordinator).await {
             Ok(news) => news,
             Err(reason) => {
@@ -44,7 +44,7 @@ impl Reconciler for FollowEvents {
                         "the coordinator tells nothing by itself, so it is asked: {reason}"
                     );
                 }
-                return Ok(Progress::Idle);
+                return Ok(StepOutcome::Idle);
             }
         };
         let mut events: Vec<NewEvent> = news.into_iter().filter_map(new_event).collect();
@@ -61,7 +61,7 @@ impl Reconciler for FollowEvents {
         }
         // A new connection need not repeat events that are recorded.
         self.subscription.last = self.subscription.events.as_ref().and_then(Events::last).map(str::to_owned);
-        Ok(Progress::Worked)
+        Ok(StepOutcome::Worked)
     }
 }
 

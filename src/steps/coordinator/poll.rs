@@ -12,7 +12,7 @@ use super::{GuixBuildCoordinator, Report, Unavailable};
 use crate::clock::{Clock, Seconds};
 use crate::db::{Build, BuildId, Db, NewEvent};
 use crate::farm::context::Context;
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 
 /// The number of concurrent requests.
 const AT_ONCE: usize = 8;
@@ -39,24 +39,24 @@ impl Reconciler for PollBuilds {
     const NAME: &'static str = "reconcile";
     const PERIOD: Duration = Duration::from_secs(30);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         let now = self.clock.now();
         let then = self.since.unwrap_or(now - EVERY);
-        let builds = self.db.next_readings(&self.name, then, BATCH).await?;
+        let builds = self.db.next_polled(&self.name, then, BATCH).await?;
         if builds.is_empty() {
-            return Ok(Progress::Idle);
+            return Ok(StepOutcome::Idle);
         }
         let answers = self.ask_all(builds).await?;
         self.record(&answers.events, &answers.lost).await?;
-        self.db.name_attempts(&answers.going_on).await?;
-        self.db.all_attempts_known(&answers.listed).await?;
-        self.db.record_readings(&answers.read, now).await?;
+        self.db.record_references(&answers.going_on).await?;
+        self.db.clear_in_doubt(&answers.listed).await?;
+        self.db.record_polled(&answers.read, now).await?;
         // If the coordinator fails for one build only, the other builds are read before that one is
         // read again.
-        self.db.record_readings(&answers.silent, now - EVERY + POLL_INTERVAL).await?;
-        let Some(reason) = answers.away else { return Ok(Progress::Worked) };
+        self.db.record_polled(&answers.silent, now - EVERY + POLL_INTERVAL).await?;
+        let Some(reason) = answers.away else { return Ok(StepOutcome::Worked) };
         tracing::warn!(coordinator = self.name, "the coordinator does not say how far builds are: {reason}");
-        Ok(Progress::Idle)
+        Ok(StepOutcome::Idle)
     }
 }
 

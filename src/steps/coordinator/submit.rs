@@ -34,7 +34,7 @@ use crate::db::{Build, BuildId, BuildRef, Db, NewEvent};
 use crate::domain::attempt::Attempt;
 use crate::domain::plan::route::Routes;
 use crate::farm::context::{Context, Mode};
-use crate::farm::reconciler::{Progress, Reconciler, back_off};
+use crate::farm::reconciler::{Reconciler, StepOutcome, retry_delay};
 
 /// The number of concurrent requests.
 const AT_ONCE: usize = 8;
@@ -60,7 +60,7 @@ impl Reconciler for Submit {
     const NAME: &'static str = "submit";
     const PERIOD: Duration = Duration::from_secs(10);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         self.db.route(&self.routes).await?;
         let mut requests = self.cancellations().await?;
         if requests.is_empty() {
@@ -70,7 +70,7 @@ impl Reconciler for Submit {
             requests = self.urgencies().await?;
         }
         if requests.is_empty() {
-            return Ok(Progress::Idle);
+            return Ok(StepOutcome::Idle);
         }
         let mut under_way = JoinSet::new();
         let mut waiting = requests.into_iter();
@@ -93,9 +93,9 @@ impl Reconciler for Submit {
         if !lost.is_empty() {
             self.wait_for_coordinator(&lost, waiting.map(|(build, _)| build).collect()).await?;
         } else if done > 0 {
-            return Ok(Progress::Worked);
+            return Ok(StepOutcome::Worked);
         }
-        Ok(Progress::Idle)
+        Ok(StepOutcome::Idle)
     }
 }
 
@@ -105,7 +105,7 @@ impl Submit {
     /// `unsent`.
     async fn wait_for_coordinator(&self, lost: &[(Build, String)], unsent: Vec<Build>) -> anyhow::Result<()> {
         let Some((first, reason)) = lost.first() else { return Ok(()) };
-        let again = self.clock.now() + back_off(first.attempts, Self::NAME);
+        let again = self.clock.now() + retry_delay(first.attempts, Self::NAME);
         tracing::warn!(
             coordinator = self.name,
             builds = lost.len(),
@@ -114,7 +114,7 @@ impl Submit {
         let ids: Vec<_> = lost.iter().map(|(build, _)| build.id).chain(unsent.iter().map(|b| b.id)).collect();
         self.db.postpone(&ids, reason, again).await?;
         let new: Vec<_> = unsent.iter().filter(|build| !build.sent).map(|build| build.id).collect();
-        self.db.withdraw(&new).await?;
+        self.db.unmark_sent(&new).await?;
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl Submit {
         let new = builds.iter().filter(|build| !(build.sent && build.in_doubt)).map(|build| build.id);
         let new: Vec<BuildId> = new.collect();
         if !new.is_empty() {
-            self.db.offer(&new).await?;
+            self.db.mark_sent(&new).await?;
         }
         let failed = self.db.failed_before(&ids).await?;
         let mut requests = Vec::new();
@@ -238,20 +238,20 @@ impl Submit {
             Outcome::Found(reports) => {
                 let events = events(build.id, &reports);
                 let noted = self.db.record_events(&self.name, &events, now).await?;
-                self.db.all_attempts_known(&[build.id]).await?;
+                self.db.clear_in_doubt(&[build.id]).await?;
                 let Some(attempt) = reports.iter().find(|report| !report.is_over()) else {
                     // If all events were known, the build is submitted again: those attempts are
                     // known now.
                     return Ok(noted.new > 0);
                 };
-                self.db.resume(build, &attempt.reference, now).await?;
+                self.db.mark_still_submitted(build, &attempt.reference, now).await?;
             }
             Outcome::FoundCanceled(reports) => {
                 self.db.note_attempts(build.id, &self.name, &events(build.id, &reports), now).await?;
             }
             Outcome::Canceled(reference) => {
                 let id = build.id;
-                self.db.give_up(id, &reference).await?;
+                self.db.record_cancel_request(id, &reference).await?;
                 let build = BuildRef::Asked(id);
                 let event = NewEvent { build, reference, attempt: Attempt::Canceled, happened_at: Some(now) };
                 self.db.record_events(&self.name, &[event], now).await?;

@@ -31,7 +31,7 @@ use crate::evaluator::runtime::Runtimes;
 use crate::evaluator::{Daemon, EvaluatorProcess, Event, Limits, Summary, Target, milliseconds};
 use crate::farm::bell::Bells;
 use crate::farm::context::{Context, Mode};
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 use crate::git::{Checkouts, Mirrors};
 use crate::sandbox::{forget_own_peak, own_peak};
 
@@ -108,13 +108,13 @@ impl Reconciler for Evaluate {
     // Building an older Guix may take this long; evaluating itself reports progress.
     const LONGEST: Duration = Duration::from_hours(6);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         if !self.is_able().await? {
-            return Ok(Progress::Idle);
+            return Ok(StepOutcome::Idle);
         }
         let Some(task) = self.claim().await? else {
             self.warm_start = None;
-            return Ok(Progress::Idle);
+            return Ok(StepOutcome::Idle);
         };
         let revision = task.revision.short();
         if !is_authenticated(&task) {
@@ -123,7 +123,7 @@ impl Reconciler for Evaluate {
             tracing::warn!(spec.name = task.spec.name, revision, "not evaluated: it was never authenticated");
             self.db.drop_evaluation(&task).await?;
             self.bells.fetch.ring();
-            return Ok(Progress::Worked);
+            return Ok(StepOutcome::Worked);
         }
         tracing::info!(spec.name = task.spec.name, system = %task.system, revision, "evaluating");
         let result = self.evaluate(&task).await;
@@ -140,7 +140,7 @@ impl Reconciler for Evaluate {
                     duration_ms = summary.total_ms,
                     "evaluated"
                 );
-                Ok(Progress::Worked)
+                Ok(StepOutcome::Worked)
             }
             Err(error) => self.failed(&task, error).await,
         }
@@ -248,7 +248,7 @@ impl Evaluate {
             let batch = match event {
                 Event::Enumerated { units } => {
                     let units = i64::try_from(units)?;
-                    retry_write!(self, self.db.set_total(task, units));
+                    retry_write!(self, self.db.set_unit_count(task, units));
                     continue;
                 }
                 Event::Batch(batch) => batch,

@@ -11,7 +11,7 @@ use crate::db::{self, Task};
 use crate::evaluator::Failure;
 use crate::evaluator::runtime::RuntimeError;
 use crate::farm::fault::MachineFault;
-use crate::farm::reconciler::Progress;
+use crate::farm::reconciler::StepOutcome;
 use crate::git::ObtainError;
 
 /// How often an evaluation is attempted if it fails for reasons outside of the revision.
@@ -73,10 +73,10 @@ impl Evaluate {
 
     /// Handles an error of an evaluation. A fault of the revision becomes its result. A fault of
     /// the machine pauses the host. Any other error is retried a few times.
-    pub(super) async fn failed(&mut self, task: &Task, error: anyhow::Error) -> anyhow::Result<Progress> {
+    pub(super) async fn failed(&mut self, task: &Task, error: anyhow::Error) -> anyhow::Result<StepOutcome> {
         if let Some(db::Error::LeaseLost(_)) = error.downcast_ref() {
             tracing::warn!(spec.name = task.spec.name, system = %task.system, "dropped: {error:#}");
-            return Ok(Progress::Worked);
+            return Ok(StepOutcome::Worked);
         }
         if let Some(fault) = self.fault_behind(&error).await {
             return self.interrupted(task, fault).await;
@@ -88,18 +88,18 @@ impl Evaluate {
             || error.downcast_ref::<ObtainError>().is_some_and(ObtainError::is_of_revision)
             || matches!(error.downcast_ref(), Some(db::Error::OverQuota { .. }));
         if !of_revision && task.attempts < ATTEMPTS {
-            self.db.wait_again(task).await?;
+            self.db.reset_to_pending(task).await?;
             if !matches!(failure, Some(Failure::Idle { .. })) {
                 return Err(error);
             }
             // The other systems are evaluated first.
             tracing::warn!(spec.name = task.spec.name, system = %task.system, "begins again later: {error:#}");
-            return Ok(Progress::Worked);
+            return Ok(StepOutcome::Worked);
         }
         tracing::warn!(spec.name = task.spec.name, system = %task.system, "the evaluation failed: {error:#}");
         let reason = format!("{error:#}").replace('\0', "␀");
         self.db.fail_evaluation(task, &reason, self.clock.now()).await?;
-        Ok(Progress::Worked)
+        Ok(StepOutcome::Worked)
     }
 
     /// The fault of the machine behind an error, if there is one. The error itself may tell. But a
@@ -116,7 +116,7 @@ impl Evaluate {
         }
     }
 
-    async fn interrupted(&mut self, task: &Task, fault: MachineFault) -> anyhow::Result<Progress> {
+    async fn interrupted(&mut self, task: &Task, fault: MachineFault) -> anyhow::Result<StepOutcome> {
         self.warm_start = None;
         self.settings.runtimes.forget_host();
         tracing::error!(host = self.host, spec.name = task.spec.name, system = %task.system, "the host pauses: {fault}");
@@ -128,13 +128,13 @@ impl Evaluate {
             tracing::warn!(host = self.host, "what was interrupted is given back later: {error}");
         }
         self.record_pause().await;
-        if self.mode.is_once() { Err(fault.into()) } else { Ok(Progress::Idle) }
+        if self.mode.is_once() { Err(fault.into()) } else { Ok(StepOutcome::Idle) }
     }
 
     /// Lets other hosts claim the interrupted evaluation. If the database is unavailable, this is
     /// retried.
     async fn give_back(&mut self, task: Task) -> Result<(), MachineFault> {
-        match self.db.give_back(&task).await {
+        match self.db.reset_after_fault(&task).await {
             Ok(()) | Err(db::Error::LeaseLost(_)) => Ok(()),
             Err(error) => {
                 if let Some(pause) = &mut self.pause {

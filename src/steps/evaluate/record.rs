@@ -76,10 +76,10 @@ fn row(item: &RecordedItem, hash: String, start: usize) -> Item {
 pub(super) fn outcomes(outcomes: Vec<Outcome>, batch: &mut db::Batch) {
     for outcome in outcomes {
         match outcome {
-            Outcome::Job { name, derivation, mut facts, .. } => {
-                facts.texts_mut().for_each(|text| *text = storable(std::mem::take(text)));
+            Outcome::Job { name, derivation, mut metadata, .. } => {
+                metadata.texts_mut().for_each(|text| *text = storable(std::mem::take(text)));
                 let derivation = derivation.hash_text();
-                batch.jobs.push(NewJob { name: storable(name), derivation, facts });
+                batch.jobs.push(NewJob { name: storable(name), derivation, metadata });
             }
             Outcome::Error { name, cause, message } => {
                 let [name, cause, message] = [name, cause, message].map(storable);

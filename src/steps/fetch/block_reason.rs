@@ -2,8 +2,8 @@
 
 use crate::db::{BlockKind, BlockedSpec, MirrorProblem, NewBlock, PushId, StoredSpec, Trust};
 use crate::domain::revision::ChannelCommit;
-use crate::farm::fault::blames_machine;
-use crate::farm::reconciler::back_off;
+use crate::farm::fault::mentions_machine_fault;
+use crate::farm::reconciler::retry_delay;
 use crate::git::{HistoryError, MetadataError, Obstacle, RemoteError};
 
 use super::Fetch;
@@ -48,7 +48,7 @@ impl From<Obstacle> for BlockReason {
         let reason = obstacle.to_string();
         let mut remote = None;
         let kind = match obstacle {
-            Obstacle::Bad { .. } | Obstacle::Unintroduced { .. } => BlockKind::Bad,
+            Obstacle::Bad { .. } | Obstacle::MissingIntroduction { .. } => BlockKind::Bad,
             Obstacle::Unknown { .. } => BlockKind::Unknown,
             Obstacle::Metadata { error: MetadataError::Wrong { .. }, .. } | Obstacle::TooMany { .. } => {
                 BlockKind::Metadata
@@ -90,15 +90,15 @@ impl Fetch {
             tracing::warn!(spec.name = name, kind = kind.word(), "not evaluated: {reason}");
         }
         // A fault of the machine ends when it is repaired, so the fetch is retried soon.
-        let soon = *kind == BlockKind::Failed && blames_machine(reason);
+        let soon = *kind == BlockKind::Failed && mentions_machine_fault(reason);
         let count = |failures: i64| if soon { 0 } else { failures };
         if let Some((url, problem)) = remote {
             let mirror = self.db.mirror(url).await?;
-            let again = now + back_off(count(mirror.map_or(0, |mirror| mirror.failures)), url);
+            let again = now + retry_delay(count(mirror.map_or(0, |mirror| mirror.failures)), url);
             self.db.record_fetch_failure(url, *problem, reason, now, again).await?;
         }
         let failures = before.filter(|before| before.target == target).map_or(0, |before| before.failures);
-        let next_attempt = now + back_off(count(failures), name);
+        let next_attempt = now + retry_delay(count(failures), name);
         let block = NewBlock { target, kind: *kind, reason, push: *push, next_attempt };
         Ok(self.db.block_spec(stored.id, &block, now).await?)
     }

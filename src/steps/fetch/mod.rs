@@ -16,8 +16,8 @@ use crate::clock::Clock;
 use crate::db::{BlockedSpec, Db, Evaluation, Mirror, SpecId, StoredSpec};
 use crate::domain::revision::ChannelCommit;
 use crate::farm::bell::Bells;
-use crate::farm::context::{Context, Once};
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::context::{Context, DueTracker};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 use crate::git::{Resolver, SearchPosition, Tips};
 
 use fetch_spec::FetchJob;
@@ -38,7 +38,7 @@ pub struct Fetch {
     clock: Clock,
     bells: Bells,
     resolver: Resolver,
-    once: Once,
+    due_tracker: DueTracker,
     fetches: Fetches,
 }
 
@@ -81,9 +81,9 @@ impl Reconciler for Fetch {
     // A first fetch of Guix may take half an hour, and authenticating it as long.
     const LONGEST: Duration = Duration::from_hours(2);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         let mut wanted = self.wanted().await?;
-        let mut progress = Progress::Idle;
+        let mut progress = StepOutcome::Idle;
         let interval = tokio::time::sleep(POLL_INTERVAL);
         tokio::pin!(interval);
         loop {
@@ -94,9 +94,9 @@ impl Reconciler for Fetch {
                     Some(Ok(fetched)) => self.handle_outcome(fetched).await?,
                     Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
                 },
-                () = &mut interval => return Ok(Progress::Worked),
+                () = &mut interval => return Ok(StepOutcome::Worked),
             }
-            progress = Progress::Worked;
+            progress = StepOutcome::Worked;
         }
     }
 }
@@ -109,7 +109,7 @@ impl Fetch {
             clock: context.clock.clone(),
             bells: context.bells.clone(),
             resolver,
-            once: Once::new(context.mode),
+            due_tracker: DueTracker::new(context.mode),
             fetches: Fetches::default(),
         }
     }
@@ -159,7 +159,7 @@ impl Fetch {
             let waits = |block: &BlockedSpec| block.target == identity && block.next_attempt > now;
             let rests = block.as_ref().is_some_and(waits)
                 || named.iter().any(|channel| resting.contains(channel.url.as_str()));
-            if self.once.wants(&attempt(&stored, &identity), !rests) {
+            if self.due_tracker.is_due(&attempt(&stored, &identity), !rests) {
                 let (before, tips) = (newest.into_iter().next(), Arc::clone(&tips));
                 let is_proven = named.iter().all(|channel| proven.contains(channel.url.as_str()));
                 all.push(Target { stored, named, before, identity, block, tips, is_proven });
@@ -185,7 +185,7 @@ impl Fetch {
                 continue;
             }
             let Target { stored, named, before, identity, block, tips, is_proven } = one;
-            self.once.done(&attempt(&stored, &identity));
+            self.due_tracker.done(&attempt(&stored, &identity));
             let mut search = self.resolver.search(&named);
             self.fetches.specs.insert(stored.id, (search.position(), is_proven));
             let (db, resolver, clock) = (self.db.clone(), self.resolver.clone(), self.clock.clone());

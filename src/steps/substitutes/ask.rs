@@ -4,7 +4,7 @@ use super::{Failure, Server};
 use crate::clock::Seconds;
 use crate::db::{Answered, Db};
 use crate::farm::context::{Context, Mode};
-use crate::farm::reconciler::back_off;
+use crate::farm::reconciler::retry_delay;
 
 /// Asks servers, and caches their answers in the database. A server that fails is left alone for a
 /// while.
@@ -90,7 +90,7 @@ impl Asker {
     ) -> anyhow::Result<()> {
         if let Some(Failure { reason, pause, is_down }) = failure {
             tracing::warn!(server = server.name, "a substitute server fails: {reason}");
-            let at = now + back_off(failures, &server.name).max(pause);
+            let at = now + retry_delay(failures, &server.name).max(pause);
             again.wait(at, &server.name, &reason);
             if is_down {
                 return Ok(self.db.record_server_failure(&server.name, &reason, at).await?);

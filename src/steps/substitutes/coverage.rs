@@ -16,7 +16,7 @@ use crate::clock::{Clock, Seconds};
 use crate::db::{BuildId, Db, DerivationId, DueOutputs, Evaluation, EvaluationId, NewCoverage, NewPresence};
 use crate::domain::coverage::{ANSWER_LIFETIME, BLOCKED, Counts, Missing, MissingCause, NO_BUILD, anywhere};
 use crate::farm::context::{Context, Mode};
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{StepOutcome, Reconciler};
 
 /// Sets of outputs to ask for at a time.
 const PIECE: i64 = 1024;
@@ -55,7 +55,7 @@ impl Reconciler for MeasureCoverage {
     const NAME: &'static str = "coverage";
     const PERIOD: Duration = Duration::from_mins(1);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         let newest = self.newest().await?;
         self.rounds.retain(|id, _| newest.iter().any(|one| one.id == *id));
         self.forget(self.clock.now()).await?;
@@ -75,10 +75,10 @@ impl Reconciler for MeasureCoverage {
             let ended_at = (!is_more).then_some(now);
             self.rounds.insert(evaluation.id, Round { counted_at: Some(now), ended_at });
             if is_more {
-                return Ok(Progress::Worked);
+                return Ok(StepOutcome::Worked);
             }
         }
-        Ok(Progress::Idle)
+        Ok(StepOutcome::Idle)
     }
 }
 

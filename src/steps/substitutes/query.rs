@@ -7,7 +7,7 @@ use crate::clock::{Clock, Seconds};
 use crate::db::{BuildId, Db, WantedBuild};
 use crate::farm::bell::Bells;
 use crate::farm::context::{Context, Mode};
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{StepOutcome, Reconciler};
 
 /// The most builds that one step settles.
 const PIECE: i64 = 4096;
@@ -42,13 +42,13 @@ impl Reconciler for QuerySubstitutes {
     const NAME: &'static str = "substitute";
     const PERIOD: Duration = Duration::from_secs(10);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         let now = self.clock.now();
         let due = if self.mode.is_once() { Seconds::MAX } else { now };
         let builds = self.db.wanted_builds(due, PIECE).await?;
         if builds.is_empty() {
             self.db.forget_lookups(now).await?;
-            return Ok(Progress::Idle);
+            return Ok(StepOutcome::Idle);
         }
         let availability = self.find(&builds, now).await?;
         let settled = self.settle(&builds, &availability, now).await?;
@@ -56,7 +56,7 @@ impl Reconciler for QuerySubstitutes {
             self.bells.submit.ring();
             self.bells.schedule.ring();
         }
-        Ok(if settled > 0 || !self.mode.is_once() { Progress::Worked } else { Progress::Idle })
+        Ok(if settled > 0 || !self.mode.is_once() { StepOutcome::Worked } else { StepOutcome::Idle })
     }
 }
 

@@ -2,14 +2,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::db::{BuildId, BuildState, Db, Evaluation, JobError, OutputBuild, Result};
 use crate::domain::diff::{self, Diff, compare};
-use crate::domain::verdict::{Compared, JobFacts, Outcome};
+use crate::domain::verdict::{ChangedJob, Compared, Outcome};
 
 /// Most failed builds that are named as the causes of one job.
 const CAUSES: usize = 20;
 
 /// A branch compared with its base, and the builds that its jobs need and do not get.
 pub(super) struct Comparison {
-    pub(super) facts: Compared,
+    pub(super) compared: Compared,
     /// For each of the jobs, the failed builds because of which it does not build.
     pub(super) causes: Vec<Vec<BuildId>>,
 }
@@ -39,16 +39,16 @@ pub(super) async fn compare_evaluations(
     for (name, before, after) in pairs(&diff, &sides) {
         let [one, other] = [sides[0].outcome(before), sides[1].outcome(after)];
         causes.push(after.derivation().map(|path| sides[1].causes(path)).unwrap_or_default());
-        jobs.push(JobFacts { name: name.to_owned(), base: one, branch: other, in_set: set.contains(name) });
+        jobs.push(ChangedJob { name: name.to_owned(), base: one, branch: other, in_set: set.contains(name) });
     }
-    let facts = Compared {
+    let compared = Compared {
         partial: branch.partial,
         base_partial: base.partial,
         new_errors: new_errors(&base_errors, &errors),
         unknown_sets: Vec::new(),
         jobs,
     };
-    Ok(Comparison { facts, causes })
+    Ok(Comparison { compared, causes })
 }
 
 /// The names of errors that the base does not have. What has no name of its own is named by file
@@ -97,15 +97,15 @@ fn pairs<'a>(diff: &'a Diff, sides: &[Jobs<'a>; 2]) -> Vec<(&'a str, Seen<'a>, S
     use Seen::{Derivation, Error, Nothing};
     let [base, branch] = sides;
     let mut all = changed(diff, sides);
-    for job in diff.added.iter().filter(|job| !branch.had(&job.derivation)) {
+    for job in diff.added.iter().filter(|job| !branch.other_has_outputs(&job.derivation)) {
         all.push((&job.job, Nothing, Derivation(&job.derivation)));
     }
-    for job in diff.mended.iter().filter(|job| !branch.had(&job.derivation)) {
+    for job in diff.fixed.iter().filter(|job| !branch.other_has_outputs(&job.derivation)) {
         all.push((&job.job, Error, Derivation(&job.derivation)));
     }
     all.extend(diff.broken.iter().map(|job| (job.job.as_str(), Derivation(&job.derivation), Error)));
     // A job that only has another name now is not gone.
-    for job in diff.removed.iter().filter(|job| !base.had(&job.derivation)) {
+    for job in diff.removed.iter().filter(|job| !base.other_has_outputs(&job.derivation)) {
         all.push((&job.job, Derivation(&job.derivation), Nothing));
     }
     all
@@ -150,8 +150,8 @@ struct Jobs<'a> {
 
 impl Jobs<'_> {
     /// Whether the other evaluation has the outputs of a derivation as well.
-    fn had(&self, derivation: &str) -> bool {
-        self.by_derivation.get(derivation).is_some_and(|job| job.had)
+    fn other_has_outputs(&self, derivation: &str) -> bool {
+        self.by_derivation.get(derivation).is_some_and(|job| job.other_has_outputs)
     }
 
     fn version(&self, derivation: &str) -> Option<String> {
@@ -179,7 +179,7 @@ impl Jobs<'_> {
             // Another derivation failed, or the coordinator would not have it.
             BuildState::Failed | BuildState::Rejected => Outcome::Unwanted,
             _ if self.roots.contains_key(&build.id) => Outcome::Blocked,
-            BuildState::AwaitingApproval => Outcome::Held,
+            BuildState::AwaitingApproval => Outcome::AwaitingApproval,
             state if state.is_wanted() => Outcome::Open,
             _ => unwanted,
         }

@@ -22,7 +22,7 @@ use crate::db::{
 use crate::domain::spec::{Channel, Policy, System};
 use crate::domain::verdict::{Block, Waiver};
 use crate::farm::context::Context;
-use crate::farm::reconciler::{Progress, Reconciler, progress};
+use crate::farm::reconciler::{Reconciler, StepOutcome, progress};
 use crate::git::Mirrors;
 
 /// How often, in seconds, a branch is judged while builds go on.
@@ -69,17 +69,17 @@ impl Reconciler for Judge {
     const NAME: &'static str = "verdict";
     const PERIOD: Duration = Duration::from_secs(15);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         let specs = self.db.specs().await?;
         let judged = specs.iter().filter(|stored| stored.present && stored.spec.verdict.is_some());
         let judged: Vec<SpecId> = judged.filter(|stored| !stored.spec.is_template()).map(|s| s.id).collect();
         self.judged.retain(|spec, _| judged.contains(spec));
         self.db.forget_verdicts(&judged).await?;
         if judged.is_empty() {
-            return Ok(Progress::Idle);
+            return Ok(StepOutcome::Idle);
         }
         let farm = self.farm(specs).await?;
-        let mut result = Ok(Progress::Idle);
+        let mut result = Ok(StepOutcome::Idle);
         for stored in farm.specs.iter().filter(|stored| judged.contains(&stored.id)) {
             let Some(policy) = &stored.spec.verdict else { continue };
             // A branch that cannot be judged keeps no other from it.

@@ -5,7 +5,7 @@ use super::{Farm, Judge};
 use crate::db::{Build, BuildId, Evaluation, EvaluationState, StoredSpec};
 use crate::domain::spec::{Policy, System};
 use crate::domain::verdict::{
-    Cause, Class, Facts, JobFacts, Report, Standing, SystemFacts, SystemReport, reasons, word,
+    Cause, ChangedJob, Class, Report, SystemInput, SystemReport, SystemState, VerdictInput, reasons, word,
 };
 
 /// Most causes of a system that a report has.
@@ -36,28 +36,28 @@ impl Judge {
         stored: &StoredSpec,
         policy: &Policy,
     ) -> anyhow::Result<Report> {
-        let (mut facts, mut systems) = (Vec::new(), Vec::new());
+        let (mut inputs, mut systems) = (Vec::new(), Vec::new());
         for system in &stored.spec.systems {
-            let (standing, mut report) = self.system(farm, stored, policy, system).await?;
+            let (state, mut report) = self.system(farm, stored, policy, system).await?;
             report.required = policy.requires(system);
-            facts.push(SystemFacts {
+            inputs.push(SystemInput {
                 system: system.to_string(),
                 required: report.required,
                 newer: farm.is_behind(stored, system),
                 paused: farm.system_pause(system),
-                standing,
+                state,
             });
             systems.push(report);
         }
-        let facts = Facts {
+        let input = VerdictInput {
             block: farm.block(stored).map(|(block, text)| (block, cut(&text))),
             known: policy.known,
             unwatched: farm.unwatched(stored),
             paused: farm.pause(stored),
-            systems: facts,
+            systems: inputs,
             waivers: farm.waivers(stored),
         };
-        let reasons = reasons(&facts);
+        let reasons = reasons(&input);
         let (base, spec) = (policy.base.clone(), stored.spec.name.clone());
         Ok(Report { base, word: word(&reasons), reasons, spec, systems })
     }
@@ -68,7 +68,7 @@ impl Judge {
         stored: &StoredSpec,
         policy: &Policy,
         system: &System,
-    ) -> anyhow::Result<(Standing, SystemReport)> {
+    ) -> anyhow::Result<(SystemState, SystemReport)> {
         let mut report = SystemReport {
             base: None,
             base_revision: None,
@@ -88,22 +88,22 @@ impl Judge {
             let reason = newest.reason.as_deref().map_or_else(|| "no reason is recorded".to_owned(), cut);
             let base = farm.newest.iter().find(|one| one.spec == policy.base && one.system == *system);
             let base_failed = base.is_some_and(|base| base.state == EvaluationState::Failed);
-            return Ok((Standing::Failed { reason, base_failed }, report));
+            return Ok((SystemState::Failed { reason, base_failed }, report));
         }
         let Some(branch) = self.db.last_complete(stored.id, system).await? else {
-            return Ok((Standing::NotEvaluated, report));
+            return Ok((SystemState::NotEvaluated, report));
         };
         report.evaluation = Some(branch.id.0);
         report.revision = Some(branch.revision.short());
         let base = match self.base(farm, stored, &policy.base, &branch).await? {
             Ok(base) => base,
-            Err(reason) => return Ok((Standing::NoBase(reason), report)),
+            Err(reason) => return Ok((SystemState::NoBase(reason), report)),
         };
         report.base = Some(base.id.0);
         report.base_revision = Some(base.revision.short());
         let comparison = self.compare(farm, [&base, &branch], policy, system).await?;
         self.fill(&mut report, &comparison).await?;
-        Ok((Standing::Compared(comparison.facts), report))
+        Ok((SystemState::Compared(comparison.compared), report))
     }
 
     async fn compare(
@@ -121,7 +121,7 @@ impl Judge {
             }
         }
         let mut comparison = compare_evaluations(&self.db, evaluations, &set).await?;
-        comparison.facts.unknown_sets = unknown;
+        comparison.compared.unknown_sets = unknown;
         Ok(comparison)
     }
 
@@ -142,9 +142,9 @@ impl Judge {
 
     /// Adds what a comparison says to a report.
     async fn fill(&self, report: &mut SystemReport, comparison: &Comparison) -> anyhow::Result<()> {
-        let mut causes: HashMap<BuildId, Vec<(&JobFacts, Class)>> = HashMap::new();
+        let mut causes: HashMap<BuildId, Vec<(&ChangedJob, Class)>> = HashMap::new();
         let mut room = NAMES;
-        let jobs = comparison.facts.jobs.iter().zip(&comparison.causes);
+        let jobs = comparison.compared.jobs.iter().zip(&comparison.causes);
         let mut jobs: Vec<_> = jobs.filter_map(|(job, builds)| Some((job.class()?, job, builds))).collect();
         // There may not be room for all names, and the worst classes come first.
         jobs.sort_by_key(|(class, ..)| *class);
@@ -162,9 +162,9 @@ impl Judge {
             }
         }
         report.jobs.values_mut().for_each(|names| names.sort_unstable());
-        let mut causes: Vec<(BuildId, Vec<(&JobFacts, Class)>)> = causes.into_iter().collect();
+        let mut causes: Vec<(BuildId, Vec<(&ChangedJob, Class)>)> = causes.into_iter().collect();
         // What the branch broke comes before what was broken.
-        let weight = |jobs: &[(&JobFacts, Class)]| {
+        let weight = |jobs: &[(&ChangedJob, Class)]| {
             let ours = jobs.iter().filter(|(_, class)| *class != Class::StillBroken).count();
             std::cmp::Reverse((ours, jobs.len()))
         };
@@ -182,7 +182,7 @@ fn cut(text: &str) -> String {
     text.chars().take(SAID).collect()
 }
 
-fn cause(build: &Build, jobs: &[(&JobFacts, Class)]) -> Cause {
+fn cause(build: &Build, jobs: &[(&ChangedJob, Class)]) -> Cause {
     let mut classes = BTreeMap::new();
     for (_, class) in jobs {
         *classes.entry(*class).or_default() += 1;

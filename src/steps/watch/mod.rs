@@ -26,8 +26,8 @@ use crate::clock::{Clock, Seconds};
 use crate::db::{Branch, BranchState, Db, PollResult};
 use crate::domain::spec::Channel;
 use crate::farm::bell::Bells;
-use crate::farm::context::{Context, Once};
-use crate::farm::reconciler::{Progress, Reconciler, spread};
+use crate::farm::context::{Context, DueTracker};
+use crate::farm::reconciler::{Reconciler, StepOutcome, jitter};
 use crate::git::{Listing, Mirrors, RemoteError};
 
 use seen::{BranchObservation, log_changes};
@@ -50,7 +50,7 @@ pub struct Watch {
     clock: Clock,
     bells: Bells,
     mirrors: Mirrors,
-    once: Once,
+    due_tracker: DueTracker,
     polls: Polls,
 }
 
@@ -65,13 +65,13 @@ impl Reconciler for Watch {
     const NAME: &'static str = "watch";
     const PERIOD: Duration = Duration::from_secs(5);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         self.begin().await?;
         let first = tokio::select! {
             first = self.polls.tasks.join_next() => first,
-            () = tokio::time::sleep(POLL_INTERVAL) => return Ok(Progress::Worked),
+            () = tokio::time::sleep(POLL_INTERVAL) => return Ok(StepOutcome::Worked),
         };
-        let Some(first) = first else { return Ok(Progress::Idle) };
+        let Some(first) = first else { return Ok(StepOutcome::Idle) };
         let mut next = Some(first);
         while let Some(outcome) = next {
             match outcome {
@@ -80,7 +80,7 @@ impl Reconciler for Watch {
             }
             next = self.polls.tasks.try_join_next();
         }
-        Ok(Progress::Worked)
+        Ok(StepOutcome::Worked)
     }
 }
 
@@ -121,7 +121,7 @@ impl Watch {
             clock: context.clock.clone(),
             bells: context.bells.clone(),
             mirrors,
-            once: Once::new(context.mode),
+            due_tracker: DueTracker::new(context.mode),
             polls: Polls::default(),
         }
     }
@@ -138,7 +138,7 @@ impl Watch {
                 continue;
             }
             for watched in &due.watched {
-                self.once.done(&name(&watched.branch));
+                self.due_tracker.done(&name(&watched.branch));
             }
             let mirrors = self.mirrors.clone();
             self.polls.tasks.spawn(async move {
@@ -170,7 +170,7 @@ impl Watch {
                 Some(polled_at) => with_jitter(&branch.url, polled_at, after(polled_at)),
             };
             let at = asked(&branch).map_or(at, |asked| at.min(asked));
-            if self.once.wants(&name(&branch), at <= now) {
+            if self.due_tracker.is_due(&name(&branch), at <= now) {
                 due.since = due.since.min(at);
                 due.watched.push(Watched { branch, patterns, named, next: after(now) });
             } else {
@@ -262,7 +262,7 @@ impl Watch {
 /// get the same delay, so they stay together.
 fn with_jitter(url: &str, polled_at: Seconds, next: Seconds) -> Seconds {
     let most = (next.saturating_sub(polled_at) / 10).min(MOST_LATE);
-    next.saturating_add(spread(&format!("{url} {polled_at}"), most))
+    next.saturating_add(jitter(&format!("{url} {polled_at}"), most))
 }
 
 /// When a branch is to be polled because of a request since the last poll.

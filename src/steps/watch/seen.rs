@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::clock::Seconds;
 use crate::db::{Branch, BranchState, GONE_AFTER};
-use crate::domain::spec::{Channel, is_pattern, matches};
-use crate::farm::fault::blames_machine;
-use crate::farm::reconciler::back_off;
+use crate::domain::spec::{Channel, is_pattern, watches_branch};
+use crate::farm::fault::mentions_machine_fault;
+use crate::farm::reconciler::retry_delay;
 use crate::git::{Listing, Mirrors, RemoteError, missing_branch};
 
 use super::{Due, Watched};
@@ -45,14 +45,14 @@ impl Due {
         let due =
             self.watched.iter().map(|watched| &watched.branch).filter(|branch| !is_pattern(&branch.name));
         let patterns = self.patterns();
-        let meant = |name: &str| patterns.iter().any(|channel| matches(channel, name));
-        let names: Vec<&str> = due.chain(self.meant()).map(|branch| branch.name.as_str()).collect();
+        let is_watched = |name: &str| patterns.iter().any(|channel| watches_branch(channel, name));
+        let names: Vec<&str> = due.chain(self.is_watched()).map(|branch| branch.name.as_str()).collect();
         if patterns.is_empty() {
             return mirrors.tips(&self.url, &names).await;
         }
-        let places = names.iter().filter(|name| meant(name)).count();
+        let places = names.iter().filter(|name| is_watched(name)).count();
         let room = mirrors.limits().branches.saturating_sub(places);
-        mirrors.list(&self.url, &names, &meant, room).await
+        mirrors.list(&self.url, &names, &is_watched, room).await
     }
 
     fn patterns(&self) -> Vec<&Channel> {
@@ -60,10 +60,10 @@ impl Due {
     }
 
     /// Branches that are not due themselves, but match patterns that are.
-    fn meant(&self) -> impl Iterator<Item = &Branch> {
+    fn is_watched(&self) -> impl Iterator<Item = &Branch> {
         let patterns = self.patterns();
-        let meant = move |name: &str| patterns.iter().any(|channel| matches(channel, name));
-        self.others.iter().filter(move |branch| !is_pattern(&branch.name) && meant(&branch.name))
+        let is_watched = move |name: &str| patterns.iter().any(|channel| watches_branch(channel, name));
+        self.others.iter().filter(move |branch| !is_pattern(&branch.name) && is_watched(&branch.name))
     }
 
     /// The state of each branch according to `listing`.
@@ -80,14 +80,14 @@ impl Due {
             (branch.clone(), BranchState::Listed(unwatched(listing, most)), *next)
         });
         let gone = |branch: &&Branch| branch.tip.is_none() && listing.tips.get(&branch.name) == Some(&None);
-        let others = self.meant().filter(|branch| !gone(branch)).map(|branch| of(branch, now));
+        let others = self.is_watched().filter(|branch| !gone(branch)).map(|branch| of(branch, now));
         watched.chain(others).collect()
     }
 
     fn missing(&self, branch: &Branch, listing: &Listing, now: Seconds) -> BranchObservation {
         let mut reason = missing_branch(&self.url, &branch.name, listing.default.as_deref());
         let next = match (&branch.tip, branch.missing_since) {
-            (None, _) => now + back_off(branch.failures, &self.url),
+            (None, _) => now + retry_delay(branch.failures, &self.url),
             (Some(_), since) => since.unwrap_or(now).saturating_add(GONE_AFTER).max(now + 1),
         };
         if !is_gone(branch, now) {
@@ -100,8 +100,8 @@ impl Due {
     /// The states when there was no answer.
     pub(super) fn unreachable(&self, reason: &str, now: Seconds) -> Vec<BranchObservation> {
         // A fault of the machine is retried soon.
-        let soon = blames_machine(reason);
-        let again = |branch: &Branch| now + back_off(if soon { 0 } else { branch.failures }, &self.url);
+        let soon = mentions_machine_fault(reason);
+        let again = |branch: &Branch| now + retry_delay(if soon { 0 } else { branch.failures }, &self.url);
         let watched = self.watched.iter().map(|watched| &watched.branch);
         watched
             .map(|branch| (branch.clone(), BranchState::Unreachable(reason.to_owned()), again(branch)))

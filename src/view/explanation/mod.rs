@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use crate::clock::Seconds;
 use crate::db::{self, EvaluationId, EvaluationState, FailedDerivation};
-use crate::domain::explanation::{BuildFacts, Cause, Coordinator, Facts, Origin, Paused, Reference, explain};
+use crate::domain::explanation::{
+    BuildInput, Cause, Coordinator, ExplanationInput, Origin, Paused, Reference, explain,
+};
 use crate::domain::spec::RetryFailed;
 use crate::view::build::Build;
 
@@ -199,21 +201,21 @@ impl<'a> Job<'a> {
 }
 
 impl Rows {
-    fn explanation_input(&self) -> Facts<'_> {
+    fn explanation_input(&self) -> ExplanationInput<'_> {
         let job = &self.job;
-        Facts {
+        ExplanationInput {
             spec: &job.spec,
             retry_failed: self.retry_failed,
             evaluation: job.first_evaluation.0,
             evaluation_failed: job.first_state == EvaluationState::Failed,
             is_current: job.last_evaluation.is_none(),
-            build: self.build.as_ref().map(|build| self.build_facts(build)),
+            build: self.build.as_ref().map(|build| self.build_input(build)),
         }
     }
 
-    fn build_facts<'a>(&'a self, build: &'a db::Build) -> BuildFacts<'a> {
+    fn build_input<'a>(&'a self, build: &'a db::Build) -> BuildInput<'a> {
         let cause = self.blockers.first().map(|blocker| &blocker.build);
-        BuildFacts {
+        BuildInput {
             state: build.state,
             origin: Origin { evaluation: build.evaluation.0, spec: &build.spec, revision: &build.revision },
             coordinator: Coordinator(build.coordinator.as_deref()),

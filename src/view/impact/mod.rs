@@ -50,7 +50,7 @@ pub struct SystemImpact {
     /// Rebuilt packages that cause rebuilds, with their numbers of rebuilds, the largest first.
     pub causes: Vec<Cause>,
     /// Packages that could not be evaluated in the base but can be in the change.
-    pub mended: Vec<Package>,
+    pub fixed: Vec<Package>,
     /// Jobs that cannot be evaluated in the change, although the base could evaluate them or did
     /// not have them.
     pub new_errors: Vec<Fault>,
@@ -148,7 +148,8 @@ impl Rows {
         let change = evaluations[1].id;
         let compared = super::diff::Rows::load(db, evaluations).await?;
         let causes = causes(db, &compared.jobs).await?;
-        let gone = compared.jobs.0.iter().filter(|job| !job.had).map(|job| job.derivation.as_str());
+        let gone =
+            compared.jobs.0.iter().filter(|job| !job.other_has_outputs).map(|job| job.derivation.as_str());
         let gone = numbers(db, gone).await?;
         // A job with a new derivation is not gone, but nothing needs its old derivation either.
         let roots = if gone.is_empty() { HashSet::new() } else { db.derivations_of_jobs(change).await? };
@@ -200,7 +201,7 @@ impl SystemImpact {
             rebuilt,
             causes,
             added: diff.added.into_iter().map(package).collect(),
-            mended: diff.mended.into_iter().map(package).collect(),
+            fixed: diff.fixed.into_iter().map(package).collect(),
             removed,
             new_errors,
             system: b.system.to_owned(),
@@ -227,7 +228,7 @@ impl Fault {
 /// outputs.
 fn rebuilt(only_in_change: &[diff::Job]) -> BTreeMap<i64, &diff::Job> {
     let mut rebuilt = BTreeMap::new();
-    for job in only_in_change.iter().filter(|job| !job.had) {
+    for job in only_in_change.iter().filter(|job| !job.other_has_outputs) {
         rebuilt.entry(job.outputs).or_insert(job);
     }
     rebuilt

@@ -159,7 +159,7 @@ fn lede(all: &[Comparison<'_>]) -> String {
 fn sizes(one: &Comparison<'_>) -> [usize; 6] {
     let diff = &one.diff;
     let errors = one.new_errors.len();
-    [diff.broken.len(), errors, diff.changed.len(), diff.added.len(), diff.removed.len(), diff.mended.len()]
+    [diff.broken.len(), errors, diff.changed.len(), diff.added.len(), diff.removed.len(), diff.fixed.len()]
 }
 
 /// The first list that is not empty.
@@ -201,7 +201,7 @@ fn rows(one: &Comparison<'_>, list: &str) -> Vec<JobRow> {
         "errors" => one.new_errors.iter().take(ROWS).map(error_row).collect(),
         "new" => added_rows(place, &one.diff.added),
         "removed" => removed_rows(&one.diff.removed),
-        "mended" => added_rows(place, &one.diff.mended),
+        "mended" => added_rows(place, &one.diff.fixed),
         _ => changed_rows(place, &one.diff),
     }
 }

@@ -40,7 +40,7 @@ struct Entry {
 
 /// The verdicts on all branches.
 pub(in crate::web) async fn all(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
-    let rows = shared.web.db.newest_verdicts(ENTRIES).await?;
+    let rows = shared.web.db.recent_verdicts(ENTRIES).await?;
     Ok(answer("urn:gorget:branches", "Verdicts on branches", "/branches".to_owned(), &rows))
 }
 

@@ -112,7 +112,7 @@ struct PastRow {
 
 /// Says which branches may be merged.
 pub(in crate::web) async fn list(State(shared): State<Arc<Shared>>, visit: Visit) -> Answer<Response> {
-    let (mut rows, now) = (shared.web.db.verdicts().await?, shared.web.clock.now());
+    let (mut rows, now) = (shared.web.db.current_verdicts().await?, shared.web.clock.now());
     // Those first that can go, then those that somebody has to look at.
     rows.sort_by_key(|row| (row.word != Word::Ready, row.word, row.at));
     let branch = |row| {

@@ -97,7 +97,7 @@ pub fn derivation(word: &str, inputs: &[&str]) -> NewDerivation {
 
 /// The job `name` with the derivation called `word`.
 pub fn job(name: &str, word: &str) -> NewJob {
-    NewJob { name: name.to_owned(), derivation: hash(word), facts: JobMetadata::default() }
+    NewJob { name: name.to_owned(), derivation: hash(word), metadata: JobMetadata::default() }
 }
 
 /// A batch with these jobs and their derivations, which need nothing.

@@ -78,10 +78,10 @@ fn items(system: &SystemImpact) -> Vec<String> {
             needed_by => format!("{}, needed by {}", gone.trim_end(), grouped(needed_by)),
         }
     });
-    let mended = system.mended.iter().map(|package| {
+    let fixed = system.fixed.iter().map(|package| {
         format!("can be evaluated again: {} {}", job(&package.job), version(&package.version))
     });
-    errors.chain(of_modules).chain(mended).chain(updated).chain(added).chain(removed).collect()
+    errors.chain(of_modules).chain(fixed).chain(updated).chain(added).chain(removed).collect()
 }
 
 /// A code span, in which Markdown interprets nothing.

@@ -84,7 +84,7 @@ async fn whys(
 async fn why_not(db: &Db, asked: &Asked<'_>, change: &Evaluation, diff: &Diff) -> anyhow::Result<String> {
     let text = asked.text;
     let jobs = db.jobs(change.id).await?;
-    if jobs.iter().any(|job| asked.means(&job.name, job.facts.version.as_deref())) {
+    if jobs.iter().any(|job| asked.means(&job.name, job.metadata.version.as_deref())) {
         return Ok(format!("{text} is not rebuilt for {}", change.system));
     }
     if let Some(error) = db.errors(change.id).await?.into_iter().find(|error| error.name == asked.job) {

@@ -82,9 +82,9 @@ fn errors(system: &SystemImpact) -> Vec<String> {
         let packages = output::count(of_modules.len(), "package is", "packages are");
         format!("  ! {packages} in modules that failed to load, or need one")
     });
-    let mended = system.mended.iter().take(MOST_LISTED);
-    let mended = mended.map(|job| format!("  can be evaluated again: {}", name(&job.job, &system.system)));
-    shown.chain(rest(others.len(), MOST_LISTED, "errors")).chain(jobs).chain(mended).collect()
+    let fixed = system.fixed.iter().take(MOST_LISTED);
+    let fixed = fixed.map(|job| format!("  can be evaluated again: {}", name(&job.job, &system.system)));
+    shown.chain(rest(others.len(), MOST_LISTED, "errors")).chain(jobs).chain(fixed).collect()
 }
 
 /// Whether an error only says that its module failed to load.

@@ -9,7 +9,9 @@ use crate::cli::commands::impact::cache::Cache;
 use crate::cli::{farm, output, user_error};
 use crate::db::StoredSpec;
 use crate::domain::revision::{ChannelCommit, Origin, Revision};
-use crate::domain::spec::{Build, Channel, First, Keep, Period, RetryFailed, Runtime, Spec, Subset, System};
+use crate::domain::spec::{
+    Build, Channel, FirstEvaluation, Keep, Period, RetryFailed, Runtime, Spec, Subset, System,
+};
 use crate::git::{Base, Tips, WorkingTree, WorkingTreeError};
 
 /// How many evaluations of a working tree are kept for each system.
@@ -138,7 +140,7 @@ impl Subject {
             period: Period::default(),
             priority: 0,
             active: true,
-            first: First::Record,
+            first: FirstEvaluation::Record,
             every_commit: false,
             runtime: Runtime::Checkout,
             retry_failed: RetryFailed::default(),

@@ -143,13 +143,13 @@ impl Has {
 fn changed(only: Vec<Only>, other: [&Has; 2]) -> Vec<diff::Job> {
     let changed = |Only { common: (number, derivation, outputs), name, version, path }| {
         let has_job = |has: &&Has| has.jobs.binary_search(&(number, derivation)).is_ok();
-        let had = || other.iter().any(|has| has.outputs.binary_search(&outputs).is_ok());
+        let other_has_outputs = || other.iter().any(|has| has.outputs.binary_search(&outputs).is_ok());
         (!other.iter().any(has_job)).then(|| diff::Job {
             name,
             derivation: path,
             outputs,
             version,
-            had: had(),
+            other_has_outputs: other_has_outputs(),
         })
     };
     only.into_iter().filter_map(changed).collect()

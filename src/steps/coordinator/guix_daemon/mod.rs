@@ -18,7 +18,7 @@ use crate::domain::attempt::Attempt;
 use crate::domain::plan::route::Routes;
 use crate::farm::bell::Bell;
 use crate::farm::context::{Context, Mode};
-use crate::farm::reconciler::{Progress, Reconciler};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 use crate::guix::daemon::Daemon;
 use attempt::{Stop, Work};
 
@@ -80,14 +80,14 @@ impl Reconciler for LocalBuilder {
     const NAME: &'static str = "build here";
     const PERIOD: Duration = Duration::from_secs(10);
 
-    async fn step(&mut self) -> anyhow::Result<Progress> {
+    async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         self.clear().await?;
         self.cancel().await?;
         self.db.route(&self.routes).await?;
         if let Some(ended) = self.builds.tasks.try_join_next() {
             let (id, (attempt, note)) = ended?;
             self.record_end(id, attempt, note).await?;
-            return Ok(Progress::Worked);
+            return Ok(StepOutcome::Worked);
         }
         if self.builds.running.len() < self.settings.at_once
             && let Some(build) = self.next().await?
@@ -99,9 +99,9 @@ impl Reconciler for LocalBuilder {
         {
             let (id, (attempt, note)) = ended?;
             self.record_end(id, attempt, note).await?;
-            return Ok(Progress::Worked);
+            return Ok(StepOutcome::Worked);
         }
-        Ok(Progress::Idle)
+        Ok(StepOutcome::Idle)
     }
 }
 
@@ -129,7 +129,7 @@ impl LocalBuilder {
     /// started again here.
     async fn clear(&mut self) -> anyhow::Result<()> {
         if !self.builds.is_clear {
-            let builds = self.db.next_readings(&self.name, Seconds::MAX, i64::MAX).await?;
+            let builds = self.db.next_polled(&self.name, Seconds::MAX, i64::MAX).await?;
             self.db.record_loss(&builds, self.clock.now()).await?;
             self.builds.is_clear = true;
         }
@@ -146,7 +146,7 @@ impl LocalBuilder {
         for build in self.db.queue(&filter, i64::MAX).await? {
             match self.builds.running.get(&build.id) {
                 Some(running) => {
-                    self.db.give_up(build.id, &running.reference).await?;
+                    self.db.record_cancel_request(build.id, &running.reference).await?;
                     running.stop.now();
                 }
                 None => self.db.record_nothing_to_cancel(build.id).await?,
@@ -176,7 +176,7 @@ impl LocalBuilder {
         }
     }
 
-    async fn begin(&mut self, build: Build) -> anyhow::Result<Progress> {
+    async fn begin(&mut self, build: Build) -> anyhow::Result<StepOutcome> {
         let socket = self.settings.socket.clone();
         let daemon = match tokio::task::spawn_blocking(move || Daemon::connect(&socket)).await? {
             Ok((daemon, closer)) => (daemon, closer),
@@ -198,7 +198,7 @@ impl LocalBuilder {
             log_size: self.settings.log_size,
             roots: outputs.map(root).collect(),
         };
-        self.db.offer(&[build.id]).await?;
+        self.db.mark_sent(&[build.id]).await?;
         let about = BuildRef::AskedOf(build.id, build.hash().to_owned());
         self.tell(&about, &reference, &[Attempt::Scheduled, Attempt::Started]).await?;
         tracing::info!(job = build.job, derivation = build.derivation, "a build begins");
@@ -210,13 +210,13 @@ impl LocalBuilder {
             bell.ring();
             (build.id, ended)
         });
-        Ok(Progress::Worked)
+        Ok(StepOutcome::Worked)
     }
 
     /// Records for this build that the daemon is unreachable. The build is tried again.
-    async fn record_unreachable(&self, build: &Build, error: &std::io::Error) -> anyhow::Result<Progress> {
+    async fn record_unreachable(&self, build: &Build, error: &std::io::Error) -> anyhow::Result<StepOutcome> {
         let reason = format!("the daemon at {} cannot be reached: {error}", self.settings.socket.display());
-        self.db.record_readings(&[(build.id, Some(reason.clone()))], self.clock.now()).await?;
+        self.db.record_polled(&[(build.id, Some(reason.clone()))], self.clock.now()).await?;
         bail!(
             "{reason}\nhint: start guix-daemon, or say in gorget.toml where it is: `daemon-socket` in [evaluate]"
         )
@@ -232,7 +232,7 @@ impl LocalBuilder {
         tracing::info!(build = id.0, how = attempt.word(), note, "a build has ended");
         self.tell(&BuildRef::Asked(id), &running.reference, &[attempt]).await?;
         let note = note.unwrap_or_else(|| "built by this machine".to_owned());
-        Ok(self.db.record_readings(&[(id, Some(note))], self.clock.now()).await?)
+        Ok(self.db.record_polled(&[(id, Some(note))], self.clock.now()).await?)
     }
 
     async fn tell(&self, about: &BuildRef, reference: &str, attempts: &[Attempt]) -> anyhow::Result<()> {

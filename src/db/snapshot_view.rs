@@ -10,7 +10,7 @@ impl Db {
     /// queries, and would contradict itself if something was written between them.
     ///
     /// It has its own connection and transaction, so drop it when the report is complete.
-    pub async fn at_one_moment(&self) -> Result<Self> {
+    pub async fn snapshot_view(&self) -> Result<Self> {
         const SQLITE: &str = "begin";
         const POSTGRES: &str = "begin isolation level repeatable read read only";
         let readers = match &self.readers {

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use crate::db::build::standing::{Waiting, standing};
+use crate::db::build::approval_input::{EvaluationCounts, approval_input};
 use crate::db::{BuildId, DerivationId, EvaluationId, Result, SpecId, Tx, rows};
 use crate::domain::plan::guard::awaits_approval;
-use crate::domain::spec::{First, Spec};
+use crate::domain::spec::{FirstEvaluation, Spec};
 
-/// An evaluation's wish for a build that awaits approval.
+/// An evaluation's request for a build that awaits approval.
 #[derive(Debug, Clone, sqlx::FromRow)]
-pub(in crate::db) struct Wish {
+pub(in crate::db) struct BuildRequest {
     /// The wanted build.
     pub build: BuildId,
     /// The evaluation that wants it.
@@ -27,11 +27,14 @@ pub(in crate::db) struct Wish {
 }
 
 /// The jobs of other specs whose builds await approval.
-pub(in crate::db) async fn held_jobs(tx: &mut Tx, specs: &HashMap<SpecId, Spec>) -> Result<Vec<Wish>> {
+pub(in crate::db) async fn wanted_by_other_specs(
+    tx: &mut Tx,
+    specs: &HashMap<SpecId, Spec>,
+) -> Result<Vec<BuildRequest>> {
     #[derive(sqlx::FromRow)]
     struct Row {
         #[sqlx(flatten)]
-        wish: Wish,
+        request: BuildRequest,
         spec_id: SpecId,
         is_later: bool,
     }
@@ -48,48 +51,49 @@ pub(in crate::db) async fn held_jobs(tx: &mut Tx, specs: &HashMap<SpecId, Spec>)
     );
     let found: Vec<Row> = each!(tx, tx, sql => sqlx::query_as(sql).fetch_all(&mut **tx).await?);
     // Builds of a first evaluation may only be recorded as known.
-    let counts =
-        |row: &Row| row.is_later || specs.get(&row.spec_id).is_some_and(|s| s.first != First::Record);
-    Ok(found.into_iter().filter(counts).map(|row| row.wish).collect())
+    let counts = |row: &Row| {
+        row.is_later || specs.get(&row.spec_id).is_some_and(|s| s.first != FirstEvaluation::Record)
+    };
+    Ok(found.into_iter().filter(counts).map(|row| row.request).collect())
 }
 
 /// Queues builds that await approval for another spec, if the evaluation that wants them may have
 /// them all built in addition to its own builds. Evaluations of the best priority come first.
 /// Returns the number of builds.
-pub(in crate::db) async fn free(
+pub(in crate::db) async fn queue_for_other_specs(
     tx: &mut Tx,
-    wishes: Vec<Wish>,
+    requests: Vec<BuildRequest>,
     specs: &HashMap<SpecId, Spec>,
 ) -> Result<u64> {
     const HELD: &str = "select b.id, e.spec_id from build b join evaluation e on e.id = b.evaluation_id
         where b.state = 'awaiting-approval'";
-    if wishes.is_empty() {
+    if requests.is_empty() {
         return Ok(0);
     }
     let held: Vec<(BuildId, SpecId)> = each!(tx, tx => sqlx::query_as(HELD).fetch_all(&mut **tx).await?);
     let mut held: HashMap<BuildId, SpecId> = held.into_iter().collect();
-    let mut by_evaluation: HashMap<EvaluationId, BTreeMap<BuildId, Wish>> = HashMap::new();
-    for wish in wishes {
-        by_evaluation.entry(wish.evaluation).or_default().entry(wish.build).or_insert(wish);
+    let mut by_evaluation: HashMap<EvaluationId, BTreeMap<BuildId, BuildRequest>> = HashMap::new();
+    for request in requests {
+        by_evaluation.entry(request.evaluation).or_default().entry(request.build).or_insert(request);
     }
-    let mut freed = 0;
+    let mut queued = 0;
     for mut evaluation in evaluations(tx, by_evaluation.keys()).await? {
         let Some(spec) = specs.get(&evaluation.spec_id) else { continue };
         let is_others = |build: &BuildId| held.get(build).is_some_and(|spec| *spec != evaluation.spec_id);
-        let wishes = by_evaluation[&evaluation.id].values().filter(|wish| is_others(&wish.build));
-        let wishes: Vec<&Wish> = wishes.collect();
-        evaluation.builds += i64::try_from(wishes.len()).unwrap_or(i64::MAX);
-        if !wishes.is_empty() && awaits_approval(&standing(tx, &evaluation, spec).await?).is_none() {
-            freed += take(tx, &wishes).await?;
-            let gone: HashSet<BuildId> = wishes.iter().map(|wish| wish.build).collect();
+        let requests = by_evaluation[&evaluation.id].values().filter(|request| is_others(&request.build));
+        let requests: Vec<&BuildRequest> = requests.collect();
+        evaluation.builds += i64::try_from(requests.len()).unwrap_or(i64::MAX);
+        if !requests.is_empty() && awaits_approval(&approval_input(tx, &evaluation, spec).await?).is_none() {
+            queued += queue_wanted(tx, &requests).await?;
+            let gone: HashSet<BuildId> = requests.iter().map(|request| request.build).collect();
             held.retain(|build, _| !gone.contains(build));
         }
     }
-    Ok(freed)
+    Ok(queued)
 }
 
 /// Loads these evaluations, those of the best priority first.
-async fn evaluations(tx: &mut Tx, ids: impl Iterator<Item = &EvaluationId>) -> Result<Vec<Waiting>> {
+async fn evaluations(tx: &mut Tx, ids: impl Iterator<Item = &EvaluationId>) -> Result<Vec<EvaluationCounts>> {
     let sql = sql!(
         "select e.id, e.spec_id, e.system, e.approved_at is not null as approved,
            (select count(*) from build b where b.evaluation_id = e.id and b.state in {counted}) as builds,
@@ -101,11 +105,11 @@ async fn evaluations(tx: &mut Tx, ids: impl Iterator<Item = &EvaluationId>) -> R
 }
 
 /// Queues builds that await approval, in the name of the evaluations that want them.
-async fn take(tx: &mut Tx, wishes: &[&Wish]) -> Result<u64> {
-    let lines = wishes.iter().map(|wish| {
+async fn queue_wanted(tx: &mut Tx, requests: &[&BuildRequest]) -> Result<u64> {
+    let lines = requests.iter().map(|request| {
         json!({
-            "build": wish.build, "evaluation": wish.evaluation, "derivation": wish.derivation,
-            "name": wish.name, "needed_by": wish.needed_by,
+            "build": request.build, "evaluation": request.evaluation, "derivation": request.derivation,
+            "name": request.name, "needed_by": request.needed_by,
         })
     });
     let sql = sql!(

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Value, json};
 
 use crate::clock::Seconds;
-use crate::db::build::free::{Wish, free};
 use crate::db::build::guard::{guard, specs_by_id};
+use crate::db::build::other_specs::{BuildRequest, queue_for_other_specs};
 use crate::db::{BuildId, BuildState, Db, DerivationId, Error, EvaluationId, Result, SpecId, Tx, rows};
 use crate::guix::edges;
 
@@ -34,7 +34,7 @@ struct Found {
     /// Failed builds, each with a derivation that did not fail.
     untried: BTreeMap<BuildId, (DerivationId, User)>,
     /// Builds that await approval.
-    held: Vec<Wish>,
+    awaiting_approval: Vec<BuildRequest>,
 }
 
 impl Db {
@@ -56,17 +56,17 @@ impl Db {
         if any == 0 || specs.is_empty() {
             return Ok(0);
         }
-        let Found { untried, held } = self.others_needed(specs).await?;
-        if untried.is_empty() && held.is_empty() {
+        let Found { untried, awaiting_approval } = self.others_needed(specs).await?;
+        if untried.is_empty() && awaiting_approval.is_empty() {
             return Ok(0);
         }
         let mut tx = self.begin().await?;
         let definitions = specs_by_id(&mut tx).await?;
         let count = queue_untried(&mut tx, &untried, state, now).await?;
-        let freed = free(&mut tx, held, &definitions).await?;
+        let queued = queue_for_other_specs(&mut tx, awaiting_approval, &definitions).await?;
         guard(&mut tx).await?;
         tx.commit().await?;
-        Ok(count + freed)
+        Ok(count + queued)
     }
 
     async fn others_needed(&self, specs: &[SpecId]) -> Result<Found> {
@@ -79,7 +79,7 @@ impl Db {
                 let Needed { id, build, state, failed, .. } = needed;
                 let user = level[&id];
                 match state {
-                    BuildState::AwaitingApproval => found.held.push(Wish {
+                    BuildState::AwaitingApproval => found.awaiting_approval.push(BuildRequest {
                         build,
                         evaluation: user.evaluation,
                         derivation: id,

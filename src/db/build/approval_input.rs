@@ -1,12 +1,12 @@
 //! The facts that decide whether an evaluation's builds await approval.
 
 use crate::db::{EvaluationId, Result, SpecId, Tx};
-use crate::domain::plan::guard::Standing;
+use crate::domain::plan::guard::ApprovalInput;
 use crate::domain::spec::{Spec, System};
 
 /// An evaluation with builds that are queued or await approval.
 #[derive(sqlx::FromRow)]
-pub(in crate::db) struct Waiting {
+pub(in crate::db) struct EvaluationCounts {
     pub id: EvaluationId,
     pub spec_id: SpecId,
     pub system: String,
@@ -16,13 +16,17 @@ pub(in crate::db) struct Waiting {
     pub queued: i64,
 }
 
-pub(in crate::db) async fn standing(tx: &mut Tx, evaluation: &Waiting, spec: &Spec) -> Result<Standing> {
+pub(in crate::db) async fn approval_input(
+    tx: &mut Tx,
+    evaluation: &EvaluationCounts,
+    spec: &Spec,
+) -> Result<ApprovalInput> {
     let first = spec.systems.first().map(System::as_str);
     let before = match first.filter(|first| spec.staged && *first != evaluation.system) {
         Some(first) => open_before(tx, evaluation.id, first).await?,
         None => None,
     };
-    Ok(Standing {
+    Ok(ApprovalInput {
         spec: spec.name.clone(),
         budget: spec.budget.map(i64::from),
         builds: evaluation.builds,

@@ -10,7 +10,7 @@ use super::period::Period;
 use super::period_error::PeriodError;
 use super::section::{Section, Value, boolean, string, strings, system, table, unknown, whole};
 use super::verdict::policy;
-use super::{Channel, First, Keep, RetryFailed, Runtime, Spec, System};
+use super::{Channel, FirstEvaluation, Keep, RetryFailed, Runtime, Spec, System};
 
 /// Most faults of a file that are shown, because showing each takes time in proportion to the file.
 const MOST_FAULTS: usize = 50;
@@ -74,7 +74,7 @@ fn spec<'a>(
     let period = period(&mut section, faults);
     let priority = section.take("priority").map_or(Some(5), |value| priority(value, faults));
     let active = section.take("active").map_or(Some(true), |value| boolean(value, faults));
-    let first = section.take("first").map_or(Some(First::Queue), |value| first(value, faults));
+    let first = section.take("first").map_or(Some(FirstEvaluation::Queue), |value| first(value, faults));
     let runtime = runtime(&mut section, channels.as_deref(), faults);
     let every_commit = section.take("every-commit").map_or(Some(false), |value| boolean(value, faults));
     let retry_failed =
@@ -193,11 +193,11 @@ fn runtime(
     }
 }
 
-fn first(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<First> {
+fn first(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<FirstEvaluation> {
     let text = string(value, faults)?;
     match *text.get_ref() {
-        "queue" => Some(First::Queue),
-        "record" => Some(First::Record),
+        "queue" => Some(FirstEvaluation::Queue),
+        "record" => Some(FirstEvaluation::Record),
         _ => {
             unknown(&text, &["queue", "record"], faults);
             None
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!((spec.name.as_str(), spec.channels[0].branch.as_str()), ("farm", "master"));
         assert_eq!((spec.build, spec.systems), (Subset::Hello.into(), vec![System::host()]));
         assert_eq!((spec.period, spec.priority, spec.active), (Period::every("5m").unwrap(), 5, true));
-        assert_eq!(spec.first, First::Queue);
+        assert_eq!(spec.first, FirstEvaluation::Queue);
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(spec.build.subset, Subset::Manifests(vec!["etc/manifests/release.scm".to_owned()]));
         assert_eq!(spec.build.exclude, ["texlive-*"]);
         assert_eq!((spec.name.as_str(), spec.priority, spec.active), ("release", 0, false));
-        assert_eq!((spec.systems.len(), spec.first), (2, First::Record));
+        assert_eq!((spec.systems.len(), spec.first), (2, FirstEvaluation::Record));
         assert_eq!(spec.period, Period::crontab("0 3 * * mon-fri").unwrap());
         assert_eq!((warnings, spec.every_commit), (Vec::new(), true));
         assert_eq!(spec.runtime, Runtime::TimeMachine);
