@@ -5,8 +5,10 @@ use crate::db::farm::notify::{Wake, ring};
 use crate::db::log::audit::record;
 use crate::db::{Db, Result};
 use crate::domain::access::{Action, Author};
+use crate::domain::spec::{Spec, System};
 
-/// SQL for whether the spec `$spec` (a row of `spec`), or the system, is paused.
+/// SQL for whether the spec `$spec` (a row of `spec`), or the system, is paused:
+/// [`Pause::stops_spec`] and [`Pause::stops_system`].
 macro_rules! is_paused {
     ($spec:literal, $system:literal) => {
         concat!(
@@ -79,6 +81,24 @@ pub struct Pause {
     pub author: String,
     /// The author's reason; may be empty.
     pub reason: String,
+}
+
+impl Pause {
+    /// Whether nothing of a spec is evaluated or submitted. A pause of a template stops the specs
+    /// made from it.
+    pub fn stops_spec(&self, spec: &Spec) -> bool {
+        self.kind == "spec" && (self.name == spec.name || spec.template.as_ref() == Some(&self.name))
+    }
+
+    /// Whether nothing is evaluated or submitted for a system.
+    pub fn stops_system(&self, system: &System) -> bool {
+        self.kind == "system" && self.name == system.as_str()
+    }
+
+    /// Whether nothing at all is submitted.
+    pub fn stops_submission(&self) -> bool {
+        self.kind == "submission"
+    }
 }
 
 impl Db {

@@ -174,20 +174,14 @@ impl Farm {
 
     /// Which pause keeps a spec from being evaluated or built.
     fn pause(&self, stored: &StoredSpec) -> Option<String> {
-        let spec = &stored.spec;
-        let concerns = |pause: &&Pause| match pause.kind.as_str() {
-            "spec" => pause.name == spec.name || spec.template.as_ref() == Some(&pause.name),
-            "submission" => true,
-            _ => false,
-        };
-        let Pause { kind, name, author, .. } = self.pauses.iter().find(concerns)?;
+        let stops = |pause: &&Pause| pause.stops_submission() || pause.stops_spec(&stored.spec);
+        let Pause { kind, name, author, .. } = self.pauses.iter().find(stops)?;
         Some(format!("{} paused by {author}", format!("{kind} {name}").trim_end()))
     }
 
     /// The pause of a system.
     fn system_pause(&self, system: &System) -> Option<String> {
-        let is_it = |pause: &&Pause| pause.kind == "system" && pause.name == system.as_str();
-        let pause = self.pauses.iter().find(is_it)?;
+        let pause = self.pauses.iter().find(|pause| pause.stops_system(system))?;
         Some(format!("{system} is paused by {}", pause.author))
     }
 
@@ -199,7 +193,7 @@ impl Farm {
     /// Why newer commits of a branch would not be seen.
     fn unwatched(&self, stored: &StoredSpec) -> Option<String> {
         if !stored.spec.active {
-            return Some("the spec is not active: nobody looks for newer commits".to_owned());
+            return Some("the spec is not active: its branches are not polled".to_owned());
         }
         let followed = stored.spec.channels.iter().filter(|channel| channel.commit.is_none());
         followed.into_iter().find_map(|channel| {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::db::{Blocker, Build, BuildEvent, BuildState, Db, FormerError, JobRecord, Pause, Result};
 use crate::domain::plan::route::Routes;
+use crate::domain::spec::Spec;
 use crate::guix::store_path::StorePath;
 use crate::view::explanation::{NAMED, Rows};
 use crate::view::filter::Filter;
@@ -62,8 +63,8 @@ impl Rows {
     /// Reads all rows about a job. `logs` is the directory of logs of builds on this machine.
     pub async fn load(db: &Db, job: JobRecord, routes: &Routes, logs: &Path) -> Result<Self> {
         let specs = db.specs().await?;
-        let spec = specs.into_iter().find(|stored| stored.spec.name == job.spec);
-        let retry_failed = spec.map(|stored| stored.spec.retry_failed).unwrap_or_default();
+        let spec = |name: &str| Some(&specs.iter().find(|stored| stored.spec.name == name)?.spec);
+        let retry_failed = spec(&job.spec).map(|spec| spec.retry_failed).unwrap_or_default();
         let pauses = db.pauses().await?;
         let mut rows = Self {
             build: db.build_of(&job).await?,
@@ -90,7 +91,7 @@ impl Rows {
         rows.failed = db.failed_derivations(build.id).await?;
         (rows.blockers, rows.blocks) = blockers(db, build).await?;
         rows.is_gone = is_gone(build, routes);
-        rows.pause = pauses.into_iter().find(|pause| stops(pause, build));
+        rows.pause = pauses.into_iter().find(|pause| stops(pause, build, spec(&build.spec)));
         rows.log = log(&rows.events, logs);
         Ok(rows)
     }
@@ -107,16 +108,11 @@ impl Rows {
     }
 }
 
-/// Whether the pause keeps the build from being submitted. The name of a spec made from a template
-/// begins with the template's name and `/`.
-fn stops(pause: &Pause, build: &Build) -> bool {
-    let is_made = |name: &str| build.spec.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
-    match pause.kind.as_str() {
-        "submission" => true,
-        "system" => pause.name == build.system.as_str(),
-        "spec" => pause.name == build.spec || is_made(&pause.name),
-        _ => false,
-    }
+/// Whether the pause keeps a build of this spec from being submitted.
+fn stops(pause: &Pause, build: &Build, spec: Option<&Spec>) -> bool {
+    pause.stops_submission()
+        || pause.stops_system(&build.system)
+        || spec.is_some_and(|spec| pause.stops_spec(spec))
 }
 
 /// Whether the coordinator that may have a build is no longer in the configuration.
