@@ -1,7 +1,25 @@
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
+use super::sorted;
 use crate::db::Evaluation;
 use crate::domain::revision::ChannelCommit;
+
+/// The channels of an evaluation.
+#[derive(Debug, Serialize)]
+pub struct Channels<'a> {
+    /// Each with its commit and its origin, in the order in which Guix searches them.
+    #[serde(serialize_with = "sorted")]
+    pub channels: &'a [ChannelCommit],
+}
+
+impl<'a> Channels<'a> {
+    /// The view of an evaluation.
+    pub fn new(evaluation: &'a Evaluation) -> Self {
+        Self { channels: evaluation.revision.channels() }
+    }
+}
 
 /// The text of a channel file.
 pub fn channel_file(evaluation: &Evaluation) -> String {
@@ -12,7 +30,7 @@ pub fn channel_file(evaluation: &Evaluation) -> String {
         None => text.push_str(";; The Guix that was installed then evaluated it: it is not in this list.\n"),
         Some(guix) if guix.origin.introduction.is_none() => {
             text.push_str(
-                ";; Nothing vouches for `guix`: guix time-machine --disable-authentication -C FILE\n",
+                ";; `guix` was not authenticated: guix time-machine --disable-authentication -C FILE\n",
             );
         }
         Some(_) => text.push_str(";; guix time-machine -C FILE -- COMMAND\n"),

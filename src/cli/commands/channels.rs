@@ -3,7 +3,7 @@
 use crate::cli::{Exit, open_db, output, user_error};
 use crate::config::Config;
 use crate::db::EvaluationId;
-use crate::view::channels::channel_file;
+use crate::view::channels as view;
 
 /// Print the channels of an evaluation, for `guix time-machine -C FILE`
 #[derive(Debug, clap::Args)]
@@ -21,9 +21,9 @@ pub(in crate::cli) async fn run(args: &Channels, config: Config) -> anyhow::Resu
     let missing = || format!("there is no evaluation {}\nhint: `gorget status` lists them", args.evaluation);
     let evaluation = evaluation.ok_or_else(|| user_error(missing()))?;
     if args.json {
-        output::json(&evaluation.revision)?;
+        output::json(&view::Channels::new(&evaluation))?;
     } else {
-        output::text(&channel_file(&evaluation))?;
+        output::text(&view::channel_file(&evaluation))?;
     }
     Ok(Exit::Done)
 }
