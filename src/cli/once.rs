@@ -14,9 +14,11 @@ use crate::domain::spec::sanitize;
 use crate::farm::context::Context;
 use crate::farm::pipeline::{Pipeline, collector, evaluator};
 use crate::farm::reconciler::run_until_idle;
-use crate::farm::{Severity, problems};
 use crate::steps::evaluate::Evaluate;
 use crate::view::evaluation as view;
+use crate::view::filter::Filter;
+use crate::view::status::{Rows, Status};
+use crate::view::trouble::{self, Kind};
 
 /// Runs everything once. What evaluations find is queued while they run.
 pub(super) async fn all(
@@ -28,8 +30,8 @@ pub(super) async fn all(
     let pipeline = Pipeline::begin(context, config, lease).await?;
     let evaluations = role.evaluates().then(|| Box::pin(evaluate(context, config)));
     pipeline.run_once(evaluations).await?;
-    run_until_idle(&mut collector(context, config)).await.context("tidying up")?;
-    report_problems(&context.db).await
+    run_until_idle(&mut collector(context, config)).await.context("cleaning up")?;
+    report_problems(context, config).await
 }
 
 /// Runs all pending evaluations.
@@ -89,14 +91,25 @@ pub(super) fn activity(running: &Evaluation, label: &(dyn Fn(&Evaluation) -> Str
     }
 }
 
-/// Prints the problems that are left after everything was done once.
-pub(super) async fn report_problems(db: &Db) -> anyhow::Result<Exit> {
+/// Prints the problems that are left after everything was done once, and what awaits a decision.
+pub(super) async fn report_problems(context: &Context, config: &Config) -> anyhow::Result<Exit> {
+    let (db, now) = (&context.db, context.clock.now());
+    let rows = Rows::load(db, config.routes(), &Filter::default(), 0, now).await?;
+    let newest = db.newest_evaluations().await?;
     let mut exit = Exit::Done;
-    for problem in problems(db).await? {
-        output::note(&problem.text);
-        if problem.severity == Severity::Error {
-            exit = Exit::InputError;
+    for trouble in trouble::list(&rows, &Status::new(&rows, now), &newest, now) {
+        match trouble.kind {
+            Kind::BlockedSpec
+            | Kind::Branch
+            | Kind::FailedEvaluation
+            | Kind::SubstituteServer
+            | Kind::Unserved => exit = Exit::InputError,
+            Kind::AwaitingApproval | Kind::Paused => {}
+            Kind::Coordinator | Kind::FailedBuild | Kind::Mirror | Kind::PausedHost | Kind::SilentHost => {
+                continue;
+            }
         }
+        output::note(&trouble.paragraph(now));
     }
     Ok(exit)
 }

@@ -32,7 +32,7 @@ const SIGN_OFF_LIMIT: Duration = Duration::from_secs(2);
 /// Run the farm, or this machine's part of it, until it is stopped
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
-    /// Look at everything once, do what there is to do, and stop
+    /// Do all work that there is once, and exit
     #[arg(long)]
     pub(super) once: bool,
     /// Serve at this address or Unix socket, whatever the configuration says
@@ -42,7 +42,7 @@ pub(super) struct Run {
     /// nothing else; of those that schedule, one does and the others stand by
     #[arg(long, value_enum, default_value_t)]
     role: Role,
-    /// What this machine is called in the farm, whatever the configuration says
+    /// The name of this machine in the farm, whatever the configuration says
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     host: Option<String>,
 }
@@ -57,7 +57,7 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     // The lock is held until the process ends, however it ends.
     let lock = fs_err::File::create(config.state.join("lock"))?;
     if lock.file().try_lock().is_err() {
-        return Err(user_error(format!("another `gorget run` works in {}", config.state.display())));
+        return Err(user_error(format!("another `gorget run` uses {}", config.state.display())));
     }
     postgres_backup::back_up(&config).await?;
     let db = Db::open(config.database.as_str()).await?;
@@ -83,8 +83,8 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     // Steps that did not stop in time have their progress in the database.
     match timeout(SIGN_OFF_LIMIT, presence.end()).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!("others do not hear that this host stops: {error:#}"),
-        Err(_) => tracing::warn!("others do not hear that this host stops: the database does not answer"),
+        Ok(Err(error)) => tracing::warn!("cannot deregister this host: {error:#}"),
+        Err(_) => tracing::warn!("cannot deregister this host: the database does not answer"),
     }
     // Closing the last connection merges SQLite's log into the database. A task that is still
     // running has its own connection.
@@ -127,7 +127,7 @@ async fn at_work(
 ) -> anyhow::Result<Exit> {
     if args.once && !args.role.schedules() {
         Box::pin(once::evaluate(&context, &config)).await?;
-        return once::report_problems(&context.db).await;
+        return once::report_problems(&context, &config).await;
     }
     if args.once {
         let Some(lease) = presence.take_scheduler_lease().await? else {
@@ -209,7 +209,7 @@ async fn schedule(
         let pipeline = match Pipeline::begin(&context, &config, lease).await {
             Err(error) if MachineFault::of(&error).is_none() => return Err(error),
             Err(error) => {
-                tracing::error!("cannot begin to schedule: {error:#}");
+                tracing::error!("cannot start scheduling: {error:#}");
                 stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
                 continue;
             }

@@ -85,7 +85,7 @@ fn hint(error: &io::Error) -> Option<&'static str> {
         ErrorKind::StorageFull => return Some("the disk is full: free some space"),
         ErrorKind::QuotaExceeded => return Some("the disk quota of this user is used up"),
         ErrorKind::ReadOnlyFilesystem => return Some("the file system is read-only: see the kernel's log"),
-        ErrorKind::OutOfMemory => return Some("no memory is left: let `memory` in gorget.toml be less"),
+        ErrorKind::OutOfMemory => return Some("no memory is left: lower `memory` in gorget.toml"),
         ErrorKind::StaleNetworkFileHandle => return Some("the file server lost the file: mount it again"),
         _ => {}
     }

@@ -61,7 +61,7 @@ impl Membership {
             match self.beat().await {
                 Ok(()) => {}
                 Err(error @ Error::HostTaken(_)) => return error,
-                Err(error) => tracing::warn!("no heartbeat could be sent: {error:#}"),
+                Err(error) => tracing::warn!("cannot send a heartbeat: {error:#}"),
             }
         }
     }
@@ -82,7 +82,7 @@ impl Membership {
         loop {
             match self.take_scheduler_lease().await {
                 Ok(Some(lease)) => {
-                    tracing::info!(host = self.host.name, "this host schedules");
+                    tracing::info!(host = self.host.name, "scheduler lease acquired");
                     return lease;
                 }
                 Ok(None) if told => {}
@@ -90,7 +90,7 @@ impl Membership {
                     tracing::info!(host = self.host.name, "another host schedules; this one stands by");
                     told = true;
                 }
-                Err(error) => tracing::warn!("it is not known who schedules: {error:#}"),
+                Err(error) => tracing::warn!("cannot read the scheduler lease: {error:#}"),
             }
             tokio::time::sleep(HEARTBEAT_INTERVAL).await;
         }
@@ -106,14 +106,14 @@ impl Membership {
                 Ok(true) => kept = Instant::now(),
                 Ok(false) => break,
                 Err(error) => {
-                    tracing::warn!("this host may not schedule much longer: {error:#}");
+                    tracing::warn!("cannot renew the scheduler lease: {error:#}");
                     if kept.elapsed().as_secs() >= LEASE.unsigned_abs() {
                         break;
                     }
                 }
             }
         }
-        tracing::warn!(host = self.host.name, "this host does not schedule any more");
+        tracing::warn!(host = self.host.name, "scheduler lease lost");
     }
 
     async fn beat(&self) -> Result<(), Error> {
@@ -135,7 +135,7 @@ pub async fn listen(db: Db, bells: Bells, stop: CancellationToken) {
     let ears = async {
         loop {
             if let Err(error) = ring_what_is_heard(&db, &bells).await {
-                tracing::debug!("nothing is heard of other hosts: {error:#}");
+                tracing::debug!("cannot listen for notifications: {error:#}");
             } else {
                 return;
             }
@@ -169,7 +169,7 @@ pub fn raise_file_limit() {
     if current.is_some_and(|current| current < most)
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum })
     {
-        tracing::warn!("the limit of open files cannot be raised: {error}");
+        tracing::warn!("cannot raise the limit of open files: {error}");
     }
 }
 

@@ -15,8 +15,5 @@ pub mod fault;
 pub mod membership;
 /// The reconcilers, made from the configuration.
 pub mod pipeline;
-mod problems;
 /// Runs reconcilers until they are told to stop.
 pub mod reconciler;
-
-pub use problems::{Problem, Severity, problems};

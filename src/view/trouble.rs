@@ -21,8 +21,8 @@ pub struct Trouble<'a> {
     pub evaluation: Option<EvaluationId>,
     /// The job that it is about.
     pub job: Option<&'a str>,
-    /// The kind of problem, in a word.
-    pub kind: &'static str,
+    /// The kind of problem.
+    pub kind: Kind,
     /// Whether a person has to act.
     pub needs: Needs,
     /// When it started.
@@ -33,8 +33,51 @@ pub struct Trouble<'a> {
     pub subject: String,
     /// The system that it is about.
     pub system: Option<&'a str>,
-    /// The reason, and how to mend it.
+    /// The reason, and how to fix it.
     pub text: String,
+}
+
+impl Trouble<'_> {
+    /// The text for people, of several lines.
+    pub fn paragraph(&self, now: Seconds) -> String {
+        let affected = self.affected.map(|count| format!(" ({count} {})", builds(count))).unwrap_or_default();
+        let since = self.since.map(|at| format!(", for {}", readable_span(now - at))).unwrap_or_default();
+        format!("{}{affected}{since}:\n{}", self.subject, self.text)
+    }
+}
+
+fn builds(count: i64) -> &'static str {
+    if count == 1 { "build" } else { "builds" }
+}
+
+/// A kind of problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Builds await approval.
+    AwaitingApproval,
+    /// A spec is blocked.
+    BlockedSpec,
+    /// A branch cannot be polled, or a repository has more branches than are watched.
+    Branch,
+    /// A coordinator cannot be reached.
+    Coordinator,
+    /// A failed build that others wait for.
+    FailedBuild,
+    /// The newest evaluation of a spec and system failed.
+    FailedEvaluation,
+    /// A mirror cannot be fetched.
+    Mirror,
+    /// A pause that a person made.
+    Paused,
+    /// A host paused itself because of a fault.
+    PausedHost,
+    /// A host sends no heartbeat.
+    SilentHost,
+    /// A substitute server fails.
+    SubstituteServer,
+    /// No coordinator serves builds.
+    Unserved,
 }
 
 /// A request that helps with a problem, in the API and on pages.
@@ -81,8 +124,8 @@ pub fn list<'a>(
         rows.hosts.iter().filter(|host| host.stopped_at.is_none()).filter_map(|host| machine(host, now)),
     );
     all.extend(status.coordinators.iter().filter_map(|one| Some(coordinator(one.name, one.problem?))));
-    let failing = rows.branches.iter().filter(|branch| branch.problem.is_some());
-    all.extend(failing.map(|branch| polling(branch, now)));
+    let watched = rows.branches.iter().filter(|branch| is_watched(branch, &rows.specs));
+    all.extend(watched.filter_map(|branch| polling(branch, now)));
     all.extend(
         rows.mirrors.iter().filter(|mirror| mirror.problem.is_some()).map(|mirror| mirrored(mirror, now)),
     );
@@ -91,7 +134,7 @@ pub fn list<'a>(
     all
 }
 
-fn new<'a>(kind: &'static str, needs: Needs, subject: String, text: String) -> Trouble<'a> {
+fn new<'a>(kind: Kind, needs: Needs, subject: String, text: String) -> Trouble<'a> {
     let (action, affected, evaluation, job, since, spec, system) = (None, None, None, None, None, None, None);
     Trouble { action, affected, evaluation, job, kind, needs, since, spec, subject, system, text }
 }
@@ -117,7 +160,7 @@ fn blocked(row: &db::BlockedSpec, now: Seconds) -> Trouble<'_> {
         action: row.push_id.map(acknowledge),
         since: Some(row.since),
         spec: Some(&row.spec),
-        ..new("blocked-spec", needs, subject, text)
+        ..new(Kind::BlockedSpec, needs, subject, text)
     }
 }
 
@@ -130,7 +173,7 @@ fn failed(row: &db::Evaluation) -> Trouble<'_> {
         since: row.finished_at,
         spec: Some(&row.spec),
         system: Some(row.system.as_str()),
-        ..new("failed-evaluation", Needs::Action, subject, text)
+        ..new(Kind::FailedEvaluation, Needs::Action, subject, text)
     }
 }
 
@@ -142,7 +185,7 @@ fn unserved(row: &db::Unserved) -> Trouble<'_> {
         affected: Some(row.count),
         spec: Some(&row.spec),
         system: Some(&row.system),
-        ..new("unserved", Needs::Action, subject, text)
+        ..new(Kind::Unserved, Needs::Action, subject, text)
     }
 }
 
@@ -159,7 +202,7 @@ fn awaiting_approval(row: &db::AwaitingApproval) -> Trouble<'_> {
         evaluation: Some(row.evaluation),
         spec: Some(&row.spec),
         system: Some(&row.system),
-        ..new("awaiting-approval", Needs::Action, subject, text)
+        ..new(Kind::AwaitingApproval, Needs::Action, subject, text)
     }
 }
 
@@ -174,7 +217,7 @@ fn blocker(row: &db::Blocker) -> Trouble<'_> {
         job: Some(&build.job),
         spec: Some(&build.spec),
         system: Some(build.system.as_str()),
-        ..new("failed-build", Needs::Action, subject, text)
+        ..new(Kind::FailedBuild, Needs::Action, subject, text)
     }
 }
 
@@ -183,7 +226,7 @@ fn paused(row: &db::Pause) -> Trouble<'_> {
     let subject = format!("{kind} {name} is paused").replace("  ", " ");
     let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     let words = if name.is_empty() { format!("--{kind}") } else { format!("--{kind} {name}") };
-    let text = format!("{author} paused it{why}\nhint: `gorget resume {words}` lets it go on");
+    let text = format!("{author} paused it{why}\nhint: `gorget resume {words}` resumes it");
     let name = if name.is_empty() { "all" } else { name };
     Trouble {
         action: Some(Action::new(
@@ -193,7 +236,7 @@ fn paused(row: &db::Pause) -> Trouble<'_> {
         )),
         since: Some(*since),
         spec: Some(name).filter(|_| kind == "spec"),
-        ..new("paused", Needs::Action, subject, text)
+        ..new(Kind::Paused, Needs::Action, subject, text)
     }
 }
 
@@ -206,34 +249,48 @@ fn machine(row: &db::Host, now: Seconds) -> Option<Trouble<'_>> {
     if row.is_silent(now) {
         let subject = format!("host {} sends no heartbeat", row.name);
         let text = "Others take over what it evaluated.\nhint: look at that machine".to_owned();
-        let silent = new("silent-host", Needs::Action, subject, text);
+        let silent = new(Kind::SilentHost, Needs::Action, subject, text);
         return Some(Trouble { since: Some(row.heartbeat_at), ..silent });
     }
     let (since, reason) = row.paused_at.zip(row.paused_reason.clone())?;
     let subject = format!("host {} is paused", row.name);
-    Some(Trouble { since: Some(since), ..new("paused-host", Needs::Action, subject, reason) })
+    Some(Trouble { since: Some(since), ..new(Kind::PausedHost, Needs::Action, subject, reason) })
 }
 
 fn coordinator<'a>(name: &str, problem: &str) -> Trouble<'a> {
-    new("coordinator", Needs::Time, format!("coordinator {name} cannot be asked"), problem.to_owned())
+    new(Kind::Coordinator, Needs::Time, format!("coordinator {name} cannot be asked"), problem.to_owned())
 }
 
-fn polling<'a>(row: &db::Branch, now: Seconds) -> Trouble<'a> {
+/// Whether an active spec names the branch. Other branches were watched before, or belong to a
+/// channel that a spec needs; a problem of such a channel blocks the spec.
+fn is_watched(branch: &db::Branch, specs: &[db::StoredSpec]) -> bool {
+    let names = |stored: &db::StoredSpec| {
+        let channels = &stored.spec.channels;
+        channels.iter().any(|channel| (&channel.url, &channel.branch) == (&branch.url, &branch.name))
+    };
+    specs.iter().any(|stored| stored.present && stored.spec.active && names(stored))
+}
+
+fn polling<'a>(row: &db::Branch, now: Seconds) -> Option<Trouble<'a>> {
+    let reason = row.reason.as_deref()?;
+    if row.problem.is_none() {
+        let subject = format!("not all branches {} of {} are watched", row.name, row.url);
+        return Some(new(Kind::Branch, Needs::Action, subject, reason.to_owned()));
+    }
     let subject = format!("branch {} of {} cannot be polled", row.name, row.url);
-    let reason = row.reason.as_deref().unwrap_or_default();
     let text = format!("{reason} ({} in a row, {})", row.failures, next(row.next_poll, now));
-    new("branch", Needs::Time, subject, text)
+    Some(new(Kind::Branch, Needs::Time, subject, text))
 }
 
 fn mirrored<'a>(row: &db::Mirror, now: Seconds) -> Trouble<'a> {
     let subject = format!("{} cannot be fetched", row.url);
     let reason = row.reason.as_deref().unwrap_or_default();
     let text = format!("{reason} ({} in a row, {})", row.failures, next(row.next_fetch, now));
-    new("mirror", Needs::Time, subject, text)
+    new(Kind::Mirror, Needs::Time, subject, text)
 }
 
 fn substitutes<'a>(row: &db::SubstituteServer, now: Seconds) -> Trouble<'a> {
     let subject = format!("substitute server {} fails", row.url);
     let text = format!("{} ({} in a row, {})", row.reason, row.failures, next(row.next_attempt, now));
-    new("substitute-server", Needs::Time, subject, text)
+    new(Kind::SubstituteServer, Needs::Time, subject, text)
 }

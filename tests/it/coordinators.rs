@@ -197,7 +197,7 @@ async fn whoever_asks_is_told_who_has_what_and_what_nobody_serves() {
     farm.spec("own", &format!("{build}\n{}", channel.as_channel("own")));
     farm.configure(&named("far", &far, "specs = [\"other\"]"));
     let said = farm.say(&["run", "--once"]).await;
-    assert!(said.talk.contains("no coordinator serves 1 builds of own"), "{}", said.talk);
+    assert!(said.talk.contains("no coordinator serves own for x86_64-linux (1 build)"), "{}", said.talk);
     let story = async || {
         let said = farm.say(&["explain", "--json", "one-1"]).await;
         serde_json::from_str::<Value>(&said.data).unwrap()["jobs"][0].take()
@@ -231,7 +231,7 @@ async fn whoever_asks_is_told_who_has_what_and_what_nobody_serves() {
     assert_eq!(gone["rule"], "coordinator-gone");
     assert!(text(&gone["because"]).contains("`gorget reassign former`"), "{gone}");
     let said = farm.say(&["reassign", "former"]).await;
-    assert!(said.talk.contains("1 build is taken from former"), "{}", said.talk);
+    assert!(said.talk.contains("1 build is reassigned from former"), "{}", said.talk);
     assert_eq!(story().await["rule"], "new-outputs");
     assert_eq!(farm.say(&["reassign", "former"]).await.code, Some(1));
 }

@@ -30,7 +30,7 @@ impl Actions<'_> {
             .retry_builds(&ids, &format!("failed builds{of}{of_system}"), self.author, self.now)
             .await?;
         let count = count(usize::try_from(done).unwrap_or(usize::MAX), "build is", "builds are");
-        Ok(format!("{count} queued once more"))
+        Ok(format!("{count} queued again"))
     }
 
     /// Queues one failed build once more.
@@ -42,7 +42,7 @@ impl Actions<'_> {
         if self.db.retry_builds(&[id], &subject, self.author, self.now).await? == 0 {
             return conflict(format!("build {id} is {}: it did not fail", build.state.word()));
         }
-        Ok(format!("build {id} of {} is queued once more", build.job))
+        Ok(format!("build {id} of {} is queued again", build.job))
     }
 
     /// Takes all builds from a coordinator that is no longer configured.
@@ -50,7 +50,7 @@ impl Actions<'_> {
         self.check(None).await?;
         if routes.0.iter().any(|route| route.coordinator == *name) {
             return conflict(format!(
-                "{name} is in the configuration, and may go on with its builds\nhint: remove it there first, and restart `gorget run`"
+                "{name} is still in gorget.toml, and may continue its builds\nhint: remove it there first, and restart `gorget run`"
             ));
         }
         let builds = self.db.builds_at(name).await?;
@@ -60,6 +60,6 @@ impl Actions<'_> {
             ));
         }
         self.db.reassign(name, &builds, self.author, self.now).await?;
-        Ok(format!("{} taken from {name}", count(builds.len(), "build is", "builds are")))
+        Ok(format!("{} reassigned from {name}", count(builds.len(), "build is", "builds are")))
     }
 }

@@ -39,7 +39,7 @@ pub enum Refusal {
     #[error(transparent)]
     Db(#[from] db::Error),
     /// The system provides no random numbers.
-    #[error("no random numbers: {0}")]
+    #[error("cannot get random numbers: {0}")]
     Random(#[from] Errno),
 }
 
@@ -178,7 +178,7 @@ impl Actions<'_> {
     async fn cannot_retry(&self, old: &Evaluation) -> Result<String> {
         let id = old.id;
         match old.state {
-            EvaluationState::Pending => conflict(format!("evaluation {id} waits for its turn already")),
+            EvaluationState::Pending => conflict(format!("evaluation {id} is pending already")),
             EvaluationState::Running => conflict(format!("evaluation {id} is running")),
             EvaluationState::Complete | EvaluationState::Failed => {
                 let newest = self.db.newest_evaluations().await?;
@@ -210,10 +210,10 @@ impl Actions<'_> {
             return missing(format!("there is no push {id}\nhint: `gorget pushes` lists them"));
         };
         let Some(after) = push.after else {
-            return conflict(format!("push {id} removed the branch: there is nothing to go to"));
+            return conflict(format!("push {id} removed the branch: there is nothing to acknowledge"));
         };
         self.db.acknowledge_push(id, self.author, self.now).await?;
-        Ok(format!("{} of {} may go to {after}", push.branch, push.url))
+        Ok(format!("the push of {} of {} to {after} is acknowledged", push.branch, push.url))
     }
 }
 

@@ -109,9 +109,9 @@ impl Pipeline {
         E: Future<Output = anyhow::Result<()>>,
     {
         run_until_idle(&mut self.register).await.context("reading specs")?;
-        run_until_idle(&mut self.watch).await.context("looking at branches")?;
+        run_until_idle(&mut self.watch).await.context("polling branches")?;
         // Templates make specs for the branches that were just seen.
-        run_until_idle(&mut self.register).await.context("making specs from patterns")?;
+        run_until_idle(&mut self.register).await.context("making specs from templates")?;
         run_until_idle(&mut self.fetch).await.context("fetching")?;
         if let Some(evaluations) = evaluations {
             self.schedule_during(evaluations).await?;
@@ -131,9 +131,9 @@ impl Pipeline {
 
     /// Sends to coordinators, and asks them, until there is nothing left to do.
     async fn coordinate(&mut self) -> anyhow::Result<()> {
-        run_until_idle(&mut self.cancel_orphans).await.context("giving up builds")?;
+        run_until_idle(&mut self.cancel_orphans).await.context("canceling builds")?;
         for Remote { poll, submit, .. } in &mut self.remotes {
-            run_until_idle(poll).await.context("asking how far builds are")?;
+            run_until_idle(poll).await.context("polling builds")?;
             run_until_idle(submit).await.context("submitting")?;
         }
         if let Some(local_builder) = &mut self.local_builder {

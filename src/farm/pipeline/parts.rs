@@ -85,7 +85,7 @@ pub fn substitute_servers(config: &Config) -> anyhow::Result<Vec<Server>> {
         return Ok(Vec::new());
     }
     let keys = AuthorizedKeys::load(&settings.acl)
-        .context("reading whose substitutes count (`acl` in [substitutes])")?;
+        .context("reading the authorized keys (`acl` in [substitutes])")?;
     let keys = Arc::new(keys);
     let server = |url| Server::new(url, Arc::clone(&keys), settings.at_once.get());
     settings.servers.iter().map(server).collect()

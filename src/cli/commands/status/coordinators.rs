@@ -1,10 +1,10 @@
 //! The part of `gorget status` about coordinators.
 
 use crate::cli::output;
-use crate::view::coordinator::{Coordinator, STATES, Unserved};
+use crate::view::coordinator::{Coordinator, STATES};
 
-/// Shows coordinators, and builds that no coordinator serves.
-pub(super) fn show(all: &[Coordinator<'_>], unserved: &[Unserved<'_>]) -> std::io::Result<()> {
+/// Shows coordinators and their builds.
+pub(super) fn show(all: &[Coordinator<'_>]) -> std::io::Result<()> {
     if !all.is_empty() {
         output::line("")?;
     }
@@ -17,18 +17,13 @@ pub(super) fn show(all: &[Coordinator<'_>], unserved: &[Unserved<'_>]) -> std::i
     output::table(
         &["COORDINATOR", "SERVES", "QUEUED", "SUBMITTED", "BUILDING", "CANCELING", "PROBLEM"],
         rows.collect(),
-    )?;
-    for Unserved { spec, system, count } in unserved {
-        let builds = output::count(usize::try_from(*count).unwrap_or(0), "build", "builds");
-        output::paragraph(&format!("{builds} of {spec} for {system}: no coordinator serves them"))?;
-    }
-    Ok(())
+    )
 }
 
 fn serves(coordinator: &Coordinator<'_>) -> String {
     let Some(service) = &coordinator.serves else {
         return format!(
-            "(not in gorget.toml; `gorget reassign {}` takes its builds from it)",
+            "(not in gorget.toml; `gorget reassign {}` gives its builds to others)",
             coordinator.name
         );
     };

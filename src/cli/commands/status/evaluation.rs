@@ -43,7 +43,7 @@ fn facts(evaluation: &Evaluation<'_>) -> Vec<Line> {
     let channels = evaluation.revision.channels().iter();
     let channels: Vec<String> =
         channels.map(|channel| format!("{} {}", channel.name, channel.commit)).collect();
-    let mut lines = vec![("revision", channels.join(", ")), ("asked for", readable(evaluation.created_at))];
+    let mut lines = vec![("revision", channels.join(", ")), ("requested", readable(evaluation.created_at))];
     lines.extend(evaluation.started_at.map(|at| {
         let attempts = evaluation.attempts;
         let which = if attempts > 1 { format!(" (attempt {attempts})") } else { String::new() };
@@ -71,7 +71,7 @@ fn facts(evaluation: &Evaluation<'_>) -> Vec<Line> {
 fn metrics(metrics: &Value) -> Vec<Line> {
     let figures = Figures(metrics);
     let lines = vec![
-        ("warnings", list(&[("modules that do not load, without a job of this", figures.warnings())])),
+        ("warnings", list(&[("modules that do not load and have no job", figures.warnings())])),
         ("jobs", list(&[("", figures.count("jobs")), ("Guix", figures.text("guix_version"))])),
         ("memory", figures.memory()),
         ("CPU", list(&[("evaluating processes", figures.seconds("cpu_ms"))])),

@@ -1,7 +1,7 @@
 //! The part of `gorget status` about hosts.
 
 use crate::cli::output;
-use crate::clock::{Seconds, readable, readable_span};
+use crate::clock::{Seconds, readable_span};
 use crate::view::host::Host;
 
 /// Shows running and stopped hosts.
@@ -18,11 +18,6 @@ pub(super) fn show(hosts: &[Host<'_>], now: Seconds) -> std::io::Result<()> {
         ]
     });
     output::table(&["HOST", "ROLES", "SYSTEMS", "WORKERS", "HEARTBEAT", "EVALUATES"], rows.collect())?;
-    for host in hosts.iter().filter(|host| host.stopped_at.is_none()) {
-        let Some((since, reason)) = host.paused_at.zip(host.paused_reason) else { continue };
-        let what = format!("{} is paused since {} because:", host.host, readable(since));
-        output::paragraph(&format!("{what}\n{reason}"))?;
-    }
     if hosts.is_empty() { Ok(()) } else { output::line("") }
 }
 

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::db::{Db, EvaluationId};
 use crate::view::build::BuildCount;
 use crate::view::status::{Rows, Status as View};
+use crate::view::trouble;
 
 /// How many evaluations are listed.
 const EVALUATIONS: i64 = 12;
@@ -22,7 +23,7 @@ const EVALUATIONS: i64 = 12;
 /// Show the state and problems of the farm, or of one evaluation
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Status {
-    /// Number of an evaluation: shows all of its errors, and what it took
+    /// Number of an evaluation: shows all of its errors, and its time and memory
     evaluation: Option<i64>,
     #[command(flatten)]
     filter: Filter,
@@ -54,15 +55,14 @@ async fn show(status: &View<'_>, rows: &Rows, db: &Db, filter: &Filter, now: Sec
     newest.retain(|evaluation| filter.admits(&evaluation.spec, evaluation.system.as_str()));
     channels::show(rows, &newest, now)?;
     channels::show_warnings(&newest)?;
-    problems::show(status, now)?;
+    problems::show(&trouble::list(rows, status, &newest, now), now)?;
     output::line("")?;
     evaluations::show(db, &status.evaluations, now).await?;
-    problems::show_approvals(&status.awaiting_approval)?;
     output::line("")?;
     let builds = status.builds.iter().map(|BuildCount { count, spec, state, system }| {
         vec![(*spec).to_owned(), (*system).to_owned(), state.word().to_owned(), count.to_string()]
     });
     output::table(&["SPEC", "SYSTEM", "BUILDS", "COUNT"], builds.collect())?;
-    coordinators::show(&status.coordinators, &status.unserved)?;
+    coordinators::show(&status.coordinators)?;
     Ok(queue::show_blockers(&status.blockers)?)
 }
