@@ -17,7 +17,7 @@ pub(super) fn web(config: &Config, db: &Db, bells: Bells) -> anyhow::Result<Web>
         Some(SigningKey::load(file)?)
     } else {
         tracing::warn!(
-            "there is no key in {}, so derivations are served without a signature; `gorget key generate` makes one",
+            "there is no key in {}, so derivations are served without a signature; `gorget key generate` creates one",
             file.display()
         );
         None

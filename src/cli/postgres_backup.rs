@@ -75,10 +75,10 @@ async fn dump_to(file: &Path, location: &str) -> Result<(), String> {
 
 /// The URL of a database without the password in it, and the password.
 fn without_password(location: &str) -> Result<(String, Option<String>), String> {
-    let mut url = Url::parse(location).map_err(|error| format!("its URL is not understood: {error}"))?;
+    let mut url = Url::parse(location).map_err(|error| format!("cannot parse its URL: {error}"))?;
     let Some(password) = url.password() else { return Ok((location.to_owned(), None)) };
     let password = percent_decode_str(password).decode_utf8_lossy().into_owned();
-    url.set_password(None).map_err(|()| "its URL is not understood".to_owned())?;
+    url.set_password(None).map_err(|()| "cannot parse its URL".to_owned())?;
     Ok((url.into(), Some(password)))
 }
 

@@ -181,7 +181,7 @@ fn check_conflicts(others: &[(usize, Coordinator)], at: usize, new: &Coordinator
             format!("{theirs} and {name} have the same address")
         } else if new.serves.contends_with(&other.serves) {
             format!(
-                "{theirs} and {name} serve the same builds\nhint: tell them apart with `systems` or `specs`; one that names specs comes before others, then one that names systems"
+                "{theirs} and {name} serve the same builds\nhint: distinguish them with `systems` or `specs`; one that names specs comes before others, then one that names systems"
             )
         } else {
             continue;

@@ -159,7 +159,7 @@ pub enum ConfigError {
         message: String,
     },
     /// No place is known for the default directories.
-    #[error("neither HOME nor a directory for Gorget's state is known\nhint: set HOME, or give --state DIR")]
+    #[error("there is no state directory, because HOME is not set\nhint: set HOME, or give --state DIR")]
     NoHome,
     /// A path is not UTF-8, which databases do not take.
     #[error("{} is not UTF-8\nhint: choose another directory for Gorget's state", .0.display())]

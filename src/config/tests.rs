@@ -149,7 +149,7 @@ fn coordinators_that_cannot_be_told_apart_are_a_fault() {
         (
             gbc("a", 1, "systems = ['x86-linux']"),
             "4:11",
-            "`x86-linux` is no system that Guix has: write one of x86_64-linux",
+            "`x86-linux` is not a system of Guix: write one of x86_64-linux",
         ),
         (gbc("'a b'", 1, ""), "1:15", "a coordinator cannot have this name"),
         ("[coordinators.a]\nspecs = ['x']".to_owned(), "1:15", "[coordinators.a] has no `kind`"),
@@ -194,10 +194,10 @@ fn a_fault_is_told_with_its_place_and_without_the_line() {
     gorget.toml:1:8: the name of a host is made of at most 64 letters, digits, `.`, `-` and `_`
     "#);
     insta::assert_snapshot!(told("[evaluate]\nsystems = [\"vax\"]\n"), @r#"
-    gorget.toml:2:11: `vax` is no system that Guix has: write one of x86_64-linux, i686-linux, aarch64-linux, armhf-linux, powerpc64le-linux, riscv64-linux, i586-gnu, x86_64-gnu, mips64el-linux, powerpc-linux
+    gorget.toml:2:11: `vax` is not a system of Guix: write one of x86_64-linux, i686-linux, aarch64-linux, armhf-linux, powerpc64le-linux, riscv64-linux, i586-gnu, x86_64-gnu, mips64el-linux, powerpc-linux
     "#);
     insta::assert_snapshot!(told("[git]\npoll-time = \"0s\"\n"), @r#"
-    gorget.toml:2:13: `0s` is not a span of time: write a whole number and s, m, h or d, such as `5m`
+    gorget.toml:2:13: `0s` is not a duration: write a whole number and s, m, h or d, such as `5m`
     "#);
     insta::assert_snapshot!(told("database = \"mysql://gorget:s3cret@x/y\"\n"), @r#"
     gorget.toml:1:12: a database is the path of an SQLite file or `postgres://USER@HOST/NAME`

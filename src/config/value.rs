@@ -18,8 +18,7 @@ impl TryFrom<String> for KnownSystem {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let known =
-            || format!("`{text}` is no system that Guix has: write one of {}", System::KNOWN.join(", "));
+        let known = || format!("`{text}` is not a system of Guix: write one of {}", System::KNOWN.join(", "));
         System::new(&text).map(Self).ok_or_else(known)
     }
 }
@@ -92,7 +91,7 @@ impl TryFrom<String> for Time {
         let seconds =
             interval(&text).and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
         seconds.map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(|| {
-            format!("`{text}` is not a span of time: write a whole number and s, m, h or d, such as `5m`")
+            format!("`{text}` is not a duration: write a whole number and s, m, h or d, such as `5m`")
         })
     }
 }

@@ -30,7 +30,7 @@ pub enum Error {
     Empty(String),
     /// The file is missing, but its log exists.
     #[error(
-        "the database {0} is gone, but not its log {0}-wal\nhint: restore a backup of both, or remove the log"
+        "the database {0} is missing, but its log {0}-wal exists\nhint: restore a backup of both, or remove the log"
     )]
     Gone(String),
     /// A newer Gorget has migrated the tables.
@@ -57,7 +57,7 @@ pub enum Error {
         error: sqlx::Error,
     },
     /// The tables could not be migrated to the form that this version needs.
-    #[error("cannot bring the tables of the database {location} up to date: {}", explain_migration(.error))]
+    #[error("cannot migrate the database {location}: {}", explain_migration(.error))]
     Migrate {
         /// A path, or a host and a name: never a password.
         location: String,
@@ -84,25 +84,23 @@ pub enum Error {
         user: String,
     },
     /// Another host holds the lease of the evaluation, or the evaluation has ended.
-    #[error(
-        "evaluation {0} is not ours any more, so nothing is recorded for it: its lease was lost, or it is over"
-    )]
+    #[error("nothing is recorded for evaluation {0}: its lease was lost, or it has ended")]
     LeaseLost(EvaluationId),
     /// Another host has taken the scheduler lease.
-    #[error("this host does not schedule any more: another one took over")]
+    #[error("this host no longer schedules: another host took over")]
     NotScheduling,
     /// Another host of the same name sends heartbeats.
     #[error(
-        "another host is called `{0}`, or another `gorget run` with a state directory of its own\nhint: give this one a name with --host, or `host` in gorget.toml"
+        "the host name `{0}` is taken by another host, or by another `gorget run` with its own state directory\nhint: give this one a name with --host, or `host` in gorget.toml"
     )]
     HostTaken(String),
     /// An evaluation began, or another process started a sweep.
     #[error(
-        "the sweep was interrupted: an evaluation began, or another one took over\nhint: what was removed is gone; run it again"
+        "the sweep was interrupted: an evaluation began, or another sweep took over\nhint: run it again; what was removed stays removed"
     )]
     NotSweeping,
     /// The target of a copy already has rows.
-    #[error("there are rows in `{0}` already\nhint: copy into a new, empty database")]
+    #[error("the table `{0}` is not empty\nhint: copy into a new, empty database")]
     NotEmpty(String),
     /// Both databases are `SQLite` files, or both are in `PostgreSQL`.
     #[error(
@@ -112,7 +110,7 @@ pub enum Error {
     /// The store items of a spec exceed their quota.
     #[error(
         "the store items that evaluations of {spec} added take {used} MiB, and would take more than the {limit} MiB that a spec may have\n\
-         hint: have the spec `keep` fewer evaluations and run `gorget gc`, or let `stored-per-spec` in gorget.toml be more"
+         hint: have the spec `keep` fewer evaluations and run `gorget gc`, or raise `stored-per-spec` in gorget.toml"
     )]
     OverQuota {
         /// The name of the spec.
@@ -218,7 +216,7 @@ impl Trouble {
             Self::Io => "the disk fails where the database is: see the kernel's log",
             Self::ReadOnly => "the database is read-only: is its file system?",
             Self::CannotOpen => "the file cannot be opened: see its permissions, and those of its directory",
-            Self::Memory => "no memory was left",
+            Self::Memory => "out of memory",
             Self::Away | Self::Busy => return None,
         })
     }

@@ -176,7 +176,7 @@ async fn leave_intervals(tx: &mut Tx, row: &Row) -> Result<()> {
     let (before, after) = (neighbour(tx, row, false).await?, neighbour(tx, row, true).await?);
     let damaged = |what: &str| Error::Damaged {
         what: format!("the jobs of evaluation {id}"),
-        reason: format!("it is in the middle of something, and there is no complete evaluation {what} it"),
+        reason: format!("job intervals continue across it, but there is no complete evaluation {what} it"),
     };
     let ending: Vec<(i64, EvaluationId)> = each!(tx, tx, ending => sqlx::query_as(ending)
         .bind(id).bind(path(id)).bind(row.spec_id).bind(&row.system).fetch_all(&mut **tx).await?);

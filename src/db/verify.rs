@@ -89,7 +89,7 @@ impl Db {
     async fn verify_file(&self) -> Result<Vec<Finding>> {
         const LOOSE: &str =
             "select \"table\" || ' row ' || coalesce(rowid, '?') || ' refers to a row of ' || parent
-            || ' that is not there' from pragma_foreign_key_check";
+            || ' that does not exist' from pragma_foreign_key_check";
         let pool = match &self.readers {
             Either::Sqlite(pool) => pool,
             Either::Postgres(pool) => return verify_references(pool).await,
@@ -117,7 +117,7 @@ impl Db {
             for (id, first, last, stands) in rows {
                 let right = last.filter(|last| first.0 > 0 && *last >= first).map(|last| node(first, last));
                 if stands != right {
-                    let what = format!("job {id} is not found where its interval is looked for");
+                    let what = format!("the interval of job {id} is indexed at the wrong node");
                     findings.push(Finding { rule: "interval", what });
                 }
             }
@@ -148,7 +148,7 @@ impl Db {
                     continue;
                 };
                 if let Some(late) = inputs.iter().find(|input| **input >= id) {
-                    wrong(format!("derivation {id} needs {late}, which is not older"));
+                    wrong(format!("derivation {id} needs {late}, which was recorded later"));
                 }
                 if live.contains(&id) {
                     live.extend(&inputs);
@@ -157,8 +157,9 @@ impl Db {
                 named.extend(inputs.into_iter().filter(|input| *input < id).map(|input| (input, id)));
             }
         }
-        let missing =
-            named.into_iter().map(|(input, id)| format!("derivation {id} needs {input}, which is not there"));
+        let missing = named
+            .into_iter()
+            .map(|(input, id)| format!("derivation {id} needs {input}, which does not exist"));
         findings.extend(missing.map(|what| Finding { rule: "graph", what }));
         Ok(hashes)
     }
@@ -183,7 +184,7 @@ async fn verify_references(pool: &PgPool) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (table, column, parent) in REFERENCES {
         let sql = format!(
-            "select format('{table} rows refer to %s of {parent}, which is not there', c.{column}) from {table} c
+            "select format('{table} rows refer to %s of {parent}, which does not exist', c.{column}) from {table} c
              left join {parent} p on p.id = c.{column} where c.{column} is not null and p.id is null"
         );
         let loose: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(pool).await?;

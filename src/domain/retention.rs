@@ -55,7 +55,7 @@ impl Reason {
             Self::Needed(NeededFor::Tip) => "the newest",
             Self::Needed(NeededFor::Pinned) => "pinned",
             Self::Needed(NeededFor::Builds) => "its builds are not finished",
-            Self::Needed(NeededFor::Unscheduled) => "not all is scheduled",
+            Self::Needed(NeededFor::Unscheduled) => "not all of it is scheduled",
             Self::Newest => "among the newest",
             Self::Day => "last of its day",
             Self::Week => "last of its week",

@@ -154,13 +154,13 @@ pub enum Failure {
         limit: String,
     },
     /// The loader or the parent did nothing, and neither did its replacements.
-    #[error("the evaluating process did nothing for {limit}, and its successors neither")]
+    #[error("the evaluating process made no progress for {limit}, nor did its replacements")]
     Idle {
         /// How long Gorget waited for it.
         limit: String,
     },
     /// The receiver of events has gone.
-    #[error("nobody takes the results any more")]
+    #[error("the receiver of the results is gone")]
     Abandoned,
     /// The sandbox could not be set up. This variant is never sent to another process, and must be
     /// the last one: a skipped variant counts when variants are numbered for writing, but not for

@@ -89,7 +89,7 @@ pub(super) struct Job {
 pub(super) enum BadMessage {
     #[error("not an S-expression: {0}")]
     Unreadable(#[from] ReadError),
-    #[error("no message that is known")]
+    #[error("unknown message")]
     Unknown,
 }
 

@@ -100,10 +100,7 @@ impl Access {
             return Ok(Contact { git, url: url.to_owned() });
         }
         if !can_pin().await? {
-            return Err(forbidden(
-                url,
-                "that takes git 2.37 or newer, which can be told the address of a host",
-            ));
+            return Err(forbidden(url, "this needs git 2.37 or later, which accepts the address of a host"));
         }
         let pinned: Vec<String> = addresses.iter().map(|address| literal(*address)).collect();
         let pinned = if pinned.is_empty() { UNREACHABLE_ADDRESS.to_owned() } else { pinned.join(",") };
@@ -161,7 +158,7 @@ pub(super) fn check_may_fetch(by: &str, url: &str) -> Result<(), RemoteError> {
         _ => match (Account::read(by), Account::read(url)) {
             (Some(by), Some(place)) if by == place => Ok(()),
             _ => {
-                Err("over SSH, a channel may only bring what is beside it: same host, account and directory")
+                Err("over SSH, a channel may only need channels beside it: same host, account and directory")
             }
         },
     };
@@ -173,11 +170,11 @@ fn local(by: &str, path: &str) -> Result<(), &'static str> {
     let owner = |path: &str| std::fs::metadata(path).ok().map(|found| found.uid());
     let by = by.strip_prefix("file://").unwrap_or(by);
     if !by.starts_with('/') || path.contains('%') {
-        return Err("only a channel on this machine may bring one on this machine");
+        return Err("only a channel on this machine may need one on this machine");
     }
     match (owner(by), owner(path)) {
         (Some(by), Some(other)) if by == other => Ok(()),
-        _ => Err("a channel on this machine may only bring one that belongs to the same user"),
+        _ => Err("a channel on this machine may only need one of the same user"),
     }
 }
 
@@ -223,7 +220,7 @@ impl<'a> Place<'a> {
         let digits =
             |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok()).flatten();
         let port = match (port, scheme) {
-            (Some(port), _) => digits(port).filter(|port| *port > 0).ok_or("its port is no number")?,
+            (Some(port), _) => digits(port).filter(|port| *port > 0).ok_or("its port is not a number")?,
             (None, "https") => 443,
             (None, "http") => 80,
             (None, _) => 9418,

@@ -70,7 +70,7 @@ pub enum AuthenticationError {
         reason: String,
     },
     /// Guix gave no answer.
-    #[error("authentication came to no end: {0}")]
+    #[error("authentication did not finish: {0}")]
     NoAnswer(String),
     /// Files.
     #[error(transparent)]

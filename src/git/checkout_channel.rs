@@ -41,7 +41,7 @@ pub async fn checkout_channel(
     mirrors.fetch(url, &origin.branch, commit).await?;
     match checkouts.checkout(&mirror, commit).await {
         Err(error) if lacks_something(&error) => {
-            tracing::warn!(url, commit, "a mirror is damaged and is made anew: {error}");
+            tracing::warn!(url, commit, "damaged mirror removed, to be fetched again: {error}");
             mirrors.discard(url).await?;
             mirrors.fetch(url, &origin.branch, commit).await?;
             Ok(checkouts.checkout(&mirror, commit).await?)

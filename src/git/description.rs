@@ -159,7 +159,7 @@ fn directory(field: &Datum, written: &str, tree: &Tree<'_>) -> Result<Option<Str
     if path.is_empty() {
         return Ok(None);
     }
-    let not_there = || Fault::new(field.at, format!("directory {written:?} is no directory of the channel"));
+    let not_there = || Fault::new(field.at, format!("{written:?} is not a directory of the channel"));
     if !is_inside(&path) || path.contains(':') {
         return Err(not_there());
     }
@@ -191,7 +191,7 @@ fn dependency(datum: &Datum, asked_by: &str) -> Result<Dependency, Fault> {
         Fault::new(written.at, "expected a symbol as `name`").hint("write `(name NAME)`, without quotes")
     })?;
     if !is_name(name) {
-        return Err(Fault::new(written.at, format!("{name:?} does not do as a channel's name")));
+        return Err(Fault::new(written.at, format!("{name:?} is not a valid name of a channel")));
     }
     let about = |at, reason: String| Fault::new(at, format!("dependency {name}: {reason}"));
     let place = need("url")?;

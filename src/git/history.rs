@@ -26,7 +26,7 @@ const NEWEST: &str = "--max-count=20000";
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// git gave no answer.
-    #[error("the history of commit {commit} cannot be walked through: {reason}")]
+    #[error("cannot walk the history of commit {commit}: {reason}")]
     Walk {
         /// The commit where the walk started.
         commit: String,

@@ -272,7 +272,7 @@ impl<'a> Tally<'a> {
             is_empty: false,
             default: None,
             left_out: self.left_out,
-            unwatchable: (!kinds.is_empty()).then(|| format!("passed over: {kinds}")),
+            unwatchable: (!kinds.is_empty()).then(|| format!("ignored: {kinds}")),
         }
     }
 }

@@ -82,7 +82,7 @@ fn misplaced(text: &str, fault: &Fault, commit: &str) -> MetadataError {
 fn text(git: &Repository, tree: &Tree<'_>) -> Result<Option<Result<String, String>>, git2::Error> {
     let Some(entry) = tree.get_name(".guix-channel") else { return Ok(None) };
     if !matches!(entry.filemode(), 0o100_644 | 0o100_664 | 0o100_755) {
-        return Ok(Some(Err("it is no file".to_owned())));
+        return Ok(Some(Err("it is not a file".to_owned())));
     }
     let (size, _) = git.odb()?.read_header(entry.id())?;
     if size > BIGGEST {

@@ -68,7 +68,7 @@ pub enum Obstacle {
     },
     /// Fetching and authenticating what channels bring takes too long.
     #[error(
-        "channel {channel}: with it, what the spec does not name takes more than {} s to fetch and authenticate\nhint: name in the spec what is meant, or raise `fetch-time` of [git]",
+        "channel {channel}: with it, what the spec does not name takes more than {} s to fetch and authenticate\nhint: name the channel in the spec if it is needed, or raise `fetch-time` of [git]",
         .limit.as_secs()
     )]
     TooSlow {
@@ -79,7 +79,7 @@ pub enum Obstacle {
     },
     /// The mirrors of what channels bring are too large.
     #[error(
-        "channel {channel}: with it, what the spec does not name takes more than {} MiB\nhint: name in the spec what is meant, or raise `mirror-size` of [git]",
+        "channel {channel}: with it, what the spec does not name takes more than {} MiB\nhint: name the channel in the spec if it is needed, or raise `mirror-size` of [git]",
         .limit >> 20
     )]
     TooMuch {

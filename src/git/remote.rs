@@ -63,7 +63,7 @@ pub enum RemoteError {
         reason: String,
     },
     /// The remote answered with something that is not a list of branches.
-    #[error("{url} sent a list of branches that makes no sense: {reason}")]
+    #[error("{url} sent an invalid list of branches: {reason}")]
     BadListing {
         /// The URL of the remote.
         url: String,
@@ -106,7 +106,7 @@ pub enum RemoteError {
     },
     /// The remote has the branch, but does not provide the commit.
     #[error(
-        "{url} has no commit {commit:?} on branch {branch:?}\nhint: a commit that no branch leads to any more cannot be had from every server"
+        "{url} has no commit {commit:?} on branch {branch:?}\nhint: not every server sends a commit that no branch contains"
     )]
     MissingCommit {
         /// The URL of the remote.

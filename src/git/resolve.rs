@@ -115,7 +115,7 @@ impl Resolver {
         let here = self.reaching(channels, channel);
         let metadata = match here.complete(channel).await {
             Err(obstacle) if obstacle.is_damage() => {
-                tracing::warn!(channel.url, "a mirror is damaged and is made anew: {obstacle}");
+                tracing::warn!(channel.url, "damaged mirror removed, to be fetched again: {obstacle}");
                 let discarded = here.mirrors.discard(&channel.url).await;
                 discarded.map_err(|error| here.obstacle(channel, error))?;
                 here.complete(channel).await?

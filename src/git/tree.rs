@@ -90,10 +90,10 @@ pub enum Refusal {
     #[error("has a name of more than {LONGEST_NAME} bytes, which no file may have")]
     LongName,
     /// Another entry of the directory has this name.
-    #[error("is there twice")]
+    #[error("occurs twice")]
     Twice,
     /// It is neither a file, directory, symbolic link nor submodule.
-    #[error("is of no known kind")]
+    #[error("has an unknown type")]
     Kind,
     /// It is in more directories than permitted, or its path is too long.
     #[error("is nested too deeply")]

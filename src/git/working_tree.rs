@@ -47,7 +47,7 @@ pub enum WorkingTreeError {
     #[error("{} has no commit yet\nhint: commit something to compare with", .0.display())]
     NoCommit(PathBuf),
     /// The name is not that of a commit.
-    #[error("{0:?} is no commit\nhint: give a branch, a tag or a commit that `git log` shows")]
+    #[error("{0:?} is not a commit\nhint: give a branch, a tag or a commit that `git log` shows")]
     NoSuchCommit(String),
     /// It is unknown what the branch started from.
     #[error("there is no upstream branch\nhint: say what to compare with, such as --base origin/master")]

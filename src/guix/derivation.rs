@@ -39,7 +39,7 @@ pub enum OutputError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// The hash of a fixed output is not in the form that the store requires.
-    #[error("output {0:?} has a hash that makes no sense")]
+    #[error("output {0:?} has an invalid hash")]
     BadHash(String),
     /// The derivation has no outputs, or is fixed and has more than the one output `out`.
     #[error("a derivation has at least one output, and exactly one, called \"out\", if that is fixed")]

@@ -13,7 +13,7 @@ const LONGEST_WORD: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum NarError {
     /// The stream broke off.
-    #[error("the archive broke off: {0}")]
+    #[error("cannot read the archive: {0}")]
     Broken(#[from] io::Error),
     /// Something other than the expected string was found.
     #[error("at byte {at} of the archive: expected {expected}")]

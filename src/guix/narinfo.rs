@@ -43,7 +43,7 @@ pub struct Received<'a> {
 
 /// A text that is not a narinfo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is no narinfo: {0}")]
+#[error("it is not a narinfo: {0}")]
 pub struct NotANarinfo(&'static str);
 
 /// Reads a narinfo. Each field that has to be signed must occur once, before the signature.
@@ -62,7 +62,7 @@ pub fn read(text: &[u8]) -> Result<Received<'_>, NotANarinfo> {
         return Err(NotANarinfo("NarHash or References is missing"));
     }
     let path = field("StorePath").ok_or(NotANarinfo("StorePath is missing"))?;
-    let path = StorePath::parse(path.as_bytes()).map_err(|_| NotANarinfo("its StorePath is none"))?;
+    let path = StorePath::parse(path.as_bytes()).map_err(|_| NotANarinfo("its StorePath is invalid"))?;
     Ok(Received { path, signed, signature })
 }
 

@@ -68,23 +68,24 @@ impl Reconciler for Collect {
         let needed = self.db.needed_revisions().await?;
         let commits: HashSet<String> =
             needed.iter().flat_map(Revision::channels).map(|c| c.commit.clone()).collect();
-        let links = unlink(&self.places.time_machine, &commits).context("removing links to built Guixes")?;
+        let links =
+            unlink(&self.places.time_machine, &commits).context("removing GC roots of built Guixes")?;
         if links > 0 {
-            tracing::info!(links, "Guixes that were built are left to the garbage collector");
+            tracing::info!(links, "GC roots of built Guixes removed");
         }
-        let links = self.unlink_outputs().await.context("removing links to what was built")?;
+        let links = self.unlink_outputs().await.context("removing GC roots of outputs")?;
         if links > 0 {
-            tracing::info!(links, "outputs of builds are left to the garbage collector");
+            tracing::info!(links, "GC roots of outputs removed");
         }
         let logs = self.places.logs.clone();
         let removed = tokio::task::spawn_blocking(move || remove_logs(&logs, MOST_LOGS)).await?;
         let removed = removed.context("removing logs of builds")?;
         if removed > 0 {
-            tracing::info!(removed, "the oldest logs of builds were removed: they took more than they may");
+            tracing::info!(removed, "oldest logs of builds removed: they took more space than allowed");
         }
         let removed = self.places.checkouts.remove_unused(commits).await.context("removing checkouts")?;
         if removed > 0 {
-            tracing::info!(commits = removed, "checkouts were removed");
+            tracing::info!(commits = removed, "checkouts removed");
         }
         self.remove_mirrors(&needed).await?;
         self.forget().await?;
@@ -149,7 +150,7 @@ impl Collect {
         let specs = self.db.forget_made_specs().await?;
         let pushes = self.db.forget_old_pushes().await?;
         if branches + specs + pushes > 0 {
-            tracing::info!(branches, specs, pushes, "what is long gone was forgotten");
+            tracing::info!(branches, specs, pushes, "old branches, specs and pushes removed");
         }
         Ok(())
     }
@@ -173,7 +174,7 @@ impl Collect {
             ] {
                 if touched < self.clock.now() - rest && mirrors.path(&mirror.url).exists() {
                     mirrors.discard(&mirror.url).await.context("removing a mirror")?;
-                    tracing::info!(url = mirror.url, "a mirror that nothing needs is removed");
+                    tracing::info!(url = mirror.url, "unused mirror removed");
                 }
             }
             if touched < long_ago - GRACE {

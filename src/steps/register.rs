@@ -88,7 +88,7 @@ impl Register {
             let names = branches.iter().filter(is_there).map(|branch| branch.name.as_str());
             let (made, left_out) = specs_from_template(template, names);
             if left_out > 0 {
-                tracing::warn!(spec.name = template.name, left_out, "the pattern means too many branches");
+                tracing::warn!(spec.name = template.name, left_out, "the pattern matches too many branches");
             }
             all.extend(made);
         }
@@ -114,7 +114,10 @@ impl Register {
             }
         }
         for path in faulty.difference(&self.logged) {
-            tracing::error!(path, "a spec file has faults; what it said before goes on (see `gorget check`)");
+            tracing::error!(
+                path,
+                "a spec file has faults; its last valid version stays in effect (see `gorget check`)"
+            );
         }
         self.logged = faulty;
         Ok(written)

@@ -192,8 +192,8 @@ fn unwanted(build: &OpenBuild, live: &[Live]) -> String {
     let of_spec = live.iter().find(|live| (live.spec, live.system.as_str()) == (build.spec_id, system));
     match of_spec.and_then(|live| live.evaluation) {
         Some(evaluation) => {
-            format!("evaluation {evaluation} of {spec} has it no more, and nobody else wants it")
+            format!("evaluation {evaluation} of {spec} no longer has it, and no other job wants it")
         }
-        None => format!("{spec} is no more evaluated for {system}, and nobody else wants it"),
+        None => format!("{spec} is no longer evaluated for {system}, and no other job wants it"),
     }
 }

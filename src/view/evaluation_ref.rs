@@ -146,7 +146,7 @@ async fn specs_called(db: &Db, word: &str) -> Result<Vec<String>> {
 async fn of_commit(db: &Db, word: &str, spec: Option<&str>) -> Result<Points> {
     let unknown = || {
         no_pair(format!(
-            "{} is no evaluation, date, spec, branch or evaluated commit\n\
+            "{} is not an evaluation, date, spec, branch or evaluated commit\n\
              hint: `gorget status` shows evaluations and specs; a date is written 2026-01-31 or 2026-01-31T16:00",
             sanitize(word)
         ))

@@ -57,7 +57,7 @@ fn building(rows: &Rows, add: &mut impl FnMut(&str, &str, Vec<(Labels, i64)>)) {
     });
     add("builds_blocked", "builds that wait for a failed one, once for each", blocked.collect());
     let pauses = rows.pauses.iter().map(|one| (vec![("kind", one.kind.clone())], 1));
-    add("pauses", "what people paused", pauses.collect());
+    add("pauses", "the pauses", pauses.collect());
 }
 
 fn evaluating(newest: &[db::Evaluation], add: &mut impl FnMut(&str, &str, Vec<(Labels, i64)>)) {
@@ -97,14 +97,10 @@ fn watching(rows: &Rows, now: Seconds, add: &mut impl FnMut(&str, &str, Vec<(Lab
     ];
     let failing = failing
         .map(|(kind, count)| (vec![("kind", kind.to_owned())], i64::try_from(count).unwrap_or(i64::MAX)));
-    add("failing", "what the farm does not reach, by kind", failing.into());
+    add("failing", "unreachable repositories, servers and coordinators, by kind", failing.into());
     let oldest = rows.branches.iter().filter_map(|branch| branch.polled_at).min();
     let age = oldest.map(|at| (Vec::new(), now.saturating_sub(at)));
-    add(
-        "oldest_poll_seconds",
-        "how long ago the branch was polled that was not for the longest time",
-        age.into_iter().collect(),
-    );
+    add("oldest_poll_seconds", "time since the least recent poll of a branch", age.into_iter().collect());
 }
 
 fn of(spec: &str, system: &str) -> Labels {

@@ -48,9 +48,9 @@ impl<'a> Verdict<'a> {
         let Self { base, .. } = self;
         let head = match self.word {
             Word::MustChange => "The branch must change",
-            Word::NeedsAction => "Somebody has to do something",
+            Word::NeedsAction => "A person has to act",
             Word::Unknown => "It cannot be judged",
-            Word::Waiting => "There is nothing to do but to wait",
+            Word::Waiting => "Evaluations or builds are not finished",
             Word::Ready => return format!("It can be merged into {base}."),
         };
         let mut reasons = self.deciding();

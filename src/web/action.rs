@@ -97,7 +97,7 @@ pub(super) async fn approve_evaluation(
 async fn approve(farm: &Shared, by: &Caller, which: Which<'_>, given: ActionBody) -> Answer {
     let approved = farm.actions(by).approve(which, ActionBody::word(&given.system)).await?;
     let lines = approved.iter().map(Approved::new).map(|Approved { count, evaluation, spec, system }| {
-        format!("{count} of evaluation {evaluation} ({spec}, {system}) may be built")
+        format!("approved builds of evaluation {evaluation} ({spec}, {system}): {count}")
     });
     let text = lines.collect::<Vec<_>>().join("; ");
     Ok(farm.done(text, given))

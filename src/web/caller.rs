@@ -95,7 +95,7 @@ async fn caller(shared: &Shared, needed: Role, request: &Parts) -> Result<Caller
 /// An anonymous caller, if anonymous reading is permitted and the request needs no more than that.
 fn anonymous(may_read: bool, needed: Role, origin: String) -> Result<Caller, Problem> {
     if needed > Role::Read || !may_read {
-        let hint = "hint: `gorget token create` makes one";
+        let hint = "hint: `gorget token create` creates one";
         let detail = format!("this takes a valid token with the role {}\n{hint}", needed.word());
         return Err(Problem::new(StatusCode::UNAUTHORIZED, detail).needs(needed));
     }

@@ -98,7 +98,7 @@ async fn receive(
                 events = events.len(),
                 new = noted.new,
                 builds = noted.changed,
-                "builds moved on"
+                "build states updated"
             );
             StatusCode::NO_CONTENT.into_response()
         }
@@ -154,7 +154,7 @@ fn read(body: &[u8]) -> Result<Vec<NewEvent>, String> {
         let event = word("event").ok_or_else(|| fault("no event"))?;
         let Some(attempt) = Attempt::of_word(event) else {
             let event: String = event.chars().take(LONGEST_NAME).collect();
-            (ignored, example) = (ignored + 1, format!("nothing is known about `{}`", sanitize(&event)));
+            (ignored, example) = (ignored + 1, format!("unknown event `{}`", sanitize(&event)));
             continue;
         };
         let derivation = word("derivation").ok_or_else(|| fault("no derivation"))?;

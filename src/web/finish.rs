@@ -43,7 +43,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
 pub(super) async fn finish(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     // No name contains a null character, and PostgreSQL does not accept text with one.
     if request.uri().to_string().contains("%00") {
-        return (StatusCode::BAD_REQUEST, "a name has no null character\n").into_response();
+        return (StatusCode::BAD_REQUEST, "a name cannot have a null character\n").into_response();
     }
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     let known = request.headers().get(IF_NONE_MATCH).filter(|_| is_read).cloned();

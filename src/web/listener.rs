@@ -64,7 +64,7 @@ async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     let is_socket = fs_err::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket {
         if UnixStream::connect(path).await.is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there"));
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "the address is in use"));
         }
         fs_err::remove_file(path)?;
     }

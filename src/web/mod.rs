@@ -138,7 +138,7 @@ pub async fn serve(listener: Listener, web: Web, stop: CancellationToken) -> any
 /// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("there is nothing")]
+    #[error("not found")]
     NotFound,
     #[error("too many large store items are being served")]
     Busy,
@@ -161,12 +161,12 @@ enum Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         if matches!(self, Self::NotFound) {
-            return (StatusCode::NOT_FOUND, [(CACHE_CONTROL, "max-age=60")], "there is nothing here\n")
-                .into_response();
+            return (StatusCode::NOT_FOUND, [(CACHE_CONTROL, "max-age=60")], "not found\n").into_response();
         }
         if matches!(self, Self::Busy) {
             let headers = [(RETRY_AFTER, "10")];
-            return (StatusCode::SERVICE_UNAVAILABLE, headers, "too much is being served\n").into_response();
+            return (StatusCode::SERVICE_UNAVAILABLE, headers, "too many requests for large items\n")
+                .into_response();
         }
         tracing::error!("a request failed: {:#}", anyhow::Error::from(self));
         (StatusCode::INTERNAL_SERVER_ERROR, "the farm failed; its log says why\n").into_response()

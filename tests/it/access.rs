@@ -185,7 +185,7 @@ async fn what_is_changed_over_the_api_is_done_and_written_down() {
         let (status, answer) = post("/evaluations/3/approve", &operator, nothing()).await;
         assert_eq!(
             (status, &answer),
-            (200, &json!({ "done": "2 of evaluation 3 (staging, x86_64-linux) may be built" }))
+            (200, &json!({ "done": "approved builds of evaluation 3 (staging, x86_64-linux): 2" }))
         );
         assert!(db.awaiting_approval().await.unwrap().is_empty());
         assert_eq!(
@@ -208,7 +208,7 @@ async fn what_is_changed_over_the_api_is_done_and_written_down() {
         assert_eq!(post(&format!("/builds/{gcc}/retry"), &admin, nothing()).await.0, 200);
         assert_eq!(db.build(gcc).await.unwrap().unwrap().state, BuildState::Queued);
         assert_eq!(post(&format!("/builds/{gcc}/retry"), &admin, nothing()).await.0, 409, "it did not fail");
-        let none = json!({ "done": "0 builds are queued once more" });
+        let none = json!({ "done": "0 builds are queued again" });
         assert_eq!(post("/builds/retry", &admin, json!({ "spec": "master" })).await, (200, none));
         let why = json!({ "reason": "freeze" });
         assert_eq!(post("/pauses/spec/staging", &operator, why.clone()).await.0, 200);

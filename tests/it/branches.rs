@@ -238,7 +238,7 @@ async fn a_repository_with_ever_new_branches_costs_no_more_than_the_limit() {
         let pattern = branches.iter().find(|branch| branch.name == "*-team").unwrap();
         let note = pattern.reason.as_deref().unwrap();
         assert!(note.contains("100000 more branches are not watched: the limit is 50"), "{note}");
-        assert!(note.contains("passed over: `-team` (it begins with `-`)"), "{note}");
+        assert!(note.contains("ignored: `-team` (it begins with `-`)"), "{note}");
         assert_eq!((pattern.problem, pattern.failures), (None, 0));
 
         let mut collect = bed.collect();

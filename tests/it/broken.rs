@@ -32,7 +32,7 @@ async fn a_package_that_raises_costs_that_job_only() {
     farm.run_once().await;
     let again = farm.queued_by(3).await;
     assert_eq!(again, ["figlet.x86_64-linux"], "what could not be evaluated stayed wanted");
-    assert_eq!(farm.diff(2, 3).await.0["mended"], ["clisp.x86_64-linux", "libffcall.x86_64-linux"]);
+    assert_eq!(farm.diff(2, 3).await.0["fixed"], ["clisp.x86_64-linux", "libffcall.x86_64-linux"]);
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_module_that_does_not_compile_costs_what_needs_it_until_it_does_again(
     assert!(farm.queued_by(5).await.is_empty(), "all of it had been queued before");
     assert!(farm.diff(2, 5).await.0.is_empty());
     let (diff, _) = farm.diff(3, 5).await;
-    assert_eq!((&diff["mended"][..], diff.len()), (&all.map(str::to_owned)[..], 1), "{diff:?}");
+    assert_eq!((&diff["fixed"][..], diff.len()), (&all.map(str::to_owned)[..], 1), "{diff:?}");
 }
 
 #[tokio::test]
@@ -116,10 +116,10 @@ async fn an_entry_that_raises_costs_itself_and_a_manifest_that_does_not_load_all
 
     channel.write("a.scm", &good);
     farm.run_once().await;
-    assert_eq!(farm.diff(3, 4).await.0["mended"], ["one-1"]);
+    assert_eq!(farm.diff(3, 4).await.0["fixed"], ["one-1"]);
     let (diff, _) = farm.diff(2, 4).await;
     assert_eq!(
-        (&diff["changed"], &diff["mended"], diff.len()),
+        (&diff["changed"], &diff["fixed"], diff.len()),
         (&vec!["one-1".to_owned()], &vec!["two-1".to_owned()], 2)
     );
     assert_eq!(farm.queue().await.len(), 3, "those of the good one");

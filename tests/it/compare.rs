@@ -119,7 +119,7 @@ async fn every_kind_of_difference_has_its_place() {
         (jobs("added"), jobs("removed")),
         (vec!["alias.x".into(), "new.x".into()], vec!["gone.x".into()])
     );
-    assert_eq!((jobs("broken"), jobs("mended")), (vec!["bad.x".into()], vec!["mended.x".into()]));
+    assert_eq!((jobs("broken"), jobs("fixed")), (vec!["bad.x".into()], vec!["mended.x".into()]));
     assert_eq!(
         (&answer["new_errors"][0]["name"], &answer["gone_errors"][0]["name"]),
         (&"bad.x".into(), &"mended.x".into())
@@ -158,9 +158,9 @@ async fn numbers_commits_specs_branches_and_dates_name_evaluations() {
     assert_eq!(compared(&farm, &["side", "bbbb"]).await, [[4, 6], [3, 5]], "of two specs");
     assert_eq!(compared(&farm, &["--spec", "master", "2026-01-02", "2026-01-03"]).await, expected);
 
-    assert!(refused(&farm, &["abc", "1"]).await.contains("abc is no evaluation"));
-    assert!(refused(&farm, &["1", "99"]).await.contains("99 is no evaluation"));
-    assert!(refused(&farm, &["nowhere", "1"]).await.contains("nowhere is no evaluation"));
+    assert!(refused(&farm, &["abc", "1"]).await.contains("abc is not an evaluation"));
+    assert!(refused(&farm, &["1", "99"]).await.contains("99 is not an evaluation"));
+    assert!(refused(&farm, &["nowhere", "1"]).await.contains("nowhere is not an evaluation"));
     assert!(refused(&farm, &["2025-01-01", "1"]).await.contains("nothing was evaluated by 2025-01-01"));
     let several = refused(&farm, &["2026-01-02", "2026-01-03"]).await;
     assert!(several.contains("several specs: master, other"), "{several}");

@@ -108,8 +108,8 @@ async fn faults_of_what_the_farm_keeps_are_found() {
     std::fs::write(damaged.state().join("gorget.db"), "no database").unwrap();
     finds(&damaged, "fault", "database", "").await;
     let absent = farm(&tree);
-    finds(&absent, "warning", "database", "is not there yet").await;
-    finds(&absent, "warning", "signing key", "is not there").await;
+    finds(&absent, "warning", "database", "does not exist yet").await;
+    finds(&absent, "warning", "signing key", "does not exist").await;
     let elsewhere = farm(&tree);
     elsewhere.at_database("postgres://nobody@127.0.0.1:1/gorget");
     finds(&elsewhere, "fault", "database", "").await;

@@ -187,7 +187,7 @@ async fn a_package_with_very_many_and_very_long_jobs_is_one_error() {
         assert_only_bad(
             &flood(&too_long).await,
             "protocol",
-            "it sent messages in the place of the evaluator",
+            "it sent messages that only the evaluator may send",
         );
     })
     .await;

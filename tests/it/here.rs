@@ -121,7 +121,7 @@ async fn the_queue_is_built_inputs_first_and_what_fails_blocks_no_others() {
     let failing = story(&farm, "failing").await;
     let log = std::fs::read_to_string(text(&failing["log"])).unwrap();
     assert!(log.len() < 1_200_000 && log.contains("what went wrong\nxxx"), "{}", log.len());
-    assert!(log.contains("xxx\n[") && log.contains("bytes are left out]"), "{}", log.len());
+    assert!(log.contains("xxx\n[") && log.contains("bytes omitted]"), "{}", log.len());
     assert!(log.contains("xxxthe end\n"));
     assert!(text(&failing["build"]["answer"]).contains("failed"), "{failing}");
     assert_eq!(failing["blocks"], 2);

@@ -323,7 +323,7 @@ async fn who_lies_to_the_supervisor_is_not_believed() {
     for name in ["prints-lies", "is-no-parent", "is-no-worker", "talks-nonsense", "talks-endlessly"] {
         assert!(result.jobs.contains_key(&format!("{name}.x86_64-linux")), "{name}: {result:#?}");
     }
-    let out_of_turn = ("protocol", "it sent messages in the place of the evaluator");
+    let out_of_turn = ("protocol", "it sent messages that only the evaluator may send");
     assert_eq!(result.error("idles"), out_of_turn);
     assert_eq!(result.error("answers-for-others"), out_of_turn);
     let (cause, message) = result.error("names-a-lie");

@@ -260,9 +260,9 @@ async fn what_is_missing_is_said_with_a_hint() {
         .await;
 
     let contributor = with_channel().await;
-    fails(&contributor, &["--base", "nothing"], "\"nothing\" is no commit\nhint: ").await;
+    fails(&contributor, &["--base", "nothing"], "\"nothing\" is not a commit\nhint: ").await;
     for word in ["--all", "^HEAD", ""] {
-        fails(&contributor, &[&format!("--base={word}")], "is no commit\nhint: ").await;
+        fails(&contributor, &[&format!("--base={word}")], "is not a commit\nhint: ").await;
     }
     fails(&contributor, &["--system", "vax-linux"], "Guix knows these: x86_64-linux, ").await;
     contributor.git(&["branch", "--move", "only"]).await;
@@ -310,10 +310,10 @@ async fn what_was_broken_before_is_no_error_of_the_change() {
     contributor.edit("worse.scm", "(define-public", ";; a comment\n(define-public");
     contributor.edit("first.scm", "(version \"1\")", "(version \"2\")");
     let system = contributor.system(&[], 0).await;
-    assert_eq!((&system["new_errors"], &system["mended"]), (&json!([]), &json!([])));
+    assert_eq!((&system["new_errors"], &system["fixed"]), (&json!([]), &json!([])));
     assert_eq!(system["rebuilds"]["count"], 3);
     contributor.edit("worse.scm", "(error \"a\" (current-time))", "");
-    assert_eq!(names(&contributor.system(&[], 0).await["mended"], "job"), ["worse"]);
+    assert_eq!(names(&contributor.system(&[], 0).await["fixed"], "job"), ["worse"]);
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ async fn an_evaluation_that_ends_each_of_its_hosts_is_given_up() {
         assert_eq!(given_up.state, EvaluationState::Failed);
         let reason = given_up.reason.unwrap();
         assert!(
-            reason.contains(&format!("begun {MAX_STARTS} times")) && reason.contains("hint: "),
+            reason.contains(&format!("started {MAX_STARTS} times")) && reason.contains("hint: "),
             "{reason}"
         );
         assert!(db.verify().await.unwrap().is_empty());

@@ -133,7 +133,7 @@ async fn hosts_die_and_hang_and_every_system_is_evaluated_once() {
     let refused = format!("evaluation {} is not ours any more", had["two"]);
     assert!(talk.contains("dropped") && talk.contains(&refused), "{talk}");
     let talk = stop(&mut three).await;
-    assert!(talk.contains("an evaluation was interrupted and begins again"), "{talk}");
+    assert!(talk.contains("an evaluation was interrupted, and starts again"), "{talk}");
     assert!(stop(&mut standing_by).await.contains("this one stands by"));
     assert_eq!(db.verify().await.unwrap(), []);
     let stopped = db.hosts().await.unwrap().iter().filter(|host| host.stopped_at.is_some()).count();
@@ -172,7 +172,7 @@ async fn who_schedules_and_who_evaluates_can_share_a_file() {
     let mut running = planner.start(&["--host", "planner"]);
     planner.until(&mut running, |status| schedules(status, "planner")).await;
     let said = evaluator.say(&["run", "--once", "--host", "planner"]).await;
-    assert!(said.code == Some(1) && said.talk.contains("another host is called `planner`"), "{}", said.talk);
+    assert!(said.code == Some(1) && said.talk.contains("the host name `planner` is taken"), "{}", said.talk);
     let said = evaluator.say(&["run", "--once", "--host", "evaluator"]).await;
     assert!(said.code == Some(1) && said.talk.contains("another host schedules"), "{}", said.talk);
     stop(&mut running).await;

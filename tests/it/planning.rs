@@ -133,7 +133,7 @@ async fn a_build_lives_while_somebody_wants_it_or_needs_it_for_another() {
                 named("shared", BuildState::Queued), // master wants it
             ]
         );
-        let reason = format!("evaluation {second} of topic has it no more, and nobody else wants it");
+        let reason = format!("evaluation {second} of topic no longer has it, and no other job wants it");
         assert_eq!(builds(db).await["fresh"].answer.as_ref(), Some(&reason));
 
         // Back again before the coordinator was told, and after.
@@ -191,7 +191,7 @@ async fn a_spec_that_rests_wants_nothing_until_it_is_active_again() {
         schedule(db, 1000).await;
         tell(db, "bye", "x", Attempt::Succeeded, 1100).await;
         let resting = Spec { active: false, ..spec("master") };
-        for (given, expected) in [(vec![resting], "is no more evaluated"), (vec![], "for x86_64-linux")] {
+        for (given, expected) in [(vec![resting], "is no longer evaluated"), (vec![], "for x86_64-linux")] {
             db.sync_specs(&given).await.unwrap();
             schedule(db, 2000).await;
             let hello = &builds(db).await["hello"];

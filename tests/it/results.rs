@@ -58,7 +58,7 @@ async fn modules_that_name_their_jobs_cannot_take_the_names_of_others() {
     assert_eq!(jobs, ["one", "shared", "two"], "{result:#?}");
     let (cause, message) = result.error("(evil two)");
     assert_eq!(cause, "protocol");
-    assert_eq!(message, "it gives a job no name (and 1 more of its jobs cannot be taken)");
+    assert_eq!(message, "it gives a job no name (and 1 more of its jobs are rejected)");
 }
 
 #[tokio::test]

@@ -369,5 +369,5 @@ async fn it_is_explained_which_derivation_failed_and_which_is_tried() {
     farm.coordinator.finish("which", false);
     farm.go_on().await;
     let told = explain().await;
-    assert!(told.contains("failed; honest says that what failed is not tried again"), "{told}");
+    assert!(told.contains("failed; honest does not retry failed builds"), "{told}");
 }

@@ -36,7 +36,7 @@ nam = "other"
 url = "https://user:secret@example.org/x"
 "#;
     insta::assert_snapshot!(faults(source), @r#"
-    error: this does not do as a name
+    error: this is not a valid name
      --> farm.toml:1:8
       |
     1 | name = "../farm"
@@ -227,7 +227,7 @@ fn what_is_missing_altogether_is_named() {
       |           ^^ expected at least one item
     "#);
     insta::assert_snapshot!(faults("build = {}\nchannel = [3]\n"), @r#"
-    error: `build` lists nothing
+    error: `build` is empty
      --> farm.toml:1:9
       |
     1 | build = {}
@@ -282,7 +282,7 @@ fn options_that_make_no_sense_are_shown_where_they_stand() {
     hint: write a triplet that `guix build --list-targets` shows, such as `aarch64-linux-gnu`
     "#);
     insta::assert_snapshot!(faults(&spec("build = \"guix\"\ntuned = false\ncross = false")), @r#"
-    error: this takes a channel that is called `guix`
+    error: this needs a channel called `guix`
      --> farm.toml:1:9
       |
     1 | build = "guix"
@@ -403,7 +403,7 @@ fn whoever_does_without_authentication_says_so() {
     "#);
     let both = format!("name = \"guix\"\nurl = \"https://example.org/guix\"\nauthenticate = false\n{known}");
     insta::assert_snapshot!(faults(&spec(&both)), @r#"
-    error: there is an introduction, and nothing to be introduced
+    error: `introduction` and `authenticate = false` contradict each other
      --> farm.toml:5:16
       |
     5 | authenticate = false
@@ -467,14 +467,14 @@ fn a_mistake_in_toml_itself_is_one_fault() {
      --> farm.toml:2:1
       |
     2 | build = "hello"
-      | ^^^^^ TOML cannot be read on from here
+      | ^^^^^ TOML cannot be parsed after this
     "#);
     insta::assert_snapshot!(faults("build = all\n"), @r#"
     error: string values must be quoted, expected literal string
      --> farm.toml:1:9
       |
     1 | build = all
-      |         ^^^ TOML cannot be read on from here
+      |         ^^^ TOML cannot be parsed after this
     "#);
 }
 

@@ -230,7 +230,7 @@ async fn a_server_that_fails_says_nothing_and_is_left_alone_for_a_while() {
         run_until_idle(&mut query).await.unwrap();
         let queued = builds(db, BuildState::Queued).await;
         let said = queued["two"].answer.as_deref().unwrap();
-        assert!(said.starts_with("queued without an answer of http://"), "{said}");
+        assert!(said.starts_with("queued without an answer from http://"), "{said}");
 
         assert_eq!(db.failing_servers().await.unwrap().len(), 1);
         db.forget_other_servers(&[url.as_str()]).await.unwrap();

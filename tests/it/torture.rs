@@ -221,7 +221,7 @@ fn losses(log: &str) -> Vec<(String, u32)> {
         let (_, rest) = line.split_once(&format!(" {key}=")).unwrap_or_else(|| panic!("no {key}: {line}"));
         rest.split(' ').next().unwrap().to_owned()
     };
-    let lines = log.lines().filter(|line| line.contains("a worker is lost"));
+    let lines = log.lines().filter(|line| line.contains("worker lost"));
     lines
         .map(|line| {
             let unit = value(line, "unit");

@@ -41,8 +41,8 @@ async fn meddle(location: &str, sql: &str) {
 /// What is done, the rule that it breaks, and a word of what is said.
 const HARM: [(&str, &str, &str); 16] = [
     ("update job_interval set last_evaluation = 2, node = 2 where last_evaluation = 1", "", ""),
-    ("update job_interval set node = 2 where last_evaluation = 1", "interval", "is not found"),
-    ("update job_interval set node = null where last_evaluation = 1", "interval", "is not found"),
+    ("update job_interval set node = 2 where last_evaluation = 1", "interval", "at the wrong node"),
+    ("update job_interval set node = null where last_evaluation = 1", "interval", "at the wrong node"),
     ("update job_interval set first_evaluation = 2 where last_evaluation = 1", "interval", "wrong order"),
     ("update evaluation set state = 'failed' where id = 1", "interval", "not complete"),
     (
@@ -73,11 +73,11 @@ const HARM: [(&str, &str, &str); 16] = [
     (
         "update output_set set outputs = 'out other' where id = 1",
         "derivation",
-        "not what its store item says",
+        "differs from its store item",
     ),
-    ("update derivation set inputs = '\\x' where id = 2", "derivation", "not what its store item says"),
-    ("update store_item set start = 1 where name = 'app-1-builder'", "items", "would be called"),
-    ("delete from store_item where name = 'library-2-builder'", "closure", "is not there"),
+    ("update derivation set inputs = '\\x' where id = 2", "derivation", "differs from its store item"),
+    ("update store_item set start = 1 where name = 'app-1-builder'", "items", "have the path"),
+    ("delete from store_item where name = 'library-2-builder'", "closure", "is missing"),
     ("update build set derivation_id = 1 where derivation_id = 4", "build", "different outputs"),
 ];
 
@@ -190,7 +190,7 @@ async fn a_backup_is_whole_while_others_write() {
 
     let again = farm.say(&["backup", &target]).await;
     assert_eq!(again.code, Some(1));
-    assert!(again.talk.contains("is there already\nhint: "), "{}", again.talk);
+    assert!(again.talk.contains("exists already\nhint: "), "{}", again.talk);
 }
 
 #[tokio::test]
@@ -261,7 +261,7 @@ async fn a_farm_moves_to_postgresql_and_back_and_loses_nothing() {
 
     let refused = copy(&from, &url).await;
     assert_eq!(refused.code, Some(1), "{}", refused.talk);
-    assert!(refused.talk.contains("there are rows in `"), "{}", refused.talk);
+    assert!(refused.talk.contains("the table `"), "{}", refused.talk);
     assert!(copy(&from, &at("other.db")).await.talk.contains("of one kind\nhint: "));
     assert_eq!(copy(&at("nowhere"), &url).await.code, Some(1));
 

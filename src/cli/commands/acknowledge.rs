@@ -7,9 +7,9 @@ use crate::db::PushId;
 
 /// Allow a push that leads away from what was evaluated
 ///
-/// A branch of a channel that is authenticated goes forward only: who could put it back to an older
-/// commit could bring back old faults. A spec whose branch went elsewhere is blocked until somebody who
-/// knows why says so. The commit must be authentic all the same.
+/// A branch of an authenticated channel may only move forward, because an older commit could bring
+/// back old vulnerabilities. A spec whose branch moved elsewhere is blocked until this command
+/// allows it. The commit must be authentic in any case.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Acknowledge {
     /// Number of the push, as `gorget status` and `gorget pushes` show it

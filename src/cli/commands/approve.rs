@@ -9,12 +9,12 @@ use crate::view::approval::Approved;
 /// Queue builds that await approval
 ///
 /// A spec can have a budget of new builds for each evaluation, and be staged: then other systems wait
-/// for the first one. `gorget status` shows what awaits approval. What an approved evaluation comes to want
-/// later is queued as well.
+/// for the first one. `gorget status` shows what awaits approval. Builds that an approved
+/// evaluation wants later are queued as well.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Approve {
-    /// Name of a spec, or number of an evaluation, as `gorget status` shows them. What awaits approval of
-    /// earlier evaluations of the same spec and system, and still wanted, goes with an evaluation
+    /// Name of a spec, or number of an evaluation, as `gorget status` shows them. An evaluation
+    /// includes builds of earlier evaluations of its spec and system that still await approval
     which: String,
     /// Only what awaits approval for this system
     #[arg(long)]
@@ -39,7 +39,7 @@ pub(in crate::cli) async fn run(args: &Approve, config: Config) -> anyhow::Resul
         }
         let Approved { count, evaluation, spec, system } = approved;
         let builds = output::count(usize::try_from(count)?, "build", "builds");
-        output::note(&format!("{builds} of evaluation {evaluation} ({spec}, {system}) may be built"));
+        output::note(&format!("{builds} of evaluation {evaluation} ({spec}, {system}) approved"));
     }
     Ok(Exit::Done)
 }

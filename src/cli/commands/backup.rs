@@ -7,11 +7,11 @@ use crate::config::Config;
 
 /// Copy the database into a new file while the farm runs
 ///
-/// To go back to it, stop the farm and put the file in the place of `gorget.db`. Signing key and
+/// To restore it, stop the farm and replace `gorget.db` by the file. Signing key and
 /// configuration are not in it; mirrors and checkouts need no copy.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Backup {
-    /// The file, which must not be there
+    /// The file, which must not exist
     file: PathBuf,
 }
 
@@ -19,7 +19,7 @@ pub(in crate::cli) async fn run(args: &Backup, config: Config) -> anyhow::Result
     let db = open_db::open(&config).await?;
     let file = std::path::absolute(&args.file)?;
     if file.exists() {
-        return Err(user_error(format!("{} is there already\nhint: choose another name", file.display())));
+        return Err(user_error(format!("{} exists already\nhint: choose another name", file.display())));
     }
     // An incomplete copy must not be mistaken for a complete one.
     let mut name = file.clone().into_os_string();

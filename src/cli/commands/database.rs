@@ -14,8 +14,7 @@ pub(in crate::cli) struct Database {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Copies all rows from SQLite to PostgreSQL, or back; stop the farm before, so that it does not go on
-    /// with the old one
+    /// Copies all rows from SQLite to PostgreSQL, or back; stop the farm first
     Copy {
         /// The database to copy: the path of an SQLite file, or `postgres://USER@HOST/NAME`
         from: String,
@@ -40,7 +39,7 @@ pub(in crate::cli) async fn run(args: &Database) -> anyhow::Result<Exit> {
         Err(error @ (Error::NotEmpty(_) | Error::SameKind)) => Err(user_error(error.to_string())),
         copied => {
             copied?;
-            output::note("everything was copied; say `database = \"…\"` in gorget.toml to go on with it");
+            output::note("all tables copied; set `database = \"…\"` in gorget.toml to use the copy");
             Ok(Exit::Done)
         }
     }

@@ -57,7 +57,7 @@ fn show(comparison: &Comparison<'_>) -> std::io::Result<()> {
     lines.extend(new_errors.iter().flat_map(|error| told("!", error)));
     lines.extend(gone_errors.iter().flat_map(|error| told("no longer:", error)));
     lines.push(format!(
-        "{} changed, {} added, {} removed, {} broken, {} mended; {} new, {} gone",
+        "{} changed, {} added, {} removed, {} broken, {} fixed; {} new, {} gone",
         diff.changed.len(),
         diff.added.len(),
         diff.removed.len(),

@@ -75,7 +75,7 @@ async fn sweep(args: &Gc, db: &Db, retained: &[db::Retained]) -> anyhow::Result<
     sweeper.end().await?;
     if swept.is_none() {
         output::note(
-            "no store item was removed, because an evaluation runs\nhint: --wait lets none begin and waits for it",
+            "no store item was removed, because an evaluation runs\nhint: --wait waits for it, and lets no other begin",
         );
     }
     Ok(swept.transpose()?)

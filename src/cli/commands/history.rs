@@ -61,7 +61,7 @@ pub(in crate::cli) async fn run(args: &History, config: Config) -> anyhow::Resul
 
 fn unknown(word: &str, alike: &[String]) -> anyhow::Error {
     let hint = match alike {
-        [] => "`gorget explain` says why a job is not there".to_owned(),
+        [] => "`gorget explain` says why a job is missing".to_owned(),
         names => {
             let names: Vec<String> = names.iter().map(|name| sanitize(name)).collect();
             format!("there are {}", names.join(", "))

@@ -6,7 +6,7 @@ use crate::cli::{Exit, output, user_error};
 use crate::config::Config;
 use crate::guix::signature::SigningKey;
 
-/// Make, import or show the key with which derivations are signed
+/// Create, import or show the key with which derivations are signed
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Key {
     #[command(subcommand)]
@@ -15,7 +15,7 @@ pub(in crate::cli) struct Key {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Makes a new key pair, such as `guix archive --generate-key` makes
+    /// Creates a new key pair, such as `guix archive --generate-key` creates
     Generate,
     /// Takes the key pair of this machine's Guix, or of another directory with `signing-key.sec` and
     /// `signing-key.pub`
@@ -32,7 +32,7 @@ pub(in crate::cli) fn run(args: &Key, config: &Config) -> anyhow::Result<Exit> {
     let file = &config.web.signing_key;
     let key = match &args.action {
         Action::Show if !file.exists() => {
-            let hint = "hint: `gorget key generate` makes one";
+            let hint = "hint: `gorget key generate` creates one";
             return Err(user_error(format!("there is no key in {}\n{hint}", file.display())));
         }
         Action::Show => SigningKey::load(file)?,
@@ -47,7 +47,10 @@ pub(in crate::cli) fn run(args: &Key, config: &Config) -> anyhow::Result<Exit> {
     };
     if !matches!(args.action, Action::Show) {
         key.store(file)?;
-        output::note(&format!("the key is in {}; machines that build have to authorize:", file.display()));
+        output::note(&format!(
+            "key written to {}; machines that build have to authorize it:",
+            file.display()
+        ));
     }
     key.public_text().lines().try_for_each(output::line)?;
     Ok(Exit::Done)

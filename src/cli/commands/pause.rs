@@ -14,12 +14,12 @@ use crate::db::Pausable;
 pub(in crate::cli) struct Pause {
     #[command(flatten)]
     what: What,
-    /// Why, for whoever wonders
+    /// The reason, which `gorget status` shows
     #[arg(long, default_value = "")]
     reason: String,
 }
 
-/// Let something go on that was paused
+/// Resume something that is paused
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Resume {
     #[command(flatten)]

@@ -10,7 +10,7 @@ use crate::db::EvaluationId;
 pub(in crate::cli) struct Pin {
     /// Number of the evaluation, as `gorget status` shows it
     evaluation: i64,
-    /// Let it go again
+    /// Unpin it
     #[arg(long)]
     remove: bool,
 }

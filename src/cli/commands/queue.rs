@@ -38,7 +38,7 @@ const SHOWN: [BuildState; 5] = [
 pub(in crate::cli) struct Queue {
     #[command(flatten)]
     filter: Filter,
-    /// Only those in this state, whichever it is
+    /// Only builds in this state
     #[arg(long, value_name = "STATE", value_parser = state)]
     in_state: Option<BuildState>,
     /// Write one JSON object for every build

@@ -4,7 +4,7 @@ use crate::cli::author::{ActionContext, refused};
 use crate::cli::{Exit, output};
 use crate::config::Config;
 
-/// Give the builds of a coordinator that is gone to others
+/// Reassign the builds of a removed coordinator
 ///
 /// A build stays at its coordinator until it ends or is canceled, so that nothing is built twice. This takes all
 /// builds from that one: those that are still wanted go to the coordinators that serve them now.

@@ -7,17 +7,18 @@ use crate::config::Config;
 use crate::db::EvaluationId;
 use crate::domain::spec::System;
 
-/// Evaluate a revision once more, for one system, or queue failed builds once more
+/// Evaluate a revision again, for one system, or queue failed builds again
 ///
-/// Other systems of the revision stay as they are. What failed for reasons outside of the revision is
-/// tried three times without being asked for, and what is interrupted is begun five times; this is for
-/// what a person has mended since, such as too little memory, or an agent whose disk was full.
+/// Other systems of the revision stay as they are. An evaluation that fails for reasons outside of
+/// its revision is retried automatically, three times, and one that is interrupted is started five
+/// times. Use this command when the cause is fixed, such as too little memory, or an agent with a
+/// full disk.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["evaluation", "builds"]))]
 pub(in crate::cli) struct Retry {
     /// Number of the evaluation, as `gorget status` shows it: the newest of its spec and system
     evaluation: Option<i64>,
-    /// Queue failed and rejected builds once more, of all specs and systems or of those given
+    /// Queue failed and rejected builds again, of all specs and systems or of those given
     #[arg(long)]
     builds: bool,
     /// Only builds that this spec wanted first

@@ -8,7 +8,7 @@ use crate::db::{NewToken, TokenId};
 use crate::domain::access::Role;
 use crate::view::access::Token;
 
-/// Make, list or revoke tokens, with which people and programs use pages and the API
+/// Create, list or revoke tokens, with which people and programs use pages and the API
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Tokens {
     #[command(subcommand)]
@@ -17,7 +17,7 @@ pub(in crate::cli) struct Tokens {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Makes a token, and prints its secret, which is nowhere else
+    /// Creates a token, and prints its secret, which is not stored
     Create(Create),
     /// Lists tokens, the newest first
     List {

@@ -68,7 +68,7 @@ async fn of_spec(db: &Db, name: &str, history: bool) -> anyhow::Result<Vec<db::V
     }
     let rows = db.verdicts_of(stored.id, if history { i64::MAX } else { 1 }).await?;
     if rows.is_empty() {
-        output::note(&format!("{name} is not judged yet: the farm does that when it runs"));
+        output::note(&format!("there is no verdict on {name} yet\nhint: a running farm makes it"));
     }
     Ok(rows)
 }
@@ -99,7 +99,7 @@ fn show(verdict: &Verdict<'_>) -> std::io::Result<()> {
         output::table(&["VERDICT", "SYSTEM", "REASON", ""], rows)?;
     }
     verdict.systems.iter().try_for_each(|system| show_system(verdict, system))?;
-    output::line(&format!("judged at {}, so since {}", utc(verdict.judged_at), utc(verdict.since)))
+    output::line(&format!("judged at {}, unchanged since {}", utc(verdict.judged_at), utc(verdict.since)))
 }
 
 fn show_system(verdict: &Verdict<'_>, report: &SystemReport) -> std::io::Result<()> {

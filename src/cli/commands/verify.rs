@@ -26,12 +26,12 @@ pub(in crate::cli) async fn run(args: &Verify, config: Config) -> anyhow::Result
         }
     }
     if findings.is_empty() {
-        output::note("everything is as it should be");
+        output::note("no faults found");
         return Ok(Exit::Done);
     }
     output::note(&format!(
         "{}\nhint: `gorget backup` before anything else; go back to an older backup, or evaluate anew with another --state",
-        output::count(findings.len(), "thing is wrong", "things are wrong")
+        output::count(findings.len(), "fault found", "faults found")
     ));
     Ok(Exit::InternalError)
 }

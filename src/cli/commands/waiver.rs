@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::farm::actions::WantedWaiver;
 use crate::view::verdict::Waiver;
 
-/// Make, list or end waivers, with which somebody answers for what a branch breaks
+/// Create, list or end waivers: jobs that do not count against a branch
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Waivers {
     #[command(subcommand)]
@@ -16,7 +16,7 @@ pub(in crate::cli) struct Waivers {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Lets jobs not count for a reason against a branch
+    /// Creates a waiver, so that jobs do not count against a branch
     Create(Create),
     /// Lists the waivers that are in force
     List {
@@ -42,7 +42,7 @@ struct Create {
     /// Only for this system
     #[arg(long)]
     system: Option<String>,
-    /// Why somebody answers for it; people read that beside the verdict
+    /// Why the jobs do not count; this is shown beside the verdict
     #[arg(long, value_name = "TEXT")]
     why: String,
     /// For so many days, 90 at most

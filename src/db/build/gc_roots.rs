@@ -18,7 +18,7 @@ impl Db {
             each!(&self.readers, pool, sql => sqlx::query_scalar(sql).bind(build).fetch_one(pool).await?);
         let damaged = |line: &str| Error::Damaged {
             what: format!("the outputs of build {build}"),
-            reason: format!("`{line}` is none"),
+            reason: format!("`{line}` is not an output"),
         };
         let pair = |line: &str| {
             let (name, base_name) = line.split_once(' ').ok_or_else(|| damaged(line))?;

@@ -72,7 +72,7 @@ impl Db {
     /// wanted again. Its urgency there is not known.
     pub async fn mark_still_submitted(&self, build: &Build, reference: &str, now: Seconds) -> Result<()> {
         const SQL: &str =
-            "update build set answer = 'it had it already', answered_at = $2, sent_urgency = null,
+            "update build set answer = 'the coordinator had it already', answered_at = $2, sent_urgency = null,
             polled_at = 0 where id = $1 and state = 'queued'";
         let mut tx = self.begin().await?;
         execute!(&mut tx, SQL, build.id, now);

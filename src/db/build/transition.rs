@@ -62,7 +62,7 @@ impl Step {
 pub(in crate::db) fn stored_attempt(build: BuildId, word: &str) -> Result<Attempt> {
     let damaged = || Error::Damaged {
         what: format!("an event of build {build}"),
-        reason: format!("`{word}` is no word for an attempt"),
+        reason: format!("`{word}` is not a state of an attempt"),
     };
     Attempt::of_word(word).ok_or_else(damaged)
 }

@@ -156,8 +156,8 @@ impl Db {
 /// The reason of an evaluation that was interrupted too often.
 fn interrupted(id: EvaluationId, host: &str) -> String {
     format!(
-        "it was begun {MAX_STARTS} times and never came to an end; at last its host, {host:?}, was stopped or lost\n\
-         hint: that host's logs say what ended it; if it is out of memory, let `memory` in gorget.toml be less, then \
+        "it was started {MAX_STARTS} times and never finished; its last host, {host:?}, was stopped or lost\n\
+         hint: that host's logs say what ended it; if it is out of memory, lower `memory` in gorget.toml, then \
          `gorget retry {id}`"
     )
 }

@@ -169,7 +169,7 @@ impl EvaluationWriter {
             message_bytes += error.message.len();
             if message_bytes > MAX_MESSAGE_BYTES {
                 error.message = format!(
-                    "(left out: the messages of this evaluation take more than {} MiB)",
+                    "(omitted: the messages of this evaluation take more than {} MiB)",
                     MAX_MESSAGE_BYTES >> 20
                 );
             }

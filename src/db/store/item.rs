@@ -163,7 +163,7 @@ impl Db {
             }
         }
         let what = format!("the store item {hash}");
-        Err(Error::Damaged { what, reason: "its pack is not there".to_owned() })
+        Err(Error::Damaged { what, reason: "its pack is missing".to_owned() })
     }
 
     /// The location of the store item with this hash in its path.

@@ -136,6 +136,6 @@ impl Db {
         const SQL: &str = "select contents from store_pack where id = $1";
         let packed: Option<Vec<u8>> =
             each!(&self.readers, pool => sqlx::query_scalar(SQL).bind(pack.id).fetch_optional(pool).await?);
-        packed.ok_or_else(|| pack.damaged("it is not there any more"))
+        packed.ok_or_else(|| pack.damaged("it is missing"))
     }
 }

@@ -51,8 +51,7 @@ impl Db {
         let missing = needed.difference(&present).map(|hash| base32::encode(hash));
         let missing: BTreeSet<String> = missing.collect();
         findings.extend(missing.into_iter().map(|hash| {
-            let what =
-                format!("a build that is not finished needs the store item {hash}, which is not there");
+            let what = format!("a build that is not finished needs the store item {hash}, which is missing");
             Finding { rule: "closure", what }
         }));
         Ok(())
@@ -85,7 +84,7 @@ impl Db {
             let inputs: BTreeSet<String> = inputs.iter().filter_map(|id| names.get(id).cloned()).collect();
             let said = &derivations[&hash];
             if (&said.system, &said.outputs, &said.inputs) != (&system, &outputs, &inputs) {
-                let what = format!("derivation {id} ({hash}) is not what its store item says");
+                let what = format!("derivation {id} ({hash}) differs from its store item");
                 findings.push(Finding { rule: "derivation", what });
             }
         }
@@ -122,7 +121,7 @@ fn check_item(item: &StoredRow, bytes: &[u8]) -> Result<(StorePath, Option<Said>
     if path == named {
         Ok((path, said))
     } else {
-        Err(wrong(format!("its contents would be called {}", path.base_name())))
+        Err(wrong(format!("its contents have the path {}", path.base_name())))
     }
 }
 

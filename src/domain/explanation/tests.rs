@@ -47,12 +47,12 @@ fn each_state_has_a_rule_and_a_sentence() {
     submitted: the coordinator has it as b1: it said so
     building: it is being built as b1
     succeeded: not queued: it was built as b1
-    failed: not queued: its build as b1 failed; master says that what failed is not tried again
-    canceling: given up: it said so; the coordinator is asked to cancel it as b1
+    failed: not queued: its build as b1 failed; master does not retry failed builds
+    canceling: unwanted: it said so; the coordinator is asked to cancel it as b1
     canceled: its build was canceled; it is queued when a new evaluation has it
     rejected: the coordinator rejected it: it said so
     substituted: not queued: it said so has its outputs
-    known: not queued: evaluation 3 (staging, abcd) was the first of a spec that takes its first evaluation for known
+    known: not queued: evaluation 3 (staging, abcd) was the first evaluation of a spec that only records the builds of its first
     ");
 }
 
@@ -78,7 +78,7 @@ fn a_failed_input_comes_before_a_lost_coordinator_and_that_before_the_state() {
     let gone = explain(&input(Some(queued)));
     assert_eq!(
         gone.to_string(),
-        "the coordinator arm may have it as b1, and is not in gorget.toml any more (`gorget reassign arm` takes its builds from it)"
+        "the coordinator arm may have it as b1, but is no longer in gorget.toml (`gorget reassign arm` gives its builds to others)"
     );
     let in_doubt = explain(&input(Some(BuildInput { is_gone: false, ..queued })));
     assert_eq!(in_doubt.rule(), "in-doubt");
@@ -93,7 +93,7 @@ fn a_failed_input_comes_before_a_lost_coordinator_and_that_before_the_state() {
         (paused.rule(), paused.to_string().as_str()),
         (
             "paused",
-            "queued, but ada paused spec staging (`gorget resume --spec staging` lets it go on); its outputs were new in evaluation 3 (staging, abcd)"
+            "queued, but ada paused spec staging (`gorget resume --spec staging` resumes it); its outputs were new in evaluation 3 (staging, abcd)"
         )
     );
 }
@@ -130,5 +130,5 @@ fn a_build_that_nobody_wants_is_superseded() {
     let unwanted = BuildInput { is_unwanted: true, answer: None, ..build(&revision, BuildState::Canceled) };
     let explanation = explain(&input(Some(unwanted)));
     assert_eq!(explanation.rule(), "superseded");
-    assert_eq!(explanation.to_string(), "given up: nothing; it is queued when somebody wants it again");
+    assert_eq!(explanation.to_string(), "unwanted: nothing; it is queued when a job wants it again");
 }

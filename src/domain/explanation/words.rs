@@ -40,7 +40,7 @@ impl Display for Explanation<'_> {
             Self::Waiting { wait, origin } => waiting(*wait, origin, f),
             Self::Known { origin } => write!(
                 f,
-                "not queued: {origin} was the first of a spec that takes its first evaluation for known"
+                "not queued: {origin} was the first evaluation of a spec that only records the builds of its first"
             ),
             Self::Substituted { server } => write!(f, "not queued: {server} has its outputs"),
             Self::Submitted { coordinator, reference, answer } => {
@@ -55,10 +55,10 @@ impl Display for Explanation<'_> {
             Self::Rejected { coordinator, answer } => write!(f, "{coordinator} rejected it: {answer}"),
             Self::OtherFailed => f.write_str(OTHER_FAILED),
             Self::Canceling { coordinator, reference, answer } => {
-                write!(f, "given up: {answer}; {coordinator} is asked to cancel it{reference}")
+                write!(f, "unwanted: {answer}; {coordinator} is asked to cancel it{reference}")
             }
             Self::Superseded { answer } => {
-                write!(f, "given up: {answer}; it is queued when somebody wants it again")
+                write!(f, "unwanted: {answer}; it is queued when a job wants it again")
             }
             Self::Canceled => f.write_str(CANCELED),
         }
@@ -72,7 +72,7 @@ fn gone(coordinator: Coordinator<'_>, reference: Reference<'_>, f: &mut Formatte
     let name = coordinator.0.unwrap_or_default();
     write!(
         f,
-        "{coordinator} may have it{reference}, and is not in gorget.toml any more (`gorget reassign {name}` takes its builds from it)"
+        "{coordinator} may have it{reference}, but is no longer in gorget.toml (`gorget reassign {name}` gives its builds to others)"
     )
 }
 
@@ -94,12 +94,12 @@ fn waiting(wait: Wait<'_>, origin: &Origin<'_>, f: &mut Formatter<'_>) -> Result
         )?,
         Wait::Answer(coordinator) => write!(
             f,
-            "queued: {coordinator} was asked for it and has not answered; it is looked for there before that is asked again"
+            "queued: {coordinator} was asked for it and has not answered; Gorget looks for it there before asking again"
         )?,
         Wait::Resumption(Paused { kind, name, author }) => {
             let (what, option) = (format!("{kind} {name}"), format!("--{kind} {name}"));
             let (what, option) = (what.trim_end(), option.trim_end());
-            write!(f, "queued, but {author} paused {what} (`gorget resume {option}` lets it go on)")?;
+            write!(f, "queued, but {author} paused {what} (`gorget resume {option}` resumes it)")?;
         }
         // Written without a semicolon, because the origin is the whole reason.
         Wait::OtherBuilds(coordinator) => {
@@ -113,7 +113,7 @@ fn waiting(wait: Wait<'_>, origin: &Origin<'_>, f: &mut Formatter<'_>) -> Result
 /// Writes when a failed build is queued again.
 fn retried(spec: &str, retry_failed: RetryFailed, f: &mut Formatter<'_>) -> Result {
     match retry_failed {
-        RetryFailed::Never => write!(f, "{spec} says that what failed is not tried again"),
+        RetryFailed::Never => write!(f, "{spec} does not retry failed builds"),
         RetryFailed::Next => write!(f, "the next evaluation of {spec} queues it again"),
         RetryFailed::After(seconds) => {
             let span = crate::clock::readable_span(seconds);

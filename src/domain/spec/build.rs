@@ -98,7 +98,7 @@ fn subset(value: Value<'_>, channels: Option<&[Channel]>, faults: &mut Vec<Diagn
             let subset = simple(&Spanned::new(value.span(), &**text), faults)?;
             let of_guix = matches!(subset, Subset::Guix | Subset::Images | Subset::SystemTests);
             if of_guix && channels.is_some_and(|channels| channels.iter().all(|c| c.name != "guix")) {
-                let fault = Diagnostic::fault(value.span(), "this takes a channel that is called `guix`");
+                let fault = Diagnostic::fault(value.span(), "this needs a channel called `guix`");
                 faults.push(fault.hint("add it: these jobs build what that channel has"));
             }
             Some(subset)
@@ -143,7 +143,7 @@ fn list<'a>(
         return None;
     }
     if table.is_empty() {
-        let fault = Diagnostic::fault(span, "`build` lists nothing");
+        let fault = Diagnostic::fault(span, "`build` is empty");
         faults.push(fault.hint("write `{ packages = [\"…\"] }` or `{ manifests = [\"…\"] }`"));
     }
     let mut read = |value: Option<Value<'_>>, one: Reader<'_>| strings(value?, faults, one);

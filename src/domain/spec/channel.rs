@@ -109,7 +109,8 @@ fn authenticated(
 ) -> Option<Introduction> {
     match (introduction, authenticate) {
         (Some(_), Some((span, Some(false)))) => {
-            let fault = Diagnostic::fault(span, "there is an introduction, and nothing to be introduced");
+            let fault =
+                Diagnostic::fault(span, "`introduction` and `authenticate = false` contradict each other");
             faults.push(fault.hint("leave out either `introduction` or `authenticate = false`"));
             None
         }
@@ -172,7 +173,7 @@ pub(super) fn name(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option
         return Some((*text.get_ref()).to_owned());
     }
     let hint = "a name has at most 64 letters, digits, `.`, `_` and `-`, and begins with a letter or digit";
-    faults.push(Diagnostic::fault(text.span(), "this does not do as a name").hint(hint));
+    faults.push(Diagnostic::fault(text.span(), "this is not a valid name").hint(hint));
     None
 }
 
@@ -237,7 +238,7 @@ fn fingerprint(text: &Spanned<&str>, faults: &mut Vec<Diagnostic>) -> Option<Str
     let digits = fingerprint_digits(text.get_ref());
     if digits.is_none() {
         let fault = Diagnostic::fault(text.span(), "this is not an OpenPGP fingerprint");
-        faults.push(fault.hint("write all 40 hexadecimal digits; blanks between them do no harm"));
+        faults.push(fault.hint("write all 40 hexadecimal digits; blanks between them are ignored"));
     }
     digits
 }

@@ -53,7 +53,7 @@ pub fn parse(source: &str, default_name: &str) -> Result<Checked, Vec<Diagnostic
 }
 
 fn syntax(error: &toml::de::Error) -> Diagnostic {
-    Diagnostic::fault(error.span().unwrap_or(0..0), error.message()).label("TOML cannot be read on from here")
+    Diagnostic::fault(error.span().unwrap_or(0..0), error.message()).label("TOML cannot be parsed after this")
 }
 
 /// Reads every key. Returns `None` only if a fault has been noted.
@@ -125,7 +125,7 @@ fn spec_name(
         let mut wrong = Vec::new();
         let name = name(&Spanned::new(0..0, default_name), &mut wrong);
         if name.is_none() {
-            let fault = Diagnostic::fault(0..0, "the name of this file does not do as a spec's name");
+            let fault = Diagnostic::fault(0..0, "the name of this file is not a valid name of a spec");
             faults.push(fault.hint("give the spec another one: `name = \"…\"`"));
         }
         return (name, 0..0);
@@ -179,7 +179,7 @@ fn runtime(
 ) -> Option<Runtime> {
     let Some(value) = section.take("runtime") else { return Some(Runtime::default()) };
     if channels.is_some_and(|channels| channels.iter().all(|channel| channel.name != "guix")) {
-        let fault = Diagnostic::fault(value.span(), "this takes a channel that is called `guix`");
+        let fault = Diagnostic::fault(value.span(), "this needs a channel called `guix`");
         faults.push(fault.hint("leave it out: without that channel, the installed Guix evaluates"));
     }
     let text = string(value, faults)?;
@@ -209,7 +209,7 @@ fn retry_failed(value: Value<'_>, faults: &mut Vec<Diagnostic>) -> Option<RetryF
     let text = string(value, faults)?;
     let again = RetryFailed::new(text.get_ref());
     if again.is_none() {
-        let message = format!("`{}` does not say when what failed is queued again", text.get_ref());
+        let message = format!("`{}` does not say when failed builds are retried", text.get_ref());
         let fault = Diagnostic::fault(text.span(), message);
         faults.push(fault.hint("there are `never`, `next` (evaluation), and intervals such as `7d`"));
     }

@@ -40,7 +40,7 @@ pub enum PeriodError {
     #[error("a time zone cannot be given")]
     TimeZone,
     /// No date matches, such as 31 February.
-    #[error("this never comes due")]
+    #[error("this schedule never comes due")]
     Never,
 }
 

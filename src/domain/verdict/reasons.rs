@@ -228,7 +228,7 @@ impl OfSystem<'_> {
         }
         if !compared.unknown_sets.is_empty() {
             let names = compared.unknown_sets.join(", ");
-            let text = format!("these sets are no specs with a complete evaluation: {names}");
+            let text = format!("these sets have no complete evaluation: {names}");
             self.add("set-unknown", Word::Unknown, 0, text);
         }
     }
@@ -256,7 +256,7 @@ impl OfSystem<'_> {
             let unattributed = unattributed.len();
             let word = if waits { Word::Waiting } else { Word::Unknown };
             let text = format!(
-                "{} not build on the branch, and on the base nobody knows yet",
+                "{} not build on the branch; whether the base builds them is not known yet",
                 verb(unattributed, "job does", "jobs do")
             );
             self.add("unattributed", word, unattributed, text);
@@ -279,7 +279,7 @@ impl OfSystem<'_> {
         let said = |word| if is_within { Word::Ready } else { word };
         let never = unbuilt.iter().filter(|job| job.branch == Outcome::Unwanted).count();
         if never > 0 {
-            let text = format!("{} to be built", verb(never, "job is not", "jobs are not"));
+            let text = format!("{} queued", verb(never, "job is not", "jobs are not"));
             self.add("not-queued", said(Word::Unknown), never, text);
         }
         let open = unbuilt.iter().filter(|job| job.branch == Outcome::Open).count();

@@ -39,9 +39,9 @@ pub(super) enum Broken {
     InvalidReport(#[from] InvalidReport),
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("it does not come to an end")]
+    #[error("it does not end")]
     Endless,
-    #[error("the receiver of results has gone")]
+    #[error("the receiver of the results is gone")]
     Abandoned,
 }
 

@@ -140,7 +140,7 @@ async fn send_all(
                 send(writer, &Report::Batch { done }).await?;
                 writer.flush().await?;
                 let Some(Command::Recorded) = commands.recv().await else {
-                    return Err(io::Error::other("nobody takes the results"));
+                    return Err(io::Error::other("the receiver of the results is gone"));
                 };
                 drop(pending_guard);
             }

@@ -68,7 +68,7 @@ impl Disconnected {
         match self {
             Self::Closed => None,
             Self::TooLong => Some("it sent a message of more than 256 KiB"),
-            Self::Unreadable => Some("it sent a line that is no message"),
+            Self::Unreadable => Some("it sent an invalid message"),
         }
     }
 }

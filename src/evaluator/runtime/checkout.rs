@@ -83,7 +83,7 @@ async fn trim(cache: &Cache, size: u64) -> Result<(), RuntimeError> {
     let trimmed = tokio::task::spawn_blocking(move || cache.trim(size)).await;
     let removed = trimmed.map_err(io::Error::other)??;
     if removed > 0 {
-        tracing::info!(modules = removed, "compiled modules that were not used for long are removed");
+        tracing::info!(modules = removed, "unused compiled modules removed");
     }
     Ok(())
 }

@@ -217,7 +217,7 @@ mod tests {
             ("zero", "leads out"),
             ("kmsg", "leads out"),
             ("self", "leads nowhere"),
-            ("fifo", "no regular file"),
+            ("fifo", "not a regular file"),
             ("sparse", "too large"),
             ("\\x2f;etc/passwd", "read differently"),
         ] {

@@ -77,7 +77,7 @@ impl LayerReader {
         if file.metadata()?.is_dir() {
             real(&file)
         } else {
-            Err(Unreadable::NotAllowed("it is no directory"))
+            Err(Unreadable::NotAllowed("it is not a directory"))
         }
     }
 
@@ -89,7 +89,7 @@ impl LayerReader {
             return Err(Unreadable::Absent);
         }
         if !metadata.is_file() {
-            return Err(Unreadable::NotAllowed("it is no regular file"));
+            return Err(Unreadable::NotAllowed("it is not a regular file"));
         }
         let mut text = Vec::new();
         file.take(limit.saturating_add(1)).read_to_end(&mut text)?;

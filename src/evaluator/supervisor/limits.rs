@@ -123,8 +123,8 @@ impl Supervisor<'_> {
                 ),
             ),
             Some("processes") => ("processes", format!("it started more than {MOST_PROCESSES} processes")),
-            Some("protocol") => ("protocol", "it sent messages in the place of the evaluator".to_owned()),
-            Some("jobs") => ("jobs", "it has more jobs than can be kept until it is done".to_owned()),
+            Some("protocol") => ("protocol", "it sent messages that only the evaluator may send".to_owned()),
+            Some("jobs") => ("jobs", "it has too many jobs".to_owned()),
             _ if signal != 0 => ("signal", format!("the process was killed by signal {signal}")),
             _ => ("exit", format!("the process ended with exit code {code}")),
         }

@@ -247,7 +247,7 @@ impl Supervisor<'_> {
 
 fn too_many_broken() -> Failure {
     let message = format!(
-        "more than {MOST_BROKEN} modules do not load, or more than {} MiB are said of them",
+        "more than {MOST_BROKEN} modules do not load, or their messages take more than {} MiB",
         MOST_OF_BROKEN >> 20
     );
     Failure::Revision { cause: "module".to_owned(), message }

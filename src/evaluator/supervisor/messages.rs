@@ -159,7 +159,7 @@ impl Supervisor<'_> {
         let (Death::Retry(unit) | Death::GiveUp(unit)) = death else { return death };
         self.summary.deaths += 1;
         let label = self.labels.get(unit);
-        tracing::info!(unit = ?label, process, "a worker is lost ({cause}): {message}");
+        tracing::info!(unit = ?label, process, "worker lost ({cause}): {message}");
         if matches!(death, Death::GiveUp(_)) {
             self.unit_failed(unit, cause, message);
         }

@@ -65,7 +65,7 @@ impl WarmStart {
         let summary = supervisor.summary();
         if let Err(error) = supervisor.clean_up().await {
             // It is cleared again before the next evaluation begins.
-            tracing::warn!("what an evaluation left could not be cleared away: {error}");
+            tracing::warn!("cannot clean up after an evaluation: {error}");
         }
         self.measured = summary.clone();
         result.map(|()| summary)

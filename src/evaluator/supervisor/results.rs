@@ -95,7 +95,7 @@ impl Supervisor<'_> {
         let (cause, mut message) = first?;
         let others = refused.collect::<Result<Vec<_>, _>>()?.len();
         if others > 0 {
-            message = format!("{message} (and {others} more of its jobs cannot be taken)");
+            message = format!("{message} (and {others} more of its jobs are rejected)");
         }
         self.blame(unit, cause, message);
         Ok(())

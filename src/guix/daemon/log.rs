@@ -36,7 +36,7 @@ impl<W: Write> Log<W> {
     /// Ends the log: writes the end of the output, which has been in memory until now.
     pub fn finish(&mut self) -> io::Result<()> {
         if self.left_out > 0 {
-            write!(self.file, "\n[{} bytes are left out]\n", self.left_out)?;
+            write!(self.file, "\n[{} bytes omitted]\n", self.left_out)?;
         }
         let (one, other) = self.end.as_slices();
         self.file.write_all(one)?;
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn of_a_long_log_beginning_and_end_are_kept() {
         assert_eq!(kept(&[b"abc", b"def", b"ghij"]), "abcdefghij");
-        assert_eq!(kept(&[b"abc", b"defg", b"hijkl", b"m"]), "abcde\n[3 bytes are left out]\nijklm");
-        assert_eq!(kept(&[b"abcdefghijklmnopqrstuvwxyz"]), "abcde\n[16 bytes are left out]\nvwxyz");
+        assert_eq!(kept(&[b"abc", b"defg", b"hijkl", b"m"]), "abcde\n[3 bytes omitted]\nijklm");
+        assert_eq!(kept(&[b"abcdefghijklmnopqrstuvwxyz"]), "abcde\n[16 bytes omitted]\nvwxyz");
     }
 }

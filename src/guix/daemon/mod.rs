@@ -227,7 +227,7 @@ impl Daemon {
                     let message = String::from_utf8_lossy(&text).into_owned();
                     return Err(DaemonError::Refused { message, status: self.source.integer()? });
                 }
-                _ => return Err(broken("an answer of the daemon that is none").into()),
+                _ => return Err(broken("a valid message of the daemon").into()),
             }
         }
     }

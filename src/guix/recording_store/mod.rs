@@ -123,7 +123,7 @@ fn accept(listener: &UnixListener, recording: &Mutex<Arc<Recording>>, stopping: 
         let (recording, count) = (lock(recording).clone(), open.clone());
         let served = thread::Builder::new().name("eval-store-client".into()).spawn(move || {
             if let Err(error) = connection::serve(&stream, &stream, &recording) {
-                tracing::debug!(%error, "a client of the evaluation store was cut off");
+                tracing::debug!(%error, "connection of a client of the recording store closed");
             }
             count.fetch_sub(1, Ordering::SeqCst);
         });

@@ -60,7 +60,7 @@ pub(super) fn answer_query<R: Read, W: Write>(
         }
         80 => strings(sink, &BUILT_IN_BUILDERS),
         _ => {
-            sink.error(&format!("request {operation} is not answered while evaluating"))?;
+            sink.error(&format!("request {operation} is not supported while evaluating"))?;
             sink.stream.flush()?;
             Err(broken("a request that evaluations do not make"))
         }
@@ -116,7 +116,7 @@ fn build(recording: &Recording, wanted: &[Vec<u8>]) -> Result<(), String> {
     let outputs: Vec<StorePath> = outputs
         .flat_map(|(outputs, _)| outputs.iter().map(|(_, path)| path.clone()).collect::<Vec<_>>())
         .collect();
-    let failed = |error| format!("{}, and was not made: {error}", asked_for(wanted));
+    let failed = |error| format!("{}, but cannot be built: {error}", asked_for(wanted));
     builds.build(wanted, &outputs).map_err(failed)
 }
 

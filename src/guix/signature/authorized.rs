@@ -38,7 +38,7 @@ pub enum Distrust {
     #[error("it is signed with a key that is not authorized")]
     Unauthorized,
     /// It is the signature of another text.
-    #[error("it has the signature of another text")]
+    #[error("its signature is for another text")]
     OtherText,
     /// It was not made with the key that it names.
     #[error("the signature is wrong")]

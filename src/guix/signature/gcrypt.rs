@@ -97,7 +97,7 @@ impl Sexp {
         let mut result = ptr::null_mut();
         // For libgcrypt, a length of 0 means that the text ends with a zero byte.
         if text.is_empty() {
-            return Err(SigningError::Gcrypt { what, reason: "there is nothing".to_owned() });
+            return Err(SigningError::Gcrypt { what, reason: "the text is empty".to_owned() });
         }
         // SAFETY: it reads `length` bytes and copies what it wants to keep.
         let error = unsafe { gcry_sexp_new(&raw mut result, text.as_ptr().cast(), text.len(), 1) };

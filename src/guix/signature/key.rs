@@ -33,7 +33,7 @@ impl SigningKey {
         let pair = Sexp::generate(&Sexp::read(PARAMETERS)?)?;
         match (pair.find("private-key"), pair.find("public-key")) {
             (Some(secret), Some(public)) => Self::new(secret, public),
-            _ => Err(SigningError::Gcrypt { what: "making a key pair", reason: "a half is missing".into() }),
+            _ => Err(SigningError::Gcrypt { what: "making a key pair", reason: "a key is missing".into() }),
         }
     }
 

@@ -20,7 +20,7 @@ impl CancelOrphans {
 }
 
 impl Reconciler for CancelOrphans {
-    const NAME: &'static str = "let go";
+    const NAME: &'static str = "cancel orphans";
     const PERIOD: Duration = Duration::from_secs(10);
 
     async fn step(&mut self) -> anyhow::Result<StepOutcome> {

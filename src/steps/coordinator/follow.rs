@@ -41,7 +41,7 @@ impl Reconciler for FollowEvents {
                 if !std::mem::replace(&mut self.subscription.complained, true) {
                     tracing::info!(
                         coordinator = self.name,
-                        "the coordinator tells nothing by itself, so it is asked: {reason}"
+                        "no events from the coordinator; polling it instead: {reason}"
                     );
                 }
                 return Ok(StepOutcome::Idle);
@@ -56,7 +56,7 @@ impl Reconciler for FollowEvents {
                 events = events.len(),
                 new = noted.new,
                 builds = noted.changed,
-                "builds moved on"
+                "build states updated"
             );
         }
         // A new connection need not repeat events that are recorded.

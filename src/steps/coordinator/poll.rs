@@ -36,7 +36,7 @@ pub struct PollBuilds {
 }
 
 impl Reconciler for PollBuilds {
-    const NAME: &'static str = "reconcile";
+    const NAME: &'static str = "poll builds";
     const PERIOD: Duration = Duration::from_secs(30);
 
     async fn step(&mut self) -> anyhow::Result<StepOutcome> {
@@ -55,7 +55,7 @@ impl Reconciler for PollBuilds {
         // read again.
         self.db.record_polled(&answers.silent, now - EVERY + POLL_INTERVAL).await?;
         let Some(reason) = answers.away else { return Ok(StepOutcome::Worked) };
-        tracing::warn!(coordinator = self.name, "the coordinator does not say how far builds are: {reason}");
+        tracing::warn!(coordinator = self.name, "cannot poll builds: {reason}");
         Ok(StepOutcome::Idle)
     }
 }
@@ -129,11 +129,11 @@ impl PollBuilds {
             tracing::info!(
                 coordinator = self.name,
                 builds = noted.changed,
-                "builds moved on without an event"
+                "build states updated by polling"
             );
         }
         if !lost.is_empty() {
-            tracing::warn!(coordinator = self.name, builds = lost.len(), "the coordinator has lost builds");
+            tracing::warn!(coordinator = self.name, builds = lost.len(), "builds lost by the coordinator");
             self.db.record_loss(lost, self.clock.now()).await?;
         }
         Ok(())

@@ -86,7 +86,7 @@ async fn cancel(coordinator: &GuixBuildCoordinator, reference: String) -> Result
         Cancellation::Canceled | Cancellation::Unknown => Outcome::Canceled(reference),
         Cancellation::Over => match coordinator.read(&reference).await? {
             Some(report) if report.is_over() => Outcome::Found(vec![report]),
-            _ => return Err(Unavailable(format!("{reference} is neither canceled nor over"))),
+            _ => return Err(Unavailable(format!("the attempt {reference} is neither canceled nor over"))),
         },
         Cancellation::Needed => Outcome::Needed,
     })

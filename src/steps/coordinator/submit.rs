@@ -109,7 +109,7 @@ impl Submit {
         tracing::warn!(
             coordinator = self.name,
             builds = lost.len(),
-            "the coordinator cannot be asked: {reason}"
+            "cannot reach the coordinator: {reason}"
         );
         let ids: Vec<_> = lost.iter().map(|(build, _)| build.id).chain(unsent.iter().map(|b| b.id)).collect();
         self.db.postpone(&ids, reason, again).await?;
@@ -231,7 +231,7 @@ impl Submit {
                     coordinator = self.name,
                     job = build.job,
                     derivation = build.derivation,
-                    "a build is refused: {reason}"
+                    "build rejected: {reason}"
                 );
                 self.db.record_refusal(build, &reason, now).await?;
             }

@@ -75,7 +75,7 @@ impl Evaluate {
     /// the order: a wrong one costs time, so an error here is not an error of the evaluation.
     pub(super) async fn likely(&self, task: &Task) -> HashSet<String> {
         self.guess(task).await.unwrap_or_else(|error| {
-            tracing::debug!("no guess at what has changed: {error:#}");
+            tracing::debug!("cannot find out what changed: {error:#}");
             HashSet::new()
         })
     }

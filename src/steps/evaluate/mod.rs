@@ -169,8 +169,8 @@ impl Evaluate {
     async fn claim(&self) -> anyhow::Result<Option<Task>> {
         let now = self.clock.now();
         for Interrupted { id, host, failed } in self.db.reclaim_expired(&self.host, now).await? {
-            let what = if failed { "has failed: that was too often" } else { "begins again" };
-            tracing::warn!(evaluation = %id, host, "an evaluation was interrupted and {what}");
+            let what = if failed { "failed, because that was too often" } else { "starts again" };
+            tracing::warn!(evaluation = %id, host, "an evaluation was interrupted, and {what}");
         }
         let warm = self.warm_start.as_ref().map(|start| (start.spec, start.revision.clone()));
         let claimant = Claimant { host: self.host.clone(), systems: self.settings.systems.clone(), warm };

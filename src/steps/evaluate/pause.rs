@@ -75,7 +75,7 @@ impl Evaluate {
     /// the machine pauses the host. Any other error is retried a few times.
     pub(super) async fn failed(&mut self, task: &Task, error: anyhow::Error) -> anyhow::Result<StepOutcome> {
         if let Some(db::Error::LeaseLost(_)) = error.downcast_ref() {
-            tracing::warn!(spec.name = task.spec.name, system = %task.system, "dropped: {error:#}");
+            tracing::warn!(spec.name = task.spec.name, system = %task.system, "evaluation dropped: {error:#}");
             return Ok(StepOutcome::Worked);
         }
         if let Some(fault) = self.fault_behind(&error).await {
@@ -93,7 +93,7 @@ impl Evaluate {
                 return Err(error);
             }
             // The other systems are evaluated first.
-            tracing::warn!(spec.name = task.spec.name, system = %task.system, "begins again later: {error:#}");
+            tracing::warn!(spec.name = task.spec.name, system = %task.system, "evaluation starts again later: {error:#}");
             return Ok(StepOutcome::Worked);
         }
         tracing::warn!(spec.name = task.spec.name, system = %task.system, "the evaluation failed: {error:#}");
@@ -125,7 +125,7 @@ impl Evaluate {
         let until = Instant::now() + pause;
         self.pause = Some(Pause { fault: fault.clone(), until, interrupted: None });
         if let Err(error) = self.give_back(task.clone()).await {
-            tracing::warn!(host = self.host, "what was interrupted is given back later: {error}");
+            tracing::warn!(host = self.host, "cannot reset the interrupted evaluation yet: {error}");
         }
         self.record_pause().await;
         if self.mode.is_once() { Err(fault.into()) } else { Ok(StepOutcome::Idle) }
@@ -159,7 +159,7 @@ impl Evaluate {
         let Some(pause) = &self.pause else { return };
         let said = self.db.pause_host(&self.host, &pause.fault.to_string(), self.clock.now()).await;
         if let Err(error) = said {
-            tracing::debug!("that the host is paused is not in the database: {error}");
+            tracing::debug!("cannot record that the host is paused: {error}");
         }
     }
 
@@ -171,7 +171,7 @@ impl Evaluate {
             return Err(error);
         }
         if since.is_none() {
-            tracing::warn!("what was evaluated cannot be recorded yet: {error}");
+            tracing::warn!("cannot record results yet: {error}");
         }
         since.get_or_insert_with(Instant::now);
         // Try to record the pause: a full disk often has room for a few bytes.
@@ -185,7 +185,7 @@ impl Evaluate {
         if since.is_none() {
             return Ok(());
         }
-        tracing::info!(host = self.host, "recording goes on: the fault is gone");
+        tracing::info!(host = self.host, "recording continues: the fault is gone");
         let mut again = since;
         while let Err(error) = self.db.resume_host(&self.host).await {
             self.wait_out(error, &mut again).await?;

@@ -73,7 +73,7 @@ impl FetchJob {
             spec.name = spec.name,
             revision = revision.short(),
             evaluations = asked.len(),
-            "evaluations are asked for"
+            "evaluations requested"
         );
         Ok(())
     }
@@ -160,15 +160,15 @@ impl FetchJob {
             let commits = commits.or_else(|error| match error {
                 HistoryError::Io(error) => Err(error),
                 error => {
-                    tracing::warn!(url = channel.url, "commits are left out: {error}");
+                    tracing::warn!(url = channel.url, "commits skipped: {error}");
                     Ok(vec![channel.commit.clone()])
                 }
             });
-            for commit in commits.context("walking through a history")? {
+            for commit in commits.context("walking a history")? {
                 now[place].commit = commit;
                 match self.resolver.resolve(now.clone(), tips, search).await {
                     Ok(revision) => revisions.push(revision),
-                    Err(obstacle) => tracing::warn!(url = channel.url, "a commit is left out: {obstacle}"),
+                    Err(obstacle) => tracing::warn!(url = channel.url, "commit skipped: {obstacle}"),
                 }
             }
         }
@@ -188,7 +188,7 @@ impl FetchJob {
                 Ok(None) => {}
                 Err(HistoryError::Io(error)) => return Err(error).context("comparing commits"),
                 Err(error) => {
-                    tracing::warn!(url, "it is not known what kind of push that was: {error}");
+                    tracing::warn!(url, "cannot determine the kind of a push: {error}");
                     break;
                 }
             }

@@ -108,7 +108,7 @@ impl QuerySubstitutes {
                     settled.push((
                         build.id,
                         false,
-                        format!("queued without an answer of {}", availability.again.reason()),
+                        format!("queued without an answer from {}", availability.again.reason()),
                     ));
                 }
                 Verdict::Unknown => waiting.push(build.id),

@@ -188,7 +188,7 @@ impl Server {
         } else {
             "it is about another store item".to_owned()
         };
-        tracing::warn!(server = self.name, item = base_name, "a substitute does not count: {reason}");
+        tracing::warn!(server = self.name, item = base_name, "substitute ignored: {reason}");
         Reply::Known(false, ABSENT_TIME)
     }
 }

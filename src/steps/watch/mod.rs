@@ -216,7 +216,7 @@ impl Watch {
                 polls
             }
             Err(reason) => {
-                tracing::warn!(url = due.url, "cannot look at a repository: {reason}");
+                tracing::warn!(url = due.url, "cannot poll a repository: {reason}");
                 due.unreachable(reason, now)
             }
         };

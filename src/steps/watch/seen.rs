@@ -150,15 +150,12 @@ pub(super) fn log_changes(url: &str, polls: &[BranchObservation], now: Seconds) 
     }
     for (branch, seen, _) in moved {
         if let BranchState::At(commit) = seen {
-            tracing::info!(url, branch = branch.name, commit, "a branch moved");
+            tracing::info!(url, branch = branch.name, commit, "branch changed");
         }
     }
     for (branch, ..) in missing {
-        let message = if is_gone(branch, now) {
-            "a branch is missing"
-        } else {
-            "a branch is missing for the first time"
-        };
+        let message =
+            if is_gone(branch, now) { "branch missing" } else { "branch missing for the first time" };
         tracing::warn!(url, branch = branch.name, "{message}");
     }
 }

@@ -79,7 +79,7 @@ const LISTS: [(&str, &str); 6] = [
     ("changed", "Changed"),
     ("new", "New"),
     ("removed", "Removed"),
-    ("mended", "Evaluable again"),
+    ("fixed", "Evaluable again"),
 ];
 
 /// A form for two evaluations; redirects to the comparison.
@@ -201,7 +201,7 @@ fn rows(one: &Comparison<'_>, list: &str) -> Vec<JobRow> {
         "errors" => one.new_errors.iter().take(ROWS).map(error_row).collect(),
         "new" => added_rows(place, &one.diff.added),
         "removed" => removed_rows(&one.diff.removed),
-        "mended" => added_rows(place, &one.diff.fixed),
+        "fixed" => added_rows(place, &one.diff.fixed),
         _ => changed_rows(place, &one.diff),
     }
 }

@@ -167,9 +167,9 @@ async fn compare(db: &Db, row: &db::Evaluation, errors: &[db::JobError]) -> Answ
 fn lede(row: &db::Evaluation, lists: &Lists) -> String {
     let many = |many: usize| i64::try_from(many).unwrap_or(i64::MAX);
     match row.state {
-        EvaluationState::Pending => "It has not begun: a host takes it up when it has room.".to_owned(),
-        EvaluationState::Running => "It is under way; what it found so far is being queued.".to_owned(),
-        EvaluationState::Failed => "It came to nothing: what its jobs are is not known.".to_owned(),
+        EvaluationState::Pending => "It is pending: no host has started it yet.".to_owned(),
+        EvaluationState::Running => "It is running; builds that it found so far are queued.".to_owned(),
+        EvaluationState::Failed => "It failed, so its jobs are not known.".to_owned(),
         EvaluationState::Complete if lists.before.is_none() => {
             "It is the first complete one of its spec and system: there is nothing to compare it with."
                 .to_owned()
@@ -177,7 +177,7 @@ fn lede(row: &db::Evaluation, lists: &Lists) -> String {
         EvaluationState::Complete => {
             let rebuilds = count(many(lists.rebuilds), "output to build", "outputs to build");
             let errors = count(many(lists.new_errors), "new error", "new errors");
-            format!("{rebuilds} that the evaluation before has not, and {errors}.")
+            format!("{rebuilds} that the evaluation before does not have, and {errors}.")
         }
     }
 }
@@ -189,8 +189,8 @@ fn channels(row: &db::Evaluation) -> Vec<(Clean, Clean)> {
 
 fn facts(view: &Evaluation<'_>, now: i64) -> Vec<Clean> {
     let time = |at| Time::new(at, now);
-    let mut facts = vec![format!("asked for {} ago", time(view.created_at).span)];
-    facts.extend(view.started_at.map(|at| format!("begun {}", time(at).exact)));
+    let mut facts = vec![format!("requested {} ago", time(view.created_at).span)];
+    facts.extend(view.started_at.map(|at| format!("started {}", time(at).exact)));
     facts.extend(
         view.finished_at.map(|_| format!("took {}", crate::clock::readable_span(view.duration(now)))),
     );

@@ -87,13 +87,13 @@ fn lede(status: &Status<'_>) -> String {
     let alive: Vec<&Host<'_>> =
         status.hosts.iter().filter(|host| host.stopped_at.is_none() && !host.is_silent).collect();
     if alive.is_empty() {
-        return "No host is at work: nothing is evaluated, and nothing is submitted.".to_owned();
+        return "No host is running: nothing is evaluated, and nothing is submitted.".to_owned();
     }
     let verb = if alive.len() == 1 { "host is" } else { "hosts are" };
     let scheduler = alive.iter().find(|host| host.schedules).map_or("none", |host| host.host);
     let paused = alive.iter().filter(|host| host.paused_at.is_some()).count();
     let paused = if paused > 0 { format!(", {paused} of them paused") } else { String::new() };
-    format!("{} {verb} at work{paused}; {} schedules.", alive.len(), Clean::line(scheduler))
+    format!("{} {verb} running{paused}; {} schedules.", alive.len(), Clean::line(scheduler))
 }
 
 fn is_paused(status: &Status<'_>, kind: &str, name: &str) -> bool {
@@ -134,7 +134,7 @@ fn host_row(host: &Host<'_>, status: &Status<'_>, now: Seconds) -> HostRow {
             host if host.is_silent => "silent",
             host if paused || host.paused_at.is_some() => "paused",
             host if host.schedules => "schedules",
-            _ => "at work",
+            _ => "running",
         },
         evaluates: host.evaluates.iter().map(ToString::to_string).collect(),
         reason: host.paused_reason.map(Clean::text),

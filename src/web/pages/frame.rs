@@ -122,7 +122,7 @@ pub(in crate::web) async fn asset(Path(file): Path<String>) -> Response {
         "icon.svg" => ("image/svg+xml", ICON),
         "idiomorph.js" => ("text/javascript; charset=utf-8", MORPH),
         "live.js" => ("text/javascript; charset=utf-8", LIVE),
-        _ => return (StatusCode::NOT_FOUND, "there is nothing here\n").into_response(),
+        _ => return (StatusCode::NOT_FOUND, "not found\n").into_response(),
     };
     ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "max-age=3600")], text).into_response()
 }

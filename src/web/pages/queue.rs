@@ -100,10 +100,10 @@ fn lede(counts: &[BuildCount<'_>]) -> String {
     };
     let (waiting, building) = (of(BuildState::is_waiting), of(|state| state == BuildState::Building));
     if waiting + building == 0 {
-        return "No build is wanted: everything that was asked for is made, failed or known.".to_owned();
+        return "The queue is empty: every wanted build has ended.".to_owned();
     }
     let waits = if waiting == 1 { "waits" } else { "wait" };
-    format!("{} {waits}, {} being made.", count(waiting, "build", "builds"), number(building))
+    format!("{} {waits}, {} being built.", count(waiting, "build", "builds"), number(building))
 }
 
 /// The values that can be selected, without duplicates, and whether each is selected.

@@ -58,7 +58,7 @@ impl Shape {
                 (DASHED, "waiting", "Wanted; substitute servers are asked first. Waiting helps.")
             }
             BuildState::AwaitingApproval => {
-                (SQUARE, "held", "Wanted, and more than the budget of its spec: somebody has to approve it.")
+                (SQUARE, "held", "Wanted, and over the budget of its spec: a person has to approve it.")
             }
             BuildState::Queued => (CIRCLE, "waiting", "To be submitted to a coordinator. Waiting helps."),
             BuildState::Submitted => (DOTTED, "waiting", "A coordinator has it. Waiting helps."),
@@ -67,14 +67,16 @@ impl Shape {
             BuildState::Failed => {
                 (CROSS, "bad", "It cannot be built. What needs it waits until it is fixed or retried.")
             }
-            BuildState::Canceling => (SLASH, "waiting", "Nobody wants it; the coordinator is to be told."),
+            BuildState::Canceling => {
+                (SLASH, "waiting", "No job wants it any more; the coordinator is to be told.")
+            }
             BuildState::Canceled => (SLASH, "waiting", "Canceled; it is queued when it is wanted again."),
             BuildState::Rejected => {
-                (TRIANGLE, "bad", "The coordinator rejected it: somebody has to see why.")
+                (TRIANGLE, "bad", "The coordinator rejected it: a person has to find out why.")
             }
             BuildState::Substituted => (ARROW, "good", "A substitute server has it: nothing is to be built."),
             BuildState::Known => {
-                (DOT, "waiting", "Taken for known by the first evaluation of its spec; nobody asks for it.")
+                (DOT, "waiting", "Recorded as known by the first evaluation of its spec; it is not queued.")
             }
         };
         Self::new(drawing, colour, state.word(), meaning)
@@ -83,11 +85,11 @@ impl Shape {
     /// The look of an evaluation.
     pub(super) fn of_evaluation(state: EvaluationState) -> Self {
         let (drawing, colour, meaning) = match state {
-            EvaluationState::Pending => (CIRCLE, "waiting", "Nobody works on it yet. Waiting helps."),
+            EvaluationState::Pending => (CIRCLE, "waiting", "No host works on it yet. Waiting helps."),
             EvaluationState::Running => (HALF, "running", "A host evaluates it."),
             EvaluationState::Complete => (CHECK, "good", "Its jobs are known."),
             EvaluationState::Failed => {
-                (CROSS, "bad", "It came to nothing: what its jobs are is not known. Its reason says why.")
+                (CROSS, "bad", "It failed, so its jobs are not known. Its reason is given.")
             }
         };
         Self::new(drawing, colour, state.word(), meaning)
@@ -116,7 +118,7 @@ impl Shape {
 
     /// That of a reason that decides nothing.
     pub(super) const SAID: Self =
-        Self::new(DOT, "waiting", "for information", "It is worth knowing, and holds nothing up.");
+        Self::new(DOT, "waiting", "for information", "It is for information, and stops nothing.");
 
     /// That of a verdict.
     pub(super) fn of_verdict(word: Word) -> Self {
@@ -124,7 +126,7 @@ impl Shape {
             Word::MustChange => {
                 (CROSS, "bad", "The branch breaks something that works on its base. Waiting does not help.")
             }
-            Word::NeedsAction => (SQUARE, "held", "Somebody has to approve, decide or resume something."),
+            Word::NeedsAction => (SQUARE, "held", "A person has to approve, decide or resume something."),
             Word::Unknown => (TRIANGLE, "bad", "It cannot be judged, for the reason that is given."),
             Word::Waiting => (HALF, "running", "Builds or evaluations are on their way. Waiting helps."),
             Word::Ready => (CHECK, "good", "All required results are known and good."),
@@ -135,8 +137,8 @@ impl Shape {
     /// The look of a problem.
     pub(super) fn of_trouble(needs: Needs) -> Self {
         match needs {
-            Needs::Action => Self::new(CROSS, "bad", "needs action", "Somebody has to do something."),
-            Needs::Time => Self::new(HALF, "running", "waiting", "It is tried again by itself."),
+            Needs::Action => Self::new(CROSS, "bad", "needs action", "A person has to act."),
+            Needs::Time => Self::new(HALF, "running", "waiting", "It is retried automatically."),
         }
     }
 }

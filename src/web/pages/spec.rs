@@ -119,13 +119,13 @@ fn acts(frame: &Frame, name: &str, is_paused: bool) -> Vec<(String, &'static str
 /// The summary at the top.
 fn lede(stored: &db::StoredSpec, status: &Status<'_>) -> String {
     if !stored.present {
-        return "Its file is gone: nothing of it is evaluated or wanted.".to_owned();
+        return "Its file was removed: nothing of it is evaluated or built.".to_owned();
     }
     if !stored.spec.active {
-        return "It is not active: nothing of it is evaluated or wanted.".to_owned();
+        return "It is not active: nothing of it is evaluated or built.".to_owned();
     }
     if !status.blocked_specs.is_empty() {
-        return "It is not evaluated; the reason stands below.".to_owned();
+        return "It is not evaluated; the reason is below.".to_owned();
     }
     match status.evaluations.first() {
         None => "It has not been evaluated yet.".to_owned(),

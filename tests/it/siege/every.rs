@@ -78,7 +78,7 @@ fn loaders() -> Vec<Story> {
         story("loader-exits", "(primitive-_exit 7)", "exit code 7"),
         story("loader-is-killed", "(kill (getpid) SIGKILL)", "exit code 137"),
         story("loader-loops", "(let loop () (loop))", "time limit"),
-        story("loader-sleeps", "(sleep 100000)", "did nothing for"),
+        story("loader-sleeps", "(sleep 100000)", "made no progress for"),
         story(
             "loader-hogs",
             "(let loop ((all '())) (loop (cons (make-bytevector 10000000 1) all)))",
@@ -89,7 +89,7 @@ fn loaders() -> Vec<Story> {
             "parent-sleeps",
             "(variable-set! (module-variable (resolve-module '(guile)) 'primitive-fork)
                             (lambda () (sleep 100000)))",
-            "did nothing for",
+            "made no progress for",
         ),
     ]
 }

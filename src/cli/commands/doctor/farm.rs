@@ -28,7 +28,7 @@ async fn database(config: &Config) -> Vec<Check> {
     const NAME: &str = "database";
     let place = config.database.to_string();
     if !place.contains("://") && !Path::new(config.database.as_str()).exists() {
-        let text = format!("{place} is not there yet\nhint: the first `gorget run` makes it");
+        let text = format!("{place} does not exist yet\nhint: the first `gorget run` creates it");
         return vec![Check::warning(NAME, &text)];
     }
     let opened = tokio::time::timeout(LIMIT, open_db::open(config)).await;
@@ -90,7 +90,7 @@ fn signing_key(config: &Config) -> Check {
     let file = &config.web.signing_key;
     if !file.exists() {
         let text = format!(
-            "{} is not there\nhint: `gorget key generate` makes it; without it, derivations are served unsigned",
+            "{} does not exist\nhint: `gorget key generate` creates it; without it, derivations are served unsigned",
             file.display()
         );
         return Check::warning(NAME, &text);
@@ -122,7 +122,7 @@ fn event_tokens(config: &Config) -> Vec<Check> {
         let name = format!("events of {}", coordinator.serves.coordinator);
         let file = coordinator.events_token.as_ref()?;
         if !file.exists() {
-            let text = format!("{} is not there yet\nhint: `gorget run` makes it", file.display());
+            let text = format!("{} does not exist yet\nhint: `gorget run` creates it", file.display());
             return Some(Check::warning(name, &text));
         }
         Some(match Token::load(file) {

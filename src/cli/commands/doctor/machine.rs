@@ -43,7 +43,7 @@ async fn state(config: &Config) -> Check {
     const NAME: &str = "state directory";
     let place = config.state.display();
     if !config.state.exists() {
-        let text = format!("{place} is not there yet\nhint: `gorget run` makes it, if it may");
+        let text = format!("{place} does not exist yet\nhint: `gorget run` creates it, if permitted");
         return Check::warning(NAME, &text);
     }
     if let Err(fault) = check_directory(&config.state).await {
@@ -98,8 +98,7 @@ fn landlock() -> Check {
     if has_landlock() {
         return Check::ok("landlock", "the source reader can open nothing but modules");
     }
-    let text = "the kernel has none: the source reader can open all files of this user\n\
-                hint: take Linux 5.13 or later, with `landlock` in its `lsm=`";
+    let text = "the kernel has none: the source reader can open all files of this user\nhint: use Linux 5.13 or later, with `landlock` in its `lsm=`";
     Check::warning("landlock", text)
 }
 
@@ -112,7 +111,7 @@ fn memory(config: &Config) -> Check {
         return Check::warning("resources", &format!("{text}\n{hint}"));
     }
     if workers > cores {
-        let text = format!("{text}\nhint: more workers than cores only take memory");
+        let text = format!("{text}\nhint: more workers than cores only cost memory");
         return Check::warning("resources", &text);
     }
     Check::ok("resources", text)

@@ -44,7 +44,7 @@ fn specs(config: &Config) -> (Vec<Spec>, Vec<Check>) {
         Ok(files) => files,
         Err(error) => {
             let text =
-                format!("{place} cannot be read: {error}\nhint: make it, or set `specs` in gorget.toml");
+                format!("{place} cannot be read: {error}\nhint: create it, or set `specs` in gorget.toml");
             return (Vec::new(), vec![Check::fault("specs", &text)]);
         }
     };

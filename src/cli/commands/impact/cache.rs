@@ -66,7 +66,7 @@ impl Cache {
 
     /// Removes old evaluations and closes the database.
     pub(super) async fn close(self) -> anyhow::Result<()> {
-        self.tidy().await.context("tidying up the cache")?;
+        self.tidy().await.context("cleaning up the cache")?;
         self.membership.end().await?;
         self.db.close().await;
         Ok(())

@@ -158,6 +158,6 @@ async fn failed(
     let evaluations = cache.evaluations(&stored.spec.name).await?;
     let newest = evaluations.into_iter().find(|e| e.revision == *revision && e.system == *system);
     let reason = newest.and_then(|evaluation| evaluation.reason);
-    let reason = reason.unwrap_or_else(|| "it did not come to an end".to_owned());
+    let reason = reason.unwrap_or_else(|| "it did not finish".to_owned());
     Ok(user_error(format!("{what} cannot be evaluated for {system}: {reason}")))
 }

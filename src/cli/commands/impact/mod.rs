@@ -40,7 +40,7 @@ pub(in crate::cli) struct ImpactArgs {
     /// Compare with the newest commit in common with this branch, tag or commit
     #[arg(long, value_name = "REF")]
     base: Option<String>,
-    /// For this system, and others that are given so [default: this machine's]
+    /// A system to compare for; can be repeated [default: this machine's]
     #[arg(long, value_name = "SYSTEM", value_parser = system)]
     system: Vec<System>,
     /// Show how a package is reached by the change, and the first thing that differs

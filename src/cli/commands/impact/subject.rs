@@ -45,8 +45,7 @@ impl Subject {
         let is_guix = GUIX.iter().all(|file| tree.top().join(file).exists());
         if !is_guix && !tree.top().join(".guix-channel").exists() && !tree.has_modules().await? {
             return Err(user_error(format!(
-                "{} is neither Guix nor a channel: it has no .guix-channel and no Guile module\nhint: go to a \
-                 checkout of Guix or of a channel, or name its directory",
+                "{} is neither Guix nor a channel: it has no .guix-channel and no Guile module\nhint: run this in a checkout of Guix or of a channel, or name its directory",
                 tree.top().display()
             )));
         }

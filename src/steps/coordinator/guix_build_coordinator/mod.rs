@@ -232,7 +232,7 @@ impl HttpAnswer {
 
     fn nonsense(&self) -> Unavailable {
         if self.status.is_success() {
-            Unavailable(format!("its answer makes no sense: {}", self.text))
+            Unavailable(format!("invalid answer: {}", self.text))
         } else {
             Unavailable(self.reason())
         }
@@ -368,6 +368,6 @@ mod tests {
             while stream.write_all(&[b'x'; 8192]).await.is_ok() {}
         };
         let reason = asked(Duration::from_mins(1), flood).await;
-        assert!(reason.starts_with("its answer makes no sense: xxx") && reason.len() < 600, "{reason}");
+        assert!(reason.starts_with("invalid answer: xxx") && reason.len() < 600, "{reason}");
     }
 }

@@ -70,9 +70,9 @@ enum Obstacle {
     Daemon(#[from] DaemonError),
     #[error("{0} is not among the items that evaluations added")]
     Missing(String),
-    #[error("the database does not give what is to be built: {0}")]
+    #[error("cannot read from the database what to build: {0}")]
     Db(#[from] crate::db::Error),
-    #[error("its log or its outputs cannot be kept: {0}")]
+    #[error("cannot keep its log or its outputs: {0}")]
     Files(#[from] io::Error),
 }
 

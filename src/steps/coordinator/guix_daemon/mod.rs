@@ -77,7 +77,7 @@ impl Drop for RunningBuilds {
 }
 
 impl Reconciler for LocalBuilder {
-    const NAME: &'static str = "build here";
+    const NAME: &'static str = "build locally";
     const PERIOD: Duration = Duration::from_secs(10);
 
     async fn step(&mut self) -> anyhow::Result<StepOutcome> {
@@ -201,7 +201,7 @@ impl LocalBuilder {
         self.db.mark_sent(&[build.id]).await?;
         let about = BuildRef::AskedOf(build.id, build.hash().to_owned());
         self.tell(&about, &reference, &[Attempt::Scheduled, Attempt::Started]).await?;
-        tracing::info!(job = build.job, derivation = build.derivation, "a build begins");
+        tracing::info!(job = build.job, derivation = build.derivation, "build started");
         let (stop, bell) = (Stop::default(), self.bell.clone());
         stop.watch(daemon.1);
         self.builds.running.insert(build.id, Running { reference, stop: stop.clone() });
@@ -229,7 +229,7 @@ impl LocalBuilder {
         note: Option<String>,
     ) -> anyhow::Result<()> {
         let Some(running) = self.builds.running.remove(&id) else { return Ok(()) };
-        tracing::info!(build = id.0, how = attempt.word(), note, "a build has ended");
+        tracing::info!(build = id.0, how = attempt.word(), note, "build ended");
         self.tell(&BuildRef::Asked(id), &running.reference, &[attempt]).await?;
         let note = note.unwrap_or_else(|| "built by this machine".to_owned());
         Ok(self.db.record_polled(&[(id, Some(note))], self.clock.now()).await?)
