@@ -64,9 +64,9 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     let clock = Clock::corrected();
     let host = this_host(args, &config)?;
     let name = host.name.clone();
-    let presence = match Membership::begin(&db, &clock, host).await {
+    let membership = match Membership::begin(&db, &clock, host).await {
         Err(error @ Error::HostTaken(_)) => return Err(user_error(error.to_string())),
-        presence => presence?,
+        membership => membership?,
     };
     // Until here, and with `--once`, a signal terminates the program directly.
     let stop = CancellationToken::new();
@@ -77,11 +77,11 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     let mode = if args.once { Mode::Once } else { Mode::Continuous };
     let context = Context::new(db.clone(), clock, mode, name);
     let result = tokio::select! {
-        result = at_work(args, context, config, &presence, stop) => result,
-        taken = presence.live() => Err(taken.into()),
+        result = run_host(args, context, config, &membership, stop) => result,
+        taken = membership.send_heartbeats() => Err(taken.into()),
     };
     // Steps that did not stop in time have their progress in the database.
-    match timeout(SIGN_OFF_LIMIT, presence.end()).await {
+    match timeout(SIGN_OFF_LIMIT, membership.end()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("cannot deregister this host: {error:#}"),
         Err(_) => tracing::warn!("cannot deregister this host: the database does not answer"),
@@ -118,11 +118,11 @@ fn this_host(args: &Run, config: &Config) -> anyhow::Result<NewHost> {
     })
 }
 
-async fn at_work(
+async fn run_host(
     args: &Run,
     context: Context,
     config: Config,
-    presence: &Membership,
+    membership: &Membership,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     if args.once && !args.role.schedules() {
@@ -130,18 +130,18 @@ async fn at_work(
         return once::report_problems(&context, &config).await;
     }
     if args.once {
-        let Some(lease) = presence.take_scheduler_lease().await? else {
+        let Some(lease) = membership.take_scheduler_lease().await? else {
             return Err(user_error(
                 "another host schedules\nhint: `gorget status` says which; `--role evaluate` only evaluates",
             ));
         };
         return tokio::select! {
             exit = Box::pin(once::all(&context, &config, lease, args.role)) => exit,
-            () = presence.renew_scheduler_lease(lease) => Err(Error::NotScheduling.into()),
+            () = membership.renew_scheduler_lease(lease) => Err(Error::NotScheduling.into()),
         };
     }
     let web = if args.role.schedules() { Some(web(args, &config, &context).await?) } else { None };
-    serve(context, config, args.role, presence, web, stop).await
+    serve(context, config, args.role, membership, web, stop).await
 }
 
 /// What is served, and where.
@@ -157,7 +157,7 @@ async fn serve(
     context: Context,
     config: Config,
     role: Role,
-    presence: &Membership,
+    membership: &Membership,
     web: Option<(Listener, Web)>,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
@@ -169,10 +169,10 @@ async fn serve(
         tasks.spawn(run_until_stopped(evaluator, context.bells.evaluate.clone(), stop.clone()));
     }
     // Both tasks run until `stop`, or fail.
-    let (presence, ended) = (presence.clone(), stop.clone());
+    let (membership, ended) = (membership.clone(), stop.clone());
     let mut scheduling = tasks.spawn(async move {
         if role.schedules() {
-            schedule(context, config, presence, ended).await
+            schedule(context, config, membership, ended).await
         } else {
             std::future::pending().await
         }
@@ -202,10 +202,10 @@ async fn serve(
 async fn schedule(
     context: Context,
     config: Config,
-    presence: Membership,
+    membership: Membership,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    while let Some(lease) = stop.run_until_cancelled(presence.wait_for_scheduler_lease()).await {
+    while let Some(lease) = stop.run_until_cancelled(membership.wait_for_scheduler_lease()).await {
         let pipeline = match Pipeline::begin(&context, &config, lease).await {
             Err(error) if MachineFault::of(&error).is_none() => return Err(error),
             Err(error) => {
@@ -217,7 +217,7 @@ async fn schedule(
         };
         let over = stop.child_token();
         let tasks = pipeline.spawn(&over);
-        over.run_until_cancelled(presence.renew_scheduler_lease(lease)).await;
+        over.run_until_cancelled(membership.renew_scheduler_lease(lease)).await;
         over.cancel();
         tasks.wait().await;
     }

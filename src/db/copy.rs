@@ -41,16 +41,16 @@ impl Db {
             (Either::Sqlite(source), Either::Postgres(mut target)) => {
                 let mut source = source.begin().await?;
                 for table in tables(&mut source).await? {
-                    refuse_rows(&table, sqlx::query(exists(&table)).fetch_one(&mut *target).await?.get(0))?;
+                    check_empty(&table, sqlx::query(exists(&table)).fetch_one(&mut *target).await?.get(0))?;
                     told(&table.name, to_postgres(&mut source, &mut target, &table).await?);
                 }
-                go_on_counting(&mut target).await?;
+                restore_sequences(&mut target).await?;
                 target.commit().await?;
             }
             (Either::Postgres(source), Either::Sqlite(mut target)) => {
                 let mut source = source.begin_with("begin isolation level repeatable read read only").await?;
                 for table in tables(&mut target).await? {
-                    refuse_rows(&table, sqlx::query(exists(&table)).fetch_one(&mut *target).await?.get(0))?;
+                    check_empty(&table, sqlx::query(exists(&table)).fetch_one(&mut *target).await?.get(0))?;
                     told(&table.name, to_sqlite(&mut source, &mut target, &table).await?);
                 }
                 target.commit().await?;
@@ -74,7 +74,7 @@ fn exists(table: &Table) -> AssertSqlSafe<String> {
     sql(format!("select exists (select 1 from {})", quoted(&table.name)))
 }
 
-fn refuse_rows(table: &Table, has_rows: bool) -> Result<()> {
+fn check_empty(table: &Table, has_rows: bool) -> Result<()> {
     if has_rows { Err(Error::NotEmpty(table.name.clone())) } else { Ok(()) }
 }
 
@@ -195,7 +195,7 @@ fn arrays(objects: impl IntoIterator<Item = String>) -> Vec<String> {
 }
 
 /// Sets PostgreSQL's sequences to continue after the copied numbers.
-async fn go_on_counting(target: &mut Transaction<'static, Postgres>) -> Result<()> {
+async fn restore_sequences(target: &mut Transaction<'static, Postgres>) -> Result<()> {
     const COUNTED: &str = "select table_name::text, column_name::text from information_schema.columns
         where table_schema = current_schema() and is_identity = 'YES'";
     let counted: Vec<(String, String)> = sqlx::query_as(COUNTED).fetch_all(&mut **target).await?;

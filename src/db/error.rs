@@ -156,14 +156,14 @@ fn is_passing(error: &sqlx::Error) -> bool {
         | Sqlx::WorkerCrashed
         | Sqlx::BeginFailed
         | Sqlx::InvalidSavePointStatement => true,
-        Sqlx::Database(error) => Trouble::of(error.as_ref()).is_some(),
+        Sqlx::Database(error) => StorageFault::of(error.as_ref()).is_some(),
         _ => false,
     }
 }
 
 /// A fault of the database's machine, by the code of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+enum StorageFault {
     DiskFull,
     Io,
     ReadOnly,
@@ -173,7 +173,7 @@ enum Trouble {
     Busy,
 }
 
-impl Trouble {
+impl StorageFault {
     fn of(error: &(dyn DatabaseError + 'static)) -> Option<Self> {
         let code = error.code()?;
         if error.try_downcast_ref::<SqliteError>().is_some() {
@@ -224,7 +224,7 @@ impl Trouble {
 
 /// The error with its cause, and a hint.
 fn explain(error: &sqlx::Error) -> String {
-    let hint = error.as_database_error().and_then(Trouble::of).and_then(Trouble::hint);
+    let hint = error.as_database_error().and_then(StorageFault::of).and_then(StorageFault::hint);
     hint.map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
 }
 
@@ -241,16 +241,20 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[cfg(test)]
 mod tests {
-    use super::Trouble;
+    use super::StorageFault;
 
     #[test]
     fn faults_of_the_machine_are_known_by_their_codes() {
         // SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_READONLY_DBMOVED, SQLITE_CORRUPT, SQLITE_CONSTRAINT_UNIQUE
-        let sqlite = [13, 778, 1032, 11, 2067].map(Trouble::of_sqlite);
-        assert_eq!(sqlite, [Some(Trouble::DiskFull), Some(Trouble::Io), Some(Trouble::ReadOnly), None, None]);
+        let sqlite = [13, 778, 1032, 11, 2067].map(StorageFault::of_sqlite);
+        assert_eq!(
+            sqlite,
+            [Some(StorageFault::DiskFull), Some(StorageFault::Io), Some(StorageFault::ReadOnly), None, None]
+        );
         let postgres = ["53100", "53300", "57P01", "55P03", "58030", "XX001", "23505", "42501"];
-        let postgres = postgres.map(|code| Trouble::of_postgres(code, "permission denied"));
-        let [full, away, busy, io] = [Trouble::DiskFull, Trouble::Away, Trouble::Busy, Trouble::Io];
+        let postgres = postgres.map(|code| StorageFault::of_postgres(code, "permission denied"));
+        let [full, away, busy, io] =
+            [StorageFault::DiskFull, StorageFault::Away, StorageFault::Busy, StorageFault::Io];
         assert_eq!(postgres, [Some(full), Some(away), Some(away), Some(busy), Some(io), None, None, None]);
     }
 }

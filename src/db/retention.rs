@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use crate::clock::Seconds;
-use crate::db::build::leave::leave_builds;
+use crate::db::build::leave::hand_over_builds;
 use crate::db::history::interval::{Ended, end_intervals, path};
 use crate::db::log::audit::record;
 use crate::db::watch::spec::StoredSpec;
@@ -135,7 +135,7 @@ impl Db {
         if row.complete {
             leave_intervals(&mut tx, &row).await?;
         }
-        leave_builds(&mut tx, id).await?;
+        hand_over_builds(&mut tx, id).await?;
         execute!(&mut tx, "delete from evaluation_error where evaluation_id = $1", id);
         let revision: i64 =
             each!(&mut tx, tx => sqlx::query_scalar(REVISION).bind(id).fetch_one(&mut **tx).await?);

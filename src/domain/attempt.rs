@@ -12,7 +12,7 @@ pub enum Attempt {
     Canceled,
     /// It failed, perhaps not because of the build: the machine, the time or the build's
     /// preparation may be the cause.
-    Disturbed,
+    FailedOther,
     /// It failed.
     Failed,
     /// It succeeded.
@@ -26,7 +26,7 @@ impl Attempt {
             "scheduled" => Self::Scheduled,
             "started" => Self::Started,
             "canceled" => Self::Canceled,
-            "failed-other" => Self::Disturbed,
+            "failed-other" => Self::FailedOther,
             "failed" | "failed-dependency" => Self::Failed,
             "succeeded" => Self::Succeeded,
             _ => return None,
@@ -39,7 +39,7 @@ impl Attempt {
             Self::Scheduled => "scheduled",
             Self::Started => "started",
             Self::Canceled => "canceled",
-            Self::Disturbed => "failed-other",
+            Self::FailedOther => "failed-other",
             Self::Failed => "failed",
             Self::Succeeded => "succeeded",
         }
@@ -55,7 +55,7 @@ impl Attempt {
     fn rank(self) -> u8 {
         match self {
             Self::Canceled => 0,
-            Self::Disturbed => 1,
+            Self::FailedOther => 1,
             Self::Failed => 2,
             Self::Scheduled => 3,
             Self::Started => 4,
@@ -85,15 +85,15 @@ pub fn deciding_attempt<'a>(
     attempts.into_iter().max_by_key(|(_, attempt)| attempt.rank())
 }
 
-/// How often a build whose attempts were disturbed is retried.
+/// How often a build is retried whose attempts failed for other reasons than the build itself.
 const RETRIES: usize = 3;
 /// Pauses before those retries, in seconds.
 const PAUSES: [i64; RETRIES] = [300, 1800, 7200];
 
-/// Seconds until the retry of a build after this many disturbed attempts, including the last one;
+/// Seconds until the retry of a build after this many such attempts, including the last one;
 /// `None` when no retry is left.
-pub fn retry_after(disturbed: usize) -> Option<i64> {
-    PAUSES.get(disturbed.checked_sub(1)?).copied()
+pub fn retry_after(failures: usize) -> Option<i64> {
+    PAUSES.get(failures.checked_sub(1)?).copied()
 }
 
 #[cfg(test)]
@@ -102,14 +102,14 @@ mod tests {
 
     #[test]
     fn a_build_stands_where_its_most_hopeful_attempt_does() {
-        use Attempt::{Canceled, Disturbed, Failed, Scheduled, Started, Succeeded};
+        use Attempt::{Canceled, Failed, FailedOther, Scheduled, Started, Succeeded};
         for (steps, expected) in [
             (&[("a", Succeeded), ("a", Started), ("a", Scheduled)][..], ("a", Succeeded)),
             (&[("a", Failed), ("a", Started)], ("a", Failed)),
             (&[("a", Succeeded), ("b", Failed)], ("a", Succeeded)),
             (&[("a", Failed), ("b", Scheduled)], ("b", Scheduled)),
             (&[("a", Failed), ("b", Scheduled), ("b", Canceled)], ("a", Failed)),
-            (&[("a", Failed), ("b", Disturbed)], ("a", Failed)),
+            (&[("a", Failed), ("b", FailedOther)], ("a", Failed)),
             (&[("a", Canceled), ("b", Started)], ("b", Started)),
         ] {
             let of = |steps: Vec<(&'static str, Attempt)>| deciding_attempt(furthest(steps));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_disturbed_is_tried_again_a_few_times() {
+    fn other_failures_are_retried_a_few_times() {
         let pauses: Vec<_> = (0..6).map(retry_after).collect();
         assert_eq!(pauses, [None, Some(300), Some(1800), Some(7200), None, None]);
     }

@@ -31,13 +31,13 @@ pub(super) struct WorkQueue {
     order: Vec<usize>,
     lanes: Vec<VecDeque<Range<usize>>>,
     suspects: VecDeque<usize>,
-    held: BTreeMap<usize, Held>,
+    in_progress: BTreeMap<usize, InProgress>,
     finished: Vec<bool>,
     open: usize,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct InProgress {
     units: VecDeque<usize>,
     /// Units that were begun and have no result yet, as results arrive several at a time. The last
     /// one is in flight.
@@ -73,7 +73,7 @@ impl WorkQueue {
             order: [early, late].concat(),
             lanes,
             suspects: VecDeque::new(),
-            held: BTreeMap::new(),
+            in_progress: BTreeMap::new(),
             finished: vec![false; total],
             open: total,
         }
@@ -102,12 +102,12 @@ impl WorkQueue {
             Some(unit) => vec![unit],
             None => self.piece(worker),
         };
-        let held = Held {
+        let in_progress = InProgress {
             units: units.iter().copied().collect(),
             begun: Vec::new(),
             retried_alone: retried_alone.is_some(),
         };
-        self.held.insert(worker, held);
+        self.in_progress.insert(worker, in_progress);
         units
     }
 
@@ -148,28 +148,30 @@ impl WorkQueue {
 
     /// Whether `worker` has finished all units that it was given.
     pub(super) fn is_idle(&self, worker: usize) -> bool {
-        self.held.get(&worker).is_none_or(|held| held.units.is_empty() && held.begun.is_empty())
+        self.in_progress
+            .get(&worker)
+            .is_none_or(|in_progress| in_progress.units.is_empty() && in_progress.begun.is_empty())
     }
 
     /// Whether `worker` was given a unit to retry alone.
     pub(super) fn is_retried_alone(&self, worker: usize) -> bool {
-        self.held.get(&worker).is_some_and(|held| held.retried_alone)
+        self.in_progress.get(&worker).is_some_and(|in_progress| in_progress.retried_alone)
     }
 
     /// Records that `worker` has begun `unit`; false when that is not the next unit it holds.
     pub(super) fn begin(&mut self, worker: usize, unit: usize) -> bool {
-        let Some(held) = self.held.get_mut(&worker) else { return false };
-        if held.units.front() != Some(&unit) {
+        let Some(in_progress) = self.in_progress.get_mut(&worker) else { return false };
+        if in_progress.units.front() != Some(&unit) {
             return false;
         }
-        held.units.pop_front();
-        held.begun.push(unit);
+        in_progress.units.pop_front();
+        in_progress.begun.push(unit);
         true
     }
 
     /// Whether `worker` has begun `unit` and has no result for it yet.
     pub(super) fn has_begun(&self, worker: usize, unit: usize) -> bool {
-        self.held.get(&worker).is_some_and(|held| held.begun.contains(&unit))
+        self.in_progress.get(&worker).is_some_and(|in_progress| in_progress.begun.contains(&unit))
     }
 
     /// Whether `unit` has a result.
@@ -179,9 +181,9 @@ impl WorkQueue {
 
     /// Records a result of `worker` for `unit`; false when the worker has not begun that unit.
     pub(super) fn finish(&mut self, worker: usize, unit: usize) -> bool {
-        let Some(held) = self.held.get_mut(&worker) else { return false };
-        let Some(at) = held.begun.iter().position(|begun| *begun == unit) else { return false };
-        held.begun.remove(at);
+        let Some(in_progress) = self.in_progress.get_mut(&worker) else { return false };
+        let Some(at) = in_progress.begun.iter().position(|begun| *begun == unit) else { return false };
+        in_progress.begun.remove(at);
         self.close(unit)
     }
 
@@ -212,22 +214,22 @@ impl WorkQueue {
     /// death is not `conclusive` when others may have caused it: the unit in flight is then retried
     /// once more.
     pub(super) fn died(&mut self, worker: usize, conclusive: bool) -> Death {
-        let Some(mut held) = self.held.remove(&worker) else { return Death::NoUnit };
-        let in_flight = held.begun.pop();
-        if held.retried_alone {
+        let Some(mut in_progress) = self.in_progress.remove(&worker) else { return Death::NoUnit };
+        let in_flight = in_progress.begun.pop();
+        if in_progress.retried_alone {
             // A suspect that was not begun must still be retried alone.
-            self.suspects.extend(held.units.drain(..));
+            self.suspects.extend(in_progress.units.drain(..));
         }
         let lane = worker % self.lanes.len();
         let base = self.order.len();
         // The units may be scattered over `order`, so they are appended to it as a new range.
-        self.order.extend(held.begun.iter().chain(&held.units));
+        self.order.extend(in_progress.begun.iter().chain(&in_progress.units));
         if base < self.order.len() {
             self.lanes[lane].push_front(base..self.order.len());
         }
         match in_flight {
             None => Death::NoUnit,
-            Some(unit) if held.retried_alone && conclusive => {
+            Some(unit) if in_progress.retried_alone && conclusive => {
                 self.close(unit);
                 Death::GiveUp(unit)
             }
@@ -248,7 +250,7 @@ mod tests {
     impl WorkQueue {
         /// The number of units that `worker` holds and has not begun.
         fn holds(&self, worker: usize) -> usize {
-            self.held[&worker].units.len()
+            self.in_progress[&worker].units.len()
         }
     }
 

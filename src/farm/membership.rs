@@ -35,7 +35,7 @@ use crate::farm::bell::Bells;
 /// Interval of heartbeats. A lease lasts three times as long.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(LEASE.unsigned_abs() / 3);
 /// Pause before the process listens again after it lost the database.
-const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
 
 /// This machine as a host of the farm. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -48,17 +48,17 @@ pub struct Membership {
 impl Membership {
     /// Registers the host. From now on `clock` follows the database's clock, if that is PostgreSQL.
     pub async fn begin(db: &Db, clock: &Clock, host: NewHost) -> Result<Self, Error> {
-        let presence = Self { db: db.clone(), clock: clock.clone(), host };
-        presence.set_clock().await?;
-        presence.db.register(&presence.host, clock.now()).await?;
-        Ok(presence)
+        let membership = Self { db: db.clone(), clock: clock.clone(), host };
+        membership.set_clock().await?;
+        membership.db.register(&membership.host, clock.now()).await?;
+        Ok(membership)
     }
 
     /// Sends heartbeats until another host takes the name.
-    pub async fn live(&self) -> Error {
+    pub async fn send_heartbeats(&self) -> Error {
         loop {
             tokio::time::sleep(HEARTBEAT_INTERVAL).await;
-            match self.beat().await {
+            match self.send_heartbeat().await {
                 Ok(()) => {}
                 Err(error @ Error::HostTaken(_)) => return error,
                 Err(error) => tracing::warn!("cannot send a heartbeat: {error:#}"),
@@ -78,17 +78,17 @@ impl Membership {
 
     /// Waits until this host holds the scheduler lease.
     pub async fn wait_for_scheduler_lease(&self) -> SchedulerLease {
-        let mut told = false;
+        let mut reported = false;
         loop {
             match self.take_scheduler_lease().await {
                 Ok(Some(lease)) => {
                     tracing::info!(host = self.host.name, "scheduler lease acquired");
                     return lease;
                 }
-                Ok(None) if told => {}
+                Ok(None) if reported => {}
                 Ok(None) => {
                     tracing::info!(host = self.host.name, "another host schedules; this one stands by");
-                    told = true;
+                    reported = true;
                 }
                 Err(error) => tracing::warn!("cannot read the scheduler lease: {error:#}"),
             }
@@ -116,7 +116,7 @@ impl Membership {
         tracing::warn!(host = self.host.name, "scheduler lease lost");
     }
 
-    async fn beat(&self) -> Result<(), Error> {
+    async fn send_heartbeat(&self) -> Result<(), Error> {
         self.set_clock().await?;
         self.db.heartbeat(&self.host, self.clock.now()).await
     }
@@ -132,20 +132,20 @@ impl Membership {
 /// Rings the bells of this process when another process has written something for one of its
 /// reconcilers. The reconciler would find it later anyway.
 pub async fn listen(db: Db, bells: Bells, stop: CancellationToken) {
-    let ears = async {
+    let listening = async {
         loop {
-            if let Err(error) = ring_what_is_heard(&db, &bells).await {
+            if let Err(error) = ring_on_notifications(&db, &bells).await {
                 tracing::debug!("cannot listen for notifications: {error:#}");
             } else {
                 return;
             }
-            tokio::time::sleep(LISTEN_AGAIN).await;
+            tokio::time::sleep(LISTEN_RETRY).await;
         }
     };
-    stop.run_until_cancelled(ears).await;
+    stop.run_until_cancelled(listening).await;
 }
 
-async fn ring_what_is_heard(db: &Db, bells: &Bells) -> Result<(), Error> {
+async fn ring_on_notifications(db: &Db, bells: &Bells) -> Result<(), Error> {
     let Some(mut listener) = db.listen().await? else { return Ok(()) };
     loop {
         for wake in listener.heard().await? {

@@ -36,7 +36,7 @@ pub struct Authenticator {
 
 /// The result of authenticating a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Authenticity {
     /// The commit and all commits before it, back to the introduction, have signatures of
     /// authorized signers.
     Good {
@@ -98,13 +98,13 @@ impl Authenticator {
         introduction: &Introduction,
         keyring: &str,
         commit: &str,
-    ) -> Result<Verdict, AuthenticationError> {
+    ) -> Result<Authenticity, AuthenticationError> {
         let known: Vec<String> = self.remembered(introduction).into_iter().map(|(known, _)| known).collect();
-        let verdict = self.ask(mirror, introduction, keyring, commit, &known).await?;
-        if let Verdict::Good { signer } = &verdict {
+        let authenticity = self.ask(mirror, introduction, keyring, commit, &known).await?;
+        if let Authenticity::Good { signer } = &authenticity {
             self.remember(introduction, commit, signer)?;
         }
-        Ok(verdict)
+        Ok(authenticity)
     }
 
     async fn ask(
@@ -114,7 +114,7 @@ impl Authenticator {
         keyring: &str,
         commit: &str,
         known: &[String],
-    ) -> Result<Verdict, AuthenticationError> {
+    ) -> Result<Authenticity, AuthenticationError> {
         let root = fs_err::canonicalize(&self.root)?;
         let guix = find_guix(&root).ok_or_else(|| AuthenticationError::NoGuix(root.clone()))?;
         let work = view(keyring, commit)?;
@@ -136,9 +136,9 @@ impl Authenticator {
         let words: Option<Vec<&str>> =
             answer.as_ref().and_then(Sexp::list).map(|words| words.iter().filter_map(word).collect());
         match words.as_deref() {
-            Some(["good", signer]) => Ok(Verdict::Good { signer: (*signer).to_owned() }),
-            Some(["unknown", reason]) => Ok(Verdict::Unknown { reason: presentable(reason) }),
-            Some(["bad", reason]) => Ok(Verdict::Bad { reason: presentable(reason) }),
+            Some(["good", signer]) => Ok(Authenticity::Good { signer: (*signer).to_owned() }),
+            Some(["unknown", reason]) => Ok(Authenticity::Unknown { reason: presentable(reason) }),
+            Some(["bad", reason]) => Ok(Authenticity::Bad { reason: presentable(reason) }),
             Some(["damaged", reason]) => {
                 Err(AuthenticationError::Damaged { mirror: mirror.to_owned(), reason: presentable(reason) })
             }

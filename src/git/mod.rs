@@ -30,7 +30,7 @@ mod tree;
 mod working_tree;
 
 pub use address::{PrivateHost, PrivateHosts};
-pub use authentic::{AuthenticationError, Authenticator, Verdict};
+pub use authentic::{AuthenticationError, Authenticator, Authenticity};
 pub use changes::{Change, fold_changes};
 pub use channel_search::{ChannelSearch, SearchPosition};
 pub use checkout::{Checkout, Checkouts};

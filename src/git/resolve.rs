@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use super::access::check_may_fetch;
-use super::authentic::{Authenticator, Verdict};
+use super::authentic::{Authenticator, Authenticity};
 use super::channel_search::{ChannelSearch, MirrorLocks};
 use super::dependency_request::{DependencyRequest, warn};
 use super::description::{Dependency, Metadata};
@@ -232,11 +232,11 @@ impl Resolver {
                 Err(_) => Metadata::default().keyring,
             };
             match self.judge(channel, &mirror, introduction, &keyring).await? {
-                Verdict::Good { signer } => channel.origin.signer = Some(signer),
-                Verdict::Unknown { reason } => {
+                Authenticity::Good { signer } => channel.origin.signer = Some(signer),
+                Authenticity::Unknown { reason } => {
                     return Err(Obstacle::Unknown { channel: name, commit, reason });
                 }
-                Verdict::Bad { reason } => return Err(Obstacle::Bad { channel: name, commit, reason }),
+                Authenticity::Bad { reason } => return Err(Obstacle::Bad { channel: name, commit, reason }),
             }
         }
         let metadata = described.map_err(|error| Obstacle::Metadata { channel: name, error })?;
@@ -251,15 +251,17 @@ impl Resolver {
         mirror: &Path,
         introduction: &Introduction,
         keyring: &str,
-    ) -> Result<Verdict, Obstacle> {
+    ) -> Result<Authenticity, Obstacle> {
         let ChannelCommit { url, commit, .. } = channel;
         if let Some(signer) = self.authenticator.knows(introduction, commit) {
-            return Ok(Verdict::Good { signer });
+            return Ok(Authenticity::Good { signer });
         }
         let remote = |error| self.obstacle(channel, error);
         let found = self.mirrors.tips(url, &[keyring]).await.map_err(remote)?;
         let Some(keys) = found.tip() else {
-            return Ok(Verdict::Unknown { reason: format!("{url} has no branch {keyring:?} with keys") });
+            return Ok(Authenticity::Unknown {
+                reason: format!("{url} has no branch {keyring:?} with keys"),
+            });
         };
         self.mirrors.fetch(url, keyring, keys).await.map_err(remote)?;
         let judged = self.authenticator.judge(mirror, introduction, keys, commit).await;

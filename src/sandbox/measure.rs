@@ -19,7 +19,7 @@ pub struct Measured {
 
 /// The memory of a process, in bytes, by kind of page.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Held {
+pub struct ProcessMemory {
     /// Its proportional share: a shared page is divided among the processes that hold it. Page
     /// tables count as its own.
     pub share: u64,
@@ -32,12 +32,12 @@ pub struct Held {
 impl Measured {
     /// Measures its memory by kind of page. The kernel walks all its pages, which takes some 20 ms
     /// for a gigabyte.
-    pub fn held(&self) -> Held {
+    pub fn memory(&self) -> ProcessMemory {
         let text = fs_err::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).unwrap_or_default();
         let tables = self.page_tables();
         let share = field(&text, "Pss:");
         let unreclaimable = share.saturating_sub(field(&text, "Pss_File:"));
-        Held {
+        ProcessMemory {
             share: share + tables,
             unreclaimable: unreclaimable + tables,
             exclusive: field(&text, "Private_Dirty:") + field(&text, "Private_Clean:") + tables,

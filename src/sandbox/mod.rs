@@ -27,7 +27,7 @@ pub use cgroup::is_available as has_cgroups;
 pub use confined::Confined;
 pub use guix::find_guix;
 pub use limits::{Exceeded, Limits};
-pub use measure::{Held, Measured, forget_own_peak, measure_tree, own_peak};
+pub use measure::{Measured, ProcessMemory, forget_own_peak, measure_tree, own_peak};
 pub use process::{Finished, Process, describe_exit};
 pub use reading::{has_landlock, restrict_to_reads};
 pub use start::THIS_PROGRAM;

@@ -164,7 +164,7 @@ impl Shared {
                 return last.used;
             }
         }
-        let used = unaccounted + tree.iter().map(|process| process.held().unreclaimable).sum::<u64>();
+        let used = unaccounted + tree.iter().map(|process| process.memory().unreclaimable).sum::<u64>();
         *exact = Some(Exact { at: Instant::now(), used, rough });
         used
     }

@@ -1,7 +1,7 @@
 //! Who may say what is evaluated: real keys, real signatures, and the judgement of a real Guix.
 
 use gorget::domain::spec::Introduction;
-use gorget::git::{Authenticator, Verdict};
+use gorget::git::{Authenticator, Authenticity};
 use tempfile::TempDir;
 
 use crate::support::guix::{guix_root, manifest};
@@ -15,23 +15,23 @@ fn authenticator() -> (TempDir, Authenticator) {
 }
 
 /// What a Guix that remembers nothing says about the tip of `master`.
-async fn judged(channel: &Signed) -> Verdict {
+async fn judged(channel: &Signed) -> Authenticity {
     judged_by(channel, &channel.introduction).await
 }
 
-async fn judged_by(channel: &Signed, introduction: &Introduction) -> Verdict {
+async fn judged_by(channel: &Signed, introduction: &Introduction) -> Authenticity {
     let (_memory, authenticator) = authenticator();
     let (keyring, tip) = (channel.tip("keyring"), channel.tip("master"));
     authenticator.judge(channel.path(), introduction, &keyring, &tip).await.unwrap()
 }
 
-fn good(key: &Key) -> Verdict {
-    Verdict::Good { signer: key.0.clone() }
+fn good(key: &Key) -> Authenticity {
+    Authenticity::Good { signer: key.0.clone() }
 }
 
 #[track_caller]
-fn assert_bad(verdict: &Verdict, why: &str) {
-    let Verdict::Bad { reason } = verdict else { panic!("{why}: {verdict:?}") };
+fn assert_bad(authenticity: &Authenticity, why: &str) {
+    let Authenticity::Bad { reason } = authenticity else { panic!("{why}: {authenticity:?}") };
     assert!(reason.contains(why), "{reason}");
 }
 
@@ -53,8 +53,11 @@ async fn only_commits_by_who_was_authorized_before_are_authentic() {
 
     channel.reset(&fine);
     channel.commit(&signers, Some(&eve), &change("3")).await;
-    let verdict = judged(&channel).await;
-    assert!(matches!(&verdict, Verdict::Unknown { reason } if reason.contains("is missing")), "{verdict:?}");
+    let authenticity = judged(&channel).await;
+    assert!(
+        matches!(&authenticity, Authenticity::Unknown { reason } if reason.contains("is missing")),
+        "{authenticity:?}"
+    );
     channel.keyring(&signers, &[&ada, &bob, &eve]).await;
     assert_bad(&judged(&channel).await, "not signed by an authorized key");
     channel.reset(&fine);
@@ -90,7 +93,7 @@ async fn an_introduction_names_a_commit_of_the_history_and_who_signed_it() {
     let tree = channel.git.find_commit(git2::Oid::from_str(&channel.tip("master")).unwrap()).unwrap();
     let orphan = format!("tree {}\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\nx\n", tree.tree_id());
     channel.push(&orphan);
-    let Verdict::Bad { .. } = judged(&channel).await else { panic!("it has another history") };
+    let Authenticity::Bad { .. } = judged(&channel).await else { panic!("it has another history") };
 }
 
 #[tokio::test]

@@ -324,7 +324,7 @@ async fn what_was_disturbed_is_tried_again_some_times_and_never_twice_at_once() 
             let reference = gcc.reference.unwrap();
             let build = BuildRef::Asked(gcc.id);
             farm.coordinator.finish("gcc1", false);
-            let event = NewEvent { build, reference, attempt: Attempt::Disturbed, happened_at: None };
+            let event = NewEvent { build, reference, attempt: Attempt::FailedOther, happened_at: None };
             db.record_events("default", &[event], farm.clock.now()).await.unwrap();
         };
         disturb().await;

@@ -42,9 +42,9 @@ pub(in crate::cli) async fn run(args: &Check, config: anyhow::Result<Config>) ->
     };
     let now = Clock::System.now();
     if args.json {
-        tell_json(&files, now, &mut anstream::stdout().lock())?;
+        print_json(&files, now, &mut anstream::stdout().lock())?;
     } else {
-        tell(&files, now, &mut anstream::stdout().lock(), &mut anstream::stderr().lock())?;
+        print(&files, now, &mut anstream::stdout().lock(), &mut anstream::stderr().lock())?;
     }
     // With paths, the command checks only the files: they may be written on a machine without Guix.
     if let Some(config) = config {
@@ -83,7 +83,7 @@ fn load_specs_of(directory: &Path) -> Vec<SpecFile> {
     vec![SpecFile { path: directory.to_owned(), source: String::new(), outcome: Err(vec![fault]) }]
 }
 
-fn tell(files: &[SpecFile], now: Seconds, out: &mut impl Write, err: &mut impl Write) -> io::Result<()> {
+fn print(files: &[SpecFile], now: Seconds, out: &mut impl Write, err: &mut impl Write) -> io::Result<()> {
     let mut faults = 0;
     for file in files {
         let diagnostics = diagnostics(file);
@@ -124,7 +124,7 @@ fn diagnostics(file: &SpecFile) -> &[Diagnostic] {
     }
 }
 
-fn tell_json(files: &[SpecFile], now: Seconds, out: &mut impl Write) -> io::Result<()> {
+fn print_json(files: &[SpecFile], now: Seconds, out: &mut impl Write) -> io::Result<()> {
     for file in files {
         writeln!(out, "{}", serde_json::to_string(&check::SpecFile::new(file, now))?)?;
     }
@@ -156,7 +156,7 @@ mod tests {
     fn told(files: &[SpecFile], directory: &Path) -> (String, String) {
         let (mut out, mut err) =
             (anstream::StripStream::new(Vec::new()), anstream::StripStream::new(Vec::new()));
-        tell(files, NOON, &mut out, &mut err).expect("memory can be written to");
+        print(files, NOON, &mut out, &mut err).expect("memory can be written to");
         let text = |stream: anstream::StripStream<Vec<u8>>| {
             String::from_utf8_lossy(&stream.into_inner()).replace(&directory.display().to_string(), "FARM")
         };
@@ -196,7 +196,7 @@ mod tests {
     fn json_tells_the_same() {
         let farm = farm();
         let mut out = Vec::new();
-        tell_json(&load(&[farm.path().to_owned()]), NOON, &mut out).unwrap();
+        print_json(&load(&[farm.path().to_owned()]), NOON, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap().replace(&farm.path().display().to_string(), "FARM");
         insta::assert_snapshot!(text, @r#"
         {"file":"FARM/asleep.toml","name":"asleep","due":[],"diagnostics":[]}

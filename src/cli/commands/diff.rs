@@ -54,8 +54,8 @@ pub(in crate::cli) async fn run(args: &Diff, config: Config) -> anyhow::Result<E
 fn show(comparison: &Comparison<'_>) -> std::io::Result<()> {
     let Comparison { diff, new_errors, gone_errors, rebuilds, .. } = comparison;
     let mut lines = lines(diff);
-    lines.extend(new_errors.iter().flat_map(|error| told("!", error)));
-    lines.extend(gone_errors.iter().flat_map(|error| told("no longer:", error)));
+    lines.extend(new_errors.iter().flat_map(|error| error_lines("!", error)));
+    lines.extend(gone_errors.iter().flat_map(|error| error_lines("no longer:", error)));
     lines.push(format!(
         "{} changed, {} added, {} removed, {} broken, {} fixed; {} new, {} gone",
         diff.changed.len(),
@@ -71,7 +71,7 @@ fn show(comparison: &Comparison<'_>) -> std::io::Result<()> {
 }
 
 /// An error, with each line of what was said.
-fn told(mark: &str, error: &JobError<'_>) -> Vec<String> {
+fn error_lines(mark: &str, error: &JobError<'_>) -> Vec<String> {
     let text = format!("{mark} {} ({}): {}", error.name, error.cause, error.message);
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default().to_owned();

@@ -83,7 +83,7 @@ fn lines(job: &Job<'_>, rows: &Rows, now: Seconds) -> Vec<String> {
         format!("  next attempt in {again}: {}", build.answer.as_deref().unwrap_or_default())
     }));
     lines.extend(job.ahead.as_ref().map(ahead));
-    lines.extend(job.events.iter().map(|event| told(event, job.derivation)));
+    lines.extend(job.events.iter().map(|event| event_line(event, job.derivation)));
     lines.extend(job.log.map(|log| format!("  its log is {}", log.display())));
     lines
 }
@@ -97,7 +97,7 @@ fn ahead(ahead: &Ahead<'_>) -> String {
 }
 
 /// What a coordinator told, and of which derivation, if that is not `derivation`.
-fn told(event: &Event<'_>, derivation: &str) -> String {
+fn event_line(event: &Event<'_>, derivation: &str) -> String {
     let at = readable(event.happened_at.unwrap_or(event.received_at));
     let other = event.derivation.filter(|hash| !derivation.contains(*hash));
     let other = other.map(|hash| format!(", of {hash}")).unwrap_or_default();

@@ -94,9 +94,9 @@ async fn show(args: &Queue, db: &Db, blockers: &[db::Blocker]) -> anyhow::Result
         args.filter.admits(&count.spec, &count.system) && args.in_state.is_none_or(|s| s == count.state)
     });
     let counts: Vec<BuildCount<'_>> = counts.iter().map(BuildCount::new).collect();
-    let told: Vec<String> =
+    let counts: Vec<String> =
         totals(&counts).iter().map(|(state, count)| format!("{count} {}", state.word())).collect();
-    output::line(&if told.is_empty() { "no builds".to_owned() } else { told.join(", ") })?;
+    output::line(&if counts.is_empty() { "no builds".to_owned() } else { counts.join(", ") })?;
     let blockers: Vec<Blocker<'_>> = blockers.iter().map(Blocker::new).collect();
     Ok(show_blockers(&blockers)?)
 }

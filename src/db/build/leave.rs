@@ -4,7 +4,7 @@ use crate::db::{EvaluationId, Result, Tx};
 
 /// Hands over the builds that an evaluation was the first to want to another evaluation that has
 /// them, or deletes them.
-pub(in crate::db) async fn leave_builds(tx: &mut Tx, id: EvaluationId) -> Result<()> {
+pub(in crate::db) async fn hand_over_builds(tx: &mut Tx, id: EvaluationId) -> Result<()> {
     const MOVE: &str = "update build set evaluation_id = coalesce(
           (select min(j.first_evaluation) from derivation d join job_interval j on j.derivation_id = d.id
            where d.output_set_id = build.output_set_id), evaluation_id) where evaluation_id = $1";

@@ -55,8 +55,8 @@ impl Db {
         let polled_at = if reference.is_some() { now } else { 0 };
         let mut tx = self.begin().await?;
         // A build that the coordinator had already keeps its old urgency there.
-        let told = reference.map(|_| build.urgency);
-        execute!(&mut tx, SQL, build.id, answer, now, told, polled_at);
+        let sent_urgency = reference.map(|_| build.urgency);
+        execute!(&mut tx, SQL, build.id, answer, now, sent_urgency, polled_at);
         if let Some(reference) = reference {
             let line = json!({ "build": build.id, "reference": reference, "attempt": Attempt::Scheduled.word(),
                 "hash": build.hash() });
@@ -80,7 +80,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Those of the given builds with an attempt that failed or was disturbed.
+    /// Those of the given builds with an attempt that failed, for whatever reason.
     pub async fn failed_before(&self, ids: &[BuildId]) -> Result<HashSet<BuildId>> {
         let ids = rows(ids.iter().map(|id| Value::from(id.0)));
         let sql = sql!(
@@ -236,13 +236,13 @@ impl Db {
 
     /// Cancels unwanted builds at once, except those at one of these coordinators, which must be
     /// told first. Returns the number of builds.
-    pub async fn cancel_unassigned(&self, told: &[String]) -> Result<u64> {
+    pub async fn cancel_unassigned(&self, configured: &[String]) -> Result<u64> {
         const CANCELING: &str =
             "select distinct coalesce(coordinator, '') from build where state = 'canceling'";
         let names: Vec<String> =
             each!(&self.readers, pool => sqlx::query_scalar(CANCELING).fetch_all(pool).await?);
         let mut count = 0;
-        for name in names.iter().filter(|name| !told.contains(name)) {
+        for name in names.iter().filter(|name| !configured.contains(name)) {
             let mut tx = self.begin().await?;
             count += execute!(
                 &mut tx,

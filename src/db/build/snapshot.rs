@@ -198,10 +198,10 @@ impl Db {
               join system y on y.id = d.system_id
             where begun.attempt = 'started' and ended.happened_at >= begun.happened_at
             order by begun.id desc limit 100000";
-        let told: Vec<(String, String, i64)> =
+        let measured: Vec<(String, String, i64)> =
             each!(&self.readers, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
         let mut durations = Durations::default();
-        for (name, system, seconds) in told {
+        for (name, system, seconds) in measured {
             let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
             durations.anywhere.entry(package(&name).to_owned()).or_insert(seconds);
             durations.by_system.entry((package(&name).to_owned(), system)).or_insert(seconds);

@@ -12,9 +12,8 @@
 //! # Design
 //!
 //! Of each attempt, the furthest reported step counts. Of several attempts, a running one counts
-//! more than a failed one. A disturbed attempt is one that failed probably because of its
-//! surroundings: it is retried after 5 minutes, half an hour and two hours, and then the build is
-//! failed.
+//! more than a failed one. An attempt that failed for another reason than the build itself is
+//! retried after 5 minutes, half an hour and two hours, and then the build is failed.
 //!
 //! # Races
 //!
@@ -113,7 +112,7 @@ pub(in crate::db) async fn transition(
         "select b.id, b.state, d.hash as derivation, b.canceled_attempt, b.created_at, b.unwanted_at
          from build b join derivation d on d.id = b.derivation_id where b.id in ids($1)"
     );
-    let told = sql!(
+    let recorded = sql!(
         "select build_id, reference, attempt, derivation, received_at from build_event
          where build_id in ids($1) order by id"
     );
@@ -121,10 +120,10 @@ pub(in crate::db) async fn transition(
     let ids = rows(ids.into_iter().map(|id| Value::from(id.0)));
     let builds: Vec<Row> =
         each!(tx, tx, builds => sqlx::query_as(builds).bind(&ids).fetch_all(&mut **tx).await?);
-    let told: Vec<StoredStep> =
-        each!(tx, tx, told => sqlx::query_as(told).bind(&ids).fetch_all(&mut **tx).await?);
+    let recorded: Vec<StoredStep> =
+        each!(tx, tx, recorded => sqlx::query_as(recorded).bind(&ids).fetch_all(&mut **tx).await?);
     let mut steps: BTreeMap<BuildId, Vec<Step>> = BTreeMap::new();
-    for step in told {
+    for step in recorded {
         let step = Step::stored(step)?;
         steps.entry(step.build).or_default().push(step);
     }
@@ -169,10 +168,11 @@ fn failures<'a>(
 ) -> BTreeSet<(BuildId, &'a str)> {
     let current: BTreeMap<BuildId, &str> =
         builds.iter().map(|row| (row.id, row.derivation.as_str())).collect();
-    let told = new.iter().filter(|step| step.attempt == Attempt::Failed);
-    let told = told.map(|step| (step.build, step.derivation.as_deref().unwrap_or(current[&step.build])));
+    let reported = new.iter().filter(|step| step.attempt == Attempt::Failed);
+    let reported =
+        reported.map(|step| (step.build, step.derivation.as_deref().unwrap_or(current[&step.build])));
     let failed = changes.iter().filter(|(_, change)| change.state == BuildState::Failed);
-    told.chain(failed.map(|(row, _)| (row.id, row.derivation.as_str()))).collect()
+    reported.chain(failed.map(|(row, _)| (row.id, row.derivation.as_str()))).collect()
 }
 
 /// The derivation of the attempt with this identifier, if known.
@@ -247,7 +247,7 @@ fn decide(row: &Row, name: &str, attempt: Attempt, steps: &[Step]) -> Option<Nex
         // retried.
         (Submitted | Building, Attempt::Canceled) if was_asked => Some(Next::Retry(0)),
         (Queued, Attempt::Canceled) if was_asked => None,
-        (Canceling, Attempt::Canceled | Attempt::Disturbed)
+        (Canceling, Attempt::Canceled | Attempt::FailedOther)
         | (Queued | Submitted | Building | Failed | Succeeded | Canceled, Attempt::Canceled) => {
             happens(Event::Canceled)
         }
@@ -257,16 +257,16 @@ fn decide(row: &Row, name: &str, attempt: Attempt, steps: &[Step]) -> Option<Nex
         (_, Attempt::Scheduled) => happens(Event::Scheduled),
         (_, Attempt::Started) => happens(Event::Started),
         (_, Attempt::Failed) => happens(Event::Failed),
-        (_, Attempt::Disturbed) => match retry_after(disturbed_since(row.created_at, steps)) {
+        (_, Attempt::FailedOther) => match retry_after(other_failures_since(row.created_at, steps)) {
             Some(pause) if row.state != Canceled => Some(Next::Retry(pause)),
             _ => happens(Event::Failed),
         },
     }
 }
 
-/// How many attempts were disturbed since `then`.
-fn disturbed_since(then: Seconds, steps: &[Step]) -> usize {
-    steps.iter().filter(|step| step.attempt == Attempt::Disturbed && step.received_at >= then).count()
+/// How many attempts failed for other reasons since `then`.
+fn other_failures_since(then: Seconds, steps: &[Step]) -> usize {
+    steps.iter().filter(|step| step.attempt == Attempt::FailedOther && step.received_at >= then).count()
 }
 
 #[cfg(test)]
@@ -296,12 +296,12 @@ mod tests {
 
     #[test]
     fn what_is_given_up_stays_so_unless_it_is_done() {
-        use Attempt::{Canceled, Disturbed, Failed, Scheduled, Started, Succeeded};
+        use Attempt::{Canceled, Failed, FailedOther, Scheduled, Started, Succeeded};
         use BuildState::{self as State, Canceling};
         let after = |step| after(Canceling, Some("a"), &[("a", Scheduled), ("a", step)]);
         assert_eq!(after(Started), None);
         assert_eq!(after(Canceled), Some(State::Canceled));
-        assert_eq!(after(Disturbed), Some(State::Canceled));
+        assert_eq!(after(FailedOther), Some(State::Canceled));
         assert_eq!(after(Failed), Some(State::Failed));
         assert_eq!(after(Succeeded), Some(State::Succeeded));
     }
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn another_derivation_that_comes_to_nothing_says_nothing_of_this_one() {
-        use Attempt::{Canceled, Disturbed, Failed, Scheduled, Started, Succeeded};
+        use Attempt::{Canceled, Failed, FailedOther, Scheduled, Started, Succeeded};
         use BuildState::{self as State, Queued, Submitted};
         let ours = [("b", Scheduled), ("a'", Scheduled)];
         for (step, expected) in [(Failed, None), (Canceled, None), (Succeeded, Some(State::Succeeded))] {
@@ -337,20 +337,20 @@ mod tests {
         assert_eq!(after(Queued, None, &[("a'", Started)]), Some(State::Building), "somebody builds it");
         let other = [("a'", Scheduled), ("a'", Failed)];
         assert_eq!(after(Submitted, None, &other), Some(Queued), "the coordinator had the other one only");
-        assert_eq!(after(State::Building, None, &[("a'", Failed), ("b", Disturbed)]), Some(Queued));
+        assert_eq!(after(State::Building, None, &[("a'", Failed), ("b", FailedOther)]), Some(Queued));
     }
 
     #[test]
-    fn a_disturbed_build_is_queued_again_until_it_was_tried_often_enough() {
-        use Attempt::{Disturbed, Failed};
+    fn a_build_that_failed_for_other_reasons_is_queued_again_until_it_was_tried_often_enough() {
+        use Attempt::{Failed, FailedOther};
         use BuildState::{self as State, Building, Queued};
         let references = ["a", "b", "c", "d"];
-        let disturbed = |count: usize| {
-            let steps: Vec<_> = references[..count].iter().map(|name| (*name, Disturbed)).collect();
+        let other_failures = |count: usize| {
+            let steps: Vec<_> = references[..count].iter().map(|name| (*name, FailedOther)).collect();
             after(Building, None, &steps)
         };
-        assert_eq!([1, 2, 3].map(disturbed), [Some(Queued); 3]);
-        assert_eq!(disturbed(4), Some(State::Failed));
-        assert_eq!(after(Building, None, &[("a", Disturbed), ("b", Failed)]), Some(State::Failed));
+        assert_eq!([1, 2, 3].map(other_failures), [Some(Queued); 3]);
+        assert_eq!(other_failures(4), Some(State::Failed));
+        assert_eq!(after(Building, None, &[("a", FailedOther), ("b", Failed)]), Some(State::Failed));
     }
 }

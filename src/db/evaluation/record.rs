@@ -29,10 +29,10 @@ pub struct EvaluationWriter {
     numbers: Numbers,
     metadata: MetadataIds,
     /// Every job found so far.
-    pub(super) seen: HashSet<Seen>,
+    pub(super) seen: HashSet<JobKey>,
     /// The jobs of the complete evaluation before this one with the rows of their intervals; `None`
     /// until they are read. Most jobs are unchanged.
-    pub(super) open: Option<HashMap<Seen, i64>>,
+    pub(super) open: Option<HashMap<JobKey, i64>>,
     /// Most bytes that the store items of the spec may take.
     quota: u64,
     /// Bytes that they take; `None` until known.
@@ -47,13 +47,13 @@ const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Name, derivation and metadata of a job. The metadata is `None` in records that are older than
 /// metadata.
-pub(super) type Seen = (String, DerivationId, Option<i64>);
+pub(super) type JobKey = (String, DerivationId, Option<i64>);
 
 /// The recorded contents of a batch.
 struct Found {
     numbers: Numbers,
     metadata: MetadataIds,
-    jobs: Vec<Seen>,
+    jobs: Vec<JobKey>,
     /// Number of intervals that began with it.
     begun: u64,
 }
@@ -188,7 +188,7 @@ impl EvaluationWriter {
         job.is_some_and(|job| self.is_open(&job))
     }
 
-    fn is_open(&self, job: &Seen) -> bool {
+    fn is_open(&self, job: &JobKey) -> bool {
         self.seen.contains(job) || self.open.as_ref().is_some_and(|open| open.contains_key(job))
     }
 
@@ -204,7 +204,7 @@ impl EvaluationWriter {
 
     /// Reads the jobs with open intervals, and the numbers of their derivations and metadata. They
     /// are read as one text, which is faster than as many rows.
-    async fn read_open(&mut self, tx: &mut Tx) -> Result<HashMap<Seen, i64>> {
+    async fn read_open(&mut self, tx: &mut Tx) -> Result<HashMap<JobKey, i64>> {
         type Row = (i64, String, DerivationId, Option<i64>, String);
         let sequence = self.sequence(tx).await?;
         let sql = [
@@ -249,7 +249,7 @@ impl EvaluationWriter {
             let (metadata, line) = without_line(&job.metadata);
             let metadata =
                 self.metadata.get(&metadata).or_else(|| described.metadata.get(&metadata)).copied();
-            let seen: Seen = (job.name.clone(), known.number(&job.derivation, &job.name)?, metadata);
+            let seen: JobKey = (job.name.clone(), known.number(&job.derivation, &job.name)?, metadata);
             jobs.entry(seen).or_insert(line);
         }
         let mut new: Vec<_> = jobs.iter().filter(|(job, _)| !self.is_open(job)).collect();

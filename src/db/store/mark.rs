@@ -92,7 +92,7 @@ impl Sweeper {
         );
         let mut after = 0;
         loop {
-            self.go_on().await?;
+            self.renew_if_due().await?;
             let jobs: Vec<Interval> = self.db.chunk(sql, after).await?;
             if jobs.is_empty() {
                 return Ok(());
@@ -132,7 +132,7 @@ impl Sweeper {
         let open: HashSet<i64> = open.into_iter().collect();
         let mut after = 0;
         loop {
-            self.go_on().await?;
+            self.renew_if_due().await?;
             let builds: Vec<(i64, i64, EvaluationId)> = self.db.chunk(sql, after).await?;
             if builds.is_empty() {
                 return Ok(());
@@ -155,7 +155,7 @@ impl Sweeper {
         let mut hashes = HashSet::new();
         let mut before = last + 1;
         loop {
-            self.go_on().await?;
+            self.renew_if_due().await?;
             let mut rows: Vec<(i64, String, String)> = self.db.chunk(sql, before).await?;
             rows.sort_unstable_by_key(|(id, ..)| std::cmp::Reverse(*id));
             let Some((oldest, ..)) = rows.last() else { break };
@@ -186,7 +186,7 @@ impl Sweeper {
         let mut named = Named::default();
         let mut packs = Packs::of(&self.db);
         while let Some(pack) = packs.next().await? {
-            self.go_on().await?;
+            self.renew_if_due().await?;
             if reading.len() >= processors
                 && let Some(read) = reading.join_next().await
             {

@@ -52,7 +52,7 @@ impl Sweeper {
         }
         let mut packs = Packs::of(&self.db);
         while let Some(pack) = packs.next().await? {
-            self.go_on().await?;
+            self.renew_if_due().await?;
             self.sweep_pack(pack, &needed, &mut swept).await?;
         }
         Ok(swept)

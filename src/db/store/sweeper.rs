@@ -44,7 +44,7 @@ impl Sweeper {
     /// removed.
     pub async fn must_wait(&mut self) -> Result<bool> {
         let mut tx = self.db.begin().await?;
-        let running = self.still(&mut tx).await?;
+        let running = self.renew_lease(&mut tx).await?;
         tx.commit().await?;
         Ok(running)
     }
@@ -57,7 +57,7 @@ impl Sweeper {
     }
 
     /// Checks that this transaction may remove rows; returns whether an evaluation runs.
-    async fn still(&mut self, tx: &mut Tx) -> Result<bool> {
+    async fn renew_lease(&mut self, tx: &mut Tx) -> Result<bool> {
         const HOLD: &str =
             "update sweep set expires_at = $2 where id = 1 and holder = $1 and expires_at > $3";
         const RUNNING: &str = "select count(*) from evaluation where state = 'running'";
@@ -71,13 +71,13 @@ impl Sweeper {
     }
 
     /// Renews the lease when that is due, during phases that only read.
-    pub(in crate::db) async fn go_on(&mut self) -> Result<()> {
+    pub(in crate::db) async fn renew_if_due(&mut self) -> Result<()> {
         let due = self.dry.is_none() && self.clock.now() + LEASE * 3 / 4 > self.expires_at;
         if due && self.must_wait().await? { Err(Error::NotSweeping) } else { Ok(()) }
     }
 
     pub(in crate::db) async fn begin_removing(&mut self) -> Result<Tx> {
         let mut tx = self.db.begin().await?;
-        if self.still(&mut tx).await? { Err(Error::NotSweeping) } else { Ok(tx) }
+        if self.renew_lease(&mut tx).await? { Err(Error::NotSweeping) } else { Ok(tx) }
     }
 }

@@ -144,8 +144,8 @@ fn propagate(graph: &Graph, claims: &[Option<Claim>]) -> (Vec<Option<Claim>>, Ve
                 claims[build] = higher(claims[build], *claim);
             }
         }
-        let mut told = graph.builds.iter().zip(&claims);
-        let settled = told.all(|(place, claim)| higher(of_node[*place], *claim) == of_node[*place]);
+        let mut claimed = graph.builds.iter().zip(&claims);
+        let settled = claimed.all(|(place, claim)| higher(of_node[*place], *claim) == of_node[*place]);
         if settled {
             break;
         }

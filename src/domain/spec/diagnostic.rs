@@ -74,7 +74,7 @@ pub fn position(source: &str, offset: usize) -> (usize, usize) {
 /// the terminal. With `color`, the text has ANSI styles.
 pub fn render(diagnostics: &[Diagnostic], file: &str, source: &str, color: bool) -> String {
     let file = sanitize(file);
-    let source = harmless_in_place(source);
+    let source = sanitize_in_place(source);
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let texts = diagnostics.iter().map(|diagnostic| {
         let level = match diagnostic.severity {
@@ -119,7 +119,7 @@ pub fn sanitize(text: &str) -> String {
 }
 
 /// Replaces the same in a text of many lines. Every byte keeps its position.
-fn harmless_in_place(text: &str) -> String {
+fn sanitize_in_place(text: &str) -> String {
     let text = text.replace("\r\n", " \n");
     let chars = text.chars().map(|char| match (controls(char), char.len_utf8()) {
         (false, _) => char,

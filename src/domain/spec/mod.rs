@@ -5,7 +5,6 @@
 //! applied, or *all* its faults as `Diagnostic`s. `load_directory` does this for all specs of a
 //! farm, `parse` for one text.
 
-mod again;
 mod build;
 mod channel;
 mod credentials;
@@ -17,13 +16,13 @@ mod name;
 mod parse;
 mod period;
 mod period_error;
+mod retry_failed;
 mod section;
 mod template;
 mod verdict;
 
 use std::fmt;
 
-pub use again::RetryFailed;
 pub use channel::MissingIntroduction;
 pub use credentials::without_credentials;
 pub use diagnostic::{Diagnostic, Severity, position, render, sanitize};
@@ -33,6 +32,7 @@ pub use name::is_name;
 pub use parse::{Checked, parse};
 pub use period::{Period, interval};
 pub use period_error::PeriodError;
+pub use retry_failed::RetryFailed;
 use serde::{Deserialize, Serialize};
 pub use template::{is_pattern, matches_pattern, specs_from_template, watches_branch};
 pub use verdict::Policy;

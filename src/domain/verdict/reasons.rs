@@ -127,7 +127,7 @@ pub fn reasons(input: &VerdictInput) -> Vec<Reason> {
         all.push(Reason { code, count: 0, system: None, text, word: Word::Unknown });
     }
     for system in &input.systems {
-        let mut found = OfSystem { system, waivers: &input.waivers, waived: 0, reasons: Vec::new() };
+        let mut found = SystemReasons { system, waivers: &input.waivers, waived: 0, reasons: Vec::new() };
         found.look(input.known);
         all.append(&mut found.reasons);
     }
@@ -136,7 +136,7 @@ pub fn reasons(input: &VerdictInput) -> Vec<Reason> {
 }
 
 /// Collects the reasons of one system.
-struct OfSystem<'a> {
+struct SystemReasons<'a> {
     system: &'a SystemInput,
     waivers: &'a [Waiver],
     /// How many jobs do not count because of waivers.
@@ -144,7 +144,7 @@ struct OfSystem<'a> {
     reasons: Vec<Reason>,
 }
 
-impl OfSystem<'_> {
+impl SystemReasons<'_> {
     /// Adds a reason. On a system that is not required, it is only said.
     fn add(&mut self, code: &str, word: Word, count: usize, text: String) {
         let word = if self.system.required { word } else { Word::Ready };

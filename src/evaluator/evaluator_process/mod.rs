@@ -26,11 +26,11 @@
 
 mod check;
 mod conversation;
-mod farm;
 mod messages;
+mod process;
 mod serve;
 
-pub use farm::EvaluatorProcess;
+pub use process::EvaluatorProcess;
 pub use serve::serve;
 
 /// The command that the process is started with.

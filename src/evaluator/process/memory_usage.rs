@@ -101,15 +101,15 @@ impl ProcessGroup {
         let mut usage = MemoryUsage { used: self.sandbox.unaccounted_memory(), ..MemoryUsage::default() };
         let mut most = 0;
         for process in self.sandbox.processes_inside() {
-            let held = process.held();
-            usage.used += held.share;
+            let memory = process.memory();
+            usage.used += memory.share;
             if loader_and_parent.contains(&Some(process.pid)) {
                 continue;
             }
             let worker = self.worker(process.pid);
-            usage.own.extend(worker.map(|id| (id, held.exclusive)));
-            if held.exclusive >= most {
-                most = held.exclusive;
+            usage.own.extend(worker.map(|id| (id, memory.exclusive)));
+            if memory.exclusive >= most {
+                most = memory.exclusive;
                 usage.largest = Some(worker.map_or(KillTarget::Process(process.pid), KillTarget::Worker));
             }
         }

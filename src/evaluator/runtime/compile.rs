@@ -16,7 +16,7 @@ use super::budget::Budget;
 use super::channel::CHANNELS;
 use super::compiling::{Compiling, Job, written};
 use super::link_tree::LinkTree;
-use super::result_server::{CompileResult, Keep, ResultServer};
+use super::result_server::{CompileResult, ResultServer, StoreResult};
 use super::{Cache, Environment, InstalledGuix, RuntimeError};
 use crate::sandbox::{Finished, Limits};
 
@@ -151,9 +151,10 @@ impl Compiler {
         fs_err::write(&script, code)?;
         fs_err::write(&request, written(jobs, &self.compiling))?;
         let most = jobs.iter().map(Job::most_compiled).collect();
-        let keep = self.keeping(jobs);
+        let store_result = self.storing(jobs);
         let progress = &self.compiling.progress;
-        let result_server = ResultServer::listen(&results, work.path(), most, &self.budget, progress, keep)?;
+        let result_server =
+            ResultServer::listen(&results, work.path(), most, &self.budget, progress, store_result)?;
         let left = self.end.saturating_duration_since(Instant::now());
         let mut process = self
             .environment
@@ -179,7 +180,7 @@ impl Compiler {
     }
 
     /// A function that adds compiled modules to the cache.
-    fn keeping(&self, jobs: &[Job]) -> Keep {
+    fn storing(&self, jobs: &[Job]) -> StoreResult {
         let (cache, keys) = (self.cache.clone(), jobs.iter().map(|job| job.keys.own).collect::<Vec<_>>());
         Arc::new(move |number, file| cache.add(&keys[number], file))
     }

@@ -57,7 +57,7 @@ pub(super) struct Results {
 
 /// Keeps the compiled module with this number, which is in this file; `false` if the file is not a
 /// compiled module.
-pub(super) type Keep = Arc<dyn Fn(usize, &Path) -> io::Result<bool> + Send + Sync>;
+pub(super) type StoreResult = Arc<dyn Fn(usize, &Path) -> io::Result<bool> + Send + Sync>;
 
 /// Takes results until `end` is called.
 pub(super) struct ResultServer {
@@ -75,7 +75,7 @@ impl ResultServer {
         most: Vec<u64>,
         budget: &Arc<Budget>,
         progress: &Arc<CompileProgress>,
-        keep: Keep,
+        store_result: StoreResult,
     ) -> io::Result<Self> {
         let listener = UnixListener::bind(socket)?;
         let results = Arc::new(Mutex::new(Results::default()));
@@ -86,7 +86,7 @@ impl ResultServer {
             most: most.into(),
             budget: Arc::clone(budget),
             progress: Arc::clone(progress),
-            keep,
+            store_result,
         };
         Ok(Self { server: tokio::spawn(serve(listener, receiver, ended)), results, over })
     }
@@ -141,7 +141,7 @@ struct ResultReceiver {
     most: Arc<[u64]>,
     budget: Arc<Budget>,
     progress: Arc<CompileProgress>,
-    keep: Keep,
+    store_result: StoreResult,
 }
 
 impl ResultReceiver {
@@ -214,15 +214,15 @@ impl ResultReceiver {
             Entry::Occupied(_) => false,
         };
         if is_first {
-            self.keep(name, pending.complete()).await;
+            self.store_result(name, pending.complete()).await;
         }
         Ok(())
     }
 
     /// Keeps a compiled module that has arrived.
-    async fn keep(&self, name: usize, file: PathBuf) {
-        let keep = Arc::clone(&self.keep);
-        let kept = spawn_blocking(move || keep(name, &file)).await.map_err(io::Error::other);
+    async fn store_result(&self, name: usize, file: PathBuf) {
+        let store_result = Arc::clone(&self.store_result);
+        let kept = spawn_blocking(move || store_result(name, &file)).await.map_err(io::Error::other);
         match kept.flatten() {
             Ok(true) => self.progress.advance(),
             Ok(false) => drop(lock(&self.results).of.remove(&name)),
@@ -257,10 +257,16 @@ mod tests {
     async fn taken(sent: &[(&str, usize)], most: &[u64], budget: u64) -> (Results, u64) {
         let directory = tempfile::tempdir().unwrap();
         let (socket, budget) = (directory.path().join("results"), Arc::new(Budget::new(budget)));
-        let keep: Keep = Arc::new(|_, _| Ok(true));
-        let result_server =
-            ResultServer::listen(&socket, directory.path(), most.to_vec(), &budget, &Arc::default(), keep)
-                .unwrap();
+        let store_result: StoreResult = Arc::new(|_, _| Ok(true));
+        let result_server = ResultServer::listen(
+            &socket,
+            directory.path(),
+            most.to_vec(),
+            &budget,
+            &Arc::default(),
+            store_result,
+        )
+        .unwrap();
         for (line, size) in sent {
             let mut stream = UnixStream::connect(&socket).await.unwrap();
             let bytes = [line.as_bytes(), b"\n", &MAGIC, &vec![7; *size]].concat();

@@ -79,7 +79,7 @@ impl TimeMachine {
         let server = EvalStore::start(Recording::new(true, MOST_STORED).with_builds(builds))?;
         tracing::info!(commit = channel.commit, log = %log.display(), "building Guix");
         let finished = self.run(installed, channel, store, server.socket()).await?;
-        keep(&printed, &finished.stderr)?;
+        append_log(&printed, &finished.stderr)?;
         // The script prints its result last.
         let said = finished.stdout.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
         let said = said.filter(|_| finished.success());
@@ -133,7 +133,7 @@ fn is_in(store: &Path, path: &Path) -> bool {
 }
 
 /// Ends the log with what the script printed itself.
-fn keep(log: &Mutex<Log<fs_err::File>>, stderr: &[u8]) -> io::Result<()> {
+fn append_log(log: &Mutex<Log<fs_err::File>>, stderr: &[u8]) -> io::Result<()> {
     let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
     log.take(stderr)?;
     log.finish()

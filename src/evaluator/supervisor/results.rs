@@ -150,9 +150,9 @@ impl Supervisor<'_> {
         self.batch_bytes = 0;
         let mut batch = std::mem::take(&mut self.batch);
         // Items are taken after the outcomes, so everything that the outcomes name has been added.
-        let (items, held) = self.warm.processes.shared_store().drain_and_hold();
+        let (items, guard) = self.warm.processes.shared_store().drain_guarded();
         batch.items = items;
-        batch.pending_guard = Some(Arc::new(held));
+        batch.pending_guard = Some(Arc::new(guard));
         if batch.items.is_empty() && batch.outcomes.is_empty() && batch.done == 0 {
             return Ok(());
         }

@@ -17,7 +17,7 @@ use crate::sandbox::kill_all;
 /// How long stopping may take before the program is ended.
 const LIMIT: Duration = Duration::from_secs(8);
 /// How long the last log line may take.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_LOG_TIMEOUT: Duration = Duration::from_millis(500);
 /// The exit code when stopping fails: Gorget or the machine is at fault.
 const STUCK: i32 = 2;
 
@@ -55,7 +55,7 @@ fn end(reason: String, code: i32) -> ! {
         let _ = logged.send(());
     };
     if thread::Builder::new().spawn(log).is_ok() {
-        let _ = done.recv_timeout(LAST_WORDS);
+        let _ = done.recv_timeout(LAST_LOG_TIMEOUT);
     }
     exit(code)
 }

@@ -32,7 +32,7 @@ impl Archive {
         Ok(Self { file: tempfile::tempfile()?, end: 0, entries: HashMap::new() })
     }
 
-    pub(super) fn keep(&mut self, item: &RecordedItem) -> io::Result<()> {
+    pub(super) fn append(&mut self, item: &RecordedItem) -> io::Result<()> {
         self.file.write_all_at(&item.contents, self.end)?;
         let entry = Entry {
             path: item.path.clone(),
@@ -105,7 +105,7 @@ mod tests {
                 references.iter().map(|path| StorePath::parse(path.as_bytes()).unwrap()).collect();
             let contents = name.as_bytes().to_vec();
             let item = RecordedItem { path, kind: Kind::Text, contents, references, derivation: None };
-            archive.keep(&item).unwrap();
+            archive.append(&item).unwrap();
             item.path
         };
         let [leaf, other] = ["leaf", "other"].map(|name| add(name, &[]));

@@ -105,8 +105,8 @@ impl Builds {
     }
 
     /// Stores an added item.
-    pub(super) fn keep(&self, item: &RecordedItem) -> io::Result<()> {
-        lock(&self.archive).keep(item)
+    pub(super) fn archive(&self, item: &RecordedItem) -> io::Result<()> {
+        lock(&self.archive).append(item)
     }
 
     /// Whether `path` is an output that was built for this evaluation, or a known reference of one.

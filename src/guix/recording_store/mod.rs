@@ -42,7 +42,7 @@ use tempfile::TempDir;
 
 pub use builds::Builds;
 pub use item::{Kind, RecordedDerivation, RecordedItem, StoreError};
-pub use recording::{Held, Recording};
+pub use recording::{DrainGuard, Recording};
 pub use requests::Requests;
 pub use unreadable::Unreadable;
 

@@ -22,7 +22,7 @@ use crate::guix::nar::single_file;
 use crate::guix::store_path::{Hash, StorePath};
 
 use copy::check_derivation;
-pub use handover::Held;
+pub use handover::DrainGuard;
 
 /// Clients wait while more bytes than this are recorded but not yet in a database.
 const MOST_PENDING: usize = 64 << 20;
@@ -253,7 +253,7 @@ impl Recording {
         if self.keep_contents {
             item.contents = contents.into_owned();
         }
-        let kept = self.builds.as_ref().map_or(Ok(()), |builds| builds.keep(&item));
+        let kept = self.builds.as_ref().map_or(Ok(()), |builds| builds.archive(&item));
         let known = Known { name: item.path.name().into(), derivation, unreadable };
         let mut state = self.lock()?;
         state.reserved_bytes -= weight;
@@ -331,13 +331,13 @@ mod tests {
     fn clients_wait_until_what_was_drained_is_no_longer_held() {
         let recording = Arc::new(Recording::new(true, 1 << 30));
         recording.add_text(b"large", &vec![b'x'; MOST_PENDING], &[]).unwrap();
-        let (items, held) = recording.clone().drain_and_hold();
+        let (items, guard) = recording.clone().drain_guarded();
         assert_eq!(items.len(), 1);
         let client = recording.clone();
         let waiting = thread::spawn(move || add(&client, 1, &[]));
         thread::sleep(Duration::from_millis(100));
         assert!(!waiting.is_finished() && recording.pending_bytes() == 0);
-        drop(held);
+        drop(guard);
         waiting.join().unwrap();
         assert_eq!(recording.drain().len(), 1);
     }

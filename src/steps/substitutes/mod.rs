@@ -11,11 +11,11 @@
 
 mod ask;
 mod coverage;
+mod availability;
 mod query;
 mod server;
-mod verdict;
 
 pub use coverage::MeasureCoverage;
+pub use availability::{Availability, availability};
 pub use query::QuerySubstitutes;
 pub use server::{Answers, Failure, Server};
-pub use verdict::{Verdict, verdict};

@@ -2,7 +2,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::ask::{Again, Asker};
-use super::{Server, Verdict, verdict};
+use super::{Availability, Server, availability};
 use crate::clock::{Clock, Seconds};
 use crate::db::{BuildId, Db, WantedBuild};
 use crate::farm::bell::Bells;
@@ -101,17 +101,19 @@ impl QuerySubstitutes {
         let mut settled: Vec<(BuildId, bool, String)> = Vec::new();
         let mut waiting = Vec::new();
         for build in builds {
-            match availability.verdict(build) {
-                Verdict::Present => settled.push((build.id, true, self.holders(build, availability))),
-                Verdict::Absent => settled.push((build.id, false, "no substitute server has it".to_owned())),
-                Verdict::Unknown if now - build.created_at >= QUERY_TIMEOUT => {
+            match availability.of(build) {
+                Availability::Present => settled.push((build.id, true, self.holders(build, availability))),
+                Availability::Absent => {
+                    settled.push((build.id, false, "no substitute server has it".to_owned()))
+                }
+                Availability::Unknown if now - build.created_at >= QUERY_TIMEOUT => {
                     settled.push((
                         build.id,
                         false,
                         format!("queued without an answer from {}", availability.again.reason()),
                     ));
                 }
-                Verdict::Unknown => waiting.push(build.id),
+                Availability::Unknown => waiting.push(build.id),
             }
         }
         if !settled.is_empty() {
@@ -133,8 +135,8 @@ impl QuerySubstitutes {
 }
 
 impl ItemAvailability {
-    fn verdict(&self, build: &WantedBuild) -> Verdict {
-        verdict(build.outputs.iter().map(|output| match self.present.contains_key(output) {
+    fn of(&self, build: &WantedBuild) -> Availability {
+        availability(build.outputs.iter().map(|output| match self.present.contains_key(output) {
             true => Some(true),
             false if self.unknown.contains(output) => None,
             false => Some(false),

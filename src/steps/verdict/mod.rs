@@ -45,7 +45,7 @@ pub struct Judge {
 #[derive(Debug)]
 struct Judged {
     /// The evaluations, the policy and what kept the branch back.
-    ground: String,
+    fingerprint: String,
     /// When.
     at: Seconds,
     /// How long not to judge again while only builds go on, in seconds.
@@ -112,9 +112,10 @@ impl Judge {
 
     async fn judge(&mut self, farm: &Farm, stored: &StoredSpec, policy: &Policy) -> anyhow::Result<()> {
         let now = self.clock.now();
-        let ground = farm.ground(stored, policy);
+        let fingerprint = farm.fingerprint(stored, policy);
         let is_due = self.judged.get(&stored.id).is_none_or(|last| {
-            last.ground != ground || last.event != farm.event && (now - last.at >= last.rest || now < last.at)
+            last.fingerprint != fingerprint
+                || last.event != farm.event && (now - last.at >= last.rest || now < last.at)
         });
         if !is_due {
             return Ok(());
@@ -127,14 +128,14 @@ impl Judge {
             tracing::info!(spec.name = spec, base = policy.base, verdict = word, "verdict changed");
         }
         let rest = i64::try_from((begun.elapsed() * REST).as_secs())?.max(AGAIN);
-        self.judged.insert(stored.id, Judged { ground, at: now, rest, event: farm.event });
+        self.judged.insert(stored.id, Judged { fingerprint, at: now, rest, event: farm.event });
         Ok(())
     }
 }
 
 impl Farm {
     /// A text that changes with whatever but builds decides about a branch.
-    fn ground(&self, stored: &StoredSpec, policy: &Policy) -> String {
+    fn fingerprint(&self, stored: &StoredSpec, policy: &Policy) -> String {
         let evaluations: Vec<_> = self
             .newest
             .iter()

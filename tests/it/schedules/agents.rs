@@ -90,7 +90,7 @@ fn event(name: &str, data: &Value, disturbed: bool) -> Option<NewEvent> {
         "build-started" => Attempt::Started,
         "build-canceled" => Attempt::Canceled,
         "build-success" => Attempt::Succeeded,
-        "build-failure" if disturbed => Attempt::Disturbed,
+        "build-failure" if disturbed => Attempt::FailedOther,
         "build-failure" => Attempt::Failed,
         _ => return None,
     };

@@ -126,12 +126,12 @@ fn directory() -> anyhow::Result<PathBuf> {
 async fn lock(path: &Path) -> io::Result<fs_err::File> {
     let mut file =
         fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    let mut told = false;
+    let mut reported = false;
     while file.file().try_lock().is_err() {
-        if !told {
+        if !reported {
             let holder = fs_err::read_to_string(path).unwrap_or_default();
             output::note(&format!("waiting for another `gorget impact` (process {})", holder.trim()));
-            told = true;
+            reported = true;
         }
         tokio::time::sleep(LOCK_INTERVAL).await;
     }

@@ -59,7 +59,7 @@ async fn all(
         };
         tokio::select! {
             evaluated = once::exhaust_showing(&mut evaluator, &cache.db, &label) => evaluated?,
-            taken = cache.membership.live() => return Err(taken.into()),
+            taken = cache.membership.send_heartbeats() => return Err(taken.into()),
             never = count(&cache.db, bases, &found) => match never? {},
             never = print_progress(&cache.db, &label) => match never? {},
         }

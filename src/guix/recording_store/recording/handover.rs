@@ -14,12 +14,12 @@ const FREED_AT_ONCE: usize = 10_000;
 
 /// Bytes that were drained and are not stored elsewhere yet.
 #[derive(Debug)]
-pub struct Held {
+pub struct DrainGuard {
     recording: Arc<Recording>,
     bytes: usize,
 }
 
-impl Drop for Held {
+impl Drop for DrainGuard {
     fn drop(&mut self) {
         self.recording.state.lock().unwrap_or_else(PoisonError::into_inner).held_bytes -= self.bytes;
         self.recording.drained.notify_all();
@@ -36,15 +36,15 @@ impl Recording {
         std::mem::take(&mut state.pending)
     }
 
-    /// Like [`Recording::drain`], but the items count as recorded here until the returned `Held` is
+    /// Like [`Recording::drain`], but the items count as recorded here until the returned `DrainGuard` is
     /// dropped.
-    pub fn drain_and_hold(self: Arc<Self>) -> (Vec<RecordedItem>, Held) {
+    pub fn drain_guarded(self: Arc<Self>) -> (Vec<RecordedItem>, DrainGuard) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = std::mem::take(&mut state.pending_bytes);
         state.held_bytes += bytes;
         let items = std::mem::take(&mut state.pending);
         drop(state);
-        (items, Held { recording: self, bytes })
+        (items, DrainGuard { recording: self, bytes })
     }
 
     /// How many bytes wait to be drained.

@@ -131,7 +131,7 @@ impl GuixBuildCoordinator {
         Ok(None)
     }
 
-    /// Turns a failure into a disturbance if the agent emulates.
+    /// Turns a failure into one for other reasons if the agent emulates.
     async fn judge(&self, mut report: Report) -> Result<Report, Unavailable> {
         let failed = report.steps.iter().any(|(attempt, _)| *attempt == Attempt::Failed);
         if let Some(agent) = report.agent.as_ref().filter(|_| failed && self.has_emulating_agents()) {
@@ -143,7 +143,7 @@ impl GuixBuildCoordinator {
             let tags = wire::tags(&said.json);
             if self.emulating.iter().all(|(key, value)| tags.contains(&(key.clone(), value.clone()))) {
                 let failures = report.steps.iter_mut().filter(|(attempt, _)| *attempt == Attempt::Failed);
-                failures.for_each(|(attempt, _)| *attempt = Attempt::Disturbed);
+                failures.for_each(|(attempt, _)| *attempt = Attempt::FailedOther);
                 report.note = Some(format!("it failed at agent {agent}, which emulates"));
             }
         }

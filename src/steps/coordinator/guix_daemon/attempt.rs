@@ -87,7 +87,7 @@ pub(super) fn build(work: &Work, mut daemon: Daemon, stop: &Stop) -> (Attempt, O
                 Obstacle::Daemon(DaemonError::OtherPath(_)) | Obstacle::Missing(_) => true,
                 Obstacle::Daemon(DaemonError::Broken(_)) | Obstacle::Db(_) | Obstacle::Files(_) => false,
             };
-            (if failed { Attempt::Failed } else { Attempt::Disturbed }, Some(obstacle.to_string()))
+            (if failed { Attempt::Failed } else { Attempt::FailedOther }, Some(obstacle.to_string()))
         }
     }
 }
@@ -108,11 +108,11 @@ fn try_to_build(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
         tracing::warn!(log = %work.log.display(), "the log of a build is incomplete: {error}");
     }
     built?;
-    keep(work, daemon)
+    add_gc_roots(work, daemon)
 }
 
 /// Makes the daemon keep the outputs. While the connection is open, it keeps them anyway.
-fn keep(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
+fn add_gc_roots(work: &Work, daemon: &mut Daemon) -> Result<(), Obstacle> {
     for (link, output) in &work.roots {
         match fs_err::os::unix::fs::symlink(output, link) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -200,7 +200,7 @@ impl LocalBuilder {
         };
         self.db.mark_sent(&[build.id]).await?;
         let about = BuildRef::AskedOf(build.id, build.hash().to_owned());
-        self.tell(&about, &reference, &[Attempt::Scheduled, Attempt::Started]).await?;
+        self.record_attempts(&about, &reference, &[Attempt::Scheduled, Attempt::Started]).await?;
         tracing::info!(job = build.job, derivation = build.derivation, "build started");
         let (stop, bell) = (Stop::default(), self.bell.clone());
         stop.watch(daemon.1);
@@ -230,12 +230,17 @@ impl LocalBuilder {
     ) -> anyhow::Result<()> {
         let Some(running) = self.builds.running.remove(&id) else { return Ok(()) };
         tracing::info!(build = id.0, how = attempt.word(), note, "build ended");
-        self.tell(&BuildRef::Asked(id), &running.reference, &[attempt]).await?;
+        self.record_attempts(&BuildRef::Asked(id), &running.reference, &[attempt]).await?;
         let note = note.unwrap_or_else(|| "built by this machine".to_owned());
         Ok(self.db.record_polled(&[(id, Some(note))], self.clock.now()).await?)
     }
 
-    async fn tell(&self, about: &BuildRef, reference: &str, attempts: &[Attempt]) -> anyhow::Result<()> {
+    async fn record_attempts(
+        &self,
+        about: &BuildRef,
+        reference: &str,
+        attempts: &[Attempt],
+    ) -> anyhow::Result<()> {
         let now = self.clock.now();
         let event = |&attempt: &Attempt| NewEvent {
             build: about.clone(),

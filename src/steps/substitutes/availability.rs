@@ -1,6 +1,6 @@
 /// What is known about a build after all servers were asked for all of its outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Availability {
     /// Some server has each output.
     Present,
     /// No server has some output.
@@ -11,16 +11,16 @@ pub enum Verdict {
 
 /// Combines the answers for all outputs: whether any server has the output, or `None` when no
 /// server that answered has it and some did not answer.
-pub fn verdict(answers: impl IntoIterator<Item = Option<bool>>) -> Verdict {
-    let mut verdict = Verdict::Present;
+pub fn availability(answers: impl IntoIterator<Item = Option<bool>>) -> Availability {
+    let mut availability = Availability::Present;
     for answer in answers {
         match answer {
             Some(true) => {}
-            Some(false) => return Verdict::Absent,
-            None => verdict = Verdict::Unknown,
+            Some(false) => return Availability::Absent,
+            None => availability = Availability::Unknown,
         }
     }
-    verdict
+    availability
 }
 
 #[cfg(test)]
@@ -30,12 +30,12 @@ mod tests {
     #[test]
     fn one_output_that_nobody_has_decides_and_one_unknown_does_not() {
         for (answers, expected) in [
-            (&[Some(true), Some(true)][..], Verdict::Present),
-            (&[Some(true), Some(false)], Verdict::Absent),
-            (&[None, Some(false)], Verdict::Absent),
-            (&[Some(true), None], Verdict::Unknown),
+            (&[Some(true), Some(true)][..], Availability::Present),
+            (&[Some(true), Some(false)], Availability::Absent),
+            (&[None, Some(false)], Availability::Absent),
+            (&[Some(true), None], Availability::Unknown),
         ] {
-            assert_eq!(verdict(answers.iter().copied()), expected, "{answers:?}");
+            assert_eq!(availability(answers.iter().copied()), expected, "{answers:?}");
         }
     }
 }
