@@ -252,7 +252,7 @@ async fn a_mirror_that_rots_is_fetched_again() {
     spoil(&mirror.join("objects/pack"));
     let said = farm.say(&["run", "--once"]).await;
     assert_eq!(said.code, Some(0), "{}", said.talk);
-    assert!(said.talk.contains("a mirror is damaged"), "{}", said.talk);
+    assert!(said.talk.contains("damaged mirror removed"), "{}", said.talk);
     assert_eq!(farm.queued_by(2).await, ["two-1"]);
 }
 

@@ -144,7 +144,7 @@ async fn every_error_of_an_evaluation_is_kept_but_not_all_that_it_says() {
         assert_eq!(errors.len(), 40);
         let whole = errors.iter().filter(|error| error.message.len() == 1 << 20).count();
         assert_eq!(whole, 16);
-        assert!(errors.iter().any(|error| error.message.starts_with("(left out: ")));
+        assert!(errors.iter().any(|error| error.message.starts_with("(omitted: ")));
     })
     .await;
 }
