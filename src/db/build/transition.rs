@@ -136,11 +136,11 @@ pub(in crate::db) async fn transition(
             "is_new_attempt": change.is_new_attempt, "derivation": change.derivation,
         })
     });
-    let changed = apply_changes(tx, &rows(lines), coordinator, now).await?;
-    if changed > 0 {
+    let count = apply_changes(tx, &rows(lines), coordinator, now).await?;
+    if count > 0 {
         log(tx, EventKind::Builds, None, None, now).await?;
     }
-    Ok(changed)
+    Ok(count)
 }
 
 async fn apply_changes(tx: &mut Tx, lines: &str, coordinator: Option<&str>, now: Seconds) -> Result<u64> {

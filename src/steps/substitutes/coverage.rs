@@ -16,7 +16,7 @@ use crate::clock::{Clock, Seconds};
 use crate::db::{BuildId, Db, DerivationId, DueOutputs, Evaluation, EvaluationId, NewCoverage, NewPresence};
 use crate::domain::coverage::{ANSWER_LIFETIME, BLOCKED, Counts, Missing, MissingCause, NO_BUILD, anywhere};
 use crate::farm::context::{Context, Mode};
-use crate::farm::reconciler::{StepOutcome, Reconciler};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 
 /// Sets of outputs to ask for at a time.
 const PIECE: i64 = 1024;

@@ -10,12 +10,12 @@
 //! If a server answers 403 for an item, but not for `/nix-cache-info`, it does not have the item.
 
 mod ask;
-mod coverage;
 mod availability;
+mod coverage;
 mod query;
 mod server;
 
-pub use coverage::MeasureCoverage;
 pub use availability::{Availability, availability};
+pub use coverage::MeasureCoverage;
 pub use query::QuerySubstitutes;
 pub use server::{Answers, Failure, Server};

@@ -7,7 +7,7 @@ use crate::clock::{Clock, Seconds};
 use crate::db::{BuildId, Db, WantedBuild};
 use crate::farm::bell::Bells;
 use crate::farm::context::{Context, Mode};
-use crate::farm::reconciler::{StepOutcome, Reconciler};
+use crate::farm::reconciler::{Reconciler, StepOutcome};
 
 /// The most builds that one step settles.
 const PIECE: i64 = 4096;
@@ -104,7 +104,7 @@ impl QuerySubstitutes {
             match availability.of(build) {
                 Availability::Present => settled.push((build.id, true, self.holders(build, availability))),
                 Availability::Absent => {
-                    settled.push((build.id, false, "no substitute server has it".to_owned()))
+                    settled.push((build.id, false, "no substitute server has it".to_owned()));
                 }
                 Availability::Unknown if now - build.created_at >= QUERY_TIMEOUT => {
                     settled.push((
