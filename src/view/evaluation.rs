@@ -24,7 +24,7 @@ pub struct Evaluation<'a> {
     pub host: Option<&'a str>,
     /// Its number.
     pub id: EvaluationId,
-    /// How many units are done.
+    /// How many units are done; a unit gives one job or several.
     pub jobs_done: i64,
     /// How many units there are, once that is known.
     pub jobs_total: Option<i64>,

@@ -39,9 +39,10 @@ pub struct Evaluation {
     pub started_at: Option<Seconds>,
     /// When it became complete or failed.
     pub finished_at: Option<Seconds>,
-    /// Number of units to evaluate, once known.
+    /// Number of units to evaluate, once known; each gives one job or several. The column is older
+    /// than the word.
     pub jobs_total: Option<i64>,
-    /// Number of units that are done.
+    /// Number of units that are done, of [`Self::jobs_total`].
     pub jobs_done: i64,
     /// Number of modules of its Guix that are compiled, of [`Self::modules_total`].
     pub modules_done: i64,

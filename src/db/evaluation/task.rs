@@ -114,7 +114,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Records how much there is to evaluate.
+    /// Records how many units there are to evaluate.
     pub async fn set_unit_count(&self, task: &Task, total: i64) -> Result<()> {
         let mut tx = self.begin().await?;
         check_lease(&mut tx, task).await?;
