@@ -11,7 +11,7 @@ pub(super) const GROUPS: [(&str, &[&str]); 6] = [
     ("Evaluating", &["run", "evaluate", "impact"]),
     ("Specs and branches", &["check", "poll", "pushes", "acknowledge", "channels"]),
     ("Evaluations", &["status", "diff", "verdict", "history", "retry", "pin"]),
-    ("Builds", &["queue", "explain", "failures", "coverage", "approve", "reassign"]),
+    ("Builds", &["queue", "builds", "explain", "failures", "coverage", "approve", "reassign"]),
     ("Steering", &["pause", "resume", "waiver", "audit"]),
     ("Maintenance", &["doctor", "gc", "verify", "backup", "db", "key", "token"]),
 ];

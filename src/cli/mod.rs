@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use commands::{
-    acknowledge, approve, audit, backup, channels, check, coverage, database, diff, doctor, evaluate,
+    acknowledge, approve, audit, backup, builds, channels, check, coverage, database, diff, doctor, evaluate,
     explain, failures, gc, generate, history, impact, key, pause, pin, poll, pushes, queue, reassign, retry,
     status, token, verdict, verify, waiver,
 };
@@ -95,6 +95,7 @@ enum Command {
     Verify(verify::Verify),
     Db(database::Database),
     Queue(queue::Queue),
+    Builds(builds::Builds),
     Poll(poll::Poll),
     Pushes(pushes::Pushes),
     Acknowledge(acknowledge::Acknowledge),
@@ -207,6 +208,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Db(args) => within(database::run(&args)),
         Command::Verify(args) => within(verify::run(&args, config()?)),
         Command::Queue(args) => within(queue::run(&args, config()?)),
+        Command::Builds(args) => within(builds::run(&args, config()?)),
         Command::Poll(args) => within(poll::run(&args, config()?)),
         Command::Pushes(args) => within(pushes::run(&args, config()?)),
         Command::Acknowledge(args) => within(acknowledge::run(&args, config()?)),

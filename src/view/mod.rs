@@ -16,6 +16,8 @@ pub mod access;
 pub mod approval;
 /// Builds, and failed builds that other builds wait for.
 pub mod build;
+/// One build, its life, and what it has to do with other builds.
+pub mod build_report;
 /// The channel file of an evaluation.
 pub mod channels;
 /// Checked spec files.
@@ -24,10 +26,14 @@ pub mod check;
 pub mod coordinator;
 /// How much substitute servers have.
 pub mod coverage;
+/// One derivation, and the jobs and builds that have it.
+pub mod derivation;
 /// Comparisons of two evaluations.
 pub mod diff;
 /// Checks of an installation.
 pub mod doctor;
+/// The errors of an evaluation, a part at a time.
+pub mod errors;
 /// Evaluations and their errors.
 pub mod evaluation;
 /// Names of evaluations: a number, a commit, a spec, a branch or a date.
@@ -50,8 +56,14 @@ pub mod impact;
 pub mod listing;
 /// The state of the farm for Prometheus.
 pub mod metrics;
+/// A package or job over specs and systems.
+pub mod package;
+/// Parts of long lists.
+pub mod page;
 /// Pushes to branches.
 pub mod push;
+/// The specs, and how each stands.
+pub mod spec;
 /// The state and the problems of the farm.
 pub mod status;
 /// Problems, and decisions that a person has to make.

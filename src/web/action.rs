@@ -18,7 +18,6 @@ use super::problem::Problem;
 use crate::clock::Seconds;
 use crate::db::{BuildId, EvaluationId, NewToken, Pausable, PushId, TokenId};
 use crate::domain::access::Role;
-use crate::domain::spec::System;
 use crate::farm::actions::{Actions, Which};
 use crate::view::approval::Approved;
 
@@ -110,21 +109,6 @@ pub(super) async fn retry(
     Body(given): Body<ActionBody>,
 ) -> Answer {
     Ok(farm.done(farm.actions(&by).retry(EvaluationId(number(&id))).await?, given))
-}
-
-pub(super) async fn retry_builds(
-    State(farm): Farm,
-    Extension(by): By,
-    Body(given): Body<ActionBody>,
-) -> Answer {
-    let system = match ActionBody::word(&given.system) {
-        None => None,
-        Some(name) => {
-            Some(System::new(name).ok_or_else(|| Problem::missing(format!("Guix has no system {name}")))?)
-        }
-    };
-    let text = farm.actions(&by).retry_builds(ActionBody::word(&given.spec), system.as_ref()).await?;
-    Ok(farm.done(text, given))
 }
 
 pub(super) async fn retry_build(

@@ -26,12 +26,11 @@ use crate::view::explanation::{self, Found};
 use crate::view::failures::{self, Failures};
 use crate::view::filter::Filter;
 use crate::view::history::Span;
-use crate::view::push::Push;
 use crate::view::status::{Rows, Status};
 use crate::view::trouble;
 use crate::view::verdict::Verdict;
 
-/// How many evaluations `/status` lists, and how many pushes `/pushes` lists.
+/// How many evaluations `/status` lists.
 const LISTED: i64 = 12;
 /// The most builds of one state that `/queue` lists; `complete` says whether these are all.
 const MOST_BUILDS: u16 = 500;
@@ -115,12 +114,6 @@ pub(super) async fn jobs(
     let Pages { routes, logs } = shared.pages();
     let rows = explanation::Rows::load_all(db, found.jobs, &routes, &logs).await?;
     Ok(Json(&explanation::Answer::new(&rows, &found.errors)).into_response())
-}
-
-pub(super) async fn pushes(State(shared): State<Arc<Shared>>) -> Answer {
-    let rows = shared.web.db.all_pushes(LISTED).await?;
-    let pushes: Vec<Push<'_>> = rows.iter().map(Push::new).collect();
-    Ok(Json(&json!({ "items": pushes })).into_response())
 }
 
 pub(super) async fn pauses(State(shared): State<Arc<Shared>>) -> Answer {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, REFERRER_POLICY, RETRY_AFTER, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::Shared;
+use super::problem::Problem;
 
 /// The largest page, in bytes.
 const LARGEST: usize = 8 << 20;
@@ -40,7 +41,35 @@ const HEADERS: [(HeaderName, &str); 5] = [
 
 /// Limits concurrent requests, adds the common headers, and answers "not modified" if nothing has
 /// changed. The body is read before that, so a peer that sends it slowly blocks nobody.
+///
+/// Every error of the API is a problem, whichever layer it comes from.
 pub(super) async fn finish(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let is_api = request.uri().path().starts_with("/api/");
+    let response = finished(&shared, request, next).await;
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    let is_problem = response.extensions().get::<Problem>().is_some();
+    if is_api && is_error && !is_problem { as_problem(response).await } else { response }
+}
+
+/// Makes a problem of an answer with a text.
+async fn as_problem(response: Response) -> Response {
+    let (head, body) = response.into_parts();
+    let text = to_bytes(body, LARGEST_BODY).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let detail = match text.trim() {
+        "" => head.status.canonical_reason().unwrap_or_default(),
+        text => text,
+    };
+    let mut response = Problem::new(head.status, detail).into_response();
+    for (name, value) in
+        head.headers.iter().filter(|(name, _)| ![CONTENT_TYPE, CONTENT_LENGTH].contains(name))
+    {
+        response.headers_mut().insert(name, value.clone());
+    }
+    response
+}
+
+async fn finished(shared: &Shared, request: Request, next: Next) -> Response {
     // No name contains a null character, and PostgreSQL does not accept text with one.
     if request.uri().to_string().contains("%00") {
         return (StatusCode::BAD_REQUEST, "a name cannot have a null character\n").into_response();

@@ -19,8 +19,11 @@ const WANTED: [BuildState; 5] = [
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct QueryFilters {
+    /// Only of this spec.
     pub(super) spec: String,
+    /// Only for this system.
     pub(super) system: String,
+    /// Only builds in this state.
     pub(super) state: String,
 }
 
@@ -43,14 +46,19 @@ impl QueryFilters {
         Ok(Ok(Filter { spec, system: known }))
     }
 
+    /// The state in the query.
+    pub(super) fn state(&self) -> Result<Option<BuildState>, Unknown> {
+        if self.state.is_empty() {
+            return Ok(None);
+        }
+        let named = BuildState::ALL.into_iter().find(|state| state.word() == self.state);
+        named.map(Some).ok_or_else(|| Unknown(format!("no build is ever {}", self.state)))
+    }
+
     /// The states of builds to list: the one in the query, or all states of builds that are still
     /// to be made.
     pub(super) fn states(&self) -> Result<Vec<BuildState>, Unknown> {
-        if self.state.is_empty() {
-            return Ok(WANTED.to_vec());
-        }
-        let named = BuildState::ALL.into_iter().find(|state| state.word() == self.state);
-        named.map(|state| vec![state]).ok_or_else(|| Unknown(format!("no build is ever {}", self.state)))
+        Ok(self.state()?.map_or(WANTED.to_vec(), |state| vec![state]))
     }
 }
 

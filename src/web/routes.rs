@@ -5,13 +5,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::handler::Handler;
+use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 
 use super::caller::authorize;
 use super::coverage;
+use super::problem::Problem;
 use super::route::{Kind, Route};
-use super::{Shared, action, api, derivations, events, finish, health, live, pages, waivers};
+use super::{
+    Failure, Shared, action, api, builds, derivations, events, finish, health, lists, live, packages, pages,
+    waivers,
+};
 use crate::domain::access::Role;
 
 struct Entry {
@@ -41,7 +47,16 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         };
         router = router.route(&route.path, handler);
     }
-    router
+    router.fallback(unknown)
+}
+
+/// The answer where there is no route.
+async fn unknown(uri: Uri) -> Response {
+    if uri.path().starts_with("/api/") {
+        let text = "the API has nothing here\nhint: /help/states#api lists all of it";
+        return Problem::missing(text).into_response();
+    }
+    Failure::NotFound.into_response()
 }
 
 fn table() -> Vec<Entry> {
@@ -65,8 +80,13 @@ fn pages_shown() -> Vec<Entry> {
     let api = (Kind::Api, "GET", Some(Role::Read));
     vec![
         entry(page, "/", "what is wrong and what is under way", get(pages::overview::page)),
+        entry(page, "/specs", "all specs", get(pages::specs::page)),
         entry(page, "/specs/{name}", "one spec", get(pages::spec::page)),
         entry(page, "/evaluations/{id}", "one evaluation", get(pages::evaluation::page)),
+        entry(page, "/evaluations/{id}/errors", "the errors of an evaluation", get(pages::errors::page)),
+        entry(page, "/pushes", "pushes to branches", get(pages::pushes::page)),
+        entry(page, "/packages/{name}", "a package over specs, systems and time", get(pages::package::page)),
+        entry(page, "/derivations/{file}", "one derivation", get(pages::derivation::page)),
         entry(page, "/compare", "a form for two evaluations", get(pages::compare::form)),
         entry(page, "/compare/{range}", "two evaluations compared", get(pages::compare::page)),
         entry(page, "/branches", "whether branches may be merged", get(pages::verdict::list)),
@@ -76,6 +96,8 @@ fn pages_shown() -> Vec<Entry> {
         entry(page, "/queue", "the builds that are wanted", get(pages::queue::page)),
         entry(page, "/coverage", "what substitute servers have of the newest evaluations", get(pages::coverage::list)),
         entry(page, "/coverage/{name}", "what they have of a spec, and what is missing; takes `system` and `after`", get(pages::coverage::page)),
+        entry(page, "/builds", "all builds, with filters", get(pages::builds::page)),
+        entry(page, "/builds/{id}", "one build", get(pages::build::page)),
         entry(page, "/jobs", "a search for jobs", get(pages::job::search)),
         entry(page, "/jobs/{spec}/{system}/{job}", "why a job is queued, or is not", get(pages::job::page)),
         entry(page, "/farm", "hosts, coordinators, servers and branches", get(pages::farm::page)),
@@ -107,9 +129,15 @@ fn reading() -> Vec<Entry> {
         entry(api, "/api/v1/history/{name}", "a package or job over time; takes `spec`", get(api::history)),
         entry(api, "/api/v1/evaluations/{id}", "one evaluation with its errors", get(api::evaluation)),
         entry(api, "/api/v1/queue", "up to 500 builds of each state in the order of submission; takes `spec`, `system` and `state`", get(api::queue)),
+        entry(api, "/api/v1/builds", "builds, those of the newest evaluation first; takes `spec`, `system`, `state`, `name` (how the job begins), `disturbed`, `before` and `limit`", get(builds::list)),
+        entry(api, "/api/v1/builds/{id}", "one build: why it is in its state, its events, and what it has to do with others", get(builds::one)),
         entry(api, "/api/v1/blockers", "failed builds that others wait for; takes `spec` and `system`", get(api::blockers)),
         entry(api, "/api/v1/jobs/{name}", "why jobs of a name are queued or are not; takes `spec` and `system`", get(api::jobs)),
-        entry(api, "/api/v1/pushes", "the newest pushes to branches", get(api::pushes)),
+        entry(api, "/api/v1/pushes", "pushes to branches, the newest first; takes `branch`, `before` and `limit`", get(lists::pushes)),
+        entry(api, "/api/v1/specs", "the specs by name, and how each stands; takes `q` (a part of the name), `after` and `limit`", get(lists::specs)),
+        entry(api, "/api/v1/evaluations/{id}/errors", "the errors of an evaluation by name; takes `cause`, `after` and `limit`", get(lists::errors)),
+        entry(api, "/api/v1/packages/{name}", "a package or job now and over time, over specs and systems; takes `spec`", get(packages::package)),
+        entry(api, "/api/v1/derivations/{file}", "one derivation, `HASH-NAME.drv`: what its file says, its jobs and its build", get(packages::derivation)),
         entry(api, "/api/v1/pauses", "the pauses", get(api::pauses)),
         entry(admin_api, "/api/v1/tokens", "the tokens, without their secrets", get(api::tokens)),
         entry(admin_api, "/api/v1/audit", "the audit log, the newest first; takes `before` and `limit`", get(api::audit)),
@@ -129,7 +157,7 @@ fn changing() -> Vec<Entry> {
         both(Operate, "/evaluations/{id}/retry", "evaluate a revision again", action::retry),
         both(Operate, "/evaluations/{id}/pin", "pin an evaluation", action::pin),
         both(Operate, "/evaluations/{id}/unpin", "unpin an evaluation", action::unpin),
-        both(Operate, "/builds/retry", "queue failed builds again; takes `spec` and `system` in the body", action::retry_builds),
+        both(Operate, "/builds/retry", "queue failed builds again; takes `spec`, `system`, `state`, `name` and `disturbed` in the body", builds::retry),
         both(Operate, "/builds/{id}/retry", "queue a failed build again", action::retry_build),
         both(Operate, "/pauses/{kind}/{name}", "pause a `spec`, `system` or `host`, or `submission/all`; takes `reason` in the body", action::pause),
         both(Operate, "/pauses/{kind}/{name}/resume", "resume it", action::resume),

@@ -44,6 +44,7 @@ fn request(client: &Client, url: &str, route: &Route) -> RequestBuilder {
         ("{system}", "x86_64-linux"),
         ("{job}", "vim.x86_64-linux"),
         ("{kind}", "spec"),
+        ("{file}", "00000000000000000000000000000000-x.drv"),
     ] {
         path = path.replace(name, value);
     }

@@ -78,7 +78,13 @@ async fn without_scripts_everything_works_on_a_narrow_screen() {
     let pages = [
         "/specs/small",
         "/evaluations/1",
+        "/evaluations/1/errors",
+        "/specs",
+        "/pushes",
         "/queue",
+        "/builds",
+        "/builds/1",
+        "/packages/one-1",
         "/farm",
         "/help/states",
         "/admin/tokens",

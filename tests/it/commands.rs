@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::support::program::Farm;
 use crate::support::{begin, context, derivation, everything, hash, job, on_both_at, spec, spec_id, system};
 
-const COMMANDS: [&[&str]; 34] = [
+const COMMANDS: [&[&str]; 38] = [
     &["status"],
     &["status", "--json"],
     &["status", "--spec", "staging"],
@@ -25,9 +25,13 @@ const COMMANDS: [&[&str]; 34] = [
     &["status", "2"],
     &["status", "2", "--json"],
     &["queue"],
-    &["queue", "--json", "--system", "x86_64-linux", "--in-state", "awaiting-approval"],
-    &["queue", "--in-state", "failed"],
-    &["queue", "--in-state", "fialed"],
+    &["queue", "--json", "--system", "x86_64-linux", "--spec", "staging"],
+    &["builds"],
+    &["builds", "--limit", "2"],
+    &["builds", "--json", "--spec", "master", "--in-state", "failed", "--name", "g"],
+    &["builds", "--in-state", "fialed"],
+    &["builds", "2"],
+    &["builds", "3", "--json"],
     &["explain", "gcc.x86_64-linux"],
     &["explain", "vim.x86_64-linux"],
     &["explain", "vim.x86_64-linux", "--json"],

@@ -1,14 +1,17 @@
 //! New outputs are wanted once, and leave through the queue.
 
 use gorget::db::{
-    Batch, Build, BuildRef, BuildState, Db, EvaluationId, EvaluationWriter, NewEvent, QueueFilter,
+    Batch, Build, BuildFilter, BuildPlace, BuildRef, BuildState, Db, EvaluationId, EvaluationWriter,
+    NewEvent, QueueFilter,
 };
 use gorget::domain::attempt::Attempt;
 use gorget::domain::spec::System;
+use gorget::farm::actions::Actions;
 use serde_json::json;
 
 use crate::support::{
-    begin, derivation, evaluate, hash, job, next_builds, on_both, only_spec, spec, spec_id,
+    author, begin, derivation, evaluate, everything, hash, job, next_builds, on_both, only_spec, spec,
+    spec_id,
 };
 
 async fn schedule(db: &Db, state: BuildState) -> (EvaluationId, u64) {
@@ -139,6 +142,91 @@ async fn a_coordinator_that_tells_without_end_fills_no_disk() {
         assert_eq!(db.build_events(build).await.unwrap().len(), 1000);
         let asked = NewEvent { build: BuildRef::Asked(build), ..event(2000) };
         assert_eq!(db.record_events("default", &[asked], 700).await.unwrap().new, 1, "answers always count");
+    })
+    .await;
+}
+
+/// All builds that a filter selects, a page of two at a time.
+async fn listed(db: &Db, filter: &BuildFilter) -> Vec<String> {
+    let (mut all, mut place) = (Vec::new(), None);
+    loop {
+        let page = db.builds(filter, place, 2).await.unwrap();
+        let Some(last) = page.last() else { return all };
+        // What a page names is where the next one begins.
+        place = Some(BuildPlace::of(last).to_string().parse().unwrap());
+        all.extend(page.into_iter().map(|build| format!("{} {} {}", build.evaluation, build.id, build.job)));
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_builds_has_what_its_filter_selects_page_by_page() {
+    on_both(async |db| {
+        db.sync_specs(&[spec("master"), spec("staging")]).await.unwrap();
+        let [master, staging] = [spec_id(db, "master").await, spec_id(db, "staging").await];
+        for (spec, commit, words) in [
+            (master, "a", ["hello1", "gcc1", "vim1", "hello-doc1"]),
+            (staging, "b", ["hello2", "gcc2", "sed2", "x2"]),
+            (master, "c", ["hello3", "gcc1", "vim3", "hello-doc3"]),
+        ] {
+            let jobs = words.map(|word| (word.trim_end_matches(char::is_numeric), word));
+            evaluate(db, spec, commit, &jobs).await;
+            schedule(db, BuildState::Queued).await;
+        }
+        db.route(&everything()).await.unwrap();
+        let tell = async |word: &str, attempt| {
+            let (build, reference) = (BuildRef::Derivation(hash(word)), format!("{word}-{attempt:?}"));
+            let event = NewEvent { build, reference, attempt, happened_at: None };
+            assert_eq!(db.record_events("default", &[event], 600).await.unwrap().new, 1);
+        };
+        for word in ["hello1", "hello2", "gcc1", "vim3"] {
+            tell(word, Attempt::Failed).await;
+        }
+        tell("vim1", Attempt::Disturbed).await;
+        let mut all = db.queue(&QueueFilter::default(), 100).await.unwrap();
+        all.sort_by_key(|build| std::cmp::Reverse((build.evaluation, build.id)));
+        let last = |id| async move { db.build_events(id).await.unwrap().last().map(|event| event.attempt) };
+        let systems = [None, System::new("x86_64-linux"), System::new("i686-linux")];
+        for spec in [None, Some("master"), Some("staging"), Some("none")] {
+            for (system, state) in systems.iter().flat_map(|system| {
+                [None, Some(BuildState::Failed), Some(BuildState::Queued)]
+                    .map(|state| (system.clone(), state))
+            }) {
+                for (name, is_disturbed) in
+                    [(None, false), (Some("hello"), false), (Some("v"), true), (None, true)]
+                {
+                    let mut expected = Vec::new();
+                    for build in &all {
+                        let is_its = spec.is_none_or(|spec| spec == build.spec)
+                            && system.as_ref().is_none_or(|system| *system == build.system)
+                            && state.is_none_or(|state| state == build.state)
+                            && name.is_none_or(|name| build.job.starts_with(name))
+                            && (!is_disturbed || last(build.id).await == Some(Attempt::Disturbed));
+                        if is_its {
+                            expected.push(format!("{} {} {}", build.evaluation, build.id, build.job));
+                        }
+                    }
+                    let filter = BuildFilter {
+                        spec: spec.map(str::to_owned),
+                        system: system.clone(),
+                        state,
+                        name: name.map(str::to_owned),
+                        is_disturbed,
+                    };
+                    assert_eq!(listed(db, &filter).await, expected, "{filter:?}");
+                }
+            }
+        }
+        assert_eq!(listed(db, &BuildFilter::default()).await.len(), 11);
+        for wrong in ["", "1", "1-", "x-1", "1-2-3"] {
+            assert!(wrong.parse::<BuildPlace>().is_err(), "{wrong}");
+        }
+        // What is listed is what is queued again.
+        let author = author();
+        let actions = Actions { db, author: &author, now: 700 };
+        let filter = BuildFilter { name: Some("hello".to_owned()), ..BuildFilter::default() };
+        assert_eq!(actions.retry_builds(&filter).await.unwrap(), "2 builds are queued once more");
+        let failed = BuildFilter { state: Some(BuildState::Failed), ..BuildFilter::default() };
+        assert_eq!(listed(db, &failed).await, ["3 10 vim", "1 2 gcc"]);
     })
     .await;
 }

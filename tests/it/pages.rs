@@ -1,12 +1,19 @@
 //! The farm in a browser, and for programs over HTTP.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use gorget::clock::Clock;
 use gorget::config::Listen;
-use gorget::db::{Batch, BlockKind, Db, EvaluationWriter, JobError, NewBlock};
+use gorget::db::{
+    Batch, BlockKind, BuildRef, BuildState, Db, EvaluationId, EvaluationWriter, Item, ItemKind, JobError,
+    NewBlock, NewDerivation, NewEvent, Pack,
+};
+use gorget::domain::attempt::Attempt;
+use gorget::guix::derivation::Derivation;
 use gorget::web::{Listener, Pages, Web, serve};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -14,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::{a_farm, cover, settled};
 use crate::support::guix::{Tree, manifest};
 use crate::support::program::Farm;
-use crate::support::{Port, begin, derivation, everything, job, on_both, on_both_at, only_spec, spec};
+use crate::support::{Port, begin, derivation, everything, hash, job, on_both, on_both_at, only_spec, spec};
 
 /// All pages that the farm of the stories about commands has.
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 30] = [
     "/branches",
     "/branches/staging",
     "/",
@@ -36,6 +43,16 @@ const PAGES: [&str; 20] = [
     "/jobs/master/x86_64-linux/vim.x86_64-linux",
     "/jobs/master/x86_64-linux/emacs.x86_64-linux",
     "/jobs?q=e",
+    "/specs",
+    "/specs?q=stag",
+    "/pushes",
+    "/evaluations/2/errors",
+    "/evaluations/2/errors?cause=exception",
+    "/builds",
+    "/builds?spec=master&state=failed&name=g",
+    "/builds/2",
+    "/builds/3",
+    "/packages/hello.x86_64-linux",
     "/farm",
     "/help/states",
 ];
@@ -110,6 +127,7 @@ async fn programs_get_what_commands_say() {
         for (path, words) in [
             ("evaluations/2", ["status", "2", "--json"].as_slice()),
             ("jobs/vim.x86_64-linux", &["explain", "vim.x86_64-linux", "--json"]),
+            ("builds/3", &["builds", "3", "--json"]),
             (
                 "jobs/hello.x86_64-linux?spec=master",
                 &["explain", "hello.x86_64-linux", "--spec", "master", "--json"],
@@ -127,10 +145,14 @@ async fn programs_get_what_commands_say() {
             there["coordinators"] = Value::Null;
             assert_eq!(here, there, "{path}");
         }
-        assert_eq!(
-            get("queue?state=failed").await["items"][0],
-            said(&["queue", "--in-state", "failed", "--json"]).await
-        );
+        for (path, words) in [("builds", ["builds", "--json"].as_slice()), ("pushes", &["pushes", "--json"])]
+        {
+            let items = get(path).await["items"].take();
+            let items = items.as_array().unwrap();
+            let items = if items.len() == 1 { items[0].clone() } else { json!(items) };
+            assert_eq!(items, said(words).await, "{path}");
+        }
+        assert_eq!(get("builds?state=failed").await["items"][0]["job"], "gcc.x86_64-linux");
         for (path, words) in [
             ("compare/1..2", ["diff", "1", "2", "--json"].as_slice()),
             ("compare/bbbb..master", &["diff", "bbbb", "master", "--json"]),
@@ -184,6 +206,17 @@ async fn programs_get_what_commands_say() {
             "status?spec=nowhere",
             "queue?system=x86",
             "queue?state=fialed",
+            "builds/99",
+            "builds/x",
+            "builds?disturbed=perhaps",
+            "builds?before=x",
+            "builds?state=fialed",
+            "packages/emaxx",
+            "derivations/x.drv",
+            "derivations/00000000000000000000000000000000-x.drv",
+            "evaluations/99/errors",
+            "evaluations/2/errors?after=99",
+            "nothing/at/all",
         ] {
             let answer = reqwest::get(format!("{url}/api/v1/{path}")).await.unwrap();
             assert_eq!(answer.status(), 404);
@@ -196,14 +229,41 @@ async fn programs_get_what_commands_say() {
     .await;
 }
 
+/// The page of the derivation that [`hostile_derivation`] makes.
+const HOSTILE_DERIVATION: &str = "/derivations/00000000000000000000000000000000-evil.drv";
+
+/// A derivation whose builder, arguments and environment mean harm, and its file.
+fn hostile_derivation(evil: &str) -> (NewDerivation, Pack) {
+    let text = |text: &str| Cow::Owned(text.as_bytes().to_vec());
+    let long = format!("{evil}{}", "x".repeat(100_000));
+    let contents = Derivation {
+        outputs: vec![],
+        inputs: vec![(text(&format!("/gnu/store/{evil}.drv")), vec![text(evil)])],
+        sources: vec![text(evil)],
+        system: text("x86_64-linux"),
+        builder: text(evil),
+        arguments: vec![text(evil), text(&long)],
+        environment: (0..500).map(|place| (text(&format!("{place}{evil}")), text(&long[..400]))).collect(),
+    };
+    let contents = contents.print();
+    let hash = "0".repeat(32);
+    let length = contents.len() as u64;
+    let (kind, refs) = (ItemKind::Text, Vec::new());
+    let item = Item { hash: hash.clone(), name: "evil.drv".to_owned(), kind, refs, start: 0, length };
+    let pack = Pack { contents: zstd::encode_all(&contents[..], 3).unwrap(), items: vec![item] };
+    (NewDerivation { hash, name: "evil".to_owned(), ..derivation("two", &[]) }, pack)
+}
+
 #[tokio::test]
 async fn hostile_text_stays_text_on_every_page() {
     let evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u{202e}\u{2066}\u{1b}[31m\u{0085}\u{7}&amp;";
     on_both(async |db| {
         let master = only_spec(db, spec("master")).await;
         let mut recorder = EvaluationWriter::new(begin(db, master, "a").await);
+        let (drv, pack) = hostile_derivation(evil);
         let batch = Batch {
-            derivations: vec![derivation("one", &[])],
+            derivations: vec![derivation("one", &[]), drv],
+            packs: vec![pack],
             jobs: vec![job(evil, "one")],
             errors: vec![JobError {
                 name: format!("e{evil}"),
@@ -214,6 +274,12 @@ async fn hostile_text_stays_text_on_every_page() {
         };
         recorder.record(db, &batch).await.unwrap();
         recorder.finish(db, false, &json!({}), 200).await.unwrap();
+        db.queue_builds(EvaluationId(1), BuildState::Queued, 300).await.unwrap();
+        db.route(&everything()).await.unwrap();
+        let build = BuildRef::Derivation(hash("one"));
+        let event =
+            NewEvent { build, reference: evil.to_owned(), attempt: Attempt::Failed, happened_at: None };
+        assert_eq!(db.record_events("default", &[event], 400).await.unwrap().changed, 1);
         let block =
             NewBlock { target: evil, kind: BlockKind::Failed, reason: evil, push: None, next_attempt: 500 };
         db.block_spec(master, &block, 450).await.unwrap();
@@ -246,9 +312,15 @@ async fn hostile_text_stays_text_on_every_page() {
         let hostile = ["%3Cscript%3E", "a%22%3E%3Cb%3E", "%E2%80%AE", "..%2F..", "%00", "{{7*7}}"];
         let mut paths = [
             "/",
+            "/specs",
             "/specs/master",
             "/evaluations/1",
+            "/evaluations/1/errors",
             "/queue",
+            "/builds",
+            "/builds/1",
+            "/pushes",
+            HOSTILE_DERIVATION,
             "/branches",
             "/branches/master",
             "/coverage",
@@ -256,6 +328,10 @@ async fn hostile_text_stays_text_on_every_page() {
         ]
         .map(str::to_owned)
         .to_vec();
+        let name = utf8_percent_encode(evil, NON_ALPHANUMERIC).to_string();
+        paths.push(format!("/packages/{name}"));
+        paths.push(format!("/builds?state=failed&name={name}"));
+        paths.push(format!("/evaluations/1/errors?cause={name}"));
         for word in hostile {
             paths.extend(
                 [
@@ -270,6 +346,15 @@ async fn hostile_text_stays_text_on_every_page() {
                     "/jobs?q=W",
                     "/jobs/W/W/W",
                     "/queue?spec=W&system=W&state=W",
+                    "/builds?name=W",
+                    "/builds?spec=W&system=W&state=W&name=W&disturbed=W&before=W&limit=W",
+                    "/builds/W",
+                    "/packages/W?spec=W",
+                    "/derivations/W",
+                    "/evaluations/W/errors",
+                    "/evaluations/1/errors?cause=W",
+                    "/specs?q=W&after=W",
+                    "/pushes?branch=W",
                 ]
                 .map(|path| path.replace('W', word)),
             );
@@ -293,8 +378,10 @@ async fn hostile_text_stays_text_on_every_page() {
         }
         let (_, page) = get("/branches/master").await;
         assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
-        let (_, page) = get("/evaluations/1").await;
-        assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
+        for path in ["/evaluations/1", "/evaluations/1/errors", "/builds/1", "/builds", HOSTILE_DERIVATION] {
+            let (status, page) = get(path).await;
+            assert!(status == 200 && page.contains("&#60;script&#62;alert(1)"), "{path}: {page}");
+        }
         stop.cancel();
     })
     .await;
@@ -369,5 +456,20 @@ async fn a_real_evaluation_is_followed_from_page_to_page() {
     assert!(queue.contains("href=\"/jobs/small/x86_64-linux/one-1\""), "{queue}");
     let why = get("/jobs/small/x86_64-linux/one-1").await;
     assert!(why.contains("/gnu/store/") && why.contains("queued"), "{why}");
+    // From the list of builds to the build, its derivation, and an input of that.
+    let next = async |page: String, place: &str| {
+        let href = page.split_once(place).unwrap_or_else(|| panic!("no {place} in {page}")).1;
+        get(&format!("{place}{}", href.split_once('"').unwrap().0)[6..]).await
+    };
+    let builds = get("/builds?spec=small&state=queued&name=one").await;
+    let build = next(builds, "href=\"/builds/").await;
+    assert!(build.contains("Jobs with its outputs"), "{build}");
+    let derivation = next(build, "href=\"/derivations/").await;
+    assert!(
+        derivation.contains("Environment of the builder") && derivation.contains("/bin/guile"),
+        "{derivation}"
+    );
+    let input = next(derivation, "href=\"/derivations/").await;
+    assert!(input.contains("Outputs"), "{input}");
     process.kill();
 }

@@ -4,6 +4,7 @@ pub(super) mod acknowledge;
 pub(super) mod approve;
 pub(super) mod audit;
 pub(super) mod backup;
+pub(super) mod builds;
 pub(super) mod channels;
 pub(super) mod check;
 pub(super) mod coverage;

@@ -38,9 +38,6 @@ const SHOWN: [BuildState; 5] = [
 pub(in crate::cli) struct Queue {
     #[command(flatten)]
     filter: Filter,
-    /// Only builds in this state
-    #[arg(long, value_name = "STATE", value_parser = state)]
-    in_state: Option<BuildState>,
     /// Write one JSON object for every build
     #[arg(long)]
     json: bool,
@@ -60,11 +57,6 @@ pub(in crate::cli) async fn run(args: &Queue, config: Config) -> anyhow::Result<
 }
 
 impl Queue {
-    /// The states that are asked for, else these.
-    fn states<'a>(&'a self, default: &'a [BuildState]) -> &'a [BuildState] {
-        self.in_state.as_ref().map_or(default, std::slice::from_ref)
-    }
-
     /// What is asked for of one state.
     fn of_state(&self, state: BuildState) -> QueueFilter {
         let Filter { spec, system } = self.filter.clone();
@@ -73,8 +65,8 @@ impl Queue {
 }
 
 async fn show_json(args: &Queue, db: &Db, blockers: &[db::Blocker]) -> anyhow::Result<()> {
-    for state in args.states(&LISTED) {
-        for build in db.queue(&args.of_state(*state), i64::MAX).await? {
+    for state in LISTED {
+        for build in db.queue(&args.of_state(state), i64::MAX).await? {
             output::json(&Build::new(&build).blocked(blockers))?;
         }
     }
@@ -84,27 +76,19 @@ async fn show_json(args: &Queue, db: &Db, blockers: &[db::Blocker]) -> anyhow::R
 async fn show(args: &Queue, db: &Db, blockers: &[db::Blocker]) -> anyhow::Result<()> {
     let now = Clock::System.now();
     let mut rows = Vec::new();
-    for state in args.states(&SHOWN) {
-        let builds = db.queue(&args.of_state(*state), LINES).await?;
+    for state in SHOWN {
+        let builds = db.queue(&args.of_state(state), LINES).await?;
         rows.extend(builds.iter().map(|build| row(&Build::new(build), now)));
     }
     output::table(&["JOB", "SPEC", "STATE", "FOR", "DERIVATION", "ANSWER"], rows)?;
     let mut counts = db.build_counts().await?;
-    counts.retain(|count| {
-        args.filter.admits(&count.spec, &count.system) && args.in_state.is_none_or(|s| s == count.state)
-    });
+    counts.retain(|count| args.filter.admits(&count.spec, &count.system));
     let counts: Vec<BuildCount<'_>> = counts.iter().map(BuildCount::new).collect();
     let counts: Vec<String> =
         totals(&counts).iter().map(|(state, count)| format!("{count} {}", state.word())).collect();
     output::line(&if counts.is_empty() { "no builds".to_owned() } else { counts.join(", ") })?;
     let blockers: Vec<Blocker<'_>> = blockers.iter().map(Blocker::new).collect();
     Ok(show_blockers(&blockers)?)
-}
-
-fn state(word: &str) -> Result<BuildState, String> {
-    let known = || BuildState::ALL.map(BuildState::word).join(", ");
-    let named = BuildState::ALL.into_iter().find(|state| state.word() == word);
-    named.ok_or_else(|| format!("the states are {}", known()))
 }
 
 /// Shows what failed and keeps other builds from being made.

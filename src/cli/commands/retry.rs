@@ -4,7 +4,7 @@ use crate::cli::author::{ActionContext, refused};
 use crate::cli::filter::system;
 use crate::cli::{Exit, output};
 use crate::config::Config;
-use crate::db::EvaluationId;
+use crate::db::{BuildFilter, EvaluationId};
 use crate::domain::spec::System;
 
 /// Evaluate a revision again, for one system, or queue failed builds again
@@ -27,6 +27,12 @@ pub(in crate::cli) struct Retry {
     /// Only builds for this system
     #[arg(long, requires = "builds", value_parser = system)]
     system: Option<System>,
+    /// Only builds of jobs whose names begin with this
+    #[arg(long, requires = "builds")]
+    name: Option<String>,
+    /// Only builds whose last attempt failed perhaps because of the machine
+    #[arg(long, requires = "builds")]
+    disturbed: bool,
 }
 
 pub(in crate::cli) async fn run(args: &Retry, config: Config) -> anyhow::Result<Exit> {
@@ -34,8 +40,19 @@ pub(in crate::cli) async fn run(args: &Retry, config: Config) -> anyhow::Result<
     let actions = context.actions();
     let done = match args.evaluation {
         Some(evaluation) => actions.retry(EvaluationId(evaluation)).await,
-        None => actions.retry_builds(args.spec.as_deref(), args.system.as_ref()).await,
+        None => actions.retry_builds(&filter(args)).await,
     };
     output::note(&done.map_err(refused)?);
     Ok(Exit::Done)
+}
+
+fn filter(args: &Retry) -> BuildFilter {
+    let Retry { spec, system, name, disturbed, .. } = args;
+    BuildFilter {
+        spec: spec.clone(),
+        system: system.clone(),
+        state: None,
+        name: name.clone(),
+        is_disturbed: *disturbed,
+    }
 }

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::db::build::builds::Row;
 use crate::db::{Build, BuildId, Db, DerivationId, Result};
 
 /// A failed build, and the builds that wait for it in vain.
@@ -69,7 +68,6 @@ impl Db {
     }
 
     async fn blockers_among(&self, waiting: &[(BuildId, DerivationId)]) -> Result<Vec<Blocker>> {
-        let sql = sql!(builds!(), "where b.state in {failed}");
         let (failed, below) = self.failed_below(waiting).await?;
         let mut blocked: BTreeMap<BuildId, Vec<BuildId>> = BTreeMap::new();
         for (build, derivation) in waiting {
@@ -81,8 +79,7 @@ impl Db {
         if blocked.is_empty() {
             return Ok(Vec::new());
         }
-        let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql).fetch_all(pool).await?);
-        let builds = rows.into_iter().map(Build::try_from).collect::<Result<Vec<_>>>()?;
+        let builds = self.builds_numbered(blocked.keys().copied()).await?;
         let named = |build: Build| Some(Blocker { blocked: blocked.remove(&build.id)?, build });
         let mut blockers: Vec<Blocker> = builds.into_iter().filter_map(named).collect();
         blockers.sort_by_key(|blocker| (std::cmp::Reverse(blocker.blocked.len()), blocker.build.id));

@@ -1,5 +1,5 @@
 use crate::db::build::builds::Row;
-use crate::db::{Build, Db, EvaluationId, EvaluationState, Result};
+use crate::db::{Build, BuildId, Db, EvaluationId, EvaluationState, Result};
 
 /// A job as in the last evaluation that had it, for one spec and system.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -49,6 +49,18 @@ macro_rules! job_records {
     };
 }
 
+/// A build in the form of a job: all columns of a [`JobRecord`]; a condition on `b` may follow.
+macro_rules! build_records {
+    () => {
+        "select n.name, s.name as spec, e.system, derivation_path(d) as derivation, outputs(o, d) as outputs,
+           d.output_set_id, b.evaluation_id as first_evaluation, e.state as first_state,
+           cast(null as bigint) as last_evaluation
+         from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
+           join derivation d on d.id = b.derivation_id join output_set o on o.id = d.output_set_id
+           join job_name n on n.id = b.name_id "
+    };
+}
+
 impl Db {
     /// The jobs called `name`, each as in the last evaluation of its spec and system that had it.
     pub async fn jobs_called(&self, name: &str) -> Result<Vec<JobRecord>> {
@@ -76,15 +88,30 @@ impl Db {
     /// derivation with this hash in its store path. They are returned in the form of jobs.
     pub async fn inputs_called(&self, name: &str) -> Result<Vec<JobRecord>> {
         let sql = sql!(
-            "select n.name, s.name as spec, e.system, derivation_path(d) as derivation, outputs(o, d) as outputs,
-               d.output_set_id, b.evaluation_id as first_evaluation, e.state as first_state,
-               cast(null as bigint) as last_evaluation
-             from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
-               join derivation d on d.id = b.derivation_id join output_set o on o.id = d.output_set_id
-               join job_name n on n.id = b.name_id
-             where b.needed_by is not null and (n.name = $1 or d.hash = $1) order by b.id"
+            build_records!(),
+            "where b.needed_by is not null and (n.name = $1 or d.hash = $1) order by b.id"
         );
         each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(name).fetch_all(pool).await?))
+    }
+
+    /// The jobs with the outputs of a build, each in its last form with them, those that still have
+    /// them first; at most `limit`.
+    pub async fn jobs_of_build(&self, build: BuildId, limit: i64) -> Result<Vec<JobRecord>> {
+        let sql = sql!(
+            job_records!(),
+            "where j.id in (select max(j.id) from job j join derivation d on d.id = j.derivation_id
+               where d.output_set_id = (select output_set_id from build where id = $1)
+               group by j.spec_id, j.system, j.name)
+             order by j.last_evaluation is not null, s.name, j.system, j.name limit $2"
+        );
+        each!(&self.readers, pool, sql =>
+            Ok(sqlx::query_as(sql).bind(build).bind(limit).fetch_all(pool).await?))
+    }
+
+    /// A build in the form of a job.
+    pub async fn build_as_job(&self, build: BuildId) -> Result<Option<JobRecord>> {
+        let sql = sql!(build_records!(), "where b.id = $1");
+        each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(build).fetch_optional(pool).await?))
     }
 
     /// Names of jobs that contain `text`, at most `limit`.

@@ -4,6 +4,7 @@
 
 pub(in crate::db) mod batch;
 pub(in crate::db) mod describe;
+pub(in crate::db) mod errors;
 pub(in crate::db) mod evaluations;
 pub(in crate::db) mod finish;
 pub(in crate::db) mod lease;

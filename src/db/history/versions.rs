@@ -44,14 +44,11 @@ struct Row {
     until: Option<Seconds>,
 }
 
-impl Db {
-    /// The derivations of the job called `word`, or of the jobs of the package called `word`, the
-    /// newest first; of all specs, or of only one. The jobs of a package are those whose names
-    /// begin with the package's name, followed by neither a letter nor a digit. Jobs of other
-    /// packages are not even read.
-    pub async fn history(&self, word: &str, spec: Option<&str>, limit: i64) -> Result<Vec<Span>> {
-        let sql = sql!(
-            "select j.name, s.name as spec, j.system, derivation_path(d) as derivation, d.output_set_id as outputs, f.version, j.first_evaluation as first,
+/// All columns of a [`Row`] of the jobs of a package or of one name ($1; $2 sorts after all of them),
+/// of a spec ($3); a further condition may follow.
+macro_rules! spans {
+    () => {
+        "select j.name, s.name as spec, j.system, derivation_path(d) as derivation, d.output_set_id as outputs, f.version, j.first_evaluation as first,
                coalesce(a.channels, r.channels) as channels, a.finished_at as since, j.last_evaluation as last,
                z.finished_at as until
              from job j join spec s on s.id = j.spec_id join derivation d on d.id = j.derivation_id
@@ -60,13 +57,31 @@ impl Db {
              where j.name >= $1 and j.name < $2 and (j.name = $1 or f.package = $1)
                and (j.name = $1 or substr(j.name, length($1) + 1, 1) not between '0' and '9'
                  and lower(substr(j.name, length($1) + 1, 1)) not between 'a' and 'z')
-               and ($3 is null or s.name = $3)
-             order by j.first_evaluation desc, j.name, j.id desc limit $4"
-        );
-        // This sorts after every text that begins with the word. Both databases sort by bytes.
-        let after = format!("{word}\u{10ffff}");
+               and ($3 is null or s.name = $3)"
+    };
+}
+
+impl Db {
+    /// The derivations of the job called `word`, or of the jobs of the package called `word`, the
+    /// newest first; of all specs, or of only one. The jobs of a package are those whose names
+    /// begin with the package's name, followed by neither a letter nor a digit. Jobs of other
+    /// packages are not even read.
+    pub async fn history(&self, word: &str, spec: Option<&str>, limit: i64) -> Result<Vec<Span>> {
+        let sql = sql!(spans!(), " order by j.first_evaluation desc, j.name, j.id desc limit $4");
         let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
-            .bind(word).bind(&after).bind(spec).bind(limit).fetch_all(pool).await?);
+            .bind(word).bind(after(word)).bind(spec).bind(limit).fetch_all(pool).await?);
+        rows.into_iter().map(Span::try_from).collect()
+    }
+
+    /// The same jobs as in the newest evaluations that are complete or run, by name, spec and
+    /// system. SQLite must not read all jobs of those evaluations.
+    pub async fn current_spans(&self, word: &str, spec: Option<&str>, limit: i64) -> Result<Vec<Span>> {
+        let sql = sql!(
+            spans!(),
+            " and unindexed(j.last_evaluation) is null order by j.name, s.name, j.system, j.id limit $4"
+        );
+        let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
+            .bind(word).bind(after(word)).bind(spec).bind(limit).fetch_all(pool).await?);
         rows.into_iter().map(Span::try_from).collect()
     }
 
@@ -97,6 +112,11 @@ impl Db {
         }
         Ok(newest)
     }
+}
+
+/// A text that sorts after every text that begins with a word. Both databases sort by bytes.
+fn after(word: &str) -> String {
+    format!("{word}\u{10ffff}")
 }
 
 impl TryFrom<Row> for Span {

@@ -64,10 +64,24 @@ impl Db {
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(branch).bind(limit).fetch_all(pool).await?))
     }
 
+    /// The latest pushes to the branches of a name, or to any branch, with a number below `before`,
+    /// newest first.
+    pub async fn pushes_before(
+        &self,
+        branch: Option<&str>,
+        before: Option<PushId>,
+        limit: i64,
+    ) -> Result<Vec<Push>> {
+        const SQL: &str =
+            concat!(pushes!(), "where p.id < $1 and ($2 is null or b.name = $2) order by p.id desc limit $3");
+        let before = before.map_or(i64::MAX, |before| before.0);
+        each!(&self.readers, pool =>
+            Ok(sqlx::query_as(SQL).bind(before).bind(branch).bind(limit).fetch_all(pool).await?))
+    }
+
     /// The latest pushes to any branch, newest first.
     pub async fn all_pushes(&self, limit: i64) -> Result<Vec<Push>> {
-        const SQL: &str = concat!(pushes!(), "order by p.id desc limit $1");
-        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?))
+        self.pushes_before(None, None, limit).await
     }
 
     /// Pushes from one commit to another whose kind is not determined yet.

@@ -1,41 +1,33 @@
 use super::{Actions, Refusal, Result, conflict, count, missing};
-use crate::db::{BuildId, BuildState, QueueFilter};
+use crate::db::{BuildFilter, BuildId, BuildState};
 use crate::domain::plan::route::Routes;
-use crate::domain::spec::System;
 
 /// Most builds of each state that one request retries.
 const MOST_BUILDS: i64 = 100_000;
 
 impl Actions<'_> {
-    /// Queues failed builds once more: those of the spec and the system, if given.
-    pub async fn retry_builds(&self, spec: Option<&str>, system: Option<&System>) -> Result<String> {
-        self.check(spec).await?;
-        if let Some(name) = spec {
+    /// Queues failed builds once more: those that the filter selects.
+    pub async fn retry_builds(&self, filter: &BuildFilter) -> Result<String> {
+        self.check(filter.spec.as_deref()).await?;
+        if let Some(name) = &filter.spec {
             self.spec(name).await?;
         }
         let mut ids: Vec<BuildId> = Vec::new();
         for state in BuildState::ALL.into_iter().filter(|state| state.has_failed()) {
-            let filter = QueueFilter {
-                spec: spec.map(ToOwned::to_owned),
-                system: system.cloned(),
-                state: Some(state),
-                ..QueueFilter::default()
-            };
-            ids.extend(self.db.queue(&filter, MOST_BUILDS).await?.iter().map(|build| build.id));
+            if filter.state.is_none_or(|wanted| wanted == state) {
+                let filter = BuildFilter { state: Some(state), ..filter.clone() };
+                ids.extend(self.db.builds(&filter, None, MOST_BUILDS).await?.iter().map(|build| build.id));
+            }
         }
-        let of = spec.map(|name| format!(" of {name}")).unwrap_or_default();
-        let of_system = system.map(|system| format!(" for {system}")).unwrap_or_default();
-        let done = self
-            .db
-            .retry_builds(&ids, &format!("failed builds{of}{of_system}"), self.author, self.now)
-            .await?;
+        let done = self.db.retry_builds(&ids, &subject(filter), self.author, self.now).await?;
         let count = count(usize::try_from(done).unwrap_or(usize::MAX), "build is", "builds are");
         Ok(format!("{count} queued again"))
     }
 
     /// Queues one failed build once more.
     pub async fn retry_build(&self, id: BuildId) -> Result<String> {
-        let missing = || Refusal::Missing(format!("there is no build {id}\nhint: `gorget queue` lists them"));
+        let missing =
+            || Refusal::Missing(format!("there is no build {id}\nhint: `gorget builds` lists them"));
         let build = self.db.build(id).await?.ok_or_else(missing)?;
         self.check(Some(&build.spec)).await?;
         let subject = format!("build {id} ({})", build.job);
@@ -62,4 +54,14 @@ impl Actions<'_> {
         self.db.reassign(name, &builds, self.author, self.now).await?;
         Ok(format!("{} reassigned from {name}", count(builds.len(), "build is", "builds are")))
     }
+}
+
+/// The failed builds that a filter selects, in words.
+fn subject(filter: &BuildFilter) -> String {
+    let BuildFilter { spec, system, state, name, is_disturbed } = filter;
+    let mut words = format!("{} builds", state.map_or("failed", BuildState::word));
+    words += &spec.as_ref().map(|spec| format!(" of {spec}")).unwrap_or_default();
+    words += &system.as_ref().map(|system| format!(" for {system}")).unwrap_or_default();
+    words += &name.as_ref().map(|name| format!(" with names that begin with {name}")).unwrap_or_default();
+    words + if *is_disturbed { " whose machine was disturbed" } else { "" }
 }

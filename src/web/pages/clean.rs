@@ -37,6 +37,11 @@ impl Clean {
         Self::line(text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default())
     }
 
+    /// Whether there is no text.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The beginning of a commit.
     pub(super) fn commit(commit: &str) -> Self {
         Self::line(commit.get(..10).unwrap_or(commit))

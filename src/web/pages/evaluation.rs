@@ -29,6 +29,7 @@ struct EvaluationPage {
     acts: Vec<(String, &'static str)>,
     spec: Clean,
     spec_href: String,
+    builds: String,
     id: String,
     revision: Clean,
     system: Clean,
@@ -96,9 +97,8 @@ pub(in crate::web) async fn page(
     let Some(row) = db.evaluation(EvaluationId(id.parse().unwrap_or(0))).await? else {
         return Err(Problem::missing(format!("there is no evaluation {id}")));
     };
-    let errors = db.errors(row.id).await?;
+    let (view, errors) = (Evaluation::new(&row), db.errors(row.id).await?);
     let lists = compare(db, &row, &errors).await?;
-    let view = Evaluation::new(&row);
     let sizes = [errors.len(), lists.diff.changed.len(), lists.diff.added.len(), lists.diff.removed.len()];
     let place = (row.spec.as_str(), row.system.as_str());
     let (rows, all) = match list {
@@ -110,9 +110,10 @@ pub(in crate::web) async fn page(
     let awaiting = db.awaiting_approval().await?.iter().any(|held| held.evaluation == row.id);
     Ok(html(&EvaluationPage {
         acts: acts(&row, awaiting),
-        frame: visit.frame(&format!("{} {} {}", row.spec, row.revision.short(), row.system), "/"),
+        frame: visit.frame(&format!("{} {} {}", row.spec, row.revision.short(), row.system), "/specs"),
         spec: Clean::line(&row.spec),
         spec_href: link::spec(&row.spec),
+        builds: link::builds(&row.spec, row.system.as_str()),
         id: row.id.to_string(),
         revision: Clean::line(&row.revision.short()),
         system: Clean::line(row.system.as_str()),

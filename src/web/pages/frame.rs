@@ -80,10 +80,12 @@ pub(super) struct Frame {
 /// The version of Gorget.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The navigation: paths and labels.
-const ENTRIES: [(&str, &str); 6] = [
+const ENTRIES: [(&str, &str); 8] = [
     ("/", "Overview"),
+    ("/specs", "Specs"),
     ("/branches", "Branches"),
     ("/queue", "Queue"),
+    ("/builds", "Builds"),
     ("/coverage", "Coverage"),
     ("/compare", "Compare"),
     ("/farm", "Farm"),

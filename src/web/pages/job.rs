@@ -30,6 +30,7 @@ struct JobPage {
     name: Clean,
     spec: Clean,
     spec_href: String,
+    package: String,
     system: Clean,
     jobs: Vec<JobPart>,
     errors: Vec<ErrorPart>,
@@ -40,6 +41,9 @@ struct JobPart {
     /// The path that retries its failed build.
     retry: Option<String>,
     shape: Option<Shape>,
+    /// The pages of its build and its derivation.
+    build: Option<String>,
+    derivation: String,
     because: Clean,
     facts: Vec<(&'static str, Clean)>,
     blockers: Vec<(String, Clean)>,
@@ -87,6 +91,7 @@ pub(in crate::web) async fn page(
         name: Clean::line(&name),
         spec: Clean::line(&spec),
         spec_href: link::spec(&spec),
+        package: link::package(&name),
         system: Clean::line(&system),
         jobs: rows.iter().map(|rows| part(&Job::new(rows), now)).collect(),
         errors: errors.collect(),
@@ -109,6 +114,8 @@ fn part(job: &Job<'_>, now: Seconds) -> JobPart {
     JobPart {
         retry: failed.map(|build| format!("/builds/{}/retry", build.id)),
         shape: if blocked { Some(Shape::BLOCKED) } else { of_build },
+        build: job.build.as_ref().map(|build| link::build(build.id)),
+        derivation: link::derivation(job.derivation),
         because: Clean::line(&job.because),
         facts: facts(job),
         blockers: blockers.collect(),

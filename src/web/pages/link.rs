@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::db::EvaluationId;
+use crate::db::{BuildId, EvaluationId};
 
 /// The characters that are escaped in a segment of a path and in a value of a query.
 const ESCAPED: &AsciiSet = &CONTROLS
@@ -47,6 +47,25 @@ pub(super) fn coverage(spec: &str) -> String {
 
 pub(super) fn evaluation(id: EvaluationId) -> String {
     format!("/evaluations/{id}")
+}
+
+pub(super) fn build(id: BuildId) -> String {
+    format!("/builds/{id}")
+}
+
+/// The builds that a spec wanted, for a system unless that is empty.
+pub(super) fn builds(spec: &str, system: &str) -> String {
+    format!("/builds{}", query(&[("spec", spec), ("system", system)]))
+}
+
+/// The page of a derivation, given its store path.
+pub(super) fn derivation(store_path: &str) -> String {
+    path(&["derivations", store_path.trim_start_matches("/gnu/store/")])
+}
+
+/// The page of a package, or of a job of that name.
+pub(super) fn package(name: &str) -> String {
+    path(&["packages", name])
 }
 
 pub(super) fn job(spec: &str, system: &str, job: &str) -> String {

@@ -10,11 +10,15 @@
 //! script and pictures.
 
 pub(super) mod admin;
+pub(super) mod build;
+pub(super) mod builds;
 mod chart;
 mod clean;
 pub(super) mod compare;
 pub(super) mod coverage;
+pub(super) mod derivation;
 mod difference;
+pub(super) mod errors;
 pub(super) mod evaluation;
 pub(super) mod farm;
 pub(super) mod feed;
@@ -25,10 +29,13 @@ pub(super) mod job;
 mod link;
 pub(super) mod login;
 pub(super) mod overview;
+pub(super) mod package;
+pub(super) mod pushes;
 pub(super) mod queue;
 mod response;
 mod shape;
 pub(super) mod spec;
+pub(super) mod specs;
 pub(super) mod verdict;
 
 use std::path::PathBuf;

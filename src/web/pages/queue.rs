@@ -107,7 +107,7 @@ fn lede(counts: &[BuildCount<'_>]) -> String {
 }
 
 /// The values that can be selected, without duplicates, and whether each is selected.
-fn choices<'a>(all: impl Iterator<Item = &'a str>, chosen: &str) -> Vec<(Clean, bool)> {
+pub(super) fn choices<'a>(all: impl Iterator<Item = &'a str>, chosen: &str) -> Vec<(Clean, bool)> {
     let all: std::collections::BTreeSet<&str> = all.collect();
     all.into_iter().map(|one| (Clean::line(one), one == chosen)).collect()
 }

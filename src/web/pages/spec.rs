@@ -33,6 +33,7 @@ struct SpecPage {
     paused: Option<(Clean, Clean, Time)>,
     name: Clean,
     queue: String,
+    all_builds: String,
     /// Where the verdict on its branch is.
     verdict: Option<String>,
     /// Where it is what substitute servers have of it.
@@ -85,7 +86,7 @@ pub(in crate::web) async fn page(
         .iter()
         .map(|block| (Clean::line(block.kind), Clean::text(block.reason), Time::new(block.since, now)));
     let pause = status.pauses.iter().find(|pause| pause.kind == "spec" && pause.name == name);
-    let frame = visit.frame(&name, "/");
+    let frame = visit.frame(&name, "/specs");
     Ok(html(&SpecPage {
         acts: acts(&frame, &name, pause.is_some()),
         paused: pause
@@ -95,6 +96,7 @@ pub(in crate::web) async fn page(
         coverage: link::coverage(&name),
         verdict: stored.spec.verdict.as_ref().map(|_| link::branch(&name)),
         queue: format!("/queue{}", link::query(&[("spec", &name)])),
+        all_builds: link::builds(&name, ""),
         lede: lede(stored, &status),
         facts: facts(stored),
         blocked: blocked.collect(),

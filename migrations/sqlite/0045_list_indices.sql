@@ -1,0 +1,1 @@
+-- SQLite has all of these indices already.
