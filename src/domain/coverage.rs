@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Numbers of sets of outputs by what is known of them. A set counts as present if all its outputs
@@ -28,7 +29,7 @@ pub enum Enough {
 }
 
 /// What keeps outputs back that no server has.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Missing {
     /// The failed builds that most of them wait for, the worst first.
     pub causes: Vec<MissingCause>,
@@ -37,7 +38,7 @@ pub struct Missing {
 }
 
 /// A failed build that others wait for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MissingCause {
     /// Number of missing sets of outputs that wait for it, its own not counted.
     pub blocked: i64,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::iter::Peekable;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A job with a derivation that only one of the two evaluations has.
@@ -21,7 +22,7 @@ pub struct Job {
 }
 
 /// The difference between two evaluations. Every list is sorted by job.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Diff {
     /// Jobs that only the second evaluation has.
     pub added: Vec<Added>,
@@ -55,7 +56,7 @@ pub fn rebuild_range(rebuilds: usize) -> &'static str {
 }
 
 /// A job that only the second evaluation has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Added {
     /// The name of the job.
     pub job: String,
@@ -66,7 +67,7 @@ pub struct Added {
 }
 
 /// A job that only the first evaluation has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Removed {
     /// The name of the job.
     pub job: String,
@@ -77,7 +78,7 @@ pub struct Removed {
 }
 
 /// A job whose derivation changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Changed {
     /// The name of the job.
     pub job: String,

@@ -1,5 +1,6 @@
 //! The commits that are evaluated together.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::spec::Introduction;
@@ -10,13 +11,13 @@ use crate::domain::spec::Introduction;
 /// Channels are in the order in which Guix searches them: those that the spec names in its order,
 /// then those that they need, breadth first. If two channels have a package of the same name and
 /// version, the order decides which one others get. So two orders are two revisions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Revision {
     channels: Vec<ChannelCommit>,
 }
 
 /// A channel at a commit. Equality ignores its [`Origin`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ChannelCommit {
     /// The channel's name.
     pub name: String,
@@ -30,7 +31,7 @@ pub struct ChannelCommit {
 }
 
 /// How a channel came into a revision: what is needed to repeat it, and what authenticates it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Origin {
     /// The branch on which the commit was found.

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Seconds;
@@ -5,7 +6,7 @@ use crate::db::{self, TokenId};
 use crate::domain::access::Role;
 
 /// A token, without its secret.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Token<'a> {
     /// When it is no longer valid.
     pub expires_at: Option<Seconds>,
@@ -51,7 +52,7 @@ impl<'a> Token<'a> {
 }
 
 /// A change that somebody made or attempted, as the audit log has it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct AuditEntry<'a> {
     /// The action, in a word.
     pub action: &'a str,
@@ -78,7 +79,7 @@ impl<'a> AuditEntry<'a> {
 }
 
 /// Something that is paused.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Pause<'a> {
     /// Who paused it.
     pub author: &'a str,
@@ -98,4 +99,13 @@ impl<'a> Pause<'a> {
         let db::Pause { kind, name, since, author, reason } = row;
         Self { author, kind, name, reason, since: *since }
     }
+}
+
+/// A token that was just created.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CreatedToken {
+    /// Its number.
+    pub id: TokenId,
+    /// Its secret, which is shown only now.
+    pub token: String,
 }

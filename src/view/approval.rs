@@ -1,9 +1,10 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::db::{self, EvaluationId};
 
 /// Builds of one evaluation that await approval.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct AwaitingApproval<'a> {
     /// How many builds.
     pub count: i64,
@@ -26,7 +27,7 @@ impl<'a> AwaitingApproval<'a> {
 }
 
 /// Builds of one evaluation that were approved.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Approved<'a> {
     /// How many builds.
     pub count: i64,

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::{Seconds, readable};
@@ -6,7 +7,7 @@ use crate::domain::revision::Revision;
 use crate::view::sorted;
 
 /// A build.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Build<'a> {
     /// The last answer of the coordinator, or another explanation of the state.
     pub answer: Option<&'a str>,
@@ -89,8 +90,17 @@ impl<'a> Build<'a> {
     }
 }
 
+/// The builds of a queue.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Queue<'a> {
+    /// Whether these are all.
+    pub complete: bool,
+    /// The builds, by state, in the order of submission.
+    pub items: Vec<Build<'a>>,
+}
+
 /// A failed build that other builds wait for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Blocker<'a> {
     /// How many builds wait for it.
     pub blocks: usize,
@@ -119,7 +129,7 @@ impl<'a> Blocker<'a> {
 }
 
 /// How many builds of a spec and system are in one state.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct BuildCount<'a> {
     /// How many.
     pub count: i64,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::db::{self, BuildId, BuildState, Db, EvaluationId, FailedDerivation, Result};
@@ -15,7 +16,7 @@ const JOBS: i64 = 100;
 const BUILDS: u8 = 50;
 
 /// A build and what is known of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct BuildReport<'a> {
     /// The rule that decided its state, in a sentence.
     pub because: String,
@@ -46,7 +47,7 @@ pub struct BuildReport<'a> {
 }
 
 /// Another build.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct OtherBuild<'a> {
     /// The store path of its derivation.
     pub derivation: &'a str,
@@ -71,7 +72,7 @@ impl<'a> OtherBuild<'a> {
 }
 
 /// A job of a spec and a system.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct JobRef<'a> {
     /// The first evaluation in which it has this derivation.
     pub first_evaluation: EvaluationId,

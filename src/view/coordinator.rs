@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::db::{self, BuildState};
@@ -10,7 +11,7 @@ pub const STATES: [BuildState; 4] =
     [BuildState::Queued, BuildState::Submitted, BuildState::Building, BuildState::Canceling];
 
 /// A coordinator and its builds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Coordinator<'a> {
     /// How many builds it has or will get, by state.
     pub builds: BTreeMap<&'static str, i64>,
@@ -25,7 +26,7 @@ pub struct Coordinator<'a> {
 }
 
 /// Which builds a coordinator serves.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Service<'a> {
     /// Only builds that these specs want; empty means all.
     pub specs: &'a [String],
@@ -61,7 +62,7 @@ impl<'a> Coordinator<'a> {
 }
 
 /// Queued builds that no coordinator serves.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Unserved<'a> {
     /// The number of builds.
     pub count: i64,

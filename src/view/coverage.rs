@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Seconds;
@@ -5,7 +6,7 @@ use crate::db::{self, EvaluationId};
 use crate::domain::coverage::{Counts, Enough, Missing};
 
 /// What substitute servers have of the newest complete evaluation of a spec and system.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Coverage<'a> {
     /// When it was counted.
     pub counted_at: Seconds,
@@ -28,7 +29,7 @@ pub struct Coverage<'a> {
 }
 
 /// Numbers of sets of outputs. A set counts as present if all its outputs are.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct Share {
     /// The server does not have them.
     pub absent: i64,
@@ -41,7 +42,7 @@ pub struct Share {
 }
 
 /// What one server has.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ServerShare<'a> {
     /// How much.
     pub share: Share,
@@ -50,7 +51,7 @@ pub struct ServerShare<'a> {
 }
 
 /// What servers had some time after the evaluation was wanted.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ShareThen {
     /// After so many hours.
     pub hours: i64,
@@ -59,7 +60,7 @@ pub struct ShareThen {
 }
 
 /// A job whose outputs no server has, as far as is known.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct MissingJob<'a> {
     /// The number of its build.
     pub build: Option<i64>,
@@ -73,6 +74,15 @@ pub struct MissingJob<'a> {
     pub state: Option<&'static str>,
     /// The system.
     pub system: &'a str,
+}
+
+/// A part of the missing jobs of a spec and system, by name.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct MissingJobs<'a> {
+    /// The jobs.
+    pub items: Vec<MissingJob<'a>>,
+    /// The list goes on with this as `after`; `None` at its end.
+    pub next: Option<&'a str>,
 }
 
 impl<'a> MissingJob<'a> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::db::{self, BuildId, BuildState, Db, Result};
@@ -10,7 +11,7 @@ use crate::guix::store_path::StorePath;
 use crate::view::build_report::JobRef;
 
 /// A derivation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Derivation<'a> {
     /// The build of its outputs.
     pub build: Option<DerivationBuild>,
@@ -25,7 +26,7 @@ pub struct Derivation<'a> {
 }
 
 /// A build of the outputs of a derivation.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct DerivationBuild {
     /// Its number.
     pub id: BuildId,
@@ -34,7 +35,7 @@ pub struct DerivationBuild {
 }
 
 /// What the file of a derivation says.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Text {
     /// The arguments of the builder.
     pub arguments: Vec<String>,
@@ -51,7 +52,7 @@ pub struct Text {
 }
 
 /// A derivation that another one needs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Input {
     /// The build of its outputs.
     pub build: Option<DerivationBuild>,
@@ -62,7 +63,7 @@ pub struct Input {
 }
 
 /// An output of a derivation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Output {
     /// The hash that its contents must have, in hexadecimal, if that is fixed.
     pub hash: Option<String>,

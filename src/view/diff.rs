@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::db::{self, Db, EvaluationId};
@@ -8,8 +9,17 @@ use crate::domain::revision::Revision;
 use crate::view::evaluation::JobError;
 use crate::view::sorted;
 
+/// Comparisons of two revisions, one for each system.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Comparisons<'a> {
+    /// The comparisons.
+    pub items: Vec<Comparison<'a>>,
+    /// The systems for which only one of the two is evaluated.
+    pub only_in_one: Vec<String>,
+}
+
 /// A comparison of two evaluations. The keys are in the order in which people read them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Comparison<'a> {
     /// The first evaluation.
     pub a: Side<'a>,
@@ -26,7 +36,7 @@ pub struct Comparison<'a> {
 }
 
 /// One of the two evaluations.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Side<'a> {
     /// Its number.
     pub evaluation: EvaluationId,
@@ -40,7 +50,7 @@ pub struct Side<'a> {
 }
 
 /// The number of builds of the second evaluation whose outputs the first one lacks.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Rebuilds {
     /// The number of builds.
     pub count: usize,

@@ -1,10 +1,11 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::db::{self, EvaluationId};
 use crate::view::evaluation::JobError;
 
 /// A part of the errors of an evaluation, by name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Errors<'a> {
     /// All causes of errors of the evaluation, the most frequent first.
     pub causes: Vec<Cause<'a>>,
@@ -17,7 +18,7 @@ pub struct Errors<'a> {
 }
 
 /// How many errors have a cause.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Cause<'a> {
     /// The kind of error, one word.
     pub cause: &'a str,

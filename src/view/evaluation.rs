@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use crate::domain::revision::Revision;
 use crate::view::sorted;
 
 /// An evaluation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Evaluation<'a> {
     /// How often it was started.
     pub attempts: i64,
@@ -111,7 +112,7 @@ impl<'a> Evaluation<'a> {
 }
 
 /// A job that could not be evaluated.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct JobError<'a> {
     /// The kind of error, one word.
     pub cause: &'a str,

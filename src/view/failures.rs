@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::db::{self, BuildId, Db, Evaluation, EvaluationId, JobResults, StoredSpec};
@@ -10,7 +11,7 @@ use crate::view::sorted;
 
 /// The jobs of a spec and system that started to fail, still fail or were fixed between two
 /// evaluations.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Failures<'a> {
     /// Jobs that no longer fail.
     pub fixed: Vec<FailingJob<'a>>,
@@ -29,7 +30,7 @@ pub struct Failures<'a> {
 }
 
 /// An evaluation and its revision.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct EvaluationRef<'a> {
     /// The number of the evaluation.
     pub evaluation: EvaluationId,
@@ -39,7 +40,7 @@ pub struct EvaluationRef<'a> {
 }
 
 /// A job that fails or failed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct FailingJob<'a> {
     /// The last complete evaluation before the change.
     pub before: Option<EvaluationRef<'a>>,

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Seconds;
@@ -6,7 +7,7 @@ use crate::domain::revision::Revision;
 use crate::view::sorted;
 
 /// A job interval: the evaluations over which a job has the same derivation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Span<'a> {
     /// The store path of the derivation.
     pub derivation: &'a str,

@@ -1,10 +1,11 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Seconds;
 use crate::db::{self, EvaluationId};
 
 /// A machine of the farm.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Host<'a> {
     /// The evaluations that it runs.
     pub evaluates: &'a [EvaluationId],

@@ -58,7 +58,7 @@ pub mod listing;
 pub mod metrics;
 /// A package or job over specs and systems.
 pub mod package;
-/// Parts of long lists.
+/// Lists, and parts of long ones.
 pub mod page;
 /// Pushes to branches.
 pub mod push;

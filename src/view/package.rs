@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::db::{self, BuildId, BuildState, Db, EvaluationId, OutputBuild, Result};
@@ -11,7 +12,7 @@ use crate::view::history::Span;
 const JOBS: i64 = 500;
 
 /// A package or job.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Package<'a> {
     /// The derivations that its jobs had, the newest first.
     pub history: Vec<Span<'a>>,
@@ -22,7 +23,7 @@ pub struct Package<'a> {
 }
 
 /// A job as it is now.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct CurrentJob<'a> {
     /// The build of its outputs, if they are wanted or known.
     pub build: Option<BuildId>,

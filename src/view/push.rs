@@ -1,10 +1,11 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::{Seconds, readable};
 use crate::db::{self, PushId, PushKind};
 
 /// A push to a branch.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Push<'a> {
     /// When it was acknowledged that the branch leads away from what was evaluated.
     pub acknowledged_at: Option<Seconds>,

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::db::{self, Db, EvaluationId, Result};
@@ -6,7 +7,7 @@ use crate::domain::spec::System;
 use crate::view::sorted;
 
 /// A part of the specs, by name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Specs<'a> {
     /// The specs.
     pub items: Vec<SpecSummary<'a>>,
@@ -15,7 +16,7 @@ pub struct Specs<'a> {
 }
 
 /// A spec, and how it stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct SpecSummary<'a> {
     /// Whether it is watched and evaluated at all.
     pub active: bool,
@@ -38,7 +39,7 @@ pub struct SpecSummary<'a> {
 }
 
 /// The newest evaluation of a spec for a system.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct NewestEvaluation<'a> {
     /// How many jobs could not be evaluated.
     pub errors: i64,

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Seconds;
@@ -14,7 +15,7 @@ use crate::view::host::Host;
 use crate::view::sorted;
 
 /// The state and the problems of the farm.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Status<'a> {
     /// Builds that await approval.
     pub awaiting_approval: Vec<AwaitingApproval<'a>>,
@@ -38,6 +39,7 @@ pub struct Status<'a> {
     pub pauses: Vec<Pause<'a>>,
     /// The specs that have a file.
     #[serde(serialize_with = "sorted")]
+    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub specs: Vec<&'a Spec>,
     /// Substitute servers that fail.
     pub substitute_servers: Vec<SubstituteServer<'a>>,
@@ -124,7 +126,7 @@ impl<'a> Status<'a> {
 }
 
 /// A blocked spec.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct BlockedSpec<'a> {
     /// How many attempts failed.
     pub failures: i64,
@@ -157,7 +159,7 @@ impl<'a> BlockedSpec<'a> {
 }
 
 /// A branch of a repository.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Branch<'a> {
     /// Its name.
     pub branch: &'a str,
@@ -190,7 +192,7 @@ impl<'a> Branch<'a> {
 }
 
 /// A mirror of a repository.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Mirror<'a> {
     /// How many fetches in a row failed.
     pub failures: i64,
@@ -221,7 +223,7 @@ impl<'a> Mirror<'a> {
 }
 
 /// A substitute server that fails.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct SubstituteServer<'a> {
     /// How many requests in a row failed.
     pub failures: i64,

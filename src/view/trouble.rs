@@ -1,5 +1,6 @@
 use std::cmp::Reverse;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::{Seconds, readable_span};
@@ -11,7 +12,7 @@ use crate::view::status::{Rows, Status};
 const MOST_BLOCKERS: usize = 5;
 
 /// A problem, or a decision that a person has to make.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Trouble<'a> {
     /// The request that would help, if there is one.
     pub action: Option<Action>,
@@ -81,7 +82,7 @@ pub enum Kind {
 }
 
 /// A request that helps with a problem, in the API and on pages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Action {
     /// The path of the request, `POST`, after `/api/v1`.
     pub path: String,
@@ -98,7 +99,7 @@ impl Action {
 }
 
 /// Whether a problem needs a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Needs {
     /// A person has to act.

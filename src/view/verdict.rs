@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Seconds;
@@ -5,7 +6,7 @@ use crate::db;
 use crate::domain::verdict::{Reason, SystemReport, Word};
 
 /// Whether a branch may be merged into its base.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Verdict<'a> {
     /// The spec of the base.
     pub base: &'a str,
@@ -66,7 +67,7 @@ impl<'a> Verdict<'a> {
 }
 
 /// Jobs that do not count against a branch, because somebody answers for them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Waiver<'a> {
     /// Who made it.
     pub author: &'a str,

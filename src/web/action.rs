@@ -8,8 +8,9 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Shared;
 use super::action_body::{ActionBody, Body};
@@ -19,7 +20,9 @@ use crate::clock::Seconds;
 use crate::db::{BuildId, EvaluationId, NewToken, Pausable, PushId, TokenId};
 use crate::domain::access::Role;
 use crate::farm::actions::{Actions, Which};
+use crate::view::access::CreatedToken;
 use crate::view::approval::Approved;
+use crate::view::page;
 
 pub(super) type Answer = Result<Done, Problem>;
 type Farm = State<Arc<Shared>>;
@@ -36,7 +39,7 @@ pub(super) struct Done {
 
 impl IntoResponse for Done {
     fn into_response(self) -> Response {
-        let mut response = Json(json!({ "done": self.text })).into_response();
+        let mut response = Json(page::Done { done: self.text.clone() }).into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -184,12 +187,16 @@ pub(super) async fn resume(
 
 /// The body of a request for a token. A form has only texts, and all patterns in one text,
 /// separated by blanks.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Wanted {
+    /// What the token is for.
     pub(super) name: String,
+    /// What it permits: `read`, `trigger`, `operate` or `admin`.
     role: String,
+    /// Patterns of the specs that it may change; empty for all.
     specs: Value,
+    /// For how many days it is valid; for ever if this is not given.
     days: Value,
 }
 
@@ -235,7 +242,7 @@ pub(super) async fn create_token(
     Body(wanted): Body<Wanted>,
 ) -> Result<Response, Problem> {
     let (id, token) = new_token(&farm, &by, wanted).await?;
-    let answer = Json(json!({ "id": id, "token": token }));
+    let answer = Json(CreatedToken { id, token });
     Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], answer).into_response())
 }
 

@@ -7,13 +7,14 @@ use axum::body::HttpBody as _;
 use axum::extract::{Form, FromRequest, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Shared;
 use super::problem::Problem;
 
 /// The body of a request that changes something. Fields that an action does not need are left out.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct ActionBody {
     /// Restricts the action to this spec.
@@ -23,6 +24,7 @@ pub(super) struct ActionBody {
     /// The reason for the action.
     pub(super) reason: String,
     /// The page to redirect to.
+    #[schemars(skip)]
     pub(super) back: String,
 }
 

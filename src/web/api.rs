@@ -9,23 +9,24 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::problem::Problem;
 use super::query_filters::{QueryFilters, of_state};
 use super::{Pages, Shared};
 use crate::db::{self, Db, EvaluationId};
 use crate::view::access::{AuditEntry, Pause, Token};
-use crate::view::build::{Blocker, Build};
+use crate::view::build::{Blocker, Build, Queue};
 use crate::view::channels::channel_file;
-use crate::view::diff::{self, Comparison};
+use crate::view::diff::{self, Comparison, Comparisons};
 use crate::view::evaluation::Evaluation;
 use crate::view::evaluation_ref::{NoPair, pairs};
 use crate::view::explanation::{self, Found};
 use crate::view::failures::{self, Failures};
 use crate::view::filter::Filter;
 use crate::view::history::Span;
+use crate::view::page::{Items, Page};
 use crate::view::status::{Rows, Status};
 use crate::view::trouble;
 use crate::view::verdict::Verdict;
@@ -82,7 +83,7 @@ pub(super) async fn queue(State(shared): State<Arc<Shared>>, Query(filters): Que
     }
     let blockers = db.blockers().await?;
     let builds: Vec<Build<'_>> = rows.iter().map(|row| Build::new(row).blocked(&blockers)).collect();
-    Ok(Json(&json!({ "complete": complete, "items": builds })).into_response())
+    Ok(Json(&Queue { complete, items: builds }).into_response())
 }
 
 pub(super) async fn blockers(
@@ -94,7 +95,7 @@ pub(super) async fn blockers(
     let mut rows = db.blockers().await?;
     rows.retain(|row| filter.admits(&row.build.spec, row.build.system.as_str()));
     let blockers: Vec<Blocker<'_>> = rows.iter().map(Blocker::new).collect();
-    Ok(Json(&json!({ "items": blockers })).into_response())
+    Ok(Json(&Items { items: blockers }).into_response())
 }
 
 pub(super) async fn jobs(
@@ -119,20 +120,22 @@ pub(super) async fn jobs(
 pub(super) async fn pauses(State(shared): State<Arc<Shared>>) -> Answer {
     let rows = shared.web.db.pauses().await?;
     let pauses: Vec<Pause<'_>> = rows.iter().map(Pause::new).collect();
-    Ok(Json(&json!({ "items": pauses })).into_response())
+    Ok(Json(&Items { items: pauses }).into_response())
 }
 
 pub(super) async fn tokens(State(shared): State<Arc<Shared>>) -> Answer {
     let (rows, now) = (shared.web.db.tokens().await?, shared.web.clock.now());
     let tokens: Vec<Token<'_>> = rows.iter().map(|row| Token::new(row, now)).collect();
-    Ok(Json(&json!({ "items": tokens })).into_response())
+    Ok(Json(&Items { items: tokens }).into_response())
 }
 
 /// The requested part of a long list: entries before a number, up to a limit.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct Older {
+    /// The entries before this number.
     pub(super) before: Option<i64>,
+    /// At most so many entries: 50 if it is not given, and at most 500.
     limit: Option<i64>,
 }
 
@@ -142,7 +145,7 @@ pub(super) async fn audit(State(shared): State<Arc<Shared>>, Query(filters): Que
     let entries: Vec<AuditEntry<'_>> = rows.iter().map(AuditEntry::new).collect();
     // A full page is probably not the last one.
     let next = entries.last().filter(|_| i64::try_from(entries.len()) == Ok(limit)).map(|last| last.id);
-    Ok(Json(&json!({ "items": entries, "next_before": next })).into_response())
+    Ok(Json(&Page { items: entries, next_before: next }).into_response())
 }
 
 /// Compares the two evaluations in the path, each in a form that `gorget diff` takes.
@@ -161,7 +164,7 @@ pub(super) async fn compare(
         .iter_mut()
         .map(|rows| Comparison::of(std::mem::take(&mut rows.jobs), &rows.evaluations, &rows.errors))
         .collect();
-    Ok(Json(&json!({ "items": items, "only_in_one": alone })).into_response())
+    Ok(Json(&Comparisons { items, only_in_one: alone }).into_response())
 }
 
 /// The pairs of evaluations that a path such as `master..rust-team` names.
@@ -195,7 +198,7 @@ pub(super) async fn history(
         return Err(Problem { near, ..problem });
     }
     let spans: Vec<Span<'_>> = rows.iter().map(Span::new).collect();
-    Ok(Json(&json!({ "items": spans })).into_response())
+    Ok(Json(&Items { items: spans }).into_response())
 }
 
 /// The spec that a path names.
@@ -217,13 +220,13 @@ pub(super) async fn failures(
         all.extend(failures::Rows::load(db, spec, system, None).await?);
     }
     let items: Vec<Failures<'_>> = all.iter().map(Failures::of).collect();
-    Ok(Json(&json!({ "items": items })).into_response())
+    Ok(Json(&Items { items }).into_response())
 }
 
 pub(super) async fn verdicts(State(shared): State<Arc<Shared>>) -> Answer {
     let rows = shared.web.db.current_verdicts().await?;
     let items: Vec<Verdict<'_>> = rows.iter().map(Verdict::new).collect();
-    Ok(Json(&json!({ "items": items })).into_response())
+    Ok(Json(&Items { items }).into_response())
 }
 
 /// The verdicts on one branch, the newest first.
@@ -232,7 +235,7 @@ pub(super) async fn verdicts_of(State(shared): State<Arc<Shared>>, Path(name): P
     let stored = spec_named(db, &name).await?;
     let rows = db.verdicts_of(stored.id, MOST_VERDICTS).await?;
     let items: Vec<Verdict<'_>> = rows.iter().map(Verdict::new).collect();
-    Ok(Json(&json!({ "items": items })).into_response())
+    Ok(Json(&Items { items }).into_response())
 }
 
 /// A channel file for `guix time-machine -C`.
@@ -257,5 +260,5 @@ pub(super) async fn evaluations(
     let rows = db.evaluations_before(filter.spec.as_deref(), filter.system.as_ref(), before, limit).await?;
     let items: Vec<Evaluation<'_>> = rows.iter().map(Evaluation::new).collect();
     let next = rows.last().filter(|_| i64::try_from(rows.len()) == Ok(limit)).map(|last| last.id);
-    Ok(Json(&json!({ "items": items, "next_before": next })).into_response())
+    Ok(Json(&Page { items, next_before: next }).into_response())
 }

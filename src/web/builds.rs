@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -25,7 +26,7 @@ const MOST_BUILDS: i64 = 500;
 
 /// The filters of a list of builds that other lists do not have, and the part that is requested.
 /// Forms send an empty value for a filter that is not set.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct BuildQuery {
     /// Jobs whose names begin with this.
@@ -103,7 +104,7 @@ pub(super) async fn rows(shared: &Shared, id: &str) -> Result<Rows, Problem> {
 }
 
 /// The body of a request to queue failed builds once more. A form has only texts.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RetryBody {
     /// Only builds that this spec wanted first.
@@ -117,6 +118,7 @@ pub(super) struct RetryBody {
     /// Whether only builds that failed perhaps because of the machine are meant.
     disturbed: Value,
     /// The page to redirect to.
+    #[schemars(skip)]
     back: String,
 }
 

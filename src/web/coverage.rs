@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::Shared;
 use super::api::spec_named;
 use super::problem::Problem;
 use crate::domain::coverage::ANSWER_LIFETIME;
-use crate::view::coverage::{Coverage, MissingJob};
+use crate::view::coverage::{Coverage, MissingJob, MissingJobs};
+use crate::view::page::Items;
 
 /// The most jobs of one answer.
 const MOST_JOBS: i64 = 500;
@@ -20,22 +21,23 @@ const MOST_JOBS: i64 = 500;
 type Answer = Result<Response, Problem>;
 
 /// The jobs after a name.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct After {
+    /// The jobs after this name.
     after: String,
 }
 
 pub(super) async fn all(State(shared): State<Arc<Shared>>) -> Answer {
     let rows = shared.web.db.coverage(None).await?;
-    Ok(Json(&json!({ "items": Coverage::all(&rows) })).into_response())
+    Ok(Json(&Items { items: Coverage::all(&rows) }).into_response())
 }
 
 pub(super) async fn of_spec(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Answer {
     let db = &shared.moment().await?;
     spec_named(db, &name).await?;
     let rows = db.coverage(Some(&name)).await?;
-    Ok(Json(&json!({ "items": Coverage::all(&rows) })).into_response())
+    Ok(Json(&Items { items: Coverage::all(&rows) }).into_response())
 }
 
 pub(super) async fn missing(
@@ -54,5 +56,5 @@ pub(super) async fn missing(
     let jobs = db.missing_jobs(one.evaluation, &after, since, MOST_JOBS).await?;
     let items: Vec<MissingJob<'_>> = jobs.iter().map(|row| MissingJob::new(one, row)).collect();
     let next = items.last().filter(|_| jobs.len() as i64 == MOST_JOBS).map(|last| last.job);
-    Ok(Json(&json!({ "items": items, "next": next })).into_response())
+    Ok(Json(&MissingJobs { items, next }).into_response())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Shared;
@@ -29,7 +30,7 @@ fn within(limit: Option<usize>) -> usize {
 }
 
 /// The requested part of the list of specs.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct SpecQuery {
     /// A part of the name.
@@ -47,7 +48,7 @@ pub(super) async fn specs(State(shared): State<Arc<Shared>>, Query(query): Query
 }
 
 /// The requested part of the list of pushes.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct PushQuery {
     /// The name of a branch.
@@ -79,7 +80,7 @@ pub(super) async fn pushes(State(shared): State<Arc<Shared>>, Query(query): Quer
 }
 
 /// The requested part of the errors of an evaluation.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct ErrorQuery {
     /// Only errors of this cause.

@@ -1,10 +1,12 @@
 //! Why a request was refused: as problem details (RFC 9457) for programs; pages turn it into a
 //! page.
 
-use axum::http::StatusCode;
+use axum::Json;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Failure;
 use super::query_filters::Unknown;
@@ -23,7 +25,33 @@ pub(super) struct Problem {
     pub(super) needs: Option<Role>,
 }
 
+/// Problem details, as RFC 9457 has them.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Details<'a> {
+    /// The reason, and a hint.
+    detail: &'a str,
+    /// Similar names that exist.
+    near: &'a [String],
+    /// The role that the request needs.
+    needs: Option<Role>,
+    /// The status of the answer.
+    status: u16,
+    /// The kind of problem, in a few words.
+    title: &'a str,
+}
+
 impl Problem {
+    fn details(&self) -> Details<'_> {
+        Details {
+            detail: &self.detail,
+            near: &self.near,
+            needs: self.needs,
+            status: self.status.as_u16(),
+            title: self.title(),
+        }
+    }
+
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), near: Vec::new(), needs: None }
     }
@@ -44,6 +72,7 @@ impl Problem {
             StatusCode::FORBIDDEN => "not permitted",
             StatusCode::CONFLICT => "not possible now",
             StatusCode::INTERNAL_SERVER_ERROR => "failed",
+            StatusCode::SERVICE_UNAVAILABLE => "busy",
             _ => "wrong request",
         }
     }
@@ -78,14 +107,10 @@ impl From<Refusal> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
-            "title": self.title(), "status": self.status.as_u16(), "detail": self.detail, "near": self.near,
-            "needs": self.needs,
-        });
-        let kind = [(CONTENT_TYPE, "application/problem+json")];
-        let mut response = (self.status, kind, body.to_string()).into_response();
+        let mut response = (self.status, Json(self.details())).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(self);
         response

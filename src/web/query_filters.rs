@@ -1,5 +1,6 @@
 //! The filters that a query sets.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::db::{self, BuildState, Db, QueueFilter};
@@ -16,7 +17,7 @@ const WANTED: [BuildState; 5] = [
 ];
 
 /// The filters of a query. Forms send an empty value for a filter that is not set.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct QueryFilters {
     /// Only of this spec.

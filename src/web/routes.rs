@@ -4,35 +4,62 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::handler::Handler;
 use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
+use serde_json::{Map, Value};
 
+use super::action::Wanted;
+use super::api::Older;
+use super::builds::{BuildQuery, RetryBody};
 use super::caller::authorize;
-use super::coverage;
+use super::entry::{Entry, both, entry, with_body};
+use super::lists::{ErrorQuery, PushQuery, SpecQuery};
+use super::live::After;
+use super::openapi::Exchange;
 use super::problem::Problem;
+use super::query_filters::QueryFilters;
 use super::route::{Kind, Route};
+use super::waivers::WaiverBody;
 use super::{
-    Failure, Shared, action, api, builds, derivations, events, finish, health, lists, live, packages, pages,
-    waivers,
+    Failure, Shared, action, api, builds, coverage, derivations, events, finish, health, lists, live,
+    openapi, packages, pages, waivers,
 };
+use crate::db::{EvaluationId, PushId};
 use crate::domain::access::Role;
-
-struct Entry {
-    route: Route,
-    handler: MethodRouter<Arc<Shared>>,
-}
+use crate::view::access::{AuditEntry, CreatedToken, Pause, Token};
+use crate::view::build::{Blocker, Build, Queue};
+use crate::view::build_report::BuildReport;
+use crate::view::coverage::{Coverage, MissingJobs};
+use crate::view::derivation::Derivation;
+use crate::view::diff::Comparisons;
+use crate::view::errors::Errors;
+use crate::view::evaluation::Evaluation;
+use crate::view::explanation;
+use crate::view::failures::Failures;
+use crate::view::history::Span;
+use crate::view::package::Package;
+use crate::view::page::{Items, Page};
+use crate::view::push::Push;
+use crate::view::spec::Specs;
+use crate::view::status::Status;
+use crate::view::trouble::Trouble;
+use crate::view::verdict::{Verdict, Waiver};
 
 /// All routes.
 pub fn routes() -> Vec<Route> {
     table().into_iter().map(|entry| entry.route).collect()
 }
 
+/// All routes, with what each takes and gives.
+pub(super) fn exchanges() -> Vec<(Route, Exchange)> {
+    table().into_iter().map(|entry| (entry.route, entry.exchange)).collect()
+}
+
 pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     let mut router = Router::new();
-    for Entry { route, handler } in table() {
+    for Entry { route, handler, .. } in table() {
         let mut handler = handler;
         if let Some(role) = route.role {
             handler = handler.layer(from_fn_with_state((Arc::clone(shared), role), authorize));
@@ -53,7 +80,7 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
 /// The answer where there is no route.
 async fn unknown(uri: Uri) -> Response {
     if uri.path().starts_with("/api/") {
-        let text = "the API has nothing here\nhint: /help/states#api lists all of it";
+        let text = "the API has nothing here\nhint: /api/v1/openapi.json has all of it";
         return Problem::missing(text).into_response();
     }
     Failure::NotFound.into_response()
@@ -61,15 +88,6 @@ async fn unknown(uri: Uri) -> Response {
 
 fn table() -> Vec<Entry> {
     [pages_shown(), reading(), changing(), open()].into_iter().flatten().collect()
-}
-
-fn entry(
-    (kind, method, role): (Kind, &'static str, Option<Role>),
-    path: impl Into<String>,
-    text: &'static str,
-    handler: MethodRouter<Arc<Shared>>,
-) -> Entry {
-    Entry { route: Route { kind, method, path: path.into(), role, text }, handler }
 }
 
 /// The pages, and their feeds.
@@ -91,8 +109,8 @@ fn pages_shown() -> Vec<Entry> {
         entry(page, "/compare/{range}", "two evaluations compared", get(pages::compare::page)),
         entry(page, "/branches", "whether branches may be merged", get(pages::verdict::list)),
         entry(page, "/branches/{name}", "whether one branch may be merged, and what keeps it from that", get(pages::verdict::page)),
-        entry(api, "/branches.atom", "a feed of the verdicts on all branches", get(pages::feed::all)),
-        entry(api, "/branches/{name}/verdicts.atom", "a feed of the verdicts on a branch", get(pages::feed::of_branch)),
+        entry(api, "/branches.atom", "a feed of the verdicts on all branches", get(pages::feed::all)).gives_text("application/atom+xml"),
+        entry(api, "/branches/{name}/verdicts.atom", "a feed of the verdicts on a branch", get(pages::feed::of_branch)).gives_text("application/atom+xml"),
         entry(page, "/queue", "the builds that are wanted", get(pages::queue::page)),
         entry(page, "/coverage", "what substitute servers have of the newest evaluations", get(pages::coverage::list)),
         entry(page, "/coverage/{name}", "what they have of a spec, and what is missing; takes `system` and `after`", get(pages::coverage::page)),
@@ -113,35 +131,36 @@ fn reading() -> Vec<Entry> {
     let api = (Kind::Api, "GET", Some(Role::Read));
     let admin_api = (Kind::Api, "GET", Some(Role::Admin));
     vec![
-        entry(api, "/metrics", "the state of the farm for Prometheus", get(health::metrics)),
-        entry(api, "/api/v1/status", "what `gorget status --json` says; takes `spec` and `system`", get(api::status)),
-        entry(api, "/api/v1/trouble", "problems and pending decisions, worst first", get(api::all_trouble)),
-        entry(api, "/api/v1/evaluations", "the newest evaluations; takes `spec`, `system`, `before` and `limit`", get(api::evaluations)),
-        entry(api, "/api/v1/evaluations/{id}/channels.scm", "its channels, for `guix time-machine -C`", get(api::channels)),
-        entry(api, "/api/v1/compare/{range}", "two evaluations compared, as `A..B`: numbers, commits, specs, branches or dates; takes `spec`", get(api::compare)),
-        entry(api, "/api/v1/specs/{name}/failures", "jobs that began to fail, still fail or were fixed; takes `system`", get(api::failures)),
-        entry(api, "/api/v1/verdicts", "the newest verdict on each branch that has a base", get(api::verdicts)),
-        entry(api, "/api/v1/specs/{name}/verdicts", "the verdicts on a branch, the newest first; only that one has `systems`", get(api::verdicts_of)),
-        entry(api, "/api/v1/coverage", "what substitute servers have of the newest evaluations", get(coverage::all)),
-        entry(api, "/api/v1/specs/{name}/coverage", "what they have of a spec", get(coverage::of_spec)),
-        entry(api, "/api/v1/specs/{name}/coverage/{system}/missing", "up to 500 jobs whose outputs no server has, by name; takes `after`", get(coverage::missing)),
-        entry(api, "/api/v1/waivers", "the waivers in force", get(waivers::list)),
-        entry(api, "/api/v1/history/{name}", "a package or job over time; takes `spec`", get(api::history)),
-        entry(api, "/api/v1/evaluations/{id}", "one evaluation with its errors", get(api::evaluation)),
-        entry(api, "/api/v1/queue", "up to 500 builds of each state in the order of submission; takes `spec`, `system` and `state`", get(api::queue)),
-        entry(api, "/api/v1/builds", "builds, those of the newest evaluation first; takes `spec`, `system`, `state`, `name` (how the job begins), `disturbed`, `before` and `limit`", get(builds::list)),
-        entry(api, "/api/v1/builds/{id}", "one build: why it is in its state, its events, and what it has to do with others", get(builds::one)),
-        entry(api, "/api/v1/blockers", "failed builds that others wait for; takes `spec` and `system`", get(api::blockers)),
-        entry(api, "/api/v1/jobs/{name}", "why jobs of a name are queued or are not; takes `spec` and `system`", get(api::jobs)),
-        entry(api, "/api/v1/pushes", "pushes to branches, the newest first; takes `branch`, `before` and `limit`", get(lists::pushes)),
-        entry(api, "/api/v1/specs", "the specs by name, and how each stands; takes `q` (a part of the name), `after` and `limit`", get(lists::specs)),
-        entry(api, "/api/v1/evaluations/{id}/errors", "the errors of an evaluation by name; takes `cause`, `after` and `limit`", get(lists::errors)),
-        entry(api, "/api/v1/packages/{name}", "a package or job now and over time, over specs and systems; takes `spec`", get(packages::package)),
-        entry(api, "/api/v1/derivations/{file}", "one derivation, `HASH-NAME.drv`: what its file says, its jobs and its build", get(packages::derivation)),
-        entry(api, "/api/v1/pauses", "the pauses", get(api::pauses)),
-        entry(admin_api, "/api/v1/tokens", "the tokens, without their secrets", get(api::tokens)),
-        entry(admin_api, "/api/v1/audit", "the audit log, the newest first; takes `before` and `limit`", get(api::audit)),
-        entry((Kind::Stream, "GET", Some(Role::Read)), "/api/v1/events", "events, as server-sent events; resumes after `Last-Event-ID` or `after`", get(live::stream)),
+        entry(api, "/metrics", "the state of the farm for Prometheus", get(health::metrics)).gives_text("text/plain"),
+        entry(api, "/api/v1/status", "what `gorget status --json` says; takes `spec` and `system`", get(api::status)).takes::<QueryFilters>("spec system").gives::<Status>(),
+        entry(api, "/api/v1/trouble", "what does not work or waits for a person, worst first", get(api::all_trouble)).gives::<Vec<Trouble>>(),
+        entry(api, "/api/v1/evaluations", "the newest evaluations; takes `spec`, `system`, `before` and `limit`", get(api::evaluations)).takes::<QueryFilters>("spec system").takes::<Older>("before limit").gives::<Page<Evaluation, EvaluationId>>(),
+        entry(api, "/api/v1/evaluations/{id}/channels.scm", "its channels, for `guix time-machine -C`", get(api::channels)).gives_text("text/plain"),
+        entry(api, "/api/v1/compare/{range}", "two evaluations compared, as `A..B`: numbers, commits, specs, branches or dates; takes `spec`", get(api::compare)).takes::<QueryFilters>("spec").gives::<Comparisons>(),
+        entry(api, "/api/v1/specs/{name}/failures", "jobs that began to fail, still fail or were fixed; takes `system`", get(api::failures)).takes::<QueryFilters>("system").gives::<Items<Failures>>(),
+        entry(api, "/api/v1/verdicts", "the newest verdict on each branch that has a base", get(api::verdicts)).gives::<Items<Verdict>>(),
+        entry(api, "/api/v1/specs/{name}/verdicts", "the verdicts on a branch, the newest first; only that one has `systems`", get(api::verdicts_of)).gives::<Items<Verdict>>(),
+        entry(api, "/api/v1/coverage", "what substitute servers have of the newest evaluations", get(coverage::all)).gives::<Items<Coverage>>(),
+        entry(api, "/api/v1/specs/{name}/coverage", "what they have of a spec", get(coverage::of_spec)).gives::<Items<Coverage>>(),
+        entry(api, "/api/v1/specs/{name}/coverage/{system}/missing", "up to 500 jobs whose outputs no server has, by name; takes `after`", get(coverage::missing)).takes::<coverage::After>("after").gives::<MissingJobs>(),
+        entry(api, "/api/v1/waivers", "what does not count against branches, because somebody answers for it", get(waivers::list)).gives::<Items<Waiver>>(),
+        entry(api, "/api/v1/history/{name}", "a package or job over time; takes `spec`", get(api::history)).takes::<QueryFilters>("spec").gives::<Items<Span>>(),
+        entry(api, "/api/v1/evaluations/{id}", "one evaluation with its errors", get(api::evaluation)).gives::<Evaluation>(),
+        entry(api, "/api/v1/queue", "up to 500 builds of each state in the order of submission; takes `spec`, `system` and `state`", get(api::queue)).takes::<QueryFilters>("spec system state").gives::<Queue>(),
+        entry(api, "/api/v1/builds", "builds, those of the newest evaluation first; takes `spec`, `system`, `state`, `name` (how the job begins), `disturbed`, `before` and `limit`", get(builds::list)).takes::<QueryFilters>("spec system state").takes::<BuildQuery>("name disturbed before limit").gives::<Page<Build, String>>(),
+        entry(api, "/api/v1/builds/{id}", "one build: why it is in its state, its events, and what it has to do with others", get(builds::one)).gives::<BuildReport>(),
+        entry(api, "/api/v1/blockers", "failed builds that others wait for; takes `spec` and `system`", get(api::blockers)).takes::<QueryFilters>("spec system").gives::<Items<Blocker>>(),
+        entry(api, "/api/v1/jobs/{name}", "why jobs of a name are queued or are not; takes `spec` and `system`", get(api::jobs)).takes::<QueryFilters>("spec system").gives::<explanation::Answer>(),
+        entry(api, "/api/v1/pushes", "pushes to branches, the newest first; takes `branch`, `before` and `limit`", get(lists::pushes)).takes::<PushQuery>("branch before limit").gives::<Page<Push, PushId>>(),
+        entry(api, "/api/v1/specs", "the specs by name, and how each stands; takes `q` (a part of the name), `after` and `limit`", get(lists::specs)).takes::<SpecQuery>("q after limit").gives::<Specs>(),
+        entry(api, "/api/v1/evaluations/{id}/errors", "the errors of an evaluation by name; takes `cause`, `after` and `limit`", get(lists::errors)).takes::<ErrorQuery>("cause after limit").gives::<Errors>(),
+        entry(api, "/api/v1/packages/{name}", "a package or job now and over time, over specs and systems; takes `spec`", get(packages::package)).takes::<QueryFilters>("spec").gives::<Package>(),
+        entry(api, "/api/v1/derivations/{file}", "one derivation, `HASH-NAME.drv`: what its file says, its jobs and its build", get(packages::derivation)).gives::<Derivation>(),
+        entry(api, "/api/v1/pauses", "the pauses", get(api::pauses)).gives::<Items<Pause>>(),
+        entry(api, "/api/v1/openapi.json", "this API as an OpenAPI 3.1 document", get(openapi::document)).gives::<Map<String, Value>>(),
+        entry(admin_api, "/api/v1/tokens", "the tokens, without their secrets", get(api::tokens)).gives::<Items<Token>>(),
+        entry(admin_api, "/api/v1/audit", "the audit log, the newest first; takes `before` and `limit`", get(api::audit)).takes::<Older>("before limit").gives::<Page<AuditEntry, i64>>(),
+        entry((Kind::Stream, "GET", Some(Role::Read)), "/api/v1/events", "events, as server-sent events; resumes after `Last-Event-ID` or `after`", get(live::stream)).takes::<After>("after").gives_text("text/event-stream"),
     ]
 }
 
@@ -157,34 +176,21 @@ fn changing() -> Vec<Entry> {
         both(Operate, "/evaluations/{id}/retry", "evaluate a revision again", action::retry),
         both(Operate, "/evaluations/{id}/pin", "pin an evaluation", action::pin),
         both(Operate, "/evaluations/{id}/unpin", "unpin an evaluation", action::unpin),
-        both(Operate, "/builds/retry", "queue failed builds again; takes `spec`, `system`, `state`, `name` and `disturbed` in the body", builds::retry),
+        with_body::<RetryBody>(both(Operate, "/builds/retry", "queue failed builds again; takes `spec`, `system`, `state`, `name` and `disturbed` in the body", builds::retry)),
         both(Operate, "/builds/{id}/retry", "queue a failed build again", action::retry_build),
         both(Operate, "/pauses/{kind}/{name}", "pause a `spec`, `system` or `host`, or `submission/all`; takes `reason` in the body", action::pause),
         both(Operate, "/pauses/{kind}/{name}/resume", "resume it", action::resume),
-        both(Operate, "/specs/{name}/waivers", "create a waiver; takes `reason`, `job`, `system`, `why` and `days` in the body", waivers::create),
+        with_body::<WaiverBody>(both(Operate, "/specs/{name}/waivers", "create a waiver; takes `reason`, `job`, `system`, `why` and `days` in the body", waivers::create)),
         both(Operate, "/waivers/{id}/end", "end a waiver", waivers::end),
         both(Admin, "/pushes/{id}/acknowledge", "acknowledge a push that leads away from what was evaluated", action::acknowledge),
         both(Admin, "/coordinators/{name}/reassign", "reassign the builds of a removed coordinator", action::reassign),
         both(Admin, "/tokens/{id}/revoke", "revoke a token", action::revoke_token),
         [
-            entry((Kind::Api, "POST", Some(Admin)), "/api/v1/tokens", "create a token; takes `name`, `role`, `specs` and `days` in the body", post(action::create_token)),
+            entry((Kind::Api, "POST", Some(Admin)), "/api/v1/tokens", "create a token; takes `name`, `role`, `specs` and `days` in the body", post(action::create_token)).takes_body::<Wanted>().creates::<CreatedToken>(),
             entry((Kind::Page, "POST", Some(Admin)), "/admin/tokens", "create a token", post(pages::admin::create)),
         ],
     ];
     actions.into_iter().flatten().collect()
-}
-
-/// The routes of an action, for the API and for a form.
-fn both<H, T>(role: Role, path: &str, text: &'static str, action: H) -> [Entry; 2]
-where
-    H: Handler<T, Arc<Shared>> + Clone,
-    T: 'static,
-{
-    let api = post(action.clone());
-    [
-        entry((Kind::Api, "POST", Some(role)), format!("/api/v1{path}"), text, api),
-        entry((Kind::Page, "POST", Some(role)), path, text, post(action)),
-    ]
 }
 
 /// Routes for anybody.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Shared;
 use super::action::{Answer, number};
@@ -14,24 +15,32 @@ use super::action_body::{ActionBody, Body};
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::farm::actions::WantedWaiver;
+use crate::view::page::Items;
 use crate::view::verdict::Waiver;
 
 /// The body of a request for a waiver. A form has only texts.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WaiverBody {
+    /// The code of the reason that is waived.
     reason: String,
+    /// A pattern of names of jobs.
     job: String,
+    /// Only for this system.
     system: String,
+    /// Why it is waived.
     why: String,
+    /// For how many days.
     days: Value,
+    /// The page to redirect to.
+    #[schemars(skip)]
     back: String,
 }
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let rows = shared.web.db.waivers(shared.web.clock.now()).await?;
     let items: Vec<Waiver<'_>> = rows.iter().map(Waiver::new).collect();
-    Ok(Json(&json!({ "items": items })).into_response())
+    Ok(Json(&Items { items }).into_response())
 }
 
 pub(super) async fn create(

@@ -57,6 +57,7 @@ mod linear;
 mod live;
 mod machines;
 mod needed;
+mod openapi;
 mod outcomes;
 mod pages;
 mod planning;

@@ -18,7 +18,7 @@ macro_rules! is_better {
 }
 
 /// A derivation that failed, or that the coordinator rejected.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema, sqlx::FromRow)]
 pub struct FailedDerivation {
     /// Store path of the derivation; only the 32 characters of its hash part once the derivation is
     /// no longer recorded.

@@ -127,7 +127,7 @@ pub struct Channel {
 }
 
 /// The start of a channel's chain of authenticated commits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Introduction {
     /// Full commit hash.
     pub commit: String,

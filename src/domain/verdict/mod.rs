@@ -19,6 +19,7 @@ mod waiver;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use classify::{Class, Outcome, classify};
@@ -26,7 +27,7 @@ pub use reasons::{Block, ChangedJob, Compared, SystemInput, SystemState, Verdict
 pub use waiver::{WAIVABLE, Waiver};
 
 /// What becomes of a branch, the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
     /// The branch has to change.
@@ -59,7 +60,7 @@ impl Word {
 }
 
 /// Why a verdict is what it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// What kind of reason, in a word.
     pub code: String,
@@ -74,7 +75,7 @@ pub struct Reason {
 }
 
 /// A failed build, and the jobs of a branch that do not build because of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     /// What was said when it failed.
     pub answer: Option<String>,
@@ -91,7 +92,7 @@ pub struct Cause {
 }
 
 /// A branch and its base for one system.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SystemReport {
     /// The evaluation of the base.
     pub base: Option<i64>,
@@ -114,7 +115,7 @@ pub struct SystemReport {
 }
 
 /// The verdict on a branch, and what led to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// The spec of the base.
     pub base: String,

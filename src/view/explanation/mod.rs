@@ -4,6 +4,7 @@ mod load;
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Seconds;
@@ -20,7 +21,7 @@ pub use load::Found;
 pub const NAMED: i64 = 3;
 
 /// Why the jobs of one name are queued or not.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Answer<'a> {
     /// The jobs that could not be evaluated.
     pub errors: Vec<Error<'a>>,
@@ -36,7 +37,7 @@ impl<'a> Answer<'a> {
 }
 
 /// A job that could not be evaluated.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Error<'a> {
     /// The kind of error, one word.
     pub cause: &'a str,
@@ -59,7 +60,7 @@ impl<'a> Error<'a> {
 }
 
 /// A job, and why it is queued or not.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Job<'a> {
     /// The builds that come before its build, while its build waits.
     pub ahead: Option<Ahead<'a>>,
@@ -100,7 +101,7 @@ pub struct Job<'a> {
 }
 
 /// The builds that a coordinator gets before this one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Ahead<'a> {
     /// The number of these builds.
     pub count: i64,
@@ -109,7 +110,7 @@ pub struct Ahead<'a> {
 }
 
 /// A failed build that the job's build needs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Blocker<'a> {
     /// How many builds wait for it.
     pub blocks: usize,
@@ -120,7 +121,7 @@ pub struct Blocker<'a> {
 }
 
 /// An event that a coordinator reported about a build.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Event<'a> {
     /// The state of the attempt.
     pub attempt: &'static str,
