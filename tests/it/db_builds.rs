@@ -181,7 +181,7 @@ async fn a_list_of_builds_has_what_its_filter_selects_page_by_page() {
         for word in ["hello1", "hello2", "gcc1", "vim3"] {
             tell(word, Attempt::Failed).await;
         }
-        tell("vim1", Attempt::Disturbed).await;
+        tell("vim1", Attempt::FailedOther).await;
         let mut all = db.queue(&QueueFilter::default(), 100).await.unwrap();
         all.sort_by_key(|build| std::cmp::Reverse((build.evaluation, build.id)));
         let last = |id| async move { db.build_events(id).await.unwrap().last().map(|event| event.attempt) };
@@ -200,7 +200,7 @@ async fn a_list_of_builds_has_what_its_filter_selects_page_by_page() {
                             && system.as_ref().is_none_or(|system| *system == build.system)
                             && state.is_none_or(|state| state == build.state)
                             && name.is_none_or(|name| build.job.starts_with(name))
-                            && (!is_disturbed || last(build.id).await == Some(Attempt::Disturbed));
+                            && (!is_disturbed || last(build.id).await == Some(Attempt::FailedOther));
                         if is_its {
                             expected.push(format!("{} {} {}", build.evaluation, build.id, build.job));
                         }
