@@ -51,7 +51,7 @@ const HARM: [(&str, &str, &str); 16] = [
         "overlap",
         "are the same",
     ),
-    ("update derivation set inputs = '\\x7f' where id = 2", "graph", "not older"),
+    ("update derivation set inputs = '\\x7f' where id = 2", "graph", "recorded later"),
     ("update derivation set inputs = '\\x80' where id = 2", "graph", "cannot be read"),
     (
         "update output_set set outputs = (select outputs from output_set where id = 2) where id = 1",
