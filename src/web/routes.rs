@@ -133,7 +133,7 @@ fn reading() -> Vec<Entry> {
     vec![
         entry(api, "/metrics", "the state of the farm for Prometheus", get(health::metrics)).gives_text("text/plain"),
         entry(api, "/api/v1/status", "what `gorget status --json` says; takes `spec` and `system`", get(api::status)).takes::<QueryFilters>("spec system").gives::<Status>(),
-        entry(api, "/api/v1/trouble", "what does not work or waits for a person, worst first", get(api::all_trouble)).gives::<Vec<Trouble>>(),
+        entry(api, "/api/v1/trouble", "problems and pending decisions, worst first", get(api::all_trouble)).gives::<Vec<Trouble>>(),
         entry(api, "/api/v1/evaluations", "the newest evaluations; takes `spec`, `system`, `before` and `limit`", get(api::evaluations)).takes::<QueryFilters>("spec system").takes::<Older>("before limit").gives::<Page<Evaluation, EvaluationId>>(),
         entry(api, "/api/v1/evaluations/{id}/channels.scm", "its channels, for `guix time-machine -C`", get(api::channels)).gives_text("text/plain"),
         entry(api, "/api/v1/compare/{range}", "two evaluations compared, as `A..B`: numbers, commits, specs, branches or dates; takes `spec`", get(api::compare)).takes::<QueryFilters>("spec").gives::<Comparisons>(),
@@ -143,7 +143,7 @@ fn reading() -> Vec<Entry> {
         entry(api, "/api/v1/coverage", "what substitute servers have of the newest evaluations", get(coverage::all)).gives::<Items<Coverage>>(),
         entry(api, "/api/v1/specs/{name}/coverage", "what they have of a spec", get(coverage::of_spec)).gives::<Items<Coverage>>(),
         entry(api, "/api/v1/specs/{name}/coverage/{system}/missing", "up to 500 jobs whose outputs no server has, by name; takes `after`", get(coverage::missing)).takes::<coverage::After>("after").gives::<MissingJobs>(),
-        entry(api, "/api/v1/waivers", "what does not count against branches, because somebody answers for it", get(waivers::list)).gives::<Items<Waiver>>(),
+        entry(api, "/api/v1/waivers", "the waivers in force", get(waivers::list)).gives::<Items<Waiver>>(),
         entry(api, "/api/v1/history/{name}", "a package or job over time; takes `spec`", get(api::history)).takes::<QueryFilters>("spec").gives::<Items<Span>>(),
         entry(api, "/api/v1/evaluations/{id}", "one evaluation with its errors", get(api::evaluation)).gives::<Evaluation>(),
         entry(api, "/api/v1/queue", "up to 500 builds of each state in the order of submission; takes `spec`, `system` and `state`", get(api::queue)).takes::<QueryFilters>("spec system state").gives::<Queue>(),

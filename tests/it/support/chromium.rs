@@ -34,7 +34,7 @@ impl Browser {
             "args": [
                 "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
                 "--no-first-run", "--disable-background-networking", "--disable-component-update",
-                "--disable-sync", format!("--window-size={width},900"),
+                "--disable-sync", "--hide-scrollbars", format!("--window-size={width},900"),
                 format!("--user-data-dir={}", profile.path().display()),
             ],
             "prefs": { "profile.managed_default_content_settings.javascript": scripts },
