@@ -26,6 +26,7 @@ use commands::{
     explain, failures, gc, generate, history, impact, key, pause, pin, poll, pushes, queue, reassign, retry,
     status, token, verdict, verify, waiver,
 };
+use listenfd::ListenFd;
 use rustix::fs::Mode;
 
 use crate::config::{Config, ConfigError};
@@ -196,7 +197,8 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Generate(generate) => generate::run(&generate),
         Command::ReadSources => Ok(read_sources().map(|()| Exit::Done)?),
         Command::Supervise => within(async { Ok(supervise().await.map(|()| Exit::Done)?) }),
-        Command::Run(args) => within(run::run(&args, config()?)),
+        // Taking sockets changes the environment, so it comes before `within` starts threads.
+        Command::Run(args) => within(run::run(&args, config()?, ListenFd::from_env())),
         Command::Evaluate(args) => within(evaluate::run(&args, config()?)),
         Command::Impact(args) => within(impact::run(&args, config()?)),
         Command::Status(args) => within(status::run(&args, config()?)),

@@ -4,6 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +21,7 @@ use crate::farm::fault::MachineFault;
 use crate::farm::membership::{Membership, identity, listen, raise_file_limit};
 use crate::farm::pipeline::{Pipeline, collector, evaluator, parts};
 use crate::farm::reconciler::{self, run_until_stopped};
+use crate::farm::service_manager;
 use crate::web::{self, Listener, Web};
 
 /// How long to wait after a fault of the machine before scheduling is begun again.
@@ -51,7 +53,8 @@ fn host_name(text: &str) -> Result<String, &'static str> {
     if is_host_name(text) { Ok(text.to_owned()) } else { Err(HOST_NAMES) }
 }
 
-pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
+/// Runs the farm. It serves at the socket among `passed`, those that the service manager opened, if there is one.
+pub(super) async fn run(args: &Run, config: Config, passed: ListenFd) -> anyhow::Result<Exit> {
     raise_file_limit();
     make_directories(&config)?;
     // The lock is held until the process ends, however it ends.
@@ -59,6 +62,7 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     if lock.file().try_lock().is_err() {
         return Err(user_error(format!("another `gorget run` uses {}", config.state.display())));
     }
+    service_manager::status("opening the database");
     postgres_backup::back_up(&config).await?;
     let db = Db::open(config.database.as_str()).await?;
     let clock = Clock::corrected();
@@ -77,7 +81,7 @@ pub(super) async fn run(args: &Run, config: Config) -> anyhow::Result<Exit> {
     let mode = if args.once { Mode::Once } else { Mode::Continuous };
     let context = Context::new(db.clone(), clock, mode, name);
     let result = tokio::select! {
-        result = run_host(args, context, config, &membership, stop) => result,
+        result = run_host(args, context, config, &membership, passed, stop) => result,
         taken = membership.send_heartbeats() => Err(taken.into()),
     };
     // Steps that did not stop in time have their progress in the database.
@@ -123,6 +127,7 @@ async fn run_host(
     context: Context,
     config: Config,
     membership: &Membership,
+    passed: ListenFd,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     if args.once && !args.role.schedules() {
@@ -140,15 +145,25 @@ async fn run_host(
             () = membership.renew_scheduler_lease(lease) => Err(Error::NotScheduling.into()),
         };
     }
-    let web = if args.role.schedules() { Some(web(args, &config, &context).await?) } else { None };
+    let web = if args.role.schedules() { Some(web(args, &config, &context, passed).await?) } else { None };
     serve(context, config, args.role, membership, web, stop).await
 }
 
 /// What is served, and where.
-async fn web(args: &Run, config: &Config, context: &Context) -> anyhow::Result<(Listener, Web)> {
-    let here = std::env::current_dir()?;
-    let listen = args.listen.as_ref().map_or(config.web.listen.clone(), |place| Listen::new(place, &here));
-    let listener = Listener::bind(&listen).await?;
+async fn web(
+    args: &Run,
+    config: &Config,
+    context: &Context,
+    passed: ListenFd,
+) -> anyhow::Result<(Listener, Web)> {
+    let listener = if let Some(listener) = Listener::inherited(passed)? {
+        listener
+    } else {
+        let here = std::env::current_dir()?;
+        let listen =
+            args.listen.as_ref().map_or(config.web.listen.clone(), |place| Listen::new(place, &here));
+        Listener::bind(&listen).await?
+    };
     tracing::info!("serving at {}", listener.place());
     Ok((listener, farm::web(config, &context.db, context.bells.clone())?))
 }
@@ -186,6 +201,7 @@ async fn serve(
     });
     tasks.close();
     tracing::info!("the farm is running");
+    service_manager::ready();
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
@@ -193,6 +209,7 @@ async fn serve(
         ended = &mut server => ended??,
     }
     tracing::info!("stopping");
+    service_manager::stopping();
     stop.cancel();
     let _ = timeout(GRACE, tasks.wait()).await;
     Ok(Exit::Done)

@@ -17,3 +17,5 @@ pub mod membership;
 pub mod pipeline;
 /// Runs reconcilers until they are told to stop.
 pub mod reconciler;
+/// What the service manager is told of this process.
+pub mod service_manager;

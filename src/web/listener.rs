@@ -3,7 +3,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
@@ -27,6 +28,26 @@ impl Listener {
             Listen::Address(address) => TcpListener::bind(address).await.map(Self::Address),
         };
         listener.with_context(|| format!("cannot listen at {listen}\n{hint}"))
+    }
+
+    /// The socket among `passed`, those that the service manager opened; `None` without any.
+    pub fn inherited(mut passed: ListenFd) -> anyhow::Result<Option<Self>> {
+        const HINT: &str = "hint: give the socket unit one `ListenStream=`, and `Accept=no`";
+        match passed.len() {
+            0 => return Ok(None),
+            1 => {}
+            count => bail!("the service manager passes {count} sockets, and Gorget serves at one\n{HINT}"),
+        }
+        if let Ok(Some(socket)) = passed.take_unix_listener(0) {
+            socket.set_nonblocking(true)?;
+            return Ok(Some(Self::Socket(UnixListener::from_std(socket)?)));
+        }
+        let passed = passed.take_tcp_listener(0);
+        let passed =
+            passed.with_context(|| format!("the service manager passes no socket to serve at\n{HINT}"))?;
+        let Some(socket) = passed else { return Ok(None) };
+        socket.set_nonblocking(true)?;
+        Ok(Some(Self::Address(TcpListener::from_std(socket)?)))
     }
 
     /// Accepts the next connection; returns it and the address of the peer, if it has one.

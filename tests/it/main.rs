@@ -72,6 +72,7 @@ mod sabotage;
 mod sandboxes;
 mod schedules;
 mod served;
+mod service;
 mod siege;
 mod sources;
 mod spec;

@@ -9,6 +9,8 @@ use gorget::telemetry;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio_util::sync::CancellationToken;
 
+use crate::service::Manager;
+
 /// Set for the program that the stories below run, which is this one.
 const BLOCKED: &str = "GORGET_TEST_BLOCKED";
 /// Longer than any story takes.
@@ -47,10 +49,11 @@ fn blocked_program() {
 }
 
 /// Runs it, and waits until its watchdog has had time to see what is wrong.
-async fn run() -> (Process, Pid) {
+async fn run(manager: &Manager) -> (Process, Pid) {
     let this = std::env::current_exe().unwrap();
     let arguments = ["--exact", "stop::blocked_program", "--nocapture"];
-    let process = Tool::new(this).args(arguments).env(BLOCKED, "1").spawn().unwrap();
+    let process = Tool::new(this).args(arguments).env(BLOCKED, "1").env("NOTIFY_SOCKET", &manager.path);
+    let process = process.env("WATCHDOG_USEC", "3000000").spawn().unwrap();
     let pid = Pid::from_raw(i32::try_from(process.id().unwrap()).unwrap()).unwrap();
     tokio::time::sleep(Duration::from_secs(9)).await;
     (process, pid)
@@ -58,7 +61,11 @@ async fn run() -> (Process, Pid) {
 
 #[tokio::test]
 async fn what_is_stuck_is_named_and_a_signal_ends_it_with_all_that_it_started() {
-    let (mut process, pid) = run().await;
+    let manager = Manager::new();
+    let (mut process, pid) = run(&manager).await;
+    // The service manager is told, and its watchdog is no longer fed.
+    while !manager.message().await.starts_with("STATUS=the runtime is stalled\n") {}
+    assert!(!manager.message().await.contains("WATCHDOG=1"));
     kill_process(pid, Signal::TERM).unwrap();
     let finished = process.finish(Duration::from_secs(10)).await.unwrap();
     let log = String::from_utf8_lossy(&finished.stderr).into_owned();
@@ -82,7 +89,8 @@ async fn what_is_stuck_is_named_and_a_signal_ends_it_with_all_that_it_started() 
 
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
-    let (mut process, pid) = run().await;
+    let manager = Manager::new();
+    let (mut process, pid) = run(&manager).await;
     kill_process(pid, Signal::TERM).unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     kill_process(pid, Signal::TERM).unwrap();

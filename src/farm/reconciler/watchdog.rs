@@ -1,4 +1,5 @@
-//! Checks from a thread of its own that the async runtime runs and that no step is stuck.
+//! Checks from a thread of its own that the async runtime runs and that no step is stuck. As long as
+//! that is so, it feeds the watchdog of the service manager.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::steps::{self, Stuck};
+use crate::farm::service_manager;
 
 /// Interval of the checks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ pub fn watch() -> io::Result<()> {
     });
     let look = move || {
         let mut watch = Watch::default();
+        let interval = service_manager::interval();
+        let mut reported: Option<Instant> = None;
         loop {
             let before = Instant::now();
             thread::sleep(PERIOD);
@@ -43,7 +47,12 @@ pub fn watch() -> io::Result<()> {
                 thread::sleep(2 * PERIOD);
             }
             let silence = steps::now().saturating_sub(ticked.load(Ordering::Relaxed));
-            watch.look(Duration::from_millis(silence), &steps::stuck());
+            let stuck = steps::stuck();
+            watch.look(Duration::from_millis(silence), &stuck);
+            if reported.is_none_or(|last| last.elapsed() >= interval) {
+                reported = Some(Instant::now());
+                watch.report(&stuck);
+            }
         }
     };
     thread::Builder::new().name("watchdog".into()).spawn(look).map(drop)
@@ -63,13 +72,32 @@ impl Watch {
         }
         self.stalled = stalled;
         self.logged.retain(|name, _| stuck.iter().any(|stuck| stuck.name == *name));
-        for Stuck { name, time, blocks } in stuck {
+        for stuck in stuck {
+            let name = stuck.name;
             if self.logged.get(name).is_some_and(|logged| logged.elapsed() < AGAIN) {
                 continue;
             }
             self.logged.insert(name, Instant::now());
-            let what = if *blocks { "blocks a thread of the runtime" } else { "makes no progress" };
-            tracing::error!(step = name, "stuck: step `{name}` {what} for {} s", time.as_secs());
+            tracing::error!(step = name, "{}", words(stuck));
         }
     }
+
+    /// Tells the service manager what the steps do. Its watchdog is fed only if none of them is stuck.
+    fn report(&self, stuck: &[Stuck]) {
+        if self.stalled {
+            service_manager::status("the runtime is stalled");
+        } else if let Some(stuck) = stuck.first() {
+            service_manager::status(&words(stuck));
+        } else {
+            let under_way = steps::under_way();
+            let idle = under_way.is_empty();
+            let words = if idle { "waiting for work".to_owned() } else { under_way.join(", ") };
+            service_manager::feed_watchdog(&words);
+        }
+    }
+}
+
+fn words(Stuck { name, time, blocks }: &Stuck) -> String {
+    let what = if *blocks { "blocks a thread of the runtime" } else { "makes no progress" };
+    format!("stuck: step `{name}` {what} for {} s", time.as_secs())
 }

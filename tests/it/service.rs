@@ -1,0 +1,118 @@
+//! `gorget run` as a service manager sees it: messages, sockets and logs.
+
+use std::net::TcpListener;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gorget::sandbox::Process;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::UnixDatagram;
+
+use crate::support::program::Farm;
+
+/// More time than a message takes on a slow machine.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A service manager: it reads what the service says.
+pub(crate) struct Manager {
+    socket: UnixDatagram,
+    pub(crate) path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Manager {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        Self { socket: UnixDatagram::bind(&path).unwrap(), path, _directory: directory }
+    }
+
+    /// Has every command of a farm report to it.
+    fn manages(&self, farm: &mut Farm) {
+        farm.set("NOTIFY_SOCKET", self.path.to_str().unwrap());
+    }
+
+    /// The next message.
+    pub(crate) async fn message(&self) -> String {
+        let mut buffer = [0; 4096];
+        let length = tokio::time::timeout(PATIENCE, self.socket.recv(&mut buffer)).await;
+        String::from_utf8(buffer[..length.expect("it says nothing more").unwrap()].to_vec()).unwrap()
+    }
+
+    /// All messages up to the first one that has this line.
+    async fn until(&self, line: &str) -> Vec<String> {
+        let mut messages = vec![self.message().await];
+        while !messages.last().unwrap().lines().any(|one| one == line) {
+            messages.push(self.message().await);
+        }
+        messages
+    }
+}
+
+fn stop(process: &Process) {
+    let pid = i32::try_from(process.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+}
+
+/// Waits for its end, and returns its log.
+async fn ended(mut process: Process) -> String {
+    let finished = process.finish(PATIENCE).await.unwrap();
+    let log = String::from_utf8(finished.stderr.clone()).unwrap();
+    assert!(finished.success(), "{}: {log}", finished.reason());
+    log
+}
+
+#[tokio::test]
+async fn a_service_says_that_it_is_ready_that_it_is_well_and_that_it_stops() {
+    let (manager, mut farm) = (Manager::new(), Farm::new(None));
+    manager.manages(&mut farm);
+    farm.set("WATCHDOG_USEC", "3000000");
+    let process = farm.start(&[]);
+    assert_eq!(manager.message().await, "STATUS=opening the database\n");
+    manager.until("READY=1").await;
+    assert!(farm.state().join("gorget.sock").exists(), "it is ready before it can be reached");
+    for _ in 0..3 {
+        let fed = manager.until("WATCHDOG=1").await;
+        assert!(fed.last().unwrap().starts_with("STATUS=waiting for work\n"), "{fed:?}");
+    }
+    stop(&process);
+    let last = manager.until("STOPPING=1").await;
+    assert_eq!(last.last().unwrap(), "STOPPING=1\nSTATUS=stopping\n");
+    ended(process).await;
+}
+
+/// Has commands of a farm begin with `count` descriptors of `listener`, as a socket unit passes them.
+fn pass(farm: &mut Farm, listener: &TcpListener, count: usize) -> std::os::fd::OwnedFd {
+    // Unlike the listener's own descriptor, programs inherit this one.
+    let inherited = rustix::io::dup(listener).unwrap();
+    let open: String = (3..3 + count).map(|to| format!("exec {to}<&{}; ", inherited.as_raw_fd())).collect();
+    let script = format!("{open}LISTEN_FDS={count} LISTEN_PID=$$ exec \"$@\"");
+    farm.begin_with(["bash", "-c", &script, "bash"].map(str::to_owned).to_vec());
+    inherited
+}
+
+#[tokio::test]
+async fn it_serves_at_the_socket_that_it_is_given() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // This waits: nobody serves yet.
+    let early = tokio::spawn(reqwest::get(format!("http://{address}/healthz")));
+    let mut farm = Farm::new(None);
+    let _inherited = pass(&mut farm, &listener, 1);
+    let process = farm.start(&["--listen", "127.0.0.1:1"]);
+    let answer = tokio::time::timeout(PATIENCE, early).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.text().await.unwrap(), "ok\n");
+    stop(&process);
+    let log = ended(process).await;
+    assert!(log.contains(&format!("serving at http://{address}")), "{log}");
+
+    let _inherited = pass(&mut farm, &listener, 2);
+    let said = farm.say(&["run"]).await;
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.talk.contains("the service manager passes 2 sockets, and Gorget serves at one"),
+        "{}",
+        said.talk
+    );
+}
