@@ -1,8 +1,9 @@
-//! Logs to standard error, filtered by `GORGET_LOG`.
+//! Logs to standard error, filtered by `GORGET_LOG`, as text or, with `GORGET_LOG_FORMAT=json`, as
+//! one JSON object for each event.
 //!
 //! Events contain text from evaluated code, repositories and servers. So each line of an event
 //! after the first is indented, and characters that could control a terminal are made visible: no
-//! text can look like an event of its own.
+//! text can look like an event of its own. JSON has no such lines.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write, stderr};
@@ -14,6 +15,9 @@ use crate::domain::spec::sanitize;
 
 /// The environment variable that filters the log.
 pub const VARIABLE: &str = "GORGET_LOG";
+
+/// The environment variable that says in which format to log: `text` or `json`.
+pub const FORMAT: &str = "GORGET_LOG_FORMAT";
 
 /// The filter that is used when the variable is not set.
 static DEFAULT: OnceLock<String> = OnceLock::new();
@@ -27,12 +31,22 @@ pub fn filter() -> OsString {
 pub fn begin(default: &str) {
     let _ = DEFAULT.set(default.to_owned());
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_writer(|| Events(stderr()))
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let log = log.with_writer(|| Events(stderr()));
+    if is_json() {
+        log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    } else {
+        log.with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
+        if let Some(other) = std::env::var_os(FORMAT).filter(|format| format != "text") {
+            tracing::warn!("{FORMAT} is neither `text` nor `json`: {}", other.display());
+        }
+    }
+}
+
+/// Whether the log is JSON.
+pub fn is_json() -> bool {
+    std::env::var_os(FORMAT).is_some_and(|format| format == "json")
 }
 
 /// Sanitizes events; the subscriber passes each one in a single `write`.
@@ -81,5 +95,7 @@ mod tests {
         let mut written = Vec::new();
         Events(&mut written).write_all(b"one\xff\n").unwrap();
         assert_eq!(written, "one\u{fffd}\n".as_bytes());
+        let json = serde_json::json!({ "message": "\u{1b}[2J\n\u{202e}" }).to_string();
+        assert_eq!(readable(&json), "{\"message\":\"\\u001b[2J\\n\u{fffd}\"}\n");
     }
 }

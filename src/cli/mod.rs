@@ -151,7 +151,11 @@ pub fn main() -> ExitCode {
             if error.chain().any(is_broken_pipe) {
                 return Exit::Done.into();
             }
-            output::error(&error);
+            if telemetry::is_json() && tracing::enabled!(tracing::Level::ERROR) {
+                tracing::error!("{error:#}");
+            } else {
+                output::error(&error);
+            }
             let input = error.chain().any(is_user_error);
             if input { Exit::InputError } else { Exit::InternalError }.into()
         }

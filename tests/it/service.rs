@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gorget::sandbox::Process;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::net::UnixDatagram;
 
 use crate::support::program::Farm;
@@ -115,4 +116,45 @@ async fn it_serves_at_the_socket_that_it_is_given() {
         "{}",
         said.talk
     );
+}
+
+/// The events of a log in JSON: each line is one.
+fn events(log: &str) -> Vec<Value> {
+    let events =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}: {log}")));
+    let events: Vec<Value> = events.collect();
+    for event in &events {
+        assert!(event["timestamp"].is_string() && event["message"].is_string(), "{event}");
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_log_can_be_json() {
+    let (manager, mut farm) = (Manager::new(), Farm::new(None));
+    manager.manages(&mut farm);
+    farm.set("GORGET_LOG_FORMAT", "json");
+    farm.spec("wrong", "build = \"al\"\n");
+    let process = farm.start(&[]);
+    manager.until("READY=1").await;
+    // The first events of its steps.
+    manager.until("WATCHDOG=1").await;
+    let refused = farm.say(&["run"]).await;
+    assert_eq!(refused.code, Some(1));
+    let errors = events(&refused.talk);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0]["level"], "ERROR");
+    assert!(errors[0]["message"].as_str().unwrap().starts_with("another `gorget run` uses "));
+
+    stop(&process);
+    let events = events(&ended(process).await);
+    let has = |level: &str, start: &str| {
+        events
+            .iter()
+            .any(|event| event["level"] == level && event["message"].as_str().unwrap().starts_with(start))
+    };
+    assert!(has("INFO", "serving at ") && has("INFO", "stopping"), "{events:?}");
+    let of_spec =
+        events.iter().find(|event| event["path"].as_str().is_some_and(|path| path.ends_with("wrong.toml")));
+    assert_eq!(of_spec.unwrap()["level"], "ERROR");
 }

@@ -105,7 +105,9 @@ impl EvaluatorProcess {
             file_size: stored.saturating_add(sandbox.file_size),
             ..sandbox
         };
-        let ours = ["PATH", "NO_COLOR"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let ours = ["PATH", "NO_COLOR", telemetry::FORMAT]
+            .into_iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
         let evaluator = Subprocess::new(THIS_PROGRAM, COMMAND, limits);
         let evaluator = ours.fold(evaluator, |evaluator, (name, value)| evaluator.env(name, value));
         let evaluator = evaluator
