@@ -1,5 +1,7 @@
 PREFIX ?= /usr/local
 CARGO ?= cargo
+# The executable to install. That of `make build` is built first, any other has to be there.
+PROGRAM ?= target/release/gorget
 # What stories are run with: the Guix that they are told with, and failures that show their messages.
 # Two for each core at a time: they wait as long as they compute.
 STORIES = root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && RUST_BACKTRACE=0 \
@@ -20,7 +22,7 @@ help:
 	@echo 'make fuzz     fuzz the parsers, longer than the tests do'
 	@echo 'make torture  kill workers 10,000 times while they evaluate all of Guix, and run every hostile channel'
 	@echo 'make simulate run 100,000 random schedules of a farm, with a crash in each'
-	@echo 'make install  put the program, man pages and completions below PREFIX ($(PREFIX))'
+	@echo 'make install  put the program, man pages, completions and systemd units below PREFIX ($(PREFIX))'
 	@echo 'make clean    remove what was built'
 
 build:
@@ -75,16 +77,22 @@ simulate:
 
 # Packagers set DESTDIR.
 install:
-	$(CARGO) build --release --locked
-	install -D -m 755 target/release/gorget '$(DESTDIR)$(PREFIX)/bin/gorget'
+	[ '$(PROGRAM)' != target/release/gorget ] || $(CARGO) build --release --locked
+	install -D -m 755 '$(PROGRAM)' '$(DESTDIR)$(PREFIX)/bin/gorget'
 	rm -rf target/generated
-	target/release/gorget generate target/generated
+	'$(PROGRAM)' generate target/generated
 	install -d '$(DESTDIR)$(PREFIX)/share/man/man1'
 	install -m 644 target/generated/*.1 '$(DESTDIR)$(PREFIX)/share/man/man1'
 	install -D -m 644 target/generated/gorget.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/gorget'
 	install -D -m 644 target/generated/_gorget '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gorget'
 	install -D -m 644 guix/extensions/impact.scm '$(DESTDIR)$(PREFIX)/share/guix/extensions/impact.scm'
 	install -D -m 644 target/generated/gorget.fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gorget.fish'
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	sed 's|/usr/bin/gorget|$(PREFIX)/bin/gorget|' packaging/systemd/gorget.service > '$(DESTDIR)$(PREFIX)/lib/systemd/system/gorget.service'
+	chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/gorget.service'
+	install -m 644 packaging/systemd/gorget.socket '$(DESTDIR)$(PREFIX)/lib/systemd/system/gorget.socket'
+	install -D -m 644 packaging/systemd/gorget.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/gorget.conf'
+	install -D -m 644 packaging/systemd/gorget.tmpfiles '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gorget.conf'
 
 clean:
 	$(CARGO) clean

@@ -15,7 +15,8 @@ use crate::support::unlimited;
 /// The longest line of prose.
 const MOST_COLUMNS: usize = 100;
 /// Directories of the repository whose paths documents name.
-const DIRECTORIES: [&str; 8] = ["benches", "docs", "fuzz", "migrations", "scripts", "specs", "src", "tests"];
+const DIRECTORIES: [&str; 9] =
+    ["benches", "docs", "fuzz", "migrations", "packaging", "scripts", "specs", "src", "tests"];
 /// Options of every command that take a value.
 const GLOBAL_OPTIONS: [&str; 2] = ["--config", "--state"];
 

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gorget::sandbox::Process;
+use gorget::sandbox::{Process, Tool};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::net::UnixDatagram;
@@ -157,4 +157,17 @@ async fn a_log_can_be_json() {
     let of_spec =
         events.iter().find(|event| event["path"].as_str().is_some_and(|path| path.ends_with("wrong.toml")));
     assert_eq!(of_spec.unwrap()["level"], "ERROR");
+}
+
+#[tokio::test]
+async fn the_unit_permits_little() {
+    if !std::path::Path::new("/usr/bin/systemd-analyze").exists() {
+        eprintln!("not tried: there is no systemd-analyze");
+        return;
+    }
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/systemd/gorget.service");
+    // Exposure from 0, best, to 100.
+    let analyze = Tool::new("systemd-analyze").args(["security", "--offline=true", "--threshold=30", unit]);
+    let finished = analyze.spawn().unwrap().finish(PATIENCE).await.unwrap();
+    assert!(finished.success(), "{}", String::from_utf8_lossy(&finished.stdout));
 }
