@@ -9,7 +9,7 @@ STORIES = root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && RUST_BACK
 # Ignored stories that have targets of their own.
 NOT_SLOW = --skip torture:: --skip siege:: --skip schedules::
 
-.PHONY: help build test test-slow demo check parity bench fuzz torture simulate install clean
+.PHONY: help build test test-slow demo check parity bench fuzz torture simulate install deb clean
 
 help:
 	@echo 'make demo     evaluate a real Guix tree, move its branch, show the result; with SERVE=1 in a browser'
@@ -23,6 +23,7 @@ help:
 	@echo 'make torture  kill workers 10,000 times while they evaluate all of Guix, and run every hostile channel'
 	@echo 'make simulate run 100,000 random schedules of a farm, with a crash in each'
 	@echo 'make install  put the program, man pages, completions and systemd units below PREFIX ($(PREFIX))'
+	@echo 'make deb      make a Debian package in target/debian'
 	@echo 'make clean    remove what was built'
 
 build:
@@ -93,6 +94,10 @@ install:
 	install -m 644 packaging/systemd/gorget.socket '$(DESTDIR)$(PREFIX)/lib/systemd/system/gorget.socket'
 	install -D -m 644 packaging/systemd/gorget.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/gorget.conf'
 	install -D -m 644 packaging/systemd/gorget.tmpfiles '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gorget.conf'
+
+deb:
+	scripts/setup deb
+	scripts/deb target/debian
 
 clean:
 	$(CARGO) clean

@@ -34,6 +34,7 @@ mod db_migrations;
 mod db_opening;
 mod db_store;
 mod db_watching;
+mod debian;
 mod doctor;
 mod documents;
 mod eval_store;
