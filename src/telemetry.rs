@@ -5,6 +5,9 @@
 //! after the first is indented, and characters that could control a terminal are made visible: no
 //! text can look like an event of its own. JSON has no such lines.
 
+/// What this process counts since its start.
+pub mod counters;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write, stderr};
 use std::sync::OnceLock;

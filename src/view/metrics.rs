@@ -7,19 +7,43 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::clock::Seconds;
-use crate::db::{self, EvaluationState};
+use crate::db::{self, Db, EvaluationState};
 use crate::view::status::{Rows, Status};
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge<i64, AtomicI64>>;
 
-/// The state of the farm in the format of Prometheus. `newest` are the newest evaluations of each
-/// spec and system.
+/// Rows of the database that only metrics show.
+#[derive(Debug)]
+pub struct MetricRows {
+    /// The newest evaluations of each spec and system.
+    pub newest: Vec<db::Evaluation>,
+    /// The systems with queued builds, each with the time when its oldest one was queued.
+    pub oldest_queued: Vec<(String, Seconds)>,
+}
+
+impl MetricRows {
+    /// Reads the rows.
+    pub async fn load(db: &Db) -> db::Result<Self> {
+        Ok(Self { newest: db.newest_evaluations().await?, oldest_queued: db.oldest_queued().await? })
+    }
+}
+
+/// A registry for all metrics.
+pub fn registry() -> Registry {
+    Registry::with_prefix("gorget")
+}
+
+/// The state of the farm, and what `registry` has already, in the format of Prometheus.
 ///
 /// # Errors
 /// No error is known to occur, because the text is written to memory.
-pub fn text(rows: &Rows, newest: &[db::Evaluation], now: Seconds) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("gorget");
+pub fn text(
+    mut registry: Registry,
+    rows: &Rows,
+    metric_rows: &MetricRows,
+    now: Seconds,
+) -> Result<String, fmt::Error> {
     let mut add = |name: &str, help: &str, samples: Vec<(Labels, i64)>| {
         let gauges = Gauges::default();
         for (labels, value) in samples {
@@ -33,7 +57,11 @@ pub fn text(rows: &Rows, newest: &[db::Evaluation], now: Seconds) -> Result<Stri
         vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1)],
     );
     building(rows, &mut add);
-    evaluating(newest, &mut add);
+    let waiting =
+        |(system, since): &(String, Seconds)| (vec![("system", system.clone())], now.saturating_sub(*since));
+    let oldest = metric_rows.oldest_queued.iter().map(waiting);
+    add("queue_oldest_seconds", "how long the oldest queued build has waited", oldest.collect());
+    evaluating(&metric_rows.newest, &mut add);
     watching(rows, now, &mut add);
     let mut text = String::new();
     encode(&mut text, &registry)?;

@@ -1,5 +1,5 @@
 //! Health checks for supervisors and monitors: whether this process serves, whether it is ready,
-//! and metrics of the farm.
+//! and metrics of the farm and of this process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::problem::Problem;
+use crate::telemetry::counters;
 use crate::view::filter::Filter;
-use crate::view::metrics;
+use crate::view::metrics::{self, MetricRows};
 use crate::view::status::Rows;
 
 /// The time limit for the database to answer.
@@ -48,8 +49,10 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let (db, now) = (&shared.moment().await?, shared.web.clock.now());
     let rows = Rows::load(db, shared.routes(), &Filter::default(), 0, now).await?;
-    let newest = db.newest_evaluations().await?;
-    let Ok(text) = metrics::text(&rows, &newest, now) else {
+    let metric_rows = MetricRows::load(db).await?;
+    let mut registry = metrics::registry();
+    counters::register(&mut registry);
+    let Ok(text) = metrics::text(registry, &rows, &metric_rows, now) else {
         return Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response());
     };
     Ok(([(CONTENT_TYPE, FORMAT)], text).into_response())

@@ -14,6 +14,7 @@ mod api;
 mod builds;
 mod caller;
 mod connections;
+mod count;
 mod coverage;
 mod derivations;
 mod entry;

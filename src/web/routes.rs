@@ -14,6 +14,7 @@ use super::action::Wanted;
 use super::api::Older;
 use super::builds::{BuildQuery, RetryBody};
 use super::caller::authorize;
+use super::count::count;
 use super::entry::{Entry, both, entry, with_body};
 use super::lists::{ErrorQuery, PushQuery, SpecQuery};
 use super::live::After;
@@ -72,7 +73,7 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
             Kind::Asset => handler.layer(from_fn(finish::finish_asset)),
             Kind::Stream | Kind::Open => handler,
         };
-        router = router.route(&route.path, handler);
+        router = router.route(&route.path, handler.layer(from_fn_with_state(route.clone(), count)));
     }
     router.fallback(unknown)
 }

@@ -1,3 +1,4 @@
+use crate::clock::Seconds;
 use crate::db::{BuildState, Db, Result};
 
 /// The number of builds with one spec, system and state.
@@ -19,6 +20,14 @@ impl Db {
         const SQL: &str = "select s.name as spec, e.system, b.state, count(*) as count
             from build b join evaluation e on e.id = b.evaluation_id join spec s on s.id = e.spec_id
             group by s.name, e.system, b.state order by s.name, e.system, b.state";
+        each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
+    }
+
+    /// The systems with queued builds, each with the time when its oldest one was queued.
+    pub async fn oldest_queued(&self) -> Result<Vec<(String, Seconds)>> {
+        const SQL: &str = "select e.system, min(b.created_at) from build b
+            join evaluation e on e.id = b.evaluation_id where b.state = 'queued'
+            group by e.system order by e.system";
         each!(&self.readers, pool => Ok(sqlx::query_as(SQL).fetch_all(pool).await?))
     }
 }

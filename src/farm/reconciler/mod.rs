@@ -19,6 +19,7 @@ pub use watchdog::watch;
 
 use crate::farm::bell::Bell;
 use crate::farm::fault::MachineFault;
+use crate::telemetry::counters;
 use steps::Step;
 
 /// Longest pause after failures.
@@ -59,7 +60,7 @@ pub async fn run_until_stopped<R: Reconciler>(mut reconciler: R, bell: Bell, sto
     loop {
         let result = tokio::select! {
             () = stop.cancelled() => return,
-            result = current.run(reconciler.step()) => result,
+            result = current.run(reconciler.step()) => counted(R::NAME, result),
         };
         if result.is_ok() && fault.take().is_some() {
             tracing::info!(step = R::NAME, "the fault is gone");
@@ -91,6 +92,17 @@ pub async fn run_until_stopped<R: Reconciler>(mut reconciler: R, bell: Bell, sto
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+/// Counts the result of a step.
+fn counted(name: &'static str, result: anyhow::Result<StepOutcome>) -> anyhow::Result<StepOutcome> {
+    let outcome = match &result {
+        Ok(StepOutcome::Worked) => "worked",
+        Ok(StepOutcome::Idle) => "idle",
+        Err(_) => "failed",
+    };
+    counters::step(name, outcome);
+    result
 }
 
 /// Runs one reconciler until it has nothing left to do; returns whether it did anything.

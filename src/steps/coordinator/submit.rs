@@ -35,6 +35,7 @@ use crate::domain::attempt::Attempt;
 use crate::domain::plan::route::Routes;
 use crate::farm::context::{Context, Mode};
 use crate::farm::reconciler::{Reconciler, StepOutcome, retry_delay};
+use crate::telemetry::counters;
 
 /// The number of concurrent requests.
 const AT_ONCE: usize = 8;
@@ -113,6 +114,7 @@ impl Submit {
         );
         let ids: Vec<_> = lost.iter().map(|(build, _)| build.id).chain(unsent.iter().map(|b| b.id)).collect();
         self.db.postpone(&ids, reason, again).await?;
+        counters::submission(&self.name, "unavailable");
         let new: Vec<_> = unsent.iter().filter(|build| !build.sent).map(|build| build.id).collect();
         self.db.unmark_sent(&new).await?;
         Ok(())
@@ -222,9 +224,12 @@ impl Submit {
         match outcome {
             Outcome::Answered(Answer::Accepted { reference }) => {
                 self.db.record_submission(build, Some(&reference), "accepted", now).await?;
+                counters::submission(&self.name, "accepted");
+                counters::queued(build.system.as_str(), now - build.created_at);
             }
             Outcome::Answered(Answer::AlreadyThere { reason }) => {
                 self.db.record_submission(build, None, &reason, now).await?;
+                counters::submission(&self.name, "known");
             }
             Outcome::Answered(Answer::Refused { reason }) => {
                 tracing::warn!(
@@ -234,6 +239,7 @@ impl Submit {
                     "build rejected: {reason}"
                 );
                 self.db.record_refusal(build, &reason, now).await?;
+                counters::submission(&self.name, "rejected");
             }
             Outcome::Found(reports) => {
                 let events = events(build.id, &reports);

@@ -34,6 +34,7 @@ use crate::farm::context::{Context, Mode};
 use crate::farm::reconciler::{Reconciler, StepOutcome};
 use crate::git::{Checkouts, Mirrors};
 use crate::sandbox::{forget_own_peak, own_peak};
+use crate::telemetry::counters;
 
 /// Retries a database operation until the database is reachable and has space for it.
 macro_rules! retry_write {
@@ -126,7 +127,10 @@ impl Reconciler for Evaluate {
             return Ok(StepOutcome::Worked);
         }
         tracing::info!(spec.name = task.spec.name, system = %task.system, revision, "evaluating");
+        let begun = Instant::now();
         let result = self.evaluate(&task).await;
+        let outcome = if result.is_ok() { "complete" } else { "failed" };
+        counters::evaluation(task.system.as_str(), outcome, begun.elapsed());
         self.bells.schedule.ring();
         match result {
             Ok(summary) => {

@@ -19,6 +19,7 @@ use crate::farm::bell::Bells;
 use crate::farm::context::{Context, DueTracker};
 use crate::farm::reconciler::{Reconciler, StepOutcome};
 use crate::git::{Resolver, SearchPosition, Tips};
+use crate::telemetry::counters;
 
 use fetch_spec::FetchJob;
 
@@ -203,7 +204,9 @@ impl Fetch {
     async fn handle_outcome(&mut self, fetched: Fetched) -> anyhow::Result<()> {
         let Fetched { stored, identity, block, result } = fetched;
         self.fetches.specs.remove(&stored.id);
-        match result? {
+        let result = result?;
+        counters::fetch(result.is_ok());
+        match result {
             Ok(()) => self.bells.evaluate.ring(),
             Err(obstacle) => self.block(&stored, &identity, block.as_ref(), &obstacle).await?,
         }

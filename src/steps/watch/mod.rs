@@ -29,6 +29,7 @@ use crate::farm::bell::Bells;
 use crate::farm::context::{Context, DueTracker};
 use crate::farm::reconciler::{Reconciler, StepOutcome, jitter};
 use crate::git::{Listing, Mirrors, RemoteError};
+use crate::telemetry::counters;
 
 use seen::{BranchObservation, log_changes};
 use watchers::{Watchers, watchers};
@@ -209,6 +210,7 @@ impl Watch {
             Ok(listing) => Ok(listing),
             Err(error) => Err(error.to_string()),
         };
+        counters::poll(listing.is_ok());
         let polls = match &listing {
             Ok(listing) => {
                 let mut polls = due.seen(listing, self.mirrors.limits().branches, now);
