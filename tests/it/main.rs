@@ -47,6 +47,7 @@ mod faults;
 mod flawed;
 mod flood;
 mod full;
+mod guix_channel;
 mod health;
 mod here;
 mod hostile;
