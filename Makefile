@@ -9,7 +9,7 @@ STORIES = root=$$(scripts/guix-root | tail -n 1) && [ -n "$$root" ] && RUST_BACK
 # Ignored stories that have targets of their own.
 NOT_SLOW = --skip torture:: --skip siege:: --skip schedules::
 
-.PHONY: help build test test-slow demo check parity bench fuzz torture simulate install deb clean
+.PHONY: help build test test-slow demo check parity bench fuzz torture simulate install deb dist clean
 
 help:
 	@echo 'make demo     evaluate a real Guix tree, move its branch, show the result; with SERVE=1 in a browser'
@@ -24,6 +24,7 @@ help:
 	@echo 'make simulate run 100,000 random schedules of a farm, with a crash in each'
 	@echo 'make install  put the program, man pages, completions and systemd units below PREFIX ($(PREFIX))'
 	@echo 'make deb      make a Debian package in target/debian'
+	@echo 'make dist     make the tarball of a release in target/dist, with all crates'
 	@echo 'make clean    remove what was built'
 
 build:
@@ -98,6 +99,9 @@ install:
 deb:
 	scripts/setup deb
 	scripts/deb target/debian
+
+dist:
+	scripts/dist target/dist
 
 clean:
 	$(CARGO) clean

@@ -65,6 +65,7 @@ mod pages;
 mod planning;
 mod power;
 mod processes;
+mod release;
 mod remotes;
 mod repository;
 mod results;
