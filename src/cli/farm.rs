@@ -8,7 +8,7 @@ use crate::db::Db;
 use crate::farm::bell::Bells;
 pub(super) use crate::farm::pipeline::parts::{checkouts, daemon, limits, logs, resolver, runtimes};
 use crate::guix::signature::SigningKey;
-use crate::web::{EventSource, Pages, Token, Web};
+use crate::web::{EventSource, Hook, Pages, Token, Web};
 
 /// The data and settings of the HTTP server.
 pub(super) fn web(config: &Config, db: &Db, bells: Bells) -> anyhow::Result<Web> {
@@ -27,10 +27,15 @@ pub(super) fn web(config: &Config, db: &Db, bells: Bells) -> anyhow::Result<Web>
         clock: Clock::System,
         key,
         event_sources: event_sources(config)?,
+        hooks: hooks(config)?,
         pages: Pages { routes: config.routes(), logs: logs(config) },
         anonymous: config.web.anonymous.may_read(),
         bells,
     })
+}
+
+fn hooks(config: &Config) -> anyhow::Result<Vec<Hook>> {
+    config.hooks.iter().map(|hook| Hook::load(&hook.name, hook.kind, &hook.secret)).collect()
 }
 
 /// The senders of build events: coordinators or, if there are none, any program that works on the

@@ -5,6 +5,7 @@
 
 mod anonymous;
 mod coordinator;
+mod hook;
 mod listen;
 mod location;
 mod machine;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use anonymous::Anonymous;
 pub use coordinator::{Coordinator, Kind, Retries};
+pub use hook::{Hook, HookKind};
 pub use listen::Listen;
 pub use location::Location;
 use machine::Machine;
@@ -70,6 +72,8 @@ pub struct Config {
     pub substitutes: Substitutes,
     /// The HTTP server.
     pub web: Web,
+    /// The webhooks that forges may send to.
+    pub hooks: Vec<Hook>,
 }
 
 /// The limits of evaluations.
@@ -234,6 +238,7 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
     let web = web(written.web, &state);
     let coordinators = coordinator::resolve(written.coordinator, written.coordinators, &web.events_token);
     let wrong = |coordinator::Fault(at, message)| fault(file, &written.text, at, &message);
+    let hooks = hook::resolve(written.hooks, &state);
     Ok(Config {
         host: written.host.map_or_else(|| machine.name.clone(), |host| host.0),
         database: database.inside(&state).map_err(ConfigError::NotUtf8)?,
@@ -241,6 +246,7 @@ fn resolve(written: Written, file: &Path, machine: &Machine) -> Result<Config, C
         evaluate: evaluate(written.evaluate, base, machine),
         git: git(written.git),
         coordinators: coordinators.map_err(wrong)?,
+        hooks: hooks.map_err(wrong)?,
         substitutes: substitutes(written.substitutes, base, &guix_root),
         web,
         guix_root,

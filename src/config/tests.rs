@@ -229,3 +229,19 @@ fn the_real_machine_can_be_asked() {
     let missing = Config::load(Some(&directory.path().join("missing.toml")), None).unwrap_err();
     assert!(missing.to_string().contains("missing.toml"), "{missing}");
 }
+
+#[test]
+fn a_webhook_has_a_name_a_kind_and_a_file_of_secrets() {
+    let config = resolved("[hooks.codeberg]\nkind = 'forgejo'\nsecret = 'hook'").unwrap();
+    let Hook { name, kind, secret } = &config.hooks[0];
+    assert_eq!((name.as_str(), *kind), ("codeberg", HookKind::Forgejo));
+    assert_eq!(secret, Path::new("/var/lib/gorget/hook"));
+    for wrong in [
+        "[hooks.'a b']\nkind = 'forgejo'\nsecret = 'x'",
+        "[hooks.a]\nkind = 'gitea'\nsecret = 'x'",
+        "[hooks.a]\nkind = 'github'",
+        "[hooks.a]\nkind = 'github'\nsecret = 'x'\nrepositories = []",
+    ] {
+        assert!(resolved(wrong).is_err(), "{wrong}");
+    }
+}

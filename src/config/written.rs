@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::value::{Branches, Host, KnownSystem, OptionalUrl, Size, Time, Url};
-use super::{Anonymous, Location, coordinator};
+use super::{Anonymous, Location, coordinator, hook};
 
 /// `gorget.toml` as the file has it.
 #[derive(Default, Deserialize)]
@@ -24,6 +24,7 @@ pub(super) struct Written {
     pub(super) coordinators: coordinator::Named,
     pub(super) substitutes: Substitutes,
     pub(super) web: Web,
+    pub(super) hooks: hook::Named,
 }
 
 #[derive(Default, Deserialize)]
@@ -127,6 +128,7 @@ impl Written {
             coordinators: _,
             substitutes,
             web,
+            hooks: _,
         } = self;
         let Evaluate {
             systems,

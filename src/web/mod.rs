@@ -21,6 +21,7 @@ mod entry;
 mod events;
 mod finish;
 mod health;
+mod hooks;
 mod listener;
 mod lists;
 mod live;
@@ -48,6 +49,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use events::EventSource;
+pub use hooks::Hook;
 pub use listener::Listener;
 pub use pages::Pages;
 pub use route::{Kind, Route};
@@ -77,6 +79,8 @@ pub struct Web {
     pub key: Option<SigningKey>,
     /// The coordinators that may report events.
     pub event_sources: Vec<EventSource>,
+    /// The webhooks that forges may send to.
+    pub hooks: Vec<Hook>,
     /// Settings of pages and the API.
     pub pages: Pages,
     /// Whether a client without a token may read pages and the API.
@@ -89,7 +93,8 @@ impl Web {
     /// Serves `db` without a signing key, and without anonymous reading.
     pub fn new(db: Db, clock: Clock) -> Self {
         let (pages, bells) = (Pages::default(), Bells::default());
-        Self { db, clock, key: None, event_sources: Vec::new(), pages, anonymous: false, bells }
+        let (event_sources, hooks) = (Vec::new(), Vec::new());
+        Self { db, clock, key: None, event_sources, hooks, pages, anonymous: false, bells }
     }
 }
 
@@ -100,6 +105,7 @@ struct Shared {
     slots: Arc<Slots>,
     memory: memory::Memory,
     bodies: events::BodyBudget,
+    hook_bodies: hooks::HookBudget,
     /// Limits how many pages and answers of the API are made at the same time.
     page_turns: Semaphore,
     live: live::Live,
@@ -131,6 +137,7 @@ pub async fn serve(listener: Listener, web: Web, stop: CancellationToken) -> any
         slots: Arc::clone(&slots),
         memory: memory::Memory::default(),
         bodies: events::BodyBudget::default(),
+        hook_bodies: hooks::HookBudget::default(),
         page_turns: Semaphore::new(PAGES_AT_ONCE),
         live: live::Live::new(stop.clone()),
         api: routes().into_iter().filter(|route| [Kind::Api, Kind::Stream].contains(&route.kind)).collect(),

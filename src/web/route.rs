@@ -13,8 +13,8 @@ pub enum Kind {
     Stream,
     /// A file that pages load.
     Asset,
-    /// Without a token of ours: store items, and events of coordinators, which have their own
-    /// token.
+    /// Without a token of ours: store items, events of coordinators, which have their own token,
+    /// and webhooks, which are signed.
     Open,
 }
 

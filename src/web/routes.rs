@@ -24,7 +24,7 @@ use super::query_filters::QueryFilters;
 use super::route::{Kind, Route};
 use super::waivers::WaiverBody;
 use super::{
-    Failure, Shared, action, api, builds, coverage, derivations, events, finish, health, lists, live,
+    Failure, Shared, action, api, builds, coverage, derivations, events, finish, health, hooks, lists, live,
     openapi, packages, pages, waivers,
 };
 use crate::db::{EvaluationId, PushId};
@@ -222,6 +222,12 @@ fn open() -> Vec<Entry> {
             "/build-server/{id}/build-events",
             "the events of a coordinator; takes its token",
             events::receiving(),
+        ),
+        entry(
+            (Kind::Open, "POST", None),
+            "/hooks/{name}",
+            "where a forge reports pushes; takes its signature",
+            post(hooks::receive),
         ),
     ]
 }

@@ -50,6 +50,7 @@ mod full;
 mod guix_channel;
 mod health;
 mod here;
+mod hooks;
 mod hostile;
 mod impact;
 mod impatient;

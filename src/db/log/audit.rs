@@ -22,7 +22,7 @@ pub struct AuditEntry {
     pub id: i64,
     /// When it happened.
     pub at: Seconds,
-    /// The name of a token, or `cli:USER`.
+    /// The name of a token, `cli:USER` or `hook:NAME`.
     pub author: String,
     /// The role of the author.
     pub role: String,

@@ -51,7 +51,7 @@ impl FromStr for Role {
 /// The person or program that makes a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
-    /// The name of a token, or `cli:USER`.
+    /// The name of a token, `cli:USER` or `hook:NAME`.
     pub name: String,
     /// What the author may do.
     pub role: Role,

@@ -6,6 +6,7 @@
 //! * An author who is limited to certain specs cannot change anything else.
 
 mod builds;
+mod hooks;
 mod pauses;
 mod tokens;
 mod waivers;
@@ -43,6 +44,7 @@ pub enum Refusal {
     Random(#[from] Errno),
 }
 
+pub use hooks::ReportedPush;
 pub use tokens::random_secret;
 pub use waivers::WantedWaiver;
 

@@ -41,9 +41,9 @@ impl Actions<'_> {
 /// Rejects names that nobody could tell apart from others in the audit log.
 fn check_name(name: &str) -> Result<()> {
     let is_plain = !name.trim().is_empty() && sanitize(name) == name && name.chars().count() <= LONGEST_NAME;
-    if !is_plain || name.starts_with("cli:") || name == "anonymous" {
+    if !is_plain || name.starts_with("cli:") || name.starts_with("hook:") || name == "anonymous" {
         return Err(Refusal::Wrong(format!(
-            "a token needs a name of at most {LONGEST_NAME} characters that are shown, other than `anonymous` and `cli:…`"
+            "a token needs a name of at most {LONGEST_NAME} characters that are shown, other than `anonymous`, `cli:…` and `hook:…`"
         )));
     }
     Ok(())
