@@ -102,6 +102,7 @@ pub use build::live::{Live, PlanInput, Planned};
 pub use build::route::{CoordinatorCount, Unserved};
 pub use build::snapshot::{OpenBuild, Snapshot};
 pub use build::substitutes::{Answered, SubstituteServer, WantedBuild};
+pub use build::timed::{BuildOrder, JobBuild, TimedBuild, TimedFilter};
 pub use build::timeouts::Times;
 pub use build::wanted::Changes;
 pub use coverage::presence::{DueOutputs, MissingJob, NewPresence, Presence};

@@ -26,6 +26,8 @@ pub mod check;
 pub mod coordinator;
 /// How much substitute servers have.
 pub mod coverage;
+/// The objects of Cuirass's API.
+pub mod cuirass;
 /// One derivation, and the jobs and builds that have it.
 pub mod derivation;
 /// Comparisons of two evaluations.

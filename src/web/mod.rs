@@ -16,6 +16,7 @@ mod caller;
 mod connections;
 mod count;
 mod coverage;
+mod cuirass;
 mod derivations;
 mod entry;
 mod events;

@@ -9,6 +9,8 @@ pub enum Kind {
     Page,
     /// The API.
     Api,
+    /// The API of another program, for its clients.
+    Compatible,
     /// An event stream, which has no end.
     Stream,
     /// A file that pages load.

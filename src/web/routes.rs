@@ -24,8 +24,8 @@ use super::query_filters::QueryFilters;
 use super::route::{Kind, Route};
 use super::waivers::WaiverBody;
 use super::{
-    Failure, Shared, action, api, builds, coverage, derivations, events, finish, health, hooks, lists, live,
-    openapi, packages, pages, waivers,
+    Failure, Shared, action, api, builds, coverage, cuirass, derivations, events, finish, health, hooks,
+    lists, live, openapi, packages, pages, waivers,
 };
 use crate::db::{EvaluationId, PushId};
 use crate::domain::access::Role;
@@ -69,7 +69,9 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
             handler = handler.layer(from_fn(pages::as_page));
         }
         handler = match route.kind {
-            Kind::Page | Kind::Api => handler.layer(from_fn_with_state(Arc::clone(shared), finish::finish)),
+            Kind::Page | Kind::Api | Kind::Compatible => {
+                handler.layer(from_fn_with_state(Arc::clone(shared), finish::finish))
+            }
             Kind::Asset => handler.layer(from_fn(finish::finish_asset)),
             Kind::Stream | Kind::Open => handler,
         };
@@ -88,7 +90,7 @@ async fn unknown(uri: Uri) -> Response {
 }
 
 fn table() -> Vec<Entry> {
-    [pages_shown(), reading(), changing(), open()].into_iter().flatten().collect()
+    [pages_shown(), reading(), of_cuirass(), changing(), open()].into_iter().flatten().collect()
 }
 
 /// The pages, and their feeds.
@@ -162,6 +164,33 @@ fn reading() -> Vec<Entry> {
         entry(admin_api, "/api/v1/tokens", "the tokens, without their secrets", get(api::tokens)).gives::<Items<Token>>(),
         entry(admin_api, "/api/v1/audit", "the audit log, the newest first; takes `before` and `limit`", get(api::audit)).takes::<Older>("before limit").gives::<Page<AuditEntry, i64>>(),
         entry((Kind::Stream, "GET", Some(Role::Read)), "/api/v1/events", "events, as server-sent events; resumes after `Last-Event-ID` or `after`", get(live::stream)).takes::<After>("after").gives_text("text/event-stream"),
+    ]
+}
+
+/// Cuirass's API.
+#[rustfmt::skip]
+fn of_cuirass() -> Vec<Entry> {
+    let api = (Kind::Compatible, "GET", Some(Role::Read));
+    let trigger = (Kind::Compatible, "POST", Some(Role::Trigger));
+    vec![
+        entry(api, "/api/latestbuilds", "Cuirass's list of builds that have ended; takes `nr`, `jobset`, `job`, `system`, `evaluation`, `derivation` and `status`", get(cuirass::latest_builds)),
+        entry(api, "/api/queue", "Cuirass's list of builds that have not ended; takes the same", get(cuirass::queue)),
+        entry(api, "/api/evaluation", "an evaluation as Cuirass shows it; takes `id`", get(cuirass::evaluation)),
+        entry(api, "/api/evaluations", "the newest evaluations as Cuirass shows them; takes `nr` and `spec`", get(cuirass::evaluations)),
+        entry(api, "/api/jobs", "the jobs of an evaluation as Cuirass shows them; takes `evaluation`, `names` and `system`", get(cuirass::jobs)),
+        entry(api, "/api/jobs/history", "jobs over time as Cuirass shows them; takes `spec`, `names` and `nr`", get(cuirass::history)),
+        entry(api, "/jobsets", "the specs as Cuirass shows them", get(cuirass::specifications)),
+        entry(api, "/specifications", "the same", get(cuirass::specifications)),
+        entry(api, "/build/{id}", "a build as Cuirass shows it, by its number or its derivation", get(cuirass::build)),
+        entry(api, "/build/{id}/details", "leads to the page of a build", get(cuirass::build_page)),
+        entry(api, "/build/{id}/log/raw", "the log of a build on this machine", get(cuirass::build_log)),
+        entry(api, "/log/{id}", "the same, by the derivation", get(cuirass::build_log)),
+        entry(api, "/eval/{id}", "leads to the page of an evaluation; `/eval/latest` takes `spec`", get(cuirass::evaluation_page)),
+        entry(api, "/jobset/{name}", "leads to the page of a spec", get(cuirass::jobset)),
+        entry(api, "/search", "leads to a search for jobs; takes `query`", get(cuirass::search)),
+        entry(api, "/status", "leads to the queue", get(cuirass::status)),
+        entry(api, "/workers", "leads to the page of hosts and coordinators", get(cuirass::workers)),
+        entry(trigger, "/jobset/{name}/hook/evaluate", "poll the branches of a spec now", post(cuirass::evaluate)),
     ]
 }
 

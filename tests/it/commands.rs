@@ -85,7 +85,7 @@ async fn evaluate(db: &Db, spec: SpecId, commit: &str, jobs: &[(&str, &str, &[&s
     id
 }
 
-async fn schedule(db: &Db, now: i64) {
+pub(crate) async fn schedule(db: &Db, now: i64) {
     run_until_idle(&mut Schedule::new(&context(db, &Clock::manual(now)), false)).await.unwrap();
     db.route(&everything()).await.unwrap();
 }
@@ -98,7 +98,7 @@ async fn poll(db: &Db, commit: &str, now: i64) {
     db.record_polls(&[PollResult { branch, seen, next_poll: now + 300 }], now).await.unwrap();
 }
 
-async fn tell(db: &Db, word: &str, reference: &str, attempt: Attempt, now: i64) {
+pub(crate) async fn tell(db: &Db, word: &str, reference: &str, attempt: Attempt, now: i64) {
     let build = BuildRef::Derivation(hash(word));
     let event = NewEvent { build, reference: reference.to_owned(), attempt, happened_at: Some(now) };
     db.record_events("default", &[event], now).await.unwrap();

@@ -26,6 +26,7 @@ mod coordinator;
 mod coordinators;
 mod coverage;
 mod crash;
+mod cuirass;
 mod cycles;
 mod db_builds;
 mod db_evaluations;

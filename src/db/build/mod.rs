@@ -41,6 +41,7 @@ pub(in crate::db) mod retry;
 pub(in crate::db) mod route;
 pub(in crate::db) mod snapshot;
 pub(in crate::db) mod substitutes;
+pub(in crate::db) mod timed;
 pub(in crate::db) mod timeouts;
 pub(in crate::db) mod transition;
 pub(in crate::db) mod wanted;

@@ -122,7 +122,7 @@ fn is_gone(build: &Build, routes: &Routes) -> bool {
 }
 
 /// The log of the last attempt, if it was made on this machine.
-fn log(events: &[BuildEvent], logs: &Path) -> Option<PathBuf> {
+pub fn log(events: &[BuildEvent], logs: &Path) -> Option<PathBuf> {
     // The coordinator chooses the name, so a `/` must not be part of it.
     let is_name = |event: &&BuildEvent| !event.reference.contains('/');
     let named = |event: &BuildEvent| logs.join(format!("{}.log", event.reference));

@@ -15,7 +15,7 @@ use crate::domain::explanation::{
 use crate::domain::spec::RetryFailed;
 use crate::view::build::Build;
 
-pub use load::Found;
+pub use load::{Found, log};
 
 /// How many of the next builds are named.
 pub const NAMED: i64 = 3;

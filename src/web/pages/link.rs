@@ -31,7 +31,7 @@ fn path(segments: &[&str]) -> String {
     segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, ESCAPED))).collect()
 }
 
-pub(super) fn spec(name: &str) -> String {
+pub(in crate::web) fn spec(name: &str) -> String {
     path(&["specs", name])
 }
 
@@ -45,11 +45,11 @@ pub(super) fn coverage(spec: &str) -> String {
     path(&["coverage", spec])
 }
 
-pub(super) fn evaluation(id: EvaluationId) -> String {
+pub(in crate::web) fn evaluation(id: EvaluationId) -> String {
     format!("/evaluations/{id}")
 }
 
-pub(super) fn build(id: BuildId) -> String {
+pub(in crate::web) fn build(id: BuildId) -> String {
     format!("/builds/{id}")
 }
 
@@ -96,7 +96,7 @@ pub(super) fn local(path: &str) -> &str {
 }
 
 /// Makes a query, with its `?`, of the pairs that have a value.
-pub(super) fn query(pairs: &[(&str, &str)]) -> String {
+pub(in crate::web) fn query(pairs: &[(&str, &str)]) -> String {
     let given = pairs.iter().filter(|(_, value)| !value.is_empty());
     let pairs: Vec<String> =
         given.map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, ESCAPED))).collect();

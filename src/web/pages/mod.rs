@@ -41,6 +41,7 @@ pub(super) mod verdict;
 use std::path::PathBuf;
 
 pub(super) use frame::asset;
+pub(super) use link::{build as build_page, evaluation as evaluation_page, query, spec as spec_page};
 pub(super) use response::as_page;
 
 use crate::domain::plan::route::Routes;

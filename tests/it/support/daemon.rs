@@ -25,6 +25,8 @@ until [ -S /var/guix/daemon-socket/socket ]; do kill -0 $daemon || exit 2; sleep
 /// The machine that such a daemon runs on.
 pub struct Machine {
     directory: TempDir,
+    /// The root of the system whose Guix it has.
+    root: PathBuf,
     /// Other directories that are seen there, under the names that they have here.
     shown: Mutex<Vec<PathBuf>>,
 }
@@ -32,11 +34,16 @@ pub struct Machine {
 impl Machine {
     /// One with an empty store, which trusts nobody.
     pub fn new() -> Self {
+        Self::with_guix(guix_root())
+    }
+
+    /// The same with the Guix below `root`.
+    pub fn with_guix(root: PathBuf) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for name in ["store", "state", "log", "etc"] {
             std::fs::create_dir(directory.path().join(name)).unwrap();
         }
-        Self { directory, shown: Mutex::default() }
+        Self { directory, root, shown: Mutex::default() }
     }
 
     /// Where its `/etc/guix` is.
@@ -89,7 +96,7 @@ impl Machine {
 
     fn begin_as(&self, user: &[&str], script: &str, argument: &str) -> Process {
         let here = |name: &str| self.directory.path().join(name);
-        let mut tool = unlimited("bwrap").arg("--ro-bind").arg(guix_root()).arg("/");
+        let mut tool = unlimited("bwrap").arg("--ro-bind").arg(&self.root).arg("/");
         tool = tool.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run"]);
         tool = tool.args(["--tmpfs", "/root", "--unshare-all", "--share-net", "--die-with-parent"]);
         tool = tool.args(user);
