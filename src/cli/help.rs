@@ -9,7 +9,7 @@ use super::Cli;
 /// The commands, grouped by subject.
 pub(super) const GROUPS: [(&str, &[&str]); 6] = [
     ("Evaluating", &["run", "evaluate", "impact"]),
-    ("Specs and branches", &["check", "poll", "pushes", "acknowledge", "channels"]),
+    ("Specs and branches", &["check", "poll", "pushes", "acknowledge", "channels", "import"]),
     ("Evaluations", &["status", "diff", "verdict", "history", "retry", "pin"]),
     ("Builds", &["queue", "builds", "explain", "failures", "coverage", "approve", "reassign"]),
     ("Steering", &["pause", "resume", "waiver", "audit"]),

@@ -23,8 +23,8 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use commands::{
     acknowledge, approve, audit, backup, builds, channels, check, coverage, database, diff, doctor, evaluate,
-    explain, failures, gc, generate, history, impact, key, pause, pin, poll, pushes, queue, reassign, retry,
-    status, token, verdict, verify, waiver,
+    explain, failures, gc, generate, history, impact, import, key, pause, pin, poll, pushes, queue, reassign,
+    retry, status, token, verdict, verify, waiver,
 };
 use listenfd::ListenFd;
 use rustix::fs::Mode;
@@ -114,6 +114,7 @@ enum Command {
     Key(key::Key),
     Token(token::Tokens),
     Audit(audit::Audit),
+    Import(import::Import),
     #[command(hide = true)]
     Generate(generate::Generate),
     /// Reads the modules of channels for the farm, which starts it
@@ -182,8 +183,9 @@ fn prepare(command: &Command) {
         Command::Impact(_) => "off",
         _ => "gorget=warn",
     });
-    // Only its owner may read what Gorget keeps; everybody may read man pages and completions.
-    if !matches!(command, Command::Generate(_)) {
+    // Only its owner may read what Gorget keeps; everybody may read man pages, completions and
+    // spec files.
+    if !matches!(command, Command::Generate(_) | Command::Import(_)) {
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
     if matches!(command, Command::ReadSources | Command::Supervise) {
@@ -232,6 +234,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Key(args) => key::run(&args, &config()?),
         Command::Token(args) => within(token::run(&args, config()?)),
         Command::Audit(args) => within(audit::run(&args, config()?)),
+        Command::Import(args) => within(import::run(&args)),
     }
 }
 

@@ -55,6 +55,7 @@ mod hooks;
 mod hostile;
 mod impact;
 mod impatient;
+mod import;
 mod layouts;
 mod leases;
 mod linear;

@@ -18,6 +18,7 @@ pub(super) mod gc;
 pub(super) mod generate;
 pub(super) mod history;
 pub(super) mod impact;
+pub(super) mod import;
 pub(super) mod key;
 pub(super) mod pause;
 pub(super) mod pin;

@@ -21,6 +21,20 @@ const GUIX_URLS: [&str; 3] = [
 const GUIX_INTRODUCTION: (&str, &str) =
     ("9edb3f66fd807b096b48283debdcddccfea34bad", "BBB02DDF2CEAF6A80D1DE643A2A06DF2A33A54FA");
 
+/// The URL of Guix's own channel.
+pub const GUIX_URL: &str = GUIX_URLS[0];
+
+/// Whether Guix's own channel comes from a URL, so that its introduction is known.
+pub fn is_guix_url(url: &str) -> bool {
+    GUIX_URLS.contains(&url)
+}
+
+/// The introduction of Guix's own channel: a commit, and the fingerprint of its signer.
+pub fn guix_introduction() -> Introduction {
+    let (commit, signer) = GUIX_INTRODUCTION;
+    Introduction { commit: commit.to_owned(), signer: signer.to_owned() }
+}
+
 /// Reads all channels. There must be at least one, and no two may have the same name, or the same
 /// URL and branch. `None` if one has faults, so that references to it by name are not reported as
 /// faults too.

@@ -23,7 +23,7 @@ mod verdict;
 
 use std::fmt;
 
-pub use channel::MissingIntroduction;
+pub use channel::{GUIX_URL, MissingIntroduction, guix_introduction, is_guix_url};
 pub use credentials::without_credentials;
 pub use diagnostic::{Diagnostic, Severity, position, render, sanitize};
 pub use directory::{SpecFile, load_directory, load_directory_again, load_file, refuse_equal_names};

@@ -75,6 +75,11 @@ pub fn read(text: &str) -> Result<Datum, Fault> {
     read::Reader::new(text).first()
 }
 
+/// Reads all data of a text.
+pub fn read_all(text: &str) -> Result<Vec<Datum>, Fault> {
+    read::Reader::new(text).all()
+}
+
 /// The line and the column of an offset, both counted from 1.
 pub fn position(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);

@@ -21,6 +21,16 @@ impl<'a> Reader<'a> {
         self.datum(0)
     }
 
+    pub(super) fn all(mut self) -> Result<Vec<Datum>, Fault> {
+        let mut data = Vec::new();
+        self.blanks(0)?;
+        while self.peek().is_some() {
+            data.push(self.datum(0)?);
+            self.blanks(0)?;
+        }
+        Ok(data)
+    }
+
     pub(super) fn peek(&self) -> Option<char> {
         self.text[self.at..].chars().next()
     }
