@@ -83,7 +83,8 @@ impl Counts {
 
     /// Whether so many per cent are present. Nothing is enough if nothing is known of any output.
     pub fn has(self, percent: f64) -> Enough {
-        let share = |count: i64| 100.0 * count as f64 >= percent * self.total() as f64;
+        let number = |count: i64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        let share = |count| 100.0 * number(count) >= percent * number(self.total());
         match () {
             () if self.total() == 0 => Enough::Unknown,
             () if share(self.present) => Enough::Yes,

@@ -55,6 +55,6 @@ pub(super) async fn missing(
     let since = shared.web.clock.now() - ANSWER_LIFETIME;
     let jobs = db.missing_jobs(one.evaluation, &after, since, MOST_JOBS).await?;
     let items: Vec<MissingJob<'_>> = jobs.iter().map(|row| MissingJob::new(one, row)).collect();
-    let next = items.last().filter(|_| jobs.len() as i64 == MOST_JOBS).map(|last| last.job);
+    let next = items.last().filter(|_| i64::try_from(jobs.len()) == Ok(MOST_JOBS)).map(|last| last.job);
     Ok(Json(&MissingJobs { items, next }).into_response())
 }

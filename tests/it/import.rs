@@ -21,7 +21,7 @@ const MANUAL: &str = r#"
 "#;
 
 /// A file with all that is understood.
-const FARM: &str = r##"
+const FARM: &str = r#"
 ;; Specifications of a farm.
 (use-modules (guix channels))
 (define %systems '("x86_64-linux" "aarch64-linux"))
@@ -50,7 +50,7 @@ const FARM: &str = r##"
        (specification (name "mirror") (channels (list
          (channel (inherit %default-guix-channel) (url "https://example.org/guix.git")))))
        (specification (name "evil\"\n[x]") (build 'hello))))
-"##;
+"#;
 
 fn all(directory: &Path) -> String {
     let mut files: Vec<_> =

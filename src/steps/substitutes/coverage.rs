@@ -142,7 +142,7 @@ impl MeasureCoverage {
                 let answers: Vec<Option<bool>> = due.names.iter().map(of_name).collect();
                 Some(NewPresence { outputs: due.outputs, present: all(&answers)? })
             };
-            let is_full = due.len() as i64 == PIECE;
+            let is_full = i64::try_from(due.len())? == PIECE;
             let known: Vec<NewPresence> = due.iter().filter_map(of_set).collect();
             is_more |= is_full && !known.is_empty();
             if !known.is_empty() {

@@ -86,7 +86,7 @@ pub(super) struct Chart {
 
 impl Chart {
     /// A chart of these lines; `None` unless there are two points in time.
-    pub(super) fn new(lines: Vec<Line>, time: fn(Seconds) -> String) -> Option<Self> {
+    pub(super) fn new(lines: &[Line], time: fn(Seconds) -> String) -> Option<Self> {
         let times = || lines.iter().flat_map(|line| line.points.iter().map(|(at, _)| *at));
         let (first, last) = (times().min()?, times().max()?);
         if first == last {
@@ -100,7 +100,7 @@ impl Chart {
         }
         for (place, line) in lines.iter().enumerate() {
             let points = line.points.iter().map(|(at, percent)| {
-                let x = (at - first) as f64 / (last - first) as f64 * WIDTH;
+                let x = seconds(at - first) / seconds(last - first) * WIDTH;
                 format!("{x:.1},{:.1}", height(*percent))
             });
             let points: Vec<String> = points.collect();
@@ -123,6 +123,10 @@ impl Chart {
     pub(super) fn svg(&self) -> &str {
         &self.svg
     }
+}
+
+fn seconds(span: Seconds) -> f64 {
+    f64::from(u32::try_from(span).unwrap_or(u32::MAX))
 }
 
 /// The height at which a percentage is drawn.
@@ -151,9 +155,8 @@ mod tests {
     #[test]
     fn a_chart_needs_two_times_and_keeps_to_its_area() {
         let line = |points: &[(Seconds, f64)]| Line { label: "a".into(), points: points.to_vec() };
-        assert!(Chart::new(vec![line(&[(5, 50.0)])], |_| String::new()).is_none());
-        let chart =
-            Chart::new(vec![line(&[(5, 0.0), (15, 100.0), (25, 120.0)])], |at| at.to_string()).unwrap();
+        assert!(Chart::new(&[line(&[(5, 50.0)])], |_| String::new()).is_none());
+        let chart = Chart::new(&[line(&[(5, 0.0), (15, 100.0), (25, 120.0)])], |at| at.to_string()).unwrap();
         assert!(chart.svg().contains("points='0.0,120.0 450.0,0.0 900.0,0.0'"), "{}", chart.svg());
         assert_eq!(
             chart.values.first().map(|(_, at, percent)| (at.as_str(), percent.as_str())),

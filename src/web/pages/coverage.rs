@@ -121,18 +121,7 @@ pub(in crate::web) async fn page(
     let stored = spec_named(db, &name).await?;
     let rows = db.coverage(Some(&name)).await?;
     let found = Coverage::all(&rows);
-    let wanted = listed.system.as_deref();
-    // The system of which most is missing first.
-    let worst = found.iter().max_by_key(|one| one.total.absent);
-    let chosen = match wanted {
-        None => worst,
-        Some(system) => Some(
-            found
-                .iter()
-                .find(|one| one.system == system)
-                .ok_or_else(|| Problem::missing(format!("nothing is known of {name} for {system}")))?,
-        ),
-    };
+    let chosen = chosen(&found, &name, listed.system.as_deref())?;
     let (jobs, more) = match chosen {
         Some(one) => missing(db, one, &listed.after, now).await?,
         None => (Vec::new(), None),
@@ -157,6 +146,18 @@ pub(in crate::web) async fn page(
         jobs,
         more,
     }))
+}
+
+/// The system whose missing jobs are listed: the one that is asked for, or the one of which most is
+/// missing.
+fn chosen<'f, 'a>(
+    found: &'f [Coverage<'a>],
+    name: &str,
+    system: Option<&str>,
+) -> Result<Option<&'f Coverage<'a>>, Problem> {
+    let Some(system) = system else { return Ok(found.iter().max_by_key(|one| one.total.absent)) };
+    let one = found.iter().find(|one| one.system == system);
+    one.map(Some).ok_or_else(|| Problem::missing(format!("nothing is known of {name} for {system}")))
 }
 
 fn many(number: usize) -> i64 {
@@ -282,5 +283,5 @@ fn chart(history: &[db::Coverage]) -> Option<Chart> {
             line.points.push((row.counted_at, percent));
         }
     }
-    Chart::new(lines, utc)
+    Chart::new(&lines, utc)
 }
