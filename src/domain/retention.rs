@@ -35,7 +35,7 @@ pub enum NeededFor {
 pub enum Reason {
     /// Its spec has no retention rules.
     Everything,
-    /// It is needed, as [`Needed`] says.
+    /// It is needed, as [`NeededFor`] says.
     Needed(NeededFor),
     /// It is among the newest.
     Newest,

@@ -2,16 +2,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Seconds;
-use crate::db::{self, EvaluationId};
-use crate::domain::coverage::{Counts, Enough, Missing};
+use crate::db::{self, Db, EvaluationId};
+use crate::domain::coverage::{ANSWER_LIFETIME, Counts, Enough, Missing};
 
 /// What substitute servers have of the newest complete evaluation of a spec and system.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Coverage<'a> {
-    /// When it was counted.
-    pub counted_at: Seconds,
+    /// When it was counted; `null` if it is not counted yet, so that nothing is known.
+    pub counted_at: Option<Seconds>,
     /// The evaluation.
-    pub evaluation: EvaluationId,
+    pub evaluation: Option<EvaluationId>,
     /// What keeps absent outputs back.
     pub missing: Option<&'a Missing>,
     /// What each server has.
@@ -25,7 +25,7 @@ pub struct Coverage<'a> {
     /// What all servers have together.
     pub total: Share,
     /// When the evaluation was wanted.
-    pub wanted_at: Seconds,
+    pub wanted_at: Option<Seconds>,
 }
 
 /// Numbers of sets of outputs. A set counts as present if all its outputs are.
@@ -66,7 +66,7 @@ pub struct MissingJob<'a> {
     pub build: Option<i64>,
     /// The name of the job.
     pub job: &'a str,
-    /// Whether a server has not answered, so that it may be there.
+    /// Whether some server has not answered, so that it may be there.
     pub may_be_there: bool,
     /// The spec.
     pub spec: &'a str,
@@ -112,27 +112,60 @@ impl Share {
     }
 }
 
-impl<'a> Coverage<'a> {
-    /// The views of rows, which come by spec and system, and of each of these by server.
-    pub fn all(rows: &'a [db::Coverage]) -> Vec<Self> {
-        rows.chunk_by(|one, next| one.evaluation == next.evaluation).filter_map(Self::new).collect()
+/// What views of coverage are made of.
+#[derive(Debug)]
+pub struct Rows {
+    specs: Vec<db::StoredSpec>,
+    counts: Vec<db::Coverage>,
+    now: Seconds,
+}
+
+impl Rows {
+    /// Reads the active specs, or one of them, and what was counted for them.
+    pub async fn load(db: &Db, spec: Option<&str>, now: Seconds) -> db::Result<Self> {
+        let mut specs = db.specs().await?;
+        specs.retain(|stored| {
+            let is_asked_for = stored.present && stored.spec.active && !stored.spec.is_template();
+            is_asked_for && spec.is_none_or(|name| stored.spec.name == name)
+        });
+        Ok(Self { specs, counts: db.coverage(spec).await?, now })
     }
 
-    fn new(rows: &'a [db::Coverage]) -> Option<Self> {
-        let last = rows.iter().find(|row| row.server.is_empty() && row.hours == 0)?;
-        let server = |row: &'a db::Coverage| ServerShare { share: Share::new(row.counts), url: &row.server };
-        let then = |row: &db::Coverage| ShareThen { share: Share::new(row.counts), hours: row.hours };
-        Some(Self {
-            counted_at: last.counted_at,
-            evaluation: last.evaluation,
-            missing: last.missing.as_ref(),
-            total: Share::new(last.counts),
-            servers: rows.iter().filter(|row| !row.server.is_empty() && row.hours == 0).map(server).collect(),
-            spec: &last.spec,
-            system: &last.system,
-            then: rows.iter().filter(|row| row.server.is_empty() && row.hours > 0).map(then).collect(),
-            wanted_at: last.created_at,
-        })
+    /// The numbers of a row. Old ones say nothing.
+    fn share(&self, row: &db::Coverage) -> Share {
+        let is_old = self.now - row.counted_at >= ANSWER_LIFETIME;
+        let unknown = Counts { present: 0, absent: 0, unknown: row.counts.total() };
+        Share::new(if is_old { unknown } else { row.counts })
+    }
+}
+
+impl<'a> Coverage<'a> {
+    /// The views of each spec and system, whether it was counted or not.
+    pub fn all(rows: &'a Rows) -> Vec<Self> {
+        let of_spec = |stored: &'a db::StoredSpec| {
+            stored.spec.systems.iter().map(|system| Self::new(rows, &stored.spec.name, system.as_str()))
+        };
+        rows.specs.iter().flat_map(of_spec).collect()
+    }
+
+    fn new(rows: &'a Rows, spec: &'a str, system: &'a str) -> Self {
+        let own: Vec<&db::Coverage> =
+            rows.counts.iter().filter(|row| row.spec == spec && row.system == system).collect();
+        let last = own.iter().find(|row| row.server.is_empty() && row.hours == 0);
+        let at_server = own.iter().filter(|row| !row.server.is_empty() && row.hours == 0);
+        let then = own.iter().filter(|row| row.server.is_empty() && row.hours > 0);
+        let total = last.map_or(Share::new(Counts::default()), |row| rows.share(row));
+        Self {
+            counted_at: last.map(|row| row.counted_at),
+            evaluation: last.map(|row| row.evaluation),
+            missing: last.and_then(|row| row.missing.as_ref()).filter(|_| total.absent > 0),
+            servers: at_server.map(|row| ServerShare { share: rows.share(row), url: &row.server }).collect(),
+            spec,
+            system,
+            then: then.map(|row| ShareThen { share: Share::new(row.counts), hours: row.hours }).collect(),
+            total,
+            wanted_at: last.map(|row| row.created_at),
+        }
     }
 
     /// What all servers have, or the one at `url`; `None` if there is no such server.

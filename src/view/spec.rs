@@ -68,6 +68,8 @@ impl Rows {
     /// Reads at most `limit` specs: those whose names contain `text`, after the name `after`.
     pub async fn load(db: &Db, text: &str, after: &str, limit: usize) -> Result<Self> {
         let mut specs = db.specs().await?;
+        // Databases may sort names in another way.
+        specs.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
         specs.retain(|stored| stored.spec.name.contains(text) && stored.spec.name.as_str() > after);
         let is_cut = specs.len() > limit;
         specs.truncate(limit);
@@ -102,18 +104,13 @@ impl<'a> SpecSummary<'a> {
             blocked: blocked.map(|block| block.reason.as_str()),
             evaluations: newest.map(NewestEvaluation::new).collect(),
             name,
-            paused: rows.pauses.iter().any(|pause| pause.kind == "spec" && is_of(&pause.name, name)),
+            paused: rows.pauses.iter().any(|pause| pause.stops_spec(spec)),
             present: stored.present,
             priority: spec.priority,
             systems: spec.systems.iter().map(System::as_str).collect(),
             template: spec.template.as_deref(),
         }
     }
-}
-
-/// Whether a spec has this name, or was made from a template of this name.
-fn is_of(name: &str, spec: &str) -> bool {
-    spec.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl<'a> NewestEvaluation<'a> {

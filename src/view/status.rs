@@ -96,8 +96,12 @@ impl Rows {
         rows.blocked_specs.retain(|block| filter.admits_spec(&block.spec));
         rows.blockers.retain(|blocker| filter.admits(&blocker.build.spec, blocker.build.system.as_str()));
         rows.builds.retain(|count| filter.admits(&count.spec, &count.system));
-        rows.pauses.retain(|pause| pause.kind != "spec" || filter.admits_spec(&pause.name));
         rows.specs.retain(|stored| filter.admits_spec(&stored.spec.name));
+        let specs = &rows.specs;
+        rows.pauses.retain(|pause| {
+            let is_shown = || specs.iter().any(|stored| pause.stops_spec(&stored.spec));
+            pause.kind != "spec" || filter.admits_spec(&pause.name) || is_shown()
+        });
         rows.unserved.retain(|unserved| filter.admits(&unserved.spec, &unserved.system));
         Ok(rows)
     }

@@ -51,10 +51,9 @@ impl BuildQuery {
             Ok(filter) => filter,
             Err(unknown) => return Ok(Err(unknown)),
         };
-        let is_disturbed = match self.disturbed.as_str() {
-            "" | "false" => false,
-            "true" => true,
-            other => return Ok(Err(Unknown(format!("`disturbed` is true or false, not {other}")))),
+        let is_disturbed = match is_true(&self.disturbed) {
+            Ok(is_disturbed) => is_disturbed,
+            Err(unknown) => return Ok(Err(unknown)),
         };
         let state = match common.state() {
             Ok(state) => state.or(is_disturbed.then_some(BuildState::Failed)),
@@ -103,6 +102,15 @@ pub(super) async fn rows(shared: &Shared, id: &str) -> Result<Rows, Problem> {
     rows.ok_or_else(|| Problem::missing(format!("there is no build {id}")))
 }
 
+/// Reads the value of `disturbed`.
+fn is_true(word: &str) -> Result<bool, Unknown> {
+    match word {
+        "" | "false" => Ok(false),
+        "true" => Ok(true),
+        other => Err(Unknown(format!("`disturbed` is true or false, not {other}"))),
+    }
+}
+
 /// The body of a request to queue failed builds once more. A form has only texts.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -141,7 +149,12 @@ pub(super) async fn retry(
         system,
         state,
         name: ActionBody::word(&name).map(ToOwned::to_owned),
-        is_disturbed: disturbed == Value::Bool(true) || disturbed == "true",
+        is_disturbed: match &disturbed {
+            Value::Null | Value::Bool(false) => false,
+            Value::Bool(true) => true,
+            Value::String(word) => is_true(word)?,
+            other => return Err(Unknown(format!("`disturbed` is true or false, not {other}")).into()),
+        },
     };
     let text = farm.actions(&by).retry_builds(&filter).await?;
     Ok(farm.done(text, ActionBody { back, ..ActionBody::default() }))

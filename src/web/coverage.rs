@@ -12,7 +12,7 @@ use super::Shared;
 use super::api::spec_named;
 use super::problem::Problem;
 use crate::domain::coverage::ANSWER_LIFETIME;
-use crate::view::coverage::{Coverage, MissingJob, MissingJobs};
+use crate::view::coverage::{Coverage, MissingJob, MissingJobs, Rows};
 use crate::view::page::Items;
 
 /// The most jobs of one answer.
@@ -29,14 +29,14 @@ pub(super) struct After {
 }
 
 pub(super) async fn all(State(shared): State<Arc<Shared>>) -> Answer {
-    let rows = shared.web.db.coverage(None).await?;
+    let rows = Rows::load(&shared.moment().await?, None, shared.web.clock.now()).await?;
     Ok(Json(&Items { items: Coverage::all(&rows) }).into_response())
 }
 
 pub(super) async fn of_spec(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Answer {
     let db = &shared.moment().await?;
     spec_named(db, &name).await?;
-    let rows = db.coverage(Some(&name)).await?;
+    let rows = Rows::load(db, Some(&name), shared.web.clock.now()).await?;
     Ok(Json(&Items { items: Coverage::all(&rows) }).into_response())
 }
 
@@ -47,13 +47,14 @@ pub(super) async fn missing(
 ) -> Answer {
     let db = &shared.moment().await?;
     spec_named(db, &name).await?;
-    let rows = db.coverage(Some(&name)).await?;
+    let rows = Rows::load(db, Some(&name), shared.web.clock.now()).await?;
     let found = Coverage::all(&rows);
-    let Some(one) = found.iter().find(|one| one.system == system) else {
+    let one = found.iter().find(|one| one.system == system);
+    let Some((one, evaluation)) = one.and_then(|one| Some((one, one.evaluation?))) else {
         return Err(Problem::missing(format!("nothing is known of {name} for {system}")));
     };
     let since = shared.web.clock.now() - ANSWER_LIFETIME;
-    let jobs = db.missing_jobs(one.evaluation, &after, since, MOST_JOBS).await?;
+    let jobs = db.missing_jobs(evaluation, &after, since, MOST_JOBS).await?;
     let items: Vec<MissingJob<'_>> = jobs.iter().map(|row| MissingJob::new(one, row)).collect();
     let next = items.last().filter(|_| i64::try_from(jobs.len()) == Ok(MOST_JOBS)).map(|last| last.job);
     Ok(Json(&MissingJobs { items, next }).into_response())

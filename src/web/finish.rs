@@ -44,7 +44,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
 ///
 /// Every error of the API is a problem, whichever layer it comes from.
 pub(super) async fn finish(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let is_api = request.uri().path().starts_with("/api/");
+    let is_api = request.uri().path().starts_with("/api/v1/");
     let response = finished(&shared, request, next).await;
     let is_error = response.status().is_client_error() || response.status().is_server_error();
     let is_problem = response.extensions().get::<Problem>().is_some();

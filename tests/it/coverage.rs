@@ -2,10 +2,12 @@
 
 use gorget::clock::Clock;
 use gorget::db::{Coverage, Db};
-use gorget::domain::coverage::Counts;
+use gorget::domain::coverage::{Counts, Enough};
+use gorget::domain::spec::System;
 use gorget::farm::reconciler::run_until_idle;
 use gorget::guix::signature::SigningKey;
 use gorget::steps::substitutes::{MeasureCoverage, Server};
+use gorget::view::coverage::{self as view, Rows, enough};
 use serde_json::{Value, json};
 
 use crate::here;
@@ -162,6 +164,45 @@ async fn a_server_that_fails_leaves_things_unknown_until_it_answers() {
 }
 
 #[tokio::test]
+async fn what_is_not_counted_or_was_long_ago_is_not_known() {
+    on_both(async |db| {
+        let key = SigningKey::generate().unwrap();
+        let (server, url) = StandIn::start().await;
+        server.about("one", Some(signed("one", &key)));
+        want(db, "a", vec![with_output("one")]).await;
+        let clock = Clock::manual(1000);
+        let servers = vec![Server::new(&url, trusting(&[&key]), 4).unwrap()];
+        let mut measure = MeasureCoverage::new(&context(db, &clock), servers);
+        let whole = async |now| {
+            let rows = Rows::load(db, None, now).await.unwrap();
+            let found = view::Coverage::all(&rows);
+            let percents: Vec<Option<f64>> = found.iter().map(|one| one.total.percent).collect();
+            (percents, enough(found.iter().map(|one| one.share(None)), 100.0))
+        };
+        assert_eq!(whole(1000).await, (vec![None], Enough::Unknown), "not counted yet");
+        run_until_idle(&mut measure).await.unwrap();
+        assert_eq!(whole(1000).await, (vec![Some(100.0)], Enough::Yes));
+        assert_eq!(whole(1000 + 73 * HOUR).await, (vec![Some(0.0)], Enough::Unknown), "long ago");
+
+        // A system that was not evaluated yet is not known, however much is there of the other.
+        let mut both = db.specs().await.unwrap()[0].spec.clone();
+        both.systems.push(System::new("aarch64-linux").unwrap());
+        db.sync_specs(&[both]).await.unwrap();
+        assert_eq!(whole(1000).await, (vec![Some(100.0), None], Enough::Unknown));
+
+        // One server error among many answers keeps nobody from asking for builds.
+        let many: Vec<String> = (0..100).map(|number| format!("package-{number}")).collect();
+        for name in &many[..10] {
+            server.about(name, Some(Word::Fails(reqwest::StatusCode::BAD_GATEWAY, None)));
+        }
+        want(db, "b", many.iter().map(|name| with_output(name)).collect()).await;
+        run_until_idle(&mut measure).await.unwrap();
+        assert_eq!(db.failing_servers().await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn outputs_that_no_evaluation_has_any_more_are_not_asked_for() {
     on_both(async |db| {
         let key = SigningKey::generate().unwrap();
@@ -174,7 +215,7 @@ async fn outputs_that_no_evaluation_has_any_more_are_not_asked_for() {
         run_until_idle(&mut measure).await.unwrap();
         assert_eq!((at(&last(db).await, "", 0), server.requests()), (Some((0, 1500, 0)), 1500));
         want(db, "b", names[..2].iter().map(|name| with_output(name)).collect()).await;
-        clock.advance(HOUR);
+        clock.advance(25 * HOUR);
         run_until_idle(&mut measure).await.unwrap();
         assert_eq!((at(&last(db).await, "", 0), server.requests()), (Some((0, 2, 0)), 2));
         // How it was then is still known.

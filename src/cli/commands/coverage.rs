@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::domain::coverage::{ANSWER_LIFETIME, Enough};
 use crate::domain::spec::System;
-use crate::view::coverage::{Coverage, MissingJob, Share, enough, percentage};
+use crate::view::coverage::{Coverage, MissingJob, Rows, Share, enough, percentage};
 
 /// Show how much substitute servers have of the newest evaluations
 ///
@@ -27,7 +27,7 @@ pub(in crate::cli) struct CoverageArgs {
     /// Fail unless so many per cent are there for each system
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     require: Option<f64>,
-    /// List the jobs whose outputs no server has
+    /// List the jobs whose outputs no server is known to have
     #[arg(long, requires = "spec", conflicts_with = "server")]
     missing: bool,
     /// Write one JSON object for each system, or with `--missing` for each job
@@ -43,11 +43,11 @@ fn percent(text: &str) -> Result<f64, String> {
 pub(in crate::cli) async fn run(args: &CoverageArgs, config: Config) -> anyhow::Result<Exit> {
     let db = open_db::for_report(&config).await?;
     check_spec(&db, args.spec.as_deref()).await?;
-    let rows = db.coverage(args.spec.as_deref()).await?;
+    let rows = Rows::load(&db, args.spec.as_deref(), Clock::System.now()).await?;
     let mut found = Coverage::all(&rows);
     found.retain(|one| args.system.as_ref().is_none_or(|system| system.as_str() == one.system));
     check_server(&found, args.server.as_deref())?;
-    if found.is_empty() {
+    if found.iter().all(|one| one.counted_at.is_none()) {
         output::note(if config.substitutes.servers.is_empty() {
             "nothing is known: the configuration names no substitute server\n\
              hint: list them in `[substitutes]`, `servers`"
@@ -86,7 +86,8 @@ async fn check_spec(db: &Db, name: Option<&str>) -> anyhow::Result<()> {
 /// Fails if a server was named that none of these knows.
 fn check_server(found: &[Coverage<'_>], url: Option<&str>) -> anyhow::Result<()> {
     let Some(url) = url else { return Ok(()) };
-    if found.is_empty() || found.iter().any(|one| one.share(Some(url)).is_some()) {
+    let is_counted = found.iter().any(|one| one.counted_at.is_some());
+    if !is_counted || found.iter().any(|one| one.share(Some(url)).is_some()) {
         return Ok(());
     }
     let mut known: Vec<&str> =
@@ -102,12 +103,12 @@ fn list(found: &[Coverage<'_>], server: Option<&str>) -> std::io::Result<()> {
         Some(vec![
             one.spec.to_owned(),
             one.system.to_owned(),
-            one.evaluation.to_string(),
+            one.evaluation.map_or_else(|| "-".to_owned(), |id| id.to_string()),
             percentage(share.percent),
             share.counts().total().to_string(),
             share.absent.to_string(),
             share.unknown.to_string(),
-            utc(one.counted_at),
+            one.counted_at.map_or_else(|| "not yet".to_owned(), utc),
         ])
     };
     let header = ["SPEC", "SYSTEM", "EVALUATION", "PRESENT", "OF", "ABSENT", "UNKNOWN", "COUNTED"];
@@ -116,14 +117,18 @@ fn list(found: &[Coverage<'_>], server: Option<&str>) -> std::io::Result<()> {
 
 fn show(one: &Coverage<'_>) -> std::io::Result<()> {
     let counts = one.total.counts();
+    let (Some(counted_at), Some(evaluation), Some(wanted_at)) =
+        (one.counted_at, one.evaluation, one.wanted_at)
+    else {
+        return output::line(&format!("{}, {}: not counted yet", one.spec, one.system));
+    };
     output::line(&format!(
-        "{}, {}: {} of {} (evaluation {}, wanted at {})",
+        "{}, {}: {} of {} (evaluation {evaluation}, wanted at {})",
         one.spec,
         one.system,
         percentage(one.total.percent),
         output::count(usize::try_from(counts.total()).unwrap_or(0), "set of outputs", "sets of outputs"),
-        one.evaluation,
-        utc(one.wanted_at),
+        utc(wanted_at),
     ))?;
     let server = |url: &str, share: &Share| {
         let numbers = [share.present, share.absent, share.unknown].map(|number| number.to_string());
@@ -148,13 +153,14 @@ fn show(one: &Coverage<'_>) -> std::io::Result<()> {
     if !then.is_empty() {
         output::line(&format!("after {}", then.join(", ")))?;
     }
-    output::line(&format!("counted at {}", utc(one.counted_at)))
+    output::line(&format!("counted at {}", utc(counted_at)))
 }
 
 /// Lists the jobs whose outputs no server has.
 async fn show_missing(db: &Db, one: &Coverage<'_>, json: bool) -> anyhow::Result<()> {
     let since = Clock::System.now() - ANSWER_LIFETIME;
-    let rows = db.missing_jobs(one.evaluation, "", since, i64::MAX).await?;
+    let Some(evaluation) = one.evaluation else { return Ok(()) };
+    let rows = db.missing_jobs(evaluation, "", since, i64::MAX).await?;
     let jobs: Vec<MissingJob<'_>> = rows.iter().map(|row| MissingJob::new(one, row)).collect();
     if json {
         return jobs.iter().try_for_each(output::json);
@@ -162,7 +168,7 @@ async fn show_missing(db: &Db, one: &Coverage<'_>, json: bool) -> anyhow::Result
     let row = |job: &MissingJob<'_>| {
         let state = job.state.unwrap_or("no build");
         let state =
-            if job.may_be_there { format!("{state}, not known of all servers") } else { state.into() };
+            if job.may_be_there { format!("{state}, not all servers have answered") } else { state.into() };
         vec![job.job.to_owned(), job.system.to_owned(), state]
     };
     Ok(output::table(&["JOB", "SYSTEM", "BUILD"], jobs.iter().map(row).collect())?)

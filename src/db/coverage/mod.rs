@@ -105,16 +105,20 @@ impl Db {
         rows.into_iter().map(Coverage::try_from).collect()
     }
 
-    /// The last counts of all servers together of the evaluations of a spec, the oldest first.
+    /// The last counts of all servers together of the evaluations of a spec, those of the newest
+    /// evaluation of a day for each system, the oldest first.
     pub async fn coverage_history(&self, spec: SpecId, since: Seconds) -> Result<Vec<Coverage>> {
         const SQL: &str = concat!(
             coverage!(),
-            "where e.spec_id = $1 and c.server = '' and c.hours = 0 and c.counted_at >= $2
-             order by c.counted_at desc limit 2000"
+            "where c.server = '' and c.hours = 0 and c.evaluation_id in (
+               select max(x.evaluation_id) from coverage x join evaluation y on y.id = x.evaluation_id
+               where y.spec_id = $1 and x.server = '' and x.hours = 0 and x.counted_at >= $2
+               group by y.system, x.counted_at / 86400)
+             order by c.counted_at, c.evaluation_id"
         );
         let rows: Vec<Row> =
             each!(&self.readers, pool => sqlx::query_as(SQL).bind(spec).bind(since).fetch_all(pool).await?);
-        rows.into_iter().rev().map(Coverage::try_from).collect()
+        rows.into_iter().map(Coverage::try_from).collect()
     }
 
     /// Records counts of an evaluation. A count some hours after the evaluation was wanted is recorded

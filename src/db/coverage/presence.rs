@@ -27,8 +27,8 @@ pub struct DueOutputs {
     pub outputs: i64,
     /// The base names of its store paths.
     pub names: Vec<String>,
-    /// Whether it was built, so that an earlier "no" says nothing.
-    pub built: bool,
+    /// Whether an answer will do that was given before: it was not asked for here, and not built.
+    pub may_be_cached: bool,
 }
 
 /// A job whose outputs no server is known to have.
@@ -57,6 +57,8 @@ pub struct NewPresence {
 const FRESH: Seconds = 600;
 /// The longest time between two questions for something that a server does not have.
 const ABSENT: Seconds = 6 * 3600;
+/// Sets of outputs to forget at a time.
+const FORGOTTEN: usize = 5000;
 /// The time between two questions for something that it has.
 const PRESENT: Seconds = 24 * 3600;
 
@@ -104,7 +106,8 @@ impl Db {
         // Something that was built meanwhile is asked for soon.
         let sql = sql!(
             its!(),
-            "select its.id, outputs(o, d), coalesce(b.state = 'succeeded', false) from its join output_set o on o.id = its.id
+            "select its.id, outputs(o, d), p.output_set_id is null and coalesce(b.state <> 'succeeded', true)
+             from its join output_set o on o.id = its.id
                join derivation d on d.id = its.derivation
                left join presence p on p.output_set_id = its.id and p.server_id = $4
                left join build b on b.output_set_id = its.id
@@ -119,7 +122,8 @@ impl Db {
         let names = |paths: String| {
             paths.lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect()
         };
-        let due = |(outputs, paths, built)| DueOutputs { outputs, names: names(paths), built };
+        let due =
+            |(outputs, paths, may_be_cached)| DueOutputs { outputs, names: names(paths), may_be_cached };
         Ok(found.into_iter().map(due).collect())
     }
 
@@ -199,18 +203,23 @@ impl Db {
     }
 
     /// Forgets what servers had that are not among these, and the outputs that no newest evaluation has.
-    pub async fn forget_presence(&self, servers: &[i64]) -> Result<u64> {
+    pub async fn forget_presence(&self, servers: &[i64]) -> Result<()> {
+        const UNNEEDED: &str = "select distinct p.output_set_id from presence p
+            where not exists (select 1 from derivation d join job_interval i on i.derivation_id = d.id
+              where d.output_set_id = p.output_set_id and i.last_evaluation is null)";
         let kept = rows(servers.iter().map(|id| (*id).into()));
         let mut tx = self.begin().await?;
-        let mut count = execute!(&mut tx, sql!("delete from presence where server_id not in ids($1)"), &kept);
+        execute!(&mut tx, sql!("delete from presence where server_id not in ids($1)"), &kept);
         execute!(&mut tx, sql!("delete from presence_server where id not in ids($1)"), kept);
-        count += execute!(
-            &mut tx,
-            "delete from presence where not exists (select 1 from derivation d
-               join job_interval i on i.derivation_id = d.id
-               where d.output_set_id = presence.output_set_id and i.last_evaluation is null)"
-        );
         tx.commit().await?;
-        Ok(count)
+        let unneeded: Vec<i64> =
+            each!(&self.readers, pool => sqlx::query_scalar(UNNEEDED).fetch_all(pool).await?);
+        for piece in unneeded.chunks(FORGOTTEN) {
+            let sets = rows(piece.iter().map(|id| (*id).into()));
+            let mut tx = self.begin().await?;
+            execute!(&mut tx, sql!("delete from presence where output_set_id in ids($1)"), sets);
+            tx.commit().await?;
+        }
+        Ok(())
     }
 }

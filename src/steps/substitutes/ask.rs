@@ -12,6 +12,8 @@ use crate::farm::reconciler::retry_delay;
 pub(super) struct Asker {
     db: Db,
     mode: Mode,
+    /// Whether a server that answers some questions is not given up.
+    is_tolerant: bool,
 }
 
 /// When to ask failing servers again, and why.
@@ -20,7 +22,13 @@ pub(super) struct Again(Option<(Seconds, String)>);
 
 impl Asker {
     pub(super) fn new(context: &Context) -> Self {
-        Self { db: context.db.clone(), mode: context.mode }
+        Self { db: context.db.clone(), mode: context.mode, is_tolerant: false }
+    }
+
+    /// Gives a server up only if it answers nothing: many questions that nobody waits for must not
+    /// keep builds from being asked for.
+    pub(super) fn tolerant(context: &Context) -> Self {
+        Self { is_tolerant: true, ..Self::new(context) }
     }
 
     /// The answers of a server, new or cached; `None` for an item without an answer.
@@ -74,7 +82,11 @@ impl Asker {
             .collect();
         self.db.store_lookups(&server.name, &kept).await?;
         let failures = failing.as_ref().map_or(0, |failing| failing.failures);
-        self.note_failure(server, answers.failure, failures, now, again).await?;
+        let mut failure = answers.failure;
+        if let Some(failure) = failure.as_mut().filter(|_| self.is_tolerant) {
+            failure.is_down = answers.known.is_empty();
+        }
+        self.note_failure(server, failure, failures, now, again).await?;
         Ok(answers.known.into_iter().map(|(name, (present, _))| (name, present)).collect())
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Every output is asked for at each server, whoever builds it. What a server has is asked for again
 //! once a day; what it does not have is asked for the less often the longer it has been absent, and
-//! soon after it was built. The answers share the cache of the questions for wanted builds.
+//! soon after it was built. The first answer may be the one that was cached when builds were wanted.
 //!
 //! A server that does not answer leaves things unknown; an answer counts for three days.
 
@@ -40,14 +40,18 @@ pub struct MeasureCoverage {
     servers: Vec<Server>,
     asker: Asker,
     rounds: HashMap<EvaluationId, Round>,
+    turn: u64,
     /// When answers were removed last.
     forgotten_at: Option<Seconds>,
 }
 
-/// When an evaluation was asked for and counted last.
+/// What was done for an evaluation.
 #[derive(Debug, Default, Clone, Copy)]
 struct Round {
+    /// The number of the step that asked last: evaluations take turns.
+    turn: u64,
     counted_at: Option<Seconds>,
+    /// When nothing was due any more.
     ended_at: Option<Seconds>,
 }
 
@@ -58,27 +62,24 @@ impl Reconciler for MeasureCoverage {
     async fn step(&mut self) -> anyhow::Result<StepOutcome> {
         let newest = self.newest().await?;
         self.rounds.retain(|id, _| newest.iter().any(|one| one.id == *id));
-        self.forget(self.clock.now()).await?;
-        for evaluation in newest {
-            let now = self.clock.now();
-            let round = self.rounds.entry(evaluation.id).or_default();
-            let is_over =
-                round.ended_at.is_some_and(|at| self.mode.is_once() || (0..ROUND).contains(&(now - at)));
-            if is_over {
-                continue;
-            }
-            let counted_at = round.counted_at;
-            let is_more = self.ask_piece(&evaluation, now).await?;
-            if !is_more || counted_at.is_none_or(|at| !(0..COUNT).contains(&(now - at))) {
-                self.count(&evaluation, now).await?;
-            }
-            let ended_at = (!is_more).then_some(now);
-            self.rounds.insert(evaluation.id, Round { counted_at: Some(now), ended_at });
-            if is_more {
-                return Ok(StepOutcome::Worked);
-            }
+        let now = self.clock.now();
+        self.forget(now).await?;
+        let round = |one: &Evaluation| self.rounds.get(&one.id).copied().unwrap_or_default();
+        let is_over = |round: Round| {
+            round.ended_at.is_some_and(|at| self.mode.is_once() || (0..ROUND).contains(&(now - at)))
+        };
+        let due = newest.iter().filter(|one| !is_over(round(one)));
+        let Some(evaluation) = due.min_by_key(|one| round(one).turn) else { return Ok(StepOutcome::Idle) };
+        let mut round = round(evaluation);
+        let is_more = self.ask_piece(evaluation, now).await?;
+        if !is_more || round.counted_at.is_none_or(|at| !(0..COUNT).contains(&(now - at))) {
+            self.count(evaluation, now).await?;
+            round.counted_at = Some(now);
         }
-        Ok(StepOutcome::Idle)
+        self.turn += 1;
+        (round.turn, round.ended_at) = (self.turn, (!is_more).then_some(now));
+        self.rounds.insert(evaluation.id, round);
+        Ok(StepOutcome::Worked)
     }
 }
 
@@ -87,12 +88,13 @@ impl MeasureCoverage {
     pub fn new(context: &Context, servers: Vec<Server>) -> Self {
         let Context { db, clock, mode, .. } = context.clone();
         Self {
-            asker: Asker::new(context),
+            asker: Asker::tolerant(context),
             db,
             clock,
             mode,
             servers,
             rounds: HashMap::new(),
+            turn: 0,
             forgotten_at: None,
         }
     }
@@ -152,23 +154,25 @@ impl MeasureCoverage {
         Ok(is_more)
     }
 
-    /// What a server says of the items of these sets. A cached answer about what was built meanwhile
-    /// does not count.
+    /// What a server says of the items of these sets. What it said when somebody wanted them counts the
+    /// first time, unless they were built meanwhile.
     async fn answers(
         &self,
         server: &Server,
         due: &[DueOutputs],
         now: Seconds,
     ) -> anyhow::Result<HashMap<String, Option<bool>>> {
-        let names = |built: bool| {
-            due.iter().filter(move |due| due.built == built).flat_map(|due| due.names.iter().cloned())
+        let names = |cached: bool| {
+            due.iter()
+                .filter(move |due| due.may_be_cached == cached)
+                .flat_map(|due| due.names.iter().cloned())
         };
         let mut again = Again::default();
-        let waiting: BTreeSet<String> = names(false).collect();
+        let new: BTreeSet<String> = names(true).collect();
         let mut answers: HashMap<String, Option<bool>> =
-            self.asker.answers(server, &waiting, now, &mut again).await?.into_iter().collect();
-        let built: BTreeSet<String> = names(true).collect();
-        let said = self.asker.ask(server, built.into_iter().collect(), now, &mut again).await?;
+            self.asker.answers(server, &new, now, &mut again).await?.into_iter().collect();
+        let others: BTreeSet<String> = names(false).collect();
+        let said = self.asker.ask(server, others.into_iter().collect(), now, &mut again).await?;
         answers.extend(said.into_iter().map(|(name, present)| (name, Some(present))));
         Ok(answers)
     }

@@ -17,7 +17,7 @@ use super::shape::Shape;
 use crate::clock::{Seconds, utc};
 use crate::db::{self, BuildState, Db};
 use crate::domain::coverage::{ANSWER_LIFETIME, BLOCKED, NO_BUILD};
-use crate::view::coverage::{Coverage, Share, percentage};
+use crate::view::coverage::{Coverage, Rows, Share, percentage};
 use crate::web::Shared;
 use crate::web::api::spec_named;
 use crate::web::problem::Problem;
@@ -57,13 +57,13 @@ struct SystemRow {
     spec: Clean,
     href: String,
     system: Clean,
-    evaluation: (String, String),
+    evaluation: Option<(String, String)>,
     percent: String,
     bar: Bar,
     absent: String,
     unknown: String,
     reasons: String,
-    counted: Time,
+    counted: Option<Time>,
 }
 
 struct ServerRow {
@@ -98,15 +98,16 @@ pub(in crate::web) struct Listed {
 
 /// Shows what servers have of all specs.
 pub(in crate::web) async fn list(State(shared): State<Arc<Shared>>, visit: Visit) -> Answer<Response> {
-    let (rows, now) = (shared.web.db.coverage(None).await?, shared.web.clock.now());
+    let now = shared.web.clock.now();
+    let rows = Rows::load(&shared.moment().await?, None, now).await?;
     let found = Coverage::all(&rows);
     // The one of which most is missing is to be said first.
-    let worst = found.iter().max_by_key(|one| one.total.absent);
+    let worst = worst(&found);
     let lede = worst.map_or_else(
         || "Nothing is known yet.".to_owned(),
         |one| Clean::line(&format!("{}, {}", one.spec, of_system(one))).to_string(),
     );
-    let rows = found.iter().map(|one| system_row(one, now)).collect();
+    let rows = found.iter().filter(|_| worst.is_some()).map(|one| system_row(one, now)).collect();
     Ok(html(&ListPage { frame: visit.frame("Coverage", "/coverage"), lede, rows }))
 }
 
@@ -119,7 +120,7 @@ pub(in crate::web) async fn page(
 ) -> Answer<Response> {
     let (db, now) = (&shared.moment().await?, shared.web.clock.now());
     let stored = spec_named(db, &name).await?;
-    let rows = db.coverage(Some(&name)).await?;
+    let rows = Rows::load(db, Some(&name), now).await?;
     let found = Coverage::all(&rows);
     let chosen = chosen(&found, &name, listed.system.as_deref())?;
     let (jobs, more) = match chosen {
@@ -148,6 +149,12 @@ pub(in crate::web) async fn page(
     }))
 }
 
+/// The one of which most is missing, or may be.
+fn worst<'f, 'a>(found: &'f [Coverage<'a>]) -> Option<&'f Coverage<'a>> {
+    let counted = found.iter().filter(|one| one.counted_at.is_some());
+    counted.max_by_key(|one| (one.total.absent + one.total.unknown, one.total.absent))
+}
+
 /// The system whose missing jobs are listed: the one that is asked for, or the one of which most is
 /// missing.
 fn chosen<'f, 'a>(
@@ -155,7 +162,7 @@ fn chosen<'f, 'a>(
     name: &str,
     system: Option<&str>,
 ) -> Result<Option<&'f Coverage<'a>>, Problem> {
-    let Some(system) = system else { return Ok(found.iter().max_by_key(|one| one.total.absent)) };
+    let Some(system) = system else { return Ok(worst(found)) };
     let one = found.iter().find(|one| one.system == system);
     one.map(Some).ok_or_else(|| Problem::missing(format!("nothing is known of {name} for {system}")))
 }
@@ -166,7 +173,7 @@ fn many(number: usize) -> i64 {
 
 /// What is to be said first of a spec.
 fn lede(found: &[Coverage<'_>]) -> String {
-    let Some(worst) = found.iter().max_by_key(|one| one.total.absent) else {
+    let Some(worst) = worst(found) else {
         return "Nothing is known yet: servers are asked once an evaluation is complete.".to_owned();
     };
     of_system(worst)
@@ -177,16 +184,20 @@ fn of_system(one: &Coverage<'_>) -> String {
     let Share { absent, unknown, .. } = one.total;
     let head = format!("{} has {}", one.system, percentage(one.total.percent));
     let causes = one.missing.map_or(0, |missing| missing.causes.len());
-    match (absent, unknown) {
-        (0, 0) => format!("{head}: nothing is missing."),
-        (0, _) => format!("{head}; of {} it is not known.", count(unknown, "job", "jobs")),
-        (_, _) if causes > 0 => format!(
-            "{head}; {} missing, and others wait for {}.",
+    let mut text = match absent {
+        0 if unknown == 0 => format!("{head}: nothing is missing"),
+        0 => head,
+        _ if causes > 0 => format!(
+            "{head}; {} missing, and others wait for {}",
             count(absent, "is", "are"),
             count(many(causes), "failed build", "failed builds")
         ),
-        (_, _) => format!("{head}; {} missing.", count(absent, "is", "are")),
+        _ => format!("{head}; {} missing", count(absent, "is", "are")),
+    };
+    if unknown > 0 {
+        text = format!("{text}; for {} it is not known", number(unknown));
     }
+    text + "."
 }
 
 fn system_row(one: &Coverage<'_>, now: Seconds) -> SystemRow {
@@ -196,13 +207,13 @@ fn system_row(one: &Coverage<'_>, now: Seconds) -> SystemRow {
         spec: Clean::line(one.spec),
         href: link::coverage(one.spec) + &link::query(&[("system", one.system)]),
         system: Clean::line(one.system),
-        evaluation: (link::evaluation(one.evaluation), one.evaluation.to_string()),
+        evaluation: one.evaluation.map(|id| (link::evaluation(id), id.to_string())),
         percent: percentage(one.total.percent),
         bar: bar(one),
         absent: number(absent),
         unknown: number(unknown),
         reasons: reasons.collect::<Vec<_>>().join(", "),
-        counted: Time::new(one.counted_at, now),
+        counted: one.counted_at.map(|at| Time::new(at, now)),
     }
 }
 
@@ -255,7 +266,8 @@ async fn missing(
     after: &str,
     now: Seconds,
 ) -> Answer<(Vec<JobRow>, Option<String>)> {
-    let mut rows = db.missing_jobs(one.evaluation, after, now - ANSWER_LIFETIME, many(LISTED) + 1).await?;
+    let Some(evaluation) = one.evaluation else { return Ok((Vec::new(), None)) };
+    let mut rows = db.missing_jobs(evaluation, after, now - ANSWER_LIFETIME, many(LISTED) + 1).await?;
     let is_more = rows.len() > LISTED;
     rows.truncate(LISTED);
     let next = rows

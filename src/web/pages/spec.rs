@@ -85,12 +85,12 @@ pub(in crate::web) async fn page(
         .blocked_specs
         .iter()
         .map(|block| (Clean::line(block.kind), Clean::text(block.reason), Time::new(block.since, now)));
-    let pause = status.pauses.iter().find(|pause| pause.kind == "spec" && pause.name == name);
+    let pause = rows.pauses.iter().find(|pause| pause.stops_spec(&stored.spec));
     let frame = visit.frame(&name, "/specs");
     Ok(html(&SpecPage {
-        acts: acts(&frame, &name, pause.is_some()),
+        acts: acts(&frame, &name, pause.map(|pause| pause.name.as_str())),
         paused: pause
-            .map(|one| (Clean::line(one.author), Clean::text(one.reason), Time::new(one.since, now))),
+            .map(|one| (Clean::line(&one.author), Clean::text(&one.reason), Time::new(one.since, now))),
         frame,
         name: Clean::line(&name),
         coverage: link::coverage(&name),
@@ -106,14 +106,17 @@ pub(in crate::web) async fn page(
     }))
 }
 
-fn acts(frame: &Frame, name: &str, is_paused: bool) -> Vec<(String, &'static str)> {
+/// The actions of a spec that is paused under a name: its own, or that of its template.
+fn acts(frame: &Frame, name: &str, paused: Option<&str>) -> Vec<(String, &'static str)> {
     let mut acts = Vec::new();
     if frame.may_trigger() {
         acts.push((link::spec(name) + "/poll", "Poll now"));
     }
     if frame.may_operate() {
-        let pause = link::pause("spec", name);
-        acts.push(if is_paused { (pause + "/resume", "Resume") } else { (pause, "Pause") });
+        acts.push(match paused {
+            Some(name) => (link::pause("spec", name) + "/resume", "Resume"),
+            None => (link::pause("spec", name), "Pause"),
+        });
     }
     acts
 }
