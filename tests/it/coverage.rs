@@ -34,7 +34,7 @@ async fn what_a_real_server_lacks_is_named_with_what_keeps_it_back() {
     let (farm, _channel) = here::farm(&machine, jobs, "at-once = 2").await;
     farm.run_once().await;
     let said = farm.say(&["coverage", "--require", "0"]).await;
-    assert_eq!((said.code, said.data.as_str()), (Some(5), ""), "of nothing, nothing is known");
+    assert_eq!((said.code, said.data.contains("not yet")), (Some(5), true), "{}", said.data);
     assert!(said.talk.contains("names no substitute server"), "{}", said.talk);
     let acl = machine.settings().join("acl");
     farm.configure(&format!("[substitutes]\nservers = [\"{url}\"]\nacl = \"{}\"", acl.display()));

@@ -224,7 +224,7 @@ async fn a_list_of_builds_has_what_its_filter_selects_page_by_page() {
         let author = author();
         let actions = Actions { db, author: &author, now: 700 };
         let filter = BuildFilter { name: Some("hello".to_owned()), ..BuildFilter::default() };
-        assert_eq!(actions.retry_builds(&filter).await.unwrap(), "2 builds are queued once more");
+        assert_eq!(actions.retry_builds(&filter).await.unwrap(), "2 builds are queued again");
         let failed = BuildFilter { state: Some(BuildState::Failed), ..BuildFilter::default() };
         assert_eq!(listed(db, &failed).await, ["3 10 vim", "1 2 gcc"]);
     })
