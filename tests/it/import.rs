@@ -110,6 +110,8 @@ async fn what_would_have_to_be_evaluated_is_told_with_its_place() {
         "(list (specification (name \"a\") (channels (list (branch-of \"x\")))))",
         "(list (specification (name \"a\") (systems '(\"x86_64-linus\"))))",
         "(list (specification (name \"a\") (period 5)))",
+        "(list (specification (name \"a\") (period 3.6e3)))",
+        "(list (specification (name \"a\") (priority 10/2)))",
         "(list (specification (name \"\")))",
         "(define a (list a))\n(list a)",
         "(define a b)(define b a)\n(list a)",
@@ -151,9 +153,19 @@ async fn a_running_cuirass_is_asked_for_its_specifications() {
     let into = directory.path().to_str().unwrap();
     let said = farm.say(&["import", "cuirass", &format!("{url}/"), into]).await;
     assert_eq!(said.code, Some(1), "one of them lacks its modules");
-    assert_eq!(farm.say(&["check", into]).await.code, Some(0));
-    let text = format!("{}{}\n{}", said.data, said.talk, all(directory.path()));
+    let checked = farm.say(&["check", into]).await;
+    assert_eq!(checked.code, Some(1), "the introduction of a fork of Guix has to be added");
+    let text = format!("{}{}\n{}\n{}", said.data, said.talk, all(directory.path()), checked.talk);
     insta::assert_snapshot!("import_running", text.replace(&url, "URL").replace(into, "DIRECTORY"));
     let said = farm.say(&["import", "cuirass", &format!("{url}/elsewhere"), into]).await;
     assert!(said.code == Some(2) && said.talk.contains("404"), "{}", said.talk);
+
+    let with_password = url.replace("http://", "http://user:secret@");
+    let into = directory.path().join("again");
+    let said = farm.say(&["import", "cuirass", &with_password, into.to_str().unwrap()]).await;
+    let wrong = farm.say(&["import", "cuirass", &format!("{with_password}/elsewhere"), "."]).await;
+    let no_url = farm.say(&["import", "cuirass", "https://user:secret@:x/", "."]).await;
+    assert_eq!((said.code, wrong.code, no_url.code), (Some(1), Some(2), Some(1)));
+    let text = [said.data, said.talk, all(&into), wrong.talk, no_url.talk].concat();
+    assert!(text.contains("Imported from Cuirass: http://127.0.0.1") && !text.contains("secret"), "{text}");
 }

@@ -183,7 +183,11 @@ impl<'a> Definitions<'a> {
             (Value::Zero, _) => Ok(0),
             (Value::Number, _) => {
                 let rest = &self.text[found.datum.at..];
-                let end = rest.find(|char: char| !char.is_ascii_digit()).unwrap_or(rest.len());
+                let ends = |char: char| char.is_whitespace() || "()[]\";".contains(char);
+                let end = rest.find(ends).unwrap_or(rest.len());
+                if !rest[..end].bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(found.computed());
+                }
                 rest[..end].parse().map_err(|_| found.computed())
             }
             (_, Some((operator @ ("*" | "+"), terms))) if terms.len() <= 8 => {

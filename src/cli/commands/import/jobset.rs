@@ -15,6 +15,17 @@ const LISTS: [&str; 4] = ["packages", "manifests", "channels", "custom"];
 /// Units of time, the longest first.
 const UNITS: [(i64, char); 4] = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
 
+/// The keys of a channel called `guix` that its specification does not authenticate.
+const NOT_AUTHENTICATED: &str =
+    "# Its specification has no introduction. Add one, so that its commits are authenticated.
+authenticate = false
+";
+/// What such a channel has if it is unknown whether it is authenticated.
+const NO_INTRODUCTION: &str =
+    "# Cuirass does not tell its introduction. Add it: `gorget check` refuses the channel without one.
+# introduction = { commit = \"…\", signer = \"…\" }
+";
+
 /// A specification of Cuirass.
 #[derive(Debug)]
 pub(super) struct Jobset {
@@ -30,6 +41,8 @@ pub(super) struct Jobset {
     active: bool,
     /// Seconds; 0 for none.
     period: i64,
+    /// Whether a channel without an introduction has none in Cuirass.
+    lists_introductions: bool,
     /// What has no counterpart.
     pub(super) notes: Vec<String>,
 }
@@ -65,7 +78,19 @@ impl Jobset {
         let notes = if plain == name { Vec::new() } else { vec![format!("In Cuirass it is called {name}.")] };
         let (channels, build) = (vec![Channel::guix()], Value::from("all"));
         let (priority, systems, active, period) = (PRIORITY, Vec::new(), true, 0);
-        Ok(Self { name: plain, place, build, channels, priority, systems, active, period, notes })
+        let lists_introductions = true;
+        Ok(Self {
+            name: plain,
+            place,
+            build,
+            channels,
+            priority,
+            systems,
+            active,
+            period,
+            lists_introductions,
+            notes,
+        })
     }
 
     /// Sets which jobs there are: a word, or a word and what it lists.
@@ -101,13 +126,28 @@ impl Jobset {
         self.period = seconds;
     }
 
+    /// Notes that the source never has the introductions of channels.
+    pub(super) fn lists_no_introductions(&mut self) {
+        self.lists_introductions = false;
+        self.note("Cuirass does not list the introductions of channels: add them.");
+    }
+
     /// Notes that something has no counterpart.
     pub(super) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
 
-    /// The text of the spec file.
+    /// The text of the spec file. It may lack introductions, which have to be added.
     pub(super) fn spec_file(&self) -> String {
+        self.text(if self.lists_introductions { NOT_AUTHENTICATED } else { NO_INTRODUCTION })
+    }
+
+    /// The spec file, to check it: it does not lack introductions.
+    pub(super) fn complete_spec_file(&self) -> String {
+        self.text(NOT_AUTHENTICATED)
+    }
+
+    fn text(&self, unauthenticated: &str) -> String {
         let mut text = format!("# Imported from Cuirass: {}\n", sanitize(&self.place));
         for note in &self.notes {
             line(&mut text, format_args!("# {}", sanitize(note)));
@@ -130,13 +170,14 @@ impl Jobset {
             text.push_str("active = false\n");
         }
         for channel in &self.channels {
-            add_channel(&mut text, channel);
+            add_channel(&mut text, channel, unauthenticated);
         }
         text
     }
 }
 
-fn add_channel(text: &mut String, channel: &Channel) {
+/// Adds a channel. `unauthenticated` is what one called `guix` has instead of an introduction.
+fn add_channel(text: &mut String, channel: &Channel, unauthenticated: &str) {
     let Channel { name, url, branch, commit, introduction } = channel;
     text.push_str("\n[[channel]]\n");
     for (key, value) in [("name", name), ("url", url), ("branch", branch)] {
@@ -152,12 +193,7 @@ fn add_channel(text: &mut String, channel: &Channel) {
             let (commit, signer) = (Value::from(commit.as_str()), Value::from(signer.as_str()));
             line(text, format_args!("introduction = {{ commit = {commit}, signer = {signer} }}"));
         }
-        None if name == "guix" && !is_guix_url(url) => {
-            text.push_str(
-                "# Its specification has no introduction. Add one, so that its commits are authenticated.\n",
-            );
-            text.push_str("authenticate = false\n");
-        }
+        None if name == "guix" && !is_guix_url(url) => text.push_str(unauthenticated),
         None => {}
     }
 }

@@ -9,7 +9,7 @@ mod jobset;
 mod remote;
 mod scheme;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -55,7 +55,7 @@ pub(in crate::cli) async fn run(args: &Import) -> anyhow::Result<Exit> {
         from_file(Path::new(source))?
     };
     if found.is_empty() {
-        return Err(user_error(format!("{} has no specification", sanitize(source))));
+        return Err(user_error(format!("{} has no specification", sanitize(&remote::shown(source)))));
     }
     fs_err::create_dir_all(directory)?;
     let mut all_good = true;
@@ -72,23 +72,26 @@ pub(in crate::cli) async fn run(args: &Import) -> anyhow::Result<Exit> {
 }
 
 fn from_file(path: &Path) -> anyhow::Result<Vec<Found>> {
-    let text = fs_err::read_to_string(path)?;
-    if text.len() > LARGEST {
+    let mut bytes = Vec::new();
+    fs_err::File::open(path)?.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > LARGEST {
         return Err(user_error(format!("{} is larger than {LARGEST} bytes", path.display())));
     }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| user_error(format!("{} is no text: {error}", path.display())))?;
     scheme::jobsets(&text, &path.display().to_string()).map_err(user_error)
 }
 
 /// Writes the spec file of a jobset, after checking it. Returns what was done.
 fn write(jobset: &Jobset, directory: &Path) -> Result<String, String> {
-    let text = jobset.spec_file();
+    let (text, complete) = (jobset.spec_file(), jobset.complete_spec_file());
     let path = directory.join(format!("{}.toml", jobset.name));
     let name = path.display().to_string();
-    if let Err(faults) = parse(&text, &jobset.name) {
+    if let Err(faults) = parse(&complete, &jobset.name) {
         return Err(format!(
             "{} cannot be imported:\n{}",
             jobset.place,
-            render(&faults, &name, &text, false)
+            render(&faults, &name, &complete, false)
         ));
     }
     let written = fs_err::OpenOptions::new().write(true).create_new(true).open(&path);
@@ -99,7 +102,7 @@ fn write(jobset: &Jobset, directory: &Path) -> Result<String, String> {
 }
 
 /// The text of an answer, which has a limit.
-async fn fetched(url: &str) -> anyhow::Result<Vec<u8>> {
+async fn fetched(url: &str, shown: &str) -> anyhow::Result<Vec<u8>> {
     let mut answer = remote::client()?.get(url).send().await.and_then(reqwest::Response::error_for_status)?;
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
@@ -107,7 +110,7 @@ async fn fetched(url: &str) -> anyhow::Result<Vec<u8>> {
         anyhow::ensure!(
             bytes.len() <= LARGEST,
             "the answer of {} is larger than {LARGEST} bytes",
-            sanitize(url)
+            sanitize(shown)
         );
     }
     Ok(bytes)

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::jobset::{Channel, Jobset};
 use super::{Found, fetched, json};
+use crate::cli::user_error;
 
 /// The time limit for the answer.
 const TIME_LIMIT: Duration = Duration::from_mins(1);
@@ -44,10 +46,26 @@ pub(super) fn client() -> anyhow::Result<reqwest::Client> {
     client.build().context("setting up an HTTP client")
 }
 
+/// A source without the user and the password of a URL, for messages and comments.
+pub(super) fn shown(source: &str) -> String {
+    let Ok(mut url) = Url::parse(source) else { return source.to_owned() };
+    if url.username().is_empty() && url.password().is_none() {
+        return source.to_owned();
+    }
+    // This fails only for a URL that cannot have any.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.to_string()
+}
+
 /// All specifications of the Cuirass at `url`.
 pub(super) async fn jobsets(url: &str) -> anyhow::Result<Vec<Found>> {
-    let place = format!("{}/jobsets", url.trim_end_matches('/'));
-    let specifications: Vec<Specification> = json(&fetched(&place).await?, &place)?;
+    if Url::parse(url).is_err() {
+        // It may contain a password.
+        return Err(user_error("this is no URL of a Cuirass\nhint: write it as https://HOST/"));
+    }
+    let address = format!("{}/jobsets", url.trim_end_matches('/'));
+    let place = shown(&address);
+    let specifications: Vec<Specification> = json(&fetched(&address, &place).await?, &place)?;
     Ok(specifications.into_iter().map(|specification| jobset(specification, &place)).collect())
 }
 
@@ -70,7 +88,7 @@ fn jobset(given: Specification, place: &str) -> Found {
     jobset.priority(given.priority);
     jobset.period(given.period);
     jobset.systems(given.systems);
-    jobset.note("Cuirass does not list the introductions of channels: add them.");
+    jobset.lists_no_introductions();
     for (what, listed) in [("build-outputs", &given.build_outputs), ("notifications", &given.notifications)] {
         if !listed.is_empty() {
             jobset.note(format!("Its `{what}` have no counterpart."));
