@@ -12,6 +12,8 @@ use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::pages::serve_web;
 use crate::support::guix::{Tree, manifest};
@@ -99,7 +101,9 @@ impl Sender {
         let secrets = tempfile::tempdir().unwrap();
         let hooks = kinds().map(|(name, kind)| {
             let file = secrets.path().join(name);
-            std::fs::write(&file, format!("{OLD}\n{PLAIN}\nwhsec_{}\n", BASE64.encode(KEY))).unwrap();
+            let key = format!("whsec_{}\n", BASE64.encode(KEY));
+            let plain = if name == "standard" { String::new() } else { format!("{OLD}\n{PLAIN}\n") };
+            std::fs::write(&file, plain + &key).unwrap();
             Hook::load(name, kind, &file).unwrap()
         });
         let web = Web { hooks: hooks.into(), ..Web::new(db.clone(), clock.clone()) };
@@ -268,6 +272,35 @@ async fn large_and_frequent_deliveries_are_refused() {
 }
 
 #[tokio::test]
+async fn who_sends_slowly_or_signs_nothing_keeps_no_push_out() {
+    on_both(async |db| {
+        let clock = Clock::manual(1000);
+        let sender = Sender::new(db, &clock).await;
+        let begin = async |header: &str, sent: usize| {
+            let mut stream = TcpStream::connect(sender.url.trim_start_matches("http://")).await.unwrap();
+            let head =
+                format!("POST /hooks/github HTTP/1.1\r\nhost: x\r\n{header}content-length: 4194304\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&vec![b' '; sent]).await.unwrap();
+            stream
+        };
+        let mut slow = Vec::new();
+        for sent in [0; 10].into_iter().chain([300 << 10; 10]) {
+            slow.push(begin("x-hub-signature-256: sha256=00\r\n", sent).await);
+        }
+        let begun = Instant::now();
+        let mut answer = [0; 12];
+        begin("", 0).await.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 401", "without its body");
+        let body = push("github", REPOSITORY, "master");
+        let right = headers("github", PLAIN, "one", 0, &body);
+        assert_eq!(sender.send("github", &right, &body).await.0, 202);
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_push_is_evaluated_although_the_next_poll_is_a_day_away() {
     let channel = Tree::channel("manifest.scm", &manifest(&[("one", "")]));
     let farm = Farm::new(None);
@@ -279,6 +312,14 @@ async fn a_push_is_evaluated_although_the_next_poll_is_a_day_away() {
     let said = farm.say(&["run"]).await;
     assert!(said.code == Some(2) && said.talk.contains("at least 16 characters"), "{}", said.talk);
     std::fs::write(farm.state().join("hook-forge"), format!("{PLAIN}\n")).unwrap();
+    farm.configure("[hooks.own]\nkind = \"standard\"\nsecret = \"hook-own\"");
+    for wrong in [PLAIN, "whsec_no base64, as it has blanks", "whsec_c2hvcnQga2V5"] {
+        std::fs::write(farm.state().join("hook-own"), format!("whsec_{}\n{wrong}\n", BASE64.encode(KEY)))
+            .unwrap();
+        let said = farm.say(&["run"]).await;
+        assert!(said.code == Some(2) && said.talk.contains("echo whsec_$("), "{wrong}: {}", said.talk);
+    }
+    std::fs::write(farm.state().join("hook-own"), format!("whsec_{}\n", BASE64.encode(KEY))).unwrap();
 
     let port = Port::free();
     let mut process = farm.start(&["--listen", &port.address.to_string()]);

@@ -32,7 +32,7 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    pub(super) fn load(file: &Path) -> anyhow::Result<Self> {
+    pub(super) fn load(kind: HookKind, file: &Path) -> anyhow::Result<Self> {
         let text = fs_err::read_to_string(file)?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let secrets: Vec<String> = lines.map(ToOwned::to_owned).collect();
@@ -41,7 +41,15 @@ impl Secrets {
             "{} needs a secret of at least {SHORTEST} characters in each line\nhint: `openssl rand -hex 32` makes one",
             file.display()
         );
-        Ok(Self(secrets))
+        let secrets = Self(secrets);
+        let are_keys = secrets.keys().filter(|key| key.len() >= SHORTEST).count() == secrets.0.len();
+        ensure!(
+            kind != HookKind::Standard || are_keys,
+            "{} needs a secret of Standard Webhooks in each line: {PREFIX} and the base64 of at least {SHORTEST} bytes\n\
+             hint: `echo {PREFIX}$(openssl rand -base64 32)` makes one",
+            file.display()
+        );
+        Ok(secrets)
     }
 
     /// Whether one of them, as it is, signs `parts`.
@@ -61,6 +69,21 @@ fn is_signed(key: &[u8], parts: &[&[u8]], signature: &[u8]) -> bool {
         mac.update(part);
     }
     mac.verify_slice(signature).is_ok()
+}
+
+/// The headers of which one has the signature of a delivery.
+fn signature_headers(kind: HookKind) -> &'static [&'static str] {
+    match kind {
+        HookKind::Forgejo => &["x-forgejo-signature", "x-gitea-signature"],
+        HookKind::Github => &["x-hub-signature-256"],
+        HookKind::Gitlab => &["webhook-signature", "x-gitlab-token"],
+        HookKind::Standard => &["webhook-signature"],
+    }
+}
+
+/// Whether a delivery has a signature, right or wrong.
+pub(super) fn is_signed_at_all(kind: HookKind, headers: &HeaderMap) -> bool {
+    signature_headers(kind).iter().any(|name| headers.contains_key(*name))
 }
 
 /// Checks the signature of a delivery. Returns the sender's id for the delivery, or what is wrong.
