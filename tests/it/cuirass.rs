@@ -70,10 +70,17 @@ fn values<'a>(value: &'a Value, place: &str, found: &mut Vec<(String, &'a Value)
     }
 }
 
+/// The names of more jobs than a request may have.
+fn many() -> String {
+    (0..51).map(|number| format!("job{number}")).collect::<Vec<_>>().join(",")
+}
+
 #[tokio::test]
 async fn answers_have_the_shape_that_guile_reads_on_both_databases() {
     let logs = tempfile::tempdir().unwrap();
     std::fs::write(logs.path().join("gtk+-1.log"), "it does not build\n").unwrap();
+    let long = format!("{}the end\n", "0123456789abcde\n".repeat(10 << 16));
+    std::fs::write(logs.path().join("c++-tools-1.log"), &long).unwrap();
     on_both(async |db| {
         let (url, stop) = serving(db, logs.path().to_owned()).await;
         let client = Client::builder().redirect(Policy::none()).build().unwrap();
@@ -89,6 +96,7 @@ async fn answers_have_the_shape_that_guile_reads_on_both_databases() {
             "/api/latestbuilds?nr=2",
             "/api/latestbuilds?nr=10&job=gtk+.x86_64-linux&jobset=master&system=x86_64-linux",
             "/api/latestbuilds?nr=10&status=2",
+            "/api/latestbuilds?nr=1&evaluation=4&job=gtk+.x86_64-linux",
             "/api/evaluation?id=3",
             "/api/evaluations?nr=1&spec=guix",
             "/api/jobs?evaluation=4",
@@ -132,6 +140,8 @@ async fn answers_have_the_shape_that_guile_reads_on_both_databases() {
             ("/api/jobs/history?spec=nowhere&names=x&nr=1", 404),
             ("/api/jobs/history?spec=master&nr=1", 400),
             ("/log/x", 404),
+            (&format!("/api/jobs/history?spec=master&nr=1&names={}", many()), 400),
+            (&format!("/api/jobs?evaluation=4&names={}", many()), 400),
         ] {
             let answer = get(path).await;
             assert_eq!(answer.status(), status, "{path}");
@@ -140,6 +150,11 @@ async fn answers_have_the_shape_that_guile_reads_on_both_databases() {
         let log = get(&format!("/log/{}-gtk+-1.drv", hash("gtk+-1"))).await;
         assert!(log.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
         assert_eq!(log.text().await.unwrap(), "it does not build\n");
+        let log = get(&format!("/log/{}-c++-tools-1.drv", hash("c++-tools-1"))).await.text().await.unwrap();
+        let (note, kept) = log.split_once('\n').unwrap();
+        let left_out = long.len() - (4 << 20);
+        assert_eq!(note, format!("[the first {left_out} bytes of this log are left out]"));
+        assert!(kept == &long[left_out..], "the end of the log");
         for (path, place) in [
             ("/jobset/master", "/specs/master"),
             ("/eval/3", "/evaluations/3"),

@@ -1,5 +1,6 @@
 //! Builds with the times of their attempts and with their outputs, as compatible APIs list them.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use serde_json::Value;
@@ -7,8 +8,10 @@ use serde_json::Value;
 use crate::clock::Seconds;
 use crate::db::build::builds::Row;
 use crate::db::build::transition::stored_attempt;
-use crate::db::{Build, BuildId, BuildState, Db, Error, EvaluationId, Result, SpecId, rows};
+use crate::db::dialect::Texts;
+use crate::db::{Build, BuildFilter, BuildId, BuildState, Db, Error, EvaluationId, Result, SpecId, rows};
 use crate::domain::attempt::Attempt;
+use crate::domain::spec::System;
 
 /// A build, its times and its outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,11 +63,14 @@ pub enum BuildOrder {
     Queue,
 }
 
+/// The builds that a filter selects: a condition by which they are found, and their order.
 macro_rules! filtered {
-    ($order:literal) => {
+    ($found:literal, $order:literal) => {
         sql!(
             builds!(),
-            "where b.state in texts($1) and ($2 is null or s.name = $2) and ($3 is null or e.system = $3)
+            "where ",
+            $found,
+            " and ($2 is null or s.name = $2) and ($3 is null or e.system = $3)
                and ($4 is null or n.name = $4) and ($5 is null or b.evaluation_id = $5)
              order by ",
             $order,
@@ -81,18 +87,58 @@ impl Db {
         order: BuildOrder,
         limit: i64,
     ) -> Result<Vec<TimedBuild>> {
-        let sql = match order {
-            BuildOrder::Newest => filtered!("b.evaluation_id desc, b.id desc"),
+        let builds = match order {
+            BuildOrder::Newest if filter.evaluation.is_some() => {
+                let sql = filtered!("b.evaluation_id = $5 and b.state in texts($1)", "b.id desc");
+                self.selected(sql, filter, limit).await?
+            }
+            BuildOrder::Newest if filter.job.is_some() => {
+                let sql = filtered!(
+                    "b.name_id = (select j.id from job_name j where j.name = $4) and b.state in texts($1)",
+                    "b.evaluation_id desc, b.id desc"
+                );
+                self.selected(sql, filter, limit).await?
+            }
+            BuildOrder::Newest => self.newest_in_states(filter, limit).await?,
             BuildOrder::Queue => {
-                filtered!("case b.state when 'building' then 0 else 1 end, b.priority, b.created_at, b.id")
+                let sql = filtered!(
+                    "b.state in texts($1)",
+                    "case b.state when 'building' then 0 else 1 end, b.priority, b.created_at, b.id"
+                );
+                self.selected(sql, filter, limit).await?
             }
         };
+        self.with_times(builds).await
+    }
+
+    async fn selected(&self, sql: Texts, filter: &TimedFilter, limit: i64) -> Result<Vec<Build>> {
         let states = rows(filter.states.iter().map(|state| Value::from(state.word())));
         let rows: Vec<Row> = each!(&self.readers, pool, sql => sqlx::query_as(sql)
             .bind(&states).bind(&filter.spec).bind(&filter.system).bind(&filter.job)
             .bind(filter.evaluation).bind(limit).fetch_all(pool).await?);
-        let builds = rows.into_iter().map(Build::try_from).collect::<Result<Vec<_>>>()?;
-        self.with_times(builds).await
+        rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// The newest builds of a filter without a job and an evaluation. There is an index for the newest
+    /// builds in one state, so these are read for each state, and merged.
+    async fn newest_in_states(&self, filter: &TimedFilter, limit: i64) -> Result<Vec<Build>> {
+        let system = filter.system.as_deref().map(System::new);
+        if system == Some(None) {
+            return Ok(Vec::new());
+        }
+        let mut newest = Vec::new();
+        for state in &filter.states {
+            let of_state = BuildFilter {
+                spec: filter.spec.clone(),
+                system: system.clone().flatten(),
+                state: Some(*state),
+                ..BuildFilter::default()
+            };
+            newest.extend(self.builds(&of_state, None, limit).await?);
+        }
+        newest.sort_unstable_by_key(|build| Reverse((build.evaluation, build.id)));
+        newest.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(newest)
     }
 
     /// The build of the outputs of a derivation, by the 32 characters of the derivation's store path.
@@ -144,16 +190,24 @@ impl Db {
         complete.collect()
     }
 
-    /// The builds of the jobs with these names in complete evaluations of a spec, newest first.
+    /// The builds of the jobs with these names in the newest complete evaluations of a spec, at most
+    /// `limit`, newest first. Only evaluations for systems for which it has had one of the jobs count.
     pub async fn builds_of_jobs(&self, spec: SpecId, names: &[&str], limit: i64) -> Result<Vec<JobBuild>> {
         let sql = sql!(
-            "select distinct e.id as evaluation, n.name as job, b.id as build, b.state
+            "with newest as (
+               select e.id from evaluation e where e.spec_id = $2 and e.state = 'complete' and e.system in
+                 (select q.system from sequence q where q.spec_id = $2 and exists
+                   (select 1 from job_name n join job_interval i on i.name_id = n.id
+                    where n.name in texts($1) and i.sequence_id = q.id))
+               order by e.id desc limit $3)
+             select distinct e.id as evaluation, n.name as job, b.id as build, b.state
              from job_name n join job_interval i on i.name_id = n.id join sequence q on q.id = i.sequence_id
                join evaluation e on e.spec_id = q.spec_id and e.system = q.system
                join derivation d on d.id = i.derivation_id join build b on b.output_set_id = d.output_set_id
-             where n.name in texts($1) and q.spec_id = $2 and e.state = 'complete' and e.id >= i.first_evaluation
-               and (i.last_evaluation is null or e.id <= i.last_evaluation)
-             order by evaluation desc, job, build limit $3"
+             where n.name in texts($1) and q.spec_id = $2 and e.id in (select id from newest)
+               and e.id >= i.first_evaluation and (i.last_evaluation is null or e.id <= i.last_evaluation)
+               and (i.last_evaluation is null or i.last_evaluation >= (select min(id) from newest))
+             order by evaluation desc, job, build"
         );
         let names = rows(names.iter().map(|name| Value::from(*name)));
         each!(&self.readers, pool, sql => Ok(sqlx::query_as(sql).bind(&names).bind(spec).bind(limit)

@@ -6,7 +6,9 @@
 mod old_pages;
 mod parameters;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io::SeekFrom;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,6 +17,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::Shared;
 use super::api::spec_named;
@@ -33,8 +36,10 @@ use parameters::Parameters;
 const MOST: i64 = 1000;
 /// Most evaluations of a history.
 const MOST_HISTORY: i64 = 100;
-/// Most jobs that a history can be asked for.
-const MOST_NAMES: usize = 1000;
+/// Most names of jobs in a request.
+const MOST_NAMES: usize = 50;
+/// How much of the end of a log is served, in bytes.
+const MOST_LOG: u64 = 4 << 20;
 
 type Answer = Result<Response, Fault>;
 type Farm = State<Arc<Shared>>;
@@ -163,8 +168,30 @@ pub(super) async fn build_log(State(shared): Farm, Path(name): Path<String>) -> 
     let Some(file) = log(&db.build_events(row.build.id).await?, &shared.pages().logs) else {
         return Err(missing(format!("there is no log of {} on this machine", row.build.derivation)));
     };
-    let text = fs_err::tokio::read(file).await?;
+    let text = end_of(&file).await?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+}
+
+/// The end of a log. A first line says so if it is not all.
+async fn end_of(file: &FilePath) -> std::io::Result<Vec<u8>> {
+    let mut log = fs_err::tokio::File::open(file).await?;
+    let left_out = log.metadata().await?.len().saturating_sub(MOST_LOG);
+    let mut text = Vec::new();
+    if left_out > 0 {
+        text.extend(format!("[the first {left_out} bytes of this log are left out]\n").into_bytes());
+        log.seek(SeekFrom::Start(left_out)).await?;
+    }
+    log.take(MOST_LOG).read_to_end(&mut text).await?;
+    Ok(text)
+}
+
+/// The names of jobs in a request.
+fn names(given: &Parameters) -> Result<Option<HashSet<&str>>, Fault> {
+    let names: Option<HashSet<&str>> = given.word("names").map(|names| names.split(',').collect());
+    if names.as_ref().is_some_and(|names| names.len() > MOST_NAMES) {
+        return Err(wrong(format!("`names` has at most {MOST_NAMES} names")));
+    }
+    Ok(names)
 }
 
 /// One evaluation.
@@ -191,10 +218,10 @@ pub(super) async fn jobs(State(shared): Farm, given: Parameters) -> Answer {
     if row.state != EvaluationState::Complete {
         return Err(missing(format!("evaluation {id} is {}: its jobs are not known", row.state.word())));
     }
-    let names: Option<Vec<&str>> = given.word("names").map(|names| names.split(',').collect());
+    let names = names(&given)?;
     let is_meant = given.word("system").is_none_or(|system| system == row.system.as_str());
     let mut jobs = db.jobs(id).await?;
-    jobs.retain(|job| is_meant && names.as_ref().is_none_or(|names| names.contains(&job.name.as_str())));
+    jobs.retain(|job| is_meant && names.as_ref().is_none_or(|names| names.contains(job.name.as_str())));
     let builds: HashMap<_, _> = db.output_builds(jobs.iter().map(|job| job.outputs)).await?;
     let mut listed: Vec<Job<'_>> = jobs
         .iter()
@@ -207,21 +234,18 @@ pub(super) async fn jobs(State(shared): Farm, given: Parameters) -> Answer {
     Ok(Json(listed).into_response())
 }
 
-/// The newest complete evaluations of a spec that have certain jobs.
+/// Certain jobs in the newest complete evaluations of a spec.
 pub(super) async fn history(State(shared): Farm, given: Parameters) -> Answer {
     let limit = given.limit(MOST_HISTORY)?;
-    let (Some(spec), Some(names)) = (given.word("spec"), given.word("names")) else {
+    let (Some(spec), Some(names)) = (given.word("spec"), names(&given)?) else {
         return Err(wrong("this takes `spec` and `names`"));
     };
-    let names: Vec<&str> = names.split(',').take(MOST_NAMES).collect();
+    let names: Vec<&str> = names.into_iter().collect();
     let db = &shared.moment().await?;
     let spec = spec_named(db, spec).await?.id;
-    // A name can have several jobs in one evaluation, which are rare.
-    let most = limit.saturating_mul(i64::try_from(names.len()).unwrap_or(i64::MAX)).saturating_mul(2);
-    let jobs = db.builds_of_jobs(spec, &names, most).await?;
+    let jobs = db.builds_of_jobs(spec, &names, limit).await?;
     let mut ids: Vec<EvaluationId> = jobs.iter().map(|job| job.evaluation).collect();
     ids.dedup();
-    ids.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let mut rows = Vec::new();
     for id in ids {
         rows.extend(db.evaluation(id).await?);
