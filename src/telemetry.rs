@@ -41,7 +41,8 @@ pub fn begin(default: &str) {
         std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     } else {
         log.with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
-        if let Some(other) = std::env::var_os(FORMAT).filter(|format| format != "text") {
+        if let Some(other) = std::env::var_os(FORMAT).filter(|format| !format.is_empty() && format != "text")
+        {
             tracing::warn!("{FORMAT} is neither `text` nor `json`: {}", other.display());
         }
     }

@@ -37,7 +37,8 @@ pub(super) struct Run {
     /// Do all work that there is once, and exit
     #[arg(long)]
     pub(super) once: bool,
-    /// Serve at this address or Unix socket, whatever the configuration says
+    /// Serve at this address or Unix socket, whatever the configuration says; a socket from the
+    /// service manager comes first
     #[arg(long, value_name = "HOST:PORT|PATH", conflicts_with = "once")]
     listen: Option<String>,
     /// What this machine does for the farm: an evaluator needs the repositories and the database and
@@ -55,6 +56,8 @@ fn host_name(text: &str) -> Result<String, &'static str> {
 
 /// Runs the farm. It serves at the socket among `passed`, those that the service manager opened, if there is one.
 pub(super) async fn run(args: &Run, config: Config, passed: ListenFd) -> anyhow::Result<Exit> {
+    // First, so that no program that is started inherits the socket; it is closed if nothing is served.
+    let passed = Listener::inherited(passed)?.filter(|_| !args.once && args.role.schedules());
     raise_file_limit();
     make_directories(&config)?;
     // The lock is held until the process ends, however it ends.
@@ -127,7 +130,7 @@ async fn run_host(
     context: Context,
     config: Config,
     membership: &Membership,
-    passed: ListenFd,
+    passed: Option<Listener>,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
     if args.once && !args.role.schedules() {
@@ -154,9 +157,12 @@ async fn web(
     args: &Run,
     config: &Config,
     context: &Context,
-    passed: ListenFd,
+    passed: Option<Listener>,
 ) -> anyhow::Result<(Listener, Web)> {
-    let listener = if let Some(listener) = Listener::inherited(passed)? {
+    let listener = if let Some(listener) = passed {
+        if let Some(place) = &args.listen {
+            tracing::warn!("--listen {place} is ignored: the service manager passes a socket");
+        }
         listener
     } else {
         let here = std::env::current_dir()?;

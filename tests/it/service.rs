@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gorget::sandbox::{Process, Tool};
@@ -12,6 +12,8 @@ use tokio::net::UnixDatagram;
 
 use crate::support::program::Farm;
 
+/// As Linux has it in `/proc/PID/fdinfo`.
+const O_CLOEXEC: i32 = 0o2_000_000;
 /// More time than a message takes on a slow machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -88,9 +90,24 @@ fn pass(farm: &mut Farm, listener: &TcpListener, count: usize) -> std::os::fd::O
     // Unlike the listener's own descriptor, programs inherit this one.
     let inherited = rustix::io::dup(listener).unwrap();
     let open: String = (3..3 + count).map(|to| format!("exec {to}<&{}; ", inherited.as_raw_fd())).collect();
+    let open = format!("{open}exec {}<&-; ", inherited.as_raw_fd());
     let script = format!("{open}LISTEN_FDS={count} LISTEN_PID=$$ exec \"$@\"");
     farm.begin_with(["bash", "-c", &script, "bash"].map(str::to_owned).to_vec());
     inherited
+}
+
+/// The flags of each descriptor with which a process has a socket.
+fn flags_of(process: &Process, socket: &Path) -> Vec<i32> {
+    let process = PathBuf::from(format!("/proc/{}", process.id().unwrap()));
+    let all = std::fs::read_dir(process.join("fd")).unwrap().map(|entry| entry.unwrap());
+    // One may be closed meanwhile.
+    let with_socket = all.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|found| found == socket));
+    let flags = with_socket.map(|entry| {
+        let text = std::fs::read_to_string(process.join("fdinfo").join(entry.file_name())).unwrap();
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        i32::from_str_radix(flags.trim(), 8).unwrap()
+    });
+    flags.collect()
 }
 
 #[tokio::test]
@@ -102,11 +119,23 @@ async fn it_serves_at_the_socket_that_it_is_given() {
     let mut farm = Farm::new(None);
     let _inherited = pass(&mut farm, &listener, 1);
     let process = farm.start(&["--listen", "127.0.0.1:1"]);
+    let socket = std::fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap();
     let answer = tokio::time::timeout(PATIENCE, early).await.unwrap().unwrap().unwrap();
     assert_eq!(answer.text().await.unwrap(), "ok\n");
+    let [flags] = flags_of(&process, &socket)[..] else { panic!("one descriptor has the socket") };
+    assert_ne!(flags & O_CLOEXEC, 0, "no program that it starts has the socket");
     stop(&process);
     let log = ended(process).await;
     assert!(log.contains(&format!("serving at http://{address}")), "{log}");
+    assert!(log.contains("--listen 127.0.0.1:1 is ignored"), "{log}");
+
+    let manager = Manager::new();
+    manager.manages(&mut farm);
+    let process = farm.start(&["--role", "evaluate"]);
+    manager.until("READY=1").await;
+    assert!(flags_of(&process, &socket).is_empty(), "it serves nothing");
+    stop(&process);
+    ended(process).await;
 
     let _inherited = pass(&mut farm, &listener, 2);
     let said = farm.say(&["run"]).await;
@@ -133,6 +162,9 @@ fn events(log: &str) -> Vec<Value> {
 async fn a_log_can_be_json() {
     let (manager, mut farm) = (Manager::new(), Farm::new(None));
     manager.manages(&mut farm);
+    farm.set("GORGET_LOG_FORMAT", "");
+    let unset = farm.say(&["status"]).await;
+    assert!(!unset.talk.contains("LOG_FORMAT"), "{}", unset.talk);
     farm.set("GORGET_LOG_FORMAT", "json");
     farm.spec("wrong", "build = \"al\"\n");
     let process = farm.start(&[]);
