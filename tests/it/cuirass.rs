@@ -79,8 +79,8 @@ fn many() -> String {
 async fn answers_have_the_shape_that_guile_reads_on_both_databases() {
     let logs = tempfile::tempdir().unwrap();
     std::fs::write(logs.path().join("gtk+-1.log"), "it does not build\n").unwrap();
-    let long = format!("{}the end\n", "0123456789abcde\n".repeat(10 << 16));
-    std::fs::write(logs.path().join("c++-tools-1.log"), &long).unwrap();
+    let large = format!("{}the end\n", "0123456789abcde\n".repeat(10 << 16));
+    std::fs::write(logs.path().join("c++-tools-1.log"), &large).unwrap();
     on_both(async |db| {
         let (url, stop) = serving(db, logs.path().to_owned()).await;
         let client = Client::builder().redirect(Policy::none()).build().unwrap();
@@ -150,11 +150,12 @@ async fn answers_have_the_shape_that_guile_reads_on_both_databases() {
         let log = get(&format!("/log/{}-gtk+-1.drv", hash("gtk+-1"))).await;
         assert!(log.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
         assert_eq!(log.text().await.unwrap(), "it does not build\n");
-        let log = get(&format!("/log/{}-c++-tools-1.drv", hash("c++-tools-1"))).await.text().await.unwrap();
-        let (note, kept) = log.split_once('\n').unwrap();
-        let left_out = long.len() - (4 << 20);
+        let answer =
+            get(&format!("/log/{}-c++-tools-1.drv", hash("c++-tools-1"))).await.text().await.unwrap();
+        let (note, kept) = answer.split_once('\n').unwrap();
+        let left_out = large.len() - (4 << 20);
         assert_eq!(note, format!("[the first {left_out} bytes of this log are left out]"));
-        assert!(kept == &long[left_out..], "the end of the log");
+        assert!(kept == &large[left_out..], "the end of the log");
         for (path, place) in [
             ("/jobset/master", "/specs/master"),
             ("/eval/3", "/evaluations/3"),

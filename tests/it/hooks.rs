@@ -276,7 +276,7 @@ async fn who_sends_slowly_or_signs_nothing_keeps_no_push_out() {
     on_both(async |db| {
         let clock = Clock::manual(1000);
         let sender = Sender::new(db, &clock).await;
-        let begin = async |header: &str, sent: usize| {
+        let connect = async |header: &str, sent: usize| {
             let mut stream = TcpStream::connect(sender.url.trim_start_matches("http://")).await.unwrap();
             let head =
                 format!("POST /hooks/github HTTP/1.1\r\nhost: x\r\n{header}content-length: 4194304\r\n\r\n");
@@ -286,11 +286,11 @@ async fn who_sends_slowly_or_signs_nothing_keeps_no_push_out() {
         };
         let mut slow = Vec::new();
         for sent in [0; 10].into_iter().chain([300 << 10; 10]) {
-            slow.push(begin("x-hub-signature-256: sha256=00\r\n", sent).await);
+            slow.push(connect("x-hub-signature-256: sha256=00\r\n", sent).await);
         }
         let begun = Instant::now();
         let mut answer = [0; 12];
-        begin("", 0).await.read_exact(&mut answer).await.unwrap();
+        connect("", 0).await.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 401", "without its body");
         let body = push("github", REPOSITORY, "master");
         let right = headers("github", PLAIN, "one", 0, &body);
