@@ -362,7 +362,7 @@ mod tests {
             (
                 "of_hashes(store_item: t.hash, t.id)",
                 "select t.hash, t.id from json_each($1) w cross join store_item t \
-                 on substr(t.hash, 1, 12) = substr(w.value, 1, 12) and t.hash = w.value",
+                 on substr(t.hash, 1, 12) = substr(w.value, 1, 12) and t.hash || '' = w.value",
                 "select found.* from json_array_elements_text($1::json) w (value) cross join lateral \
                  (select t.hash, t.id from store_item t where t.hash = w.value limit 1) found",
             ),

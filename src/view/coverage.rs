@@ -22,8 +22,8 @@ pub struct Coverage<'a> {
     pub system: &'a str,
     /// What all servers had together some hours after the evaluation was wanted.
     pub then: Vec<ShareThen>,
-    /// What all servers have together.
-    pub total: Share,
+    /// What all servers have together; `null` if it is not counted yet.
+    pub total: Option<Share>,
     /// When the evaluation was wanted.
     pub wanted_at: Option<Seconds>,
 }
@@ -154,11 +154,13 @@ impl<'a> Coverage<'a> {
         let last = own.iter().find(|row| row.server.is_empty() && row.hours == 0);
         let at_server = own.iter().filter(|row| !row.server.is_empty() && row.hours == 0);
         let then = own.iter().filter(|row| row.server.is_empty() && row.hours > 0);
-        let total = last.map_or(Share::new(Counts::default()), |row| rows.share(row));
+        let total = last.map(|row| rows.share(row));
         Self {
             counted_at: last.map(|row| row.counted_at),
             evaluation: last.map(|row| row.evaluation),
-            missing: last.and_then(|row| row.missing.as_ref()).filter(|_| total.absent > 0),
+            missing: last
+                .and_then(|row| row.missing.as_ref())
+                .filter(|_| total.is_some_and(|total| total.absent > 0)),
             servers: at_server.map(|row| ServerShare { share: rows.share(row), url: &row.server }).collect(),
             spec,
             system,
@@ -170,7 +172,7 @@ impl<'a> Coverage<'a> {
 
     /// What all servers have, or the one at `url`; `None` if there is no such server.
     pub fn share(&self, url: Option<&str>) -> Option<Share> {
-        let Some(url) = url else { return Some(self.total) };
+        let Some(url) = url else { return self.total };
         self.servers.iter().find(|server| server.url == url).map(|server| server.share)
     }
 

@@ -176,7 +176,7 @@ async fn what_is_not_counted_or_was_long_ago_is_not_known() {
         let whole = async |now| {
             let rows = Rows::load(db, None, now).await.unwrap();
             let found = view::Coverage::all(&rows);
-            let percents: Vec<Option<f64>> = found.iter().map(|one| one.total.percent).collect();
+            let percents: Vec<Option<f64>> = found.iter().map(|one| one.total?.percent).collect();
             (percents, enough(found.iter().map(|one| one.share(None)), 100.0))
         };
         assert_eq!(whole(1000).await, (vec![None], Enough::Unknown), "not counted yet");

@@ -99,26 +99,26 @@ fn check_server(found: &[Coverage<'_>], url: Option<&str>) -> anyhow::Result<()>
 
 fn list(found: &[Coverage<'_>], server: Option<&str>) -> std::io::Result<()> {
     let row = |one: &Coverage<'_>| {
-        let share = one.share(server)?;
-        Some(vec![
+        let share = one.share(server);
+        let shown = |of: fn(Share) -> String| share.map_or_else(|| "-".to_owned(), of);
+        vec![
             one.spec.to_owned(),
             one.system.to_owned(),
             one.evaluation.map_or_else(|| "-".to_owned(), |id| id.to_string()),
-            percentage(share.percent),
-            share.counts().total().to_string(),
-            share.absent.to_string(),
-            share.unknown.to_string(),
+            shown(|share| percentage(share.percent)),
+            shown(|share| share.counts().total().to_string()),
+            shown(|share| share.absent.to_string()),
+            shown(|share| share.unknown.to_string()),
             one.counted_at.map_or_else(|| "not yet".to_owned(), utc),
-        ])
+        ]
     };
     let header = ["SPEC", "SYSTEM", "EVALUATION", "PRESENT", "OF", "ABSENT", "UNKNOWN", "COUNTED"];
-    output::table(&header, found.iter().filter_map(row).collect())
+    output::table(&header, found.iter().map(row).collect())
 }
 
 fn show(one: &Coverage<'_>) -> std::io::Result<()> {
-    let counts = one.total.counts();
-    let (Some(counted_at), Some(evaluation), Some(wanted_at)) =
-        (one.counted_at, one.evaluation, one.wanted_at)
+    let (Some(counted_at), Some(evaluation), Some(wanted_at), Some(total)) =
+        (one.counted_at, one.evaluation, one.wanted_at, one.total)
     else {
         return output::line(&format!("{}, {}: not counted yet", one.spec, one.system));
     };
@@ -126,19 +126,16 @@ fn show(one: &Coverage<'_>) -> std::io::Result<()> {
         "{}, {}: {} of {} (evaluation {evaluation}, wanted at {})",
         one.spec,
         one.system,
-        percentage(one.total.percent),
-        output::count(usize::try_from(counts.total()).unwrap_or(0), "set of outputs", "sets of outputs"),
+        percentage(total.percent),
+        output::count(
+            usize::try_from(total.counts().total()).unwrap_or(0),
+            "set of outputs",
+            "sets of outputs"
+        ),
         utc(wanted_at),
     ))?;
-    let server = |url: &str, share: &Share| {
-        let numbers = [share.present, share.absent, share.unknown].map(|number| number.to_string());
-        let mut row = vec![url.to_owned(), percentage(share.percent)];
-        row.extend(numbers);
-        row
-    };
-    let mut rows: Vec<Vec<String>> =
-        one.servers.iter().map(|known| server(known.url, &known.share)).collect();
-    rows.push(server("any", &one.total));
+    let mut rows: Vec<Vec<String>> = one.servers.iter().map(|known| server(known.url, known.share)).collect();
+    rows.push(server("any", total));
     output::table(&["SERVER", "", "PRESENT", "ABSENT", "UNKNOWN"], rows)?;
     let reasons: Vec<String> =
         one.reasons().into_iter().map(|(state, count)| format!("{state} {count}")).collect();
@@ -156,7 +153,13 @@ fn show(one: &Coverage<'_>) -> std::io::Result<()> {
     output::line(&format!("counted at {}", utc(counted_at)))
 }
 
-/// Lists the jobs whose outputs no server has.
+/// The row of a server.
+fn server(url: &str, share: Share) -> Vec<String> {
+    let numbers = [share.present, share.absent, share.unknown].map(|number| number.to_string());
+    [url.to_owned(), percentage(share.percent)].into_iter().chain(numbers).collect()
+}
+
+/// Lists the jobs whose outputs no server is known to have.
 async fn show_missing(db: &Db, one: &Coverage<'_>, json: bool) -> anyhow::Result<()> {
     let since = Clock::System.now() - ANSWER_LIFETIME;
     let Some(evaluation) = one.evaluation else { return Ok(()) };

@@ -151,8 +151,8 @@ pub(in crate::web) async fn page(
 
 /// The one of which most is missing, or may be.
 fn worst<'f, 'a>(found: &'f [Coverage<'a>]) -> Option<&'f Coverage<'a>> {
-    let counted = found.iter().filter(|one| one.counted_at.is_some());
-    counted.max_by_key(|one| (one.total.absent + one.total.unknown, one.total.absent))
+    let counted = found.iter().filter(|one| one.total.is_some());
+    counted.max_by_key(|one| one.total.map(|total| (total.absent + total.unknown, total.absent)))
 }
 
 /// The system whose missing jobs are listed: the one that is asked for, or the one of which most is
@@ -181,8 +181,10 @@ fn lede(found: &[Coverage<'_>]) -> String {
 
 /// What a system has, in a sentence.
 fn of_system(one: &Coverage<'_>) -> String {
-    let Share { absent, unknown, .. } = one.total;
-    let head = format!("{} has {}", one.system, percentage(one.total.percent));
+    let Some(Share { absent, unknown, percent, .. }) = one.total else {
+        return format!("{} is not counted yet.", one.system);
+    };
+    let head = format!("{} has {}", one.system, percentage(percent));
     let causes = one.missing.map_or(0, |missing| missing.causes.len());
     let mut text = match absent {
         0 if unknown == 0 => format!("{head}: nothing is missing"),
@@ -201,17 +203,17 @@ fn of_system(one: &Coverage<'_>) -> String {
 }
 
 fn system_row(one: &Coverage<'_>, now: Seconds) -> SystemRow {
-    let Share { absent, unknown, .. } = one.total;
+    let shown = |of: fn(Share) -> String| one.total.map_or_else(|| "–".to_owned(), of);
     let reasons = one.reasons().into_iter().map(|(state, count)| format!("{state} {}", number(count)));
     SystemRow {
         spec: Clean::line(one.spec),
         href: link::coverage(one.spec) + &link::query(&[("system", one.system)]),
         system: Clean::line(one.system),
         evaluation: one.evaluation.map(|id| (link::evaluation(id), id.to_string())),
-        percent: percentage(one.total.percent),
+        percent: shown(|total| percentage(total.percent)),
         bar: bar(one),
-        absent: number(absent),
-        unknown: number(unknown),
+        absent: shown(|total| number(total.absent)),
+        unknown: shown(|total| number(total.unknown)),
         reasons: reasons.collect::<Vec<_>>().join(", "),
         counted: one.counted_at.map(|at| Time::new(at, now)),
     }
@@ -227,7 +229,7 @@ fn bar(one: &Coverage<'_>) -> Bar {
     let building = of(&[BuildState::Building.word()]);
     let built = of(&[BuildState::Succeeded.word(), BuildState::Substituted.word()]);
     let idle = of(&[BuildState::Known.word(), BuildState::Canceled.word(), NO_BUILD]);
-    let total = one.total;
+    let Some(total) = one.total else { return Bar::new(&[]) };
     let queued = total.absent - failed - building - built - idle;
     Bar::new(&[
         (Part::Present, total.present),
