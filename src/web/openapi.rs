@@ -3,17 +3,12 @@
 //! The schemas of answers come from the types that are serialized, and those of queries and bodies
 //! from the types that are read. The role that a route needs is in its `security`.
 
-use std::sync::LazyLock;
-
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::problem::Details;
 use super::route::{Kind, Route};
-use super::routes;
 
 /// Where a document has the schemas that it refers to.
 const SCHEMAS: &str = "/components/schemas";
@@ -60,13 +55,8 @@ impl Exchange {
     }
 }
 
-/// The document.
-pub(super) async fn document() -> Response {
-    static TEXT: LazyLock<String> = LazyLock::new(|| described(&routes::exchanges()).to_string());
-    ([(CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
-}
-
-fn described(routes: &[(Route, Exchange)]) -> Value {
+/// The document that describes these routes.
+pub(super) fn described(routes: &[(Route, Exchange)]) -> Value {
     let mut answers = generator(Contract::Serialize, false);
     let mut requests = generator(Contract::Deserialize, true);
     let problem = answers.subschema_for::<Details<'_>>();

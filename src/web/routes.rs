@@ -1,10 +1,11 @@
 //! The table of all routes, with the purpose and the role of each. The router, the list of the API
 //! in the help, and the test of refusals are made from it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::http::Uri;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -53,9 +54,14 @@ pub fn routes() -> Vec<Route> {
     table().into_iter().map(|entry| entry.route).collect()
 }
 
-/// All routes, with what each takes and gives.
-pub(super) fn exchanges() -> Vec<(Route, Exchange)> {
-    table().into_iter().map(|entry| (entry.route, entry.exchange)).collect()
+/// The description of the API.
+async fn document() -> Response {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let routes: Vec<(Route, Exchange)> =
+            table().into_iter().map(|entry| (entry.route, entry.exchange)).collect();
+        openapi::described(&routes).to_string()
+    });
+    ([(CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }
 
 pub(super) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
@@ -160,7 +166,7 @@ fn reading() -> Vec<Entry> {
         entry(api, "/api/v1/packages/{name}", "a package or job now and over time, over specs and systems; takes `spec`", get(packages::package)).takes::<QueryFilters>("spec").gives::<Package>(),
         entry(api, "/api/v1/derivations/{file}", "one derivation, `HASH-NAME.drv`: what its file says, its jobs and its build", get(packages::derivation)).gives::<Derivation>(),
         entry(api, "/api/v1/pauses", "the pauses", get(api::pauses)).gives::<Items<Pause>>(),
-        entry(api, "/api/v1/openapi.json", "this API as an OpenAPI 3.1 document", get(openapi::document)).gives::<Map<String, Value>>(),
+        entry(api, "/api/v1/openapi.json", "this API as an OpenAPI 3.1 document", get(document)).gives::<Map<String, Value>>(),
         entry(admin_api, "/api/v1/tokens", "the tokens, without their secrets", get(api::tokens)).gives::<Items<Token>>(),
         entry(admin_api, "/api/v1/audit", "the audit log, the newest first; takes `before` and `limit`", get(api::audit)).takes::<Older>("before limit").gives::<Page<AuditEntry, i64>>(),
         entry((Kind::Stream, "GET", Some(Role::Read)), "/api/v1/events", "events, as server-sent events; resumes after `Last-Event-ID` or `after`", get(live::stream)).takes::<After>("after").gives_text("text/event-stream"),

@@ -130,7 +130,7 @@ async fn hosts_die_and_hang_and_every_system_is_evaluated_once() {
     }
 
     let talk = stop(&mut two).await;
-    let refused = format!("evaluation {} is not ours any more", had["two"]);
+    let refused = format!("nothing is recorded for evaluation {}: its lease was lost", had["two"]);
     assert!(talk.contains("dropped") && talk.contains(&refused), "{talk}");
     let talk = stop(&mut three).await;
     assert!(talk.contains("an evaluation was interrupted, and starts again"), "{talk}");

@@ -402,12 +402,14 @@ async fn every_reference_to_what_is_removed_is_heeded() {
         "build.needed_by",
         "build.output_set_id",
         "build_event.build_id",
+        "coverage.evaluation_id",
         "derivation.output_set_id",
         "evaluation_error.evaluation_id",
         "failed_derivation.build_id",
         "job_interval.derivation_id",
         "job_interval.first_evaluation",
         "pack_owner.pack_id",
+        "presence.output_set_id",
         "store_item.pack_id",
     ];
     assert_eq!(
