@@ -6,7 +6,7 @@ use crate::domain::plan::route::Routes;
 const MOST_BUILDS: i64 = 100_000;
 
 impl Actions<'_> {
-    /// Queues failed builds once more: those that the filter selects.
+    /// Queues the failed builds that the filter selects again.
     pub async fn retry_builds(&self, filter: &BuildFilter) -> Result<String> {
         self.check(filter.spec.as_deref()).await?;
         if let Some(name) = &filter.spec {

@@ -43,7 +43,7 @@ pub(super) struct Jobset {
     period: i64,
     /// Whether a channel without an introduction has none in Cuirass.
     lists_introductions: bool,
-    /// What has no counterpart.
+    /// Settings without a counterpart in Gorget, for comments.
     pub(super) notes: Vec<String>,
 }
 
